@@ -1,0 +1,40 @@
+# The two commands of README are `make sweep` and `make test`; each is complete on a machine with Python 3.11.
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+INSTALLED = $(VENV)/.installed
+ARGS ?=
+
+.PHONY: sweep promote test check ui clean
+
+sweep: $(INSTALLED)  ## install, run the sweep on bundled digits, promote its best model to Core ML
+	$(BIN)/python -m search.sweep $(ARGS)
+	$(BIN)/python -m conversion.promote
+
+test: $(INSTALLED)-test  ## install, run the tests
+	$(BIN)/python -m pytest $(ARGS)
+
+check: $(INSTALLED)-test  ## lint, format and types, as CI runs them
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+ui: $(INSTALLED)  ## MLflow's pages on http://127.0.0.1:5000: two processes where its default takes fifteen
+	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false MLFLOW_DISABLE_TELEMETRY=true \
+	MLFLOW_ALLOW_PICKLE_DESERIALIZATION=false \
+	$(BIN)/mlflow server --backend-store-uri sqlite:///mlflow.db --host 127.0.0.1 --port 5000 --workers 1 \
+		--allowed-hosts 'localhost:*,127.0.0.1:*' $(ARGS)
+
+clean:  ## remove the virtual environment
+	rm -rf $(VENV)
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(INSTALLED): setup.cfg constraints.txt | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --compile --constraint constraints.txt --editable .
+	touch $@
+
+$(INSTALLED)-test: setup.cfg constraints.txt | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --compile --constraint constraints.txt --editable '.[test]'
+	touch $(INSTALLED) $@

@@ -1,0 +1,63 @@
+"""List registered architectures, or show one's layers.  Run: python -m architectures [NAME]"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from collections.abc import Sequence
+
+from architectures import registry
+from architectures.command import Parser, print_json, run, whole
+
+
+def _shape(text: str) -> tuple[int, int, int]:
+    """HEIGHTxWIDTHxCHANNELS.
+
+    >>> _shape("28x28x1")
+    (28, 28, 1)
+    """
+    found = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)x([1-9]\d*)", text)
+    if not found:
+        raise argparse.ArgumentTypeError(f"{text!r} is not HEIGHTxWIDTHxCHANNELS, such as 28x28x1")
+    height, width, channels = map(int, found.groups())
+    return height, width, channels
+
+
+def parser() -> Parser:
+    made = Parser("architectures", "List registered architectures, or show the layers of one.")
+    made.add_argument("name", nargs="?", help="an architecture: show its layer table")
+    made.add_argument("--input", type=_shape, default=(28, 28, 1), metavar="HxWxC", help="image (default 28x28x1)")
+    made.add_argument("--classes", type=whole(2), default=10, metavar="N", help="outputs (default 10)")
+    made.add_argument("--filters", type=whole(1), metavar="N", help="width of the first stage (default as published)")
+    made.add_argument("--plugin", action="append", default=[], metavar="MODULE", help="module or .py file; repeatable")
+    return made
+
+
+def _body(arguments: argparse.Namespace) -> int:
+    from architectures import table
+
+    for plugin in arguments.plugin:
+        registry.load_plugin(plugin)
+    if arguments.name is None:
+        rows = [table.summarize(registry.get(name), arguments.input, arguments.classes) for name in registry.names()]
+        if arguments.json:
+            print_json({"architectures": rows})
+        else:
+            table.print_list(rows)
+        return 0
+    architecture = registry.get(arguments.name)
+    shown = table.describe(architecture, arguments.input, arguments.classes, filters=arguments.filters)
+    if arguments.json:
+        print_json(shown)
+    else:
+        table.print_layers(shown)
+    return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    return run(parser(), _body, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,150 @@
+"""What every entry point shares: one-line errors, exit codes, `--json` and `--debug`.
+
+Exit codes: 0 done, 1 failed, 2 wrong usage, 3 refused or not checkable, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import json
+import math
+import os
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from typing import NoReturn
+
+from architectures.errors import ProjectError
+
+MAX_NAME = 200  # characters
+INTERRUPTED = 130  # 128 + SIGINT, as shells report it
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser with the project's common options, whose errors are one line."""
+
+    def __init__(self, module: str, description: str) -> None:
+        super().__init__(prog=f"python -m {module}", description=description, allow_abbrev=False)
+        self.add_argument("--json", action="store_true", help="print the result as one JSON object on stdout")
+        self.add_argument("--debug", action="store_true", help="show the traceback of an error")
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"error: {message} (see {self.prog} --help)\n")
+
+
+def run(parser: Parser, body: Callable[[argparse.Namespace], int], argv: Sequence[str] | None = None) -> int:
+    """Parse `argv`, call `body`, and turn what it raises into one line on stderr and an exit code."""
+    arguments = parser.parse_args(argv)
+    try:
+        code = body(arguments)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except Exception as error:
+        if arguments.debug:
+            traceback.print_exc()
+        print(f"error: {one_line(error)}", file=sys.stderr)
+        return error.exit_code if isinstance(error, ProjectError) else 1
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader of our output, `head` for instance, has left
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return code
+
+
+def one_line(error: BaseException) -> str:
+    """The message of an error as one line, with the cause named where the error is not one of ours."""
+    text = " ".join(str(error).split())
+    if isinstance(error, ProjectError):
+        return text
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return (
+            f"No space left on the disk{f' for {error.filename}' if error.filename else ''}. Free some and try again."
+        )
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.strerror}{f': {error.filename}' if error.filename else ''}"
+    return f"{type(error).__name__}: {text} (--debug shows where)"
+
+
+def print_json(result: dict[str, object]) -> None:
+    """Write one JSON object and nothing else to stdout; a figure that is not finite becomes null."""
+    print(json.dumps(_finite(result), allow_nan=False))
+
+
+def _finite(value: object) -> object:
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    return [_finite(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def whole(minimum: int, maximum: int | None = None) -> Callable[[str], int]:
+    """An argparse type: a whole number of at least `minimum`, and at most `maximum`."""
+
+    def parse(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number") from None
+        if value < minimum:
+            raise argparse.ArgumentTypeError(f"{value} is too small: at least {minimum}")
+        if maximum is not None and value > maximum:
+            raise argparse.ArgumentTypeError(f"{value} is too large: at most {maximum}")
+        return value
+
+    return parse
+
+
+def name(text: str) -> str:
+    """An argparse type: a name that every store accepts.
+
+    >>> name("mnist-2")
+    'mnist-2'
+    """
+    if not text.strip() or len(text) > MAX_NAME or any(sign in text for sign in "/:\"'\\%") or not text.isprintable():
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a name: 1 to {MAX_NAME} printable characters, none of / : \" ' \\ %"
+        )
+    return text
+
+
+def wholes(minimum: int) -> Callable[[str], tuple[int, ...]]:
+    """An argparse type: whole numbers separated by commas, each once, in increasing order."""
+
+    def parse(text: str) -> tuple[int, ...]:
+        return tuple(sorted({whole(minimum)(part.strip()) for part in text.split(",")}))
+
+    return parse
+
+
+def number(minimum: float, maximum: float, *, open_above: bool = False) -> Callable[[str], float]:
+    """An argparse type: a number from `minimum` to `maximum`, the latter excluded where `open_above`."""
+
+    def parse(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a number") from None
+        if not minimum <= value <= maximum or (open_above and value == maximum):
+            above = "below" if open_above else "at most"
+            raise argparse.ArgumentTypeError(f"{text} is out of range: at least {minimum:g} and {above} {maximum:g}")
+        return value
+
+    return parse
+
+
+def number_range(minimum: float, maximum: float, *, open_above: bool = False) -> Callable[[str], tuple[float, float]]:
+    """An argparse type: LOW:HIGH, or one number for both."""
+    parse_one = number(minimum, maximum, open_above=open_above)
+
+    def parse(text: str) -> tuple[float, float]:
+        low_text, colon, high_text = text.partition(":")
+        low = parse_one(low_text)
+        high = parse_one(high_text) if colon else low
+        if low > high:
+            raise argparse.ArgumentTypeError(f"{text} is an empty range: write the lower bound first, {high:g}:{low:g}")
+        return low, high
+
+    return parse

@@ -1,0 +1,19 @@
+"""The project's errors: what a caller may catch, and what the command line turns into one line."""
+
+from __future__ import annotations
+
+
+class ProjectError(Exception):
+    """Base of every error this project raises on purpose. Exit code 1 at the command line."""
+
+    exit_code = 1
+
+
+class UsageError(ProjectError, ValueError):
+    """The request itself is wrong: an unknown name, an empty range, a value out of bounds. Exit code 2."""
+
+    exit_code = 2
+
+
+class PluginError(ProjectError):
+    """A plugin cannot be imported, or builds a model that the rest of the project cannot use. Exit code 1."""

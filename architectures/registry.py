@@ -1,0 +1,270 @@
+"""The registry of architectures: how a builder becomes a name that a sweep can search over.
+
+A builder is found in this folder, in installed packages through the entry-point group `architectures`, and in
+modules or files handed to `load_plugin` (the command line's `--plugin`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import importlib.util
+import inspect
+import pkgutil
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from architectures.errors import PluginError, UsageError
+from architectures.quiet import import_tensorflow
+
+if TYPE_CHECKING:
+    import keras
+
+NOT_FAMILIES = {"__main__", "command", "errors", "quiet", "registry", "table"}
+SIGNATURE = "(input_shape, num_classes, *, filters, dropout)"
+
+LARGEST_SIDE_TRIED = 96  # pixels, in the search for the smallest image that a network takes
+
+Builder = Callable[..., "keras.Model"]
+Shape = tuple[int, int, int]  # height, width, channels
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A registered builder with the values its authors published."""
+
+    name: str
+    builder: Builder
+    default_filters: int  # width of the first stage
+    default_dropout: float  # rate of the first dropout layer
+    source: str  # file that defines the builder: names both sides of a clash
+
+    @property
+    def summary(self) -> str:
+        """First line of the builder's docstring."""
+        return (inspect.getdoc(self.builder) or "").partition("\n")[0]
+
+    def build(
+        self,
+        input_shape: Shape,
+        num_classes: int,
+        *,
+        filters: int | None = None,
+        dropout: float | None = None,
+    ) -> keras.Model:
+        """Build the network and check what every later step relies on.
+
+        Args:
+            input_shape: height, width and channels of an image whose values are scaled to [0, 1].
+            num_classes: width of the output.
+            filters: width of the first stage; the published width by default.
+            dropout: rate in [0, 1) of the dropout layers; the published rate by default.
+
+        Returns:
+            An uncompiled model from (N, height, width, channels) to (N, num_classes) probabilities.
+
+        Raises:
+            UsageError: for values out of bounds, or images too small for the network.
+            PluginError: if the builder raises, or returns something else than the model described above.
+        """
+        filters = self.default_filters if filters is None else filters
+        dropout = self.default_dropout if dropout is None else dropout
+        if filters < 1:
+            raise UsageError(f"filters must be at least 1, not {filters}.")
+        if not 0 <= dropout < 1:
+            raise UsageError(f"dropout must be at least 0 and below 1, not {dropout}.")
+        height, width, channels = input_shape
+        shape = (height, width, channels)  # a plain tuple, whatever sequence was given
+        try:
+            with contextlib.redirect_stdout(sys.stderr):
+                model = self.builder(shape, num_classes, filters=filters, dropout=dropout)
+        except Exception as error:
+            smallest = self._smallest_size(input_shape, num_classes, filters=filters, dropout=dropout)
+            if smallest:
+                raise UsageError(
+                    f"Architecture {self.name!r} cannot take {_size(input_shape)} images: "
+                    f"the smallest that work are {_size(smallest)}."
+                ) from error
+            raise PluginError(f"Architecture {self.name!r} ({self.source}) failed to build: {error}") from error
+        _check_model(model, self, shape, num_classes)
+        return model
+
+    def _smallest_size(self, input_shape: Shape, num_classes: int, **values: float) -> Shape | None:
+        """The smallest square image, larger than this one in some direction, that the builder accepts."""
+        height, width, channels = input_shape
+        for side in range(min(height, width) + 1, LARGEST_SIDE_TRIED + 1):
+            try:
+                self.builder((side, side, channels), num_classes, **values)
+            except Exception:  # any failure of the builder means "still too small"
+                continue
+            return side, side, channels
+        return None
+
+
+_registry: dict[str, Architecture] = {}
+_families_loaded = False
+
+
+def register(
+    *, default_filters: int, default_dropout: float = 0.25, name: str | None = None
+) -> Callable[[Builder], Builder]:
+    """Register a builder `(input_shape, num_classes, *, filters, dropout) -> keras.Model` under its function's name.
+
+    Raises:
+        PluginError: if the name is taken, or the builder's signature differs.
+    """
+
+    def decorate(builder: Builder) -> Builder:
+        chosen = name or builder.__name__
+        source = inspect.getsourcefile(builder) or builder.__module__
+        taken = _registry.get(chosen)
+        if taken and taken.source != source:
+            raise PluginError(
+                f"Architecture {chosen!r} of {source} is already registered by {taken.source}. "
+                f"Give one of them another name: @register(name=...)."
+            )
+        if taken and taken.builder.__code__.co_firstlineno != builder.__code__.co_firstlineno:
+            raise PluginError(
+                f"Architecture {chosen!r} is registered twice in {source}. "
+                f"Give one of them another name: @register(name=...)."
+            )
+        parameters = inspect.signature(builder).parameters
+        positional = [p.name for p in parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD]
+        keyword = {p.name for p in parameters.values() if p.kind is p.KEYWORD_ONLY and p.default is p.empty}
+        if positional != ["input_shape", "num_classes"] or keyword != {"filters", "dropout"}:
+            raise PluginError(
+                f"Builder {chosen!r} of {source} has the signature {inspect.signature(builder)}. "
+                f"Change it to {chosen}{SIGNATURE}."
+            )
+        _registry[chosen] = Architecture(chosen, builder, default_filters, default_dropout, source)
+        return builder
+
+    return decorate
+
+
+def load_plugin(plugin: str) -> None:
+    """Import a module by its dotted name, or a file by its path ending in .py, so that what it registers is known.
+
+    Raises:
+        UsageError: if there is no such module or file.
+        PluginError: if importing it raises.
+    """
+    _load_families()  # first, so that a name they hold is reported as the plugin's clash
+    path = Path(plugin).resolve()
+    if plugin.endswith(".py"):
+        if not path.is_file():
+            raise UsageError(f"Plugin file {plugin} does not exist.")
+        if any(getattr(module, "__file__", None) == str(path) for module in list(sys.modules.values())):
+            return
+        spec = importlib.util.spec_from_file_location(f"plugin_{path.stem}", path)
+        assert spec
+        assert spec.loader
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[spec.name] = module
+        try:
+            _import(plugin, lambda: spec.loader.exec_module(module))  # type: ignore[union-attr]
+        except BaseException:
+            del sys.modules[spec.name]  # a second attempt must fail, too
+            raise
+    else:
+        try:
+            found = importlib.util.find_spec(plugin)
+        except (ImportError, ValueError):
+            found = None
+        if found is None:
+            raise UsageError(f"Plugin module {plugin!r} was not found. Give a module's dotted name or a .py file.")
+        _import(plugin, lambda: importlib.import_module(plugin))
+
+
+def _import(plugin: str, load: Callable[[], object]) -> None:
+    try:
+        with contextlib.redirect_stdout(sys.stderr):  # a plugin may print; stdout is the command's result
+            load()
+    except PluginError:
+        raise
+    except BaseException as error:  # a plugin may even call sys.exit
+        if isinstance(error, KeyboardInterrupt):
+            raise
+        raise PluginError(f"Plugin {plugin} failed on import: {type(error).__name__}: {error}") from error
+
+
+def names() -> list[str]:
+    """Names of all registered architectures, sorted."""
+    _load_families()
+    return sorted(_registry)
+
+
+def get(name: str) -> Architecture:
+    """The architecture registered as `name`; raises UsageError that lists the choices."""
+    _load_families()
+    if name not in _registry:
+        raise UsageError(f"Unknown architecture {name!r}. Registered: {', '.join(names())}.")
+    return _registry[name]
+
+
+def build(name: str, input_shape: Shape, num_classes: int, **values: float) -> keras.Model:
+    """Short for `get(name).build(...)`."""
+    return get(name).build(input_shape, num_classes, **values)  # type: ignore[arg-type]
+
+
+def _load_families() -> None:
+    global _families_loaded
+    if _families_loaded:
+        return
+    import_tensorflow()
+    _families_loaded = True  # first, so that a family may read the registry
+    try:
+        for module in pkgutil.iter_modules([str(Path(__file__).parent)]):
+            if module.name not in NOT_FAMILIES:
+                _import(module.name, lambda name=module.name: importlib.import_module(f"architectures.{name}"))  # type: ignore[misc]
+        for point in entry_points(group="architectures"):
+            _import(f"{point.name} ({point.value})", point.load)
+    except BaseException:
+        _families_loaded = False
+        raise
+
+
+def _size(shape: Shape) -> str:
+    return "x".join(map(str, shape))
+
+
+def _check_model(model: object, architecture: Architecture, input_shape: Shape, num_classes: int) -> None:
+    """Hold a freshly built model against the contract of a builder."""
+    import keras
+
+    def fault(text: str) -> PluginError:
+        return PluginError(f"Architecture {architecture.name!r} ({architecture.source}) {text}")
+
+    if not isinstance(model, keras.Model):
+        raise fault(f"returned {type(model).__name__}, not a keras.Model.")
+    if model.compiled:
+        raise fault("returned a compiled model. Leave compile() to the training loop.")
+    if tuple(model.input_shape) != (None, *input_shape):
+        raise fault(f"takes {model.input_shape}, not {(None, *input_shape)}. Start it with keras.Input(input_shape).")
+    if tuple(model.output_shape) != (None, num_classes):
+        raise fault(f"gives {model.output_shape}, not {(None, num_classes)}. End it with one Dense(num_classes).")
+    layers = model._flatten_layers(include_self=False, recursive=True)
+    for layer in layers:
+        if isinstance(layer, keras.layers.Lambda):
+            raise fault(
+                f"holds a Lambda layer ({layer.name}), which cannot be loaded safely. "
+                f"Use a Keras layer or keras.ops function instead."
+            )
+    if head_of(model) is None:
+        raise fault("does not end in probabilities. Give its last layer activation='softmax' or 'sigmoid'.")
+
+
+def head_of(model: keras.Model) -> str | None:
+    """`softmax` or `sigmoid`, whichever computes a model's output; None for anything else."""
+    import keras
+
+    last = model.outputs[0]._keras_history.operation
+    if isinstance(last, keras.Model):
+        return head_of(last)
+    function = getattr(last, "activation", None) or last  # a layer's activation, or a layer or bare operation itself
+    name = getattr(function, "__name__", type(function).__name__).lower()
+    return name if name in {"softmax", "sigmoid"} else None

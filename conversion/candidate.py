@@ -1,0 +1,88 @@
+"""What may be promoted: a kept model with its run, its data and the facts of its file."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from architectures import load_plugin
+from architectures.errors import ProjectError
+from architectures.quiet import import_tensorflow
+from conversion.convert import DEFAULT_AUTHOR, DEFAULT_LICENSE, FileFacts
+from experiments import datasets
+from experiments.classifier import load_classifier
+from experiments.datasets import Dataset
+from experiments.tracking import ModelRecord, RunRecord, Tracker
+
+if TYPE_CHECKING:
+    import keras
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A trained model and everything that its Core ML file must agree with."""
+
+    model: ModelRecord
+    run: RunRecord
+    classifier: keras.Model
+    dataset: Dataset
+    facts: FileFacts
+
+
+def load_candidate(
+    tracker: Tracker,
+    *,
+    name: str,
+    run_id: str | None = None,
+    version: int | None = None,
+    plugins: tuple[str, ...] = (),
+    author: str = DEFAULT_AUTHOR,
+    license: str = DEFAULT_LICENSE,
+) -> Candidate:
+    """The model of a run, a registered version, or by default the best registered version.
+
+    Raises:
+        UsageError: for an unknown run, version or registered model.
+        ProjectError: for a run without a model, a model file that differs from its record, or a data set that
+            differs from the one that the run was trained on.
+    """
+    import_tensorflow()  # first and in silence, whatever a plugin imports
+    for plugin in plugins:
+        load_plugin(plugin)
+    if run_id is not None:
+        run = tracker.run(run_id)
+        kept = tracker.kept_model(run_id)
+        if kept is None:
+            raise ProjectError(
+                f"Run {run_id} ({run.name}, {run.status}) has no model: only the best of a sweep are kept. "
+                f"Train it again with python -m search.trial, which keeps its model."
+            )
+        model = kept
+    else:
+        model = tracker.version(name, version) if version is not None else tracker.best(name)
+        run = tracker.run(model.run_id)
+    config = run.config
+    with tempfile.TemporaryDirectory(prefix="pocketnets-") as folder:
+        classifier = load_classifier(tracker.download_keras(model, Path(folder)), model.keras_sha256)
+    dataset = datasets.load(config.dataset)
+    recorded = run.tags.get("dataset_digest", "")
+    if dataset.digest != recorded:
+        raise ProjectError(
+            f"Data set {config.dataset} has digest {dataset.digest[:12]}, run {run.run_id} was trained on "
+            f"{recorded[:12]}: its accuracy cannot be compared."
+        )
+    facts = FileFacts(
+        class_names=dataset.class_names,
+        dataset=dataset.name,
+        dataset_digest=dataset.digest,
+        architecture=config.architecture,
+        run_id=run.run_id,
+        study=run.tags.get("study", ""),
+        git_commit=run.tags.get("mlflow.source.git.commit", "unknown"),
+        val_accuracy=run.metrics["best_val_accuracy"],
+        author=author,
+        license=license,
+    )
+    return Candidate(model, run, classifier, dataset, facts)

@@ -1,0 +1,49 @@
+"""Execution of saved Core ML files in NumPy, on any system: what a file answers is measured on the file itself."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from conversion.runtime.interface import (
+    CorruptModel,
+    Executable,
+    ImageInput,
+    Interface,
+    Metadata,
+    NotCheckable,
+    Prediction,
+)
+
+
+def load(path: str | os.PathLike[str]) -> Executable:
+    """Load a saved Core ML classifier for images, reading nothing but the file or the package.
+
+    Everything is checked here, one blank image included: a file that loads can be executed.
+
+    Args:
+        path: an `.mlmodel` file that holds a neuralnetwork, or an `.mlpackage` folder that holds an ML Program.
+
+    Returns:
+        The file, ready to answer `predict`. It computes in float32, whatever the precision of the stored weights.
+
+    Raises:
+        CorruptModel: if the file is missing, damaged, or contradicts itself.
+        NotCheckable: if it holds anything that this executor does not know.
+    """
+    path = Path(path)
+    from conversion.runtime import loading  # NumPy, SciPy and protobuf, which a mere import should not cost
+
+    return loading.load(path)
+
+
+__all__ = [
+    "CorruptModel",
+    "Executable",
+    "ImageInput",
+    "Interface",
+    "Metadata",
+    "NotCheckable",
+    "Prediction",
+    "load",
+]

@@ -1,0 +1,120 @@
+"""What an executable Core ML file looks like from outside: its interface, its predictions and its errors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Protocol
+
+from architectures.errors import ProjectError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    Array = npt.NDArray[np.float32]
+    Images = npt.NDArray[np.uint8]
+else:  # the names of the types are enough at run time, and a command's --help should not cost NumPy's import
+    Array = Images = Any
+
+
+class NotCheckable(ProjectError):
+    """The file holds something that this executor does not know, so nothing can be said about it. Exit code 3."""
+
+    exit_code = 3
+
+
+class CorruptModel(ProjectError):
+    """The file is missing, truncated, garbage, or contradicts itself. Exit code 1."""
+
+
+@dataclass(frozen=True)
+class ImageInput:
+    """The image that the file asks for, and what the file does to it before its first layer."""
+
+    name: str
+    height: int  # pixels
+    width: int  # pixels
+    color: str  # "GRAYSCALE", "RGB" or "BGR": the order in which the network receives the channels
+    scale: float  # the network receives pixel * scale + bias, pixels being 0..255
+    bias: tuple[float, ...]  # one per channel, in the order of `color`
+
+    @property
+    def channels(self) -> int:
+        """Channels of the image: 1 or 3."""
+        return len(self.bias)
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """What the file says about itself."""
+
+    author: str
+    license: str
+    description: str
+    version: str
+    user_defined: Mapping[str, str]
+    input_descriptions: Mapping[str, str]  # by feature name
+    output_descriptions: Mapping[str, str]  # by feature name
+
+
+@dataclass(frozen=True)
+class Interface:
+    """Everything that can be known of a file without executing it."""
+
+    format: str  # "neuralnetwork" or "mlprogram"
+    specification_version: int
+    input: ImageInput
+    probabilities_name: str  # output: a dictionary from label to probability
+    label_name: str  # output: the most probable label
+    labels: tuple[str, ...] | tuple[int, ...]  # in the order of the network's last layer
+    layers: tuple[str, ...]  # kinds in order; an activation names its function, as in "activation.ReLU"
+    head: str  # "softmax", "sigmoid", or the kind of whatever else computes the probabilities
+    size_bytes: int  # of the file, or of all files of a package
+    metadata: Metadata
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a file answers for a batch of images."""
+
+    probabilities: Array  # (N, number of labels)
+    labels: list[str] | list[int]  # N most probable labels
+
+
+class Executable(Protocol):
+    """A loaded file that can be executed, whatever its format."""
+
+    @property
+    def interface(self) -> Interface:
+        """What the file asks for and answers."""
+
+    @property
+    def weights(self) -> Mapping[str, Mapping[str, Array]]:
+        """Decoded float32 weights by layer name and field name, in the shape that the format documents."""
+
+    def probabilities(self, images: Images, *, batch_size: int | None = None) -> Array:
+        """Probabilities (N, number of labels) of uint8 images (N, height, width, channels)."""
+
+    def predict(self, images: Images, *, batch_size: int | None = None) -> Prediction:
+        """Probabilities and most probable labels of uint8 images (N, height, width, channels)."""
+
+
+def frozen_mapping(items: Mapping[str, str]) -> Mapping[str, str]:
+    """A read-only copy."""
+    return MappingProxyType(dict(items))
+
+
+__all__ = [
+    "Array",
+    "CorruptModel",
+    "Executable",
+    "ImageInput",
+    "Images",
+    "Interface",
+    "Metadata",
+    "NotCheckable",
+    "Prediction",
+    "frozen_mapping",
+]

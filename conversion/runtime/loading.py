@@ -1,0 +1,29 @@
+"""Which executor a saved file is for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import conversion.runtime.mlprogram as mlprogram
+import conversion.runtime.neuralnetwork as neuralnetwork
+from conversion.runtime.executable import BatchedExecutable
+from conversion.runtime.interface import NotCheckable
+from conversion.runtime.model_file import content_of, parsed, refuse_unknown_fields
+from conversion.runtime.package import Package, is_package
+
+
+def load(path: Path) -> BatchedExecutable:
+    """Load a file or a package; see `conversion.runtime.load`."""
+    source = str(path)
+    package = Package(path) if is_package(path) else None
+    content = package.model if package else content_of(path)
+    model = parsed(content, source)
+    kind = model.WhichOneof("Type")
+    known = (neuralnetwork.KIND, mlprogram.KIND)
+    if kind not in known:
+        raise NotCheckable(f"{source}: holds a model of the type {kind}; only {' and '.join(known)} can be executed.")
+    refuse_unknown_fields(model, source)
+    size_bytes = package.size_bytes if package else len(content)
+    if kind == neuralnetwork.KIND:
+        return neuralnetwork.load(model, source=source, size_bytes=size_bytes)
+    return mlprogram.load(model, package, source=source, size_bytes=size_bytes)

@@ -1,0 +1,19 @@
+"""The operations of ML Programs: one builder per kind, from the stored parameters to a function."""
+
+from conversion.runtime.mil_ops import arrangement, dense, elementwise, normalization, reduction, spatial
+from conversion.runtime.mil_ops.compression import CONSTANT_EXPRESSIONS
+from conversion.runtime.mil_ops.op import Builder, Op, Operand, Variable
+
+OPS: dict[str, Builder] = {
+    **spatial.OPS,
+    **dense.OPS,
+    **elementwise.OPS,
+    **normalization.OPS,
+    **reduction.OPS,
+    **arrangement.OPS,
+}
+
+# Kinds that only rearrange values: a softmax stays a softmax behind them.
+REARRANGING = frozenset({"cast", "expand_dims", "flatten2d", "identity", "reshape", "squeeze", "transpose"})
+
+__all__ = ["CONSTANT_EXPRESSIONS", "OPS", "REARRANGING", "Builder", "Op", "Operand", "Variable"]

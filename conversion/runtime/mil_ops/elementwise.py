@@ -1,0 +1,178 @@
+"""Operations that compute each value of their output from the values at the same place of their inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from scipy.special import erf
+
+from conversion.runtime.arrays import broadcast
+from conversion.runtime.functions import elu, gelu, leaky_relu, sigmoid, softplus
+from conversion.runtime.interface import Array
+from conversion.runtime.limits import Unsupported
+from conversion.runtime.mil_ops.op import Builder, Constant, Op
+from conversion.runtime.network import Operation
+
+ZERO, ONE = np.float32(0), np.float32(1)
+
+
+def _function(compute: Callable[[Array], Array]) -> Builder:
+    """An operation of one input without parameters."""
+
+    def build(op: Op) -> Operation:
+        op.read("x")
+        return compute
+
+    return build
+
+
+def _with_numbers(compute: Callable[..., Array], *names: str) -> Builder:
+    """An operation of one input and constant numbers."""
+
+    def build(op: Op) -> Operation:
+        op.read("x")
+        numbers = [op.number(name) for name in names]
+        return lambda x: compute(x, *numbers)
+
+    return build
+
+
+def _with_epsilon(compute: Callable[[Array, np.float32], Array], default: float) -> Builder:
+    def build(op: Op) -> Operation:
+        op.read("x")
+        epsilon = op.number("epsilon", default)
+        return lambda x: compute(x, epsilon)
+
+    return build
+
+
+def _per_channel(compute: Callable[..., Array], *names: str) -> Builder:
+    """An operation with one constant for each channel."""
+
+    def build(op: Op) -> Operation:
+        op.read("x")
+        if op.rank() < 3:
+            raise ValueError(f"it reads a blob of rank {op.rank()}, not at least 3")
+        parameters = []
+        for name in names:
+            values = op.weight(name)
+            if values.shape != (op.operand("x").type.shape[1],):
+                raise ValueError(f"its {name} has the shape {values.shape}, which is not one for each channel")
+            parameters.append(values.reshape(-1, *[1] * (op.rank() - 2)))
+        return lambda x: compute(x, *parameters)
+
+    return build
+
+
+def _binary(compute: Callable[[Array, Array], Any]) -> Builder:
+    """An operation of two inputs that broadcast; a comparison gives 1 and 0."""
+
+    def build(op: Op) -> Operation:
+        op.read("x", "y")
+        return lambda x, y: compute(*broadcast(x, y))
+
+    return build
+
+
+def _logical(compute: Callable[[Any, Any], Any]) -> Builder:
+    return _binary(lambda x, y: compute(x != 0, y != 0))
+
+
+def _select(op: Op) -> Operation:
+    op.read("cond", "a", "b")
+
+    def run(condition: Array, a: Array, b: Array) -> Array:
+        condition, a, b = broadcast(condition, a, b)
+        return np.where(condition != 0, a, b)
+
+    return run
+
+
+def _gelu(op: Op) -> Operation:
+    op.read("x")
+    mode = op.text("mode", ("EXACT", "TANH_APPROXIMATION", "SIGMOID_APPROXIMATION"), "EXACT")
+    return lambda x: gelu(x, mode)
+
+
+def _cast(op: Op) -> Operation:
+    """Everything is computed in float32: a cast to another float changes nothing, one to an integer cuts."""
+    op.read("x")
+    small = ("int8", "uint8", "int16", "uint16")
+    kind = op.text("dtype", ("fp16", "fp32", "fp64", "int32", "int64", "bool", *small))
+    if kind.startswith("fp"):
+        return lambda x: x
+    if kind == "bool":
+        return lambda x: x != 0
+    if kind in small and not isinstance(op.operand("x"), Constant):
+        raise Unsupported(f"it casts values that depend on the image to {kind}")
+    return np.trunc
+
+
+def clamped_relu(x: Array, alpha: np.float32, beta: np.float32) -> Array:
+    """A leaky ReLU with an upper bound."""
+    return np.minimum(leaky_relu(x, alpha), beta)
+
+
+OPS: dict[str, Builder] = {
+    # activations
+    "clamped_relu": _with_numbers(clamped_relu, "alpha", "beta"),
+    "elu": _with_numbers(elu, "alpha"),
+    "gelu": _gelu,
+    "leaky_relu": _with_numbers(leaky_relu, "alpha"),
+    "linear_activation": _with_numbers(lambda x, alpha, beta: alpha * x + beta, "alpha", "beta"),
+    "prelu": _per_channel(leaky_relu, "alpha"),
+    "relu": _function(lambda x: np.maximum(x, ZERO)),
+    "relu6": _function(lambda x: np.minimum(np.maximum(x, ZERO), np.float32(6))),
+    "scaled_tanh": _with_numbers(lambda x, alpha, beta: alpha * np.tanh(beta * x), "alpha", "beta"),
+    "sigmoid": _function(sigmoid),
+    "sigmoid_hard": _with_numbers(lambda x, alpha, beta: np.clip(alpha * x + beta, ZERO, ONE), "alpha", "beta"),
+    "silu": _function(lambda x: x * sigmoid(x)),
+    "softplus": _function(softplus),
+    "softplus_parametric": _per_channel(lambda x, alpha, beta: alpha * softplus(beta * x), "alpha", "beta"),
+    "softsign": _function(lambda x: x / (1 + np.abs(x))),
+    "thresholded_relu": _with_numbers(lambda x, alpha: np.where(x >= alpha, x, ZERO), "alpha"),
+    # one input
+    **{
+        name: _function(getattr(np, name))
+        for name in (
+            *("abs", "ceil", "cos", "cosh", "exp", "exp2", "floor", "sign"),
+            *("sin", "sinh", "sqrt", "square", "tan", "tanh"),
+        )
+    },
+    "acos": _function(np.arccos),
+    "asin": _function(np.arcsin),
+    "atan": _function(np.arctan),
+    "atanh": _function(np.arctanh),
+    "cast": _cast,
+    "clip": _with_numbers(lambda x, alpha, beta: np.minimum(np.maximum(x, alpha), beta), "alpha", "beta"),
+    "erf": _function(erf),
+    "identity": _function(lambda x: x),
+    "inverse": _with_epsilon(lambda x, epsilon: ONE / (x + epsilon), 1e-4),
+    "log": _with_epsilon(lambda x, epsilon: np.log(x + epsilon), 1e-45),
+    "logical_not": _function(lambda x: x == 0),
+    "round": _function(np.rint),
+    "rsqrt": _with_epsilon(lambda x, epsilon: ONE / np.sqrt(x + epsilon), 1e-12),
+    "threshold": _with_numbers(np.maximum, "alpha"),
+    # two inputs
+    "add": _binary(np.add),
+    "equal": _binary(np.equal),
+    "floor_div": _binary(np.floor_divide),
+    "greater": _binary(np.greater),
+    "greater_equal": _binary(np.greater_equal),
+    "less": _binary(np.less),
+    "less_equal": _binary(np.less_equal),
+    "logical_and": _logical(np.logical_and),
+    "logical_or": _logical(np.logical_or),
+    "logical_xor": _logical(np.logical_xor),
+    "maximum": _binary(np.maximum),
+    "minimum": _binary(np.minimum),
+    "mod": _binary(np.mod),
+    "mul": _binary(np.multiply),
+    "not_equal": _binary(np.not_equal),
+    "pow": _binary(np.power),
+    "real_div": _binary(np.divide),
+    "sub": _binary(np.subtract),
+    "select": _select,
+}

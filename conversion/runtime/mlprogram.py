@@ -1,0 +1,131 @@
+"""Loading of an ML Program that classifies images, out of its protobuf message and its package's weights.
+
+Everything is computed in float32. What the file stores as float16 is decoded to float32, and a cast to float16 changes
+nothing, so that the answer can be compared sharply with a Keras model whose weights were rounded in the same way: an
+honest file agrees to 1e-6, where the rounding of activations on a phone alone would account for 1e-3, as much as many
+a real fault. What that rounding, and float16's end at 65,504, do to an answer cannot be seen here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from conversion.runtime.executable import BatchedExecutable
+from conversion.runtime.interface import Array, CorruptModel, ImageInput, Images, Interface, NotCheckable
+from conversion.runtime.mil_graph import Program, image_scaling
+from conversion.runtime.mil_ops import Variable
+from conversion.runtime.mil_values import tensor_type
+from conversion.runtime.model_file import check_labels, check_outputs, image_input, metadata, planar
+from conversion.runtime.network import blaming
+from conversion.runtime.package import Package
+from conversion.runtime.weight_file import WeightFile
+
+KIND = "mlProgram"
+MAIN = "main"  # the only function of a package that is not one of several
+MODEL_FOLDER = "@model_path/"  # how a program calls the folder that it lies in
+
+
+def load(model: Any, package: Package | None, *, source: str, size_bytes: int) -> BatchedExecutable:
+    """Compile an ML Program.
+
+    Args:
+        model: the file's message, of the type `KIND`.
+        package: what it lies in, for its weights.
+        source: name of the file, for errors.
+        size_bytes: of the file or of the package.
+
+    Raises:
+        CorruptModel: if it contradicts itself.
+        NotCheckable: if it holds anything unknown.
+    """
+    description = model.description
+    if len(description.functions) or description.defaultFunctionName:
+        raise NotCheckable(f"{source}: has several functions; one can be executed here.")
+    if len(description.state):
+        raise NotCheckable(f"{source}: keeps a state between predictions.")
+    image = image_input(description, source)
+    block, variable = _main(model.mlProgram, image, source)
+    program = Program(block, image=variable, blob=_Weights(package).blob, source=source)
+    found = program.classification
+    assert found is not None
+    for name, announced, what in (
+        (found.label_name, description.predictedFeatureName, "label"),
+        (found.probabilities_name, description.predictedProbabilitiesName, "dictionary of probabilities"),
+    ):
+        if name != announced or name not in block.outputs:
+            raise CorruptModel(f"{source}: announces the {what} {announced!r} and computes {name!r}.")
+    scale, bias = image_scaling(program.ops, variable)
+    image = dataclasses.replace(image, scale=scale, bias=bias)
+    network = program.network
+
+    def prepared(images: Images) -> Array:
+        return planar(images, image.color)[:, None]
+
+    blank = np.zeros((1, image.height, image.width, image.channels), np.uint8)
+    check_labels(found.labels, network.prepare(prepared(blank)), source)
+    interface = Interface(
+        format="mlprogram",
+        specification_version=model.specificationVersion,
+        input=image,
+        probabilities_name=found.probabilities_name,
+        label_name=found.label_name,
+        labels=found.labels,
+        layers=tuple(program.kinds),
+        head=network.head,
+        size_bytes=size_bytes,
+        metadata=metadata(description),
+    )
+    check_outputs(description, interface, source)
+    return BatchedExecutable(
+        interface,
+        program.weights,
+        lambda images: network.run(prepared(images)).reshape(len(images), len(found.labels)),
+        bytes_per_image=network.bytes_per_image,
+        largest_blob=network.largest_blob,
+    )
+
+
+def _main(program: Any, image: ImageInput, source: str) -> tuple[Any, Variable]:
+    """The program's only block of operations, and its input."""
+    functions = sorted(program.functions)
+    if functions != [MAIN]:
+        names = ", ".join(map(repr, functions)) or "none"
+        raise NotCheckable(f"{source}: its {KIND} has the functions {names}; one called {MAIN!r} can be executed here.")
+    function = program.functions[MAIN]
+    if sorted(function.block_specializations) != [function.opset]:
+        raise NotCheckable(f"{source}: its program is not written once, for the operations {function.opset!r}.")
+    block = function.block_specializations[function.opset]
+    if len(function.inputs) != 1 or len(block.inputs):
+        raise CorruptModel(f"{source}: its program has {len(function.inputs)} inputs where it announces an image.")
+    stored = function.inputs[0]
+    with blaming(source, f"input {stored.name!r}"):
+        declared = tensor_type(stored.type)
+    shape = (1, image.channels, image.height, image.width)
+    if stored.name != image.name or not declared.is_float or declared.shape != shape:
+        raise CorruptModel(
+            f"{source}: announces the image {image.name!r} of shape {shape}; its program takes {stored.name!r} "
+            f"of {declared.name} and shape {declared.shape}."
+        )
+    return block, Variable(stored.name, declared)
+
+
+class _Weights:
+    """The files of weights that a program refers to."""
+
+    def __init__(self, package: Package | None) -> None:
+        self._package = package
+        self._files: dict[str, WeightFile] = {}
+
+    def blob(self, file_name: str, offset: int, type_name: str, size: int, unused_bits: int) -> bytes:
+        """The bytes of one blob; raises as `WeightFile.blob` does."""
+        if self._package is None:
+            raise ValueError(f"its weights lie in {file_name!r}, and this file is not in a package")
+        if file_name not in self._files:
+            if not file_name.startswith(MODEL_FOLDER):
+                raise ValueError(f"its weights lie in {file_name!r}, which is not in the package")
+            path = self._package.member(file_name.removeprefix(MODEL_FOLDER), beside_model=True)
+            self._files[file_name] = WeightFile(path)
+        return self._files[file_name].blob(offset, type_name=type_name, size=size, unused_bits=unused_bits)

@@ -1,0 +1,170 @@
+"""The protobuf message of a Core ML file: parsing it, and reading what both formats describe alike."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from conversion.runtime import schema
+from conversion.runtime.interface import (
+    Array,
+    CorruptModel,
+    ImageInput,
+    Images,
+    Interface,
+    Metadata,
+    NotCheckable,
+    frozen_mapping,
+)
+from conversion.runtime.limits import MAX_BLOB_ELEMENTS, MAX_FILE_BYTES
+
+
+def content_of(path: Path, *, source: str | None = None) -> bytes:
+    """Read a file whole, if it is one that protobuf can parse.
+
+    Args:
+        path: the file.
+        source: its name in errors, if not the path.
+
+    Raises:
+        CorruptModel: if it is missing, empty, or no file.
+        NotCheckable: if it is too large.
+    """
+    source = source or str(path)
+    try:
+        size_bytes = path.stat().st_size
+        if not path.is_file():  # nor a pipe, which would be waited for
+            raise CorruptModel(f"{source}: not a file.")
+        if size_bytes > MAX_FILE_BYTES:
+            raise NotCheckable(f"{source}: {size_bytes:,} bytes are more than protobuf can read.")
+        content = path.read_bytes()
+    except (OSError, ValueError) as error:  # ValueError: a null byte in the path
+        raise CorruptModel(f"{source}: cannot be read: {getattr(error, 'strerror', None) or error}.") from error
+    if not content:
+        raise CorruptModel(f"{source}: the file is empty.")
+    return content
+
+
+def parsed(content: bytes, source: str) -> Any:
+    """The `Model` message in a file's content.
+
+    Raises:
+        CorruptModel: if there is none.
+    """
+    from google.protobuf.message import DecodeError
+
+    model = schema.model_class()()
+    try:
+        model.ParseFromString(content)
+    except (DecodeError, RecursionError) as error:
+        raise CorruptModel(f"{source}: truncated or damaged, or not a Core ML file.") from error
+    if model.WhichOneof("Type") is None:
+        raise CorruptModel(f"{source}: not a Core ML file: no model inside.")
+    return model
+
+
+def refuse_unknown_fields(model: Any, source: str) -> None:
+    """Refuse a message in which a newer version of the format wrote more than this one can read.
+
+    Raises:
+        NotCheckable: naming the first such message.
+    """
+    for unknown in _unknown_fields(model):
+        raise NotCheckable(f"{source}: {unknown} has a field that this version does not know.")
+
+
+def _unknown_fields(message: Any) -> Iterator[str]:
+    from google.protobuf.unknown_fields import UnknownFieldSet
+
+    if len(UnknownFieldSet(message)):
+        yield message.DESCRIPTOR.name
+    for field, value in message.ListFields():
+        if field.message_type is None:
+            continue
+        children: Any = value if field.is_repeated else [value]
+        if field.message_type.GetOptions().map_entry:
+            if field.message_type.fields_by_name["value"].message_type is None:
+                continue
+            children = value.values()
+        for child in children:
+            yield from _unknown_fields(child)
+
+
+def metadata(description: Any) -> Metadata:
+    """What a `ModelDescription` message says about the model."""
+    stored = description.metadata
+    return Metadata(
+        author=stored.author,
+        license=stored.license,
+        description=stored.shortDescription,
+        version=stored.versionString,
+        user_defined=frozen_mapping(stored.userDefined),
+        input_descriptions=frozen_mapping({feature.name: feature.shortDescription for feature in description.input}),
+        output_descriptions=frozen_mapping({feature.name: feature.shortDescription for feature in description.output}),
+    )
+
+
+def image_input(description: Any, source: str) -> ImageInput:
+    """The one image that a `ModelDescription` asks for, before anything is done to it: scale 1, bias 0.
+
+    Raises:
+        CorruptModel: if it has no pixels.
+        NotCheckable: if there are other inputs, or it is of another kind.
+    """
+    features = list(description.input)
+    if len(features) != 1:
+        raise NotCheckable(f"{source}: has {len(features)} inputs; one image can be executed here.")
+    feature = features[0]
+    kind = feature.type.WhichOneof("Type")
+    if kind != "imageType":
+        raise NotCheckable(f"{source}: its input {feature.name!r} is of the type {kind}, not an image.")
+    image = feature.type.imageType
+    if image.WhichOneof("SizeFlexibility"):
+        raise NotCheckable(f"{source}: its input {feature.name!r} has no fixed size.")
+    colors = image.DESCRIPTOR.fields_by_name["colorSpace"].enum_type.values_by_number
+    color = colors[image.colorSpace].name if image.colorSpace in colors else str(image.colorSpace)
+    if color not in ("GRAYSCALE", "RGB", "BGR"):
+        raise NotCheckable(f"{source}: its input {feature.name!r} has the colour space {color}.")
+    channels = 1 if color == "GRAYSCALE" else 3
+    if min(image.height, image.width) < 1:
+        raise CorruptModel(f"{source}: its input {feature.name!r} is {image.height} x {image.width} pixels.")
+    if image.height * image.width * channels > MAX_BLOB_ELEMENTS:
+        raise NotCheckable(f"{source}: its input of {image.height} x {image.width} pixels is beyond all measure.")
+    return ImageInput(feature.name, image.height, image.width, color, 1.0, (0.0,) * channels)
+
+
+def planar(images: Images, color: str) -> Array:
+    """uint8 (n, height, width, channels) to float32 (n, channels, height, width), which lies channels last."""
+    pixels = images[..., ::-1] if color == "BGR" else images
+    return pixels.astype(np.float32, order="C").transpose(0, 3, 1, 2)
+
+
+def check_labels(labels: tuple[str, ...] | tuple[int, ...], answer: Array, source: str) -> None:
+    """One probability for each label, and no label twice.
+
+    Raises:
+        CorruptModel: if that is not so.
+    """
+    if len(set(labels)) != len(labels):
+        raise CorruptModel(f"{source}: its class labels are not all different.")
+    count = math.prod(answer.shape[1:])
+    if count != len(labels):
+        raise CorruptModel(f"{source}: it computes {count} probabilities for {len(labels)} labels.")
+
+
+def check_outputs(description: Any, interface: Interface, source: str) -> None:
+    """The outputs that the file announces are a dictionary of its labels' probabilities, and one label.
+
+    Raises:
+        CorruptModel: if that is not so.
+    """
+    described = {feature.name: feature.type.WhichOneof("Type") for feature in description.output}
+    if described.get(interface.probabilities_name) != "dictionaryType":
+        raise CorruptModel(f"{source}: announces no dictionary of probabilities {interface.probabilities_name!r}.")
+    label_type = "stringType" if isinstance(interface.labels[0], str) else "int64Type"
+    if described.get(interface.label_name) != label_type:
+        raise CorruptModel(f"{source}: announces no label {interface.label_name!r} of the type {label_type}.")

@@ -1,0 +1,109 @@
+"""Loading of a neuralnetwork classifier for images out of its protobuf message."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from conversion.runtime.executable import BatchedExecutable
+from conversion.runtime.interface import Array, CorruptModel, ImageInput, Images, Interface, NotCheckable
+from conversion.runtime.model_file import check_labels, check_outputs, image_input, metadata, planar
+from conversion.runtime.nn_graph import Graph
+
+KIND = "neuralNetworkClassifier"
+
+
+def load(model: Any, *, source: str, size_bytes: int) -> BatchedExecutable:
+    """Compile a neuralnetwork classifier.
+
+    Args:
+        model: the file's message, of the type `KIND`.
+        source: name of the file, for errors.
+        size_bytes: of the file.
+
+    Raises:
+        CorruptModel: if it contradicts itself.
+        NotCheckable: if it holds anything unknown.
+    """
+    network, description = model.neuralNetworkClassifier, model.description
+    image = image_input(description, source)
+    scale, bias = _scaler(network, image, source)
+    image = dataclasses.replace(image, scale=scale, bias=bias)
+    labels = _labels(network, source)
+    output = network.labelProbabilityLayerName or description.predictedProbabilitiesName
+    graph = Graph(network.layers, image=image.name, output=output, source=source)
+    rank5 = _mapping(network, source)
+
+    def prepared(images: Images) -> Array:
+        return _prepared(images, image, rank5=rank5)
+
+    blank = np.zeros((1, image.height, image.width, image.channels), np.uint8)
+    with np.errstate(all="ignore"):
+        answer = graph.prepare(prepared(blank))
+    check_labels(labels, answer, source)
+    interface = Interface(
+        format="neuralnetwork",
+        specification_version=model.specificationVersion,
+        input=image,
+        probabilities_name=description.predictedProbabilitiesName,
+        label_name=description.predictedFeatureName,
+        labels=labels,
+        layers=graph.kinds,
+        head=graph.head,
+        size_bytes=size_bytes,
+        metadata=metadata(description),
+    )
+    check_outputs(description, interface, source)
+    return BatchedExecutable(
+        interface,
+        graph.weights,
+        lambda images: graph.run(prepared(images)).reshape(len(images), len(labels)),
+        bytes_per_image=graph.bytes_per_image,
+        largest_blob=graph.largest_blob,
+    )
+
+
+def _scaler(network: Any, image: ImageInput, source: str) -> tuple[float, tuple[float, ...]]:
+    """Scale and per-channel bias that the file applies to the image."""
+    if not len(network.preprocessing):
+        return image.scale, image.bias
+    if len(network.preprocessing) > 1:
+        raise NotCheckable(f"{source}: preprocesses its image more than once.")
+    step = network.preprocessing[0]
+    if step.featureName not in ("", image.name):
+        raise CorruptModel(f"{source}: preprocesses {step.featureName!r}, which is not its input {image.name!r}.")
+    if not step.HasField("scaler"):
+        raise NotCheckable(f"{source}: preprocesses its image by {step.WhichOneof('preprocessor')}.")
+    scaler = step.scaler
+    biases = {
+        "GRAYSCALE": (scaler.grayBias,),
+        "RGB": (scaler.redBias, scaler.greenBias, scaler.blueBias),
+        "BGR": (scaler.blueBias, scaler.greenBias, scaler.redBias),
+    }
+    return scaler.channelScale, biases[image.color]
+
+
+def _mapping(network: Any, source: str) -> bool:
+    """Whether the image becomes a blob of rank 5 (sequence, batch, channels, height, width) instead of rank 4."""
+    known = {0: True, 1: False}  # RANK5_IMAGE_MAPPING, RANK4_IMAGE_MAPPING
+    if network.imageInputShapeMapping not in known:
+        raise NotCheckable(f"{source}: maps its image in the unknown way {network.imageInputShapeMapping}.")
+    return known[network.imageInputShapeMapping]
+
+
+def _prepared(images: Images, wanted: ImageInput, *, rank5: bool) -> Array:
+    """uint8 (n, height, width, channels) to the image's blob (n, [1,] 1, channels, height, width)."""
+    values = planar(images, wanted.color)
+    values *= np.float32(wanted.scale)
+    if any(wanted.bias):
+        values += np.array(wanted.bias, np.float32)[:, None, None]
+    return values[:, None, None] if rank5 else values[:, None]
+
+
+def _labels(network: Any, source: str) -> tuple[str, ...] | tuple[int, ...]:
+    kind = network.WhichOneof("ClassLabels")
+    if kind is None:
+        raise CorruptModel(f"{source}: has no class labels.")
+    return tuple(getattr(network, kind).vector)

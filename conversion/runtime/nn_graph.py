@@ -1,0 +1,87 @@
+"""A neuralnetwork's stored layers as a network of NumPy operations."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from conversion.runtime.interface import Array, CorruptModel, NotCheckable
+from conversion.runtime.network import Network, Node, blaming
+from conversion.runtime.nn_layers import LAYERS, REARRANGING, Layer
+
+# Kinds whose output is memory of its own: a ReLU that is its only reader may overwrite it (a tenth of the time saved).
+MAKES_OWN_MEMORY = frozenset({"batchedMatmul", "convolution", "innerProduct"})
+
+
+class Graph(Network):
+    """The layers between the image and the probabilities.
+
+    Args:
+        stored: the file's layer messages, in order.
+        image: name of the blob that holds the image.
+        output: name of the blob that holds the probabilities.
+        source: name of the file, for errors.
+
+    Raises:
+        CorruptModel: if a layer reads what nobody wrote, writes what is already there, or contradicts itself.
+        NotCheckable: if a layer is unknown.
+    """
+
+    def __init__(self, stored: Sequence[Any], *, image: str, output: str, source: str) -> None:
+        self.layers = [_layer(message, source) for message in stored]
+        _check_names(self.layers, image=image, output=output, source=source)
+        super().__init__([_node(layer, source) for layer in self.layers], image=image, output=output, source=source)
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """Kinds of the layers in order; an activation names its function."""
+        return tuple(node.kind for node in self.nodes)
+
+    @property
+    def weights(self) -> dict[str, Mapping[str, Array]]:
+        """Decoded weights by layer name and field name."""
+        return {layer.name: layer.weights for layer in self.layers if layer.weights}
+
+
+def _layer(message: Any, source: str) -> Layer:
+    kind = message.WhichOneof("layer")
+    if kind not in LAYERS:
+        raise NotCheckable(f"{source}: layer {message.name!r} is of the unknown kind {kind or '(unnamed)'}.")
+    return Layer(message.name, kind, getattr(message, kind), tuple(message.input), tuple(message.output))
+
+
+def _check_names(layers: Sequence[Layer], *, image: str, output: str, source: str) -> None:
+    known = {image}
+    for layer in layers:
+        for name in layer.inputs:
+            if name not in known:
+                raise CorruptModel(f"{source}: {_title(layer)} reads {name!r}, which no layer above writes.")
+        for name in layer.outputs:
+            if name in known:
+                raise CorruptModel(f"{source}: {_title(layer)} writes {name!r} a second time.")
+            known.add(name)
+    if output not in known - {image}:
+        raise CorruptModel(f"{source}: no layer writes the probabilities {output!r}.")
+
+
+def _title(layer: Layer) -> str:
+    return f"layer {layer.name!r} ({layer.kind})"
+
+
+def _node(layer: Layer, source: str) -> Node:
+    with blaming(source, _title(layer)), np.errstate(all="ignore"):
+        operation = LAYERS[layer.kind](layer)
+    kind = layer.kind
+    if kind == "activation":
+        kind = f"activation.{layer.params.WhichOneof('NonlinearityType')}"
+    return Node(
+        _title(layer),
+        kind,
+        layer.inputs,
+        layer.outputs,
+        operation,
+        rearranges=layer.kind in REARRANGING,
+        makes_own_memory=layer.kind in MAKES_OWN_MEMORY,
+    )

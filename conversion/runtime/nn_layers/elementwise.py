@@ -1,0 +1,250 @@
+"""Layers that compute each value of their output from the values at the same place of their inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import reduce
+from typing import Any
+
+import numpy as np
+from scipy.special import erf
+
+from conversion.runtime.arrays import broadcast
+from conversion.runtime.functions import elu, gelu, leaky_relu, sigmoid, softplus
+from conversion.runtime.interface import Array
+from conversion.runtime.limits import Unsupported
+from conversion.runtime.network import Operation
+from conversion.runtime.nn_layers.layer import Builder, Layer, channel_axis
+
+ZERO, ONE = np.float32(0), np.float32(1)
+
+
+def _activation(layer: Layer) -> Operation:
+    layer.expect()
+    kind = layer.params.WhichOneof("NonlinearityType")
+    if kind is None:
+        raise Unsupported("its function is unknown")
+    if kind in ("PReLU", "parametricSoftplus"):
+        return _per_channel_activation(layer, kind, getattr(layer.params, kind))
+    p = getattr(layer.params, kind)
+    alpha, beta = np.float32(getattr(p, "alpha", 0)), np.float32(getattr(p, "beta", 0))
+    functions: dict[str, Callable[[Array], Any]] = {
+        "linear": lambda x: alpha * x + beta,
+        "ReLU": lambda x: np.maximum(x, ZERO),
+        "leakyReLU": lambda x: leaky_relu(x, alpha),
+        "thresholdedReLU": lambda x: np.where(x >= alpha, x, ZERO),
+        "tanh": np.tanh,
+        "scaledTanh": lambda x: alpha * np.tanh(beta * x),
+        "sigmoid": sigmoid,
+        "sigmoidHard": lambda x: np.clip(alpha * x + beta, ZERO, ONE),
+        "ELU": lambda x: elu(x, alpha),
+        "softsign": lambda x: x / (ONE + np.abs(x)),
+        "softplus": softplus,
+    }
+    return functions[kind]
+
+
+def _per_channel_activation(layer: Layer, kind: str, params: Any) -> Operation:
+    def parameter(name: str) -> Array:
+        stored = getattr(params, name)
+        count = len(stored.floatValue) or len(stored.float16Value) // 2
+        if not count:
+            raise Unsupported("its parameters are quantized")
+        return layer.weight(name, (count,), of=params)
+
+    alpha = parameter("alpha")
+    beta = parameter("beta") if kind == "parametricSoftplus" else alpha
+
+    def run(x: Array) -> Array:
+        channels = x.shape[channel_axis(x)]
+        for values in (alpha, beta):
+            if values.size not in (1, channels):
+                raise ValueError(f"it has {values.size} parameters for {channels} channels")
+        if kind == "PReLU":
+            return leaky_relu(x, alpha[:, None, None])
+        return alpha[:, None, None] * softplus(beta[:, None, None] * x)
+
+    return run
+
+
+def _unary(layer: Layer) -> Operation:
+    layer.expect()
+    p = layer.params
+    scale, shift = np.float32(p.scale or 1), np.float32(p.shift)
+    alpha, epsilon = np.float32(p.alpha), np.float32(p.epsilon or 1e-6)
+    # The format's description has no epsilon in a logarithm, but coremltools writes log(1 + x) as one of epsilon 1.
+    logarithm_epsilon = np.float32(p.epsilon)
+    function: dict[str, Callable[[Array], Array]] = {
+        "SQRT": np.sqrt,
+        "RSQRT": lambda x: ONE / np.sqrt(x + epsilon),
+        "INVERSE": lambda x: ONE / (x + epsilon),
+        "POWER": np.square if alpha == 2 else lambda x: np.power(x, alpha),
+        "EXP": np.exp,
+        "LOG": lambda x: np.log(x + logarithm_epsilon),
+        "ABS": np.abs,
+        "THRESHOLD": lambda x: np.maximum(x, alpha),
+    }
+    chosen = function[layer.choice("type")]
+    plain = scale == 1 and shift == 0
+    return lambda x: chosen(x if plain else scale * x + shift)
+
+
+def _function(compute: Callable[[Array], Array]) -> Builder:
+    """A layer of one input without parameters."""
+
+    def build(layer: Layer) -> Operation:
+        layer.expect()
+        return compute
+
+    return build
+
+
+def _binary(compute: Callable[[Array, Array], Array]) -> Builder:
+    """A layer of two inputs that broadcast."""
+
+    def build(layer: Layer) -> Operation:
+        layer.expect(inputs=2)
+        return lambda a, b: np.asarray(compute(*broadcast(a, b)), np.float32)
+
+    return build
+
+
+def _comparison(compute: Callable[[Array, Any], Any]) -> Builder:
+    """A layer of two inputs, or of one that is compared with a number; gives 1 and 0."""
+
+    def build(layer: Layer) -> Operation:
+        layer.expect(inputs=range(1, 3))
+        if len(layer.inputs) == 1:
+            alpha = np.float32(layer.params.alpha)
+            return lambda x: compute(x, alpha).astype(np.float32)
+        return lambda a, b: compute(*broadcast(a, b)).astype(np.float32)
+
+    return build
+
+
+def _several(compute: Callable[[Array, Any], Array], *, least: int = 1) -> Builder:
+    """A layer of several inputs, of which one alone meets the parameter alpha instead, where there is one."""
+
+    def build(layer: Layer) -> Operation:
+        layer.expect(inputs=range(least, 2**16))
+        if len(layer.inputs) == 1 and hasattr(layer.params, "alpha"):
+            alpha = np.float32(layer.params.alpha)
+            return lambda x: compute(x, alpha)
+        return lambda *blobs: reduce(compute, broadcast(*blobs))
+
+    return build
+
+
+def _average(layer: Layer) -> Operation:
+    layer.expect(inputs=range(1, 2**16))
+    return lambda *blobs: reduce(np.add, broadcast(*blobs)) / np.float32(len(blobs))
+
+
+def _clip(layer: Layer) -> Operation:
+    layer.expect()
+    low, high = np.float32(layer.params.minVal), np.float32(layer.params.maxVal)
+    return lambda x: np.minimum(np.maximum(x, low), high)
+
+
+def _clamped_relu(layer: Layer) -> Operation:
+    layer.expect()
+    alpha, beta = np.float32(layer.params.alpha), np.float32(layer.params.beta)
+    return lambda x: np.minimum(leaky_relu(x, alpha), beta)
+
+
+def _gelu(layer: Layer) -> Operation:
+    layer.expect()
+    mode = layer.choice("mode")
+    return lambda x: gelu(x, mode)
+
+
+def _where(layer: Layer) -> Operation:
+    layer.expect(inputs=3)
+
+    def run(condition: Array, a: Array, b: Array) -> Array:
+        condition, a, b = broadcast(condition, a, b)
+        return np.where(condition != 0, a, b)
+
+    return run
+
+
+def _bias(layer: Layer) -> Operation:
+    layer.expect()
+    offset = _channel_parameter(layer, "bias", "shape")
+    return lambda x: np.add(*_like_planes(x, offset))
+
+
+def _scale(layer: Layer) -> Operation:
+    layer.expect()
+    factor = _channel_parameter(layer, "scale", "shapeScale")
+    offset = _channel_parameter(layer, "bias", "shapeBias") if layer.params.hasBias else None
+
+    def run(x: Array) -> Array:
+        out = np.multiply(*_like_planes(x, factor))
+        return out if offset is None else np.add(*_like_planes(out, offset))
+
+    return run
+
+
+def _channel_parameter(layer: Layer, name: str, shape_name: str) -> Array:
+    """A parameter of shape [1], [C], [1, H, W] or [C, H, W], brought to three axes."""
+    shape = tuple(getattr(layer.params, shape_name))
+    if len(shape) not in (1, 3):
+        raise ValueError(f"its {shape_name} is {shape}, not [C] or [C, H, W]")
+    values = layer.weight(name, shape)
+    return values[:, None, None] if len(shape) == 1 else values
+
+
+def _like_planes(x: Array, parameter: Array) -> tuple[Array, Array]:
+    channel_axis(x)
+    if np.broadcast_shapes(x.shape[-3:], parameter.shape) != x.shape[-3:]:
+        raise ValueError(f"its parameter of shape {parameter.shape} does not fit planes of {x.shape[-3:]}")
+    return x, parameter
+
+
+LAYERS: dict[str, Builder] = {
+    "activation": _activation,
+    "add": _several(np.add),
+    "addBroadcastable": _binary(np.add),
+    "average": _average,
+    "bias": _bias,
+    "clampedReLU": _clamped_relu,
+    "clip": _clip,
+    "divideBroadcastable": _binary(np.divide),
+    "equal": _comparison(np.equal),
+    "erf": _function(erf),
+    "exp2": _function(np.exp2),
+    "floorDivBroadcastable": _binary(np.floor_divide),
+    "gelu": _gelu,
+    "greaterEqual": _comparison(np.greater_equal),
+    "greaterThan": _comparison(np.greater),
+    "lessEqual": _comparison(np.less_equal),
+    "lessThan": _comparison(np.less),
+    "logicalAnd": _binary(np.logical_and),
+    "logicalNot": _function(lambda x: (x == 0).astype(np.float32)),
+    "logicalOr": _binary(np.logical_or),
+    "logicalXor": _binary(np.logical_xor),
+    "max": _several(np.maximum),
+    "maxBroadcastable": _binary(np.maximum),
+    "min": _several(np.minimum),
+    "minBroadcastable": _binary(np.minimum),
+    "modBroadcastable": _binary(np.mod),
+    "multiply": _several(np.multiply),
+    "multiplyBroadcastable": _binary(np.multiply),
+    "notEqual": _comparison(np.not_equal),
+    "powBroadcastable": _binary(np.power),
+    "scale": _scale,
+    "subtractBroadcastable": _binary(np.subtract),
+    "unary": _unary,
+    "whereBroadcastable": _where,
+    **{
+        name: _function(getattr(np, name))
+        for name in ("ceil", "cos", "cosh", "floor", "sign", "sin", "sinh", "tan", "tanh")
+    },
+    "asin": _function(np.arcsin),
+    "acos": _function(np.arccos),
+    "atan": _function(np.arctan),
+    "asinh": _function(np.arcsinh),
+    "acosh": _function(np.arccosh),
+    "atanh": _function(np.arctanh),
+}

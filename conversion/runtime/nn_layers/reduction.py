@@ -1,0 +1,87 @@
+"""Layers that reduce a blob along some of its axes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from scipy.special import logsumexp
+
+from conversion.runtime.arrays import axes_of, axis_of, rank
+from conversion.runtime.functions import REDUCTIONS, Reduction
+from conversion.runtime.interface import Array
+from conversion.runtime.limits import Unsupported
+from conversion.runtime.network import Operation
+from conversion.runtime.nn_layers.layer import Builder, Layer
+
+PLANE_AXES = {"CHW": (-3, -2, -1), "HW": (-2, -1), "C": (-3,), "H": (-2,), "W": (-1,)}
+
+
+def _reduce(layer: Layer) -> Operation:
+    """The first generation: named axes, all of them kept."""
+    layer.expect()
+    mode, axes = layer.choice("mode"), PLANE_AXES[layer.choice("axis")]
+    epsilon = np.float32(layer.params.epsilon or 1e-6)
+    if mode == "ARGMAX":
+        if len(axes) > 1:
+            raise ValueError("it looks for a maximum along several axes")
+        return lambda x: x.argmax(axis=axes_of(axes, rank(x))[0], keepdims=True).astype(np.float32)
+    if mode == "LOGSUM":
+        return lambda x: np.log(x + epsilon).sum(axis=axes_of(axes, rank(x)), keepdims=True)
+    compute = REDUCTIONS[mode]
+    return lambda x: compute(x, axes_of(axes, rank(x)))
+
+
+def _reduce_nd(compute: Reduction) -> Builder:
+    """The second generation: numbered axes, kept or not."""
+
+    def build(layer: Layer) -> Operation:
+        layer.expect()
+        p = layer.params
+        if not p.reduceAll and not len(p.axes):
+            raise Unsupported("it states no axes")
+
+        def run(x: Array) -> Array:
+            axes = tuple(range(1, x.ndim)) if p.reduceAll else axes_of(p.axes, rank(x))
+            out = compute(x, axes)
+            return out if p.keepDims else _without(out, axes)
+
+        return run
+
+    return build
+
+
+def _argument(find: Callable[[Array, int], Array]) -> Builder:
+    def build(layer: Layer) -> Operation:
+        layer.expect()
+
+        def run(x: Array) -> Array:
+            axis = axis_of(layer.params.axis, rank(x))
+            out = np.expand_dims(find(x, axis), axis).astype(np.float32)
+            return _without(out, (axis,)) if layer.params.removeDim else out
+
+        return run
+
+    return build
+
+
+def _without(x: Array, axes: tuple[int, ...]) -> Array:
+    """Remove axes of size 1; a blob keeps at least one axis."""
+    shape = [size for axis, size in enumerate(x.shape) if axis not in axes]
+    return x.reshape(shape if len(shape) > 1 else [*shape, 1])
+
+
+LAYERS: dict[str, Builder] = {
+    "argMax": _argument(lambda x, axis: x.argmax(axis=axis)),
+    "argMin": _argument(lambda x, axis: x.argmin(axis=axis)),
+    "reduce": _reduce,
+    "reduceL1": _reduce_nd(REDUCTIONS["L1"]),
+    "reduceL2": _reduce_nd(REDUCTIONS["L2"]),
+    "reduceLogSumExp": _reduce_nd(lambda x, axes: logsumexp(x, axis=axes, keepdims=True)),
+    "reduceMax": _reduce_nd(REDUCTIONS["MAX"]),
+    "reduceMean": _reduce_nd(REDUCTIONS["AVG"]),
+    "reduceMin": _reduce_nd(REDUCTIONS["MIN"]),
+    "reduceProd": _reduce_nd(REDUCTIONS["PROD"]),
+    "reduceSum": _reduce_nd(REDUCTIONS["SUM"]),
+    "reduceSumSquare": _reduce_nd(REDUCTIONS["SUMSQUARE"]),
+}

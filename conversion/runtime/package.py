@@ -1,0 +1,129 @@
+"""A model package: a folder whose Manifest.json names its members, none of which may lie outside of it."""
+
+from __future__ import annotations
+
+import json
+import os
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+
+from conversion.runtime.interface import CorruptModel, NotCheckable
+from conversion.runtime.model_file import content_of
+
+MANIFEST = "Manifest.json"
+DATA = "Data"  # the folder that paths in the manifest are relative to
+FORMAT_VERSION = "1.0.0"  # of the manifest; the only one there is
+MAX_MANIFEST_BYTES = 2**20  # a real one has 700
+MAX_MEMBERS = 10_000  # files and folders of a package; a real one has 6
+
+
+def is_package(path: Path) -> bool:
+    """Whether a path is a folder that calls itself a package, or looks like one."""
+    try:
+        return path.is_dir() and (path.suffix == ".mlpackage" or (path / MANIFEST).exists())
+    except (OSError, ValueError):  # ValueError: a null byte in the path
+        return False
+
+
+class Package:
+    """The members of a package, checked before they are read.
+
+    Args:
+        path: the package's folder.
+
+    Raises:
+        CorruptModel: if the manifest is damaged, or anything lies or points outside of the folder.
+        NotCheckable: if there is no manifest, or one of another version.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.source = str(path)
+        try:
+            self._root = path.resolve(strict=True)
+            self.size_bytes = self._measured()
+        except (OSError, RuntimeError) as error:  # RuntimeError: a loop of links
+            raise CorruptModel(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}.") from error
+        self._model_path = PurePosixPath(DATA, self._root_item())
+
+    @cached_property
+    def model(self) -> bytes:
+        """Content of the file that holds the program."""
+        return self.content(self._model_path)
+
+    def member(self, name: str, *, beside_model: bool = False) -> Path:
+        """The file behind a name in the package, links resolved.
+
+        Args:
+            name: relative to the package, or to the folder of the program's file.
+            beside_model: which of these.
+
+        Raises:
+            ValueError: if it is not inside the package, or no file.
+        """
+        parts = PurePosixPath(name)
+        if not name or "\0" in name or "\\" in name or parts.is_absolute() or ".." in parts.parts:
+            raise ValueError(f"the file name {name!r} does not stay in the package")
+        base = self._root / self._model_path.parent if beside_model else self._root
+        try:
+            found = (base / parts).resolve(strict=True)
+        except (OSError, RuntimeError) as error:
+            raise ValueError(f"the package has no file {name!r}") from error
+        if not found.is_relative_to(self._root):
+            raise ValueError(f"the file {name!r} lies outside of the package")
+        if not found.is_file():  # nor a pipe, which would be waited for
+            raise ValueError(f"{name!r} is not a file")
+        return found
+
+    def content(self, name: PurePosixPath) -> bytes:
+        """A member's bytes.
+
+        Raises:
+            CorruptModel: if there is no such file in the package.
+        """
+        try:
+            found = self.member(str(name))
+        except ValueError as error:
+            raise CorruptModel(f"{self.source}: {error}.") from error
+        return content_of(found, source=f"{self.source}: {name}")
+
+    def _measured(self) -> int:
+        """Bytes of all files, after a look at every link."""
+        total = members = 0
+        for folder, folders, files in os.walk(self._root, onerror=_raise):
+            members += len(folders) + len(files)
+            if members > MAX_MEMBERS:
+                raise NotCheckable(f"{self.source}: has more than {MAX_MEMBERS:,} members.")
+            for name in [*folders, *files]:
+                member = Path(folder, name)
+                if member.is_symlink() and not member.resolve(strict=True).is_relative_to(self._root):
+                    raise CorruptModel(f"{self.source}: the link {name!r} points outside of the package.")
+            total += sum(Path(folder, name).lstat().st_size for name in files)
+        return total
+
+    def _root_item(self) -> str:
+        """The path of the program's file, by the manifest."""
+        where = f"{self.source}: {MANIFEST}"
+        if not (self._root / MANIFEST).exists():
+            raise NotCheckable(f"{self.source}: a folder without {MANIFEST}, which is no model package.")
+        text = self.content(PurePosixPath(MANIFEST))
+        if len(text) > MAX_MANIFEST_BYTES:
+            raise NotCheckable(f"{where}: {len(text):,} bytes are beyond all measure.")
+        try:
+            manifest = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise CorruptModel(f"{where}: damaged, or not JSON.") from error
+        version = manifest.get("fileFormatVersion") if isinstance(manifest, dict) else None
+        if not isinstance(version, str):
+            raise CorruptModel(f"{where}: states no version of its format.")
+        if version != FORMAT_VERSION:
+            raise NotCheckable(f"{where}: is of the version {version!r}; {FORMAT_VERSION} is known.")
+        entries, root = manifest.get("itemInfoEntries"), manifest.get("rootModelIdentifier")
+        entry = entries.get(root) if isinstance(entries, dict) and isinstance(root, str) else None
+        item = entry.get("path") if isinstance(entry, dict) else None
+        if not isinstance(item, str):
+            raise CorruptModel(f"{where}: names no file for its root model.")
+        return item
+
+
+def _raise(error: OSError) -> None:
+    raise error

@@ -1,0 +1,113 @@
+"""The model that a run trains and keeps: scaling to [0, 1], then the registered network.
+
+Pixels come in as 0..255, so that training, evaluation and the Core ML file (which holds the same scale) agree.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from architectures.errors import ProjectError
+from architectures.registry import Architecture
+
+if TYPE_CHECKING:
+    import keras
+    import numpy as np
+
+    from experiments.config import RunConfig
+
+PIXEL_SCALE = 1 / 255.0
+PREPROCESSING_VERSION = 1  # of how an image becomes the network's input; stamped in the Core ML file
+PREDICTION_BATCH = 500  # images
+
+
+def build_classifier(
+    architecture: Architecture, config: RunConfig, input_shape: tuple[int, int, int], num_classes: int, precision: str
+) -> keras.Model:
+    """Build the network under a precision policy behind its scaling layer.
+
+    With `mixed_bfloat16` the layers compute in bfloat16 on float32 weights; the last layer stays in float32, as
+    probabilities in bfloat16 have only 8 bits.
+    """
+    import keras
+
+    keras.config.set_dtype_policy(precision)
+    try:
+        network = architecture.build(input_shape, num_classes, filters=config.filters, dropout=config.dropout)
+        head = network.outputs[0]._keras_history.operation
+        head.dtype_policy = "float32"
+        return as_classifier(network)
+    finally:
+        keras.config.set_dtype_policy("float32")
+
+
+def as_classifier(network: keras.Model) -> keras.Model:
+    """A registered network behind the layer that scales pixels of 0..255 to [0, 1]."""
+    import keras
+
+    shape = network.input_shape[1:]
+    return keras.Sequential([keras.Input(shape), keras.layers.Rescaling(PIXEL_SCALE), network], name="classifier")
+
+
+def network_of(classifier: keras.Model) -> keras.Model:
+    """The registered network inside a classifier, which takes values in [0, 1].
+
+    Raises:
+        ProjectError: if the model is not one that `build_classifier` made.
+    """
+    import keras
+
+    layers = classifier.layers
+    if len(layers) != 2 or not isinstance(layers[0], keras.layers.Rescaling):
+        raise ProjectError("The model is not a classifier of this project: a Rescaling layer and a network.")
+    return layers[1]
+
+
+def weights_sha256(model: keras.Model) -> str:
+    """SHA-256 over the bytes of all weights, in the model's order."""
+    digest = hashlib.sha256()
+    for weight in model.weights:
+        digest.update(weight.numpy().tobytes())
+    return digest.hexdigest()
+
+
+def load_classifier(path: Path, sha256: str | None = None) -> keras.Model:
+    """Load a `.keras` file safely: the digest is checked first, and code inside the file is refused.
+
+    Raises:
+        ProjectError: if the digest differs, or the file cannot be loaded in safe mode.
+    """
+    found = hashlib.sha256(path.read_bytes()).hexdigest()
+    if sha256 is not None and found != sha256:
+        raise ProjectError(f"{path.name} has SHA-256 {found[:12]}..., its record says {sha256[:12]}...: not loaded.")
+    import architectures
+
+    architectures.names()  # registers the Layer subclasses that families define
+    import keras
+
+    try:
+        return keras.saving.load_model(path, compile=False, safe_mode=True)
+    except Exception as error:
+        raise ProjectError(f"{path.name} cannot be loaded: {' '.join(str(error).split())[:300]}") from error
+
+
+def forward_function(classifier: keras.Model) -> Callable[[np.ndarray], np.ndarray]:
+    """A graph from uint8 images (any number, height, width, channels) to float32 probabilities, traced once."""
+    import tensorflow as tf
+
+    graph = tf.function(
+        lambda batch: classifier(tf.cast(batch, tf.float32), training=False),
+        input_signature=[tf.TensorSpec((None, *classifier.input_shape[1:]), tf.uint8)],
+    )
+    return lambda images: graph(images).numpy()
+
+
+def predict(forward: Callable[[np.ndarray], np.ndarray], images: np.ndarray) -> np.ndarray:
+    """Probabilities (N, num_classes) of any number of images, in batches that bound the memory."""
+    import numpy as np
+
+    batches = [images[start : start + PREDICTION_BATCH] for start in range(0, len(images), PREDICTION_BATCH)]
+    return np.concatenate([forward(batch) for batch in batches])

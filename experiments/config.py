@@ -1,0 +1,73 @@
+"""The dataclasses that travel between training, search and tracking."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Everything that decides a run's numbers on a given machine."""
+
+    architecture: str
+    dataset: str
+    filters: int  # width of the first stage
+    dropout: float  # rate in [0, 1)
+    batch_size: int = 128
+    learning_rate: float = 1e-3
+    epochs: int = 10  # at most: early stopping may end sooner
+    seed: int = 0
+    precision: str = "float32"  # or mixed_bfloat16; never `auto`, which is resolved before
+    optimizer: str = "adam"
+    augment: bool = False
+
+
+@dataclass(frozen=True)
+class EpochMetrics:
+    """What one epoch measured; the keys in MLflow are the fields' names."""
+
+    epoch: int  # from 1; the step in MLflow
+    loss: float  # mean over the training batches, with dropout
+    accuracy: float
+    val_loss: float  # of the float32 model that would be kept
+    val_accuracy: float
+    epoch_seconds: float  # training and validation
+
+
+@dataclass(frozen=True)
+class ModelSize:
+    """Figures of a built network that do not depend on its training."""
+
+    parameters: int
+    macs: int  # multiply-accumulates of convolutions and matrix products, for one image
+    coreml_bytes: int  # exact size of the converted file at the default format and compression
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """A finished run. The file and predictions are those of the best epoch's weights."""
+
+    epochs: tuple[EpochMetrics, ...]
+    best_epoch: int
+    best_val_accuracy: float
+    best_val_loss: float
+    size: ModelSize
+    keras_bytes: int  # size of the .keras file, which holds weights without optimizer state
+    keras_sha256: str
+    weights_sha256: str  # of the weights alone: a .keras file also holds the time of writing
+    latency_ms: float  # median time of the Keras model for one image on this host
+    images_per_second: float  # training throughput, the first epoch (which traces the graph) left out
+    keras_file: Path
+    input_shape: tuple[int, int, int]  # height, width, channels
+    num_classes: int
+    val_predictions: tuple[int, ...]  # label index predicted for each validation image
+
+
+@dataclass(frozen=True)
+class Environment:
+    """Where a run computed: the part of its record that is not its configuration."""
+
+    host: str
+    processor: str
+    threads: int  # of TensorFlow's kernels; another number changes the bits of a result

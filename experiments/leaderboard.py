@@ -1,0 +1,176 @@
+"""The best runs of an experiment or a study.  Run: python -m experiments.leaderboard --study NAME"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+from architectures.command import Parser, print_json, run, whole
+
+if TYPE_CHECKING:
+    from experiments.tracking import RunRecord, Tracker
+
+
+@dataclass(frozen=True)
+class Row:
+    """A finished run on the leaderboard."""
+
+    rank: int
+    run: str
+    run_id: str
+    study: str | None
+    architecture: str
+    filters: int
+    dropout: float
+    batch_size: int
+    learning_rate: float
+    val_accuracy: float
+    val_accuracy_low: float  # 95 % Wilson interval
+    val_accuracy_high: float
+    best_epoch: int
+    parameters: int
+    coreml_bytes: int
+    latency_ms: float
+    pareto: bool  # no other run is at least as accurate and as small, and better in one
+    version: int | None  # in the registry
+
+
+WIDE = 130  # columns of a terminal that holds the whole table
+
+
+@dataclass(frozen=True)
+class _Column:
+    title: str
+    text: Callable[[Row], str]
+    always: bool = True  # also in a narrow terminal
+
+
+_COLUMNS = (
+    _Column("#", lambda row: str(row.rank)),
+    _Column("run", lambda row: row.run),
+    _Column("filters", lambda row: str(row.filters)),
+    _Column("dropout", lambda row: f"{row.dropout:.2f}"),
+    _Column("batch", lambda row: str(row.batch_size)),
+    _Column("val acc", lambda row: f"{row.val_accuracy:.4f}"),
+    _Column("95 % interval", lambda row: f"{row.val_accuracy_low:.3f} to {row.val_accuracy_high:.3f}", always=False),
+    _Column("parameters", lambda row: f"{row.parameters:,}", always=False),
+    _Column("Core ML bytes", lambda row: f"{row.coreml_bytes:,}{' *' if row.pareto else '  '}"),
+    _Column("latency", lambda row: f"{row.latency_ms:.2f} ms", always=False),
+    _Column("ver", lambda row: str(row.version or "")),
+)
+
+
+def rows(tracker: Tracker, experiment: str, *, study: str | None = None) -> list[Row]:
+    """Finished runs, the most accurate first, then the smallest.
+
+    Raises:
+        UsageError: for an unknown experiment or study.
+    """
+    finished = [record for record in tracker.runs(experiment, study=study) if _complete(record)]
+    finished.sort(key=_merit)
+    registered = tracker.versions_by_run()
+    best_so_far = float("inf")
+    front = set()
+    for record in finished:  # most accurate first: a run is on the front if it is smaller than all before it
+        if record.metrics["coreml_bytes"] < best_so_far:
+            best_so_far = record.metrics["coreml_bytes"]
+            front.add(record.run_id)
+    return [_row(rank, record, record.run_id in front, registered) for rank, record in enumerate(finished, 1)]
+
+
+def _complete(record: RunRecord) -> bool:
+    measured = {"best_val_accuracy", "coreml_bytes", "latency_ms"} <= record.metrics.keys()
+    return record.status == "FINISHED" and measured and "val_images" in record.tags
+
+
+def _merit(record: RunRecord) -> tuple[float, float, int]:
+    """Sorts runs as a study ranks its trials: accuracy, then bytes, then the earlier."""
+    metrics = record.metrics
+    return -metrics["best_val_accuracy"], metrics["coreml_bytes"], int(record.tags.get("trial_number", 0))
+
+
+def _row(rank: int, record: RunRecord, pareto: bool, registered: dict[str, int]) -> Row:
+    from experiments.evaluation import accuracy_interval
+
+    accuracy = record.metrics["best_val_accuracy"]
+    images = int(record.tags["val_images"])
+    low, high = accuracy_interval(round(accuracy * images), images)
+    config = record.config
+    return Row(
+        rank=rank,
+        run=record.name,
+        run_id=record.run_id,
+        study=record.tags.get("study"),
+        architecture=config.architecture,
+        filters=config.filters,
+        dropout=config.dropout,
+        batch_size=config.batch_size,
+        learning_rate=config.learning_rate,
+        val_accuracy=accuracy,
+        val_accuracy_low=low,
+        val_accuracy_high=high,
+        best_epoch=int(record.metrics["best_epoch"]),
+        parameters=int(record.metrics["parameters"]),
+        coreml_bytes=int(record.metrics["coreml_bytes"]),
+        latency_ms=record.metrics["latency_ms"],
+        pareto=pareto,
+        version=registered.get(record.run_id),
+    )
+
+
+def print_table(board: Sequence[Row], title: str, *, limit: int = 10) -> None:
+    """Print the first rows as a table on stdout."""
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, width=WIDE)  # a file or a pipe has no width to fit into
+    columns = [column for column in _COLUMNS if column.always or console.width >= WIDE]
+    table = Table(title=escape(title), title_justify="left", caption_justify="left")
+    for column in columns:
+        table.add_column(column.title, justify="left" if column.title == "run" else "right", no_wrap=True)
+    table.caption = "* on the Pareto front of accuracy and bytes" + (
+        f"; {len(board) - limit} more runs in MLflow" if len(board) > limit else ""
+    )
+    for row in board[:limit]:
+        table.add_row(*(escape(column.text(row)) for column in columns))
+    console.print(table)
+
+
+def as_json(board: Sequence[Row]) -> list[dict[str, object]]:
+    """The rows as JSON objects."""
+    return [asdict(row) for row in board]
+
+
+def parser() -> Parser:
+    made = Parser("experiments.leaderboard", "Show the best runs of an experiment or a study.")
+    made.add_argument("--tracking-uri", help="MLflow store (default MLFLOW_TRACKING_URI or sqlite:///mlflow.db)")
+    made.add_argument("--experiment", default="mnist5k", help="MLflow experiment (default mnist5k)")
+    made.add_argument("--study", help="only this study")
+    made.add_argument("--limit", type=whole(1), default=10, metavar="N", help="rows shown (default 10)")
+    return made
+
+
+def _body(arguments: argparse.Namespace) -> int:
+    from experiments.tracking import Tracker, default_uri
+
+    tracker = Tracker(arguments.tracking_uri or default_uri(), create=False)
+    board = rows(tracker, arguments.experiment, study=arguments.study)
+    if arguments.json:
+        print_json({"experiment": arguments.experiment, "study": arguments.study, "leaderboard": as_json(board)})
+    else:
+        print_table(board, arguments.study or arguments.experiment, limit=arguments.limit)
+    return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    return run(parser(), _body, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

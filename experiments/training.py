@@ -1,0 +1,240 @@
+"""Train one configuration on one data set: Adam, cross-entropy, the best epoch's weights kept.
+
+The whole epoch runs inside one TensorFlow graph, on images that stay uint8 in memory: without a Python step per batch
+small networks train faster than under `Model.fit` (benchmarks/sweep_against_plain_loop.py --precision float32).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, SupportsFloat
+
+import numpy as np
+
+from architectures import registry
+from architectures.errors import ProjectError, UsageError
+from experiments.classifier import (
+    as_classifier,
+    build_classifier,
+    forward_function,
+    network_of,
+    predict,
+    weights_sha256,
+)
+from experiments.config import EpochMetrics, ModelSize, RunConfig, RunResult
+from experiments.datasets import Dataset, Split
+
+if TYPE_CHECKING:
+    import keras
+
+PATIENCE = 5  # epochs without a better one after which a run ends
+LATENCY_REPEATS = 30  # single-image predictions whose median is the latency
+SMALLEST_PROBABILITY = 1e-7  # keras.config.epsilon(): keeps the logarithm of a wrong certainty finite
+
+
+class TrainingDiverged(ProjectError):
+    """The loss became NaN or infinite."""
+
+
+class TrainingStopped(ProjectError):
+    """The caller ended a run after an epoch, as pruning does."""
+
+
+def resolve_precision(precision: str) -> str:
+    """The policy that `auto` stands for: mixed_bfloat16 where the processor multiplies bfloat16 natively.
+
+    Both AMX and AVX512-BF16 count. Weights, the last layer, validation and the kept model are float32 either way.
+    """
+    if precision != "auto":
+        return precision
+    try:
+        flags = set(Path("/proc/cpuinfo").read_text().partition("flags")[2].partition("\n")[0].split())
+    except OSError:  # not Linux
+        return "float32"
+    return "mixed_bfloat16" if flags & {"amx_bf16", "avx512_bf16"} else "float32"
+
+
+def train(
+    config: RunConfig,
+    dataset: Dataset,
+    *,
+    keras_file: Path,
+    size: Callable[[keras.Model], ModelSize],
+    on_built: Callable[[ModelSize], None] = lambda _: None,
+    on_epoch: Callable[[EpochMetrics], bool] = lambda _: True,
+) -> RunResult:
+    """Train and keep the weights of the epoch with the highest val_accuracy, then the lowest val_loss.
+
+    Args:
+        config: what to train; the same values on the same machine and thread count give the same bits.
+        dataset: its `train` and `val` splits are used.
+        keras_file: where the kept model is written.
+        size: measures a built classifier; called before the seed is set, so that it cannot change a result.
+        on_built: told the sizes before the first epoch.
+        on_epoch: told each epoch's metrics; returning False ends the run.
+
+    Raises:
+        UsageError: for a configuration that does not fit the data.
+        TrainingDiverged: if a loss is not finite.
+        TrainingStopped: if `on_epoch` returned False.
+    """
+    import keras
+
+    if config.batch_size > len(dataset.train):
+        raise UsageError(f"batch_size {config.batch_size} exceeds the {len(dataset.train)} training images.")
+    architecture = registry.get(config.architecture)
+    keras.backend.clear_session()
+
+    def build(precision: str) -> keras.Model:
+        return build_classifier(architecture, config, dataset.input_shape, dataset.num_classes, precision)
+
+    model_size = size(build("float32"))
+    on_built(model_size)
+
+    keras.utils.set_random_seed(config.seed)
+    kept = build("float32")  # validated, and written in the end
+    trained = kept if config.precision == "float32" else build(config.precision)
+    run_epoch = _epoch_function(trained, config, dataset.train)
+    forward = forward_function(kept)
+    shuffle = np.random.default_rng(config.seed)
+
+    epochs: list[EpochMetrics] = []
+    best: EpochMetrics | None = None
+    best_weights: list[np.ndarray] = []
+    best_predictions = np.empty(0, dtype=np.int64)
+    for epoch in range(1, config.epochs + 1):
+        started = time.perf_counter()
+        loss, accuracy = (float(value) for value in run_epoch(shuffle.permutation(len(dataset.train))))
+        if trained is not kept:
+            kept.set_weights(trained.get_weights())
+        val_loss, val_accuracy, predictions = _validate(forward, dataset.val)
+        if not (math.isfinite(loss) and math.isfinite(val_loss)):
+            raise TrainingDiverged(
+                f"The loss of {config.architecture} is not finite after epoch {epoch} "
+                f"(learning rate {config.learning_rate:g}): lower the learning rate."
+            )
+        metrics = EpochMetrics(epoch, loss, accuracy, val_loss, val_accuracy, time.perf_counter() - started)
+        epochs.append(metrics)
+        if best is None or (val_accuracy, -val_loss) > (best.val_accuracy, -best.val_loss):
+            best, best_weights, best_predictions = metrics, kept.get_weights(), predictions
+        if not on_epoch(metrics):
+            raise TrainingStopped(f"Ended after epoch {epoch}.")
+        if epoch - best.epoch >= PATIENCE:
+            break
+
+    assert best is not None  # config.epochs is at least 1
+    kept.set_weights(best_weights)
+    kept.save(keras_file)
+    steady = epochs[1:] or epochs
+    steps = len(dataset.train) // config.batch_size
+    return RunResult(
+        epochs=tuple(epochs),
+        best_epoch=best.epoch,
+        best_val_accuracy=best.val_accuracy,
+        best_val_loss=best.val_loss,
+        size=model_size,
+        keras_bytes=keras_file.stat().st_size,
+        keras_sha256=hashlib.sha256(keras_file.read_bytes()).hexdigest(),
+        weights_sha256=weights_sha256(kept),
+        latency_ms=_latency_ms(forward, dataset.val),
+        images_per_second=steps * config.batch_size / statistics.median(m.epoch_seconds for m in steady),
+        keras_file=keras_file,
+        input_shape=dataset.input_shape,
+        num_classes=dataset.num_classes,
+        val_predictions=tuple(best_predictions.tolist()),
+    )
+
+
+def _epoch_function(
+    classifier: keras.Model, config: RunConfig, split: Split
+) -> Callable[[np.ndarray], tuple[SupportsFloat, SupportsFloat]]:
+    """A graph that takes a permutation of the training images through one epoch: mean loss and accuracy.
+
+    The images left over after the last whole batch sit out; the next permutation leaves out others. One fixed batch
+    shape means one trace.
+    """
+    import keras
+    import tensorflow as tf
+
+    optimizer = keras.optimizers.Adam(config.learning_rate)
+    variables = classifier.trainable_variables
+    optimizer.build(variables)
+    images, labels = tf.constant(split.images), tf.constant(split.labels)
+    size = config.batch_size
+    steps = len(split) // size
+
+    @tf.function(input_signature=[tf.TensorSpec((len(split),), tf.int64)])
+    def run_epoch(permutation):  # type: ignore[no-untyped-def]
+        total_loss = tf.constant(0.0)
+        correct = tf.constant(0)
+        for step in tf.range(steps):
+            chosen = tf.ensure_shape(permutation[step * size : (step + 1) * size], (size,))
+            batch, target = tf.cast(tf.gather(images, chosen), tf.float32), tf.gather(labels, chosen)
+            with tf.GradientTape() as tape:
+                probabilities = classifier(batch, training=True)
+                loss = tf.reduce_mean(keras.losses.sparse_categorical_crossentropy(target, probabilities))
+                if classifier.losses:  # regularisation that a plugin's layers add
+                    loss += tf.add_n(classifier.losses)
+            optimizer.apply(tape.gradient(loss, variables), variables)
+            total_loss += loss
+            correct += tf.math.count_nonzero(tf.argmax(probabilities, axis=-1) == target, dtype=tf.int32)
+        return total_loss / steps, correct / (steps * size)
+
+    return run_epoch
+
+
+def _validate(forward: Callable[[np.ndarray], np.ndarray], split: Split) -> tuple[float, float, np.ndarray]:
+    """Mean cross-entropy, accuracy and predicted label indices over a split."""
+    probabilities = predict(forward, split.images)
+    of_label = probabilities[np.arange(len(split)), split.labels] / np.maximum(
+        probabilities.sum(axis=1), SMALLEST_PROBABILITY
+    )
+    predictions = probabilities.argmax(axis=1)
+    loss = -float(np.log(np.clip(of_label, SMALLEST_PROBABILITY, 1)).mean())
+    return loss, float((predictions == split.labels).mean()), predictions
+
+
+def _latency_ms(forward: Callable[[np.ndarray], np.ndarray], split: Split) -> float:
+    """Median time of one image through the model, in milliseconds."""
+    times = []
+    for index in range(LATENCY_REPEATS):
+        image = split.images[index % len(split)][None]
+        started = time.perf_counter()
+        forward(image)
+        times.append(time.perf_counter() - started)
+    return statistics.median(times) * 1e3
+
+
+def published_macs(
+    architecture: registry.Architecture, input_shape: tuple[int, int, int], num_classes: int, filters: int | None
+) -> int:
+    """Multiply-accumulates of an architecture for one image, for the table of architectures."""
+    return count_macs(as_classifier(architecture.build(input_shape, num_classes, filters=filters)))
+
+
+def count_macs(classifier: keras.Model) -> int:
+    """Multiply-accumulates for one image, counted on the traced graph: convolutions and matrix products."""
+    import tensorflow as tf
+
+    network = network_of(classifier)
+    graph = (
+        tf.function(lambda image: network(image, training=False))
+        .get_concrete_function(tf.TensorSpec((1, *network.input_shape[1:]), tf.float32))
+        .graph
+    )
+    macs = 0
+    for operation in graph.get_operations():
+        if operation.type in {"Conv2D", "DepthwiseConv2dNative"}:
+            kernel, output = operation.inputs[1].shape, operation.outputs[0].shape
+            # A depthwise kernel is (h, w, channels, multiplier): each output channel reads one input channel.
+            taps = kernel[0] * kernel[1] * (kernel[2] if operation.type == "Conv2D" else 1)
+            macs += output.num_elements() * taps
+        elif operation.type in {"MatMul", "BatchMatMulV2"}:
+            transposed = operation.get_attr("transpose_a" if operation.type == "MatMul" else "adj_x")
+            macs += operation.outputs[0].shape.num_elements() * operation.inputs[0].shape[-2 if transposed else -1]
+    return macs

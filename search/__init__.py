@@ -1,0 +1,1 @@
+"""Hyperparameter search over registered architectures."""

@@ -1,0 +1,1 @@
+"""Engines place trials on processes; each speaks the messages of `search.engines.messages`."""

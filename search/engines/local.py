@@ -1,0 +1,170 @@
+"""The local engine: worker processes on this machine, replaced when they die or have grown too large."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+import psutil
+
+from architectures.errors import ProjectError
+from search.engines import worker
+from search.engines.messages import Built, Died, EpochEnded, Event, Failed, Job, Ready, WorkerSetup
+
+MAX_GROWTH_BYTES = 1_500 * 2**20  # Keras keeps 6-8 MB of each model it has built: a worker lasts some 200 trials
+STOP_SECONDS = 5  # for a worker to end by itself before it is killed
+
+
+class WorkerFailed(ProjectError):
+    """A worker could not start; carries the exit code of the error that it met."""
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+@dataclass
+class _Worker:
+    process: BaseProcess
+    connection: Connection
+    job: Job | None = None
+    ready: bool = False
+    memory_when_ready: int = 0  # bytes
+
+
+class LocalEngine:
+    """Runs trials in worker processes.
+
+    Use as a context manager: leaving it ends the workers, whatever they were doing.
+    """
+
+    def __init__(self, setup: WorkerSetup, workers: int) -> None:
+        self._setup = setup
+        self._context = multiprocessing.get_context("spawn")
+        self._dataset_folder: Path | None = None
+        self._workers = [self._start() for _ in range(workers)]
+
+    def __enter__(self) -> LocalEngine:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for held in self._workers:
+            held.connection.close()
+            if held.job is not None or not held.ready:
+                held.process.kill()  # in the middle of a trial nothing is worth waiting for
+        for held in self._workers:
+            held.process.join(STOP_SECONDS)
+            if held.process.is_alive():
+                held.process.kill()
+                held.process.join()
+
+    def provide(self, dataset_folder: Path) -> None:
+        """Tell the workers, which are still importing TensorFlow, where the data set lies."""
+        self._dataset_folder = dataset_folder
+        for held in self._workers:
+            self._send(held, dataset_folder)
+
+    def wait_until_ready(self) -> Ready:
+        """Wait for the first worker, which may take the import of TensorFlow.
+
+        Raises:
+            WorkerFailed: if it cannot start: a plugin fails, memory is short.
+        """
+        while True:
+            match self.next_event():
+                case Ready() as ready:
+                    return ready
+                case Failed(_, message, _, exit_code):
+                    raise WorkerFailed(message, exit_code)
+
+    @property
+    def has_free_worker(self) -> bool:
+        """Whether `submit` would find a worker."""
+        return any(held.ready and held.job is None for held in self._workers)
+
+    def submit(self, job: Job) -> None:
+        """Give a job to a free worker."""
+        held = next(held for held in self._workers if held.ready and held.job is None)
+        held.job = job
+        self._send(held, job)
+
+    def reply(self, number: int, go_on: bool) -> None:
+        """Answer an EpochEnded: whether the trial goes on."""
+        self._send(next(held for held in self._workers if held.job and held.job.number == number), go_on)
+
+    def next_event(self, timeout: float | None = None) -> Event | None:
+        """The next thing that a worker says, or None once `timeout` seconds have passed.
+
+        Raises:
+            WorkerFailed: if a worker ends before it is ready: the next one would, too.
+        """
+        by_object: dict[object, _Worker] = {}
+        for held in self._workers:
+            by_object[held.connection] = held
+            by_object[held.process.sentinel] = held
+        spoke = wait(list(by_object), timeout)  # type: ignore[arg-type]
+        if not spoke:
+            return None
+        # What a worker said before it died comes first.
+        first = next((item for item in spoke if isinstance(item, Connection)), spoke[0])
+        held = by_object[first]
+        try:
+            event: Event = held.connection.recv()
+        except (EOFError, OSError):
+            return self._replace_dead(held)
+        if isinstance(event, Ready):
+            held.ready = True
+            held.memory_when_ready = self._memory(held)
+        elif not isinstance(event, EpochEnded | Built):
+            held.job = None
+            if isinstance(event, Failed) and event.number is None:
+                held.ready = False
+            elif self._memory(held) - held.memory_when_ready > MAX_GROWTH_BYTES:
+                self._replace(held)
+        return event
+
+    def _send(self, held: _Worker, message: object) -> None:
+        with contextlib.suppress(OSError):  # it died meanwhile: next_event will tell
+            held.connection.send(message)
+
+    def _start(self) -> _Worker:
+        ours, theirs = self._context.Pipe()
+        # A daemon ends with this process; if that is killed, the closed pipe ends the worker.
+        process = self._context.Process(target=worker.main, args=(theirs, self._setup), daemon=True)
+        process.start()
+        theirs.close()
+        held = _Worker(process, ours)
+        if self._dataset_folder:
+            self._send(held, self._dataset_folder)
+        return held
+
+    def _replace(self, held: _Worker) -> None:
+        held.connection.close()
+        held.process.kill()
+        held.process.join()
+        self._workers[self._workers.index(held)] = self._start()
+
+    def _replace_dead(self, held: _Worker) -> Died:
+        held.process.join(STOP_SECONDS)
+        code = held.process.exitcode
+        reason = f"killed by signal {-code}" if code is not None and code < 0 else f"exit code {code}"
+        if not held.ready:
+            raise WorkerFailed(f"A worker could not start: it ended ({reason}).", 1)
+        self._replace(held)
+        return Died(held.job.number if held.job else None, f"its worker process ended ({reason})")
+
+    def _memory(self, held: _Worker) -> int:
+        try:
+            return psutil.Process(held.process.pid).memory_info().rss
+        except psutil.Error:
+            return 0
+
+
+def cores() -> int:
+    """Processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

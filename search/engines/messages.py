@@ -1,0 +1,97 @@
+"""What a sweep and its workers say to each other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from conversion.convert import FileFacts
+from experiments.config import EpochMetrics, ModelSize, RunConfig, RunResult
+
+
+@dataclass(frozen=True)
+class WorkerSetup:
+    """What a worker is started with."""
+
+    plugins: tuple[str, ...]
+    architectures: tuple[str, ...]  # wanted; empty: all
+    threads: int  # TensorFlow's, per worker
+
+
+@dataclass(frozen=True)
+class Job:
+    """One trial for a worker to train."""
+
+    number: int
+    config: RunConfig
+    facts: FileFacts  # of the file that would ship; its accuracy is not known yet
+    keras_file: Path
+
+
+@dataclass(frozen=True)
+class Known:
+    """A registered architecture, as the sweep's process needs it: that one never imports Keras."""
+
+    name: str
+    default_filters: int
+    default_dropout: float
+    misfit: str | None  # why it cannot take the data set's images
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A worker has imported everything and holds the data set."""
+
+    architectures: tuple[Known, ...]
+
+
+@dataclass(frozen=True)
+class Built:
+    """A trial's network is built and its sizes are known."""
+
+    number: int
+    size: ModelSize
+
+
+@dataclass(frozen=True)
+class EpochEnded:
+    """A trial has finished an epoch; the worker waits to hear whether to go on."""
+
+    number: int
+    metrics: EpochMetrics
+
+
+@dataclass(frozen=True)
+class Stopped:
+    """A trial ended because it was told to."""
+
+    number: int
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A trial ended by itself."""
+
+    number: int
+    result: RunResult
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A trial, or a worker's start where `number` is None, raised."""
+
+    number: int | None
+    message: str
+    traceback: str
+    exit_code: int
+
+
+@dataclass(frozen=True)
+class Died:
+    """The worker of a trial ended without a word: killed, out of memory, crashed."""
+
+    number: int | None
+    reason: str
+
+
+Event = Ready | Built | EpochEnded | Stopped | Finished | Failed | Died

@@ -1,0 +1,112 @@
+"""A worker process: holds TensorFlow and the data set, and trains one trial after another.
+
+Importing TensorFlow for each trial would double a short trial's time.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import signal
+import threading
+import traceback
+from multiprocessing.connection import Connection
+
+from search.engines.messages import Built, EpochEnded, Failed, Finished, Job, Known, Ready, Stopped, WorkerSetup
+
+
+def main(connection: Connection, setup: WorkerSetup) -> None:
+    """Receive the data set's folder, then serve jobs until the connection closes."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the sweep decides
+    # TensorFlow's C++ writes to stderr before it reads its log level, and coremltools prints: stdout is the sweep's.
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    os.dup2(nowhere, 2)
+    try:
+        _serve(connection, setup)
+    except (EOFError, BrokenPipeError, ConnectionResetError):
+        pass  # the sweep is gone
+    except BaseException as error:
+        _send_failure(connection, None, error)
+
+
+def _serve(connection: Connection, setup: WorkerSetup) -> None:
+    import tensorflow as tf
+
+    tf.config.threading.set_intra_op_parallelism_threads(setup.threads)
+    tf.config.threading.set_inter_op_parallelism_threads(setup.threads)
+
+    import tqdm
+
+    from architectures import registry
+    from architectures.errors import PluginError, UsageError
+    from conversion.convert import coreml_bytes, coremltools
+    from experiments.config import EpochMetrics, ModelSize
+    from experiments.training import TrainingStopped, count_macs, train
+    from search.engines.shared_data import open_dataset
+
+    # The lock that tqdm makes by default is a semaphore, of which a killed worker would leave a warning at exit.
+    tqdm.tqdm.set_lock(threading.RLock())
+    coremltools()
+    for plugin in setup.plugins:
+        registry.load_plugin(plugin)
+    dataset = open_dataset(connection.recv())
+
+    known = []
+    for name in registry.names():
+        architecture = registry.get(name)
+        misfit = None
+        try:
+            architecture.build(dataset.input_shape, dataset.num_classes)
+        except UsageError as error:  # images too small for this one
+            misfit = str(error)
+        except PluginError as error:
+            if not setup.architectures or name in setup.architectures:
+                raise
+            misfit = str(error)  # of an installed plugin that this sweep does not want
+        known.append(Known(name, architecture.default_filters, architecture.default_dropout, misfit))
+    # coremltools collects garbage three times per conversion; without the imports' objects that costs nothing.
+    gc.collect()
+    gc.freeze()
+    connection.send(Ready(tuple(known)))
+
+    sizes: dict[tuple[str, int], ModelSize] = {}  # a sweep's other texts all have one length
+    while True:
+        job: Job = connection.recv()
+        key = (job.config.architecture, job.config.filters)
+
+        def size(classifier, job=job, key=key) -> ModelSize:  # type: ignore[no-untyped-def]  # keras.Model
+            if key not in sizes:
+                sizes[key] = ModelSize(
+                    classifier.count_params(), count_macs(classifier), coreml_bytes(classifier, job.facts)
+                )
+            return sizes[key]
+
+        def on_epoch(metrics: EpochMetrics, job=job) -> bool:  # type: ignore[no-untyped-def]
+            connection.send(EpochEnded(job.number, metrics))
+            return connection.recv()
+
+        try:
+            result = train(
+                job.config,
+                dataset,
+                keras_file=job.keras_file,
+                size=size,
+                on_built=lambda size, job=job: connection.send(Built(job.number, size)),  # type: ignore[misc]
+                on_epoch=on_epoch,
+            )
+            connection.send(Finished(job.number, result))
+        except TrainingStopped:
+            connection.send(Stopped(job.number))
+        except (EOFError, BrokenPipeError, ConnectionResetError):
+            raise
+        except Exception as error:
+            _send_failure(connection, job.number, error)
+
+
+def _send_failure(connection: Connection, number: int | None, error: BaseException) -> None:
+    from architectures.command import one_line
+    from architectures.errors import ProjectError
+
+    code = error.exit_code if isinstance(error, ProjectError) else 1
+    connection.send(Failed(number, one_line(error), "".join(traceback.format_exception(error)), code))

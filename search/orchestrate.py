@@ -1,0 +1,208 @@
+"""A sweep from its configuration to its result: data, study, MLflow, workers, registry, figures."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import tempfile
+import time
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from architectures.errors import UsageError
+from conversion.promote import DEFAULT_MODEL
+from experiments import datasets, leaderboard
+from experiments.leaderboard import Row
+from experiments.tracking import CANDIDATE, ModelRecord, Tracker, VersionRecord, environment
+from experiments.training import resolve_precision
+from search.config import FIXED, SweepConfig
+from search.engines.local import LocalEngine, cores
+from search.engines.messages import Known, Ready, WorkerSetup
+from search.engines.shared_data import save_dataset
+from search.progress import TrialProgress
+from search.report import write_report
+from search.runner import Runner
+from search.study import Study
+
+
+@dataclass(frozen=True)
+class SweepResult:
+    """What a sweep leaves behind."""
+
+    study: str
+    experiment: str
+    parent_run_id: str
+    trials: int  # asked for
+    counts: dict[str, int]  # of trials by state
+    leaderboard: tuple[Row, ...]
+    registered_name: str
+    registered: tuple[int, ...]  # versions, the best first
+    interrupted: bool
+    startup_seconds: float  # until the first trial could start: imports, data, workers
+    trials_seconds: float  # from there until the last trial ended
+
+    @property
+    def candidate(self) -> int | None:
+        """The version that the alias `candidate` points to."""
+        return self.registered[0] if self.registered else None
+
+    def as_json(self) -> dict[str, object]:
+        return asdict(self) | {
+            "leaderboard": leaderboard.as_json(self.leaderboard),
+            "candidate": self.candidate,
+        }
+
+    def show(self) -> None:
+        """Print the leaderboard and what to do next."""
+        if self.leaderboard:
+            leaderboard.print_table(self.leaderboard, f"Study {self.study}")
+        counts = ", ".join(f"{count} {state}" for state, count in self.counts.items())
+        print(f"Trials: {counts}. MLflow experiment {self.experiment}, run {self.parent_run_id}.")
+        if self.candidate:
+            versions = ", ".join(map(str, self.registered))
+            print(
+                f"Registered as {self.registered_name}: versions {versions}, alias {CANDIDATE} on {self.candidate}.\n"
+                f"Next: mlflow ui, or python -m conversion.promote"
+                + ("" if self.registered_name == DEFAULT_MODEL else f" --model {self.registered_name}")
+            )
+
+
+def sweep(config: SweepConfig, given: dict[str, object]) -> SweepResult:
+    """Run a sweep.
+
+    Args:
+        config: what was asked for.
+        given: the options that a person gave, which must not contradict the record of a study that is continued.
+
+    Raises:
+        ProjectError: for anything that keeps the sweep as a whole from running; a trial that fails does not.
+    """
+    started = time.perf_counter()
+    tracker = Tracker(config.tracking_uri)
+    study = Study(config, given)
+    config = study.config
+    setup = WorkerSetup(config.plugins, config.architectures, max(1, cores() // config.workers))
+    with (
+        LocalEngine(setup, config.workers) as engine,
+        tempfile.TemporaryDirectory(prefix="pocketnets-") as name,
+        TrialProgress(config.trials, config.workers) as progress,
+    ):
+        folder = Path(name)
+        progress.waiting("starting TensorFlow")
+        dataset = load_dataset(config.dataset, config.plugins, max(config.batch_sizes))
+        save_dataset(dataset, folder)
+        engine.provide(folder)
+        if study.exists:
+            study.check_dataset(dataset.digest)
+        architectures = choose_architectures(engine.wait_until_ready(), config.architectures, dataset.name)
+        experiment_id = tracker.experiment(config.experiment_name)
+        if study.exists:
+            parent = study.parent_run_id
+            tracker.resume_parent(parent)
+        else:
+            config = replace(
+                config,
+                architectures=tuple(known.name for known in architectures),
+                precision=resolve_precision(config.precision),
+            )
+            parent = tracker.start_parent(experiment_id, study.name, _parameters(config, dataset.digest))
+        try:
+            if not study.exists:
+                study.create(config, parent, dataset.digest)
+            study.requeue_dead()
+            if waiting := len(study.waiting()):
+                progress.say(f"taking up {waiting} trial{'s' if waiting > 1 else ''} that were interrupted")
+            progress.done(study.started(), study.best_value())
+            ready_at = time.perf_counter()
+            where = environment(setup.threads)
+            runner = Runner(study, tracker, dataset, where, experiment_id, parent, architectures, folder)
+            interrupted = runner.run(engine, progress)
+            ended_at = time.perf_counter()
+            progress.waiting("registering the best models")
+            registered = [] if interrupted else _register(study, tracker, runner.kept)
+            any_ended = any(study.counts().values())
+            board = leaderboard.rows(tracker, config.experiment_name, study=study.name) if any_ended else []
+            if not interrupted:
+                progress.waiting("drawing the study")
+                write_report(study, tracker, parent, board)
+        except BaseException:
+            with contextlib.suppress(Exception):  # the first error is the one to tell
+                tracker.end(parent, "FAILED")
+            raise
+        if interrupted:
+            tracker.end(parent, "KILLED", outcome="interrupted")
+        else:
+            tracker.end(parent, "FINISHED")
+    return SweepResult(
+        study=study.name,
+        experiment=config.experiment_name,
+        parent_run_id=parent,
+        trials=config.trials,
+        counts=study.counts(),
+        leaderboard=tuple(board),
+        registered_name=config.registered_name,
+        registered=tuple(model.version for model in registered),
+        interrupted=interrupted,
+        startup_seconds=ready_at - started,
+        trials_seconds=ended_at - ready_at,
+    )
+
+
+def load_dataset(name: str, plugins: tuple[str, ...], batch_size: int) -> datasets.Dataset:
+    """Load a data set, importing the plugins only where one of them must bring it: they may import Keras.
+
+    Raises:
+        UsageError: for an unknown name, or a batch larger than the training split.
+    """
+    if name not in datasets.names():
+        from architectures import load_plugin
+
+        for plugin in plugins:
+            load_plugin(plugin)
+    dataset = datasets.load(name)
+    if batch_size > len(dataset.train):
+        raise UsageError(f"Batch size {batch_size} exceeds the {len(dataset.train)} training images of {name}.")
+    return dataset
+
+
+def choose_architectures(ready: Ready, names: tuple[str, ...], dataset: str) -> tuple[Known, ...]:
+    """The architectures of these names, or without any all that fit the images.
+
+    Raises:
+        UsageError: for an unknown name, or images too small.
+    """
+    known = {architecture.name: architecture for architecture in ready.architectures}
+    for name in names:
+        if name not in known:
+            raise UsageError(f"Unknown architecture {name!r}. Registered: {', '.join(known)}.")
+        if misfit := known[name].misfit:
+            raise UsageError(misfit)
+    chosen = tuple(known[name] for name in names or known if not known[name].misfit)
+    if not chosen:
+        reasons = " ".join(architecture.misfit or "" for architecture in ready.architectures)
+        raise UsageError(f"No registered architecture takes the images of {dataset}: {reasons}")
+    return chosen
+
+
+def _parameters(config: SweepConfig, digest: str) -> dict[str, object]:
+    """The parent run's parameters."""
+    kept = {key: value for key, value in asdict(config).items() if key in FIXED}
+    return kept | {"dataset_digest": digest}
+
+
+def _register(study: Study, tracker: Tracker, kept: dict[int, ModelRecord]) -> list[VersionRecord]:
+    """Register the study's best models, and point `candidate` at the best."""
+    registered = []
+    for trial in study.best(study.config.keep):
+        model = kept.get(trial.number) or tracker.kept_model(trial.user_attrs["run_id"])
+        if model is None:  # an earlier sweep kept fewer, or died before it had written this one
+            print(
+                f"warning: trial {trial.number} is among the best {study.config.keep}, but its model was not kept: "
+                f"it is not registered",
+                file=sys.stderr,
+            )
+            continue
+        registered.append(tracker.register(study.config.registered_name, model))
+    if registered:
+        tracker.set_alias(registered[0], CANDIDATE)
+    return registered

@@ -1,0 +1,228 @@
+"""The loop of a sweep: ask the study, train on an engine, write to MLflow, tell the study."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import optuna
+from optuna.trial import TrialState
+
+from conversion.convert import FileFacts
+from experiments.config import Environment, EpochMetrics, RunConfig, RunResult
+from experiments.datasets import Dataset
+from experiments.evaluation import write_evaluation
+from experiments.tracking import ModelRecord, Tracker, git_commit
+from search.engines.local import LocalEngine, WorkerFailed
+from search.engines.messages import Built, Died, EpochEnded, Event, Failed, Finished, Job, Known, Ready, Stopped
+from search.progress import TrialProgress
+from search.study import MAX_ATTEMPTS, Study
+
+POLL_SECONDS = 0.5  # between two looks for Ctrl-C
+
+
+@dataclass
+class _Running:
+    """A trial on its way."""
+
+    trial: optuna.Trial
+    run_id: str
+    config: RunConfig
+    recorded_epochs: int = 0  # in MLflow; more than those trained here after an interruption
+    last_metrics: EpochMetrics | None = None
+
+
+@dataclass
+class Runner:
+    """Runs a study's trials until it holds as many as were asked for, time is up, or a person interrupts."""
+
+    study: Study
+    tracker: Tracker
+    dataset: Dataset
+    environment: Environment
+    experiment_id: str
+    parent_run_id: str
+    architectures: tuple[Known, ...]
+    folder: Path  # for the models of trials on their way
+    kept: dict[int, ModelRecord] = field(default_factory=dict)  # by trial number: models stored in this sweep
+    _running: dict[int, _Running] = field(default_factory=dict)
+    _to_evaluate: list[tuple[_Running, RunResult]] = field(default_factory=list)
+
+    def run(self, engine: LocalEngine, progress: TrialProgress) -> bool:
+        """Run trials; on return none is left running. Returns whether a person interrupted."""
+        deadline = time.monotonic() + (self.study.config.timeout or float("inf"))
+        with interruptible() as interrupted:
+            try:
+                while not interrupted():
+                    while (more := self._wants_more(deadline)) and engine.has_free_worker:
+                        self._start(engine, progress)
+                    self._tidy()
+                    if not self._running and not more:
+                        break
+                    event = engine.next_event(POLL_SECONDS)
+                    if event is not None:
+                        self._handle(event, engine, progress)
+                self._tidy()
+                self._put_back()
+            except BaseException:
+                with contextlib.suppress(Exception):  # a full disk, a lost server: the first error is the one to tell
+                    self._put_back()
+                raise
+            return interrupted()
+
+    def _wants_more(self, deadline: float) -> bool:
+        return time.monotonic() < deadline and self.study.started() < self.study.config.trials
+
+    def _start(self, engine: LocalEngine, progress: TrialProgress) -> None:
+        trial, values = self.study.ask(self.architectures)
+        sweep = self.study.config
+        config = RunConfig(
+            architecture=values.architecture,
+            dataset=sweep.dataset,
+            filters=values.filters,
+            dropout=values.dropout,
+            batch_size=values.batch_size,
+            learning_rate=values.learning_rate,
+            epochs=sweep.epochs,
+            seed=sweep.seed,
+            precision=sweep.precision,
+        )
+        run_id = self.tracker.find_run(self.parent_run_id, trial.number)
+        recorded = self.tracker.resume_run(run_id, config, self.dataset, self.environment) if run_id else None
+        if run_id is None or recorded is None:
+            recorded = 0
+            run_id = self.tracker.start_run(
+                self.experiment_id,
+                f"{config.architecture}-{trial.number}",
+                config,
+                dataset=self.dataset,
+                environment=self.environment,
+                parent=self.parent_run_id,
+                study=self.study.name,
+                trial_number=trial.number,
+            )
+        trial.set_user_attr("run_id", run_id)
+        self._running[trial.number] = _Running(trial, run_id, config, recorded)
+        progress.started(trial.number, config)
+        facts = file_facts(self.dataset, config, run_id, self.study.name)
+        engine.submit(Job(trial.number, config, facts, self.folder / f"{trial.number}.keras"))
+
+    def _handle(self, event: Event, engine: LocalEngine, progress: TrialProgress) -> None:
+        if isinstance(event, Ready):
+            return
+        if isinstance(event, Failed) and event.number is None:
+            raise WorkerFailed(event.message, event.exit_code)
+        if isinstance(event, Died) and event.number is None:
+            return  # between two trials; another has been started
+        assert event.number is not None
+        running = self._running[event.number]
+        match event:
+            case Built(_, size):
+                self.tracker.log_size(running.run_id, size)
+                running.trial.set_user_attr("coreml_bytes", size.coreml_bytes)
+                return
+            case EpochEnded(number, metrics):
+                prune = self.study.report(running.trial, metrics.val_accuracy, metrics.epoch)
+                engine.reply(number, not prune)  # first: the worker trains on while this process writes
+                if metrics.epoch > running.recorded_epochs:
+                    self.tracker.log_epoch(running.run_id, metrics)
+                    running.recorded_epochs = metrics.epoch
+                running.last_metrics = metrics
+                progress.epoch(number, metrics)
+                return
+            case Stopped(number):
+                self.tracker.end(running.run_id, "KILLED", outcome="pruned")
+                self.study.tell(running.trial, TrialState.PRUNED)
+                assert running.last_metrics is not None
+                progress.pruned(number, running.last_metrics)
+            case Finished(number, result):
+                self._finish(running, result)
+                progress.finished(number, result)
+            case Failed(int(number), message, text, _):
+                self._fail(running, text)
+                progress.failed(number, message)
+            case Died(int(number), reason):
+                if self.study.lost_attempt(running.trial) < MAX_ATTEMPTS:
+                    progress.say(f"trial {number}: {reason}; it is tried again")
+                    self.study.requeue(running.trial._trial_id)
+                else:
+                    self._fail(running, f"Given up after {MAX_ATTEMPTS} attempts: {reason}.\n")
+                    progress.failed(number, f"given up after {MAX_ATTEMPTS} attempts: {reason}")
+        del self._running[event.number]
+
+    def _finish(self, running: _Running, result: RunResult) -> None:
+        # MLflow first: a death before the study is told is mended by a retry, which writes nothing twice.
+        keep = self.study.would_be_among_best(running.trial.number, result.best_val_accuracy, result.size.coreml_bytes)
+        model = self.tracker.finish(running.run_id, result, keep=keep)
+        self.study.tell(running.trial, TrialState.COMPLETE, result.best_val_accuracy)
+        result.keras_file.unlink(missing_ok=True)
+        if model:
+            self.kept[running.trial.number] = model
+            self._to_evaluate.append((running, result))
+
+    def _tidy(self) -> None:
+        """Evaluate the models that were kept, and drop those that better ones have overtaken. Workers train on."""
+        if not self._to_evaluate:
+            return
+        for running, result in self._to_evaluate:
+            write_evaluation(self.tracker, running.run_id, result, self.dataset)
+        self._to_evaluate.clear()
+        best = {trial.number for trial in self.study.best(self.study.config.keep)}
+        for number in self.kept.keys() - best:
+            self.tracker.drop_model(self.kept.pop(number).model_id)
+
+    def _fail(self, running: _Running, text: str) -> None:
+        self.tracker.fail(running.run_id, text)
+        self.study.tell(running.trial, TrialState.FAIL)
+
+    def _put_back(self) -> None:
+        """Leave trials that were interrupted in the queue of the study, and their runs KILLED.
+
+        Where that fails, the next sweep of the study finds them without a living owner and does the same.
+        """
+        for running in self._running.values():
+            self.study.requeue(running.trial._trial_id)
+        for running in self._running.values():
+            self.tracker.end(running.run_id, "KILLED", outcome="interrupted")
+        self._running.clear()
+
+
+def file_facts(dataset: Dataset, config: RunConfig, run_id: str, study: str = "") -> FileFacts:
+    """Facts of the file that a run would ship; its accuracy, whose text has a fixed length, is not known yet."""
+    return FileFacts(
+        class_names=dataset.class_names,
+        dataset=dataset.name,
+        dataset_digest=dataset.digest,
+        architecture=config.architecture,
+        run_id=run_id,
+        study=study,
+        git_commit=git_commit(),
+        val_accuracy=0.0,
+    )
+
+
+@contextlib.contextmanager
+def interruptible() -> Iterator[Callable[[], bool]]:
+    """Make Ctrl-C and SIGTERM something to ask about: they never strike in the middle of a write to a database.
+
+    The second one strikes as ever.
+    """
+    struck = False
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        nonlocal struck
+        struck = True
+        signal.signal(number, before[number])
+
+    before: dict[int, Any] = {n: signal.signal(n, interrupt) for n in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: struck
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,234 @@
+"""An Optuna study that survives: created or continued, its interrupted trials taken up again."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import optuna
+import psutil
+from optuna.trial import FrozenTrial, TrialState
+
+from architectures.errors import ProjectError, UsageError
+from experiments.databases import make_database, sqlite_path
+from search.config import SweepConfig
+from search.engines.messages import Known
+from search.space import Values
+
+MAX_ATTEMPTS = 3  # of one trial whose worker dies under it; then it counts as failed
+WARMUP_EPOCHS = 2  # before which no trial is pruned
+RANDOM_TRIALS = 4  # drawn at random before TPE models the space, and unpruned before the median counts
+
+optuna.logging.set_verbosity(optuna.logging.ERROR)
+
+
+class Study:
+    """The trials of one sweep."""
+
+    def __init__(self, config: SweepConfig, given: dict[str, object]) -> None:
+        """Open the study of that name, or prepare to create it: `create` writes it down.
+
+        Raises:
+            UsageError: if the study exists and one of the `given` options contradicts its record.
+            ProjectError: if the storage cannot be opened.
+        """
+        storage = config.storage
+        self.config = config
+        with _one_line(storage):
+            _check_sqlite(storage)
+            self._storage = optuna.storages.get_storage(storage)
+            self.exists = False
+            if config.study in optuna.get_all_study_names(self._storage):
+                self._study = optuna.load_study(study_name=config.study, storage=self._storage)
+                recorded = self._study.user_attrs.get("config")
+                # Without trials it is one that was killed while it was made: `create` goes on with it.
+                if recorded is None and self._study.get_trials(deepcopy=False):
+                    raise UsageError(f"Study {config.study!r} in {storage} is not a sweep's: choose another name.")
+                if recorded is not None:
+                    self.exists = True
+                    self.config = config.continuing(recorded, given)
+                    self._study.set_user_attr("config", self.config.recorded())
+                    self._prepare()
+
+    def create(self, config: SweepConfig, parent_run_id: str, dataset_digest: str) -> None:
+        """Create the study with what a continuation needs; `config` comes last and makes it whole."""
+        self.config = config
+        with _one_line(config.storage):
+            self._study = optuna.create_study(
+                study_name=config.study, storage=self._storage, direction="maximize", load_if_exists=True
+            )
+            self._study.set_user_attr("dataset_digest", dataset_digest)
+            self._study.set_user_attr("parent_run_id", parent_run_id)
+            self._study.set_user_attr("config", config.recorded())
+            self._prepare()
+
+    def _prepare(self) -> None:
+        self._study.sampler = optuna.samplers.TPESampler(
+            multivariate=True,
+            n_startup_trials=RANDOM_TRIALS,
+            # The same seed would repeat the first draws.
+            seed=(self.config.seed + len(self._study.get_trials(deepcopy=False))) % 2**32,
+        )
+        self._study.pruner = _pruner(self.config)
+
+    @property
+    def name(self) -> str:
+        return self.config.study
+
+    @property
+    def optuna_study(self) -> optuna.Study:
+        """For figures."""
+        return self._study
+
+    @property
+    def parent_run_id(self) -> str:
+        return self._study.user_attrs["parent_run_id"]
+
+    def check_dataset(self, digest: str) -> None:
+        """Raise ProjectError if the study was made on other data."""
+        recorded = self._study.user_attrs["dataset_digest"]
+        if recorded != digest:
+            raise ProjectError(
+                f"Study {self.name!r} was made on data with digest {recorded[:12]}, {self.config.dataset} now has "
+                f"{digest[:12]}: its trials would not be comparable. Choose another --study."
+            )
+
+    def best_value(self) -> float | None:
+        """The highest val_accuracy so far."""
+        best = self.best(1)
+        return best[0].value if best else None
+
+    def requeue_dead(self) -> None:
+        """Put trials whose process is gone back in the queue."""
+        with _one_line(self.config.storage):
+            dead = [
+                trial
+                for trial in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+                if not _owner_lives(trial)
+            ]
+            for trial in dead:
+                self.requeue(trial._trial_id)
+
+    def requeue(self, trial_id: int) -> None:
+        """Put a trial back in the queue: it will be asked again with its values, its number and its MLflow run."""
+        self._storage.set_trial_state_values(trial_id, TrialState.WAITING)
+
+    def started(self) -> int:
+        """Trials that have ended or are running."""
+        with _one_line(self.config.storage):
+            return len(self._study.get_trials(deepcopy=False)) - len(self.waiting())
+
+    def waiting(self) -> list[FrozenTrial]:
+        return self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
+
+    def ask(self, architectures: tuple[Known, ...]) -> tuple[optuna.Trial, Values]:
+        """The next trial: an interrupted one, else each architecture as published, else what TPE suggests."""
+        with _one_line(self.config.storage):
+            number = len(self._study.get_trials(deepcopy=False))
+            if not self.waiting() and number < len(architectures):
+                self._study.enqueue_trial(self.config.space.published(architectures[number]))
+            trial = self._study.ask()
+            trial.set_user_attr("owner", json.dumps(_this_process()))
+            return trial, self.config.space.suggest(trial)
+
+    def report(self, trial: optuna.Trial, value: float, epoch: int) -> bool:
+        """Report an epoch's val_accuracy; returns whether the trial should be pruned.
+
+        Epochs that an earlier attempt has reported were judged then.
+        """
+        with _one_line(self.config.storage):
+            if epoch in self._storage.get_trial(trial._trial_id).intermediate_values:
+                return False
+            trial.report(value, epoch)
+            return trial.should_prune()
+
+    def lost_attempt(self, trial: optuna.Trial) -> int:
+        """Count an attempt at a trial that died with its worker; returns how many have."""
+        with _one_line(self.config.storage):
+            lost = trial.user_attrs.get("lost_attempts", 0) + 1
+            trial.set_user_attr("lost_attempts", lost)
+            return lost
+
+    def tell(self, trial: optuna.Trial, state: TrialState, value: float | None = None) -> None:
+        """End a trial."""
+        with _one_line(self.config.storage):
+            self._study.tell(trial, value, state=state)
+
+    def counts(self) -> dict[str, int]:
+        """Number of trials by state, in lower case: complete, pruned, fail."""
+        trials = self._study.get_trials(deepcopy=False)
+        states = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
+        return {state.name.lower(): sum(trial.state == state for trial in trials) for state in states}
+
+    def best(self, number: int) -> list[FrozenTrial]:
+        """The best complete trials: by val_accuracy, then the smaller Core ML file, then the earlier."""
+        with _one_line(self.config.storage):
+            complete = self._study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+        return sorted(complete, key=_merit)[:number]
+
+    def would_be_among_best(self, number: int, val_accuracy: float, coreml_bytes: int) -> bool:
+        """Whether a trial that ends with these figures belongs to those whose models are kept."""
+        best = self.best(self.config.keep)
+        return len(best) < self.config.keep or (-val_accuracy, coreml_bytes, number) < _merit(best[-1])
+
+
+def _merit(trial: FrozenTrial) -> tuple[float, int, int]:
+    """Sorts complete trials, the best first."""
+    return -(trial.value or 0.0), trial.user_attrs["coreml_bytes"], trial.number
+
+
+def _pruner(config: SweepConfig) -> optuna.pruners.BasePruner:
+    if config.pruner == "median":
+        return optuna.pruners.MedianPruner(n_startup_trials=RANDOM_TRIALS, n_warmup_steps=WARMUP_EPOCHS)
+    if config.pruner == "hyperband":
+        return optuna.pruners.HyperbandPruner(min_resource=1, max_resource=config.epochs)
+    return optuna.pruners.NopPruner()
+
+
+def _this_process() -> dict[str, object]:
+    return {"host": platform.node(), "pid": os.getpid(), "started": psutil.Process().create_time()}
+
+
+def _owner_lives(trial: FrozenTrial) -> bool:
+    """Whether the process that runs a trial still does, as far as this host can tell."""
+    owner = json.loads(trial.user_attrs.get("owner", "null"))
+    if owner is None:
+        return False
+    if owner["host"] != platform.node():
+        return True
+    try:
+        # A process id is used again; one that was started at the same time is the same process.
+        return abs(psutil.Process(owner["pid"]).create_time() - owner["started"]) < 1
+    except psutil.Error:
+        return False
+
+
+def _check_sqlite(storage: str) -> None:
+    """Fail early where the file cannot be, and make its tables whole where it does not exist."""
+    path = sqlite_path(storage)
+    if path is None:
+        return
+    path = path.absolute()
+    if not path.parent.is_dir() or path.is_dir():
+        raise ProjectError(f"The study storage {storage} cannot be opened: {path} is not a file in a folder.")
+    if not path.exists():
+        make_database(path, _make_tables)
+
+
+def _make_tables(url: str) -> None:
+    optuna.storages.RDBStorage(url)
+
+
+@contextmanager
+def _one_line(storage: str) -> Iterator[None]:
+    """Turn whatever Optuna or its database raises into one line."""
+    try:
+        yield
+    except (ProjectError, KeyboardInterrupt, OSError):
+        raise
+    except Exception as error:
+        text = " ".join(str(error).split())[:300]
+        raise ProjectError(f"The study storage {storage} failed: {text or type(error).__name__}") from error

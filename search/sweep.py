@@ -1,0 +1,117 @@
+"""Search hyperparameters of registered architectures.  Run: python -m search.sweep --trials 20"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from architectures.command import INTERRUPTED, Parser, name, number, number_range, print_json, run, whole, wholes
+from search.config import SweepConfig, given_options, new_study_name
+
+MAX_SEED = 2**32 - 1  # NumPy's
+
+
+def parser() -> Parser:
+    made = Parser(
+        "search.sweep",
+        "Search batch size, dropout and filters of registered architectures. Every trial is an MLflow run; the best "
+        "models are registered.",
+    )
+    add = made.add_argument
+    add("--study", type=name, metavar="NAME", help="create or continue this study (default: a new dated name)")
+    add("--dataset", metavar="NAME", help="mnist5k (bundled, the default), mnist, fashion_mnist, or a plugin's")
+    add(
+        "--architecture",
+        dest="architectures",
+        action="append",
+        metavar="NAME",
+        help="search only this one; repeatable (default: all that fit the images)",
+    )
+    add("--trials", type=whole(1), metavar="N", help="trials in the study, earlier ones included (default 8)")
+    add("--timeout", type=number(1, 1e9), metavar="SECONDS", help="start no new trial after this time")
+    add("--epochs", type=whole(1), metavar="N", help="epochs of a trial at most (default 10)")
+    add("--batch-size", dest="batch_sizes", type=wholes(1), metavar="N,N", help="choices (default 64,128,256)")
+    add("--dropout", type=number_range(0, 1, open_above=True), metavar="LOW:HIGH", help="range (default 0.0:0.5)")
+    add("--filters", type=wholes(1), metavar="N,N", help="choices for the first stage's width (default 8,16,32)")
+    add(
+        "--learning-rate",
+        type=number_range(1e-7, 1),
+        metavar="LOW:HIGH",
+        help="search it too, on a log scale (default: Adam's 1e-3)",
+    )
+    add("--pruner", choices=("median", "hyperband", "none"), help="how hopeless trials are ended (default median)")
+    add("--workers", type=whole(1), metavar="N", help="worker processes, which share the cores (default 1)")
+    add("--storage", metavar="URL", help="Optuna storage (default sqlite:///optuna.db)")
+    add("--seed", type=whole(0, MAX_SEED), metavar="N", help="of every trial and of the search (default 0)")
+    add(
+        "--precision",
+        choices=("auto", "float32", "mixed_bfloat16"),
+        help="auto (the default) computes in bfloat16 where the processor does so natively; kept models are float32",
+    )
+    add("--experiment", type=name, metavar="NAME", help="MLflow experiment (default: the data set's name)")
+    add("--register-as", type=name, metavar="NAME", help="registered model (default <dataset>-classifier)")
+    add("--keep", type=whole(1), metavar="N", help="best models that are kept and registered (default 3)")
+    add_common(made)
+    return made
+
+
+def _plugin(text: str) -> str:
+    """An argparse type: a module's name, or a file's path made absolute, which a study records."""
+    return str(Path(text).resolve()) if text.endswith(".py") else text
+
+
+def add_common(made: Parser) -> None:
+    """The options that `search.trial` shares."""
+    made.add_argument("--tracking-uri", metavar="URI", help="default: MLFLOW_TRACKING_URI or sqlite:///mlflow.db")
+    made.add_argument(
+        "--plugin",
+        dest="plugins",
+        action="append",
+        type=_plugin,
+        metavar="MODULE",
+        help="module or .py file that registers architectures or data sets; repeatable",
+    )
+
+
+def _body(arguments: argparse.Namespace) -> int:
+    from search.orchestrate import sweep
+
+    options = vars(arguments) | {
+        key: tuple(dict.fromkeys(value)) if (value := getattr(arguments, key)) else None
+        for key in ("architectures", "plugins")
+    }
+    given = given_options(options)
+    from experiments.tracking import default_uri
+
+    given.setdefault("tracking_uri", default_uri())
+    given.setdefault("study", new_study_name(str(given.get("dataset", SweepConfig.dataset))))
+    started = time.perf_counter()
+    result = sweep(SweepConfig(**given), given)  # type: ignore[arg-type]
+    if arguments.json:
+        print_json(result.as_json() | {"seconds": time.perf_counter() - started})
+    else:
+        result.show()
+    if result.interrupted:
+        # The study has recorded the other options.
+        again = ["python", "-m", "search.sweep", "--study", result.study, "--trials", str(result.trials)]
+        for option in ("storage", "tracking_uri"):
+            if getattr(arguments, option):
+                again += [f"--{option.replace('_', '-')}", getattr(arguments, option)]
+        print(f"interrupted; to continue: {shlex.join(again)}", file=sys.stderr)
+        return INTERRUPTED
+    if not result.counts["complete"] and not result.counts["pruned"]:
+        print("error: All trials failed; their runs in MLflow hold the tracebacks.", file=sys.stderr)
+        return 1
+    return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    return run(parser(), _body, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,238 @@
+"""Train and keep one configuration as one tracked run.  Run: python -m search.trial --architecture malireddi"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import sys
+import tempfile
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from architectures.command import Parser, name, number, print_json, run, whole
+from architectures.errors import ProjectError
+from experiments.config import RunConfig, RunResult
+from search.sweep import MAX_SEED, add_common
+
+if TYPE_CHECKING:
+    from experiments.datasets import Dataset
+    from experiments.tracking import Tracker, VersionRecord
+    from search.engines.local import LocalEngine
+    from search.engines.messages import Known
+    from search.progress import TrialProgress
+
+
+@dataclass(frozen=True)
+class TrialConfig:
+    """One run; what is None is the architecture's published value."""
+
+    tracking_uri: str
+    architecture: str
+    dataset: str = "mnist5k"
+    filters: int | None = None
+    dropout: float | None = None
+    batch_size: int = 128
+    learning_rate: float = 1e-3
+    epochs: int = 10
+    seed: int = 0
+    precision: str = "auto"
+    experiment: str = ""  # empty: the data set's name
+    register_as: str = ""  # empty: <dataset>-classifier
+    plugins: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class TrialResult:
+    """A finished run and the registry version of its model."""
+
+    run_id: str
+    config: RunConfig
+    result: RunResult
+    model: VersionRecord
+
+    def as_json(self) -> dict[str, object]:
+        metrics = asdict(self.result)
+        for internal in ("keras_file", "val_predictions", "input_shape", "num_classes"):
+            del metrics[internal]
+        return {
+            "run_id": self.run_id,
+            "registered_model": self.model.registered_name,
+            "version": self.model.version,
+            "history": metrics.pop("epochs"),  # `epochs` is their largest number
+            **asdict(self.config),
+            **metrics.pop("size"),
+            **metrics,
+        }
+
+
+def run_trial(config: TrialConfig) -> TrialResult:
+    """Train, track, keep and register one configuration.
+
+    Raises:
+        UsageError: for an unknown name or a value out of bounds.
+        ProjectError: if training fails; the run is FAILED in MLflow, with the traceback.
+        KeyboardInterrupt: on Ctrl-C; the run is KILLED.
+    """
+    from experiments.evaluation import write_evaluation
+    from experiments.tracking import Tracker, environment
+    from search.engines.local import LocalEngine, cores
+    from search.engines.messages import WorkerSetup
+    from search.engines.shared_data import save_dataset
+    from search.orchestrate import choose_architectures, load_dataset
+    from search.progress import TrialProgress
+
+    tracker = Tracker(config.tracking_uri)
+    setup = WorkerSetup(config.plugins, (config.architecture,), cores())
+    with (
+        LocalEngine(setup, 1) as engine,
+        tempfile.TemporaryDirectory(prefix="pocketnets-") as name,
+        TrialProgress(1, 1) as progress,
+    ):
+        progress.waiting("starting TensorFlow")
+        folder = Path(name)
+        dataset = load_dataset(config.dataset, config.plugins, config.batch_size)
+        save_dataset(dataset, folder)
+        engine.provide(folder)
+        (known,) = choose_architectures(engine.wait_until_ready(), (config.architecture,), dataset.name)
+        run_config = _run_config(config, known)
+        run_id = tracker.start_run(
+            tracker.experiment(config.experiment or config.dataset),
+            config.architecture,
+            run_config,
+            dataset=dataset,
+            environment=environment(setup.threads),
+        )
+        result = _train(engine, tracker, run_id, run_config, dataset, folder, progress)
+        kept = tracker.finish(run_id, result, keep=True)
+        assert kept is not None  # as was asked
+        write_evaluation(tracker, run_id, result, dataset)
+        model = tracker.register(config.register_as or f"{config.dataset}-classifier", kept)
+        return TrialResult(run_id, run_config, result, model)
+
+
+def _run_config(config: TrialConfig, known: Known) -> RunConfig:
+    from experiments.training import resolve_precision
+
+    return RunConfig(
+        architecture=config.architecture,
+        dataset=config.dataset,
+        filters=known.default_filters if config.filters is None else config.filters,
+        dropout=known.default_dropout if config.dropout is None else config.dropout,
+        batch_size=config.batch_size,
+        learning_rate=config.learning_rate,
+        epochs=config.epochs,
+        seed=config.seed,
+        precision=resolve_precision(config.precision),
+    )
+
+
+def _train(
+    engine: LocalEngine,
+    tracker: Tracker,
+    run_id: str,
+    config: RunConfig,
+    dataset: Dataset,
+    folder: Path,
+    progress: TrialProgress,
+) -> RunResult:
+    """Train on the engine and write each epoch; ends the run as FAILED or KILLED where there is no result."""
+    from search.engines.messages import Job
+    from search.runner import file_facts, interruptible
+
+    try:
+        with interruptible() as interrupted:
+            progress.started(0, config)
+            engine.submit(Job(0, config, file_facts(dataset, config, run_id), folder / "model.keras"))
+            return _follow(engine, tracker, run_id, progress, interrupted)
+    except KeyboardInterrupt:
+        tracker.end(run_id, "KILLED", outcome="interrupted")
+        raise
+    except Exception as error:
+        with contextlib.suppress(Exception):  # the first error is the one to tell
+            tracker.fail(run_id, "".join(traceback.format_exception(error)))
+        raise
+
+
+def _follow(
+    engine: LocalEngine,
+    tracker: Tracker,
+    run_id: str,
+    progress: TrialProgress,
+    interrupted: Callable[[], bool],
+) -> RunResult:
+    """Write what the worker says until it has a result."""
+    from search.engines.local import WorkerFailed
+    from search.engines.messages import Built, Died, EpochEnded, Failed, Finished
+    from search.runner import POLL_SECONDS
+
+    while not interrupted():
+        match engine.next_event(POLL_SECONDS):
+            case Built(_, size):
+                tracker.log_size(run_id, size)
+            case EpochEnded(number, metrics):
+                engine.reply(number, True)
+                tracker.log_epoch(run_id, metrics)
+                progress.epoch(number, metrics)
+            case Finished(number, result):
+                progress.finished(number, result)
+                return result
+            case Failed(_, message, text, exit_code):
+                raise WorkerFailed(message, exit_code) from ProjectError(text)
+            case Died(_, reason):
+                raise ProjectError(f"The run failed: {reason}.")
+    raise KeyboardInterrupt
+
+
+def parser() -> Parser:
+    made = Parser("search.trial", "Train one configuration as one tracked run, and keep and register its model.")
+    add = made.add_argument
+    add("--architecture", required=True, metavar="NAME", help="registered architecture")
+    add("--dataset", metavar="NAME", help="mnist5k (bundled, the default), mnist, fashion_mnist, or a plugin's")
+    add("--epochs", type=whole(1), metavar="N", help="epochs at most (default 10)")
+    add("--batch-size", type=whole(1), metavar="N", help="default 128")
+    add("--dropout", type=number(0, 1, open_above=True), metavar="RATE", help="default: as published")
+    add("--filters", type=whole(1), metavar="N", help="width of the first stage (default: as published)")
+    add("--learning-rate", type=number(1e-7, 1), metavar="X", help="Adam's (default 1e-3)")
+    add("--seed", type=whole(0, MAX_SEED), metavar="N", help="default 0")
+    add(
+        "--precision",
+        choices=("auto", "float32", "mixed_bfloat16"),
+        help="auto (the default) computes in bfloat16 where the processor does so natively; the kept model is float32",
+    )
+    add("--experiment", type=name, metavar="NAME", help="MLflow experiment (default: the data set's name)")
+    add("--register-as", type=name, metavar="NAME", help="registered model (default <dataset>-classifier)")
+    add_common(made)
+    return made
+
+
+def _body(arguments: argparse.Namespace) -> int:
+    from experiments.tracking import default_uri
+
+    options = {key: value for key, value in vars(arguments).items() if value is not None}
+    for common in ("json", "debug"):
+        del options[common]
+    options["plugins"] = tuple(options.get("plugins", ()))
+    trial = run_trial(TrialConfig(**({"tracking_uri": default_uri()} | options)))
+    if arguments.json:
+        print_json(trial.as_json())
+    else:
+        result = trial.result
+        print(
+            f"Run {trial.run_id}: val_accuracy {result.best_val_accuracy:.4f} at epoch {result.best_epoch}, "
+            f"{result.size.parameters:,} parameters, {result.size.coreml_bytes:,} Core ML bytes, "
+            f"{result.latency_ms:.2f} ms an image.\n"
+            f"Registered as {trial.model.registered_name}, version {trial.model.version}. "
+            f"Next: python -m conversion.promote --run {trial.run_id}"
+        )
+    return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    return run(parser(), _body, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,95 @@
+"""The two published networks, row by row."""
+
+from __future__ import annotations
+
+import keras
+import pytest
+
+import architectures
+from architectures.errors import UsageError
+
+MALIREDDI = [
+    ("Conv2D", (24, 24, 32), 832),
+    ("MaxPooling2D", (12, 12, 32), 0),
+    ("Dropout", (12, 12, 32), 0),
+    ("Conv2D", (10, 10, 64), 18_496),
+    ("MaxPooling2D", (5, 5, 64), 0),
+    ("Dropout", (5, 5, 64), 0),
+    ("Conv2D", (5, 5, 128), 8_320),
+    ("MaxPooling2D", (2, 2, 128), 0),
+    ("Dropout", (2, 2, 128), 0),
+    ("Flatten", (512,), 0),
+    ("Dense", (128,), 65_664),
+    ("Dense", (10,), 1_290),
+]
+CHOLLET = [
+    ("Conv2D", (26, 26, 32), 320),
+    ("Conv2D", (24, 24, 64), 18_496),
+    ("MaxPooling2D", (12, 12, 64), 0),
+    ("Dropout", (12, 12, 64), 0),
+    ("Flatten", (9_216,), 0),
+    ("Dense", (128,), 1_179_776),
+    ("Dropout", (128,), 0),
+    ("Dense", (10,), 1_290),
+]
+KERNELS = {"malireddi": [(5, 5), (3, 3), (1, 1)], "chollet": [(3, 3), (3, 3)]}
+
+
+def dropout_rates(model: keras.Model) -> list[float]:
+    return [layer.rate for layer in model.layers if isinstance(layer, keras.layers.Dropout)]
+
+
+@pytest.mark.parametrize(("name", "rows", "total"), [("malireddi", MALIREDDI, 94_602), ("chollet", CHOLLET, 1_199_882)])
+def test_every_row_at_the_published_widths(name: str, rows: list, total: int) -> None:
+    model = architectures.build(name, (28, 28, 1), 10)
+    found = [(type(layer).__name__, tuple(layer.output.shape[1:]), layer.count_params()) for layer in model.layers]
+    assert found == rows
+    assert model.count_params() == total
+    convolutions = [layer for layer in model.layers if isinstance(layer, keras.layers.Conv2D)]
+    assert [layer.kernel_size for layer in convolutions] == KERNELS[name]
+    activations = [layer.activation.__name__ for layer in model.layers if hasattr(layer, "activation")]
+    assert activations == ["relu"] * (len(activations) - 1) + ["softmax"]
+
+
+@pytest.mark.parametrize("name", ["malireddi", "chollet"])
+def test_filters_scales_every_width(name: str) -> None:
+    def widths(filters: int) -> list[int]:
+        model = architectures.build(name, (28, 28, 1), 10, filters=filters)
+        return [layer.output.shape[-1] for layer in model.layers if layer.count_params()][:-1]
+
+    assert widths(8) == [width // 4 for width in widths(32)]
+
+
+def test_dropout_reaches_every_dropout_layer() -> None:
+    assert dropout_rates(architectures.build("malireddi", (28, 28, 1), 10, dropout=0.3)) == [0.3, 0.3, 0.3]
+    assert dropout_rates(architectures.build("malireddi", (28, 28, 1), 10)) == [0.2, 0.2, 0.2]
+
+
+@pytest.mark.parametrize(("rate", "second"), [(0.1, 0.2), (0.25, 0.5), (0.4, 0.5)])
+def test_chollets_second_dropout_is_twice_the_rate_up_to_a_half(rate: float, second: float) -> None:
+    assert dropout_rates(architectures.build("chollet", (28, 28, 1), 10, dropout=rate)) == [rate, second]
+
+
+@pytest.mark.parametrize(("name", "smallest"), [("malireddi", 16), ("chollet", 6)])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_smallest_image(name: str, smallest: int, channels: int) -> None:
+    assert architectures.build(name, (smallest, smallest, channels), 10).input_shape[1] == smallest
+    message = f"the smallest that work are {smallest}x{smallest}x{channels}"
+    with pytest.raises(UsageError, match=message):
+        architectures.build(name, (smallest - 1, smallest - 1, channels), 10)
+    with pytest.raises(UsageError, match=message):
+        architectures.build(name, (3 * smallest, 2, channels), 10)
+
+
+def test_the_commands_tables(command) -> None:  # type: ignore[no-untyped-def]
+    listed = command("architectures.__main__", "--json").json["architectures"]
+    assert {row["name"]: row["parameters"] for row in listed}["chollet"] == 1_199_882
+    shown = command("architectures.__main__", "malireddi", "--json").json
+    assert [(row["kind"], tuple(row["output_shape"]), row["parameters"]) for row in shown["layers"]] == MALIREDDI
+    assert shown["parameters"] == 94_602
+    table = command("architectures.__main__", "malireddi").out
+    assert "24x24x32" in table
+    assert "18,496" in table
+    assert command("architectures.__main__", "malireddi", "--input", "8x8x1").code == 2
+    assert command("architectures.__main__", "malireddi", "--input", "8x8").code == 2
+    assert "Registered:" in command("architectures.__main__", "nope").error

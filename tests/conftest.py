@@ -1,0 +1,114 @@
+"""Fixtures that several packages' tests share: a real store with a real, small sweep in it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+import architectures.quiet
+
+architectures.quiet.import_tensorflow()  # first and in silence: several modules would import it in any order
+
+SWEEP = ["--trials", "3", "--epochs", "3", "--filters", "4,8", "--batch-size", "64", "--keep", "2", "--pruner", "none"]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a command did."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> dict:
+        """The one JSON object on stdout."""
+        return json.loads(self.out)
+
+    @property
+    def error(self) -> str:
+        """The one line of error; fails if there are more, or a traceback."""
+        lines = [line for line in self.err.splitlines() if line.strip()]
+        assert len(lines) == 1, self.err
+        assert lines[0].startswith("error: "), self.err
+        return lines[0]
+
+
+def run_module(module: str, *arguments: object, cwd: Path, **environment: str) -> Outcome:
+    """Run `python -m module` in a folder as a person would."""
+    done = subprocess.run(
+        [sys.executable, "-m", module, *map(str, arguments)],
+        cwd=cwd,
+        env={**os.environ, "COLUMNS": "140", **environment},
+        capture_output=True,
+        text=True,
+        timeout=400,
+        check=False,
+    )
+    return Outcome(done.returncode, done.stdout, done.stderr)
+
+
+@pytest.fixture(autouse=True)
+def no_inherited_store() -> Iterator[None]:
+    """MLflow sets MLFLOW_TRACKING_URI wherever a store is named globally, as loading a model does: never kept."""
+    os.environ.pop("MLFLOW_TRACKING_URI", None)
+    yield
+    os.environ.pop("MLFLOW_TRACKING_URI", None)
+
+
+@pytest.fixture
+def command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Callable[..., Outcome]:
+    """Run an entry point's `main` in this process and an empty folder; a folder may be given as `cwd`."""
+    import importlib
+
+    def call(module: str, *arguments: object, cwd: Path = tmp_path) -> Outcome:
+        monkeypatch.chdir(cwd)
+        capfd.readouterr()
+        try:
+            code = importlib.import_module(module).main([str(argument) for argument in arguments])
+        except SystemExit as stopped:  # argparse
+            code = int(stopped.code or 0)
+        out, err = capfd.readouterr()
+        return Outcome(code, out, err)
+
+    return call
+
+
+@dataclass(frozen=True)
+class Swept:
+    """A folder with mlflow.db and optuna.db after a small sweep."""
+
+    folder: Path
+    result: dict  # what --json printed
+
+    @property
+    def uri(self) -> str:
+        return f"sqlite:///{self.folder / 'mlflow.db'}"
+
+
+@pytest.fixture(scope="session")
+def swept(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Swept]:
+    """A sweep of three trials over both networks, run once for all tests, which must not change it."""
+    folder = tmp_path_factory.mktemp("swept")
+    done = run_module("search.sweep", "--study", "small", *SWEEP, "--json", cwd=folder)
+    assert done.code == 0, done.err
+    return Swept(folder, done.json)
+
+
+@pytest.fixture
+def own_store(swept: Swept, tmp_path: Path) -> Path:
+    """A copy of the sweep's store that a test may change: mlflow.db and optuna.db, models by reference."""
+    import shutil
+
+    for name in ("mlflow.db", "optuna.db"):
+        shutil.copy(swept.folder / name, tmp_path / name)
+    return tmp_path

@@ -1,0 +1,303 @@
+"""What a sweep leaves in MLflow: the keys, statuses, files and versions that DESIGN promises."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import mlflow
+import pytest
+from conftest import Swept, run_module
+from mlflow import MlflowClient
+from mlflow.entities import Run
+
+from architectures.errors import UsageError
+from experiments import datasets
+from experiments.tracking import Tracker, TrackingError
+
+PARAMS = {
+    "architecture",
+    "dataset",
+    "batch_size",
+    "dropout",
+    "filters",
+    "learning_rate",
+    "optimizer",
+    "epochs",
+    "seed",
+    "precision",
+    "augment",
+}
+EPOCH_METRICS = {"loss", "accuracy", "val_loss", "val_accuracy", "epoch_seconds"}
+FINAL_METRICS = {
+    "best_epoch",
+    "best_val_accuracy",
+    "best_val_loss",
+    "parameters",
+    "macs",
+    "keras_bytes",
+    "coreml_bytes",
+    "latency_ms",
+    "images_per_second",
+}
+SIZES = {"parameters", "macs", "coreml_bytes"}  # written when the network is built
+EVALUATION = {
+    "evaluation/confusion_matrix.png",
+    "evaluation/confusion_matrix.csv",
+    "evaluation/classification_report.json",
+    "evaluation/classification_report.txt",
+}
+
+
+@pytest.fixture
+def client(swept: Swept) -> MlflowClient:
+    mlflow.set_tracking_uri(swept.uri)
+    return MlflowClient(swept.uri, swept.uri)
+
+
+@pytest.fixture
+def parent(client: MlflowClient, swept: Swept) -> Run:
+    return client.get_run(swept.result["parent_run_id"])
+
+
+@pytest.fixture
+def children(client: MlflowClient, parent: Run) -> list[Run]:
+    """Of the sweep, by trial number."""
+    found = client.search_runs(
+        [parent.info.experiment_id], f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'", order_by=["start_time"]
+    )
+    return sorted(found, key=lambda run: int(run.data.tags["trial_number"]))
+
+
+def files(client: MlflowClient, run_id: str, place: str | None = None) -> set[str]:
+    found = set()
+    for item in client.list_artifacts(run_id, place):
+        found |= files(client, run_id, item.path) if item.is_dir else {item.path}
+    return found
+
+
+def test_one_finished_child_run_per_trial(children: list[Run]) -> None:
+    assert [run.data.tags["trial_number"] for run in children] == ["0", "1", "2"]
+    assert [run.info.run_name for run in children] == [
+        f"{run.data.params['architecture']}-{number}" for number, run in enumerate(children)
+    ]
+    assert {run.info.status for run in children} == {"FINISHED"}
+    assert {run.data.params["architecture"] for run in children} == {"malireddi", "chollet"}
+
+
+def test_params_metrics_and_tags(client: MlflowClient, children: list[Run], parent: Run) -> None:
+    assert client.get_experiment(parent.info.experiment_id).name == "mnist5k"
+    for run in children:
+        assert set(run.data.params) == PARAMS
+        assert set(run.data.metrics) == EPOCH_METRICS | FINAL_METRICS
+        for metric in EPOCH_METRICS:
+            assert [point.step for point in client.get_metric_history(run.info.run_id, metric)] == [1, 2, 3]
+        for metric in FINAL_METRICS:
+            steps = [point.step for point in client.get_metric_history(run.info.run_id, metric)]
+            best = int(run.data.metrics["best_epoch"])
+            assert steps == ([0] if metric in SIZES else [best])
+        tags = run.data.tags
+        assert tags["study"] == "small"
+        assert tags["dataset_digest"] == datasets.load("mnist5k").digest
+        assert {"host", "processor", "threads", "version.tensorflow", "version.optuna"} <= tags.keys()
+        best = int(run.data.metrics["best_epoch"])
+        history = {p.step: p.value for p in client.get_metric_history(run.info.run_id, "val_accuracy")}
+        assert history[best] == max(history.values()) == run.data.metrics["best_val_accuracy"]
+
+
+def test_git_commit_is_recorded(children: list[Run]) -> None:
+    head = subprocess.run(
+        ["git", "rev-parse", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True, check=False
+    )
+    if head.returncode:
+        assert all("mlflow.source.git.commit" not in run.data.tags for run in children)
+    else:
+        assert {run.data.tags["mlflow.source.git.commit"] for run in children} == {head.stdout.strip()}
+
+
+def test_parent_run(client: MlflowClient, parent: Run) -> None:
+    assert (parent.info.run_name, parent.info.status) == ("small", "FINISHED")
+    assert parent.data.params["epochs"] == "3"
+    assert parent.data.params["filters"] == "(4, 8)"
+    found = files(client, parent.info.run_id)
+    assert {"study/study.html", "study/leaderboard.json", "study/leaderboard.csv"} <= found
+    assert {f"study/{name}.png" for name in ("optimization_history", "intermediate_values", "slice")} <= found
+    path = client.download_artifacts(parent.info.run_id, "study/leaderboard.json")
+    assert [row["rank"] for row in json.loads(Path(path).read_text())] == [1, 2, 3]
+    page = Path(client.download_artifacts(parent.info.run_id, "study/study.html")).read_text()
+    assert page.count("Plotly.newPlot") >= 4
+    assert 'src="http' not in page  # nothing is fetched
+
+
+def test_the_best_are_kept_registered_and_evaluated(client: MlflowClient, children: list[Run], swept: Swept) -> None:
+    ranked = sorted(
+        children, key=lambda run: (-run.data.metrics["best_val_accuracy"], run.data.metrics["coreml_bytes"])
+    )
+    versions = {v.run_id: v for v in client.search_model_versions("name = 'mnist5k-classifier'")}
+    assert set(versions) == {run.info.run_id for run in ranked[:2]}
+    candidate = client.get_model_version_by_alias("mnist5k-classifier", "candidate")
+    assert candidate.run_id == ranked[0].info.run_id
+    assert swept.result["candidate"] == int(candidate.version)
+    for run in ranked[:2]:
+        assert files(client, run.info.run_id) == EVALUATION
+        report = json.loads(
+            Path(client.download_artifacts(run.info.run_id, "evaluation/classification_report.json")).read_text()
+        )
+        assert report["accuracy"] == pytest.approx(run.data.metrics["best_val_accuracy"])
+        assert report["macro avg"]["support"] == 500
+    assert Tracker(swept.uri).kept_model(ranked[2].info.run_id) is None
+    kept = client.search_logged_models([ranked[0].info.experiment_id])
+    assert {model.source_run_id for model in kept} == {run.info.run_id for run in ranked[:2]}
+    assert {model.status for model in kept} == {"READY"}
+    best = client.search_logged_models(
+        [ranked[0].info.experiment_id], order_by=[{"field_name": "metrics.best_val_accuracy", "ascending": False}]
+    )
+    assert best[0].source_run_id == ranked[0].info.run_id
+
+
+def test_models_of_others_are_not_left_on_disk(swept: Swept) -> None:
+    assert len(list((swept.folder / "mlruns").rglob("*.keras"))) == 2
+
+
+LOAD = """
+import sys
+import mlflow, numpy as np
+from experiments import datasets
+val = datasets.load("mnist5k").val
+for load in (mlflow.keras.load_model, mlflow.pyfunc.load_model):
+    model = load("models:/mnist5k-classifier@candidate")
+    print(float((np.argmax(model.predict(val.images.astype("float32")), axis=1) == val.labels).mean()))
+"""
+
+
+def test_mlflow_itself_loads_a_kept_model(client: MlflowClient, swept: Swept) -> None:
+    version = client.get_model_version_by_alias("mnist5k-classifier", "candidate")
+    accuracy = client.get_run(version.run_id).data.metrics["best_val_accuracy"]
+    done = subprocess.run(
+        [sys.executable, "-c", LOAD],
+        env={**os.environ, "MLFLOW_TRACKING_URI": swept.uri},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert [float(line) for line in done.stdout.splitlines() if line.startswith("0.")] == [accuracy, accuracy]
+
+
+def test_another_store_than_the_default(own_store: Path) -> None:
+    before = mlflow.get_tracking_uri()
+    tracker = Tracker(f"sqlite:///{own_store / 'mlflow.db'}")  # not the default, sqlite:///mlflow.db here
+    best = tracker.best("mnist5k-classifier")
+    tracker.download_keras(best, own_store)
+    assert tracker.register("another-name", best).version == 1
+    assert mlflow.get_tracking_uri() == before
+    assert "MLFLOW_TRACKING_URI" not in os.environ
+
+
+def test_a_run_reads_back_as_its_configuration(swept: Swept, children: list[Run]) -> None:
+    config = Tracker(swept.uri).run(children[0].info.run_id).config
+    assert (config.dataset, config.epochs, config.batch_size, config.augment) == ("mnist5k", 3, 64, False)
+    assert config.dropout == float(children[0].data.params["dropout"])
+
+
+def test_names_with_quotes(swept: Swept) -> None:
+    tracker = Tracker(swept.uri)
+    with pytest.raises(UsageError, match="Unknown study"):
+        tracker.runs("mnist5k", study="it's")
+    with pytest.raises(UsageError, match="both kinds of quotes"):
+        tracker.runs("mnist5k", study="""'"'""")
+    with pytest.raises(UsageError, match="Unknown experiment"):
+        tracker.runs("it's")
+
+
+@pytest.mark.parametrize(
+    ("uri", "message"),
+    [
+        ("http://127.0.0.1:9", "cannot be reached: Connection refused"),
+        ("http://no-such-host.invalid:5000", "cannot be reached"),
+        ("sqlite:////no/such/folder/mlflow.db", "not a file in an existing folder"),
+        ("./mlruns", "is a folder, which MLflow 3 no longer writes"),
+        ("nonsense://x", "failed"),
+    ],
+)
+def test_a_store_that_cannot_be_reached_is_one_line(uri: str, message: str) -> None:
+    with pytest.raises(TrackingError, match=message) as caught:
+        Tracker(uri)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_is_no_database(tmp_path: Path) -> None:
+    (tmp_path / "mlflow.db").write_text("not a database" * 100)
+    with pytest.raises(TrackingError, match="failed"):
+        Tracker(f"sqlite:///{tmp_path / 'mlflow.db'}")
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[str]:
+    """A real MLflow server on loopback that stores artifacts itself."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    process = subprocess.Popen(
+        [
+            sys.executable,
+            "-m",
+            "mlflow",
+            "server",
+            "--host",
+            "127.0.0.1",
+            "--port",
+            str(port),
+            "--workers",
+            "1",
+            "--backend-store-uri",
+            f"sqlite:///{tmp_path}/server.db",
+            "--artifacts-destination",
+            str(tmp_path / "files"),
+        ],
+        cwd=tmp_path,
+        env={**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        deadline = time.monotonic() + 120
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", port), timeout=1).close()
+                break
+            except OSError:
+                assert process.poll() is None
+                assert time.monotonic() < deadline
+                time.sleep(0.2)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        os.killpg(process.pid, 15)
+        process.wait(30)
+
+
+def test_a_sweep_and_a_promotion_over_a_server(server: str, tmp_path: Path) -> None:
+    work = tmp_path / "work"
+    work.mkdir()
+    swept = run_module(
+        *("search.sweep", "--trials", "1", "--epochs", "1", "--filters", "4", "--architecture", "malireddi", "--json"),
+        cwd=work,
+        MLFLOW_TRACKING_URI=server,
+    )
+    assert swept.code == 0, swept.err
+    promoted = run_module("conversion.promote", "--json", "--tracking-uri", server, cwd=work)
+    assert promoted.code == 0, promoted.err
+    client = MlflowClient(server, server)
+    run = client.get_run(swept.json["leaderboard"][0]["run_id"])
+    assert run.info.status == "FINISHED"
+    assert files(client, run.info.run_id) == EVALUATION
+    assert client.get_model_version_by_alias("mnist5k-classifier", "champion").run_id == run.info.run_id
+    assert not list(work.rglob("*.keras"))  # they lie with the server
+    assert len(list((tmp_path / "files").rglob("*.mlmodel"))) == 1

@@ -1,0 +1,195 @@
+"""Training: the same seed gives the same bits, the best epoch is kept, divergence is an error."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+import architectures
+from architectures.errors import ProjectError, UsageError
+from experiments import datasets, training
+from experiments.classifier import (
+    PIXEL_SCALE,
+    as_classifier,
+    build_classifier,
+    forward_function,
+    load_classifier,
+    network_of,
+    predict,
+)
+from experiments.config import EpochMetrics, ModelSize, RunConfig, RunResult
+from experiments.datasets import Dataset, Split
+from experiments.training import TrainingDiverged, TrainingStopped, count_macs, train
+
+CONFIG = RunConfig("malireddi", "mnist5k", filters=8, dropout=0.2, batch_size=100, epochs=3, learning_rate=3e-3)
+
+
+@pytest.fixture(scope="module")
+def few() -> Dataset:
+    """A thousand training and two hundred validation digits."""
+    whole = datasets.load("mnist5k")
+    return replace(
+        whole,
+        train=Split(whole.train.images[:1_000], whole.train.labels[:1_000]),
+        val=Split(whole.val.images[:200], whole.val.labels[:200]),
+    )
+
+
+def size(classifier: keras.Model) -> ModelSize:
+    return ModelSize(classifier.count_params(), count_macs(classifier), 1)
+
+
+def trained(config: RunConfig, dataset: Dataset, folder: Path, **callbacks: object) -> RunResult:
+    return train(config, dataset, keras_file=folder / "model.keras", size=size, **callbacks)  # type: ignore[arg-type]
+
+
+def comparable(result: RunResult) -> list[object]:
+    """All of a result that time does not touch."""
+    return [result.weights_sha256, result.val_predictions, [replace(e, epoch_seconds=0) for e in result.epochs]]
+
+
+@pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16"])
+def test_the_same_seed_gives_the_same_bits_whatever_ran_before(precision: str, few: Dataset, tmp_path: Path) -> None:
+    config = replace(CONFIG, precision=precision)
+    first = trained(config, few, tmp_path)
+    trained(replace(config, architecture="chollet", epochs=1, seed=5), few, tmp_path)
+    again = trained(config, few, tmp_path)
+    assert comparable(first) == comparable(again)
+    assert comparable(trained(replace(config, seed=1), few, tmp_path)) != comparable(first)
+
+
+@pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16"])
+def test_the_kept_model_is_the_one_that_was_measured(precision: str, few: Dataset, tmp_path: Path) -> None:
+    result = trained(replace(CONFIG, precision=precision), few, tmp_path)
+    assert max(epoch.val_accuracy for epoch in result.epochs) > 0.3  # it learns: chance is 0.1
+    kept = load_classifier(result.keras_file, result.keras_sha256)
+    assert {weight.dtype for weight in kept.weights} == {"float32"}
+    assert {layer.compute_dtype for layer in network_of(kept).layers} == {"float32"}
+    probabilities = predict(forward_function(kept), few.val.images)
+    assert np.allclose(probabilities.sum(axis=1), 1, atol=1e-5)
+    assert tuple(probabilities.argmax(axis=1)) == result.val_predictions
+    accuracy = float((probabilities.argmax(axis=1) == few.val.labels).mean())
+    assert accuracy == result.best_val_accuracy
+    loss = float(keras.losses.sparse_categorical_crossentropy(few.val.labels, probabilities).numpy().mean())
+    assert loss == pytest.approx(result.best_val_loss, rel=1e-4)
+    best = result.epochs[result.best_epoch - 1]
+    assert (best.val_accuracy, best.val_loss) == (result.best_val_accuracy, result.best_val_loss)
+    assert result.keras_bytes == result.keras_file.stat().st_size
+    assert result.keras_bytes < 4 * result.size.parameters + 60_000  # no optimizer state
+
+
+def test_mixed_precision_computes_in_bfloat16_but_for_the_head() -> None:
+    model = build_classifier(architectures.get("malireddi"), CONFIG, (28, 28, 1), 10, "mixed_bfloat16")
+    layers = [layer for layer in network_of(model).layers if layer.weights]
+    assert [layer.compute_dtype for layer in layers] == ["bfloat16"] * 4 + ["float32"]
+    assert {layer.variable_dtype for layer in layers} == {"float32"}
+    assert model(np.zeros((1, 28, 28, 1), np.float32)).dtype == "float32"
+
+
+def test_agrees_with_keras_fit(few: Dataset, tmp_path: Path) -> None:
+    """One epoch of one batch, without dropout: the loop takes the step that Model.fit takes."""
+    config = replace(CONFIG, dropout=0.0, batch_size=1_000, epochs=1)
+    ours = load_classifier(trained(config, few, tmp_path).keras_file)
+    keras.utils.set_random_seed(config.seed)
+    theirs = build_classifier(architectures.get("malireddi"), config, (28, 28, 1), 10, "float32")
+    theirs.compile(keras.optimizers.Adam(config.learning_rate), "sparse_categorical_crossentropy")
+    theirs.fit(few.train.images.astype("float32"), few.train.labels, batch_size=1_000, shuffle=False, verbose=0)
+    for mine, other in zip(ours.get_weights(), theirs.get_weights(), strict=True):
+        # Adam divides by the gradient's size: rounding may turn the step of a weight whose gradient is all but zero.
+        assert np.mean(np.abs(mine - other) < 1e-5) > 0.99
+
+
+def scripted(monkeypatch: pytest.MonkeyPatch, values: list[tuple[float, float]]) -> None:
+    """Let validation return these (loss, accuracy) pairs in turn."""
+    pairs = iter(values)
+
+    def validate(forward: object, split: Split) -> tuple[float, float, np.ndarray]:
+        return *next(pairs), np.zeros(len(split), np.int64)
+
+    monkeypatch.setattr(training, "_validate", validate)
+
+
+@pytest.mark.parametrize(
+    ("values", "best", "length"),
+    [
+        ([(1.0, 0.5), (0.9, 0.6), (0.8, 0.4)], 2, 3),  # highest accuracy
+        ([(1.0, 0.5), (0.9, 0.5), (0.95, 0.5)], 2, 3),  # then the lowest loss
+        ([(1.0, 0.5), (1.0, 0.5), (1.0, 0.5)], 1, 3),  # then the first
+        ([(1.0, 0.5)] + [(2.0, 0.4)] * 19, 1, 1 + training.PATIENCE),  # patience
+    ],
+)
+def test_which_epoch_is_kept(
+    values: list, best: int, length: int, few: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scripted(monkeypatch, values)
+    result = trained(replace(CONFIG, epochs=len(values)), few, tmp_path)
+    assert (result.best_epoch, len(result.epochs)) == (best, length)
+
+
+def test_a_loss_that_is_not_finite_is_an_error(few: Dataset, tmp_path: Path) -> None:
+    with pytest.raises(TrainingDiverged, match="not finite after epoch 1.*lower the learning rate"):
+        trained(replace(CONFIG, learning_rate=1e30), few, tmp_path)
+    assert not (tmp_path / "model.keras").exists()
+
+
+def test_the_caller_may_stop(few: Dataset, tmp_path: Path) -> None:
+    seen: list[EpochMetrics] = []
+    with pytest.raises(TrainingStopped):
+        trained(CONFIG, few, tmp_path, on_epoch=lambda metrics: seen.append(metrics) or len(seen) < 2)  # type: ignore[func-returns-value]
+    assert [metrics.epoch for metrics in seen] == [1, 2]
+
+
+def test_a_batch_larger_than_the_data(few: Dataset, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="batch_size 2000 exceeds the 1000"):
+        trained(replace(CONFIG, batch_size=2_000), few, tmp_path)
+
+
+def test_scaling_is_inside_the_model() -> None:
+    network = architectures.build("malireddi", (28, 28, 1), 10, filters=4)
+    image = np.random.default_rng(0).integers(0, 256, (1, 28, 28, 1)).astype(np.float32)
+    assert np.allclose(as_classifier(network)(image), network(image * np.float32(PIXEL_SCALE)), atol=1e-7)
+
+
+def test_macs_by_hand() -> None:
+    chollet = 26 * 26 * 32 * 9 + 24 * 24 * 64 * 9 * 32 + 9_216 * 128 + 1_280
+    assert count_macs(as_classifier(architectures.build("chollet", (28, 28, 1), 10))) == chollet
+    layers = keras.layers
+    separable = keras.Sequential(
+        [
+            keras.Input((8, 8, 4)),
+            layers.DepthwiseConv2D(3, depth_multiplier=2),
+            layers.Conv2D(6, 1, strides=2),
+            layers.Flatten(),
+            layers.Dense(3, activation="softmax"),
+        ]
+    )
+    assert count_macs(as_classifier(separable)) == 6 * 6 * 8 * 9 + 3 * 3 * 6 * 8 + 54 * 3
+
+
+def test_a_keras_file_that_was_changed_is_not_loaded(few: Dataset, tmp_path: Path) -> None:
+    file = tmp_path / "model.keras"
+    as_classifier(architectures.build("malireddi", (28, 28, 1), 10, filters=4)).save(file)
+    with pytest.raises(ProjectError, match="not loaded"):
+        load_classifier(file, "0" * 64)
+    file.write_bytes(file.read_bytes()[:-100])
+    with pytest.raises(ProjectError, match="cannot be loaded"):
+        load_classifier(file)
+
+
+def test_a_lambda_layer_is_not_loaded(tmp_path: Path) -> None:
+    file = tmp_path / "model.keras"
+    keras.Sequential([keras.Input((2,)), keras.layers.Lambda(lambda x: x * 2)]).save(file)
+    with pytest.raises(ProjectError, match="cannot be loaded"):
+        load_classifier(file)
+
+
+def test_precision_auto_is_resolved(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert training.resolve_precision("auto") in {"float32", "mixed_bfloat16"}
+    assert training.resolve_precision("float32") == "float32"
+    for flags, expected in (("sse avx512_bf16", "mixed_bfloat16"), ("amx_bf16", "mixed_bfloat16"), ("sse", "float32")):
+        monkeypatch.setattr(Path, "read_text", lambda self, flags=flags: f"processor: 0\nflags\t\t: {flags}\nbugs: x\n")
+        assert training.resolve_precision("auto") == expected

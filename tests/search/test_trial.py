@@ -1,0 +1,101 @@
+"""One tracked run from the command line: its record, its failures, its interruption."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+
+
+def only_run(folder: Path, experiment: str = "mnist5k"):  # type: ignore[no-untyped-def]
+    client = MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
+    (run,) = client.search_runs([client.get_experiment_by_name(experiment).experiment_id])
+    return client, run
+
+
+def test_a_trial_is_kept_registered_and_promoted(tmp_path: Path, command) -> None:  # type: ignore[no-untyped-def]
+    found = command(
+        *("search.trial", "--architecture", "malireddi", "--filters", "4", "--batch-size", "200", "--epochs", "2"),
+        *("--experiment", "mine", "--register-as", "mine-too", "--learning-rate", "0.002", "--seed", "7", "--json"),
+    )
+    assert found.code == 0, found.err
+    result = found.json
+    client, run = only_run(tmp_path, "mine")
+    assert result["run_id"] == run.info.run_id
+    assert (run.info.run_name, run.info.status) == ("malireddi", "FINISHED")
+    assert {key: str(result[key]) for key in run.data.params} == run.data.params
+    assert (run.data.params["batch_size"], run.data.params["seed"]) == ("200", "7")
+    assert result["best_val_accuracy"] == run.data.metrics["best_val_accuracy"]
+    assert len(result["history"]) == 2
+    assert "study" not in run.data.tags
+    promoted = command("conversion.promote", "--run", run.info.run_id, "--json")
+    assert promoted.code == 0, promoted.err
+    assert promoted.json["registered_model"] == "mine-too"  # the run's own, not the default
+    assert promoted.json["coreml_bytes"] == result["coreml_bytes"]
+    assert client.get_model_version_by_alias("mine-too", "champion").run_id == run.info.run_id
+
+
+def test_a_run_that_diverges_is_failed(tmp_path: Path, command) -> None:  # type: ignore[no-untyped-def]
+    (tmp_path / "infinite.py").write_text(
+        "import keras\n"
+        "from architectures import register\n"
+        "@register(default_filters=4)\n"
+        "def infinite(input_shape, num_classes, *, filters, dropout):\n"
+        "    layers = [keras.Input(input_shape), keras.layers.Rescaling(float('inf')), keras.layers.Flatten()]\n"
+        "    return keras.Sequential([*layers, keras.layers.Dense(num_classes, activation='softmax')])\n"
+    )
+    found = command("search.trial", "--architecture", "infinite", "--plugin", "infinite.py")
+    assert found.code == 1
+    assert "is not finite after epoch 1" in found.err
+    client, run = only_run(tmp_path)
+    assert run.info.status == "FAILED"
+    assert "TrainingDiverged" in Path(client.download_artifacts(run.info.run_id, "traceback.txt")).read_text()
+
+
+def test_ctrl_c_ends_the_run_as_killed(tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "search.trial", "--architecture", "malireddi", "--filters", "4", "--epochs", "99"],
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + 120
+    while True:
+        try:
+            if only_run(tmp_path)[1].data.metrics:
+                break
+        except Exception:  # the database is still being made
+            pass
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert err.splitlines()[-1] == "interrupted"
+    _, run = only_run(tmp_path)
+    assert (run.info.status, run.data.tags["outcome"]) == ("KILLED", "interrupted")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        ([], 2, "required: --architecture"),
+        (["--architecture", "nope"], 2, "Unknown architecture 'nope'. Registered: chollet, malireddi."),
+        (["--architecture", "malireddi", "--dataset", "nope"], 2, "Unknown data set 'nope'"),
+        (["--architecture", "malireddi", "--dropout", "1"], 2, "below 1"),
+        (["--architecture", "malireddi", "--batch-size", "0"], 2, "at least 1"),
+        (["--architecture", "malireddi", "--batch-size", "4001"], 2, "exceeds the 4000 training images"),
+        (["--architecture", "malireddi", "--epochs", "0"], 2, "at least 1"),
+        (["--architecture", "malireddi", "--tracking-uri", "http://127.0.0.1:9"], 1, "cannot be reached"),
+    ],
+)
+def test_wrong_usage(arguments: list[str], code: int, message: str, command) -> None:  # type: ignore[no-untyped-def]
+    found = command("search.trial", *arguments)
+    assert found.code == code
+    assert message in found.error

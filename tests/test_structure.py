@@ -1,0 +1,82 @@
+"""The house rules that no other test would notice being broken."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+FLOORS = ("architectures", "experiments", "conversion", "search")
+ENTRY_POINTS = (
+    "architectures",
+    "experiments.leaderboard",
+    "conversion.promote",
+    "conversion.verify",
+    "search.sweep",
+    "search.trial",
+)
+HEAVY = ("tensorflow", "keras", "mlflow", "optuna", "coremltools", "numpy", "sklearn", "rich")
+DOORWAYS = {"mlflow": "experiments/tracking.py", "optuna": "search/", "coremltools": "conversion/", "ray": "search/"}
+
+
+def imported_modules(file: Path) -> set[str]:
+    """Top-level names that a file imports anywhere, inside functions too."""
+    found = set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{file}: relative import"
+            found.add(node.module or "")
+    return {name.partition(".")[0] for name in found}
+
+
+SOURCES = [file for floor in FLOORS for file in sorted((ROOT / floor).rglob("*.py"))]
+
+
+@pytest.mark.parametrize("file", SOURCES, ids=lambda file: str(file.relative_to(ROOT)))
+def test_imports_run_one_way(file: Path) -> None:
+    floor = FLOORS.index(file.relative_to(ROOT).parts[0])
+    above = imported_modules(file) & set(FLOORS[floor + 1 :])
+    assert not above, f"{file} imports {above}, which stands above it"
+
+
+@pytest.mark.parametrize("file", SOURCES, ids=lambda file: str(file.relative_to(ROOT)))
+def test_each_heavy_library_has_one_doorway(file: Path) -> None:
+    place = file.relative_to(ROOT).as_posix()
+    for library in imported_modules(file) & DOORWAYS.keys():
+        assert place.startswith(DOORWAYS[library]), f"{place} imports {library}"
+
+
+def test_the_walk_sees_imports_inside_functions(tmp_path: Path) -> None:
+    file = tmp_path / "probe.py"
+    file.write_text("def f():\n    from search.study import Study\n    import mlflow.keras\n")
+    assert imported_modules(file) == {"search", "mlflow"}
+
+
+def test_every_entry_point_is_listed() -> None:
+    found = {
+        file.relative_to(ROOT).with_suffix("").as_posix().replace("/", ".").removesuffix(".__main__")
+        for file in SOURCES
+        if '__name__ == "__main__"' in file.read_text()
+    }
+    assert found == set(ENTRY_POINTS)
+
+
+@pytest.mark.parametrize("module", ENTRY_POINTS)
+def test_help_imports_nothing_heavy(module: str) -> None:
+    code = (
+        "import runpy, sys\n"
+        f"sys.argv = [{module!r}, '--help']\n"
+        f"try: runpy.run_module({module!r}, run_name='__main__')\n"
+        "except SystemExit as stopped: assert stopped.code == 0\n"
+        f"heavy = [name for name in {HEAVY!r} if name in sys.modules]\n"
+        "sys.exit(f'imported: {heavy}' if heavy else 0)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(f"usage: python -m {module} ")
