@@ -20,7 +20,7 @@ ENTRY_POINTS = (
     "search.trial",
 )
 HEAVY = ("tensorflow", "keras", "mlflow", "optuna", "coremltools", "numpy", "sklearn", "rich")
-DOORWAYS = {"mlflow": "experiments/tracking.py", "optuna": "search/", "coremltools": "conversion/", "ray": "search/"}
+DOORWAYS = {"mlflow": "experiments/tracking/", "optuna": "search/", "coremltools": "conversion/", "ray": "search/"}
 
 
 def imported_modules(file: Path) -> set[str]:

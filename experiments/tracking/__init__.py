@@ -1,0 +1,24 @@
+"""The one doorway to MLflow: runs, kept models, the registry. Nothing else imports mlflow.
+
+Keys, tags and aliases are the contract of README's table. Runs are written through `MlflowClient`: MLflow's fluent
+functions keep their state in the thread, and its Keras flavor infers requirements for seconds per model.
+"""
+
+from experiments.tracking.models import CANDIDATE, CHAMPION
+from experiments.tracking.records import ModelRecord, RunRecord, VersionRecord
+from experiments.tracking.runs import Tracker
+from experiments.tracking.source import environment, git_commit
+from experiments.tracking.store import TrackingError, default_uri
+
+__all__ = [
+    "CANDIDATE",
+    "CHAMPION",
+    "ModelRecord",
+    "RunRecord",
+    "Tracker",
+    "TrackingError",
+    "VersionRecord",
+    "default_uri",
+    "environment",
+    "git_commit",
+]

@@ -1,0 +1,43 @@
+"""The folder that MLflow's Keras flavor would write, made from the `.keras` file alone."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from experiments.config import RunResult
+from experiments.tracking.source import versions
+
+MODEL_FILE = "data/model.keras"  # where MLflow's own Keras flavor looks for it
+
+
+def write_keras_flavor(folder: Path, result: RunResult, model_id: str, run_id: str) -> None:
+    """Write the folder that MLflow's Keras flavor would, from the `.keras` file alone."""
+    import numpy as np
+    from mlflow import pyfunc
+    from mlflow.models import Model, ModelSignature
+    from mlflow.types.schema import Schema, TensorSpec
+
+    data = folder / MODEL_FILE
+    data.parent.mkdir()
+    data.write_bytes(result.keras_file.read_bytes())
+    (data.parent / "keras_module.txt").write_text("keras")
+    found = versions()
+    packages = ("tensorflow", "keras", "numpy")
+    (folder / "requirements.txt").write_text(
+        "".join(f"{package}=={found[package]}\n" for package in packages if package in found)
+    )
+    (folder / "python_env.yaml").write_text(
+        json.dumps({"python": found["python"], "dependencies": ["-r requirements.txt"]})  # JSON is YAML
+    )
+    model = Model(model_uuid=model_id, run_id=run_id, model_id=model_id)
+    model.signature = ModelSignature(
+        inputs=Schema([TensorSpec(np.dtype("float32"), (-1, *result.input_shape))]),
+        outputs=Schema([TensorSpec(np.dtype("float32"), (-1, result.num_classes))]),
+    )
+    model.add_flavor(
+        "keras", data="data", keras_version=found["keras"], keras_backend="tensorflow", save_exported_model=False
+    )
+    pyfunc.add_to_model(model, loader_module="mlflow.keras", python_env="python_env.yaml")
+    model.model_size_bytes = result.keras_bytes
+    model.save(str(folder / "MLmodel"))

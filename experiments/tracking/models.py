@@ -1,0 +1,208 @@
+"""Kept models and the registry: versions, aliases, tags."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlparse
+from urllib.request import url2pathname
+
+from architectures.errors import ProjectError, UsageError
+from experiments.config import RunResult
+from experiments.tracking.keras_flavor import MODEL_FILE, write_keras_flavor
+from experiments.tracking.records import ModelRecord, VersionRecord, run_record
+from experiments.tracking.store import Store, absolute, one_line, quoted
+
+if TYPE_CHECKING:
+    from mlflow.entities.model_registry import ModelVersion
+
+CANDIDATE = "candidate"  # alias: the best of the last sweep
+CHAMPION = "champion"  # alias: the promoted version
+
+
+class Models(Store):
+    """Kept models and registered versions of one MLflow store."""
+
+    def _store(self, run_id: str, result: RunResult) -> ModelRecord:
+        """Store a run's model as an MLflow LoggedModel that `mlflow.keras.load_model` reads.
+
+        MLflow's own `log_model` would need Keras and the model in this process, and seconds to infer requirements
+        that are known; the folder it would write is written here.
+        """
+        from mlflow.entities import LoggedModelOutput, LoggedModelStatus
+
+        with one_line(self.uri), tempfile.TemporaryDirectory(prefix="pocketnets-") as folder:
+            run = self._client.get_run(run_id)
+            model = self._client.create_logged_model(
+                experiment_id=run.info.experiment_id,
+                name="model",
+                source_run_id=run_id,
+                params=dict(run.data.params),
+                tags={"keras_sha256": result.keras_sha256},
+                model_type="classifier",
+            )
+            write_keras_flavor(Path(folder), result, model.model_id, run_id)
+            self._client.log_model_artifacts(model.model_id, folder)
+            self._client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=result.best_epoch)])
+            self._client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
+        return ModelRecord(model.model_id, run_id, result.keras_sha256)
+
+    def kept_model(self, run_id: str) -> ModelRecord | None:
+        """The model of a run, if one was kept."""
+        from mlflow.exceptions import MlflowException
+
+        with one_line(self.uri):
+            outputs = self._client.get_run(run_id).outputs
+            for output in outputs.model_outputs if outputs else ():
+                try:
+                    model = self._client.get_logged_model(output.model_id)
+                except MlflowException as error:
+                    if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                        raise
+                    continue  # overtaken by better ones and dropped
+                if str(model.status) == "READY" and "keras_sha256" in model.tags:
+                    return ModelRecord(model.model_id, run_id, model.tags["keras_sha256"])
+        return None
+
+    def drop_model(self, model_id: str) -> None:
+        """Delete a kept model that better ones have overtaken, its files included where they are local."""
+        with one_line(self.uri):
+            location = self._client.get_logged_model(model_id).artifact_location
+            self._client.delete_logged_model(model_id)
+            _remove_local(location, model_id)
+
+    def register(self, name: str, model: ModelRecord) -> VersionRecord:
+        """The registry version of a kept model, made where there is none yet."""
+        from mlflow.exceptions import MlflowException
+
+        with one_line(self.uri):
+            try:
+                self._client.create_registered_model(name)
+            except MlflowException as error:
+                if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                    raise
+            for known in self._client.search_model_versions(f"run_id = {quoted(model.run_id)}"):
+                if known.name == name:
+                    return _version_record(known)
+            run = run_record(self._client.get_run(model.run_id))
+            tags = {
+                "model_id": model.model_id,
+                "architecture": run.params["architecture"],
+                "dataset": run.params["dataset"],
+                "dataset_digest": run.tags["dataset_digest"],
+                "keras_sha256": model.keras_sha256,
+                "best_val_accuracy": repr(run.metrics["best_val_accuracy"]),
+                "expected_coreml_bytes": str(int(run.metrics["coreml_bytes"])),
+            }
+            if "study" in run.tags:
+                tags["study"] = run.tags["study"]
+            source = f"models:/{model.model_id}"
+            if not self.uri.startswith("http"):
+                # MLflow 3.17 looks such a source up in the store that is globally set, whichever store this client has.
+                source = self._client.get_logged_model(model.model_id).artifact_location
+            made = self._client.create_model_version(
+                name, source, run_id=model.run_id, tags=tags, model_id=model.model_id
+            )
+        return _version_record(made)
+
+    def version(self, name: str, number: int) -> VersionRecord:
+        """A registered version; raises UsageError for an unknown name or version."""
+        from mlflow.exceptions import MlflowException
+
+        with one_line(self.uri):
+            try:
+                return _version_record(self._client.get_model_version(name, str(number)))
+            except MlflowException as error:
+                if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                    raise
+                known = sorted(int(v.version) for v in self._versions(name))
+                choices = f"Its versions: {', '.join(map(str, known))}." if known else "It has no versions."
+                raise UsageError(f"Unknown version {number} of registered model {name!r}. {choices}") from None
+
+    def best(self, name: str) -> VersionRecord:
+        """The registered version with the highest val_accuracy, then the smallest Core ML file, then the oldest."""
+        with one_line(self.uri):
+            known = [found for found in self._versions(name) if "best_val_accuracy" in found.tags]
+            if not known:
+                names = ", ".join(model.name for model in self._client.search_registered_models()) or "none"
+                raise UsageError(
+                    f"Registered model {name!r} has no version in {self.uri} (registered models: {names}). "
+                    f"Run python -m search.sweep first, or name another: --model."
+                )
+            return _version_record(
+                max(
+                    known,
+                    key=lambda found: (
+                        float(found.tags["best_val_accuracy"]),
+                        -int(found.tags["expected_coreml_bytes"]),
+                        -int(found.version),
+                    ),
+                )
+            )
+
+    def registered_name(self, run_id: str) -> str | None:
+        """The registered model that holds a run's model, if there is one."""
+        with one_line(self.uri):
+            found = self._client.search_model_versions(f"run_id = {quoted(run_id)}")
+        return found[0].name if found else None
+
+    def versions_by_run(self) -> dict[str, int]:
+        """The latest registry version of each run that has one."""
+        with one_line(self.uri):
+            return {str(found.run_id): int(found.version) for found in reversed(self._versions())}
+
+    def _versions(self, name: str | None = None) -> list[ModelVersion]:
+        found: list[ModelVersion] = []
+        token = None
+        while True:
+            text = f"name = {quoted(name)}" if name else None
+            page = self._client.search_model_versions(text, page_token=token)
+            found += page
+            token = page.token
+            if not token:
+                return found
+
+    def set_alias(self, model: VersionRecord, alias: str) -> None:
+        """Point an alias at a registered version."""
+        with one_line(self.uri):
+            self._client.set_registered_model_alias(model.registered_name, alias, str(model.version))
+
+    def tag_version(self, model: VersionRecord, tags: Mapping[str, str]) -> None:
+        """Set tags on a registered version."""
+        with one_line(self.uri):
+            for key, value in tags.items():
+                self._client.set_model_version_tag(model.registered_name, str(model.version), key, value)
+
+    def download_keras(self, model: ModelRecord, folder: Path) -> Path:
+        """Fetch a kept model's `.keras` file into a folder."""
+        from mlflow.artifacts import download_artifacts
+
+        with one_line(self.uri):
+            location = self._client.get_logged_model(model.model_id).artifact_location
+            path = download_artifacts(
+                artifact_uri=f"{location}/{MODEL_FILE}", dst_path=str(folder), tracking_uri=absolute(self.uri)
+            )
+        return Path(path)
+
+    def attach(self, model: ModelRecord, folder: Path) -> None:
+        """Add a folder's files to those of a kept model."""
+        with one_line(self.uri):
+            self._client.log_model_artifacts(model.model_id, str(folder))
+
+
+def _version_record(found: ModelVersion) -> VersionRecord:
+    """A version's record; the tags are those that `register` sets."""
+    if not {"keras_sha256", "model_id"} <= found.tags.keys():
+        raise ProjectError(f"Version {found.version} of {found.name!r} was not registered by a sweep or a trial.")
+    tags = found.tags
+    return VersionRecord(tags["model_id"], str(found.run_id), tags["keras_sha256"], found.name, int(found.version))
+
+
+def _remove_local(location: str, model_id: str) -> None:
+    """Remove a model's folder of artifacts where it lies on this machine."""
+    path = Path(url2pathname(urlparse(location).path)) if location.startswith("file:") else Path(location)
+    if model_id in path.parts and path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)

@@ -1,0 +1,64 @@
+"""What MLflow holds, as frozen records."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from architectures.errors import ProjectError
+from experiments.config import RunConfig
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """A run as MLflow holds it."""
+
+    run_id: str
+    name: str
+    status: str
+    params: Mapping[str, str]
+    metrics: Mapping[str, float]
+    tags: Mapping[str, str]
+
+    @property
+    def config(self) -> RunConfig:
+        """The configuration that the run recorded; raises ProjectError for a run that is not one of ours."""
+        try:
+            return RunConfig(
+                architecture=self.params["architecture"],
+                dataset=self.params["dataset"],
+                filters=int(self.params["filters"]),
+                dropout=float(self.params["dropout"]),
+                batch_size=int(self.params["batch_size"]),
+                learning_rate=float(self.params["learning_rate"]),
+                epochs=int(self.params["epochs"]),
+                seed=int(self.params["seed"]),
+                precision=self.params["precision"],
+                optimizer=self.params["optimizer"],
+                augment=self.params["augment"] == "True",
+            )
+        except KeyError as error:
+            raise ProjectError(f"Run {self.run_id} has no parameter {error}: it is not a training run.") from None
+
+
+@dataclass(frozen=True)
+class ModelRecord:
+    """A model that was kept."""
+
+    model_id: str  # of its MLflow LoggedModel
+    run_id: str
+    keras_sha256: str
+
+
+@dataclass(frozen=True)
+class VersionRecord(ModelRecord):
+    """A kept model with its version in the registry."""
+
+    registered_name: str
+    version: int
+
+
+def run_record(run) -> RunRecord:  # type: ignore[no-untyped-def]  # mlflow.entities.Run
+    return RunRecord(
+        run.info.run_id, run.info.run_name, run.info.status, run.data.params, run.data.metrics, run.data.tags
+    )

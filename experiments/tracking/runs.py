@@ -1,0 +1,237 @@
+"""Experiments and runs: what a sweep and its trials write while they go on."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+
+from architectures.errors import ProjectError, UsageError
+from experiments.config import Environment, EpochMetrics, ModelSize, RunConfig, RunResult
+from experiments.datasets import Dataset
+from experiments.tracking.models import Models
+from experiments.tracking.records import ModelRecord, RunRecord, run_record
+from experiments.tracking.source import source_tags
+from experiments.tracking.store import one_line, quoted
+
+
+class Tracker(Models):
+    """Writes and reads runs, models and versions of one MLflow store."""
+
+    def experiment(self, name: str) -> str:
+        """Id of the experiment `name`, made where there is none."""
+        from mlflow.exceptions import MlflowException
+
+        with one_line(self.uri):
+            found = self._client.get_experiment_by_name(name)
+            if found and found.lifecycle_stage == "deleted":
+                raise ProjectError(
+                    f"MLflow experiment {name!r} is deleted. Restore it (mlflow experiments restore) or "
+                    f"choose another name: --experiment."
+                )
+            if found:
+                return found.experiment_id
+            try:
+                return self._client.create_experiment(name)
+            except MlflowException:
+                if other := self._client.get_experiment_by_name(name):  # another process was first
+                    return other.experiment_id
+                raise
+
+    def start_parent(self, experiment_id: str, study: str, config: Mapping[str, object]) -> str:
+        """Start the parent run of a new study; its parameters are the sweep's configuration.
+
+        A parent that a sweep left RUNNING when it was killed before it had made its study is taken over.
+        """
+        params = {key: str(value) for key, value in config.items()}
+        with one_line(self.uri):
+            found = self._client.search_runs(
+                [experiment_id], f"tags.study = {quoted(study)} and tags.sweep = 'parent' and status = 'RUNNING'"
+            )
+            if found:
+                run_id = found[0].info.run_id
+            else:
+                tags = source_tags() | {"study": study, "sweep": "parent"}
+                run_id = self._client.create_run(experiment_id, run_name=study, tags=tags).info.run_id
+            self._log(run_id, params=params)
+        return run_id
+
+    def resume_parent(self, run_id: str) -> None:
+        """Set a parent run back to RUNNING."""
+        with one_line(self.uri):
+            self._reopen(run_id)
+
+    def start_run(
+        self,
+        experiment_id: str,
+        name: str,
+        config: RunConfig,
+        *,
+        dataset: Dataset,
+        environment: Environment,
+        parent: str | None = None,
+        study: str | None = None,
+        trial_number: int | None = None,
+    ) -> str:
+        """Start the run of one configuration and write its parameters and tags."""
+        tags = _run_tags(dataset, environment)
+        if parent is not None:
+            tags["mlflow.parentRunId"] = parent
+        if study is not None:
+            tags |= {"study": study, "trial_number": str(trial_number)}
+        with one_line(self.uri):
+            run = self._client.create_run(experiment_id, run_name=name, tags=tags)
+            self._log(run.info.run_id, params=_run_params(config))
+        return run.info.run_id
+
+    def find_run(self, parent: str, trial_number: int) -> str | None:
+        """Id of a trial's run under a parent, if an earlier attempt has made one."""
+        with one_line(self.uri):
+            parent_run = self._client.get_run(parent)
+            found = self._client.search_runs(
+                [parent_run.info.experiment_id],
+                f"tags.`mlflow.parentRunId` = '{parent}' and tags.trial_number = '{trial_number}'",
+                max_results=1,
+            )
+        return found[0].info.run_id if found else None
+
+    def resume_run(self, run_id: str, config: RunConfig, dataset: Dataset, environment: Environment) -> int | None:
+        """Set a run that was interrupted back to RUNNING.
+
+        Returns:
+            The last epoch that it has recorded. None where it was computed elsewhere, with other code or on other
+            threads: its epochs would not go on bit for bit, so the run is deleted and another is to be started.
+        """
+        with one_line(self.uri):
+            tags = self._client.get_run(run_id).data.tags
+            if any(tags.get(key) != value for key, value in _run_tags(dataset, environment).items()):
+                self._client.delete_run(run_id)
+                return None
+            self._reopen(run_id)
+            self._log(run_id, params=_run_params(config))  # again: the run may have been killed before it had them
+            # `epoch_seconds` is the last key of an epoch's batch, which SQL stores write in one transaction.
+            return max((metric.step for metric in self._client.get_metric_history(run_id, "epoch_seconds")), default=0)
+
+    def _reopen(self, run_id: str) -> None:
+        self._client.update_run(run_id, status="RUNNING")
+        if "outcome" in self._client.get_run(run_id).data.tags:
+            self._client.delete_tag(run_id, "outcome")
+
+    def log_epoch(self, run_id: str, metrics: EpochMetrics) -> None:
+        """Write an epoch's metrics at its step."""
+        values = asdict(metrics)
+        step = values.pop("epoch")
+        with one_line(self.uri):
+            self._log(run_id, metrics=values, step=step)
+
+    def log_size(self, run_id: str, size: ModelSize) -> None:
+        """Write what is known once a network is built, unless an earlier attempt has."""
+        with one_line(self.uri):
+            if "coreml_bytes" not in self._client.get_run(run_id).data.metrics:
+                self._log(run_id, metrics=asdict(size))
+
+    def finish(self, run_id: str, result: RunResult, *, keep: bool) -> ModelRecord | None:
+        """End a run as FINISHED with its final metrics, and with its model if that is to be kept.
+
+        What an earlier attempt has written already is not written again.
+        """
+        from mlflow.entities import Metric
+
+        model = (self.kept_model(run_id) or self._store(run_id, result)) if keep else None
+        with one_line(self.uri):
+            if "best_epoch" not in self._client.get_run(run_id).data.metrics:
+                now = int(time.time() * 1000)
+                model_id = model.model_id if model else None
+                self._client.log_batch(
+                    run_id,
+                    [
+                        Metric(key, value, now, result.best_epoch, model_id=model_id, run_id=run_id)
+                        for key, value in _final_metrics(result).items()
+                    ],
+                )
+            self._client.set_tag(run_id, "weights_sha256", result.weights_sha256)
+            self._client.set_terminated(run_id, "FINISHED")
+        return model
+
+    def end(self, run_id: str, status: str, *, outcome: str | None = None) -> None:
+        """End a run as FINISHED, FAILED or KILLED, with the reason in the tag `outcome`."""
+        with one_line(self.uri):
+            if outcome:
+                self._client.set_tag(run_id, "outcome", outcome)
+            self._client.set_terminated(run_id, status)
+
+    def fail(self, run_id: str, traceback: str) -> None:
+        """End a run as FAILED, with its traceback as an artifact."""
+        with one_line(self.uri):
+            self._client.log_text(run_id, traceback, "traceback.txt")
+            self._client.set_terminated(run_id, "FAILED")
+
+    def log_files(self, run_id: str, folder: Path, place: str | None = None) -> None:
+        """Write a folder's content into a run's artifacts."""
+        with one_line(self.uri):
+            self._client.log_artifacts(run_id, str(folder), place)
+
+    def run(self, run_id: str) -> RunRecord:
+        """Read a run; raises UsageError for an unknown id."""
+        from mlflow.exceptions import MlflowException
+
+        with one_line(self.uri):
+            try:
+                run = self._client.get_run(run_id)
+            except MlflowException as error:
+                if error.error_code in {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}:
+                    raise UsageError(f"Unknown run {run_id!r} in {self.uri}.") from None
+                raise
+        return run_record(run)
+
+    def runs(
+        self, experiment: str, *, study: str | None = None, order_by: str = "best_val_accuracy"
+    ) -> list[RunRecord]:
+        """Training runs of an experiment, the highest `order_by` metric first.
+
+        Raises:
+            UsageError: for an unknown experiment, or a study that it does not hold.
+        """
+        with one_line(self.uri):
+            found = self._client.get_experiment_by_name(experiment)
+            if found is None:
+                known = ", ".join(e.name for e in self._client.search_experiments()) or "none"
+                raise UsageError(f"Unknown experiment {experiment!r} in {self.uri}. It holds: {known}.")
+            text = "params.architecture != ''" + (f" and tags.study = {quoted(study)}" if study else "")
+            runs: list[RunRecord] = []
+            token = None
+            while True:
+                page = self._client.search_runs([found.experiment_id], text, page_token=token)
+                runs += map(run_record, page)
+                token = page.token
+                if not token:
+                    break
+        if study and not runs:
+            raise UsageError(f"Unknown study {study!r} in experiment {experiment!r} of {self.uri}.")
+        return runs
+
+
+def _final_metrics(result: RunResult) -> dict[str, float]:
+    return {
+        "best_epoch": result.best_epoch,
+        "best_val_accuracy": result.best_val_accuracy,
+        "best_val_loss": result.best_val_loss,
+        "keras_bytes": result.keras_bytes,
+        "latency_ms": result.latency_ms,
+        "images_per_second": result.images_per_second,
+    }
+
+
+def _run_params(config: RunConfig) -> dict[str, str]:
+    return {key: str(value) for key, value in asdict(config).items()}
+
+
+def _run_tags(dataset: Dataset, environment: Environment) -> dict[str, str]:
+    return source_tags() | {
+        "dataset_digest": dataset.digest,
+        "val_images": str(len(dataset.val)),  # for the interval of val_accuracy
+        "host": environment.host,
+        "processor": environment.processor,
+        "threads": str(environment.threads),
+    }

@@ -1,0 +1,141 @@
+"""The connection to one MLflow store: a database or a server."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from urllib.parse import urlparse
+
+from architectures.errors import ProjectError, UsageError
+from experiments.databases import make_database, sqlite_path
+
+DEFAULT_URI = "sqlite:///mlflow.db"
+CONNECT_SECONDS = 5  # after which a server that does not answer is reported
+
+
+class TrackingError(ProjectError):
+    """The tracking store cannot be reached, or refuses what it is asked."""
+
+
+def default_uri() -> str:
+    """MLFLOW_TRACKING_URI where it is set, else SQLite in the working directory: a bare `mlflow ui` shows it."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_URI
+
+
+class Store:
+    """One MLflow store. Nothing global is changed: `mlflow.set_tracking_uri` would also set MLFLOW_TRACKING_URI."""
+
+    def __init__(self, uri: str, *, create: bool = True) -> None:
+        """Connect.
+
+        Args:
+            uri: a database or a server.
+            create: whether a SQLite file that does not exist is made; a command that only reads refuses it.
+
+        Raises:
+            TrackingError: if the store cannot be reached or opened.
+        """
+        self.uri = uri
+        _check_reachable(uri)
+        uri = absolute(uri)
+        path = sqlite_path(uri)
+        if path and not path.exists():
+            if not create:
+                raise TrackingError(f"The tracking store {self.uri} does not exist. Run python -m search.sweep first.")
+            with one_line(self.uri):
+                make_database(path, _make_store)
+        with one_line(uri):
+            from mlflow import MlflowClient
+
+            self._client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+            self._client.search_experiments(max_results=1)
+
+    def _log(
+        self,
+        run_id: str,
+        *,
+        params: Mapping[str, str] | None = None,
+        metrics: Mapping[str, float] | None = None,
+        step: int = 0,
+    ) -> None:
+        from mlflow.entities import Metric, Param
+
+        now = int(time.time() * 1000)
+        self._client.log_batch(
+            run_id,
+            metrics=[Metric(key, value, now, step) for key, value in (metrics or {}).items()],
+            params=[Param(key, value) for key, value in (params or {}).items()],
+        )
+
+
+def quoted(text: str) -> str:
+    """A string literal of MLflow's search language, which has no escapes: a name with both quotes cannot be asked for.
+
+    >>> quoted("it's")
+    '"it\\'s"'
+    """
+    if "'" not in text:
+        return f"'{text}'"
+    if '"' in text:
+        raise UsageError(f"Name {text!r} holds both kinds of quotes: MLflow cannot search for it.")
+    return f'"{text}"'
+
+
+def absolute(uri: str) -> str:
+    """A SQLite URI with its path made absolute: MLflow keeps one engine per URI, whatever folder is current later."""
+    path = sqlite_path(uri)
+    return f"sqlite:///{path.absolute()}{uri[uri.index('?') :] if '?' in uri else ''}" if path else uri
+
+
+def _make_store(uri: str) -> None:
+    """Make MLflow's tables: some forty migrations, which no signal or crash may leave half done."""
+    from mlflow import MlflowClient
+
+    MlflowClient(tracking_uri=uri, registry_uri=uri).search_experiments(max_results=1)
+
+
+def _check_reachable(uri: str) -> None:
+    """Fail at once where MLflow would retry for minutes: a server that does not answer, a database without a folder."""
+    import socket
+
+    parsed = urlparse(uri)
+    if parsed.scheme in {"http", "https"}:
+        try:
+            port = parsed.port or (443 if parsed.scheme == "https" else 80)
+            socket.create_connection((parsed.hostname or "", port), timeout=CONNECT_SECONDS).close()
+        except ValueError:
+            raise UsageError(f"The tracking server {uri} is not a valid URL.") from None
+        except OSError as error:
+            raise TrackingError(f"The tracking server {uri} cannot be reached: {error.strerror or error}.") from None
+    elif path := sqlite_path(uri):
+        path = path.absolute()
+        if not path.parent.is_dir() or path.is_dir():
+            raise TrackingError(
+                f"The tracking store {uri} cannot be opened: {path} is not a file in an existing folder."
+            )
+        place = path if path.exists() else path.parent
+        if not os.access(place, os.W_OK):
+            raise TrackingError(f"The tracking store {uri} cannot be opened: {place} is not writable.")
+    elif not parsed.scheme or parsed.scheme == "file":
+        raise TrackingError(
+            f"The tracking store {uri} is a folder, which MLflow 3 no longer writes. "
+            f"Give a database or a server: {DEFAULT_URI}, http://127.0.0.1:5000."
+        )
+
+
+@contextmanager
+def one_line(uri: str) -> Iterator[None]:
+    """Turn whatever MLflow or its database raises into one line."""
+    try:
+        yield
+    except (ProjectError, KeyboardInterrupt, GeneratorExit):
+        raise
+    except OSError as error:
+        if error.errno is not None:  # a full disk, a missing permission: says enough by itself
+            raise
+        raise TrackingError(f"The tracking store {uri} failed: {' '.join(str(error).split())[:300]}") from error
+    except Exception as error:
+        text = " ".join(str(error).split())[:300]
+        raise TrackingError(f"The tracking store {uri} failed: {text}") from error
