@@ -58,12 +58,11 @@ def one_line(error: BaseException) -> str:
     text = " ".join(str(error).split())
     if isinstance(error, ProjectError):
         return text
-    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-        return (
-            f"No space left on the disk{f' for {error.filename}' if error.filename else ''}. Free some and try again."
-        )
     if isinstance(error, OSError) and error.strerror:
-        return f"{error.strerror}{f': {error.filename}' if error.filename else ''}"
+        file = error.filename2 or error.filename  # of a copy the target
+        if error.errno == errno.ENOSPC:
+            return f"No space left on the disk{f' for {file}' if file else ''}. Free some and try again."
+        return f"{error.strerror}{f': {file}' if file else ''}"
     return f"{type(error).__name__}: {text} (--debug shows where)"
 
 

@@ -52,6 +52,7 @@ class Models(Store):
 
     def kept_model(self, run_id: str) -> ModelRecord | None:
         """The model of a run, if one was kept."""
+        from mlflow.entities import LoggedModelStatus
         from mlflow.exceptions import MlflowException
 
         with one_line(self.uri):
@@ -63,7 +64,9 @@ class Models(Store):
                     if error.error_code != "RESOURCE_DOES_NOT_EXIST":
                         raise
                     continue  # overtaken by better ones and dropped
-                if str(model.status) == "READY" and "keras_sha256" in model.tags:
+                if "keras_sha256" in model.tags:
+                    if str(model.status) != "READY":  # killed at the last step: its files are whole by then
+                        self._client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
                     return ModelRecord(model.model_id, run_id, model.tags["keras_sha256"])
         return None
 

@@ -198,6 +198,7 @@ KILL_POINTS = (
     ("experiments.tracking:Tracker.start_run", 1, "after"),
     ("experiments.tracking:Tracker.log_epoch", 2, "before"),
     ("experiments.tracking:Tracker._store", 1, "after"),
+    ("mlflow:MlflowClient.finalize_logged_model", 1, "before"),
     ("experiments.tracking:Tracker.finish", 1, "before"),
     ("search.study:Study.tell", 1, "before"),
     ("search.study:Study.tell", 1, "after"),
