@@ -178,7 +178,8 @@ def test_interruption_while_the_databases_are_made(tmp_path: Path) -> None:
         time.sleep(seconds)
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=60)
-        assert process.returncode in {130, -signal.SIGINT}, err  # the latter before Python listens
+        expected = {130, -signal.SIGINT}  # the latter before Python listens
+        assert process.returncode in (expected | {0} if seconds == 5 else expected), err  # by then it may be done
         if process.returncode == 130:
             assert err.splitlines()[-1].startswith("interrupted"), err
     done = run_module("search.sweep", "--study", "early", "--trials", "1", *TINY, cwd=tmp_path)
