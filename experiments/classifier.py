@@ -74,20 +74,30 @@ def weights_sha256(model: keras.Model) -> str:
     return digest.hexdigest()
 
 
-def load_classifier(path: Path, sha256: str | None = None) -> keras.Model:
-    """Load a `.keras` file safely: the digest is checked first, and code inside the file is refused.
+def load_classifier(path: Path, sha256: str) -> keras.Model:
+    """Load a `.keras` file safely: its digest first, then its structure, then Keras' own safe mode.
+
+    Args:
+        path: the file.
+        sha256: what its record says; a file without a record is not loaded.
 
     Raises:
-        ProjectError: if the digest differs, or the file cannot be loaded in safe mode.
+        ProjectError: if the digest differs, or the file is damaged or holds what `keras_file.check` refuses.
     """
-    found = hashlib.sha256(path.read_bytes()).hexdigest()
-    if sha256 is not None and found != sha256:
+    if path.suffix != ".keras":
+        raise ProjectError(f"{path.name} is not loaded: models are loaded from .keras files only.")
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found != sha256:
         raise ProjectError(f"{path.name} has SHA-256 {found[:12]}..., its record says {sha256[:12]}...: not loaded.")
     import architectures
 
     architectures.names()  # registers the Layer subclasses that families define
     import keras
 
+    from experiments import keras_file
+
+    keras_file.check(path)
     try:
         return keras.saving.load_model(path, compile=False, safe_mode=True)
     except Exception as error:
