@@ -135,7 +135,7 @@ GRIDS: dict[str, Callable[[int, int], np.ndarray]] = {
 
 def resize_bilinear(x: Array, size: tuple[int, int], grid: str) -> Array:
     """Resample (..., height, width) to (..., *size) at the points of a grid named in GRIDS."""
-    bounded((*x.shape[:-2], *size))
+    bounded((*x.shape[:-2], size[0], max(x.shape[-1], size[1])))
     for axis, length in ((-2, size[0]), (-1, size[1])):
         points = np.clip(GRIDS[grid](x.shape[axis], length), 0, x.shape[axis] - 1)
         low = np.floor(points).astype(np.intp)

@@ -82,12 +82,14 @@ def conv2d(
         raise ValueError(f"its kernel of {extent} does not fit into {image.shape[1:3]}")
     shape = bounded((image.shape[0], *size, out_channels))
     bounded_work(size[0] * size[1] * kernel.size)
+    bounded((size[1], kernel_height * kernel_width * group_channels))  # one row of gathered windows
     out = np.empty(shape, np.float32)
     if group_channels == 1 and groups > 1:
         _depthwise(image, kernel.reshape(*taps, groups, -1), out, stride=stride, dilation=dilation)
         if bias is not None:
             out += bias
         return out.transpose(0, 3, 1, 2)
+    bounded_window(groups)
     group_outputs = out_channels // groups
     for group in range(groups):
         outputs = slice(group * group_outputs, (group + 1) * group_outputs)
@@ -197,7 +199,7 @@ def deconv2d(
     count, _, height, width = x.shape
     if x.shape[1] != channels or channels % groups:
         raise ValueError(f"{x.shape[1]} channels come in; its kernel takes {channels} in {groups} groups")
-    bounded_window(kernel_height * kernel_width)
+    bounded_window(kernel_height * kernel_width * groups)
     bounded_work(height * width * kernel.size)
     full = ((height - 1) * stride[0] + kernel_height, (width - 1) * stride[1] + kernel_width)
     size = size or (full[0] - crop[0], full[1] - crop[1])
@@ -254,6 +256,7 @@ def pool2d(
     size = size or ((padded[0] - window[0]) // stride[0] + 1, (padded[1] - window[1]) // stride[1] + 1)
     if min(size) < 1:
         raise ValueError(f"its window of {window} does not fit into {tuple(padded)}")
+    bounded_work(x.shape[1] * size[0] * (padded[1] * window[0] + size[1] * window[1]))
     reach = [max(0, (size[i] - 1) * stride[i] + window[i] - padded[i]) for i in (0, 1)]
     full: Pads = ((pads[0][0], pads[0][1] + reach[0]), (pads[1][0], pads[1][1] + reach[1]))
     image = _pad_channels_last(x, full, value=-np.inf if mode == "MAX" else 0.0)

@@ -2,18 +2,46 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextvars import ContextVar
 
-MAX_FILE_BYTES = 2**31 - 1  # what protobuf can parse
+MAX_FILE_BYTES = 2**28  # of a model file or a file of weights: 67 million float32; ResNet-50 has 26 million
+MAX_OPERATIONS = 2**15  # layers, or operations and constants; each costs some 0.1 ms, ResNet-152 has 3,000
 MAX_BLOB_ELEMENTS = 2**25  # 128 MiB of float32 in one blob; an ImageNet network's largest is a tenth of that
-MAX_TOTAL_ELEMENTS = 2**28  # activations of a whole network for one image; VGG-16 has a twentieth of that
-MAX_MULTIPLICATIONS = 10**11  # of one layer for one image: about a second
-MAX_WINDOW = 2**14  # positions of one pooling or depthwise window: each costs a pass over the blob
+MAX_TOTAL_ELEMENTS = 2**27  # read and written by all operations for one image, and constants; ResNet-50: 60 million
+MAX_MULTIPLICATIONS = 10**11  # of a whole network for one image: seconds; VGG-16 has a sixth of that
+MAX_WINDOW = 2**14  # positions of a window, groups of channels: each costs a pass of its own over the blob
 
 
 class Unsupported(Exception):
     """Raised below the executor for something it does not know; the executor adds the layer's name."""
+
+
+_spent: ContextVar[list[int]] = ContextVar("spent")  # elements and multiplications, while a file is being loaded
+
+
+@contextlib.contextmanager
+def one_network() -> Iterator[None]:
+    """Within this, all that a network needs for one image is added up; limits of single operations hold anywhere."""
+    token = _spent.set([0, 0])
+    try:
+        yield
+    finally:
+        _spent.reset(token)
+
+
+def bounded_total(elements: int) -> None:
+    """Add to the elements of the network that is being loaded.
+
+    Raises:
+        Unsupported: if these are more than MAX_TOTAL_ELEMENTS.
+    """
+    spent = _spent.get([0, 0])
+    spent[0] += elements
+    if spent[0] > MAX_TOTAL_ELEMENTS:
+        raise Unsupported(f"with it the network takes more than {MAX_TOTAL_ELEMENTS:,} values for one image")
 
 
 def bounded(shape: Iterable[int]) -> tuple[int, ...]:
@@ -32,20 +60,24 @@ def bounded(shape: Iterable[int]) -> tuple[int, ...]:
 
 
 def bounded_work(multiplications: int) -> None:
-    """Refuse a layer that would take more than MAX_MULTIPLICATIONS for one image.
+    """Add to the multiplications, for one image, of the network that is being loaded.
 
     Raises:
-        Unsupported: if it would.
+        Unsupported: if these are more than MAX_MULTIPLICATIONS.
     """
-    if multiplications > MAX_MULTIPLICATIONS:
-        raise Unsupported(f"it needs {multiplications:.1e} multiplications; the limit is {MAX_MULTIPLICATIONS:.0e}")
+    spent = _spent.get([0, 0])
+    spent[1] += multiplications
+    if spent[1] > MAX_MULTIPLICATIONS:
+        raise Unsupported(
+            f"with it the network needs {spent[1]:.1e} multiplications; the limit is {MAX_MULTIPLICATIONS:.0e}"
+        )
 
 
 def bounded_window(positions: int) -> None:
-    """Refuse a window whose positions would each cost a pass over the blob.
+    """Refuse a window whose positions, or groups that, would each cost a pass over the blob.
 
     Raises:
         Unsupported: if there are more than MAX_WINDOW.
     """
     if positions > MAX_WINDOW:
-        raise Unsupported(f"its window has {positions:,} positions; the limit is {MAX_WINDOW:,}")
+        raise Unsupported(f"it takes {positions:,} passes over its blob; the limit is {MAX_WINDOW:,}")

@@ -8,7 +8,8 @@ import conversion.runtime.mlprogram as mlprogram
 import conversion.runtime.neuralnetwork as neuralnetwork
 from conversion.runtime.executable import BatchedExecutable
 from conversion.runtime.interface import NotCheckable
-from conversion.runtime.model_file import content_of, parsed, refuse_unknown_fields
+from conversion.runtime.limits import one_network
+from conversion.runtime.model_file import content_of, parsed
 from conversion.runtime.package import Package, is_package
 
 
@@ -17,13 +18,15 @@ def load(path: Path) -> BatchedExecutable:
     source = str(path)
     package = Package(path) if is_package(path) else None
     content = package.model if package else content_of(path)
-    model = parsed(content, source)
+    model, unknown = parsed(content, source)
     kind = model.WhichOneof("Type")
     known = (neuralnetwork.KIND, mlprogram.KIND)
     if kind not in known:
         raise NotCheckable(f"{source}: holds a model of the type {kind}; only {' and '.join(known)} can be executed.")
-    refuse_unknown_fields(model, source)
+    if unknown:
+        raise NotCheckable(f"{source}: {unknown} has a field that this version does not know.")
     size_bytes = package.size_bytes if package else len(content)
-    if kind == neuralnetwork.KIND:
-        return neuralnetwork.load(model, source=source, size_bytes=size_bytes)
-    return mlprogram.load(model, package, source=source, size_bytes=size_bytes)
+    with one_network():
+        if kind == neuralnetwork.KIND:
+            return neuralnetwork.load(model, source=source, size_bytes=size_bytes)
+        return mlprogram.load(model, package, source=source, size_bytes=size_bytes)

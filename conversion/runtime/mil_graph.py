@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from conversion.runtime.interface import Array, CorruptModel, NotCheckable
-from conversion.runtime.limits import MAX_TOTAL_ELEMENTS, Unsupported
+from conversion.runtime.limits import MAX_OPERATIONS, Unsupported, bounded_total
 from conversion.runtime.mil_ops import CONSTANT_EXPRESSIONS, OPS, REARRANGING, Op, Operand, Variable
 from conversion.runtime.mil_values import Blob, Constant, TensorType, as_float16, constant, tensor_type
 from conversion.runtime.network import Network, Node, blaming
@@ -45,12 +45,13 @@ class Program:
     def __init__(self, block: Any, *, image: Variable, blob: Blob, source: str) -> None:
         self._source, self._blob = source, blob
         self._known: dict[str, Operand] = {image.name: image}
-        self._constant_elements = 0
         self._inputs: dict[str, Array] = {}  # constants that operations read as blobs
         self._nodes: list[Node] = []
         self.ops: list[Op] = []  # those that compute something, in order
         self.kinds: list[str] = []
         self.classification: Classification | None = None
+        if len(block.operations) > MAX_OPERATIONS:
+            raise NotCheckable(f"{source}: has {len(block.operations):,} operations; the limit is {MAX_OPERATIONS:,}.")
         for stored in block.operations:
             title = _title(stored)
             if self.classification:
@@ -181,12 +182,15 @@ class Program:
                 continue
             if argument.WhichOneof("binding") is None or argument.name not in self._known:
                 raise ValueError(f"it reads {argument.name!r}, which no operation above writes")
-            found.append(self._known[argument.name])
+            operand = self._known[argument.name]
+            if isinstance(operand, Constant):
+                bounded_total(operand.values.size)  # another reading
+            found.append(operand)
         return tuple(found)
 
     def _constant(self, stored: Any) -> Constant:
         found = constant(stored, self._blob)
-        self._count(found.values.size)
+        bounded_total(found.values.size)
         return found
 
     def _define_constants(self, op: Op, values: Sequence[np.ndarray]) -> None:
@@ -195,7 +199,7 @@ class Program:
         for name, declared, value in zip(op.outputs, op.types, values, strict=True):
             if value.shape != declared.shape:
                 raise ValueError(f"it declares the shape {declared.shape} and computes {value.shape}")
-            self._count(value.size)
+            bounded_total(value.size)
             self._define(name, Constant(declared, _typed(value, declared, compressed=op.kind in CONSTANT_EXPRESSIONS)))
 
     def _define(self, name: str, operand: Operand) -> None:
@@ -207,11 +211,6 @@ class Program:
             raise ValueError(f"an output is called {name!r}")
         if name in self._known:
             raise ValueError(f"it writes {name!r} a second time")
-
-    def _count(self, elements: int) -> None:
-        self._constant_elements += elements
-        if self._constant_elements > MAX_TOTAL_ELEMENTS:
-            raise Unsupported(f"the program has more than {MAX_TOTAL_ELEMENTS:,} constants")
 
 
 def _title(stored: Any) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +20,16 @@ from conversion.runtime.interface import (
     frozen_mapping,
 )
 from conversion.runtime.limits import MAX_BLOB_ELEMENTS, MAX_FILE_BYTES
+from conversion.runtime.wire import first_unknown
 
 
-def content_of(path: Path, *, source: str | None = None) -> bytes:
-    """Read a file whole, if it is one that protobuf can parse.
+def content_of(path: Path, *, source: str | None = None, most: int = MAX_FILE_BYTES) -> bytes:
+    """Read a file whole, if it is small enough.
 
     Args:
         path: the file.
         source: its name in errors, if not the path.
+        most: bytes that it may have.
 
     Raises:
         CorruptModel: if it is missing, empty, or no file.
@@ -39,8 +40,8 @@ def content_of(path: Path, *, source: str | None = None) -> bytes:
         size_bytes = path.stat().st_size
         if not path.is_file():  # nor a pipe, which would be waited for
             raise CorruptModel(f"{source}: not a file.")
-        if size_bytes > MAX_FILE_BYTES:
-            raise NotCheckable(f"{source}: {size_bytes:,} bytes are more than protobuf can read.")
+        if size_bytes > most:
+            raise NotCheckable(f"{source}: has {size_bytes:,} bytes; the limit is {most:,}.")
         content = path.read_bytes()
     except (OSError, ValueError) as error:  # ValueError: a null byte in the path
         raise CorruptModel(f"{source}: cannot be read: {getattr(error, 'strerror', None) or error}.") from error
@@ -49,49 +50,24 @@ def content_of(path: Path, *, source: str | None = None) -> bytes:
     return content
 
 
-def parsed(content: bytes, source: str) -> Any:
-    """The `Model` message in a file's content.
+def parsed(content: bytes, source: str) -> tuple[Any, str | None]:
+    """The `Model` message in a file's content, and what in it this version of the format does not know, if anything.
 
     Raises:
         CorruptModel: if there is none.
+        NotCheckable: if it has too many fields.
     """
     from google.protobuf.message import DecodeError
 
     model = schema.model_class()()
+    unknown = first_unknown(content, model.DESCRIPTOR, source)
     try:
         model.ParseFromString(content)
     except (DecodeError, RecursionError) as error:
         raise CorruptModel(f"{source}: truncated or damaged, or not a Core ML file.") from error
     if model.WhichOneof("Type") is None:
         raise CorruptModel(f"{source}: not a Core ML file: no model inside.")
-    return model
-
-
-def refuse_unknown_fields(model: Any, source: str) -> None:
-    """Refuse a message in which a newer version of the format wrote more than this one can read.
-
-    Raises:
-        NotCheckable: naming the first such message.
-    """
-    for unknown in _unknown_fields(model):
-        raise NotCheckable(f"{source}: {unknown} has a field that this version does not know.")
-
-
-def _unknown_fields(message: Any) -> Iterator[str]:
-    from google.protobuf.unknown_fields import UnknownFieldSet
-
-    if len(UnknownFieldSet(message)):
-        yield message.DESCRIPTOR.name
-    for field, value in message.ListFields():
-        if field.message_type is None:
-            continue
-        children: Any = value if field.is_repeated else [value]
-        if field.message_type.GetOptions().map_entry:
-            if field.message_type.fields_by_name["value"].message_type is None:
-                continue
-            children = value.values()
-        for child in children:
-            yield from _unknown_fields(child)
+    return model, unknown
 
 
 def metadata(description: Any) -> Metadata:

@@ -10,13 +10,13 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from conversion.runtime.interface import Array, CorruptModel, NotCheckable
-from conversion.runtime.limits import MAX_TOTAL_ELEMENTS, Unsupported
+from conversion.runtime.limits import Unsupported, bounded_total
 
 # Computes blobs (N, *shape) of blobs (N, *shape); see `arrays` for the axis in front.
 Operation = Callable[..., Array | list[Array]]
 
 # What NumPy raises where shapes, axes and counts do not fit together.
-CONTRADICTIONS = (ArithmeticError, AttributeError, LookupError, MemoryError, TypeError, ValueError)
+CONTRADICTIONS = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 
 HEADS = {"softmaxND": "softmax", "activation.sigmoid": "sigmoid"}  # one name for both formats
 RELU = frozenset({"activation.ReLU", "relu"})
@@ -94,16 +94,15 @@ class Network:
             NotCheckable: if a node meets something unknown, or something beyond all measure.
         """
         constants = dict(self._constants)
-        blobs, total = {self.image: image, **constants}, 0
+        blobs = {self.image: image, **constants}
         for node in self.nodes:
             with blaming(self._source, node.title), np.errstate(all="ignore"):
+                bounded_total(sum(blobs[name].size for name in node.inputs))
                 written = _written(node, node.operation, blobs)
                 for name, shape in zip(node.outputs, node.shapes, strict=False):
                     if written[name].shape[1:] != shape:
                         raise ValueError(f"it declares the shape {shape} and computes {written[name].shape[1:]}")
-                total += sum(blob.size for blob in written.values())
-                if total > MAX_TOTAL_ELEMENTS:
-                    raise Unsupported(f"the network needs more than {MAX_TOTAL_ELEMENTS:,} activations for one image")
+                bounded_total(sum(blob.size for blob in written.values()))
             blobs.update(written)
             if all(name in constants for name in node.inputs):
                 constants.update(written)
@@ -157,6 +156,8 @@ def blaming(source: str, title: str) -> Iterator[None]:
         yield
     except Unsupported as error:
         raise NotCheckable(f"{source}: {title} cannot be executed: {_line(error)}.") from error
+    except MemoryError as error:
+        raise NotCheckable(f"{source}: {title} needs more memory than there is: {_line(error)}.") from error
     except CONTRADICTIONS as error:
         raise CorruptModel(f"{source}: {title} does not add up: {_line(error)}.") from error
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from conversion.runtime.interface import Array, CorruptModel, NotCheckable
+from conversion.runtime.limits import MAX_OPERATIONS
 from conversion.runtime.network import Network, Node, blaming
 from conversion.runtime.nn_layers import LAYERS, REARRANGING, Layer
 
@@ -30,6 +31,8 @@ class Graph(Network):
     """
 
     def __init__(self, stored: Sequence[Any], *, image: str, output: str, source: str) -> None:
+        if len(stored) > MAX_OPERATIONS:
+            raise NotCheckable(f"{source}: has {len(stored):,} layers; the limit is {MAX_OPERATIONS:,}.")
         self.layers = [_layer(message, source) for message in stored]
         _check_names(self.layers, image=image, output=output, source=source)
         super().__init__([_node(layer, source) for layer in self.layers], image=image, output=output, source=source)

@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 
 from conversion.runtime.interface import CorruptModel, NotCheckable
+from conversion.runtime.limits import MAX_FILE_BYTES
 from conversion.runtime.model_file import content_of
 
 MANIFEST = "Manifest.json"
@@ -32,8 +33,8 @@ class Package:
         path: the package's folder.
 
     Raises:
-        CorruptModel: if the manifest is damaged, or anything lies or points outside of the folder.
-        NotCheckable: if there is no manifest, or one of another version.
+        CorruptModel: if the manifest is missing or damaged, or anything lies or points outside of the folder.
+        NotCheckable: if it has too many members or bytes, or a manifest of another version.
     """
 
     def __init__(self, path: Path) -> None:
@@ -74,17 +75,18 @@ class Package:
             raise ValueError(f"{name!r} is not a file")
         return found
 
-    def content(self, name: PurePosixPath) -> bytes:
+    def content(self, name: PurePosixPath, *, most: int = MAX_FILE_BYTES) -> bytes:
         """A member's bytes.
 
         Raises:
             CorruptModel: if there is no such file in the package.
+            NotCheckable: if it has more bytes than `most`.
         """
         try:
             found = self.member(str(name))
         except ValueError as error:
             raise CorruptModel(f"{self.source}: {error}.") from error
-        return content_of(found, source=f"{self.source}: {name}")
+        return content_of(found, source=f"{self.source}: {name}", most=most)
 
     def _measured(self) -> int:
         """Bytes of all files, after a look at every link."""
@@ -104,10 +106,8 @@ class Package:
         """The path of the program's file, by the manifest."""
         where = f"{self.source}: {MANIFEST}"
         if not (self._root / MANIFEST).exists():
-            raise NotCheckable(f"{self.source}: a folder without {MANIFEST}, which is no model package.")
-        text = self.content(PurePosixPath(MANIFEST))
-        if len(text) > MAX_MANIFEST_BYTES:
-            raise NotCheckable(f"{where}: {len(text):,} bytes are beyond all measure.")
+            raise CorruptModel(f"{self.source}: a folder without {MANIFEST}, which is no model package.")
+        text = self.content(PurePosixPath(MANIFEST), most=MAX_MANIFEST_BYTES)
         try:
             manifest = json.loads(text)
         except (ValueError, RecursionError) as error:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from conversion.runtime.interface import Array
-from conversion.runtime.limits import Unsupported, bounded
+from conversion.runtime.limits import Unsupported, bounded, bounded_total
 
 
 def decode(stored: Any, shape: tuple[int, ...], *, channel_axis: int = 0) -> Array:
@@ -28,6 +28,7 @@ def decode(stored: Any, shape: tuple[int, ...], *, channel_axis: int = 0) -> Arr
     """
     shape = bounded(shape)
     count = math.prod(shape)
+    bounded_total(count)
     if stored.int8RawValue:
         raise Unsupported("its weights are int8 for dynamic quantization, which quantizes activations too")
     kinds = [kind for kind in ("floatValue", "float16Value", "rawValue") if len(getattr(stored, kind))]

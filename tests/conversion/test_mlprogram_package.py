@@ -202,7 +202,7 @@ def test_missing_and_special_members(member: Path, package: Path) -> None:
 
 def test_folder_without_a_manifest(package: Path) -> None:
     (package / "Manifest.json").unlink()
-    assert outcome(package) == "NotCheckable"
+    assert outcome(package) == "CorruptModel"
     renamed = package.rename(package.with_name("folder"))
     assert outcome(renamed) == "CorruptModel"
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from conversion.runtime.arrays import product, rank
 from conversion.runtime.interface import Array
-from conversion.runtime.limits import bounded
+from conversion.runtime.limits import bounded, bounded_work
 from conversion.runtime.network import Operation
 from conversion.runtime.nn_layers.layer import Layer
 
@@ -27,6 +27,7 @@ def _inner_product(layer: Layer) -> Operation:
         if size != p.inputChannels:
             raise ValueError(f"it reads vectors of {size:,}; its weights take {p.inputChannels:,}")
         bounded((*x.shape[:-vector], p.outputChannels))
+        bounded_work(math.prod(x.shape[1:]) * p.outputChannels)
         out = x.reshape(-1, size) @ matrix
         if bias is not None:
             out += bias
@@ -49,6 +50,7 @@ def _batched_matmul(layer: Layer) -> Operation:
         if x.shape[-1] != rows:
             raise ValueError(f"it reads vectors of {x.shape[-1]:,}; its weights take {rows:,}")
         bounded((*x.shape[:-1], columns))
+        bounded_work(math.prod(x.shape[1:]) * columns)
         out = x.reshape(-1, rows) @ matrix
         if bias is not None:
             out += bias

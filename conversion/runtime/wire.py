@@ -1,0 +1,104 @@
+"""A look at a protobuf message's bytes before they are parsed: how much there is, and whether all of it is known.
+
+A parsed message takes far more memory than its bytes: an empty layer is two bytes in the file and a hundred as an
+object. So the fields are counted first, which reads only the tags and lengths between them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from google.protobuf.descriptor import FieldDescriptor as Field
+
+from conversion.runtime.interface import CorruptModel, NotCheckable
+
+MAX_FIELDS = 2**20  # of a message and all those inside it; malireddi as an ML Program has 4,000
+MAX_DEPTH = 100  # of messages in messages, as for protobuf itself; a real file has 15
+
+VARINT, FIXED64, DELIMITED, FIXED32 = 0, 1, 2, 5
+FIXED_BYTES = {FIXED64: 8, FIXED32: 4}
+# How the values of a field are written, by its type; as a VARINT if it is not here.
+WRITTEN = dict.fromkeys((Field.TYPE_FIXED64, Field.TYPE_SFIXED64, Field.TYPE_DOUBLE), FIXED64)
+WRITTEN |= dict.fromkeys((Field.TYPE_FIXED32, Field.TYPE_SFIXED32, Field.TYPE_FLOAT), FIXED32)
+WRITTEN |= dict.fromkeys((Field.TYPE_STRING, Field.TYPE_BYTES, Field.TYPE_MESSAGE), DELIMITED)
+
+Known = dict[int, Any]  # by a tag that may stand in a message: the type of the message behind it, or None
+
+
+def first_unknown(content: bytes, message_type: Any, source: str) -> str | None:
+    """The first type of message in which there is a field that this version of the format does not have.
+
+    Args:
+        content: a serialized message.
+        message_type: its descriptor.
+        source: name of the file, for errors.
+
+    Raises:
+        CorruptModel: if these are no message's bytes, or messages lie in one another too deep.
+        NotCheckable: if there are more than MAX_FIELDS.
+    """
+    damaged = CorruptModel(f"{source}: truncated or damaged, or not a Core ML file.")
+    unknown, known = None, {message_type.full_name: _known(message_type)}
+    place, fields = 0, 0
+    open_messages = [(len(content), message_type)]
+    try:
+        while open_messages:
+            end, current = open_messages[-1]
+            if place >= end:
+                if place > end:
+                    raise damaged
+                open_messages.pop()
+                continue
+            fields += 1
+            if fields > MAX_FIELDS:
+                raise NotCheckable(f"{source}: has more than {MAX_FIELDS:,} fields.")
+            tag, place = _varint(content, place)
+            allowed = known[current.full_name]
+            if tag not in allowed:
+                unknown = unknown or str(current.name)
+            kind = tag & 7
+            if kind == VARINT:
+                _, place = _varint(content, place)
+            elif kind in FIXED_BYTES:
+                place += FIXED_BYTES[kind]
+            elif kind == DELIMITED:
+                size, place = _varint(content, place)
+                if size > end - place:
+                    raise damaged
+                inner = allowed.get(tag)
+                if inner is None:
+                    place += size
+                    continue
+                open_messages.append((place + size, inner))
+                if inner.full_name not in known:
+                    known[inner.full_name] = _known(inner)
+                if len(open_messages) > MAX_DEPTH:
+                    raise damaged
+            else:  # a group, which this version of protobuf no longer has
+                raise damaged
+    except IndexError:
+        raise damaged from None
+    return unknown
+
+
+def _known(message_type: Any) -> Known:
+    """The tags that a message of a type may have."""
+    found: Known = {}
+    for field in message_type.fields:
+        kind = WRITTEN.get(field.type, VARINT)
+        found[field.number << 3 | kind] = field.message_type
+        if field.is_repeated and kind != DELIMITED:
+            found[field.number << 3 | DELIMITED] = None  # all values of a field in one run
+    return found
+
+
+def _varint(content: bytes, place: int) -> tuple[int, int]:
+    """A number of up to ten bytes of seven bits, least significant first, and the place behind it."""
+    value = 0
+    for shift in range(0, 70, 7):
+        byte = content[place]
+        place += 1
+        value |= (byte & 127) << shift
+        if byte < 128:
+            return value, place
+    raise IndexError("a number of more than ten bytes")
