@@ -19,13 +19,24 @@ else:  # the names of the types are enough at run time, and a command's --help s
     Array = Images = Any
 
 
-class NotCheckable(ProjectError):
+MAX_ERROR = 1000  # characters; a file may call its layers whatever it likes
+
+
+class FileError(ProjectError):
+    """Base of what is said about a file: one line that can be printed, whatever names the file gave to its parts."""
+
+    def __init__(self, text: str) -> None:
+        line = "".join(character if character.isprintable() else " " for character in text)
+        super().__init__(line if len(line) <= MAX_ERROR else f"{line[:MAX_ERROR]}...")
+
+
+class NotCheckable(FileError):
     """The file holds something that this executor does not know, so nothing can be said about it. Exit code 3."""
 
     exit_code = 3
 
 
-class CorruptModel(ProjectError):
+class CorruptModel(FileError):
     """The file is missing, truncated, garbage, or contradicts itself. Exit code 1."""
 
 
