@@ -37,7 +37,7 @@ LARGEST_CASE = 1500  # bytes: a few layers with large constants would outweigh a
 PER_PACKAGE = 40  # operations probed by one package: each change of one costs a look at all
 
 
-def layers_network(cases: dict[str, Any], *, rank5: bool) -> bytes:
+def layers_network(cases: dict[str, Any]) -> bytes:
     """All probed layers side by side; the answer is computed of the image alone."""
     signs = np.ones((1, 1, 3, C), np.float32)
 
@@ -51,11 +51,11 @@ def layers_network(cases: dict[str, Any], *, rank5: bool) -> bytes:
         b.add_reduce_mean("mean", "x", "m", axes=[-1, -2], keepdims=False)
         b.add_softmax_nd("soft", "m", "output", -1)
 
-    whole = build_network(soft, outputs=C, rank5=rank5)
+    whole = build_network(soft, outputs=C)
     answer = list(whole.neuralNetworkClassifier.layers)[1:]
     del whole.neuralNetworkClassifier.layers[1:]
     for name, (write, _) in cases.items():
-        part = build_network(lambda b, write=write: (first(b), write(b)), outputs=C, rank5=rank5)  # type: ignore[misc]
+        part = build_network(lambda b, write=write: (first(b), write(b)), outputs=C)  # type: ignore[misc]
         for layer in list(part.neuralNetworkClassifier.layers)[1:]:
             if layer.ByteSize() > LARGEST_CASE:
                 break
@@ -75,8 +75,8 @@ def saved(model: Any) -> Sample:
 
 def samples() -> dict[str, Sample]:
     found = {}
-    for rank, cases in ((4, test_runtime_layers.CASES), (5, test_runtime_spatial.CASES)):
-        found[f"layers_{rank}"] = Sample(layers_network(cases, rank5=rank == 5))
+    for name, layers in (("layers", test_runtime_layers), ("layers_spatial", test_runtime_spatial)):
+        found[name] = Sample(layers_network(layers.CASES))
     cases = {**test_mlprogram_ops.CASES, **test_mlprogram_spatial.CASES}
     names = list(cases)
     for start in range(0, len(names), PER_PACKAGE):

@@ -1,0 +1,38 @@
+"""The executors' readers against damage: what once broke them, and a short, seeded run of the fuzzer."""
+
+from __future__ import annotations
+
+from collections import Counter
+from itertools import islice
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from tests.conversion.fuzz.fuzz import BROKE, SEEDS, damaged, fuzz, outcome, seeds
+from tests.conversion.fuzz.sample import read
+
+FILES = 400
+
+
+@pytest.mark.parametrize("path", sorted(SEEDS.glob("*.zip")), ids=lambda path: path.stem)
+def test_seeds_load(path: Path, tmp_path: Path) -> None:
+    assert outcome(read(path).write(tmp_path)).startswith("loaded")
+
+
+@pytest.mark.parametrize("path", sorted(BROKE.glob("*.zip")), ids=lambda path: path.stem)
+def test_what_once_broke_ends_in_one_line(path: Path, tmp_path: Path) -> None:
+    assert outcome(read(path).write(tmp_path)).split()[0] in {"CorruptModel", "NotCheckable"}
+
+
+def test_damaged_files_end_in_one_line_or_an_answer(tmp_path: Path) -> None:
+    found = Counter(outcome(sample.write(tmp_path)).split()[0] for sample in islice(damaged(seeds(), Random(0)), FILES))
+    assert found["CorruptModel"] > FILES / 4
+    assert found["NotCheckable"] > FILES / 20
+    assert found["loaded"] > FILES / 20, "damage that is always noticed at once leads nowhere"
+
+
+def test_the_fuzzer_itself(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert fuzz(2, 0, tmp_path / "found") == 0
+    assert not (tmp_path / "found").exists()
+    assert " 0 found" in capfd.readouterr().out
