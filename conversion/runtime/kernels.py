@@ -14,7 +14,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from conversion.runtime.interface import Array
-from conversion.runtime.limits import bounded, bounded_window, bounded_work
+from conversion.runtime.limits import PASS_COST, bounded, bounded_window, bounded_work
 
 BLOCK_BYTES = 2**20  # windows gathered at a time: half an L2 cache or so; 0.5 to 4 MiB measured alike
 
@@ -153,6 +153,7 @@ def _depthwise(image: Array, kernel: Array, out: Array, *, stride: Pair, dilatio
     taps_high, taps_wide, channels, multiplier = kernel.shape
     bounded_window(taps_high * taps_wide)
     count, height, width = out.shape[:3]
+    bounded_work(PASS_COST * height * width * kernel.size)
     grouped = out.reshape(count, height, width, channels, multiplier)
     images = max(1, BLOCK_BYTES // (grouped[0].size * 4))
     product = np.empty((images, *grouped.shape[1:]), np.float32)
@@ -201,6 +202,7 @@ def deconv2d(
         raise ValueError(f"{x.shape[1]} channels come in; its kernel takes {channels} in {groups} groups")
     bounded_window(kernel_height * kernel_width * groups)
     bounded_work(height * width * kernel.size)
+    bounded_work(PASS_COST * height * width * kernel_height * kernel_width * group_outputs * groups)
     full = ((height - 1) * stride[0] + kernel_height, (width - 1) * stride[1] + kernel_width)
     size = size or (full[0] - crop[0], full[1] - crop[1])
     canvas_size = (max(full[0], crop[0] + size[0]), max(full[1], crop[1] + size[1]))
@@ -256,7 +258,7 @@ def pool2d(
     size = size or ((padded[0] - window[0]) // stride[0] + 1, (padded[1] - window[1]) // stride[1] + 1)
     if min(size) < 1:
         raise ValueError(f"its window of {window} does not fit into {tuple(padded)}")
-    bounded_work(x.shape[1] * size[0] * (padded[1] * window[0] + size[1] * window[1]))
+    bounded_work(PASS_COST * x.shape[1] * size[0] * (padded[1] * window[0] + size[1] * window[1]))
     reach = [max(0, (size[i] - 1) * stride[i] + window[i] - padded[i]) for i in (0, 1)]
     full: Pads = ((pads[0][0], pads[0][1] + reach[0]), (pads[1][0], pads[1][1] + reach[1]))
     image = _pad_channels_last(x, full, value=-np.inf if mode == "MAX" else 0.0)
