@@ -86,6 +86,8 @@ def load_classifier(path: Path, sha256: str) -> keras.Model:
     """
     if path.suffix != ".keras":
         raise ProjectError(f"{path.name} is not loaded: models are loaded from .keras files only.")
+    if not path.is_file():  # nor a pipe, which would be waited for
+        raise ProjectError(f"{path.name} is not loaded: there is no such file.")
     with path.open("rb") as file:
         found = hashlib.file_digest(file, "sha256").hexdigest()
     if found != sha256:

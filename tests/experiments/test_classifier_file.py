@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import re
 import struct
 import warnings
@@ -62,6 +63,10 @@ def test_only_keras_files_and_only_with_a_record(members: dict[str, bytes], tmp_
         load_classifier(write(tmp_path / "model.keras", members), "0" * 64)
     with pytest.raises(ProjectError, match="its record says"):
         load_classifier(tmp_path / "model.keras", "")
+    os.mkfifo(tmp_path / "pipe.keras")
+    for name in ("pipe.keras", "missing.keras"):
+        with pytest.raises(ProjectError, match="no such file"):
+            load_classifier(tmp_path / name, "0" * 64)
 
 
 @pytest.mark.parametrize("tag", ["keras_sha256", "model_id"])

@@ -80,14 +80,15 @@ def _place(error: BaseException) -> str:
 
 
 def seeds() -> list[Sample]:
-    """The right files, and those that once were findings, each next to a neighbour."""
+    """The right files, and those that once were findings."""
     return [read(path) for folder in (SEEDS, BROKE) for path in sorted(folder.glob("*.zip"))]
 
 
 def damaged(pool: list[Sample], random: Random) -> Iterator[Sample]:
-    """Samples without end, made of those in the pool, which may grow meanwhile."""
+    """Samples without end, half of them made of the seeds that the pool began with, which may grow meanwhile."""
+    first = list(pool)
     while True:
-        sample = random.choice(pool if random.random() < 0.5 else pool[-200:])
+        sample = random.choice(first if random.random() < 0.5 else pool)
         alike = [other for other in random.choices(pool, k=4) if (other.manifest is None) == (sample.manifest is None)]
         yield mutated(sample, (alike or [sample])[0], random)
 
