@@ -12,7 +12,7 @@ from google.protobuf.descriptor import FieldDescriptor as Field
 
 from conversion.runtime.interface import CorruptModel, NotCheckable
 
-MAX_FIELDS = 2**20  # of a message and all those inside it; malireddi as an ML Program has 4,000
+MAX_FIELDS = 2**20  # of a message and all those inside it; malireddi as an ML Program has some 4,000 at most
 MAX_DEPTH = 100  # of messages in messages, as for protobuf itself; a real file has 15
 
 VARINT, FIXED64, DELIMITED, FIXED32 = 0, 1, 2, 5
