@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import logging
+import shutil
+import weakref
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
+from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from architectures.errors import ProjectError
+from conversion.compress import Compression, check_available, compress_network, compress_program
+from conversion.coreml_file import CoreMLFile, Format, mlmodel, mlpackage
+from conversion.naming import INPUT_NAME, OUTPUT_NAME, name_features
 from experiments.classifier import PIXEL_SCALE, PREPROCESSING_VERSION, as_classifier, network_of
 
 if TYPE_CHECKING:
@@ -16,9 +22,6 @@ if TYPE_CHECKING:
 
     from architectures.registry import Architecture
 
-INPUT_NAME = "image"
-OUTPUT_NAME = "output"
-LABEL_NAME = "classLabel"
 DEFAULT_AUTHOR = "pocketnets"
 DEFAULT_LICENSE = "MIT"
 VERSION_LENGTH = 8  # characters of the run id that serve as the file's version
@@ -63,74 +66,109 @@ def coremltools() -> ModuleType:
     return coremltools
 
 
-def convert(classifier: keras.Model, facts: FileFacts) -> bytes:
-    """Convert to a neuralnetwork `.mlmodel`.
+class Converter:
+    """The conversions of one classifier: it is traced once, and converted once for each format and precision.
 
     Args:
         classifier: a model made by `experiments.classifier.build_classifier`, in float32.
         facts: labels in the order of the model's outputs, and metadata.
 
-    Returns:
-        The file's content: deterministic for the same weights, facts, library versions and day.
-
     Raises:
-        ProjectError: if the image has neither one nor three channels, the labels do not fit the output, or
-            coremltools cannot convert one of the model's operations.
+        ProjectError: if the image has neither one nor three channels, or the labels do not fit the output.
     """
-    import tensorflow as tf
 
-    ct = coremltools()
-    network = network_of(classifier)
-    height, width, channels = network.input_shape[1:]
-    if channels not in (1, 3):
-        raise ProjectError(f"Core ML images have 1 or 3 channels, the model's have {channels}.")
-    if len(facts.class_names) != network.output_shape[1]:  # coremltools would accept it silently
-        raise ProjectError(f"{len(facts.class_names)} labels for {network.output_shape[1]} outputs.")
-    layout = ct.colorlayout.GRAYSCALE if channels == 1 else ct.colorlayout.RGB
+    def __init__(self, classifier: keras.Model, facts: FileFacts) -> None:
+        self._network = network_of(classifier)
+        self._facts = facts
+        channels = self._network.input_shape[3]
+        if channels not in (1, 3):
+            raise ProjectError(f"Core ML images have 1 or 3 channels, the model's have {channels}.")
+        if len(facts.class_names) != self._network.output_shape[1]:  # coremltools would accept it silently
+            raise ProjectError(f"{len(facts.class_names)} labels for {self._network.output_shape[1]} outputs.")
 
-    # coremltools 9 fails on a Keras 3 model and on its SavedModel; it reads one concrete function.
-    forward = tf.function(lambda image: network(image, training=False)).get_concrete_function(
-        tf.TensorSpec((1, height, width, channels), tf.float32, name=INPUT_NAME)
-    )
-    try:
-        model = ct.convert(
-            [forward],
-            source="tensorflow",
-            convert_to="neuralnetwork",
-            inputs=[
-                ct.ImageType(
-                    name=INPUT_NAME, shape=(1, height, width, channels), scale=PIXEL_SCALE, color_layout=layout
-                )
-            ],
-            classifier_config=ct.ClassifierConfig(list(facts.class_names)),
+    def file(self, *, format: Format = "mlmodel", compression: Compression = "none") -> CoreMLFile:
+        """The file of a format and a compression.
+
+        Returns:
+            A file whose content is the same for the same weights, facts, library versions and day.
+
+        Raises:
+            UsageError: if the format has no such compression.
+            ProjectError: if coremltools cannot convert one of the model's operations.
+        """
+        check_available(format, compression)
+        if format == "mlmodel":
+            spec = self._neuralnetwork.get_spec()
+            compress_network(spec, compression)
+            weights = {}
+        else:
+            # Half precision is what all compressed packages start from: their tables and scales are smaller then.
+            model = self._program32 if compression == "none" else self._program16
+            model = _owned(compress_program(model, compression))
+            spec = model.get_spec()
+            weights = {file.name: file.read_bytes() for file in Path(model.weights_dir).iterdir()}
+        name_features(spec)
+        _describe(spec, self._facts, compression)
+        content = spec.SerializeToString(deterministic=True)
+        return mlmodel(content) if format == "mlmodel" else mlpackage(content, weights)
+
+    @cached_property
+    def _neuralnetwork(self) -> Any:
+        return self._convert(convert_to="neuralnetwork")
+
+    @cached_property
+    def _program32(self) -> Any:
+        return self._convert(convert_to="mlprogram", compute_precision=coremltools().precision.FLOAT32)
+
+    @cached_property
+    def _program16(self) -> Any:
+        return self._convert(convert_to="mlprogram", compute_precision=coremltools().precision.FLOAT16)
+
+    @cached_property
+    def _forward(self) -> Any:
+        """The network as one concrete function: coremltools 9 fails on a Keras 3 model and on its SavedModel."""
+        import tensorflow as tf
+
+        return tf.function(lambda image: self._network(image, training=False)).get_concrete_function(
+            tf.TensorSpec((1, *self._network.input_shape[1:]), tf.float32, name=INPUT_NAME)
         )
-    except Exception as error:
-        text = " ".join(str(error).split())[:300]
-        raise ProjectError(f"coremltools cannot convert {facts.architecture}: {text}") from error
-    spec = model.get_spec()
-    ct.utils.rename_feature(spec, spec.description.predictedProbabilitiesName, OUTPUT_NAME)
-    _name_layers(spec.neuralNetworkClassifier)
-    _describe(spec, facts)
-    return spec.SerializeToString(deterministic=True)
+
+    def _convert(self, **options: Any) -> Any:
+        ct = coremltools()
+        shape = (1, *self._network.input_shape[1:])
+        layout = ct.colorlayout.GRAYSCALE if shape[3] == 1 else ct.colorlayout.RGB
+        try:
+            return _owned(
+                ct.convert(
+                    [self._forward],
+                    source="tensorflow",
+                    inputs=[ct.ImageType(name=INPUT_NAME, shape=shape, scale=PIXEL_SCALE, color_layout=layout)],
+                    classifier_config=ct.ClassifierConfig(list(self._facts.class_names)),
+                    skip_model_load=True,
+                    **options,
+                )
+            )
+        except Exception as error:
+            text = " ".join(str(error).split())[:300]
+            raise ProjectError(f"coremltools cannot convert {self._facts.architecture}: {text}") from error
 
 
-def _name_layers(network) -> None:  # type: ignore[no-untyped-def]  # a protobuf message
-    """Name layers and what they pass on by kind and position.
-
-    The converter's names hold Keras' counters (`conv2d_17`), which would make the file's bytes, and their number,
-    depend on what else the process had built.
-    """
-    names = {INPUT_NAME: INPUT_NAME, OUTPUT_NAME: OUTPUT_NAME}
-    for position, layer in enumerate(network.layers):
-        layer.name = f"{layer.WhichOneof('layer')}_{position}"
-        for index, output in enumerate(layer.output):
-            names.setdefault(output, f"{layer.name}_{index}" if index else layer.name)
-        layer.input[:] = [names[name] for name in layer.input]
-        layer.output[:] = [names[name] for name in layer.output]
+def _owned(model: Any) -> Any:
+    """A coremltools model whose temporary package goes with it: coremltools removes it when the process ends."""
+    if model.package_path:
+        weakref.finalize(model, shutil.rmtree, model.package_path, ignore_errors=True)
+    return model
 
 
-def _describe(spec, facts: FileFacts) -> None:  # type: ignore[no-untyped-def]  # a protobuf message
-    """Write names, descriptions and metadata into the specification."""
+def convert(
+    classifier: keras.Model, facts: FileFacts, *, format: Format = "mlmodel", compression: Compression = "none"
+) -> CoreMLFile:
+    """Convert to one file; arguments, result and errors as for `Converter` and its `file`."""
+    return Converter(classifier, facts).file(format=format, compression=compression)
+
+
+def _describe(spec: Any, facts: FileFacts, compression: Compression) -> None:
+    """Write descriptions and metadata into the `Model` message."""
     description = spec.description
     image = description.input[0].type.imageType
     kind = "grayscale" if image.colorSpace == image.GRAYSCALE else "RGB"
@@ -138,7 +176,7 @@ def _describe(spec, facts: FileFacts) -> None:  # type: ignore[no-untyped-def]  
     description.input[0].shortDescription = f"A {kind} image of {size} pixels, prepared as {facts.dataset} is"
     for output in description.output:
         output.shortDescription = (
-            "The most probable class" if output.name == LABEL_NAME else "The probability of each class"
+            "The probability of each class" if output.name == OUTPUT_NAME else "The most probable class"
         )
     metadata = description.metadata
     metadata.author = facts.author
@@ -148,11 +186,13 @@ def _describe(spec, facts: FileFacts) -> None:  # type: ignore[no-untyped-def]  
         f"with the network {facts.architecture}"
     )
     metadata.versionString = facts.run_id[:VERSION_LENGTH]
-    for key, value in facts.user_defined().items():
+    for key, value in (facts.user_defined() | {"compression": compression}).items():
         metadata.userDefined[key] = value
 
 
-def coreml_bytes(classifier: keras.Model, facts: FileFacts) -> int:
+def coreml_bytes(
+    classifier: keras.Model, facts: FileFacts, *, format: Format = "mlmodel", compression: Compression = "none"
+) -> int:
     """Exact size of the file that `convert` gives for this network once it is trained.
 
     The weights of `classifier` are replaced by random ones: coremltools leaves out biases that are still zero.
@@ -161,7 +201,7 @@ def coreml_bytes(classifier: keras.Model, facts: FileFacts) -> int:
 
     noise = np.random.default_rng(0)
     classifier.set_weights([noise.uniform(0.5, 1, weight.shape).astype(weight.dtype) for weight in classifier.weights])
-    return len(convert(classifier, facts))
+    return convert(classifier, facts, format=format, compression=compression).size_bytes
 
 
 def published_coreml_bytes(

@@ -1,42 +1,89 @@
-"""Files that appear whole or not at all."""
+"""Core ML files that appear on disk whole or not at all, whether one file or a package."""
 
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from conversion.coreml_file import FORMATS, CoreMLFile
+
 
 @contextmanager
-def staged(content: bytes, path: Path) -> Iterator[Callable[[], None]]:
+def staged(file: CoreMLFile, path: Path) -> Iterator[Callable[[], None]]:
     """Write a file beside its place, and hand out the function that moves it there.
 
     What can fail for want of space or permission fails here, before anything else is changed. Without a call of that
-    function nothing is left behind.
+    function nothing is left behind. The function also takes away the other form of the same name, `X.mlmodel` for
+    `X.mlpackage` and the reverse, since Xcode cannot hold both; where it fails, everything is as it was.
+
+    An `.mlmodel` is replaced in one step. No system call of Python's replaces a folder: a package that stands is
+    renamed, then the new one, and only a process killed between these two leaves the old one under its hidden name.
 
     Raises:
         OSError: if the file cannot be written or moved.
+        ValueError: if the path has not the format's suffix.
     """
-    if path.is_dir():
+    if path.suffix != file.suffix:
+        raise ValueError(f"A Core ML file of the format {file.format} is named *{file.suffix}, not {path.name}.")
+    if file.format == "mlmodel" and path.is_dir():
         raise IsADirectoryError(21, "Is a directory", str(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with beside.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+        if file.format == "mlmodel":
+            (content,) = file.members.values()
+            _write(content, beside)
+        else:
+            for name, content in file.members.items():
+                member = beside / name
+                member.parent.mkdir(parents=True, exist_ok=True)
+                _write(content, member)
         yield lambda: _move(beside, path)
     finally:
-        beside.unlink(missing_ok=True)
+        _remove(beside)
 
 
-def write(content: bytes, path: Path) -> None:
-    """Write a file whole or not at all; raises OSError if that fails."""
-    with staged(content, path) as put:
+def write(file: CoreMLFile, path: Path) -> None:
+    """Write a file whole or not at all; arguments and errors as for `staged`."""
+    with staged(file, path) as put:
         put()
 
 
+def standing(path: Path) -> tuple[Path, ...]:
+    """The forms of a file, `X.mlmodel` and `X.mlpackage`, that are on disk."""
+    forms = (path.with_suffix(f".{form}") for form in FORMATS)
+    return tuple(form for form in forms if os.path.lexists(form))
+
+
+def _write(content: bytes, path: Path) -> None:
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
 def _move(source: Path, target: Path) -> None:
-    source.replace(target)
+    aside: dict[Path, Path] = {}  # where what stood is kept until the new file is in place
+    try:
+        for old in standing(target):
+            if old != target or target.is_dir():  # a file is replaced by the renaming itself
+                kept = old.with_name(f"{source.name}.{old.suffix[1:]}")
+                old.rename(kept)
+                aside[kept] = old
+        source.replace(target)
+    except BaseException:
+        for kept, old in aside.items():
+            kept.rename(old)
+        raise
+    for kept in aside:
+        _remove(kept)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

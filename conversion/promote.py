@@ -6,7 +6,6 @@ The file ships only after it was executed here and agreed with its model; otherw
 from __future__ import annotations
 
 import argparse
-import shutil
 import sys
 import tempfile
 import time
@@ -110,7 +109,8 @@ def promote(config: PromoteConfig) -> Promotion:
     with tempfile.TemporaryDirectory(prefix="pocketnets-") as name:
         folder = Path(name)
         file = folder / path.name
-        write(convert(candidate.classifier, candidate.facts), file)
+        converted = convert(candidate.classifier, candidate.facts)
+        write(converted, file)
         evidence = verify(file, candidate)
         reasons = reasons_to_refuse(evidence, Demands(config.min_accuracy, config.max_bytes))
         if config.dry_run:
@@ -123,12 +123,11 @@ def promote(config: PromoteConfig) -> Promotion:
         facts = summary(candidate, evidence, reasons)
         tags = {key: str(facts[key]) for key in TAGS}
         tags["parity"] = f"verified: {max(p.max_difference for p in evidence.parity):.1e} <= {PARITY_TOLERANCE:.0e}"
-        with staged(file.read_bytes(), path) as put:
+        with staged(converted, path) as put:
             version = tracker.register(_registered_name(tracker, candidate, config.model), candidate.model)
             tracker.attach(version, folder)
             tracker.tag_version(version, tags)
             put()
-            _remove(path.with_suffix(next(suffix for suffix in SUFFIXES if suffix != path.suffix)))
             tracker.set_alias(version, CHAMPION)
     return Promotion(candidate, evidence, reasons, path, version, time.perf_counter() - started)
 
@@ -142,14 +141,6 @@ def _registered_name(tracker: Tracker, candidate: Candidate, asked: str | None) 
     if isinstance(candidate.model, VersionRecord):
         return candidate.model.registered_name
     return tracker.registered_name(candidate.run.run_id) or f"{candidate.dataset.name}-classifier"
-
-
-def _remove(path: Path) -> None:
-    """Remove the other form of a file, of which Xcode cannot hold two."""
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
 
 
 def output_path(path: Path) -> Path:

@@ -144,7 +144,7 @@ def _structure(interface: Interface, candidate: Candidate) -> list[Check]:
     import numpy as np
 
     from architectures.registry import head_of
-    from conversion.convert import INPUT_NAME, LABEL_NAME, OUTPUT_NAME
+    from conversion.naming import INPUT_NAME, LABEL_NAME, OUTPUT_NAME
     from experiments.classifier import PIXEL_SCALE, network_of
 
     height, width, channels = candidate.dataset.input_shape

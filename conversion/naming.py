@@ -1,0 +1,61 @@
+"""Names of what a Core ML file holds, by kind and position.
+
+The converter's names hold Keras' counters (`conv2d_17`), which would make the file's bytes, and their number, depend
+on what else the process had built.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+INPUT_NAME = "image"
+OUTPUT_NAME = "output"
+LABEL_NAME = "classLabel"
+
+
+def name_features(spec: Any) -> None:
+    """Give the outputs and everything inside the `Model` message their names; TensorFlow's are `Identity`."""
+    description = spec.description
+    names = {
+        INPUT_NAME: INPUT_NAME,
+        description.predictedProbabilitiesName: OUTPUT_NAME,
+        description.predictedFeatureName: LABEL_NAME,
+    }
+    if spec.WhichOneof("Type") == "mlProgram":
+        for function in spec.mlProgram.functions.values():
+            for block in function.block_specializations.values():
+                _name_operations(block, names)
+    else:
+        _name_layers(spec.neuralNetworkClassifier, names)
+    for output in description.output:
+        output.name = names[output.name]
+    description.predictedProbabilitiesName = OUTPUT_NAME
+    description.predictedFeatureName = LABEL_NAME
+
+
+def _name_layers(network: Any, names: dict[str, str]) -> None:
+    for position, layer in enumerate(network.layers):
+        layer.name = f"{layer.WhichOneof('layer')}_{position}"
+        for index, output in enumerate(layer.output):
+            names.setdefault(output, f"{layer.name}_{index}" if index else layer.name)
+        layer.input[:] = [names[name] for name in layer.input]
+        layer.output[:] = [names[name] for name in layer.output]
+    network.labelProbabilityLayerName = names[network.labelProbabilityLayerName]
+
+
+def _name_operations(block: Any, names: dict[str, str]) -> None:
+    for operation in block.operations:
+        for inner in operation.blocks:
+            for value in inner.inputs:
+                names[value.name] = f"value_{len(names)}"
+                value.name = names[value.name]
+            _name_operations(inner, names)
+        for argument in operation.inputs.values():
+            for binding in argument.arguments:
+                if binding.WhichOneof("binding") == "name":
+                    binding.name = names[binding.name]
+        for output in operation.outputs:
+            output.name = names.setdefault(output.name, f"{operation.type}_{len(names)}")
+        if "name" in operation.attributes:
+            operation.attributes["name"].immediateValue.tensor.strings.values[:] = [operation.outputs[0].name]
+    block.outputs[:] = [names[name] for name in block.outputs]
