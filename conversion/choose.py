@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -227,3 +228,9 @@ def draw(choice: Choice) -> bytes:
     stream = io.BytesIO()
     figure.savefig(stream, format="png")
     return stream.getvalue()
+
+
+def write_choice(choice: Choice, folder: Path) -> None:
+    """Write the table as `compression.json` and the picture as `compression.png`."""
+    (folder / "compression.json").write_text(json.dumps(choice.as_json(), indent=2))
+    (folder / "compression.png").write_bytes(draw(choice))

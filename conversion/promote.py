@@ -12,15 +12,20 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from architectures.command import Parser, number, print_json, run, whole
 from architectures.errors import UsageError
+from conversion.choose import MAX_ACCURACY_LOSS
+from conversion.choose import show as show_choice
+from conversion.compress import COMPRESSIONS, Compression
 from conversion.convert import DEFAULT_AUTHOR, DEFAULT_LICENSE
+from conversion.coreml_file import FORMATS, Format
 from conversion.verify import add_common, show
 
 if TYPE_CHECKING:
     from conversion.candidate import Candidate
+    from conversion.choose import Choice
     from conversion.verify import Evidence
     from experiments.tracking import Tracker, VersionRecord
 
@@ -41,6 +46,9 @@ class PromoteConfig:
     output: Path = DEFAULT_OUTPUT
     min_accuracy: float | None = None  # of the executed file on the test images, 0..1
     max_bytes: int | None = None
+    format: Format | None = None  # None: mlmodel, or what --compress auto finds
+    compress: Compression | Literal["auto"] = "none"
+    max_accuracy_loss: float = MAX_ACCURACY_LOSS  # points of validation accuracy that compression may cost
     author: str = DEFAULT_AUTHOR
     license: str = DEFAULT_LICENSE
     plugins: tuple[str, ...] = ()
@@ -58,6 +66,7 @@ class Promotion:
     path: Path
     version: VersionRecord | None  # None for a dry run on a run that was not registered
     seconds: float  # start-up aside
+    choice: Choice | None  # of --compress auto
 
     def as_json(self) -> dict[str, object]:
         from conversion.report import summary
@@ -67,6 +76,7 @@ class Promotion:
             "registered_model": self.version.registered_name if self.version else None,
             "version": self.version.version if self.version else None,
             "seconds": self.seconds,
+            "compression_search": self.choice.as_json() if self.choice else None,
         }
 
 
@@ -82,13 +92,17 @@ def promote(config: PromoteConfig) -> Promotion:
     import gc
 
     from conversion.candidate import load_candidate
-    from conversion.convert import convert, coremltools
+    from conversion.choose import choose, write_choice
+    from conversion.compress import check_available
+    from conversion.convert import Converter, coremltools
     from conversion.files import staged, write
     from conversion.gate import Demands, PromotionRefused, reasons_to_refuse
     from conversion.report import summary, write_evidence
     from conversion.verify import PARITY_TOLERANCE, verify
     from experiments.tracking import CHAMPION, Tracker, VersionRecord
 
+    if config.compress != "auto":
+        check_available(config.format or "mlmodel", config.compress)
     path = output_path(config.output)
     if not config.force:
         refuse_foreign(path)
@@ -106,17 +120,26 @@ def promote(config: PromoteConfig) -> Promotion:
     gc.collect()
     gc.freeze()  # coremltools collects garbage three times: without the imports' objects that costs nothing
     started = time.perf_counter()
+    converter, choice = Converter(candidate.classifier, candidate.facts), None
+    if config.compress == "auto":
+        formats = (config.format,) if config.format else FORMATS
+        choice = choose(converter, candidate.dataset.val, formats=formats, max_accuracy_loss=config.max_accuracy_loss)
+        converted = choice.file
+    else:
+        converted = converter.file(format=config.format or "mlmodel", compression=config.compress)
+    path = path.with_suffix(converted.suffix)
     with tempfile.TemporaryDirectory(prefix="pocketnets-") as name:
         folder = Path(name)
         file = folder / path.name
-        converted = convert(candidate.classifier, candidate.facts)
         write(converted, file)
+        if choice:
+            write_choice(choice, folder)
         evidence = verify(file, candidate)
         reasons = reasons_to_refuse(evidence, Demands(config.min_accuracy, config.max_bytes))
         if config.dry_run:
             seconds = time.perf_counter() - started
             known = candidate.model if isinstance(candidate.model, VersionRecord) else None
-            return Promotion(candidate, evidence, reasons, path, known, seconds)
+            return Promotion(candidate, evidence, reasons, path, known, seconds, choice)
         if reasons:
             raise PromotionRefused(reasons)
         write_evidence(folder, candidate, evidence, reasons)
@@ -129,7 +152,7 @@ def promote(config: PromoteConfig) -> Promotion:
             tracker.tag_version(version, tags)
             put()
             tracker.set_alias(version, CHAMPION)
-    return Promotion(candidate, evidence, reasons, path, version, time.perf_counter() - started)
+    return Promotion(candidate, evidence, reasons, path, version, time.perf_counter() - started, choice)
 
 
 def _registered_name(tracker: Tracker, candidate: Candidate, asked: str | None) -> str:
@@ -187,6 +210,21 @@ def parser() -> Parser:
     add("--output", type=Path, metavar="PATH", help=f"file or folder (default {DEFAULT_OUTPUT})")
     add("--min-accuracy", type=number(0, 1), metavar="X", help="refuse a file of lower test accuracy")
     add("--max-bytes", type=whole(1), metavar="N", help="refuse a larger file")
+    add("--format", choices=FORMATS, help="default mlmodel, or with --compress auto the better of both")
+    add(
+        "--compress",
+        choices=(*COMPRESSIONS, "auto"),
+        help="of the weights (default none); auto executes every choice and takes the smallest file that is accurate "
+        "enough; prune50 and prune75 need --format mlpackage; an mlpackage needs iOS 15, compressed beyond float16 iOS "
+        "16, an mlmodel iOS 13",
+    )
+    add(
+        "--max-accuracy-loss",
+        type=number(0, 100),
+        metavar="POINTS",
+        help="points of validation accuracy, 0 to 100, by which the file may be below the uncompressed one "
+        f"(default {MAX_ACCURACY_LOSS:g})",
+    )
     add("--author", metavar="NAME", help=f"written into the file (default {DEFAULT_AUTHOR})")
     add("--license", metavar="TEXT", help=f"written into the file (default {DEFAULT_LICENSE})")
     add("--dry-run", action="store_true", help="show the decision and change nothing")
@@ -216,6 +254,8 @@ def _body(arguments: argparse.Namespace) -> int:
 
 
 def _show(promotion: Promotion, *, dry_run: bool) -> None:
+    if promotion.choice:
+        show_choice(promotion.choice)
     facts = promotion.as_json()
     verb = "Would promote" if dry_run else "Promoted"
     print(f"{verb} {promotion.candidate.run.name} (run {promotion.candidate.run.run_id}) to {promotion.path}")

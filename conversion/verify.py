@@ -6,7 +6,6 @@ Exit codes: 0 verified, 1 differs, 3 not checkable.
 from __future__ import annotations
 
 import argparse
-import hashlib
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -91,6 +90,7 @@ def verify(path: Path, candidate: Candidate) -> Evidence:
         NotCheckable: if it holds something that the executor does not know.
     """
     from conversion import runtime
+    from conversion.coreml_file import read
     from experiments.classifier import forward_function, predict
 
     executable = runtime.load(path)
@@ -107,7 +107,7 @@ def verify(path: Path, candidate: Candidate) -> Evidence:
             parity.append(_parity(name, executed, predict(forward, split.images), split.labels))
             test_predictions = tuple(executed.argmax(axis=1).tolist())
     return Evidence(
-        file_sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
+        file_sha256=read(path).sha256,
         file_bytes=interface.size_bytes,
         format=interface.format,
         checks=tuple(checks),
