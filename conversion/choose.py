@@ -108,20 +108,18 @@ def _measured(
     for compression in COMPRESSIONS:
         if (format, compression) not in MINIMUM_IOS:
             continue
-        file = None
-        variant = Variant(format, compression)
+        variant, file = Variant(format, compression), None
+        if compression != "none" and reference is None:
+            yield replace(variant, not_checkable="the uncompressed file is not"), None
+            continue
         try:
             file = converter.file(format=format, compression=compression)
             variant = replace(variant, size_bytes=file.size_bytes)
             answers, ios = _execute(file, folder, split)
         except ProjectError as error:
-            yield replace(variant, not_checkable=str(error)), file
+            yield replace(variant, not_checkable=str(error).replace(f"{folder}/", "")), file
             continue
-        if compression == "none":
-            reference = answers
-        if reference is None:
-            yield replace(variant, not_checkable="there is no executed uncompressed file to compare it with"), file
-            continue
+        reference = answers if reference is None else reference
         yield (
             replace(
                 variant,
@@ -186,6 +184,7 @@ def show(choice: Choice) -> None:
 def draw(choice: Choice) -> bytes:
     """A PNG of bytes, on a logarithmic axis, against validation accuracy."""
     from matplotlib.figure import Figure  # not pyplot, which keeps figures and picks a display
+    from matplotlib.ticker import LogLocator
 
     checked = [variant for variant in choice.variants if variant.val_accuracy is not None]
     reference = max(variant.val_accuracy or 0 for variant in checked if variant.compression == "none") * 100
@@ -219,9 +218,10 @@ def draw(choice: Choice) -> bytes:
     axes.axhline(limit, color="gray", linestyle="--", linewidth=1, label=f"{limit:.1f} %, the least accepted")
     axes.plot([], [], "o", color="none", markeredgecolor="black", markersize=10, label="chosen")
     axes.set_xscale("log")
-    for axis in (axes.xaxis.set_major_formatter, axes.xaxis.set_minor_formatter):
-        axis(lambda size, _: f"{size:,.0f}")
-    axes.margins(x=0.15, y=0.2)
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(lambda size, _: f"{size:,.0f}")
+    axes.xaxis.set_minor_formatter("")
+    axes.margins(x=0.15, y=0.25)
     axes.set_xlabel("bytes of the file")
     axes.set_ylabel(f"accuracy of the executed file on {choice.images:,} validation images, %")
     figure.legend(loc="outside upper center", ncols=4)

@@ -35,8 +35,8 @@ MINIMUM_IOS = MappingProxyType(
 BITS = {"int8": 8, "palette6": 6, "palette4": 4, "palette2": 2}  # of a code that stands for a weight
 SPARSITY = {"prune50": 0.5, "prune75": 0.75}  # share of weights that become zero, the smallest
 
-# Weights of the smallest kernel that is compressed: coremltools' own limit of 2,048 leaves out much of a small network,
-# while below 512 a kernel's table takes most of what it saves, and two bits of a first convolution cost 7 points.
+# Weights of the smallest kernel that is compressed. coremltools' own limit of 2,048 leaves out most of a small network;
+# from 64 on, two bits cost 2 to 4 points more accuracy for 400 to 900 bytes less (see experiments/LOG.md).
 SMALLEST_KERNEL = 512
 SMALLEST_CHANNEL = 32  # weights of one output for which an 8-bit scale of its own, 8 bytes, is worth its place
 

@@ -41,15 +41,9 @@ def candidate(swept: Swept) -> Candidate:
     return load_candidate(Tracker(swept.uri, create=False), name="mnist5k-classifier")
 
 
-@cache
-def converter_of(candidate: Candidate) -> Converter:
-    """One for all modules: it keeps what it has converted."""
-    return Converter(candidate.classifier, candidate.facts)
-
-
 @pytest.fixture(scope="module")
 def file(candidate: Candidate) -> File:
-    converter = converter_of(candidate)
+    converter = Converter(candidate.classifier, candidate.facts)
     return cache(lambda format, compression: converter.file(format=format, compression=compression))
 
 
