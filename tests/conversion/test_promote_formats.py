@@ -1,0 +1,45 @@
+"""Promotion in both formats, and what --compress asks for."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+from conftest import Outcome
+
+from conversion import runtime
+from conversion.promote import DEFAULT_OUTPUT
+
+Command = Callable[..., Outcome]
+
+
+def test_each_form_replaces_the_other(own_store: Path, command: Command) -> None:
+    model = own_store / DEFAULT_OUTPUT
+    for format in ("mlpackage", "mlmodel"):
+        done = command("conversion.promote", "--format", format, "--json", cwd=own_store)
+        assert done.code == 0, done.err
+        assert [path.name for path in model.parent.iterdir()] == [f"{model.stem}.{format}"]
+        assert Path(done.json["file"]).suffix == f".{format}"
+        assert runtime.load(own_store / done.json["file"]).interface.size_bytes == done.json["coreml_bytes"]
+
+
+def test_pruning_needs_a_package(own_store: Path, command: Command) -> None:
+    done = command("conversion.promote", "--compress", "prune50", cwd=own_store)
+    assert done.code == 2
+    assert "prune50 needs --format mlpackage, for iOS 16 or later" in done.error
+
+
+def test_auto_says_what_it_looked_at(own_store: Path, command: Command) -> None:
+    arguments = ("--compress", "auto", "--format", "mlmodel", "--max-accuracy-loss", "100", "--dry-run", "--json")
+    found = json.loads(command("conversion.promote", *arguments, cwd=own_store).out)
+    (chosen,) = (variant for variant in found["compression_search"]["variants"] if variant["chosen"])
+    assert chosen["compression"] == "palette2"
+    assert chosen["size_bytes"] == found["coreml_bytes"]
+    assert not (own_store / "ios").exists()
+
+
+def test_an_accuracy_loss_is_in_points(own_store: Path, command: Command) -> None:
+    done = command("conversion.promote", "--max-accuracy-loss", "101", cwd=own_store)
+    assert done.code == 2
+    assert "at least 0 and at most 100" in done.error
