@@ -74,7 +74,7 @@ class CoreMLFile:
         from conversion.runtime.model_file import parsed
 
         name = self._message_member()
-        model = parsed(self.members[name], source=name)
+        model, _ = parsed(self.members[name], source=name)
         model.description.metadata.userDefined.pop(DATE_KEY, None)
         content = model.SerializeToString(deterministic=True)
         return replace(self, members={**self.members, name: content}).sha256
@@ -140,8 +140,8 @@ def read(path: Path) -> CoreMLFile:
     """Read a file or a package from disk.
 
     Raises:
-        CorruptModel: if it is missing, or a package's manifest is damaged or points outside of it.
-        NotCheckable: if it is a folder but no package, or too large.
+        CorruptModel: if it is missing or a folder without a manifest, or anything points outside of a package.
+        NotCheckable: if it is too large.
     """
     from conversion.runtime.model_file import content_of
     from conversion.runtime.package import Package
