@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,12 +14,13 @@ from architectures.errors import ProjectError
 from architectures.quiet import import_tensorflow
 from conversion.convert import DEFAULT_AUTHOR, DEFAULT_LICENSE, FileFacts
 from experiments import datasets
-from experiments.classifier import load_classifier
+from experiments.classifier import forward_function, load_classifier
 from experiments.datasets import Dataset
 from experiments.tracking import ModelRecord, RunRecord, Tracker
 
 if TYPE_CHECKING:
     import keras
+    import numpy as np
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,11 @@ class Candidate:
     classifier: keras.Model
     dataset: Dataset
     facts: FileFacts
+
+    @cached_property
+    def forward(self) -> Callable[[np.ndarray], np.ndarray]:
+        """From uint8 images (N, height, width, channels) to probabilities, with the classifier's current weights."""
+        return forward_function(self.classifier)
 
 
 def load_candidate(

@@ -38,6 +38,7 @@ SPARSITY = {"prune50": 0.5, "prune75": 0.75}  # share of weights that become zer
 # Weights of the smallest kernel that is compressed. coremltools' own limit of 2,048 leaves out most of a small network;
 # from 64 on, two bits cost 2 to 4 points more accuracy for 400 to 900 bytes less (see experiments/LOG.md).
 SMALLEST_KERNEL = 512
+MAX_CLUSTERINGS = 10_000  # rounds of k-means, of which a million weights need a few hundred
 SMALLEST_CHANNEL = 32  # weights of one output for which an 8-bit scale of its own, 8 bytes, is worth its place
 
 
@@ -144,7 +145,9 @@ def palette(values: npt.NDArray[np.floating], bits: int) -> tuple[npt.NDArray[np
     points, inverse, counts = np.unique(values.astype(np.float16).ravel(), return_inverse=True, return_counts=True)
     size = min(2**bits, len(points))
     with threadpool_limits(1):  # threads would add up in any order
-        means = KMeans(size, n_init=1, random_state=0).fit(points[:, None].astype(float), sample_weight=counts)
+        # Until nothing changes: verification holds each entry against the mean of the weights that it stands for.
+        means = KMeans(size, n_init=1, tol=0, max_iter=MAX_CLUSTERINGS, random_state=0)
+        means.fit(points[:, None].astype(float), sample_weight=counts)
     order = np.argsort(means.cluster_centers_[:, 0])
     table = np.zeros(2**bits, values.dtype)
     table[:size] = means.cluster_centers_[order, 0]

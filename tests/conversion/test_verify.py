@@ -1,0 +1,239 @@
+"""Verification on trained models: right files agree to float32's precision, and every wrong one is caught."""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import replace
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from conftest import Swept
+
+from conversion import files
+from conversion.candidate import Candidate, load_candidate
+from conversion.convert import Converter, convert
+from conversion.gallery import draw_flips
+from conversion.rules import RULES
+from conversion.runtime import CorruptModel, NotCheckable, load
+from conversion.twin import Twin
+from conversion.verify import PARITY_TOLERANCE, verify
+from experiments.classifier import as_classifier, network_of
+from experiments.datasets import Dataset, Split
+from experiments.tracking import Tracker
+from tests.conversion.mutations import MUTATIONS, wrong_files
+
+FEW = 100  # images of a split: enough to execute, and the rules for weights need none
+FORMATS = ("mlmodel", "mlpackage")
+KINDS = [(format, compression) for format in FORMATS for compression in ("none", "float16", "int8", "palette4")]
+OTHERS = [("mlmodel", "palette6"), ("mlmodel", "palette2"), ("mlpackage", "palette2"), ("mlpackage", "prune50")]
+
+
+def few(split: Split) -> Split:
+    return Split(split.images[:FEW], split.labels[:FEW])
+
+
+def with_data(candidate: Candidate, dataset: Dataset, classifier: keras.Model | None = None) -> Candidate:
+    facts = replace(candidate.facts, dataset_digest=dataset.digest)
+    return replace(candidate, dataset=dataset, facts=facts, classifier=classifier or candidate.classifier)
+
+
+@pytest.fixture(scope="module")
+def best(swept: Swept) -> Candidate:
+    """The best model of the sweep."""
+    return load_candidate(Tracker(swept.uri, create=False), name="mnist5k-classifier")
+
+
+@pytest.fixture(scope="module")
+def converter(best: Candidate) -> Converter:
+    return Converter(best.classifier, best.facts)
+
+
+@pytest.fixture(scope="module")
+def colourful(best: Candidate) -> Candidate:
+    """A network of every kind of layer that a normalization is folded into, trained on red-green-blue images."""
+
+    def coloured(split: Split) -> Split:
+        grey = split.images[:, :, 2:-2]
+        return Split(np.concatenate([grey, grey // 2, 255 - grey], axis=-1), split.labels)
+
+    data = best.dataset
+    dataset = Dataset(
+        "coloured", data.class_names, coloured(data.train), *(coloured(few(s)) for s in (data.val, data.test))
+    )
+    layers = keras.layers
+    image = keras.Input((28, 24, 3))
+    x = layers.Conv2D(8, 3, strides=2, use_bias=False, padding="same")(image)
+    x = layers.ReLU()(layers.BatchNormalization(momentum=0.9)(x))
+    x = layers.DepthwiseConv2D(3, use_bias=False, padding="same")(x)
+    x = layers.ReLU(6.0)(layers.BatchNormalization(momentum=0.9)(x))
+    x = layers.Dropout(0.1)(layers.SeparableConv2D(16, 3, padding="same")(x))
+    x = layers.ReLU()(layers.BatchNormalization(momentum=0.9, scale=False)(x))
+    y = layers.BatchNormalization(momentum=0.9)(layers.Conv2D(16, 1, activation="relu")(x))  # cannot be folded
+    x = layers.BatchNormalization(momentum=0.9, center=False)(layers.Add()([x, y]))
+    gate = layers.Dense(16, activation="hard_sigmoid")(layers.GlobalAveragePooling2D()(x))
+    x = layers.Multiply()([layers.PReLU(shared_axes=[1, 2])(x), layers.Reshape((1, 1, 16))(gate)])
+    x = layers.LeakyReLU()(layers.Conv2D(32, 3)(layers.MaxPooling2D()(x)))
+    x = layers.BatchNormalization(momentum=0.9)(layers.Dense(32)(layers.GlobalAveragePooling2D()(x)))
+    network = keras.Model(image, layers.Dense(10, activation="softmax")(layers.ReLU()(x)))
+    classifier = as_classifier(network)
+    classifier.compile("adam", "sparse_categorical_crossentropy")
+    classifier.fit(dataset.train.images, dataset.train.labels, batch_size=64, epochs=2, verbose=0)
+    return with_data(best, dataset, classifier)
+
+
+def saved(converter: Converter, kind: tuple[str, str], folder: Path) -> Path:
+    format, compression = kind
+    path = folder / f"right.{format}"
+    files.write(converter.file(format=format, compression=compression), path)  # type: ignore[arg-type]
+    return path
+
+
+def assert_agrees(path: Path, candidate: Candidate, compression: str) -> None:
+    evidence = verify(path, candidate, compression=compression)
+    assert evidence.faults == ()
+    assert evidence.compression == compression
+    assert {weight.rule for weight in evidence.weights} <= {"none", "float16", compression}
+    assert compression in {weight.rule for weight in evidence.weights}
+    for parity in evidence.parity:
+        assert parity.max_difference <= PARITY_TOLERANCE
+        assert parity.label_flips == 0
+        original = evidence.against_original(parity.split)
+        assert original.file_accuracy == parity.file_accuracy
+        if compression != "none":  # what compression costs is told, and is no fault
+            assert original.max_difference > PARITY_TOLERANCE
+
+
+@pytest.mark.parametrize("kind", [*KINDS, *OTHERS], ids="-".join)
+def test_a_right_file_agrees(kind: tuple[str, str], best: Candidate, converter: Converter, tmp_path: Path) -> None:
+    assert_agrees(saved(converter, kind, tmp_path), best, kind[1])
+
+
+@pytest.mark.parametrize("kind", [*KINDS, ("mlpackage", "prune75")], ids="-".join)
+def test_folded_normalizations_agree(kind: tuple[str, str], colourful: Candidate, tmp_path: Path) -> None:
+    assert_agrees(saved(Converter(colourful.classifier, colourful.facts), kind, tmp_path), colourful, kind[1])
+
+
+def assert_all_caught(right: Path, candidate: Candidate, folder: Path, *, but: set[str]) -> None:
+    """The right file passes, and each wrong one of all mutations `but` those that do not apply is caught."""
+    assert verify(right, candidate).verified
+    made, passed = set(), []
+    for wrong in wrong_files(right, folder):
+        made.add(wrong.name)
+        try:
+            evidence = verify(wrong.path, candidate)
+        except (CorruptModel, NotCheckable):
+            continue
+        if evidence.verified:
+            passed.append(wrong.name)
+    assert passed == []
+    assert made == set(MUTATIONS) - but
+
+
+@pytest.mark.parametrize("kind", KINDS, ids="-".join)
+def test_every_wrong_file_is_caught(kind: tuple[str, str], best: Candidate, tmp_path: Path) -> None:
+    data = best.dataset
+    candidate = with_data(best, replace(data, val=few(data.val), test=few(data.test)))
+    right = saved(Converter(candidate.classifier, candidate.facts), kind, tmp_path)
+    table = set() if kind[1] == "palette4" else {"table_entry_changed"}
+    assert_all_caught(
+        right,
+        candidate,
+        tmp_path,
+        but={"height_and_width_swapped", "red_and_blue_swapped_in_the_kernel"} | table,
+    )
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_every_wrong_file_of_a_colour_network_is_caught(format: str, colourful: Candidate, tmp_path: Path) -> None:
+    right = saved(Converter(colourful.classifier, colourful.facts), (format, "none"), tmp_path)
+    assert_all_caught(right, colourful, tmp_path, but={"table_entry_changed"})
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_another_runs_weights(format: str, best: Candidate, swept: Swept, tmp_path: Path) -> None:
+    other = swept.result["leaderboard"][1]["run_id"]
+    stranger = load_candidate(Tracker(swept.uri, create=False), name="", run_id=other)
+    path = tmp_path / f"stranger.{format}"
+    files.write(convert(stranger.classifier, best.facts, format=format), path)  # type: ignore[arg-type]
+    assert any("weights" in fault or "model's" in fault for fault in verify(path, best).faults)
+
+
+def test_a_compression_that_was_not_asked_for(best: Candidate, converter: Converter, tmp_path: Path) -> None:
+    path = saved(converter, ("mlpackage", "palette4"), tmp_path)
+    assert verify(path, best).verified
+    assert verify(path, best, compression="int8").faults == ("compression: palette4, not int8",)
+
+
+@keras.saving.register_keras_serializable(package="test")
+class Exponential(keras.layers.Layer):
+    """A weight that no file holds as it is."""
+
+    def build(self, shape: tuple[int, ...]) -> None:
+        self.log_scale = self.add_weight(shape=(shape[-1],), initializer="random_normal", name="log_scale")
+
+    def call(self, x: keras.KerasTensor) -> keras.KerasTensor:
+        return x * keras.ops.exp(self.log_scale)
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_a_weight_in_an_unknown_form_is_not_checkable(format: str, best: Candidate, tmp_path: Path) -> None:
+    layers = keras.layers
+    head = layers.Dense(10, activation="softmax")
+    network = keras.Sequential([keras.Input((28, 28, 1)), layers.Flatten(), Exponential(), head])
+    candidate = with_data(best, best.dataset, as_classifier(network))
+    with pytest.raises(NotCheckable, match="log_scale"):
+        verify(saved(Converter(candidate.classifier, candidate.facts), (format, "none"), tmp_path), candidate)
+
+
+def test_the_twin_gives_the_models_weights_back(best: Candidate, converter: Converter, tmp_path: Path) -> None:
+    network = network_of(best.classifier)
+    before = [weight.numpy() for weight in network.weights]
+    twin = Twin(network, load(saved(converter, ("mlpackage", "palette2"), tmp_path)).weights, "palette2")
+    with twin.weights_of_the_file():
+        assert any(not np.array_equal(was, now) for was, now in zip(before, network.weights, strict=True))
+    assert all(np.array_equal(was, now) for was, now in zip(before, network.weights, strict=True))
+
+
+def test_the_gallery_of_flips(best: Candidate, converter: Converter, tmp_path: Path) -> None:
+    evidence = verify(saved(converter, ("mlpackage", "palette2"), tmp_path), best)
+    original = evidence.against_original("test")
+    assert original.label_flips > 0
+    assert original.flipped == tuple(flip.index for flip in original.flips)
+    for flip in original.flips:
+        assert flip.file_label == evidence.test_predictions[flip.index] != flip.model_label
+        assert flip.true_label == best.dataset.test.labels[flip.index]
+    picture = tmp_path / "flips.png"
+    assert draw_flips(original, best.dataset.test, best.dataset.class_names, picture)
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert not draw_flips(evidence.on("test"), best.dataset.test, best.dataset.class_names, tmp_path / "none.png")
+    assert not (tmp_path / "none.png").exists()
+
+
+def test_apples_runtime_is_asked_where_it_is(best: Candidate, converter: Converter, tmp_path: Path) -> None:
+    native = verify(saved(converter, ("mlpackage", "none"), tmp_path), best).native
+    if platform.system() == "Darwin":
+        assert native.status == "agrees"
+    else:
+        assert native.status == "not run: needs macOS"
+        assert native.max_difference is None
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_the_command(format: str, best: Candidate, converter: Converter, swept: Swept, tmp_path: Path, command) -> None:  # type: ignore[no-untyped-def]
+    path = saved(converter, (format, "int8"), tmp_path)
+    arguments = (path, "--run", best.run.run_id, "--tracking-uri", swept.uri)
+    right = command("conversion.verify", *arguments, "--json")
+    assert right.code == 0, right.err
+    assert right.json["verified"] is True
+    assert right.json["compression"] == "int8"
+    assert right.json["minimum_ios"] == {"mlmodel": 13, "mlpackage": 16}[format]
+    assert {weight["rule"] for weight in right.json["weights"]} <= set(RULES)
+    table = command("conversion.verify", *arguments)
+    assert "against the uncompressed model" in table.out
+    assert "Apple's runtime" in table.out
+    wrong = next(wrong for wrong in wrong_files(path, tmp_path) if wrong.name == "filter_zeroed")
+    found = command("conversion.verify", wrong.path, *arguments[1:])
+    assert found.code == 1
+    assert "is not the model's after" in found.error
