@@ -12,19 +12,20 @@ import importlib.util
 import inspect
 import pkgutil
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from architectures.errors import PluginError, UsageError
+from architectures.knobs import Knob, check_knob
 from architectures.quiet import import_tensorflow
 
 if TYPE_CHECKING:
     import keras
 
-NOT_FAMILIES = {"__main__", "command", "errors", "quiet", "registry", "table"}
+NOT_FAMILIES = {"__main__", "command", "errors", "knobs", "quiet", "registry", "table"}
 SIGNATURE = "(input_shape, num_classes, *, filters, dropout)"
 
 LARGEST_SIDE_TRIED = 96  # pixels, in the search for the smallest image that a network takes
@@ -42,6 +43,7 @@ class Architecture:
     default_filters: int  # width of the first stage
     default_dropout: float  # rate of the first dropout layer
     source: str  # file that defines the builder: names both sides of a clash
+    knobs: Mapping[str, tuple[Knob, ...]] = field(default_factory=dict)  # choices by name, the default one first
 
     @property
     def summary(self) -> str:
@@ -55,6 +57,7 @@ class Architecture:
         *,
         filters: int | None = None,
         dropout: float | None = None,
+        knobs: Mapping[str, Knob] | None = None,
     ) -> keras.Model:
         """Build the network and check what every later step relies on.
 
@@ -63,6 +66,7 @@ class Architecture:
             num_classes: width of the output.
             filters: width of the first stage; the published width by default.
             dropout: rate in [0, 1) of the dropout layers; the published rate by default.
+            knobs: values of the architecture's own hyperparameters; the first choice of each by default.
 
         Returns:
             An uncompiled model from (N, height, width, channels) to (N, num_classes) probabilities.
@@ -77,13 +81,14 @@ class Architecture:
             raise UsageError(f"filters must be at least 1, not {filters}.")
         if not 0 <= dropout < 1:
             raise UsageError(f"dropout must be at least 0 and below 1, not {dropout}.")
+        values = {"filters": filters, "dropout": dropout, **self._knob_values(knobs or {})}
         height, width, channels = input_shape
         shape = (height, width, channels)  # a plain tuple, whatever sequence was given
         try:
             with contextlib.redirect_stdout(sys.stderr):
-                model = self.builder(shape, num_classes, filters=filters, dropout=dropout)
+                model = self.builder(shape, num_classes, **values)
         except Exception as error:
-            smallest = self._smallest_size(input_shape, num_classes, filters=filters, dropout=dropout)
+            smallest = self._smallest_size(input_shape, num_classes, **values)
             if smallest:
                 raise UsageError(
                     f"Architecture {self.name!r} cannot take {_size(input_shape)} images: "
@@ -93,7 +98,18 @@ class Architecture:
         _check_model(model, self, shape, num_classes)
         return model
 
-    def _smallest_size(self, input_shape: Shape, num_classes: int, **values: float) -> Shape | None:
+    def _knob_values(self, given: Mapping[str, Knob]) -> dict[str, Knob]:
+        """The value of every knob; raises UsageError for one that is unknown or not among the choices."""
+        for name, value in given.items():
+            if name not in self.knobs:
+                known = ", ".join(self.knobs) or "none"
+                raise UsageError(f"Architecture {self.name!r} has no knob {name!r}. Its knobs: {known}.")
+            if value not in self.knobs[name]:
+                choices = ", ".join(map(str, self.knobs[name]))
+                raise UsageError(f"Knob {name!r} of {self.name!r} is one of {choices}, not {value}.")
+        return {name: choices[0] for name, choices in self.knobs.items()} | dict(given)
+
+    def _smallest_size(self, input_shape: Shape, num_classes: int, **values: Knob) -> Shape | None:
         """The smallest square image, larger than this one in some direction, that the builder accepts."""
         height, width, channels = input_shape
         for side in range(min(height, width) + 1, LARGEST_SIDE_TRIED + 1):
@@ -110,13 +126,25 @@ _families_loaded = False
 
 
 def register(
-    *, default_filters: int, default_dropout: float = 0.25, name: str | None = None
+    *,
+    default_filters: int,
+    default_dropout: float = 0.25,
+    name: str | None = None,
+    knobs: Mapping[str, tuple[Knob, ...]] | None = None,
 ) -> Callable[[Builder], Builder]:
     """Register a builder `(input_shape, num_classes, *, filters, dropout) -> keras.Model` under its function's name.
 
+    Args:
+        default_filters: the published width of the first stage.
+        default_dropout: the published rate of the first dropout layer.
+        name: instead of the function's name.
+        knobs: hyperparameters of this architecture alone, `{"kernel_size": (3, 5)}`: each is a further keyword of
+            the builder, which a sweep searches over the choices; the first one is the default.
+
     Raises:
-        PluginError: if the name is taken, or the builder's signature differs.
+        PluginError: if the name is taken, the builder's signature differs, or a knob has no choices.
     """
+    own = {knob: tuple(choices) for knob, choices in (knobs or {}).items()}
 
     def decorate(builder: Builder) -> Builder:
         chosen = name or builder.__name__
@@ -135,12 +163,15 @@ def register(
         parameters = inspect.signature(builder).parameters
         positional = [p.name for p in parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD]
         keyword = {p.name for p in parameters.values() if p.kind is p.KEYWORD_ONLY and p.default is p.empty}
-        if positional != ["input_shape", "num_classes"] or keyword != {"filters", "dropout"}:
+        if positional != ["input_shape", "num_classes"] or keyword != {"filters", "dropout", *own}:
+            wanted = SIGNATURE.replace(")", "".join(f", {knob}" for knob in own) + ")")
             raise PluginError(
                 f"Builder {chosen!r} of {source} has the signature {inspect.signature(builder)}. "
-                f"Change it to {chosen}{SIGNATURE}."
+                f"Change it to {chosen}{wanted}."
             )
-        _registry[chosen] = Architecture(chosen, builder, default_filters, default_dropout, source)
+        for knob, choices in own.items():
+            check_knob(f"Knob {knob!r} of architecture {chosen!r} ({source})", knob, choices)
+        _registry[chosen] = Architecture(chosen, builder, default_filters, default_dropout, source, own)
         return builder
 
     return decorate

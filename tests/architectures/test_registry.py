@@ -150,3 +150,57 @@ def test_a_plugin_that_does_not_exist(name: str) -> None:
 def test_values_out_of_bounds(values: dict, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         architectures.build("malireddi", (28, 28, 1), 10, **values)
+
+
+KNOBS = """
+import keras
+from architectures import register
+
+@register(default_filters=4, knobs={{"kernel_size": {choices}}})
+def knobbed(input_shape, num_classes, *, filters, dropout, {argument}):
+    return keras.Sequential([
+        keras.Input(input_shape),
+        keras.layers.Conv2D(filters, kernel_size),
+        keras.layers.Flatten(),
+        keras.layers.Dense(num_classes, activation="softmax"),
+    ])
+"""
+
+
+def knobbed(folder: Path, *, choices: str = "(3, 5)", argument: str = "kernel_size") -> str:
+    file = folder / "knobbed.py"
+    file.write_text(KNOBS.format(choices=choices, argument=argument))
+    return str(file)
+
+
+def test_a_knob_reaches_the_builder_and_defaults_to_its_first_choice(tmp_path: Path) -> None:
+    architectures.load_plugin(knobbed(tmp_path))
+    architecture = architectures.get("knobbed")
+    default, wide = (architecture.build((8, 8, 1), 2, knobs=knobs) for knobs in (None, {"kernel_size": 5}))
+    assert default.layers[0].kernel_size == (3, 3)
+    assert wide.layers[0].kernel_size == (5, 5)
+    with pytest.raises(UsageError, match=r"Knob 'kernel_size' of 'knobbed' is one of 3, 5, not 4\."):
+        architecture.build((8, 8, 1), 2, knobs={"kernel_size": 4})
+    with pytest.raises(UsageError, match=r"has no knob 'depth'\. Its knobs: kernel_size\."):
+        architecture.build((8, 8, 1), 2, knobs={"depth": 4})
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"argument": "kernel"},
+            r"Change it to knobbed\(input_shape, num_classes, \*, filters, dropout, kernel_size\)",
+        ),
+        (
+            {"choices": "(1,), 'seed': (1,)", "argument": "kernel_size, seed"},
+            "the name of a parameter that every run has",
+        ),
+        ({"choices": "()"}, "Give at least one number, boolean or word"),
+        ({"choices": "((1, 2),)"}, "Give at least one number, boolean or word"),
+        ({"choices": "('3',)"}, "a number in quotes"),
+    ],
+)
+def test_a_knob_that_cannot_be(changes: dict[str, str], message: str, tmp_path: Path) -> None:
+    with pytest.raises(PluginError, match=message):
+        architectures.load_plugin(knobbed(tmp_path, **changes))
