@@ -36,7 +36,9 @@ def build_classifier(
 
     keras.config.set_dtype_policy(precision)
     try:
-        network = architecture.build(input_shape, num_classes, filters=config.filters, dropout=config.dropout)
+        network = architecture.build(
+            input_shape, num_classes, filters=config.filters, dropout=config.dropout, knobs=dict(config.knobs)
+        )
         head = network.outputs[0]._keras_history.operation
         head.dtype_policy = "float32"
         return as_classifier(network)

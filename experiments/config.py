@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+
+from architectures.knobs import Knob
 
 
 @dataclass(frozen=True)
@@ -20,7 +22,22 @@ class RunConfig:
     seed: int = 0
     precision: str = "float32"  # or mixed_bfloat16; never `auto`, which is resolved before
     optimizer: str = "adam"
-    augment: bool = False
+    augment: bool = False  # training images are shifted, scaled and rotated: experiments/augmentation.py
+    label_smoothing: float = 0.0  # share of each training label that is spread over all classes
+    knobs: tuple[tuple[str, Knob], ...] = ()  # the architecture's own by name, sorted
+
+    @property
+    def network(self) -> tuple[object, ...]:
+        """What decides the size of the network and of its Core ML file."""
+        return self.architecture, self.filters, self.knobs
+
+    def parameters(self) -> dict[str, Knob]:
+        """What a run records: each knob under its own name, label smoothing where there is some."""
+        values = asdict(self)
+        values.update(values.pop("knobs"))
+        if not self.label_smoothing:
+            del values["label_smoothing"]
+        return values
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ import numpy as np
 
 from architectures import registry
 from architectures.errors import ProjectError, UsageError
+from experiments.augmentation import augmented
 from experiments.classifier import (
     as_classifier,
     build_classifier,
@@ -42,7 +43,7 @@ class TrainingDiverged(ProjectError):
 
 
 class TrainingStopped(ProjectError):
-    """The caller ended a run after an epoch, as pruning does."""
+    """The caller ended a run, as pruning does."""
 
 
 def resolve_precision(precision: str) -> str:
@@ -64,8 +65,8 @@ def train(
     dataset: Dataset,
     *,
     keras_file: Path,
-    size: Callable[[keras.Model], ModelSize],
-    on_built: Callable[[ModelSize], None] = lambda _: None,
+    size: ModelSize | Callable[[keras.Model], ModelSize],
+    on_built: Callable[[ModelSize], bool] = lambda _: True,
     on_epoch: Callable[[EpochMetrics], bool] = lambda _: True,
 ) -> RunResult:
     """Train and keep the weights of the epoch with the highest val_accuracy, then the lowest val_loss.
@@ -74,14 +75,15 @@ def train(
         config: what to train; the same values on the same machine and thread count give the same bits.
         dataset: its `train` and `val` splits are used.
         keras_file: where the kept model is written.
-        size: measures a built classifier; called before the seed is set, so that it cannot change a result.
-        on_built: told the sizes before the first epoch.
+        size: the sizes where they are known, else measures a built classifier; called before the seed is set, so
+            that it cannot change a result.
+        on_built: told the sizes before the first epoch; returning False ends the run.
         on_epoch: told each epoch's metrics; returning False ends the run.
 
     Raises:
         UsageError: for a configuration that does not fit the data.
         TrainingDiverged: if a loss is not finite.
-        TrainingStopped: if `on_epoch` returned False.
+        TrainingStopped: if `on_built` or `on_epoch` returned False.
     """
     import keras
 
@@ -93,8 +95,9 @@ def train(
     def build(precision: str) -> keras.Model:
         return build_classifier(architecture, config, dataset.input_shape, dataset.num_classes, precision)
 
-    model_size = size(build("float32"))
-    on_built(model_size)
+    model_size = size if isinstance(size, ModelSize) else size(build("float32"))
+    if not on_built(model_size):
+        raise TrainingStopped("Ended before the first epoch.")
 
     keras.utils.set_random_seed(config.seed)
     kept = build("float32")  # validated, and written in the end
@@ -109,7 +112,7 @@ def train(
     best_predictions = np.empty(0, dtype=np.int64)
     for epoch in range(1, config.epochs + 1):
         started = time.perf_counter()
-        loss, accuracy = (float(value) for value in run_epoch(shuffle.permutation(len(dataset.train))))
+        loss, accuracy = (float(value) for value in run_epoch(shuffle.permutation(len(dataset.train)), epoch))
         if trained is not kept:
             kept.set_weights(trained.get_weights())
         val_loss, val_accuracy, predictions = _validate(forward, dataset.val)
@@ -152,8 +155,8 @@ def train(
 
 def _epoch_function(
     classifier: keras.Model, config: RunConfig, split: Split
-) -> Callable[[np.ndarray], tuple[SupportsFloat, SupportsFloat]]:
-    """A graph that takes a permutation of the training images through one epoch: mean loss and accuracy.
+) -> Callable[[np.ndarray, int], tuple[SupportsFloat, SupportsFloat]]:
+    """A graph that takes a permutation of the training images through an epoch of that number: mean loss and accuracy.
 
     The images left over after the last whole batch sit out; the next permutation leaves out others. One fixed batch
     shape means one trace.
@@ -167,17 +170,30 @@ def _epoch_function(
     images, labels = tf.constant(split.images), tf.constant(split.labels)
     size = config.batch_size
     steps = len(split) // size
+    seed = tf.constant(config.seed, tf.int64)
 
-    @tf.function(input_signature=[tf.TensorSpec((len(split),), tf.int64)])
-    def run_epoch(permutation):  # type: ignore[no-untyped-def]
+    def mean_loss(target, probabilities):  # type: ignore[no-untyped-def]
+        if config.label_smoothing:
+            spread = tf.one_hot(target, probabilities.shape[1])
+            losses = keras.losses.categorical_crossentropy(
+                spread, probabilities, label_smoothing=config.label_smoothing
+            )
+        else:
+            losses = keras.losses.sparse_categorical_crossentropy(target, probabilities)
+        return tf.reduce_mean(losses)
+
+    @tf.function(input_signature=[tf.TensorSpec((len(split),), tf.int64), tf.TensorSpec((), tf.int32)])
+    def run_epoch(permutation, epoch):  # type: ignore[no-untyped-def]
         total_loss = tf.constant(0.0)
         correct = tf.constant(0)
         for step in tf.range(steps):
             chosen = tf.ensure_shape(permutation[step * size : (step + 1) * size], (size,))
             batch, target = tf.cast(tf.gather(images, chosen), tf.float32), tf.gather(labels, chosen)
+            if config.augment:
+                batch = augmented(batch, seed=tf.stack([seed, tf.cast(epoch * steps + step, tf.int64)]))
             with tf.GradientTape() as tape:
                 probabilities = classifier(batch, training=True)
-                loss = tf.reduce_mean(keras.losses.sparse_categorical_crossentropy(target, probabilities))
+                loss = mean_loss(target, probabilities)
                 if classifier.losses:  # regularisation that a plugin's layers add
                     loss += tf.add_n(classifier.losses)
             optimizer.apply(tape.gradient(loss, variables), variables)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from architectures.errors import ProjectError
+from architectures.knobs import RUN_PARAMETERS, knob_from_text
 from experiments.config import RunConfig
 
 
@@ -36,6 +37,12 @@ class RunRecord:
                 precision=self.params["precision"],
                 optimizer=self.params["optimizer"],
                 augment=self.params["augment"] == "True",
+                label_smoothing=float(self.params.get("label_smoothing", 0)),
+                knobs=tuple(
+                    (name, knob_from_text(text))
+                    for name, text in sorted(self.params.items())
+                    if name not in RUN_PARAMETERS
+                ),
             )
         except KeyError as error:
             raise ProjectError(f"Run {self.run_id} has no parameter {error}: it is not a training run.") from None

@@ -224,7 +224,7 @@ def _final_metrics(result: RunResult) -> dict[str, float]:
 
 
 def _run_params(config: RunConfig) -> dict[str, str]:
-    return {key: str(value) for key, value in asdict(config).items()}
+    return {key: str(value) for key, value in config.parameters().items()}
 
 
 def _run_tags(dataset: Dataset, environment: Environment) -> dict[str, str]:

@@ -62,9 +62,11 @@ def test_the_same_seed_gives_the_same_bits_whatever_ran_before(precision: str, f
     assert comparable(trained(replace(config, seed=1), few, tmp_path)) != comparable(first)
 
 
-@pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16"])
-def test_the_kept_model_is_the_one_that_was_measured(precision: str, few: Dataset, tmp_path: Path) -> None:
-    result = trained(replace(CONFIG, precision=precision), few, tmp_path)
+@pytest.mark.parametrize(
+    "changes", [{"precision": "float32"}, {"precision": "mixed_bfloat16"}, {"augment": True, "label_smoothing": 0.1}]
+)
+def test_the_kept_model_is_the_one_that_was_measured(changes: dict, few: Dataset, tmp_path: Path) -> None:
+    result = trained(replace(CONFIG, **changes), few, tmp_path)
     assert max(epoch.val_accuracy for epoch in result.epochs) > 0.3  # it learns: chance is 0.1
     kept = load_classifier(result.keras_file, result.keras_sha256)
     assert {weight.dtype for weight in kept.weights} == {"float32"}
@@ -177,3 +179,28 @@ def test_precision_auto_is_resolved(monkeypatch: pytest.MonkeyPatch) -> None:
     for flags, expected in (("sse avx512_bf16", "mixed_bfloat16"), ("amx_bf16", "mixed_bfloat16"), ("sse", "float32")):
         monkeypatch.setattr(Path, "read_text", lambda self, flags=flags: f"processor: 0\nflags\t\t: {flags}\nbugs: x\n")
         assert training.resolve_precision("auto") == expected
+
+
+def test_augmentation_and_smoothing_change_training_and_the_same_seed_gives_the_same_bits(
+    few: Dataset, tmp_path: Path
+) -> None:
+    plain, augmented, smoothed, again = (
+        trained(replace(CONFIG, epochs=1, seed=2**32 - 1, **changes), few, tmp_path)
+        for changes in ({}, {"augment": True}, {"label_smoothing": 0.1}, {"augment": True})
+    )
+    assert comparable(augmented) == comparable(again)
+    assert len({result.weights_sha256 for result in (plain, augmented, smoothed)}) == 3
+    assert smoothed.epochs[0].loss > plain.epochs[0].loss  # a certain answer costs, too
+
+
+def test_known_sizes_are_not_measured_again_and_change_nothing(few: Dataset, tmp_path: Path) -> None:
+    measured = trained(CONFIG, few, tmp_path)
+    known = train(CONFIG, few, keras_file=tmp_path / "known.keras", size=measured.size)
+    assert comparable(known) == comparable(measured)
+    assert known.size == measured.size
+
+
+def test_a_run_can_be_ended_before_its_first_epoch(few: Dataset, tmp_path: Path) -> None:
+    with pytest.raises(TrainingStopped, match="before the first epoch"):
+        trained(CONFIG, few, tmp_path, on_built=lambda _: False)
+    assert not (tmp_path / "model.keras").exists()
