@@ -9,6 +9,8 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from architectures.command import Parser, print_json, run, whole
+from architectures.knobs import Knob
+from experiments.config import RunConfig
 
 if TYPE_CHECKING:
     from experiments.tracking import RunRecord, Tracker
@@ -27,6 +29,9 @@ class Row:
     dropout: float
     batch_size: int
     learning_rate: float
+    label_smoothing: float
+    augment: bool
+    knobs: dict[str, Knob]  # the architecture's own
     val_accuracy: float
     val_accuracy_low: float  # 95 % Wilson interval
     val_accuracy_high: float
@@ -46,6 +51,7 @@ class _Column:
     title: str
     text: Callable[[Row], str]
     always: bool = True  # also in a narrow terminal
+    only_if_used: bool = False  # left out where no row has a text
 
 
 _COLUMNS = (
@@ -54,6 +60,7 @@ _COLUMNS = (
     _Column("filters", lambda row: str(row.filters)),
     _Column("dropout", lambda row: f"{row.dropout:.2f}"),
     _Column("batch", lambda row: str(row.batch_size)),
+    _Column("other", lambda row: _other_values(row), only_if_used=True),
     _Column("val acc", lambda row: f"{row.val_accuracy:.4f}"),
     _Column("95 % interval", lambda row: f"{row.val_accuracy_low:.3f} to {row.val_accuracy_high:.3f}", always=False),
     _Column("parameters", lambda row: f"{row.parameters:,}", always=False),
@@ -109,6 +116,9 @@ def _row(rank: int, record: RunRecord, pareto: bool, registered: dict[str, int])
         dropout=config.dropout,
         batch_size=config.batch_size,
         learning_rate=config.learning_rate,
+        label_smoothing=config.label_smoothing,
+        augment=config.augment,
+        knobs=dict(config.knobs),
         val_accuracy=accuracy,
         val_accuracy_low=low,
         val_accuracy_high=high,
@@ -121,6 +131,16 @@ def _row(rank: int, record: RunRecord, pareto: bool, registered: dict[str, int])
     )
 
 
+def _other_values(row: Row) -> str:
+    """What a run has beside filters, dropout and batch size, where it is not as usual."""
+    values: dict[str, object] = dict(row.knobs)
+    if row.learning_rate != RunConfig.learning_rate:
+        values["learning rate"] = f"{row.learning_rate:.2g}"
+    if row.label_smoothing:
+        values["smoothing"] = f"{row.label_smoothing:.2g}"
+    return ", ".join([*(f"{key} {value}" for key, value in values.items()), *(["augmented"] if row.augment else [])])
+
+
 def print_table(board: Sequence[Row], title: str, *, limit: int = 10) -> None:
     """Print the first rows as a table on stdout."""
     from rich.console import Console
@@ -130,10 +150,15 @@ def print_table(board: Sequence[Row], title: str, *, limit: int = 10) -> None:
     console = Console(highlight=False)
     if not console.is_terminal:
         console = Console(highlight=False, width=WIDE)  # a file or a pipe has no width to fit into
-    columns = [column for column in _COLUMNS if column.always or console.width >= WIDE]
+    columns = [
+        column
+        for column in _COLUMNS
+        if (column.always or console.width >= WIDE)
+        and not (column.only_if_used and not any(map(column.text, board[:limit])))
+    ]
     table = Table(title=escape(title), title_justify="left", caption_justify="left")
     for column in columns:
-        table.add_column(column.title, justify="left" if column.title == "run" else "right", no_wrap=True)
+        table.add_column(column.title, justify="left" if column.title in {"run", "other"} else "right", no_wrap=True)
     table.caption = "* on the Pareto front of accuracy and bytes" + (
         f"; {len(board) - limit} more runs in MLflow" if len(board) > limit else ""
     )

@@ -19,14 +19,20 @@ FIXED = (
     "dropout",
     "filters",
     "learning_rate",
+    "label_smoothing",
+    "augment",
     "epochs",
+    "objectives",
+    "max_coreml_bytes",
     "pruner",
     "seed",
     "precision",
     "experiment",
     "plugins",
 )
-AUTO = "auto"  # the precision that a study records is what this stood for where it was made
+AUTO = "auto"  # the precision and pruner that a study records are what this stood for where it was made
+OBJECTIVES = (("val_accuracy",), ("val_accuracy", "coreml_bytes"))  # the latter: accuracy up, bytes down
+PRUNERS = ("median", "hyperband", "front", "none")
 CHANGEABLE = ("trials", "keep", "register_as")  # recorded, too, as what a continuation means without the option
 
 
@@ -43,10 +49,14 @@ class SweepConfig:
     dropout: tuple[float, float] = SearchSpace.dropout
     filters: tuple[int, ...] = SearchSpace.filters
     learning_rate: tuple[float, float] | None = None
+    label_smoothing: tuple[float, float] | None = None
+    augment: str = "off"  # on, or search: a trial's choice
+    objectives: tuple[str, ...] = OBJECTIVES[0]
+    max_coreml_bytes: int | None = None  # a trial whose file would be larger is infeasible and not trained
     trials: int = 8  # in the study, those of earlier sweeps included
     timeout: float | None = None  # seconds after which no new trial starts
     epochs: int = 10  # a trial at most
-    pruner: str = "median"
+    pruner: str = AUTO  # median with one objective, front with two
     workers: int = 1
     seed: int = 0
     precision: str = AUTO
@@ -62,6 +72,23 @@ class SweepConfig:
     @property
     def registered_name(self) -> str:
         return self.register_as or f"{self.dataset}-classifier"
+
+    @property
+    def resolved_pruner(self) -> str:
+        """The pruner that `auto` stands for.
+
+        Raises:
+            UsageError: for one that does not fit the objectives.
+        """
+        fitting = ("front", "none") if len(self.objectives) > 1 else ("median", "hyperband", "none")
+        if self.pruner == AUTO:
+            return fitting[0]
+        if self.pruner not in fitting:
+            raise UsageError(
+                f"--pruner {self.pruner} does not fit --objective {_shown(self.objectives)}: median and hyperband "
+                f"compare one figure, front needs two. Choose {' or '.join(fitting)}."
+            )
+        return self.pruner
 
     def recorded(self) -> str:
         """What a continuation needs as JSON, for the study's own record."""
@@ -86,7 +113,15 @@ class SweepConfig:
 
     @property
     def space(self) -> SearchSpace:
-        return SearchSpace(self.architectures, self.batch_sizes, self.dropout, self.filters, self.learning_rate)
+        return SearchSpace(
+            self.architectures,
+            self.batch_sizes,
+            self.dropout,
+            self.filters,
+            self.learning_rate,
+            self.label_smoothing,
+            self.augment,
+        )
 
 
 def new_study_name(dataset: str) -> str:

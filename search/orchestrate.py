@@ -15,7 +15,7 @@ from experiments import datasets, leaderboard
 from experiments.leaderboard import Row
 from experiments.tracking import CANDIDATE, ModelRecord, Tracker, VersionRecord, environment
 from experiments.training import resolve_precision
-from search.config import FIXED, SweepConfig
+from search.config import AUTO, FIXED, SweepConfig
 from search.engines.local import LocalEngine, cores
 from search.engines.messages import Known, Ready, WorkerSetup
 from search.engines.shared_data import save_dataset
@@ -78,6 +78,8 @@ def sweep(config: SweepConfig, given: dict[str, object]) -> SweepResult:
         ProjectError: for anything that keeps the sweep as a whole from running; a trial that fails does not.
     """
     started = time.perf_counter()
+    if config.pruner != AUTO:
+        config.resolved_pruner  # noqa: B018  # a pruner that does not fit is refused before anything is made
     tracker = Tracker(config.tracking_uri)
     study = Study(config, given)
     config = study.config
@@ -104,6 +106,7 @@ def sweep(config: SweepConfig, given: dict[str, object]) -> SweepResult:
                 config,
                 architectures=tuple(known.name for known in architectures),
                 precision=resolve_precision(config.precision),
+                pruner=config.resolved_pruner,
             )
             parent = tracker.start_parent(experiment_id, study.name, _parameters(config, dataset.digest))
         try:

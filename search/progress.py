@@ -1,14 +1,32 @@
-"""What a person sees on stderr while trials run: a line per finished trial, and a live line with the time left."""
+"""What a person sees on stderr while trials run: a line per finished trial, and a live table of those on their way."""
 
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 
-from rich.console import Console
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
+from rich.progress_bar import ProgressBar
+from rich.spinner import Spinner
+from rich.table import Table
+from rich.text import Text
 
-from experiments.config import EpochMetrics, RunConfig, RunResult
+from experiments.config import EpochMetrics, ModelSize, RunConfig, RunResult
+
+BAR_WIDTH = 16  # columns
+
+
+@dataclass
+class _Trial:
+    """A trial on its way."""
+
+    config: RunConfig
+    started: float
+    size: ModelSize | None = None
+    last: EpochMetrics | None = None
+    best: float | None = None  # val_accuracy
 
 
 class TrialProgress:
@@ -16,55 +34,47 @@ class TrialProgress:
 
     def __init__(self, trials: int, workers: int) -> None:
         self._console = Console(stderr=True, highlight=False)
-        self._bar = Progress(
-            SpinnerColumn(),
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[left]}"),
-            console=self._console,
-            transient=True,
-            disable=not self._console.is_terminal,
-        )
-        self._task = self._bar.add_task("starting", total=trials, left="")
         self._trials, self._done, self._workers = trials, 0, workers
+        self._waiting = Spinner("dots", "starting")
         self._seconds: list[float] = []  # of the trials finished here
-        self._running: dict[int, tuple[RunConfig, float]] = {}  # by number: what, and when it started
+        self._running: dict[int, _Trial] = {}
         self._best: float | None = None
+        self._live = Live(console=self._console, get_renderable=self._shown, transient=True, redirect_stdout=False)
 
     def __enter__(self) -> TrialProgress:
-        self._bar.start()
+        if self._console.is_terminal:
+            self._live.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._bar.stop()
+        self._live.stop()
 
     def say(self, text: str) -> None:
-        """Write a line above the bar."""
+        """Write a line above the table."""
         self._console.print(text, soft_wrap=True)
 
     def waiting(self, text: str) -> None:
-        """Say what is being waited for."""
-        self._bar.update(self._task, description=text)
+        """Say what is being waited for while no trial runs."""
+        self._waiting.update(text=text)
+
+    def expect(self, trials: int) -> None:
+        """Say that there will be more trials."""
+        self._trials = trials
 
     def done(self, trials: int, best: float | None) -> None:
         """Say how many trials the study holds already, and the highest val_accuracy among them."""
         self._done, self._best = trials, best
-        self._bar.update(self._task, completed=trials)
 
     def started(self, number: int, config: RunConfig) -> None:
-        self._running[number] = (config, time.monotonic())
-        self._bar.update(self._task, description=f"trial {number} {escape(config.architecture)}")
+        self._running[number] = _Trial(config, time.monotonic())
+
+    def built(self, number: int, size: ModelSize) -> None:
+        self._running[number].size = size
 
     def epoch(self, number: int, metrics: EpochMetrics) -> None:
-        config, _ = self._running[number]
-        best = f" · best {self._best:.3f}" if self._best is not None else ""
-        self._bar.update(
-            self._task,
-            description=f"trial {number} {escape(config.architecture)} epoch {metrics.epoch}/{config.epochs} "
-            f"val_accuracy {metrics.val_accuracy:.3f}{best}",
-            left=self._left(),
-        )
+        trial = self._running[number]
+        trial.last = metrics
+        trial.best = max(metrics.val_accuracy, trial.best or 0.0)
 
     def finished(self, number: int, result: RunResult) -> None:
         better = self._best is None or result.best_val_accuracy > self._best
@@ -79,19 +89,68 @@ class TrialProgress:
     def pruned(self, number: int, metrics: EpochMetrics) -> None:
         self._ended(number, f"[dim]pruned at epoch {metrics.epoch}, val_accuracy {metrics.val_accuracy:.4f}[/]")
 
+    def infeasible(self, number: int, coreml_bytes: int) -> None:
+        self._ended(number, f"[dim]infeasible: {coreml_bytes:,} bytes, not trained[/]")
+
     def failed(self, number: int, message: str) -> None:
         self._ended(number, f"[red]failed:[/] {escape(message)}")
 
+    def lost(self, number: int, text: str) -> None:
+        """Say that a trial is given back to the study."""
+        del self._running[number]
+        self.say(text)
+
     def _ended(self, number: int, text: str) -> None:
-        config, start = self._running.pop(number)
-        seconds = time.monotonic() - start
+        trial = self._running.pop(number)
+        seconds = time.monotonic() - trial.started
         self._seconds.append(seconds)
         self._done += 1
+        config = trial.config
         self.say(
             f"trial {number:>3}  {escape(config.architecture):<10} filters {config.filters:<3} "
             f"dropout {config.dropout:.2f} batch {config.batch_size:<4} {seconds:5.1f} s  {text}"
         )
-        self._bar.update(self._task, completed=self._done, left=self._left())
+
+    def _shown(self) -> RenderableType:
+        """The live part: a row per running trial, and below them how far the sweep is."""
+        best = f"best {self._best:.4f}" if self._best is not None else ""
+        overall = Table.grid(padding=(0, 2))
+        bar = ProgressBar(total=self._trials, completed=self._done, width=2 * BAR_WIDTH)
+        overall.add_row(bar, f"{self._done}/{self._trials} trials", best, self._left())
+        if not self._running:
+            return Group(self._waiting, overall)
+        table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+        for title in (
+            "trial",
+            "architecture",
+            "filters",
+            "dropout",
+            "batch",
+            "epoch",
+            "",
+            "val acc",
+            "best",
+            "bytes",
+            "s",
+        ):
+            table.add_column(title, justify="left" if title in {"architecture", ""} else "right", no_wrap=True)
+        for number, trial in sorted(self._running.items()):
+            config, last = trial.config, trial.last
+            epoch = last.epoch if last else 0
+            table.add_row(
+                str(number),
+                Text(config.architecture),
+                str(config.filters),
+                f"{config.dropout:.2f}",
+                str(config.batch_size),
+                f"{epoch}/{config.epochs}",
+                ProgressBar(total=config.epochs, completed=epoch, width=BAR_WIDTH),
+                f"{last.val_accuracy:.4f}" if last else "",
+                f"{trial.best:.4f}" if trial.best is not None else "",
+                f"{trial.size.coreml_bytes:,}" if trial.size else "",
+                f"{time.monotonic() - trial.started:.0f}",
+            )
+        return Group(table, overall)
 
     def _left(self) -> str:
         if not self._seconds:

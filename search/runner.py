@@ -15,13 +15,14 @@ import optuna
 from optuna.trial import TrialState
 
 from conversion.convert import FileFacts
-from experiments.config import Environment, EpochMetrics, RunConfig, RunResult
+from experiments.config import Environment, EpochMetrics, ModelSize, RunConfig, RunResult
 from experiments.datasets import Dataset
 from experiments.evaluation import write_evaluation
 from experiments.tracking import ModelRecord, Tracker, git_commit
 from search.engines.local import LocalEngine, WorkerFailed
 from search.engines.messages import Built, Died, EpochEnded, Event, Failed, Finished, Job, Known, Ready, Stopped
 from search.progress import TrialProgress
+from search.ranking import Scored
 from search.study import MAX_ATTEMPTS, Study
 
 POLL_SECONDS = 0.5  # between two looks for Ctrl-C
@@ -35,6 +36,7 @@ class _Running:
     run_id: str
     config: RunConfig
     recorded_epochs: int = 0  # in MLflow; more than those trained here after an interruption
+    size: ModelSize | None = None
     last_metrics: EpochMetrics | None = None
 
 
@@ -52,6 +54,7 @@ class Runner:
     folder: Path  # for the models of trials on their way
     kept: dict[int, ModelRecord] = field(default_factory=dict)  # by trial number: models stored in this sweep
     _running: dict[int, _Running] = field(default_factory=dict)
+    _sizes: dict[tuple[object, ...], ModelSize] = field(default_factory=dict)  # by RunConfig.network
     _to_evaluate: list[tuple[_Running, RunResult]] = field(default_factory=list)
 
     def run(self, engine: LocalEngine, progress: TrialProgress) -> bool:
@@ -60,8 +63,10 @@ class Runner:
         with interruptible() as interrupted:
             try:
                 while not interrupted():
-                    while (more := self._wants_more(deadline)) and engine.has_free_worker:
+                    more = self._wants_more(deadline)
+                    if more and engine.has_free_worker:
                         self._start(engine, progress)
+                        continue
                     self._tidy()
                     if not self._running and not more:
                         break
@@ -83,15 +88,11 @@ class Runner:
         trial, values = self.study.ask(self.architectures)
         sweep = self.study.config
         config = RunConfig(
-            architecture=values.architecture,
             dataset=sweep.dataset,
-            filters=values.filters,
-            dropout=values.dropout,
-            batch_size=values.batch_size,
-            learning_rate=values.learning_rate,
             epochs=sweep.epochs,
             seed=sweep.seed,
             precision=sweep.precision,
+            **vars(values),
         )
         run_id = self.tracker.find_run(self.parent_run_id, trial.number)
         recorded = self.tracker.resume_run(run_id, config, self.dataset, self.environment) if run_id else None
@@ -108,10 +109,17 @@ class Runner:
                 trial_number=trial.number,
             )
         trial.set_user_attr("run_id", run_id)
-        self._running[trial.number] = _Running(trial, run_id, config, recorded)
+        running = self._running[trial.number] = _Running(trial, run_id, config, recorded)
         progress.started(trial.number, config)
+        # A sweep's other texts in the file all have one length: networks of the same widths have files of one size.
+        size = self._sizes.get(config.network)
+        if size and not self.study.fits(size.coreml_bytes):
+            self._record_size(running, size)
+            self._end_infeasible(running, progress)
+            del self._running[trial.number]
+            return
         facts = file_facts(self.dataset, config, run_id, self.study.name)
-        engine.submit(Job(trial.number, config, facts, self.folder / f"{trial.number}.keras"))
+        engine.submit(Job(trial.number, config, facts, size, self.folder / f"{trial.number}.keras"))
 
     def _handle(self, event: Event, engine: LocalEngine, progress: TrialProgress) -> None:
         if isinstance(event, Ready):
@@ -123,9 +131,10 @@ class Runner:
         assert event.number is not None
         running = self._running[event.number]
         match event:
-            case Built(_, size):
-                self.tracker.log_size(running.run_id, size)
-                running.trial.set_user_attr("coreml_bytes", size.coreml_bytes)
+            case Built(number, size):
+                engine.reply(number, self.study.fits(size.coreml_bytes))
+                self._record_size(running, size)
+                progress.built(number, size)
                 return
             case EpochEnded(number, metrics):
                 prune = self.study.report(running.trial, metrics.val_accuracy, metrics.epoch)
@@ -137,10 +146,12 @@ class Runner:
                 progress.epoch(number, metrics)
                 return
             case Stopped(number):
-                self.tracker.end(running.run_id, "KILLED", outcome="pruned")
-                self.study.tell(running.trial, TrialState.PRUNED)
-                assert running.last_metrics is not None
-                progress.pruned(number, running.last_metrics)
+                if running.last_metrics is None:
+                    self._end_infeasible(running, progress)
+                else:
+                    self.tracker.end(running.run_id, "KILLED", outcome="pruned")
+                    self.study.tell(running.trial, TrialState.PRUNED)
+                    progress.pruned(number, running.last_metrics)
             case Finished(number, result):
                 self._finish(running, result)
                 progress.finished(number, result)
@@ -149,16 +160,30 @@ class Runner:
                 progress.failed(number, message)
             case Died(int(number), reason):
                 if self.study.lost_attempt(running.trial) < MAX_ATTEMPTS:
-                    progress.say(f"trial {number}: {reason}; it is tried again")
+                    progress.lost(number, f"trial {number}: {reason}; it is tried again")
                     self.study.requeue(running.trial._trial_id)
                 else:
                     self._fail(running, f"Given up after {MAX_ATTEMPTS} attempts: {reason}.\n")
                     progress.failed(number, f"given up after {MAX_ATTEMPTS} attempts: {reason}")
         del self._running[event.number]
 
+    def _record_size(self, running: _Running, size: ModelSize) -> None:
+        """Record a network's sizes, for its own trial and for those of the same widths."""
+        self._sizes[running.config.network] = running.size = size
+        self.study.record_size(running.trial, size.coreml_bytes)
+        self.tracker.log_size(running.run_id, size)
+
+    def _end_infeasible(self, running: _Running, progress: TrialProgress) -> None:
+        """End a trial whose file would be too large, before its first epoch."""
+        assert running.size is not None
+        self.tracker.end(running.run_id, "KILLED", outcome="infeasible")
+        self.study.tell(running.trial, TrialState.PRUNED)
+        progress.infeasible(running.trial.number, running.size.coreml_bytes)
+
     def _finish(self, running: _Running, result: RunResult) -> None:
         # MLflow first: a death before the study is told is mended by a retry, which writes nothing twice.
-        keep = self.study.would_be_among_best(running.trial.number, result.best_val_accuracy, result.size.coreml_bytes)
+        scored = Scored(running.trial.number, result.best_val_accuracy, result.size.coreml_bytes)
+        keep = scored.number in self.study.keepers(scored)
         model = self.tracker.finish(running.run_id, result, keep=keep)
         self.study.tell(running.trial, TrialState.COMPLETE, result.best_val_accuracy)
         result.keras_file.unlink(missing_ok=True)
@@ -173,8 +198,7 @@ class Runner:
         for running, result in self._to_evaluate:
             write_evaluation(self.tracker, running.run_id, result, self.dataset)
         self._to_evaluate.clear()
-        best = {trial.number for trial in self.study.best(self.study.config.keep)}
-        for number in self.kept.keys() - best:
+        for number in self.kept.keys() - self.study.keepers():
             self.tracker.drop_model(self.kept.pop(number).model_id)
 
     def _fail(self, running: _Running, text: str) -> None:

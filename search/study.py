@@ -5,24 +5,29 @@ from __future__ import annotations
 import json
 import os
 import platform
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import optuna
 import psutil
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from architectures.errors import ProjectError, UsageError
 from experiments.databases import make_database, sqlite_path
 from search.config import SweepConfig
 from search.engines.messages import Known
+from search.pruning import RANDOM_TRIALS, WARMUP_EPOCHS, Course, cannot_enter_front
+from search.ranking import Scored, front, ranked
 from search.space import Values
 
 MAX_ATTEMPTS = 3  # of one trial whose worker dies under it; then it counts as failed
-WARMUP_EPOCHS = 2  # before which no trial is pruned
-RANDOM_TRIALS = 4  # drawn at random before TPE models the space, and unpruned before the median counts
+COURSE = "val_accuracies"  # user attribute with each epoch's, where Optuna keeps no intermediate values
+DIRECTIONS = {"val_accuracy": StudyDirection.MAXIMIZE, "coreml_bytes": StudyDirection.MINIMIZE}
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
+warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)  # names of the objectives
 
 
 class Study:
@@ -58,8 +63,12 @@ class Study:
         self.config = config
         with _one_line(config.storage):
             self._study = optuna.create_study(
-                study_name=config.study, storage=self._storage, direction="maximize", load_if_exists=True
+                study_name=config.study,
+                storage=self._storage,
+                directions=[DIRECTIONS[objective] for objective in config.objectives],
+                load_if_exists=True,
             )
+            self._study.set_metric_names(list(config.objectives))
             self._study.set_user_attr("dataset_digest", dataset_digest)
             self._study.set_user_attr("parent_run_id", parent_run_id)
             self._study.set_user_attr("config", config.recorded())
@@ -98,8 +107,7 @@ class Study:
 
     def best_value(self) -> float | None:
         """The highest val_accuracy so far."""
-        best = self.best(1)
-        return best[0].value if best else None
+        return max((one.val_accuracy for one in self._scored()), default=None)
 
     def requeue_dead(self) -> None:
         """Put trials whose process is gone back in the queue."""
@@ -132,18 +140,43 @@ class Study:
                 self._study.enqueue_trial(self.config.space.published(architectures[number]))
             trial = self._study.ask()
             trial.set_user_attr("owner", json.dumps(_this_process()))
-            return trial, self.config.space.suggest(trial)
+            return trial, self.config.space.suggest(trial, architectures)
+
+    def fits(self, coreml_bytes: int) -> bool:
+        """Whether a file is small enough for its network to be trained."""
+        return self.config.max_coreml_bytes is None or coreml_bytes <= self.config.max_coreml_bytes
+
+    def record_size(self, trial: optuna.Trial, coreml_bytes: int) -> None:
+        """Record the size of a trial's file.
+
+        The limit is a constraint of the study: Optuna's sampler learns from it, and an oversized trial, which never
+        reports an epoch, sets no bar for others.
+        """
+        with _one_line(self.config.storage):
+            trial.set_user_attr("coreml_bytes", coreml_bytes)
+            if self.config.max_coreml_bytes is not None and not trial.constraints:
+                trial.set_constraint("coreml_bytes", coreml_bytes - self.config.max_coreml_bytes)
 
     def report(self, trial: optuna.Trial, value: float, epoch: int) -> bool:
         """Report an epoch's val_accuracy; returns whether the trial should be pruned.
 
-        Epochs that an earlier attempt has reported were judged then.
+        Epochs that an earlier attempt has reported were judged then, and after the last one nothing would be saved.
         """
         with _one_line(self.config.storage):
-            if epoch in self._storage.get_trial(trial._trial_id).intermediate_values:
+            if epoch <= len(val_accuracies(self._storage.get_trial(trial._trial_id))):
                 return False
-            trial.report(value, epoch)
-            return trial.should_prune()
+            if len(self.config.objectives) == 1:
+                trial.report(value, epoch)
+                return epoch < self.config.epochs and trial.should_prune()
+            # Optuna keeps and judges intermediate values of one objective only.
+            course = Course(trial.user_attrs["coreml_bytes"], (*trial.user_attrs.get(COURSE, ()), value))
+            trial.set_user_attr(COURSE, course.val_accuracies)
+            if self.config.pruner == "none" or epoch == self.config.epochs:
+                return False
+            complete = self._study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+            return cannot_enter_front(
+                course, [Course(one.user_attrs["coreml_bytes"], val_accuracies(one)) for one in complete]
+            )
 
     def lost_attempt(self, trial: optuna.Trial) -> int:
         """Count an attempt at a trial that died with its worker; returns how many have."""
@@ -152,32 +185,56 @@ class Study:
             trial.set_user_attr("lost_attempts", lost)
             return lost
 
-    def tell(self, trial: optuna.Trial, state: TrialState, value: float | None = None) -> None:
+    def tell(self, trial: optuna.Trial, state: TrialState, val_accuracy: float | None = None) -> None:
         """End a trial."""
         with _one_line(self.config.storage):
-            self._study.tell(trial, value, state=state)
+            values = None
+            if val_accuracy is not None:
+                values = [val_accuracy, trial.user_attrs["coreml_bytes"]][: len(self.config.objectives)]
+            self._study.tell(trial, values, state=state)
 
     def counts(self) -> dict[str, int]:
-        """Number of trials by state, in lower case: complete, pruned, fail."""
-        trials = self._study.get_trials(deepcopy=False)
-        states = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
-        return {state.name.lower(): sum(trial.state == state for trial in trials) for state in states}
+        """Number of trials by how they ended: complete, pruned, infeasible, fail."""
+        counts = dict.fromkeys(("complete", "pruned", "infeasible", "fail"), 0)
+        for trial in self._study.get_trials(deepcopy=False):
+            if trial.state.is_finished():
+                counts["infeasible" if is_infeasible(trial) else trial.state.name.lower()] += 1
+        return counts
 
     def best(self, number: int) -> list[FrozenTrial]:
-        """The best complete trials: by val_accuracy, then the smaller Core ML file, then the earlier."""
+        """The best complete trials: by val_accuracy, then the smaller Core ML file, then the earlier.
+
+        With two objectives those on their front come first, and the rest after them.
+        """
+        best = ranked(self._scored(), front_first=len(self.config.objectives) > 1)[:number]
+        trials = self._study.get_trials(deepcopy=False)
+        return [trials[one.number] for one in best]
+
+    def keepers(self, *more: Scored) -> set[int]:
+        """Numbers of the trials whose models are kept: the best, and with two objectives the whole front.
+
+        Whoever is not among them now will not be later. `more` are trials that the study has not been told of.
+        """
+        scored = [*self._scored(), *more]
+        keepers = ranked(scored, front_first=False)[: self.config.keep]
+        if len(self.config.objectives) > 1:
+            keepers += front(scored)
+        return {one.number for one in keepers}
+
+    def _scored(self) -> list[Scored]:
         with _one_line(self.config.storage):
             complete = self._study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-        return sorted(complete, key=_merit)[:number]
-
-    def would_be_among_best(self, number: int, val_accuracy: float, coreml_bytes: int) -> bool:
-        """Whether a trial that ends with these figures belongs to those whose models are kept."""
-        best = self.best(self.config.keep)
-        return len(best) < self.config.keep or (-val_accuracy, coreml_bytes, number) < _merit(best[-1])
+        return [Scored(one.number, one.values[0], one.user_attrs["coreml_bytes"]) for one in complete]
 
 
-def _merit(trial: FrozenTrial) -> tuple[float, int, int]:
-    """Sorts complete trials, the best first."""
-    return -(trial.value or 0.0), trial.user_attrs["coreml_bytes"], trial.number
+def is_infeasible(trial: FrozenTrial) -> bool:
+    """Whether a trial was given up because its file would be too large."""
+    return any(value > 0 for value in trial.constraints.values())
+
+
+def val_accuracies(trial: FrozenTrial) -> tuple[float, ...]:
+    """A trial's val_accuracy after each epoch from the first."""
+    return tuple(trial.user_attrs.get(COURSE) or (value for _, value in sorted(trial.intermediate_values.items())))
 
 
 def _pruner(config: SweepConfig) -> optuna.pruners.BasePruner:

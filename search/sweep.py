@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from architectures.command import INTERRUPTED, Parser, name, number, number_range, print_json, run, whole, wholes
-from search.config import SweepConfig, given_options, new_study_name
+from search.config import OBJECTIVES, SweepConfig, given_options, new_study_name
 
 MAX_SEED = 2**32 - 1  # NumPy's
 
@@ -43,7 +43,37 @@ def parser() -> Parser:
         metavar="LOW:HIGH",
         help="search it too, on a log scale (default: Adam's 1e-3)",
     )
-    add("--pruner", choices=("median", "hyperband", "none"), help="how hopeless trials are ended (default median)")
+    add(
+        "--label-smoothing",
+        type=number_range(0, 1, open_above=True),
+        metavar="LOW:HIGH",
+        help="search how much of each training label is spread over all classes (default: none)",
+    )
+    add(
+        "--augment",
+        nargs="?",
+        choices=("on", "search", "off"),
+        const="on",
+        help="shift, scale and rotate the training images of all trials; `search` makes it a trial's choice",
+    )
+    add(
+        "--objective",
+        dest="objectives",
+        type=_objectives,
+        metavar="NAMES",
+        help="val_accuracy (the default), or val_accuracy,coreml_bytes: the front of accuracy against bytes",
+    )
+    add(
+        "--max-coreml-bytes",
+        type=whole(1),
+        metavar="N",
+        help="do not train a network whose Core ML file would be larger: its trial is infeasible",
+    )
+    add(
+        "--pruner",
+        choices=("median", "hyperband", "front", "none"),
+        help="how hopeless trials are ended (default median; front with two objectives)",
+    )
     add("--workers", type=whole(1), metavar="N", help="worker processes, which share the cores (default 1)")
     add("--storage", metavar="URL", help="Optuna storage (default sqlite:///optuna.db)")
     add("--seed", type=whole(0, MAX_SEED), metavar="N", help="of every trial and of the search (default 0)")
@@ -62,6 +92,15 @@ def parser() -> Parser:
 def _plugin(text: str) -> str:
     """An argparse type: a module's name, or a file's path made absolute, which a study records."""
     return str(Path(text).resolve()) if text.endswith(".py") else text
+
+
+def _objectives(text: str) -> tuple[str, ...]:
+    """An argparse type: what a sweep optimises."""
+    names = tuple(part.strip() for part in text.split(","))
+    if names not in OBJECTIVES:
+        choices = " or ".join(",".join(known) for known in OBJECTIVES)
+        raise argparse.ArgumentTypeError(f"{text!r} is not among the objectives: {choices}")
+    return names
 
 
 def add_common(made: Parser) -> None:
@@ -104,7 +143,12 @@ def _body(arguments: argparse.Namespace) -> int:
         print(f"interrupted; to continue: {shlex.join(again)}", file=sys.stderr)
         return INTERRUPTED
     if not result.counts["complete"] and not result.counts["pruned"]:
-        print("error: All trials failed; their runs in MLflow hold the tracebacks.", file=sys.stderr)
+        if result.counts["infeasible"]:
+            print(
+                "error: No trial's file was within --max-coreml-bytes; the smallest widths need more.", file=sys.stderr
+            )
+        else:
+            print("error: All trials failed; their runs in MLflow hold the tracebacks.", file=sys.stderr)
         return 1
     return 0
 

@@ -145,7 +145,7 @@ def _train(
     try:
         with interruptible() as interrupted:
             progress.started(0, config)
-            engine.submit(Job(0, config, file_facts(dataset, config, run_id), folder / "model.keras"))
+            engine.submit(Job(0, config, file_facts(dataset, config, run_id), None, folder / "model.keras"))
             return _follow(engine, tracker, run_id, progress, interrupted)
     except KeyboardInterrupt:
         tracker.end(run_id, "KILLED", outcome="interrupted")
@@ -170,8 +170,10 @@ def _follow(
 
     while not interrupted():
         match engine.next_event(POLL_SECONDS):
-            case Built(_, size):
+            case Built(number, size):
+                engine.reply(number, True)
                 tracker.log_size(run_id, size)
+                progress.built(number, size)
             case EpochEnded(number, metrics):
                 engine.reply(number, True)
                 tracker.log_epoch(run_id, metrics)

@@ -94,7 +94,7 @@ class LocalEngine:
         self._send(held, job)
 
     def reply(self, number: int, go_on: bool) -> None:
-        """Answer an EpochEnded: whether the trial goes on."""
+        """Answer a Built or EpochEnded: whether the trial goes on."""
         self._send(next(held for held in self._workers if held.job and held.job.number == number), go_on)
 
     def next_event(self, timeout: float | None = None) -> Event | None:

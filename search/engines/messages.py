@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from architectures.knobs import Knob
 from conversion.convert import FileFacts
 from experiments.config import EpochMetrics, ModelSize, RunConfig, RunResult
 
@@ -25,6 +26,7 @@ class Job:
     number: int
     config: RunConfig
     facts: FileFacts  # of the file that would ship; its accuracy is not known yet
+    size: ModelSize | None  # where a network of the same widths has been measured
     keras_file: Path
 
 
@@ -36,6 +38,7 @@ class Known:
     default_filters: int
     default_dropout: float
     misfit: str | None  # why it cannot take the data set's images
+    knobs: tuple[tuple[str, tuple[Knob, ...]], ...] = ()  # its own by name, sorted; the default choice first
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,7 @@ class Ready:
 
 @dataclass(frozen=True)
 class Built:
-    """A trial's network is built and its sizes are known."""
+    """A trial's network is built and its sizes are known; the worker waits to hear whether to train it."""
 
     number: int
     size: ModelSize

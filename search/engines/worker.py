@@ -64,23 +64,22 @@ def _serve(connection: Connection, setup: WorkerSetup) -> None:
             if not setup.architectures or name in setup.architectures:
                 raise
             misfit = str(error)  # of an installed plugin that this sweep does not want
-        known.append(Known(name, architecture.default_filters, architecture.default_dropout, misfit))
+        knobs = tuple(sorted(architecture.knobs.items()))
+        known.append(Known(name, architecture.default_filters, architecture.default_dropout, misfit, knobs))
     # coremltools collects garbage three times per conversion; without the imports' objects that costs nothing.
     gc.collect()
     gc.freeze()
     connection.send(Ready(tuple(known)))
 
-    sizes: dict[tuple[str, int], ModelSize] = {}  # a sweep's other texts all have one length
     while True:
         job: Job = connection.recv()
-        key = (job.config.architecture, job.config.filters)
 
-        def size(classifier, job=job, key=key) -> ModelSize:  # type: ignore[no-untyped-def]  # keras.Model
-            if key not in sizes:
-                sizes[key] = ModelSize(
-                    classifier.count_params(), count_macs(classifier), coreml_bytes(classifier, job.facts)
-                )
-            return sizes[key]
+        def measure(classifier, job=job) -> ModelSize:  # type: ignore[no-untyped-def]  # keras.Model
+            return ModelSize(classifier.count_params(), count_macs(classifier), coreml_bytes(classifier, job.facts))
+
+        def on_built(size: ModelSize, job=job) -> bool:  # type: ignore[no-untyped-def]
+            connection.send(Built(job.number, size))
+            return connection.recv()
 
         def on_epoch(metrics: EpochMetrics, job=job) -> bool:  # type: ignore[no-untyped-def]
             connection.send(EpochEnded(job.number, metrics))
@@ -91,8 +90,8 @@ def _serve(connection: Connection, setup: WorkerSetup) -> None:
                 job.config,
                 dataset,
                 keras_file=job.keras_file,
-                size=size,
-                on_built=lambda size, job=job: connection.send(Built(job.number, size)),  # type: ignore[misc]
+                size=job.size or measure,
+                on_built=on_built,
                 on_epoch=on_epoch,
             )
             connection.send(Finished(job.number, result))

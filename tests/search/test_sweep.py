@@ -98,7 +98,7 @@ def in_the_middle_of_a_trial(folder: Path, name: str, number: int) -> Callable[[
 
 def test_the_small_sweep_is_whole(swept: Swept) -> None:
     assert_whole(swept.folder, "small", 3, 3)
-    assert swept.result["counts"] == {"complete": 3, "pruned": 0, "fail": 0}
+    assert swept.result["counts"] == {"complete": 3, "pruned": 0, "infeasible": 0, "fail": 0}
     assert swept.result["study"] == "small"
     assert len(swept.result["registered"]) == 2
 
@@ -455,6 +455,12 @@ def test_pruned_trials_are_killed_runs(tmp_path: Path) -> None:
         (["--trials", "many"], 2, "'many' is not a whole number"),
         (["--filters", ""], 2, "is not a whole number"),
         (["--pruner", "psychic"], 2, "invalid choice"),
+        (["--pruner", "front"], 2, "front needs two. Choose median or hyperband or none."),
+        (["--objective", "val_accuracy,coreml_bytes", "--pruner", "median"], 2, "Choose front or none."),
+        (["--objective", "coreml_bytes"], 2, "val_accuracy or val_accuracy,coreml_bytes"),
+        (["--max-coreml-bytes", "0"], 2, "0 is too small: at least 1"),
+        (["--label-smoothing", "0.5:1"], 2, "below 1"),
+        (["--augment", "sometimes"], 2, "invalid choice"),
         (["--unknown", "1"], 2, "unrecognized arguments"),
         (["--seed", "4294967296"], 2, "too large: at most 4294967295"),
         (["--register-as", "a/b"], 2, "is not a name"),

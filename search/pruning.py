@@ -1,0 +1,43 @@
+"""When a trial with two objectives is hopeless: it cannot enter the front at the size that it has.
+
+Optuna's pruners compare one figure, and raise for two. The size is known before the first epoch, so only accuracy is
+left to judge: the trial must end more accurate than every finished one whose file is no larger.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+WARMUP_EPOCHS = 2  # before which no trial is pruned
+RANDOM_TRIALS = 4  # drawn at random before TPE models the space, and finished before any trial is pruned
+
+
+@dataclass(frozen=True)
+class Course:
+    """How a trial went, or goes."""
+
+    coreml_bytes: int
+    val_accuracies: tuple[float, ...]  # of each epoch from the first
+
+    def error(self, epochs: int | None = None) -> float:
+        """The lowest share of wrong answers within the first so many epochs, or all."""
+        return 1 - max(self.val_accuracies[:epochs])
+
+
+def cannot_enter_front(course: Course, finished: Sequence[Course]) -> bool:
+    """Whether a trial would stay behind a finished one that is no larger, even if it went on as well as any has.
+
+    From this epoch on, finished trials have kept some share of the error that they had by then. The smallest share
+    among them makes the trial's hopeful end; where that is worse than the best finished trial of at most its size,
+    the trial is hopeless.
+    """
+    epochs = len(course.val_accuracies)
+    if epochs <= WARMUP_EPOCHS or len(finished) < RANDOM_TRIALS:
+        return False
+    rivals = [one for one in finished if one.coreml_bytes <= course.coreml_bytes]
+    if not rivals:
+        return False
+    shares = [one.error() / one.error(epochs) for one in finished if one.error(epochs) > 0]
+    hopeful = course.error() * min(shares, default=1.0)
+    return hopeful > min(one.error() for one in rivals)
