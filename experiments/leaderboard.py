@@ -70,6 +70,9 @@ _COLUMNS = (
 )
 
 
+WORDS = {"run", "other"}  # columns that do not hold figures
+
+
 def rows(tracker: Tracker, experiment: str, *, study: str | None = None) -> list[Row]:
     """Finished runs, the most accurate first, then the smallest.
 
@@ -141,6 +144,16 @@ def _other_values(row: Row) -> str:
     return ", ".join([*(f"{key} {value}" for key, value in values.items()), *(["augmented"] if row.augment else [])])
 
 
+def cells(board: Sequence[Row], *, wide: bool = True) -> tuple[list[str], list[list[str]]]:
+    """Titles of the columns, and the rows as texts; without `wide` those that fit into a narrow terminal."""
+    columns = [
+        column
+        for column in _COLUMNS
+        if (column.always or wide) and not (column.only_if_used and not any(map(column.text, board)))
+    ]
+    return [column.title for column in columns], [[column.text(row) for column in columns] for row in board]
+
+
 def print_table(board: Sequence[Row], title: str, *, limit: int = 10) -> None:
     """Print the first rows as a table on stdout."""
     from rich.console import Console
@@ -150,20 +163,15 @@ def print_table(board: Sequence[Row], title: str, *, limit: int = 10) -> None:
     console = Console(highlight=False)
     if not console.is_terminal:
         console = Console(highlight=False, width=WIDE)  # a file or a pipe has no width to fit into
-    columns = [
-        column
-        for column in _COLUMNS
-        if (column.always or console.width >= WIDE)
-        and not (column.only_if_used and not any(map(column.text, board[:limit])))
-    ]
+    titles, lines = cells(board[:limit], wide=console.width >= WIDE)
     table = Table(title=escape(title), title_justify="left", caption_justify="left")
-    for column in columns:
-        table.add_column(column.title, justify="left" if column.title in {"run", "other"} else "right", no_wrap=True)
+    for heading in titles:
+        table.add_column(heading, justify="left" if heading in WORDS else "right", no_wrap=True)
     table.caption = "* on the Pareto front of accuracy and bytes" + (
         f"; {len(board) - limit} more runs in MLflow" if len(board) > limit else ""
     )
-    for row in board[:limit]:
-        table.add_row(*(escape(column.text(row)) for column in columns))
+    for line in lines:
+        table.add_row(*map(escape, line))
     console.print(table)
 
 

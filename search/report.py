@@ -1,40 +1,42 @@
-"""A study's figures, as one HTML page and as PNG, and its leaderboard, written to the parent run."""
+"""A study's report on its parent run: one page that joins the leaderboard and the figures, and each of them alone."""
 
 from __future__ import annotations
 
 import csv
 import json
 import tempfile
-import warnings
-from collections.abc import Callable
+from collections.abc import Sequence
 from html import escape
 from pathlib import Path
-from typing import Any
-
-import optuna
 
 from experiments import leaderboard
 from experiments.leaderboard import Row
 from experiments.tracking import Tracker
+from search.figures import Figure, draw
 from search.study import Study
 
-NAMED = {"target_name": "val_accuracy"}
-# Functions of optuna.visualization and of its matplotlib twin, with their arguments.
-FIGURES: dict[str, dict[str, str]] = {
-    "plot_optimization_history": NAMED,
-    "plot_intermediate_values": {},
-    "plot_parallel_coordinate": NAMED,
-    "plot_param_importances": NAMED,
-    "plot_slice": NAMED,
-}
+ROWS = 25  # of the leaderboard on the page
+STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; color: #1a202c; max-width: 1080px; margin: 2em auto; padding: 0 1em; }
+h1 { font-size: 1.6em; } h2 { font-size: 1.15em; margin-top: 2em; border-bottom: 1px solid #e2e8f0; }
+.wide { overflow-x: auto; }
+table { border-collapse: collapse; font-size: 0.88em; font-variant-numeric: tabular-nums; }
+th, td { padding: 0.25em 0.8em; text-align: right; white-space: nowrap; } th { color: #4a5568; font-weight: 600; }
+td.text, th.text { text-align: left; } tr:nth-child(even) td { background: #f7fafc; }
+.note { color: #4a5568; }
+"""
 
 
 def write_report(study: Study, tracker: Tracker, parent_run_id: str, board: list[Row]) -> None:
-    """Write `study.html`, a PNG per figure and the leaderboard into the parent run's artifacts."""
+    """Write `report.html`, a PNG per figure and the leaderboard into the parent run's artifacts."""
     with tempfile.TemporaryDirectory(prefix="pocketnets-") as name:
         folder = Path(name)
         _write_leaderboard(folder, board)
-        _write_figures(folder, study.optuna_study)
+        figures = draw(study.optuna_study)
+        for figure in figures:
+            if figure.png:
+                (folder / f"{figure.name}.png").write_bytes(figure.png)
+        (folder / "report.html").write_text(_page(study, board, figures))
         tracker.log_files(parent_run_id, folder, "study")
 
 
@@ -48,34 +50,40 @@ def _write_leaderboard(folder: Path, board: list[Row]) -> None:
             writer.writerows(rows)
 
 
-def _write_figures(folder: Path, study: optuna.Study) -> None:
-    import matplotlib
-
-    matplotlib.use("agg")
-    from matplotlib import pyplot
-    from optuna import visualization
-    from optuna.visualization import matplotlib as static
-
-    parts: list[str] = []
-    for name, arguments in FIGURES.items():
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Optuna marks its matplotlib figures as experimental
-            figure = _drawn(getattr(visualization, name), study, arguments)
-            axes = _drawn(getattr(static, name), study, arguments)
-        if figure is None or axes is None:
+def _page(study: Study, board: list[Row], figures: Sequence[Figure]) -> str:
+    """The whole report; plotly.js is embedded once, so that it works without a network."""
+    title = escape(f"Study {study.name}")
+    counts = ", ".join(f"{count} {state}" for state, count in study.counts().items())
+    config = study.config
+    what = f"{config.dataset}, {config.epochs} epochs at most, objective {' and '.join(config.objectives)}"
+    if config.max_coreml_bytes:
+        what += f", files of at most {config.max_coreml_bytes:,} bytes"
+    parts = [
+        f"<!doctype html><html lang='en'><head><meta charset='utf-8'><title>{title}</title>",
+        f"<style>{STYLE}</style></head><body><h1>{title}</h1><p>{escape(what)}.<br>Trials: {counts}.</p>",
+    ]
+    if board:
+        titles, rows = leaderboard.cells(board[:ROWS])
+        parts += ["<h2>Leaderboard</h2>", _table(titles, rows)]
+        more = f"; {len(board) - ROWS} more in leaderboard.csv" if len(board) > ROWS else ""
+        parts.append(f"<p class='note'>* on the front of accuracy and bytes{more}</p>")
+    scripted = False
+    for figure in figures:
+        parts.append(f"<h2>{escape(figure.title)}</h2>")
+        if figure.page is None:
+            parts.append(f"<p class='note'>Could not be drawn: {escape(figure.reason)}</p>")
             continue
-        # plotly.js is embedded once: the page works without a network.
-        parts.append(figure.to_html(full_html=False, include_plotlyjs=not parts))
-        pyplot.gcf().set_size_inches(10, 5)
-        pyplot.savefig(folder / f"{name.removeprefix('plot_')}.png", dpi=100, bbox_inches="tight")
-        pyplot.close("all")
-    title = f"<title>Study {escape(study.study_name)}</title>"
-    (folder / "study.html").write_text(f"<!doctype html><meta charset='utf-8'>{title}{''.join(parts)}")
+        parts.append(figure.page.to_html(full_html=False, include_plotlyjs=not scripted, config={"responsive": True}))
+        scripted = True
+    return "".join([*parts, "</body></html>\n"])
 
 
-def _drawn(plot: Callable[..., Any], study: optuna.Study, arguments: dict[str, str]) -> Any:
-    """A figure, or None where the study has too few trials for it."""
-    try:
-        return plot(study, **arguments)
-    except (ValueError, RuntimeError):  # Optuna raises these for importances of too few or equal trials
-        return None
+def _table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """An HTML table whose columns of words stand left, and of figures right."""
+    kinds = [" class='text'" if title in leaderboard.WORDS else "" for title in titles]
+
+    def line(cell: str, texts: Sequence[str]) -> str:
+        cells = (f"<{cell}{kind}>{escape(text)}</{cell}>" for kind, text in zip(kinds, texts, strict=True))
+        return f"<tr>{''.join(cells)}</tr>"
+
+    return f"<div class='wide'><table>{line('th', titles)}{''.join(line('td', row) for row in rows)}</table></div>"

@@ -64,8 +64,8 @@ class Runner:
             try:
                 while not interrupted():
                     more = self._wants_more(deadline)
-                    if more and engine.has_free_worker:
-                        self._start(engine, progress)
+                    if more and (worker := engine.free_worker()):
+                        self._start(engine, worker, progress)
                         continue
                     self._tidy()
                     if not self._running and not more:
@@ -84,8 +84,8 @@ class Runner:
     def _wants_more(self, deadline: float) -> bool:
         return time.monotonic() < deadline and self.study.started() < self.study.config.trials
 
-    def _start(self, engine: LocalEngine, progress: TrialProgress) -> None:
-        trial, values = self.study.ask(self.architectures)
+    def _start(self, engine: LocalEngine, worker: str, progress: TrialProgress) -> None:
+        trial, values = self.study.ask(self.architectures, worker)
         sweep = self.study.config
         config = RunConfig(
             dataset=sweep.dataset,

@@ -132,14 +132,14 @@ class Study:
     def waiting(self) -> list[FrozenTrial]:
         return self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
 
-    def ask(self, architectures: tuple[Known, ...]) -> tuple[optuna.Trial, Values]:
+    def ask(self, architectures: tuple[Known, ...], worker: str) -> tuple[optuna.Trial, Values]:
         """The next trial: an interrupted one, else each architecture as published, else what TPE suggests."""
         with _one_line(self.config.storage):
             number = len(self._study.get_trials(deepcopy=False))
             if not self.waiting() and number < len(architectures):
                 self._study.enqueue_trial(self.config.space.published(architectures[number]))
             trial = self._study.ask()
-            trial.set_user_attr("owner", json.dumps(_this_process()))
+            trial.set_user_attr("owner", json.dumps(_this_process() | {"worker": worker}))
             return trial, self.config.space.suggest(trial, architectures)
 
     def fits(self, coreml_bytes: int) -> bool:
@@ -198,7 +198,7 @@ class Study:
         counts = dict.fromkeys(("complete", "pruned", "infeasible", "fail"), 0)
         for trial in self._study.get_trials(deepcopy=False):
             if trial.state.is_finished():
-                counts["infeasible" if is_infeasible(trial) else trial.state.name.lower()] += 1
+                counts[outcome(trial)] += 1
         return counts
 
     def best(self, number: int) -> list[FrozenTrial]:
@@ -227,9 +227,9 @@ class Study:
         return [Scored(one.number, one.values[0], one.user_attrs["coreml_bytes"]) for one in complete]
 
 
-def is_infeasible(trial: FrozenTrial) -> bool:
-    """Whether a trial was given up because its file would be too large."""
-    return any(value > 0 for value in trial.constraints.values())
+def outcome(trial: FrozenTrial) -> str:
+    """How a trial ended: complete, pruned, infeasible or fail."""
+    return "infeasible" if any(value > 0 for value in trial.constraints.values()) else trial.state.name.lower()
 
 
 def val_accuracies(trial: FrozenTrial) -> tuple[float, ...]:

@@ -82,10 +82,12 @@ class LocalEngine:
                 case Failed(_, message, _, exit_code):
                     raise WorkerFailed(message, exit_code)
 
-    @property
-    def has_free_worker(self) -> bool:
-        """Whether `submit` would find a worker."""
-        return any(held.ready and held.job is None for held in self._workers)
+    def free_worker(self) -> str | None:
+        """Name of the worker that `submit` would find, if there is one."""
+        for number, held in enumerate(self._workers, 1):
+            if held.ready and held.job is None:
+                return f"worker {number}"
+        return None
 
     def submit(self, job: Job) -> None:
         """Give a job to a free worker."""
