@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,23 @@ def accuracy_interval(correct: int, images: int) -> tuple[float, float]:
 
     interval = binomtest(correct, images).proportion_ci(method="wilson")
     return float(interval.low), float(interval.high)
+
+
+def mean_interval(values: Sequence[float]) -> tuple[float, float] | None:
+    """95 % interval of a mean by Student's t; None for fewer than two values.
+
+    >>> low, high = mean_interval([0.96, 0.97, 0.98])
+    >>> round(low, 4), round(high, 4)
+    (0.9452, 0.9948)
+    """
+    import numpy as np
+    from scipy.stats import t
+
+    if len(values) < 2:
+        return None
+    mean, error = float(np.mean(values)), float(np.std(values, ddof=1)) / len(values) ** 0.5
+    reach = float(t.ppf(0.975, len(values) - 1)) * error
+    return mean - reach, mean + reach
 
 
 def write_evaluation(tracker: Tracker, run_id: str, result: RunResult, dataset: Dataset) -> None:

@@ -6,6 +6,7 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from statistics import fmean
 from typing import TYPE_CHECKING
 
 from architectures.command import Parser, print_json, run, whole
@@ -13,6 +14,8 @@ from architectures.knobs import Knob
 from experiments.config import RunConfig
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from experiments.tracking import RunRecord, Tracker
 
 
@@ -35,6 +38,10 @@ class Row:
     val_accuracy: float
     val_accuracy_low: float  # 95 % Wilson interval
     val_accuracy_high: float
+    seeds: int  # further ones that this configuration was trained with
+    mean_val_accuracy: float | None  # over those seeds, the first left out: the configuration was chosen for it
+    mean_low: float | None  # 95 % interval of the mean, from two seeds on
+    mean_high: float | None
     best_epoch: int
     parameters: int
     coreml_bytes: int
@@ -62,6 +69,7 @@ _COLUMNS = (
     _Column("batch", lambda row: str(row.batch_size)),
     _Column("other", lambda row: _other_values(row), only_if_used=True),
     _Column("val acc", lambda row: f"{row.val_accuracy:.4f}"),
+    _Column("mean of seeds", lambda row: _mean(row), only_if_used=True),
     _Column("95 % interval", lambda row: f"{row.val_accuracy_low:.3f} to {row.val_accuracy_high:.3f}", always=False),
     _Column("parameters", lambda row: f"{row.parameters:,}", always=False),
     _Column("Core ML bytes", lambda row: f"{row.coreml_bytes:,}{' *' if row.pareto else '  '}"),
@@ -70,16 +78,25 @@ _COLUMNS = (
 )
 
 
-WORDS = {"run", "other"}  # columns that do not hold figures
+WORDS = {"run", "other", "comparison", "verdict"}  # columns that do not hold figures
 
 
 def rows(tracker: Tracker, experiment: str, *, study: str | None = None) -> list[Row]:
-    """Finished runs, the most accurate first, then the smallest.
+    """Finished runs, the most accurate first, then the smallest; before them the replicated ones by their mean.
+
+    A run that repeats another one of its study with a further seed counts in that one's mean; one that was answered
+    from another is left out.
 
     Raises:
         UsageError: for an unknown experiment or study.
     """
-    finished = [record for record in tracker.runs(experiment, study=study) if _complete(record)]
+    complete = [record for record in tracker.runs(experiment, study=study) if _complete(record)]
+    replicates: dict[tuple[str, str], list[float]] = {}  # val_accuracies by study and trial number
+    for record in complete:
+        if "replicate_of" in record.tags:
+            of = record.tags["study"], record.tags["replicate_of"]
+            replicates.setdefault(of, []).append(record.metrics["best_val_accuracy"])
+    finished = [record for record in complete if not {"replicate_of", "duplicate_of"} & record.tags.keys()]
     finished.sort(key=_merit)
     registered = tracker.versions_by_run()
     best_so_far = float("inf")
@@ -88,7 +105,15 @@ def rows(tracker: Tracker, experiment: str, *, study: str | None = None) -> list
         if record.metrics["coreml_bytes"] < best_so_far:
             best_so_far = record.metrics["coreml_bytes"]
             front.add(record.run_id)
-    return [_row(rank, record, record.run_id in front, registered) for rank, record in enumerate(finished, 1)]
+    values = {
+        record.run_id: replicates.get((record.tags.get("study", ""), record.tags.get("trial_number", "")), [])
+        for record in finished
+    }
+    finished.sort(key=lambda record: -fmean(values[record.run_id]) if values[record.run_id] else 0.0)
+    return [
+        _row(rank, record, record.run_id in front, registered, values[record.run_id])
+        for rank, record in enumerate(finished, 1)
+    ]
 
 
 def _complete(record: RunRecord) -> bool:
@@ -102,12 +127,13 @@ def _merit(record: RunRecord) -> tuple[float, float, int]:
     return -metrics["best_val_accuracy"], metrics["coreml_bytes"], int(record.tags.get("trial_number", 0))
 
 
-def _row(rank: int, record: RunRecord, pareto: bool, registered: dict[str, int]) -> Row:
-    from experiments.evaluation import accuracy_interval
+def _row(rank: int, record: RunRecord, pareto: bool, registered: dict[str, int], replicates: list[float]) -> Row:
+    from experiments.evaluation import accuracy_interval, mean_interval
 
     accuracy = record.metrics["best_val_accuracy"]
     images = int(record.tags["val_images"])
     low, high = accuracy_interval(round(accuracy * images), images)
+    mean_low, mean_high = mean_interval(replicates) or (None, None)
     config = record.config
     return Row(
         rank=rank,
@@ -125,6 +151,10 @@ def _row(rank: int, record: RunRecord, pareto: bool, registered: dict[str, int])
         val_accuracy=accuracy,
         val_accuracy_low=low,
         val_accuracy_high=high,
+        seeds=len(replicates),
+        mean_val_accuracy=fmean(replicates) if replicates else None,
+        mean_low=mean_low,
+        mean_high=mean_high,
         best_epoch=int(record.metrics["best_epoch"]),
         parameters=int(record.metrics["parameters"]),
         coreml_bytes=int(record.metrics["coreml_bytes"]),
@@ -132,6 +162,15 @@ def _row(rank: int, record: RunRecord, pareto: bool, registered: dict[str, int])
         pareto=pareto,
         version=registered.get(record.run_id),
     )
+
+
+def _mean(row: Row) -> str:
+    """The mean over further seeds with its interval."""
+    if row.mean_val_accuracy is None:
+        return ""
+    if row.mean_low is None or row.mean_high is None:
+        return f"{row.mean_val_accuracy:.4f} (1)"
+    return f"{row.mean_val_accuracy:.4f} ± {(row.mean_high - row.mean_low) / 2:.4f} ({row.seeds})"
 
 
 def _other_values(row: Row) -> str:
@@ -156,23 +195,30 @@ def cells(board: Sequence[Row], *, wide: bool = True) -> tuple[list[str], list[l
 
 def print_table(board: Sequence[Row], title: str, *, limit: int = 10) -> None:
     """Print the first rows as a table on stdout."""
-    from rich.console import Console
+    more = f"; {len(board) - limit} more runs in MLflow" if len(board) > limit else ""
+    titles, lines = cells(board[:limit], wide=_console().width >= WIDE)
+    print_cells(titles, lines, title=title, caption=f"* on the Pareto front of accuracy and bytes{more}")
+
+
+def print_cells(titles: Sequence[str], lines: Sequence[Sequence[str]], *, title: str, caption: str = "") -> None:
+    """Print texts as a table on stdout."""
     from rich.markup import escape
     from rich.table import Table
 
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console = Console(highlight=False, width=WIDE)  # a file or a pipe has no width to fit into
-    titles, lines = cells(board[:limit], wide=console.width >= WIDE)
-    table = Table(title=escape(title), title_justify="left", caption_justify="left")
+    table = Table(title=escape(title), caption=caption, title_justify="left", caption_justify="left")
     for heading in titles:
         table.add_column(heading, justify="left" if heading in WORDS else "right", no_wrap=True)
-    table.caption = "* on the Pareto front of accuracy and bytes" + (
-        f"; {len(board) - limit} more runs in MLflow" if len(board) > limit else ""
-    )
     for line in lines:
         table.add_row(*map(escape, line))
-    console.print(table)
+    _console().print(table)
+
+
+def _console() -> Console:
+    """The terminal; a file or a pipe has no width to fit into."""
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=WIDE)
 
 
 def as_json(board: Sequence[Row]) -> list[dict[str, object]]:

@@ -33,7 +33,7 @@ FIXED = (
 AUTO = "auto"  # the precision and pruner that a study records are what this stood for where it was made
 OBJECTIVES = (("val_accuracy",), ("val_accuracy", "coreml_bytes"))  # the latter: accuracy up, bytes down
 PRUNERS = ("median", "hyperband", "front", "none")
-CHANGEABLE = ("trials", "keep", "register_as")  # recorded, too, as what a continuation means without the option
+CHANGEABLE = ("trials", "keep", "register_as", "replicates")  # recorded, too: what a continuation means without them
 
 
 @dataclass(frozen=True)
@@ -64,6 +64,8 @@ class SweepConfig:
     register_as: str = ""  # empty: <dataset>-classifier
     keep: int = 3  # models kept and registered
     plugins: tuple[str, ...] = ()
+    replicates: int = 0  # further seeds for each of the best configurations
+    enqueue: tuple[Mapping[str, object], ...] = ()  # configurations to try first, not the published ones then
 
     @property
     def experiment_name(self) -> str:

@@ -12,9 +12,11 @@ from pathlib import Path
 from architectures.errors import UsageError
 from conversion.promote import DEFAULT_MODEL
 from experiments import datasets, leaderboard
-from experiments.leaderboard import Row
+from experiments.leaderboard import Row, print_cells
 from experiments.tracking import CANDIDATE, ModelRecord, Tracker, VersionRecord, environment
 from experiments.training import resolve_precision
+from search import comparison
+from search.comparison import Comparison, Replicated, compare_architectures
 from search.config import AUTO, FIXED, SweepConfig
 from search.engines.local import LocalEngine, cores
 from search.engines.messages import Known, Ready, WorkerSetup
@@ -35,6 +37,7 @@ class SweepResult:
     trials: int  # asked for
     counts: dict[str, int]  # of trials by state
     leaderboard: tuple[Row, ...]
+    comparisons: tuple[Comparison, ...]  # of architectures, where configurations were replicated
     registered_name: str
     registered: tuple[int, ...]  # versions, the best first
     interrupted: bool
@@ -49,6 +52,7 @@ class SweepResult:
     def as_json(self) -> dict[str, object]:
         return asdict(self) | {
             "leaderboard": leaderboard.as_json(self.leaderboard),
+            "comparisons": [asdict(one) | {"verdict": one.verdict} for one in self.comparisons],
             "candidate": self.candidate,
         }
 
@@ -56,6 +60,8 @@ class SweepResult:
         """Print the leaderboard and what to do next."""
         if self.leaderboard:
             leaderboard.print_table(self.leaderboard, f"Study {self.study}")
+        if self.comparisons:
+            print_cells(comparison.TITLES, comparison.cells(self.comparisons), title="Architectures by paired t-test")
         counts = ", ".join(f"{count} {state}" for state, count in self.counts.items())
         print(f"Trials: {counts}. MLflow experiment {self.experiment}, run {self.parent_run_id}.")
         if self.candidate:
@@ -99,6 +105,7 @@ def sweep(config: SweepConfig, given: dict[str, object]) -> SweepResult:
         architectures = choose_architectures(engine.wait_until_ready(), config.architectures, dataset.name)
         experiment_id = tracker.experiment(config.experiment_name)
         if study.exists:
+            first = _first(config, architectures)
             parent = study.parent_run_id
             tracker.resume_parent(parent)
         else:
@@ -108,6 +115,7 @@ def sweep(config: SweepConfig, given: dict[str, object]) -> SweepResult:
                 precision=resolve_precision(config.precision),
                 pruner=config.resolved_pruner,
             )
+            first = _first(config, architectures)
             parent = tracker.start_parent(experiment_id, study.name, _parameters(config, dataset.digest))
         try:
             if not study.exists:
@@ -115,6 +123,7 @@ def sweep(config: SweepConfig, given: dict[str, object]) -> SweepResult:
             study.requeue_dead()
             if waiting := len(study.waiting()):
                 progress.say(f"taking up {waiting} trial{'s' if waiting > 1 else ''} that were interrupted")
+            study.enqueue(first)
             progress.done(study.started(), study.best_value())
             ready_at = time.perf_counter()
             where = environment(setup.threads)
@@ -124,10 +133,11 @@ def sweep(config: SweepConfig, given: dict[str, object]) -> SweepResult:
             progress.waiting("registering the best models")
             registered = [] if interrupted else _register(study, tracker, runner.kept)
             any_ended = any(study.counts().values())
+            compared = compare_architectures(_replicated(study))
             board = leaderboard.rows(tracker, config.experiment_name, study=study.name) if any_ended else []
             if not interrupted:
                 progress.waiting("drawing the study")
-                write_report(study, tracker, parent, board)
+                write_report(study, tracker, parent, board, compared)
         except BaseException:
             with contextlib.suppress(Exception):  # the first error is the one to tell
                 tracker.end(parent, "FAILED")
@@ -143,6 +153,7 @@ def sweep(config: SweepConfig, given: dict[str, object]) -> SweepResult:
         trials=config.trials,
         counts=study.counts(),
         leaderboard=tuple(board),
+        comparisons=compared,
         registered_name=config.registered_name,
         registered=tuple(model.version for model in registered),
         interrupted=interrupted,
@@ -193,10 +204,36 @@ def _parameters(config: SweepConfig, digest: str) -> dict[str, object]:
     return kept | {"dataset_digest": digest}
 
 
+def _first(config: SweepConfig, architectures: tuple[Known, ...]) -> list[dict[str, object]]:
+    """The configurations of --enqueue with a study's names.
+
+    Raises:
+        UsageError: if one is not in the space, or there are more than trials.
+    """
+    if len(config.enqueue) > config.trials:
+        raise UsageError(f"--enqueue holds {len(config.enqueue)} configurations for --trials {config.trials}.")
+    found = []
+    for position, given in enumerate(config.enqueue, 1):
+        try:
+            found.append(config.space.configuration(given, architectures))
+        except UsageError as error:
+            raise UsageError(f"Configuration {position} of --enqueue: {error}") from None
+    return found
+
+
+def _replicated(study: Study) -> list[Replicated]:
+    trials = study.optuna_study.get_trials(deepcopy=False)
+    return [
+        Replicated(number, trials[number].params["architecture"], by_seed)
+        for number, by_seed in study.replicated().items()
+    ]
+
+
 def _register(study: Study, tracker: Tracker, kept: dict[int, ModelRecord]) -> list[VersionRecord]:
     """Register the study's best models, and point `candidate` at the best."""
     registered = []
-    for trial in study.best(study.config.keep):
+    means = {one.number: one.mean for one in _replicated(study)}
+    for trial in sorted(study.best(study.config.keep), key=lambda trial: -means.get(trial.number, 0.0)):
         model = kept.get(trial.number) or tracker.kept_model(trial.user_attrs["run_id"])
         if model is None:  # an earlier sweep kept fewer, or died before it had written this one
             print(

@@ -57,9 +57,10 @@ class TrialProgress:
         """Say what is being waited for while no trial runs."""
         self._waiting.update(text=text)
 
-    def expect(self, trials: int) -> None:
-        """Say that there will be more trials."""
-        self._trials = trials
+    def expect_more(self, replicates: int) -> None:
+        """Say that the best configurations are trained again."""
+        self._trials += replicates
+        self.say(f"the best configurations with further seeds: {replicates} more trials")
 
     def done(self, trials: int, best: float | None) -> None:
         """Say how many trials the study holds already, and the highest val_accuracy among them."""
@@ -92,6 +93,9 @@ class TrialProgress:
     def infeasible(self, number: int, coreml_bytes: int) -> None:
         self._ended(number, f"[dim]infeasible: {coreml_bytes:,} bytes, not trained[/]")
 
+    def answered(self, number: int, earlier: int) -> None:
+        self._ended(number, f"[dim]same configuration as trial {earlier}: not trained again[/]")
+
     def failed(self, number: int, message: str) -> None:
         self._ended(number, f"[red]failed:[/] {escape(message)}")
 
@@ -103,7 +107,8 @@ class TrialProgress:
     def _ended(self, number: int, text: str) -> None:
         trial = self._running.pop(number)
         seconds = time.monotonic() - trial.started
-        self._seconds.append(seconds)
+        if trial.last:  # others took no time worth counting
+            self._seconds.append(seconds)
         self._done += 1
         config = trial.config
         self.say(

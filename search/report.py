@@ -12,6 +12,8 @@ from pathlib import Path
 from experiments import leaderboard
 from experiments.leaderboard import Row
 from experiments.tracking import Tracker
+from search import comparison
+from search.comparison import Comparison
 from search.figures import Figure, draw
 from search.study import Study
 
@@ -27,7 +29,9 @@ td.text, th.text { text-align: left; } tr:nth-child(even) td { background: #f7fa
 """
 
 
-def write_report(study: Study, tracker: Tracker, parent_run_id: str, board: list[Row]) -> None:
+def write_report(
+    study: Study, tracker: Tracker, parent_run_id: str, board: list[Row], compared: Sequence[Comparison]
+) -> None:
     """Write `report.html`, a PNG per figure and the leaderboard into the parent run's artifacts."""
     with tempfile.TemporaryDirectory(prefix="pocketnets-") as name:
         folder = Path(name)
@@ -36,7 +40,7 @@ def write_report(study: Study, tracker: Tracker, parent_run_id: str, board: list
         for figure in figures:
             if figure.png:
                 (folder / f"{figure.name}.png").write_bytes(figure.png)
-        (folder / "report.html").write_text(_page(study, board, figures))
+        (folder / "report.html").write_text(_page(study, board, compared, figures))
         tracker.log_files(parent_run_id, folder, "study")
 
 
@@ -50,7 +54,7 @@ def _write_leaderboard(folder: Path, board: list[Row]) -> None:
             writer.writerows(rows)
 
 
-def _page(study: Study, board: list[Row], figures: Sequence[Figure]) -> str:
+def _page(study: Study, board: list[Row], compared: Sequence[Comparison], figures: Sequence[Figure]) -> str:
     """The whole report; plotly.js is embedded once, so that it works without a network."""
     title = escape(f"Study {study.name}")
     counts = ", ".join(f"{count} {state}" for state, count in study.counts().items())
@@ -67,6 +71,12 @@ def _page(study: Study, board: list[Row], figures: Sequence[Figure]) -> str:
         parts += ["<h2>Leaderboard</h2>", _table(titles, rows)]
         more = f"; {len(board) - ROWS} more in leaderboard.csv" if len(board) > ROWS else ""
         parts.append(f"<p class='note'>* on the front of accuracy and bytes{more}</p>")
+    if compared:
+        parts += ["<h2>Architectures compared</h2>", _table(comparison.TITLES, comparison.cells(compared))]
+        parts.append(
+            "<p class='note'>The best configuration of each, trained with further seeds; paired t-test over the seeds, "
+            "p by Holm's method.</p>"
+        )
     scripted = False
     for figure in figures:
         parts.append(f"<h2>{escape(figure.title)}</h2>")

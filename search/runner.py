@@ -12,7 +12,7 @@ from types import FrameType
 from typing import Any
 
 import optuna
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
 from conversion.convert import FileFacts
 from experiments.config import Environment, EpochMetrics, ModelSize, RunConfig, RunResult
@@ -23,7 +23,7 @@ from search.engines.local import LocalEngine, WorkerFailed
 from search.engines.messages import Built, Died, EpochEnded, Event, Failed, Finished, Job, Known, Ready, Stopped
 from search.progress import TrialProgress
 from search.ranking import Scored
-from search.study import MAX_ATTEMPTS, Study
+from search.study import MAX_ATTEMPTS, REPLICATE_OF, Study
 
 POLL_SECONDS = 0.5  # between two looks for Ctrl-C
 
@@ -69,6 +69,9 @@ class Runner:
                         continue
                     self._tidy()
                     if not self._running and not more:
+                        if time.monotonic() < deadline and (replicates := self.study.enqueue_replicates()):
+                            progress.expect_more(replicates)
+                            continue
                         break
                     event = engine.next_event(POLL_SECONDS)
                     if event is not None:
@@ -82,7 +85,10 @@ class Runner:
             return interrupted()
 
     def _wants_more(self, deadline: float) -> bool:
-        return time.monotonic() < deadline and self.study.started() < self.study.config.trials
+        return time.monotonic() < deadline and (
+            self.study.started() < self.study.config.trials
+            or (bool(waiting := self.study.waiting()) and all(REPLICATE_OF in trial.user_attrs for trial in waiting))
+        )
 
     def _start(self, engine: LocalEngine, worker: str, progress: TrialProgress) -> None:
         trial, values = self.study.ask(self.architectures, worker)
@@ -90,7 +96,7 @@ class Runner:
         config = RunConfig(
             dataset=sweep.dataset,
             epochs=sweep.epochs,
-            seed=sweep.seed,
+            seed=trial.user_attrs.get("seed", sweep.seed),
             precision=sweep.precision,
             **vars(values),
         )
@@ -107,10 +113,15 @@ class Runner:
                 parent=self.parent_run_id,
                 study=self.study.name,
                 trial_number=trial.number,
+                replicate_of=trial.user_attrs.get(REPLICATE_OF),
             )
         trial.set_user_attr("run_id", run_id)
         running = self._running[trial.number] = _Running(trial, run_id, config, recorded)
         progress.started(trial.number, config)
+        if (answer := self.study.answer(trial)) is not None:
+            self._answer(running, answer, progress)
+            del self._running[trial.number]
+            return
         # A sweep's other texts in the file all have one length: networks of the same widths have files of one size.
         size = self._sizes.get(config.network)
         if size and not self.study.fits(size.coreml_bytes):
@@ -167,6 +178,13 @@ class Runner:
                     progress.failed(number, f"given up after {MAX_ATTEMPTS} attempts: {reason}")
         del self._running[event.number]
 
+    def _answer(self, running: _Running, answer: FrozenTrial, progress: TrialProgress) -> None:
+        """End a trial whose configuration has been tried with what was measured then: it would be the same again."""
+        self.tracker.answer_run(running.run_id, answer.user_attrs["run_id"])
+        self.study.record_size(running.trial, answer.user_attrs["coreml_bytes"])
+        self.study.tell(running.trial, answer.state, answer.values[0] if answer.values else None)
+        progress.answered(running.trial.number, answer.number)
+
     def _record_size(self, running: _Running, size: ModelSize) -> None:
         """Record a network's sizes, for its own trial and for those of the same widths."""
         self._sizes[running.config.network] = running.size = size
@@ -183,7 +201,8 @@ class Runner:
     def _finish(self, running: _Running, result: RunResult) -> None:
         # MLflow first: a death before the study is told is mended by a retry, which writes nothing twice.
         scored = Scored(running.trial.number, result.best_val_accuracy, result.size.coreml_bytes)
-        keep = scored.number in self.study.keepers(scored)
+        replicate = REPLICATE_OF in running.trial.user_attrs
+        keep = not replicate and scored.number in self.study.keepers(scored)
         model = self.tracker.finish(running.run_id, result, keep=keep)
         self.study.tell(running.trial, TrialState.COMPLETE, result.best_val_accuracy)
         result.keras_file.unlink(missing_ok=True)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from architectures.errors import UsageError
 from architectures.knobs import Knob
 
 if TYPE_CHECKING:
@@ -78,3 +79,41 @@ class SearchSpace:
         if architecture.default_filters in self.filters:
             values["filters"] = architecture.default_filters
         return values | {f"{architecture.name}.{knob}": choices[0] for knob, choices in architecture.knobs}
+
+    def configuration(self, given: Mapping[str, object], known: Sequence[Known]) -> dict[str, object]:
+        """A configuration as a person writes it, with a study's names; what is left out is drawn.
+
+        Args:
+            given: some of a trial's values by name, an architecture's knobs under their own names.
+            known: the architectures of this space.
+
+        Raises:
+            UsageError: for a name or a value that is not in this space.
+        """
+        choices: dict[str, Sequence[object]] = {
+            "architecture": self.architectures,
+            "batch_size": self.batch_sizes,
+            "filters": self.filters,
+        }
+        ranges: dict[str, tuple[float, float]] = {"dropout": self.dropout}
+        if self.learning_rate:
+            ranges["learning_rate"] = self.learning_rate
+        if self.label_smoothing:
+            ranges["label_smoothing"] = self.label_smoothing
+        if self.augment == "search":
+            choices["augment"] = (False, True)
+        names = {name: name for name in (*choices, *ranges)}
+        for architecture in known:
+            if architecture.name == given.get("architecture"):
+                choices.update(architecture.knobs)
+                names.update({knob: f"{architecture.name}.{knob}" for knob, _ in architecture.knobs})
+        for name, value in given.items():
+            if name not in names:
+                raise UsageError(f"{name!r} is not searched. A configuration has {', '.join(names)}.")
+            if name in choices and not any(value == choice and type(value) is type(choice) for choice in choices[name]):
+                raise UsageError(f"{name} {value!r} is not among {', '.join(map(str, choices[name]))}.")
+            if name in ranges:
+                low, high = ranges[name]
+                if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
+                    raise UsageError(f"{name} {value!r} is not a number from {low:g} to {high:g}.")
+        return {names[name]: value for name, value in given.items()}

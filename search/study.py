@@ -6,7 +6,7 @@ import json
 import os
 import platform
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import optuna
@@ -23,11 +23,11 @@ from search.ranking import Scored, front, ranked
 from search.space import Values
 
 MAX_ATTEMPTS = 3  # of one trial whose worker dies under it; then it counts as failed
+REPLICATE_OF = "replicate_of"  # user attribute of a replicate: the number of the trial that it repeats
 COURSE = "val_accuracies"  # user attribute with each epoch's, where Optuna keeps no intermediate values
 DIRECTIONS = {"val_accuracy": StudyDirection.MAXIMIZE, "coreml_bytes": StudyDirection.MINIMIZE}
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
-warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)  # names of the objectives
 
 
 class Study:
@@ -68,7 +68,9 @@ class Study:
                 directions=[DIRECTIONS[objective] for objective in config.objectives],
                 load_if_exists=True,
             )
-            self._study.set_metric_names(list(config.objectives))
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+                self._study.set_metric_names(list(config.objectives))
             self._study.set_user_attr("dataset_digest", dataset_digest)
             self._study.set_user_attr("parent_run_id", parent_run_id)
             self._study.set_user_attr("config", config.recorded())
@@ -125,18 +127,83 @@ class Study:
         self._storage.set_trial_state_values(trial_id, TrialState.WAITING)
 
     def started(self) -> int:
-        """Trials that have ended or are running."""
+        """Trials that have ended or are running, replicates left out."""
         with _one_line(self.config.storage):
-            return len(self._study.get_trials(deepcopy=False)) - len(self.waiting())
+            return sum(trial.state != TrialState.WAITING for trial in self._searched())
 
     def waiting(self) -> list[FrozenTrial]:
+        """Trials in the queue: interrupted ones, those of --enqueue, and replicates."""
         return self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
+
+    def enqueue(self, configurations: Sequence[dict[str, object]]) -> None:
+        """Queue configurations that the study does not hold yet.
+
+        Raises:
+            UsageError: if there are more than trials were asked for.
+        """
+        with _one_line(self.config.storage):
+            for configuration in configurations:
+                self._study.enqueue_trial(configuration, skip_if_exists=True)
+            if len(self._searched()) > self.config.trials:
+                raise UsageError(
+                    f"--trials {self.config.trials} is less than the {len(self._searched())} that study {self.name!r} "
+                    f"and --enqueue hold together. Ask for more."
+                )
+
+    def enqueue_replicates(self) -> int:
+        """Queue each of the best configurations, and the best of each architecture, with further seeds.
+
+        Returns:
+            How many were not in the study yet.
+        """
+        with _one_line(self.config.storage):
+            known = {
+                (trial.user_attrs[REPLICATE_OF], trial.user_attrs["seed"])
+                for trial in self._study.get_trials(deepcopy=False)
+                if REPLICATE_OF in trial.user_attrs
+            }
+            wanted = [
+                (trial, (self.config.seed + further) % 2**32)
+                for trial in self._to_replicate()
+                for further in range(1, self.config.replicates + 1)
+            ]
+            missing = [(trial, seed) for trial, seed in wanted if (trial.number, seed) not in known]
+            for trial, seed in missing:
+                self._study.enqueue_trial(trial.params, {REPLICATE_OF: trial.number, "seed": seed})
+        return len(missing)
+
+    def _to_replicate(self) -> list[FrozenTrial]:
+        chosen = self.best(self.config.keep)
+        for trial in self.best(len(self._searched())):
+            if all(one.params["architecture"] != trial.params["architecture"] for one in chosen):
+                chosen.append(trial)  # so that every architecture can be compared
+        return chosen
+
+    def replicated(self) -> dict[int, dict[int, float]]:
+        """The val_accuracy of each replicate by the number of the trial that it repeats, and by seed."""
+        found: dict[int, dict[int, float]] = {}
+        with _one_line(self.config.storage):
+            for trial in self._study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
+                if (number := trial.user_attrs.get(REPLICATE_OF)) is not None:
+                    found.setdefault(number, {})[trial.user_attrs["seed"]] = trial.values[0]
+        return found
+
+    def _searched(self) -> list[FrozenTrial]:
+        return [trial for trial in self._study.get_trials(deepcopy=False) if REPLICATE_OF not in trial.user_attrs]
+
+    def answer(self, trial: optuna.Trial) -> FrozenTrial | None:
+        """An earlier trial of the same configuration that has ended without failing; a replicate has none."""
+        if REPLICATE_OF in trial.user_attrs:
+            return None
+        states = (TrialState.COMPLETE, TrialState.PRUNED)
+        earlier = self._study.get_trials(deepcopy=False, states=states)
+        return next((one for one in earlier if one.params == trial.params), None)
 
     def ask(self, architectures: tuple[Known, ...], worker: str) -> tuple[optuna.Trial, Values]:
         """The next trial: an interrupted one, else each architecture as published, else what TPE suggests."""
         with _one_line(self.config.storage):
-            number = len(self._study.get_trials(deepcopy=False))
-            if not self.waiting() and number < len(architectures):
+            number = len(self._searched())
+            if not self.waiting() and not self.config.enqueue and number < len(architectures):
                 self._study.enqueue_trial(self.config.space.published(architectures[number]))
             trial = self._study.ask()
             trial.set_user_attr("owner", json.dumps(_this_process() | {"worker": worker}))
@@ -165,15 +232,16 @@ class Study:
         with _one_line(self.config.storage):
             if epoch <= len(val_accuracies(self._storage.get_trial(trial._trial_id))):
                 return False
-            if len(self.config.objectives) == 1:
+            replicate = REPLICATE_OF in trial.user_attrs  # sets no bar, and is trained to its end
+            if len(self.config.objectives) == 1 and not replicate:
                 trial.report(value, epoch)
                 return epoch < self.config.epochs and trial.should_prune()
             # Optuna keeps and judges intermediate values of one objective only.
             course = Course(trial.user_attrs["coreml_bytes"], (*trial.user_attrs.get(COURSE, ()), value))
             trial.set_user_attr(COURSE, course.val_accuracies)
-            if self.config.pruner == "none" or epoch == self.config.epochs:
+            if self.config.pruner == "none" or epoch == self.config.epochs or replicate:
                 return False
-            complete = self._study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+            complete = [one for one in self._searched() if one.state == TrialState.COMPLETE and val_accuracies(one)]
             return cannot_enter_front(
                 course, [Course(one.user_attrs["coreml_bytes"], val_accuracies(one)) for one in complete]
             )
@@ -194,9 +262,9 @@ class Study:
             self._study.tell(trial, values, state=state)
 
     def counts(self) -> dict[str, int]:
-        """Number of trials by how they ended: complete, pruned, infeasible, fail."""
+        """Number of trials by how they ended: complete, pruned, infeasible, fail; replicates left out."""
         counts = dict.fromkeys(("complete", "pruned", "infeasible", "fail"), 0)
-        for trial in self._study.get_trials(deepcopy=False):
+        for trial in self._searched():
             if trial.state.is_finished():
                 counts[outcome(trial)] += 1
         return counts
@@ -204,7 +272,8 @@ class Study:
     def best(self, number: int) -> list[FrozenTrial]:
         """The best complete trials: by val_accuracy, then the smaller Core ML file, then the earlier.
 
-        With two objectives those on their front come first, and the rest after them.
+        With two objectives those on their front come first, and the rest after them. Of trials with the same
+        configuration the first stands for all.
         """
         best = ranked(self._scored(), front_first=len(self.config.objectives) > 1)[:number]
         trials = self._study.get_trials(deepcopy=False)
@@ -224,7 +293,8 @@ class Study:
     def _scored(self) -> list[Scored]:
         with _one_line(self.config.storage):
             complete = self._study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-        return [Scored(one.number, one.values[0], one.user_attrs["coreml_bytes"]) for one in complete]
+        distinct = {tuple(sorted(one.params.items())): one for one in reversed(complete)}
+        return [Scored(one.number, one.values[0], one.user_attrs["coreml_bytes"]) for one in distinct.values()]
 
 
 def outcome(trial: FrozenTrial) -> str:

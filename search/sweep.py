@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import shlex
 import sys
 import time
@@ -10,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from architectures.command import INTERRUPTED, Parser, name, number, number_range, print_json, run, whole, wholes
-from search.config import OBJECTIVES, SweepConfig, given_options, new_study_name
+from search.config import OBJECTIVES, PRUNERS, SweepConfig, given_options, new_study_name
 
 MAX_SEED = 2**32 - 1  # NumPy's
 
@@ -71,7 +72,7 @@ def parser() -> Parser:
     )
     add(
         "--pruner",
-        choices=("median", "hyperband", "front", "none"),
+        choices=PRUNERS,
         help="how hopeless trials are ended (default median; front with two objectives)",
     )
     add("--workers", type=whole(1), metavar="N", help="worker processes, which share the cores (default 1)")
@@ -85,8 +86,33 @@ def parser() -> Parser:
     add("--experiment", type=name, metavar="NAME", help="MLflow experiment (default: the data set's name)")
     add("--register-as", type=name, metavar="NAME", help="registered model (default <dataset>-classifier)")
     add("--keep", type=whole(1), metavar="N", help="best models that are kept and registered (default 3)")
+    add(
+        "--replicates",
+        type=whole(0),
+        metavar="K",
+        help="train the best configurations, and the best of each architecture, with K further seeds and rank by mean",
+    )
+    add(
+        "--enqueue",
+        type=_configurations,
+        metavar="FILE",
+        help="JSON list of configurations to try first (default: each architecture as published)",
+    )
     add_common(made)
     return made
+
+
+def _configurations(text: str) -> tuple[dict[str, object], ...]:
+    """An argparse type: a file with a JSON list of objects."""
+    try:
+        found = json.loads(Path(text).read_text())
+    except OSError as error:
+        raise argparse.ArgumentTypeError(f"{text}: {error.strerror}") from None
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text} is not JSON: {error}") from None
+    if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
+        raise argparse.ArgumentTypeError(f'{text} is not a list of configurations: [{{"filters": 16}}, ...]')
+    return tuple(found)
 
 
 def _plugin(text: str) -> str:

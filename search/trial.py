@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from architectures.command import Parser, name, number, print_json, run, whole
 from architectures.errors import ProjectError
+from architectures.knobs import Knob, knob_from_text
 from experiments.config import RunConfig, RunResult
 from search.sweep import MAX_SEED, add_common
 
@@ -36,6 +37,9 @@ class TrialConfig:
     dropout: float | None = None
     batch_size: int = 128
     learning_rate: float = 1e-3
+    label_smoothing: float = 0.0
+    augment: bool = False
+    knobs: tuple[tuple[str, Knob], ...] = ()  # the architecture's own; those left out have their first choice
     epochs: int = 10
     seed: int = 0
     precision: str = "auto"
@@ -62,7 +66,7 @@ class TrialResult:
             "registered_model": self.model.registered_name,
             "version": self.model.version,
             "history": metrics.pop("epochs"),  # `epochs` is their largest number
-            **asdict(self.config),
+            **self.config.parameters(),
             **metrics.pop("size"),
             **metrics,
         }
@@ -123,6 +127,9 @@ def _run_config(config: TrialConfig, known: Known) -> RunConfig:
         dropout=known.default_dropout if config.dropout is None else config.dropout,
         batch_size=config.batch_size,
         learning_rate=config.learning_rate,
+        label_smoothing=config.label_smoothing,
+        augment=config.augment,
+        knobs=tuple(sorted(({knob: choices[0] for knob, choices in known.knobs} | dict(config.knobs)).items())),
         epochs=config.epochs,
         seed=config.seed,
         precision=resolve_precision(config.precision),
@@ -198,6 +205,16 @@ def parser() -> Parser:
     add("--dropout", type=number(0, 1, open_above=True), metavar="RATE", help="default: as published")
     add("--filters", type=whole(1), metavar="N", help="width of the first stage (default: as published)")
     add("--learning-rate", type=number(1e-7, 1), metavar="X", help="Adam's (default 1e-3)")
+    add("--label-smoothing", type=number(0, 1, open_above=True), metavar="X", help="share of each label (default 0)")
+    add("--augment", action="store_true", default=None, help="shift, scale and rotate the training images")
+    add(
+        "--knob",
+        dest="knobs",
+        action="append",
+        type=_knob,
+        metavar="NAME=VALUE",
+        help="a hyperparameter of the architecture's own; repeatable",
+    )
     add("--seed", type=whole(0, MAX_SEED), metavar="N", help="default 0")
     add(
         "--precision",
@@ -210,13 +227,22 @@ def parser() -> Parser:
     return made
 
 
+def _knob(text: str) -> tuple[str, Knob]:
+    """An argparse type: a knob and its value."""
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE")
+    return name, knob_from_text(value)
+
+
 def _body(arguments: argparse.Namespace) -> int:
     from experiments.tracking import default_uri
 
     options = {key: value for key, value in vars(arguments).items() if value is not None}
     for common in ("json", "debug"):
         del options[common]
-    options["plugins"] = tuple(options.get("plugins", ()))
+    for several in ("plugins", "knobs"):
+        options[several] = tuple(options.get(several, ()))
     trial = run_trial(TrialConfig(**({"tracking_uri": default_uri()} | options)))
     if arguments.json:
         print_json(trial.as_json())

@@ -15,6 +15,8 @@ from experiments.tracking.records import ModelRecord, RunRecord, run_record
 from experiments.tracking.source import source_tags
 from experiments.tracking.store import one_line, quoted
 
+MAX_BATCH = 1_000  # metrics that MLflow takes at once
+
 
 class Tracker(Models):
     """Writes and reads runs, models and versions of one MLflow store."""
@@ -73,13 +75,19 @@ class Tracker(Models):
         parent: str | None = None,
         study: str | None = None,
         trial_number: int | None = None,
+        replicate_of: int | None = None,
     ) -> str:
-        """Start the run of one configuration and write its parameters and tags."""
+        """Start the run of one configuration and write its parameters and tags.
+
+        A trial that repeats another one of the study with a further seed says which: `replicate_of`.
+        """
         tags = _run_tags(dataset, environment)
         if parent is not None:
             tags["mlflow.parentRunId"] = parent
         if study is not None:
             tags |= {"study": study, "trial_number": str(trial_number)}
+        if replicate_of is not None:
+            tags["replicate_of"] = str(replicate_of)
         with one_line(self.uri):
             run = self._client.create_run(experiment_id, run_name=name, tags=tags)
             self._log(run.info.run_id, params=_run_params(config))
@@ -117,6 +125,26 @@ class Tracker(Models):
         self._client.update_run(run_id, status="RUNNING")
         if "outcome" in self._client.get_run(run_id).data.tags:
             self._client.delete_tag(run_id, "outcome")
+
+    def answer_run(self, run_id: str, original_id: str) -> None:
+        """End a run with the results of another one of the same configuration, which its tag `duplicate_of` names."""
+        from mlflow.entities import Metric
+
+        with one_line(self.uri):
+            original = self._client.get_run(original_id)
+            if not self._client.get_run(run_id).data.metrics:  # else an earlier attempt has written them
+                points = [
+                    Metric(point.key, point.value, point.timestamp, point.step)
+                    for key in original.data.metrics
+                    for point in self._client.get_metric_history(original_id, key)
+                ]
+                for start in range(0, len(points), MAX_BATCH):
+                    self._client.log_batch(run_id, points[start : start + MAX_BATCH])
+            for tag in ("weights_sha256", "outcome"):
+                if tag in original.data.tags:
+                    self._client.set_tag(run_id, tag, original.data.tags[tag])
+            self._client.set_tag(run_id, "duplicate_of", original_id)
+            self._client.set_terminated(run_id, original.info.status)
 
     def log_epoch(self, run_id: str, metrics: EpochMetrics) -> None:
         """Write an epoch's metrics at its step."""

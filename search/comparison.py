@@ -1,0 +1,137 @@
+"""Which architecture is better, as a statement with evidence: paired tests over seeds that had no part in the choice.
+
+The best configuration of each architecture is trained again with further seeds. The seed of the search itself is left
+out: the configuration was chosen for what it reached there, so it flatters. The same seeds for both make pairs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+
+LEVEL = 0.05  # of significance, for all comparisons of a study together
+MIN_SEEDS = 2  # without which there is nothing to test
+
+
+@dataclass(frozen=True)
+class Replicated:
+    """A configuration that was trained with further seeds."""
+
+    number: int  # of the trial that was repeated
+    architecture: str
+    by_seed: Mapping[int, float]  # val_accuracy
+
+    @property
+    def mean(self) -> float:
+        return sum(self.by_seed.values()) / len(self.by_seed)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The best configurations of two architectures, the better one in the mean first."""
+
+    first: str
+    second: str
+    first_trial: int
+    second_trial: int
+    seeds: int  # pairs
+    first_mean: float  # val_accuracy
+    second_mean: float
+    difference: float  # of the means
+    low: float | None  # 95 % interval of the difference, by Student's t over the pairs
+    high: float | None
+    p_value: float | None  # two-sided paired t-test, by Holm's method for all comparisons; None: too few seeds
+    significant: bool  # p_value is below LEVEL
+
+    @property
+    def verdict(self) -> str:
+        """The statement that the evidence allows."""
+        if self.p_value is None:
+            return f"not tested: it takes {MIN_SEEDS} seeds"
+        if self.significant:
+            return f"{self.first} beats {self.second}"
+        return "no evidence of a difference"
+
+
+def compare_architectures(replicated: Sequence[Replicated]) -> tuple[Comparison, ...]:
+    """Compare the best configuration of each architecture with that of each other one."""
+    best: dict[str, Replicated] = {}
+    for one in sorted(replicated, key=lambda one: (-one.mean, one.number)):
+        best.setdefault(one.architecture, one)
+    return _holm([_compare(first, second) for first, second in combinations(best.values(), 2)])
+
+
+def _compare(first: Replicated, second: Replicated) -> Comparison:
+    """Compare on the seeds that both have; the p-value is not adjusted yet."""
+    import numpy as np
+    from scipy.stats import ttest_rel
+
+    seeds = sorted(first.by_seed.keys() & second.by_seed.keys())
+    pairs = np.array([(first.by_seed[seed], second.by_seed[seed]) for seed in seeds]).reshape(-1, 2)
+    low = high = p_value = None
+    if len(seeds) >= MIN_SEEDS:
+        differences = pairs[:, 0] - pairs[:, 1]
+        if np.ptp(differences) == 0:  # the test divides by their spread
+            low = high = float(differences[0])
+            p_value = 1.0 if low == 0 else 0.0
+        else:
+            test = ttest_rel(pairs[:, 0], pairs[:, 1])
+            interval = test.confidence_interval()
+            low, high, p_value = float(interval.low), float(interval.high), float(test.pvalue)
+    means = [float(mean) for mean in pairs.mean(axis=0)] if seeds else [first.mean, second.mean]
+    return Comparison(
+        first=first.architecture,
+        second=second.architecture,
+        first_trial=first.number,
+        second_trial=second.number,
+        seeds=len(seeds),
+        first_mean=means[0],
+        second_mean=means[1],
+        difference=means[0] - means[1],
+        low=low,
+        high=high,
+        p_value=p_value,
+        significant=False,
+    )
+
+
+def _holm(comparisons: Sequence[Comparison]) -> tuple[Comparison, ...]:
+    """Adjust the p-values for the number of tests (Holm 1979), and judge them."""
+    tested = sorted((one for one in comparisons if one.p_value is not None), key=lambda one: one.p_value or 0.0)
+    adjusted: dict[tuple[str, str], float] = {}
+    highest = 0.0
+    for position, one in enumerate(tested):
+        highest = max(highest, min(1.0, (one.p_value or 0.0) * (len(tested) - position)))
+        adjusted[one.first, one.second] = highest
+    return tuple(
+        one
+        if one.p_value is None
+        else replace(
+            one,
+            p_value=adjusted[one.first, one.second],
+            # A worse mean can only come first where the seeds that both have are not all that one of them has.
+            significant=adjusted[one.first, one.second] < LEVEL and one.difference > 0,
+        )
+        for one in comparisons
+    )
+
+
+TITLES = ("comparison", "val acc", "against", "difference", "95 % interval", "p", "seeds", "verdict")
+
+
+def cells(comparisons: Sequence[Comparison]) -> list[list[str]]:
+    """The rows of a table under `TITLES`."""
+    return [
+        [
+            f"{one.first}-{one.first_trial} and {one.second}-{one.second_trial}",
+            f"{one.first_mean:.4f}",
+            f"{one.second_mean:.4f}",
+            f"{one.difference:+.4f}",
+            f"{one.low:+.4f} to {one.high:+.4f}" if one.low is not None and one.high is not None else "",
+            f"{one.p_value:.3f}" if one.p_value is not None else "",
+            str(one.seeds),
+            one.verdict,
+        ]
+        for one in comparisons
+    ]
