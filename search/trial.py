@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from architectures.command import Parser, name, number, print_json, run, whole
-from architectures.errors import ProjectError
+from architectures.errors import ProjectError, UsageError
 from architectures.knobs import Knob, knob_from_text
 from experiments.config import RunConfig, RunResult
 from search.sweep import MAX_SEED, add_common
@@ -120,6 +120,11 @@ def run_trial(config: TrialConfig) -> TrialResult:
 def _run_config(config: TrialConfig, known: Known) -> RunConfig:
     from experiments.training import resolve_precision
 
+    own = dict(known.knobs)
+    for knob, value in config.knobs:
+        if value not in own.get(knob, ()):
+            described = "; ".join(f"{name}: {', '.join(map(str, choices))}" for name, choices in own.items())
+            raise UsageError(f"{knob}={value} is no knob of {known.name!r}. It has {described or 'none'}.")
     return RunConfig(
         architecture=config.architecture,
         dataset=config.dataset,
@@ -129,7 +134,7 @@ def _run_config(config: TrialConfig, known: Known) -> RunConfig:
         learning_rate=config.learning_rate,
         label_smoothing=config.label_smoothing,
         augment=config.augment,
-        knobs=tuple(sorted(({knob: choices[0] for knob, choices in known.knobs} | dict(config.knobs)).items())),
+        knobs=tuple(sorted(({knob: choices[0] for knob, choices in own.items()} | dict(config.knobs)).items())),
         epochs=config.epochs,
         seed=config.seed,
         precision=resolve_precision(config.precision),

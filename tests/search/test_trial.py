@@ -22,6 +22,7 @@ def test_a_trial_is_kept_registered_and_promoted(tmp_path: Path, command) -> Non
     found = command(
         *("search.trial", "--architecture", "malireddi", "--filters", "4", "--batch-size", "200", "--epochs", "2"),
         *("--experiment", "mine", "--register-as", "mine-too", "--learning-rate", "0.002", "--seed", "7", "--json"),
+        *("--label-smoothing", "0.1", "--augment"),
     )
     assert found.code == 0, found.err
     result = found.json
@@ -91,6 +92,8 @@ def test_ctrl_c_ends_the_run_as_killed(tmp_path: Path) -> None:
         (["--architecture", "malireddi", "--dropout", "1"], 2, "below 1"),
         (["--architecture", "malireddi", "--batch-size", "0"], 2, "at least 1"),
         (["--architecture", "malireddi", "--batch-size", "4001"], 2, "exceeds the 4000 training images"),
+        (["--architecture", "malireddi", "--knob", "depth=3"], 2, "depth=3 is no knob of 'malireddi'. It has none."),
+        (["--architecture", "malireddi", "--knob", "depth"], 2, "'depth' is not NAME=VALUE"),
         (["--architecture", "malireddi", "--epochs", "0"], 2, "at least 1"),
         (["--architecture", "malireddi", "--tracking-uri", "http://127.0.0.1:9"], 1, "cannot be reached"),
     ],
