@@ -65,8 +65,8 @@ def main() -> None:
         same_trials.append(volume / hypervolume(plain))
         same_trainings.append(volume / hypervolume(plain[: len(pruned)]))
         print(
-            f"seed {seed}: {len(pruned)} of {len(plain)} trials trained fully, {pruned_seconds:.0f} s for {seconds:.0f} "
-            f"s ({times[-1]:.2f}); hypervolume {same_trials[-1]:.4f} of the unpruned sweep's, "
+            f"seed {seed}: {len(pruned)} of {len(plain)} trials trained fully, {pruned_seconds:.0f} s for "
+            f"{seconds:.0f} s ({times[-1]:.2f}); hypervolume {same_trials[-1]:.4f} of the unpruned sweep's, "
             f"{same_trainings[-1]:.4f} of what it had after as many full trainings",
             flush=True,
         )

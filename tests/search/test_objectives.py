@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+import subprocess
+import sys
 from pathlib import Path
 
 import optuna
@@ -11,6 +13,7 @@ from conftest import Outcome, run_module
 from mlflow import MlflowClient
 from mlflow.entities import Run
 from optuna.trial import FrozenTrial, TrialState
+from test_sweep import KILLED_AT
 
 from experiments.tracking import Tracker
 from search.pruning import RANDOM_TRIALS, WARMUP_EPOCHS, Course, cannot_enter_front
@@ -42,11 +45,15 @@ OPTIONS = [
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Outcome]:
-    """A sweep with everything at once, stopped short and continued without its options."""
+    """A sweep with everything at once, killed in the middle of its first trial and continued without its options."""
     folder = tmp_path_factory.mktemp("front")
     (folder / "knobbed.py").write_text(KNOBBED)
-    first = run_module("search.sweep", "--study", "front", "--trials", 4, *OPTIONS, cwd=folder)
-    assert first.code == 0, first.err
+    script = folder / "killed.py"
+    script.write_text(KILLED_AT)
+    at = ["search.study:Study.report", "3", "after"]  # two epochs are in MLflow, three in the study
+    options = ["--study", "front", "--trials", "4", *map(str, OPTIONS)]
+    killed = subprocess.run([sys.executable, str(script), *at, *options], cwd=folder, capture_output=True, check=False)
+    assert killed.returncode == 9, killed.stderr
     done = run_module("search.sweep", "--study", "front", "--trials", TRIALS, "--json", cwd=folder)
     assert done.code == 0, done.err
     return folder, done
