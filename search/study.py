@@ -142,9 +142,10 @@ class Study:
             UsageError: if there are more than trials were asked for.
         """
         with _one_line(self.config.storage):
+            before = len(self._searched())
             for configuration in configurations:
                 self._study.enqueue_trial(configuration, skip_if_exists=True)
-            if len(self._searched()) > self.config.trials:
+            if len(self._searched()) > max(before, self.config.trials):
                 raise UsageError(
                     f"--trials {self.config.trials} is less than the {len(self._searched())} that study {self.name!r} "
                     f"and --enqueue hold together. Ask for more."
