@@ -26,17 +26,21 @@ class RunConfig:
     label_smoothing: float = 0.0  # share of each training label that is spread over all classes
     knobs: tuple[tuple[str, Knob], ...] = ()  # the architecture's own by name, sorted
 
+    compress: str = "none"  # how the Core ML file whose size is measured is compressed; training does not know of it
+
     @property
     def network(self) -> tuple[object, ...]:
         """What decides the size of the network and of its Core ML file."""
         return self.architecture, self.filters, self.knobs
 
     def parameters(self) -> dict[str, Knob]:
-        """What a run records: each knob under its own name, label smoothing where there is some."""
+        """What a run records: each knob under its own name, label smoothing and compression where there is some."""
         values = asdict(self)
         values.update(values.pop("knobs"))
         if not self.label_smoothing:
             del values["label_smoothing"]
+        if self.compress == "none":
+            del values["compress"]
         return values
 
 
@@ -58,7 +62,7 @@ class ModelSize:
 
     parameters: int
     macs: int  # multiply-accumulates of convolutions and matrix products, for one image
-    coreml_bytes: int  # exact size of the converted file at the default format and compression
+    coreml_bytes: int  # exact size of the converted file at the default format and the run's compression
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from architectures.errors import UsageError
+from conversion.compress import Compression
 from search.space import SearchSpace
 
 # What makes the trials of a study comparable: recorded with it, and not to be changed when it is continued.
@@ -24,6 +25,7 @@ FIXED = (
     "epochs",
     "objectives",
     "max_coreml_bytes",
+    "compress",
     "pruner",
     "seed",
     "precision",
@@ -53,6 +55,7 @@ class SweepConfig:
     augment: str = "off"  # on, or search: a trial's choice
     objectives: tuple[str, ...] = OBJECTIVES[0]
     max_coreml_bytes: int | None = None  # a trial whose file would be larger is infeasible and not trained
+    compress: Compression = "none"  # of the file whose bytes are the objective and the limit
     trials: int = 8  # in the study, those of earlier sweeps included
     timeout: float | None = None  # seconds after which no new trial starts
     epochs: int = 10  # a trial at most

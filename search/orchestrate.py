@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from architectures.errors import UsageError
+from conversion.compress import check_available
 from conversion.promote import DEFAULT_MODEL
 from experiments import datasets, leaderboard
 from experiments.leaderboard import Row, print_cells
@@ -84,6 +85,7 @@ def sweep(config: SweepConfig, given: dict[str, object]) -> SweepResult:
         ProjectError: for anything that keeps the sweep as a whole from running; a trial that fails does not.
     """
     started = time.perf_counter()
+    check_available("mlmodel", config.compress)  # at the default format, the size does not depend on the weights
     if config.pruner != AUTO:
         config.resolved_pruner  # noqa: B018  # a pruner that does not fit is refused before anything is made
     tracker = Tracker(config.tracking_uri)

@@ -98,6 +98,7 @@ class Runner:
             epochs=sweep.epochs,
             seed=trial.user_attrs.get("seed", sweep.seed),
             precision=sweep.precision,
+            compress=sweep.compress,
             **vars(values),
         )
         run_id = self.tracker.find_run(self.parent_run_id, trial.number)

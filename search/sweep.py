@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from architectures.command import INTERRUPTED, Parser, name, number, number_range, print_json, run, whole, wholes
+from conversion.compress import COMPRESSIONS
 from search.config import OBJECTIVES, PRUNERS, SweepConfig, given_options, new_study_name
 
 MAX_SEED = 2**32 - 1  # NumPy's
@@ -69,6 +70,12 @@ def parser() -> Parser:
         type=whole(1),
         metavar="N",
         help="do not train a network whose Core ML file would be larger: its trial is infeasible",
+    )
+    add(
+        "--compress",
+        choices=COMPRESSIONS,
+        help="measure the bytes of the file that the same option of conversion.promote makes (default none); prune50 "
+        "and prune75 need an mlpackage and are refused",
     )
     add(
         "--pruner",

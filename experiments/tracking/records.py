@@ -37,6 +37,7 @@ class RunRecord:
                 precision=self.params["precision"],
                 optimizer=self.params["optimizer"],
                 augment=self.params["augment"] == "True",
+                compress=self.params.get("compress", "none"),
                 label_smoothing=float(self.params.get("label_smoothing", 0)),
                 knobs=tuple(
                     (name, knob_from_text(text))

@@ -75,7 +75,8 @@ def _serve(connection: Connection, setup: WorkerSetup) -> None:
         job: Job = connection.recv()
 
         def measure(classifier, job=job) -> ModelSize:  # type: ignore[no-untyped-def]  # keras.Model
-            return ModelSize(classifier.count_params(), count_macs(classifier), coreml_bytes(classifier, job.facts))
+            shipped = coreml_bytes(classifier, job.facts, compression=job.config.compress)
+            return ModelSize(classifier.count_params(), count_macs(classifier), shipped)
 
         def on_built(size: ModelSize, job=job) -> bool:  # type: ignore[no-untyped-def]
             connection.send(Built(job.number, size))

@@ -458,6 +458,7 @@ def test_pruned_trials_are_killed_runs(tmp_path: Path) -> None:
         (["--pruner", "front"], 2, "front needs two. Choose median or hyperband or none."),
         (["--objective", "val_accuracy,coreml_bytes", "--pruner", "median"], 2, "Choose front or none."),
         (["--objective", "coreml_bytes"], 2, "val_accuracy or val_accuracy,coreml_bytes"),
+        (["--compress", "prune50"], 2, "needs --format mlpackage"),
         (["--max-coreml-bytes", "0"], 2, "0 is too small: at least 1"),
         (["--label-smoothing", "0.5:1"], 2, "below 1"),
         (["--augment", "sometimes"], 2, "invalid choice"),
