@@ -127,7 +127,7 @@ def test_parent_run(client: MlflowClient, parent: Run) -> None:
     assert parent.data.params["filters"] == "(4, 8)"
     found = files(client, parent.info.run_id)
     assert {"study/report.html", "study/leaderboard.json", "study/leaderboard.csv"} <= found
-    assert {f"study/{name}.png" for name in ("optimization_history", "intermediate_values", "slice")} <= found
+    assert {f"study/{name}.png" for name in ("optimization_history", "intermediate_values", "pareto_front")} <= found
     path = client.download_artifacts(parent.info.run_id, "study/leaderboard.json")
     assert [row["rank"] for row in json.loads(Path(path).read_text())] == [1, 2, 3]
     page = Path(client.download_artifacts(parent.info.run_id, "study/report.html")).read_text()

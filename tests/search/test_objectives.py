@@ -15,6 +15,8 @@ from mlflow.entities import Run
 from optuna.trial import FrozenTrial, TrialState
 from test_sweep import KILLED_AT
 
+from conversion.candidate import load_candidate
+from conversion.convert import convert
 from experiments.tracking import Tracker
 from search.pruning import RANDOM_TRIALS, WARMUP_EPOCHS, Course, cannot_enter_front
 from search.ranking import Scored, front, ranked
@@ -138,7 +140,7 @@ def test_knobs_belong_to_their_architecture_and_read_back(
     assert children[0].data.params["kernel_size"] == "5"  # as published: the first choice
 
 
-def test_the_front_is_registered_and_promotes_with_its_knobs(study: tuple[Path, Outcome], command) -> None:  # type: ignore[no-untyped-def]
+def test_the_front_is_registered_and_its_files_have_the_bytes_that_were_known(study: tuple[Path, Outcome]) -> None:
     folder, done = study
     board = done.json["leaderboard"]
     leading = [row for row in board if row["pareto"]]
@@ -147,10 +149,11 @@ def test_the_front_is_registered_and_promotes_with_its_knobs(study: tuple[Path, 
     (own,) = [row for row in board if row["run"] == "knobbed-0"]
     assert own["knobs"] == {"activation": "relu", "kernel_size": 5}
     row = next(row for row in board if row["version"] and row["knobs"])
-    options = ["--run", row["run_id"], "--plugin", "knobbed.py", "--compress", "float16", "--output", "out", "--json"]
-    promoted = command("conversion.promote", *options, cwd=folder)
-    assert promoted.code == 0, promoted.err
-    assert promoted.json["coreml_bytes"] == row["coreml_bytes"]  # known before training, knobs and all
+    tracker = Tracker(f"sqlite:///{folder / 'mlflow.db'}")
+    plugin = str(folder / "knobbed.py")
+    candidate = load_candidate(tracker, name="mnist5k-classifier", run_id=row["run_id"], plugins=(plugin,))
+    shipped = convert(candidate.classifier, candidate.facts, compression="float16")
+    assert shipped.size_bytes == row["coreml_bytes"]  # known before training, knobs and all
 
 
 def test_a_limit_that_nothing_meets(study: tuple[Path, Outcome], tmp_path: Path, command) -> None:  # type: ignore[no-untyped-def]
