@@ -4,7 +4,9 @@ Keys, tags and aliases are the contract of README's table. Runs are written thro
 functions keep their state in the thread, and its Keras flavor infers requirements for seconds per model.
 """
 
+from experiments.tracking.coreml_flavor import ServedFile
 from experiments.tracking.models import CANDIDATE, CHAMPION
+from experiments.tracking.promotions import PromotionRecord
 from experiments.tracking.records import ModelRecord, RunRecord, VersionRecord
 from experiments.tracking.runs import Tracker
 from experiments.tracking.source import environment, git_commit
@@ -14,7 +16,9 @@ __all__ = [
     "CANDIDATE",
     "CHAMPION",
     "ModelRecord",
+    "PromotionRecord",
     "RunRecord",
+    "ServedFile",
     "Tracker",
     "TrackingError",
     "VersionRecord",

@@ -79,17 +79,9 @@ class Models(Store):
 
     def register(self, name: str, model: ModelRecord) -> VersionRecord:
         """The registry version of a kept model, made where there is none yet."""
-        from mlflow.exceptions import MlflowException
-
         with one_line(self.uri):
-            try:
-                self._client.create_registered_model(name)
-            except MlflowException as error:
-                if error.error_code != "RESOURCE_ALREADY_EXISTS":
-                    raise
-            for known in self._client.search_model_versions(f"run_id = {quoted(model.run_id)}"):
-                if known.name == name:
-                    return _version_record(known)
+            if known := self.registered(name, model):
+                return known
             run = run_record(self._client.get_run(model.run_id))
             tags = {
                 "model_id": model.model_id,
@@ -102,14 +94,30 @@ class Models(Store):
             }
             if "study" in run.tags:
                 tags["study"] = run.tags["study"]
-            source = f"models:/{model.model_id}"
-            if not self.uri.startswith("http"):
-                # MLflow 3.17 looks such a source up in the store that is globally set, whichever store this client has.
-                source = self._client.get_logged_model(model.model_id).artifact_location
-            made = self._client.create_model_version(
-                name, source, run_id=model.run_id, tags=tags, model_id=model.model_id
-            )
-        return _version_record(made)
+            return _version_record(self._add_version(name, model.model_id, model.run_id, tags))
+
+    def registered(self, name: str, model: ModelRecord) -> VersionRecord | None:
+        """The version of a registered model that holds a kept model, if there is one."""
+        with one_line(self.uri):
+            for known in self._client.search_model_versions(f"run_id = {quoted(model.run_id)}"):
+                if known.name == name:
+                    return _version_record(known)
+        return None
+
+    def _add_version(self, name: str, model_id: str, run_id: str, tags: Mapping[str, str]) -> ModelVersion:
+        """Register an MLflow LoggedModel under a name, which is made where it does not exist."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            self._client.create_registered_model(name)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+        source = f"models:/{model_id}"
+        if not self.uri.startswith("http"):
+            # MLflow 3.17 looks such a source up in the store that is globally set, whichever store this client has.
+            source = self._client.get_logged_model(model_id).artifact_location
+        return self._client.create_model_version(name, source, run_id=run_id, tags=dict(tags), model_id=model_id)
 
     def version(self, name: str, number: int) -> VersionRecord:
         """A registered version; raises UsageError for an unknown name or version."""
@@ -130,7 +138,7 @@ class Models(Store):
         with one_line(self.uri):
             known = [found for found in self._versions(name) if "best_val_accuracy" in found.tags]
             if not known:
-                names = ", ".join(model.name for model in self._client.search_registered_models()) or "none"
+                names = ", ".join(self.registered_names()) or "none"
                 raise UsageError(
                     f"Registered model {name!r} has no version in {self.uri} (registered models: {names}). "
                     f"Run python -m search.sweep first, or name another: --model."
@@ -146,16 +154,23 @@ class Models(Store):
                 )
             )
 
+    def registered_names(self) -> list[str]:
+        """Names of all registered models."""
+        with one_line(self.uri):
+            return [model.name for model in self._client.search_registered_models()]
+
     def registered_name(self, run_id: str) -> str | None:
         """The registered model that holds a run's model, if there is one."""
         with one_line(self.uri):
             found = self._client.search_model_versions(f"run_id = {quoted(run_id)}")
-        return found[0].name if found else None
+        return next((version.name for version in found if _is_kept_model(version)), None)
 
     def versions_by_run(self) -> dict[str, int]:
         """The latest registry version of each run that has one."""
         with one_line(self.uri):
-            return {str(found.run_id): int(found.version) for found in reversed(self._versions())}
+            return {
+                str(found.run_id): int(found.version) for found in reversed(self._versions()) if _is_kept_model(found)
+            }
 
     def _versions(self, name: str | None = None) -> list[ModelVersion]:
         found: list[ModelVersion] = []
@@ -170,23 +185,33 @@ class Models(Store):
 
     def set_alias(self, model: VersionRecord, alias: str) -> None:
         """Point an alias at a registered version."""
-        with one_line(self.uri):
-            self._client.set_registered_model_alias(model.registered_name, alias, str(model.version))
+        self._alias(model.registered_name, alias, model.version)
 
     def tag_version(self, model: VersionRecord, tags: Mapping[str, str]) -> None:
         """Set tags on a registered version."""
+        self._tag(model.registered_name, model.version, tags)
+
+    def _alias(self, name: str, alias: str, number: int) -> None:
+        with one_line(self.uri):
+            self._client.set_registered_model_alias(name, alias, str(number))
+
+    def _tag(self, name: str, number: int, tags: Mapping[str, str]) -> None:
         with one_line(self.uri):
             for key, value in tags.items():
-                self._client.set_model_version_tag(model.registered_name, str(model.version), key, value)
+                self._client.set_model_version_tag(name, str(number), key, value)
 
     def download_keras(self, model: ModelRecord, folder: Path) -> Path:
         """Fetch a kept model's `.keras` file into a folder."""
+        return self._download(model.model_id, MODEL_FILE, folder)
+
+    def _download(self, model_id: str, name: str, folder: Path) -> Path:
+        """Fetch a file or a folder of a LoggedModel."""
         from mlflow.artifacts import download_artifacts
 
         with one_line(self.uri):
-            location = self._client.get_logged_model(model.model_id).artifact_location
+            location = self._client.get_logged_model(model_id).artifact_location
             path = download_artifacts(
-                artifact_uri=f"{location}/{MODEL_FILE}", dst_path=str(folder), tracking_uri=absolute(self.uri)
+                artifact_uri=f"{location}/{name}", dst_path=str(folder), tracking_uri=absolute(self.uri)
             )
         return Path(path)
 
@@ -196,9 +221,14 @@ class Models(Store):
             self._client.log_model_artifacts(model.model_id, str(folder))
 
 
+def _is_kept_model(found: ModelVersion) -> bool:
+    """Whether `register` made a version; a promotion's has the same run, and holds a Core ML file."""
+    return {"keras_sha256", "model_id"} <= found.tags.keys()
+
+
 def _version_record(found: ModelVersion) -> VersionRecord:
     """A version's record; the tags are those that `register` sets."""
-    if not {"keras_sha256", "model_id"} <= found.tags.keys():
+    if not _is_kept_model(found):
         raise ProjectError(f"Version {found.version} of {found.name!r} was not registered by a sweep or a trial.")
     tags = found.tags
     return VersionRecord(tags["model_id"], str(found.run_id), tags["keras_sha256"], found.name, int(found.version))

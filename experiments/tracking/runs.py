@@ -10,7 +10,7 @@ from pathlib import Path
 from architectures.errors import ProjectError, UsageError
 from experiments.config import Environment, EpochMetrics, ModelSize, RunConfig, RunResult
 from experiments.datasets import Dataset
-from experiments.tracking.models import Models
+from experiments.tracking.promotions import Promotions
 from experiments.tracking.records import ModelRecord, RunRecord, run_record
 from experiments.tracking.source import source_tags
 from experiments.tracking.store import one_line, quoted
@@ -18,8 +18,8 @@ from experiments.tracking.store import one_line, quoted
 MAX_BATCH = 1_000  # metrics that MLflow takes at once
 
 
-class Tracker(Models):
-    """Writes and reads runs, models and versions of one MLflow store."""
+class Tracker(Promotions):
+    """Writes and reads runs, models, versions and promotions of one MLflow store."""
 
     def experiment(self, name: str) -> str:
         """Id of the experiment `name`, made where there is none."""

@@ -40,10 +40,10 @@ def environment(threads: int) -> Environment:
     return Environment(platform.node(), processor, threads)
 
 
-def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that decide a result."""
+def versions(packages: tuple[str, ...] = RECORDED_PACKAGES) -> dict[str, str]:
+    """Versions of Python and of packages, by default of those that decide a result."""
     found = {"python": platform.python_version()}
-    for package in RECORDED_PACKAGES:
+    for package in packages:
         try:
             found[package] = version(package)
         except PackageNotFoundError:  # an equivalent under another name, such as tensorflow-cpu

@@ -1,0 +1,62 @@
+"""The folder of an MLflow model that executes a Core ML file: what `mlflow.pyfunc.save_model` would write.
+
+That function would run the script, warn, and record this machine's paths.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from experiments.tracking.served import ARTIFACT
+from experiments.tracking.source import versions
+
+
+@dataclass(frozen=True)
+class ServedFile:
+    """A Core ML file with what its MLflow model has to say about it."""
+
+    file: Path
+    size_bytes: int
+    script: Path  # calls `experiments.tracking.served.serve`
+    packages: tuple[str, ...]  # that the script needs; their installed versions are recorded
+    input_shape: tuple[int, int, int]  # height, width, channels
+    columns: tuple[str, ...]  # of the answer: the most probable label, then the probability of each
+
+
+def write_coreml_flavor(folder: Path, served: ServedFile, *, model_id: str, run_id: str) -> None:
+    """Write the model's folder into an existing one; the Core ML file stands in it under its own name."""
+    import numpy as np
+    from mlflow import pyfunc
+    from mlflow.models import Model, ModelSignature
+    from mlflow.types.schema import ColSpec, Schema, TensorSpec
+
+    target = folder / served.file.name
+    if served.file.is_dir():
+        shutil.copytree(served.file, target)
+    else:
+        shutil.copyfile(served.file, target)
+    shutil.copyfile(served.script, folder / served.script.name)
+    found = versions(served.packages)
+    requirements = [f"{package}=={found[package]}\n" for package in served.packages if package in found]
+    (folder / "requirements.txt").write_text("".join(requirements))
+    (folder / "python_env.yaml").write_text(
+        json.dumps({"python": found["python"], "dependencies": ["-r requirements.txt"]})  # JSON is YAML
+    )
+    model = Model(model_uuid=model_id, run_id=run_id, model_id=model_id)
+    label, *classes = served.columns
+    model.signature = ModelSignature(
+        inputs=Schema([TensorSpec(np.dtype("uint8"), (-1, *served.input_shape))]),
+        outputs=Schema([ColSpec("string", label), *(ColSpec("float", name) for name in classes)]),
+    )
+    pyfunc.add_to_model(
+        model,
+        loader_module="mlflow.pyfunc.loaders.code_model",
+        python_env="python_env.yaml",
+        model_code_path=served.script.name,
+        artifacts={ARTIFACT: {"path": target.name, "uri": target.name}},
+    )
+    model.model_size_bytes = served.size_bytes
+    model.save(str(folder / "MLmodel"))

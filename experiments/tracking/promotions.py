@@ -1,0 +1,164 @@
+"""The history of promotions: for a registered model NAME, the versions of NAME-coreml.
+
+Each promotion is one version, whose files are an MLflow model that executes the promoted Core ML file, and the
+evidence. So the same kept model can be promoted several times with other options, and every promotion stays what it
+was. The alias `champion` of NAME says which kept model is promoted, that of NAME-coreml which promotion of it.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from architectures.errors import ProjectError
+from experiments.tracking.coreml_flavor import ServedFile, write_coreml_flavor
+from experiments.tracking.models import CHAMPION, Models
+from experiments.tracking.records import VersionRecord
+from experiments.tracking.store import one_line
+
+if TYPE_CHECKING:
+    from mlflow.entities.model_registry import ModelVersion
+
+COREML_SUFFIX = "-coreml"  # of the registered model whose versions are the promotions of another
+SHA256_TAG = "coreml_sha256"  # on a promotion, and on the kept model that it promoted last
+EVIDENCE = ("promotion.json", "promotion.html")
+
+
+@dataclass(frozen=True)
+class PromotionRecord:
+    """One promotion as the registry holds it."""
+
+    name: str  # registered model of the promotions
+    number: int  # its version there
+    model_id: str  # of the LoggedModel that holds the file and the evidence
+    source: int  # version of the kept model that was promoted
+    file_name: str
+    sha256: str  # of the Core ML file
+    previous: int | None  # number of the promotion that it replaced
+    tags: Mapping[str, str]
+
+
+class Promotions(Models):
+    """Promotions of one MLflow store."""
+
+    def champion(self, name: str) -> VersionRecord | None:
+        """The promoted version of a registered model, if there is one."""
+        from mlflow.exceptions import MlflowException
+
+        with one_line(self.uri):
+            try:
+                aliases = self._client.get_registered_model(name).aliases
+            except MlflowException as error:
+                if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                    raise
+                return None
+        return self.version(name, int(aliases[CHAMPION])) if CHAMPION in aliases else None
+
+    def current_promotion(self, champion: VersionRecord) -> PromotionRecord:
+        """The promotion that made a version champion.
+
+        It is told by the digest in the version's tags, and among equal files by the alias on the promotions, which may
+        be ahead of the champion's: a process may have been killed between moving the two.
+
+        Raises:
+            ProjectError: if there is none, because somebody set the alias or the tag by hand.
+        """
+        name = champion.registered_name + COREML_SUFFIX
+        with one_line(self.uri):
+            version = self._client.get_model_version(champion.registered_name, str(champion.version))
+            sha256 = version.tags.get(SHA256_TAG)
+            made = [_promotion_record(found) for found in self._versions(name)]
+            made = [each for each in made if each.source == champion.version and each.sha256 == sha256]
+            if not made:
+                digest = f" of a file with SHA-256 {sha256[:12]}..." if sha256 else ""
+                raise ProjectError(
+                    f"version {champion.version} of {champion.registered_name} has the alias {CHAMPION}, but {name} "
+                    f"holds no promotion of it{digest}"
+                )
+            crowned = int(self._client.get_registered_model(name).aliases.get(CHAMPION, 0))
+        return max(made, key=lambda each: (each.number == crowned, each.number))
+
+    def promotion(self, name: str, number: int) -> PromotionRecord:
+        """A promotion by its number; raises TrackingError if the registry does not hold it."""
+        with one_line(self.uri):
+            return _promotion_record(self._client.get_model_version(name, str(number)))
+
+    def log_promotion(
+        self, version: VersionRecord, served: ServedFile, evidence: Path, tags: Mapping[str, str], previous: int | None
+    ) -> PromotionRecord:
+        """Store a promotion of a version: its file as an MLflow model, and its evidence from a folder.
+
+        Nothing points to it yet: see `crown`.
+        """
+        from mlflow.entities import LoggedModelStatus
+
+        name = version.registered_name + COREML_SUFFIX
+        tags = {
+            **tags,
+            "source_model": version.registered_name,
+            "source_version": str(version.version),
+            "file_name": served.file.name,
+            **({} if previous is None else {"previous_promotion": str(previous)}),
+        }
+        with one_line(self.uri), tempfile.TemporaryDirectory(prefix="pocketnets-") as folder:
+            run = self._client.get_run(version.run_id)
+            model = self._client.create_logged_model(
+                experiment_id=run.info.experiment_id,
+                name="coreml",
+                source_run_id=version.run_id,
+                tags=tags,
+                model_type="coreml",
+            )
+            write_coreml_flavor(Path(folder), served, model_id=model.model_id, run_id=version.run_id)
+            for part in EVIDENCE:
+                (Path(folder) / part).write_bytes((evidence / part).read_bytes())
+            self._client.log_model_artifacts(model.model_id, folder)
+            self._client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
+            made = self._add_version(name, model.model_id, version.run_id, {**tags, "model_id": model.model_id})
+        return _promotion_record(made)
+
+    def crown(self, promotion: PromotionRecord, version: VersionRecord, tags: Mapping[str, str]) -> None:
+        """Make a promotion of a version the current one: the champion's alias moves last."""
+        self._alias(promotion.name, CHAMPION, promotion.number)
+        self.tag_version(version, tags)
+        self.set_alias(version, CHAMPION)
+
+    def tag_promotion(self, promotion: PromotionRecord, tags: Mapping[str, str]) -> None:
+        """Set tags on a promotion."""
+        self._tag(promotion.name, promotion.number, tags)
+
+    def download_promotion(self, promotion: PromotionRecord, folder: Path) -> Path:
+        """Fetch a promotion's Core ML file and evidence into a folder; the file's digest is the caller's to check.
+
+        Returns:
+            The path of the Core ML file or package.
+
+        Raises:
+            TrackingError: if they cannot be had.
+        """
+        for part in (promotion.file_name, *EVIDENCE):
+            self._download(promotion.model_id, part, folder)
+        return folder / promotion.file_name
+
+
+def _promotion_record(found: ModelVersion) -> PromotionRecord:
+    tags = found.tags
+    try:
+        previous = tags.get("previous_promotion")
+        return PromotionRecord(
+            name=found.name,
+            number=int(found.version),
+            model_id=tags["model_id"],
+            source=int(tags["source_version"]),
+            file_name=Path(tags["file_name"]).name,  # it is joined to a folder of ours
+            sha256=tags[SHA256_TAG],
+            previous=None if previous is None else int(previous),
+            tags=tags,
+        )
+    except (KeyError, ValueError) as error:
+        raise ProjectError(
+            f"Version {found.version} of {found.name!r} was not made by a promotion ({error})."
+        ) from None
