@@ -1,41 +1,232 @@
-"""The gate of a promotion: whether a file may ship, and if not, why."""
+"""The gate of a promotion: whether a file may ship, and if not, why; every criterion with its figures."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 from architectures.errors import ProjectError
-from conversion.verify import Evidence
+from conversion.champion import Champion, compare, contract
+from conversion.output import foreign_file
+
+if TYPE_CHECKING:
+    from conversion.candidate import Candidate
+    from conversion.promote import PromoteConfig
+    from conversion.runtime import Interface
+    from conversion.verify import Evidence
+
+# One-sided. At most one in twenty equally good candidates is refused, which a person can override. Of 16 images on
+# which two files disagree, a candidate that loses 12 and gains 4 is caught; a stricter level would let it through.
+SIGNIFICANCE = 0.05
+
+Verdict = Literal["passed", "failed", "not asked", "no champion"]
+Figure = float | int | str | None
 
 
 class PromotionRefused(ProjectError):
-    """A promotion was refused; nothing was changed. Exit code 3."""
+    """A promotion was refused: no alias and no file was changed. Exit code 3."""
 
     exit_code = 3
 
-    def __init__(self, reasons: tuple[str, ...]) -> None:
+    def __init__(self, reasons: tuple[str, ...], report: Mapping[str, object]) -> None:
         super().__init__("Promotion refused: " + "; ".join(reasons) + ".")
         self.reasons = reasons
+        self.report = report  # the evidence, JSON-ready; `report` in it says where it was written
 
 
 @dataclass(frozen=True)
-class Demands:
-    """What a person asks of a file beyond agreement with its model."""
+class Criterion:
+    """One thing that is asked of a file."""
 
-    min_accuracy: float | None = None  # of the executed file on the test images, 0..1
-    max_bytes: int | None = None
+    name: str
+    verdict: Verdict
+    finding: str  # in words, with the figures
+    figures: Mapping[str, Figure] = field(default_factory=dict)  # by name; see `conversion.report` for their units
 
 
-def reasons_to_refuse(evidence: Evidence, demands: Demands) -> tuple[str, ...]:
-    """Every reason why a file must not ship, with figures; empty if it may."""
-    reasons = list(evidence.faults)
+@dataclass(frozen=True)
+class Decision:
+    """What the gate found, and whether a person overrode it."""
+
+    criteria: tuple[Criterion, ...]
+    forced_reason: str | None = None
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """Why the file may not ship; empty if it may."""
+        return tuple(criterion.finding for criterion in self.criteria if criterion.verdict == "failed")
+
+    @property
+    def outcome(self) -> Literal["promoted", "forced", "refused"]:
+        if not self.reasons:
+            return "promoted"
+        return "refused" if self.forced_reason is None else "forced"
+
+
+def judge(
+    config: PromoteConfig,
+    candidate: Candidate,
+    evidence: Evidence,
+    interface: Interface,
+    *,
+    champion: Champion | ProjectError | None,
+    path: Path,
+) -> Decision:
+    """Hold a file against everything that is asked of it.
+
+    Args:
+        config: the limits, and whether a person overrides them.
+        candidate: the model that the file was made from.
+        evidence: what executing the file showed.
+        interface: the file's.
+        champion: the promoted file, or why it could not be had.
+        path: where the file is to go.
+    """
+    return Decision(
+        (
+            _verification(evidence),
+            _accuracy(evidence, config.min_accuracy),
+            _size(evidence, config.max_bytes),
+            _loss(evidence, config.max_accuracy_loss),
+            _contract(interface, champion),
+            _champion(candidate, evidence, interface, champion),
+            _place(path),
+        ),
+        config.forced_reason,
+    )
+
+
+def _asked(name: str, passed: bool, finding: str, **figures: Figure) -> Criterion:
+    return Criterion(name, "passed" if passed else "failed", finding, figures)
+
+
+def _verification(evidence: Evidence) -> Criterion:
+    if evidence.faults:
+        return _asked("verification", False, "; ".join(evidence.faults))
     if not evidence.parity:
-        reasons.append("the file could not be compared with the model on any image")
-    elif demands.min_accuracy is not None and evidence.on("test").file_accuracy < demands.min_accuracy:
-        reasons.append(
-            f"test accuracy of the file is {evidence.on('test').file_accuracy:.4f}, "
-            f"below --min-accuracy {demands.min_accuracy:g}"
+        return _asked("verification", False, "the file could not be compared with the model on any image")
+    images = sum(parity.images for parity in evidence.parity)
+    largest = max(parity.max_difference for parity in evidence.parity)
+    return _asked(
+        "verification",
+        True,
+        f"the file agrees with its model on {images:,} images, probabilities to {largest:.1e}",
+        images=images,
+        max_difference=largest,
+    )
+
+
+def _accuracy(evidence: Evidence, limit: float | None) -> Criterion:
+    name = "test accuracy"
+    if limit is None:
+        return Criterion(name, "not asked", "no --min-accuracy was given")
+    if not evidence.parity:
+        return _asked(name, False, "the file's test accuracy could not be measured", min_accuracy=limit)
+    found = evidence.on("test").file_accuracy
+    relation = "not below" if found >= limit else "below"
+    return _asked(
+        name,
+        found >= limit,
+        f"test accuracy of the file is {found:.4f}, {relation} --min-accuracy {limit:g}",
+        test_accuracy=found,
+        min_accuracy=limit,
+    )
+
+
+def _size(evidence: Evidence, limit: int | None) -> Criterion:
+    if limit is None:
+        return Criterion("size", "not asked", "no --max-bytes was given")
+    relation = "not above" if evidence.file_bytes <= limit else "above"
+    return _asked(
+        "size",
+        evidence.file_bytes <= limit,
+        f"the file has {evidence.file_bytes:,} bytes, {relation} --max-bytes {limit:,}",
+        coreml_bytes=evidence.file_bytes,
+        max_bytes=limit,
+    )
+
+
+def _loss(evidence: Evidence, limit: float) -> Criterion:
+    name = "accuracy loss"
+    if not evidence.parity:
+        return _asked(name, False, "the file's loss of accuracy could not be measured", max_accuracy_loss=limit)
+    part = evidence.on("val")
+    lost = round((part.model_accuracy - part.file_accuracy) * part.images)  # in images: 0.2 points must equal 0.2
+    points = 100 * lost / part.images
+    passed = points <= limit
+    return _asked(
+        name,
+        passed,
+        f"the file's validation accuracy is {part.file_accuracy:.4f}, the model's {part.model_accuracy:.4f}: "
+        f"{abs(points):.2f} points {'gained' if points < 0 else 'lost'}, {'not ' if passed else ''}more than "
+        f"--max-accuracy-loss {limit:g}",
+        val_accuracy=part.file_accuracy,
+        model_val_accuracy=part.model_accuracy,
+        accuracy_loss=points,
+        max_accuracy_loss=limit,
+    )
+
+
+def _contract(interface: Interface, champion: Champion | ProjectError | None) -> Criterion:
+    name = "contract"
+    if champion is None:
+        return Criterion(name, "no champion", "no file was promoted before that an app could rely on")
+    if isinstance(champion, ProjectError):
+        return _asked(name, False, f"the champion's contract is not known: {champion}")
+    ours, theirs = contract(interface), contract(champion.executable.interface)
+    changed = "; ".join(f"{key} is {ours[key]}, not {theirs[key]}" for key in ours if ours[key] != theirs[key])
+    if changed:
+        return _asked(name, False, f"the app's contract with the {champion.name} would break: {changed}")
+    return _asked(name, True, f"input, outputs, labels and preprocessing are those of the {champion.name}")
+
+
+def _champion(
+    candidate: Candidate, evidence: Evidence, interface: Interface, champion: Champion | ProjectError | None
+) -> Criterion:
+    import numpy as np
+
+    name = "champion"
+    if champion is None:
+        return Criterion(name, "no champion", "there is no champion to be compared with")
+    if isinstance(champion, ProjectError):
+        return _asked(name, False, f"the champion's file cannot be compared with: {champion}")
+    if contract(interface) != contract(champion.executable.interface) or not evidence.test_predictions:
+        return _asked(name, False, f"the {champion.name} cannot be compared with on the same images")
+    test = candidate.dataset.test
+    theirs = champion.executable.probabilities(test.images).argmax(axis=1)
+    found = compare(np.array(evidence.test_predictions), theirs, test.labels)
+    passed = found.p_value > SIGNIFICANCE
+    digest = champion.executable.interface.metadata.user_defined.get("dataset_digest", "none")
+    other = digest != candidate.dataset.digest
+    return _asked(
+        name,
+        passed,
+        f"test accuracy {found.candidate_accuracy:.4f} against {found.champion_accuracy:.4f} of the {champion.name} on "
+        f"the same {found.images:,} images: right on {found.only_candidate_right} that it misses, wrong on "
+        f"{found.only_champion_right} that it knows, {'not ' if passed else ''}significantly worse (exact one-sided "
+        f"McNemar test, p = {found.p_value:.3g}, level {SIGNIFICANCE:g})"
+        + (f"; the champion was trained on other data ({digest[:12]})" if other else ""),
+        champion_version=champion.version.version,
+        champion_promotion=champion.promotion.number,
+        champion_dataset_digest=digest,
+        images=found.images,
+        test_accuracy=found.candidate_accuracy,
+        champion_test_accuracy=found.champion_accuracy,
+        only_candidate_right=found.only_candidate_right,
+        only_champion_right=found.only_champion_right,
+        p_value=found.p_value,
+        significance_level=SIGNIFICANCE,
+    )
+
+
+def _place(path: Path) -> Criterion:
+    foreign = foreign_file(path)
+    if foreign:
+        return _asked(
+            "place",
+            False,
+            f"{foreign} exists and was not written by a promotion: move it, choose --output, or add --force --reason",
         )
-    if demands.max_bytes is not None and evidence.file_bytes > demands.max_bytes:
-        reasons.append(f"the file has {evidence.file_bytes:,} bytes, above --max-bytes {demands.max_bytes:,}")
-    return tuple(reasons)
+    return _asked("place", True, f"{path} is free, or holds a promoted file")

@@ -11,28 +11,26 @@ import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from architectures.command import Parser, number, print_json, run, whole
-from architectures.errors import UsageError
+from architectures.errors import ProjectError, UsageError
 from conversion.choose import MAX_ACCURACY_LOSS
 from conversion.choose import show as show_choice
 from conversion.compress import COMPRESSIONS, Compression
 from conversion.convert import DEFAULT_AUTHOR, DEFAULT_LICENSE
 from conversion.coreml_file import FORMATS, Format
+from conversion.output import DEFAULT_OUTPUT, output_path
 from conversion.verify import add_common, show
 
 if TYPE_CHECKING:
     from conversion.candidate import Candidate
-    from conversion.choose import Choice
-    from conversion.verify import Evidence
-    from experiments.tracking import Tracker, VersionRecord
+    from conversion.report import Examination
+    from experiments.tracking import PromotionRecord, Tracker, VersionRecord
 
 DEFAULT_MODEL = "mnist5k-classifier"
-DEFAULT_OUTPUT = Path("ios/Digits/Model/DigitClassifier.mlmodel")
-TAGS = ("coreml_sha256", "coreml_bytes", "coreml_format", "compression", "test_accuracy")  # of a promoted version
-SUFFIXES = (".mlmodel", ".mlpackage")  # Xcode cannot hold two of one base name
 
 
 @dataclass(frozen=True)
@@ -48,35 +46,35 @@ class PromoteConfig:
     max_bytes: int | None = None
     format: Format | None = None  # None: mlmodel, or what --compress auto finds
     compress: Compression | Literal["auto"] = "none"
-    max_accuracy_loss: float = MAX_ACCURACY_LOSS  # points of validation accuracy that compression may cost
+    max_accuracy_loss: float = MAX_ACCURACY_LOSS  # points of validation accuracy that the file may lose
     author: str = DEFAULT_AUTHOR
     license: str = DEFAULT_LICENSE
     plugins: tuple[str, ...] = ()
     dry_run: bool = False
-    force: bool = False
+    forced_reason: str | None = None  # why a refusal is overridden; None: it is not
 
 
 @dataclass(frozen=True)
 class Promotion:
     """A promotion that was decided, and unless it was a dry run, made."""
 
-    candidate: Candidate
-    evidence: Evidence
-    reasons: tuple[str, ...]  # why it would be refused; empty but for a dry run
+    examination: Examination
     path: Path
     version: VersionRecord | None  # None for a dry run on a run that was not registered
+    record: PromotionRecord | None  # None for a dry run
     seconds: float  # start-up aside
-    choice: Choice | None  # of --compress auto
 
     def as_json(self) -> dict[str, object]:
         from conversion.report import summary
 
-        return summary(self.candidate, self.evidence, self.reasons) | {
+        return summary(self.examination) | {
             "file": str(self.path),
             "registered_model": self.version.registered_name if self.version else None,
             "version": self.version.version if self.version else None,
+            "promotion_model": self.record.name if self.record else None,
+            "promotion": self.record.number if self.record else None,
+            "previous_promotion": self.record.previous if self.record else None,
             "seconds": self.seconds,
-            "compression_search": self.choice.as_json() if self.choice else None,
         }
 
 
@@ -85,27 +83,27 @@ def promote(config: PromoteConfig) -> Promotion:
 
     Raises:
         UsageError: for an unknown run, version or registered model.
-        PromotionRefused: with every reason; nothing was changed.
-        NotCheckable: if the file cannot be executed here; nothing was changed.
+        PromotionRefused: with every reason; no alias and no file was changed, the refusal was recorded.
+        NotCheckable: if the file cannot be executed here, which nothing overrides; nothing was changed.
         ProjectError: if there is nothing to convert, or the file cannot be written.
     """
     import gc
 
     from conversion.candidate import load_candidate
-    from conversion.choose import choose, write_choice
+    from conversion.champion import Champion, load_champion
+    from conversion.choose import choose
     from conversion.compress import check_available
     from conversion.convert import Converter, coremltools
-    from conversion.files import staged, write
-    from conversion.gate import Demands, PromotionRefused, reasons_to_refuse
-    from conversion.report import summary, write_evidence
-    from conversion.verify import PARITY_TOLERANCE, verify
-    from experiments.tracking import CHAMPION, Tracker, VersionRecord
+    from conversion.files import write
+    from conversion.gate import PromotionRefused, judge
+    from conversion.publish import publish, record_refusal
+    from conversion.report import Examination, summary
+    from conversion.runtime import load
+    from conversion.verify import verify
+    from experiments.tracking import Tracker
 
     if config.compress != "auto":
         check_available(config.format or "mlmodel", config.compress)
-    path = output_path(config.output)
-    if not config.force:
-        refuse_foreign(path)
     tracker = Tracker(config.tracking_uri, create=False)
     candidate = load_candidate(
         tracker,
@@ -120,39 +118,35 @@ def promote(config: PromoteConfig) -> Promotion:
     gc.collect()
     gc.freeze()  # coremltools collects garbage three times: without the imports' objects that costs nothing
     started = time.perf_counter()
+    name = _registered_name(tracker, candidate, config.model)
+    version = tracker.registered(name, candidate.model)
     converter, choice = Converter(candidate.classifier, candidate.facts), None
     if config.compress == "auto":
         formats = (config.format,) if config.format else FORMATS
         choice = choose(converter, candidate.dataset.val, formats=formats, max_accuracy_loss=config.max_accuracy_loss)
-        converted = choice.file
+        file = choice.file
     else:
-        converted = converter.file(format=config.format or "mlmodel", compression=config.compress)
-    path = path.with_suffix(converted.suffix)
-    with tempfile.TemporaryDirectory(prefix="pocketnets-") as name:
-        folder = Path(name)
-        file = folder / path.name
-        write(converted, file)
-        if choice:
-            write_choice(choice, folder)
-        evidence = verify(file, candidate)
-        reasons = reasons_to_refuse(evidence, Demands(config.min_accuracy, config.max_bytes))
-        if config.dry_run:
-            seconds = time.perf_counter() - started
-            known = candidate.model if isinstance(candidate.model, VersionRecord) else None
-            return Promotion(candidate, evidence, reasons, path, known, seconds, choice)
-        if reasons:
-            raise PromotionRefused(reasons)
-        write_evidence(folder, candidate, evidence, reasons)
-        facts = summary(candidate, evidence, reasons)
-        tags = {key: str(facts[key]) for key in TAGS}
-        tags["parity"] = f"verified: {max(p.max_difference for p in evidence.parity):.1e} <= {PARITY_TOLERANCE:.0e}"
-        with staged(converted, path) as put:
-            version = tracker.register(_registered_name(tracker, candidate, config.model), candidate.model)
-            tracker.attach(version, folder)
-            tracker.tag_version(version, tags)
-            put()
-            tracker.set_alias(version, CHAMPION)
-    return Promotion(candidate, evidence, reasons, path, version, time.perf_counter() - started, choice)
+        file = converter.file(format=config.format or "mlmodel", compression=config.compress)
+    path = output_path(config.output, file.format)
+    with tempfile.TemporaryDirectory(prefix="pocketnets-") as folder:
+        saved = Path(folder) / path.name
+        write(file, saved)
+        evidence, interface = verify(saved, candidate), load(saved).interface
+    champion: Champion | ProjectError | None
+    try:
+        champion = load_champion(tracker, name)
+    except ProjectError as error:
+        champion = error
+    decision = judge(config, candidate, evidence, interface, champion=champion, path=path)
+    examination = Examination(candidate, file, interface, choice, evidence, decision, datetime.now(UTC))
+    record = None
+    if not config.dry_run:
+        if decision.outcome == "refused":
+            place = record_refusal(tracker, examination, version)
+            raise PromotionRefused(decision.reasons, summary(examination) | {"report": place})
+        previous = champion.promotion.number if isinstance(champion, Champion) else None
+        version, record = publish(tracker, examination, name=name, path=path, previous=previous)
+    return Promotion(examination, path, version, record, time.perf_counter() - started)
 
 
 def _registered_name(tracker: Tracker, candidate: Candidate, asked: str | None) -> str:
@@ -164,36 +158,6 @@ def _registered_name(tracker: Tracker, candidate: Candidate, asked: str | None) 
     if isinstance(candidate.model, VersionRecord):
         return candidate.model.registered_name
     return tracker.registered_name(candidate.run.run_id) or f"{candidate.dataset.name}-classifier"
-
-
-def output_path(path: Path) -> Path:
-    """Where the file goes: a folder gets the default name, and the suffix is the format's.
-
-    >>> str(output_path(Path("build/Digits")))
-    'build/Digits.mlmodel'
-    """
-    if path.is_dir() and path.suffix not in SUFFIXES:
-        path /= DEFAULT_OUTPUT.name
-    return path.with_suffix(".mlmodel") if path.suffix in SUFFIXES else path.with_name(path.name + ".mlmodel")
-
-
-def refuse_foreign(path: Path) -> None:
-    """Raise PromotionRefused if a file stands at `path`, or its other form beside it, that no promotion wrote."""
-    from conversion.gate import PromotionRefused
-    from conversion.runtime import CorruptModel, NotCheckable, load
-
-    for suffix in SUFFIXES:
-        standing = path.with_suffix(suffix)
-        if not standing.exists():
-            continue
-        try:
-            ours = "run_id" in load(standing).interface.metadata.user_defined
-        except (CorruptModel, NotCheckable):
-            ours = False
-        if not ours:
-            raise PromotionRefused(
-                (f"{standing} exists and was not written by a promotion: move it, choose --output, or add --force",)
-            )
 
 
 def parser() -> Parser:
@@ -228,46 +192,76 @@ def parser() -> Parser:
     add("--author", metavar="NAME", help=f"written into the file (default {DEFAULT_AUTHOR})")
     add("--license", metavar="TEXT", help=f"written into the file (default {DEFAULT_LICENSE})")
     add("--dry-run", action="store_true", help="show the decision and change nothing")
-    add("--force", action="store_true", help="overwrite a file that no promotion wrote")
+    add("--force", action="store_true", help="promote in spite of what the gate finds; needs --reason")
+    add("--reason", metavar="TEXT", help="why --force is right; recorded with what it overrode")
     add_common(made)
     return made
 
 
-def _body(arguments: argparse.Namespace) -> int:
+def _config(arguments: argparse.Namespace) -> PromoteConfig:
     from experiments.tracking import default_uri
 
     options = {key: value for key, value in vars(arguments).items() if value is not None}
-    for common in ("json", "debug"):
-        del options[common]
-    options["plugins"] = tuple(options["plugins"])
-    config = PromoteConfig(**({"tracking_uri": default_uri()} | options))
-    if str(config.output) == "":
+    for other in ("json", "debug", "force", "reason"):
+        options.pop(other, None)
+    if str(options.get("output")) == "":
         raise UsageError("--output is empty: give a file or a folder.")
-    promotion = promote(config)
+    reason = (arguments.reason or "").strip()
+    if arguments.force != bool(reason):
+        raise UsageError("--force and --reason TEXT go together: what is overridden is recorded with the reason.")
+    options["plugins"] = tuple(options["plugins"])
+    options.setdefault("tracking_uri", default_uri())
+    return PromoteConfig(**options, forced_reason=reason or None)
+
+
+def _body(arguments: argparse.Namespace) -> int:
+    from conversion.gate import PromotionRefused
+
+    config = _config(arguments)
+    try:
+        promotion = promote(config)
+    except PromotionRefused as refused:
+        if arguments.json:
+            print_json(dict(refused.report))
+        raise
     if arguments.json:
         print_json(promotion.as_json())
     else:
-        _show(promotion, dry_run=config.dry_run)
-    for reason in promotion.reasons:
+        _show(promotion)
+    if promotion.examination.decision.outcome != "refused":
+        return 0
+    for reason in promotion.examination.decision.reasons:
         print(f"error: would be refused: {reason}", file=sys.stderr)
-    return 3 if promotion.reasons else 0
+    return PromotionRefused.exit_code
 
 
-def _show(promotion: Promotion, *, dry_run: bool) -> None:
-    if promotion.choice:
-        show_choice(promotion.choice)
-    facts = promotion.as_json()
-    verb = "Would promote" if dry_run else "Promoted"
-    print(f"{verb} {promotion.candidate.run.name} (run {promotion.candidate.run.run_id}) to {promotion.path}")
-    show(promotion.evidence)
+def _show(promotion: Promotion) -> None:
+    examination, facts = promotion.examination, promotion.as_json()
+    if examination.choice:
+        show_choice(examination.choice)
+    outcome = examination.decision.outcome
+    if promotion.record:
+        verb = {"promoted": "Promoted", "forced": "Promoted by force"}[outcome]
+    else:
+        verb = {"promoted": "Would promote", "forced": "Would promote by force", "refused": "Would not promote"}[
+            outcome
+        ]
+    print(f"{verb} {facts['run']} (run {facts['run_id']}) to {promotion.path}")
+    show(examination.evidence)
+    for criterion in examination.decision.criteria:
+        sign = {"passed": "ok  ", "failed": "FAIL"}.get(criterion.verdict, "-   ")
+        print(f"  {sign} {criterion.name}: {criterion.finding}")
     if "test_accuracy" in facts:
         print(
             f"Test accuracy of the file {facts['test_accuracy']:.4f} "
             f"(95 % interval {facts['test_accuracy_low']:.3f} to {facts['test_accuracy_high']:.3f}), "
-            f"{promotion.evidence.file_bytes:,} bytes, {promotion.seconds:.1f} s"
+            f"{facts['coreml_bytes']:,} bytes, {promotion.seconds:.1f} s"
         )
-    if not dry_run:
-        print(f"Alias champion on version {facts['version']} of {facts['registered_model']}.")
+    if promotion.record:
+        print(
+            f"Alias champion on version {facts['version']} of {facts['registered_model']}, "
+            f"and on promotion {facts['promotion']} in {facts['promotion_model']}."
+        )
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,138 +1,158 @@
-"""The evidence of a promotion as files: `promotion.json` for programs and `promotion.html` for people."""
+"""The evidence of a promotion as files: `promotion.json` for programs and `promotion.html` for people.
+
+`promotion.json`, schema version 2. `units` names the unit of every number by its key.
+
+- `decision`, `reasons`, `forced_reason`: promoted, forced or refused; what failed; why a person overrode it.
+- `created_at`: UTC.
+- `run`, `run_id`, `study`, `architecture`, `dataset`, `dataset_digest`, `git_commit`: where the model comes from.
+- `coreml_format`, `compression`, `coreml_bytes`, `coreml_sha256`: the file.
+- `coreml_reproducible_sha256`, `reproducible_by`: its digest without the date of conversion, and how to compute that.
+- `val_accuracy`, `model_val_accuracy`: of the executed file and of the trained model, on the validation images.
+- `test_accuracy`, `test_accuracy_low`, `test_accuracy_high`, `test_images`: of the executed file, with its 95 % Wilson
+  interval.
+- `class_names`, `confusion_matrix`: of the executed file on the test images, a row per true class, a column per answer.
+- `gate`: each criterion with `name`, `verdict` (passed, failed, not asked, no champion), `finding` and `figures`.
+- `checks`: each property read from the file, with `name`, `passed`, `expected` and `found`.
+- `parity`: the file against the model on each split.
+- `compression_search`: of `--compress auto`, every file that was executed; also as `compression.json` and `.png`.
+"""
 
 from __future__ import annotations
 
-import base64
 import json
-import tempfile
-from dataclasses import asdict
-from html import escape
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from experiments.evaluation import accuracy_interval, draw_confusion_matrix
+from conversion.candidate import Candidate
+from conversion.choose import Choice, write_choice
+from conversion.coreml_file import CoreMLFile
+from conversion.gate import Decision
+from conversion.runtime import Interface
+from conversion.verify import Evidence
+from experiments.evaluation import accuracy_interval
 
-if TYPE_CHECKING:
-    from conversion.candidate import Candidate
-    from conversion.verify import Evidence
+SCHEMA_VERSION = 2
+REPRODUCIBLE_BY = (
+    "SHA-256 of the protobuf message without the user metadata com.github.apple.coremltools.conversion_date, "
+    "serialized with deterministic=True; of a package, of the list that sha256sum prints for its members"
+)
 
-SCHEMA_VERSION = 1
+SHARE = "share of images, 0 to 1"
+POINTS = "percentage points"
+PROBABILITY = "probability, 0 to 1"
+UNITS = {
+    "schema_version": "version of this schema",
+    "coreml_bytes": "bytes",
+    "max_bytes": "bytes",
+    "images": "images",
+    "size_bytes": "bytes",
+    "test_images": "images",
+    "flips": "images",
+    "label_flips": "images",
+    "flipped": "index in the split",
+    "confusion_matrix": "images",
+    "only_candidate_right": "images",
+    "only_champion_right": "images",
+    "val_accuracy": SHARE,
+    "model_val_accuracy": SHARE,
+    "test_accuracy": SHARE,
+    "test_accuracy_low": SHARE,
+    "test_accuracy_high": SHARE,
+    "file_accuracy": SHARE,
+    "model_accuracy": SHARE,
+    "min_accuracy": SHARE,
+    "champion_test_accuracy": SHARE,
+    "accuracy_loss": POINTS,
+    "max_accuracy_loss": POINTS,
+    "max_accuracy_loss_points": POINTS,
+    "minimum_ios": "version of iOS",
+    "max_difference": PROBABILITY,
+    "mean_difference": PROBABILITY,
+    "p_value": PROBABILITY,
+    "significance_level": PROBABILITY,
+    "champion_version": "version in the registry",
+    "champion_promotion": "version in the registry",
+}
 
-PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Promotion of {title}</title>
-<style>
-:root {{ color-scheme: light dark; }}
-body {{ font: 15px/1.5 system-ui, sans-serif; max-width: 56rem; margin: 2rem auto; padding: 0 1rem; }}
-table {{ border-collapse: collapse; margin: 1rem 0; }}
-td, th {{ padding: .3rem .8rem; text-align: left; border-bottom: 1px solid #8884; font-variant-numeric: tabular-nums; }}
-img {{ max-width: 26rem; background: #fff; }}
-.ok {{ color: #18794e; }} .fail {{ color: #c62a2f; font-weight: 600; }}
-</style>
-<h1>{verdict}</h1>
-{reasons}
-<h2>What</h2>{what}
-<h2>Executed on Linux against the Keras model</h2>{parity}
-<h2>Structure</h2>{checks}
-<h2>Confusion on the test images</h2>{confusion}
-</html>
-"""
+
+@dataclass(frozen=True)
+class Examination:
+    """All that a promotion was decided on."""
+
+    candidate: Candidate
+    file: CoreMLFile
+    interface: Interface  # of the file
+    choice: Choice | None  # all files that `--compress auto` executed
+    evidence: Evidence
+    decision: Decision
+    created_at: datetime
 
 
-def summary(candidate: Candidate, evidence: Evidence, reasons: tuple[str, ...]) -> dict[str, object]:
-    """The evidence as one JSON-ready object; every figure's unit is in its name, accuracies are shares of 1."""
+def confusion(examination: Examination) -> list[list[int]]:
+    """Counts of test images by true class and the file's answer; empty where the file was not executed."""
+    from sklearn.metrics import confusion_matrix
+
+    test, predictions = examination.candidate.dataset.test, examination.evidence.test_predictions
+    if not predictions:
+        return []
+    classes = list(range(examination.candidate.dataset.num_classes))
+    return confusion_matrix(test.labels, predictions, labels=classes).tolist()
+
+
+def summary(examination: Examination) -> dict[str, object]:
+    """The evidence as one JSON-ready object, as described above."""
+    evidence, decision, facts = examination.evidence, examination.decision, examination.candidate.facts
     result: dict[str, object] = {
         "schema_version": SCHEMA_VERSION,
-        "decision": "refused" if reasons else "promoted",
-        "reasons": list(reasons),
-        "run_id": candidate.run.run_id,
-        "study": candidate.facts.study or None,
-        "architecture": candidate.facts.architecture,
-        "dataset": candidate.facts.dataset,
-        "dataset_digest": candidate.facts.dataset_digest,
-        "git_commit": candidate.facts.git_commit,
+        "decision": decision.outcome,
+        "reasons": list(decision.reasons),
+        "forced_reason": decision.forced_reason,
+        "created_at": examination.created_at.isoformat(timespec="seconds"),
+        "run": examination.candidate.run.name,
+        "run_id": facts.run_id,
+        "study": facts.study or None,
+        "architecture": facts.architecture,
+        "dataset": facts.dataset,
+        "dataset_digest": facts.dataset_digest,
+        "git_commit": facts.git_commit,
         "coreml_format": evidence.format,
-        "compression": "none",
+        "compression": examination.interface.metadata.user_defined["compression"],
         "coreml_bytes": evidence.file_bytes,
         "coreml_sha256": evidence.file_sha256,
-        "checks": [asdict(check) for check in evidence.checks],
-        "parity": [asdict(parity) for parity in evidence.parity],
+        "coreml_reproducible_sha256": examination.file.reproducible_sha256,
+        "reproducible_by": REPRODUCIBLE_BY,
     }
     if evidence.parity:
-        test = evidence.on("test")
+        val, test = evidence.on("val"), evidence.on("test")
         low, high = accuracy_interval(round(test.file_accuracy * test.images), test.images)
         result |= {
-            "val_accuracy": evidence.on("val").file_accuracy,
+            "val_accuracy": val.file_accuracy,
+            "model_val_accuracy": val.model_accuracy,
             "test_accuracy": test.file_accuracy,
             "test_accuracy_low": low,
             "test_accuracy_high": high,
+            "test_images": test.images,
         }
-    return result
+    return result | {
+        "gate": [asdict(criterion) for criterion in decision.criteria],
+        "checks": [asdict(check) for check in evidence.checks],
+        "parity": [asdict(parity) for parity in evidence.parity],
+        "class_names": list(facts.class_names),
+        "confusion_matrix": confusion(examination),
+        "compression_search": examination.choice.as_json() if examination.choice else None,
+        "units": UNITS,
+    }
 
 
-def write_evidence(folder: Path, candidate: Candidate, evidence: Evidence, reasons: tuple[str, ...]) -> None:
-    """Write `promotion.json` and a self-contained `promotion.html` into a folder."""
-    facts = summary(candidate, evidence, reasons)
+def write_evidence(folder: Path, examination: Examination) -> Mapping[str, object]:
+    """Write `promotion.json` and a self-contained `promotion.html` into a folder, and return what the former holds."""
+    from conversion.page import page
+
+    facts = summary(examination)
     (folder / "promotion.json").write_text(json.dumps(facts, indent=2))
-    shown = {key: value for key, value in facts.items() if key not in {"checks", "parity", "reasons", "schema_version"}}
-    parity = [
-        [
-            part.split,
-            f"{part.images:,}",
-            f"{part.file_accuracy:.4f}",
-            f"{part.model_accuracy:.4f}",
-            f"{part.max_difference:.1e}",
-            f"{part.mean_difference:.1e}",
-            str(part.label_flips),
-        ]
-        for part in evidence.parity
-    ]
-    checks = [
-        [f'<span class="{"ok" if c.passed else "fail"}">{"ok" if c.passed else "differs"}</span>']
-        + [escape(text if len(text) <= 60 else text[:57] + "...") for text in (c.name, c.expected, c.found)]
-        for c in evidence.checks
-    ]
-    (folder / "promotion.html").write_text(
-        PAGE.format(
-            title=escape(candidate.run.name),
-            verdict=f"{escape(candidate.run.name)}: {'refused' if reasons else 'promoted'}",
-            reasons="<ul>" + "".join(f'<li class="fail">{escape(reason)}</li>' for reason in reasons) + "</ul>",
-            what=_table([], [[escape(key), escape(_shown(value))] for key, value in shown.items()]),
-            parity=_table(
-                [
-                    "split",
-                    "images",
-                    "accuracy of the file",
-                    "of the model",
-                    "largest difference",
-                    "mean",
-                    "label flips",
-                ],
-                parity,
-            ),
-            checks=_table(["", "property", "expected", "found"], checks),
-            confusion=_confusion(candidate, evidence),
-        )
-    )
-
-
-def _shown(value: object) -> str:
-    return f"{value:,}" if isinstance(value, int) else f"{value:.4f}" if isinstance(value, float) else str(value)
-
-
-def _table(head: list[str], body: list[list[str]]) -> str:
-    titles = "".join(f"<th>{name}</th>" for name in head)
-    rows = "".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in body)
-    return f"<table><tr>{titles}</tr>{rows}</table>"
-
-
-def _confusion(candidate: Candidate, evidence: Evidence) -> str:
-    if not evidence.test_predictions:
-        return "<p>Not executed on any image.</p>"
-    from sklearn.metrics import confusion_matrix
-
-    names = candidate.dataset.class_names
-    matrix = confusion_matrix(candidate.dataset.test.labels, evidence.test_predictions, labels=list(range(len(names))))
-    with tempfile.TemporaryDirectory(prefix="pocketnets-") as folder:
-        picture = Path(folder) / "confusion.png"
-        draw_confusion_matrix(matrix, names, picture, what="test")
-        data = base64.b64encode(picture.read_bytes()).decode()
-    return f'<img alt="Confusion matrix on the test images" src="data:image/png;base64,{data}">'
+    (folder / "promotion.html").write_text(page(examination, facts))
+    if examination.choice:
+        write_choice(examination.choice, folder)
+    return facts

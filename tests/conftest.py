@@ -107,8 +107,50 @@ def swept(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Swept]:
 @pytest.fixture
 def own_store(swept: Swept, tmp_path: Path) -> Path:
     """A copy of the sweep's store that a test may change: mlflow.db and optuna.db, models by reference."""
+    _copy_store(swept.folder, tmp_path)
+    return tmp_path
+
+
+def _copy_store(source: Path, target: Path) -> None:
     import shutil
 
     for name in ("mlflow.db", "optuna.db"):
-        shutil.copy(swept.folder / name, tmp_path / name)
+        shutil.copy(source / name, target / name)
+
+
+@dataclass(frozen=True)
+class Promoted:
+    """A folder in which the best model of the sweep was promoted."""
+
+    folder: Path
+    result: dict  # what --json printed
+    file: bytes
+    attached: bytes  # the file among the artifacts of the promoted version
+
+
+@pytest.fixture(scope="session")
+def promoted(swept: Swept, tmp_path_factory: pytest.TempPathFactory) -> Promoted:
+    """A promotion made once for all tests, which must not change it."""
+    from mlflow import MlflowClient
+
+    folder = tmp_path_factory.mktemp("promoted")
+    _copy_store(swept.folder, folder)
+    done = run_module("conversion.promote", "--json", cwd=folder)
+    assert done.code == 0, done.err
+    assert done.err == ""
+    uri = f"sqlite:///{folder / 'mlflow.db'}"
+    client = MlflowClient(uri, uri)
+    version = client.get_model_version_by_alias("mnist5k-classifier", "champion")
+    place = Path(client.get_logged_model(version.tags["model_id"]).artifact_location.removeprefix("file://"))
+    file = Path("ios/Digits/Model/DigitClassifier.mlmodel")
+    return Promoted(folder, done.json, (folder / file).read_bytes(), (place / file.name).read_bytes())
+
+
+@pytest.fixture
+def own_promoted(promoted: Promoted, tmp_path: Path) -> Path:
+    """A copy of the promotion's folder that a test may change: databases and promoted file, models by reference."""
+    import shutil
+
+    _copy_store(promoted.folder, tmp_path)
+    shutil.copytree(promoted.folder / "ios", tmp_path / "ios")
     return tmp_path

@@ -1,58 +1,28 @@
-"""Promotion and verification on a real sweep: what ships was executed, and a refusal changes nothing."""
+"""Promotion on a real sweep: what ships was executed, and is recorded whole."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
-import shutil
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import coremltools
 import pytest
-from conftest import Outcome, Swept, run_module
-from mlflow import MlflowClient
+from conftest import Promoted, Swept
+from promotions import artifacts, client_of, snapshot
 
 from conversion import runtime
-from conversion.promote import DEFAULT_OUTPUT, output_path
+from conversion.output import DEFAULT_OUTPUT, output_path
 from experiments import datasets
 
 LABELS = [str(digit) for digit in range(10)]
 
 
-def client_of(folder: Path) -> MlflowClient:
-    uri = f"sqlite:///{folder / 'mlflow.db'}"
-    return MlflowClient(uri, uri)
-
-
-def snapshot(folder: Path) -> dict[str, object]:
-    """Everything that a refused promotion must leave as it was."""
-    client = client_of(folder)
-    versions = client.search_model_versions("name = 'mnist5k-classifier'")
-    files = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.suffix != ".db"}
-    return {
-        "files": files,
-        "aliases": client.get_registered_model("mnist5k-classifier").aliases,
-        "versions": [(version.version, version.tags) for version in versions],
-    }
-
-
-@pytest.fixture(scope="module")
-def promoted(swept: Swept, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict]:
-    """A folder in which the best model of the sweep was promoted, and what --json printed."""
-    folder = tmp_path_factory.mktemp("promoted")
-    for name in ("mlflow.db", "optuna.db"):
-        shutil.copy(swept.folder / name, folder / name)
-    done = run_module("conversion.promote", "--json", cwd=folder)
-    assert done.code == 0, done.err
-    assert done.err == ""
-    return folder, done.json
-
-
-def test_the_file_has_the_promised_interface(promoted: tuple[Path, dict], swept: Swept) -> None:
-    folder, _result = promoted
+def test_the_file_has_the_promised_interface(promoted: Promoted, swept: Swept) -> None:
+    folder = promoted.folder
     file = folder / DEFAULT_OUTPUT
     spec = coremltools.models.MLModel(str(file), skip_model_load=True).get_spec()  # Apple's reader, not ours
     description = spec.description
@@ -80,14 +50,14 @@ def test_the_file_has_the_promised_interface(promoted: tuple[Path, dict], swept:
     assert {"preprocessing_version", "git_commit"} <= user.keys()
 
 
-def test_the_searched_size_is_the_shipped_size(promoted: tuple[Path, dict], swept: Swept) -> None:
-    folder, result = promoted
+def test_the_searched_size_is_the_shipped_size(promoted: Promoted, swept: Swept) -> None:
+    folder, result = promoted.folder, promoted.result
     size = (folder / DEFAULT_OUTPUT).stat().st_size
     assert size == swept.result["leaderboard"][0]["coreml_bytes"] == result["coreml_bytes"]
 
 
-def test_evidence(promoted: tuple[Path, dict], swept: Swept) -> None:
-    folder, result = promoted
+def test_evidence(promoted: Promoted, swept: Swept) -> None:
+    folder, result = promoted.folder, promoted.result
     data = datasets.load("mnist5k")
     executed = runtime.load(folder / DEFAULT_OUTPUT)
     for name, parity in zip(("val", "test"), result["parity"], strict=True):
@@ -104,8 +74,8 @@ def test_evidence(promoted: tuple[Path, dict], swept: Swept) -> None:
     assert all(check["passed"] for check in result["checks"])
 
 
-def test_what_mlflow_holds_of_a_promotion(promoted: tuple[Path, dict]) -> None:
-    folder, result = promoted
+def test_what_mlflow_holds_of_a_promotion(promoted: Promoted) -> None:
+    folder, result = promoted.folder, promoted.result
     client = client_of(folder)
     version = client.get_model_version_by_alias("mnist5k-classifier", "champion")
     assert int(version.version) == result["version"]
@@ -116,198 +86,61 @@ def test_what_mlflow_holds_of_a_promotion(promoted: tuple[Path, dict]) -> None:
     assert version.tags["compression"] == "none"
     assert version.tags["parity"].startswith("verified: ")
     assert float(version.tags["test_accuracy"]) == result["test_accuracy"]
-    model_id = version.tags["model_id"]
     assert {"DigitClassifier.mlmodel", "promotion.json", "promotion.html"} <= {
-        item.path for item in client.list_logged_model_artifacts(model_id)
+        item.path for item in client.list_logged_model_artifacts(version.tags["model_id"])
     }
-    place = Path(client.get_logged_model(model_id).artifact_location.removeprefix("file://"))
+    assert promoted.attached == content
+    assert (version.tags["promotion"], version.tags["forced_reason"]) == ("promoted", "none")
+    place = artifacts(folder, result["promotion"])
     assert (place / "DigitClassifier.mlmodel").read_bytes() == content
     assert json.loads((place / "promotion.json").read_text())["coreml_sha256"] == result["coreml_sha256"]
+
+
+def test_every_figure_of_the_evidence_has_a_unit(promoted: Promoted) -> None:
+    evidence = json.loads((artifacts(promoted.folder, promoted.result["promotion"]) / "promotion.json").read_text())
+    assert evidence["schema_version"] == 2
+    units = evidence.pop("units")
+
+    def keys_of_numbers(value: object, key: str) -> set[str]:
+        if isinstance(value, dict):
+            return set().union(*(keys_of_numbers(item, name) for name, item in value.items()), set())
+        if isinstance(value, list):
+            return set().union(*(keys_of_numbers(item, key) for item in value), set())
+        return {key} if isinstance(value, int | float) and not isinstance(value, bool) else set()
+
+    found = keys_of_numbers(evidence, "")
+    assert found <= units.keys()
+    assert {"test_accuracy", "coreml_bytes", "max_difference", "confusion_matrix", "accuracy_loss"} <= found
+
+
+def test_the_confusion_matrix_is_that_of_the_file(promoted: Promoted) -> None:
+    test = datasets.load("mnist5k").test
+    answers = runtime.load(promoted.folder / DEFAULT_OUTPUT).probabilities(test.images).argmax(axis=1)
+    matrix = promoted.result["confusion_matrix"]
+    for true, row in enumerate(matrix):
+        assert row == [int(((test.labels == true) & (answers == answer)).sum()) for answer in range(10)]
+
+
+def test_the_page_asks_for_nothing(promoted: Promoted) -> None:
+    place = artifacts(promoted.folder, promoted.result["promotion"])
     page = (place / "promotion.html").read_text()
-    assert result["run_id"] in page
-    assert "http://" not in page
-    assert "https://" not in page
+    for key in ("run_id", "dataset_digest", "coreml_sha256", "coreml_reproducible_sha256"):
+        assert promoted.result[key] in page
+    for criterion in promoted.result["gate"]:
+        assert criterion["name"] in page
+    assert not re.findall(r"https?:|<script|<link|@import|url\(", page)  # MLflow shows it in a sandbox
+    assert re.findall(r'src="(.{10})', page) == ["data:image"]
 
 
-def test_promoting_again_gives_the_same_bytes(promoted: tuple[Path, dict], command) -> None:  # type: ignore[no-untyped-def]
-    folder, result = promoted
-    again = command("conversion.promote", "--json", cwd=folder)
+def test_promoting_again_gives_the_same_file(promoted: Promoted, own_promoted: Path, command) -> None:  # type: ignore[no-untyped-def]
+    again = command("conversion.promote", "--json")
     assert again.code == 0, again.err
-    assert again.json["coreml_sha256"] == result["coreml_sha256"]
-
-
-def test_verify_the_promoted_file(promoted: tuple[Path, dict], command) -> None:  # type: ignore[no-untyped-def]
-    folder, result = promoted
-    found = command("conversion.verify", DEFAULT_OUTPUT, "--run", result["run_id"], "--json", cwd=folder)
-    assert found.code == 0, found.err
-    assert found.json["verified"] is True
-    assert found.json["run_id"] == result["run_id"]
-    table = command("conversion.verify", DEFAULT_OUTPUT, "--run", result["run_id"], cwd=folder)
-    assert "verified" in table.out
-    assert "500 images executed" in table.out
-
-
-def _scale(spec) -> None:  # type: ignore[no-untyped-def]
-    spec.neuralNetworkClassifier.preprocessing[0].scaler.channelScale = 1 / 256
-
-
-def _zero_kernel(spec) -> None:  # type: ignore[no-untyped-def]
-    weights = _first(spec, "convolution").weights.floatValue
-    weights[:9] = [0.0] * 9
-
-
-def _drop_bias(spec) -> None:  # type: ignore[no-untyped-def]
-    layer = _first(spec, "innerProduct")
-    layer.hasBias = False
-    layer.ClearField("bias")
-
-
-def _no_softmax(spec) -> None:  # type: ignore[no-untyped-def]
-    layer = spec.neuralNetworkClassifier.layers[-1]
-    assert layer.WhichOneof("layer") in {"softmax", "softmaxND"}
-    layer.ClearField(layer.WhichOneof("layer"))
-    layer.activation.linear.alpha = 1.0
-
-
-def _rotate_labels(spec) -> None:  # type: ignore[no-untyped-def]
-    labels = spec.neuralNetworkClassifier.stringClassLabels.vector
-    labels[:] = [*labels[1:], labels[0]]
-
-
-def _one_label_less(spec) -> None:  # type: ignore[no-untyped-def]
-    del spec.neuralNetworkClassifier.stringClassLabels.vector[-1]
-
-
-def _other_size(spec) -> None:  # type: ignore[no-untyped-def]
-    spec.description.input[0].type.imageType.height = 29
-
-
-def _rgb(spec) -> None:  # type: ignore[no-untyped-def]
-    image = spec.description.input[0].type.imageType
-    image.colorSpace = image.RGB
-
-
-def _nudge_weight(spec) -> None:  # type: ignore[no-untyped-def]
-    weights = _first(spec, "innerProduct").weights.floatValue
-    weights[7] += 0.05
-
-
-def _other_run(spec) -> None:  # type: ignore[no-untyped-def]
-    spec.description.metadata.userDefined["run_id"] = "0" * 32
-
-
-def _first(spec, kind: str):  # type: ignore[no-untyped-def]
-    return next(
-        getattr(layer, kind) for layer in spec.neuralNetworkClassifier.layers if layer.WhichOneof("layer") == kind
-    )
-
-
-MUTATIONS = (
-    _scale,
-    _zero_kernel,
-    _drop_bias,
-    _no_softmax,
-    _rotate_labels,
-    _one_label_less,
-    _other_size,
-    _rgb,
-    _nudge_weight,
-    _other_run,
-)
-
-
-@pytest.mark.parametrize("mutate", MUTATIONS, ids=lambda mutate: mutate.__name__.strip("_"))
-def test_a_wrong_file_never_verifies(mutate, promoted: tuple[Path, dict], tmp_path: Path, command) -> None:  # type: ignore[no-untyped-def]
-    folder, result = promoted
-    spec = coremltools.utils.load_spec(str(folder / DEFAULT_OUTPUT))
-    mutate(spec)
-    wrong = tmp_path / "wrong.mlmodel"
-    wrong.write_bytes(spec.SerializeToString())
-    found = command("conversion.verify", wrong, "--run", result["run_id"], cwd=folder)
-    assert found.code == 1, found
-    assert found.err.startswith("error: ")
-
-
-def test_an_unknown_layer_is_not_checkable(promoted: tuple[Path, dict], tmp_path: Path, command) -> None:  # type: ignore[no-untyped-def]
-    folder, result = promoted
-    spec = coremltools.utils.load_spec(str(folder / DEFAULT_OUTPUT))
-    layer = spec.neuralNetworkClassifier.layers[1]
-    layer.ClearField(layer.WhichOneof("layer"))
-    layer.custom.className = "Secret"
-    odd = tmp_path / "odd.mlmodel"
-    odd.write_bytes(spec.SerializeToString())
-    found = command("conversion.verify", odd, "--run", result["run_id"], cwd=folder)
-    assert found.code == 3
-    assert "custom" in found.error
-
-
-@pytest.mark.parametrize("content", [b"", b"not a model", os.urandom(1 << 16)])
-def test_a_damaged_file(content: bytes, promoted: tuple[Path, dict], tmp_path: Path, command) -> None:  # type: ignore[no-untyped-def]
-    folder, result = promoted
-    file = tmp_path / "damaged.mlmodel"
-    file.write_bytes(content)
-    found: Outcome = command("conversion.verify", file, "--run", result["run_id"], cwd=folder)
-    assert found.code in {1, 3}
-    assert str(file) in found.error
-
-
-def test_the_file_of_another_run(promoted: tuple[Path, dict], swept: Swept, command) -> None:  # type: ignore[no-untyped-def]
-    folder, _ = promoted
-    other = swept.result["leaderboard"][1]["run_id"]
-    found = command("conversion.verify", DEFAULT_OUTPUT, "--run", other, cwd=folder)
-    assert found.code == 1
-    assert "probabilities differ" in found.err
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["--min-accuracy", "0.999"], "below --min-accuracy 0.999"),
-        (["--max-bytes", "1000"], "above --max-bytes 1,000"),
-        (["--min-accuracy", "0.999", "--max-bytes", "1000"], "; the file has"),
-    ],
-)
-def test_a_refused_promotion_changes_nothing(own_store: Path, arguments: list[str], message: str, command) -> None:  # type: ignore[no-untyped-def]
-    before = snapshot(own_store)
-    found = command("conversion.promote", *arguments)
-    assert found.code == 3
-    assert message in found.error
-    assert snapshot(own_store) == before
-    dry = command("conversion.promote", *arguments, "--dry-run", "--json")
-    assert dry.code == 3
-    assert dry.json["decision"] == "refused"
-    assert snapshot(own_store) == before
-
-
-def test_a_dry_run_changes_nothing(own_store: Path, command) -> None:  # type: ignore[no-untyped-def]
-    before = snapshot(own_store)
-    found = command("conversion.promote", "--dry-run")
-    assert found.code == 0, found.err
-    assert "Would promote" in found.out
-    assert snapshot(own_store) == before
-
-
-@pytest.mark.parametrize("name", ["DigitClassifier.mlmodel", "DigitClassifier.mlpackage"])
-def test_a_file_that_is_not_ours_is_left_alone(own_store: Path, name: str, command) -> None:  # type: ignore[no-untyped-def]
-    foreign = own_store / DEFAULT_OUTPUT.with_name(name)
-    foreign.parent.mkdir(parents=True)
-    foreign.write_bytes(b"somebody's work")
-    before = snapshot(own_store)
-    found = command("conversion.promote")
-    assert found.code == 3
-    assert "was not written by a promotion" in found.error
-    assert snapshot(own_store) == before
-
-
-def test_force_overwrites_a_file_that_is_not_ours(own_store: Path, command) -> None:  # type: ignore[no-untyped-def]
-    foreign = own_store / DEFAULT_OUTPUT
-    foreign.parent.mkdir(parents=True)
-    foreign.write_bytes(b"somebody's work")
-    other = foreign.with_suffix(".mlpackage")
-    other.mkdir()
-    assert command("conversion.promote", "--force").code == 0
-    assert runtime.load(foreign).interface.labels == tuple(LABELS)
-    assert not other.exists()  # Xcode cannot hold two forms of one name
+    assert again.json["coreml_reproducible_sha256"] == promoted.result["coreml_reproducible_sha256"]
+    assert (again.json["promotion"], again.json["previous_promotion"]) == (2, 1)
+    spec = coremltools.utils.load_spec(str(own_promoted / DEFAULT_OUTPUT))  # by hand, as the evidence says
+    del spec.description.metadata.userDefined["com.github.apple.coremltools.conversion_date"]
+    digest = hashlib.sha256(spec.SerializeToString(deterministic=True)).hexdigest()
+    assert digest == promoted.result["coreml_reproducible_sha256"]
 
 
 def test_choosing_by_run_version_output_and_author(own_store: Path, swept: Swept, command) -> None:  # type: ignore[no-untyped-def]

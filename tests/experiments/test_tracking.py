@@ -18,6 +18,8 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from architectures.errors import UsageError
+from conversion import runtime
+from conversion.output import DEFAULT_OUTPUT
 from experiments import datasets
 from experiments.tracking import Tracker, TrackingError
 
@@ -300,4 +302,12 @@ def test_a_sweep_and_a_promotion_over_a_server(server: str, tmp_path: Path) -> N
     assert files(client, run.info.run_id) == EVALUATION
     assert client.get_model_version_by_alias("mnist5k-classifier", "champion").run_id == run.info.run_id
     assert not list(work.rglob("*.keras"))  # they lie with the server
-    assert len(list((tmp_path / "files").rglob("*.mlmodel"))) == 1
+    assert len(list((tmp_path / "files").rglob("*.mlmodel"))) == 2  # with the version, and in the history of promotions
+    images = datasets.load("mnist5k").test.images
+    mlflow.set_tracking_uri(server)
+    try:
+        answers = mlflow.pyfunc.load_model("models:/mnist5k-classifier-coreml@champion").predict(images)
+    finally:
+        mlflow.set_tracking_uri(None)
+    executed = runtime.load(work / DEFAULT_OUTPUT).predict(images)
+    assert answers["classLabel"].tolist() == executed.labels

@@ -1,0 +1,205 @@
+"""The evidence of a promotion as one page that needs nothing else: no script, no request, pictures inside."""
+
+from __future__ import annotations
+
+import base64
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from conversion.choose import draw
+from experiments.evaluation import draw_confusion_matrix
+
+if TYPE_CHECKING:
+    from conversion.choose import Choice
+    from conversion.report import Examination
+    from conversion.verify import Evidence
+
+LONGEST = 80  # characters of a value in the table of properties
+
+PAGE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<title>{title}</title>
+<style>
+:root {{ color-scheme: light dark; --line: #8884; --soft: light-dark(#5c6470, #a3acb8);
+  --good: light-dark(#18794e, #4cc38a); --bad: light-dark(#c62a2f, #ff8589); }}
+body {{ font: 15px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem;
+  background: light-dark(#fff, #16181c); color: light-dark(#1b1f24, #e6e8eb); }}
+h1 {{ font-size: 1.5rem; margin: 0; }} h2 {{ font-size: 1.1rem; margin: 2.2rem 0 .4rem; }}
+p {{ margin: .3rem 0; }} .soft {{ color: var(--soft); }}
+.wide {{ overflow-x: auto; }}
+table {{ border-collapse: collapse; width: 100%; }}
+th {{ font-weight: 600; font-size: .85rem; color: var(--soft); }}
+td, th {{ padding: .35rem .9rem .35rem 0; text-align: left; vertical-align: top; border-bottom: 1px solid var(--line);
+  font-variant-numeric: tabular-nums; overflow-wrap: break-word; }}
+td b, td span {{ white-space: nowrap; }} td.figure, th.figure {{ text-align: right; white-space: nowrap; }}
+.key {{ display: grid; grid-template-columns: repeat(auto-fit, minmax(11rem, 1fr)); gap: .8rem; margin: 1.2rem 0; }}
+.key div {{ border: 1px solid var(--line); border-radius: 8px; padding: .6rem .9rem; }}
+.key b {{ display: block; font-size: 1.35rem; }} .key span {{ color: var(--soft); font-size: .85rem; }}
+img {{ max-width: 100%; background: #fff; border-radius: 8px; }}
+img.square {{ width: 34rem; }} img.chart {{ width: 46rem; }}
+.passed {{ color: var(--good); }} .failed {{ color: var(--bad); font-weight: 600; }}
+</style></head><body>
+<h1>{title}</h1>
+{verdict}
+<div class="key">{key}</div>
+<h2>Gate</h2>{gate}
+{compression}
+<h2>What, and where it comes from</h2>{origin}
+<h2>Executed here, against its model</h2>{parity}
+<h2>Confusion on the test images</h2>{confusion}
+<h2>Properties read from the file</h2>{checks}
+</body></html>
+"""
+
+
+def page(examination: Examination, facts: Mapping[str, object]) -> str:
+    """The page of an examination whose `summary` is `facts`."""
+    decision, evidence = examination.decision, examination.evidence
+    verdict = {
+        "promoted": '<p class="passed">Promoted: every criterion was met.</p>',
+        "forced": f'<p class="failed">Promoted by force: {escape(str(decision.forced_reason))}</p>',
+        "refused": '<p class="failed">Refused: nothing was changed.</p>',
+    }[decision.outcome]
+    return PAGE.format(
+        title=f"{escape(examination.candidate.run.name)} as a Core ML file",
+        verdict=verdict,
+        key=_key_figures(facts),
+        gate=_table(
+            ("criterion", "verdict", "finding"),
+            [
+                (_name(each.name), f'<span class="{each.verdict}">{each.verdict}</span>', escape(each.finding))
+                for each in decision.criteria
+            ],
+        ),
+        compression=_compression(examination.choice),
+        origin=_origin(facts),
+        parity=_parity(evidence),
+        confusion=_confusion(examination, facts),
+        checks=_checks(evidence),
+    )
+
+
+def _key_figures(facts: Mapping[str, object]) -> str:
+    shown = [(f"{facts['coreml_bytes']:,} bytes", f"{facts['coreml_format']}, compression {facts['compression']}")]
+    if "test_accuracy" in facts:
+        interval = f"{facts['test_accuracy_low']:.3f} to {facts['test_accuracy_high']:.3f}"
+        shown += [
+            (f"{facts['test_accuracy']:.4f}", f"accuracy on {facts['test_images']:,} test images, 95 % in {interval}"),
+            (
+                f"{facts['val_accuracy']:.4f}",
+                f"on validation images; the model {facts['model_val_accuracy']:.4f}",
+            ),
+        ]
+    return "".join(f"<div><b>{escape(value)}</b><span>{escape(name)}</span></div>" for value, name in shown)
+
+
+def _compression(choice: Choice | None) -> str:
+    if choice is None:
+        return ""
+    rows = []
+    for each in sorted(choice.variants, key=lambda each: each.size_bytes or 0):
+        name = f"{each.format} {each.compression}"
+        size = f"{each.size_bytes:,}" if each.size_bytes else ""
+        if each.val_accuracy is None:
+            measured = ("not checkable", "", escape(each.not_checkable or ""))
+        else:
+            measured = (f"{each.val_accuracy:.4f}", str(each.flips), f"{each.minimum_ios}+")
+        rows.append(((_name(name) + " (taken)") if each.chosen else escape(name), size, *measured))
+    text = (
+        f"Every file was executed on {choice.images:,} validation images. The smallest was taken that is at most "
+        f"{choice.max_accuracy_loss:g} points below the uncompressed file of its format."
+    )
+    table = _table(("file", "bytes", "accuracy", "labels that differ", "iOS"), rows, figures=range(1, 5))
+    picture = _picture(draw(choice), "Bytes of each file against its validation accuracy", kind="chart")
+    return f"<h2>Compression</h2><p>{text}</p>{table}<p>{picture}</p>"
+
+
+def _origin(facts: Mapping[str, object]) -> str:
+    names = {
+        "run_id": "MLflow run",
+        "study": "study",
+        "architecture": "architecture",
+        "dataset": "data set",
+        "dataset_digest": "digest of the data",
+        "git_commit": "code",
+        "created_at": "decided at (UTC)",
+        "coreml_sha256": "SHA-256 of the file",
+        "coreml_reproducible_sha256": "SHA-256 without the date",
+    }
+    rows = [(_name(title), escape(str(facts[key]))) for key, title in names.items() if facts[key] is not None]
+    return _table((), rows) + f'<p class="soft">Without the date: {escape(str(facts["reproducible_by"]))}.</p>'
+
+
+def _parity(evidence: Evidence) -> str:
+    if not evidence.parity:
+        return "<p>Not executed on any image.</p>"
+    rows = [
+        (
+            part.split,
+            f"{part.images:,}",
+            f"{part.file_accuracy:.4f}",
+            f"{part.model_accuracy:.4f}",
+            f"{part.max_difference:.1e}",
+            f"{part.mean_difference:.1e}",
+            str(part.label_flips),
+        )
+        for part in evidence.parity
+    ]
+    head = ("split", "images", "file", "model", "largest difference", "mean", "labels that differ")
+    return _table(head, rows, figures=range(1, 7)) + (
+        '<p class="soft">Accuracies of the executed file and of the trained model; differences of a probability.</p>'
+    )
+
+
+def _checks(evidence: Evidence) -> str:
+    rows = [
+        (
+            _name(check.name),
+            '<span class="passed">ok</span>' if check.passed else '<span class="failed">differs</span>',
+            _short(check.expected),
+            "the same" if check.passed else _short(check.found),
+        )
+        for check in evidence.checks
+    ]
+    return _table(("property", "", "expected", "found"), rows)
+
+
+def _confusion(examination: Examination, facts: Mapping[str, object]) -> str:
+    import numpy as np
+
+    if not facts["confusion_matrix"]:
+        return "<p>Not executed on any image.</p>"
+    with tempfile.TemporaryDirectory(prefix="pocketnets-") as folder:
+        picture = Path(folder) / "confusion.png"
+        names = examination.candidate.dataset.class_names
+        draw_confusion_matrix(np.array(facts["confusion_matrix"]), names, picture, what="test")
+        return _picture(picture.read_bytes(), "Confusion matrix on the test images", kind="square")
+
+
+def _picture(png: bytes, text: str, *, kind: str = "") -> str:
+    data = base64.b64encode(png).decode()
+    return f'<img class="{kind}" alt="{escape(text)}" src="data:image/png;base64,{data}">'
+
+
+def _name(text: str) -> str:
+    return f"<b>{escape(text)}</b>"
+
+
+def _short(text: str) -> str:
+    return escape(text if len(text) <= LONGEST else text[: LONGEST - 3] + "...")
+
+
+def _table(head: Sequence[str], body: Iterable[Sequence[str]], *, figures: Iterable[int] = ()) -> str:
+    """An HTML table of cells that are escaped already; the columns in `figures` are set to the right."""
+    kinds = set(figures)
+
+    def row(tag: str, cells: Sequence[str]) -> str:
+        drawn = (f"<{tag}{' class=figure' if i in kinds else ''}>{cell}</{tag}>" for i, cell in enumerate(cells))
+        return "<tr>" + "".join(drawn) + "</tr>"
+
+    rows = [row("th", head)] if head else []
+    rows += [row("td", cells) for cells in body]
+    return f'<div class="wide"><table>{"".join(rows)}</table></div>'

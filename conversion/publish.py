@@ -1,0 +1,90 @@
+"""Writes a promotion's decision down: a refusal on the version, a promotion on disk and in the registry."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from conversion.files import staged, write
+from conversion.report import Examination, summary, write_evidence
+from conversion.verify import PARITY_TOLERANCE
+from experiments.tracking import PromotionRecord, ServedFile, Tracker, VersionRecord
+
+SCRIPT = Path(__file__).with_name("pyfunc_model.py")
+SCRIPT_NEEDS = ("pocketnets", "mlflow", "coremltools", "numpy", "scipy", "pandas")
+FACTS = ("coreml_sha256", "coreml_bytes", "coreml_format", "compression", "test_accuracy")  # of the evidence
+TAGS = (*FACTS, "parity", "promotion", "promotion_reasons", "forced_reason")  # of a promoted version
+LONGEST_TAG = 5000  # characters: what every MLflow store takes
+NONE = "none"
+
+
+def tags_of(examination: Examination) -> dict[str, str]:
+    """What a promoted version says about its promotion."""
+    facts, decision, evidence = summary(examination), examination.decision, examination.evidence
+    difference = max((part.max_difference for part in evidence.parity), default=float("nan"))
+    relation = f"verified: {difference:.1e} <= {PARITY_TOLERANCE:.0e}"
+    return {key: str(facts.get(key, "not measured")) for key in FACTS} | {
+        "parity": relation if evidence.verified else f"differs: {'; '.join(evidence.faults)}"[:LONGEST_TAG],
+        **_outcome(examination),
+        "forced_reason": (decision.forced_reason or NONE)[:LONGEST_TAG],
+    }
+
+
+def _outcome(examination: Examination) -> dict[str, str]:
+    reasons = "; ".join(examination.decision.reasons)
+    return {"promotion": examination.decision.outcome, "promotion_reasons": (reasons or NONE)[:LONGEST_TAG]}
+
+
+def record_refusal(tracker: Tracker, examination: Examination, version: VersionRecord | None) -> str:
+    """Write a refusal beside the kept model, and as tags on its version if it has one.
+
+    Returns:
+        The folder among the model's artifacts that holds the report; those of earlier promotions stay as they are.
+    """
+    place = f"refused/{examination.created_at:%Y%m%dT%H%M%S.%fZ}"
+    with tempfile.TemporaryDirectory(prefix="pocketnets-") as name:
+        folder = Path(name) / place
+        folder.mkdir(parents=True)
+        write_evidence(folder, examination)
+        tracker.attach(examination.candidate.model, Path(name))
+    if version:
+        tracker.tag_version(version, _outcome(examination))
+    return place
+
+
+def publish(
+    tracker: Tracker, examination: Examination, *, name: str, path: Path, previous: int | None
+) -> tuple[VersionRecord, PromotionRecord]:
+    """Make a file the champion: in the registry under `name`, and at `path`.
+
+    Whatever can fail for want of space comes first; then the history gains a promotion that nothing points to, the
+    file takes its place, and the aliases move, the champion's last. A process killed in between leaves a champion
+    whose file and history are whole, and the next promotion ends what this one began.
+
+    Raises:
+        OSError: if the file cannot be written.
+        TrackingError: if the store fails.
+    """
+    interface = examination.interface
+    image = interface.input
+    tags = tags_of(examination)
+    with tempfile.TemporaryDirectory(prefix="pocketnets-") as folder_name:
+        folder = Path(folder_name)
+        write(examination.file, folder / path.name)
+        write_evidence(folder, examination)
+        served = ServedFile(
+            file=folder / path.name,
+            size_bytes=examination.file.size_bytes,
+            script=SCRIPT,
+            packages=SCRIPT_NEEDS,
+            input_shape=(image.height, image.width, image.channels),
+            columns=(interface.label_name, *map(str, interface.labels)),
+        )
+        with staged(examination.file, path) as put:
+            version = tracker.register(name, examination.candidate.model)
+            tracker.attach(version, folder)
+            when = examination.created_at.isoformat(timespec="seconds")
+            record = tracker.log_promotion(version, served, folder, {**tags, "promoted_at": when}, previous)
+            put()
+            tracker.crown(record, version, tags)
+    return version, record

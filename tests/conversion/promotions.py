@@ -1,0 +1,64 @@
+"""What tests of promotions share: reading a store, and what a refusal must leave as it was."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+from pathlib import Path
+
+from mlflow import MlflowClient
+
+from conversion.output import DEFAULT_OUTPUT
+
+NAME = "mnist5k-classifier"
+PROMOTIONS = "mnist5k-classifier-coreml"
+REFUSAL_TAGS = {"promotion", "promotion_reasons"}
+
+
+def client_of(folder: Path) -> MlflowClient:
+    uri = f"sqlite:///{folder / 'mlflow.db'}"
+    return MlflowClient(uri, uri)
+
+
+def champion(folder: Path, name: str = NAME) -> int | None:
+    """The version that has the alias champion."""
+    models = {model.name: model for model in client_of(folder).search_registered_models()}
+    return int(models[name].aliases["champion"]) if name in models and "champion" in models[name].aliases else None
+
+
+def artifacts(folder: Path, number: int, name: str = PROMOTIONS) -> Path:
+    """Where the files of a version lie."""
+    client = client_of(folder)
+    model_id = client.get_model_version(name, str(number)).tags["model_id"]
+    return Path(client.get_logged_model(model_id).artifact_location.removeprefix("file://"))
+
+
+def own_artifacts(folder: Path, number: int) -> Path:
+    """Give a promotion artifacts of its own, which a test may change: those of a copied store are shared."""
+    shared = artifacts(folder, number)
+    own = folder / "artifacts" / str(number)
+    shutil.copytree(shared, own)
+    with sqlite3.connect(folder / "mlflow.db") as database:
+        place = (str(own), str(shared))
+        database.execute("UPDATE logged_models SET artifact_location = ? WHERE artifact_location = ?", place)
+    database.close()
+    return own
+
+
+def shipped(folder: Path) -> bytes:
+    """The promoted file."""
+    return (folder / DEFAULT_OUTPUT).read_bytes()
+
+
+def snapshot(folder: Path, *, but: set[str] = frozenset()) -> dict[str, object]:
+    """Everything that a refused promotion must leave as it was, `but` tags of these names."""
+    client = client_of(folder)
+    files = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.suffix != ".db"}
+    return {
+        "files": files,
+        "aliases": {model.name: model.aliases for model in client.search_registered_models()},
+        "versions": [
+            (version.name, version.version, {key: value for key, value in version.tags.items() if key not in but})
+            for version in client.search_model_versions()
+        ],
+    }

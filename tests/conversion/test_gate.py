@@ -1,0 +1,262 @@
+"""The gate: every reason is told with its figures, a refusal changes nothing, and what overrides it is recorded."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import coremltools
+import numpy as np
+import pytest
+from conftest import Promoted, Swept
+from promotions import NAME, PROMOTIONS, REFUSAL_TAGS, artifacts, champion, client_of, own_artifacts, shipped, snapshot
+from scipy.stats import binom
+
+from conversion import runtime
+from conversion.champion import compare
+from conversion.gate import SIGNIFICANCE
+from conversion.output import DEFAULT_OUTPUT
+
+
+def verdicts(result: dict) -> dict[str, str]:
+    return {criterion["name"]: criterion["verdict"] for criterion in result["gate"]}
+
+
+def finding(result: dict, name: str) -> str:
+    return next(criterion["finding"] for criterion in result["gate"] if criterion["name"] == name)
+
+
+@pytest.mark.parametrize(
+    ("gained", "lost", "worse"), [(4, 12, True), (5, 11, False), (12, 4, False), (0, 5, True), (0, 4, False)]
+)
+def test_the_test_of_paired_answers(gained: int, lost: int, worse: bool) -> None:
+    labels = np.zeros(500, np.int64)
+    ours, theirs = labels.copy(), labels.copy()
+    ours[:lost] = 1
+    theirs[lost : lost + gained] = 1
+    ours[400:410] = theirs[400:410] = 2  # both wrong: says nothing
+    found = compare(ours, theirs, labels)
+    assert (found.only_candidate_right, found.only_champion_right) == (gained, lost)
+    assert found.p_value == pytest.approx(binom.sf(lost - 1, gained + lost, 0.5))
+    assert (found.p_value <= SIGNIFICANCE) == worse
+
+
+def test_files_that_agree_are_not_worse() -> None:
+    labels = np.zeros(9, np.int64)
+    assert compare(labels, labels, labels).p_value == 1
+
+
+def test_a_refused_promotion_changes_nothing(own_promoted: Path, command) -> None:  # type: ignore[no-untyped-def]
+    arguments = ("--min-accuracy", "0.999", "--max-bytes", "1000")
+    messages = ("below --min-accuracy 0.999", "above --max-bytes 1,000")
+    before = snapshot(own_promoted)
+    dry = command("conversion.promote", *arguments, "--dry-run", "--json")
+    assert dry.code == 3
+    assert dry.json["decision"] == "refused"
+    assert snapshot(own_promoted) == before
+
+    before = snapshot(own_promoted, but=REFUSAL_TAGS)
+    place = artifacts(own_promoted, champion(own_promoted) or 0, NAME)
+    evidence = (place / "promotion.json").read_bytes()
+    found = command("conversion.promote", *arguments)
+    assert found.code == 3
+    assert all(message in found.error for message in messages)
+    assert snapshot(own_promoted, but=REFUSAL_TAGS) == before
+    tags = client_of(own_promoted).get_model_version(NAME, str(champion(own_promoted))).tags
+    assert tags["promotion"] == "refused"
+    assert all(message in tags["promotion_reasons"] for message in messages)
+    assert (place / "promotion.json").read_bytes() == evidence
+    *_, report = sorted((place / "refused").iterdir())
+    recorded = json.loads((report / "promotion.json").read_text())
+    assert recorded["decision"] == "refused"
+    assert len(recorded["reasons"]) == len(messages)
+    assert "Refused" in (report / "promotion.html").read_text()
+
+
+def test_a_refusal_as_json(own_store: Path, command) -> None:  # type: ignore[no-untyped-def]
+    found = command("conversion.promote", "--max-bytes", "1000", "--json")
+    assert found.code == 3
+    assert verdicts(found.json) == {
+        "verification": "passed",
+        "test accuracy": "not asked",
+        "size": "failed",
+        "accuracy loss": "passed",
+        "contract": "no champion",
+        "champion": "no champion",
+        "place": "passed",
+    }
+    assert "above --max-bytes 1,000" in found.error
+    assert found.json["report"].startswith("refused/")
+
+
+def test_a_refused_run_is_not_registered(own_store: Path, swept: Swept, command) -> None:  # type: ignore[no-untyped-def]
+    client = client_of(own_store)
+    client.delete_registered_model(NAME)
+    run_id = swept.result["leaderboard"][0]["run_id"]
+    found = command("conversion.promote", "--run", run_id, "--max-bytes", "1000", "--json")
+    assert found.code == 3
+    assert client.search_registered_models() == []
+    (output,) = client.get_run(run_id).outputs.model_outputs
+    place = Path(client.get_logged_model(output.model_id).artifact_location.removeprefix("file://"))
+    assert json.loads((place / found.json["report"] / "promotion.json").read_text())["run_id"] == run_id
+
+
+def test_a_worse_file_does_not_replace_the_champion(own_promoted: Path, swept: Swept, command) -> None:  # type: ignore[no-untyped-def]
+    before = snapshot(own_promoted, but=REFUSAL_TAGS)
+    worse = swept.result["leaderboard"][1]["version"]
+    found = command("conversion.promote", "--version", worse, "--json")
+    assert found.code == 3
+    (figures,) = (each["figures"] for each in found.json["gate"] if each["name"] == "champion")
+    lost, gained = figures["only_champion_right"], figures["only_candidate_right"]
+    assert figures["p_value"] == pytest.approx(binom.sf(lost - 1, lost + gained, 0.5))
+    assert figures["champion_test_accuracy"] - figures["test_accuracy"] == pytest.approx((lost - gained) / 500)
+    for text in (f"right on {gained}", f"wrong on {lost}", "significantly worse", "McNemar", "level 0.05"):
+        assert text in found.error
+    assert snapshot(own_promoted, but=REFUSAL_TAGS) == before
+
+
+def damaged(folder: Path) -> None:
+    file = own_artifacts(folder, 1) / DEFAULT_OUTPUT.name
+    file.write_bytes(file.read_bytes()[:-1])
+
+
+def missing(folder: Path) -> None:
+    (own_artifacts(folder, 1) / DEFAULT_OUTPUT.name).unlink()
+
+
+def other_record(folder: Path) -> None:
+    client_of(folder).set_model_version_tag(NAME, str(champion(folder)), "coreml_sha256", "0" * 64)
+
+
+@pytest.mark.parametrize("harm", [damaged, missing, other_record])
+def test_a_champion_that_cannot_be_checked_is_not_skipped(own_promoted: Path, harm: Callable, command) -> None:  # type: ignore[no-untyped-def]
+    harm(own_promoted)
+    found = command("conversion.promote", "--dry-run", "--json")
+    assert found.code == 3
+    assert verdicts(found.json)["champion"] == verdicts(found.json)["contract"] == "failed"
+
+
+def test_a_champion_that_is_lost_can_be_replaced_by_force(own_promoted: Path, command) -> None:  # type: ignore[no-untyped-def]
+    missing(own_promoted)
+    forced = command("conversion.promote", "--force", "--reason", "its file is lost", "--json")
+    assert forced.code == 0, forced.err
+    assert forced.json["decision"] == "forced"
+    assert command("conversion.promote").code == 0  # there is a champion again to be compared with
+
+
+def change_champion(folder: Path, change: Callable[[Any], None]) -> None:
+    """Make the champion's file, and its record, another one."""
+    client = client_of(folder)
+    file = own_artifacts(folder, 1) / DEFAULT_OUTPUT.name
+    spec = coremltools.utils.load_spec(str(file))
+    change(spec)
+    file.write_bytes(spec.SerializeToString())
+    digest = sha256(file.read_bytes()).hexdigest()
+    client.set_model_version_tag(PROMOTIONS, "1", "coreml_sha256", digest)
+    client.set_model_version_tag(NAME, str(champion(folder)), "coreml_sha256", digest)
+
+
+def scale(spec: Any) -> None:
+    spec.neuralNetworkClassifier.preprocessing[0].scaler.channelScale = 1 / 128
+
+
+def labels(spec: Any) -> None:
+    names = spec.neuralNetworkClassifier.stringClassLabels.vector
+    names[:] = [*names[1:], names[0]]
+
+
+def input_name(spec: Any) -> None:
+    coremltools.utils.rename_feature(spec, "image", "picture")
+
+
+def preprocessing(spec: Any) -> None:
+    spec.description.metadata.userDefined["preprocessing_version"] = "0"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (scale, "image scale is 0.003921569, not 0.0078125"),
+        (labels, "labels is 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, not 1, 2"),
+        (input_name, "input name is image, not picture"),
+        (preprocessing, "preprocessing version is 1, not 0"),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_the_contract_of_the_champion_is_kept(own_promoted: Path, change: Callable, message: str, command) -> None:  # type: ignore[no-untyped-def]
+    change_champion(own_promoted, change)
+    found = command("conversion.promote", "--dry-run", "--json")
+    assert found.code == 3
+    assert message in finding(found.json, "contract")
+    assert verdicts(found.json)["champion"] == "failed"  # not compared is not passed
+
+
+def test_a_champion_of_other_data_is_compared_and_said_to_be(own_promoted: Path, command) -> None:  # type: ignore[no-untyped-def]
+    def other_data(spec: Any) -> None:
+        spec.description.metadata.userDefined["dataset_digest"] = "f" * 64
+
+    change_champion(own_promoted, other_data)
+    found = command("conversion.promote", "--dry-run", "--json")
+    assert found.code == 0, found.err
+    assert "trained on other data (ffffffffffff)" in finding(found.json, "champion")
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--force"], ["--reason", "so"], ["--force", "--reason", ""], ["--force", "--reason", "  "]]
+)
+def test_force_and_reason_go_together(own_store: Path, arguments: list[str], command) -> None:  # type: ignore[no-untyped-def]
+    found = command("conversion.promote", *arguments)
+    assert found.code == 2
+    assert "--reason TEXT" in found.error
+
+
+def test_force_is_recorded_with_its_reason(own_promoted: Path, command) -> None:  # type: ignore[no-untyped-def]
+    forced = ("--max-bytes", "1000", "--force", "--reason", "the <new> app takes it")
+    made = command("conversion.promote", *forced, "--json")
+    assert made.code == 0, made.err
+    assert (made.json["decision"], made.json["forced_reason"]) == ("forced", "the <new> app takes it")
+    assert verdicts(made.json)["size"] == "failed"
+    client = client_of(own_promoted)
+    for name, number in ((NAME, champion(own_promoted)), (PROMOTIONS, made.json["promotion"])):
+        tags = client.get_model_version(name, str(number)).tags
+        assert (tags["promotion"], tags["forced_reason"]) == ("forced", "the <new> app takes it")
+        assert "above --max-bytes 1,000" in tags["promotion_reasons"]
+    assert "the &lt;new&gt; app" in (artifacts(own_promoted, made.json["promotion"]) / "promotion.html").read_text()
+    assert command("conversion.promote").code == 0
+    tags = client.get_model_version(NAME, str(champion(own_promoted))).tags
+    assert (tags["promotion"], tags["promotion_reasons"], tags["forced_reason"]) == ("promoted", "none", "none")
+
+
+def test_a_dry_run_changes_nothing(own_store: Path, command) -> None:  # type: ignore[no-untyped-def]
+    before = snapshot(own_store)
+    found = command("conversion.promote", "--dry-run")
+    assert found.code == 0, found.err
+    assert "Would promote" in found.out
+    assert snapshot(own_store) == before
+
+
+@pytest.mark.parametrize("name", ["DigitClassifier.mlmodel", "DigitClassifier.mlpackage"])
+def test_a_file_that_is_not_ours_is_left_alone(own_store: Path, name: str, command) -> None:  # type: ignore[no-untyped-def]
+    foreign = own_store / DEFAULT_OUTPUT.with_name(name)
+    foreign.parent.mkdir(parents=True)
+    foreign.write_bytes(b"somebody's work")
+    before = snapshot(own_store, but=REFUSAL_TAGS)
+    found = command("conversion.promote")
+    assert found.code == 3
+    assert "was not written by a promotion" in found.error
+    assert snapshot(own_store, but=REFUSAL_TAGS) == before
+
+
+def test_force_overwrites_a_file_that_is_not_ours(own_store: Path, promoted: Promoted, command) -> None:  # type: ignore[no-untyped-def]
+    foreign = own_store / DEFAULT_OUTPUT
+    foreign.parent.mkdir(parents=True)
+    foreign.write_bytes(b"somebody's work")
+    other = foreign.with_suffix(".mlpackage")
+    other.mkdir()
+    assert command("conversion.promote", "--force", "--reason", "a template's file").code == 0
+    assert runtime.load(foreign).interface == runtime.load(promoted.folder / DEFAULT_OUTPUT).interface
+    assert not other.exists()  # Xcode cannot hold two forms of one name
+    assert shipped(own_store) == (artifacts(own_store, 1) / foreign.name).read_bytes()

@@ -1,0 +1,134 @@
+"""Verification of real files: the promoted one passes, wrong ones made from it never do."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import coremltools
+import pytest
+from conftest import Outcome, Promoted, Swept
+
+from conversion.output import DEFAULT_OUTPUT
+
+
+def test_verify_the_promoted_file(promoted: Promoted, command) -> None:  # type: ignore[no-untyped-def]
+    folder, result = promoted.folder, promoted.result
+    found = command("conversion.verify", DEFAULT_OUTPUT, "--run", result["run_id"], "--json", cwd=folder)
+    assert found.code == 0, found.err
+    assert found.json["verified"] is True
+    assert found.json["run_id"] == result["run_id"]
+    table = command("conversion.verify", DEFAULT_OUTPUT, "--run", result["run_id"], cwd=folder)
+    assert "verified" in table.out
+    assert "500 images executed" in table.out
+
+
+def _scale(spec) -> None:  # type: ignore[no-untyped-def]
+    spec.neuralNetworkClassifier.preprocessing[0].scaler.channelScale = 1 / 256
+
+
+def _zero_kernel(spec) -> None:  # type: ignore[no-untyped-def]
+    weights = _first(spec, "convolution").weights.floatValue
+    weights[:9] = [0.0] * 9
+
+
+def _drop_bias(spec) -> None:  # type: ignore[no-untyped-def]
+    layer = _first(spec, "innerProduct")
+    layer.hasBias = False
+    layer.ClearField("bias")
+
+
+def _no_softmax(spec) -> None:  # type: ignore[no-untyped-def]
+    layer = spec.neuralNetworkClassifier.layers[-1]
+    assert layer.WhichOneof("layer") in {"softmax", "softmaxND"}
+    layer.ClearField(layer.WhichOneof("layer"))
+    layer.activation.linear.alpha = 1.0
+
+
+def _rotate_labels(spec) -> None:  # type: ignore[no-untyped-def]
+    labels = spec.neuralNetworkClassifier.stringClassLabels.vector
+    labels[:] = [*labels[1:], labels[0]]
+
+
+def _one_label_less(spec) -> None:  # type: ignore[no-untyped-def]
+    del spec.neuralNetworkClassifier.stringClassLabels.vector[-1]
+
+
+def _other_size(spec) -> None:  # type: ignore[no-untyped-def]
+    spec.description.input[0].type.imageType.height = 29
+
+
+def _rgb(spec) -> None:  # type: ignore[no-untyped-def]
+    image = spec.description.input[0].type.imageType
+    image.colorSpace = image.RGB
+
+
+def _nudge_weight(spec) -> None:  # type: ignore[no-untyped-def]
+    weights = _first(spec, "innerProduct").weights.floatValue
+    weights[7] += 0.05
+
+
+def _other_run(spec) -> None:  # type: ignore[no-untyped-def]
+    spec.description.metadata.userDefined["run_id"] = "0" * 32
+
+
+def _first(spec, kind: str):  # type: ignore[no-untyped-def]
+    return next(
+        getattr(layer, kind) for layer in spec.neuralNetworkClassifier.layers if layer.WhichOneof("layer") == kind
+    )
+
+
+MUTATIONS = (
+    _scale,
+    _zero_kernel,
+    _drop_bias,
+    _no_softmax,
+    _rotate_labels,
+    _one_label_less,
+    _other_size,
+    _rgb,
+    _nudge_weight,
+    _other_run,
+)
+
+
+@pytest.mark.parametrize("mutate", MUTATIONS, ids=lambda mutate: mutate.__name__.strip("_"))
+def test_a_wrong_file_never_verifies(mutate, promoted: Promoted, tmp_path: Path, command) -> None:  # type: ignore[no-untyped-def]
+    folder, result = promoted.folder, promoted.result
+    spec = coremltools.utils.load_spec(str(folder / DEFAULT_OUTPUT))
+    mutate(spec)
+    wrong = tmp_path / "wrong.mlmodel"
+    wrong.write_bytes(spec.SerializeToString())
+    found = command("conversion.verify", wrong, "--run", result["run_id"], cwd=folder)
+    assert found.code == 1, found
+    assert found.err.startswith("error: ")
+
+
+def test_an_unknown_layer_is_not_checkable(promoted: Promoted, tmp_path: Path, command) -> None:  # type: ignore[no-untyped-def]
+    folder, result = promoted.folder, promoted.result
+    spec = coremltools.utils.load_spec(str(folder / DEFAULT_OUTPUT))
+    layer = spec.neuralNetworkClassifier.layers[1]
+    layer.ClearField(layer.WhichOneof("layer"))
+    layer.custom.className = "Secret"
+    odd = tmp_path / "odd.mlmodel"
+    odd.write_bytes(spec.SerializeToString())
+    found = command("conversion.verify", odd, "--run", result["run_id"], cwd=folder)
+    assert found.code == 3
+    assert "custom" in found.error
+
+
+@pytest.mark.parametrize("content", [b"", b"not a model", os.urandom(1 << 16)])
+def test_a_damaged_file(content: bytes, promoted: Promoted, tmp_path: Path, command) -> None:  # type: ignore[no-untyped-def]
+    folder, result = promoted.folder, promoted.result
+    file = tmp_path / "damaged.mlmodel"
+    file.write_bytes(content)
+    found: Outcome = command("conversion.verify", file, "--run", result["run_id"], cwd=folder)
+    assert found.code in {1, 3}
+    assert str(file) in found.error
+
+
+def test_the_file_of_another_run(promoted: Promoted, swept: Swept, command) -> None:  # type: ignore[no-untyped-def]
+    other = swept.result["leaderboard"][1]["run_id"]
+    found = command("conversion.verify", DEFAULT_OUTPUT, "--run", other, cwd=promoted.folder)
+    assert found.code == 1
+    assert "probabilities differ" in found.err
