@@ -15,6 +15,7 @@ ENTRY_POINTS = (
     "architectures",
     "experiments.leaderboard",
     "conversion.promote",
+    "conversion.rollback",
     "conversion.verify",
     "search.sweep",
     "search.trial",

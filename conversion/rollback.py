@@ -1,0 +1,149 @@
+"""Return to the promotion before the current one, alias and file.  Run: python -m conversion.rollback
+
+Run again it walks further back; a later promotion goes on from there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from architectures.command import Parser, print_json, run
+from architectures.errors import ProjectError, UsageError
+from conversion.output import DEFAULT_OUTPUT, foreign_file, output_path
+from conversion.promote import DEFAULT_MODEL
+
+if TYPE_CHECKING:
+    from experiments.tracking import PromotionRecord, VersionRecord
+
+
+class RollbackRefused(ProjectError):
+    """There is nothing to return to, or it cannot be trusted; nothing was changed. Exit code 3."""
+
+    exit_code = 3
+
+
+@dataclass(frozen=True)
+class Rollback:
+    """A rollback that was made, or would be."""
+
+    left: PromotionRecord
+    restored: PromotionRecord
+    version: VersionRecord  # that becomes champion again
+    path: Path
+
+    def as_json(self) -> dict[str, object]:
+        return {
+            "run_id": self.version.run_id,
+            "registered_model": self.version.registered_name,
+            "version": self.version.version,
+            "promotion_model": self.restored.name,
+            "promotion": self.restored.number,
+            "left_version": self.left.source,
+            "left_promotion": self.left.number,
+            "file": str(self.path),
+            "coreml_sha256": self.restored.sha256,
+            "coreml_bytes": int(self.restored.tags["coreml_bytes"]),
+            **{key: self.restored.tags[key] for key in ("coreml_format", "compression", "promoted_at")},
+        }
+
+
+def rollback(
+    tracking_uri: str, *, model: str = DEFAULT_MODEL, output: Path = DEFAULT_OUTPUT, dry_run: bool = False
+) -> Rollback:
+    """Make the promotion before the current one the champion again, and put its file, the same bytes, in its place.
+
+    Raises:
+        RollbackRefused: if there is none, its file differs from its record, or a file of somebody else stands in
+            the place; nothing was changed.
+        OSError: if the file cannot be written; nothing was changed.
+        TrackingError: if the store cannot be reached.
+    """
+    from conversion.champion import fetch
+    from conversion.files import staged
+    from conversion.publish import TAGS
+    from experiments.tracking import Tracker
+
+    tracker = Tracker(tracking_uri, create=False)
+    if model not in (known := tracker.registered_names()):
+        raise UsageError(f"Unknown registered model {model!r} in {tracking_uri}. Known: {', '.join(known) or 'none'}.")
+    champion = tracker.champion(model)
+    if champion is None:
+        raise RollbackRefused(f"Nothing to roll back: {model} has no champion.")
+    with tempfile.TemporaryDirectory(prefix="pocketnets-") as name:
+        folder = Path(name)
+        try:
+            left = tracker.current_promotion(champion)
+            if left.previous is None:
+                raise ProjectError(f"promotion {left.number} of {left.name} is the first")
+            restored = tracker.promotion(left.name, left.previous)
+            version = tracker.version(model, restored.source)
+            file = fetch(tracker, restored, folder)
+        except ProjectError as error:
+            raise RollbackRefused(f"Rollback refused: {error}.") from error
+        path = output_path(output, file.format)
+        if foreign := foreign_file(path):
+            raise RollbackRefused(
+                f"Rollback refused: {foreign} exists and was not written by a promotion: move it, or choose --output."
+            )
+        result = Rollback(left, restored, version, path)
+        if not dry_run:
+            with staged(file, path) as put:
+                tracker.attach(version, folder)
+                now = datetime.now(UTC).isoformat(timespec="seconds")
+                tracker.tag_promotion(left, {"rolled_back_at": now, "rolled_back_to": str(restored.number)})
+                put()
+                tracker.crown(restored, version, {key: restored.tags[key] for key in TAGS})
+    return result
+
+
+def parser() -> Parser:
+    made = Parser(
+        "conversion.rollback",
+        "Make the promotion before the current one the champion again, and put its file, the same bytes, in its place.",
+    )
+    add = made.add_argument
+    add("--model", metavar="NAME", default=DEFAULT_MODEL, help=f"registered model (default {DEFAULT_MODEL})")
+    add("--output", type=Path, default=DEFAULT_OUTPUT, metavar="PATH", help=f"file or folder ({DEFAULT_OUTPUT})")
+    add("--dry-run", action="store_true", help="show what would be restored and change nothing")
+    add("--tracking-uri", metavar="URI", help="default: MLFLOW_TRACKING_URI or sqlite:///mlflow.db")
+    return made
+
+
+def _body(arguments: argparse.Namespace) -> int:
+    from experiments.tracking import default_uri
+
+    done = rollback(
+        arguments.tracking_uri or default_uri(),
+        model=arguments.model,
+        output=arguments.output,
+        dry_run=arguments.dry_run,
+    )
+    if arguments.json:
+        print_json(done.as_json())
+        return 0
+    facts = done.as_json()
+    verb = "Would return" if arguments.dry_run else "Returned"
+    print(
+        f"{verb} from promotion {done.left.number} (version {done.left.source} of {done.version.registered_name}) to "
+        f"promotion {done.restored.number} of {facts['promoted_at']} (version {done.version.version}, run "
+        f"{done.version.run_id})"
+    )
+    print(f"  {done.path}: {facts['coreml_bytes']:,} bytes, SHA-256 {done.restored.sha256}, as it was promoted")
+    if not arguments.dry_run:
+        print(f"Alias champion on version {done.version.version} of {done.version.registered_name}.")
+    return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    return run(parser(), _body, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,171 @@
+"""Going back through the history of promotions, and promotions that were killed half-way."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+from conftest import Promoted, Swept, run_module
+from promotions import NAME, PROMOTIONS, artifacts, champion, client_of, own_artifacts, shipped, snapshot
+
+from conversion.output import DEFAULT_OUTPUT
+from experiments.tracking import Tracker
+
+FORCED = ("--force", "--reason", "a test")
+
+
+def current(folder: Path) -> tuple[int | None, int | None]:
+    """The champion's version, and its promotion."""
+    return champion(folder), champion(folder, PROMOTIONS)
+
+
+@dataclass(frozen=True)
+class History:
+    """A folder after three promotions, two of them of one version; of each the champion and the file."""
+
+    folder: Path
+    made: tuple[tuple[tuple[int | None, int | None], bytes], ...]
+
+
+@pytest.fixture(scope="module")
+def shared_history(promoted: Promoted, swept: Swept, tmp_path_factory: pytest.TempPathFactory) -> History:
+    folder = tmp_path_factory.mktemp("history")
+    shutil.copytree(promoted.folder, folder, dirs_exist_ok=True)
+    made = [(current(folder), shipped(folder))]
+    second = swept.result["leaderboard"][1]["version"]
+    for arguments in (("--author", "Ada"), ("--version", second, *FORCED)):
+        done = run_module("conversion.promote", *arguments, cwd=folder)
+        assert done.code == 0, done.err
+        made.append((current(folder), shipped(folder)))
+    assert [number for (_, number), _ in made] == [1, 2, 3]
+    assert len({file for _, file in made}) == 3
+    return History(folder, tuple(made))
+
+
+@pytest.fixture
+def history(shared_history: History, tmp_path: Path) -> History:
+    """A copy that a test may change."""
+    shutil.copytree(shared_history.folder, tmp_path, dirs_exist_ok=True)
+    return replace(shared_history, folder=tmp_path)
+
+
+def test_rollback_walks_back_to_the_same_bytes(history: History, command) -> None:  # type: ignore[no-untyped-def]
+    folder, made = history.folder, history.made
+    before = snapshot(folder)
+    dry = command("conversion.rollback", "--dry-run")
+    assert dry.code == 0
+    assert "Would return from promotion 3" in dry.out
+    assert snapshot(folder) == before
+    for state, file in reversed(made[:-1]):
+        done = command("conversion.rollback", "--json")
+        assert done.code == 0, done.err
+        assert (current(folder), shipped(folder)) == (state, file)
+        assert (done.json["version"], done.json["promotion"]) == state
+        tags = client_of(folder).get_model_version(NAME, str(state[0])).tags
+        assert tags["coreml_sha256"] == done.json["coreml_sha256"]
+        assert (artifacts(folder, state[0], NAME) / DEFAULT_OUTPUT.name).read_bytes() == file
+    left = client_of(folder).get_model_version(PROMOTIONS, "3").tags
+    assert left["rolled_back_to"] == "2"
+    assert left["rolled_back_at"]
+    before = snapshot(folder)
+    found = command("conversion.rollback")
+    assert found.code == 3
+    assert "promotion 1 of mnist5k-classifier-coreml is the first" in found.error
+    assert snapshot(folder) == before
+
+
+def test_a_promotion_goes_on_from_where_a_rollback_ended(history: History, command) -> None:  # type: ignore[no-untyped-def]
+    folder, made = history.folder, history.made
+    assert command("conversion.rollback").code == 0
+    assert command("conversion.rollback").code == 0
+    done = command("conversion.promote", "--author", "Grace", "--json")
+    assert (done.json["promotion"], done.json["previous_promotion"]) == (4, 1)
+    assert command("conversion.rollback").code == 0
+    assert (current(folder), shipped(folder)) == made[0]
+
+
+def test_rollback_refuses_a_file_that_is_not_its_record(history: History, command) -> None:  # type: ignore[no-untyped-def]
+    folder = history.folder
+    file = own_artifacts(folder, 2) / DEFAULT_OUTPUT.name
+    file.write_bytes(file.read_bytes() + b"\0")
+    before = snapshot(folder)
+    found = command("conversion.rollback")
+    assert found.code == 3
+    assert "its record says" in found.error
+    assert snapshot(folder) == before
+
+
+def test_rollback_leaves_somebody_elses_file(history: History, command) -> None:  # type: ignore[no-untyped-def]
+    folder = history.folder
+    (folder / DEFAULT_OUTPUT).write_bytes(b"somebody's work")
+    before = snapshot(folder)
+    found = command("conversion.rollback")
+    assert found.code == 3
+    assert "was not written by a promotion" in found.error
+    assert snapshot(folder) == before
+    elsewhere = command("conversion.rollback", "--output", "other")
+    assert elsewhere.code == 0
+    assert (folder / "other.mlmodel").is_file()
+
+
+def test_without_a_history(own_store: Path, command) -> None:  # type: ignore[no-untyped-def]
+    found = command("conversion.rollback")
+    assert found.code == 3
+    assert "has no champion" in found.error
+    found = command("conversion.rollback", "--model", "nope")
+    assert found.code == 2
+    assert "Unknown registered model 'nope'" in found.error
+
+
+class Killed(BaseException):
+    """Stands for the end of the process: nothing catches it."""
+
+
+@pytest.mark.parametrize(
+    ("step", "after"), [("log_promotion", True), ("crown", False), ("tag_version", False), ("set_alias", False)]
+)
+def test_a_killed_promotion_is_ended_by_the_next(
+    step: str,
+    after: bool,  # whether the process ends after this step, or before it
+    own_promoted: Path,
+    swept: Swept,
+    command,  # type: ignore[no-untyped-def]
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    first = current(own_promoted)
+    arguments = ("conversion.promote", "--version", swept.result["leaderboard"][1]["version"], *FORCED)
+    write = getattr(Tracker, step)
+
+    def die(*arguments, **options):  # type: ignore[no-untyped-def]
+        if after:
+            write(*arguments, **options)
+        raise Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Tracker, step, die)
+        with pytest.raises(Killed):
+            command(*arguments)
+    assert champion(own_promoted) == first[0]
+    done = command(*arguments, "--json")
+    assert done.code == 0, done.err
+    assert current(own_promoted) == (done.json["version"], done.json["promotion"])
+    assert shipped(own_promoted) == (artifacts(own_promoted, done.json["promotion"]) / DEFAULT_OUTPUT.name).read_bytes()
+    assert command("conversion.rollback").code == 0
+    assert current(own_promoted) == first
+
+
+def test_a_killed_rollback_is_ended_by_the_next(history: History, command, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
+    folder, made = history.folder, history.made
+
+    def die(*_: object) -> None:
+        raise Killed
+
+    for step in ("crown", "tag_version", "set_alias"):
+        with monkeypatch.context() as patched:
+            patched.setattr(Tracker, step, die)
+            with pytest.raises(Killed):
+                command("conversion.rollback")
+    assert command("conversion.rollback").code == 0
+    assert (current(folder), shipped(folder)) == made[1]
