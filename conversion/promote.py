@@ -144,8 +144,7 @@ def promote(config: PromoteConfig) -> Promotion:
         if decision.outcome == "refused":
             place = record_refusal(tracker, examination, version)
             raise PromotionRefused(decision.reasons, summary(examination) | {"report": place})
-        previous = champion.promotion.number if isinstance(champion, Champion) else None
-        version, record = publish(tracker, examination, name=name, path=path, previous=previous)
+        version, record = publish(tracker, examination, name=name, path=path)
     return Promotion(examination, path, version, record, time.perf_counter() - started)
 
 

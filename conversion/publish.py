@@ -5,10 +5,11 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
+from architectures.errors import ProjectError
 from conversion.files import staged, write
 from conversion.report import Examination, summary, write_evidence
 from conversion.verify import PARITY_TOLERANCE
-from experiments.tracking import PromotionRecord, ServedFile, Tracker, VersionRecord
+from experiments.tracking import PromotionRecord, ServedFile, Tracker, TrackingError, VersionRecord
 
 SCRIPT = Path(__file__).with_name("pyfunc_model.py")
 SCRIPT_NEEDS = ("pocketnets", "mlflow", "coremltools", "numpy", "scipy", "pandas")
@@ -53,7 +54,7 @@ def record_refusal(tracker: Tracker, examination: Examination, version: VersionR
 
 
 def publish(
-    tracker: Tracker, examination: Examination, *, name: str, path: Path, previous: int | None
+    tracker: Tracker, examination: Examination, *, name: str, path: Path
 ) -> tuple[VersionRecord, PromotionRecord]:
     """Make a file the champion: in the registry under `name`, and at `path`.
 
@@ -84,7 +85,19 @@ def publish(
             version = tracker.register(name, examination.candidate.model)
             tracker.attach(version, folder)
             when = examination.created_at.isoformat(timespec="seconds")
+            previous = _current(tracker, name)
             record = tracker.log_promotion(version, served, folder, {**tags, "promoted_at": when}, previous)
             put()
             tracker.crown(record, version, tags)
     return version, record
+
+
+def _current(tracker: Tracker, name: str) -> int | None:
+    """Number of the promotion that is replaced, if there is one."""
+    champion = tracker.champion(name)
+    try:
+        return tracker.current_promotion(champion).number if champion else None
+    except TrackingError:
+        raise
+    except ProjectError:  # the alias was set by hand, which the gate has refused and a person overridden
+        return None

@@ -81,7 +81,7 @@ def rollback(
         try:
             left = tracker.current_promotion(champion)
             if left.previous is None:
-                raise ProjectError(f"promotion {left.number} of {left.name} is the first")
+                raise ProjectError(f"promotion {left.number} of {left.name} replaced no other")
             restored = tracker.promotion(left.name, left.previous)
             version = tracker.version(model, restored.source)
             file = fetch(tracker, restored, folder)

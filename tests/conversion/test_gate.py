@@ -143,7 +143,7 @@ def test_a_champion_that_is_lost_can_be_replaced_by_force(own_promoted: Path, co
     missing(own_promoted)
     forced = command("conversion.promote", "--force", "--reason", "its file is lost", "--json")
     assert forced.code == 0, forced.err
-    assert forced.json["decision"] == "forced"
+    assert (forced.json["decision"], forced.json["previous_promotion"]) == ("forced", 1)
     assert command("conversion.promote").code == 0  # there is a champion again to be compared with
 
 

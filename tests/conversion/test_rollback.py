@@ -72,7 +72,7 @@ def test_rollback_walks_back_to_the_same_bytes(history: History, command) -> Non
     before = snapshot(folder)
     found = command("conversion.rollback")
     assert found.code == 3
-    assert "promotion 1 of mnist5k-classifier-coreml is the first" in found.error
+    assert "promotion 1 of mnist5k-classifier-coreml replaced no other" in found.error
     assert snapshot(folder) == before
 
 
