@@ -152,7 +152,7 @@ def _loss(evidence: Evidence, limit: float) -> Criterion:
     name = "accuracy loss"
     if not evidence.parity:
         return _asked(name, False, "the file's loss of accuracy could not be measured", max_accuracy_loss=limit)
-    part = evidence.on("val")
+    part = evidence.against_original("val")
     lost = round((part.model_accuracy - part.file_accuracy) * part.images)  # in images: 0.2 points must equal 0.2
     points = 100 * lost / part.images
     passed = points <= limit

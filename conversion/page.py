@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import base64
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from conversion.choose import draw
+from conversion.gallery import draw_flips
 from experiments.evaluation import draw_confusion_matrix
 
 if TYPE_CHECKING:
@@ -76,7 +78,7 @@ def page(examination: Examination, facts: Mapping[str, object]) -> str:
         ),
         compression=_compression(examination.choice),
         origin=_origin(facts),
-        parity=_parity(evidence),
+        parity=_parity(examination),
         confusion=_confusion(examination, facts),
         checks=_checks(evidence),
     )
@@ -133,24 +135,32 @@ def _origin(facts: Mapping[str, object]) -> str:
     return _table((), rows) + f'<p class="soft">Without the date: {escape(str(facts["reproducible_by"]))}.</p>'
 
 
-def _parity(evidence: Evidence) -> str:
+def _parity(examination: Examination) -> str:
+    evidence, dataset = examination.evidence, examination.candidate.dataset
     if not evidence.parity:
         return "<p>Not executed on any image.</p>"
-    rows = [
-        (
-            part.split,
-            f"{part.images:,}",
-            f"{part.file_accuracy:.4f}",
-            f"{part.model_accuracy:.4f}",
-            f"{part.max_difference:.1e}",
-            f"{part.mean_difference:.1e}",
-            str(part.label_flips),
-        )
-        for part in evidence.parity
-    ]
-    head = ("split", "images", "file", "model", "largest difference", "mean", "labels that differ")
-    return _table(head, rows, figures=range(1, 7)) + (
-        '<p class="soft">Accuracies of the executed file and of the trained model; differences of a probability.</p>'
+    rows, galleries = [], []
+    for other, parts in (("with the file's weights", evidence.parity), ("as it was trained", evidence.original)):
+        for part in parts:
+            figures = (f"{part.images:,}", f"{part.file_accuracy:.4f}", f"{part.model_accuracy:.4f}")
+            differences = (f"{part.max_difference:.1e}", f"{part.mean_difference:.1e}", str(part.label_flips))
+            rows.append((other, part.split, *figures, *differences))
+            if part.flips:
+                draw_part = partial(draw_flips, part, getattr(dataset, part.split), dataset.class_names)
+                galleries.append(
+                    _picture(_drawn(draw_part), f"{part.split} images that the model {other} sees otherwise")
+                )
+    head = ("the model", "split", "images", "file", "model", "largest difference", "mean", "labels that differ")
+    text = (
+        "Accuracies of the executed file and of the model; differences of a probability. The file must answer as the "
+        "model with its weights does; what compression costs is its difference to the model as it was trained."
+    )
+    weights = f"{len(evidence.weights)} weights of the model were found in the file, each as its compression leaves it."
+    apple = f"Apple's runtime: {escape(evidence.native.status)}."
+    return (
+        _table(head, rows, figures=range(2, 8))
+        + f'<p class="soft">{text} {weights if all(not each.fault for each in evidence.weights) else ""} {apple}</p>'
+        + "".join(f"<p>{gallery}</p>" for gallery in galleries)
     )
 
 
@@ -172,11 +182,17 @@ def _confusion(examination: Examination, facts: Mapping[str, object]) -> str:
 
     if not facts["confusion_matrix"]:
         return "<p>Not executed on any image.</p>"
+    matrix, names = np.array(facts["confusion_matrix"]), examination.candidate.dataset.class_names
+    drawn = _drawn(lambda path: draw_confusion_matrix(matrix, names, path, what="test"))
+    return _picture(drawn, "Confusion matrix on the test images", kind="square")
+
+
+def _drawn(draw: Callable[[Path], object]) -> bytes:
+    """The picture that a function writes to a path."""
     with tempfile.TemporaryDirectory(prefix="pocketnets-") as folder:
-        picture = Path(folder) / "confusion.png"
-        names = examination.candidate.dataset.class_names
-        draw_confusion_matrix(np.array(facts["confusion_matrix"]), names, picture, what="test")
-        return _picture(picture.read_bytes(), "Confusion matrix on the test images", kind="square")
+        path = Path(folder) / "picture.png"
+        draw(path)
+        return path.read_bytes()
 
 
 def _picture(png: bytes, text: str, *, kind: str = "") -> str:

@@ -124,14 +124,16 @@ def promote(config: PromoteConfig) -> Promotion:
     if config.compress == "auto":
         formats = (config.format,) if config.format else FORMATS
         choice = choose(converter, candidate.dataset.val, formats=formats, max_accuracy_loss=config.max_accuracy_loss)
-        file = choice.file
+        file, compression = choice.file, choice.chosen.compression
     else:
-        file = converter.file(format=config.format or "mlmodel", compression=config.compress)
+        compression = config.compress
+        file = converter.file(format=config.format or "mlmodel", compression=compression)
     path = output_path(config.output, file.format)
     with tempfile.TemporaryDirectory(prefix="pocketnets-") as folder:
         saved = Path(folder) / path.name
         write(file, saved)
-        evidence, interface = verify(saved, candidate), load(saved).interface
+        evidence = verify(saved, candidate, compression=compression)
+        interface = load(saved).interface
     champion: Champion | ProjectError | None
     try:
         champion = load_champion(tracker, name)

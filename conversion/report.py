@@ -5,7 +5,7 @@
 - `decision`, `reasons`, `forced_reason`: promoted, forced or refused; what failed; why a person overrode it.
 - `created_at`: UTC.
 - `run`, `run_id`, `study`, `architecture`, `dataset`, `dataset_digest`, `git_commit`: where the model comes from.
-- `coreml_format`, `compression`, `coreml_bytes`, `coreml_sha256`: the file.
+- `coreml_format`, `compression`, `minimum_ios`, `coreml_bytes`, `coreml_sha256`: the file.
 - `coreml_reproducible_sha256`, `reproducible_by`: its digest without the date of conversion, and how to compute that.
 - `val_accuracy`, `model_val_accuracy`: of the executed file and of the trained model, on the validation images.
 - `test_accuracy`, `test_accuracy_low`, `test_accuracy_high`, `test_images`: of the executed file, with its 95 % Wilson
@@ -13,7 +13,10 @@
 - `class_names`, `confusion_matrix`: of the executed file on the test images, a row per true class, a column per answer.
 - `gate`: each criterion with `name`, `verdict` (passed, failed, not asked, no champion), `finding` and `figures`.
 - `checks`: each property read from the file, with `name`, `passed`, `expected` and `found`.
-- `parity`: the file against the model on each split.
+- `weights`: each weight of the model, the tensor of the file that holds it, and the rule of compression it obeys.
+- `parity`: on each split, the file against the model with the weights that the file holds.
+- `original`: on each split, the file against the model as it was trained, with the images whose label changes.
+- `native`: what Apple's runtime answered, where there is one.
 - `compression_search`: of `--compress auto`, every file that was executed; also as `compression.json` and `.png`.
 """
 
@@ -52,6 +55,11 @@ UNITS = {
     "flips": "images",
     "label_flips": "images",
     "flipped": "index in the split",
+    "index": "index in the split",
+    "true_label": "index in class_names",
+    "model_label": "index in class_names",
+    "file_label": "index in class_names",
+    "elements": "numbers",
     "confusion_matrix": "images",
     "only_candidate_right": "images",
     "only_champion_right": "images",
@@ -118,7 +126,8 @@ def summary(examination: Examination) -> dict[str, object]:
         "dataset_digest": facts.dataset_digest,
         "git_commit": facts.git_commit,
         "coreml_format": evidence.format,
-        "compression": examination.interface.metadata.user_defined["compression"],
+        "compression": evidence.compression,
+        "minimum_ios": evidence.minimum_ios,
         "coreml_bytes": evidence.file_bytes,
         "coreml_sha256": evidence.file_sha256,
         "coreml_reproducible_sha256": examination.file.reproducible_sha256,
@@ -129,7 +138,7 @@ def summary(examination: Examination) -> dict[str, object]:
         low, high = accuracy_interval(round(test.file_accuracy * test.images), test.images)
         result |= {
             "val_accuracy": val.file_accuracy,
-            "model_val_accuracy": val.model_accuracy,
+            "model_val_accuracy": evidence.against_original("val").model_accuracy,
             "test_accuracy": test.file_accuracy,
             "test_accuracy_low": low,
             "test_accuracy_high": high,
@@ -138,7 +147,10 @@ def summary(examination: Examination) -> dict[str, object]:
     return result | {
         "gate": [asdict(criterion) for criterion in decision.criteria],
         "checks": [asdict(check) for check in evidence.checks],
+        "weights": [asdict(weight) for weight in evidence.weights],
         "parity": [asdict(parity) for parity in evidence.parity],
+        "original": [asdict(parity) for parity in evidence.original],
+        "native": asdict(evidence.native),
         "class_names": list(facts.class_names),
         "confusion_matrix": confusion(examination),
         "compression_search": examination.choice.as_json() if examination.choice else None,
