@@ -1,4 +1,4 @@
-"""Verification of real files: the promoted one passes, wrong ones made from it never do."""
+"""`conversion.verify` on the promoted file, on damaged ones, and on ones that are not checkable."""
 
 from __future__ import annotations
 
@@ -23,33 +23,6 @@ def test_verify_the_promoted_file(promoted: Promoted, command) -> None:  # type:
     assert "500 images executed" in table.out
 
 
-def _scale(spec) -> None:  # type: ignore[no-untyped-def]
-    spec.neuralNetworkClassifier.preprocessing[0].scaler.channelScale = 1 / 256
-
-
-def _zero_kernel(spec) -> None:  # type: ignore[no-untyped-def]
-    weights = _first(spec, "convolution").weights.floatValue
-    weights[:9] = [0.0] * 9
-
-
-def _drop_bias(spec) -> None:  # type: ignore[no-untyped-def]
-    layer = _first(spec, "innerProduct")
-    layer.hasBias = False
-    layer.ClearField("bias")
-
-
-def _no_softmax(spec) -> None:  # type: ignore[no-untyped-def]
-    layer = spec.neuralNetworkClassifier.layers[-1]
-    assert layer.WhichOneof("layer") in {"softmax", "softmaxND"}
-    layer.ClearField(layer.WhichOneof("layer"))
-    layer.activation.linear.alpha = 1.0
-
-
-def _rotate_labels(spec) -> None:  # type: ignore[no-untyped-def]
-    labels = spec.neuralNetworkClassifier.stringClassLabels.vector
-    labels[:] = [*labels[1:], labels[0]]
-
-
 def _one_label_less(spec) -> None:  # type: ignore[no-untyped-def]
     del spec.neuralNetworkClassifier.stringClassLabels.vector[-1]
 
@@ -58,42 +31,8 @@ def _other_size(spec) -> None:  # type: ignore[no-untyped-def]
     spec.description.input[0].type.imageType.height = 29
 
 
-def _rgb(spec) -> None:  # type: ignore[no-untyped-def]
-    image = spec.description.input[0].type.imageType
-    image.colorSpace = image.RGB
-
-
-def _nudge_weight(spec) -> None:  # type: ignore[no-untyped-def]
-    weights = _first(spec, "innerProduct").weights.floatValue
-    weights[7] += 0.05
-
-
-def _other_run(spec) -> None:  # type: ignore[no-untyped-def]
-    spec.description.metadata.userDefined["run_id"] = "0" * 32
-
-
-def _first(spec, kind: str):  # type: ignore[no-untyped-def]
-    return next(
-        getattr(layer, kind) for layer in spec.neuralNetworkClassifier.layers if layer.WhichOneof("layer") == kind
-    )
-
-
-MUTATIONS = (
-    _scale,
-    _zero_kernel,
-    _drop_bias,
-    _no_softmax,
-    _rotate_labels,
-    _one_label_less,
-    _other_size,
-    _rgb,
-    _nudge_weight,
-    _other_run,
-)
-
-
-@pytest.mark.parametrize("mutate", MUTATIONS, ids=lambda mutate: mutate.__name__.strip("_"))
-def test_a_wrong_file_never_verifies(mutate, promoted: Promoted, tmp_path: Path, command) -> None:  # type: ignore[no-untyped-def]
+@pytest.mark.parametrize("mutate", [_one_label_less, _other_size], ids=lambda mutate: mutate.__name__.strip("_"))
+def test_a_file_that_cannot_take_the_images_differs(mutate, promoted: Promoted, tmp_path: Path, command) -> None:  # type: ignore[no-untyped-def]
     folder, result = promoted.folder, promoted.result
     spec = coremltools.utils.load_spec(str(folder / DEFAULT_OUTPUT))
     mutate(spec)
