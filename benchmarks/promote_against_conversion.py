@@ -15,7 +15,7 @@ import tempfile
 from sweep_against_plain_loop import run
 
 BARE = """
-import logging, sys, time
+import hashlib, logging, sys, time
 from pathlib import Path
 from architectures.quiet import import_tensorflow
 import_tensorflow()
@@ -24,7 +24,8 @@ logging.getLogger("coremltools").setLevel(logging.ERROR)
 import coremltools as ct
 from experiments.classifier import load_classifier, network_of
 
-network = network_of(load_classifier(next(Path("mlruns").rglob("*.keras"))))
+file = next(Path("mlruns").rglob("*.keras"))
+network = network_of(load_classifier(file, hashlib.sha256(file.read_bytes()).hexdigest()))
 started = time.perf_counter()
 forward = tf.function(lambda image: network(image, training=False)).get_concrete_function(
     tf.TensorSpec((1, 28, 28, 1), tf.float32, name="image"))
