@@ -129,7 +129,6 @@ def test_the_page_asks_for_nothing(promoted: Promoted) -> None:
     for criterion in promoted.result["gate"]:
         assert criterion["name"] in page
     assert not re.findall(r"https?:|<script|<link|@import|url\(", page)  # MLflow shows it in a sandbox
-    assert re.findall(r'src="(.{10})', page) == ["data:image"]
 
 
 def test_promoting_again_gives_the_same_file(promoted: Promoted, own_promoted: Path, command) -> None:  # type: ignore[no-untyped-def]
