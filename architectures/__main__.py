@@ -1,4 +1,4 @@
-"""List registered architectures, or show one's layers.  Run: python -m architectures [NAME]"""
+"""List registered architectures, show one's layers, or start a new one.  Run: python -m architectures [NAME]"""
 
 from __future__ import annotations
 
@@ -6,9 +6,12 @@ import argparse
 import re
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from architectures import registry
 from architectures.command import Parser, print_json, run, whole
+from architectures.errors import UsageError
+from architectures.starter import write_starter
 
 
 def _shape(text: str) -> tuple[int, int, int]:
@@ -25,8 +28,9 @@ def _shape(text: str) -> tuple[int, int, int]:
 
 
 def parser() -> Parser:
-    made = Parser("architectures", "List registered architectures, or show the layers of one.")
-    made.add_argument("name", nargs="?", help="an architecture: show its layer table")
+    made = Parser("architectures", "List registered architectures, show the layers of one, or start a new one.")
+    made.add_argument("name", nargs="?", help="an architecture: show its layer table; or `new`")
+    made.add_argument("new_name", nargs="?", metavar="NEW", help="after `new`: write NEW.py and test_NEW.py here")
     made.add_argument("--input", type=_shape, default=(28, 28, 1), metavar="HxWxC", help="image (default 28x28x1)")
     made.add_argument("--classes", type=whole(2), default=10, metavar="N", help="outputs (default 10)")
     made.add_argument("--filters", type=whole(1), metavar="N", help="width of the first stage (default as published)")
@@ -35,12 +39,19 @@ def parser() -> Parser:
 
 
 def _body(arguments: argparse.Namespace) -> int:
+    if arguments.name == "new":
+        return _new(arguments)
+    if arguments.new_name:
+        raise UsageError(f"One architecture at a time: {arguments.name!r} or {arguments.new_name!r}.")
     from architectures import table
 
     for plugin in arguments.plugin:
         registry.load_plugin(plugin)
     if arguments.name is None:
-        rows = [table.summarize(registry.get(name), arguments.input, arguments.classes) for name in registry.names()]
+        rows = [
+            table.summarize(registry.get(name), arguments.input, arguments.classes, filters=arguments.filters)
+            for name in registry.names()
+        ]
         if arguments.json:
             print_json({"architectures": rows})
         else:
@@ -52,6 +63,21 @@ def _body(arguments: argparse.Namespace) -> int:
         print_json(shown)
     else:
         table.print_layers(shown)
+    return 0
+
+
+def _new(arguments: argparse.Namespace) -> int:
+    if arguments.new_name is None:
+        raise UsageError("Give the new architecture a name: python -m architectures new NAME.")
+    builder, test = write_starter(arguments.new_name, Path())
+    if arguments.json:
+        print_json({"builder": str(builder), "test": str(test)})
+    else:
+        print(
+            f"Wrote {builder} and {test}. Next:\n"
+            f"  python -m pytest {test}\n"
+            f"  python -m search.sweep --plugin {builder} --architecture {arguments.new_name} --trials 4"
+        )
     return 0
 
 

@@ -10,7 +10,11 @@ MAX_DENSE_DROPOUT = 0.5  # the published rate of the second dropout layer, kept 
 
 @register(default_filters=32, default_dropout=0.25)
 def chollet(input_shape: Shape, num_classes: int, *, filters: int, dropout: float) -> keras.Model:
-    """Two convolutions and a wide dense layer: 1,199,882 parameters at the published widths."""
+    """Two convolutions and a wide dense layer: 1,199,882 parameters at the published widths.
+
+    Family: convolutions and dense layers
+    Paper: Keras example mnist_cnn.py, Chollet 2015
+    """
     return keras.Sequential(
         [
             keras.Input(input_shape),

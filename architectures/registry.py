@@ -11,21 +11,25 @@ import importlib
 import importlib.util
 import inspect
 import pkgutil
+import re
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from architectures.errors import PluginError, UsageError
 from architectures.knobs import Knob, check_knob
+from architectures.plugins import guarded_import, load_installed
 from architectures.quiet import import_tensorflow
 
 if TYPE_CHECKING:
     import keras
 
-NOT_FAMILIES = {"__main__", "command", "errors", "knobs", "quiet", "registry", "table"}
+NOT_FAMILIES = {
+    *("__main__", "blocks", "command", "contract", "errors", "knobs", "plugins", "quiet", "receptive", "registry"),
+    *("starter", "table"),
+}
 SIGNATURE = "(input_shape, num_classes, *, filters, dropout)"
 
 LARGEST_SIDE_TRIED = 96  # pixels, in the search for the smallest image that a network takes
@@ -49,6 +53,20 @@ class Architecture:
     def summary(self) -> str:
         """First line of the builder's docstring."""
         return (inspect.getdoc(self.builder) or "").partition("\n")[0]
+
+    @property
+    def family(self) -> str:
+        """The docstring's line `Family: ...`; empty without one."""
+        return self._noted("Family")
+
+    @property
+    def paper(self) -> str:
+        """The docstring's line `Paper: ...`; empty without one."""
+        return self._noted("Paper")
+
+    def _noted(self, key: str) -> str:
+        found = re.search(rf"^{key}: (.+)$", inspect.getdoc(self.builder) or "", re.MULTILINE)
+        return found.group(1).strip() if found else ""
 
     def build(
         self,
@@ -122,6 +140,7 @@ class Architecture:
 
 
 _registry: dict[str, Architecture] = {}
+_broken: dict[str, PluginError] = {}  # installed plugins that failed, by the name of their entry point
 _families_loaded = False
 
 
@@ -197,7 +216,7 @@ def load_plugin(plugin: str) -> None:
         module = importlib.util.module_from_spec(spec)
         sys.modules[spec.name] = module
         try:
-            _import(plugin, lambda: spec.loader.exec_module(module))  # type: ignore[union-attr]
+            guarded_import(plugin, lambda: spec.loader.exec_module(module))  # type: ignore[union-attr]
         except BaseException:
             del sys.modules[spec.name]  # a second attempt must fail, too
             raise
@@ -208,19 +227,7 @@ def load_plugin(plugin: str) -> None:
             found = None
         if found is None:
             raise UsageError(f"Plugin module {plugin!r} was not found. Give a module's dotted name or a .py file.")
-        _import(plugin, lambda: importlib.import_module(plugin))
-
-
-def _import(plugin: str, load: Callable[[], object]) -> None:
-    try:
-        with contextlib.redirect_stdout(sys.stderr):  # a plugin may print; stdout is the command's result
-            load()
-    except PluginError:
-        raise
-    except BaseException as error:  # a plugin may even call sys.exit
-        if isinstance(error, KeyboardInterrupt):
-            raise
-        raise PluginError(f"Plugin {plugin} failed on import: {type(error).__name__}: {error}") from error
+        guarded_import(plugin, lambda: importlib.import_module(plugin))
 
 
 def names() -> list[str]:
@@ -229,10 +236,23 @@ def names() -> list[str]:
     return sorted(_registry)
 
 
+def left_out() -> list[PluginError]:
+    """Why installed plugins are not among the names: what each raised on import."""
+    _load_families()
+    return list(_broken.values())
+
+
 def get(name: str) -> Architecture:
-    """The architecture registered as `name`; raises UsageError that lists the choices."""
+    """The architecture registered as `name`.
+
+    Raises:
+        UsageError: for an unknown name, with the choices.
+        PluginError: for the name of an installed plugin that failed on import.
+    """
     _load_families()
     if name not in _registry:
+        if name in _broken:
+            raise _broken[name]
         raise UsageError(f"Unknown architecture {name!r}. Registered: {', '.join(names())}.")
     return _registry[name]
 
@@ -251,9 +271,8 @@ def _load_families() -> None:
     try:
         for module in pkgutil.iter_modules([str(Path(__file__).parent)]):
             if module.name not in NOT_FAMILIES:
-                _import(module.name, lambda name=module.name: importlib.import_module(f"architectures.{name}"))  # type: ignore[misc]
-        for point in entry_points(group="architectures"):
-            _import(f"{point.name} ({point.value})", point.load)
+                guarded_import(module.name, lambda name=module.name: importlib.import_module(f"architectures.{name}"))  # type: ignore[misc]
+        _broken.update(load_installed("architectures"))
     except BaseException:
         _families_loaded = False
         raise

@@ -3,77 +3,116 @@
 from __future__ import annotations
 
 from importlib.metadata import entry_points
+from itertools import groupby
 from typing import Any
 
-from architectures.errors import UsageError
+from architectures.errors import ProjectError
+from architectures.receptive import receptive_fields
 from architectures.registry import Architecture, Shape
 
+LABELS = {"macs": "MACs", "coreml_bytes": "Core ML bytes"}  # of figures whose key is no heading
 
-def summarize(architecture: Architecture, input_shape: Shape, num_classes: int) -> dict[str, object]:
-    """One row of the list: parameters at the published width, or why the images do not fit."""
-    row: dict[str, object] = {
+
+def summarize(
+    architecture: Architecture, input_shape: Shape, num_classes: int, *, filters: int | None = None
+) -> dict[str, Any]:
+    """One row of the list: figures at the published width unless `filters` says another, or why there are none."""
+    row: dict[str, Any] = {
         "name": architecture.name,
-        "filters": architecture.default_filters,
+        "family": architecture.family,
+        "filters": filters or architecture.default_filters,
         "dropout": architecture.default_dropout,
         "summary": architecture.summary,
+        "paper": architecture.paper,
+        "parameters": None,
+        **dict.fromkeys(_figure_names()),
     }
     try:
-        return row | {"parameters": architecture.build(input_shape, num_classes).count_params()}
-    except UsageError as error:
-        return row | {"parameters": None, "misfit": str(error)}
+        parameters = architecture.build(input_shape, num_classes, filters=filters).count_params()
+        return row | {"parameters": parameters} | _figures(architecture, input_shape, num_classes, filters)
+    except ProjectError as error:
+        return row | {"misfit": " ".join(str(error).split())}
 
 
 def describe(
     architecture: Architecture, input_shape: Shape, num_classes: int, *, filters: int | None = None
 ) -> dict[str, Any]:
-    """The layer table: output shape and parameters of each layer, and figures of the whole.
-
-    Figures beyond the parameters come from the entry-point group `architecture_figures`: this package knows neither
-    training nor conversion.
-    """
+    """The layer table: output shape, parameters and receptive field of each layer, and figures of the whole."""
     model = architecture.build(input_shape, num_classes, filters=filters)
+    fields = receptive_fields(model)
     layers = [
         {
             "layer": layer.name,
             "kind": type(layer).__name__,
             "output_shape": list(layer.output.shape[1:]),
+            "receptive_field": fields[layer.name],  # height and width in pixels; None: not known
             "parameters": layer.count_params(),
+            "formula": _formula([weight.shape for weight in layer.weights if "seed" not in weight.path]),
         }
         for layer in model.layers
         if type(layer).__name__ != "InputLayer"
     ]
-    figures = {
-        point.name: point.load()(architecture, input_shape, num_classes, filters)
-        for point in entry_points(group="architecture_figures")
-    }
     return {
         "name": architecture.name,
         "summary": architecture.summary,
+        "family": architecture.family,
+        "paper": architecture.paper,
         "input_shape": list(input_shape),
         "filters": filters or architecture.default_filters,
         "layers": layers,
         "parameters": model.count_params(),
-        **figures,
+        **_figures(architecture, input_shape, num_classes, filters),
     }
 
 
-def print_list(rows: list[dict[str, object]]) -> None:
-    """Print the list on stdout."""
+def _figure_names() -> list[str]:
+    return [point.name for point in entry_points(group="architecture_figures")]
+
+
+def _figures(architecture: Architecture, input_shape: Shape, num_classes: int, filters: int | None) -> dict[str, int]:
+    """Figures from the entry-point group `architecture_figures`: this package knows neither training nor conversion."""
+    return {
+        point.name: point.load()(architecture, input_shape, num_classes, filters)
+        for point in entry_points(group="architecture_figures")
+    }
+
+
+def _formula(shapes: list[tuple[int, ...]]) -> str:
+    """Where a layer's number of parameters comes from: the shapes of its weights.
+
+    >>> _formula([(5, 5, 1, 32), (32,)])
+    '5*5*1*32 + 32'
+    >>> _formula([(16,)] * 4)
+    '4*16'
+    """
+    terms = []
+    for shape, equal in groupby(shapes):
+        count = len(list(equal))
+        terms.append("*".join(map(str, ((count,) if count > 1 else ()) + tuple(shape))))
+    return " + ".join(terms)
+
+
+def print_list(rows: list[dict[str, Any]]) -> None:
+    """Print the list on stdout, and below it why some have no figures."""
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
+    figures = ["filters", "parameters", *_figure_names()]
     table = Table()
-    table.add_column("name")
-    for name in ("filters", "dropout", "parameters"):
-        table.add_column(name, justify="right")
-    table.add_column("")
+    for name in ("name", "family"):
+        table.add_column(name, overflow="fold")
+    for name in figures:
+        table.add_column(LABELS.get(name, name), justify="right")
+    table.add_column("paper", overflow="fold")
     for row in rows:
-        parameters = row["parameters"]
-        shown = f"{parameters:,}" if parameters is not None else "-"
-        text = str(row.get("misfit", row["summary"]))
-        table.add_row(escape(str(row["name"])), str(row["filters"]), f"{row['dropout']:.2f}", shown, escape(text))
-    Console(highlight=False).print(table)
+        numbers = ["-" if row[name] is None else f"{row[name]:,}" for name in figures]
+        table.add_row(escape(row["name"]), escape(row["family"]), *numbers, escape(row["paper"]))
+    console = Console(highlight=False)
+    console.print(table)
+    for row in rows:
+        if "misfit" in row:
+            console.print(escape(row["misfit"]), soft_wrap=True)
 
 
 def print_layers(shown: dict[str, Any]) -> None:
@@ -86,12 +125,22 @@ def print_layers(shown: dict[str, Any]) -> None:
     table = Table(title=f"{escape(shown['name'])} on {size}, filters {shown['filters']}", title_justify="left")
     for name in ("layer", "kind"):
         table.add_column(name)
-    for name in ("output shape", "parameters"):
+    for name in ("output shape", "receptive field", "parameters"):
         table.add_column(name, justify="right")
+    table.add_column("weights")
     for layer in shown["layers"]:
-        shape = "x".join(map(str, layer["output_shape"]))
-        table.add_row(escape(layer["layer"]), layer["kind"], shape, f"{layer['parameters']:,}")
+        table.add_row(
+            escape(layer["layer"]),
+            layer["kind"],
+            "x".join(map(str, layer["output_shape"])),
+            "x".join(map(str, layer["receptive_field"] or "?")),
+            f"{layer['parameters']:,}",
+            layer["formula"],
+        )
     console = Console(highlight=False)
+    console.print(escape(shown["summary"]), soft_wrap=True)
+    if shown["paper"]:
+        console.print(escape(shown["paper"]), soft_wrap=True)
     console.print(table)
-    figures = {key: value for key, value in shown.items() if isinstance(value, int) and key != "filters"}
-    console.print(", ".join(f"{key} {value:,}" for key, value in figures.items()))
+    figures = ["parameters", *_figure_names()]
+    console.print(", ".join(f"{LABELS.get(name, name)} {shown[name]:,}" for name in figures))

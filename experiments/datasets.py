@@ -13,10 +13,10 @@ import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from importlib.metadata import entry_points
 from typing import TYPE_CHECKING
 
 from architectures.errors import PluginError, ProjectError, UsageError
+from architectures.plugins import load_installed
 from architectures.quiet import import_tensorflow
 
 if TYPE_CHECKING:
@@ -71,6 +71,7 @@ class Dataset:
 
 Loader = Callable[[], Dataset]
 _registry: dict[str, Loader] = {}
+_broken: dict[str, PluginError] = {}  # installed plugins that failed, by the name of their entry point
 _entry_points_loaded = False
 
 
@@ -95,11 +96,7 @@ def names() -> list[str]:
     global _entry_points_loaded
     if not _entry_points_loaded:
         _entry_points_loaded = True
-        for point in entry_points(group="datasets"):
-            try:
-                point.load()
-            except Exception as error:
-                raise PluginError(f"Plugin {point.name} ({point.value}) failed on import: {error}") from error
+        _broken.update(load_installed("datasets"))
     return sorted(_registry)
 
 
@@ -108,9 +105,12 @@ def load(name: str) -> Dataset:
 
     Raises:
         UsageError: for an unknown name.
+        PluginError: for the name of an installed plugin that failed on import.
         ProjectError: where it cannot be had, for want of a network for instance.
     """
     if name not in names():
+        if name in _broken:
+            raise _broken[name]
         raise UsageError(f"Unknown data set {name!r}. Registered: {', '.join(names())}.")
     dataset = _registry[name]()
     _check(dataset)

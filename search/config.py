@@ -56,7 +56,7 @@ class SweepConfig:
     objectives: tuple[str, ...] = OBJECTIVES[0]
     max_coreml_bytes: int | None = None  # a trial whose file would be larger is infeasible and not trained
     compress: Compression = "none"  # of the file whose bytes are the objective and the limit
-    trials: int = 8  # in the study, those of earlier sweeps included
+    trials: int = 12  # in the study, those of earlier sweeps included
     timeout: float | None = None  # seconds after which no new trial starts
     epochs: int = 10  # a trial at most
     pruner: str = AUTO  # median with one objective, front with two

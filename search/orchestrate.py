@@ -104,7 +104,10 @@ def sweep(config: SweepConfig, given: dict[str, object]) -> SweepResult:
         engine.provide(folder)
         if study.exists:
             study.check_dataset(dataset.digest)
-        architectures = choose_architectures(engine.wait_until_ready(), config.architectures, dataset.name)
+        ready = engine.wait_until_ready()
+        for warning in ready.warnings:
+            progress.say(f"warning: left out: {warning}")
+        architectures = choose_architectures(ready, config.architectures, dataset.name)
         experiment_id = tracker.experiment(config.experiment_name)
         if study.exists:
             first = _first(config, architectures)

@@ -33,7 +33,7 @@ def parser() -> Parser:
         metavar="NAME",
         help="search only this one; repeatable (default: all that fit the images)",
     )
-    add("--trials", type=whole(1), metavar="N", help="trials in the study, earlier ones included (default 8)")
+    add("--trials", type=whole(1), metavar="N", help="trials in the study, earlier ones included (default 12)")
     add("--timeout", type=number(1, 1e9), metavar="SECONDS", help="start no new trial after this time")
     add("--epochs", type=whole(1), metavar="N", help="epochs of a trial at most (default 10)")
     add("--batch-size", dest="batch_sizes", type=wholes(1), metavar="N,N", help="choices (default 64,128,256)")

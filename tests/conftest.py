@@ -16,7 +16,9 @@ import architectures.quiet
 
 architectures.quiet.import_tensorflow()  # first and in silence: several modules would import it in any order
 
-SWEEP = ["--trials", "3", "--epochs", "3", "--filters", "4,8", "--batch-size", "64", "--keep", "2", "--pruner", "none"]
+PUBLISHED = ["--architecture", "chollet", "--architecture", "malireddi"]
+SMALL = ["--trials", "3", "--epochs", "3", "--filters", "4,8", "--batch-size", "64", "--keep", "2", "--pruner", "none"]
+SWEEP = [*SMALL, *PUBLISHED]
 
 
 @dataclass(frozen=True)

@@ -45,7 +45,8 @@ class Known:
 class Ready:
     """A worker has imported everything and holds the data set."""
 
-    architectures: tuple[Known, ...]
+    architectures: tuple[Known, ...]  # the wanted ones, or all
+    warnings: tuple[str, ...]  # of installed plugins that are left out
 
 
 @dataclass(frozen=True)

@@ -39,6 +39,7 @@ def _serve(connection: Connection, setup: WorkerSetup) -> None:
     import tqdm
 
     from architectures import registry
+    from architectures.command import one_line
     from architectures.errors import PluginError, UsageError
     from conversion.convert import coreml_bytes, coremltools
     from experiments.config import EpochMetrics, ModelSize
@@ -52,8 +53,8 @@ def _serve(connection: Connection, setup: WorkerSetup) -> None:
         registry.load_plugin(plugin)
     dataset = open_dataset(connection.recv())
 
-    known = []
-    for name in registry.names():
+    known, warnings = [], [one_line(error) for error in registry.left_out()]
+    for name in setup.architectures or registry.names():
         architecture = registry.get(name)
         misfit = None
         try:
@@ -61,15 +62,16 @@ def _serve(connection: Connection, setup: WorkerSetup) -> None:
         except UsageError as error:  # images too small for this one
             misfit = str(error)
         except PluginError as error:
-            if not setup.architectures or name in setup.architectures:
+            if name in setup.architectures:
                 raise
-            misfit = str(error)  # of an installed plugin that this sweep does not want
+            misfit = one_line(error)  # of an installed plugin that nobody asked for
+            warnings.append(misfit)
         knobs = tuple(sorted(architecture.knobs.items()))
         known.append(Known(name, architecture.default_filters, architecture.default_dropout, misfit, knobs))
     # coremltools collects garbage three times per conversion; without the imports' objects that costs nothing.
     gc.collect()
     gc.freeze()
-    connection.send(Ready(tuple(known)))
+    connection.send(Ready(tuple(known), tuple(warnings)))
 
     while True:
         job: Job = connection.recv()

@@ -81,15 +81,37 @@ def test_smallest_image(name: str, smallest: int, channels: int) -> None:
         architectures.build(name, (3 * smallest, 2, channels), 10)
 
 
-def test_the_commands_tables(command) -> None:  # type: ignore[no-untyped-def]
-    listed = command("architectures.__main__", "--json").json["architectures"]
-    assert {row["name"]: row["parameters"] for row in listed}["chollet"] == 1_199_882
+def test_the_list_says_who_does_not_fit(command, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
+    monkeypatch.setenv("COLUMNS", "140")
+    shown = command("architectures.__main__", "--input", "8x8x3", "--filters", "4").out
+    assert shown.count("the smallest that work are 16x16x3") == 1  # malireddi, below the table of the others
+    assert "arXiv:1512.03385" in shown
+
+
+def test_the_commands_tables(command, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
+    monkeypatch.setenv("COLUMNS", "140")
+    listed = {row["name"]: row for row in command("architectures.__main__", "--json").json["architectures"]}
+    assert listed["chollet"]["parameters"] == 1_199_882
+    assert listed["chollet"]["macs"] == 11_992_448
+    assert 0 < listed["malireddi"]["coreml_bytes"] - 4 * 94_602 < 4_000  # float32 weights, names and metadata
+    assert listed["resnet"]["paper"] == "He et al. 2015, arXiv:1512.03385"
+    assert listed["pocket"]["family"]
     shown = command("architectures.__main__", "malireddi", "--json").json
     assert [(row["kind"], tuple(row["output_shape"]), row["parameters"]) for row in shown["layers"]] == MALIREDDI
-    assert shown["parameters"] == 94_602
-    table = command("architectures.__main__", "malireddi").out
-    assert "24x24x32" in table
-    assert "18,496" in table
+    assert [row["formula"] for row in shown["layers"] if row["formula"]] == [
+        "5*5*1*32 + 32",
+        "3*3*32*64 + 64",
+        "1*1*64*128 + 128",
+        "512*128 + 128",
+        "128*10 + 10",
+    ]
+    assert shown["layers"][3]["receptive_field"] == [10, 10]
+    assert (shown["parameters"], shown["macs"]) == (94_602, 2_575_616)
+    assert shown["coreml_bytes"] == listed["malireddi"]["coreml_bytes"]
+    table = command("architectures.__main__", "malireddi", "--input", "28x28x1", "--filters", "16").out
+    assert "24x24x16" in table
+    assert "3*3*16*32 + 32" in table
+    assert "4,640" in table
     assert command("architectures.__main__", "malireddi", "--input", "8x8x1").code == 2
     assert command("architectures.__main__", "malireddi", "--input", "8x8").code == 2
     assert "Registered:" in command("architectures.__main__", "nope").error

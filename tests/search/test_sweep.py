@@ -13,7 +13,7 @@ from pathlib import Path
 import optuna
 import psutil
 import pytest
-from conftest import SWEEP, Outcome, Swept, run_module
+from conftest import PUBLISHED, SWEEP, Outcome, Swept, run_module
 from mlflow import MlflowClient
 from optuna.trial import TrialState
 
@@ -174,7 +174,7 @@ def test_a_continuation_that_contradicts_the_study(
 
 def test_interruption_while_the_databases_are_made(tmp_path: Path) -> None:
     for seconds in (0.5, 1.5, 2.5, 3.5, 5):
-        process = start(tmp_path, "--study", "early", "--trials", "1", *TINY)
+        process = start(tmp_path, "--study", "early", "--trials", "1", *TINY, *PUBLISHED)
         time.sleep(seconds)
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=60)
@@ -182,7 +182,7 @@ def test_interruption_while_the_databases_are_made(tmp_path: Path) -> None:
         assert process.returncode in (expected | {0} if seconds == 5 else expected), err  # by then it may be done
         if process.returncode == 130:
             assert err.splitlines()[-1].startswith("interrupted"), err
-    done = run_module("search.sweep", "--study", "early", "--trials", "1", *TINY, cwd=tmp_path)
+    done = run_module("search.sweep", "--study", "early", "--trials", "1", *TINY, *PUBLISHED, cwd=tmp_path)
     assert done.code == 0, done.err
     assert_whole(tmp_path, "early", 1, 2)
     assert not list(tmp_path.glob(".*.db*"))
@@ -255,7 +255,7 @@ def test_killed_at_a_write_and_continued(place: str, call: int, when: str, tmp_p
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_interruption_and_continuation(number: signal.Signals, tmp_path: Path) -> None:
-    arguments = ["--study", "stopped", "--trials", "3", *TINY]
+    arguments = ["--study", "stopped", "--trials", "3", *TINY, *PUBLISHED]
     arguments[arguments.index("--epochs") + 1] = "8"  # long enough to be struck in the middle
     process = start(tmp_path, *arguments)
     wait_for(in_the_middle_of_a_trial(tmp_path, "stopped", 1), process)
@@ -443,7 +443,7 @@ def test_pruned_trials_are_killed_runs(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["--architecture", "nope"], 2, "Unknown architecture 'nope'. Registered: chollet, malireddi."),
+        (["--architecture", "nope"], 2, "Unknown architecture 'nope'. Registered: allconv, chollet, "),
         (["--dataset", "nope"], 2, "Unknown data set 'nope'"),
         (["--dropout", "0.9:0.1"], 2, "empty range"),
         (["--dropout", "0.5:1"], 2, "below 1"),

@@ -87,7 +87,7 @@ def test_ctrl_c_ends_the_run_as_killed(tmp_path: Path) -> None:
     ("arguments", "code", "message"),
     [
         ([], 2, "required: --architecture"),
-        (["--architecture", "nope"], 2, "Unknown architecture 'nope'. Registered: chollet, malireddi."),
+        (["--architecture", "nope"], 2, "Unknown architecture 'nope'. Registered: allconv, chollet, "),
         (["--architecture", "malireddi", "--dataset", "nope"], 2, "Unknown data set 'nope'"),
         (["--architecture", "malireddi", "--dropout", "1"], 2, "below 1"),
         (["--architecture", "malireddi", "--batch-size", "0"], 2, "at least 1"),

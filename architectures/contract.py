@@ -1,0 +1,202 @@
+"""What every registered architecture must do, as one check that any package can run on its own.
+
+    from architectures.contract import check_architecture
+
+    def test_mine():
+        check_architecture("mine")
+
+Checks that need higher floors, conversion above all, come from the entry-point group `architecture_checks`.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from architectures import registry
+from architectures.errors import ProjectError, UsageError
+from architectures.registry import Architecture, Shape
+
+if TYPE_CHECKING:
+    import keras
+
+CLASSES = 7  # unlike any size inside a network
+IMAGES = 8
+SMALL_SIDE = 8  # pixels: smaller images need not work, larger ones must or say what does
+LEARNING_RATE = 1e-3  # of the one training step: small enough that a step along the gradient goes down
+RATES = (0.2, 0.4)  # of dropout
+SEED = 0
+LONGEST_REASON = 1_000  # characters: Keras and TensorFlow print whole configurations
+ROUNDING = 1e-6  # a probability's: a loaded model computes the same
+
+
+class ContractBroken(ProjectError, AssertionError):
+    """An architecture does not do what the rest of the project relies on; the message lists every reason."""
+
+
+def check_architecture(architecture: str | Architecture, *, input_shape: Shape = (28, 28, 1)) -> None:
+    """Hold an architecture against its contract at a small width.
+
+    Args:
+        architecture: a registered name, or what `architectures.get` returns.
+        input_shape: height, width and channels of the images that most checks use; 1 or 3 channels.
+
+    Raises:
+        ContractBroken: an AssertionError that lists every check that failed, with the reason.
+        UsageError: for an unknown name.
+    """
+    if isinstance(architecture, str):
+        architecture = registry.get(architecture)
+    filters = max(1, architecture.default_filters // 4)
+    broken = []
+    for name, check in checks().items():
+        try:
+            check(architecture, input_shape, filters)
+        except Exception as error:  # a plugin's, or a library's: whatever it is, it is the reason
+            kind = "" if isinstance(error, AssertionError | ProjectError) else f"{type(error).__name__}: "
+            broken.append(f"{name}: {kind}{' '.join(str(error).split())[:LONGEST_REASON]}")
+    if broken:
+        raise ContractBroken(f"Architecture {architecture.name!r} breaks its contract. " + " | ".join(broken))
+
+
+Check = Callable[[Architecture, Shape, int], None]  # raises where an architecture fails at this width
+
+
+def checks() -> dict[str, Check]:
+    """All checks by name: those of this module, then those that installed packages add."""
+    own: tuple[Check, ...] = (
+        sizes,
+        probabilities,
+        filters_widen,
+        dropout_arrives,
+        training_step,
+        saving,
+        determinism,
+    )
+    named = {check.__name__.replace("_", " "): check for check in own}
+    return named | {point.name: point.load() for point in entry_points(group="architecture_checks")}
+
+
+def sizes(architecture: Architecture, input_shape: Shape, filters: int) -> None:
+    """Grayscale and RGB images of any size from 8x8 up are taken, or refused with the smallest size that works."""
+    height, width, _ = input_shape
+    for channels in (1, 3):
+        for shape in ((height, width, channels), (height + 4, width + 1, channels), (SMALL_SIDE, SMALL_SIDE, channels)):
+            try:
+                architecture.build(shape, CLASSES, filters=filters)
+            except UsageError:  # names the smallest size
+                _require(shape[0] == SMALL_SIDE, f"does not take {shape}, larger than the smallest size it names")
+
+
+def probabilities(architecture: Architecture, input_shape: Shape, filters: int) -> None:
+    """Every image gets probabilities, whatever it is batched with; those of a softmax sum to 1."""
+    model = architecture.build(input_shape, CLASSES, filters=filters)
+    images = _images(input_shape)
+    found = _forward(model, images)
+    _require(found.shape == (IMAGES, CLASSES), f"gives {found.shape} for {IMAGES} images, not {(IMAGES, CLASSES)}")
+    _require(np.isfinite(found).all() and (found >= 0).all() and (found <= 1).all(), "gives values outside [0, 1]")
+    if registry.head_of(model) == "softmax":
+        _require(np.allclose(found.sum(axis=1), 1, atol=1e-5), f"rows sum to {found.sum(axis=1)}, not 1")
+    alone = _forward(model, images[:1])
+    _require(np.allclose(alone, found[:1], atol=1e-5), "answers an image differently when others are in its batch")
+
+
+def filters_widen(architecture: Architecture, input_shape: Shape, filters: int) -> None:
+    """More filters give more parameters."""
+    counts = [architecture.build(input_shape, CLASSES, filters=filters * times).count_params() for times in (1, 2, 4)]
+    _require(counts[0] < counts[1] < counts[2], f"parameters do not grow with filters: {counts}")
+
+
+def dropout_arrives(architecture: Architecture, input_shape: Shape, filters: int) -> None:
+    """The rate reaches layers that drop, and a rate of 0 drops nothing."""
+    low, high = (_rates(architecture.build(input_shape, CLASSES, filters=filters, dropout=rate)) for rate in RATES)
+    _require(low != high, f"a dropout of {RATES[0]} and of {RATES[1]} build layers of the same rates: {low}")
+    images = _images(input_shape)
+    for rate, varies in ((RATES[1], True), (0.0, False)):
+        model = architecture.build(input_shape, CLASSES, filters=filters, dropout=rate)
+        first, second = (_forward(model, images, training=True) for _ in range(2))
+        _require(
+            np.allclose(first, second, atol=ROUNDING) != varies,
+            f"two training passes with dropout {rate} {'are the same' if varies else 'differ'}",
+        )
+
+
+def training_step(architecture: Architecture, input_shape: Shape, filters: int) -> None:
+    """One step of gradient descent lowers the loss on a fixed batch, and every trainable weight has a gradient."""
+    import keras
+    import tensorflow as tf
+
+    keras.utils.set_random_seed(SEED)
+    model = architecture.build(input_shape, CLASSES, filters=filters, dropout=0.0)
+    images, labels = tf.constant(_images(input_shape)), tf.constant(np.arange(IMAGES) % CLASSES)
+
+    def loss() -> tf.Tensor:
+        return tf.reduce_mean(keras.losses.sparse_categorical_crossentropy(labels, model(images, training=True)))
+
+    with tf.GradientTape() as tape:
+        before = loss()
+    gradients = tape.gradient(before, model.trainable_variables)
+    unused = [
+        weight.path for weight, gradient in zip(model.trainable_variables, gradients, strict=True) if gradient is None
+    ]
+    _require(not unused, f"weights without a gradient: {', '.join(unused)}")
+    optimizer = keras.optimizers.Adam(LEARNING_RATE)
+    optimizer.apply(gradients, model.trainable_variables)
+    after = float(loss())
+    _require(
+        after < float(before), f"the loss on a fixed batch went from {float(before):.4f} to {after:.4f} in one step"
+    )
+
+
+def saving(architecture: Architecture, input_shape: Shape, filters: int) -> None:
+    """A `.keras` file loads in safe mode and answers the same."""
+    import keras
+
+    model = architecture.build(input_shape, CLASSES, filters=filters)
+    with tempfile.TemporaryDirectory(prefix="pocketnets-") as folder:
+        file = Path(folder) / "model.keras"
+        model.save(file)
+        loaded = keras.saving.load_model(file, compile=False, safe_mode=True)
+    images = _images(input_shape)
+    difference = np.abs(_forward(model, images) - _forward(loaded, images)).max()
+    _require(difference <= ROUNDING, f"the loaded model's probabilities differ by {difference:.1e}")
+
+
+def determinism(architecture: Architecture, input_shape: Shape, filters: int) -> None:
+    """The same seed builds the same layers and weights."""
+    import keras
+
+    built = []
+    for _ in range(2):
+        keras.utils.set_random_seed(SEED)
+        model = architecture.build(input_shape, CLASSES, filters=filters)
+        built.append(([type(layer).__name__ for layer in model.layers], model.get_weights()))
+    (first_layers, first), (second_layers, second) = built
+    _require(first_layers == second_layers, f"builds {first_layers}, then {second_layers}")
+    same = len(first) == len(second) and all(map(np.array_equal, first, second))
+    _require(same, "the same seed gives other weights")
+
+
+def _rates(model: keras.Model) -> list[float]:
+    """The rates of all layers that have one."""
+    layers = model._flatten_layers(include_self=False, recursive=True)
+    return [layer.rate for layer in layers if isinstance(getattr(layer, "rate", None), float | int)]
+
+
+def _images(input_shape: Shape) -> np.ndarray:
+    """A fixed batch of noise in [0, 1]."""
+    return np.random.default_rng(SEED).random((IMAGES, *input_shape), dtype=np.float32)
+
+
+def _forward(model: keras.Model, images: np.ndarray, *, training: bool = False) -> np.ndarray:
+    return np.asarray(model(images, training=training))
+
+
+def _require(held: bool | np.bool_, reason: str) -> None:
+    if not held:
+        raise AssertionError(reason)

@@ -1,0 +1,151 @@
+"""All families as published, several seeds each: test accuracy of the executed Core ML file against its bytes.
+
+Run: python benchmarks/families.py --seeds 5 --figure families.png
+
+Every architecture is trained with the same recipe and budget, seed by seed in turn, so that times compare. Of each
+trained model the smallest `.mlmodel` is taken that loses at most 0.2 points on the validation images (what
+`conversion.promote --compress auto --format mlmodel` ships), and executed on the test images. Each family is paired
+with malireddi: its uncompressed Keras model, on the same test images and seeds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from scipy import stats
+
+import architectures
+from conversion import runtime
+from conversion.choose import choose
+from conversion.convert import Converter, FileFacts
+from conversion.files import write
+from experiments import datasets
+from experiments.classifier import forward_function, load_classifier, predict
+from experiments.config import ModelSize, RunConfig
+from experiments.evaluation import accuracy_interval
+from experiments.training import resolve_precision, train
+
+PEER = "malireddi"
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One trained model and its smallest file."""
+
+    epoch_seconds: float  # median, the first epoch left out
+    float_bytes: int  # of the uncompressed file
+    file_bytes: int
+    compression: str
+    correct: np.ndarray  # of each test image, by the executed file
+    model_correct: np.ndarray  # by the Keras model
+
+
+def measure(name: str, dataset: datasets.Dataset, seed: int, epochs: int, folder: Path) -> Measured:
+    """Train, choose a file, execute it on the test split."""
+    architecture = architectures.get(name)
+    precision = resolve_precision("auto")
+    config = RunConfig(
+        name,
+        dataset.name,
+        architecture.default_filters,
+        architecture.default_dropout,
+        epochs=epochs,
+        seed=seed,
+        precision=precision,
+    )
+    result = train(config, dataset, keras_file=folder / "model.keras", size=lambda _: ModelSize(0, 0, 0))
+    classifier = load_classifier(result.keras_file, result.keras_sha256)
+    facts = FileFacts(dataset.class_names, dataset.name, dataset.digest, name, "0" * 32, "", "0" * 40, 0.0)
+    choice = choose(Converter(classifier, facts), dataset.val, formats=["mlmodel"])
+    file = folder / "model.mlmodel"
+    write(choice.file, file)
+    answers = runtime.load(file).probabilities(dataset.test.images).argmax(axis=1)
+    model_answers = predict(forward_function(classifier), dataset.test.images).argmax(axis=1)
+    seconds = [epoch.epoch_seconds for epoch in result.epochs[1:] or result.epochs]
+    return Measured(
+        epoch_seconds=statistics.median(seconds),
+        float_bytes=next(variant.size_bytes or 0 for variant in choice.variants if variant.compression == "none"),
+        file_bytes=choice.file.size_bytes,
+        compression=choice.chosen.compression,
+        correct=answers == dataset.test.labels,
+        model_correct=model_answers == dataset.test.labels,
+    )
+
+
+def report(name: str, runs: list[Measured], peer: list[Measured]) -> str:
+    """One line of figures; all seeds' test images pooled for the interval and McNemar's test."""
+    correct = np.concatenate([run.correct for run in runs])
+    theirs = np.concatenate([run.model_correct for run in peer])
+    low, high = accuracy_interval(int(correct.sum()), len(correct))
+    better, worse = int((correct & ~theirs).sum()), int((theirs & ~correct).sum())
+    mcnemar = stats.binomtest(better, better + worse).pvalue if better + worse else 1.0
+    pairs = list(zip(runs, peer, strict=True))
+    differences = [float(run.correct.mean() - other.model_correct.mean()) for run, other in pairs]
+    by_seed = stats.ttest_1samp(differences, 0).pvalue if len(set(differences)) > 1 else float("nan")
+    ratio = statistics.median(run.epoch_seconds / other.epoch_seconds for run, other in pairs)
+    return (
+        f"| {name} | {runs[0].float_bytes:,} | {max(run.file_bytes for run in runs):,} | "
+        f"{', '.join(sorted({run.compression for run in runs}))} | {correct.mean():.4f} | {low:.4f} to {high:.4f} | "
+        f"{np.mean(differences) * 100:+.2f} | {by_seed:.2f} | {mcnemar:.3f} | {ratio:.2f} |"
+    )
+
+
+def draw(measured: dict[str, list[Measured]], path: Path, dataset: str) -> None:
+    """Accuracy with its interval against bytes, one point per family."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 4.5), dpi=120, layout="constrained")
+    axes = figure.add_subplot()
+    for name, runs in measured.items():
+        correct = np.concatenate([run.correct for run in runs])
+        low, high = accuracy_interval(int(correct.sum()), len(correct))
+        mean, size = correct.mean(), statistics.median(run.file_bytes for run in runs)
+        axes.errorbar(size, mean, yerr=[[mean - low], [high - mean]], fmt="o", capsize=3)
+        axes.annotate(name, (size, mean), xytext=(6, 4), textcoords="offset points", fontsize=9)
+    axes.set_xscale("log")
+    axes.set_xlabel("bytes of the Core ML file")
+    axes.set_ylabel("accuracy of the file on test images")
+    axes.set_title(f"{dataset}, {len(runs)} seeds each, 95 % interval")
+    axes.margins(x=0.15)
+    figure.savefig(path)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--architecture", action="append", help="repeatable (default: all)")
+    parser.add_argument("--dataset", default="mnist5k")
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--figure", type=Path)
+    arguments = parser.parse_args()
+    names = sorted({*(arguments.architecture or architectures.names()), PEER})
+    dataset = datasets.load(arguments.dataset)
+    measured: dict[str, list[Measured]] = {name: [] for name in names}
+    with tempfile.TemporaryDirectory() as folder:
+        for seed in range(arguments.seeds):
+            for name in names:
+                run = measure(name, dataset, seed, arguments.epochs, Path(folder))
+                measured[name].append(run)
+                print(
+                    f"seed {seed} {name}: {run.epoch_seconds:.2f} s an epoch, {run.file_bytes:,} bytes "
+                    f"({run.compression}), test {run.correct.mean():.4f}, Keras model {run.model_correct.mean():.4f}",
+                    flush=True,
+                )
+    print(
+        "| family | bytes, float32 | bytes, smallest | compression | test accuracy | 95 % interval | points to "
+        f"{PEER} | p by seed | p McNemar | epoch time to {PEER} |"
+    )
+    print("|---|---|---|---|---|---|---|---|---|---|")
+    for name, runs in measured.items():
+        print(report(name, runs, measured[PEER]))
+    if arguments.figure:
+        draw(measured, arguments.figure, arguments.dataset)
+
+
+if __name__ == "__main__":
+    main()

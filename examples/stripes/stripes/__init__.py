@@ -1,0 +1,1 @@
+"""A plugin package for pocketnets: the architecture `crossing` and the data set `stripes`."""

@@ -1,0 +1,134 @@
+"""The contract of architectures, over every registered name, and that it tells what breaks it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import keras
+import pytest
+import tensorflow as tf
+from keras import layers
+
+import architectures
+from architectures import contract, registry
+from architectures.contract import ContractBroken, check_architecture
+from architectures.errors import ProjectError, UsageError
+from architectures.registry import Architecture, Shape
+
+BUILT_IN = ("allconv", "chollet", "convmixer", "malireddi", "mobilenet", "mobilenet_v3", "pocket", "resnet")
+
+
+@pytest.mark.parametrize("name", architectures.names())
+def test_every_registered_architecture_keeps_the_contract(name: str) -> None:
+    check_architecture(name)
+
+
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_built_in_families_say_what_they_are(name: str) -> None:
+    architecture = architectures.get(name)
+    assert architecture.summary.endswith(".")
+    assert architecture.family
+    assert architecture.paper
+    smallest = 16 if name == "malireddi" else 8
+    for channels in (1, 3):
+        for size in ((smallest, smallest), (smallest + 3, 40)):
+            assert architecture.build((*size, channels), 4, filters=1).output_shape == (None, 4)
+
+
+@pytest.mark.parametrize("name", set(BUILT_IN) - {"malireddi", "chollet"})
+def test_batch_normalisation_follows_a_convolution(name: str) -> None:
+    """Where it can be folded: anything else would ship as layers of its own."""
+    model = architectures.build(name, (28, 28, 1), 10)
+    found = [layer for layer in model.layers if isinstance(layer, layers.BatchNormalization)]
+    assert found
+    for layer in found:
+        before = layer.input._keras_history.operation
+        assert isinstance(before, layers.Conv2D | layers.DepthwiseConv2D)
+        assert not before.use_bias
+
+
+def head(x: keras.KerasTensor, classes: int) -> keras.KerasTensor:
+    return layers.Dense(classes, activation="softmax")(layers.Flatten()(x))
+
+
+def ignores_filters(x, classes, *, filters, dropout):  # type: ignore[no-untyped-def]
+    return head(layers.Dropout(dropout)(layers.Conv2D(4, 3)(x)), classes)
+
+
+def ignores_dropout(x, classes, *, filters, dropout):  # type: ignore[no-untyped-def]
+    return head(layers.Conv2D(filters, 3)(x), classes)
+
+
+def always_drops(x, classes, *, filters, dropout):  # type: ignore[no-untyped-def]
+    return head(layers.Dropout(max(dropout, 0.1))(layers.Conv2D(filters, 3)(x)), classes)
+
+
+def unused_weights(x, classes, *, filters, dropout):  # type: ignore[no-untyped-def]
+    cut = keras.ops.stop_gradient(layers.Conv2D(filters, 3)(x))
+    return head(layers.Dropout(dropout)(cut), classes)
+
+
+@keras.saving.register_keras_serializable(package="test_contract")
+class LogGamma(layers.Layer):
+    """Has a gradient, and no counterpart in Core ML."""
+
+    def call(self, x):  # type: ignore[no-untyped-def]
+        return tf.math.lgamma(1.0 + keras.ops.abs(x))
+
+
+def not_convertible(x, classes, *, filters, dropout):  # type: ignore[no-untyped-def]
+    return head(layers.Dropout(dropout)(LogGamma()(layers.Conv2D(filters, 3)(x))), classes)
+
+
+class Forgetful(layers.Dense):
+    """Not registered, so that a file of it cannot be loaded."""
+
+
+def not_loadable(x, classes, *, filters, dropout):  # type: ignore[no-untyped-def]
+    return head(layers.Dropout(dropout)(Forgetful(filters)(x)), classes)
+
+
+BROKEN = [
+    (ignores_filters, "filters widen", r"parameters do not grow with filters: \[(\d+), \1, \1\]"),
+    (ignores_dropout, "dropout arrives", r"a dropout of 0\.2 and of 0\.4 build layers of the same rates: \[\]"),
+    (always_drops, "dropout arrives", r"two training passes with dropout 0\.0 differ"),
+    (unused_weights, "training step", r"weights without a gradient: \S*kernel, \S*bias"),
+    (not_convertible, "conversion", "Lgamma"),
+]
+
+
+def broken(body: Callable) -> Architecture:
+    def builder(input_shape: Shape, num_classes: int, *, filters: int, dropout: float) -> keras.Model:
+        inputs = keras.Input(input_shape)
+        return keras.Model(inputs, body(inputs, num_classes, filters=filters, dropout=dropout))
+
+    return Architecture(body.__name__, builder, 8, 0.2, __file__)
+
+
+@pytest.mark.parametrize(("body", "check", "reason"), BROKEN, ids=[body.__name__ for body, *_ in BROKEN])
+def test_each_check_can_fail(body: Callable, check: str, reason: str) -> None:
+    with pytest.raises((AssertionError, ProjectError), match=reason):
+        contract.checks()[check](broken(body), (12, 12, 1), 4)
+
+
+def test_only_what_is_broken_is_reported() -> None:
+    message = r"^Architecture 'not_loadable' breaks its contract\. saving: TypeError: [^|]*Could not locate class[^|]*$"
+    with pytest.raises(ContractBroken, match=message) as caught:
+        check_architecture(broken(not_loadable), input_shape=(12, 12, 1))
+    assert isinstance(caught.value, AssertionError)
+
+
+def test_a_builder_that_raises_fails_every_check_with_its_reason() -> None:
+    def builder(input_shape, num_classes, *, filters, dropout):  # type: ignore[no-untyped-def]
+        raise RuntimeError("no such luck")
+
+    with pytest.raises(ContractBroken) as caught:
+        check_architecture(Architecture("raises", builder, 8, 0.2, __file__))
+    assert str(caught.value).count("no such luck") == len(contract.checks())
+    with pytest.raises(UsageError, match="Unknown architecture 'nope'"):
+        check_architecture("nope")
+
+
+def test_the_conversion_check_is_installed() -> None:
+    assert "conversion" in contract.checks()
+    assert registry.names() == architectures.names()
