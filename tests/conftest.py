@@ -112,3 +112,25 @@ def own_store(swept: Swept, tmp_path: Path) -> Path:
     for name in ("mlflow.db", "optuna.db"):
         shutil.copy(swept.folder / name, tmp_path / name)
     return tmp_path
+
+
+@pytest.fixture(scope="session")
+def digits_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A network that was trained well on mnist5k, promoted: the Core ML file, in a folder with its store."""
+    from conversion.promote import PromoteConfig, promote
+
+    folder = tmp_path_factory.mktemp("promoted")
+    trial = ["--architecture", "chollet", "--filters", "16", "--batch-size", "64", "--epochs", "8", "--precision"]
+    done = run_module("search.trial", *trial, "float32", "--json", cwd=folder)
+    assert done.code == 0, done.err
+    uri = f"sqlite:///{folder / 'mlflow.db'}"
+    return promote(PromoteConfig(uri, run_id=done.json["run_id"], output=folder / "Digits.mlmodel")).path
+
+
+def require(found: object, *, install: str) -> None:
+    """Skip a test whose component is missing, and name the line that installs it; CI makes the skip a failure."""
+    if not found:
+        missing = f"missing component; it is installed by: {install}"
+        if os.environ.get("REQUIRE_COMPONENTS"):
+            pytest.fail(missing)
+        pytest.skip(missing)
