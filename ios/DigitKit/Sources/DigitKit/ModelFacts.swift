@@ -5,7 +5,7 @@ public struct ModelFacts: Sendable, Hashable {
   public let dataset: String
   /// Share of the validation images that were read right, 0 to 1.
   public let validationAccuracy: Double?
-  /// Day of the promotion.
+  /// Day of the conversion, as coremltools wrote it.
   public let date: String?
   /// Size of the compiled model on this device.
   public let bytes: Int?
@@ -21,7 +21,7 @@ public struct ModelFacts: Sendable, Hashable {
     architecture = metadata["architecture"] ?? ""
     dataset = metadata["dataset"] ?? ""
     validationAccuracy = metadata["val_accuracy"].flatMap(Double.init)
-    date = metadata["date"]
+    date = metadata["com.github.apple.coremltools.conversion_date"]
     preprocessingVersion = metadata["preprocessing_version"]
     self.license = license
     self.bytes = bytes

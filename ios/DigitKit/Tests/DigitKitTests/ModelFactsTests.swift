@@ -5,6 +5,7 @@ final class ModelFactsTests: XCTestCase {
   private let metadata = [
     "run_id": "386bbbe67d4f4084ba1ad7800d80c65e", "architecture": "chollet", "dataset": "mnist5k",
     "val_accuracy": "0.9780", "preprocessing_version": "1",
+    "com.github.apple.coremltools.conversion_date": "2026-11-23",
   ]
 
   func testAPromotedModel() {
@@ -13,7 +14,7 @@ final class ModelFactsTests: XCTestCase {
     XCTAssertEqual(facts.runID, "386bbbe67d4f4084ba1ad7800d80c65e")
     XCTAssertEqual(facts.validationAccuracy, 0.978)
     XCTAssertEqual(facts.bytes, 380_278)
-    XCTAssertNil(facts.date)
+    XCTAssertEqual(facts.date, "2026-11-23")
   }
 
   func testAnotherPreprocessingIsRefused() throws {
