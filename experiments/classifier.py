@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from experiments.config import RunConfig
 
 PIXEL_SCALE = 1 / 255.0
-PREPROCESSING_VERSION = 1  # of how an image becomes the network's input; stamped in the Core ML file
+PREPROCESSING_VERSION = 1  # of how a drawing becomes pixels (strokes.py), stamped in the Core ML file
 PREDICTION_BATCH = 500  # images
 
 

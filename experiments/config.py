@@ -83,6 +83,7 @@ class RunResult:
     input_shape: tuple[int, int, int]  # height, width, channels
     num_classes: int
     val_predictions: tuple[int, ...]  # label index predicted for each validation image
+    drawn_accuracy: float | None  # on validation digits drawn on a pad; None where the data are no digits of its size
 
 
 @dataclass(frozen=True)

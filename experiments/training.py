@@ -29,6 +29,7 @@ from experiments.classifier import (
 )
 from experiments.config import EpochMetrics, ModelSize, RunConfig, RunResult
 from experiments.datasets import Dataset, Split
+from experiments.drawn import drawn_accuracy
 
 if TYPE_CHECKING:
     import keras
@@ -150,6 +151,7 @@ def train(
         input_shape=dataset.input_shape,
         num_classes=dataset.num_classes,
         val_predictions=tuple(best_predictions.tolist()),
+        drawn_accuracy=drawn_accuracy(forward, dataset),
     )
 
 

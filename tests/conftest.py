@@ -156,3 +156,25 @@ def own_promoted(promoted: Promoted, tmp_path: Path) -> Path:
     _copy_store(promoted.folder, tmp_path)
     shutil.copytree(promoted.folder / "ios", tmp_path / "ios")
     return tmp_path
+
+
+@pytest.fixture(scope="session")
+def digits_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A network that was trained well on mnist5k, promoted: the Core ML file, in a folder with its store."""
+    from conversion.promote import PromoteConfig, promote
+
+    folder = tmp_path_factory.mktemp("promoted")
+    trial = ["--architecture", "chollet", "--filters", "16", "--batch-size", "64", "--epochs", "8", "--precision"]
+    done = run_module("search.trial", *trial, "float32", "--json", cwd=folder)
+    assert done.code == 0, done.err
+    uri = f"sqlite:///{folder / 'mlflow.db'}"
+    return promote(PromoteConfig(uri, run_id=done.json["run_id"], output=folder / "Digits.mlmodel")).path
+
+
+def require(found: object, *, install: str) -> None:
+    """Skip a test whose component is missing, and name the line that installs it; CI makes the skip a failure."""
+    if not found:
+        missing = f"missing component; it is installed by: {install}"
+        if os.environ.get("REQUIRE_COMPONENTS"):
+            pytest.fail(missing)
+        pytest.skip(missing)

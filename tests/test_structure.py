@@ -14,6 +14,7 @@ FLOORS = ("architectures", "experiments", "conversion", "search")
 ENTRY_POINTS = (
     "architectures",
     "experiments.leaderboard",
+    "conversion.draw",
     "conversion.promote",
     "conversion.rollback",
     "conversion.verify",

@@ -171,11 +171,14 @@ class Tracker(Promotions):
             if "best_epoch" not in self._client.get_run(run_id).data.metrics:
                 now = int(time.time() * 1000)
                 model_id = model.model_id if model else None
+                metrics = _final_metrics(result)
+                if keep and result.drawn_accuracy is not None:
+                    metrics["drawn_accuracy"] = result.drawn_accuracy
                 self._client.log_batch(
                     run_id,
                     [
                         Metric(key, value, now, result.best_epoch, model_id=model_id, run_id=run_id)
-                        for key, value in _final_metrics(result).items()
+                        for key, value in metrics.items()
                     ],
                 )
             self._client.set_tag(run_id, "weights_sha256", result.weights_sha256)

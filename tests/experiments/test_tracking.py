@@ -97,7 +97,7 @@ def test_params_metrics_and_tags(client: MlflowClient, children: list[Run], pare
     assert client.get_experiment(parent.info.experiment_id).name == "mnist5k"
     for run in children:
         assert set(run.data.params) == PARAMS
-        assert set(run.data.metrics) == EPOCH_METRICS | FINAL_METRICS
+        assert set(run.data.metrics) - {"drawn_accuracy"} == EPOCH_METRICS | FINAL_METRICS  # kept models' alone
         for metric in EPOCH_METRICS:
             assert [point.step for point in client.get_metric_history(run.info.run_id, metric)] == [1, 2, 3]
         for metric in FINAL_METRICS:

@@ -1,0 +1,78 @@
+"""Corrected drawings as a data set: a folder per label, a PNG per drawing, its strokes inside the PNG."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from architectures.errors import UsageError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from conversion.draw.request import Correction
+
+STROKES_KEY = "strokes"  # of the PNG's text: drawings can be rendered anew when the preprocessing changes
+NAME_LENGTH = 16  # hexadecimal characters of the drawing's SHA-256
+
+
+@dataclass(frozen=True)
+class Collection:
+    """A folder in the form that `keras.utils.image_dataset_from_directory` reads."""
+
+    folder: Path
+
+    def add(self, correction: Correction, image: npt.NDArray[np.uint8]) -> Path:
+        """Keep a drawing under its label; a second label for the same drawing replaces the first.
+
+        Args:
+            correction: the drawing and its label, which is a plain folder name.
+            image: what the model saw, (height, width) of uint8.
+
+        Raises:
+            OSError: if the file cannot be written; then nothing is changed.
+        """
+        from PIL import Image
+        from PIL.PngImagePlugin import PngInfo
+
+        strokes = correction.drawing.as_json()
+        text = PngInfo()
+        text.add_text(STROKES_KEY, strokes)
+        content = io.BytesIO()
+        Image.fromarray(image).save(content, "PNG", pnginfo=text)
+        name = f"{hashlib.sha256(strokes.encode()).hexdigest()[:NAME_LENGTH]}.png"
+        path = self.folder / correction.label / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside = path.with_name(f".{name}.{os.getpid()}")
+        try:
+            beside.write_bytes(content.getvalue())
+            beside.replace(path)
+        finally:
+            beside.unlink(missing_ok=True)
+        for other in self.folder.glob(f"*/{name}"):
+            if other != path:
+                other.unlink()
+        return path
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self.folder.glob("*/*.png"))
+
+
+def collection_in(folder: Path, labels: Sequence[str]) -> Collection:
+    """A collection in a folder, which is made.
+
+    Raises:
+        UsageError: if a label cannot be the name of a folder.
+        OSError: if the folder cannot be made.
+    """
+    for label in labels:
+        if not label.strip(". ") or set(label) & set('/\\:*?"<>|') or not label.isprintable():
+            raise UsageError(f"Drawings of the label {label!r} cannot be kept: it is not a folder's name.")
+    folder.mkdir(parents=True, exist_ok=True)
+    return Collection(folder)

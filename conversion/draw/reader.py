@@ -1,0 +1,98 @@
+"""Reads drawings with a Core ML file: the shared preprocessing, then the file itself, executed."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from architectures.errors import ProjectError
+from conversion import runtime
+from conversion.draw.request import Drawing
+from conversion.runtime import Executable
+from experiments.classifier import PREPROCESSING_VERSION
+from experiments.strokes import SIDE, render
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+GUESSES = 3
+SURE = 0.6  # confidence below which the page and the app say that they are not sure
+
+
+class Unreadable(ProjectError):
+    """The file exists, but drawings must not be given to it. Exit code 3."""
+
+    exit_code = 3
+
+
+@dataclass(frozen=True)
+class Guess:
+    """A label and the file's confidence in it, 0 to 1."""
+
+    label: str
+    confidence: float
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the file says of a drawing."""
+
+    guesses: tuple[Guess, ...]  # the most confident first; none for an empty pad
+    image: npt.NDArray[np.uint8]  # (28, 28), as the file saw it
+    render_ms: float
+    execute_ms: float
+
+    @property
+    def sure(self) -> bool:
+        return bool(self.guesses) and self.guesses[0].confidence >= SURE
+
+
+@dataclass(frozen=True)
+class Reader:
+    """A loaded file that takes drawings."""
+
+    path: Path
+    executable: Executable
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        return tuple(map(str, self.executable.interface.labels))
+
+    def read(self, drawing: Drawing) -> Answer:
+        """Render a drawing and execute the file on it."""
+        started = time.perf_counter()
+        image = render(drawing.strokes, pad=drawing.pad)
+        rendered = time.perf_counter()
+        guesses: tuple[Guess, ...] = ()
+        if image.any():
+            confidences = self.executable.probabilities(image[None, :, :, None])[0].tolist()
+            ranked = sorted(zip(self.labels, confidences, strict=True), key=lambda pair: -pair[1])
+            guesses = tuple(Guess(label, confidence) for label, confidence in ranked[:GUESSES])
+        ended = time.perf_counter()
+        return Answer(guesses, image, (rendered - started) * 1e3, (ended - rendered) * 1e3)
+
+
+def open_reader(path: Path) -> Reader:
+    """Load a Core ML file for drawings.
+
+    Raises:
+        CorruptModel: if the file is missing or damaged.
+        NotCheckable: if the executor does not know something in it.
+        Unreadable: if it asks for another image than the preprocessing makes.
+    """
+    executable = runtime.load(path)
+    image = executable.interface.input
+    if (image.width, image.height, image.color) != (SIDE, SIDE, "GRAYSCALE"):
+        raise Unreadable(
+            f"{path} takes {image.width}x{image.height} {image.color} images; drawings become {SIDE}x{SIDE} GRAYSCALE."
+        )
+    version = executable.interface.metadata.user_defined.get("preprocessing_version")
+    if version != str(PREPROCESSING_VERSION):
+        raise Unreadable(
+            f"{path} was made for preprocessing version {version or 'unknown'}, this page draws version "
+            f"{PREPROCESSING_VERSION}: promote the model again."
+        )
+    return Reader(path, executable)

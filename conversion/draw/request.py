@@ -1,0 +1,91 @@
+"""What the page sends, checked: a drawing, and the label a person gives it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from architectures.errors import ProjectError
+
+MAX_BODY_BYTES = 2**18  # of a request: some 20,000 points, where a digit has a few hundred
+MAX_PAD = 1e6  # units; a pad of less than one unit is as wrong
+
+Stroke = tuple[tuple[float, float], ...]
+
+
+class BadRequest(ProjectError):
+    """A request that the page would not send."""
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """Strokes on a square pad, from (0, 0) top left to (pad, pad)."""
+
+    strokes: tuple[Stroke, ...]
+    pad: float  # side, in the unit of the points
+
+    def as_json(self) -> str:
+        """The drawing as compact JSON: equal drawings give equal text."""
+        return json.dumps({"pad": self.pad, "strokes": self.strokes}, separators=(",", ":"))
+
+
+@dataclass(frozen=True)
+class Correction:
+    """A drawing and what it was meant to be."""
+
+    drawing: Drawing
+    label: str
+
+
+def parse_drawing(body: bytes) -> Drawing:
+    """Read `{"pad": 300, "strokes": [[[x, y], ...], ...]}`; raises BadRequest.
+
+    >>> parse_drawing(b'{"pad": 300, "strokes": [[[1, 2]]]}').strokes
+    (((1.0, 2.0),),)
+    """
+    return _drawing(_fields(body, {"pad", "strokes"}))
+
+
+def parse_correction(body: bytes, labels: Sequence[str]) -> Correction:
+    """Read a drawing that also has a `label`, one of `labels`, and at least one point; raises BadRequest."""
+    fields = _fields(body, {"pad", "strokes", "label"})
+    if fields["label"] not in labels:
+        raise BadRequest(f"label must be one of {', '.join(labels)}.")
+    drawing = _drawing(fields)
+    if not any(drawing.strokes):
+        raise BadRequest("There is nothing on the pad to keep.")
+    return Correction(drawing, str(fields["label"]))
+
+
+def _fields(body: bytes, names: set[str]) -> dict[str, object]:
+    try:
+        fields = json.loads(body)
+    except (ValueError, RecursionError):
+        raise BadRequest("The request is not JSON.") from None
+    if not isinstance(fields, dict) or fields.keys() != names:
+        raise BadRequest(f"The request must be one object of {', '.join(sorted(names))}.")
+    return fields
+
+
+def _drawing(fields: dict[str, object]) -> Drawing:
+    strokes = fields["strokes"]
+    if not isinstance(strokes, list) or not all(isinstance(stroke, list) for stroke in strokes):
+        raise BadRequest("strokes must be a list of lists of points.")
+    return Drawing(
+        tuple(tuple(_point(point) for point in stroke) for stroke in strokes),
+        _number(fields["pad"], "pad", 1, MAX_PAD),
+    )
+
+
+def _point(point: object) -> tuple[float, float]:
+    if not isinstance(point, list) or len(point) != 2:
+        raise BadRequest("A point must be a list of two numbers.")
+    x, y = (_number(value, "A coordinate", -MAX_PAD, MAX_PAD) for value in point)
+    return x, y
+
+
+def _number(value: object, name: str, low: float, high: float) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:  # false for NaN too
+        raise BadRequest(f"{name} must be a number from {low:g} to {high:g}.")
+    return float(value)

@@ -1,0 +1,43 @@
+import DigitKit
+import Foundation
+import XCTest
+
+/// The drawings that `experiments/strokes.py` is held to as well.
+final class GoldenDrawingsTests: XCTestCase {
+  private struct File: Decodable {
+    let preprocessingVersion: Int
+    let drawings: [Golden]
+  }
+
+  private struct Golden: Decodable {
+    let name: String
+    let pad: Double
+    let strokes: [[[Double]]]
+    let pixels: Data
+  }
+
+  func testEveryPixel() throws {
+    let url = try XCTUnwrap(Bundle.module.url(forResource: "golden-drawings", withExtension: "json"))
+    let decoder = JSONDecoder()
+    decoder.keyDecodingStrategy = .convertFromSnakeCase
+    let file = try decoder.decode(File.self, from: Data(contentsOf: url))
+    XCTAssertEqual(file.preprocessingVersion, Preprocessing.version)
+    XCTAssertGreaterThanOrEqual(file.drawings.count, 60)
+    for golden in file.drawings {
+      let strokes = golden.strokes.map { $0.map { Point(x: $0[0], y: $0[1]) } }
+      let image = Preprocessing.render(strokes, pad: golden.pad)
+      let different = zip(image.pixels, golden.pixels).filter { $0 != $1 }.count
+      XCTAssertEqual(image.pixels.count, golden.pixels.count, golden.name)
+      XCTAssertEqual(different, 0, "\(golden.name): \(different) pixels differ")
+    }
+  }
+
+  func testPointsThatAreNotFiniteAreLeftOut() {
+    let broken = [
+      Point(x: 10, y: 10), Point(x: .nan, y: 50), Point(x: 200, y: .infinity), Point(x: 20, y: 200),
+    ]
+    XCTAssertEqual(
+      Preprocessing.render([broken], pad: 300), Preprocessing.render([[broken[0], broken[3]]], pad: 300))
+    XCTAssertEqual(Preprocessing.render([[broken[1]]], pad: 300), DigitImage())
+  }
+}

@@ -1,0 +1,71 @@
+import DigitKit
+import XCTest
+
+@testable import Digits
+
+/// Answers with the share of ink, or fails.
+private struct InkReader: DigitReader {
+  var failure: ReadingError?
+
+  func read(_ image: DigitImage) async throws -> Reading {
+    if let failure {
+      throw failure
+    }
+    return Reading(confidences: image == DigitImage() ? [:] : ["1": 0.9, "7": 0.1])
+  }
+}
+
+private struct Loader: ModelLoader {
+  var metadata: [String: String]? = ["run_id": "3f", "preprocessing_version": "1"]
+  var failure: ReadingError?
+
+  func load() async throws -> Readers? {
+    metadata.map {
+      Readers(
+        facts: ModelFacts(metadata: $0), vision: InkReader(failure: failure),
+        direct: InkReader(failure: failure))
+    }
+  }
+}
+
+@MainActor
+final class SessionTests: XCTestCase {
+  func testWithoutAModel() async {
+    let session = Session(loader: Loader(metadata: nil))
+    await session.load()
+    XCTAssertEqual(session.state, .missing)
+  }
+
+  func testAnotherPreprocessingIsRefused() async {
+    let session = Session(loader: Loader(metadata: ["preprocessing_version": "0"]))
+    await session.load()
+    guard case .refused(let reason) = session.state else {
+      return XCTFail("\(session.state)")
+    }
+    XCTAssertTrue(reason.contains("version 0"))
+  }
+
+  func testADrawingIsRead() async {
+    let session = Session(loader: Loader())
+    await session.load()
+    let nothing = await session.predict()
+    XCTAssertNil(nothing)
+    session.begin(at: Point(x: 0.5, y: 0.1))
+    session.move(to: Point(x: 0.5, y: 0.9))
+    let reading = await session.predict()
+    XCTAssertEqual(reading?.answer?.label, "1")
+    XCTAssertNotEqual(session.image, DigitImage())
+    session.clear()
+    XCTAssertNil(session.reading)
+    XCTAssertEqual(session.image, DigitImage())
+  }
+
+  func testAFailureIsTold() async {
+    let session = Session(loader: Loader(failure: .noProbabilities))
+    await session.load()
+    session.begin(at: Point(x: 0.5, y: 0.5))
+    let reading = await session.predict()
+    XCTAssertNil(reading)
+    XCTAssertNotNil(session.failure)
+  }
+}

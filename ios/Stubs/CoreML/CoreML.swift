@@ -1,0 +1,65 @@
+// The part of Core ML that the app uses, with Apple's signatures. Nothing here ever runs.
+//
+// Classes are not Sendable here, whatever Apple promises of them: the app does not rely on it.
+import CoreVideo
+import Foundation
+
+// https://developer.apple.com/documentation/coreml/mlcomputeunits
+public enum MLComputeUnits: Int, Sendable {
+  case cpuOnly
+  case cpuAndGPU
+  case all
+  case cpuAndNeuralEngine
+}
+
+// https://developer.apple.com/documentation/coreml/mlmodelconfiguration
+open class MLModelConfiguration {
+  public init() {}
+  open var computeUnits: MLComputeUnits {
+    get { fatalError() }
+    set { fatalError() }
+  }
+}
+
+// https://developer.apple.com/documentation/coreml/mlmodelmetadatakey
+public struct MLModelMetadataKey: Hashable, RawRepresentable, Sendable {
+  public let rawValue: String
+
+  public init(rawValue: String) {
+    self.rawValue = rawValue
+  }
+
+  public static var license: MLModelMetadataKey { fatalError() }
+  public static var creatorDefinedKey: MLModelMetadataKey { fatalError() }
+}
+
+// https://developer.apple.com/documentation/coreml/mlmodeldescription
+open class MLModelDescription {
+  open var metadata: [MLModelMetadataKey: Any] { fatalError() }
+}
+
+// https://developer.apple.com/documentation/coreml/mlfeaturevalue
+open class MLFeatureValue {
+  public convenience init(pixelBuffer value: CVPixelBuffer) { fatalError() }
+  open var dictionaryValue: [AnyHashable: NSNumber] { fatalError() }
+}
+
+// https://developer.apple.com/documentation/coreml/mlfeatureprovider
+public protocol MLFeatureProvider {
+  func featureValue(for featureName: String) -> MLFeatureValue?
+}
+
+// https://developer.apple.com/documentation/coreml/mldictionaryfeatureprovider
+open class MLDictionaryFeatureProvider: MLFeatureProvider {
+  public init(dictionary: [String: Any]) throws { fatalError() }
+  open func featureValue(for featureName: String) -> MLFeatureValue? { fatalError() }
+}
+
+// https://developer.apple.com/documentation/coreml/mlmodel
+open class MLModel {
+  public init(contentsOf url: URL, configuration: MLModelConfiguration) throws { fatalError() }
+  open var modelDescription: MLModelDescription { fatalError() }
+  open func prediction(from input: any MLFeatureProvider) throws -> any MLFeatureProvider {
+    fatalError()
+  }
+}

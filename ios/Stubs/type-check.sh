@@ -1,0 +1,42 @@
+# Type-checks the app and its tests against the stubs; `ios/check` runs it inside the Swift tree.
+set -euo pipefail
+out=$(mktemp -d)
+trap 'rm -rf "$out"' EXIT
+flags=(-swift-version 6 -warnings-as-errors -parse-as-library -wmo -I "$out")
+
+library() { # name, sources: a module to import
+  swiftc "${flags[@]}" -enable-testing -module-name "$1" -emit-module -emit-module-path "$out/$1.swiftmodule" "${@:2}"
+}
+
+check() { # name, sources: down to SIL, where data races are found
+  swiftc "${flags[@]}" -module-name "$1" -emit-sil -o /dev/null "${@:2}"
+}
+
+library DigitKit DigitKit/Sources/DigitKit/*.swift
+library CoreVideo Stubs/CoreVideo/*.swift
+library CoreML Stubs/CoreML/*.swift
+library Vision Stubs/Vision/*.swift
+library SwiftUI Stubs/SwiftUI/*.swift
+library XCTest Stubs/XCTest/*.swift
+mapfile -t app < <(find Digits -name '*.swift')
+check Digits "${app[@]}"
+library Digits "${app[@]}"
+check DigitsTests DigitsTests/*.swift
+check DigitsUITests DigitsUITests/*.swift
+
+# The check can fail: a data race and a signature that Apple does not have are refused.
+cat >"$out/race.swift" <<'SWIFT'
+final class Counter { var count = 0 }
+func race(_ counter: Counter) { Task.detached { counter.count += 1 }; counter.count += 1 }
+SWIFT
+cat >"$out/signature.swift" <<'SWIFT'
+import SwiftUI
+struct Wrong: View { var body: some View { Text("7").padding(edges: 3) } }
+SWIFT
+for fault in race signature; do
+  if check Fault "$out/$fault.swift" 2>"$out/$fault.log"; then
+    echo "error: the type check let a $fault fault pass" >&2
+    exit 1
+  fi
+done
+grep -q "data race" "$out/race.log"

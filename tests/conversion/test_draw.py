@@ -1,0 +1,246 @@
+"""The drawing page's server: what it answers, what it keeps, whom it refuses; asked over real HTTP."""
+
+from __future__ import annotations
+
+import base64
+import http.client
+import json
+import re
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from experiments.strokes import render
+
+SEVEN = {"pad": 300, "strokes": [[[60, 50], [200, 50], [110, 250]]]}
+
+
+@dataclass(frozen=True)
+class Served:
+    """A running server."""
+
+    port: int
+    facts: dict  # what --json printed
+    collection: Path
+    process: subprocess.Popen[str]
+
+    def ask(
+        self, method: str, path: str, body: object = None, *, headers: dict[str, str] | None = None
+    ) -> tuple[int, bytes, dict[str, str]]:
+        """Status, body and headers of one request; a body that is not bytes is sent as JSON."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        try:
+            content = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
+            given = {"Content-Type": "application/json"} if content is not None else {}
+            connection.request(method, path, content, given | (headers or {}))
+            answer = connection.getresponse()
+            return answer.status, answer.read(), dict(answer.getheaders())
+        finally:
+            connection.close()
+
+    def post(self, path: str, body: object, **headers: str) -> tuple[int, dict]:
+        status, content, _ = self.ask(
+            "POST", path, body, headers={name.replace("_", "-"): value for name, value in headers.items()}
+        )
+        return status, json.loads(content)
+
+
+@pytest.fixture(scope="module")
+def served(digits_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """`python -m conversion.draw` on a promoted file, as a person starts it."""
+    collection = tmp_path_factory.mktemp("drawn") / "mine"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "conversion.draw", digits_file, "--port", "0", "--json", "--collect", collection],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout
+    facts = json.loads(process.stdout.readline())
+    yield Served(int(facts["address"].split(":")[-1].strip("/")), facts, collection, process)
+    process.send_signal(signal.SIGINT)  # Ctrl-C
+    assert process.wait(timeout=20) == 0
+
+
+def test_the_file_itself_answers(served: Served, digits_file: Path) -> None:
+    from conversion import runtime
+
+    status, answer = served.post("/read", SEVEN)
+    assert status == 200
+    image = render(SEVEN["strokes"], pad=300)
+    assert base64.b64decode(answer["pixels"]) == image.tobytes()
+    executable = runtime.load(digits_file)
+    confidences = executable.probabilities(image[None, :, :, None])[0]
+    best = np.argsort(-confidences)[:3]
+    assert [guess["label"] for guess in answer["guesses"]] == [executable.interface.labels[i] for i in best]
+    np.testing.assert_allclose([g["confidence"] for g in answer["guesses"]], confidences[best], rtol=1e-6)
+    assert answer["guesses"][0]["label"] == "7"
+    assert answer["render_ms"] > 0
+    assert answer["execute_ms"] > 0
+
+
+def test_an_empty_pad_has_no_reading(served: Served) -> None:
+    for strokes in ([], [[]]):
+        status, answer = served.post("/read", {"pad": 300, "strokes": strokes})
+        assert (status, answer["guesses"], answer["sure"]) == (200, [], False)
+
+
+def test_the_page_names_the_run_of_its_file(served: Served, digits_file: Path) -> None:
+    status, content, _ = served.ask("GET", "/model")
+    facts = json.loads(content)
+    assert status == 200
+    assert re.fullmatch("[0-9a-f]{32}", facts["run_id"])
+    assert facts["run_id"] == served.facts["run_id"]
+    assert facts["run_link"] == served.facts["run_link"] == f"http://127.0.0.1:5000/#/runs/{facts['run_id']}"
+    assert facts["bytes"] == digits_file.stat().st_size
+    assert facts["labels"] == [str(digit) for digit in range(10)]
+
+
+def test_the_page_asks_nobody_else(served: Served) -> None:
+    status, content, headers = served.ask("GET", "/")
+    assert status == 200
+    assert headers["content-security-policy"].startswith("default-src 'none'")
+    assert not re.findall(rb"https?://|src=|@import|url\(", content)
+
+
+def test_corrected_drawings_are_a_data_set(served: Served) -> None:
+    import keras
+    from PIL import Image
+
+    other = {"pad": 300, "strokes": [[[150, 40], [150, 250]]]}
+    assert served.post("/keep", SEVEN | {"label": "1"})[1] == {"label": "1", "kept": 1}
+    assert served.post("/keep", SEVEN | {"label": "7"})[1] == {"label": "7", "kept": 1}  # the same drawing, corrected
+    assert served.post("/keep", SEVEN | {"label": "7"})[1] == {"label": "7", "kept": 1}
+    assert served.post("/keep", other | {"label": "1"})[1] == {"label": "1", "kept": 2}
+    data = keras.utils.image_dataset_from_directory(
+        served.collection, color_mode="grayscale", image_size=(28, 28), batch_size=None, shuffle=False, verbose=False
+    )
+    assert data.class_names == ["1", "7"]
+    images = np.stack([image.numpy()[..., 0] for image, _ in data])
+    np.testing.assert_array_equal(images[0], render(other["strokes"], pad=300))
+    np.testing.assert_array_equal(images[1], render(SEVEN["strokes"], pad=300))
+    (kept,) = (served.collection / "7").iterdir()
+    with Image.open(kept) as picture:
+        assert json.loads(picture.text["strokes"]) == SEVEN
+
+
+@pytest.mark.parametrize(
+    ("body", "complaint"),
+    [
+        (b"", "not JSON"),
+        (b"{", "not JSON"),
+        (b"[" * 100_000, "not JSON"),
+        (b"\xff\xfe", "not JSON"),
+        ([], "one object of pad, strokes"),
+        ({"pad": 300}, "one object of pad, strokes"),
+        (SEVEN | {"more": 1}, "one object of pad, strokes"),
+        (SEVEN | {"pad": 0}, "pad must be a number"),
+        (SEVEN | {"pad": "300"}, "pad must be a number"),
+        (SEVEN | {"pad": True}, "pad must be a number"),
+        (b'{"pad": NaN, "strokes": []}', "pad must be a number"),
+        (b'{"pad": 1' + b"0" * 4000 + b', "strokes": []}', "pad must be a number"),
+        ({"pad": 300, "strokes": 1}, "list of lists"),
+        ({"pad": 300, "strokes": [1]}, "list of lists"),
+        ({"pad": 300, "strokes": [[1]]}, "list of two numbers"),
+        ({"pad": 300, "strokes": [[[1, 2, 3]]]}, "list of two numbers"),
+        ({"pad": 300, "strokes": [[[1, None]]]}, "coordinate must be a number"),
+        (b'{"pad": 300, "strokes": [[[1, Infinity]]]}', "coordinate must be a number"),
+    ],
+)
+def test_a_request_that_the_page_would_not_send(served: Served, body: object, complaint: str) -> None:
+    status, answer = served.post("/read", body)
+    assert status == 400
+    assert complaint in answer["error"]
+
+
+def test_only_labels_of_the_model_are_kept(served: Served) -> None:
+    before = sorted(served.collection.rglob("*"))
+    for label in ("../../7", "10", "", 7, None, ["7"]):
+        status, answer = served.post("/keep", SEVEN | {"label": label})
+        assert status == 400
+        assert "label must be one of 0, 1" in answer["error"]
+    assert served.post("/keep", {"pad": 300, "strokes": [], "label": "7"})[0] == 400
+    assert sorted(served.collection.rglob("*")) == before
+
+
+def test_other_sites_are_refused(served: Served) -> None:
+    here = f"127.0.0.1:{served.port}"
+    assert served.post("/read", SEVEN, Origin=f"http://{here}")[0] == 200
+    assert served.post("/read", SEVEN, Host=f"localhost:{served.port}")[0] == 200
+    for host in ("evil.example", f"evil.example:{served.port}", "127.0.0.1", f"127.0.0.1:{served.port + 1}", ""):
+        assert served.post("/read", SEVEN, Host=host)[0] in {400, 403}
+        assert served.ask("GET", "/", headers={"Host": host})[0] in {400, 403}
+    for origin in (
+        "https://evil.example",
+        "null",
+        f"https://{here}",
+        "http://127.0.0.1:1",
+        f"http://{here}.evil.example",
+    ):
+        assert served.post("/read", SEVEN, Origin=origin)[0] == 403
+        assert served.post("/keep", SEVEN | {"label": "7"}, Origin=origin)[0] == 403
+    assert served.post("/read", SEVEN, Content_Type="text/plain")[0] == 415
+
+
+def test_the_size_of_a_request_is_limited(served: Served) -> None:
+    many = {"pad": 300, "strokes": [[[k % 300, k // 300] for k in range(15_000)]]}
+    assert served.post("/read", many)[0] == 200
+    assert served.post("/read", b" " * (2**18 + 1))[0] == 413
+    connection = http.client.HTTPConnection("127.0.0.1", served.port, timeout=20)
+    connection.request(
+        "POST", "/read", iter([b" " * 2**17] * 3), {"Content-Type": "application/json"}, encode_chunked=True
+    )
+    assert connection.getresponse().status == 413
+    connection.close()
+    for nonsense in ("-5", "1e3", "5, 6"):
+        assert served.ask("POST", "/read", b"", headers={"Content-Length": nonsense})[0] == 400
+
+
+def test_only_this_machine_is_served(served: Served) -> None:
+    with socket.socket() as outside:  # another address of this machine would be open if it listened on all
+        outside.settimeout(5)
+        assert outside.connect_ex(("127.0.0.2", served.port)) != 0
+
+
+def test_unknown_paths_and_methods(served: Served) -> None:
+    assert served.ask("GET", "/../../etc/passwd")[0] == 404
+    assert served.ask("GET", "/read")[0] == 405
+    assert served.ask("DELETE", "/")[0] == 405
+
+
+def test_errors_before_serving(command: Callable, tmp_path: Path, digits_file: Path, served: Served) -> None:
+    assert "promote a model first" in command("conversion.draw.__main__").error
+    assert command("conversion.draw.__main__", tmp_path / "none.mlmodel").code == 1
+    (tmp_path / "garbage.mlmodel").write_bytes(b"garbage")
+    assert command("conversion.draw.__main__", tmp_path / "garbage.mlmodel").code == 1
+    taken = command("conversion.draw.__main__", digits_file, "--port", served.port)
+    assert (taken.code, "Choose another with --port" in taken.error) == (1, True)
+    assert command("conversion.draw.__main__", digits_file, "--port", 70000).code == 2
+    (tmp_path / "file").write_text("")
+    assert command("conversion.draw.__main__", digits_file, "--collect", tmp_path / "file").code == 1
+
+
+def test_another_preprocessing_or_size_is_refused(command: Callable, tmp_path: Path, digits_file: Path) -> None:
+    from conversion.runtime.schema import model_class
+
+    def changed(change: Callable) -> Path:
+        model = model_class().FromString(digits_file.read_bytes())
+        change(model)
+        path = tmp_path / "changed.mlmodel"
+        path.write_bytes(model.SerializeToString())
+        return path
+
+    def older(model) -> None:  # type: ignore[no-untyped-def]
+        model.description.metadata.userDefined["preprocessing_version"] = "0"
+
+    refused = command("conversion.draw.__main__", changed(older))
+    assert refused.code == 3
+    assert "preprocessing version 0, this page draws version 1" in refused.error
+    silent = command("conversion.draw.__main__", changed(lambda m: m.description.metadata.userDefined.clear()))
+    assert (silent.code, "version unknown" in silent.error) == (3, True)

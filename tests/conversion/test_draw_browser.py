@@ -1,0 +1,214 @@
+"""The drawing page in real Chromium: pointer, touch and keys on the pad, and what a person then sees."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+from conftest import require
+
+GOLDEN = Path(__file__).parents[2] / "ios/DigitKit/Tests/DigitKitTests/golden-drawings.json"
+INSTALL = "apt-get install -y chromium chromium-driver && python -m pip install -e '.[test]'"
+FLAGS = """--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking
+    --disable-component-update --disable-sync --force-device-scale-factor=1"""
+PHONE, DESKTOP = (375, 812), (1200, 900)  # CSS pixels
+
+
+@pytest.fixture(scope="module")
+def address(digits_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """`python -m conversion.draw` on a promoted file."""
+    folder = tmp_path_factory.mktemp("drawn")
+    command = [
+        sys.executable,
+        "-m",
+        "conversion.draw",
+        digits_file,
+        "--port",
+        "0",
+        "--json",
+        "--collect",
+        folder / "mine",
+    ]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert process.stdout
+    yield json.loads(process.stdout.readline())["address"]
+    process.terminate()
+    process.wait(timeout=20)
+
+
+class Page:
+    """The page as a person uses it."""
+
+    def __init__(self, driver, address: str) -> None:  # type: ignore[no-untyped-def]
+        self.driver = driver
+        driver.get(address)
+        self.wait("document.querySelectorAll('#facts dd').length > 0")
+
+    def wait(self, condition: str) -> None:
+        """Until a condition in the page's own language holds."""
+        from selenium.webdriver.support.ui import WebDriverWait
+
+        WebDriverWait(self.driver, 20, poll_frequency=0.02).until(lambda d: d.execute_script(f"return {condition}"))
+
+    def resize(self, size: tuple[int, int]) -> None:
+        self.driver.execute_cdp_cmd(
+            "Emulation.setDeviceMetricsOverride",
+            {"width": size[0], "height": size[1], "deviceScaleFactor": 1, "mobile": False},
+        )
+
+    def theme(self, name: str) -> None:
+        self.driver.execute_cdp_cmd(
+            "Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": name}]}
+        )
+
+    def draw(self, strokes: list, *, pad: float, kind: str = "mouse") -> None:
+        """Draw with real pointer events, and wait until the last stroke was read."""
+        from selenium.webdriver.common.actions.action_builder import ActionBuilder
+        from selenium.webdriver.common.actions.pointer_input import PointerInput
+
+        canvas = self.driver.find_element("id", "pad")
+        side = canvas.rect["width"]
+        before = self.driver.execute_script("return strokes.length")
+        finger = PointerInput(kind, kind)
+        actions = ActionBuilder(self.driver, mouse=finger, duration=0)
+
+        def at(point: list[float]) -> dict:
+            # Selenium counts from the middle of the element, in whole pixels.
+            return {"x": round((point[0] / pad - 0.5) * side), "y": round((point[1] / pad - 0.5) * side)}
+
+        for stroke in strokes:
+            thinned = stroke[::3] if len(stroke) > 12 else stroke[:-1]
+            actions.pointer_action.move_to(canvas, **at(stroke[0])).pointer_down()
+            for point in [*thinned[1:], stroke[-1]]:
+                actions.pointer_action.move_to(canvas, **at(point))
+            actions.pointer_action.pointer_up()
+        actions.perform()
+        self.wait(f"pad.dataset.read == {before + len(strokes)} && !reading && strokeEnded === null")
+
+    def clear(self) -> None:
+        self.driver.find_element("id", "clear").click()
+        self.wait("pad.dataset.read == 0 && !reading")
+
+    def text(self, name: str) -> str:
+        return self.driver.find_element("id", name).text
+
+    @property
+    def best(self) -> str:
+        return self.driver.execute_script("return document.querySelector('#bars b')?.textContent")
+
+
+@pytest.fixture(scope="module")
+def page(address: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
+    require(shutil.which("chromium") and shutil.which("chromedriver") and find_spec("selenium"), install=INSTALL)
+    from selenium.webdriver import Chrome, ChromeOptions, ChromeService
+
+    options = ChromeOptions()
+    for flag in [*FLAGS.split(), f"--user-data-dir={tmp_path_factory.mktemp('chromium')}"]:
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    driver = Chrome(options, ChromeService(shutil.which("chromedriver")))
+    try:
+        made = Page(driver, address)
+        made.resize(DESKTOP)
+        yield made
+        assert [entry for entry in driver.get_log("browser") if entry["level"] == "SEVERE"] == []
+    finally:
+        driver.quit()
+
+
+@pytest.fixture(scope="module")
+def digits() -> dict[int, dict]:
+    """A golden drawing of every digit that fills the pad."""
+    drawings = json.loads(GOLDEN.read_text())["drawings"]
+    return {entry["digit"]: entry for entry in drawings if entry["name"].endswith("in hand 0")}
+
+
+@pytest.mark.parametrize("digit", range(10))
+def test_every_digit_is_read(page: Page, digits: dict[int, dict], digit: int) -> None:
+    page.draw(digits[digit]["strokes"], pad=digits[digit]["pad"])
+    assert page.best == str(digit)
+    assert page.text("label") in {str(digit), f"Not sure: {digit}?"}
+    assert page.driver.execute_script("return document.querySelectorAll('#bars li').length") == 3
+    assert "ms from the end of the stroke" in page.text("latency")
+    seen = "seen.getContext('2d').getImageData(0, 0, 28, 28).data"  # red, green, blue, opacity
+    assert page.driver.execute_script(f"return {seen}.some((value, i) => i % 4 == 0 && value > 200)")
+    page.clear()
+    assert page.best is None
+
+
+def test_a_finger_draws_too(page: Page, digits: dict[int, dict]) -> None:
+    page.draw(digits[7]["strokes"], pad=300, kind="touch")
+    assert page.best == "7"
+    assert page.driver.execute_script("return strokes.length") == 1
+    page.clear()
+
+
+def test_undo_takes_back_a_stroke(page: Page, digits: dict[int, dict]) -> None:
+    page.draw(digits[4]["strokes"], pad=300)
+    page.driver.find_element("id", "undo").click()
+    page.wait("pad.dataset.read == 1")
+    page.driver.find_element("id", "undo").click()
+    page.wait("pad.dataset.read == 0")
+    assert not page.driver.find_element("id", "undo").is_enabled()
+    assert page.text("latency") == "Draw something."
+
+
+def test_keys_draw_a_one(page: Page) -> None:
+    from selenium.webdriver.common.keys import Keys
+
+    canvas = page.driver.find_element("id", "pad")
+    canvas.send_keys(Keys.ARROW_UP * 11 + " " + Keys.ARROW_DOWN * 22 + " ")
+    page.wait("pad.dataset.read == 1 && !reading && strokeEnded === null")
+    assert page.best == "1"
+    assert page.driver.execute_script("return heard.textContent").startswith(("1, ", "Not sure, perhaps 1"))
+    canvas.send_keys(Keys.BACKSPACE)
+    page.wait("pad.dataset.read == 0")
+    canvas.send_keys(" " + Keys.ARROW_RIGHT + " " + Keys.ESCAPE)
+    page.wait("pad.dataset.read == 0 && strokes.length == 0 && !reading")
+
+
+def test_a_drawing_is_kept_under_its_label(page: Page, digits: dict[int, dict]) -> None:
+    page.draw(digits[9]["strokes"], pad=300)
+    page.driver.find_element("css selector", "#labels [aria-label='That was a 9']").click()
+    page.wait("kept.textContent.startsWith('Kept as 9. 1 drawing in')")
+    assert page.driver.execute_script("return document.querySelector('[aria-pressed=true]').textContent") == "9"
+    page.clear()
+    assert page.driver.execute_script("return document.querySelector('[aria-pressed=true]')") is None
+
+
+@pytest.mark.parametrize("size", [(320, 568), PHONE, (812, 375), DESKTOP], ids=str)
+def test_nothing_is_cut_off(page: Page, digits: dict[int, dict], size: tuple[int, int]) -> None:
+    page.resize(size)
+    page.draw(digits[8]["strokes"], pad=300)
+    assert page.best == "8"
+    assert page.driver.execute_script("return document.documentElement.scrollWidth") <= size[0]
+    small = page.driver.execute_script(
+        "return [...document.querySelectorAll('button')].filter(b => b.offsetHeight < 44 || b.offsetWidth < 44).length"
+    )
+    assert small == 0
+    page.clear()
+    page.resize(DESKTOP)
+
+
+def test_light_and_dark(page: Page) -> None:
+    grounds = []
+    for name in ("light", "dark"):
+        page.theme(name)
+        grounds.append(page.driver.execute_script("return getComputedStyle(document.body).backgroundColor"))
+    page.theme("light")
+    light, dark = (sum(map(int, ground[4:-1].split(","))) for ground in grounds)
+    assert light > 600 > 150 > dark
+
+
+def test_no_request_leaves_for_another_host(page: Page, address: str) -> None:
+    events = [json.loads(entry["message"])["message"] for entry in page.driver.get_log("performance")]
+    requests = [event["params"] for event in events if event["method"] == "Network.requestWillBeSent"]
+    asked = {request["request"]["url"] for request in requests if request["documentURL"].startswith(address)}
+    assert {address, f"{address}model", f"{address}read"} <= asked
+    assert all(url.startswith((address, "data:")) for url in asked), asked

@@ -1,0 +1,85 @@
+"""Strokes to pixels: the golden drawings that Swift is held to as well, and what the rules promise."""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from drawings import FILE, drawings
+
+from experiments import strokes
+from experiments.classifier import PREPROCESSING_VERSION
+from experiments.strokes import BOX, CENTER, center_of_mass, render
+
+SWIFT = Path(__file__).parents[2] / "ios/DigitKit/Sources/DigitKit/Preprocessing.swift"
+GOLDEN = json.loads(FILE.read_text())
+DIGITS = [entry for entry in GOLDEN["drawings"] if re.fullmatch(r"\d in hand \d", entry["name"])]
+
+
+@pytest.mark.parametrize("entry", GOLDEN["drawings"], ids=lambda entry: entry["name"])
+def test_every_pixel_of_the_golden_drawings(entry: dict) -> None:
+    expected = np.frombuffer(base64.b64decode(entry["pixels"]), np.uint8).reshape(28, 28)
+    np.testing.assert_array_equal(render(entry["strokes"], pad=entry["pad"]), expected)
+
+
+def test_the_golden_drawings_are_those_of_their_module() -> None:
+    assert GOLDEN["preprocessing_version"] == PREPROCESSING_VERSION
+    assert [entry["name"] for entry in GOLDEN["drawings"]] == [drawing.name for drawing in drawings()]
+    assert len({entry["name"] for entry in GOLDEN["drawings"]}) >= 60
+    assert sorted(entry["digit"] for entry in DIGITS) == sorted(list(range(10)) * 5)
+    for entry, drawing in zip(GOLDEN["drawings"], drawings(), strict=True):
+        for stroke, drawn in zip(entry["strokes"], drawing.strokes, strict=True):
+            np.testing.assert_allclose(np.array(stroke), np.array(drawn), atol=0.00051)
+
+
+def test_swift_holds_the_same_constants() -> None:
+    held = dict(re.findall(r"static let (\w+)(?:: Double)? = ([\d.]+)", SWIFT.read_text()))
+    expected = {"version": PREPROCESSING_VERSION} | {
+        name: getattr(strokes, name.upper()) for name in ("side", "box", "center", "pen", "spacing", "smallest")
+    }
+    assert {name: float(held[name]) for name in expected} == expected
+
+
+@pytest.mark.parametrize("entry", DIGITS, ids=lambda entry: entry["name"])
+def test_digits_get_mnists_size_and_place(entry: dict) -> None:
+    image = render(entry["strokes"], pad=entry["pad"])
+    assert center_of_mass(image) == pytest.approx((CENTER, CENTER), abs=0.05)
+    inked = np.argwhere(image >= 128)
+    assert max(np.ptp(inked, axis=0) + 1) == pytest.approx(BOX, abs=1)
+
+
+def test_size_and_place_on_the_pad_make_no_difference() -> None:
+    seven = [(60.0, 40.0), (220.0, 40.0), (110.0, 250.0)]
+    image = render([seven], pad=300)
+    np.testing.assert_array_equal(render([[(x / 4, y / 4) for x, y in seven]], pad=75), image)  # exact: a power of 2
+    moved = render([[(0.3 * x + 31, 0.3 * y + 177) for x, y in seven]], pad=300)
+    assert np.abs(moved.astype(int) - image).max() <= 1
+
+
+def test_points_outside_count_where_the_pad_shows_them() -> None:
+    outside = render([[(-40, 20), (340, 20), (120, 390)]], pad=300)
+    np.testing.assert_array_equal(outside, render([[(0, 20), (300, 20), (120, 300)]], pad=300))
+    assert not np.array_equal(outside, render([[(-40, 20), (340, 20), (120, 390)]], pad=1000))
+
+
+def test_points_that_are_not_finite_are_left_out() -> None:
+    line = [(10.0, 10.0), (math.nan, 50.0), (200.0, math.inf), (20.0, 200.0)]
+    np.testing.assert_array_equal(render([line], pad=300), render([[line[0], line[3]]], pad=300))
+    assert not render([[(math.nan, 1.0)]], pad=300).any()
+
+
+def test_a_longer_record_of_the_same_line_says_nothing_new() -> None:
+    line = [(150.0, 30.0 + 0.25 * k) for k in range(1000)]
+    coarse = render([[*line[::100], line[-1]]], pad=300)
+    assert np.abs(render([line], pad=300).astype(int) - coarse).max() <= 1
+
+
+@pytest.mark.parametrize("pad", [0.0, -1.0, math.nan, math.inf])
+def test_a_pad_without_a_side_is_refused(pad: float) -> None:
+    with pytest.raises(ValueError, match="finite number above 0"):
+        render([[(1, 1)]], pad=pad)
