@@ -11,8 +11,8 @@ sweep: $(INSTALLED)  ## install, run the sweep on bundled digits, promote its be
 	$(BIN)/python -m search.sweep $(ARGS)
 	$(BIN)/python -m conversion.promote
 
-test: $(INSTALLED)-test  ## install, run the tests
-	$(BIN)/python -m pytest $(ARGS)
+test: $(INSTALLED)-test  ## install, run the tests: two processes, as much of them is waiting for others
+	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal $(ARGS)
 
 check: $(INSTALLED)-test  ## lint, format and types, as CI runs them
 	$(BIN)/ruff check .

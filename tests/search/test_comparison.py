@@ -15,7 +15,7 @@ from conftest import Outcome, run_module
 from mlflow import MlflowClient
 from mlflow.entities import Run
 from scipy.stats import ttest_rel
-from test_sweep import KILLED_AT
+from sweeps import KILLED_AT
 
 from architectures.errors import UsageError
 from search.comparison import Replicated, compare_architectures

@@ -13,7 +13,7 @@ from conftest import Outcome, run_module
 from mlflow import MlflowClient
 from mlflow.entities import Run
 from optuna.trial import FrozenTrial, TrialState
-from test_sweep import KILLED_AT
+from sweeps import KILLED_AT
 
 from conversion.candidate import load_candidate
 from conversion.convert import convert

@@ -1,0 +1,201 @@
+"""Sweeps that are interrupted, killed or moved, and continued: one run per trial whatever dies."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+from conftest import PUBLISHED, run_module
+from mlflow import MlflowClient
+from optuna.trial import TrialState
+from sweeps import (
+    KILLED_AT,
+    TINY,
+    assert_whole,
+    children_of,
+    in_the_middle_of_a_trial,
+    parents_of,
+    start,
+    study_of,
+    wait_for,
+)
+
+from search.engines import local
+
+
+def test_interruption_while_the_databases_are_made(tmp_path: Path) -> None:
+    for seconds in (0.5, 1.5, 2.5, 3.5, 5):
+        process = start(tmp_path, "--study", "early", "--trials", "1", *TINY, *PUBLISHED)
+        time.sleep(seconds)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+        expected = {130, -signal.SIGINT}  # the latter before Python listens
+        assert process.returncode in (expected | {0} if seconds == 5 else expected), err  # by then it may be done
+        if process.returncode == 130:
+            assert err.splitlines()[-1].startswith("interrupted"), err
+    done = run_module("search.sweep", "--study", "early", "--trials", "1", *TINY, *PUBLISHED, cwd=tmp_path)
+    assert done.code == 0, done.err
+    assert_whole(tmp_path, "early", 1, 2)
+    assert not list(tmp_path.glob(".*.db*"))
+
+
+# A write to a store, which of its calls, and on which side of it the process ends at once, as by kill -9.
+KILL_POINTS = (
+    ("experiments.tracking:Tracker._log", 1, "before"),  # the parent run has no parameters
+    ("search.study:Study.create", 1, "before"),
+    ("search.study:Study._prepare", 1, "before"),
+    ("search.study:Study.ask", 1, "before"),
+    ("search.study:Study.ask", 1, "after"),
+    ("experiments.tracking:Tracker._log", 2, "before"),  # the trial's run has no parameters
+    ("experiments.tracking:Tracker.start_run", 1, "after"),
+    ("experiments.tracking:Tracker.log_epoch", 2, "before"),
+    ("experiments.tracking:Tracker._store", 1, "after"),
+    ("mlflow:MlflowClient.finalize_logged_model", 1, "before"),
+    ("experiments.tracking:Tracker.finish", 1, "before"),
+    ("search.study:Study.tell", 1, "before"),
+    ("search.study:Study.tell", 1, "after"),
+    ("experiments.tracking:Tracker.register", 1, "after"),
+    ("search.orchestrate:write_report", 1, "before"),
+)
+
+
+@pytest.mark.parametrize(("place", "call", "when"), KILL_POINTS)
+def test_killed_at_a_write_and_continued(place: str, call: int, when: str, tmp_path: Path, command) -> None:  # type: ignore[no-untyped-def]
+    script = tmp_path / "killed.py"
+    script.write_text(KILLED_AT)
+    arguments = ["--study", "cut", "--trials", "1", *TINY, "--architecture", "malireddi"]
+    killed = subprocess.run(
+        [sys.executable, str(script), place, str(call), when, *arguments],
+        cwd=tmp_path,
+        capture_output=True,
+        check=False,
+    )
+    assert killed.returncode == 9, killed.stderr
+    found = command("search.sweep", *arguments, "--json")
+    assert found.code == 0, found.err
+    assert_whole(tmp_path, "cut", 1, 2)
+    assert found.json["candidate"] == 1
+    assert [row["version"] for row in found.json["leaderboard"]] == [1]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interruption_and_continuation(number: signal.Signals, tmp_path: Path) -> None:
+    arguments = ["--study", "stopped", "--trials", "3", *TINY, *PUBLISHED]
+    arguments[arguments.index("--epochs") + 1] = "8"  # long enough to be struck in the middle
+    process = start(tmp_path, *arguments)
+    wait_for(in_the_middle_of_a_trial(tmp_path, "stopped", 1), process)
+    workers = psutil.Process(process.pid).children(recursive=True)
+    process.send_signal(number)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert "interrupted; to continue: python -m search.sweep --study stopped --trials 3" in err
+    assert "Traceback" not in err
+    assert "resource_tracker" not in err
+    assert not psutil.wait_procs(workers, timeout=10)[1]
+    states = [trial.state for trial in study_of(tmp_path, "stopped").trials]
+    assert states == [TrialState.COMPLETE, TrialState.WAITING]
+    first, second = children_of(tmp_path, "stopped")
+    assert (first.info.status, second.info.status) == ("FINISHED", "KILLED")
+    assert second.data.tags["outcome"] == "interrupted"
+    (parent,) = parents_of(tmp_path, "stopped")
+    assert (parent.info.status, parent.data.tags["outcome"]) == ("KILLED", "interrupted")
+    assert "chollet-0" in out  # the leaderboard so far
+
+    done = run_module("search.sweep", "--study", "stopped", cwd=tmp_path)  # --trials is recorded
+    assert done.code == 0, done.err
+    study = study_of(tmp_path, "stopped")
+    assert [trial.state for trial in study.trials] == [TrialState.COMPLETE] * 3
+    client = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    for trial, run in zip(study.trials, children_of(tmp_path, "stopped"), strict=True):
+        steps = [point.step for point in client.get_metric_history(run.info.run_id, "loss")]
+        assert steps == list(trial.intermediate_values) == list(range(1, len(steps) + 1))
+        assert run.info.status == "FINISHED"
+        assert "outcome" not in run.data.tags
+
+
+def test_kill_9_of_the_sweep_and_continuation(tmp_path: Path) -> None:
+    arguments = ["--study", "killed", "--trials", "3", *TINY]
+    arguments[arguments.index("--epochs") + 1] = "4"
+    process = start(tmp_path, *arguments)
+    wait_for(in_the_middle_of_a_trial(tmp_path, "killed", 1), process)
+    workers = psutil.Process(process.pid).children(recursive=True)
+    process.kill()
+    process.communicate(timeout=60)
+    _, alive = psutil.wait_procs(workers, timeout=60)
+    assert not alive  # a worker ends with its sweep
+    done = run_module("search.sweep", "--study", "killed", "--trials", "3", "--json", cwd=tmp_path)
+    assert done.code == 0, done.err
+    assert_whole(tmp_path, "killed", 3, 4)
+    assert done.json["candidate"] is not None
+
+
+def test_kill_9_of_a_worker_loses_one_attempt(tmp_path: Path) -> None:
+    arguments = ["--study", "died", "--trials", "2", *TINY]
+    arguments[arguments.index("--epochs") + 1] = "4"
+    process = start(tmp_path, *arguments)
+    wait_for(in_the_middle_of_a_trial(tmp_path, "died", 0), process)
+    worker = max(psutil.Process(process.pid).children(), key=lambda child: child.memory_info().rss)
+    os.kill(worker.pid, signal.SIGKILL)
+    _, err = process.communicate(timeout=200)
+    assert process.returncode == 0, err
+    assert "killed by signal 9" in err
+    assert "resource_tracker" not in err
+    assert_whole(tmp_path, "died", 2, 4)
+    assert study_of(tmp_path, "died").trials[0].user_attrs["lost_attempts"] == 1
+
+
+def test_workers_that_have_grown_are_replaced(tmp_path: Path, command, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
+    monkeypatch.setattr(local, "MAX_GROWTH_BYTES", 1)
+    started = []
+    start = local.LocalEngine._start
+    monkeypatch.setattr(local.LocalEngine, "_start", lambda engine: started.append(1) or start(engine))
+    found = command("search.sweep", "--study", "grown", "--trials", "2", *TINY)
+    assert found.code == 0, found.err
+    assert_whole(tmp_path, "grown", 2, 2)
+    assert len(started) == 3  # the first, and one after each trial
+
+
+def test_models_that_cannot_be_written_are_one_line_and_a_continuation_mends_it(tmp_path: Path) -> None:
+    """A file in the place of the artifact folder."""
+    (tmp_path / "mlruns").write_text("in the way")
+    arguments = ["--study", "full", "--trials", "2", *TINY]
+    failed = run_module("search.sweep", *arguments, cwd=tmp_path)
+    assert failed.code == 1
+    (line,) = [line for line in failed.err.splitlines() if not line.startswith("trial ")]
+    assert line.startswith("error: ")
+    (tmp_path / "mlruns").unlink()
+    done = run_module("search.sweep", "--study", "full", "--trials", "2", cwd=tmp_path)
+    assert done.code == 0, done.err
+    assert_whole(tmp_path, "full", 2, 2)
+
+
+def test_epochs_from_other_threads_are_not_continued(tmp_path: Path) -> None:
+    """Another number of threads changes the bits: the trial's run is begun anew."""
+    arguments = ["--study", "moved", "--trials", "1", *TINY, "--architecture", "malireddi"]
+    arguments[arguments.index("--epochs") + 1] = "8"
+    process = start(tmp_path, *arguments)
+    wait_for(in_the_middle_of_a_trial(tmp_path, "moved", 0), process)
+    process.kill()
+    process.communicate(timeout=60)
+    (before,) = children_of(tmp_path, "moved")
+    done = run_module("search.sweep", "--study", "moved", "--workers", "2", cwd=tmp_path)
+    if before.data.tags["threads"] == "1":
+        pytest.fail("this test needs two cores")
+    assert done.code == 0, done.err
+    (after,) = children_of(tmp_path, "moved")
+    assert after.info.run_id != before.info.run_id
+    assert after.data.tags["threads"] == "1"
+
+
+def test_two_workers(tmp_path: Path) -> None:
+    done = run_module(
+        "search.sweep", "--study", "two", "--trials", "4", *TINY, "--workers", "2", "--json", cwd=tmp_path
+    )
+    assert done.code == 0, done.err
+    assert_whole(tmp_path, "two", 4, 2)
