@@ -106,12 +106,12 @@ def draw(measured: dict[str, list[Measured]], path: Path, dataset: str) -> None:
         low, high = accuracy_interval(int(correct.sum()), len(correct))
         mean, size = correct.mean(), statistics.median(run.file_bytes for run in runs)
         axes.errorbar(size, mean, yerr=[[mean - low], [high - mean]], fmt="o", capsize=3)
-        axes.annotate(name, (size, mean), xytext=(6, 4), textcoords="offset points", fontsize=9)
+        axes.annotate(name, (size, high), xytext=(0, 3), textcoords="offset points", rotation=40, fontsize=9)
     axes.set_xscale("log")
     axes.set_xlabel("bytes of the Core ML file")
     axes.set_ylabel("accuracy of the file on test images")
     axes.set_title(f"{dataset}, {len(runs)} seeds each, 95 % interval")
-    axes.margins(x=0.15)
+    axes.margins(x=0.15, y=0.15)
     figure.savefig(path)
 
 

