@@ -31,7 +31,7 @@ def parser() -> Parser:
         "--collect",
         type=Path,
         metavar="FOLDER",
-        help="keep corrected drawings here, a folder per label: --dataset folder:FOLDER trains on them",
+        help="keep corrected drawings here, a folder per label, as image_dataset_from_directory reads them",
     )
     add("--tracking-uri", metavar="URI", help="where the link to the run leads, if a server; default make ui's address")
     return made
