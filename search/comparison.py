@@ -48,7 +48,8 @@ class Comparison:
     def verdict(self) -> str:
         """The statement that the evidence allows."""
         if self.p_value is None:
-            return f"not tested: it takes {MIN_SEEDS} seeds"
+            few = self.seeds < MIN_SEEDS
+            return f"not tested: it takes {MIN_SEEDS} seeds" if few else "not tested: all seeds differ by the same"
         if self.significant:
             return f"{self.first} beats {self.second}"
         return "no evidence of a difference"
@@ -72,9 +73,9 @@ def _compare(first: Replicated, second: Replicated) -> Comparison:
     low = high = p_value = None
     if len(seeds) >= MIN_SEEDS:
         differences = pairs[:, 0] - pairs[:, 1]
-        if np.ptp(differences) == 0:  # the test divides by their spread
+        if np.ptp(differences) < 1e-9:  # the test divides by their spread: it says nothing of equal differences
             low = high = float(differences[0])
-            p_value = 1.0 if low == 0 else 0.0
+            p_value = 1.0 if abs(low) < 1e-9 else None
         else:
             test = ttest_rel(pairs[:, 0], pairs[:, 1])
             interval = test.confidence_interval()

@@ -105,7 +105,8 @@ class SweepConfig:
         Raises:
             UsageError: if one of the `given` options contradicts the record.
         """
-        held: dict[str, Any] = {key: _tuples(value) for key, value in json.loads(recorded).items()}
+        held: dict[str, Any] = {field.name: field.default for field in fields(self) if field.name in FIXED + CHANGEABLE}
+        held |= {key: _tuples(value) for key, value in json.loads(recorded).items()}  # an older record has fewer
         for key, value in given.items():
             if key in CHANGEABLE:
                 held[key] = value

@@ -9,6 +9,8 @@ import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from rich.markup import escape
+
 from architectures.errors import UsageError
 from conversion.compress import check_available
 from conversion.promote import DEFAULT_MODEL
@@ -24,7 +26,7 @@ from search.engines.messages import Known, Ready, WorkerSetup
 from search.engines.shared_data import save_dataset
 from search.progress import TrialProgress
 from search.report import write_report
-from search.runner import Runner
+from search.runner import Runner, interruptible
 from search.study import Study
 
 
@@ -86,11 +88,11 @@ def sweep(config: SweepConfig, given: dict[str, object]) -> SweepResult:
     """
     started = time.perf_counter()
     check_available("mlmodel", config.compress)  # at the default format, the size does not depend on the weights
-    if config.pruner != AUTO:
-        config.resolved_pruner  # noqa: B018  # a pruner that does not fit is refused before anything is made
     tracker = Tracker(config.tracking_uri)
     study = Study(config, given)
     config = study.config
+    if config.pruner != AUTO:
+        config.resolved_pruner  # noqa: B018  # a pruner that does not fit is refused before anything is made
     setup = WorkerSetup(config.plugins, config.architectures, max(1, cores() // config.workers))
     with (
         LocalEngine(setup, config.workers) as engine,
@@ -106,11 +108,13 @@ def sweep(config: SweepConfig, given: dict[str, object]) -> SweepResult:
             study.check_dataset(dataset.digest)
         ready = engine.wait_until_ready()
         for warning in ready.warnings:
-            progress.say(f"warning: left out: {warning}")
+            progress.say(f"warning: left out: {escape(warning)}")
         architectures = choose_architectures(ready, config.architectures, dataset.name)
         experiment_id = tracker.experiment(config.experiment_name)
         if study.exists:
             first = _first(config, architectures)
+            study.check_room(first)
+            study.go_on()
             parent = study.parent_run_id
             tracker.resume_parent(parent)
         else:
@@ -121,11 +125,13 @@ def sweep(config: SweepConfig, given: dict[str, object]) -> SweepResult:
                 pruner=config.resolved_pruner,
             )
             first = _first(config, architectures)
+            study.check_room(first)
             parent = tracker.start_parent(experiment_id, study.name, _parameters(config, dataset.digest))
         try:
             if not study.exists:
                 study.create(config, parent, dataset.digest)
-            study.requeue_dead()
+            for run_id in study.requeue_dead():
+                tracker.end(run_id, "KILLED", outcome="interrupted")  # until it is tried again
             if waiting := len(study.waiting()):
                 progress.say(f"taking up {waiting} trial{'s' if waiting > 1 else ''} that were interrupted")
             study.enqueue(first)
@@ -135,14 +141,15 @@ def sweep(config: SweepConfig, given: dict[str, object]) -> SweepResult:
             runner = Runner(study, tracker, dataset, where, experiment_id, parent, architectures, folder)
             interrupted = runner.run(engine, progress)
             ended_at = time.perf_counter()
-            progress.waiting("registering the best models")
-            registered = [] if interrupted else _register(study, tracker, runner.kept)
-            any_ended = any(study.counts().values())
-            compared = compare_architectures(_replicated(study))
-            board = leaderboard.rows(tracker, config.experiment_name, study=study.name) if any_ended else []
-            if not interrupted:
-                progress.waiting("drawing the study")
-                write_report(study, tracker, parent, board, compared)
+            with interruptible():  # all trials have ended: a few seconds more and the sweep is whole
+                progress.waiting("registering the best models")
+                registered = [] if interrupted else _register(study, tracker, runner.kept)
+                any_ended = any(study.counts().values())
+                compared = compare_architectures(_replicated(study))
+                board = leaderboard.rows(tracker, config.experiment_name, study=study.name) if any_ended else []
+                if not interrupted:
+                    progress.waiting("drawing the study")
+                    write_report(study, tracker, parent, board, compared)
         except BaseException:
             with contextlib.suppress(Exception):  # the first error is the one to tell
                 tracker.end(parent, "FAILED")

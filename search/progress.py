@@ -160,5 +160,5 @@ class TrialProgress:
     def _left(self) -> str:
         if not self._seconds:
             return ""
-        seconds = sum(self._seconds) / len(self._seconds) * (self._trials - self._done) / self._workers
+        seconds = sum(self._seconds) / len(self._seconds) * max(self._trials - self._done, 0) / self._workers
         return f"about {seconds / 60:.0f} min left" if seconds > 90 else f"about {seconds:.0f} s left"

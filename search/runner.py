@@ -23,7 +23,7 @@ from search.engines.local import LocalEngine, WorkerFailed
 from search.engines.messages import Built, Died, EpochEnded, Event, Failed, Finished, Job, Known, Ready, Stopped
 from search.progress import TrialProgress
 from search.ranking import Scored
-from search.study import MAX_ATTEMPTS, REPLICATE_OF, Study
+from search.study import DUPLICATE_OF, MAX_ATTEMPTS, REPLICATE_OF, Study
 
 POLL_SECONDS = 0.5  # between two looks for Ctrl-C
 
@@ -174,6 +174,7 @@ class Runner:
                 if self.study.lost_attempt(running.trial) < MAX_ATTEMPTS:
                     progress.lost(number, f"trial {number}: {reason}; it is tried again")
                     self.study.requeue(running.trial._trial_id)
+                    self.tracker.end(running.run_id, "KILLED", outcome="interrupted")  # until it is tried again
                 else:
                     self._fail(running, f"Given up after {MAX_ATTEMPTS} attempts: {reason}.\n")
                     progress.failed(number, f"given up after {MAX_ATTEMPTS} attempts: {reason}")
@@ -183,6 +184,7 @@ class Runner:
         """End a trial whose configuration has been tried with what was measured then: it would be the same again."""
         self.tracker.answer_run(running.run_id, answer.user_attrs["run_id"])
         self.study.record_size(running.trial, answer.user_attrs["coreml_bytes"])
+        running.trial.set_user_attr(DUPLICATE_OF, answer.number)
         self.study.tell(running.trial, answer.state, answer.values[0] if answer.values else None)
         progress.answered(running.trial.number, answer.number)
 

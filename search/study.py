@@ -24,6 +24,7 @@ from search.space import Values
 
 MAX_ATTEMPTS = 3  # of one trial whose worker dies under it; then it counts as failed
 REPLICATE_OF = "replicate_of"  # user attribute of a replicate: the number of the trial that it repeats
+DUPLICATE_OF = "duplicate_of"  # user attribute of a trial that was answered: the number of the one that was trained
 COURSE = "val_accuracies"  # user attribute with each epoch's, where Optuna keeps no intermediate values
 DIRECTIONS = {"val_accuracy": StudyDirection.MAXIMIZE, "coreml_bytes": StudyDirection.MINIMIZE}
 
@@ -55,8 +56,12 @@ class Study:
                 if recorded is not None:
                     self.exists = True
                     self.config = config.continuing(recorded, given)
-                    self._study.set_user_attr("config", self.config.recorded())
                     self._prepare()
+
+    def go_on(self) -> None:
+        """Write down what a continuation of an existing study asks for."""
+        with _one_line(self.config.storage):
+            self._study.set_user_attr("config", self.config.recorded())
 
     def create(self, config: SweepConfig, parent_run_id: str, dataset_digest: str) -> None:
         """Create the study with what a continuation needs; `config` comes last and makes it whole."""
@@ -111,8 +116,8 @@ class Study:
         """The highest val_accuracy so far."""
         return max((one.val_accuracy for one in self._scored()), default=None)
 
-    def requeue_dead(self) -> None:
-        """Put trials whose process is gone back in the queue."""
+    def requeue_dead(self) -> list[str]:
+        """Put trials whose process is gone back in the queue; returns the ids of their MLflow runs."""
         with _one_line(self.config.storage):
             dead = [
                 trial
@@ -121,6 +126,7 @@ class Study:
             ]
             for trial in dead:
                 self.requeue(trial._trial_id)
+        return [trial.user_attrs["run_id"] for trial in dead if "run_id" in trial.user_attrs]
 
     def requeue(self, trial_id: int) -> None:
         """Put a trial back in the queue: it will be asked again with its values, its number and its MLflow run."""
@@ -135,21 +141,22 @@ class Study:
         """Trials in the queue: interrupted ones, those of --enqueue, and replicates."""
         return self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
 
-    def enqueue(self, configurations: Sequence[dict[str, object]]) -> None:
-        """Queue configurations that the study does not hold yet.
+    def check_room(self, configurations: Sequence[dict[str, object]]) -> None:
+        """Raise UsageError if the study and further configurations are more trials than were asked for."""
+        held = self._searched() if self.exists else []
+        known = [trial.system_attrs.get("fixed_params", trial.params) for trial in held]
+        together = len(held) + sum(configuration not in known for configuration in configurations)
+        if together > max(len(held), self.config.trials):
+            raise UsageError(
+                f"--trials {self.config.trials} is less than the {together} that study {self.name!r} and --enqueue "
+                f"hold together. Ask for more."
+            )
 
-        Raises:
-            UsageError: if there are more than trials were asked for.
-        """
+    def enqueue(self, configurations: Sequence[dict[str, object]]) -> None:
+        """Queue configurations that the study does not hold yet."""
         with _one_line(self.config.storage):
-            before = len(self._searched())
             for configuration in configurations:
                 self._study.enqueue_trial(configuration, skip_if_exists=True)
-            if len(self._searched()) > max(before, self.config.trials):
-                raise UsageError(
-                    f"--trials {self.config.trials} is less than the {len(self._searched())} that study {self.name!r} "
-                    f"and --enqueue hold together. Ask for more."
-                )
 
     def enqueue_replicates(self) -> int:
         """Queue each of the best configurations, and the best of each architecture, with further seeds.
@@ -255,10 +262,10 @@ class Study:
             return lost
 
     def tell(self, trial: optuna.Trial, state: TrialState, val_accuracy: float | None = None) -> None:
-        """End a trial."""
+        """End a trial; the val_accuracy is that of a complete one."""
         with _one_line(self.config.storage):
             values = None
-            if val_accuracy is not None:
+            if state == TrialState.COMPLETE:
                 values = [val_accuracy, trial.user_attrs["coreml_bytes"]][: len(self.config.objectives)]
             self._study.tell(trial, values, state=state)
 
@@ -294,7 +301,8 @@ class Study:
     def _scored(self) -> list[Scored]:
         with _one_line(self.config.storage):
             complete = self._study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-        distinct = {tuple(sorted(one.params.items())): one for one in reversed(complete)}
+        trained = [one for one in complete if DUPLICATE_OF not in one.user_attrs]
+        distinct = {tuple(sorted(one.params.items())): one for one in reversed(trained)}
         return [Scored(one.number, one.values[0], one.user_attrs["coreml_bytes"]) for one in distinct.values()]
 
 

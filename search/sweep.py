@@ -115,7 +115,7 @@ def _configurations(text: str) -> tuple[dict[str, object], ...]:
         found = json.loads(Path(text).read_text())
     except OSError as error:
         raise argparse.ArgumentTypeError(f"{text}: {error.strerror}") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise argparse.ArgumentTypeError(f"{text} is not JSON: {error}") from None
     if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
         raise argparse.ArgumentTypeError(f'{text} is not a list of configurations: [{{"filters": 16}}, ...]')
@@ -168,11 +168,11 @@ def _body(arguments: argparse.Namespace) -> int:
     else:
         result.show()
     if result.interrupted:
-        # The study has recorded the other options.
+        # The study has recorded the other options that its trials depend on.
         again = ["python", "-m", "search.sweep", "--study", result.study, "--trials", str(result.trials)]
-        for option in ("storage", "tracking_uri"):
+        for option in ("storage", "tracking_uri", "workers", "timeout"):
             if getattr(arguments, option):
-                again += [f"--{option.replace('_', '-')}", getattr(arguments, option)]
+                again += [f"--{option.replace('_', '-')}", f"{getattr(arguments, option)}"]
         print(f"interrupted; to continue: {shlex.join(again)}", file=sys.stderr)
         return INTERRUPTED
     if not result.counts["complete"] and not result.counts["pruned"]:

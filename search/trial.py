@@ -20,7 +20,7 @@ from search.sweep import MAX_SEED, add_common
 
 if TYPE_CHECKING:
     from experiments.datasets import Dataset
-    from experiments.tracking import Tracker, VersionRecord
+    from experiments.tracking import ModelRecord, Tracker, VersionRecord
     from search.engines.local import LocalEngine
     from search.engines.messages import Known
     from search.progress import TrialProgress
@@ -109,9 +109,7 @@ def run_trial(config: TrialConfig) -> TrialResult:
             dataset=dataset,
             environment=environment(setup.threads),
         )
-        result = _train(engine, tracker, run_id, run_config, dataset, folder, progress)
-        kept = tracker.finish(run_id, result, keep=True)
-        assert kept is not None  # as was asked
+        result, kept = _train(engine, tracker, run_id, run_config, dataset, folder, progress)
         write_evaluation(tracker, run_id, result, dataset)
         model = tracker.register(config.register_as or f"{config.dataset}-classifier", kept)
         return TrialResult(run_id, run_config, result, model)
@@ -122,7 +120,7 @@ def _run_config(config: TrialConfig, known: Known) -> RunConfig:
 
     own = dict(known.knobs)
     for knob, value in config.knobs:
-        if value not in own.get(knob, ()):
+        if not any(value == choice and type(value) is type(choice) for choice in own.get(knob, ())):
             described = "; ".join(f"{name}: {', '.join(map(str, choices))}" for name, choices in own.items())
             raise UsageError(f"{knob}={value} is no knob of {known.name!r}. It has {described or 'none'}.")
     return RunConfig(
@@ -149,8 +147,8 @@ def _train(
     dataset: Dataset,
     folder: Path,
     progress: TrialProgress,
-) -> RunResult:
-    """Train on the engine and write each epoch; ends the run as FAILED or KILLED where there is no result."""
+) -> tuple[RunResult, ModelRecord]:
+    """Train on the engine, write each epoch and keep the model; ends the run as FAILED or KILLED where that fails."""
     from search.engines.messages import Job
     from search.runner import file_facts, interruptible
 
@@ -158,7 +156,10 @@ def _train(
         with interruptible() as interrupted:
             progress.started(0, config)
             engine.submit(Job(0, config, file_facts(dataset, config, run_id), None, folder / "model.keras"))
-            return _follow(engine, tracker, run_id, progress, interrupted)
+            result = _follow(engine, tracker, run_id, progress, interrupted)
+            kept = tracker.finish(run_id, result, keep=True)
+            assert kept is not None  # as was asked
+            return result, kept
     except KeyboardInterrupt:
         tracker.end(run_id, "KILLED", outcome="interrupted")
         raise

@@ -132,14 +132,17 @@ class Tracker(Promotions):
 
         with one_line(self.uri):
             original = self._client.get_run(original_id)
-            if not self._client.get_run(run_id).data.metrics:  # else an earlier attempt has written them
-                points = [
+            written = self._client.get_run(run_id).data.metrics  # by an earlier attempt
+            points = []
+            for key in original.data.metrics:
+                steps = {point.step for point in self._client.get_metric_history(run_id, key)} if key in written else ()
+                points += [
                     Metric(point.key, point.value, point.timestamp, point.step)
-                    for key in original.data.metrics
                     for point in self._client.get_metric_history(original_id, key)
+                    if point.step not in steps
                 ]
-                for start in range(0, len(points), MAX_BATCH):
-                    self._client.log_batch(run_id, points[start : start + MAX_BATCH])
+            for start in range(0, len(points), MAX_BATCH):
+                self._client.log_batch(run_id, points[start : start + MAX_BATCH])
             for tag in ("weights_sha256", "outcome"):
                 if tag in original.data.tags:
                     self._client.set_tag(run_id, tag, original.data.tags[tag])
@@ -216,10 +219,8 @@ class Tracker(Promotions):
                 raise
         return run_record(run)
 
-    def runs(
-        self, experiment: str, *, study: str | None = None, order_by: str = "best_val_accuracy"
-    ) -> list[RunRecord]:
-        """Training runs of an experiment, the highest `order_by` metric first.
+    def runs(self, experiment: str, *, study: str | None = None) -> list[RunRecord]:
+        """Training runs of an experiment, the latest first.
 
         Raises:
             UsageError: for an unknown experiment, or a study that it does not hold.
