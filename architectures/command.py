@@ -68,15 +68,16 @@ def one_line(error: BaseException) -> str:
 
 def print_json(result: dict[str, object]) -> None:
     """Write one JSON object and nothing else to stdout; a figure that is not finite becomes null."""
-    print(json.dumps(_finite(result), allow_nan=False))
+    print(json.dumps(finite(result), allow_nan=False))
 
 
-def _finite(value: object) -> object:
+def finite(value: object) -> object:
+    """The same with null for every figure that is not finite, which JSON has no word for."""
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    return [_finite(item) for item in value] if isinstance(value, list | tuple) else value
+        return {key: finite(item) for key, item in value.items()}
+    return [finite(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def whole(minimum: int, maximum: int | None = None) -> Callable[[str], int]:

@@ -32,6 +32,7 @@ def staged(file: CoreMLFile, path: Path) -> Iterator[Callable[[], None]]:
         raise IsADirectoryError(21, "Is a directory", str(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.{os.getpid()}")
+    _remove(beside)  # of a process that was killed and had the same number
     try:
         if file.format == "mlmodel":
             (content,) = file.members.values()
@@ -69,7 +70,7 @@ def _move(source: Path, target: Path) -> None:
     aside: dict[Path, Path] = {}  # where what stood is kept until the new file is in place
     try:
         for old in standing(target):
-            if old != target or target.is_dir():  # a file is replaced by the renaming itself
+            if old != target or target.is_dir() or source.is_dir():  # a file is replaced by the renaming itself
                 kept = old.with_name(f"{source.name}.{old.suffix[1:]}")
                 old.rename(kept)
                 aside[kept] = old

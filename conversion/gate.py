@@ -13,13 +13,15 @@ from conversion.output import foreign_file
 
 if TYPE_CHECKING:
     from conversion.candidate import Candidate
-    from conversion.promote import PromoteConfig
+    from conversion.promote import PromoteConfig, Promotion
     from conversion.runtime import Interface
     from conversion.verify import Evidence
 
 # One-sided. At most one in twenty equally good candidates is refused, which a person can override. Of 16 images on
 # which two files disagree, a candidate that loses 12 and gains 4 is caught; a stricter level would let it through.
 SIGNIFICANCE = 0.05
+
+WAY_OUT = " (--force --reason TEXT promotes without the comparison)"
 
 Verdict = Literal["passed", "failed", "not asked", "no champion"]
 Figure = float | int | str | None
@@ -30,9 +32,10 @@ class PromotionRefused(ProjectError):
 
     exit_code = 3
 
-    def __init__(self, reasons: tuple[str, ...], report: Mapping[str, object]) -> None:
+    def __init__(self, reasons: tuple[str, ...], report: Mapping[str, object], promotion: Promotion) -> None:
         super().__init__("Promotion refused: " + "; ".join(reasons) + ".")
         self.reasons = reasons
+        self.promotion = promotion  # that was not made
         self.report = report  # the evidence, JSON-ready; `report` in it says where it was written
 
 
@@ -174,7 +177,7 @@ def _contract(interface: Interface, champion: Champion | ProjectError | None) ->
     if champion is None:
         return Criterion(name, "no champion", "no file was promoted before that an app could rely on")
     if isinstance(champion, ProjectError):
-        return _asked(name, False, f"the champion's contract is not known: {champion}")
+        return _asked(name, False, f"the champion's contract is not known: {champion}{WAY_OUT}")
     ours, theirs = contract(interface), contract(champion.executable.interface)
     changed = "; ".join(f"{key} is {ours[key]}, not {theirs[key]}" for key in ours if ours[key] != theirs[key])
     if changed:
@@ -191,7 +194,7 @@ def _champion(
     if champion is None:
         return Criterion(name, "no champion", "there is no champion to be compared with")
     if isinstance(champion, ProjectError):
-        return _asked(name, False, f"the champion's file cannot be compared with: {champion}")
+        return _asked(name, False, f"the champion's file cannot be compared with: {champion}{WAY_OUT}")
     if contract(interface) != contract(champion.executable.interface) or not evidence.test_predictions:
         return _asked(name, False, f"the {champion.name} cannot be compared with on the same images")
     test = candidate.dataset.test

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,17 @@ if TYPE_CHECKING:
 
 DEFAULT_OUTPUT = Path("ios/Digits/Model/DigitClassifier.mlmodel")
 SUFFIXES = (".mlmodel", ".mlpackage")
+
+
+def place(text: str) -> Path:
+    """An argparse type: a file or a folder; a slash at its end makes it a folder, whether it exists or not.
+
+    >>> str(place("build/"))
+    'build/DigitClassifier.mlmodel'
+    """
+    if not text:
+        raise argparse.ArgumentTypeError("it is empty: give a file or a folder")
+    return Path(text) / DEFAULT_OUTPUT.name if text.endswith("/") else Path(text)
 
 
 def output_path(path: Path, format: Format = "mlmodel") -> Path:

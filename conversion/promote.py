@@ -15,14 +15,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from architectures.command import Parser, number, print_json, run, whole
+from architectures.command import Parser, name, number, print_json, run, whole
 from architectures.errors import ProjectError, UsageError
 from conversion.choose import MAX_ACCURACY_LOSS
 from conversion.choose import show as show_choice
 from conversion.compress import COMPRESSIONS, Compression
 from conversion.convert import DEFAULT_AUTHOR, DEFAULT_LICENSE
 from conversion.coreml_file import FORMATS, Format
-from conversion.output import DEFAULT_OUTPUT, output_path
+from conversion.output import DEFAULT_OUTPUT, output_path, place
 from conversion.verify import add_common, show
 
 if TYPE_CHECKING:
@@ -60,8 +60,8 @@ class Promotion:
 
     examination: Examination
     path: Path
-    version: VersionRecord | None  # None for a dry run on a run that was not registered
-    record: PromotionRecord | None  # None for a dry run
+    version: VersionRecord | None  # None where nothing was promoted of a run that was not registered
+    record: PromotionRecord | None  # None for a dry run or a refusal
     seconds: float  # start-up aside
 
     def as_json(self) -> dict[str, object]:
@@ -97,7 +97,7 @@ def promote(config: PromoteConfig) -> Promotion:
     from conversion.files import write
     from conversion.gate import PromotionRefused, judge
     from conversion.publish import publish, record_refusal
-    from conversion.report import Examination, summary
+    from conversion.report import Examination
     from conversion.runtime import load
     from conversion.verify import verify
     from experiments.tracking import Tracker
@@ -118,8 +118,8 @@ def promote(config: PromoteConfig) -> Promotion:
     gc.collect()
     gc.freeze()  # coremltools collects garbage three times: without the imports' objects that costs nothing
     started = time.perf_counter()
-    name = _registered_name(tracker, candidate, config.model)
-    version = tracker.registered(name, candidate.model)
+    registered_name = _registered_name(tracker, candidate, config.model)
+    version = tracker.registered(registered_name, candidate.model)
     converter, choice = Converter(candidate.classifier, candidate.facts), None
     if config.compress == "auto":
         formats = (config.format,) if config.format else FORMATS
@@ -136,7 +136,7 @@ def promote(config: PromoteConfig) -> Promotion:
         interface = load(saved).interface
     champion: Champion | ProjectError | None
     try:
-        champion = load_champion(tracker, name)
+        champion = load_champion(tracker, registered_name)
     except ProjectError as error:
         champion = error
     decision = judge(config, candidate, evidence, interface, champion=champion, path=path)
@@ -144,9 +144,10 @@ def promote(config: PromoteConfig) -> Promotion:
     record = None
     if not config.dry_run:
         if decision.outcome == "refused":
-            place = record_refusal(tracker, examination, version)
-            raise PromotionRefused(decision.reasons, summary(examination) | {"report": place})
-        version, record = publish(tracker, examination, name=name, path=path)
+            report = record_refusal(tracker, examination, version)
+            refused = Promotion(examination, path, version, None, time.perf_counter() - started)
+            raise PromotionRefused(decision.reasons, refused.as_json() | {"report": report}, refused)
+        version, record = publish(tracker, examination, name=registered_name, path=path)
     return Promotion(examination, path, version, record, time.perf_counter() - started)
 
 
@@ -171,8 +172,8 @@ def parser() -> Parser:
     which = made.add_mutually_exclusive_group()
     which.add_argument("--run", dest="run_id", metavar="RUN_ID", help="the model of this MLflow run")
     which.add_argument("--version", type=whole(1), metavar="N", help="this version of the registered model")
-    add("--model", metavar="NAME", help=f"registered model (default: that of --run, else {DEFAULT_MODEL})")
-    add("--output", type=Path, metavar="PATH", help=f"file or folder (default {DEFAULT_OUTPUT})")
+    add("--model", type=name, metavar="NAME", help=f"registered model (default: that of --run, else {DEFAULT_MODEL})")
+    add("--output", type=place, metavar="PATH", help=f"file or folder (default {DEFAULT_OUTPUT})")
     add("--min-accuracy", type=number(0, 1), metavar="X", help="refuse a file of lower test accuracy")
     add("--max-bytes", type=whole(1), metavar="N", help="refuse a larger file")
     add("--format", choices=FORMATS, help="default mlmodel, or with --compress auto the better of both")
@@ -205,8 +206,6 @@ def _config(arguments: argparse.Namespace) -> PromoteConfig:
     options = {key: value for key, value in vars(arguments).items() if value is not None}
     for other in ("json", "debug", "force", "reason"):
         options.pop(other, None)
-    if str(options.get("output")) == "":
-        raise UsageError("--output is empty: give a file or a folder.")
     reason = (arguments.reason or "").strip()
     if arguments.force != bool(reason):
         raise UsageError("--force and --reason TEXT go together: what is overridden is recorded with the reason.")
@@ -224,6 +223,9 @@ def _body(arguments: argparse.Namespace) -> int:
     except PromotionRefused as refused:
         if arguments.json:
             print_json(dict(refused.report))
+        else:
+            _show(refused.promotion)
+            print(f"Report: {refused.report['report']} among the artifacts of the kept model.")
         raise
     if arguments.json:
         print_json(promotion.as_json())
@@ -244,9 +246,7 @@ def _show(promotion: Promotion) -> None:
     if promotion.record:
         verb = {"promoted": "Promoted", "forced": "Promoted by force"}[outcome]
     else:
-        verb = {"promoted": "Would promote", "forced": "Would promote by force", "refused": "Would not promote"}[
-            outcome
-        ]
+        verb = {"promoted": "Would promote", "forced": "Would promote by force", "refused": "Not promoted:"}[outcome]
     print(f"{verb} {facts['run']} (run {facts['run_id']}) to {promotion.path}")
     show(examination.evidence)
     for criterion in examination.decision.criteria:

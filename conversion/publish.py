@@ -7,6 +7,7 @@ from pathlib import Path
 
 from architectures.errors import ProjectError
 from conversion.files import staged, write
+from conversion.output import DEFAULT_OUTPUT
 from conversion.report import Examination, summary, write_evidence
 from conversion.verify import PARITY_TOLERANCE
 from experiments.tracking import PromotionRecord, ServedFile, Tracker, TrackingError, VersionRecord
@@ -26,14 +27,10 @@ def tags_of(examination: Examination) -> dict[str, str]:
     relation = f"verified: {difference:.1e} <= {PARITY_TOLERANCE:.0e}"
     return {key: str(facts.get(key, "not measured")) for key in FACTS} | {
         "parity": relation if evidence.verified else f"differs: {'; '.join(evidence.faults)}"[:LONGEST_TAG],
-        **_outcome(examination),
+        "promotion": decision.outcome,
+        "promotion_reasons": ("; ".join(decision.reasons) or NONE)[:LONGEST_TAG],
         "forced_reason": (decision.forced_reason or NONE)[:LONGEST_TAG],
     }
-
-
-def _outcome(examination: Examination) -> dict[str, str]:
-    reasons = "; ".join(examination.decision.reasons)
-    return {"promotion": examination.decision.outcome, "promotion_reasons": (reasons or NONE)[:LONGEST_TAG]}
 
 
 def record_refusal(tracker: Tracker, examination: Examination, version: VersionRecord | None) -> str:
@@ -49,7 +46,9 @@ def record_refusal(tracker: Tracker, examination: Examination, version: VersionR
         write_evidence(folder, examination)
         tracker.attach(examination.candidate.model, Path(name))
     if version:
-        tracker.tag_version(version, _outcome(examination))
+        when = examination.created_at.isoformat(timespec="seconds")
+        reasons = "; ".join(examination.decision.reasons)[:LONGEST_TAG]
+        tracker.tag_version(version, {"refused_at": when, "refused_reasons": reasons})
     return place
 
 
@@ -71,10 +70,11 @@ def publish(
     tags = tags_of(examination)
     with tempfile.TemporaryDirectory(prefix="pocketnets-") as folder_name:
         folder = Path(folder_name)
-        write(examination.file, folder / path.name)
+        shipped = folder / DEFAULT_OUTPUT.with_suffix(path.suffix).name  # whatever a person calls the one on disk
+        write(examination.file, shipped)
         write_evidence(folder, examination)
         served = ServedFile(
-            file=folder / path.name,
+            file=shipped,
             size_bytes=examination.file.size_bytes,
             script=SCRIPT,
             packages=SCRIPT_NEEDS,
@@ -82,11 +82,13 @@ def publish(
             columns=(interface.label_name, *map(str, interface.labels)),
         )
         with staged(examination.file, path) as put:
-            version = tracker.register(name, examination.candidate.model)
-            tracker.attach(version, folder)
-            when = examination.created_at.isoformat(timespec="seconds")
             previous = _current(tracker, name)
+            version = tracker.register(name, examination.candidate.model)
+            when = examination.created_at.isoformat(timespec="seconds")
             record = tracker.log_promotion(version, served, folder, {**tags, "promoted_at": when}, previous)
+            if _current(tracker, name) != previous:
+                raise ProjectError(f"Another promotion of {name} came first: run this one again, against its file.")
+            tracker.attach(version, folder)
             put()
             tracker.crown(record, version, tags)
     return version, record
@@ -94,8 +96,8 @@ def publish(
 
 def _current(tracker: Tracker, name: str) -> int | None:
     """Number of the promotion that is replaced, if there is one."""
-    champion = tracker.champion(name)
     try:
+        champion = tracker.champion(name)
         return tracker.current_promotion(champion).number if champion else None
     except TrackingError:
         raise

@@ -28,6 +28,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 
+from architectures.command import finite
 from conversion.candidate import Candidate
 from conversion.choose import Choice, write_choice
 from conversion.coreml_file import CoreMLFile
@@ -163,8 +164,8 @@ def write_evidence(folder: Path, examination: Examination) -> Mapping[str, objec
     from conversion.page import page
 
     facts = summary(examination)
-    (folder / "promotion.json").write_text(json.dumps(facts, indent=2))
-    (folder / "promotion.html").write_text(page(examination, facts))
+    (folder / "promotion.json").write_text(json.dumps(finite(facts), indent=2, allow_nan=False), encoding="utf-8")
+    (folder / "promotion.html").write_text(page(examination, facts), encoding="utf-8")
     if examination.choice:
         write_choice(examination.choice, folder)
     return facts

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from architectures.command import Parser, print_json, run
 from architectures.errors import ProjectError, UsageError
-from conversion.output import DEFAULT_OUTPUT, foreign_file, output_path
+from conversion.output import DEFAULT_OUTPUT, foreign_file, output_path, place
 from conversion.promote import DEFAULT_MODEL
 
 if TYPE_CHECKING:
@@ -68,25 +68,30 @@ def rollback(
     from conversion.champion import fetch
     from conversion.files import staged
     from conversion.publish import TAGS
-    from experiments.tracking import Tracker
+    from experiments.tracking import Tracker, TrackingError
 
     tracker = Tracker(tracking_uri, create=False)
     if model not in (known := tracker.registered_names()):
         raise UsageError(f"Unknown registered model {model!r} in {tracking_uri}. Known: {', '.join(known) or 'none'}.")
-    champion = tracker.champion(model)
-    if champion is None:
-        raise RollbackRefused(f"Nothing to roll back: {model} has no champion.")
     with tempfile.TemporaryDirectory(prefix="pocketnets-") as name:
         folder = Path(name)
         try:
+            champion = tracker.champion(model)
+            if champion is None:
+                raise ProjectError(f"{model} has no champion")
             left = tracker.current_promotion(champion)
             if left.previous is None:
                 raise ProjectError(f"promotion {left.number} of {left.name} replaced no other")
             restored = tracker.promotion(left.name, left.previous)
             version = tracker.version(model, restored.source)
             file = fetch(tracker, restored, folder)
+            tags = {key: restored.tags[key] for key in TAGS}
+        except TrackingError:
+            raise
         except ProjectError as error:
-            raise RollbackRefused(f"Rollback refused: {error}.") from error
+            raise RollbackRefused(f"Rollback refused: {str(error).rstrip('.')}.") from error
+        except KeyError as error:
+            raise RollbackRefused(f"Rollback refused: promotion {restored.number} has no tag {error}.") from None
         path = output_path(output, file.format)
         if foreign := foreign_file(path):
             raise RollbackRefused(
@@ -99,7 +104,7 @@ def rollback(
                 now = datetime.now(UTC).isoformat(timespec="seconds")
                 tracker.tag_promotion(left, {"rolled_back_at": now, "rolled_back_to": str(restored.number)})
                 put()
-                tracker.crown(restored, version, {key: restored.tags[key] for key in TAGS})
+                tracker.crown(restored, version, tags)
     return result
 
 
@@ -110,7 +115,7 @@ def parser() -> Parser:
     )
     add = made.add_argument
     add("--model", metavar="NAME", default=DEFAULT_MODEL, help=f"registered model (default {DEFAULT_MODEL})")
-    add("--output", type=Path, default=DEFAULT_OUTPUT, metavar="PATH", help=f"file or folder ({DEFAULT_OUTPUT})")
+    add("--output", type=place, default=DEFAULT_OUTPUT, metavar="PATH", help=f"file or folder ({DEFAULT_OUTPUT})")
     add("--dry-run", action="store_true", help="show what would be restored and change nothing")
     add("--tracking-uri", metavar="URI", help="default: MLFLOW_TRACKING_URI or sqlite:///mlflow.db")
     return made

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -15,6 +16,8 @@ import pytest
 import architectures.quiet
 
 architectures.quiet.import_tensorflow()  # first and in silence: several modules would import it in any order
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job ignores it, and so would its children
 
 PUBLISHED = ["--architecture", "chollet", "--architecture", "malireddi"]
 SMALL = ["--trials", "3", "--epochs", "3", "--filters", "4,8", "--batch-size", "64", "--keep", "2", "--pruner", "none"]

@@ -100,7 +100,7 @@ class Models(Store):
         """The version of a registered model that holds a kept model, if there is one."""
         with one_line(self.uri):
             for known in self._client.search_model_versions(f"run_id = {quoted(model.run_id)}"):
-                if known.name == name:
+                if known.name == name and _is_kept_model(known):
                     return _version_record(known)
         return None
 
@@ -156,8 +156,15 @@ class Models(Store):
 
     def registered_names(self) -> list[str]:
         """Names of all registered models."""
+        names: list[str] = []
+        token = None
         with one_line(self.uri):
-            return [model.name for model in self._client.search_registered_models()]
+            while True:
+                page = self._client.search_registered_models(page_token=token)
+                names += [model.name for model in page]
+                token = page.token
+                if not token:
+                    return names
 
     def registered_name(self, run_id: str) -> str | None:
         """The registered model that holds a run's model, if there is one."""

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 COREML_SUFFIX = "-coreml"  # of the registered model whose versions are the promotions of another
 SHA256_TAG = "coreml_sha256"  # on a promotion, and on the kept model that it promoted last
+PROMOTION_TAGS = {"model_id", "source_version", "file_name", SHA256_TAG}  # that a person's own versions lack
 EVIDENCE = ("promotion.json", "promotion.html")
 
 
@@ -70,7 +71,7 @@ class Promotions(Models):
         with one_line(self.uri):
             version = self._client.get_model_version(champion.registered_name, str(champion.version))
             sha256 = version.tags.get(SHA256_TAG)
-            made = [_promotion_record(found) for found in self._versions(name)]
+            made = [_promotion_record(found) for found in self._versions(name) if found.tags.keys() >= PROMOTION_TAGS]
             made = [each for each in made if each.source == champion.version and each.sha256 == sha256]
             if not made:
                 digest = f" of a file with SHA-256 {sha256[:12]}..." if sha256 else ""

@@ -12,7 +12,7 @@ from conversion.output import DEFAULT_OUTPUT
 
 NAME = "mnist5k-classifier"
 PROMOTIONS = "mnist5k-classifier-coreml"
-REFUSAL_TAGS = {"promotion", "promotion_reasons"}
+REFUSAL_TAGS = {"refused_at", "refused_reasons"}
 
 
 def client_of(folder: Path) -> MlflowClient:

@@ -35,10 +35,12 @@ FACTS = FileFacts(
 
 
 def randomized(name: str, shape: tuple[int, int, int], **values: float) -> keras.Model:
-    """A classifier whose biases are not zero, as after training."""
+    """A classifier whose biases and moving averages are not what they begin with, as after training."""
     model = as_classifier(architectures.build(name, shape, 10, **values))
     rng = np.random.default_rng(1)
-    model.set_weights([rng.normal(0, 0.1, weight.shape) for weight in model.weights])
+    for weight in model.weights:
+        noise = rng.normal(0, 0.1, weight.shape)
+        weight.assign(1 + np.abs(noise) if weight.name == "moving_variance" else noise)
     return model
 
 

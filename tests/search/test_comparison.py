@@ -11,7 +11,7 @@ from statistics import fmean
 
 import optuna
 import pytest
-from conftest import Outcome, run_module
+from conftest import PUBLISHED, Outcome, run_module
 from mlflow import MlflowClient
 from mlflow.entities import Run
 from scipy.stats import ttest_rel
@@ -23,7 +23,17 @@ from search.engines.messages import Known
 from search.space import SearchSpace
 
 TRIALS = 4
-SPACE = ["--epochs", "1", "--dropout", "0.2", "--filters", "4", "--batch-size", "256"]  # one point per architecture
+SPACE = [
+    "--epochs",
+    "1",
+    "--dropout",
+    "0.2",
+    "--filters",
+    "4",
+    "--batch-size",
+    "256",
+    *PUBLISHED,
+]  # one point per architecture
 REPLICATES = ["--keep", "1", "--replicates", "2"]
 
 
