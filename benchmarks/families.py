@@ -1,11 +1,13 @@
 """All families as published, several seeds each: test accuracy of the executed Core ML file against its bytes.
 
 Run: python benchmarks/families.py --seeds 5 --figure families.png
+     python benchmarks/families.py --dataset idx:DIR --peer chollet --architecture allconv:32 --seeds 1 --epochs 5
 
 Every architecture is trained with the same recipe and budget, seed by seed in turn, so that times compare. Of each
 trained model the smallest `.mlmodel` is taken that loses at most 0.2 points on the validation images (what
 `conversion.promote --compress auto --format mlmodel` ships), and executed on the test images. Each family is paired
-with malireddi: its uncompressed Keras model, on the same test images and seeds.
+with a peer: its uncompressed Keras model, on the same test images and seeds. A family may be given another width than
+its own, `NAME:FILTERS`; such a choice is to be made on validation accuracy, which is printed.
 """
 
 from __future__ import annotations
@@ -30,13 +32,12 @@ from experiments.config import ModelSize, RunConfig
 from experiments.evaluation import accuracy_interval
 from experiments.training import resolve_precision, train
 
-PEER = "malireddi"
-
 
 @dataclass(frozen=True)
 class Measured:
     """One trained model and its smallest file."""
 
+    val_accuracy: float  # of the Keras model
     epoch_seconds: float  # median, the first epoch left out
     float_bytes: int  # of the uncompressed file
     file_bytes: int
@@ -45,14 +46,15 @@ class Measured:
     model_correct: np.ndarray  # by the Keras model
 
 
-def measure(name: str, dataset: datasets.Dataset, seed: int, epochs: int, folder: Path) -> Measured:
-    """Train, choose a file, execute it on the test split."""
+def measure(wanted: str, dataset: datasets.Dataset, seed: int, epochs: int, folder: Path) -> Measured:
+    """Train NAME or NAME:FILTERS, choose a file, execute it on the test split."""
+    name, _, filters = wanted.partition(":")
     architecture = architectures.get(name)
     precision = resolve_precision("auto")
     config = RunConfig(
         name,
         dataset.name,
-        architecture.default_filters,
+        int(filters or architecture.default_filters),
         architecture.default_dropout,
         epochs=epochs,
         seed=seed,
@@ -68,6 +70,7 @@ def measure(name: str, dataset: datasets.Dataset, seed: int, epochs: int, folder
     model_answers = predict(forward_function(classifier), dataset.test.images).argmax(axis=1)
     seconds = [epoch.epoch_seconds for epoch in result.epochs[1:] or result.epochs]
     return Measured(
+        val_accuracy=result.best_val_accuracy,
         epoch_seconds=statistics.median(seconds),
         float_bytes=next(variant.size_bytes or 0 for variant in choice.variants if variant.compression == "none"),
         file_bytes=choice.file.size_bytes,
@@ -117,13 +120,14 @@ def draw(measured: dict[str, list[Measured]], path: Path, dataset: str) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--architecture", action="append", help="repeatable (default: all)")
+    parser.add_argument("--architecture", action="append", metavar="NAME[:FILTERS]", help="repeatable (default: all)")
+    parser.add_argument("--peer", default="malireddi", metavar="NAME[:FILTERS]")
     parser.add_argument("--dataset", default="mnist5k")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--figure", type=Path)
     arguments = parser.parse_args()
-    names = sorted({*(arguments.architecture or architectures.names()), PEER})
+    names = sorted({*(arguments.architecture or architectures.names()), arguments.peer})
     dataset = datasets.load(arguments.dataset)
     measured: dict[str, list[Measured]] = {name: [] for name in names}
     with tempfile.TemporaryDirectory() as folder:
@@ -133,16 +137,17 @@ def main() -> None:
                 measured[name].append(run)
                 print(
                     f"seed {seed} {name}: {run.epoch_seconds:.2f} s an epoch, {run.file_bytes:,} bytes "
-                    f"({run.compression}), test {run.correct.mean():.4f}, Keras model {run.model_correct.mean():.4f}",
+                    f"({run.compression}), val {run.val_accuracy:.4f}, test {run.correct.mean():.4f}, "
+                    f"Keras model {run.model_correct.mean():.4f}",
                     flush=True,
                 )
     print(
         "| family | bytes, float32 | bytes, smallest | compression | test accuracy | 95 % interval | points to "
-        f"{PEER} | p by seed | p McNemar | epoch time to {PEER} |"
+        f"{arguments.peer} | p by seed | p McNemar | epoch time to {arguments.peer} |"
     )
     print("|---|---|---|---|---|---|---|---|---|---|")
     for name, runs in measured.items():
-        print(report(name, runs, measured[PEER]))
+        print(report(name, runs, measured[arguments.peer]))
     if arguments.figure:
         draw(measured, arguments.figure, arguments.dataset)
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from architectures.errors import UsageError
 from conversion.compress import Compression
+from experiments.datasets import title
 from search.space import SearchSpace
 
 # What makes the trials of a study comparable: recorded with it, and not to be changed when it is continued.
@@ -45,7 +46,7 @@ class SweepConfig:
     tracking_uri: str
     study: str
     storage: str = "sqlite:///optuna.db"
-    dataset: str = "mnist5k"
+    dataset: str = "mnist5k"  # a name, or files: folder:DIR, idx:DIR, npz:FILE
     architectures: tuple[str, ...] = ()  # empty: all that fit the data
     batch_sizes: tuple[int, ...] = SearchSpace.batch_sizes
     dropout: tuple[float, float] = SearchSpace.dropout
@@ -72,11 +73,11 @@ class SweepConfig:
 
     @property
     def experiment_name(self) -> str:
-        return self.experiment or self.dataset
+        return self.experiment or title(self.dataset)
 
     @property
     def registered_name(self) -> str:
-        return self.register_as or f"{self.dataset}-classifier"
+        return self.register_as or f"{title(self.dataset)}-classifier"
 
     @property
     def resolved_pruner(self) -> str:
@@ -132,7 +133,7 @@ class SweepConfig:
 
 def new_study_name(dataset: str) -> str:
     """A dated name, to the second."""
-    return f"{dataset}-{datetime.now():%Y%m%d-%H%M%S}"
+    return f"{title(dataset)}-{datetime.now():%Y%m%d-%H%M%S}"
 
 
 def given_options(options: Mapping[str, object]) -> dict[str, object]:

@@ -180,7 +180,7 @@ def load_dataset(name: str, plugins: tuple[str, ...], batch_size: int) -> datase
     Raises:
         UsageError: for an unknown name, or a batch larger than the training split.
     """
-    if name not in datasets.names():
+    if not datasets.is_known(name):
         from architectures import load_plugin
 
         for plugin in plugins:

@@ -12,9 +12,11 @@ from pathlib import Path
 
 from architectures.command import INTERRUPTED, Parser, name, number, number_range, print_json, run, whole, wholes
 from conversion.compress import COMPRESSIONS
+from experiments.datasets import COLOR_MODES, located
 from search.config import OBJECTIVES, PRUNERS, SweepConfig, given_options, new_study_name
 
 MAX_SEED = 2**32 - 1  # NumPy's
+MAX_SIDE = 9_999  # pixels
 
 
 def parser() -> Parser:
@@ -25,7 +27,7 @@ def parser() -> Parser:
     )
     add = made.add_argument
     add("--study", type=name, metavar="NAME", help="create or continue this study (default: a new dated name)")
-    add("--dataset", metavar="NAME", help="mnist5k (bundled, the default), mnist, fashion_mnist, or a plugin's")
+    add_data(made)
     add(
         "--architecture",
         dest="architectures",
@@ -136,6 +138,36 @@ def _objectives(text: str) -> tuple[str, ...]:
     return names
 
 
+def add_data(made: Parser) -> None:
+    """The options that say which images; `search.trial` has the same."""
+    made.add_argument(
+        "--dataset",
+        metavar="NAME",
+        help="mnist5k (bundled, the default), digits, mnist, fashion_mnist, cifar10, a plugin's, or your own files: "
+        "folder:DIR (a folder per class), idx:DIR (MNIST's format), npz:FILE",
+    )
+    made.add_argument("--image-size", type=_image_size, metavar="HxW", help="resize the images of folder:DIR")
+    made.add_argument("--color-mode", choices=COLOR_MODES, help="of the images of folder:DIR (default: as they are)")
+
+
+def dataset_given(arguments: argparse.Namespace) -> dict[str, str]:
+    """The data set that was asked for, if one was, as it is recorded: its options inside, its path absolute."""
+    name, options = arguments.dataset, (arguments.image_size, arguments.color_mode)
+    return {"dataset": located(name or SweepConfig.dataset, *options)} if name or any(options) else {}
+
+
+def _image_size(text: str) -> tuple[int, int]:
+    """An argparse type: height and width.
+
+    >>> _image_size("24x32")
+    (24, 32)
+    """
+    parts = text.split("x")
+    if len(parts) != 2 or not all(part.isdecimal() and 0 < int(part) <= MAX_SIDE for part in parts):
+        raise argparse.ArgumentTypeError(f"{text!r} is not HxW, height and width in pixels, 1 to {MAX_SIDE} each")
+    return int(parts[0]), int(parts[1])
+
+
 def add_common(made: Parser) -> None:
     """The options that `search.trial` shares."""
     made.add_argument("--tracking-uri", metavar="URI", help="default: MLFLOW_TRACKING_URI or sqlite:///mlflow.db")
@@ -156,7 +188,7 @@ def _body(arguments: argparse.Namespace) -> int:
         key: tuple(dict.fromkeys(value)) if (value := getattr(arguments, key)) else None
         for key in ("architectures", "plugins")
     }
-    given = given_options(options)
+    given = given_options(options) | dataset_given(arguments)
     from experiments.tracking import default_uri
 
     given.setdefault("tracking_uri", default_uri())

@@ -16,7 +16,8 @@ from architectures.command import Parser, name, number, print_json, run, whole
 from architectures.errors import ProjectError, UsageError
 from architectures.knobs import Knob, knob_from_text
 from experiments.config import RunConfig, RunResult
-from search.sweep import MAX_SEED, add_common
+from experiments.datasets import title
+from search.sweep import MAX_SEED, add_common, add_data, dataset_given
 
 if TYPE_CHECKING:
     from experiments.datasets import Dataset
@@ -103,7 +104,7 @@ def run_trial(config: TrialConfig) -> TrialResult:
         (known,) = choose_architectures(engine.wait_until_ready(), (config.architecture,), dataset.name)
         run_config = _run_config(config, known)
         run_id = tracker.start_run(
-            tracker.experiment(config.experiment or config.dataset),
+            tracker.experiment(config.experiment or title(config.dataset)),
             config.architecture,
             run_config,
             dataset=dataset,
@@ -111,7 +112,7 @@ def run_trial(config: TrialConfig) -> TrialResult:
         )
         result, kept = _train(engine, tracker, run_id, run_config, dataset, folder, progress)
         write_evaluation(tracker, run_id, result, dataset)
-        model = tracker.register(config.register_as or f"{config.dataset}-classifier", kept)
+        model = tracker.register(config.register_as or f"{title(config.dataset)}-classifier", kept)
         return TrialResult(run_id, run_config, result, model)
 
 
@@ -205,7 +206,7 @@ def parser() -> Parser:
     made = Parser("search.trial", "Train one configuration as one tracked run, and keep and register its model.")
     add = made.add_argument
     add("--architecture", required=True, metavar="NAME", help="registered architecture")
-    add("--dataset", metavar="NAME", help="mnist5k (bundled, the default), mnist, fashion_mnist, or a plugin's")
+    add_data(made)
     add("--epochs", type=whole(1), metavar="N", help="epochs at most (default 10)")
     add("--batch-size", type=whole(1), metavar="N", help="default 128")
     add("--dropout", type=number(0, 1, open_above=True), metavar="RATE", help="default: as published")
@@ -245,8 +246,9 @@ def _body(arguments: argparse.Namespace) -> int:
     from experiments.tracking import default_uri
 
     options = {key: value for key, value in vars(arguments).items() if value is not None}
-    for common in ("json", "debug"):
-        del options[common]
+    options |= dataset_given(arguments)
+    for common in ("json", "debug", "image_size", "color_mode"):
+        options.pop(common, None)
     for several in ("plugins", "knobs"):
         options[several] = tuple(options.get(several, ()))
     trial = run_trial(TrialConfig(**({"tracking_uri": default_uri()} | options)))

@@ -10,6 +10,7 @@ from pathlib import Path
 from architectures.errors import ProjectError, UsageError
 from experiments.config import Environment, EpochMetrics, ModelSize, RunConfig, RunResult
 from experiments.datasets import Dataset
+from experiments.tracking.inputs import dataset_input
 from experiments.tracking.promotions import Promotions
 from experiments.tracking.records import ModelRecord, RunRecord, run_record
 from experiments.tracking.source import source_tags
@@ -90,7 +91,7 @@ class Tracker(Promotions):
             tags["replicate_of"] = str(replicate_of)
         with one_line(self.uri):
             run = self._client.create_run(experiment_id, run_name=name, tags=tags)
-            self._log(run.info.run_id, params=_run_params(config))
+            self._log_configuration(run.info.run_id, config, dataset)
         return run.info.run_id
 
     def find_run(self, parent: str, trial_number: int) -> str | None:
@@ -117,9 +118,14 @@ class Tracker(Promotions):
                 self._client.delete_run(run_id)
                 return None
             self._reopen(run_id)
-            self._log(run_id, params=_run_params(config))  # again: the run may have been killed before it had them
+            self._log_configuration(run_id, config, dataset)  # again: it may have been killed before it had them
             # `epoch_seconds` is the last key of an epoch's batch, which SQL stores write in one transaction.
             return max((metric.step for metric in self._client.get_metric_history(run_id, "epoch_seconds")), default=0)
+
+    def _log_configuration(self, run_id: str, config: RunConfig, dataset: Dataset) -> None:
+        """Write the parameters, and the data as the run's input; a second time changes nothing."""
+        self._log(run_id, params=_run_params(config))
+        self._client.log_inputs(run_id, [dataset_input(dataset, config.dataset)])
 
     def _reopen(self, run_id: str) -> None:
         self._client.update_run(run_id, status="RUNNING")

@@ -27,7 +27,7 @@ def forget(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a test registers is forgotten after it."""
     registry.names()
     datasets.names()
-    for module in (registry, datasets):
+    for module in (registry, datasets.registry):
         monkeypatch.setattr(module, "_registry", dict(module._registry))
         monkeypatch.setattr(module, "_broken", {})
 
@@ -37,7 +37,7 @@ def read_again(monkeypatch: pytest.MonkeyPatch, path: Path) -> None:
     monkeypatch.syspath_prepend(path)
     importlib.invalidate_caches()
     monkeypatch.setattr(registry, "_families_loaded", False)
-    monkeypatch.setattr(datasets, "_entry_points_loaded", False)
+    monkeypatch.setattr(datasets.registry, "_entry_points_loaded", False)
 
 
 @pytest.fixture(scope="module")

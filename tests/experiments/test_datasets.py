@@ -58,11 +58,15 @@ def test_digest_depends_on_everything(digits: Dataset) -> None:
 
 
 def test_unknown_name_lists_the_choices() -> None:
-    with pytest.raises(UsageError, match=r"Unknown data set 'nope'\. Registered: fashion_mnist, mnist, mnist5k\."):
+    with pytest.raises(
+        UsageError, match=r"'nope'\. Registered: cifar10, digits, .*, mnist5k.* From files: folder:DIR, idx"
+    ):
         datasets.load("nope")
+    with pytest.raises(UsageError, match="Unknown data set 'zip:/x'"):
+        datasets.load("zip:/x")
 
 
-@pytest.mark.parametrize("name", ["mnist", "fashion_mnist"])
+@pytest.mark.parametrize("name", ["mnist", "fashion_mnist", "cifar10"])
 def test_offline_is_one_line_that_names_the_bundled_data(
     name: str, monkeypatch: pytest.MonkeyPatch, tmp_path, capfd: pytest.CaptureFixture[str]
 ) -> None:  # type: ignore[no-untyped-def]
@@ -88,8 +92,20 @@ def test_downloaded_mnist_is_split(monkeypatch: pytest.MonkeyPatch) -> None:
     assert np.array_equal(loaded.test.images[:, :, :, 0], test[0])
 
 
+def test_small_digits_are_laid_out_as_mnist_is() -> None:
+    loaded = datasets.load("digits")
+    assert [len(loaded.train), len(loaded.val), len(loaded.test)] == [1_439, 179, 179]
+    assert loaded.input_shape == (28, 28, 1)
+    assert loaded.class_names == tuple("0123456789")
+    frame = loaded.train.images.copy()
+    assert frame.max() == 255
+    frame[:, 4:24, 4:24] = 0
+    assert not frame.any()
+    assert loaded.digest == datasets.load("digits").digest
+
+
 def test_a_plugin_data_set_is_checked(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(datasets, "_registry", dict(datasets._registry))
+    monkeypatch.setattr(datasets.registry, "_registry", dict(datasets.registry._registry))
     good = Split(np.zeros((2, 4, 4, 1), np.uint8), np.array([0, 1]))
 
     def made(**changes: Split) -> Dataset:
@@ -106,6 +122,6 @@ def test_a_plugin_data_set_is_checked(monkeypatch: pytest.MonkeyPatch) -> None:
             datasets.load("odd")
     with pytest.raises(PluginError, match="'odd' of .* is already registered"):
         datasets.register_dataset("odd")(made)
-    del datasets._registry["odd"]
+    del datasets.registry._registry["odd"]
     datasets.register_dataset("odd")(made)
     assert datasets.load("odd").num_classes == 2

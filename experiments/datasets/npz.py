@@ -1,0 +1,74 @@
+"""`npz:FILE`: NumPy arrays `x_train y_train [x_val y_val] x_test y_test` in one file."""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from typing import TYPE_CHECKING
+
+from architectures.errors import ProjectError, UsageError
+from experiments.datasets.registry import Dataset, register_source
+from experiments.datasets.source import Source
+from experiments.datasets.splits import numbered
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+@register_source("npz", takes="FILE")
+def npz(source: Source) -> Dataset:
+    """Images of whole numbers 0 to 255 in (N, height, width[, 1 or 3]), labels (N,); val may be left out.
+
+    Without `x_val` and `y_val` a twelfth of train becomes val.
+
+    Raises:
+        UsageError: for a file that is not there.
+        ProjectError: for one that is damaged, lacks an array, or holds data that fit no classifier.
+    """
+    import numpy as np
+
+    if not source.path.is_file():
+        raise UsageError(f"There is no file {source.path}.")
+    try:
+        opened = np.load(source.path, allow_pickle=False)
+        if not isinstance(opened, np.lib.npyio.NpzFile):
+            raise ValueError("it holds one array")
+        with opened as file:
+            arrays = {key: file[key] for key in file.files}
+    except (OSError, ValueError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
+        raise ProjectError(f"{source.path} is damaged or not an .npz file of plain arrays: {error}.") from error
+    given = [part for part in ("train", "val", "test") if part != "val" or {"x_val", "y_val"} & arrays.keys()]
+    if missing := [f"{kind}_{part}" for part in given for kind in "xy" if f"{kind}_{part}" not in arrays]:
+        raise ProjectError(
+            f"{source.path} lacks {', '.join(missing)}. It holds {', '.join(arrays) or 'nothing'}; expected are "
+            f"x_train, y_train, x_test, y_test, and x_val, y_val if you like."
+        )
+    parts = {}
+    for part in given:
+        x, y = _images(f"x_{part}", arrays[f"x_{part}"]), _labels(f"y_{part}", arrays[f"y_{part}"])
+        if len(x) != len(y):
+            raise ProjectError(f"x_{part} holds {len(x)} images and y_{part} {len(y)} labels.")
+        parts[part] = x, y
+    return numbered(source.title, parts)
+
+
+def _images(key: str, array: np.ndarray) -> np.ndarray:
+    if array.ndim not in (3, 4) or (array.ndim == 4 and array.shape[3] not in (1, 3)) or 0 in array.shape[1:]:
+        raise ProjectError(
+            f"{key} has shape {array.shape}; images are (N, height, width) or (N, height, width, 1 or 3)."
+        )
+    if array.dtype == "uint8":
+        return array
+    if array.dtype.kind not in "iu" or (array.size and (array.min() < 0 or array.max() > 255)):
+        raise ProjectError(f"{key} holds {array.dtype}; images are whole numbers from 0 to 255, at best uint8.")
+    return array.astype("uint8")
+
+
+def _labels(key: str, array: np.ndarray) -> np.ndarray:
+    if array.dtype.kind not in "iu" or array.shape not in ((len(array),), (len(array), 1)):
+        raise ProjectError(
+            f"{key} holds {array.dtype} of shape {array.shape}; labels are whole numbers (N,), not one-hot."
+        )
+    if array.size and array.max() > 2**31:
+        raise ProjectError(f"{key} holds label {array.max()}, out of range.")
+    return array.reshape(-1).astype("int64")

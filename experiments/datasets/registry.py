@@ -1,0 +1,148 @@
+"""The registry of data sets, and of readers of data in files.
+
+A loader is found in this package, in installed packages through the entry-point group `datasets`, and in modules given
+to `--plugin`. Only a loader that a person asks for by name may reach the network.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from architectures.errors import PluginError, UsageError
+from architectures.plugins import load_installed
+from experiments.datasets.source import Source, parse
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+@dataclass(frozen=True)
+class Split:
+    """Images as uint8 (N, height, width, channels) and labels as int64 (N,) indices into the class names."""
+
+    images: np.ndarray
+    labels: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A labelled image data set. The search selects on `val`; `test` is touched by promotion alone."""
+
+    name: str  # without a path: experiments and models are named after it
+    class_names: tuple[str, ...]
+    train: Split
+    val: Split
+    test: Split
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """Height, width and channels of an image."""
+        height, width, channels = self.train.images.shape[1:]
+        return height, width, channels
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.class_names)
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of names, shapes, images and labels: what two runs must share to be compared."""
+        digest = hashlib.sha256(repr(self.class_names).encode())
+        for split in (self.train, self.val, self.test):
+            digest.update(repr(split.images.shape).encode())
+            digest.update(split.images.tobytes())
+            digest.update(split.labels.astype("<i8").tobytes())
+        return digest.hexdigest()
+
+
+Loader = Callable[[], Dataset]
+Reader = Callable[[Source], Dataset]
+_registry: dict[str, Loader] = {}
+_readers: dict[str, tuple[Reader, str]] = {}  # by scheme, with what stands after its colon
+_broken: dict[str, PluginError] = {}  # installed plugins that failed, by the name of their entry point
+_entry_points_loaded = False
+
+
+def register_dataset(name: str) -> Callable[[Loader], Loader]:
+    """Register a loader `() -> Dataset`; raises PluginError where the name is taken."""
+
+    def decorate(loader: Loader) -> Loader:
+        taken = _registry.get(name)
+        if taken and (taken.__module__, taken.__qualname__) != (loader.__module__, loader.__qualname__):
+            raise PluginError(
+                f"Data set {name!r} of {loader.__module__} is already registered by {taken.__module__}. "
+                f"Give one of them another name."
+            )
+        _registry[name] = loader
+        return loader
+
+    return decorate
+
+
+def register_source(scheme: str, *, takes: str) -> Callable[[Reader], Reader]:
+    """Register a reader `(Source) -> Dataset` of `scheme:PATH`; `takes` says what PATH is. Raises as the other one."""
+
+    def decorate(reader: Reader) -> Reader:
+        taken = _readers[scheme][0] if scheme in _readers else None
+        if taken and (taken.__module__, taken.__qualname__) != (reader.__module__, reader.__qualname__):
+            raise PluginError(f"Data sets {scheme}: of {reader.__module__} are already read by {taken.__module__}.")
+        _readers[scheme] = reader, takes
+        return reader
+
+    return decorate
+
+
+def is_known(name: str) -> bool:
+    """Whether `load` has a loader or reader for this name."""
+    registered, source = names(), parse(name)  # names() first: it loads plugins, which may bring readers
+    return source.scheme in _readers if source else name in registered
+
+
+def names() -> list[str]:
+    """Names of all registered data sets, sorted."""
+    global _entry_points_loaded
+    if not _entry_points_loaded:
+        _entry_points_loaded = True
+        _broken.update(load_installed("datasets"))
+    return sorted(_registry)
+
+
+def load(name: str) -> Dataset:
+    """Load a data set by its name, or from files: `folder:DIR`, `idx:DIR`, `npz:FILE`.
+
+    Raises:
+        UsageError: for an unknown name, or files that are not there.
+        PluginError: for the name of an installed plugin that failed on import.
+        ProjectError: where it cannot be had, for want of a network or because files are damaged for instance.
+    """
+    if not is_known(name):
+        if name in _broken:
+            raise _broken[name]
+        sources = ", ".join(f"{scheme}:{takes}" for scheme, (_, takes) in sorted(_readers.items()))
+        raise UsageError(f"Unknown data set {name!r}. Registered: {', '.join(names())}. From files: {sources}.")
+    source = parse(name)
+    dataset = _readers[source.scheme][0](source) if source else _registry[name]()
+    _check(dataset)
+    return dataset
+
+
+def _check(dataset: Dataset) -> None:
+    for part in ("train", "val", "test"):
+        split: Split = getattr(dataset, part)
+        if split.images.dtype != "uint8" or split.images.ndim != 4 or len(split.images) != len(split.labels):
+            raise PluginError(
+                f"Data set {dataset.name!r}: {part} holds {split.images.dtype} images of shape {split.images.shape} "
+                f"and {len(split.labels)} labels, not uint8 (N, height, width, channels) and N labels."
+            )
+        if len(split) == 0 or split.labels.min() < 0 or split.labels.max() >= dataset.num_classes:
+            raise PluginError(
+                f"Data set {dataset.name!r}: the labels of {part} must be indices into its "
+                f"{dataset.num_classes} class names, and at least one."
+            )

@@ -1,0 +1,291 @@
+"""Data sets in a person's own files: what is read, how it is split and named, and a clear line for what is wrong."""
+
+from __future__ import annotations
+
+import gzip
+import struct
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from architectures.errors import ProjectError, UsageError
+from experiments import datasets
+
+SIDES = (6, 4)  # height and width
+
+
+def pictures(count: int, *, seed: int = 0, channels: tuple[int, ...] = ()) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (count, *SIDES, *channels), dtype=np.uint8)
+
+
+def labels(count: int) -> np.ndarray:
+    return np.arange(count, dtype=np.uint8) % 3
+
+
+def write_idx(file: Path, array: np.ndarray, *, zipped: bool = False) -> None:
+    content = struct.pack(f">HBB{array.ndim}I", 0, 8, array.ndim, *array.shape) + array.tobytes()
+    file.write_bytes(gzip.compress(content) if zipped else content)
+
+
+@pytest.fixture
+def mnist_like(tmp_path: Path) -> Path:
+    for prefix, count, seed in (("train", 36, 1), ("t10k", 6, 2)):
+        write_idx(tmp_path / f"{prefix}-images-idx3-ubyte", pictures(count, seed=seed))
+        write_idx(tmp_path / f"{prefix}-labels-idx1-ubyte.gz", labels(count), zipped=True)
+    return tmp_path
+
+
+def test_idx(mnist_like: Path) -> None:
+    loaded = datasets.load(f"idx:{mnist_like}")
+    assert [len(loaded.train), len(loaded.val), len(loaded.test)] == [33, 3, 6]
+    assert loaded.input_shape == (*SIDES, 1)
+    assert loaded.class_names == ("0", "1", "2")
+    assert np.array_equal(loaded.test.images[..., 0], pictures(6, seed=2))
+    assert sorted(loaded.val.labels) == [0, 1, 2]
+    whole = sorted(image.tobytes() for image in pictures(36, seed=1))
+    assert sorted(image.tobytes() for split in (loaded.train, loaded.val) for image in split.images) == whole
+    plain, zipped = mnist_like / "train-images-idx3-ubyte", mnist_like / "train-images.idx3-ubyte.gz"
+    zipped.write_bytes(gzip.compress(plain.read_bytes()))
+    plain.unlink()
+    assert datasets.load(f"idx:{mnist_like}").digest == loaded.digest
+    write_idx(zipped, pictures(36, seed=3))
+    assert datasets.load(f"idx:{mnist_like}").digest != loaded.digest
+
+
+IMAGES, LABELS = "train-images-idx3-ubyte", "train-labels-idx1-ubyte.gz"
+IDX_FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
+    "missing": (lambda path: (path / LABELS).unlink(), "holds no train-labels-idx…-ubyte"),
+    "truncated": (lambda path: (path / IMAGES).write_bytes((path / IMAGES).read_bytes()[:99]), "damaged.*too short"),
+    "longer": (lambda path: (path / IMAGES).write_bytes((path / IMAGES).read_bytes() + b"x"), "damaged.*holds more"),
+    "empty": (lambda path: (path / IMAGES).write_bytes(b""), "damaged or not an IDX file"),
+    "zip cut": (lambda path: (path / LABELS).write_bytes((path / LABELS).read_bytes()[:-9]), "damaged"),
+    "zip changed": (
+        lambda path: (path / LABELS).write_bytes((path / LABELS).read_bytes()[:-8] + bytes(8)),
+        "damaged.*CRC",
+    ),
+    "other file": (lambda path: (path / IMAGES).write_bytes(b"GIF89a and so on"), "not an IDX file of unsigned bytes"),
+    "vast": (lambda path: (path / IMAGES).write_bytes(struct.pack(">HBB3I", 0, 8, 3, 9**9, 9**9, 9)), "too short"),
+    "fewer labels": (lambda path: write_idx(path / LABELS, labels(35)), "36 images and .* 35 labels"),
+    "one class": (lambda path: write_idx(path / LABELS, labels(36) * 0), "one class, '0'"),
+    "empty class": (lambda path: write_idx(path / LABELS, labels(36) * 2), "class 1 is empty"),
+    "none": (lambda path: (write_idx(path / LABELS, labels(0)), write_idx(path / IMAGES, pictures(0))), "no images"),
+    "range": (
+        lambda path: write_idx(path / "t10k-labels-idx1-ubyte.gz", labels(6) + 1),
+        "test holds label 3, out of range: those of train are 0 to 2",
+    ),
+    "sizes": (
+        lambda path: write_idx(path / "t10k-images-idx3-ubyte", np.zeros((6, 4, 6), np.uint8)),
+        "train and test have different sizes, 6x4 and 4x6",
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", IDX_FAULTS)
+def test_bad_idx(fault: str, mnist_like: Path) -> None:
+    damage, message = IDX_FAULTS[fault]
+    damage(mnist_like)
+    with pytest.raises(ProjectError, match=message):
+        datasets.load(f"idx:{mnist_like}")
+
+
+def arrays(**changes: np.ndarray | None) -> dict[str, np.ndarray]:
+    made = {"x_train": pictures(36), "y_train": labels(36), "x_test": pictures(6), "y_test": labels(6)} | changes
+    return {key: value for key, value in made.items() if value is not None}
+
+
+def test_npz(tmp_path: Path) -> None:
+    file = tmp_path / "own.npz"
+    np.savez_compressed(file, **arrays())
+    loaded = datasets.load(f"npz:{file}")
+    assert (loaded.name, loaded.input_shape) == ("npz-own", (*SIDES, 1))
+    assert [len(loaded.train), len(loaded.val), len(loaded.test)] == [33, 3, 6]
+    colored = pictures(36, channels=(3,)).astype(np.int64)
+    parts = {"x_train": colored, "x_test": colored[:6], "x_val": colored[3:9], "y_val": labels(6)[:, None]}
+    np.savez(file, **arrays(**parts))
+    loaded = datasets.load(f"npz:{file}")
+    assert [len(loaded.train), len(loaded.val), len(loaded.test)] == [36, 6, 6]
+    assert np.array_equal(loaded.val.images, colored[3:9])
+
+
+NPZ_FAULTS: dict[str, tuple[dict[str, np.ndarray | None], str]] = {
+    "no test": ({"x_test": None}, "lacks x_test. It holds x_train"),
+    "half a val": ({"x_val": pictures(6)}, "lacks y_val"),
+    "floats": ({"x_train": pictures(36) / 255}, "x_train holds float64; images are whole numbers from 0 to 255"),
+    "too bright": ({"x_train": pictures(36) * np.int64(2)}, "x_train holds int64; images are whole"),
+    "shape": ({"x_train": pictures(36, channels=(2,))}, r"x_train has shape \(36, 6, 4, 2\)"),
+    "one-hot": ({"y_train": np.eye(36, dtype=int)}, "labels are whole numbers .* not one-hot"),
+    "float labels": ({"y_train": labels(36) / 2}, "y_train holds float64"),
+    "fewer labels": ({"y_train": labels(35)}, "x_train holds 36 images and y_train 35 labels"),
+    "negative": ({"y_train": labels(36).astype(int) - 1}, "label -1"),
+    "test negative": ({"y_test": labels(6).astype(int) - 1}, "test holds label -1, out of range"),
+    "vast label": ({"y_train": labels(36) + np.uint64(2**63)}, "out of range"),
+    "class of test alone": ({"y_test": labels(6) + 1}, "test holds label 3, out of range"),
+    "class of train alone": ({"y_test": labels(6) % 2}, "class '2' is empty in test"),
+    "few": ({"x_train": pictures(3), "y_train": labels(3)}, "class '0' has 1 training images, too few to hold out val"),
+    "sizes": ({"x_test": pictures(6)[:, :5]}, "different sizes, 6x4 and 5x4"),
+    "objects": ({"y_train": np.array([{}] * 36)}, "damaged or not an .npz file of plain arrays"),
+}
+
+
+@pytest.mark.parametrize("fault", NPZ_FAULTS)
+def test_bad_npz(fault: str, tmp_path: Path) -> None:
+    changes, message = NPZ_FAULTS[fault]
+    np.savez(tmp_path / "bad.npz", **arrays(**changes))
+    with pytest.raises(ProjectError, match=message):
+        datasets.load(f"npz:{tmp_path / 'bad.npz'}")
+
+
+def test_damaged_npz(tmp_path: Path) -> None:
+    good = tmp_path / "good.npz"
+    np.savez(good, **arrays())
+    content = good.read_bytes()
+    flipped = bytearray(content)
+    flipped[400] ^= 255
+    file = tmp_path / "bad.npz"
+    for bad in (b"", b"PK", content[:500], bytes(flipped)):
+        file.write_bytes(bad)
+        with pytest.raises(ProjectError, match=r"bad.npz is damaged or not an .npz file"):
+            datasets.load(f"npz:{file}")
+    np.save(tmp_path / "one.npy", pictures(3))
+    with pytest.raises(ProjectError, match="it holds one array"):
+        datasets.load(f"npz:{tmp_path / 'one.npy'}")
+
+
+def write_images(path: Path, count: int, *, mode: str = "L", sides: tuple[int, int] = SIDES, seed: int = 0) -> None:
+    path.mkdir(parents=True)
+    pixels = np.random.default_rng(seed).integers(0, 256, (count, *sides, 3), dtype=np.uint8)
+    for place, image in enumerate(pixels):
+        Image.fromarray(image).convert(mode).save(path / f"{place:03}.png")
+
+
+@pytest.fixture
+def animals(tmp_path: Path) -> Path:
+    """Twenty images each of two classes."""
+    folder = tmp_path / "my animals"
+    for place, name in enumerate(("cat", "dog")):
+        write_images(folder / name, 20, seed=place)
+    (folder / "cat" / "notes.txt").write_text("not an image")
+    return folder
+
+
+def test_folder(animals: Path) -> None:
+    loaded = datasets.load(f"folder:{animals}")
+    assert (loaded.name, loaded.class_names, loaded.input_shape) == ("folder-my-animals", ("cat", "dog"), (*SIDES, 1))
+    assert [np.bincount(part.labels).tolist() for part in (loaded.train, loaded.val, loaded.test)] == [
+        [16, 16],
+        [2, 2],
+        [2, 2],
+    ]
+    first = np.asarray(Image.open(animals / "dog" / "000.png"))
+    held = [
+        int(label)
+        for part in (loaded.train, loaded.val, loaded.test)
+        for image, label in zip(part.images, part.labels, strict=True)
+        if np.array_equal(image[..., 0], first)
+    ]
+    assert held == [1]
+    assert datasets.load(f"folder:{animals}").digest == loaded.digest
+    assert datasets.load(f"folder:{animals}?color_mode=rgb").input_shape == (*SIDES, 3)
+    Image.new("RGB", SIDES[::-1], "red").save(animals / "dog" / "red.png")
+    assert datasets.load(f"folder:{animals}").input_shape == (*SIDES, 3)
+    gray = datasets.load(f"folder:{animals}?color_mode=grayscale")
+    assert gray.input_shape == (*SIDES, 1)
+    assert gray.digest != loaded.digest
+
+
+def test_folder_with_splits_of_images_of_many_sizes(tmp_path: Path) -> None:
+    for part, count in (("train", 24), ("test", 4)):
+        write_images(tmp_path / part / "a", count, mode="RGB")
+        write_images(tmp_path / part / "b", count, mode="RGB", sides=(9, 9))
+    with pytest.raises(UsageError, match=r"different sizes, 6x4 \(000.png\) and 9x9 .*--image-size HxW"):
+        datasets.load(f"folder:{tmp_path}")
+    loaded = datasets.load(f"folder:{tmp_path}?image_size=10x12")
+    assert loaded.input_shape == (10, 12, 3)
+    assert [len(loaded.train), len(loaded.val), len(loaded.test)] == [44, 4, 8]
+
+
+def broken_image(folder: Path) -> None:
+    file = folder / "cat" / "003.png"
+    file.write_bytes(file.read_bytes()[:60])
+
+
+def mismatched(folder: Path, *, test: tuple[str, str]) -> None:
+    for part, names in (("train", ("x", "y")), ("test", test)):
+        for name in names:
+            write_images(folder / part / name, 3)
+
+
+def only(folder: Path, *names: str) -> None:
+    import shutil
+
+    for name in ("cat", "dog"):
+        shutil.rmtree(folder / name)
+    for name in names:
+        write_images(folder / name, 3)
+
+
+FOLDER_FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
+    "cut": (broken_image, "003.png is not a readable image"),
+    "no image": (lambda path: (path / "cat" / "000.png").write_text("x"), "000.png is not a readable image"),
+    "empty file": (lambda path: (path / "cat" / "000.png").write_bytes(b""), "000.png is not a readable image"),
+    "16 bits": (
+        lambda path: Image.fromarray(np.zeros(SIDES, np.uint16)).save(path / "cat" / "000.png"),
+        "000.png has pixels of Pillow's mode I;16",
+    ),
+    "empty class": (lambda path: (path / "emu").mkdir(), "class 'emu' is empty"),
+    "one class": (lambda path: only(path, "cat"), "one class, 'cat'"),
+    "no class": (lambda path: only(path), "holds no folders: one per class"),
+    "few": (lambda path: write_images(path / "emu", 2), "'emu' has 2 training images, .* test and val: at least 3"),
+    "both forms": (lambda path: (path / "train").mkdir(), "holds cat, dog beside train"),
+    "no train": (lambda path: only(path, "test", "val"), "holds val and test, but no train"),
+    "lacking": (lambda path: (only(path), mismatched(path, test=("x", "z"))), "differ: test lacks y and has also z"),
+}
+
+
+@pytest.mark.parametrize("fault", FOLDER_FAULTS)
+def test_bad_folder(fault: str, animals: Path) -> None:
+    damage, message = FOLDER_FAULTS[fault]
+    damage(animals)
+    with pytest.raises(ProjectError, match=message):
+        datasets.load(f"folder:{animals}")
+
+
+@pytest.mark.parametrize("name", ["folder:/no/such", "idx:/no/such", "npz:/no/such", "folder:/no/such?image_size=0x9"])
+def test_files_that_are_not_there(name: str) -> None:
+    with pytest.raises(UsageError, match=r"There is no f.*/no/such"):
+        datasets.load(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "title"),
+    [
+        ("mnist", "mnist"),
+        ("idx:/usr/share/datasets/fashion-mnist", "idx-fashion-mnist"),
+        ("npz:/a/b/own.v2.npz", "npz-own.v2"),
+        ('folder:/a/it\'s "50%" new/?image_size=24x32&color_mode=rgb', "folder-it-s-50-new-24x32-rgb"),
+        ("folder:/a/b?color_mode=rgb", "folder-b-rgb"),
+        ("folder:/", "folder"),
+        ("folder:/a/what?", "folder-what"),
+    ],
+)
+def test_titles_are_names_without_a_path(name: str, title: str) -> None:
+    from architectures.command import name as valid_name
+
+    assert datasets.title(name) == valid_name(title)
+
+
+def test_a_recorded_name_holds_all_that_loading_needs(
+    animals: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    recorded = datasets.located("folder:my animals", (12, 8), "rgb")
+    assert recorded == f"folder:{animals}?image_size=12x8&color_mode=rgb"
+    assert datasets.located(recorded) == recorded
+    monkeypatch.chdir("/")
+    assert datasets.load(recorded).input_shape == (12, 8, 3)
+    for name in ("mnist5k", "npz:own.npz"):
+        with pytest.raises(UsageError, match="are for --dataset folder:DIR"):
+            datasets.located(name, (12, 8))
