@@ -41,7 +41,7 @@ CHANGEABLE = ("trials", "keep", "register_as", "replicates")  # recorded, too: w
 
 @dataclass(frozen=True)
 class SweepConfig:
-    """One sweep. The defaults take one to three minutes on two cores and reach 0.97 on mnist5k."""
+    """One sweep. The defaults take about two minutes on two cores and reach 0.97 on mnist5k."""
 
     tracking_uri: str
     study: str
