@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 
+PUBLISHED = ["chollet", "malireddi"]
 PLAIN = """
 import json, sys, time
 from architectures.quiet import import_tensorflow
@@ -53,9 +54,9 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=6)
     parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--precision", default="auto", help="of the sweep; the plain loop is Keras' float32")
-    parser.add_argument("--architecture", action="append", default=[], help="only this one; repeatable")
+    parser.add_argument("--architecture", action="append", help="repeatable (default: the two published ones)")
     arguments = parser.parse_args()
-    options = [option for name in arguments.architecture for option in ("--architecture", name)]
+    options = [option for name in arguments.architecture or PUBLISHED for option in ("--architecture", name)]
     ratios = []
     for pair in range(1, arguments.pairs + 1):
         with tempfile.TemporaryDirectory() as folder:
