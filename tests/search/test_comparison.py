@@ -15,7 +15,7 @@ from conftest import PUBLISHED, Outcome, run_module
 from mlflow import MlflowClient
 from mlflow.entities import Run
 from scipy.stats import ttest_rel
-from sweeps import KILLED_AT
+from sweeps import KILLED_AT, children_of
 
 from architectures.errors import UsageError
 from search.comparison import Replicated, compare_architectures
@@ -54,10 +54,7 @@ def compared(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Outcome]:
 
 @pytest.fixture(scope="module")
 def children(compared: tuple[Path, Outcome]) -> list[Run]:
-    client = MlflowClient(f"sqlite:///{compared[0] / 'mlflow.db'}")
-    experiment = client.get_experiment_by_name("mnist5k")
-    found = client.search_runs([experiment.experiment_id], "tags.study = 'fair' and tags.trial_number != ''")
-    return sorted(found, key=lambda run: int(run.data.tags["trial_number"]))
+    return children_of(compared[0], "fair")
 
 
 def test_the_best_of_each_architecture_is_trained_with_further_seeds(

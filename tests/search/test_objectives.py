@@ -10,10 +10,9 @@ from pathlib import Path
 import optuna
 import pytest
 from conftest import Outcome, run_module
-from mlflow import MlflowClient
 from mlflow.entities import Run
 from optuna.trial import FrozenTrial, TrialState
-from sweeps import KILLED_AT
+from sweeps import KILLED_AT, children_of
 
 from conversion.candidate import load_candidate
 from conversion.convert import convert
@@ -79,10 +78,7 @@ def trials(study: tuple[Path, Outcome]) -> list[FrozenTrial]:
 
 @pytest.fixture(scope="module")
 def children(study: tuple[Path, Outcome]) -> list[Run]:
-    client = MlflowClient(f"sqlite:///{study[0] / 'mlflow.db'}")
-    experiment = client.get_experiment_by_name("mnist5k")
-    found = client.search_runs([experiment.experiment_id], "tags.study = 'front' and tags.trial_number != ''")
-    return sorted(found, key=lambda run: int(run.data.tags["trial_number"]))
+    return children_of(study[0], "front")
 
 
 def test_each_trial_ends_as_its_run_does(
