@@ -24,10 +24,13 @@ def accuracy_interval(correct: int, images: int) -> tuple[float, float]:
     >>> round(low, 4), round(high, 4)
     (0.9511, 0.9817)
     """
-    from scipy.stats import binomtest
+    from statistics import NormalDist  # importing scipy.stats takes longer than finding the best of 10,000 runs
 
-    interval = binomtest(correct, images).proportion_ci(method="wilson")
-    return float(interval.low), float(interval.high)
+    z, share = NormalDist().inv_cdf(0.975), correct / images
+    centre = share + z**2 / (2 * images)
+    reach = z * (share * (1 - share) / images + z**2 / (4 * images**2)) ** 0.5
+    low, high = ((centre + sign * reach) / (1 + z**2 / images) for sign in (-1, 1))
+    return max(0.0, low), min(1.0, high)
 
 
 def mean_interval(values: Sequence[float]) -> tuple[float, float] | None:

@@ -1,22 +1,29 @@
-"""The best runs of an experiment or a study.  Run: python -m experiments.leaderboard --study NAME"""
+"""The best runs of an experiment or a study, or versions.  Run: python -m experiments.leaderboard --study NAME"""
 
 from __future__ import annotations
 
 import argparse
+import csv
+import json
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, fields, replace
 from statistics import fmean
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 from architectures.command import Parser, print_json, run, whole
+from architectures.errors import UsageError
 from architectures.knobs import Knob
 from experiments.config import RunConfig
+from experiments.datasets import located, title
+from experiments.tables import fits, markdown, print_cells
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from experiments.tracking import RunRecord, Selection, Tracker, VersionFacts
 
-    from experiments.tracking import RunRecord, Tracker
+DEFAULT_EXPERIMENT = "mnist5k"
+ROWS = 10  # shown
+FILE_ROWS = 50  # written as JSON or CSV
 
 
 @dataclass(frozen=True)
@@ -36,8 +43,8 @@ class Row:
     augment: bool
     knobs: dict[str, Knob]  # the architecture's own
     val_accuracy: float
-    val_accuracy_low: float  # 95 % Wilson interval
-    val_accuracy_high: float
+    val_accuracy_low: float | None  # 95 % Wilson interval; None where the run does not say of how many images
+    val_accuracy_high: float | None
     seeds: int  # further ones that this configuration was trained with
     mean_val_accuracy: float | None  # over those seeds, the first left out: the configuration was chosen for it
     mean_low: float | None  # 95 % interval of the mean, from two seeds on
@@ -45,12 +52,13 @@ class Row:
     best_epoch: int
     parameters: int
     coreml_bytes: int
-    latency_ms: float
+    latency_ms: float | None
     pareto: bool  # no other run is at least as accurate and as small, and better in one
     version: int | None  # in the registry
-
-
-WIDE = 130  # columns of a terminal that holds the whole table
+    aliases: tuple[str, ...]  # of that version
+    test_accuracy: float | None  # of its Core ML file, once it was promoted
+    promoted_bytes: int | None  # of that file
+    compression: str | None  # of that file
 
 
 @dataclass(frozen=True)
@@ -70,69 +78,123 @@ _COLUMNS = (
     _Column("other", lambda row: _other_values(row), only_if_used=True),
     _Column("val acc", lambda row: f"{row.val_accuracy:.4f}"),
     _Column("mean of seeds", lambda row: _mean(row), only_if_used=True),
-    _Column("95 % interval", lambda row: f"{row.val_accuracy_low:.3f} to {row.val_accuracy_high:.3f}", always=False),
+    _Column("95 % interval", lambda row: _interval(row), always=False),
     _Column("parameters", lambda row: f"{row.parameters:,}", always=False),
     _Column("Core ML bytes", lambda row: f"{row.coreml_bytes:,}{' *' if row.pareto else '  '}"),
-    _Column("latency", lambda row: f"{row.latency_ms:.2f} ms", always=False),
+    _Column("latency", lambda row: "" if row.latency_ms is None else f"{row.latency_ms:.2f} ms", always=False),
     _Column("ver", lambda row: str(row.version or "")),
+)
+_VERSION_COLUMNS = (
+    _Column("aliases", lambda row: ", ".join(row.aliases)),
+    _Column("test acc", lambda row: "" if row.test_accuracy is None else f"{row.test_accuracy:.4f}"),
+    _Column("file", lambda row: "" if row.promoted_bytes is None else f"{row.promoted_bytes:,} {row.compression}"),
 )
 
 
-WORDS = {"run", "other", "comparison", "verdict"}  # columns that do not hold figures
+def rows(tracker: Tracker, selection: Selection, *, limit: int | None = None) -> list[Row]:
+    """Finished runs, the most accurate first, then the smallest.
 
-
-def rows(tracker: Tracker, experiment: str, *, study: str | None = None) -> list[Row]:
-    """Finished runs, the most accurate first, then the smallest; before them the replicated ones by their mean.
+    Within a study replicated runs come first, by their mean. Across studies that would put a configuration that was
+    weak in a good study before a strong one that nobody replicated: there the runs' own accuracy ranks.
 
     A run that repeats another one of its study with a further seed counts in that one's mean; one that was answered
-    from another is left out.
+    from another is left out. The Pareto marks hold among all runs of the selection, also where only the first `limit`
+    are given.
 
     Raises:
-        UsageError: for an unknown experiment or study.
+        UsageError: for an unknown experiment, or a study, architecture or data set that it does not hold.
     """
-    complete = [record for record in tracker.runs(experiment, study=study) if _complete(record)]
+    from experiments.tracking import is_original, merit
+
+    if limit is None:
+        best = sorted(filter(is_original, tracker.finished_runs(selection)), key=merit)
+    else:
+        best = tracker.best_runs(selection, limit)
+    # All before a run in this order are as accurate: what is on the front among the first is so among all.
+    front = _front((record.run_id, record.metrics["coreml_bytes"]) for record in best)
     replicates: dict[tuple[str, str], list[float]] = {}  # val_accuracies by study and trial number
-    for record in complete:
-        if "replicate_of" in record.tags:
-            of = record.tags["study"], record.tags["replicate_of"]
+    for record in _replicates(tracker, selection, best):
+        if "best_val_accuracy" in record.metrics:
+            of = record.tags.get("study", ""), record.tags["replicate_of"]
             replicates.setdefault(of, []).append(record.metrics["best_val_accuracy"])
-    finished = [record for record in complete if not {"replicate_of", "duplicate_of"} & record.tags.keys()]
-    finished.sort(key=_merit)
-    registered = tracker.versions_by_run()
-    best_so_far = float("inf")
-    front = set()
-    for record in finished:  # most accurate first: a run is on the front if it is smaller than all before it
-        if record.metrics["coreml_bytes"] < best_so_far:
-            best_so_far = record.metrics["coreml_bytes"]
-            front.add(record.run_id)
-    values = {
-        record.run_id: replicates.get((record.tags.get("study", ""), record.tags.get("trial_number", "")), [])
-        for record in finished
-    }
-    finished.sort(key=lambda record: -fmean(values[record.run_id]) if values[record.run_id] else 0.0)
+    first: list[RunRecord] = []  # replicated ones
+    if selection.study:
+        known = {_trial(record): record for record in best}
+        for study, number in sorted(replicates, key=lambda trial: -fmean(replicates[trial]))[:limit]:
+            record_ = known.get((study, number)) or tracker.trial_run(selection, study, number)
+            if record_ and (study, number) not in known and not tracker.is_dominated(record_, selection):
+                front.add(record_.run_id)
+            first += [record_] if record_ else []
+        first.sort(key=lambda record: (-fmean(replicates[_trial(record)]), merit(record)))
+    shown = [*first, *(record for record in best if record not in first)][:limit]
+    versions = tracker.versions_of([record.run_id for record in shown])
     return [
-        _row(rank, record, record.run_id in front, registered, values[record.run_id])
-        for rank, record in enumerate(finished, 1)
+        _row(rank, record, record.run_id in front, versions.get(record.run_id), replicates.get(_trial(record), []))
+        for rank, record in enumerate(shown, 1)
     ]
 
 
-def _complete(record: RunRecord) -> bool:
-    measured = {"best_val_accuracy", "coreml_bytes", "latency_ms"} <= record.metrics.keys()
-    return record.status == "FINISHED" and measured and "val_images" in record.tags
+def _replicates(tracker: Tracker, selection: Selection, best: Sequence[RunRecord]) -> list[RunRecord]:
+    """The replicates of a study, which decide its order; across studies those of the best runs only."""
+    if selection.study:
+        return tracker.finished_runs(selection, replicate_of="")
+    return [
+        replicate
+        for record in best
+        if "replicated" in record.tags
+        for replicate in tracker.finished_runs(
+            replace(selection, study=record.tags["study"]), replicate_of=record.tags["trial_number"]
+        )
+    ]
 
 
-def _merit(record: RunRecord) -> tuple[float, float, int]:
-    """Sorts runs as a study ranks its trials: accuracy, then bytes, then the earlier."""
-    metrics = record.metrics
-    return -metrics["best_val_accuracy"], metrics["coreml_bytes"], int(record.tags.get("trial_number", 0))
+def version_rows(tracker: Tracker, name: str, selection: Selection, *, limit: int | None = None) -> list[Row]:
+    """The versions of a registered model, those of the most accurate runs first; Pareto marks as for `rows`.
+
+    Raises:
+        UsageError: for an unknown registered model.
+    """
+    chosen = [
+        version
+        for version in tracker.versions(name)
+        if selection.study in (None, version.tags.get("study"))
+        and selection.dataset in (None, version.tags.get("dataset"))
+        and (not selection.architectures or version.tags.get("architecture") in selection.architectures)
+    ]
+    chosen.sort(key=lambda v: (-float(v.tags["best_val_accuracy"]), _expected_bytes(v), v.version))
+    front = _front((version.run_id, _expected_bytes(version)) for version in chosen)
+    return [
+        _row(rank, tracker.run(version.run_id), version.run_id in front, version, [])
+        for rank, version in enumerate(chosen[:limit], 1)
+    ]
 
 
-def _row(rank: int, record: RunRecord, pareto: bool, registered: dict[str, int], replicates: list[float]) -> Row:
+def _expected_bytes(version: VersionFacts) -> int:
+    return int(version.tags["expected_coreml_bytes"])
+
+
+def _front(best: Iterable[tuple[str, float]]) -> set[str]:
+    """The ids on the front of accuracy and bytes, among ids with bytes, the most accurate first."""
+    smallest = float("inf")
+    front = set()
+    for run_id, size in best:  # on the front if smaller than all before
+        if size < smallest:
+            smallest = size
+            front.add(run_id)
+    return front
+
+
+def _trial(record: RunRecord) -> tuple[str, str]:
+    return record.tags.get("study", ""), record.tags.get("trial_number", "")
+
+
+def _row(rank: int, record: RunRecord, pareto: bool, version: VersionFacts | None, replicates: Sequence[float]) -> Row:
     from experiments.evaluation import accuracy_interval, mean_interval
 
     accuracy = record.metrics["best_val_accuracy"]
-    images = int(record.tags["val_images"])
-    low, high = accuracy_interval(round(accuracy * images), images)
+    images = int(record.tags.get("val_images", 0))
+    low, high = accuracy_interval(round(accuracy * images), images) if images else (None, None)
+    promoted = version.tags if version and "coreml_sha256" in version.tags else {}
     mean_low, mean_high = mean_interval(replicates) or (None, None)
     config = record.config
     return Row(
@@ -158,10 +220,20 @@ def _row(rank: int, record: RunRecord, pareto: bool, registered: dict[str, int],
         best_epoch=int(record.metrics["best_epoch"]),
         parameters=int(record.metrics["parameters"]),
         coreml_bytes=int(record.metrics["coreml_bytes"]),
-        latency_ms=record.metrics["latency_ms"],
+        latency_ms=record.metrics.get("latency_ms"),
         pareto=pareto,
-        version=registered.get(record.run_id),
+        version=version.version if version else None,
+        aliases=version.aliases if version else (),
+        test_accuracy=float(promoted["test_accuracy"]) if "test_accuracy" in promoted else None,
+        promoted_bytes=int(promoted["coreml_bytes"]) if promoted else None,
+        compression=promoted.get("compression"),
     )
+
+
+def _interval(row: Row) -> str:
+    if row.val_accuracy_low is None or row.val_accuracy_high is None:
+        return ""
+    return f"{row.val_accuracy_low:.3f} to {row.val_accuracy_high:.3f}"
 
 
 def _mean(row: Row) -> str:
@@ -183,42 +255,29 @@ def _other_values(row: Row) -> str:
     return ", ".join([*(f"{key} {value}" for key, value in values.items()), *(["augmented"] if row.augment else [])])
 
 
-def cells(board: Sequence[Row], *, wide: bool = True) -> tuple[list[str], list[list[str]]]:
-    """Titles of the columns, and the rows as texts; without `wide` those that fit into a narrow terminal."""
+def cells(board: Sequence[Row], *, wide: bool = True, versions: bool = False) -> tuple[list[str], list[list[str]]]:
+    """Titles of the columns, and the rows as texts.
+
+    Args:
+        board: the rows.
+        wide: all columns, not only those that fit into a narrow terminal.
+        versions: also what the registry says of a version.
+    """
     columns = [
         column
-        for column in _COLUMNS
+        for column in _COLUMNS + (_VERSION_COLUMNS if versions else ())
         if (column.always or wide) and not (column.only_if_used and not any(map(column.text, board)))
     ]
     return [column.title for column in columns], [[column.text(row) for column in columns] for row in board]
 
 
-def print_table(board: Sequence[Row], title: str, *, limit: int = 10) -> None:
-    """Print the first rows as a table on stdout."""
-    more = f"; {len(board) - limit} more runs in MLflow" if len(board) > limit else ""
-    titles, lines = cells(board[:limit], wide=_console().width >= WIDE)
-    print_cells(titles, lines, title=title, caption=f"* on the Pareto front of accuracy and bytes{more}")
-
-
-def print_cells(titles: Sequence[str], lines: Sequence[Sequence[str]], *, title: str, caption: str = "") -> None:
-    """Print texts as a table on stdout."""
-    from rich.markup import escape
-    from rich.table import Table
-
-    table = Table(title=escape(title), caption=caption, title_justify="left", caption_justify="left")
-    for heading in titles:
-        table.add_column(heading, justify="left" if heading in WORDS else "right", no_wrap=True)
-    for line in lines:
-        table.add_row(*map(escape, line))
-    _console().print(table)
-
-
-def _console() -> Console:
-    """The terminal; a file or a pipe has no width to fit into."""
-    from rich.console import Console
-
-    console = Console(highlight=False)
-    return console if console.is_terminal else Console(highlight=False, width=WIDE)
+def print_table(board: Sequence[Row], heading: str, *, more: bool = False, versions: bool = False) -> None:
+    """Print rows as a table on stdout, and whether there are more."""
+    titles, lines = cells(board, versions=versions)
+    if not fits(titles, lines):
+        titles, lines = cells(board, wide=False, versions=versions)
+    rest = "; more runs: --limit" if more else ""
+    print_cells(titles, lines, title=heading, caption=f"* on the Pareto front of accuracy and bytes{rest}")
 
 
 def as_json(board: Sequence[Row]) -> list[dict[str, object]]:
@@ -226,24 +285,68 @@ def as_json(board: Sequence[Row]) -> list[dict[str, object]]:
     return [asdict(row) for row in board]
 
 
+def write_csv(board: Sequence[Row], file: TextIO) -> None:
+    """The rows with all their fields; knobs as JSON, aliases separated by spaces, what is not known empty."""
+    writer = csv.DictWriter(file, [field.name for field in fields(Row)], lineterminator="\n")
+    writer.writeheader()
+    for row in board:
+        writer.writerow(asdict(row) | {"knobs": json.dumps(row.knobs), "aliases": " ".join(row.aliases)})
+
+
 def parser() -> Parser:
-    made = Parser("experiments.leaderboard", "Show the best runs of an experiment or a study.")
-    made.add_argument("--tracking-uri", help="MLflow store (default MLFLOW_TRACKING_URI or sqlite:///mlflow.db)")
-    made.add_argument("--experiment", default="mnist5k", help="MLflow experiment (default mnist5k)")
-    made.add_argument("--study", help="only this study")
-    made.add_argument("--limit", type=whole(1), default=10, metavar="N", help="rows shown (default 10)")
+    made = Parser("experiments.leaderboard", "Show the best runs of an experiment, or versions of a registered model.")
+    add = made.add_argument
+    add("--csv", action="store_true", help="print the rows as CSV, with the fields of --json")
+    add("--markdown", action="store_true", help="print the table in Markdown")
+    add("--tracking-uri", metavar="URI", help="default: MLFLOW_TRACKING_URI or sqlite:///mlflow.db")
+    add("--experiment", metavar="NAME", help=f"MLflow experiment (default: the data set's name, {DEFAULT_EXPERIMENT})")
+    add("--study", metavar="NAME", help="only runs of this study")
+    add(
+        "--architecture",
+        dest="architectures",
+        action="append",
+        metavar="NAME",
+        help="only this architecture; repeatable",
+    )
+    add("--dataset", metavar="NAME", help="only runs on this data set, named as for search.sweep")
+    add("--model", metavar="NAME", help="versions of this registered model instead of runs")
+    add(
+        "--limit",
+        type=whole(0),
+        metavar="N",
+        help=f"rows, 0 for all (default {ROWS}; {FILE_ROWS} with --json and --csv)",
+    )
     return made
 
 
 def _body(arguments: argparse.Namespace) -> int:
-    from experiments.tracking import Tracker, default_uri
+    from experiments.tracking import Selection, Tracker, default_uri
 
+    if sum((arguments.json, arguments.csv, arguments.markdown)) > 1:
+        raise UsageError("Choose one of --json, --csv and --markdown.")
+    limit = arguments.limit
+    if limit is None:
+        limit = FILE_ROWS if arguments.json or arguments.csv else ROWS
+    dataset = located(arguments.dataset) if arguments.dataset else None
+    experiment = arguments.experiment or (title(dataset) if dataset else DEFAULT_EXPERIMENT)
+    selection = Selection(experiment, arguments.study, tuple(arguments.architectures or ()), dataset)
     tracker = Tracker(arguments.tracking_uri or default_uri(), create=False)
-    board = rows(tracker, arguments.experiment, study=arguments.study)
-    if arguments.json:
-        print_json({"experiment": arguments.experiment, "study": arguments.study, "leaderboard": as_json(board)})
+    asked = limit + 1 if limit else None  # one more tells whether there are more
+    if arguments.model:
+        board = version_rows(tracker, arguments.model, selection, limit=asked)
     else:
-        print_table(board, arguments.study or arguments.experiment, limit=arguments.limit)
+        board = rows(tracker, selection, limit=asked)
+    more, board = len(board) > (limit or len(board)), board[: limit or None]
+    if arguments.json:
+        asked_for = {"experiment": experiment, "study": arguments.study, "model": arguments.model}
+        print_json(asked_for | {"leaderboard": as_json(board), "more": more})
+    elif arguments.csv:
+        write_csv(board, sys.stdout)
+    elif arguments.markdown:
+        print(markdown(*cells(board, versions=bool(arguments.model))))
+    else:
+        named = arguments.model or arguments.study or experiment
+        print_table(board, named, more=more, versions=bool(arguments.model))
     return 0
 
 

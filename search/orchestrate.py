@@ -15,8 +15,9 @@ from architectures.errors import UsageError
 from conversion.compress import check_available
 from conversion.promote import DEFAULT_MODEL
 from experiments import datasets, leaderboard
-from experiments.leaderboard import Row, print_cells
-from experiments.tracking import CANDIDATE, ModelRecord, Tracker, VersionRecord, environment
+from experiments.leaderboard import Row
+from experiments.tables import print_cells
+from experiments.tracking import CANDIDATE, ModelRecord, Selection, Tracker, VersionRecord, environment
 from experiments.training import resolve_precision
 from search import comparison
 from search.comparison import Comparison, Replicated, compare_architectures
@@ -62,7 +63,9 @@ class SweepResult:
     def show(self) -> None:
         """Print the leaderboard and what to do next."""
         if self.leaderboard:
-            leaderboard.print_table(self.leaderboard, f"Study {self.study}")
+            shown = self.leaderboard[: leaderboard.ROWS]
+            more = len(shown) < len(self.leaderboard)
+            leaderboard.print_table(shown, f"Study {self.study}", more=more)
         if self.comparisons:
             print_cells(comparison.TITLES, comparison.cells(self.comparisons), title="Architectures by paired t-test")
         counts = ", ".join(f"{count} {state}" for state, count in self.counts.items())
@@ -146,7 +149,7 @@ def sweep(config: SweepConfig, given: dict[str, object]) -> SweepResult:
                 registered = [] if interrupted else _register(study, tracker, runner.kept)
                 any_ended = any(study.counts().values())
                 compared = compare_architectures(_replicated(study))
-                board = leaderboard.rows(tracker, config.experiment_name, study=study.name) if any_ended else []
+                board = leaderboard.rows(tracker, Selection(config.experiment_name, study.name)) if any_ended else []
                 if not interrupted:
                     progress.waiting("drawing the study")
                     write_report(study, tracker, parent, board, compared)

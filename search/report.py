@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import tempfile
 from collections.abc import Sequence
@@ -11,6 +10,7 @@ from pathlib import Path
 
 from experiments import leaderboard
 from experiments.leaderboard import Row
+from experiments.tables import STYLE, html_table
 from experiments.tracking import Tracker
 from search import comparison
 from search.comparison import Comparison
@@ -18,15 +18,6 @@ from search.figures import Figure, draw
 from search.study import Study
 
 ROWS = 25  # of the leaderboard on the page
-STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; color: #1a202c; max-width: 1080px; margin: 2em auto; padding: 0 1em; }
-h1 { font-size: 1.6em; } h2 { font-size: 1.15em; margin-top: 2em; border-bottom: 1px solid #e2e8f0; }
-.wide { overflow-x: auto; }
-table { border-collapse: collapse; font-size: 0.88em; font-variant-numeric: tabular-nums; }
-th, td { padding: 0.25em 0.8em; text-align: right; white-space: nowrap; } th { color: #4a5568; font-weight: 600; }
-td.text, th.text { text-align: left; } tr:nth-child(even) td { background: #f7fafc; }
-.note { color: #4a5568; }
-"""
 
 
 def write_report(
@@ -47,11 +38,8 @@ def write_report(
 def _write_leaderboard(folder: Path, board: list[Row]) -> None:
     rows = leaderboard.as_json(board)
     (folder / "leaderboard.json").write_text(json.dumps(rows, indent=2))
-    if rows:
-        with (folder / "leaderboard.csv").open("w", newline="") as file:
-            writer = csv.DictWriter(file, list(rows[0]))
-            writer.writeheader()
-            writer.writerows(rows)
+    with (folder / "leaderboard.csv").open("w", newline="") as file:
+        leaderboard.write_csv(board, file)
 
 
 def _page(study: Study, board: list[Row], compared: Sequence[Comparison], figures: Sequence[Figure]) -> str:
@@ -68,11 +56,11 @@ def _page(study: Study, board: list[Row], compared: Sequence[Comparison], figure
     ]
     if board:
         titles, rows = leaderboard.cells(board[:ROWS])
-        parts += ["<h2>Leaderboard</h2>", _table(titles, rows)]
+        parts += ["<h2>Leaderboard</h2>", html_table(titles, rows)]
         more = f"; {len(board) - ROWS} more in leaderboard.csv" if len(board) > ROWS else ""
         parts.append(f"<p class='note'>* on the front of accuracy and bytes{more}</p>")
     if compared:
-        parts += ["<h2>Architectures compared</h2>", _table(comparison.TITLES, comparison.cells(compared))]
+        parts += ["<h2>Architectures compared</h2>", html_table(comparison.TITLES, comparison.cells(compared))]
         parts.append(
             "<p class='note'>The best configuration of each, trained with further seeds; paired t-test over the seeds, "
             "p by Holm's method.</p>"
@@ -86,14 +74,3 @@ def _page(study: Study, board: list[Row], compared: Sequence[Comparison], figure
         parts.append(figure.page.to_html(full_html=False, include_plotlyjs=not scripted, config={"responsive": True}))
         scripted = True
     return "".join([*parts, "</body></html>\n"])
-
-
-def _table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """An HTML table whose columns of words stand left, and of figures right."""
-    kinds = [" class='text'" if title in leaderboard.WORDS else "" for title in titles]
-
-    def line(cell: str, texts: Sequence[str]) -> str:
-        cells = (f"<{cell}{kind}>{escape(text)}</{cell}>" for kind, text in zip(kinds, texts, strict=True))
-        return f"<tr>{''.join(cells)}</tr>"
-
-    return f"<div class='wide'><table>{line('th', titles)}{''.join(line('td', row) for row in rows)}</table></div>"

@@ -5,9 +5,10 @@ functions keep their state in the thread, and its Keras flavor infers requiremen
 """
 
 from experiments.tracking.coreml_flavor import ServedFile
+from experiments.tracking.lookup import Selection, is_original, merit
 from experiments.tracking.models import CANDIDATE, CHAMPION
 from experiments.tracking.promotions import PromotionRecord
-from experiments.tracking.records import ModelRecord, RunRecord, VersionRecord
+from experiments.tracking.records import ModelRecord, RunRecord, VersionFacts, VersionRecord
 from experiments.tracking.runs import Tracker
 from experiments.tracking.source import environment, git_commit
 from experiments.tracking.store import TrackingError, default_uri
@@ -18,11 +19,15 @@ __all__ = [
     "ModelRecord",
     "PromotionRecord",
     "RunRecord",
+    "Selection",
     "ServedFile",
     "Tracker",
     "TrackingError",
+    "VersionFacts",
     "VersionRecord",
     "default_uri",
     "environment",
     "git_commit",
+    "is_original",
+    "merit",
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlparse
@@ -13,17 +13,19 @@ from urllib.request import url2pathname
 from architectures.errors import ProjectError, UsageError
 from experiments.config import RunResult
 from experiments.tracking.keras_flavor import MODEL_FILE, write_keras_flavor
-from experiments.tracking.records import ModelRecord, VersionRecord, run_record
-from experiments.tracking.store import Store, absolute, one_line, quoted
+from experiments.tracking.lookup import Lookup
+from experiments.tracking.records import ModelRecord, VersionFacts, VersionRecord, run_record
+from experiments.tracking.store import absolute, one_line, quoted
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
 CANDIDATE = "candidate"  # alias: the best of the last sweep
 CHAMPION = "champion"  # alias: the promoted version
+RUNS_AT_ONCE = 50  # asked for in one search, whose text a server takes in its URL
 
 
-class Models(Store):
+class Models(Lookup):
     """Kept models and registered versions of one MLflow store."""
 
     def _store(self, run_id: str, result: RunResult) -> ModelRecord:
@@ -172,18 +174,46 @@ class Models(Store):
             found = self._client.search_model_versions(f"run_id = {quoted(run_id)}")
         return next((version.name for version in found if _is_kept_model(version)), None)
 
-    def versions_by_run(self) -> dict[str, int]:
-        """The latest registry version of each run that has one."""
+    def versions_of(self, run_ids: Sequence[str]) -> dict[str, VersionFacts]:
+        """The latest registry version of each of these runs that has one."""
         with one_line(self.uri):
-            return {
-                str(found.run_id): int(found.version) for found in reversed(self._versions()) if _is_kept_model(found)
-            }
+            found: list[ModelVersion] = []
+            for start in range(0, len(run_ids), RUNS_AT_ONCE):
+                ids = ", ".join(map(quoted, run_ids[start : start + RUNS_AT_ONCE]))
+                found += self._search_versions(f"run_id IN ({ids})")
+            return {facts.run_id: facts for facts in reversed(self._facts(found))}
+
+    def versions(self, name: str) -> list[VersionFacts]:
+        """The kept models among the versions of a registered model; raises UsageError for an unknown name."""
+        with one_line(self.uri):
+            found = self._versions(name)
+            if not found and name not in (known := self.registered_names()):
+                raise UsageError(f"Unknown registered model {name!r} in {self.uri}. It holds: {', '.join(known)}.")
+            return self._facts(found)
+
+    def _facts(self, found: Sequence[ModelVersion]) -> list[VersionFacts]:
+        """Versions with their aliases, which MLflow's search leaves out."""
+        kept = [version for version in found if _is_kept_model(version)]
+        aliases: dict[tuple[str, int], list[str]] = {}
+        for name in {version.name for version in kept}:
+            for alias, number in sorted(self._client.get_registered_model(name).aliases.items()):
+                aliases.setdefault((name, int(number)), []).append(alias)
+        return [
+            VersionFacts(
+                **vars(_version_record(version)),
+                aliases=tuple(aliases.get((version.name, int(version.version)), ())),
+                tags=version.tags,
+            )
+            for version in kept
+        ]
 
     def _versions(self, name: str | None = None) -> list[ModelVersion]:
+        return self._search_versions(f"name = {quoted(name)}" if name else None)
+
+    def _search_versions(self, text: str | None) -> list[ModelVersion]:
         found: list[ModelVersion] = []
         token = None
         while True:
-            text = f"name = {quoted(name)}" if name else None
             page = self._client.search_model_versions(text, page_token=token)
             found += page
             token = page.token

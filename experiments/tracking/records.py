@@ -66,6 +66,14 @@ class VersionRecord(ModelRecord):
     version: int
 
 
+@dataclass(frozen=True)
+class VersionFacts(VersionRecord):
+    """A registered version with what the registry says about it."""
+
+    aliases: tuple[str, ...]
+    tags: Mapping[str, str]
+
+
 def run_record(run) -> RunRecord:  # type: ignore[no-untyped-def]  # mlflow.entities.Run
     return RunRecord(
         run.info.run_id, run.info.run_name, run.info.status, run.data.params, run.data.metrics, run.data.tags

@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
-from architectures.errors import ProjectError, UsageError
+from architectures.errors import ProjectError
 from experiments.config import Environment, EpochMetrics, ModelSize, RunConfig, RunResult
 from experiments.datasets import Dataset
 from experiments.tracking.inputs import dataset_input
 from experiments.tracking.promotions import Promotions
-from experiments.tracking.records import ModelRecord, RunRecord, run_record
+from experiments.tracking.records import ModelRecord
 from experiments.tracking.source import source_tags
 from experiments.tracking.store import one_line, quoted
 
@@ -89,6 +89,9 @@ class Tracker(Promotions):
             tags |= {"study": study, "trial_number": str(trial_number)}
         if replicate_of is not None:
             tags["replicate_of"] = str(replicate_of)
+            if parent and (original := self.find_run(parent, replicate_of)):
+                with one_line(self.uri):
+                    self._client.set_tag(original, "replicated", "True")  # so that a reader need not look for them
         with one_line(self.uri):
             run = self._client.create_run(experiment_id, run_name=name, tags=tags)
             self._log_configuration(run.info.run_id, config, dataset)
@@ -211,43 +214,6 @@ class Tracker(Promotions):
         """Write a folder's content into a run's artifacts."""
         with one_line(self.uri):
             self._client.log_artifacts(run_id, str(folder), place)
-
-    def run(self, run_id: str) -> RunRecord:
-        """Read a run; raises UsageError for an unknown id."""
-        from mlflow.exceptions import MlflowException
-
-        with one_line(self.uri):
-            try:
-                run = self._client.get_run(run_id)
-            except MlflowException as error:
-                if error.error_code in {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}:
-                    raise UsageError(f"Unknown run {run_id!r} in {self.uri}.") from None
-                raise
-        return run_record(run)
-
-    def runs(self, experiment: str, *, study: str | None = None) -> list[RunRecord]:
-        """Training runs of an experiment, the latest first.
-
-        Raises:
-            UsageError: for an unknown experiment, or a study that it does not hold.
-        """
-        with one_line(self.uri):
-            found = self._client.get_experiment_by_name(experiment)
-            if found is None:
-                known = ", ".join(e.name for e in self._client.search_experiments()) or "none"
-                raise UsageError(f"Unknown experiment {experiment!r} in {self.uri}. It holds: {known}.")
-            text = "params.architecture != ''" + (f" and tags.study = {quoted(study)}" if study else "")
-            runs: list[RunRecord] = []
-            token = None
-            while True:
-                page = self._client.search_runs([found.experiment_id], text, page_token=token)
-                runs += map(run_record, page)
-                token = page.token
-                if not token:
-                    break
-        if study and not runs:
-            raise UsageError(f"Unknown study {study!r} in experiment {experiment!r} of {self.uri}.")
-        return runs
 
 
 def _final_metrics(result: RunResult) -> dict[str, float]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import sqlite3
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -13,6 +15,8 @@ from experiments.databases import make_database, sqlite_path
 
 DEFAULT_URI = "sqlite:///mlflow.db"
 CONNECT_SECONDS = 5  # after which a server that does not answer is reported
+GROWTH = 4  # of the number of runs since SQLite last counted them, after which it counts again
+ANALYZED_ROWS = 400  # of each index: an estimate of what it holds in milliseconds, as SQLite's manual recommends
 
 
 class TrackingError(ProjectError):
@@ -51,6 +55,25 @@ class Store:
 
             self._client = MlflowClient(tracking_uri=uri, registry_uri=uri)
             self._client.search_experiments(max_results=1)
+
+    def update_statistics(self) -> None:
+        """Let a SQLite store that has grown since know how much it holds: MLflow never does.
+
+        Without that SQLite takes seconds to order 10,000 runs by a metric, with it a tenth of one. It is a help only:
+        where another process writes or the file may not be written, it waits for the next time.
+        """
+        if not (path := sqlite_path(absolute(self.uri))):
+            return
+        with contextlib.suppress(sqlite3.Error), contextlib.closing(sqlite3.connect(path, timeout=1)) as database:
+            (runs,) = database.execute("SELECT count(*) FROM runs").fetchone()
+            (analyzed,) = database.execute("SELECT count(*) FROM sqlite_master WHERE name = 'sqlite_stat1'").fetchone()
+            if analyzed:
+                known = database.execute("SELECT stat FROM sqlite_stat1 WHERE tbl = 'runs'").fetchone()
+                if known and int(known[0].split()[0]) * GROWTH >= runs:
+                    return
+            database.execute(f"PRAGMA analysis_limit = {ANALYZED_ROWS}")
+            database.execute("ANALYZE")
+            database.commit()
 
     def _log(
         self,

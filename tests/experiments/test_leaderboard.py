@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+import csv
+import io
+import random
+from collections.abc import Sequence
+from pathlib import Path
+
 import pytest
-from conftest import Outcome, Swept
+from conftest import Outcome, Promoted, Swept
+from mlflow import MlflowClient
+from mlflow.entities import Metric, Param
+from scipy.stats import binomtest
 
 from experiments.evaluation import accuracy_interval
+from experiments.leaderboard import rows
+from experiments.tracking import Selection, Tracker
 
 
 def test_rows(swept: Swept, command) -> None:  # type: ignore[no-untyped-def]
@@ -41,7 +52,11 @@ def test_table_shows_what_json_holds(swept: Swept, command) -> None:  # type: ig
     [
         (["--study", "nope"], "Unknown study 'nope'"),
         (["--experiment", "nope"], "Unknown experiment 'nope'"),
-        (["--limit", "0"], "at least 1"),
+        (["--limit", "-1"], "at least 0"),
+        (["--architecture", "nope"], "Unknown architecture 'nope'"),
+        (["--experiment", "mnist5k", "--dataset", "nope"], "Unknown data set 'nope'"),
+        (["--model", "nope"], "Unknown registered model 'nope'"),
+        (["--csv", "--markdown"], "Choose one"),
     ],
 )
 def test_wrong_usage(arguments: list[str], message: str, swept: Swept, command) -> None:  # type: ignore[no-untyped-def]
@@ -50,11 +65,123 @@ def test_wrong_usage(arguments: list[str], message: str, swept: Swept, command) 
     assert message in found.error
 
 
-@pytest.mark.parametrize(("correct", "images"), [(0, 10), (10, 10), (485, 500)])
-def test_interval_by_wilsons_formula(correct: int, images: int) -> None:
-    z, share = 1.959963984540054, correct / images
-    centre = (share + z**2 / (2 * images)) / (1 + z**2 / images)
-    half = z / (1 + z**2 / images) * (share * (1 - share) / images + z**2 / (4 * images**2)) ** 0.5
-    low, high = accuracy_interval(correct, images)
-    assert low == pytest.approx(max(0, centre - half), abs=1e-9)
-    assert high == pytest.approx(min(1, centre + half), abs=1e-9)
+@pytest.mark.parametrize(("correct", "images"), [(0, 10), (10, 10), (1, 1), (485, 500), (9_999, 10_000)])
+def test_interval_is_scipys(correct: int, images: int) -> None:
+    expected = binomtest(correct, images).proportion_ci(method="wilson")
+    assert accuracy_interval(correct, images) == pytest.approx((expected.low, expected.high), abs=1e-12)
+
+
+def test_csv_and_markdown_hold_what_json_does(swept: Swept, command) -> None:  # type: ignore[no-untyped-def]
+    lines = list(csv.DictReader(io.StringIO(command("experiments.leaderboard", "--csv", cwd=swept.folder).out)))
+    for line, row in zip(lines, swept.result["leaderboard"], strict=True):
+        assert line.keys() == row.keys()
+        for key in ("val_accuracy", "val_accuracy_low", "val_accuracy_high", "coreml_bytes", "latency_ms", "rank"):
+            assert float(line[key]) == row[key]
+        assert line["pareto"] == str(row["pareto"])
+        assert line["version"] == ("" if row["version"] is None else str(row["version"]))
+    markdown = command("experiments.leaderboard", "--markdown", cwd=swept.folder).out.splitlines()
+    assert markdown[1].startswith("|---")
+    assert "95 % interval" in markdown[0]
+    for text, row in zip(markdown[2:], swept.result["leaderboard"], strict=True):
+        assert text.count("|") == markdown[0].count("|")
+        assert f"{row['coreml_bytes']:,}{' *' if row['pareto'] else ''} |" in text
+
+
+def test_filters(swept: Swept, command) -> None:  # type: ignore[no-untyped-def]
+    def runs(*arguments: str) -> set[str]:
+        found = command("experiments.leaderboard", "--json", *arguments, cwd=swept.folder)
+        assert found.code == 0, found.err
+        return {row["run_id"] for row in found.json["leaderboard"]}
+
+    board = swept.result["leaderboard"]
+    for name in ("chollet", "malireddi"):
+        assert runs("--architecture", name) == {row["run_id"] for row in board if row["architecture"] == name} != set()
+    assert runs("--architecture", "chollet", "--architecture", "malireddi") == {row["run_id"] for row in board}
+    assert runs("--dataset", "mnist5k", "--study", "small") == {row["run_id"] for row in board}
+    one = command("experiments.leaderboard", "--json", "--limit", "1", cwd=swept.folder).json
+    assert one["more"]
+    assert one["leaderboard"] == board[:1]
+
+
+def test_versions_of_a_registered_model(promoted: Promoted, command) -> None:  # type: ignore[no-untyped-def]
+    arguments = ["--model", "mnist5k-classifier"]
+    found = command("experiments.leaderboard", *arguments, "--json", cwd=promoted.folder).json["leaderboard"]
+    assert [row["version"] for row in found] == [1, 2]
+    champion = found[0]
+    assert set(champion["aliases"]) == {"candidate", "champion"}
+    assert champion["promoted_bytes"] == len(promoted.file)
+    assert champion["test_accuracy"] == promoted.result["test_accuracy"]
+    assert found[1]["test_accuracy"] is None
+    table = command("experiments.leaderboard", *arguments, cwd=promoted.folder).out
+    assert "candidate, champion" in table
+    assert f"{len(promoted.file):,} none" in table
+
+
+def write_runs(uri: str, runs: Sequence[dict[str, object]]) -> list[str]:
+    """Runs with the figures that a sweep would record."""
+    client = MlflowClient(uri)
+    experiment = client.create_experiment("mnist5k")
+    ids = []
+    for number, run in enumerate(runs):
+        tags = {"study": run.get("study", "one"), "trial_number": number, "val_images": 500} | dict(run.get("tags", {}))  # type: ignore[call-overload]
+        made = client.create_run(experiment, tags={key: str(value) for key, value in tags.items()})
+        params = {"dataset": "mnist5k", "filters": 8, "dropout": 0.1, "batch_size": 64, "learning_rate": 1e-3}
+        params |= {"epochs": 1, "seed": 0, "precision": "float32", "optimizer": "adam", "augment": False}
+        params["architecture"] = run.get("architecture", "pocket")
+        figures = {"best_val_accuracy": run["accuracy"], "coreml_bytes": run["bytes"], "best_epoch": 1}
+        figures |= {"parameters": 9, "latency_ms": 1.0}
+        client.log_batch(
+            made.info.run_id,
+            metrics=[Metric(key, float(str(value)), 0, 1) for key, value in figures.items()],
+            params=[Param(key, str(value)) for key, value in params.items()],
+        )
+        client.set_terminated(made.info.run_id, str(run.get("status", "FINISHED")))
+        ids.append(made.info.run_id)
+    return ids
+
+
+def test_first_rows_are_those_of_the_whole_board(tmp_path: Path) -> None:
+    """Many share an accuracy, as they do on 500 images: what is asked of MLflow in parts is what all of it says."""
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    chosen = random.Random(5)
+    runs: list[dict[str, object]] = [
+        {
+            "accuracy": chosen.choice([0.9, 0.92, 0.92, 0.94]),
+            "bytes": chosen.choice([100, 200, 300, 400]),
+            "architecture": chosen.choice(["pocket", "resnet", "chollet"]),
+            "study": chosen.choice(["one", "two"]),
+            "status": chosen.choice(["FINISHED", "FINISHED", "FAILED"]),
+            "tags": chosen.choice([{}, {}, {"duplicate_of": "x"}]),
+        }
+        for _ in range(60)
+    ]
+    write_runs(uri, runs)
+    tracker = Tracker(uri)
+    for selection in (Selection("mnist5k"), Selection("mnist5k", "two", ("pocket", "resnet"))):
+        whole = rows(tracker, selection)
+        assert len(whole) > 8
+        assert 0 < [row.pareto for row in whole].count(True) < len(whole)
+        for limit in (1, 2, 5, 8, 100):
+            assert rows(tracker, selection, limit=limit) == whole[:limit]
+
+
+def test_replicated_runs_come_first_within_a_study(tmp_path: Path) -> None:
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    replicate = {"study": "one", "tags": {"replicate_of": "1"}}
+    runs: list[dict[str, object]] = [
+        {"accuracy": 0.97, "bytes": 100},
+        {"accuracy": 0.93, "bytes": 50, "tags": {"replicated": "True"}},
+        {"accuracy": 0.91, "bytes": 50, **replicate},
+        {"accuracy": 0.92, "bytes": 50, **replicate},
+        {"accuracy": 0.96, "bytes": 40, "study": "two"},
+    ]
+    ids = write_runs(uri, runs)
+    tracker = Tracker(uri)
+    for limit in (None, 1, 2):
+        (first, *_) = rows(tracker, Selection("mnist5k", "one"), limit=limit)
+        assert (first.run_id, first.seeds, first.pareto) == (ids[1], 2, True)
+        assert first.mean_val_accuracy == pytest.approx(0.915)
+    board = rows(tracker, Selection("mnist5k"), limit=3)
+    assert [row.run_id for row in board] == [ids[0], ids[4], ids[1]]
+    assert [row.seeds for row in board] == [0, 0, 2]
+    assert [row.pareto for row in board] == [True, True, False]

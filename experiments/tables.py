@@ -1,0 +1,77 @@
+"""Tables as texts: in the terminal, as Markdown and as HTML."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+WORDS = {"run", "other", "comparison", "verdict", "aliases"}  # columns that do not hold figures
+PIPE_WIDTH = 250  # columns: a file or a pipe has no width to fit into
+STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; color: #1a202c; max-width: 1080px; margin: 2em auto; padding: 0 1em; }
+h1 { font-size: 1.6em; } h2 { font-size: 1.15em; margin-top: 2em; border-bottom: 1px solid #e2e8f0; }
+.wide { overflow-x: auto; }
+table { border-collapse: collapse; font-size: 0.88em; font-variant-numeric: tabular-nums; }
+th, td { padding: 0.25em 0.8em; text-align: right; white-space: nowrap; } th { color: #4a5568; font-weight: 600; }
+td.text, th.text { text-align: left; } tr:nth-child(even) td { background: #f7fafc; }
+.note { color: #4a5568; }
+"""  # of a page
+
+Cells = Sequence[Sequence[str]]
+
+
+def print_cells(
+    titles: Sequence[str], lines: Cells, *, words: Collection[str] = WORDS, title: str = "", caption: str = ""
+) -> None:
+    """Print texts as a table on stdout; columns of words stand left, of figures right."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(title=escape(title), caption=caption, title_justify="left", caption_justify="left")
+    for heading in titles:
+        table.add_column(escape(heading), justify="left" if heading in words else "right", no_wrap=True)
+    for line in lines:
+        table.add_row(*map(escape, line))
+    console().print(table)
+
+
+def fits(titles: Sequence[str], lines: Cells) -> bool:
+    """Whether the terminal is wide enough for a table."""
+    widths = [max(map(len, column)) for column in zip(titles, *lines, strict=True)]
+    return sum(widths) + 3 * len(widths) + 1 <= console().width
+
+
+def console() -> Console:
+    """Where tables are printed."""
+    from rich.console import Console
+
+    made = Console(highlight=False)
+    return made if made.is_terminal else Console(highlight=False, width=PIPE_WIDTH)
+
+
+def markdown(titles: Sequence[str], lines: Cells, *, words: Collection[str] = WORDS) -> str:
+    """A table in Markdown.
+
+    >>> print(markdown(["run", "bytes"], [["a|b", "12"]]))
+    | run | bytes |
+    |---|---:|
+    | a\\|b | 12 |
+    """
+    rule = "|".join("---" if title in words else "---:" for title in titles)
+    rows = [" | ".join(text.replace("|", "\\|").strip() for text in line) for line in (titles, *lines)]
+    return "\n".join([f"| {rows[0]} |", f"|{rule}|", *(f"| {row} |" for row in rows[1:])])
+
+
+def html_table(titles: Sequence[str], lines: Cells, *, words: Collection[str] = WORDS) -> str:
+    """A table in HTML, for a page with STYLE."""
+    kinds = [" class='text'" if title in words else "" for title in titles]
+
+    def row(cell: str, texts: Sequence[str]) -> str:
+        cells = (f"<{cell}{kind}>{html.escape(text)}</{cell}>" for kind, text in zip(kinds, texts, strict=True))
+        return f"<tr>{''.join(cells)}</tr>"
+
+    return f"<div class='wide'><table>{row('th', titles)}{''.join(row('td', line) for line in lines)}</table></div>"
