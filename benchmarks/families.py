@@ -7,7 +7,8 @@ Every architecture is trained with the same recipe and budget, seed by seed in t
 trained model the smallest `.mlmodel` is taken that loses at most 0.2 points on the validation images (what
 `conversion.promote --compress auto --format mlmodel` ships), and executed on the test images. Each family is paired
 with a peer: its uncompressed Keras model, on the same test images and seeds. A family may be given another width than
-its own, `NAME:FILTERS`; such a choice is to be made on validation accuracy, which is printed.
+its own, `NAME:FILTERS`; such a choice is to be made on validation accuracy, which is printed. Each look at the test
+images is recorded in MLflow, as a promotion's is.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from experiments import datasets
 from experiments.classifier import forward_function, load_classifier, predict
 from experiments.config import ModelSize, RunConfig
 from experiments.evaluation import accuracy_interval
+from experiments.tracking import Tracker, default_uri
 from experiments.training import resolve_precision, train
 
 
@@ -46,7 +48,7 @@ class Measured:
     model_correct: np.ndarray  # by the Keras model
 
 
-def measure(wanted: str, dataset: datasets.Dataset, seed: int, epochs: int, folder: Path) -> Measured:
+def measure(wanted: str, dataset: datasets.Dataset, seed: int, epochs: int, folder: Path, tracker: Tracker) -> Measured:
     """Train NAME or NAME:FILTERS, choose a file, execute it on the test split."""
     name, _, filters = wanted.partition(":")
     architecture = architectures.get(name)
@@ -66,8 +68,9 @@ def measure(wanted: str, dataset: datasets.Dataset, seed: int, epochs: int, fold
     choice = choose(Converter(classifier, facts), dataset.val, formats=["mlmodel"])
     file = folder / "model.mlmodel"
     write(choice.file, file)
-    answers = runtime.load(file).probabilities(dataset.test.images).argmax(axis=1)
-    model_answers = predict(forward_function(classifier), dataset.test.images).argmax(axis=1)
+    test, _ = tracker.look_at_test(dataset, command="benchmarks/families.py")
+    answers = runtime.load(file).probabilities(test.images).argmax(axis=1)
+    model_answers = predict(forward_function(classifier), test.images).argmax(axis=1)
     seconds = [epoch.epoch_seconds for epoch in result.epochs[1:] or result.epochs]
     return Measured(
         val_accuracy=result.best_val_accuracy,
@@ -75,8 +78,8 @@ def measure(wanted: str, dataset: datasets.Dataset, seed: int, epochs: int, fold
         float_bytes=next(variant.size_bytes or 0 for variant in choice.variants if variant.compression == "none"),
         file_bytes=choice.file.size_bytes,
         compression=choice.chosen.compression,
-        correct=answers == dataset.test.labels,
-        model_correct=model_answers == dataset.test.labels,
+        correct=answers == test.labels,
+        model_correct=model_answers == test.labels,
     )
 
 
@@ -128,12 +131,12 @@ def main() -> None:
     parser.add_argument("--figure", type=Path)
     arguments = parser.parse_args()
     names = sorted({*(arguments.architecture or architectures.names()), arguments.peer})
-    dataset = datasets.load(arguments.dataset)
+    dataset, tracker = datasets.load(arguments.dataset), Tracker(default_uri())
     measured: dict[str, list[Measured]] = {name: [] for name in names}
     with tempfile.TemporaryDirectory() as folder:
         for seed in range(arguments.seeds):
             for name in names:
-                run = measure(name, dataset, seed, arguments.epochs, Path(folder))
+                run = measure(name, dataset, seed, arguments.epochs, Path(folder), tracker)
                 measured[name].append(run)
                 print(
                     f"seed {seed} {name}: {run.epoch_seconds:.2f} s an epoch, {run.file_bytes:,} bytes "

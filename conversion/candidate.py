@@ -15,8 +15,8 @@ from architectures.quiet import import_tensorflow
 from conversion.convert import DEFAULT_AUTHOR, DEFAULT_LICENSE, FileFacts
 from experiments import datasets
 from experiments.classifier import forward_function, load_classifier
-from experiments.datasets import Dataset
-from experiments.tracking import ModelRecord, RunRecord, Tracker
+from experiments.datasets import Dataset, Split
+from experiments.tracking import Look, ModelRecord, RunRecord, Tracker
 
 if TYPE_CHECKING:
     import keras
@@ -32,6 +32,24 @@ class Candidate:
     classifier: keras.Model
     dataset: Dataset
     facts: FileFacts
+    tracker: Tracker  # where looks at the test images are counted
+    command: str  # that looks
+
+    @cached_property
+    def _tested(self) -> tuple[Split, Look]:
+        """The test images. Asking for them is recorded in MLflow as one look, however often they are used then."""
+        return self.tracker.look_at_test(
+            self.dataset, command=self.command, run_id=self.run.run_id, source=self.run.config.dataset
+        )
+
+    def split(self, name: str) -> Split:
+        """The validation images, `val`, or the test images, which are looked at then."""
+        return self.dataset.val if name == "val" else self._tested[0]
+
+    @property
+    def look(self) -> Look:
+        """The record of this look at the test images."""
+        return self._tested[1]
 
     @cached_property
     def forward(self) -> Callable[[np.ndarray], np.ndarray]:
@@ -42,6 +60,7 @@ class Candidate:
 def load_candidate(
     tracker: Tracker,
     *,
+    command: str,
     name: str,
     run_id: str | None = None,
     version: int | None = None,
@@ -49,7 +68,7 @@ def load_candidate(
     author: str = DEFAULT_AUTHOR,
     license: str = DEFAULT_LICENSE,
 ) -> Candidate:
-    """The model of a run, a registered version, or by default the best registered version.
+    """The model of a run, a registered version, or by default the best registered version; `command` wants it.
 
     Raises:
         UsageError: for an unknown run, version or registered model.
@@ -93,4 +112,4 @@ def load_candidate(
         author=author,
         license=license,
     )
-    return Candidate(model, run, classifier, dataset, facts)
+    return Candidate(model, run, classifier, dataset, facts, tracker, command)

@@ -10,9 +10,6 @@ if TYPE_CHECKING:
     from conversion.verify import Parity
     from experiments.datasets import Split
 
-COLUMNS = 5
-CELL_INCHES = (1.5, 1.8)  # width and height of an image with its title
-
 
 def draw_flips(parity: Parity, split: Split, class_names: tuple[str, ...], path: Path) -> bool:
     """Draw the images that `parity` names, each with the true label, the model's and the file's, as a PNG.
@@ -28,21 +25,17 @@ def draw_flips(parity: Parity, split: Split, class_names: tuple[str, ...], path:
     """
     if not parity.flips:
         return False
-    from matplotlib.figure import Figure  # not pyplot, which keeps figures and picks a display
+    from experiments.pictures import draw_images, shortened
 
-    columns, rows = min(COLUMNS, len(parity.flips)), -(-len(parity.flips) // COLUMNS)
-    figure = Figure(figsize=(max(3, columns) * CELL_INCHES[0], 0.6 + rows * CELL_INCHES[1]), layout="constrained")
     shown = "" if parity.label_flips == len(parity.flips) else f", the first {len(parity.flips)}"
-    figure.suptitle(
-        f"{parity.label_flips} of {parity.images} {parity.split} images get another label{shown}", fontsize=9
+    captions = []
+    for flip in parity.flips:
+        true, model, file = (shortened(class_names[i]) for i in (flip.true_label, flip.model_label, flip.file_label))
+        captions.append(f"#{flip.index}: {true}\nmodel {model}, file {file}")
+    draw_images(
+        [split.images[flip.index] for flip in parity.flips],
+        captions,
+        path,
+        title=f"{parity.label_flips} of {parity.images} {parity.split} images get another label{shown}",
     )
-    grid = figure.subplots(rows, columns, squeeze=False).ravel()
-    for axes in grid:
-        axes.axis("off")
-    for axes, flip in zip(grid, parity.flips, strict=False):
-        image = split.images[flip.index]
-        axes.imshow(image[..., 0] if image.shape[-1] == 1 else image, cmap="gray", vmin=0, vmax=255)
-        true, model, file = (class_names[label] for label in (flip.true_label, flip.model_label, flip.file_label))
-        axes.set_title(f"#{flip.index}: {true}\nmodel {model}, file {file}", fontsize=8)
-    figure.savefig(path, dpi=110, metadata={"Software": None})
     return True

@@ -197,7 +197,7 @@ def _champion(
         return _asked(name, False, f"the champion's file cannot be compared with: {champion}{WAY_OUT}")
     if contract(interface) != contract(champion.executable.interface) or not evidence.test_predictions:
         return _asked(name, False, f"the {champion.name} cannot be compared with on the same images")
-    test = candidate.dataset.test
+    test = candidate.split("test")
     theirs = champion.executable.probabilities(test.images).argmax(axis=1)
     found = compare(np.array(evidence.test_predictions), theirs, test.labels)
     passed = found.p_value > SIGNIFICANCE

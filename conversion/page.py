@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import base64
 import tempfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from conversion.choose import draw
+from conversion.evaluation_page import NOT_EXECUTED, calibration, classes, looked, mistakes
 from conversion.gallery import draw_flips
+from conversion.tables import strong, table
 
 if TYPE_CHECKING:
     from conversion.choose import Choice
@@ -44,6 +46,15 @@ td b, td span {{ white-space: nowrap; }} td.figure, th.figure {{ text-align: rig
 .matrix td {{ background: color-mix(in srgb, light-dark(#7db4ee, #2b62a8) var(--share), transparent); }}
 img {{ max-width: 100%; background: #fff; border-radius: 8px; }}
 img.chart {{ width: 46rem; }}
+.sides {{ display: flex; flex-wrap: wrap; gap: 1.5rem; align-items: start; }} .sides .wide {{ flex: 1 1 20rem; }}
+.curve {{ width: 20rem; max-width: 100%; fill: var(--soft); font-size: 13px; }}
+.curve .bars {{ fill: light-dark(#7db4ee, #2b62a8); opacity: .45; }}
+.curve circle {{ fill: light-dark(#1d6fc4, #6fb1f5); }}
+.curve .frame, .curve .ideal {{ fill: none; stroke: var(--soft); }} .curve .ideal {{ stroke-dasharray: 5 4; }}
+.curve polyline {{ fill: none; stroke: light-dark(#1d6fc4, #6fb1f5); stroke-width: 2; }}
+.mistakes {{ display: flex; flex-wrap: wrap; gap: 1rem; }} figure {{ margin: 0; width: 8rem; }}
+figure img {{ image-rendering: pixelated; border-radius: 0; }}
+figcaption {{ font-size: .8rem; overflow-wrap: anywhere; }}
 .passed {{ color: var(--good); }} .failed {{ color: var(--bad); font-weight: 600; }}
 </style></head><body>
 <h1>{title}</h1>
@@ -53,7 +64,11 @@ img.chart {{ width: 46rem; }}
 {compression}
 <h2>What, and where it comes from</h2>{origin}
 <h2>Executed here, against its model</h2>{parity}
-<h2>Confusion on the test images</h2>{confusion}
+<h2>On the test images</h2>{looked}
+<h2>Confusion</h2>{confusion}
+<h2>Precision and recall</h2>{classes}
+<h2>Calibration</h2>{calibration}
+<h2>Most confident mistakes</h2>{mistakes}
 <h2>Properties read from the file</h2>{checks}
 </body></html>
 """
@@ -62,6 +77,7 @@ img.chart {{ width: 46rem; }}
 def page(examination: Examination, facts: Mapping[str, Any]) -> str:
     """The page of an examination whose `summary` is `facts`."""
     decision, evidence = examination.decision, examination.evidence
+    test = evidence.test_evaluation
     verdict = {
         "promoted": '<p class="passed">Promoted: every criterion was met.</p>',
         "forced": f'<p class="failed">Promoted by force: {escape(str(decision.forced_reason))}</p>',
@@ -71,10 +87,10 @@ def page(examination: Examination, facts: Mapping[str, Any]) -> str:
         title=f"{escape(examination.candidate.run.name)} as a Core ML file",
         verdict=verdict,
         key=_key_figures(facts),
-        gate=_table(
+        gate=table(
             ("criterion", "verdict", "finding"),
             [
-                (_name(each.name), f'<span class="{each.verdict}">{each.verdict}</span>', escape(each.finding))
+                (strong(each.name), f'<span class="{each.verdict}">{each.verdict}</span>', escape(each.finding))
                 for each in decision.criteria
             ],
         ),
@@ -82,6 +98,12 @@ def page(examination: Examination, facts: Mapping[str, Any]) -> str:
         origin=_origin(facts),
         parity=_parity(examination),
         confusion=_confusion(facts["class_names"], facts["confusion_matrix"]),
+        looked=looked(evidence.test_look),
+        classes=classes(test),
+        calibration=calibration(test),
+        mistakes=mistakes(test, examination.candidate.split("test").images, facts["class_names"])
+        if test
+        else NOT_EXECUTED,
         checks=_checks(evidence),
     )
 
@@ -105,20 +127,20 @@ def _compression(choice: Choice | None) -> str:
         return ""
     rows = []
     for each in sorted(choice.variants, key=lambda each: each.size_bytes or 0):
-        name = f"{each.format} {each.compression}"
+        file = f"{each.format} {each.compression}"
         size = f"{each.size_bytes:,}" if each.size_bytes else ""
         if each.val_accuracy is None:
             measured = ("not checkable", "", escape(each.not_checkable or ""))
         else:
             measured = (f"{each.val_accuracy:.4f}", str(each.flips), f"{each.minimum_ios}+")
-        rows.append(((_name(name) + " (taken)") if each.chosen else escape(name), size, *measured))
+        rows.append(((strong(file) + " (taken)") if each.chosen else escape(file), size, *measured))
     text = (
         f"Every file was executed on {choice.images:,} validation images. The smallest was taken that is at most "
         f"{choice.max_accuracy_loss:g} points below the uncompressed file of its format."
     )
-    table = _table(("file", "bytes", "accuracy", "labels that differ", "iOS"), rows, figures=range(1, 5))
+    files = table(("file", "bytes", "accuracy", "labels that differ", "iOS"), rows, figures=range(1, 5))
     picture = _picture(draw(choice), "Bytes of each file against its validation accuracy", kind="chart")
-    return f"<h2>Compression</h2><p>{text}</p>{table}<p>{picture}</p>"
+    return f"<h2>Compression</h2><p>{text}</p>{files}<p>{picture}</p>"
 
 
 def _origin(facts: Mapping[str, Any]) -> str:
@@ -133,14 +155,14 @@ def _origin(facts: Mapping[str, Any]) -> str:
         "coreml_sha256": "SHA-256 of the file",
         "coreml_reproducible_sha256": "SHA-256 without the date",
     }
-    rows = [(_name(title), escape(str(facts[key]))) for key, title in names.items() if facts[key] is not None]
-    return _table((), rows) + f'<p class="soft">Without the date: {escape(str(facts["reproducible_by"]))}.</p>'
+    rows = [(strong(title), escape(str(facts[key]))) for key, title in names.items() if facts[key] is not None]
+    return table((), rows) + f'<p class="soft">Without the date: {escape(str(facts["reproducible_by"]))}.</p>'
 
 
 def _parity(examination: Examination) -> str:
     evidence, dataset = examination.evidence, examination.candidate.dataset
     if not evidence.parity:
-        return "<p>Not executed on any image.</p>"
+        return NOT_EXECUTED
     rows, galleries = [], []
     for other, parts in (("with the file's weights", evidence.parity), ("as it was trained", evidence.original)):
         for part in parts:
@@ -148,7 +170,7 @@ def _parity(examination: Examination) -> str:
             differences = (f"{part.max_difference:.1e}", f"{part.mean_difference:.1e}", str(part.label_flips))
             rows.append((other, part.split, *figures, *differences))
             if part.flips:
-                draw_part = partial(draw_flips, part, getattr(dataset, part.split), dataset.class_names)
+                draw_part = partial(draw_flips, part, examination.candidate.split(part.split), dataset.class_names)
                 galleries.append(
                     _picture(_drawn(draw_part), f"{part.split} images that the model {other} sees otherwise")
                 )
@@ -160,7 +182,7 @@ def _parity(examination: Examination) -> str:
     weights = f"{len(evidence.weights)} weights of the model were found in the file, each as its compression leaves it."
     apple = f"Apple's runtime: {escape(evidence.native.status)}."
     return (
-        _table(head, rows, figures=range(2, 8))
+        table(head, rows, figures=range(2, 8))
         + f'<p class="soft">{text} {weights if all(not each.fault for each in evidence.weights) else ""} {apple}</p>'
         + "".join(f"<p>{gallery}</p>" for gallery in galleries)
     )
@@ -169,20 +191,20 @@ def _parity(examination: Examination) -> str:
 def _checks(evidence: Evidence) -> str:
     rows = [
         (
-            _name(check.name),
+            strong(check.name),
             '<span class="passed">ok</span>' if check.passed else '<span class="failed">differs</span>',
             _short(check.expected),
             "the same" if check.passed else _short(check.found),
         )
         for check in evidence.checks
     ]
-    return _table(("property", "", "expected", "found"), rows)
+    return table(("property", "", "expected", "found"), rows)
 
 
 def _confusion(class_names: Sequence[str], matrix: Sequence[Sequence[int]]) -> str:
     """A shaded table: drawing it would cost as much time as converting the model."""
     if not matrix:
-        return "<p>Not executed on any image.</p>"
+        return NOT_EXECUTED
     names = [escape(name) for name in class_names]
     rows = []
     for name, counts in zip(names, matrix, strict=True):
@@ -209,22 +231,5 @@ def _picture(png: bytes, text: str, *, kind: str = "") -> str:
     return f'<img class="{kind}" alt="{escape(text)}" src="data:image/png;base64,{data}">'
 
 
-def _name(text: str) -> str:
-    return f"<b>{escape(text)}</b>"
-
-
 def _short(text: str) -> str:
     return escape(text if len(text) <= LONGEST else text[: LONGEST - 3] + "...")
-
-
-def _table(head: Sequence[str], body: Iterable[Sequence[str]], *, figures: Iterable[int] = ()) -> str:
-    """An HTML table of cells that are escaped already; the columns in `figures` are set to the right."""
-    kinds = set(figures)
-
-    def row(tag: str, cells: Sequence[str]) -> str:
-        drawn = (f"<{tag}{' class=figure' if i in kinds else ''}>{cell}</{tag}>" for i, cell in enumerate(cells))
-        return "<tr>" + "".join(drawn) + "</tr>"
-
-    rows = [row("th", head)] if head else []
-    rows += [row("td", cells) for cells in body]
-    return f'<div class="wide"><table>{"".join(rows)}</table></div>'

@@ -107,6 +107,7 @@ def promote(config: PromoteConfig) -> Promotion:
     tracker = Tracker(config.tracking_uri, create=False)
     candidate = load_candidate(
         tracker,
+        command="conversion.promote --dry-run" if config.dry_run else "conversion.promote",
         name=config.model or DEFAULT_MODEL,
         run_id=config.run_id,
         version=config.version,
@@ -193,7 +194,11 @@ def parser() -> Parser:
     )
     add("--author", metavar="NAME", help=f"written into the file (default {DEFAULT_AUTHOR})")
     add("--license", metavar="TEXT", help=f"written into the file (default {DEFAULT_LICENSE})")
-    add("--dry-run", action="store_true", help="show the decision and change nothing")
+    add(
+        "--dry-run",
+        action="store_true",
+        help="show the decision and change nothing; the look at the test images counts",
+    )
     add("--force", action="store_true", help="promote in spite of what the gate finds; needs --reason")
     add("--reason", metavar="TEXT", help="why --force is right; recorded with what it overrode")
     add_common(made)

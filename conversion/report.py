@@ -1,6 +1,6 @@
 """The evidence of a promotion as files: `promotion.json` for programs and `promotion.html` for people.
 
-`promotion.json`, schema version 2. `units` names the unit of every number by its key.
+`promotion.json`, schema version 3. `units` names the unit of every number by its key.
 
 - `decision`, `reasons`, `forced_reason`: promoted, forced or refused; what failed; why a person overrode it.
 - `created_at`: UTC.
@@ -11,6 +11,9 @@
 - `test_accuracy`, `test_accuracy_low`, `test_accuracy_high`, `test_images`: of the executed file, with its 95 % Wilson
   interval.
 - `class_names`, `confusion_matrix`: of the executed file on the test images, a row per true class, a column per answer.
+- `test_evaluation`: of the executed file on the test images: precision and recall of each class, the expected
+  calibration error and the bins it is made of (`experiments/evaluation.py`), the most confident mistakes.
+- `test_look`: how many times the test split of these data had been looked at, this time included, and when before.
 - `gate`: each criterion with `name`, `verdict` (passed, failed, not asked, no champion), `finding` and `figures`.
 - `checks`: each property read from the file, with `name`, `passed`, `expected` and `found`.
 - `weights`: each weight of the model, the tensor of the file that holds it, and the rule of compression it obeys.
@@ -35,9 +38,8 @@ from conversion.coreml_file import CoreMLFile
 from conversion.gate import Decision
 from conversion.runtime import Interface
 from conversion.verify import Evidence
-from experiments.evaluation import accuracy_interval
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 REPRODUCIBLE_BY = (
     "SHA-256 of the protobuf message without the user metadata com.github.apple.coremltools.conversion_date, "
     "serialized with deterministic=True; of a package, of the list that sha256sum prints for its members"
@@ -62,8 +64,19 @@ UNITS = {
     "file_label": "index in class_names",
     "elements": "numbers",
     "confusion_matrix": "images",
+    "correct": "images",
+    "answer": "index in class_names",
+    "number": "looks at the test split of these data, from the first on",
     "only_candidate_right": "images",
     "only_champion_right": "images",
+    "accuracy": SHARE,
+    "accuracy_low": SHARE,
+    "accuracy_high": SHARE,
+    "precision": SHARE,
+    "recall": SHARE,
+    "f1": SHARE,
+    "macro_precision": SHARE,
+    "macro_recall": SHARE,
     "val_accuracy": SHARE,
     "model_val_accuracy": SHARE,
     "test_accuracy": SHARE,
@@ -77,6 +90,10 @@ UNITS = {
     "max_accuracy_loss": POINTS,
     "max_accuracy_loss_points": POINTS,
     "minimum_ios": "version of iOS",
+    "low": PROBABILITY,
+    "high": PROBABILITY,
+    "confidence": PROBABILITY,
+    "expected_calibration_error": PROBABILITY,
     "max_difference": PROBABILITY,
     "mean_difference": PROBABILITY,
     "p_value": PROBABILITY,
@@ -97,17 +114,6 @@ class Examination:
     evidence: Evidence
     decision: Decision
     created_at: datetime
-
-
-def confusion(examination: Examination) -> list[list[int]]:
-    """Counts of test images by true class and the file's answer; empty where the file was not executed."""
-    from sklearn.metrics import confusion_matrix
-
-    test, predictions = examination.candidate.dataset.test, examination.evidence.test_predictions
-    if not predictions:
-        return []
-    classes = list(range(examination.candidate.dataset.num_classes))
-    return confusion_matrix(test.labels, predictions, labels=classes).tolist()
 
 
 def summary(examination: Examination) -> dict[str, object]:
@@ -134,15 +140,15 @@ def summary(examination: Examination) -> dict[str, object]:
         "coreml_reproducible_sha256": examination.file.reproducible_sha256,
         "reproducible_by": REPRODUCIBLE_BY,
     }
-    if evidence.parity:
+    evaluation = evidence.test_evaluation
+    if evaluation:
         val, test = evidence.on("val"), evidence.on("test")
-        low, high = accuracy_interval(round(test.file_accuracy * test.images), test.images)
         result |= {
             "val_accuracy": val.file_accuracy,
             "model_val_accuracy": evidence.against_original("val").model_accuracy,
             "test_accuracy": test.file_accuracy,
-            "test_accuracy_low": low,
-            "test_accuracy_high": high,
+            "test_accuracy_low": evaluation.accuracy_low,
+            "test_accuracy_high": evaluation.accuracy_high,
             "test_images": test.images,
         }
     return result | {
@@ -153,7 +159,9 @@ def summary(examination: Examination) -> dict[str, object]:
         "original": [asdict(parity) for parity in evidence.original],
         "native": asdict(evidence.native),
         "class_names": list(facts.class_names),
-        "confusion_matrix": confusion(examination),
+        "confusion_matrix": evaluation.confusion_matrix if evaluation else [],
+        "test_evaluation": evaluation and asdict(evaluation),
+        "test_look": evidence.test_look and asdict(evidence.test_look),
         "compression_search": examination.choice.as_json() if examination.choice else None,
         "units": UNITS,
     }

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from conversion.candidate import Candidate
     from conversion.twin import Weight
     from experiments.datasets import Split
+    from experiments.evaluation import Evaluation
+    from experiments.tracking import Look
 
 PARITY_TOLERANCE = 1e-5  # probability; honest files differ by 1e-6 in any compression, an image scale of 1/256 by 4e-4
 FLIPPED_SHOWN = 20  # images whose top-1 label differs, named in the evidence
@@ -74,6 +76,8 @@ class Evidence:
     original: tuple[Parity, ...]  # against the model as it was trained
     native: Native
     test_predictions: tuple[int, ...]  # label indices, of the executed file
+    test_evaluation: Evaluation | None  # of the executed file; None, as the next, where it was not executed
+    test_look: Look | None  # at the test images
 
     @property
     def faults(self) -> tuple[str, ...]:
@@ -123,6 +127,7 @@ def verify(path: Path, candidate: Candidate, *, compression: str | None = None) 
     from conversion.rules import RULES
     from conversion.twin import Twin, forward_in_half_precision
     from experiments.classifier import network_of
+    from experiments.evaluation import evaluate
 
     executable = runtime.load(path)
     interface = executable.interface
@@ -134,16 +139,18 @@ def verify(path: Path, candidate: Candidate, *, compression: str | None = None) 
         raise runtime.NotCheckable(f"{path}: {faults[0].fault}; in which form it could be there is not known here.")
     parity: list[Parity] = []
     original: list[Parity] = []
+    test: Evaluation | None = None
     test_predictions: tuple[int, ...] = ()
     outcome = Native("not run: the file differs")
     if all(check.passed for check in checks if check.name in NEEDED_TO_EXECUTE):
-        splits = {name: getattr(candidate.dataset, name) for name in ("val", "test")}
+        splits = {name: candidate.split(name) for name in ("val", "test")}
         executed = {name: executable.probabilities(split.images) for name, split in splits.items()}
         original = _parities(splits, executed, candidate.forward)
         with twin.weights_of_the_file():
             scalars_too = twin.in_half_precision and interface.format == "mlprogram"
             forward = forward_in_half_precision(candidate.classifier) if scalars_too else candidate.forward
             parity = _parities(splits, executed, forward)
+        test = evaluate(executed["test"], splits["test"].labels, candidate.dataset.class_names)
         test_predictions = tuple(executed["test"].argmax(axis=1).tolist())
         outcome = native.compare(path, executable, candidate.dataset.val.images)
     return Evidence(
@@ -158,6 +165,8 @@ def verify(path: Path, candidate: Candidate, *, compression: str | None = None) 
         original=tuple(original),
         native=outcome,
         test_predictions=test_predictions,
+        test_evaluation=test,
+        test_look=candidate.look if test else None,
     )
 
 
@@ -256,6 +265,8 @@ def show(evidence: Evidence) -> None:
                 f"mean {original.mean_difference:.1e}, {original.label_flips} labels differ"
             )
     print(f"  Apple's runtime: {evidence.native.status}")
+    if evidence.test_look:
+        print(f"  This was {evidence.test_look.text}.")
 
 
 def _body(arguments: argparse.Namespace) -> int:
@@ -266,7 +277,9 @@ def _body(arguments: argparse.Namespace) -> int:
     from experiments.tracking import Tracker, default_uri
 
     tracker = Tracker(arguments.tracking_uri or default_uri(), create=False)
-    candidate = load_candidate(tracker, name="", run_id=arguments.run, plugins=tuple(arguments.plugins))
+    candidate = load_candidate(
+        tracker, command="conversion.verify", name="", run_id=arguments.run, plugins=tuple(arguments.plugins)
+    )
     evidence = verify(arguments.file, candidate)
     if arguments.json:
         print_json(

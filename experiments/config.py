@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from architectures.knobs import Knob
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
 
 @dataclass(frozen=True)
@@ -67,7 +72,7 @@ class ModelSize:
 
 @dataclass(frozen=True)
 class RunResult:
-    """A finished run. The file and predictions are those of the best epoch's weights."""
+    """A finished run. The file and probabilities are those of the best epoch's weights."""
 
     epochs: tuple[EpochMetrics, ...]
     best_epoch: int
@@ -82,8 +87,8 @@ class RunResult:
     keras_file: Path
     input_shape: tuple[int, int, int]  # height, width, channels
     num_classes: int
-    val_predictions: tuple[int, ...]  # label index predicted for each validation image
     drawn_accuracy: float | None  # on validation digits drawn on a pad; None where the data are no digits of its size
+    val_probabilities: npt.NDArray[np.float32] = field(compare=False, repr=False)  # (validation images, num_classes)
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,15 @@
-"""What a kept model's predictions on the validation images say: confusion matrix and per-class report."""
+"""What a model's probabilities on a split say: accuracy, confusion, precision and recall, calibration, mistakes.
+
+Of a kept model on the validation images, written to its run; of a promoted file on the test images, in its evidence.
+"""
 
 from __future__ import annotations
 
+import csv
 import json
 import tempfile
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +20,9 @@ if TYPE_CHECKING:
     from experiments.config import RunResult
     from experiments.datasets import Dataset
     from experiments.tracking import Tracker
+
+CALIBRATION_BINS = 15  # of equal width, as in Guo et al. 2017
+MISTAKES_SHOWN = 20  # the most confident ones
 
 
 def accuracy_interval(correct: int, images: int) -> tuple[float, float]:
@@ -50,54 +58,192 @@ def mean_interval(values: Sequence[float]) -> tuple[float, float] | None:
     return mean - reach, mean + reach
 
 
-def write_evaluation(tracker: Tracker, run_id: str, result: RunResult, dataset: Dataset) -> None:
-    """Log the confusion matrix and per-class report of a run's kept model on the validation images."""
-    import numpy as np
+@dataclass(frozen=True)
+class ClassReport:
+    """One class; a figure that has nothing to be a share of is 0."""
 
-    with tempfile.TemporaryDirectory(prefix="pocketnets-") as folder:
-        write_report(Path(folder), dataset.val.labels, np.array(result.val_predictions), dataset.class_names)
-        tracker.log_files(run_id, Path(folder), "evaluation")
+    name: str
+    precision: float  # share of the images answered so that are so
+    recall: float  # share of its images that are answered so
+    f1: float  # harmonic mean of the two
+    images: int
 
 
-def write_report(
-    folder: Path, labels: npt.NDArray[np.int64], predictions: npt.NDArray[np.int64], class_names: tuple[str, ...]
-) -> None:
-    """Write `confusion_matrix.png`, `confusion_matrix.csv` and `classification_report.json` and `.txt`.
+@dataclass(frozen=True)
+class CalibrationBin:
+    """The images whose confidence lies in (low, high]."""
 
-    Args:
-        folder: an existing folder.
-        labels: true label indices (N,).
-        predictions: predicted label indices (N,).
-        class_names: names by index.
+    low: float
+    high: float
+    images: int
+    confidence: float  # their mean
+    accuracy: float
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """An image with a wrong answer."""
+
+    index: int  # in the split
+    true_label: int
+    answer: int  # label index
+    confidence: float
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Probabilities against labels. Confidence is the answer's probability, where all of an image sum to 1."""
+
+    images: int
+    correct: int
+    accuracy: float
+    accuracy_low: float  # 95 % Wilson interval
+    accuracy_high: float
+    macro_precision: float  # mean over the classes
+    macro_recall: float
+    expected_calibration_error: float  # mean distance of a bin's confidence from its accuracy, by its share of images
+    confusion_matrix: tuple[tuple[int, ...], ...]  # images, a row per true class, a column per answer
+    classes: tuple[ClassReport, ...]
+    calibration: tuple[CalibrationBin, ...]  # those that hold images
+    mistakes: tuple[Mistake, ...]  # the most confident first, MISTAKES_SHOWN at most
+
+    def metrics(self) -> dict[str, float]:
+        """The headline figures that a run's validation images give, by their names in MLflow."""
+        return {
+            "expected_calibration_error": self.expected_calibration_error,
+            "val_accuracy_low": self.accuracy_low,
+            "val_accuracy_high": self.accuracy_high,
+            "macro_precision": self.macro_precision,
+            "macro_recall": self.macro_recall,
+        }
+
+
+def evaluate(
+    probabilities: npt.NDArray[np.float32], labels: npt.NDArray[np.int64], class_names: Sequence[str]
+) -> Evaluation:
+    """Hold probabilities (N, classes), of a softmax or sigmoid head, against label indices (N,).
+
+    Calibration as in C. Guo, G. Pleiss, Y. Sun, K. Weinberger, "On Calibration of Modern Neural Networks", ICML 2017,
+    section 2: bins of equal width, each closed above, of the confidence in the answer.
+
+    >>> import numpy as np
+    >>> found = evaluate(np.array([[0.9, 0.1], [0.6, 0.4], [0.2, 0.8]]), np.array([0, 1, 1]), ("cat", "dog"))
+    >>> found.correct, found.confusion_matrix, round(found.expected_calibration_error, 4)
+    (2, ((1, 0), (1, 1)), 0.3)
+    >>> found.mistakes
+    (Mistake(index=1, true_label=1, answer=0, confidence=0.6),)
     """
-    from sklearn.metrics import classification_report, confusion_matrix
+    import numpy as np
+    from sklearn.calibration import calibration_curve
+    from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
     indices = list(range(len(class_names)))
-    matrix = confusion_matrix(labels, predictions, labels=indices)
-    rows = [",".join(["true\\predicted", *class_names])]
-    rows += [",".join([name, *map(str, row)]) for name, row in zip(class_names, matrix, strict=True)]
-    (folder / "confusion_matrix.csv").write_text("\n".join(rows) + "\n")
-    draw_confusion_matrix(matrix, class_names, folder / "confusion_matrix.png")
+    answers = probabilities.argmax(axis=1)
+    right = answers == labels
+    with np.errstate(all="ignore"):  # a file that is being refused may answer anything
+        confidence = probabilities.max(axis=1).astype(np.float64) / probabilities.sum(axis=1, dtype=np.float64)
+    confidence = np.clip(np.nan_to_num(confidence, nan=0.0, posinf=0.0, neginf=0.0), 0, 1)
 
-    arguments = {"labels": indices, "target_names": list(class_names), "zero_division": 0}
-    report = classification_report(labels, predictions, output_dict=True, **arguments)
-    (folder / "classification_report.json").write_text(json.dumps(report, indent=2))
-    (folder / "classification_report.txt").write_text(classification_report(labels, predictions, digits=4, **arguments))
+    edges = np.linspace(0, 1, CALIBRATION_BINS + 1)
+    counts = np.bincount(np.searchsorted(edges[1:-1], confidence), minlength=CALIBRATION_BINS)
+    accuracies, confidences = calibration_curve(right, confidence, n_bins=CALIBRATION_BINS)  # of bins with images
+    filled = np.flatnonzero(counts)
+    error = float(np.abs(accuracies - confidences) @ counts[filled]) / len(labels)
 
-
-def draw_confusion_matrix(
-    matrix: npt.NDArray[np.int64], class_names: tuple[str, ...], path: Path, *, what: str = "validation"
-) -> None:
-    """Draw a confusion matrix (true by predicted) as a PNG."""
-    from matplotlib.figure import Figure  # not pyplot, which keeps figures and picks a display
-    from sklearn.metrics import ConfusionMatrixDisplay
-
-    side = 2.5 + 0.4 * len(class_names)
-    figure = Figure(figsize=(side, side), layout="constrained")
-    axes = figure.add_subplot()
-    ConfusionMatrixDisplay(matrix, display_labels=class_names).plot(
-        ax=axes, cmap="Blues", colorbar=False, xticks_rotation="vertical" if max(map(len, class_names)) > 3 else 0
+    precision, recall, f1, support = precision_recall_fscore_support(labels, answers, labels=indices, zero_division=0)
+    wrong = np.flatnonzero(~right)
+    worst = wrong[np.argsort(-confidence[wrong], kind="stable")][:MISTAKES_SHOWN]
+    low, high = accuracy_interval(int(right.sum()), len(labels))
+    return Evaluation(
+        images=len(labels),
+        correct=int(right.sum()),
+        accuracy=float(right.mean()),
+        accuracy_low=low,
+        accuracy_high=high,
+        macro_precision=float(precision.mean()),
+        macro_recall=float(recall.mean()),
+        expected_calibration_error=error,
+        confusion_matrix=tuple(tuple(row) for row in confusion_matrix(labels, answers, labels=indices).tolist()),
+        classes=tuple(
+            ClassReport(name, *figures)
+            for name, *figures in zip(
+                class_names, precision.tolist(), recall.tolist(), f1.tolist(), support.tolist(), strict=True
+            )
+        ),
+        calibration=tuple(
+            CalibrationBin(float(edges[b]), float(edges[b + 1]), int(counts[b]), float(mean), float(accuracy))
+            for b, mean, accuracy in zip(filled, confidences, accuracies, strict=True)
+        ),
+        mistakes=tuple(Mistake(int(i), int(labels[i]), int(answers[i]), float(confidence[i])) for i in worst),
     )
-    correct = int(matrix.trace())
-    axes.set_title(f"{correct} of {matrix.sum()} {what} images right", fontsize=10)
-    figure.savefig(path, dpi=120)
+
+
+def write_evaluation(tracker: Tracker, run_id: str, result: RunResult, dataset: Dataset) -> None:
+    """Log a run's kept model on the validation images: files under `evaluation/`, headline figures as metrics."""
+    found = evaluate(result.val_probabilities, dataset.val.labels, dataset.class_names)
+    with tempfile.TemporaryDirectory(prefix="pocketnets-") as folder:
+        write_report(found, dataset.val.images, Path(folder), what="validation")
+        tracker.log_evaluation(run_id, Path(folder), found.metrics(), step=result.best_epoch)
+
+
+def write_report(evaluation: Evaluation, images: npt.NDArray[np.uint8], folder: Path, *, what: str) -> None:
+    """Write an evaluation into an existing folder, as numbers and as pictures.
+
+    `evaluation.json` holds all of it; `classification_report.txt`, `confusion_matrix.csv` and `.png`, `reliability.png`
+    and `mistakes.png` are for people.
+
+    Args:
+        evaluation: of the images.
+        images: uint8 (N, height, width, 1 or 3).
+        folder: where the files go.
+        what: names the images: `validation`.
+    """
+    from experiments.pictures import draw_confusion_matrix, draw_images, draw_reliability, shortened
+
+    names = [each.name for each in evaluation.classes]
+    (folder / "evaluation.json").write_text(json.dumps(asdict(evaluation), indent=2), encoding="utf-8")
+    (folder / "classification_report.txt").write_text(_table(evaluation), encoding="utf-8")
+    with (folder / "confusion_matrix.csv").open("w", newline="", encoding="utf-8") as file:
+        rows = ([name, *row] for name, row in zip(names, evaluation.confusion_matrix, strict=True))
+        csv.writer(file, lineterminator="\n").writerows([["true\\predicted", *names], *rows])
+    draw_confusion_matrix(evaluation, folder / "confusion_matrix.png", what=what)
+    draw_reliability(evaluation, folder / "reliability.png", what=what)
+    draw_images(
+        [images[mistake.index] for mistake in evaluation.mistakes],
+        [
+            f"#{mistake.index}: {shortened(names[mistake.true_label])}\n"
+            f"answer {shortened(names[mistake.answer])}, {mistake.confidence:.3f}"
+            for mistake in evaluation.mistakes
+        ],
+        folder / "mistakes.png",
+        title=mistakes_title(evaluation, what),
+    )
+
+
+def mistakes_title(evaluation: Evaluation, what: str) -> str:
+    """What a picture of the mistakes shows, or that there are none."""
+    wrong, shown = evaluation.images - evaluation.correct, len(evaluation.mistakes)
+    if not wrong:
+        return f"No mistake on {evaluation.images:,} {what} images"
+    which = "all" if shown == wrong else f"the {shown} most confident"
+    return f"{wrong:,} mistakes on {evaluation.images:,} {what} images, {which}: truth, answer, confidence"
+
+
+def _table(evaluation: Evaluation) -> str:
+    """Precision and recall of each class as text."""
+    wide = max(12, *(len(each.name) for each in evaluation.classes))
+    lines = [f"{'class':<{wide}}  precision  recall      f1  images"]
+    lines += [
+        f"{each.name:<{wide}}  {each.precision:9.4f}  {each.recall:6.4f}  {each.f1:6.4f}  {each.images:6d}"
+        for each in evaluation.classes
+    ]
+    lines.append(
+        f"{'mean':<{wide}}  {evaluation.macro_precision:9.4f}  {evaluation.macro_recall:6.4f}          "
+        f"{evaluation.images:6d}"
+    )
+    lines.append(
+        f"accuracy {evaluation.accuracy:.4f}, 95 % Wilson interval {evaluation.accuracy_low:.4f} to "
+        f"{evaluation.accuracy_high:.4f}; expected calibration error {evaluation.expected_calibration_error:.4f} in "
+        f"{CALIBRATION_BINS} bins"
+    )
+    return "\n".join(lines) + "\n"

@@ -110,13 +110,13 @@ def train(
     epochs: list[EpochMetrics] = []
     best: EpochMetrics | None = None
     best_weights: list[np.ndarray] = []
-    best_predictions = np.empty(0, dtype=np.int64)
+    best_probabilities = np.empty((0, dataset.num_classes), np.float32)
     for epoch in range(1, config.epochs + 1):
         started = time.perf_counter()
         loss, accuracy = (float(value) for value in run_epoch(shuffle.permutation(len(dataset.train)), epoch))
         if trained is not kept:
             kept.set_weights(trained.get_weights())
-        val_loss, val_accuracy, predictions = _validate(forward, dataset.val)
+        val_loss, val_accuracy, probabilities = _validate(forward, dataset.val)
         if not (math.isfinite(loss) and math.isfinite(val_loss)):
             raise TrainingDiverged(
                 f"The loss of {config.architecture} is not finite after epoch {epoch} "
@@ -125,7 +125,7 @@ def train(
         metrics = EpochMetrics(epoch, loss, accuracy, val_loss, val_accuracy, time.perf_counter() - started)
         epochs.append(metrics)
         if best is None or (val_accuracy, -val_loss) > (best.val_accuracy, -best.val_loss):
-            best, best_weights, best_predictions = metrics, kept.get_weights(), predictions
+            best, best_weights, best_probabilities = metrics, kept.get_weights(), probabilities
         if not on_epoch(metrics):
             raise TrainingStopped(f"Ended after epoch {epoch}.")
         if epoch - best.epoch >= PATIENCE:
@@ -150,8 +150,8 @@ def train(
         keras_file=keras_file,
         input_shape=dataset.input_shape,
         num_classes=dataset.num_classes,
-        val_predictions=tuple(best_predictions.tolist()),
         drawn_accuracy=drawn_accuracy(forward, dataset),
+        val_probabilities=best_probabilities,
     )
 
 
@@ -207,14 +207,13 @@ def _epoch_function(
 
 
 def _validate(forward: Callable[[np.ndarray], np.ndarray], split: Split) -> tuple[float, float, np.ndarray]:
-    """Mean cross-entropy, accuracy and predicted label indices over a split."""
+    """Mean cross-entropy and accuracy over a split, and the probabilities (N, num_classes)."""
     probabilities = predict(forward, split.images)
     of_label = probabilities[np.arange(len(split)), split.labels] / np.maximum(
         probabilities.sum(axis=1), SMALLEST_PROBABILITY
     )
-    predictions = probabilities.argmax(axis=1)
     loss = -float(np.log(np.clip(of_label, SMALLEST_PROBABILITY, 1)).mean())
-    return loss, float((predictions == split.labels).mean()), predictions
+    return loss, float((probabilities.argmax(axis=1) == split.labels).mean()), probabilities
 
 
 def _latency_ms(forward: Callable[[np.ndarray], np.ndarray], split: Split) -> float:

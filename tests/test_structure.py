@@ -60,6 +60,41 @@ def test_the_walk_sees_imports_inside_functions(tmp_path: Path) -> None:
     assert imported_modules(file) == {"search", "mlflow"}
 
 
+# Who may take a data set's test images: looks, which count it, the data sets themselves, and the record of their sizes.
+TEST_IMAGES = ("experiments/datasets/", "experiments/tracking/looks.py", "experiments/tracking/inputs.py")
+
+
+def test_split_uses(source: str) -> list[str]:
+    """Expressions that take a data set's test images, or may: `x.test`, `getattr(dataset, name)`."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Attribute) and node.attr == "test":
+            found.append(ast.unparse(node))
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) in {"getattr", "vars", "asdict", "attrgetter"}:
+            text = ast.unparse(node)
+            data = bool(node.args) and ast.unparse(node.args[0]).rpartition(".")[2] in {"dataset", "data"}
+            if data or "'test'" in text:
+                found.append(text)
+    return found
+
+
+test_split_uses.__test__ = False  # type: ignore[attr-defined]  # a helper
+
+
+def test_only_a_counted_look_takes_the_test_images() -> None:
+    places = [*SOURCES, *sorted((ROOT / "benchmarks").rglob("*.py"))]
+    for file in places:
+        place = file.relative_to(ROOT).as_posix()
+        if not place.startswith(TEST_IMAGES):
+            assert not test_split_uses(file.read_text()), f"{place} takes test images without a look: look_at_test"
+
+
+def test_the_walk_sees_every_way_to_the_test_images() -> None:
+    for source in ("d.test.images", "getattr(candidate.dataset, part)", "vars(dataset)", "getattr(x, 'test')"):
+        assert test_split_uses(source), source
+    assert not test_split_uses("getattr(layer, name); candidate.split('test'); evidence.on('test')")
+
+
 def test_every_entry_point_is_listed() -> None:
     found = {
         file.relative_to(ROOT).with_suffix("").as_posix().replace("/", ".").removesuffix(".__main__")

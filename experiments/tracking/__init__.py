@@ -6,6 +6,7 @@ functions keep their state in the thread, and its Keras flavor infers requiremen
 
 from experiments.tracking.coreml_flavor import ServedFile
 from experiments.tracking.lookup import Selection, is_original, merit
+from experiments.tracking.looks import Look, LookRecord
 from experiments.tracking.models import CANDIDATE, CHAMPION
 from experiments.tracking.promotions import PromotionRecord
 from experiments.tracking.records import ModelRecord, RunRecord, VersionFacts, VersionRecord
@@ -16,6 +17,8 @@ from experiments.tracking.store import TrackingError, default_uri
 __all__ = [
     "CANDIDATE",
     "CHAMPION",
+    "Look",
+    "LookRecord",
     "ModelRecord",
     "PromotionRecord",
     "RunRecord",

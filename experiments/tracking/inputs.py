@@ -13,12 +13,13 @@ if TYPE_CHECKING:
 DIGEST_LENGTH = 36  # characters that MLflow keeps; the tag `dataset_digest` holds all
 
 
-def dataset_input(dataset: Dataset, source: str) -> DatasetInput:
+def dataset_input(dataset: Dataset, source: str, *, context: str = "training") -> DatasetInput:
     """An MLflow dataset with what identifies the data.
 
     Args:
         dataset: the data; its name and digest are MLflow's.
         source: what `datasets.load` loads it from.
+        context: what the run does with it, in MLflow's words: training or testing.
     """
     from mlflow.entities import Dataset as Entity
     from mlflow.entities import DatasetInput, InputTag
@@ -37,4 +38,4 @@ def dataset_input(dataset: Dataset, source: str) -> DatasetInput:
         source=json.dumps({"uri": source}),
         profile=json.dumps(profile),
     )
-    return DatasetInput(entity, [InputTag("mlflow.data.context", "training")])
+    return DatasetInput(entity, [InputTag("mlflow.data.context", context)])

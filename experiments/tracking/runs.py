@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
-from architectures.errors import ProjectError
 from experiments.config import Environment, EpochMetrics, ModelSize, RunConfig, RunResult
 from experiments.datasets import Dataset
 from experiments.tracking.inputs import dataset_input
+from experiments.tracking.looks import Looks
 from experiments.tracking.promotions import Promotions
 from experiments.tracking.records import ModelRecord
 from experiments.tracking.source import source_tags
@@ -19,28 +19,8 @@ from experiments.tracking.store import one_line, quoted
 MAX_BATCH = 1_000  # metrics that MLflow takes at once
 
 
-class Tracker(Promotions):
+class Tracker(Promotions, Looks):
     """Writes and reads runs, models, versions and promotions of one MLflow store."""
-
-    def experiment(self, name: str) -> str:
-        """Id of the experiment `name`, made where there is none."""
-        from mlflow.exceptions import MlflowException
-
-        with one_line(self.uri):
-            found = self._client.get_experiment_by_name(name)
-            if found and found.lifecycle_stage == "deleted":
-                raise ProjectError(
-                    f"MLflow experiment {name!r} is deleted. Restore it (mlflow experiments restore) or "
-                    f"choose another name: --experiment."
-                )
-            if found:
-                return found.experiment_id
-            try:
-                return self._client.create_experiment(name)
-            except MlflowException:
-                if other := self._client.get_experiment_by_name(name):  # another process was first
-                    return other.experiment_id
-                raise
 
     def start_parent(self, experiment_id: str, study: str, config: Mapping[str, object]) -> str:
         """Start the parent run of a new study; its parameters are the sweep's configuration.
@@ -214,6 +194,16 @@ class Tracker(Promotions):
         """Write a folder's content into a run's artifacts."""
         with one_line(self.uri):
             self._client.log_artifacts(run_id, str(folder), place)
+
+    def log_evaluation(self, run_id: str, folder: Path, metrics: Mapping[str, float], *, step: int) -> None:
+        """Write what a kept model's evaluation found: a folder's files under `evaluation/`, and metrics.
+
+        Metrics that an earlier attempt has written are not written again.
+        """
+        self.log_files(run_id, folder, "evaluation")
+        with one_line(self.uri):
+            if not metrics.keys() & self._client.get_run(run_id).data.metrics.keys():
+                self._log(run_id, metrics=metrics, step=step)
 
 
 def _final_metrics(result: RunResult) -> dict[str, float]:

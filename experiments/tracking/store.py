@@ -75,6 +75,26 @@ class Store:
             database.execute("ANALYZE")
             database.commit()
 
+    def experiment(self, name: str) -> str:
+        """Id of the experiment `name`, made where there is none."""
+        from mlflow.exceptions import MlflowException
+
+        with one_line(self.uri):
+            found = self._client.get_experiment_by_name(name)
+            if found and found.lifecycle_stage == "deleted":
+                raise ProjectError(
+                    f"MLflow experiment {name!r} is deleted. Restore it: mlflow experiments restore "
+                    f"--experiment-id {found.experiment_id}."
+                )
+            if found:
+                return found.experiment_id
+            try:
+                return self._client.create_experiment(name)
+            except MlflowException:
+                if other := self._client.get_experiment_by_name(name):  # another process was first
+                    return other.experiment_id
+                raise
+
     def _log(
         self,
         run_id: str,

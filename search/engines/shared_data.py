@@ -14,8 +14,7 @@ SPLITS = ("train", "val")  # the search never sees the test images
 
 def save_dataset(dataset: Dataset, folder: Path) -> None:
     """Write the splits that a search uses."""
-    for part in SPLITS:
-        split: Split = getattr(dataset, part)
+    for part, split in zip(SPLITS, (dataset.train, dataset.val), strict=True):
         np.save(folder / f"{part}_images.npy", split.images)
         np.save(folder / f"{part}_labels.npy", split.labels)
     (folder / "dataset.json").write_text(json.dumps({"name": dataset.name, "class_names": dataset.class_names}))

@@ -38,7 +38,7 @@ File = Callable[[str, str], CoreMLFile]
 @pytest.fixture(scope="module")
 def candidate(swept: Swept) -> Candidate:
     """The best model of the small sweep."""
-    return load_candidate(Tracker(swept.uri, create=False), name="mnist5k-classifier")
+    return load_candidate(Tracker(swept.uri, create=False), command="test", name="mnist5k-classifier")
 
 
 @pytest.fixture(scope="module")

@@ -17,6 +17,7 @@ from promotions import artifacts, client_of, snapshot
 from conversion import runtime
 from conversion.output import DEFAULT_OUTPUT, output_path
 from experiments import datasets
+from experiments.tracking import Tracker
 
 LABELS = [str(digit) for digit in range(10)]
 
@@ -98,7 +99,7 @@ def test_what_mlflow_holds_of_a_promotion(promoted: Promoted) -> None:
 
 def test_every_figure_of_the_evidence_has_a_unit(promoted: Promoted) -> None:
     evidence = json.loads((artifacts(promoted.folder, promoted.result["promotion"]) / "promotion.json").read_text())
-    assert evidence["schema_version"] == 2
+    assert evidence["schema_version"] == 3
     units = evidence.pop("units")
 
     def keys_of_numbers(value: object, key: str) -> set[str]:
@@ -119,6 +120,46 @@ def test_the_confusion_matrix_is_that_of_the_file(promoted: Promoted) -> None:
     matrix = promoted.result["confusion_matrix"]
     for true, row in enumerate(matrix):
         assert row == [int(((test.labels == true) & (answers == answer)).sum()) for answer in range(10)]
+
+
+def test_the_file_is_evaluated_on_the_test_images(promoted: Promoted) -> None:
+    from dataclasses import asdict
+
+    from experiments.evaluation import evaluate
+
+    data = datasets.load("mnist5k")
+    probabilities = runtime.load(promoted.folder / DEFAULT_OUTPUT).probabilities(data.test.images)
+    expected = asdict(evaluate(probabilities, data.test.labels, data.class_names))
+    assert promoted.result["test_evaluation"] == json.loads(json.dumps(expected))
+    assert promoted.result["test_evaluation"]["accuracy"] == promoted.result["test_accuracy"]
+    page = (artifacts(promoted.folder, promoted.result["promotion"]) / "promotion.html").read_text()
+    assert f"Expected calibration error {expected['expected_calibration_error']:.4f}" in page
+    assert page.count("<figure>") == len(expected["mistakes"]) > 0
+    assert "look number 1 at the test split of mnist5k" in page
+
+
+def test_every_look_at_the_test_images_is_counted(own_promoted: Path, promoted: Promoted, command) -> None:  # type: ignore[no-untyped-def]
+    first = promoted.result["test_look"]
+    assert (first["number"], first["dataset"], first["earlier"]) == (1, "mnist5k", [])
+    run_id = promoted.result["run_id"]
+    assert command("conversion.promote", "--dry-run").code == 0
+    assert command("conversion.promote", "--min-accuracy", "1").code == 3
+    assert command("conversion.rollback").code == 3  # executes nothing
+    verified = command("conversion.verify", DEFAULT_OUTPUT, "--run", run_id, "--json")
+    assert verified.code == 0, verified.err
+    assert verified.json["test_look"]["number"] == 4
+    again = command("conversion.promote")
+    assert "This was look number 5 at the test split of mnist5k, digest c31602fa7723" in again.out
+    looks = Tracker(f"sqlite:///{own_promoted / 'mlflow.db'}").looks(datasets.load("mnist5k").digest)
+    assert [look.command for look in looks] == [
+        "conversion.promote",
+        "conversion.promote --dry-run",
+        "conversion.promote",
+        "conversion.verify",
+        "conversion.promote",
+    ]
+    assert {look.run_id for look in looks} == {run_id}
+    assert verified.json["test_look"]["earlier"][0]["command"] == "conversion.promote"
 
 
 def test_the_page_asks_for_nothing(promoted: Promoted) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -40,9 +41,16 @@ def with_data(candidate: Candidate, dataset: Dataset, classifier: keras.Model | 
 
 
 @pytest.fixture(scope="module")
-def best(swept: Swept) -> Candidate:
+def tracker(swept: Swept, tmp_path_factory: pytest.TempPathFactory) -> Tracker:
+    """Of a copy of the sweep's store: looks at test images are written to it."""
+    file = shutil.copy(swept.folder / "mlflow.db", tmp_path_factory.mktemp("store"))
+    return Tracker(f"sqlite:///{file}", create=False)
+
+
+@pytest.fixture(scope="module")
+def best(tracker: Tracker) -> Candidate:
     """The best model of the sweep."""
-    return load_candidate(Tracker(swept.uri, create=False), name="mnist5k-classifier")
+    return load_candidate(tracker, command="test", name="mnist5k-classifier")
 
 
 @pytest.fixture(scope="module")
@@ -154,7 +162,7 @@ def test_every_wrong_file_of_a_colour_network_is_caught(format: str, colourful: 
 @pytest.mark.parametrize("format", FORMATS)
 def test_another_runs_weights(format: str, best: Candidate, swept: Swept, tmp_path: Path) -> None:
     other = swept.result["leaderboard"][1]["run_id"]
-    stranger = load_candidate(Tracker(swept.uri, create=False), name="", run_id=other)
+    stranger = load_candidate(tracker, command="test", name="", run_id=other)
     path = tmp_path / f"stranger.{format}"
     files.write(convert(stranger.classifier, best.facts, format=format), path)  # type: ignore[arg-type]
     assert any("weights" in fault or "model's" in fault for fault in verify(path, best).faults)
@@ -221,9 +229,11 @@ def test_apples_runtime_is_asked_where_it_is(best: Candidate, converter: Convert
 
 
 @pytest.mark.parametrize("format", FORMATS)
-def test_the_command(format: str, best: Candidate, converter: Converter, swept: Swept, tmp_path: Path, command) -> None:  # type: ignore[no-untyped-def]
+def test_the_command(
+    format: str, best: Candidate, converter: Converter, tracker: Tracker, tmp_path: Path, command
+) -> None:  # type: ignore[no-untyped-def]
     path = saved(converter, (format, "int8"), tmp_path)
-    arguments = (path, "--run", best.run.run_id, "--tracking-uri", swept.uri)
+    arguments = (path, "--run", best.run.run_id, "--tracking-uri", tracker.uri)
     right = command("conversion.verify", *arguments, "--json")
     assert right.code == 0, right.err
     assert right.json["verified"] is True

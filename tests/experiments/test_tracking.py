@@ -48,12 +48,22 @@ FINAL_METRICS = {
     "latency_ms",
     "images_per_second",
 }
+OF_KEPT_MODELS = {
+    "drawn_accuracy",
+    "expected_calibration_error",
+    "val_accuracy_low",
+    "val_accuracy_high",
+    "macro_precision",
+    "macro_recall",
+}
 SIZES = {"parameters", "macs", "coreml_bytes"}  # written when the network is built
 EVALUATION = {
     "evaluation/confusion_matrix.png",
     "evaluation/confusion_matrix.csv",
-    "evaluation/classification_report.json",
     "evaluation/classification_report.txt",
+    "evaluation/evaluation.json",
+    "evaluation/mistakes.png",
+    "evaluation/reliability.png",
 }
 
 
@@ -97,7 +107,8 @@ def test_params_metrics_and_tags(client: MlflowClient, children: list[Run], pare
     assert client.get_experiment(parent.info.experiment_id).name == "mnist5k"
     for run in children:
         assert set(run.data.params) == PARAMS
-        assert set(run.data.metrics) - {"drawn_accuracy"} == EPOCH_METRICS | FINAL_METRICS  # kept models' alone
+        assert set(run.data.metrics) - OF_KEPT_MODELS == EPOCH_METRICS | FINAL_METRICS
+        assert OF_KEPT_MODELS & set(run.data.metrics) in (set(), OF_KEPT_MODELS)
         for metric in EPOCH_METRICS:
             assert [point.step for point in client.get_metric_history(run.info.run_id, metric)] == [1, 2, 3]
         for metric in FINAL_METRICS:
@@ -148,11 +159,10 @@ def test_the_best_are_kept_registered_and_evaluated(client: MlflowClient, childr
     assert swept.result["candidate"] == int(candidate.version)
     for run in ranked[:2]:
         assert files(client, run.info.run_id) == EVALUATION
-        report = json.loads(
-            Path(client.download_artifacts(run.info.run_id, "evaluation/classification_report.json")).read_text()
-        )
+        assert set(run.data.metrics) >= OF_KEPT_MODELS
+        report = json.loads(Path(client.download_artifacts(run.info.run_id, "evaluation/evaluation.json")).read_text())
         assert report["accuracy"] == pytest.approx(run.data.metrics["best_val_accuracy"])
-        assert report["macro avg"]["support"] == 500
+        assert report["images"] == 500
     assert Tracker(swept.uri).kept_model(ranked[2].info.run_id) is None
     kept = client.search_logged_models([ranked[0].info.experiment_id])
     assert {model.source_run_id for model in kept} == {run.info.run_id for run in ranked[:2]}

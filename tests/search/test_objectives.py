@@ -147,7 +147,9 @@ def test_the_front_is_registered_and_its_files_have_the_bytes_that_were_known(st
     row = next(row for row in board if row["version"] and row["knobs"])
     tracker = Tracker(f"sqlite:///{folder / 'mlflow.db'}")
     plugin = str(folder / "knobbed.py")
-    candidate = load_candidate(tracker, name="mnist5k-classifier", run_id=row["run_id"], plugins=(plugin,))
+    candidate = load_candidate(
+        tracker, command="test", name="mnist5k-classifier", run_id=row["run_id"], plugins=(plugin,)
+    )
     shipped = convert(candidate.classifier, candidate.facts, compression="float16")
     assert shipped.size_bytes == row["coreml_bytes"]  # known before training, knobs and all
 

@@ -1,0 +1,109 @@
+"""Looks at test images, counted: each is an MLflow run of the experiment `test-looks`, whatever came of it.
+
+A test split says what a model will do on unseen images as long as nobody chooses by it; how often it was looked at says
+how far that still holds. A run is the one thing that any number of processes add to any MLflow store without losing
+one, and deleting an experiment of runs does not take the looks with it. The look is written before the images are
+handed out: what fails, is refused or is only a dry run has looked, too.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from experiments.datasets import Dataset, Split
+from experiments.tracking.inputs import dataset_input
+from experiments.tracking.source import source_tags
+from experiments.tracking.store import Store, one_line, quoted
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
+
+EXPERIMENT = "test-looks"
+EARLIER_SHOWN = 20
+
+
+@dataclass(frozen=True)
+class LookRecord:
+    """One look at a test split."""
+
+    number: int  # among the looks at this split, from 1
+    command: str
+    at: str  # UTC
+    run_id: str  # whose model was held against the images; empty where it was none of a run
+    look_id: str  # of the look's own MLflow run
+
+
+@dataclass(frozen=True)
+class Look:
+    """That the test images of a data set were handed out, and when that was so before."""
+
+    number: int
+    dataset: str
+    dataset_digest: str
+    look_id: str  # of the look's own MLflow run
+    earlier: tuple[LookRecord, ...]  # the last ones before it, EARLIER_SHOWN at most
+
+    @property
+    def text(self) -> str:
+        """One line for people."""
+        return (
+            f"look number {self.number:,} at the test split of {self.dataset}, digest {self.dataset_digest[:12]} "
+            f"(MLflow experiment {EXPERIMENT}, run {self.look_id})"
+        )
+
+
+class Looks(Store):
+    """Looks at test images that one MLflow store holds."""
+
+    def look_at_test(self, dataset: Dataset, *, command: str, run_id: str = "", source: str = "") -> tuple[Split, Look]:
+        """Record a look, then hand out the test images: the one way to them.
+
+        Args:
+            dataset: whose test images are wanted.
+            command: that looks, `conversion.promote` for instance.
+            run_id: of the model that is held against them, if it is a run's.
+            source: what `datasets.load` loads the data from; the data set's name if not given.
+
+        Raises:
+            TrackingError: if it cannot be recorded; then nobody looks.
+        """
+        experiment_id = self.experiment(EXPERIMENT)
+        tags = {"dataset": dataset.name, "dataset_digest": dataset.digest, "command": command, "run_id": run_id}
+        with one_line(self.uri):
+            made = self._client.create_run(
+                experiment_id, run_name=f"{command} {dataset.name}", tags=source_tags() | tags
+            )
+            look_id = made.info.run_id
+            self._client.log_inputs(look_id, [dataset_input(dataset, source or dataset.name, context="testing")])
+            self._client.set_terminated(look_id, "FINISHED")
+        looks = self.looks(dataset.digest)
+        before = next(place for place, look in enumerate(looks) if look.look_id == look_id)
+        earlier = looks[max(0, before - EARLIER_SHOWN) : before]
+        return dataset.test, Look(before + 1, dataset.name, dataset.digest, look_id, earlier)
+
+    def looks(self, digest: str) -> tuple[LookRecord, ...]:
+        """All looks at the test split of the data with this digest, the first first."""
+        with one_line(self.uri):
+            found = self._client.get_experiment_by_name(EXPERIMENT)
+            runs: list[Run] = []
+            token = None
+            while found:
+                text = f"tags.dataset_digest = {quoted(digest)}"
+                page = self._client.search_runs([found.experiment_id], text, page_token=token, max_results=1000)
+                runs += page
+                token = page.token
+                if not token:
+                    break
+        runs.sort(key=lambda run: (run.info.start_time, run.info.run_id))
+        return tuple(
+            LookRecord(
+                number=number,
+                command=run.data.tags.get("command", ""),
+                at=datetime.fromtimestamp(run.info.start_time / 1000, UTC).isoformat(timespec="seconds"),
+                run_id=run.data.tags.get("run_id", ""),
+                look_id=run.info.run_id,
+            )
+            for number, run in enumerate(runs, 1)
+        )
