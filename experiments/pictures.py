@@ -45,8 +45,12 @@ def draw_confusion_matrix(evaluation: Evaluation, path: Path, *, what: str) -> N
             cmap="Blues",
             colorbar=False,
             include_values=len(names) <= MOST_NUMBERED,
+            values_format="d",
             xticks_rotation="vertical" if max(map(len, names)) > 3 else 0,
         )
+        for text in () if display.text_ is None else display.text_.ravel():
+            text.set_in_layout(False)  # it lies inside: asking each for its size takes as long as drawing all
+            text.set_visible(text.get_text() != "0")
         if len(names) > MOST_NAMED:
             axes.set(xticks=[], yticks=[])
         axes.set_title(f"{evaluation.correct:,} of {evaluation.images:,} {what} images right", fontsize=10)

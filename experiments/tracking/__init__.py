@@ -5,8 +5,8 @@ functions keep their state in the thread, and its Keras flavor infers requiremen
 """
 
 from experiments.tracking.coreml_flavor import ServedFile
-from experiments.tracking.lookup import Selection, is_original, merit
 from experiments.tracking.looks import Look, LookRecord
+from experiments.tracking.lookup import Selection, is_original, merit
 from experiments.tracking.models import CANDIDATE, CHAMPION
 from experiments.tracking.promotions import PromotionRecord
 from experiments.tracking.records import ModelRecord, RunRecord, VersionFacts, VersionRecord
