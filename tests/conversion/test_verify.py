@@ -160,7 +160,7 @@ def test_every_wrong_file_of_a_colour_network_is_caught(format: str, colourful: 
 
 
 @pytest.mark.parametrize("format", FORMATS)
-def test_another_runs_weights(format: str, best: Candidate, swept: Swept, tmp_path: Path) -> None:
+def test_another_runs_weights(format: str, best: Candidate, swept: Swept, tracker: Tracker, tmp_path: Path) -> None:
     other = swept.result["leaderboard"][1]["run_id"]
     stranger = load_candidate(tracker, command="test", name="", run_id=other)
     path = tmp_path / f"stranger.{format}"
