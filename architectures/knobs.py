@@ -16,6 +16,7 @@ RUN_PARAMETERS = frozenset(
         "dropout",
         "filters",
         "learning_rate",
+        "schedule",
         "optimizer",
         "epochs",
         "seed",

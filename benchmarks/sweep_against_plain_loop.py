@@ -61,6 +61,7 @@ def main() -> None:
     for pair in range(1, arguments.pairs + 1):
         with tempfile.TemporaryDirectory() as folder:
             sweep = ["-m", "search.sweep", "--json", "--pruner", "none", "--precision", arguments.precision, *options]
+            sweep += ["--schedule", "constant", "--augment", "off"]  # as the plain loop
             sweep += ["--trials", str(arguments.trials), "--epochs", str(arguments.epochs)]
             ours = json.loads(run(sweep, folder))
             trials = json.dumps(ours["leaderboard"])

@@ -31,7 +31,7 @@ data = datasets.load("mnist5k")
 registry.names()
 started = time.perf_counter()
 for trial in trials:
-    keys = ("architecture", "filters", "dropout", "batch_size", "learning_rate")
+    keys = ("architecture", "filters", "dropout", "batch_size", "learning_rate", "schedule", "augment")
     config = RunConfig(dataset="mnist5k", epochs=epochs, precision=resolve_precision("auto"),
                        **{key: trial[key] for key in keys})
     train(config, data, keras_file=Path("bare.keras"), size=lambda model: ModelSize(0, 0, 0))

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+LEARNING_RATES = {"cosine": 3e-3, "constant": 1e-3}  # the rate of each schedule where none is asked for
+
 
 @dataclass(frozen=True)
 class RunConfig:
@@ -22,8 +24,9 @@ class RunConfig:
     filters: int  # width of the first stage
     dropout: float  # rate in [0, 1)
     batch_size: int = 128
-    learning_rate: float = 1e-3
-    epochs: int = 10  # at most: early stopping may end sooner
+    learning_rate: float = LEARNING_RATES["cosine"]  # the highest that the schedule reaches
+    schedule: str = "cosine"  # of the learning rate: falls to 0 over all epochs; or constant
+    epochs: int = 10  # at a constant rate at most: early stopping may end sooner
     seed: int = 0
     precision: str = "float32"  # or mixed_bfloat16; never `auto`, which is resolved before
     optimizer: str = "adam"

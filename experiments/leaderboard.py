@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TextIO
 from architectures.command import Parser, print_json, run, whole
 from architectures.errors import UsageError
 from architectures.knobs import Knob
-from experiments.config import RunConfig
+from experiments.config import LEARNING_RATES, RunConfig
 from experiments.datasets import located, title
 from experiments.tables import fits, markdown, print_cells
 
@@ -39,6 +39,7 @@ class Row:
     dropout: float
     batch_size: int
     learning_rate: float
+    schedule: str  # of the learning rate
     label_smoothing: float
     augment: bool
     knobs: dict[str, Knob]  # the architecture's own
@@ -207,6 +208,7 @@ def _row(rank: int, record: RunRecord, pareto: bool, version: VersionFacts | Non
         dropout=config.dropout,
         batch_size=config.batch_size,
         learning_rate=config.learning_rate,
+        schedule=config.schedule,
         label_smoothing=config.label_smoothing,
         augment=config.augment,
         knobs=dict(config.knobs),
@@ -248,8 +250,10 @@ def _mean(row: Row) -> str:
 def _other_values(row: Row) -> str:
     """What a run has beside filters, dropout and batch size, where it is not as usual."""
     values: dict[str, object] = dict(row.knobs)
-    if row.learning_rate != RunConfig.learning_rate:
+    if row.learning_rate != LEARNING_RATES.get(row.schedule):
         values["learning rate"] = f"{row.learning_rate:.2g}"
+    if row.schedule != RunConfig.schedule:
+        values["rate"] = row.schedule
     if row.label_smoothing:
         values["smoothing"] = f"{row.label_smoothing:.2g}"
     return ", ".join([*(f"{key} {value}" for key, value in values.items()), *(["augmented"] if row.augment else [])])

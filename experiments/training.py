@@ -34,7 +34,7 @@ from experiments.drawn import drawn_accuracy
 if TYPE_CHECKING:
     import keras
 
-PATIENCE = 5  # epochs without a better one after which a run ends
+PATIENCE = 5  # epochs without a better one after which a run at a constant rate ends
 LATENCY_REPEATS = 30  # single-image predictions whose median is the latency
 SMALLEST_PROBABILITY = 1e-7  # keras.config.epsilon(): keeps the logarithm of a wrong certainty finite
 
@@ -128,8 +128,8 @@ def train(
             best, best_weights, best_probabilities = metrics, kept.get_weights(), probabilities
         if not on_epoch(metrics):
             raise TrainingStopped(f"Ended after epoch {epoch}.")
-        if epoch - best.epoch >= PATIENCE:
-            break
+        if config.schedule == "constant" and epoch - best.epoch >= PATIENCE:
+            break  # a rate that falls has to fall to its end: the last epochs are where it pays
 
     assert best is not None  # config.epochs is at least 1
     kept.set_weights(best_weights)
@@ -166,12 +166,12 @@ def _epoch_function(
     import keras
     import tensorflow as tf
 
-    optimizer = keras.optimizers.Adam(config.learning_rate)
+    size = config.batch_size
+    steps = len(split) // size
+    optimizer = keras.optimizers.Adam(_learning_rate(config, steps))
     variables = classifier.trainable_variables
     optimizer.build(variables)
     images, labels = tf.constant(split.images), tf.constant(split.labels)
-    size = config.batch_size
-    steps = len(split) // size
     seed = tf.constant(config.seed, tf.int64)
 
     def mean_loss(target, probabilities):  # type: ignore[no-untyped-def]
@@ -204,6 +204,15 @@ def _epoch_function(
         return total_loss / steps, correct / (steps * size)
 
     return run_epoch
+
+
+def _learning_rate(config: RunConfig, steps: int) -> float | keras.optimizers.schedules.LearningRateSchedule:
+    """Adam's rate, or what it is at each step; an epoch has so many of them."""
+    import keras
+
+    if config.schedule == "constant":
+        return config.learning_rate
+    return keras.optimizers.schedules.CosineDecay(config.learning_rate, decay_steps=config.epochs * steps)
 
 
 def _validate(forward: Callable[[np.ndarray], np.ndarray], split: Split) -> tuple[float, float, np.ndarray]:

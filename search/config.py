@@ -21,6 +21,7 @@ FIXED = (
     "dropout",
     "filters",
     "learning_rate",
+    "schedule",
     "label_smoothing",
     "augment",
     "epochs",
@@ -33,6 +34,7 @@ FIXED = (
     "experiment",
     "plugins",
 )
+BEFORE = {"schedule": "constant"}  # what a study means that was recorded before there was the option
 AUTO = "auto"  # the precision and pruner that a study records are what this stood for where it was made
 OBJECTIVES = (("val_accuracy",), ("val_accuracy", "coreml_bytes"))  # the latter: accuracy up, bytes down
 PRUNERS = ("median", "hyperband", "front", "none")
@@ -51,7 +53,8 @@ class SweepConfig:
     batch_sizes: tuple[int, ...] = SearchSpace.batch_sizes
     dropout: tuple[float, float] = SearchSpace.dropout
     filters: tuple[int, ...] = SearchSpace.filters
-    learning_rate: tuple[float, float] | None = None
+    learning_rate: tuple[float, float] | None = None  # of the highest rate; None: the schedule's own
+    schedule: str = SearchSpace.schedule
     label_smoothing: tuple[float, float] | None = None
     augment: str = "off"  # on, or search: a trial's choice
     objectives: tuple[str, ...] = OBJECTIVES[0]
@@ -107,6 +110,7 @@ class SweepConfig:
             UsageError: if one of the `given` options contradicts the record.
         """
         held: dict[str, Any] = {field.name: field.default for field in fields(self) if field.name in FIXED + CHANGEABLE}
+        held |= BEFORE
         held |= {key: _tuples(value) for key, value in json.loads(recorded).items()}  # an older record has fewer
         for key, value in given.items():
             if key in CHANGEABLE:
@@ -128,6 +132,7 @@ class SweepConfig:
             self.learning_rate,
             self.label_smoothing,
             self.augment,
+            self.schedule,
         )
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from architectures.errors import UsageError
 from architectures.knobs import Knob
+from experiments.config import LEARNING_RATES
 
 if TYPE_CHECKING:
     import optuna
@@ -24,6 +25,7 @@ class Values:
     dropout: float
     filters: int
     learning_rate: float
+    schedule: str
     label_smoothing: float
     augment: bool
     knobs: tuple[tuple[str, Knob], ...]  # the architecture's own by name, sorted
@@ -37,9 +39,10 @@ class SearchSpace:
     batch_sizes: tuple[int, ...] = (64, 128, 256)
     dropout: tuple[float, float] = (0.0, 0.5)  # lowest and highest rate
     filters: tuple[int, ...] = (8, 16, 32)  # widths of the first stage
-    learning_rate: tuple[float, float] | None = None  # searched on a log scale; None: Adam's default of 1e-3
+    learning_rate: tuple[float, float] | None = None  # searched on a log scale; None: the schedule's own
     label_smoothing: tuple[float, float] | None = None  # None: none
     augment: str = "off"  # or on, or search
+    schedule: str = "cosine"
 
     def suggest(self, trial: optuna.trial.BaseTrial, known: Sequence[Known]) -> Values:
         """Draw a point; the same trial always gives the same one.
@@ -54,8 +57,11 @@ class SearchSpace:
             dropout=trial.suggest_float("dropout", *self.dropout),
             filters=trial.suggest_categorical("filters", self.filters),
             learning_rate=(
-                trial.suggest_float("learning_rate", *self.learning_rate, log=True) if self.learning_rate else 1e-3
+                trial.suggest_float("learning_rate", *self.learning_rate, log=True)
+                if self.learning_rate
+                else LEARNING_RATES[self.schedule]
             ),
+            schedule=self.schedule,
             label_smoothing=(
                 trial.suggest_float("label_smoothing", *self.label_smoothing) if self.label_smoothing else 0.0
             ),

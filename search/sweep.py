@@ -12,11 +12,16 @@ from pathlib import Path
 
 from architectures.command import INTERRUPTED, Parser, name, number, number_range, print_json, run, whole, wholes
 from conversion.compress import COMPRESSIONS
+from experiments.config import LEARNING_RATES
 from experiments.datasets import COLOR_MODES, located
 from search.config import OBJECTIVES, PRUNERS, SweepConfig, given_options, new_study_name
 
 MAX_SEED = 2**32 - 1  # NumPy's
 MAX_SIDE = 9_999  # pixels
+SCHEDULE_HELP = (
+    "of Adam's learning rate: cosine (the default) falls to 0 over --epochs, constant stays and ends a run that does "
+    "not improve for 5 epochs"
+)
 
 
 def parser() -> Parser:
@@ -45,8 +50,9 @@ def parser() -> Parser:
         "--learning-rate",
         type=number_range(1e-7, 1),
         metavar="LOW:HIGH",
-        help="search it too, on a log scale (default: Adam's 1e-3)",
+        help="search it too, at its highest and on a log scale (default: 3e-3; constant: 1e-3)",
     )
+    add("--schedule", choices=tuple(LEARNING_RATES), help=SCHEDULE_HELP)
     add(
         "--label-smoothing",
         type=number_range(0, 1, open_above=True),

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 from architectures.command import Parser, name, number, print_json, run, whole
 from architectures.errors import ProjectError, UsageError
 from architectures.knobs import Knob, knob_from_text
-from experiments.config import RunConfig, RunResult
+from experiments.config import LEARNING_RATES, RunConfig, RunResult
 from experiments.datasets import title
-from search.sweep import MAX_SEED, add_common, add_data, dataset_given
+from search.sweep import MAX_SEED, SCHEDULE_HELP, add_common, add_data, dataset_given
 
 if TYPE_CHECKING:
     from experiments.datasets import Dataset
@@ -37,7 +37,8 @@ class TrialConfig:
     filters: int | None = None
     dropout: float | None = None
     batch_size: int = 128
-    learning_rate: float = 1e-3
+    learning_rate: float | None = None  # None: the schedule's own
+    schedule: str = RunConfig.schedule
     label_smoothing: float = 0.0
     augment: bool = False
     knobs: tuple[tuple[str, Knob], ...] = ()  # the architecture's own; those left out have their first choice
@@ -130,7 +131,8 @@ def _run_config(config: TrialConfig, known: Known) -> RunConfig:
         filters=known.default_filters if config.filters is None else config.filters,
         dropout=known.default_dropout if config.dropout is None else config.dropout,
         batch_size=config.batch_size,
-        learning_rate=config.learning_rate,
+        learning_rate=config.learning_rate or LEARNING_RATES[config.schedule],
+        schedule=config.schedule,
         label_smoothing=config.label_smoothing,
         augment=config.augment,
         knobs=tuple(sorted(({knob: choices[0] for knob, choices in own.items()} | dict(config.knobs)).items())),
@@ -211,7 +213,13 @@ def parser() -> Parser:
     add("--batch-size", type=whole(1), metavar="N", help="default 128")
     add("--dropout", type=number(0, 1, open_above=True), metavar="RATE", help="default: as published")
     add("--filters", type=whole(1), metavar="N", help="width of the first stage (default: as published)")
-    add("--learning-rate", type=number(1e-7, 1), metavar="X", help="Adam's (default 1e-3)")
+    add(
+        "--learning-rate",
+        type=number(1e-7, 1),
+        metavar="X",
+        help="Adam's, at its highest (default 3e-3; constant: 1e-3)",
+    )
+    add("--schedule", choices=tuple(LEARNING_RATES), help=SCHEDULE_HELP)
     add("--label-smoothing", type=number(0, 1, open_above=True), metavar="X", help="share of each label (default 0)")
     add("--augment", action="store_true", default=None, help="shift, scale and rotate the training images")
     add(

@@ -32,6 +32,7 @@ class RunRecord:
                 dropout=float(self.params["dropout"]),
                 batch_size=int(self.params["batch_size"]),
                 learning_rate=float(self.params["learning_rate"]),
+                schedule=self.params.get("schedule", "constant"),  # as all runs were that have recorded none
                 epochs=int(self.params["epochs"]),
                 seed=int(self.params["seed"]),
                 precision=self.params["precision"],

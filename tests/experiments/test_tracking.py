@@ -30,6 +30,7 @@ PARAMS = {
     "dropout",
     "filters",
     "learning_rate",
+    "schedule",
     "optimizer",
     "epochs",
     "seed",

@@ -96,18 +96,36 @@ def test_mixed_precision_computes_in_bfloat16_but_for_the_head() -> None:
     assert model(np.zeros((1, 28, 28, 1), np.float32)).dtype == "float32"
 
 
-def test_agrees_with_keras_fit(few: Dataset, tmp_path: Path) -> None:
-    """One epoch of one batch, without dropout: the loop takes the step that Model.fit takes."""
-    config = replace(CONFIG, dropout=0.0, batch_size=1_000, epochs=1)
+@pytest.mark.parametrize(("schedule", "epochs"), [("constant", 1), ("constant", 3), ("cosine", 1), ("cosine", 3)])
+def test_agrees_with_keras_fit(schedule: str, epochs: int, few: Dataset, tmp_path: Path) -> None:
+    """Epochs of one batch, without dropout: the loop takes the steps that Model.fit takes."""
+    config = replace(CONFIG, dropout=0.0, batch_size=1_000, epochs=epochs, schedule=schedule)
     kept = trained(config, few, tmp_path)
     ours = load_classifier(kept.keras_file, kept.keras_sha256)
     keras.utils.set_random_seed(config.seed)
     theirs = build_classifier(architectures.get("malireddi"), config, (28, 28, 1), 10, "float32")
-    theirs.compile(keras.optimizers.Adam(config.learning_rate), "sparse_categorical_crossentropy")
-    theirs.fit(few.train.images.astype("float32"), few.train.labels, batch_size=1_000, shuffle=False, verbose=0)
+    rate = config.learning_rate
+    decaying = keras.optimizers.schedules.CosineDecay(rate, decay_steps=epochs)
+    optimizer = keras.optimizers.Adam(decaying if schedule == "cosine" else rate)
+    theirs.compile(optimizer, "sparse_categorical_crossentropy")
+    images = few.train.images.astype("float32")
+    theirs.fit(images, few.train.labels, batch_size=1_000, epochs=epochs, shuffle=False, verbose=0)
     for mine, other in zip(ours.get_weights(), theirs.get_weights(), strict=True):
         # Adam divides by the gradient's size: rounding may turn the step of a weight whose gradient is all but zero.
         assert np.mean(np.abs(mine - other) < 1e-5) > 0.99
+        assert np.mean(np.abs(mine - other)) < 1e-5
+
+
+def test_a_falling_rate_falls_to_nothing_and_its_run_is_never_ended_early(
+    few: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps = 10
+    rate = training._learning_rate(replace(CONFIG, epochs=4), steps)
+    assert [float(rate(step * steps)) for step in (0, 2, 4)] == pytest.approx([3e-3, 1.5e-3, 0], abs=1e-9)
+    assert training._learning_rate(replace(CONFIG, schedule="constant"), steps) == 3e-3
+    scripted(monkeypatch, [(1.0, 0.5)] + [(2.0, 0.4)] * (training.PATIENCE + 2))
+    result = trained(replace(CONFIG, epochs=training.PATIENCE + 3), few, tmp_path)
+    assert (result.best_epoch, len(result.epochs)) == (1, training.PATIENCE + 3)
 
 
 def scripted(monkeypatch: pytest.MonkeyPatch, values: list[tuple[float, float]]) -> None:
@@ -133,7 +151,7 @@ def test_which_epoch_is_kept(
     values: list, best: int, length: int, few: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scripted(monkeypatch, values)
-    result = trained(replace(CONFIG, epochs=len(values)), few, tmp_path)
+    result = trained(replace(CONFIG, epochs=len(values), schedule="constant"), few, tmp_path)
     assert (result.best_epoch, len(result.epochs)) == (best, length)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import optuna
@@ -10,6 +12,8 @@ from conftest import SWEEP, Outcome, Swept, run_module
 from mlflow import MlflowClient
 from optuna.trial import TrialState
 from sweeps import assert_whole, children_of, study_of
+
+from experiments.tracking import Tracker
 
 
 def test_the_small_sweep_is_whole(swept: Swept) -> None:
@@ -61,6 +65,25 @@ def test_continuing_a_full_study_runs_nothing(own_store: Path, swept: Swept, com
     assert found.json["counts"]["complete"] == 3
     assert found.json["leaderboard"] == swept.result["leaderboard"]
     assert found.json["registered"] == swept.result["registered"]
+
+
+def test_a_study_from_before_there_were_schedules_goes_on_as_it_began(own_store: Path, command) -> None:  # type: ignore[no-untyped-def]
+    study = study_of(own_store, "small")
+    recorded = json.loads(study.user_attrs["config"])
+    for option in ("schedule", "augment"):
+        del recorded[option]
+    study.set_user_attr("config", json.dumps(recorded))
+    refused = command("search.sweep", "--study", "small", "--trials", "4", "--schedule", "cosine")
+    assert refused.code == 2
+    assert "made with schedule constant, not cosine" in refused.error
+    found = command("search.sweep", "--study", "small", "--trials", "4", "--json")
+    assert found.code == 0, found.err
+    *_, last = children_of(own_store, "small")
+    used = {key: last.data.params[key] for key in ("schedule", "learning_rate", "augment")}
+    assert used == {"schedule": "constant", "learning_rate": "0.001", "augment": "False"}
+    record = Tracker(f"sqlite:///{own_store / 'mlflow.db'}").run(last.info.run_id)
+    params = {key: value for key, value in record.params.items() if key != "schedule"}
+    assert replace(record, params=params).config == record.config  # a run from before recorded none
 
 
 def test_keeping_more_than_was_kept_says_so(own_store: Path, swept: Swept, command) -> None:  # type: ignore[no-untyped-def]
@@ -180,6 +203,7 @@ def test_pruned_trials_are_killed_runs(tmp_path: Path) -> None:
         (["--max-coreml-bytes", "0"], 2, "0 is too small: at least 1"),
         (["--label-smoothing", "0.5:1"], 2, "below 1"),
         (["--augment", "sometimes"], 2, "invalid choice"),
+        (["--schedule", "linear"], 2, "invalid choice: 'linear'"),
         (["--unknown", "1"], 2, "unrecognized arguments"),
         (["--seed", "4294967296"], 2, "too large: at most 4294967295"),
         (["--register-as", "a/b"], 2, "is not a name"),
