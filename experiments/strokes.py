@@ -25,7 +25,9 @@ SMALLEST = 0.05  # of the pad: a smaller drawing is not blown up to the box, so 
 
 REACH = PEN / 2 + 0.5  # pixels: no ink from this distance on
 
-_CHUNK = 32  # segments painted at a time, on the pixels near them: neighbours on a line are neighbours in the image
+FULL = (PEN / 2 - 0.5) ** 2  # squared pixels: up to this distance a pixel is full, however near another line comes
+
+_FIRST = 32  # segments painted first, then as many again: a scribble soon fills pixels, which are not measured again
 
 Point = Sequence[float]  # x to the right, y down
 Segments = npt.NDArray[np.float64]  # (S, 4): x and y of both ends in pixels; a dot has both ends in one place
@@ -56,16 +58,13 @@ def render(strokes: Iterable[Sequence[Point]], *, pad: float) -> npt.NDArray[np.
     """
     if not (math.isfinite(pad) and pad > 0):
         raise ValueError(f"The side of the pad must be a finite number above 0, not {pad!r}.")
-    lines = _on_pad(strokes, pad)
-    if not lines:
+    points, line = _on_pad(strokes, pad)
+    if not len(points):
         return np.zeros((SIDE, SIDE), np.uint8)
-    low, high = (
-        np.min([line.min(axis=0) for line in lines], axis=0),
-        np.max([line.max(axis=0) for line in lines], axis=0),
-    )
+    low, high = points.min(axis=0), points.max(axis=0)
     scale = (BOX - PEN) / max(float((high - low).max()), pad * SMALLEST)
     middle = (low + high) / 2
-    segments = np.concatenate([_segments(_thinned((line - middle) * scale)) for line in lines])
+    segments = _segments((points - middle) * scale, line)
     column, row = center_of_mass(paint(segments + CENTER))
     return paint(segments + (CENTER + (CENTER - np.array([column, row, column, row]))))
 
@@ -74,29 +73,30 @@ def paint(segments: Segments) -> npt.NDArray[np.uint8]:
     """Draw segments that are already in pixels: ink falls with the distance of a pixel's centre from the nearest.
 
     Full ink up to half a pen less half a pixel, none from half a pen and half a pixel on, rounded half up to 0..255.
+    Measured are the pixels near a segment that are not full already: nothing else can change the image.
     """
-    index = np.arange(SIDE, dtype=np.float64)
-    nearest = np.full((SIDE, SIDE), np.inf)  # squared distance
-    for start in range(0, len(segments), _CHUNK):
-        chunk = segments[start : start + _CHUNK]
-        near_x, near_y = _near(chunk[:, 0::2]), _near(chunk[:, 1::2])
-        from_x, from_y, to_x, to_y = chunk.T[:, :, None, None]
-        along_x, along_y = to_x - from_x, to_y - from_y
+    index = np.arange(SIDE, dtype=np.float64)[:, None]
+    nearest = np.full(SIDE * SIDE, np.inf)  # squared distance
+    start = 0
+    while start < len(segments):
+        stop = max(_FIRST, 2 * start)
+        from_x, from_y, to_x, to_y = ends = np.ascontiguousarray(segments[start:stop].T)
+        start = stop
+        low, high = np.minimum(ends[:2], ends[2:]) - REACH, np.maximum(ends[:2], ends[2:]) + REACH
+        near_x, near_y = ((low[axis] <= index) & (index <= high[axis]) for axis in (0, 1))  # (SIDE, segments)
+        near = (near_y.any(axis=1)[:, None] & near_x.any(axis=1)).ravel()
+        measured = np.flatnonzero(near & (nearest > FULL))
+        y, x = np.divmod(measured, SIDE)
+        pixel, segment = np.nonzero(near_y[y] & near_x[x])
+        along_x, along_y = (to_x - from_x)[segment], (to_y - from_y)[segment]
         length = along_x * along_x + along_y * along_y  # squared
-        away_x, away_y = index[near_x] - from_x, index[near_y, None] - from_y
+        away_x, away_y = x[pixel] - from_x[segment], y[pixel] - from_y[segment]
         share = (away_x * along_x + away_y * along_y) / np.where(length > 0, length, 1.0)
         np.clip(share, 0.0, 1.0, out=share)  # where on the segment the nearest point lies
         off_x, off_y = away_x - share * along_x, away_y - share * along_y
-        window = nearest[near_y, near_x]
-        np.minimum(window, (off_x * off_x + off_y * off_y).min(axis=0), out=window)
+        np.minimum.at(nearest, measured[pixel], off_x * off_x + off_y * off_y)
     ink = np.clip(REACH - np.sqrt(nearest), 0.0, 1.0)
-    return np.floor(ink * 255.0 + 0.5).astype(np.uint8)
-
-
-def _near(ends: npt.NDArray[np.float64]) -> slice:
-    """The rows or columns that segments with these ends can reach."""
-    low, high = math.ceil(ends.min() - REACH), math.floor(ends.max() + REACH)
-    return slice(min(max(low, 0), SIDE), max(min(high, SIDE - 1) + 1, 0))
+    return np.floor(ink * 255.0 + 0.5).astype(np.uint8).reshape(SIDE, SIDE)
 
 
 def center_of_mass(image: npt.NDArray[np.uint8]) -> tuple[float, float]:
@@ -107,24 +107,29 @@ def center_of_mass(image: npt.NDArray[np.uint8]) -> tuple[float, float]:
     return int((ink.sum(axis=0) * index).sum()) / total, int((ink.sum(axis=1) * index).sum()) / total
 
 
-def _on_pad(strokes: Iterable[Sequence[Point]], pad: float) -> list[npt.NDArray[np.float64]]:
-    """Strokes as arrays (n, 2) without their points that are not finite; those outside moved to the edge."""
+def _on_pad(strokes: Iterable[Sequence[Point]], pad: float) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
+    """All points (n, 2) that are finite, those outside moved to the edge; and the number of each one's stroke."""
     lines = [np.asarray(stroke, dtype=np.float64).reshape(-1, 2) for stroke in strokes]
-    lines = [np.clip(line[np.isfinite(line).all(axis=1)], 0.0, pad) for line in lines]
-    return [line for line in lines if len(line)]
+    points = np.concatenate([np.empty((0, 2)), *lines])
+    line = np.repeat(np.arange(len(lines)), [len(one) for one in lines])
+    finite = np.isfinite(points).all(axis=1)
+    return np.clip(points[finite], 0.0, pad), line[finite]
 
 
-def _thinned(line: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Leave out points nearer than SPACING to the last one kept; the first and the last stay."""
-    kept = [0]
-    x, y = line[:, 0].tolist(), line[:, 1].tolist()
-    for index in range(1, len(x)):
-        away_x, away_y = x[index] - x[kept[-1]], y[index] - y[kept[-1]]
-        if index == len(x) - 1 or away_x * away_x + away_y * away_y >= SPACING * SPACING:
+def _segments(points: npt.NDArray[np.float64], line: npt.NDArray[np.int64]) -> Segments:
+    """Each line's points in pairs, without those nearer than SPACING to the last one kept; a single one with itself.
+
+    The first and the last point of a line stay.
+    """
+    first, last = np.diff(line, prepend=-1) != 0, np.diff(line, append=-1) != 0
+    ends = (first | last).tolist()
+    kept: list[int] = []
+    x = y = 0.0  # of the last one kept
+    for index, (here_x, here_y) in enumerate(points.tolist()):
+        away_x, away_y = here_x - x, here_y - y
+        if ends[index] or away_x * away_x + away_y * away_y >= SPACING * SPACING:
             kept.append(index)
-    return line[kept]
-
-
-def _segments(line: npt.NDArray[np.float64]) -> Segments:
-    """A line's points in pairs; a single point with itself."""
-    return np.hstack([line[:-1], line[1:]]) if len(line) > 1 else np.hstack([line, line])
+            x, y = here_x, here_y
+    pairs = np.hstack([points[kept[:-1]], points[kept[1:]]])[~first[kept[1:]]]
+    dots = points[first & last]
+    return np.concatenate([pairs, np.hstack([dots, dots])])

@@ -83,3 +83,27 @@ def test_a_longer_record_of_the_same_line_says_nothing_new() -> None:
 def test_a_pad_without_a_side_is_refused(pad: float) -> None:
     with pytest.raises(ValueError, match="finite number above 0"):
         render([[(1, 1)]], pad=pad)
+
+
+def plain_paint(segments: np.ndarray) -> np.ndarray:
+    """Every pixel's distance from every segment: the rule of `strokes.paint`, without what it leaves out."""
+    y, x = np.mgrid[:28.0, :28.0][:, None]
+    from_x, from_y, to_x, to_y = segments.T[:, :, None, None]
+    along_x, along_y = to_x - from_x, to_y - from_y
+    length = along_x * along_x + along_y * along_y
+    share = ((x - from_x) * along_x + (y - from_y) * along_y) / np.where(length > 0, length, 1.0)
+    share = np.clip(share, 0.0, 1.0)
+    off_x, off_y = x - from_x - share * along_x, y - from_y - share * along_y
+    nearest = (off_x * off_x + off_y * off_y).min(axis=0)
+    return np.floor(np.clip(strokes.REACH - np.sqrt(nearest), 0.0, 1.0) * 255.0 + 0.5).astype(np.uint8)
+
+
+@pytest.mark.parametrize("count", [1, 5, 31, 32, 33, 65, 400, 2_000])
+@pytest.mark.parametrize("length", [0.0, 0.7, 8.0])
+def test_what_painting_leaves_out_changes_no_pixel(count: int, length: float) -> None:
+    random = np.random.default_rng(count)
+    starts = random.uniform(-4, 32, (count, 2))  # some beyond the image
+    segments = np.hstack([starts, starts + random.normal(0, length, (count, 2))])
+    on_pixels = np.round(segments)  # distances that are exact
+    for case in (segments, on_pixels):
+        np.testing.assert_array_equal(strokes.paint(case), plain_paint(case))

@@ -1,0 +1,41 @@
+"""Time from strokes to the image that a model reads: a digit, and scribbles of 2,000 points.
+
+Run: python benchmarks/rendering.py
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+
+import numpy as np
+
+from experiments.strokes import render
+
+PAD = 300.0
+POINTS = 2_000
+REPEATS = 50
+
+
+def main() -> None:
+    random = np.random.default_rng(0)
+    turn = np.linspace(0, 60, POINTS)
+    spiral = PAD / 2 + 0.45 * PAD * np.stack([turn * np.cos(turn), turn * np.sin(turn)], axis=1) / turn.max()
+    drawings = {
+        "a seven": [[(60, 50), (200, 50), (110, 250)]],
+        "a spiral": [spiral.tolist()],
+        "random points": [random.uniform(0, PAD, (POINTS, 2)).tolist()],
+        "random lines": random.uniform(0, PAD, (POINTS // 2, 2, 2)).tolist(),
+    }
+    for name, strokes in drawings.items():
+        times = []
+        for _ in range(REPEATS):
+            started = time.perf_counter()
+            render(strokes, pad=PAD)
+            times.append((time.perf_counter() - started) * 1e3)
+        points = sum(map(len, strokes))
+        print(f"{name} ({points:,} points): median {statistics.median(times):.2f} ms, longest {max(times):.2f} ms")
+
+
+if __name__ == "__main__":
+    main()
