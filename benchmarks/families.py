@@ -31,8 +31,9 @@ from experiments import datasets
 from experiments.classifier import forward_function, load_classifier, predict
 from experiments.config import ModelSize, RunConfig
 from experiments.evaluation import accuracy_interval
+from experiments.precision import resolve_precision
 from experiments.tracking import Tracker, default_uri
-from experiments.training import resolve_precision, train
+from experiments.training import train
 
 
 @dataclass(frozen=True)

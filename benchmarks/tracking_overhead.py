@@ -24,7 +24,8 @@ import tensorflow as tf
 from architectures import registry
 from experiments import datasets
 from experiments.config import ModelSize, RunConfig
-from experiments.training import resolve_precision, train
+from experiments.precision import resolve_precision
+from experiments.training import train
 
 trials, epochs = json.loads(sys.argv[1]), int(sys.argv[2])
 data = datasets.load("mnist5k")

@@ -29,8 +29,9 @@ def build_classifier(
 ) -> keras.Model:
     """Build the network under a precision policy behind its scaling layer.
 
-    With `mixed_bfloat16` the layers compute in bfloat16 on float32 weights; the last layer stays in float32, as
-    probabilities in bfloat16 have only 8 bits.
+    With `mixed_bfloat16` the layers compute in bfloat16 on float32 weights, but for two kinds: the last layer, as
+    probabilities in bfloat16 have only 8 bits, and depthwise convolutions, which TensorFlow's kernels for processors
+    compute in bfloat16 in up to three times the time (experiments/LOG.md).
     """
     import keras
 
@@ -40,7 +41,10 @@ def build_classifier(
             input_shape, num_classes, filters=config.filters, dropout=config.dropout, knobs=dict(config.knobs)
         )
         head = network.outputs[0]._keras_history.operation
-        head.dtype_policy = "float32"
+        depthwise = (keras.layers.DepthwiseConv1D, keras.layers.DepthwiseConv2D)
+        for layer in network._flatten_layers(include_self=False, recursive=True):
+            if layer is head or isinstance(layer, depthwise):
+                layer.dtype_policy = "float32"
         return as_classifier(network)
     finally:
         keras.config.set_dtype_policy("float32")

@@ -101,3 +101,5 @@ class Environment:
     host: str
     processor: str
     threads: int  # of TensorFlow's kernels; another number changes the bits of a result
+    bfloat16: str  # what multiplies it natively (amx_bf16, avx512_bf16, gpu), or none: why `auto` chose a precision
+    gpu: str | None  # its name, where TensorFlow sees one

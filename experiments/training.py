@@ -47,20 +47,6 @@ class TrainingStopped(ProjectError):
     """The caller ended a run, as pruning does."""
 
 
-def resolve_precision(precision: str) -> str:
-    """The policy that `auto` stands for: mixed_bfloat16 where the processor multiplies bfloat16 natively.
-
-    Both AMX and AVX512-BF16 count. Weights, the last layer, validation and the kept model are float32 either way.
-    """
-    if precision != "auto":
-        return precision
-    try:
-        flags = set(Path("/proc/cpuinfo").read_text().partition("flags")[2].partition("\n")[0].split())
-    except OSError:  # not Linux
-        return "float32"
-    return "mixed_bfloat16" if flags & {"amx_bf16", "avx512_bf16"} else "float32"
-
-
 def train(
     config: RunConfig,
     dataset: Dataset,

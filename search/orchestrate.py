@@ -16,9 +16,9 @@ from conversion.compress import check_available
 from conversion.promote import DEFAULT_MODEL
 from experiments import datasets, leaderboard
 from experiments.leaderboard import Row
+from experiments.precision import resolve_precision
 from experiments.tables import print_cells
 from experiments.tracking import CANDIDATE, ModelRecord, Selection, Tracker, VersionRecord, environment
-from experiments.training import resolve_precision
 from search import comparison
 from search.comparison import Comparison, Replicated, compare_architectures
 from search.config import AUTO, FIXED, SweepConfig
@@ -124,7 +124,7 @@ def sweep(config: SweepConfig, given: dict[str, object]) -> SweepResult:
             config = replace(
                 config,
                 architectures=tuple(known.name for known in architectures),
-                precision=resolve_precision(config.precision),
+                precision=resolve_precision(config.precision, ready.gpu),
                 pruner=config.resolved_pruner,
             )
             first = _first(config, architectures)
@@ -140,7 +140,7 @@ def sweep(config: SweepConfig, given: dict[str, object]) -> SweepResult:
             study.enqueue(first)
             progress.done(study.started(), study.best_value())
             ready_at = time.perf_counter()
-            where = environment(setup.threads)
+            where = environment(setup.threads, ready.gpu)
             runner = Runner(study, tracker, dataset, where, experiment_id, parent, architectures, folder)
             interrupted = runner.run(engine, progress)
             ended_at = time.perf_counter()

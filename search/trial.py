@@ -17,6 +17,7 @@ from architectures.errors import ProjectError, UsageError
 from architectures.knobs import Knob, knob_from_text
 from experiments.config import LEARNING_RATES, RunConfig, RunResult
 from experiments.datasets import title
+from experiments.precision import Gpu, resolve_precision
 from search.sweep import MAX_SEED, SCHEDULE_HELP, add_common, add_data, dataset_given
 
 if TYPE_CHECKING:
@@ -102,14 +103,15 @@ def run_trial(config: TrialConfig) -> TrialResult:
         dataset = load_dataset(config.dataset, config.plugins, config.batch_size)
         save_dataset(dataset, folder)
         engine.provide(folder)
-        (known,) = choose_architectures(engine.wait_until_ready(), (config.architecture,), dataset.name)
-        run_config = _run_config(config, known)
+        ready = engine.wait_until_ready()
+        (known,) = choose_architectures(ready, (config.architecture,), dataset.name)
+        run_config = _run_config(config, known, ready.gpu)
         run_id = tracker.start_run(
             tracker.experiment(config.experiment or title(config.dataset)),
             config.architecture,
             run_config,
             dataset=dataset,
-            environment=environment(setup.threads),
+            environment=environment(setup.threads, ready.gpu),
         )
         result, kept = _train(engine, tracker, run_id, run_config, dataset, folder, progress)
         write_evaluation(tracker, run_id, result, dataset)
@@ -117,9 +119,7 @@ def run_trial(config: TrialConfig) -> TrialResult:
         return TrialResult(run_id, run_config, result, model)
 
 
-def _run_config(config: TrialConfig, known: Known) -> RunConfig:
-    from experiments.training import resolve_precision
-
+def _run_config(config: TrialConfig, known: Known, gpu: Gpu | None) -> RunConfig:
     own = dict(known.knobs)
     for knob, value in config.knobs:
         if not any(value == choice and type(value) is type(choice) for choice in own.get(knob, ())):
@@ -138,7 +138,7 @@ def _run_config(config: TrialConfig, known: Known) -> RunConfig:
         knobs=tuple(sorted(({knob: choices[0] for knob, choices in own.items()} | dict(config.knobs)).items())),
         epochs=config.epochs,
         seed=config.seed,
-        precision=resolve_precision(config.precision),
+        precision=resolve_precision(config.precision, gpu),
     )
 
 

@@ -222,10 +222,16 @@ def _run_params(config: RunConfig) -> dict[str, str]:
 
 
 def _run_tags(dataset: Dataset, environment: Environment) -> dict[str, str]:
-    return source_tags() | {
-        "dataset_digest": dataset.digest,
-        "val_images": str(len(dataset.val)),  # for the interval of val_accuracy
-        "host": environment.host,
-        "processor": environment.processor,
-        "threads": str(environment.threads),
-    }
+    gpu = {"gpu": environment.gpu} if environment.gpu else {}
+    return (
+        source_tags()
+        | gpu
+        | {
+            "dataset_digest": dataset.digest,
+            "val_images": str(len(dataset.val)),  # for the interval of val_accuracy
+            "host": environment.host,
+            "processor": environment.processor,
+            "threads": str(environment.threads),
+            "bfloat16": environment.bfloat16,
+        }
+    )

@@ -9,6 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from experiments.config import Environment
+from experiments.precision import Gpu, native_bfloat16
 
 RECORDED_PACKAGES = ("tensorflow", "keras", "coremltools", "mlflow", "optuna", "numpy")
 
@@ -27,7 +28,7 @@ def git_commit() -> str:
     return commit
 
 
-def environment(threads: int) -> Environment:
+def environment(threads: int, gpu: Gpu | None) -> Environment:
     """Where a run computes, for its record."""
     processor = platform.processor() or platform.machine()
     try:
@@ -37,7 +38,7 @@ def environment(threads: int) -> Environment:
                 break
     except OSError:  # not Linux
         pass
-    return Environment(platform.node(), processor, threads)
+    return Environment(platform.node(), processor, threads, native_bfloat16(gpu), gpu.name if gpu else None)
 
 
 def versions(packages: tuple[str, ...] = RECORDED_PACKAGES) -> dict[str, str]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from architectures.knobs import Knob
 from conversion.convert import FileFacts
 from experiments.config import EpochMetrics, ModelSize, RunConfig, RunResult
+from experiments.precision import Gpu
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,7 @@ class Ready:
 
     architectures: tuple[Known, ...]  # the wanted ones, or all
     warnings: tuple[str, ...]  # of installed plugins that are left out
+    gpu: Gpu | None  # on which the workers compute, if there is one
 
 
 @dataclass(frozen=True)

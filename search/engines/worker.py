@@ -33,8 +33,11 @@ def main(connection: Connection, setup: WorkerSetup) -> None:
 def _serve(connection: Connection, setup: WorkerSetup) -> None:
     import tensorflow as tf
 
+    from experiments.precision import prepare_gpu
+
     tf.config.threading.set_intra_op_parallelism_threads(setup.threads)
     tf.config.threading.set_inter_op_parallelism_threads(setup.threads)
+    gpu = prepare_gpu()
 
     import tqdm
 
@@ -71,7 +74,7 @@ def _serve(connection: Connection, setup: WorkerSetup) -> None:
     # coremltools collects garbage three times per conversion; without the imports' objects that costs nothing.
     gc.collect()
     gc.freeze()
-    connection.send(Ready(tuple(known), tuple(warnings)))
+    connection.send(Ready(tuple(known), tuple(warnings), gpu))
 
     while True:
         job: Job = connection.recv()

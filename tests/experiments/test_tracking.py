@@ -119,6 +119,8 @@ def test_params_metrics_and_tags(client: MlflowClient, children: list[Run], pare
         tags = run.data.tags
         assert tags["study"] == "small"
         assert tags["dataset_digest"] == datasets.load("mnist5k").digest
+        native = tags["bfloat16"] != "none"
+        assert run.data.params["precision"] == ("mixed_bfloat16" if native else "float32")  # auto, and why
         assert {"host", "processor", "threads", "version.tensorflow", "version.optuna"} <= tags.keys()
         best = int(run.data.metrics["best_epoch"])
         history = {p.step: p.value for p in client.get_metric_history(run.info.run_id, "val_accuracy")}

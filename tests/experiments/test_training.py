@@ -23,6 +23,7 @@ from experiments.classifier import (
 )
 from experiments.config import EpochMetrics, ModelSize, RunConfig, RunResult
 from experiments.datasets import Dataset, Split
+from experiments.precision import Gpu, native_bfloat16, resolve_precision
 from experiments.training import TrainingDiverged, TrainingStopped, count_macs, train
 
 CONFIG = RunConfig("malireddi", "mnist5k", filters=8, dropout=0.2, batch_size=100, epochs=3, learning_rate=3e-3)
@@ -70,7 +71,7 @@ def test_the_same_seed_gives_the_same_bits_whatever_ran_before(precision: str, f
     "changes", [{"precision": "float32"}, {"precision": "mixed_bfloat16"}, {"augment": True, "label_smoothing": 0.1}]
 )
 def test_the_kept_model_is_the_one_that_was_measured(changes: dict, few: Dataset, tmp_path: Path) -> None:
-    result = trained(replace(CONFIG, **changes), few, tmp_path)
+    result = trained(replace(CONFIG, epochs=6, **changes), few, tmp_path)
     assert max(epoch.val_accuracy for epoch in result.epochs) > 0.3  # it learns: chance is 0.1
     kept = load_classifier(result.keras_file, result.keras_sha256)
     assert {weight.dtype for weight in kept.weights} == {"float32"}
@@ -86,6 +87,21 @@ def test_the_kept_model_is_the_one_that_was_measured(changes: dict, few: Dataset
     assert (best.val_accuracy, best.val_loss) == (result.best_val_accuracy, result.best_val_loss)
     assert result.keras_bytes == result.keras_file.stat().st_size
     assert result.keras_bytes < 4 * result.size.parameters + 60_000  # no optimizer state
+
+
+@pytest.mark.parametrize("name", ["pocket", "mobilenet", "mobilenet_v3", "convmixer"])
+def test_depthwise_convolutions_are_slow_in_bfloat16_and_stay_in_float32(
+    name: str, few: Dataset, tmp_path: Path
+) -> None:
+    model = build_classifier(architectures.get(name), CONFIG, (28, 28, 1), 10, "mixed_bfloat16")
+    kinds: dict[bool, set[str]] = {True: set(), False: set()}
+    for layer in network_of(model).layers[1:-1]:
+        kinds[isinstance(layer, keras.layers.DepthwiseConv2D)].add(layer.compute_dtype)
+    assert kinds == {True: {"float32"}, False: {"bfloat16"}}
+    config = replace(CONFIG, architecture=name, epochs=1)
+    mixed, whole = (trained(replace(config, precision=p), few, tmp_path) for p in ("mixed_bfloat16", "float32"))
+    assert mixed.epochs[0].loss == pytest.approx(whole.epochs[0].loss, rel=0.05)
+    assert mixed.weights_sha256 != whole.weights_sha256
 
 
 def test_mixed_precision_computes_in_bfloat16_but_for_the_head() -> None:
@@ -195,12 +211,25 @@ def test_macs_by_hand() -> None:
     assert count_macs(as_classifier(separable)) == 6 * 6 * 8 * 9 + 3 * 3 * 6 * 8 + 54 * 3
 
 
-def test_precision_auto_is_resolved(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert training.resolve_precision("auto") in {"float32", "mixed_bfloat16"}
-    assert training.resolve_precision("float32") == "float32"
-    for flags, expected in (("sse avx512_bf16", "mixed_bfloat16"), ("amx_bf16", "mixed_bfloat16"), ("sse", "float32")):
-        monkeypatch.setattr(Path, "read_text", lambda self, flags=flags: f"processor: 0\nflags\t\t: {flags}\nbugs: x\n")
-        assert training.resolve_precision("auto") == expected
+@pytest.mark.parametrize(
+    ("flags", "gpu", "native", "expected"),
+    [
+        ("sse avx512_bf16 avx512_fp16", None, "avx512_bf16", "mixed_bfloat16"),
+        ("avx512_bf16 amx_bf16", None, "amx_bf16 avx512_bf16", "mixed_bfloat16"),
+        ("sse avx512f", None, "none", "float32"),
+        ("sse", Gpu("A100", (8, 0)), "gpu", "mixed_bfloat16"),
+        ("amx_bf16", Gpu("T4", (7, 5)), "none", "float32"),  # what computes decides
+        ("amx_bf16", Gpu("another maker's", None), "none", "float32"),
+    ],
+)
+def test_precision_auto_is_what_computes_natively(
+    flags: str, gpu: Gpu | None, native: str, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Path, "read_text", lambda self: f"processor: 0\nflags\t\t: {flags}\nbugs: x\n")
+    assert native_bfloat16(gpu) == native
+    assert resolve_precision("auto", gpu) == expected
+    for asked in ("float32", "mixed_bfloat16"):
+        assert resolve_precision(asked, gpu) == asked
 
 
 def test_augmentation_and_smoothing_change_training_and_the_same_seed_gives_the_same_bits(

@@ -1,0 +1,56 @@
+"""Which precision `auto` stands for: bfloat16 where the processor, or the GPU that TensorFlow sees, multiplies it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+PROCESSOR_FLAGS = ("amx_bf16", "avx512_bf16")  # of /proc/cpuinfo
+FIRST_CAPABILITY = (8, 0)  # of NVIDIA's GPUs that multiply bfloat16: Ampere
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """The first GPU that TensorFlow sees, which is the one it computes on."""
+
+    name: str
+    compute_capability: tuple[int, int] | None  # None: not one of NVIDIA's
+
+
+def prepare_gpu() -> Gpu | None:
+    """The GPU, if there is one, its memory to be taken as it is needed: several workers share it.
+
+    To be called before TensorFlow computes anything.
+    """
+    import tensorflow as tf
+
+    gpus = tf.config.list_physical_devices("GPU")
+    if not gpus:
+        return None
+    for gpu in gpus:
+        tf.config.experimental.set_memory_growth(gpu, True)
+    details = tf.config.experimental.get_device_details(gpus[0])
+    return Gpu(details.get("device_name", gpus[0].name), details.get("compute_capability"))
+
+
+def native_bfloat16(gpu: Gpu | None = None) -> str:
+    """What multiplies bfloat16 natively where a run computes, in words for its record; `none` where nothing does."""
+    if gpu is not None:
+        able = gpu.compute_capability is not None and gpu.compute_capability >= FIRST_CAPABILITY
+        return "gpu" if able else "none"
+    try:
+        flags = set(Path("/proc/cpuinfo").read_text().partition("flags")[2].partition("\n")[0].split())
+    except OSError:  # not Linux
+        return "none"
+    return " ".join(flag for flag in PROCESSOR_FLAGS if flag in flags) or "none"
+
+
+def resolve_precision(precision: str, gpu: Gpu | None = None) -> str:
+    """The policy that `auto` stands for; weights, validation and the kept model are float32 either way.
+
+    Under `mixed_bfloat16` the last layer and depthwise convolutions compute in float32, too:
+    `classifier.build_classifier` says why.
+    """
+    if precision != "auto":
+        return precision
+    return "float32" if native_bfloat16(gpu) == "none" else "mixed_bfloat16"
