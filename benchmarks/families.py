@@ -1,10 +1,13 @@
-"""All families as published, several seeds each: test accuracy of the executed Core ML file against its bytes.
+"""All families, several seeds each: test accuracy of the executed Core ML file against its bytes.
 
-Run: python benchmarks/families.py --seeds 5 --figure families.png
+Run: python benchmarks/families.py --trials 4 --seeds 3 --figure families.png
+     python benchmarks/families.py --architecture pocket --seeds 5
      python benchmarks/families.py --dataset idx:DIR --peer chollet --architecture allconv:32 --seeds 1 --epochs 5
 
-Every architecture is trained with the same recipe and budget, seed by seed in turn, so that times compare. Of each
-trained model the smallest `.mlmodel` is taken that loses at most 0.2 points on the validation images (what
+With `--trials N` each family is searched by a sweep of N trials of its own, and its best configuration by validation
+accuracy is trained with further seeds, so that no figure is of a run that was chosen for it. Without, each is trained
+as published. Every family gets the same recipe and budget, seed by seed in turn, so that times compare. Of each trained
+model the smallest `.mlmodel` is taken that loses at most 0.2 points on the validation images (what
 `conversion.promote --compress auto --format mlmodel` ships), and executed on the test images. Each family is paired
 with a peer: its uncompressed Keras model, on the same test images and seeds. A family may be given another width than
 its own, `NAME:FILTERS`; such a choice is to be made on validation accuracy, which is printed. Each look at the test
@@ -14,9 +17,12 @@ images is recorded in MLflow, as a promotion's is.
 from __future__ import annotations
 
 import argparse
+import json
 import statistics
+import subprocess
+import sys
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -49,20 +55,40 @@ class Measured:
     model_correct: np.ndarray  # by the Keras model
 
 
-def measure(wanted: str, dataset: datasets.Dataset, seed: int, epochs: int, folder: Path, tracker: Tracker) -> Measured:
-    """Train NAME or NAME:FILTERS, choose a file, execute it on the test split."""
+def published(wanted: str, dataset: str, epochs: int, augment: bool) -> RunConfig:
+    """NAME or NAME:FILTERS with the rest as published."""
     name, _, filters = wanted.partition(":")
     architecture = architectures.get(name)
-    precision = resolve_precision("auto")
-    config = RunConfig(
+    return RunConfig(
         name,
-        dataset.name,
+        dataset,
         int(filters or architecture.default_filters),
         architecture.default_dropout,
         epochs=epochs,
-        seed=seed,
-        precision=precision,
+        precision=resolve_precision("auto"),
+        augment=augment,
     )
+
+
+def searched(name: str, dataset: str, epochs: int, augment: bool, trials: int) -> RunConfig:
+    """The configuration that a sweep of this family alone finds best on the validation images."""
+    command = ["-m", "search.sweep", "--json", "--keep", "1", "--architecture", name, "--dataset", dataset]
+    command += ["--trials", str(trials), "--epochs", str(epochs), "--augment", "on" if augment else "off"]
+    with tempfile.TemporaryDirectory() as folder:
+        done = subprocess.run([sys.executable, *command], cwd=folder, stdout=subprocess.PIPE, text=True, check=True)
+    best = json.loads(done.stdout)["leaderboard"][0]
+    return replace(
+        published(name, dataset, epochs, augment),
+        filters=best["filters"],
+        dropout=best["dropout"],
+        batch_size=best["batch_size"],
+        knobs=tuple(sorted(best["knobs"].items())),
+    )
+
+
+def measure(config: RunConfig, dataset: datasets.Dataset, folder: Path, tracker: Tracker) -> Measured:
+    """Train, choose a file, execute it on the test split."""
+    name = config.architecture
     result = train(config, dataset, keras_file=folder / "model.keras", size=lambda _: ModelSize(0, 0, 0))
     classifier = load_classifier(result.keras_file, result.keras_sha256)
     facts = FileFacts(dataset.class_names, dataset.name, dataset.digest, name, "0" * 32, "", "0" * 40, 0.0)
@@ -128,16 +154,26 @@ def main() -> None:
     parser.add_argument("--peer", default="malireddi", metavar="NAME[:FILTERS]")
     parser.add_argument("--dataset", default="mnist5k")
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--epochs", type=int, default=12)
+    parser.add_argument(
+        "--trials", type=int, default=0, help="of each family's own sweep (default: none, as published)"
+    )
+    parser.add_argument("--augment", choices=("on", "off"), default="on")
     parser.add_argument("--figure", type=Path)
     arguments = parser.parse_args()
     names = sorted({*(arguments.architecture or architectures.names()), arguments.peer})
     dataset, tracker = datasets.load(arguments.dataset), Tracker(default_uri())
     measured: dict[str, list[Measured]] = {name: [] for name in names}
+    configs = {}
+    for name in names:
+        options = (name, arguments.dataset, arguments.epochs, arguments.augment == "on")
+        config = searched(*options, arguments.trials) if arguments.trials else published(*options)
+        configs[name] = config
+        print(f"{name}: filters {config.filters}, dropout {config.dropout:.2f}, batch {config.batch_size}", flush=True)
     with tempfile.TemporaryDirectory() as folder:
-        for seed in range(arguments.seeds):
+        for seed in range(1, arguments.seeds + 1):  # a sweep has chosen by seed 0
             for name in names:
-                run = measure(name, dataset, seed, arguments.epochs, Path(folder), tracker)
+                run = measure(replace(configs[name], seed=seed), dataset, Path(folder), tracker)
                 measured[name].append(run)
                 print(
                     f"seed {seed} {name}: {run.epoch_seconds:.2f} s an epoch, {run.file_bytes:,} bytes "

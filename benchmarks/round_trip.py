@@ -1,0 +1,38 @@
+"""The promoted file on test digits, untouched and drawn on a pad: accuracy, and each digit's recall.
+
+Run: python benchmarks/round_trip.py [FILE]
+
+Each test digit of mnist5k is traced to the strokes of a pen, drawn at a random size and place on a pad, and rendered by
+the app's rules (`experiments.drawn`); the file itself is executed on both.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+
+from conversion import runtime
+from conversion.output import DEFAULT_OUTPUT
+from experiments import datasets
+from experiments.drawn import PAD, on_pad, trace
+from experiments.strokes import render
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("file", type=Path, nargs="?", default=DEFAULT_OUTPUT)
+    arguments = parser.parse_args()
+    file = runtime.load(arguments.file)
+    test = datasets.load("mnist5k").test
+    drawn = np.stack([render(lines, pad=PAD) for lines in on_pad(trace(test.images[..., 0]))])[..., None]
+    print(f"{'':>9}  accuracy  " + "  ".join(f"{digit:>4}" for digit in range(10)))
+    for name, images in (("untouched", test.images), ("drawn", drawn)):
+        right = file.probabilities(images).argmax(axis=1) == test.labels
+        recalls = (right[test.labels == digit].mean() for digit in range(10))
+        print(f"{name:>9}  {right.mean():8.4f}  " + "  ".join(f"{recall:.2f}" for recall in recalls))
+
+
+if __name__ == "__main__":
+    main()
