@@ -3,7 +3,8 @@
 Run: python benchmarks/round_trip.py [FILE]
 
 Each test digit of mnist5k is traced to the strokes of a pen, drawn at a random size and place on a pad, and rendered by
-the app's rules (`experiments.drawn`); the file itself is executed on both.
+the app's rules (`experiments.drawn`); the file itself is executed on both. The look at the test images is recorded in
+MLflow.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from conversion.output import DEFAULT_OUTPUT
 from experiments import datasets
 from experiments.drawn import PAD, on_pad, trace
 from experiments.strokes import render
+from experiments.tracking import Tracker, default_uri
 
 
 def main() -> None:
@@ -25,7 +27,7 @@ def main() -> None:
     parser.add_argument("file", type=Path, nargs="?", default=DEFAULT_OUTPUT)
     arguments = parser.parse_args()
     file = runtime.load(arguments.file)
-    test = datasets.load("mnist5k").test
+    test, _ = Tracker(default_uri()).look_at_test(datasets.load("mnist5k"), command="benchmarks/round_trip.py")
     drawn = np.stack([render(lines, pad=PAD) for lines in on_pad(trace(test.images[..., 0]))])[..., None]
     print(f"{'':>9}  accuracy  " + "  ".join(f"{digit:>4}" for digit in range(10)))
     for name, images in (("untouched", test.images), ("drawn", drawn)):
