@@ -13,6 +13,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import NoReturn
 
 from architectures.errors import ProjectError
@@ -108,6 +109,11 @@ def name(text: str) -> str:
             f"{text!r} is not a name: 1 to {MAX_NAME} printable characters, none of / : \" ' \\ %"
         )
     return text
+
+
+def plugin(text: str) -> str:
+    """An argparse type: a module's name, or a file's path made absolute, which a record holds."""
+    return str(Path(text).resolve()) if text.endswith(".py") else text
 
 
 def wholes(minimum: int) -> Callable[[str], tuple[int, ...]]:

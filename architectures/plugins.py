@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import importlib.util
 import sys
 from collections.abc import Callable
 from importlib.metadata import entry_points
+from pathlib import Path
 
 from architectures.errors import PluginError
 
@@ -23,6 +26,32 @@ def guarded_import(plugin: str, load: Callable[[], object]) -> None:
         raise
     except BaseException as error:  # a plugin may even call sys.exit
         raise PluginError(f"Plugin {plugin} failed on import: {type(error).__name__}: {error}") from error
+
+
+def plugin_sha256(plugin: str) -> str:
+    """SHA-256 of a plugin's code, which is not imported; empty where there is none.
+
+    Of a file its bytes; of a module all Python files of the package that it lies in.
+    """
+    if plugin.endswith(".py"):
+        files = [Path(plugin)]
+    else:
+        try:
+            spec = importlib.util.find_spec(plugin.partition(".")[0])
+        except (ImportError, ValueError):
+            spec = None
+        places = [Path(place) for place in spec.submodule_search_locations or ()] if spec else []
+        files = sorted(file for place in places for file in place.rglob("*.py"))
+        if spec and spec.origin and not places:
+            files = [Path(spec.origin)]
+    if not files or not all(file.is_file() for file in files):
+        return ""
+    if len(files) == 1:  # as a person would compute it
+        return hashlib.sha256(files[0].read_bytes()).hexdigest()
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(hashlib.sha256(file.read_bytes()).digest())
+    return digest.hexdigest()
 
 
 def load_installed(group: str) -> dict[str, PluginError]:

@@ -103,3 +103,5 @@ class Environment:
     threads: int  # of TensorFlow's kernels; another number changes the bits of a result
     bfloat16: str  # what multiplies it natively (amx_bf16, avx512_bf16, gpu), or none: why `auto` chose a precision
     gpu: str | None  # its name, where TensorFlow sees one
+    plugins: tuple[tuple[str, str], ...] = ()  # modules and files that were loaded, with the SHA-256 of their code
+    settings: tuple[tuple[str, str], ...] = ()  # environment variables that change the bits of a result, with values

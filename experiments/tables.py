@@ -9,7 +9,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.console import Console
 
-WORDS = {"run", "other", "comparison", "verdict", "aliases"}  # columns that do not hold figures
+# Columns that do not hold figures.
+WORDS = frozenset(
+    {"run", "other", "comparison", "verdict", "aliases", "id", "study", "status", "parameter", "result", "environment"}
+    | {"figure", "not the same", "of the run", "here", "curve", "model", "reason"}
+)
 PIPE_WIDTH = 250  # columns: a file or a pipe has no width to fit into
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #1a202c; max-width: 1080px; margin: 2em auto; padding: 0 1em; }

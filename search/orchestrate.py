@@ -140,7 +140,7 @@ def sweep(config: SweepConfig, given: dict[str, object]) -> SweepResult:
             study.enqueue(first)
             progress.done(study.started(), study.best_value())
             ready_at = time.perf_counter()
-            where = environment(setup.threads, ready.gpu)
+            where = environment(setup.threads, ready.gpu, config.plugins)
             runner = Runner(study, tracker, dataset, where, experiment_id, parent, architectures, folder)
             interrupted = runner.run(engine, progress)
             ended_at = time.perf_counter()

@@ -10,7 +10,18 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from architectures.command import INTERRUPTED, Parser, name, number, number_range, print_json, run, whole, wholes
+from architectures.command import (
+    INTERRUPTED,
+    Parser,
+    name,
+    number,
+    number_range,
+    plugin,
+    print_json,
+    run,
+    whole,
+    wholes,
+)
 from conversion.compress import COMPRESSIONS
 from experiments.config import LEARNING_RATES
 from experiments.datasets import COLOR_MODES, located
@@ -130,11 +141,6 @@ def _configurations(text: str) -> tuple[dict[str, object], ...]:
     return tuple(found)
 
 
-def _plugin(text: str) -> str:
-    """An argparse type: a module's name, or a file's path made absolute, which a study records."""
-    return str(Path(text).resolve()) if text.endswith(".py") else text
-
-
 def _objectives(text: str) -> tuple[str, ...]:
     """An argparse type: what a sweep optimises."""
     names = tuple(part.strip() for part in text.split(","))
@@ -181,7 +187,7 @@ def add_common(made: Parser) -> None:
         "--plugin",
         dest="plugins",
         action="append",
-        type=_plugin,
+        type=plugin,
         metavar="MODULE",
         help="module or .py file that registers architectures or data sets; repeatable",
     )

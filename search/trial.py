@@ -111,7 +111,7 @@ def run_trial(config: TrialConfig) -> TrialResult:
             config.architecture,
             run_config,
             dataset=dataset,
-            environment=environment(setup.threads, ready.gpu),
+            environment=environment(setup.threads, ready.gpu, config.plugins),
         )
         result, kept = _train(engine, tracker, run_id, run_config, dataset, folder, progress)
         write_evaluation(tracker, run_id, result, dataset)

@@ -13,7 +13,10 @@ ROOT = Path(__file__).parent.parent
 FLOORS = ("architectures", "experiments", "conversion", "search")
 ENTRY_POINTS = (
     "architectures",
+    "experiments.compare",
     "experiments.leaderboard",
+    "experiments.prune",
+    "experiments.reproduce",
     "conversion.draw",
     "conversion.promote",
     "conversion.rollback",

@@ -10,8 +10,9 @@ from experiments.tracking.lookup import Selection, is_original, merit
 from experiments.tracking.models import CANDIDATE, CHAMPION
 from experiments.tracking.promotions import PromotionRecord
 from experiments.tracking.records import ModelRecord, RunRecord, VersionFacts, VersionRecord
+from experiments.tracking.retention import StoredModel
 from experiments.tracking.runs import Tracker
-from experiments.tracking.source import environment, git_commit
+from experiments.tracking.source import code_tags, environment, git_commit
 from experiments.tracking.store import TrackingError, default_uri
 
 __all__ = [
@@ -24,10 +25,12 @@ __all__ = [
     "RunRecord",
     "Selection",
     "ServedFile",
+    "StoredModel",
     "Tracker",
     "TrackingError",
     "VersionFacts",
     "VersionRecord",
+    "code_tags",
     "default_uri",
     "environment",
     "git_commit",

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
 from architectures.errors import UsageError
+from experiments.config import EpochMetrics
 from experiments.tracking.records import RunRecord, run_record
 from experiments.tracking.store import Store, one_line, quoted
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 PAGE = 1_000  # runs that are read at once where all are wanted
-SPARE = 20  # runs read beside those asked for: replicates and answered ones are left out here, not by MLflow
+SPARE = 5  # runs read beside those asked for: replicates and answered ones are left out here, not by MLflow
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,20 @@ class Lookup(Store):
                     raise UsageError(f"Unknown run {run_id!r} in {self.uri}.") from None
                 raise
         return run_record(run)
+
+    def epochs(self, run_id: str) -> tuple[EpochMetrics, ...]:
+        """What a run has recorded of each epoch, those with all figures."""
+        by_epoch: dict[int, dict[str, float]] = {}
+        keys = [field.name for field in fields(EpochMetrics) if field.name != "epoch"]
+        with one_line(self.uri):
+            for key in keys:
+                for point in self._client.get_metric_history(run_id, key):
+                    by_epoch.setdefault(point.step, {})[key] = point.value
+        return tuple(
+            EpochMetrics(epoch=epoch, **values)
+            for epoch, values in sorted(by_epoch.items())
+            if values.keys() == set(keys)
+        )
 
     def runs(self, experiment: str, *, study: str | None = None) -> list[RunRecord]:
         """Training runs of an experiment, the latest first.

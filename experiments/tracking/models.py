@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlparse
@@ -19,9 +19,12 @@ from experiments.tracking.store import absolute, one_line, quoted
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
+    from mlflow.store.artifact.artifact_repo import ArtifactRepository
 
 CANDIDATE = "candidate"  # alias: the best of the last sweep
 CHAMPION = "champion"  # alias: the promoted version
+REPORTS = "refused"  # folder of refused promotions' reports beside a model's files: records, which stay
+PRUNED_TAG = "pruned_at"  # of a LoggedModel whose files are being removed
 RUNS_AT_ONCE = 50  # asked for in one search, whose text a server takes in its URL
 
 
@@ -66,18 +69,47 @@ class Models(Lookup):
                     if error.error_code != "RESOURCE_DOES_NOT_EXIST":
                         raise
                     continue  # overtaken by better ones and dropped
-                if "keras_sha256" in model.tags:
+                if "keras_sha256" in model.tags and PRUNED_TAG not in model.tags:
                     if str(model.status) != "READY":  # killed at the last step: its files are whole by then
                         self._client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
                     return ModelRecord(model.model_id, run_id, model.tags["keras_sha256"])
         return None
 
     def drop_model(self, model_id: str) -> None:
-        """Delete a kept model that better ones have overtaken, its files included where they are local."""
+        """Remove a kept model that nothing needs any more; reports of refused promotions go to its run.
+
+        At each moment the store is consistent: from its mark on no command takes the model for a kept one. What is cut
+        short here is gone on with by `experiments.prune`.
+        """
         with one_line(self.uri):
-            location = self._client.get_logged_model(model_id).artifact_location
+            model = self._client.get_logged_model(model_id)
+            self._client.set_logged_model_tags(model_id, {PRUNED_TAG: datetime.now(UTC).isoformat(timespec="seconds")})
+            files = self._artifacts(model.artifact_location)
+            if any(entry.path == REPORTS for entry in files.list_artifacts()):
+                with tempfile.TemporaryDirectory(prefix="pocketnets-") as folder:
+                    reports = files.download_artifacts(REPORTS, dst_path=folder)
+                    self._client.log_artifacts(str(model.source_run_id), reports, REPORTS)
+            files.delete_artifacts()
             self._client.delete_logged_model(model_id)
-            _remove_local(location, model_id)
+            _remove_empty_folder(model.artifact_location, model_id)
+
+    def _artifacts(self, location: str) -> ArtifactRepository:
+        """A place of artifacts, on this machine or behind a server."""
+        from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+        return get_artifact_repository(location, tracking_uri=absolute(self.uri))
+
+    def _model_bytes(self, location: str) -> int:
+        """Bytes of a model's files, reports of refused promotions left out."""
+        files = self._artifacts(location)
+        total, folders = 0, [""]
+        while folders:
+            for entry in files.list_artifacts(folders.pop() or None):
+                if not entry.is_dir:
+                    total += entry.file_size or 0
+                elif entry.path != REPORTS:
+                    folders.append(entry.path)
+        return total
 
     def register(self, name: str, model: ModelRecord) -> VersionRecord:
         """The registry version of a kept model, made where there is none yet."""
@@ -271,8 +303,9 @@ def _version_record(found: ModelVersion) -> VersionRecord:
     return VersionRecord(tags["model_id"], str(found.run_id), tags["keras_sha256"], found.name, int(found.version))
 
 
-def _remove_local(location: str, model_id: str) -> None:
-    """Remove a model's folder of artifacts where it lies on this machine."""
+def _remove_empty_folder(location: str, model_id: str) -> None:
+    """Remove a model's own folder where it lies on this machine and holds nothing any more."""
     path = Path(url2pathname(urlparse(location).path)) if location.startswith("file:") else Path(location)
-    if model_id in path.parts and path.is_dir():
-        shutil.rmtree(path, ignore_errors=True)
+    for folder in (path, path.parent):
+        if model_id in folder.parts and folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -11,15 +12,15 @@ from experiments.config import Environment, EpochMetrics, ModelSize, RunConfig, 
 from experiments.datasets import Dataset
 from experiments.tracking.inputs import dataset_input
 from experiments.tracking.looks import Looks
-from experiments.tracking.promotions import Promotions
 from experiments.tracking.records import ModelRecord
+from experiments.tracking.retention import Retention
 from experiments.tracking.source import source_tags
 from experiments.tracking.store import one_line, quoted
 
 MAX_BATCH = 1_000  # metrics that MLflow takes at once
 
 
-class Tracker(Promotions, Looks):
+class Tracker(Retention, Looks):
     """Writes and reads runs, models, versions and promotions of one MLflow store."""
 
     def start_parent(self, experiment_id: str, study: str, config: Mapping[str, object]) -> str:
@@ -222,16 +223,16 @@ def _run_params(config: RunConfig) -> dict[str, str]:
 
 
 def _run_tags(dataset: Dataset, environment: Environment) -> dict[str, str]:
-    gpu = {"gpu": environment.gpu} if environment.gpu else {}
-    return (
-        source_tags()
-        | gpu
-        | {
-            "dataset_digest": dataset.digest,
-            "val_images": str(len(dataset.val)),  # for the interval of val_accuracy
-            "host": environment.host,
-            "processor": environment.processor,
-            "threads": str(environment.threads),
-            "bfloat16": environment.bfloat16,
-        }
-    )
+    tags = source_tags() | {
+        "dataset_digest": dataset.digest,
+        "val_images": str(len(dataset.val)),  # for the interval of val_accuracy
+        "host": environment.host,
+        "processor": environment.processor,
+        "threads": str(environment.threads),
+        "bfloat16": environment.bfloat16,
+    }
+    if environment.gpu:
+        tags["gpu"] = environment.gpu
+    if environment.plugins:
+        tags["plugins"] = json.dumps(dict(environment.plugins))
+    return tags | {f"setting.{name}": value for name, value in environment.settings}

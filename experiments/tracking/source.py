@@ -1,17 +1,24 @@
-"""Where a run was computed, and from which code: host, processor, commit, versions."""
+"""Where a run was computed, and from which code: host, processor, commit, plugins, versions."""
 
 from __future__ import annotations
 
+import hashlib
+import os
 import platform
 import subprocess
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, entry_points, version
 from pathlib import Path
 
+from architectures.plugins import plugin_sha256
 from experiments.config import Environment
 from experiments.precision import Gpu, native_bfloat16
 
 RECORDED_PACKAGES = ("tensorflow", "keras", "coremltools", "mlflow", "optuna", "numpy")
+PLUGIN_GROUPS = ("architectures", "datasets")  # entry points whose packages are recorded, too
+TRAINING_CODE = ("architectures", "experiments")  # floors that decide what a training computes
+# Variables that change the bits that TensorFlow computes, recorded where they are set.
+SETTINGS = ("TF_ENABLE_ONEDNN_OPTS", "ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA", "TF_XLA_FLAGS", "TF_DETERMINISTIC_OPS")
 
 
 @cache
@@ -28,7 +35,28 @@ def git_commit() -> str:
     return commit
 
 
-def environment(threads: int, gpu: Gpu | None) -> Environment:
+@cache
+def source_sha256() -> str:
+    """SHA-256 of the code that trains: of what lies on the disk, committed or not, so two checkouts can be compared."""
+    root = Path(__file__).parents[2]
+    digest = hashlib.sha256()
+    for file in sorted(file for floor in TRAINING_CODE for file in (root / floor).rglob("*.py")):
+        digest.update(f"{file.relative_to(root).as_posix()}\0".encode())
+        digest.update(hashlib.sha256(file.read_bytes()).digest())
+    return digest.hexdigest()
+
+
+@cache
+def is_dirty() -> bool:
+    """Whether the code that trains differs from the commit; False outside of a checkout."""
+    if git_commit() == "unknown":
+        return False
+    command = ["git", "status", "--porcelain", "--", *TRAINING_CODE]
+    done = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False)
+    return bool(done.stdout.strip())
+
+
+def environment(threads: int, gpu: Gpu | None = None, plugins: tuple[str, ...] = ()) -> Environment:
     """Where a run computes, for its record."""
     processor = platform.processor() or platform.machine()
     try:
@@ -38,7 +66,15 @@ def environment(threads: int, gpu: Gpu | None) -> Environment:
                 break
     except OSError:  # not Linux
         pass
-    return Environment(platform.node(), processor, threads, native_bfloat16(gpu), gpu.name if gpu else None)
+    return Environment(
+        host=platform.node(),
+        processor=processor,
+        threads=threads,
+        bfloat16=native_bfloat16(gpu),
+        gpu=gpu.name if gpu else None,
+        plugins=tuple((plugin, plugin_sha256(plugin)) for plugin in plugins),
+        settings=tuple((name, os.environ[name]) for name in SETTINGS if name in os.environ),
+    )
 
 
 def versions(packages: tuple[str, ...] = RECORDED_PACKAGES) -> dict[str, str]:
@@ -52,6 +88,12 @@ def versions(packages: tuple[str, ...] = RECORDED_PACKAGES) -> dict[str, str]:
     return found
 
 
+def installed_plugins() -> tuple[str, ...]:
+    """Names of the packages that bring architectures or data sets."""
+    found = {point.dist.name for group in PLUGIN_GROUPS for point in entry_points(group=group) if point.dist}
+    return tuple(sorted(found))
+
+
 def source_tags() -> dict[str, str]:
     """Tags of every run: who, with which code and packages."""
     import getpass
@@ -61,6 +103,13 @@ def source_tags() -> dict[str, str]:
     except (KeyError, OSError):  # a container without a passwd entry
         user = "unknown"
     tags = {"mlflow.user": user, "mlflow.source.name": "pocketnets", "mlflow.source.type": "LOCAL"}
+    return tags | code_tags()
+
+
+def code_tags() -> dict[str, str]:
+    """The tags that say with which code and packages a run computes."""
+    tags = {"source_sha256": source_sha256()}
     if (commit := git_commit()) != "unknown":
-        tags["mlflow.source.git.commit"] = commit
-    return tags | {f"version.{package}": number for package, number in versions().items()}
+        tags |= {"mlflow.source.git.commit": commit, "source_dirty": str(is_dirty())}
+    packages = (*RECORDED_PACKAGES, *installed_plugins())
+    return tags | {f"version.{package}": number for package, number in versions(packages).items()}

@@ -1,0 +1,220 @@
+"""Runs side by side: what they were given, what they reached, and how.  Run: python -m experiments.compare RUN RUN"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from architectures.command import Parser, print_json, run
+from architectures.errors import UsageError
+from experiments.config import EpochMetrics
+
+if TYPE_CHECKING:
+    from experiments.tracking import RunRecord, Tracker
+
+CURVES = {"val_accuracy": "validation accuracy", "val_loss": "validation loss", "loss": "training loss"}
+PER_EPOCH = {"loss", "accuracy", "val_loss", "val_accuracy", "epoch_seconds"}  # curves, not final figures
+# Tags beside the parameters that decide what a run computes, shown where the runs differ.
+ORIGIN = ("dataset_digest", "threads", "processor", "mlflow.source.git.commit", "source_sha256", "plugins")
+BARS = "▁▂▃▄▅▆▇█"
+CURVE_WIDTH = 40  # columns at most
+DIFFERS = "≠"
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A run as it is compared."""
+
+    run_id: str
+    run: str
+    study: str | None
+    status: str
+    outcome: str | None  # pruned, infeasible, interrupted
+    parameters: Mapping[str, str]
+    origin: Mapping[str, str]  # data, code, versions, machine
+    metrics: Mapping[str, float]  # final ones
+    epochs: tuple[EpochMetrics, ...]
+
+
+@dataclass(frozen=True)
+class Line:
+    """A value of each run."""
+
+    name: str
+    values: tuple[str | float | None, ...]  # None where a run has none
+
+    @property
+    def differs(self) -> bool:
+        return len(set(self.values)) > 1
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two or more runs; the lines that differ come first."""
+
+    runs: tuple[Compared, ...]
+    parameters: tuple[Line, ...]
+    origin: tuple[Line, ...]  # only those that differ
+    metrics: tuple[Line, ...]
+
+    @property
+    def same_data(self) -> bool:
+        """Whether the accuracies may be compared at all."""
+        return len({run.origin.get("dataset_digest") for run in self.runs}) == 1
+
+    def as_json(self) -> dict[str, object]:
+        return {
+            "runs": [asdict(run) for run in self.runs],
+            "differing": [line.name for line in (*self.parameters, *self.origin) if line.differs],
+            "same_data": self.same_data,
+        }
+
+
+def compare(tracker: Tracker, run_ids: Sequence[str]) -> Comparison:
+    """Read runs and line up their values.
+
+    Raises:
+        UsageError: for an unknown run, or fewer than two different ones.
+    """
+    wanted = list(dict.fromkeys(run_ids))
+    if len(wanted) < 2:
+        raise UsageError("Two different runs or more are compared; the leaderboard shows the ids: --json.")
+    runs = tuple(_compared(tracker.run(run_id), tracker.epochs(run_id)) for run_id in wanted)
+    return Comparison(
+        runs=runs,
+        parameters=_lines(runs, lambda run: run.parameters),
+        origin=tuple(line for line in _lines(runs, lambda run: run.origin) if line.differs),
+        metrics=_lines(runs, lambda run: run.metrics, sort=False),
+    )
+
+
+def _compared(record: RunRecord, epochs: tuple[EpochMetrics, ...]) -> Compared:
+    origin = {key: record.tags[key] for key in ORIGIN if key in record.tags}
+    origin |= {key: value for key, value in sorted(record.tags.items()) if key.startswith(("version.", "setting."))}
+    return Compared(
+        run_id=record.run_id,
+        run=record.name,
+        study=record.tags.get("study"),
+        status=record.status,
+        outcome=record.tags.get("outcome"),
+        parameters=record.params,
+        origin=origin,
+        metrics={key: value for key, value in record.metrics.items() if key not in PER_EPOCH},
+        epochs=epochs,
+    )
+
+
+def _lines(
+    runs: Sequence[Compared], values_of: Callable[[Compared], Mapping[str, str | float]], *, sort: bool = True
+) -> tuple[Line, ...]:
+    """A line for each name that a run has, by name, those that differ first where `sort`."""
+    names = sorted({name for run in runs for name in values_of(run)})
+    lines = [Line(name, tuple(values_of(run).get(name) for run in runs)) for name in names]
+    return tuple(sorted(lines, key=lambda line: not line.differs) if sort else lines)
+
+
+def headings(runs: Sequence[Compared]) -> list[str]:
+    """A name for each run that tells it from the others."""
+    names = [run.run for run in runs]
+    return [run.run if names.count(run.run) == 1 else f"{run.run} {run.run_id[:8]}" for run in runs]
+
+
+def cells(lines: Sequence[Line]) -> list[list[str]]:
+    """Lines as texts; the first column marks those that differ."""
+    return [[DIFFERS if line.differs else "", line.name, *map(text, line.values)] for line in lines]
+
+
+def text(value: str | float | None) -> str:
+    """A value as a person reads it.
+
+    >>> text(0.98), text(4954.0), text("adam"), text(None), text("0f" * 32)
+    ('0.9800', '4,954', 'adam', '-', '0f0f0f0f0f0f...')
+    """
+    if value is None:
+        return "-"
+    if isinstance(value, str):
+        return value if len(value) <= CURVE_WIDTH else f"{value[:12]}..."
+    if float(value).is_integer() and abs(value) >= 1:
+        return f"{value:,.0f}"
+    return f"{value:.4f}" if abs(value) < 100 else f"{value:,.1f}"
+
+
+def sparkline(values: Sequence[float], low: float, high: float) -> str:
+    """A curve in one line of text, on a scale from `low` to `high`.
+
+    >>> sparkline([0.0, 0.5, 1.0], 0.0, 1.0)
+    '▁▅█'
+    """
+    if len(values) > CURVE_WIDTH:  # the last of each stretch
+        values = [values[(column + 1) * len(values) // CURVE_WIDTH - 1] for column in range(CURVE_WIDTH)]
+    reach = high - low or 1.0
+    return "".join(BARS[round((value - low) / reach * (len(BARS) - 1))] for value in values)
+
+
+def show(comparison: Comparison) -> None:
+    """Print parameters, figures and curves."""
+    from experiments.tables import print_cells
+
+    runs = comparison.runs
+    heads = headings(runs)
+    ended = [Line("status", tuple(f"{run.status} {run.outcome or ''}".strip() for run in runs))]
+    ended += [Line("study", tuple(run.study for run in runs))]
+    print_cells(["", "parameter", *heads], cells([*comparison.parameters, *comparison.origin]))
+    print_cells(["", "result", *heads], cells([*ended, *comparison.metrics]))
+    for key, title in CURVES.items():
+        curves = [[getattr(metrics, key) for metrics in run.epochs] for run in runs]
+        points = [value for curve in curves for value in curve]
+        if not points:
+            continue
+        low, high = min(points), max(points)
+        lines = [
+            [
+                head,
+                sparkline(curve, low, high),
+                *(f"{value:.4f}" for value in (curve[0], min(curve), max(curve), curve[-1])),
+            ]
+            for head, curve in zip(heads, curves, strict=True)
+            if curve
+        ]
+        heading = f"{title}, scale {low:.4f} to {high:.4f}"
+        print_cells(["run", "curve", "first", "lowest", "highest", "last"], lines, title=heading)
+    if not comparison.same_data:
+        print("These runs were trained on different data: their accuracies cannot be compared.")
+
+
+def parser() -> Parser:
+    made = Parser("experiments.compare", "Show parameters, results and curves of runs side by side.")
+    add = made.add_argument
+    add("run_ids", nargs="+", metavar="RUN", help="id of an MLflow run, of any experiment; two or more")
+    add("--tracking-uri", metavar="URI", help="default: MLFLOW_TRACKING_URI or sqlite:///mlflow.db")
+    add("--html", type=Path, metavar="FILE", help="write a page with the tables and curves, which needs no network")
+    return made
+
+
+def _body(arguments: argparse.Namespace) -> int:
+    from experiments.tracking import Tracker, default_uri
+
+    tracker = Tracker(arguments.tracking_uri or default_uri(), create=False)
+    comparison = compare(tracker, arguments.run_ids)
+    if arguments.html:
+        from experiments.compare_page import write_page
+
+        write_page(comparison, arguments.html)
+        print(f"wrote {arguments.html}", file=sys.stderr)
+    if arguments.json:
+        print_json(comparison.as_json())
+    else:
+        show(comparison)
+    return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    return run(parser(), _body, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

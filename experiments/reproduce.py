@@ -1,0 +1,337 @@
+"""Train a recorded run again and compare every figure.  Run: python -m experiments.reproduce RUN_ID"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+from architectures.command import Parser, plugin, print_json, run
+from architectures.errors import ProjectError, UsageError
+from experiments.config import EpochMetrics
+
+if TYPE_CHECKING:
+    from experiments.precision import Gpu
+    from experiments.retraining import Request, Retrained
+    from experiments.tracking import RunRecord, Tracker
+
+COMPARED = ("loss", "accuracy", "val_loss", "val_accuracy")  # of each epoch: all but its time
+SIZES = ("parameters", "macs")
+SHOWN = 12  # differences in the table
+# Packages whose version may change what a training computes; others only keep records.
+DECISIVE = ("version.tensorflow", "version.keras", "version.numpy", "version.python")
+BYSTANDERS = ("version.mlflow", "version.optuna", "version.coremltools")
+
+
+class NotReproducible(ProjectError):
+    """There is nothing to compare, or something that the run needs is not here. Exit code 3."""
+
+    exit_code = 3
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A figure that came out otherwise."""
+
+    what: str
+    epoch: int | None  # None for a figure of the whole run
+    recorded: float | str | None
+    found: float | str | None
+
+
+@dataclass(frozen=True)
+class Condition:
+    """Something about here and now that the record says otherwise; `what` begins with its kind."""
+
+    what: str  # data, code, plugin NAME, package NAME, setting NAME, gpu, processor
+    recorded: str
+    here: str
+
+
+@dataclass(frozen=True)
+class Reproduction:
+    """What retraining a run has shown."""
+
+    run_id: str
+    run: str
+    answered_by: str | None  # the run that trained this configuration, where this one was answered
+    trained: bool  # False where the data are not those of the run: nothing could be compared
+    epochs: int  # compared
+    weights_compared: bool  # False for a run that was ended before it had final weights
+    differences: tuple[Difference, ...]
+    conditions: tuple[Condition, ...]
+    threads: int
+    seconds: float
+
+    @property
+    def identical(self) -> bool:
+        return self.trained and not self.differences
+
+    @property
+    def likely_cause(self) -> str | None:
+        """Why the figures differ, the likeliest first."""
+        if self.identical:
+            return None
+        decisive = [c.what for c in self.conditions if c.what.removeprefix("package ") not in _names(BYSTANDERS)]
+        if decisive:
+            return "other " + ", ".join(decisive)
+        return (
+            "none that is recorded: data, code, plugins, versions, processor and threads are the same. The record may "
+            "have been changed, or a plugin or data set may depend on chance, time or files of its own"
+        )
+
+    def as_json(self) -> dict[str, object]:
+        verdict = {"verdict": "identical" if self.identical else "differs", "likely_cause": self.likely_cause}
+        return verdict | asdict(self)
+
+
+def reproduce(tracker: Tracker, run_id: str, *, plugins: tuple[str, ...] = ()) -> Reproduction:
+    """Rebuild a run's data and configuration from its record, train again, and compare.
+
+    Args:
+        tracker: the store that holds the run.
+        run_id: the run; a pruned or interrupted one is compared as far as it came.
+        plugins: modules and files instead of the recorded ones, which may have moved.
+
+    Raises:
+        UsageError: for an unknown run.
+        NotReproducible: for a run that has nothing to compare, or whose data set or plugin is not here.
+        ProjectError: where training fails.
+    """
+    from experiments.retraining import CannotTrain, Request, retrain
+
+    started = time.perf_counter()
+    record = tracker.run(run_id)
+    _check_comparable(record)
+    recorded = tracker.epochs(run_id)
+    if not recorded:
+        raise NotReproducible(
+            f"Run {run_id} ({record.name}) ended before its first epoch: there is nothing to compare."
+        )
+    origin = _origin(tracker, record)
+    known = _recorded_plugins(origin)
+    request = Request(
+        config=record.config,
+        dataset_digest=record.tags["dataset_digest"],
+        threads=int(origin.tags["threads"]),
+        plugins=plugins or tuple(known),
+        settings=tuple((key[8:], value) for key, value in origin.tags.items() if key.startswith("setting.")),
+        epochs=None if record.status == "FINISHED" else recorded[-1].epoch,
+    )
+    print(
+        f"training {record.name} again: {request.config.dataset}, {len(recorded)} epochs, {request.threads} "
+        f"thread{'s' if request.threads > 1 else ''}, {request.config.precision}",
+        file=sys.stderr,
+    )
+    try:
+        found = retrain(request, _say(len(recorded)))
+    except CannotTrain as error:
+        raise NotReproducible(
+            f"Run {run_id} ({record.name}) cannot be trained here: {error} A plugin that has moved, or that the run "
+            f"did not record, is given by --plugin."
+        ) from error
+    conditions = _conditions(origin, request, found.gpu)
+    trained = found.dataset_digest == request.dataset_digest
+    if not trained:
+        other = Condition("data", request.dataset_digest, found.dataset_digest)
+        conditions = (other, *conditions)
+    return Reproduction(
+        run_id=run_id,
+        run=record.name,
+        answered_by=origin.run_id if origin is not record else None,
+        trained=trained,
+        epochs=len(recorded) if trained else 0,
+        weights_compared=trained and "weights_sha256" in record.tags,
+        differences=_differences(record, recorded, found) if trained else (),
+        conditions=conditions,
+        threads=request.threads,
+        seconds=time.perf_counter() - started,
+    )
+
+
+def _check_comparable(record: RunRecord) -> None:
+    """Raise NotReproducible for a run that was not trained, or not to an end that could be compared."""
+    if record.tags.get("sweep") == "parent":
+        raise NotReproducible(
+            f"Run {record.run_id} is the parent run of the sweep {record.name}: name one of its trials."
+        )
+    if "architecture" not in record.params or not {"dataset_digest", "threads"} <= record.tags.keys():
+        raise NotReproducible(f"Run {record.run_id} ({record.name}) is not a training run of this project.")
+    outcome = record.tags.get("outcome")
+    why = {
+        "FAILED": "it failed; traceback.txt among its artifacts says why",
+        "RUNNING": "it is still running",
+        "SCHEDULED": "it has not started",
+    }.get(record.status) or ("its file was too large, so it was never trained" if outcome == "infeasible" else None)
+    if why:
+        raise NotReproducible(f"Run {record.run_id} ({record.name}) has nothing to compare: {why}.")
+
+
+def _origin(tracker: Tracker, record: RunRecord) -> RunRecord:
+    """The run that trained a configuration: for an answered run the one that answered it."""
+    if "duplicate_of" in record.tags:
+        with contextlib.suppress(UsageError):  # deleted for good: what remains is this run's own record
+            return tracker.run(record.tags["duplicate_of"])
+    return record
+
+
+def _recorded_plugins(record: RunRecord) -> dict[str, str]:
+    """Plugins by name with the SHA-256 of their code."""
+    return json.loads(record.tags.get("plugins", "{}"))
+
+
+def _conditions(record: RunRecord, request: Request, gpu: Gpu | None) -> tuple[Condition, ...]:
+    """What differs here from where a run was trained, the data aside, the likeliest to matter first."""
+    from experiments.tracking import code_tags, environment
+
+    here = environment(request.threads, gpu, request.plugins)
+    there, now = record.tags, code_tags()
+    found = []
+    key = "source_sha256" if "source_sha256" in there else "mlflow.source.git.commit"
+    if there.get(key) != now.get(key):
+        found.append(Condition("code", _code(there), _code(now)))
+    known = _recorded_plugins(record)
+    loaded = dict(here.plugins)
+    if sorted(known.values()) != sorted(loaded.values()):
+        for name in known | loaded:
+            if known.get(name) != loaded.get(name):
+                found.append(Condition(f"plugin {name}", _short(known.get(name)), _short(loaded.get(name))))
+    packages = [key for key in there.keys() | now.keys() if key.startswith("version.")]
+    packages.sort(key=lambda key: (key in BYSTANDERS, key not in DECISIVE, key))
+    different = [key for key in packages if there.get(key) != now.get(key)]
+    changed = {key: Condition(f"package {key[8:]}", there.get(key, "none"), now.get(key, "none")) for key in different}
+    found += [changed[key] for key in different if key not in BYSTANDERS]
+    for name, value in here.settings:
+        if name not in dict(request.settings):  # recorded ones are set as they were
+            found.append(Condition(f"setting {name}", "none", value))
+    if there.get("gpu") != here.gpu:
+        found.append(Condition("gpu", there.get("gpu", "none"), here.gpu or "none"))
+    if there.get("processor") != here.processor:
+        found.append(Condition("processor", there.get("processor", "unknown"), here.processor))
+    return (*found, *(changed[key] for key in different if key in BYSTANDERS))
+
+
+def _code(tags: Mapping[str, str]) -> str:
+    commit = tags.get("mlflow.source.git.commit", "unknown")[:12]
+    dirty = " with uncommitted changes" if tags.get("source_dirty") == "True" else ""
+    return f"commit {commit}{dirty}, SHA-256 {_short(tags.get('source_sha256'))}"
+
+
+def _short(digest: str | None) -> str:
+    return f"{digest[:12]}..." if digest else "none"
+
+
+def _names(keys: Sequence[str]) -> set[str]:
+    return {key.removeprefix("version.") for key in keys}
+
+
+def _differences(record: RunRecord, recorded: Sequence[EpochMetrics], found: Retrained) -> tuple[Difference, ...]:
+    """All figures that came out otherwise, in the order of training."""
+    different: list[Difference] = []
+    for key in SIZES:
+        before, now = record.metrics.get(key), getattr(found.size, key)
+        if before is not None and before != now:
+            different.append(Difference(key, None, before, now))
+    before_by, now_by = ({metrics.epoch: metrics for metrics in epochs} for epochs in (recorded, found.epochs))
+    for epoch in sorted(before_by | now_by):
+        for key in COMPARED:
+            before, now = (getattr(by.get(epoch), key, None) for by in (before_by, now_by))
+            if before != now:
+                different.append(Difference(key, epoch, before, now))
+    weights = record.tags.get("weights_sha256")
+    if weights is not None and weights != found.weights_sha256:
+        different.append(Difference("weights_sha256", None, weights, found.weights_sha256))
+    return tuple(different)
+
+
+def _say(epochs: int) -> Callable[[EpochMetrics], None]:
+    def say(metrics: EpochMetrics) -> None:
+        print(
+            f"epoch {metrics.epoch} of {epochs}: val_accuracy {metrics.val_accuracy:.4f}", file=sys.stderr, flush=True
+        )
+
+    return say
+
+
+def show(result: Reproduction) -> None:
+    """Print the verdict, and tables of what differs."""
+    from experiments.tables import print_cells
+
+    weights = " and the weights" if result.weights_compared else "; it has no final weights"
+    where = f"on {result.threads} thread{'s' if result.threads > 1 else ''}, {result.seconds:.0f} s"
+    if result.identical:
+        print(f"identical: {result.run}, {result.epochs} epochs{weights}, {where}")
+    elif not result.trained:
+        print(f"differs: the data of {result.run} are not here any more; it was not trained again")
+    else:
+        print(f"differs: {result.run}, {len(result.differences)} figures of {result.epochs} epochs{weights}, {where}")
+        lines = [
+            [one.what, str(one.epoch or ""), _text(one.recorded), _text(one.found), _distance(one)]
+            for one in result.differences[:SHOWN]
+        ]
+        more = len(result.differences) - len(lines)
+        caption = f"{more} more: --json" if more else ""
+        print_cells(["figure", "epoch", "recorded", "now", "difference"], lines, caption=caption)
+    if result.answered_by:
+        print(f"Its figures were measured in run {result.answered_by}, which is what was repeated.")
+    if result.conditions:
+        lines = [[one.what, one.recorded, one.here] for one in result.conditions]
+        print_cells(["not the same", "of the run", "here"], lines)
+    if result.likely_cause:
+        print(f"Likely cause: {result.likely_cause}.")
+
+
+def _text(value: float | str | None) -> str:
+    if isinstance(value, str):
+        return _short(value)
+    return "none" if value is None else repr(value)
+
+
+def _distance(one: Difference) -> str:
+    if isinstance(one.recorded, str) or isinstance(one.found, str) or one.recorded is None or one.found is None:
+        return ""
+    return f"{one.found - one.recorded:+.1e}"
+
+
+def parser() -> Parser:
+    made = Parser(
+        "experiments.reproduce",
+        "Train a recorded run again, from its record alone, and compare every epoch's metrics and the weights. "
+        "Exit code 0: identical, 1: they differ, 3: there is nothing to compare.",
+    )
+    made.add_argument("run_id", metavar="RUN_ID", help="MLflow run of a trial")
+    made.add_argument("--tracking-uri", metavar="URI", help="default: MLFLOW_TRACKING_URI or sqlite:///mlflow.db")
+    made.add_argument(
+        "--plugin",
+        dest="plugins",
+        action="append",
+        type=plugin,
+        metavar="MODULE",
+        help="module or .py file instead of those that the run recorded, which may have moved; repeatable",
+    )
+    return made
+
+
+def _body(arguments: argparse.Namespace) -> int:
+    from experiments.tracking import Tracker, default_uri
+
+    tracker = Tracker(arguments.tracking_uri or default_uri(), create=False)
+    result = reproduce(tracker, arguments.run_id, plugins=tuple(arguments.plugins or ()))
+    if arguments.json:
+        print_json(result.as_json())
+    else:
+        show(result)
+    return 0 if result.identical else 1
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    return run(parser(), _body, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

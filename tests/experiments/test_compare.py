@@ -1,0 +1,111 @@
+"""Runs side by side, as tables and curves in the terminal, as JSON and as a page."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from conftest import Swept
+from mlflow import MlflowClient
+
+from experiments.compare import BARS, CURVE_WIDTH, compare, sparkline, text
+from experiments.tracking import Tracker
+
+
+@pytest.fixture
+def run_ids(swept: Swept) -> list[str]:
+    return [row["run_id"] for row in swept.result["leaderboard"]]
+
+
+def test_json_holds_what_mlflow_does(swept: Swept, run_ids: list[str], command) -> None:  # type: ignore[no-untyped-def]
+    found = command("experiments.compare", *run_ids, "--json", cwd=swept.folder)
+    assert found.code == 0, found.err
+    client = MlflowClient(swept.uri)
+    assert [run["run_id"] for run in found.json["runs"]] == run_ids
+    for run in found.json["runs"]:
+        held = client.get_run(run["run_id"])
+        assert run["parameters"] == held.data.params
+        assert run["metrics"]["coreml_bytes"] == held.data.metrics["coreml_bytes"]
+        history = client.get_metric_history(run["run_id"], "val_loss")
+        assert [one["val_loss"] for one in run["epochs"]] == [point.value for point in history]
+    assert "architecture" in found.json["differing"]
+    assert "dataset" not in found.json["differing"]
+    assert found.json["same_data"] is True
+
+
+def test_tables_put_first_what_differs(swept: Swept, run_ids: list[str], command) -> None:  # type: ignore[no-untyped-def]
+    out = command("experiments.compare", *run_ids[:2], cwd=swept.folder).out
+    for row in swept.result["leaderboard"][:2]:
+        assert row["run"] in out
+        assert f"{row['coreml_bytes']:,}" in out
+    parameters = [line.split("│")[1:3] for line in out[: out.index("result")].splitlines() if line.startswith("│")]
+    marks = [mark.strip() for mark, _ in parameters]
+    assert marks == sorted(marks, reverse=True)
+    assert ["", "dataset"] in [[mark.strip(), name.strip()] for mark, name in parameters]
+    assert set("".join(re.findall(f"[{BARS}]", out))) >= {BARS[0], BARS[-1]}
+
+
+def test_page_needs_no_network(swept: Swept, run_ids: list[str], command, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    page = tmp_path / "runs <1>.html"
+    found = command("experiments.compare", *run_ids, "--html", page, "--json", cwd=swept.folder)
+    assert found.code == 0, found.err
+    assert found.json["runs"]
+    html = page.read_text()
+    assert not re.search(r"<(script|link|img)[^>]* (src|href)=", html)
+    assert html.count("Plotly.newPlot(") == 3  # a figure per curve
+    assert html.count("* plotly.js v") == 1
+    for row in swept.result["leaderboard"]:
+        assert f"{row['coreml_bytes']:,}" in html
+        assert row["run_id"] in html
+    assert [file.name for file in tmp_path.iterdir()] == [page.name]
+
+
+def test_runs_without_epochs_and_on_other_data(own_store: Path, run_ids: list[str], command) -> None:  # type: ignore[no-untyped-def]
+    client = MlflowClient(f"sqlite:///{own_store / 'mlflow.db'}")
+    other = client.create_experiment("other")
+    run_id = client.create_run(other, run_name="elsewhere", tags={"dataset_digest": "f" * 64}).info.run_id
+    client.set_terminated(run_id, "FAILED")
+    found = command("experiments.compare", run_ids[0], run_id, "--html", "page.html", cwd=own_store)
+    assert found.code == 0, found.err
+    assert "different data" in found.out
+    assert "FAILED" in found.out
+    assert "different data" in (own_store / "page.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [(["{0}"], "Two different runs"), (["{0}", "{0}"], "Two different runs"), (["{0}", "nope"], "Unknown run 'nope'")],
+)
+def test_wrong_usage(
+    arguments: list[str],
+    message: str,
+    swept: Swept,
+    run_ids: list[str],
+    command,  # type: ignore[no-untyped-def]
+) -> None:
+    found = command("experiments.compare", *(one.format(*run_ids) for one in arguments), cwd=swept.folder)
+    assert found.code == 2
+    assert message in found.error
+
+
+def test_two_runs_of_one_name_are_told_apart(swept: Swept, own_store: Path, run_ids: list[str]) -> None:
+    from experiments.compare import headings
+
+    uri = f"sqlite:///{own_store / 'mlflow.db'}"
+    MlflowClient(uri).update_run(run_ids[1], name=swept.result["leaderboard"][0]["run"])
+    heads = headings(compare(Tracker(uri), run_ids).runs)
+    assert heads[0].endswith(run_ids[0][:8])
+    assert len(set(heads)) == len(run_ids)
+
+
+def test_sparkline() -> None:
+    assert sparkline([2.0, 2.0], 2.0, 2.0) == BARS[0] * 2
+    long = sparkline([float(value) for value in range(1_000)], 0.0, 999.0)
+    assert len(long) == CURVE_WIDTH
+    assert long[-1] == BARS[-1]
+    assert list(long) == sorted(long, key=BARS.index)
+
+
+def test_text() -> None:
+    assert (text(343.9049), text(0.0), text(2774.25)) == ("343.9", "0.0000", "2,774.2")

@@ -1,0 +1,268 @@
+"""Runs trained again from their records: what is said of the same, and of everything that may be otherwise."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import Outcome, Swept, run_module
+from mlflow import MlflowClient
+
+from architectures.plugins import plugin_sha256
+from experiments import datasets
+from experiments.reproduce import BYSTANDERS, Condition, Reproduction
+from experiments.tracking import Tracker, environment
+
+PLUGIN = """
+import keras
+
+from architectures import register
+
+
+@register(default_filters=4)
+def tiny(input_shape, num_classes, *, filters, dropout):
+    '''One strided convolution.'''
+    image = keras.Input(input_shape)
+    found = keras.layers.Conv2D(filters, 3, strides=2, activation="relu")(image)
+    found = keras.layers.Dropout(dropout)(keras.layers.Flatten()(found))
+    return keras.Model(image, keras.layers.Dense(num_classes, activation="softmax")(found))
+"""
+PLAIN = {"architecture": "tiny", "filters": 8, "dropout": 0.2, "batch_size": 32, "label_smoothing": 0.1}
+
+
+def write_data(path: Path, *, seed: int = 0) -> None:
+    chosen = np.random.default_rng(seed)
+    labels = np.arange(300) % 3
+    images = chosen.integers(0, 90, (300, 10, 10), np.uint8) + (labels * 80).astype(np.uint8)[:, None, None]
+    np.savez(path, x_train=images[:200], y_train=labels[:200], x_test=images[200:], y_test=labels[200:])
+
+
+@dataclass(frozen=True)
+class Parallel:
+    """A folder with a sweep of two workers: its store, its data and its plugin."""
+
+    folder: Path
+    result: dict
+
+    @property
+    def client(self) -> MlflowClient:
+        return MlflowClient(f"sqlite:///{self.folder / 'mlflow.db'}")
+
+    def run_where(self, terms: str) -> str:
+        """Id of the first run that meets terms of MLflow's search language."""
+        experiments = [experiment.experiment_id for experiment in self.client.search_experiments()]
+        return self.client.search_runs(experiments, terms)[0].info.run_id
+
+    def reproduce(self, run_id: str, *arguments: object) -> Outcome:
+        return run_module("experiments.reproduce", run_id, "--json", *arguments, cwd=self.folder)
+
+
+@pytest.fixture(scope="module", params=["float32", "mixed_bfloat16"])
+def parallel(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Parallel:
+    """Six trials in a space of two configurations, so that most are answered, and a replicate of the best."""
+    folder = tmp_path_factory.mktemp("parallel")
+    (folder / "tiny.py").write_text(PLUGIN)
+    write_data(folder / "data.npz")
+    (folder / "first.json").write_text(json.dumps([PLAIN | {"augment": False}, PLAIN | {"augment": True}]))
+    space = [
+        "--filters",
+        "8",
+        "--batch-size",
+        "32",
+        "--dropout",
+        "0.2",
+        "--label-smoothing",
+        "0.1",
+        "--augment",
+        "search",
+    ]
+    trials = ["--trials", "6", "--epochs", "3", "--workers", "2", "--pruner", "none", "--enqueue", "first.json"]
+    plugin = ["--plugin", "tiny.py", "--architecture", "tiny", "--dataset", "npz:data.npz", "--replicates", "1"]
+    options = [*space, *trials, *plugin, "--precision", request.param, "--keep", "1", "--study", "two"]
+    done = run_module("search.sweep", *options, "--json", cwd=folder)
+    assert done.code == 0, done.err
+    return Parallel(folder, done.json)
+
+
+@pytest.fixture
+def own(parallel: Parallel, tmp_path: Path) -> Parallel:
+    """A copy whose store a test may change; data and plugin are where they were."""
+    if "float32" not in str(parallel.client.get_run(parallel.run_where("tags.trial_number = '0'")).data.params):
+        pytest.skip("once is enough")
+    shutil.copy(parallel.folder / "mlflow.db", tmp_path / "mlflow.db")
+    return replace(parallel, folder=tmp_path)
+
+
+@pytest.mark.parametrize(
+    "terms",
+    ["tags.trial_number = '1'", "tags.duplicate_of != ''", "tags.replicate_of != ''"],
+    ids=["augmented", "answered", "replicate"],
+)
+def test_runs_of_a_parallel_sweep_are_identical(parallel: Parallel, terms: str) -> None:
+    run_id = parallel.run_where(terms)
+    found = parallel.reproduce(run_id)
+    assert found.code == 0, found.err + found.out
+    assert found.json["verdict"] == "identical"
+    assert (found.json["epochs"], found.json["weights_compared"]) == (3, True)
+    assert found.json["differences"] == found.json["conditions"] == []
+    tags = parallel.client.get_run(run_id).data.tags
+    assert found.json["answered_by"] == tags.get("duplicate_of")
+    assert found.json["threads"] == int(tags["threads"])
+    assert found.err.count("val_accuracy") == 3
+
+
+def test_on_fewer_cores_than_threads(swept: Swept) -> None:
+    """The threads of the record are made, whatever the machine has."""
+    run_id = swept.result["leaderboard"][0]["run_id"]
+    core = min(os.sched_getaffinity(0))
+    done = subprocess.run(
+        [sys.executable, "-m", "experiments.reproduce", run_id],
+        cwd=swept.folder,
+        preexec_fn=lambda: os.sched_setaffinity(0, {core}),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr + done.stdout
+    assert done.stdout.startswith("identical: ")
+
+
+def test_a_pruned_run_is_compared_as_far_as_it_came(own: Parallel) -> None:
+    tracker = Tracker(f"sqlite:///{own.folder / 'mlflow.db'}")
+    trained = own.run_where("tags.trial_number = '0'")
+    record, epochs = tracker.run(trained), tracker.epochs(trained)
+    dataset = datasets.load(record.config.dataset)
+    experiment_id = own.client.get_run(trained).info.experiment_id
+    where = environment(int(record.tags["threads"]), plugins=tuple(json.loads(record.tags["plugins"])))
+    pruned = tracker.start_run(experiment_id, "pruned", record.config, dataset=dataset, environment=where)
+    for metrics in epochs[:2]:
+        tracker.log_epoch(pruned, metrics)
+    tracker.end(pruned, "KILLED", outcome="pruned")
+    found = own.reproduce(pruned)
+    assert found.code == 0, found.err + found.out
+    assert (found.json["verdict"], found.json["epochs"], found.json["weights_compared"]) == ("identical", 2, False)
+    assert found.err.count("val_accuracy") == 2
+
+
+def test_figures_that_differ_are_shown_with_the_likely_cause(own: Parallel) -> None:
+    run_id = own.run_where("tags.trial_number = '0'")
+    own.client.log_metric(run_id, "val_loss", 0.125, step=2)
+    own.client.set_tag(run_id, "version.keras", "3.0.0")
+    own.client.set_tag(run_id, "version.mlflow", "3.0.0")
+    found = own.reproduce(run_id)
+    assert found.code == 1
+    assert found.json["verdict"] == "differs"
+    (difference,) = found.json["differences"]
+    assert (difference["what"], difference["epoch"], difference["recorded"]) == ("val_loss", 2, 0.125)
+    assert [condition["what"] for condition in found.json["conditions"]] == ["package keras", "package mlflow"]
+    assert found.json["likely_cause"] == "other package keras"
+
+    table = run_module("experiments.reproduce", run_id, cwd=own.folder)
+    assert table.code == 1
+    assert table.out.startswith("differs: ")
+    for text in ("val_loss", "0.125", repr(difference["found"]), "package keras", "3.0.0", "Likely cause: other"):
+        assert text in table.out
+
+
+def test_other_data_are_not_trained_on(parallel: Parallel, own: Parallel) -> None:
+    run_id = own.run_where("tags.trial_number = '0'")
+    data, kept = parallel.folder / "data.npz", (parallel.folder / "data.npz").read_bytes()
+    try:
+        write_data(data, seed=1)
+        found = own.reproduce(run_id)
+        assert found.code == 1
+        assert (found.json["verdict"], found.json["trained"], found.json["epochs"]) == ("differs", False, 0)
+        assert found.json["likely_cause"] == "other data"
+        condition = found.json["conditions"][0]
+        assert condition["recorded"] == own.client.get_run(run_id).data.tags["dataset_digest"] != condition["here"]
+        assert "epoch 1" not in found.err
+        data.unlink()
+        gone = own.reproduce(run_id)
+        assert (gone.code, gone.out) == (3, "")
+        assert "data.npz" in gone.err.splitlines()[-1]
+    finally:
+        data.write_bytes(kept)
+
+
+def test_plugins_that_moved_or_changed(parallel: Parallel, own: Parallel, tmp_path: Path) -> None:
+    run_id = own.run_where("tags.trial_number = '0'")
+    recorded = json.loads(own.client.get_run(run_id).data.tags["plugins"])
+    assert recorded == {str(parallel.folder / "tiny.py"): plugin_sha256(str(parallel.folder / "tiny.py"))}
+    moved = tmp_path / "elsewhere.py"
+    (parallel.folder / "tiny.py").rename(moved)
+    try:
+        gone = own.reproduce(run_id)
+        assert (gone.code, gone.out) == (3, "")
+        assert "tiny.py" in gone.err.splitlines()[-1]
+        assert "--plugin" in gone.err.splitlines()[-1]
+        assert own.reproduce(run_id, "--plugin", moved).json["conditions"] == []
+        moved.write_text(PLUGIN.replace('"relu"', '"tanh"'))
+        changed = own.reproduce(run_id, "--plugin", moved)
+        assert changed.code == 1
+        assert {one["what"] for one in changed.json["differences"]} >= {"loss", "val_loss", "weights_sha256"}
+        assert changed.json["likely_cause"].startswith("other plugin ")
+    finally:
+        (parallel.folder / "tiny.py").write_text(PLUGIN)
+
+
+def test_what_has_nothing_to_compare(own_store: Path, command) -> None:  # type: ignore[no-untyped-def]
+    client = MlflowClient(f"sqlite:///{own_store / 'mlflow.db'}")
+    (experiment,) = [e for e in client.search_experiments() if e.name == "mnist5k"]
+
+    def one(terms: str) -> str:
+        return client.search_runs([experiment.experiment_id], terms)[0].info.run_id
+
+    def refused(run_id: str, code: int, text: str) -> None:
+        found = command("experiments.reproduce", run_id, cwd=own_store)
+        assert found.code == code
+        assert text in found.error
+
+    refused(one("tags.sweep = 'parent'"), 3, "parent run")
+    refused("nope", 2, "Unknown run 'nope'")
+    refused(client.create_run(experiment.experiment_id, run_name="by hand").info.run_id, 3, "not a training run")
+    run_id = one("tags.trial_number = '0'")
+    for status, tags, text in (
+        ("FAILED", {}, "traceback.txt"),
+        ("RUNNING", {}, "still running"),
+        ("KILLED", {"outcome": "infeasible"}, "too large"),
+    ):
+        client.update_run(run_id, status=status)
+        for key, value in tags.items():
+            client.set_tag(run_id, key, value)
+        refused(run_id, 3, text)
+    empty = client.create_run(experiment.experiment_id, tags={"dataset_digest": "0", "threads": "1"}).info.run_id
+    client.log_param(empty, "architecture", "pocket")
+    client.set_terminated(empty, "KILLED")
+    refused(empty, 3, "before its first epoch")
+
+
+def test_likely_cause_leaves_out_what_only_keeps_records() -> None:
+    made = Reproduction("id", "run", None, True, 1, True, (), (), 1, 1.0)
+    assert made.likely_cause is None
+    differs = replace(made, trained=False)
+    bystander = Condition(f"package {BYSTANDERS[0].removeprefix('version.')}", "1", "2")
+    assert "none that is recorded" in str(replace(differs, conditions=(bystander,)).likely_cause)
+    processor = Condition("processor", "a", "b")
+    assert replace(differs, conditions=(processor, bystander)).likely_cause == "other processor"
+
+
+def test_digest_of_a_plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = tmp_path / "some_plugin"
+    package.mkdir()
+    for name in ("__init__.py", "nets.py"):
+        (package / name).write_text("raise SystemExit('imported')")
+    (tmp_path / "single_plugin.py").write_text("raise SystemExit('imported')")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    before = plugin_sha256("some_plugin.nets")
+    assert before
+    assert plugin_sha256("single_plugin") == plugin_sha256(str(tmp_path / "single_plugin.py")) != before
+    (package / "nets.py").write_text("changed = True")
+    assert plugin_sha256("some_plugin.nets") != before
+    assert plugin_sha256("no_such_plugin") == plugin_sha256(str(tmp_path / "none.py")) == ""
