@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from architectures.command import Parser, name, number, print_json, run, whole
 from architectures.errors import ProjectError, UsageError
 from architectures.knobs import Knob, knob_from_text
+from conversion.compress import COMPRESSIONS, Compression, check_available
 from experiments.config import LEARNING_RATES, RunConfig, RunResult
 from experiments.datasets import title
 from experiments.precision import Gpu, resolve_precision
@@ -46,6 +47,7 @@ class TrialConfig:
     epochs: int = 10
     seed: int = 0
     precision: str = "auto"
+    compress: Compression = "none"  # of the file whose bytes are measured
     experiment: str = ""  # empty: the data set's name
     register_as: str = ""  # empty: <dataset>-classifier
     plugins: tuple[str, ...] = ()
@@ -91,6 +93,7 @@ def run_trial(config: TrialConfig) -> TrialResult:
     from search.orchestrate import choose_architectures, load_dataset
     from search.progress import TrialProgress
 
+    check_available("mlmodel", config.compress)
     tracker = Tracker(config.tracking_uri)
     setup = WorkerSetup(config.plugins, (config.architecture,), cores())
     with (
@@ -139,6 +142,7 @@ def _run_config(config: TrialConfig, known: Known, gpu: Gpu | None) -> RunConfig
         epochs=config.epochs,
         seed=config.seed,
         precision=resolve_precision(config.precision, gpu),
+        compress=config.compress,
     )
 
 
@@ -221,7 +225,13 @@ def parser() -> Parser:
     )
     add("--schedule", choices=tuple(LEARNING_RATES), help=SCHEDULE_HELP)
     add("--label-smoothing", type=number(0, 1, open_above=True), metavar="X", help="share of each label (default 0)")
-    add("--augment", action="store_true", default=None, help="shift, scale and rotate the training images")
+    add(
+        "--augment",
+        nargs="?",
+        choices=("on", "off"),
+        const="on",
+        help="shift, scale and rotate the training images",
+    )
     add(
         "--knob",
         dest="knobs",
@@ -235,6 +245,11 @@ def parser() -> Parser:
         "--precision",
         choices=("auto", "float32", "mixed_bfloat16"),
         help="auto (the default) computes in bfloat16 where the processor does so natively; the kept model is float32",
+    )
+    add(
+        "--compress",
+        choices=COMPRESSIONS,
+        help="measure the bytes of the file that the same option of conversion.promote makes (default none)",
     )
     add("--experiment", type=name, metavar="NAME", help="MLflow experiment (default: the data set's name)")
     add("--register-as", type=name, metavar="NAME", help="registered model (default <dataset>-classifier)")
@@ -257,6 +272,8 @@ def _body(arguments: argparse.Namespace) -> int:
     options |= dataset_given(arguments)
     for common in ("json", "debug", "image_size", "color_mode"):
         options.pop(common, None)
+    if "augment" in options:
+        options["augment"] = options["augment"] == "on"
     for several in ("plugins", "knobs"):
         options[several] = tuple(options.get(several, ()))
     trial = run_trial(TrialConfig(**({"tracking_uri": default_uri()} | options)))

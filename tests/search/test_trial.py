@@ -22,7 +22,7 @@ def test_a_trial_is_kept_registered_and_promoted(tmp_path: Path, command) -> Non
     found = command(
         *("search.trial", "--architecture", "malireddi", "--filters", "4", "--batch-size", "200", "--epochs", "2"),
         *("--experiment", "mine", "--register-as", "mine-too", "--learning-rate", "0.002", "--seed", "7", "--json"),
-        *("--label-smoothing", "0.1", "--augment"),
+        *("--label-smoothing", "0.1", "--augment", "on", "--compress", "float16"),
     )
     assert found.code == 0, found.err
     result = found.json
@@ -34,7 +34,8 @@ def test_a_trial_is_kept_registered_and_promoted(tmp_path: Path, command) -> Non
     assert result["best_val_accuracy"] == run.data.metrics["best_val_accuracy"]
     assert len(result["history"]) == 2
     assert "study" not in run.data.tags
-    promoted = command("conversion.promote", "--run", run.info.run_id, "--json")
+    assert (run.data.params["augment"], run.data.params["compress"]) == ("True", "float16")
+    promoted = command("conversion.promote", "--run", run.info.run_id, "--compress", "float16", "--json")
     assert promoted.code == 0, promoted.err
     assert promoted.json["registered_model"] == "mine-too"  # the run's own, not the default
     assert promoted.json["coreml_bytes"] == result["coreml_bytes"]
@@ -95,6 +96,8 @@ def test_ctrl_c_ends_the_run_as_killed(tmp_path: Path) -> None:
         (["--architecture", "malireddi", "--knob", "depth=3"], 2, "depth=3 is no knob of 'malireddi'. It has none."),
         (["--architecture", "malireddi", "--knob", "depth"], 2, "'depth' is not NAME=VALUE"),
         (["--architecture", "malireddi", "--epochs", "0"], 2, "at least 1"),
+        (["--architecture", "malireddi", "--compress", "prune50"], 2, "prune50"),
+        (["--architecture", "malireddi", "--augment", "search"], 2, "invalid choice: 'search'"),
         (["--architecture", "malireddi", "--tracking-uri", "http://127.0.0.1:9"], 1, "cannot be reached"),
     ],
 )
