@@ -64,7 +64,7 @@ class Parallel:
         return run_module("experiments.reproduce", run_id, "--json", *arguments, cwd=self.folder)
 
 
-@pytest.fixture(scope="module", params=["float32", "mixed_bfloat16"])
+@pytest.fixture(scope="module")
 def parallel(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Parallel:
     """Six trials in a space of two configurations, so that most are answered, and a replicate of the best."""
     folder = tmp_path_factory.mktemp("parallel")
@@ -94,12 +94,14 @@ def parallel(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
 @pytest.fixture
 def own(parallel: Parallel, tmp_path: Path) -> Parallel:
     """A copy whose store a test may change; data and plugin are where they were."""
-    if "float32" not in str(parallel.client.get_run(parallel.run_where("tags.trial_number = '0'")).data.params):
-        pytest.skip("once is enough")
     shutil.copy(parallel.folder / "mlflow.db", tmp_path / "mlflow.db")
     return replace(parallel, folder=tmp_path)
 
 
+once = pytest.mark.parametrize("parallel", ["float32"], indirect=True)
+
+
+@pytest.mark.parametrize("parallel", ["float32", "mixed_bfloat16"], indirect=True)
 @pytest.mark.parametrize(
     "terms",
     ["tags.trial_number = '1'", "tags.duplicate_of != ''", "tags.replicate_of != ''"],
@@ -134,6 +136,7 @@ def test_on_fewer_cores_than_threads(swept: Swept) -> None:
     assert done.stdout.startswith("identical: ")
 
 
+@once
 def test_a_pruned_run_is_compared_as_far_as_it_came(own: Parallel) -> None:
     tracker = Tracker(f"sqlite:///{own.folder / 'mlflow.db'}")
     trained = own.run_where("tags.trial_number = '0'")
@@ -151,6 +154,7 @@ def test_a_pruned_run_is_compared_as_far_as_it_came(own: Parallel) -> None:
     assert found.err.count("val_accuracy") == 2
 
 
+@once
 def test_figures_that_differ_are_shown_with_the_likely_cause(own: Parallel) -> None:
     run_id = own.run_where("tags.trial_number = '0'")
     own.client.log_metric(run_id, "val_loss", 0.125, step=2)
@@ -171,6 +175,7 @@ def test_figures_that_differ_are_shown_with_the_likely_cause(own: Parallel) -> N
         assert text in table.out
 
 
+@once
 def test_other_data_are_not_trained_on(parallel: Parallel, own: Parallel) -> None:
     run_id = own.run_where("tags.trial_number = '0'")
     data, kept = parallel.folder / "data.npz", (parallel.folder / "data.npz").read_bytes()
@@ -191,6 +196,7 @@ def test_other_data_are_not_trained_on(parallel: Parallel, own: Parallel) -> Non
         data.write_bytes(kept)
 
 
+@once
 def test_plugins_that_moved_or_changed(parallel: Parallel, own: Parallel, tmp_path: Path) -> None:
     run_id = own.run_where("tags.trial_number = '0'")
     recorded = json.loads(own.client.get_run(run_id).data.tags["plugins"])
