@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from conftest import Outcome, Promoted, Swept, run_module
 from mlflow import MlflowClient
@@ -45,7 +46,21 @@ class Store:
         size = ModelSize(10, 20, 30)
         self.tracker.log_size(run_id, size)
         result = RunResult(
-            (), 1, 0.9, 0.1, size, 5_000, DIGEST, DIGEST, 1.0, 1.0, file, (28, 28, 1), 10, (), drawn_accuracy=None
+            epochs=(),
+            best_epoch=1,
+            best_val_accuracy=0.9,
+            best_val_loss=0.1,
+            size=size,
+            keras_bytes=5_000,
+            keras_sha256=DIGEST,
+            weights_sha256=DIGEST,
+            latency_ms=1.0,
+            images_per_second=1.0,
+            keras_file=file,
+            input_shape=(28, 28, 1),
+            num_classes=10,
+            drawn_accuracy=None,
+            val_probabilities=np.zeros((1, 10), np.float32),
         )
         model = self.tracker.finish(run_id, result, keep=True)
         assert model
