@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from architectures.knobs import Knob
 
@@ -92,6 +93,22 @@ class RunResult:
     num_classes: int
     drawn_accuracy: float | None  # on validation digits drawn on a pad; None where the data are no digits of its size
     val_probabilities: npt.NDArray[np.float32] = field(compare=False, repr=False)  # (validation images, num_classes)
+
+
+def run_result(values: Mapping[str, Any]) -> RunResult:
+    """A RunResult from what `dataclasses.asdict` made of it, also by way of JSON."""
+    import numpy as np
+
+    return RunResult(
+        **{
+            **values,
+            "epochs": tuple(EpochMetrics(**epoch) for epoch in values["epochs"]),
+            "size": ModelSize(**values["size"]),
+            "keras_file": Path(values["keras_file"]),
+            "input_shape": tuple(values["input_shape"]),
+            "val_probabilities": np.array(values["val_probabilities"], np.float32),
+        }
+    )
 
 
 @dataclass(frozen=True)

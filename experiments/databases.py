@@ -1,10 +1,18 @@
-"""SQLite files that appear with all their tables or not at all."""
+"""Databases that several processes open: SQLite files that appear whole, and a lock for one process at a time."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+LOCK_CLASS = 7077  # of PostgreSQL's advisory locks: sets ours apart from those of other programs
 
 
 def sqlite_path(url: str) -> Path | None:
@@ -40,3 +48,36 @@ def make_database(path: Path, make_tables: Callable[[str], None]) -> None:
         for left in list(beside.parent.iterdir()):
             if left.name.startswith(beside.name):  # the file itself and SQLite's journals
                 left.unlink(missing_ok=True)
+
+
+@contextmanager
+def exclusive(url: str, name: str, engine: Engine | None = None) -> Iterator[None]:
+    """Keep other processes that use the same name on the same database waiting while the block runs.
+
+    The lock goes with its process, and with the database's connection: nothing has to be cleared after a kill -9.
+
+    Args:
+        url: of SQLite or PostgreSQL.
+        name: what is locked.
+        engine: PostgreSQL's, where there is one already.
+    """
+    path = sqlite_path(url)
+    if path is None:
+        import sqlalchemy
+
+        held = engine or sqlalchemy.create_engine(url)
+        try:
+            with held.connect() as connection:  # closed with a rollback, which may fail: the lock is gone then, too
+                key = zlib.crc32(name.encode()) - 2**31  # a signed 32-bit number
+                connection.execute(sqlalchemy.text(f"SELECT pg_advisory_xact_lock({LOCK_CLASS}, {key})"))
+                yield
+        finally:
+            if engine is None:
+                held.dispose()
+        return
+    import fcntl
+
+    # A file of its own: closing the database's would drop the locks that SQLite holds on it in this process.
+    with path.with_name(f"{path.name}-lock").open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

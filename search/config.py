@@ -65,6 +65,7 @@ class SweepConfig:
     epochs: int = 12  # a trial at most
     pruner: str = AUTO  # median with one objective, front with two
     workers: int = 1
+    takeover_after: int = 60  # seconds without a sign of life after which another host's trial is taken over
     seed: int = 0
     precision: str = AUTO
     experiment: str = ""  # empty: the data set's name

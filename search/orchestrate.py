@@ -11,23 +11,25 @@ from pathlib import Path
 
 from rich.markup import escape
 
-from architectures.errors import UsageError
+from architectures.errors import ProjectError, UsageError
 from conversion.compress import check_available
 from conversion.promote import DEFAULT_MODEL
 from experiments import datasets, leaderboard
+from experiments.evaluation import write_evaluation
 from experiments.leaderboard import Row
-from experiments.precision import resolve_precision
+from experiments.precision import Gpu, resolve_precision
 from experiments.tables import print_cells
-from experiments.tracking import CANDIDATE, ModelRecord, Selection, Tracker, VersionRecord, environment
+from experiments.tracking import CANDIDATE, Outbox, Selection, Tracker, VersionRecord, environment
 from search import comparison
 from search.comparison import Comparison, Replicated, compare_architectures
 from search.config import AUTO, FIXED, SweepConfig
+from search.engines import Engine
 from search.engines.local import LocalEngine, cores
 from search.engines.messages import Known, Ready, WorkerSetup
 from search.engines.shared_data import save_dataset
 from search.progress import TrialProgress
 from search.report import write_report
-from search.runner import Runner, interruptible
+from search.runner import Runner, deliver_left_over, drop_overtaken, interruptible
 from search.study import Study
 
 
@@ -79,12 +81,13 @@ class SweepResult:
             )
 
 
-def sweep(config: SweepConfig, given: dict[str, object]) -> SweepResult:
+def sweep(config: SweepConfig, given: dict[str, object], engine: Engine | None = None) -> SweepResult:
     """Run a sweep.
 
     Args:
         config: what was asked for.
         given: the options that a person gave, which must not contradict the record of a study that is continued.
+        engine: where trials are trained, if not where the configuration says.
 
     Raises:
         ProjectError: for anything that keeps the sweep as a whole from running; a trial that fails does not.
@@ -98,69 +101,55 @@ def sweep(config: SweepConfig, given: dict[str, object]) -> SweepResult:
         config.resolved_pruner  # noqa: B018  # a pruner that does not fit is refused before anything is made
     setup = WorkerSetup(config.plugins, config.architectures, max(1, cores() // config.workers))
     with (
-        LocalEngine(setup, config.workers) as engine,
+        engine or LocalEngine(setup, config.workers) as engine,
         tempfile.TemporaryDirectory(prefix="pocketnets-") as name,
         TrialProgress(config.trials, config.workers) as progress,
+        interruptible() as interrupted,
     ):
         folder = Path(name)
         progress.waiting("starting TensorFlow")
         dataset = load_dataset(config.dataset, config.plugins, max(config.batch_sizes))
         save_dataset(dataset, folder)
         engine.provide(folder)
-        if study.exists:
-            study.check_dataset(dataset.digest)
         ready = engine.wait_until_ready()
         for warning in ready.warnings:
             progress.say(f"warning: left out: {escape(warning)}")
         architectures = choose_architectures(ready, config.architectures, dataset.name)
-        experiment_id = tracker.experiment(config.experiment_name)
-        if study.exists:
-            first = _first(config, architectures)
-            study.check_room(first)
-            study.go_on()
-            parent = study.parent_run_id
-            tracker.resume_parent(parent)
-        else:
-            config = replace(
-                config,
-                architectures=tuple(known.name for known in architectures),
-                precision=resolve_precision(config.precision, ready.gpu),
-                pruner=config.resolved_pruner,
-            )
-            first = _first(config, architectures)
-            study.check_room(first)
-            parent = tracker.start_parent(experiment_id, study.name, _parameters(config, dataset.digest))
+        with study.alone():  # others may start a sweep of the same study at the same time
+            study.reopen(given)
+            if (study.config.dataset, study.config.plugins) != (config.dataset, config.plugins):
+                raise ProjectError(f"Study {study.name!r} was made with other options meanwhile. Run this again.")
+            parent = _open_study(study, tracker, dataset, architectures, ready.gpu)
+        config = study.config
+        architectures = tuple(known for known in architectures if known.name in config.architectures)
+        outbox = Outbox(tracker, study.name, parent, say=progress.say)
         try:
-            if not study.exists:
-                study.create(config, parent, dataset.digest)
-            for run_id in study.requeue_dead():
-                tracker.end(run_id, "KILLED", outcome="interrupted")  # until it is tried again
-            if waiting := len(study.waiting()):
-                progress.say(f"taking up {waiting} trial{'s' if waiting > 1 else ''} that were interrupted")
-            study.enqueue(first)
+            _take_up(study, tracker, outbox, dataset, progress)
             progress.done(study.started(), study.best_value())
             ready_at = time.perf_counter()
+            experiment_id = tracker.experiment(config.experiment_name)
             where = environment(setup.threads, ready.gpu, config.plugins)
-            runner = Runner(study, tracker, dataset, where, experiment_id, parent, architectures, folder)
-            interrupted = runner.run(engine, progress)
+            runner = Runner(study, tracker, outbox, dataset, where, experiment_id, parent, architectures, folder)
+            interrupted = stack.enter_context(interruptible())
+            stopped = runner.run(engine, progress, interrupted)
             ended_at = time.perf_counter()
-            with interruptible():  # all trials have ended: a few seconds more and the sweep is whole
+            # All trials have ended: a few seconds more and the sweep is whole.
+            with study.alone():
                 progress.waiting("registering the best models")
-                registered = [] if interrupted else _register(study, tracker, runner.kept)
+                registered = [] if stopped else _register(study, tracker)
                 any_ended = any(study.counts().values())
                 compared = compare_architectures(_replicated(study))
                 board = leaderboard.rows(tracker, Selection(config.experiment_name, study.name)) if any_ended else []
-                if not interrupted:
+                if not stopped:
+                    drop_overtaken(study, tracker)
                     progress.waiting("drawing the study")
                     write_report(study, tracker, parent, board, compared)
+                if not study.others_run():
+                    tracker.end(parent, "KILLED" if stopped else "FINISHED", outcome="interrupted" if stopped else None)
         except BaseException:
             with contextlib.suppress(Exception):  # the first error is the one to tell
                 tracker.end(parent, "FAILED")
             raise
-        if interrupted:
-            tracker.end(parent, "KILLED", outcome="interrupted")
-        else:
-            tracker.end(parent, "FINISHED")
     return SweepResult(
         study=study.name,
         experiment=config.experiment_name,
@@ -171,10 +160,52 @@ def sweep(config: SweepConfig, given: dict[str, object]) -> SweepResult:
         comparisons=compared,
         registered_name=config.registered_name,
         registered=tuple(model.version for model in registered),
-        interrupted=interrupted,
+        interrupted=stopped,
         startup_seconds=ready_at - started,
         trials_seconds=ended_at - ready_at,
     )
+
+
+def _open_study(
+    study: Study, tracker: Tracker, dataset: datasets.Dataset, architectures: tuple[Known, ...], gpu: Gpu | None
+) -> str:
+    """Create the study with its parent run, or continue it; returns the parent's id."""
+    if study.exists:
+        study.check_dataset(dataset.digest)
+        first = _first(study.config, architectures)
+        study.check_room(first)
+        study.go_on()
+        parent = study.parent_run_id
+        tracker.resume_parent(parent)
+    else:
+        config = replace(
+            study.config,
+            architectures=tuple(known.name for known in architectures),
+            precision=resolve_precision(study.config.precision, gpu),
+            pruner=study.config.resolved_pruner,
+        )
+        first = _first(config, architectures)
+        study.check_room(first)
+        experiment_id = tracker.experiment(config.experiment_name)
+        parent = tracker.start_parent(experiment_id, study.name, _parameters(config, dataset.digest))
+        study.create(config, parent, dataset.digest)
+    study.enqueue(first)
+    return parent
+
+
+def _take_up(
+    study: Study, tracker: Tracker, outbox: Outbox, dataset: datasets.Dataset, progress: TrialProgress
+) -> None:
+    """Take up what sweeps that are gone have left: trials on their way, and writes that MLflow has not got yet."""
+    for trial in study.take_over():
+        if run_id := trial.user_attrs.get("run_id"):
+            tracker.end(run_id, "KILLED", outcome="interrupted")  # until it is tried again
+    for ended in deliver_left_over(study, outbox):
+        progress.say(f"trial {ended.number}: its end was kept on disk and is in MLflow now")
+        if ended.model and ended.result:
+            write_evaluation(tracker, ended.run_id, ended.result, dataset)
+    if waiting := len(study.waiting()):
+        progress.say(f"taking up {waiting} trial{'s' if waiting > 1 else ''} that were interrupted")
 
 
 def load_dataset(name: str, plugins: tuple[str, ...], batch_size: int) -> datasets.Dataset:
@@ -244,12 +275,12 @@ def _replicated(study: Study) -> list[Replicated]:
     ]
 
 
-def _register(study: Study, tracker: Tracker, kept: dict[int, ModelRecord]) -> list[VersionRecord]:
+def _register(study: Study, tracker: Tracker) -> list[VersionRecord]:
     """Register the study's best models, and point `candidate` at the best."""
     registered = []
     means = {one.number: one.mean for one in _replicated(study)}
     for trial in sorted(study.best(study.config.keep), key=lambda trial: -means.get(trial.number, 0.0)):
-        model = kept.get(trial.number) or tracker.kept_model(trial.user_attrs["run_id"])
+        model = tracker.kept_model(trial.user_attrs["run_id"])
         if model is None:  # an earlier sweep kept fewer, or died before it had written this one
             print(
                 f"warning: trial {trial.number} is among the best {study.config.keep}, but its model was not kept: "

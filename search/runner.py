@@ -1,4 +1,8 @@
-"""The loop of a sweep: ask the study, train on an engine, write to MLflow, tell the study."""
+"""The loop of a sweep: ask the study, train on an engine, write to MLflow, tell the study.
+
+The study is told how a trial ended when MLflow holds its run, never before: whatever dies in between, the trial is
+still to be run, or its run is there.
+"""
 
 from __future__ import annotations
 
@@ -18,14 +22,24 @@ from conversion.convert import FileFacts
 from experiments.config import Environment, EpochMetrics, ModelSize, RunConfig, RunResult
 from experiments.datasets import Dataset
 from experiments.evaluation import write_evaluation
-from experiments.tracking import ModelRecord, Tracker, git_commit
-from search.engines.local import LocalEngine, WorkerFailed
-from search.engines.messages import Built, Died, EpochEnded, Event, Failed, Finished, Job, Known, Ready, Stopped
+from experiments.tracking import (
+    Ended,
+    Outbox,
+    Tracker,
+    TrackingUnavailable,
+    git_commit,
+    run_start,
+)
+from search.engines import Engine, WorkerFailed
+from search.engines.messages import Built, Died, EpochEnded, Event, Failed, Finished, Job, Known, Placed, Ready, Stopped
 from search.progress import TrialProgress
 from search.ranking import Scored
-from search.study import DUPLICATE_OF, MAX_ATTEMPTS, REPLICATE_OF, Study
+from search.study import DUPLICATE_OF, MAX_ATTEMPTS, REPLICATE_OF, Study, Verdict
 
 POLL_SECONDS = 0.5  # between two looks for Ctrl-C
+OTHERS_SECONDS = 3.0  # after which a study without a further trial is asked again: other sweeps may give some back
+OUTAGE_SECONDS = 600  # for which an MLflow that is away is waited for once all trials have ended
+NO_RUN = "0" * 32  # stands for a run's id, which has this length, where only the size of a file is asked for
 
 
 @dataclass
@@ -33,9 +47,10 @@ class _Running:
     """A trial on its way."""
 
     trial: optuna.Trial
-    run_id: str
     config: RunConfig
-    recorded_epochs: int = 0  # in MLflow; more than those trained here after an interruption
+    again: bool  # an earlier attempt may have left a run
+    placed: bool = False  # it has a run, or will have one when MLflow is back
+    lost: bool = False  # another sweep has taken it over
     size: ModelSize | None = None
     last_metrics: EpochMetrics | None = None
 
@@ -46,94 +61,132 @@ class Runner:
 
     study: Study
     tracker: Tracker
+    outbox: Outbox
     dataset: Dataset
-    environment: Environment
+    environment: Environment  # of this process
     experiment_id: str
     parent_run_id: str
     architectures: tuple[Known, ...]
     folder: Path  # for the models of trials on their way
-    kept: dict[int, ModelRecord] = field(default_factory=dict)  # by trial number: models stored in this sweep
     _running: dict[int, _Running] = field(default_factory=dict)
+    _untold: dict[int, Scored | None] = field(default_factory=dict)  # ended here; MLflow does not hold their end yet
     _sizes: dict[tuple[object, ...], ModelSize] = field(default_factory=dict)  # by RunConfig.network
-    _to_evaluate: list[tuple[_Running, RunResult]] = field(default_factory=list)
+    _to_evaluate: list[Ended] = field(default_factory=list)
+    _ask_at: float = 0.0  # on the monotonic clock: when the study is asked for a trial again
 
-    def run(self, engine: LocalEngine, progress: TrialProgress) -> bool:
+    def run(self, engine: Engine, progress: TrialProgress, interrupted: Callable[[], bool]) -> bool:
         """Run trials; on return none is left running. Returns whether a person interrupted."""
         deadline = time.monotonic() + (self.study.config.timeout or float("inf"))
-        with interruptible() as interrupted:
-            try:
+        try:
+            with self.study.signs_of_life():
                 while not interrupted():
-                    more = self._wants_more(deadline)
-                    if more and (worker := engine.free_worker()):
-                        self._start(engine, worker, progress)
+                    in_time = time.monotonic() < deadline
+                    worker = engine.free_worker() if in_time and time.monotonic() >= self._ask_at else None
+                    if worker and self._start(engine, worker, progress):
                         continue
                     self._tidy()
-                    if not self._running and not more:
-                        if time.monotonic() < deadline and (replicates := self.study.enqueue_replicates()):
-                            progress.expect_more(replicates)
-                            continue
+                    asked_for_all = not in_time or time.monotonic() < self._ask_at
+                    if not self._running and asked_for_all and not self._waits(in_time, progress):
                         break
-                    event = engine.next_event(POLL_SECONDS)
-                    if event is not None:
+                    if (event := engine.next_event(POLL_SECONDS)) is not None:
                         self._handle(event, engine, progress)
+                    self.outbox.deliver()
+                    self._tell()
                 self._tidy()
                 self._put_back()
-            except BaseException:
-                with contextlib.suppress(Exception):  # a full disk, a lost server: the first error is the one to tell
-                    self._put_back()
-                raise
-            return interrupted()
+        except BaseException:
+            with contextlib.suppress(Exception):  # a full disk, a lost server: the first error is the one to tell
+                self._put_back()
+            raise
+        return interrupted()
 
-    def _wants_more(self, deadline: float) -> bool:
-        return time.monotonic() < deadline and (
-            self.study.started() < self.study.config.trials
-            or (bool(waiting := self.study.waiting()) and all(REPLICATE_OF in trial.user_attrs for trial in waiting))
-        )
+    def _waits(self, in_time: bool, progress: TrialProgress) -> bool:
+        """Whether something is still to come though nothing runs here and the study has no further trial now.
 
-    def _start(self, engine: LocalEngine, worker: str, progress: TrialProgress) -> None:
-        trial, values = self.study.ask(self.architectures, worker)
-        sweep = self.study.config
+        Raises:
+            TrackingUnavailable: if MLflow has been away for too long.
+        """
+        if self.outbox.waiting:
+            if self.outbox.away_seconds > OUTAGE_SECONDS:
+                raise TrackingUnavailable(
+                    f"MLflow at {self.tracker.uri} does not answer. What {self.outbox.waiting} trials wrote is kept in "
+                    f"{self.outbox.folder}: continue the study with python -m search.sweep --study {self.study.name}."
+                )
+            progress.waiting("all trials have ended; waiting for MLflow")
+            return True
+        if not in_time:
+            return False
+        if self.study.others_run(self._mine()):
+            progress.waiting("waiting for the trials of other sweeps of this study")
+            return True
+        if replicates := self.study.enqueue_replicates():
+            progress.expect_more(replicates)
+            self._ask_at = 0.0
+        return bool(replicates)
+
+    def _take_over(self, progress: TrialProgress) -> bool:
+        """Give trials back to the study that nobody runs any more."""
+        dead = self.study.take_over(self._mine())
+        for trial in dead:
+            progress.say(f"trial {trial.number}: nobody runs it any more; it is tried again")
+        if dead:
+            self._ask_at = 0.0
+        return bool(dead)
+
+    def _mine(self) -> set[int]:
+        return {*self._running, *self._untold}
+
+    def _start(self, engine: Engine, worker: str, progress: TrialProgress) -> bool:
+        """Start the study's next trial; returns whether there was one."""
+        asked = self.study.ask(self.architectures, worker)
+        if asked is None:
+            self._ask_at = time.monotonic() + OTHERS_SECONDS
+            return self._take_over(progress)
+        trial, sweep = asked.trial, self.study.config
         config = RunConfig(
             dataset=sweep.dataset,
             epochs=sweep.epochs,
             seed=trial.user_attrs.get("seed", sweep.seed),
             precision=sweep.precision,
             compress=sweep.compress,
-            **vars(values),
+            **vars(asked.values),
         )
-        run_id = self.tracker.find_run(self.parent_run_id, trial.number)
-        recorded = self.tracker.resume_run(run_id, config, self.dataset, self.environment) if run_id else None
-        if run_id is None or recorded is None:
-            recorded = 0
-            run_id = self.tracker.start_run(
-                self.experiment_id,
-                f"{config.architecture}-{trial.number}",
-                config,
-                dataset=self.dataset,
-                environment=self.environment,
-                parent=self.parent_run_id,
-                study=self.study.name,
-                trial_number=trial.number,
-                replicate_of=trial.user_attrs.get(REPLICATE_OF),
-            )
-        trial.set_user_attr("run_id", run_id)
-        running = self._running[trial.number] = _Running(trial, run_id, config, recorded)
+        running = self._running[trial.number] = _Running(trial, config, asked.again)
         progress.started(trial.number, config)
         if (answer := self.study.answer(trial)) is not None:
             self._answer(running, answer, progress)
-            del self._running[trial.number]
-            return
+            return True
         # A sweep's other texts in the file all have one length: networks of the same widths have files of one size.
         size = self._sizes.get(config.network)
         if size and not self.study.fits(size.coreml_bytes):
+            self._place(running, self.environment)
             self._record_size(running, size)
             self._end_infeasible(running, progress)
-            del self._running[trial.number]
-            return
-        facts = file_facts(self.dataset, config, run_id, self.study.name)
+            return True
+        facts = file_facts(self.dataset, config, NO_RUN, self.study.name)
         engine.submit(Job(trial.number, config, facts, size, self.folder / f"{trial.number}.keras"))
+        return True
 
-    def _handle(self, event: Event, engine: LocalEngine, progress: TrialProgress) -> None:
+    def _place(self, running: _Running, environment: Environment) -> None:
+        """Start a trial's run, which says where it computes, or take up the one of an earlier attempt."""
+        number = running.trial.number
+        start = run_start(
+            self.experiment_id,
+            f"{running.config.architecture}-{number}",
+            running.config,
+            dataset=self.dataset,
+            environment=environment,
+            parent=self.parent_run_id,
+            study=self.study.name,
+            trial_number=number,
+            replicate_of=running.trial.user_attrs.get(REPLICATE_OF),
+        )
+        self.outbox.start(number, start, again=running.again)
+        running.placed = True
+        if run_id := self.outbox.run_id(number):
+            running.trial.set_user_attr("run_id", run_id)
+
+    def _handle(self, event: Event, engine: Engine, progress: TrialProgress) -> None:
         if isinstance(event, Ready):
             return
         if isinstance(event, Failed) and event.number is None:
@@ -142,28 +195,35 @@ class Runner:
             return  # between two trials; another has been started
         assert event.number is not None
         running = self._running[event.number]
+        if not isinstance(event, Placed | Built | EpochEnded):
+            if not running.lost and not self.study.owns(running.trial):
+                self._lose(running, progress)
+            if running.lost:
+                del self._running[event.number]
+                return
         match event:
+            case Placed(_, environment):
+                self._place(running, environment)
             case Built(number, size):
                 engine.reply(number, self.study.fits(size.coreml_bytes))
                 self._record_size(running, size)
                 progress.built(number, size)
-                return
             case EpochEnded(number, metrics):
-                prune = self.study.report(running.trial, metrics.val_accuracy, metrics.epoch)
-                engine.reply(number, not prune)  # first: the worker trains on while this process writes
-                if metrics.epoch > running.recorded_epochs:
-                    self.tracker.log_epoch(running.run_id, metrics)
-                    running.recorded_epochs = metrics.epoch
+                verdict = self.study.report(running.trial, metrics.val_accuracy, metrics.epoch)
+                engine.reply(number, verdict == Verdict.GO_ON)  # first: the worker trains on while this process writes
+                if verdict == Verdict.LOST:
+                    self._lose(running, progress)
+                    return
+                self.outbox.epoch(number, metrics)
                 running.last_metrics = metrics
                 progress.epoch(number, metrics)
-                return
             case Stopped(number):
                 if running.last_metrics is None:
                     self._end_infeasible(running, progress)
-                else:
-                    self.tracker.end(running.run_id, "KILLED", outcome="pruned")
-                    self.study.tell(running.trial, TrialState.PRUNED)
-                    progress.pruned(number, running.last_metrics)
+                    return
+                self._end(running, None)
+                self.outbox.end(number, "KILLED", outcome="pruned")
+                progress.pruned(number, running.last_metrics)
             case Finished(number, result):
                 self._finish(running, result)
                 progress.finished(number, result)
@@ -173,70 +233,138 @@ class Runner:
             case Died(int(number), reason):
                 if self.study.lost_attempt(running.trial) < MAX_ATTEMPTS:
                     progress.lost(number, f"trial {number}: {reason}; it is tried again")
-                    self.study.requeue(running.trial._trial_id)
-                    self.tracker.end(running.run_id, "KILLED", outcome="interrupted")  # until it is tried again
+                    self._give_back(running)
                 else:
                     self._fail(running, f"Given up after {MAX_ATTEMPTS} attempts: {reason}.\n")
                     progress.failed(number, f"given up after {MAX_ATTEMPTS} attempts: {reason}")
-        del self._running[event.number]
 
     def _answer(self, running: _Running, answer: FrozenTrial, progress: TrialProgress) -> None:
         """End a trial whose configuration has been tried with what was measured then: it would be the same again."""
-        self.tracker.answer_run(running.run_id, answer.user_attrs["run_id"])
+        number = running.trial.number
+        self._place(running, self.environment)
         self.study.record_size(running.trial, answer.user_attrs["coreml_bytes"])
         running.trial.set_user_attr(DUPLICATE_OF, answer.number)
-        self.study.tell(running.trial, answer.state, answer.values[0] if answer.values else None)
-        progress.answered(running.trial.number, answer.number)
+        complete = answer.state == TrialState.COMPLETE
+        value = answer.values[0] if complete else 0.0
+        self._end(running, Scored(number, value, answer.user_attrs["coreml_bytes"]) if complete else None)
+        self.outbox.answer(number, answer.user_attrs["run_id"])
+        progress.answered(number, answer.number)
 
     def _record_size(self, running: _Running, size: ModelSize) -> None:
         """Record a network's sizes, for its own trial and for those of the same widths."""
         self._sizes[running.config.network] = running.size = size
         self.study.record_size(running.trial, size.coreml_bytes)
-        self.tracker.log_size(running.run_id, size)
+        self.outbox.size(running.trial.number, size)
 
     def _end_infeasible(self, running: _Running, progress: TrialProgress) -> None:
         """End a trial whose file would be too large, before its first epoch."""
         assert running.size is not None
-        self.tracker.end(running.run_id, "KILLED", outcome="infeasible")
-        self.study.tell(running.trial, TrialState.PRUNED)
+        self._end(running, None)
+        self.outbox.end(running.trial.number, "KILLED", outcome="infeasible")
         progress.infeasible(running.trial.number, running.size.coreml_bytes)
 
     def _finish(self, running: _Running, result: RunResult) -> None:
-        # MLflow first: a death before the study is told is mended by a retry, which writes nothing twice.
         scored = Scored(running.trial.number, result.best_val_accuracy, result.size.coreml_bytes)
         replicate = REPLICATE_OF in running.trial.user_attrs
-        keep = not replicate and scored.number in self.study.keepers(scored)
-        model = self.tracker.finish(running.run_id, result, keep=keep)
-        self.study.tell(running.trial, TrialState.COMPLETE, result.best_val_accuracy)
-        result.keras_file.unlink(missing_ok=True)
-        if model:
-            self.kept[running.trial.number] = model
-            self._to_evaluate.append((running, result))
+        untold = [one for one in self._untold.values() if one]
+        keep = not replicate and scored.number in self.study.keepers(scored, *untold)
+        self._end(running, scored)
+        self.outbox.finish(running.trial.number, result, keep=keep)
+
+    def _fail(self, running: _Running, text: str) -> None:
+        if not running.placed:
+            self._place(running, self.environment)
+        self._end(running, None)
+        self.outbox.fail(running.trial.number, text)
+
+    def _end(self, running: _Running, scored: Scored | None) -> None:
+        """Note that a trial has ended: as complete, which is `scored`, or otherwise."""
+        number = running.trial.number
+        del self._running[number]
+        self._untold[number] = scored
+
+    def _tell(self) -> None:
+        """Tell the study of the trials whose ends MLflow holds."""
+        for ended in self.outbox.ended():
+            if ended.number not in self._untold:
+                continue  # was given back
+            scored = self._untold.pop(ended.number)
+            value = scored.val_accuracy if scored else None
+            state = TrialState.COMPLETE if scored else state_of(ended)
+            model = ended.model.model_id if ended.model else None
+            self.study.tell(ended.number, state, value, run_id=ended.run_id, model_id=model)
+            if ended.model:
+                self._to_evaluate.append(ended)
 
     def _tidy(self) -> None:
         """Evaluate the models that were kept, and drop those that better ones have overtaken. Workers train on."""
-        if not self._to_evaluate:
-            return
-        for running, result in self._to_evaluate:
-            write_evaluation(self.tracker, running.run_id, result, self.dataset)
-        self._to_evaluate.clear()
-        for number in self.kept.keys() - self.study.keepers():
-            self.tracker.drop_model(self.kept.pop(number).model_id)
+        self._tell()
+        try:
+            while self._to_evaluate:
+                ended = self._to_evaluate[0]
+                assert ended.result is not None
+                write_evaluation(self.tracker, ended.run_id, ended.result, self.dataset)
+                del self._to_evaluate[0]
+                drop_overtaken(self.study, self.tracker)
+        except TrackingUnavailable:
+            pass  # later
 
-    def _fail(self, running: _Running, text: str) -> None:
-        self.tracker.fail(running.run_id, text)
-        self.study.tell(running.trial, TrialState.FAIL)
+    def _lose(self, running: _Running, progress: TrialProgress) -> None:
+        """Leave a trial to the sweep that has taken it over."""
+        running.lost = True
+        self.outbox.forget(running.trial.number)
+        progress.lost(running.trial.number, f"trial {running.trial.number}: another sweep has taken it over")
+
+    def _give_back(self, running: _Running) -> None:
+        """Leave a trial that was interrupted in the queue of the study, and its run KILLED.
+
+        Where that fails, the next sweep of the study finds it without a living owner and does the same.
+        """
+        self._running.pop(running.trial.number, None)
+        if running.lost:
+            return
+        if running.placed:
+            self.outbox.end(running.trial.number, "KILLED", outcome="interrupted")  # until it is tried again
+        self.study.requeue(running.trial)
+        self._ask_at = 0.0
 
     def _put_back(self) -> None:
-        """Leave trials that were interrupted in the queue of the study, and their runs KILLED.
+        for running in list(self._running.values()):
+            self._give_back(running)
 
-        Where that fails, the next sweep of the study finds them without a living owner and does the same.
-        """
-        for running in self._running.values():
-            self.study.requeue(running.trial._trial_id)
-        for running in self._running.values():
-            self.tracker.end(running.run_id, "KILLED", outcome="interrupted")
-        self._running.clear()
+
+def state_of(ended: Ended) -> TrialState:
+    """The state of a trial by how its run ended."""
+    return {"FINISHED": TrialState.COMPLETE, "FAILED": TrialState.FAIL}.get(ended.status, TrialState.PRUNED)
+
+
+def deliver_left_over(study: Study, outbox: Outbox) -> list[Ended]:
+    """Write to MLflow what processes that are gone have left on disk, and tell the study of the trials that ended.
+
+    Trials that a living sweep runs are left to it.
+
+    Raises:
+        TrackingUnavailable: if MLflow is away.
+    """
+    free = study.not_running()
+    outbox.take_up([number for number in outbox.left_over() if number in free])
+    told = []
+    for ended in outbox.ended():
+        # One that was interrupted, or answered from another trial, is asked again.
+        again = ended.outcome == "interrupted" or (ended.status == "FINISHED" and ended.result is None)
+        if not again and study.adopt(ended.number):
+            value = ended.result.best_val_accuracy if ended.result else None
+            model = ended.model.model_id if ended.model else None
+            study.tell(ended.number, state_of(ended), value, run_id=ended.run_id, model_id=model)
+            told.append(ended)
+    return told
+
+
+def drop_overtaken(study: Study, tracker: Tracker) -> None:
+    """Drop the kept models of a study that better ones have overtaken."""
+    for model_id in study.overtaken():
+        tracker.drop_model(model_id)
+        study.dropped.add(model_id)
 
 
 def file_facts(dataset: Dataset, config: RunConfig, run_id: str, study: str = "") -> FileFacts:

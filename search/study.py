@@ -5,9 +5,13 @@ from __future__ import annotations
 import json
 import os
 import platform
+import threading
+import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import Enum
 
 import optuna
 import psutil
@@ -15,20 +19,38 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from architectures.errors import ProjectError, UsageError
-from experiments.databases import make_database, sqlite_path
 from search.config import SweepConfig
 from search.engines.messages import Known
 from search.pruning import RANDOM_TRIALS, WARMUP_EPOCHS, Course, cannot_enter_front
 from search.ranking import Scored, front, ranked
 from search.space import Values
+from search.storage import is_outage, one_line, open_storage
 
 MAX_ATTEMPTS = 3  # of one trial whose worker dies under it; then it counts as failed
 REPLICATE_OF = "replicate_of"  # user attribute of a replicate: the number of the trial that it repeats
 DUPLICATE_OF = "duplicate_of"  # user attribute of a trial that was answered: the number of the one that was trained
+MODEL_ID = "model_id"  # user attribute of a trial whose model was kept
 COURSE = "val_accuracies"  # user attribute with each epoch's, where Optuna keeps no intermediate values
 DIRECTIONS = {"val_accuracy": StudyDirection.MAXIMIZE, "coreml_bytes": StudyDirection.MINIMIZE}
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A trial to be run."""
+
+    trial: optuna.Trial
+    values: Values
+    again: bool  # an earlier attempt may have left a run in MLflow
+
+
+class Verdict(Enum):
+    """What becomes of a trial after an epoch."""
+
+    GO_ON = "go on"
+    PRUNE = "prune"
+    LOST = "lost"  # another sweep has taken it over: this one's host did not give a sign of life for too long
 
 
 class Study:
@@ -41,32 +63,50 @@ class Study:
             UsageError: if the study exists and one of the `given` options contradicts its record.
             ProjectError: if the storage cannot be opened.
         """
-        storage = config.storage
         self.config = config
-        with _one_line(storage):
-            _check_sqlite(storage)
-            self._storage = optuna.storages.get_storage(storage)
+        self._mine: set[int] = set()  # ids of the trials that this process runs
+        self.dropped: set[str] = set()  # ids of kept models that this process has dropped
+        with self._one_line():
+            self._patient = open_storage(config.storage, config.takeover_after)
+            self._storage = optuna.storages.get_storage(self._patient)
             self.exists = False
-            if config.study in optuna.get_all_study_names(self._storage):
-                self._study = optuna.load_study(study_name=config.study, storage=self._storage)
-                recorded = self._study.user_attrs.get("config")
-                # Without trials it is one that was killed while it was made: `create` goes on with it.
-                if recorded is None and self._study.get_trials(deepcopy=False):
-                    raise UsageError(f"Study {config.study!r} in {storage} is not a sweep's: choose another name.")
-                if recorded is not None:
-                    self.exists = True
-                    self.config = config.continuing(recorded, given)
-                    self._prepare()
+            self.reopen(given)
+
+    def reopen(self, given: dict[str, object]) -> None:
+        """Open the study where it exists, as one that another sweep has made meanwhile."""
+        with self._one_line():
+            if self.exists or self.config.study not in optuna.get_all_study_names(self._storage):
+                return
+            self._study = optuna.load_study(study_name=self.config.study, storage=self._storage)
+            recorded = self._study.user_attrs.get("config")
+            # Without trials it is one that was killed while it was made: `create` goes on with it.
+            if recorded is None and self._study.get_trials(deepcopy=False):
+                raise UsageError(
+                    f"Study {self.config.study!r} in {self.config.storage} is not a sweep's: choose another name."
+                )
+            if recorded is not None:
+                self.exists = True
+                self.config = self.config.continuing(recorded, given)
+                self._study.pruner = _pruner(self.config)
+
+    def _one_line(self):  # type: ignore[no-untyped-def]
+        return one_line(self.config.storage)
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keep other sweeps of this study from being made, continued or finished while the block runs."""
+        with self._one_line(), self._patient.exclusive(self.name):
+            yield
 
     def go_on(self) -> None:
         """Write down what a continuation of an existing study asks for."""
-        with _one_line(self.config.storage):
+        with self._one_line():
             self._study.set_user_attr("config", self.config.recorded())
 
     def create(self, config: SweepConfig, parent_run_id: str, dataset_digest: str) -> None:
         """Create the study with what a continuation needs; `config` comes last and makes it whole."""
         self.config = config
-        with _one_line(config.storage):
+        with self._one_line():
             self._study = optuna.create_study(
                 study_name=config.study,
                 storage=self._storage,
@@ -79,16 +119,7 @@ class Study:
             self._study.set_user_attr("dataset_digest", dataset_digest)
             self._study.set_user_attr("parent_run_id", parent_run_id)
             self._study.set_user_attr("config", config.recorded())
-            self._prepare()
-
-    def _prepare(self) -> None:
-        self._study.sampler = optuna.samplers.TPESampler(
-            multivariate=True,
-            n_startup_trials=RANDOM_TRIALS,
-            # The same seed would repeat the first draws.
-            seed=(self.config.seed + len(self._study.get_trials(deepcopy=False))) % 2**32,
-        )
-        self._study.pruner = _pruner(self.config)
+            self._study.pruner = _pruner(config)
 
     @property
     def name(self) -> str:
@@ -116,25 +147,86 @@ class Study:
         """The highest val_accuracy so far."""
         return max((one.val_accuracy for one in self._scored()), default=None)
 
-    def requeue_dead(self) -> list[str]:
-        """Put trials whose process is gone back in the queue; returns the ids of their MLflow runs."""
-        with _one_line(self.config.storage):
-            dead = [
-                trial
-                for trial in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-                if not _owner_lives(trial)
-            ]
-            for trial in dead:
-                self.requeue(trial._trial_id)
-        return [trial.user_attrs["run_id"] for trial in dead if "run_id" in trial.user_attrs]
+    def take_over(self, mine: Collection[int] = ()) -> list[FrozenTrial]:
+        """Put trials that nobody runs any more back in the queue.
 
-    def requeue(self, trial_id: int) -> None:
+        That is those whose process is gone, on this host, or has given no sign of life, on others; and those of this
+        process that are not `mine`: a database that went away may have made one without saying so.
+
+        Args:
+            mine: numbers of the trials that this process runs.
+        """
+
+        def act() -> list[FrozenTrial]:
+            running = self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+            theirs = [trial for trial in running if trial.number not in mine]
+            if not theirs:
+                return []
+            # After an outage of the database nobody could give a sign of life: theirs are waited for.
+            patience = time.monotonic() - self._patient.answered_since > self.config.takeover_after
+            silent = set(self._patient._get_stale_trial_ids(self._study._study_id)) if patience else set()
+            dead = [trial for trial in theirs if trial._trial_id in silent or not _owner_lives(trial)]
+            for trial in dead:
+                self._storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
+            return dead
+
+        with self._one_line():
+            return self._patient.alone(self.name, act)
+
+    def not_running(self) -> set[int]:
+        """Numbers of the trials that no sweep runs at present."""
+        with self._one_line():
+            trials = self._study.get_trials(deepcopy=False)
+        return {trial.number for trial in trials if trial.state != TrialState.RUNNING}
+
+    def others_run(self, mine: Collection[int] = ()) -> bool:
+        """Whether trials are running that are not `mine`."""
+        with self._one_line():
+            running = self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        return any(trial.number not in mine for trial in running)
+
+    def requeue(self, trial: optuna.Trial) -> None:
         """Put a trial back in the queue: it will be asked again with its values, its number and its MLflow run."""
-        self._storage.set_trial_state_values(trial_id, TrialState.WAITING)
+        self._mine.discard(trial._trial_id)
+        with self._one_line():
+            if self.owns(trial):
+                self._storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
+
+    def owns(self, trial: optuna.Trial) -> bool:
+        """Whether a trial is still this process' to run: a sweep that waited in vain for a sign of life takes it."""
+        with self._one_line():
+            held = self._storage.get_trial(trial._trial_id)
+        owned = _is_owned(held, trial)
+        if not owned:
+            self._mine.discard(trial._trial_id)
+        return owned
+
+    @contextmanager
+    def signs_of_life(self) -> Iterator[None]:
+        """Record in the storage, from a thread of its own, that the trials of this process are being run."""
+        over = threading.Event()
+
+        def record() -> None:
+            while not over.wait(self._patient.heartbeat_interval):
+                for trial_id in tuple(self._mine):
+                    try:
+                        with self._patient.impatient():
+                            self._patient.record_heartbeat(trial_id)
+                    except Exception as error:
+                        if not is_outage(error):
+                            return  # the sweep meets it, too, and says so
+
+        thread = threading.Thread(target=record, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
 
     def started(self) -> int:
         """Trials that have ended or are running, replicates left out."""
-        with _one_line(self.config.storage):
+        with self._one_line():
             return sum(trial.state != TrialState.WAITING for trial in self._searched())
 
     def waiting(self) -> list[FrozenTrial]:
@@ -154,7 +246,7 @@ class Study:
 
     def enqueue(self, configurations: Sequence[dict[str, object]]) -> None:
         """Queue configurations that the study does not hold yet."""
-        with _one_line(self.config.storage):
+        with self._one_line():
             for configuration in configurations:
                 self._study.enqueue_trial(configuration, skip_if_exists=True)
 
@@ -164,7 +256,8 @@ class Study:
         Returns:
             How many were not in the study yet.
         """
-        with _one_line(self.config.storage):
+
+        def act() -> int:
             known = {
                 (trial.user_attrs[REPLICATE_OF], trial.user_attrs["seed"])
                 for trial in self._study.get_trials(deepcopy=False)
@@ -178,7 +271,10 @@ class Study:
             missing = [(trial, seed) for trial, seed in wanted if (trial.number, seed) not in known]
             for trial, seed in missing:
                 self._study.enqueue_trial(trial.params, {REPLICATE_OF: trial.number, "seed": seed})
-        return len(missing)
+            return len(missing)
+
+        with self._one_line():
+            return self._patient.alone(self.name, act)
 
     def _to_replicate(self) -> list[FrozenTrial]:
         chosen = self.best(self.config.keep)
@@ -190,7 +286,7 @@ class Study:
     def replicated(self) -> dict[int, dict[int, float]]:
         """The val_accuracy of each replicate by the number of the trial that it repeats, and by seed."""
         found: dict[int, dict[int, float]] = {}
-        with _one_line(self.config.storage):
+        with self._one_line():
             for trial in self._study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
                 if (number := trial.user_attrs.get(REPLICATE_OF)) is not None:
                     found.setdefault(number, {})[trial.user_attrs["seed"]] = trial.values[0]
@@ -207,15 +303,47 @@ class Study:
         earlier = self._study.get_trials(deepcopy=False, states=states)
         return next((one for one in earlier if one.params == trial.params), None)
 
-    def ask(self, architectures: tuple[Known, ...], worker: str) -> tuple[optuna.Trial, Values]:
-        """The next trial: an interrupted one, else each architecture as published, else what TPE suggests."""
-        with _one_line(self.config.storage):
-            number = len(self._searched())
-            if not self.waiting() and not self.config.enqueue and number < len(architectures):
-                self._study.enqueue_trial(self.config.space.published(architectures[number]))
-            trial = self._study.ask()
-            trial.set_user_attr("owner", json.dumps(_this_process() | {"worker": worker}))
-            return trial, self.config.space.suggest(trial, architectures)
+    def ask(self, architectures: tuple[Known, ...], worker: str) -> Asked | None:
+        """The next trial: an interrupted one, else each architecture as published, else what TPE suggests.
+
+        What is drawn depends on the seed, the trial's number and the trials before it alone: a study that was
+        interrupted draws what it would have drawn, and sweeps that share a study draw different things.
+
+        Returns:
+            None where all trials that were asked for have been started, here or by other sweeps of the study.
+        """
+        owner = json.dumps(_this_process() | {"worker": worker})
+
+        def act() -> tuple[optuna.Trial, bool] | None:
+            trials = self._study.get_trials(deepcopy=False)
+            searched = [trial for trial in trials if REPLICATE_OF not in trial.user_attrs]
+            waiting = [trial for trial in trials if trial.state == TrialState.WAITING]
+            started = sum(trial.state != TrialState.WAITING for trial in searched)
+            replicates_alone = waiting and all(REPLICATE_OF in trial.user_attrs for trial in waiting)
+            if started >= self.config.trials and not replicates_alone:
+                return None
+            if not waiting and not self.config.enqueue and len(searched) < len(architectures):
+                self._study.enqueue_trial(self.config.space.published(architectures[len(searched)]))
+            self._study.sampler = optuna.samplers.TPESampler(
+                multivariate=True,
+                n_startup_trials=RANDOM_TRIALS,
+                seed=(self.config.seed + (waiting[0].number if waiting else len(trials))) % 2**32,
+            )
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # signs of life are given by `signs_of_life`
+                trial = self._study.ask()
+            again = "owner" in trial.user_attrs
+            self._patient.record_heartbeat(trial._trial_id)
+            trial.set_user_attr("owner", owner)
+            return trial, again
+
+        with self._one_line():
+            asked = self._patient.alone(self.name, act)
+            if asked is None:
+                return None
+            trial, again = asked
+            self._mine.add(trial._trial_id)
+            return Asked(trial, self.config.space.suggest(trial, architectures), again)
 
     def fits(self, coreml_bytes: int) -> bool:
         """Whether a file is small enough for its network to be trained."""
@@ -227,47 +355,93 @@ class Study:
         The limit is a constraint of the study: Optuna's sampler learns from it, and an oversized trial, which never
         reports an epoch, sets no bar for others.
         """
-        with _one_line(self.config.storage):
+        with self._one_line():
             trial.set_user_attr("coreml_bytes", coreml_bytes)
             if self.config.max_coreml_bytes is not None and not trial.constraints:
                 trial.set_constraint("coreml_bytes", coreml_bytes - self.config.max_coreml_bytes)
 
-    def report(self, trial: optuna.Trial, value: float, epoch: int) -> bool:
-        """Report an epoch's val_accuracy; returns whether the trial should be pruned.
+    def report(self, trial: optuna.Trial, value: float, epoch: int) -> Verdict:
+        """Report an epoch's val_accuracy; returns what becomes of the trial.
 
         Epochs that an earlier attempt has reported were judged then, and after the last one nothing would be saved.
         """
-        with _one_line(self.config.storage):
-            if epoch <= len(val_accuracies(self._storage.get_trial(trial._trial_id))):
-                return False
+        with self._one_line():
+            held = self._storage.get_trial(trial._trial_id)
+            if not _is_owned(held, trial):
+                self._mine.discard(trial._trial_id)
+                return Verdict.LOST
+            if epoch <= len(val_accuracies(held)):
+                return Verdict.GO_ON
             replicate = REPLICATE_OF in trial.user_attrs  # sets no bar, and is trained to its end
             if len(self.config.objectives) == 1 and not replicate:
                 trial.report(value, epoch)
-                return epoch < self.config.epochs and trial.should_prune()
+                return Verdict.PRUNE if epoch < self.config.epochs and trial.should_prune() else Verdict.GO_ON
             # Optuna keeps and judges intermediate values of one objective only.
             course = Course(trial.user_attrs["coreml_bytes"], (*trial.user_attrs.get(COURSE, ()), value))
             trial.set_user_attr(COURSE, course.val_accuracies)
             if self.config.pruner == "none" or epoch == self.config.epochs or replicate:
-                return False
+                return Verdict.GO_ON
             complete = [one for one in self._searched() if one.state == TrialState.COMPLETE and val_accuracies(one)]
-            return cannot_enter_front(
-                course, [Course(one.user_attrs["coreml_bytes"], val_accuracies(one)) for one in complete]
-            )
+            finished = [Course(one.user_attrs["coreml_bytes"], val_accuracies(one)) for one in complete]
+            return Verdict.PRUNE if cannot_enter_front(course, finished) else Verdict.GO_ON
 
     def lost_attempt(self, trial: optuna.Trial) -> int:
         """Count an attempt at a trial that died with its worker; returns how many have."""
-        with _one_line(self.config.storage):
+        with self._one_line():
             lost = trial.user_attrs.get("lost_attempts", 0) + 1
             trial.set_user_attr("lost_attempts", lost)
             return lost
 
-    def tell(self, trial: optuna.Trial, state: TrialState, val_accuracy: float | None = None) -> None:
-        """End a trial; the val_accuracy is that of a complete one."""
-        with _one_line(self.config.storage):
+    def tell(
+        self,
+        number: int,
+        state: TrialState,
+        val_accuracy: float | None = None,
+        *,
+        run_id: str,
+        model_id: str | None = None,
+    ) -> None:
+        """End a trial.
+
+        Args:
+            number: the trial's.
+            state: how it ended.
+            val_accuracy: of a complete one.
+            run_id: its run in MLflow.
+            model_id: its model in MLflow, if that was kept.
+        """
+        with self._one_line():
+            held = self._study.get_trials(deepcopy=False)[number]
+            self._mine.discard(held._trial_id)
+            if held.state.is_finished():
+                return  # told before, by a call whose answer an outage has cut off
+            for key, value in {"run_id": run_id, MODEL_ID: model_id}.items():
+                if value and held.user_attrs.get(key) != value:
+                    self._storage.set_trial_user_attr(held._trial_id, key, value)
             values = None
             if state == TrialState.COMPLETE:
-                values = [val_accuracy, trial.user_attrs["coreml_bytes"]][: len(self.config.objectives)]
-            self._study.tell(trial, values, state=state)
+                values = [val_accuracy, held.user_attrs["coreml_bytes"]][: len(self.config.objectives)]
+            self._study.tell(number, values, state=state, skip_if_finished=True)
+
+    def adopt(self, number: int) -> bool:
+        """Take a trial out of the queue to tell how it ended; False where another sweep was faster."""
+        with self._one_line():
+            held = self._study.get_trials(deepcopy=False)[number]
+            if held.state != TrialState.WAITING:
+                return False
+            return self._storage.set_trial_state_values(held._trial_id, TrialState.RUNNING)
+
+    def overtaken(self) -> list[str]:
+        """Ids of kept models that are not among the best any more and not `dropped` yet."""
+        keepers = self.keepers()
+        with self._one_line():
+            trials = self._study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+        held = {
+            trial.user_attrs[MODEL_ID]
+            for trial in trials
+            if trial.number not in keepers and MODEL_ID in trial.user_attrs
+        }
+        return sorted(held - self.dropped)
 
     def counts(self) -> dict[str, int]:
         """Number of trials by how they ended: complete, pruned, infeasible, fail; replicates left out."""
@@ -299,7 +473,7 @@ class Study:
         return {one.number for one in keepers}
 
     def _scored(self) -> list[Scored]:
-        with _one_line(self.config.storage):
+        with self._one_line():
             complete = self._study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
         trained = [one for one in complete if DUPLICATE_OF not in one.user_attrs]
         distinct = {tuple(sorted(one.params.items())): one for one in reversed(trained)}
@@ -324,6 +498,11 @@ def _pruner(config: SweepConfig) -> optuna.pruners.BasePruner:
     return optuna.pruners.NopPruner()
 
 
+def _is_owned(held: FrozenTrial, trial: optuna.Trial) -> bool:
+    """Whether the storage holds a trial as it was asked: nobody has taken it over since."""
+    return held.state == TrialState.RUNNING and held.user_attrs.get("owner") == trial.user_attrs["owner"]
+
+
 def _this_process() -> dict[str, object]:
     return {"host": platform.node(), "pid": os.getpid(), "started": psutil.Process().create_time()}
 
@@ -335,36 +514,10 @@ def _owner_lives(trial: FrozenTrial) -> bool:
         return False
     if owner["host"] != platform.node():
         return True
+    if owner["pid"] == os.getpid():
+        return False  # asked about those that this process does not run
     try:
         # A process id is used again; one that was started at the same time is the same process.
         return abs(psutil.Process(owner["pid"]).create_time() - owner["started"]) < 1
     except psutil.Error:
         return False
-
-
-def _check_sqlite(storage: str) -> None:
-    """Fail early where the file cannot be, and make its tables whole where it does not exist."""
-    path = sqlite_path(storage)
-    if path is None:
-        return
-    path = path.absolute()
-    if not path.parent.is_dir() or path.is_dir():
-        raise ProjectError(f"The study storage {storage} cannot be opened: {path} is not a file in a folder.")
-    if not path.exists():
-        make_database(path, _make_tables)
-
-
-def _make_tables(url: str) -> None:
-    optuna.storages.RDBStorage(url)
-
-
-@contextmanager
-def _one_line(storage: str) -> Iterator[None]:
-    """Turn whatever Optuna or its database raises into one line."""
-    try:
-        yield
-    except (ProjectError, KeyboardInterrupt, OSError):
-        raise
-    except Exception as error:
-        text = " ".join(str(error).split())[:300]
-        raise ProjectError(f"The study storage {storage} failed: {text or type(error).__name__}") from error

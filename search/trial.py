@@ -86,7 +86,7 @@ def run_trial(config: TrialConfig) -> TrialResult:
         KeyboardInterrupt: on Ctrl-C; the run is KILLED.
     """
     from experiments.evaluation import write_evaluation
-    from experiments.tracking import Tracker, environment
+    from experiments.tracking import Tracker, environment, run_start
     from search.engines.local import LocalEngine, cores
     from search.engines.messages import WorkerSetup
     from search.engines.shared_data import save_dataset
@@ -109,12 +109,10 @@ def run_trial(config: TrialConfig) -> TrialResult:
         ready = engine.wait_until_ready()
         (known,) = choose_architectures(ready, (config.architecture,), dataset.name)
         run_config = _run_config(config, known, ready.gpu)
+        experiment_id = tracker.experiment(config.experiment or title(config.dataset))
+        where = environment(setup.threads, ready.gpu, config.plugins)
         run_id = tracker.start_run(
-            tracker.experiment(config.experiment or title(config.dataset)),
-            config.architecture,
-            run_config,
-            dataset=dataset,
-            environment=environment(setup.threads, ready.gpu, config.plugins),
+            run_start(experiment_id, config.architecture, run_config, dataset=dataset, environment=where)
         )
         result, kept = _train(engine, tracker, run_id, run_config, dataset, folder, progress)
         write_evaluation(tracker, run_id, result, dataset)
@@ -184,7 +182,7 @@ def _follow(
     interrupted: Callable[[], bool],
 ) -> RunResult:
     """Write what the worker says until it has a result."""
-    from search.engines.local import WorkerFailed
+    from search.engines import WorkerFailed
     from search.engines.messages import Built, Died, EpochEnded, Failed, Finished
     from search.runner import POLL_SECONDS
 

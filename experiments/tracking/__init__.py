@@ -8,19 +8,22 @@ from experiments.tracking.coreml_flavor import ServedFile
 from experiments.tracking.looks import Look, LookRecord
 from experiments.tracking.lookup import Selection, is_original, merit
 from experiments.tracking.models import CANDIDATE, CHAMPION
+from experiments.tracking.outbox import Ended, Outbox
 from experiments.tracking.promotions import PromotionRecord
 from experiments.tracking.records import ModelRecord, RunRecord, VersionFacts, VersionRecord
 from experiments.tracking.retention import StoredModel
-from experiments.tracking.runs import Tracker
+from experiments.tracking.runs import Tracker, run_start
 from experiments.tracking.source import code_tags, environment, git_commit
-from experiments.tracking.store import TrackingError, default_uri
+from experiments.tracking.store import TrackingError, TrackingUnavailable, default_uri
 
 __all__ = [
     "CANDIDATE",
     "CHAMPION",
+    "Ended",
     "Look",
     "LookRecord",
     "ModelRecord",
+    "Outbox",
     "PromotionRecord",
     "RunRecord",
     "Selection",
@@ -28,6 +31,7 @@ __all__ = [
     "StoredModel",
     "Tracker",
     "TrackingError",
+    "TrackingUnavailable",
     "VersionFacts",
     "VersionRecord",
     "code_tags",
@@ -36,4 +40,5 @@ __all__ = [
     "git_commit",
     "is_original",
     "merit",
+    "run_start",
 ]

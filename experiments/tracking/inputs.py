@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from experiments.datasets import Dataset
@@ -13,17 +14,13 @@ if TYPE_CHECKING:
 DIGEST_LENGTH = 36  # characters that MLflow keeps; the tag `dataset_digest` holds all
 
 
-def dataset_input(dataset: Dataset, source: str, *, context: str = "training") -> DatasetInput:
-    """An MLflow dataset with what identifies the data.
+def dataset_facts(dataset: Dataset, source: str) -> dict[str, str]:
+    """What identifies data, as MLflow's dataset input holds it.
 
     Args:
         dataset: the data; its name and digest are MLflow's.
         source: what `datasets.load` loads it from.
-        context: what the run does with it, in MLflow's words: training or testing.
     """
-    from mlflow.entities import Dataset as Entity
-    from mlflow.entities import DatasetInput, InputTag
-
     profile = {
         "train_images": len(dataset.train),
         "val_images": len(dataset.val),
@@ -31,11 +28,18 @@ def dataset_input(dataset: Dataset, source: str, *, context: str = "training") -
         "image_shape": dataset.input_shape,
         "class_names": dataset.class_names,
     }
-    entity = Entity(
-        name=dataset.name,
-        digest=dataset.digest[:DIGEST_LENGTH],
-        source_type="local",
-        source=json.dumps({"uri": source}),
-        profile=json.dumps(profile),
-    )
-    return DatasetInput(entity, [InputTag("mlflow.data.context", context)])
+    return {
+        "name": dataset.name,
+        "digest": dataset.digest[:DIGEST_LENGTH],
+        "source_type": "local",
+        "source": json.dumps({"uri": source}),
+        "profile": json.dumps(profile),
+    }
+
+
+def as_dataset_input(facts: Mapping[str, str], *, context: str = "training") -> DatasetInput:
+    """MLflow's input of what `dataset_facts` gives; `context` is what a run does with it: training or testing."""
+    from mlflow.entities import Dataset as Entity
+    from mlflow.entities import DatasetInput, InputTag
+
+    return DatasetInput(Entity(**facts), [InputTag("mlflow.data.context", context)])

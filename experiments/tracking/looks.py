@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from experiments.datasets import Dataset, Split
-from experiments.tracking.inputs import dataset_input
+from experiments.tracking.inputs import as_dataset_input, dataset_facts
 from experiments.tracking.source import source_tags
 from experiments.tracking.store import Store, one_line, quoted
 
@@ -76,7 +76,8 @@ class Looks(Store):
                 experiment_id, run_name=f"{command} {dataset.name}", tags=source_tags() | tags
             )
             look_id = made.info.run_id
-            self._client.log_inputs(look_id, [dataset_input(dataset, source or dataset.name, context="testing")])
+            facts = dataset_facts(dataset, source or dataset.name)
+            self._client.log_inputs(look_id, [as_dataset_input(facts, context="testing")])
             self._client.set_terminated(look_id, "FINISHED")
         looks = self.looks(dataset.digest)
         before = next(place for place, look in enumerate(looks) if look.look_id == look_id)

@@ -81,8 +81,15 @@ class Models(Lookup):
         At each moment the store is consistent: from its mark on no command takes the model for a kept one. What is cut
         short here is gone on with by `experiments.prune`.
         """
+        from mlflow.exceptions import MlflowException
+
         with one_line(self.uri):
-            model = self._client.get_logged_model(model_id)
+            try:
+                model = self._client.get_logged_model(model_id)
+            except MlflowException as error:
+                if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                    raise
+                return  # another sweep of the study has removed it
             self._client.set_logged_model_tags(model_id, {PRUNED_TAG: datetime.now(UTC).isoformat(timespec="seconds")})
             files = self._artifacts(model.artifact_location)
             if any(entry.path == REPORTS for entry in files.list_artifacts()):

@@ -51,6 +51,22 @@ class RunRecord:
 
 
 @dataclass(frozen=True)
+class RunStart:
+    """What a run starts with: everything that is known of it before it trains."""
+
+    experiment_id: str
+    name: str
+    params: Mapping[str, str]
+    tags: Mapping[str, str]
+    dataset: Mapping[str, str]  # MLflow's dataset input
+
+    @property
+    def of_the_same_bits(self) -> dict[str, str]:
+        """The tags without which an interrupted run would not go on bit for bit."""
+        return {key: value for key, value in self.tags.items() if key not in ("host", "mlflow.user")}
+
+
+@dataclass(frozen=True)
 class ModelRecord:
     """A model that was kept."""
 

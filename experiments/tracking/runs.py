@@ -10,9 +10,9 @@ from pathlib import Path
 
 from experiments.config import Environment, EpochMetrics, ModelSize, RunConfig, RunResult
 from experiments.datasets import Dataset
-from experiments.tracking.inputs import dataset_input
+from experiments.tracking.inputs import as_dataset_input, dataset_facts
 from experiments.tracking.looks import Looks
-from experiments.tracking.records import ModelRecord
+from experiments.tracking.records import ModelRecord, RunStart
 from experiments.tracking.retention import Retention
 from experiments.tracking.source import source_tags
 from experiments.tracking.store import one_line, quoted
@@ -46,37 +46,18 @@ class Tracker(Retention, Looks):
         with one_line(self.uri):
             self._reopen(run_id)
 
-    def start_run(
-        self,
-        experiment_id: str,
-        name: str,
-        config: RunConfig,
-        *,
-        dataset: Dataset,
-        environment: Environment,
-        parent: str | None = None,
-        study: str | None = None,
-        trial_number: int | None = None,
-        replicate_of: int | None = None,
-    ) -> str:
-        """Start the run of one configuration and write its parameters and tags.
-
-        A trial that repeats another one of the study with a further seed says which: `replicate_of`.
-        """
-        tags = _run_tags(dataset, environment)
-        if parent is not None:
-            tags["mlflow.parentRunId"] = parent
-        if study is not None:
-            tags |= {"study": study, "trial_number": str(trial_number)}
-        if replicate_of is not None:
-            tags["replicate_of"] = str(replicate_of)
-            if parent and (original := self.find_run(parent, replicate_of)):
-                with one_line(self.uri):
-                    self._client.set_tag(original, "replicated", "True")  # so that a reader need not look for them
+    def start_run(self, start: RunStart) -> str:
+        """Start a run and write its parameters, tags and data."""
+        original = start.tags.get("replicate_of")
+        if original and (found := self.find_run(start.tags["mlflow.parentRunId"], int(original))):
+            with one_line(self.uri):
+                self._client.set_tag(found, "replicated", "True")  # so that a reader need not look for them
         with one_line(self.uri):
-            run = self._client.create_run(experiment_id, run_name=name, tags=tags)
-            self._log_configuration(run.info.run_id, config, dataset)
-        return run.info.run_id
+            run_id = self._client.create_run(
+                start.experiment_id, run_name=start.name, tags=dict(start.tags)
+            ).info.run_id
+            self._log_configuration(run_id, start)
+        return run_id
 
     def find_run(self, parent: str, trial_number: int) -> str | None:
         """Id of a trial's run under a parent, if an earlier attempt has made one."""
@@ -89,35 +70,47 @@ class Tracker(Retention, Looks):
             )
         return found[0].info.run_id if found else None
 
-    def resume_run(self, run_id: str, config: RunConfig, dataset: Dataset, environment: Environment) -> int | None:
+    def resume_run(self, run_id: str, start: RunStart) -> int | None:
         """Set a run that was interrupted back to RUNNING.
 
         Returns:
-            The last epoch that it has recorded. None where it was computed elsewhere, with other code or on other
-            threads: its epochs would not go on bit for bit, so the run is deleted and another is to be started.
+            The last epoch that it has recorded. None where it was computed on another kind of processor, with other
+            code or on other threads: its epochs would not go on bit for bit, so the run is deleted and another is to
+            be started.
         """
         with one_line(self.uri):
             tags = self._client.get_run(run_id).data.tags
-            if any(tags.get(key) != value for key, value in _run_tags(dataset, environment).items()):
+            if any(tags.get(key) != value for key, value in start.of_the_same_bits.items()):
                 self._client.delete_run(run_id)
                 return None
             self._reopen(run_id)
-            self._log_configuration(run_id, config, dataset)  # again: it may have been killed before it had them
+            if tags.get("host") != start.tags["host"]:
+                self._client.set_tag(run_id, "host", start.tags["host"])
+            self._log_configuration(run_id, start)  # again: it may have been killed before it had them
+        return self.last_epoch(run_id)
+
+    def last_epoch(self, run_id: str) -> int:
+        """The last epoch that a run has recorded whole, 0 before the first."""
+        with one_line(self.uri):
             # `epoch_seconds` is the last key of an epoch's batch, which SQL stores write in one transaction.
             return max((metric.step for metric in self._client.get_metric_history(run_id, "epoch_seconds")), default=0)
 
-    def _log_configuration(self, run_id: str, config: RunConfig, dataset: Dataset) -> None:
+    def _log_configuration(self, run_id: str, start: RunStart) -> None:
         """Write the parameters, and the data as the run's input; a second time changes nothing."""
-        self._log(run_id, params=_run_params(config))
-        self._client.log_inputs(run_id, [dataset_input(dataset, config.dataset)])
+        self._log(run_id, params=start.params)
+        self._client.log_inputs(run_id, [as_dataset_input(start.dataset)])
 
     def _reopen(self, run_id: str) -> None:
         self._client.update_run(run_id, status="RUNNING")
         if "outcome" in self._client.get_run(run_id).data.tags:
             self._client.delete_tag(run_id, "outcome")
 
-    def answer_run(self, run_id: str, original_id: str) -> None:
-        """End a run with the results of another one of the same configuration, which its tag `duplicate_of` names."""
+    def answer_run(self, run_id: str, original_id: str) -> str:
+        """End a run with the results of another one of the same configuration, which its tag `duplicate_of` names.
+
+        Returns:
+            The status, which is the other one's.
+        """
         from mlflow.entities import Metric
 
         with one_line(self.uri):
@@ -138,31 +131,41 @@ class Tracker(Retention, Looks):
                     self._client.set_tag(run_id, tag, original.data.tags[tag])
             self._client.set_tag(run_id, "duplicate_of", original_id)
             self._client.set_terminated(run_id, original.info.status)
+        return str(original.info.status)
 
-    def log_epoch(self, run_id: str, metrics: EpochMetrics) -> None:
-        """Write an epoch's metrics at its step."""
+    def log_epoch(self, run_id: str, metrics: EpochMetrics, *, at: float | None = None) -> None:
+        """Write an epoch's metrics at its step; `at` is when it ended (seconds since 1970) where that is not now."""
         values = asdict(metrics)
         step = values.pop("epoch")
         with one_line(self.uri):
-            self._log(run_id, metrics=values, step=step)
+            self._log(run_id, metrics=values, step=step, at=at)
 
-    def log_size(self, run_id: str, size: ModelSize) -> None:
-        """Write what is known once a network is built, unless an earlier attempt has."""
+    def log_size(self, run_id: str, size: ModelSize, *, again: bool = False) -> None:
+        """Write what is known once a network is built; `again` looks first whether an earlier attempt has."""
         with one_line(self.uri):
-            if "coreml_bytes" not in self._client.get_run(run_id).data.metrics:
+            if not (again and "coreml_bytes" in self._client.get_run(run_id).data.metrics):
                 self._log(run_id, metrics=asdict(size))
 
-    def finish(self, run_id: str, result: RunResult, *, keep: bool) -> ModelRecord | None:
+    def finish(
+        self, run_id: str, result: RunResult, *, keep: bool, again: bool = False, at: float | None = None
+    ) -> ModelRecord | None:
         """End a run as FINISHED with its final metrics, and with its model if that is to be kept.
 
-        What an earlier attempt has written already is not written again.
+        Args:
+            run_id: the run.
+            result: what it ended with; its Keras file is read if the model is kept.
+            keep: whether the model is kept.
+            again: look first what an earlier attempt has written, and do not write it a second time.
+            at: when it ended (seconds since 1970) where that is not now.
         """
         from mlflow.entities import Metric
 
-        model = (self.kept_model(run_id) or self._store(run_id, result)) if keep else None
+        model = None
+        if keep:
+            model = (self.kept_model(run_id) if again else None) or self._store(run_id, result)
         with one_line(self.uri):
-            if "best_epoch" not in self._client.get_run(run_id).data.metrics:
-                now = int(time.time() * 1000)
+            if not (again and "best_epoch" in self._client.get_run(run_id).data.metrics):
+                now = int((at or time.time()) * 1000)
                 model_id = model.model_id if model else None
                 metrics = _final_metrics(result)
                 if keep and result.drawn_accuracy is not None:
@@ -218,11 +221,22 @@ def _final_metrics(result: RunResult) -> dict[str, float]:
     }
 
 
-def _run_params(config: RunConfig) -> dict[str, str]:
-    return {key: str(value) for key, value in config.parameters().items()}
+def run_start(
+    experiment_id: str,
+    name: str,
+    config: RunConfig,
+    *,
+    dataset: Dataset,
+    environment: Environment,
+    parent: str | None = None,
+    study: str | None = None,
+    trial_number: int | None = None,
+    replicate_of: int | None = None,
+) -> RunStart:
+    """What the run of one configuration starts with.
 
-
-def _run_tags(dataset: Dataset, environment: Environment) -> dict[str, str]:
+    A trial that repeats another one of the study with a further seed says which: `replicate_of`.
+    """
     tags = source_tags() | {
         "dataset_digest": dataset.digest,
         "val_images": str(len(dataset.val)),  # for the interval of val_accuracy
@@ -235,4 +249,12 @@ def _run_tags(dataset: Dataset, environment: Environment) -> dict[str, str]:
         tags["gpu"] = environment.gpu
     if environment.plugins:
         tags["plugins"] = json.dumps(dict(environment.plugins))
-    return tags | {f"setting.{name}": value for name, value in environment.settings}
+    tags |= {f"setting.{name}": value for name, value in environment.settings}
+    if parent is not None:
+        tags["mlflow.parentRunId"] = parent
+    if study is not None:
+        tags |= {"study": study, "trial_number": str(trial_number)}
+    if replicate_of is not None:
+        tags["replicate_of"] = str(replicate_of)
+    params = {key: str(value) for key, value in config.parameters().items()}
+    return RunStart(experiment_id, name, params, tags, dataset_facts(dataset, config.dataset))

@@ -7,11 +7,11 @@ import os
 import sqlite3
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from urllib.parse import urlparse
 
 from architectures.errors import ProjectError, UsageError
-from experiments.databases import make_database, sqlite_path
+from experiments.databases import exclusive, make_database, sqlite_path
 
 DEFAULT_URI = "sqlite:///mlflow.db"
 CONNECT_SECONDS = 5  # after which a server that does not answer is reported
@@ -26,6 +26,10 @@ class TrackingError(ProjectError):
 def default_uri() -> str:
     """MLFLOW_TRACKING_URI where it is set, else SQLite in the working directory: a bare `mlflow ui` shows it."""
     return os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_URI
+
+
+class TrackingUnavailable(TrackingError):
+    """The tracking store does not answer, and may later: its server or database is away."""
 
 
 class Store:
@@ -54,7 +58,16 @@ class Store:
             from mlflow import MlflowClient
 
             self._client = MlflowClient(tracking_uri=uri, registry_uri=uri)
-            self._client.search_experiments(max_results=1)
+            # MLflow makes the tables of a new PostgreSQL database here, and fails where two do.
+            with exclusive(uri, "mlflow") if uri.startswith("postgresql") else nullcontext():
+                self._client.search_experiments(max_results=1)
+
+    def check_reachable(self) -> None:
+        """Raise TrackingUnavailable at once where the store's server cannot be reached."""
+        try:
+            _check_reachable(self.uri)
+        except TrackingError as error:
+            raise TrackingUnavailable(str(error)) from None
 
     def update_statistics(self) -> None:
         """Let a SQLite store that has grown since know how much it holds: MLflow never does.
@@ -102,10 +115,12 @@ class Store:
         params: Mapping[str, str] | None = None,
         metrics: Mapping[str, float] | None = None,
         step: int = 0,
+        at: float | None = None,
     ) -> None:
+        """Write parameters, and metrics of a step; `at` is when they were measured (seconds since 1970)."""
         from mlflow.entities import Metric, Param
 
-        now = int(time.time() * 1000)
+        now = int((at or time.time()) * 1000)
         self._client.log_batch(
             run_id,
             metrics=[Metric(key, value, now, step) for key, value in (metrics or {}).items()],
@@ -168,17 +183,44 @@ def _check_reachable(uri: str) -> None:
         )
 
 
+def _is_outage(uri: str, error: BaseException) -> bool:
+    """Whether a store may do later what it did not do now: it cannot be reached, or its own database is away."""
+    import requests
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import DBAPIError
+
+    seen: BaseException | None = error
+    while seen is not None:
+        match seen:
+            case requests.ConnectionError() | requests.Timeout() | requests.exceptions.RetryError():
+                return True
+            case requests.HTTPError(response=response) if response is not None and response.status_code >= 500:
+                return True
+            case MlflowException() if uri.startswith("http") and seen.get_http_status_code() in (429, 500, 503, 504):
+                return True
+            case DBAPIError(orig=cause) if uri.startswith("postgresql"):
+                state = getattr(cause, "sqlstate", None)
+                return state is None or state.startswith(("08", "57P"))
+        seen = seen.__cause__ or seen.__context__
+    return False
+
+
 @contextmanager
 def one_line(uri: str) -> Iterator[None]:
-    """Turn whatever MLflow or its database raises into one line."""
+    """Turn whatever MLflow or its database raises into one line.
+
+    Raises:
+        TrackingUnavailable: where the store is away for a while.
+        TrackingError: for all else, but for errors that say enough by themselves.
+    """
     try:
         yield
     except (ProjectError, KeyboardInterrupt, GeneratorExit):
         raise
-    except OSError as error:
-        if error.errno is not None:  # a full disk, a missing permission: says enough by itself
-            raise
-        raise TrackingError(f"The tracking store {uri} failed: {' '.join(str(error).split())[:300]}") from error
     except Exception as error:
-        text = " ".join(str(error).split())[:300]
-        raise TrackingError(f"The tracking store {uri} failed: {text}") from error
+        text = f"The tracking store {uri} failed: {' '.join(str(error).split())[:300]}"
+        if _is_outage(uri, error):
+            raise TrackingUnavailable(text) from error
+        if isinstance(error, OSError) and error.errno is not None:  # a full disk, a missing permission
+            raise
+        raise TrackingError(text) from error

@@ -5,31 +5,26 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import os
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import psutil
 
-from architectures.errors import ProjectError
-from search.engines import worker
-from search.engines.messages import Built, Died, EpochEnded, Event, Failed, Job, Ready, WorkerSetup
+from search.engines import WorkerFailed, worker
+from search.engines.messages import Built, Died, EpochEnded, Event, Failed, Job, Placed, Ready, WorkerSetup
 
 MAX_GROWTH_BYTES = 1_500 * 2**20  # Keras keeps 6-8 MB of each model it has built: a worker lasts some 200 trials
+WORKER_BYTES = 1_500 * 2**20  # of memory that a worker takes at most before it is replaced
 STOP_SECONDS = 5  # for a worker to end by itself before it is killed
-
-
-class WorkerFailed(ProjectError):
-    """A worker could not start; carries the exit code of the error that it met."""
-
-    def __init__(self, message: str, exit_code: int) -> None:
-        super().__init__(message)
-        self.exit_code = exit_code
 
 
 @dataclass
 class _Worker:
+    number: int  # from 0
     process: BaseProcess
     connection: Connection
     job: Job | None = None
@@ -47,7 +42,8 @@ class LocalEngine:
         self._setup = setup
         self._context = multiprocessing.get_context("spawn")
         self._dataset_folder: Path | None = None
-        self._workers = [self._start() for _ in range(workers)]
+        self._shares = shares(sorted(os.sched_getaffinity(0)), workers) if hasattr(os, "sched_getaffinity") else []
+        self._workers = [self._start(number) for number in range(workers)]
 
     def __enter__(self) -> LocalEngine:
         return self
@@ -84,9 +80,9 @@ class LocalEngine:
 
     def free_worker(self) -> str | None:
         """Name of the worker that `submit` would find, if there is one."""
-        for number, held in enumerate(self._workers, 1):
+        for held in self._workers:
             if held.ready and held.job is None:
-                return f"worker {number}"
+                return f"worker {held.number + 1}"
         return None
 
     def submit(self, job: Job) -> None:
@@ -122,7 +118,7 @@ class LocalEngine:
         if isinstance(event, Ready):
             held.ready = True
             held.memory_when_ready = self._memory(held)
-        elif not isinstance(event, EpochEnded | Built):
+        elif not isinstance(event, Placed | EpochEnded | Built):
             held.job = None
             if isinstance(event, Failed) and event.number is None:
                 held.ready = False
@@ -134,13 +130,14 @@ class LocalEngine:
         with contextlib.suppress(OSError):  # it died meanwhile: next_event will tell
             held.connection.send(message)
 
-    def _start(self) -> _Worker:
+    def _start(self, number: int) -> _Worker:
+        setup = replace(self._setup, cores=self._shares[number]) if self._shares else self._setup
         ours, theirs = self._context.Pipe()
         # A daemon ends with this process; if that is killed, the closed pipe ends the worker.
-        process = self._context.Process(target=worker.main, args=(theirs, self._setup), daemon=True)
+        process = self._context.Process(target=worker.main, args=(theirs, setup), daemon=True)
         process.start()
         theirs.close()
-        held = _Worker(process, ours)
+        held = _Worker(number, process, ours)
         if self._dataset_folder:
             self._send(held, self._dataset_folder)
         return held
@@ -149,7 +146,7 @@ class LocalEngine:
         held.connection.close()
         held.process.kill()
         held.process.join()
-        self._workers[self._workers.index(held)] = self._start()
+        self._workers[held.number] = self._start(held.number)
 
     def _replace_dead(self, held: _Worker) -> Died:
         held.process.join(STOP_SECONDS)
@@ -170,3 +167,22 @@ class LocalEngine:
 def cores() -> int:
     """Processor cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def shares(cores: Sequence[int], workers: int) -> list[tuple[int, ...]]:
+    """The cores of each worker, as evenly as they can be shared; workers beyond the cores double up.
+
+    >>> shares([0, 1, 2, 3, 4], 2)
+    [(0, 1, 2), (3, 4)]
+    >>> shares([0, 1], 3)
+    [(0,), (1,), (0,)]
+    """
+    if workers > len(cores):
+        return [(cores[number % len(cores)],) for number in range(workers)]
+    bounds = [-(-len(cores) * number // workers) for number in range(workers + 1)]
+    return [tuple(cores[start:end]) for start, end in pairwise(bounds)]
+
+
+def auto_workers() -> int:
+    """How many workers `--workers auto` stands for: one a core, as far as the free memory goes."""
+    return max(1, min(cores(), psutil.virtual_memory().available // WORKER_BYTES))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from architectures.knobs import Knob
 from conversion.convert import FileFacts
-from experiments.config import EpochMetrics, ModelSize, RunConfig, RunResult
+from experiments.config import Environment, EpochMetrics, ModelSize, RunConfig, RunResult
 from experiments.precision import Gpu
 
 
@@ -18,6 +18,7 @@ class WorkerSetup:
     plugins: tuple[str, ...]
     architectures: tuple[str, ...]  # wanted; empty: all
     threads: int  # TensorFlow's, per worker
+    cores: tuple[int, ...] = ()  # that a worker may run on; empty: all
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,14 @@ class Ready:
     architectures: tuple[Known, ...]  # the wanted ones, or all
     warnings: tuple[str, ...]  # of installed plugins that are left out
     gpu: Gpu | None  # on which the workers compute, if there is one
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A process has begun with a trial, and says where it computes."""
+
+    number: int
+    environment: Environment
 
 
 @dataclass(frozen=True)
@@ -100,4 +109,4 @@ class Died:
     reason: str
 
 
-Event = Ready | Built | EpochEnded | Stopped | Finished | Failed | Died
+Event = Ready | Placed | Built | EpochEnded | Stopped | Finished | Failed | Died

@@ -12,7 +12,18 @@ import threading
 import traceback
 from multiprocessing.connection import Connection
 
-from search.engines.messages import Built, EpochEnded, Failed, Finished, Job, Known, Ready, Stopped, WorkerSetup
+from search.engines.messages import (
+    Built,
+    EpochEnded,
+    Failed,
+    Finished,
+    Job,
+    Known,
+    Placed,
+    Ready,
+    Stopped,
+    WorkerSetup,
+)
 
 
 def main(connection: Connection, setup: WorkerSetup) -> None:
@@ -31,6 +42,9 @@ def main(connection: Connection, setup: WorkerSetup) -> None:
 
 
 def _serve(connection: Connection, setup: WorkerSetup) -> None:
+    if setup.cores:
+        os.sched_setaffinity(0, setup.cores)  # before TensorFlow starts its threads
+
     import tensorflow as tf
 
     from experiments.precision import prepare_gpu
@@ -46,6 +60,7 @@ def _serve(connection: Connection, setup: WorkerSetup) -> None:
     from architectures.errors import PluginError, UsageError
     from conversion.convert import coreml_bytes, coremltools
     from experiments.config import EpochMetrics, ModelSize
+    from experiments.tracking import environment
     from experiments.training import TrainingStopped, count_macs, train
     from search.engines.shared_data import open_dataset
 
@@ -76,8 +91,10 @@ def _serve(connection: Connection, setup: WorkerSetup) -> None:
     gc.freeze()
     connection.send(Ready(tuple(known), tuple(warnings), gpu))
 
+    where = environment(setup.threads)
     while True:
         job: Job = connection.recv()
+        connection.send(Placed(job.number, where))
 
         def measure(classifier, job=job) -> ModelSize:  # type: ignore[no-untyped-def]  # keras.Model
             shipped = coreml_bytes(classifier, job.facts, compression=job.config.compress)

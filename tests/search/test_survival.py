@@ -49,7 +49,7 @@ def test_interruption_while_the_databases_are_made(tmp_path: Path) -> None:
 KILL_POINTS = (
     ("experiments.tracking:Tracker._log", 1, "before"),  # the parent run has no parameters
     ("search.study:Study.create", 1, "before"),
-    ("search.study:Study._prepare", 1, "before"),
+    ("search.study:open_storage", 1, "after"),
     ("search.study:Study.ask", 1, "before"),
     ("search.study:Study.ask", 1, "after"),
     ("experiments.tracking:Tracker._log", 2, "before"),  # the trial's run has no parameters

@@ -1,0 +1,261 @@
+"""The runs of a sweep's trials: written to MLflow at once, or kept on disk while it is away and delivered in order.
+
+A trial's writes that could not be delivered stand in `mlflow-outbox/<study>/<trial number>.jsonl`, a JSON object a
+line, with the model that is to be kept beside it. They are delivered by the sweep when MLflow is back, by the next
+sweep of the study, or by `python -m search.doctor`. What an unanswered request may have written already is looked up
+before it is written again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from architectures.errors import ProjectError
+from experiments.config import EpochMetrics, ModelSize, RunResult, run_result
+from experiments.tracking.records import ModelRecord, RunStart
+from experiments.tracking.runs import Tracker
+from experiments.tracking.store import TrackingUnavailable
+
+FOLDER = Path("mlflow-outbox")  # in the working directory, as the databases are by default
+PROBE_SECONDS = 2.0  # between two looks whether MLflow is back
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A trial whose run has ended in MLflow."""
+
+    number: int
+    run_id: str
+    status: str  # FINISHED, KILLED or FAILED
+    outcome: str | None  # pruned, infeasible or interrupted
+    result: RunResult | None = None  # of a finished one
+    model: ModelRecord | None = None  # where it was kept
+
+
+@dataclass
+class _Run:
+    """The run of one trial, and what could not be written of it yet."""
+
+    number: int
+    again: bool = False  # an earlier attempt or an unanswered request may have written some of it
+    unanswered: bool = False  # the last write
+    run_id: str | None = None
+    recorded: int = 0  # last epoch that MLflow holds
+    waiting: list[dict[str, Any]] = field(default_factory=list)
+
+
+class Outbox:
+    """Writes the runs of one study's trials."""
+
+    def __init__(
+        self,
+        tracker: Tracker,
+        study: str,
+        parent_run_id: str,
+        *,
+        folder: Path = FOLDER,
+        say: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        """Prepare to write the runs of a study's trials.
+
+        Args:
+            tracker: the store.
+            study: its name.
+            parent_run_id: under which the runs are found.
+            folder: where writes wait; the study's own folder is made in it when it is needed.
+            say: told when MLflow goes away and when it is back.
+        """
+        # MLflow would ask a server again for minutes, and write twice what it only did not answer.
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
+        self.folder = folder.absolute() / quote(study, safe="")
+        self._tracker, self._parent, self._say = tracker, parent_run_id, say
+        self._runs: dict[int, _Run] = {}
+        self._ended: list[Ended] = []
+        self._probed = float("-inf")
+        self._away_since: float | None = None
+
+    @property
+    def waiting(self) -> int:
+        """Number of trials with writes that have not been delivered."""
+        return sum(bool(run.waiting) for run in self._runs.values())
+
+    @property
+    def away_seconds(self) -> float:
+        """For how long MLflow has been away, 0 where it is not."""
+        return time.monotonic() - self._away_since if self._away_since else 0.0
+
+    def run_id(self, number: int) -> str | None:
+        """The run of a trial, where it is known."""
+        return self._runs[number].run_id if number in self._runs else None
+
+    def start(self, number: int, start: RunStart, *, again: bool) -> None:
+        """Start a trial's run, or take up the one that an earlier attempt has made: `again`."""
+        self._runs[number] = _Run(number, again)
+        self._write(number, "start", start=asdict(start))
+
+    def size(self, number: int, size: ModelSize) -> None:
+        """Write what is known once a network is built."""
+        self._write(number, "size", size=asdict(size))
+
+    def epoch(self, number: int, metrics: EpochMetrics) -> None:
+        """Write an epoch's metrics, unless an earlier attempt has."""
+        self._write(number, "epoch", metrics=asdict(metrics))
+
+    def finish(self, number: int, result: RunResult, *, keep: bool) -> None:
+        """End a run as FINISHED, with its model if that is to be kept."""
+        self._write(number, "finish", result=asdict(result) | {"keras_file": str(result.keras_file)}, keep=keep)
+
+    def answer(self, number: int, original: str) -> None:
+        """End a run with the results of another one of the same configuration."""
+        self._write(number, "answer", original=original)
+
+    def end(self, number: int, status: str, *, outcome: str) -> None:
+        """End a run that was pruned, infeasible or interrupted."""
+        self._write(number, "end", status=status, outcome=outcome)
+
+    def fail(self, number: int, traceback: str) -> None:
+        """End a run as FAILED."""
+        self._write(number, "fail", traceback=traceback)
+
+    def ended(self) -> list[Ended]:
+        """Trials whose runs have ended in MLflow since the last call."""
+        found, self._ended = self._ended, []
+        return found
+
+    def deliver(self) -> None:
+        """Write what waits, if MLflow is back; looked at every few seconds at most."""
+        if not self.waiting or time.monotonic() - self._probed < PROBE_SECONDS:
+            return
+        try:
+            self._tracker.check_reachable()
+            for run in [run for run in self._runs.values() if run.waiting]:
+                self._flush(run)
+        except TrackingUnavailable:
+            pass
+        else:
+            self._say(f"MLflow is back after {self.away_seconds:.0f} s; what was kept on disk is written")
+            self._away_since = None
+        self._probed = time.monotonic()
+
+    def left_over(self) -> list[int]:
+        """Numbers of the trials of which a process that is gone has left writes on disk."""
+        found = (int(path.stem) for path in self.folder.glob("*.jsonl") if path.stem.isdecimal())
+        return sorted(number for number in found if number not in self._runs)
+
+    def take_up(self, numbers: Collection[int]) -> None:
+        """Deliver what a process that is gone has left of some trials.
+
+        Raises:
+            TrackingUnavailable: if MLflow is away.
+        """
+        for number in numbers:
+            run = _Run(number, again=True)
+            for line in self._path(number).read_text().splitlines():
+                try:
+                    run.waiting.append(json.loads(line))
+                except ValueError:  # cut off by the end of the process that wrote it
+                    break
+            self._runs[number] = run
+            self._flush(run)
+            self._path(number).unlink(missing_ok=True)  # also where it held nothing whole
+
+    def forget(self, number: int) -> None:
+        """Drop what waits of a trial that is somebody else's now."""
+        self._runs.pop(number, None)
+        self._path(number).unlink(missing_ok=True)
+
+    def _path(self, number: int) -> Path:
+        return self.folder / f"{number}.jsonl"
+
+    def _write(self, number: int, do: str, **values: object) -> None:
+        run = self._runs[number]
+        write = {"do": do, "at": time.time()} | values
+        if not run.waiting and not self._away_since:
+            try:
+                self._deliver(run, write)
+                return
+            except TrackingUnavailable as error:
+                run.again = run.unanswered = True
+                self._probed = self._away_since = time.monotonic()
+                self._say(f"MLflow is away, training goes on: {error}")
+        self._keep(run, write)
+
+    def _keep(self, run: _Run, write: dict[str, Any]) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if write["do"] == "finish" and write["keep"]:
+            model = self.folder / f"{run.number}.keras"
+            shutil.move(write["result"]["keras_file"], model)
+            write["result"]["keras_file"] = str(model)
+        with self._path(run.number).open("a") as file:
+            if not file.tell() and run.run_id:
+                file.write(json.dumps({"do": "known", "run_id": run.run_id, "at": write["at"]}) + "\n")
+            file.write(json.dumps(write) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        run.waiting.append(write)
+
+    def _flush(self, run: _Run) -> None:
+        """Deliver a run's writes in their order; raises TrackingUnavailable where MLflow is away again."""
+        while run.waiting:
+            try:
+                self._deliver(run, run.waiting[0])
+            except TrackingUnavailable:
+                run.again = run.unanswered = True
+                raise
+            del run.waiting[0]
+        self._path(run.number).unlink(missing_ok=True)
+
+    def _deliver(self, run: _Run, write: Mapping[str, Any]) -> None:
+        """Write to MLflow what is not there yet."""
+        tracker, at = self._tracker, write["at"]
+        if write["do"] == "start":
+            self._start(run, RunStart(**write["start"]))
+            return
+        if write["do"] == "known":
+            run.run_id = write["run_id"]
+        if (run_id := run.run_id) is None:
+            raise ProjectError(f"What is kept in {self._path(run.number)} has no start: it cannot be delivered.")
+        if run.unanswered or write["do"] == "known":
+            run.recorded = tracker.last_epoch(run_id)
+        ended = None
+        match write["do"]:
+            case "size":
+                tracker.log_size(run_id, ModelSize(**write["size"]), again=run.again)
+            case "epoch":
+                metrics = EpochMetrics(**write["metrics"])
+                if metrics.epoch > run.recorded:
+                    tracker.log_epoch(run_id, metrics, at=at)
+                    run.recorded = metrics.epoch
+            case "finish":
+                result = run_result(write["result"])
+                model = tracker.finish(run_id, result, keep=write["keep"], again=run.again, at=at)
+                result.keras_file.unlink(missing_ok=True)
+                ended = Ended(run.number, run_id, "FINISHED", None, result, model)
+            case "answer":
+                ended = Ended(run.number, run_id, tracker.answer_run(run_id, write["original"]), None)
+            case "end":
+                tracker.end(run_id, write["status"], outcome=write["outcome"])
+                ended = Ended(run.number, run_id, write["status"], write["outcome"])
+            case "fail":
+                tracker.fail(run_id, write["traceback"])
+                ended = Ended(run.number, run_id, "FAILED", None)
+        run.unanswered = False
+        if ended:
+            self._ended.append(ended)
+
+    def _start(self, run: _Run, start: RunStart) -> None:
+        tracker = self._tracker
+        run.run_id = tracker.find_run(self._parent, run.number) if run.again else None
+        recorded = tracker.resume_run(run.run_id, start) if run.run_id else None
+        if run.run_id is None or recorded is None:
+            run.run_id, recorded = tracker.start_run(start), 0
+        run.recorded, run.unanswered = recorded, False
