@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import time
@@ -11,6 +12,8 @@ from pathlib import Path
 import optuna
 from mlflow import MlflowClient
 from optuna.trial import TrialState
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
 TINY = ["--epochs", "2", "--filters", "4", "--batch-size", "64", "--pruner", "none"]
 
@@ -52,6 +55,71 @@ def assert_whole(folder: Path, name: str, trials: int, epochs: int) -> None:
         assert trial.value == run.data.metrics["best_val_accuracy"]
         assert trial.params["architecture"] == run.data.params["architecture"]
         assert list(trial.intermediate_values) == steps
+
+
+def assert_nothing_lost(
+    folder: Path,
+    name: str,
+    trials: int,
+    epochs: int,
+    *,
+    storage: str | None = None,
+    tracking_uri: str | None = None,
+    experiment: str = "mnist5k",
+) -> None:
+    """Whatever happened to the sweeps of a study: its trials are those asked for, and MLflow holds each of them once.
+
+    One child run a trial, named by the trial, ended as the trial did, none left running; each epoch once, without
+    holes, with the values that the study holds; each final metric once; one parent, finished; the best registered and
+    downloadable, and no model kept beside the best.
+    """
+    study = optuna.load_study(study_name=name, storage=storage or f"sqlite:///{folder / 'optuna.db'}")
+    searched = [trial for trial in study.trials if "replicate_of" not in trial.user_attrs]
+    assert len(searched) == trials
+    assert [trial.number for trial in study.trials] == list(range(len(study.trials)))
+    assert all(trial.state.is_finished() for trial in study.trials), [trial.state for trial in study.trials]
+
+    uri = tracking_uri or f"sqlite:///{folder / 'mlflow.db'}"
+    client = MlflowClient(uri, uri)
+    held = [client.get_experiment_by_name(experiment).experiment_id]
+    (parent,) = client.search_runs(held, f"tags.study = '{name}' and tags.sweep = 'parent'")
+    assert (parent.info.status, parent.data.tags.get("outcome")) == ("FINISHED", None)
+    found = client.search_runs(held, f"tags.study = '{name}' and tags.trial_number != ''", max_results=5_000)
+    runs = {int(run.data.tags["trial_number"]): run for run in found}
+    assert len(found) == len(runs) == len(study.trials)
+    statuses = {TrialState.COMPLETE: "FINISHED", TrialState.PRUNED: "KILLED", TrialState.FAIL: "FAILED"}
+    for trial in study.trials:
+        run = runs[trial.number]
+        assert trial.user_attrs["run_id"] == run.info.run_id
+        assert run.data.tags["mlflow.parentRunId"] == parent.info.run_id
+        assert run.info.status == statuses[trial.state]
+        assert run.data.params["architecture"] == trial.params["architecture"]
+        assert (run.data.tags.get("outcome") == "pruned") == (trial.state == TrialState.PRUNED)
+        if trial.state == TrialState.FAIL:
+            continue
+        for metric in ("loss", "accuracy", "val_loss", "val_accuracy", "epoch_seconds"):
+            points = client.get_metric_history(run.info.run_id, metric)
+            assert [point.step for point in points] == list(range(1, len(points) + 1)), (trial.number, metric)
+        course = [point.value for point in client.get_metric_history(run.info.run_id, "val_accuracy")]
+        if trial.intermediate_values:
+            assert course == [value for _, value in sorted(trial.intermediate_values.items())]
+        once = ["coreml_bytes", "parameters", "macs"]
+        if trial.state == TrialState.COMPLETE:
+            assert len(course) == epochs
+            assert trial.values[0] == max(course) == run.data.metrics["best_val_accuracy"]
+            once += ["best_epoch", "best_val_accuracy", "latency_ms", "keras_bytes"]
+        for metric in once:
+            assert len(client.get_metric_history(run.info.run_id, metric)) == 1, (trial.number, metric)
+
+    recorded = json.loads(study.user_attrs["config"])
+    registered = recorded["register_as"] or f"{recorded['dataset']}-classifier"
+    versions = client.search_model_versions(f"name = '{registered}'")
+    candidate = client.get_model_version_by_alias(registered, "candidate")
+    assert candidate.run_id in {run.info.run_id for run in found}
+    held_models = {model.source_run_id for model in client.search_logged_models(held) if str(model.status) == "READY"}
+    assert {version.run_id for version in versions} <= held_models
+    assert len(held_models) <= recorded["keep"]
+    assert not list((folder / "mlflow-outbox").glob("*/*.jsonl"))
 
 
 def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:

@@ -1,0 +1,98 @@
+"""A sweep that is killed at random statements of its databases, again and again, and continued: nothing is lost.
+
+The training does nothing here; studies, runs, metrics and models are written to real databases. A kill is `os._exit`
+before or after a statement that any of the two databases is sent, wherever that is: nothing is flushed or closed.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import random
+import shutil
+import sys
+from multiprocessing.context import ForkServerContext
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+from sweeps import BENCHMARKS, assert_nothing_lost
+
+SEEDS = range(36)
+TRIALS, EPOCHS = 4, 3
+KILLED = 9
+
+
+def run_sweep(folder: Path, trials: int, kill_at: int | None, after: bool, counted: Path | None) -> None:
+    """In a process of its own: sweep in a folder, and end at the statement of that number."""
+    os.chdir(folder)
+    sys.path.insert(0, str(BENCHMARKS))
+    from no_training import NoTraining
+    from sqlalchemy import Engine, event
+
+    from search.config import SweepConfig
+    from search.orchestrate import sweep
+
+    statements = 0
+
+    def count(*_: object, **__: object) -> None:
+        nonlocal statements
+        statements += 1
+        if statements == kill_at:
+            os._exit(KILLED)
+
+    event.listen(Engine, "after_cursor_execute" if after else "before_cursor_execute", count)
+    config = SweepConfig(
+        tracking_uri="sqlite:///mlflow.db",
+        study="cut",
+        trials=trials,
+        epochs=EPOCHS,
+        filters=(4, 8),
+        pruner="none",
+        keep=2,
+        replicates=1 if trials == TRIALS else 0,
+    )
+    sweep(config, {"trials": trials}, engine=NoTraining())
+    if counted:
+        counted.write_text(str(statements))
+
+
+@pytest.fixture(scope="module")
+def context() -> ForkServerContext:
+    """Processes forked from one that has imported what a sweep does, but not TensorFlow."""
+    made = multiprocessing.get_context("forkserver")
+    made.set_forkserver_preload(["search.orchestrate", "search.report", "mlflow.keras", "sklearn.metrics"])
+    return made
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory, context: ForkServerContext) -> Path:
+    """A folder with empty databases, and the number of statements that a whole sweep sends."""
+    folder = tmp_path_factory.mktemp("made")
+    for name in ("mlflow.db", "optuna.db"):
+        assert not (folder / name).exists()
+    MlflowClient(f"sqlite:///{folder / 'mlflow.db'}").search_experiments(max_results=1)
+    whole = tmp_path_factory.mktemp("whole")
+    shutil.copy(folder / "mlflow.db", whole)
+    assert run(context, whole, TRIALS, None, False, folder / "statements") == 0
+    assert_nothing_lost(whole, "cut", TRIALS, EPOCHS)
+    return folder
+
+
+def run(context: ForkServerContext, folder: Path, *arguments: object) -> int | None:
+    process = context.Process(target=run_sweep, args=(folder, *arguments))
+    process.start()
+    process.join(300)
+    assert process.exitcode is not None, "the sweep hangs"
+    return process.exitcode
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_killed_anywhere_and_continued(seed: int, made: Path, tmp_path: Path, context: ForkServerContext) -> None:
+    shutil.copy(made / "mlflow.db", tmp_path)
+    statements = int((made / "statements").read_text())
+    chance = random.Random(seed)
+    for kill_at in chance.choices(range(1, statements + 1), k=chance.choice((1, 1, 2, 3))):
+        assert run(context, tmp_path, TRIALS, kill_at, chance.random() < 0.5, None) in (KILLED, 0)
+    assert run(context, tmp_path, TRIALS, None, False, None) == 0
+    assert_nothing_lost(tmp_path, "cut", TRIALS, EPOCHS)
