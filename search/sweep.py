@@ -101,7 +101,18 @@ def parser() -> Parser:
         choices=PRUNERS,
         help="how hopeless trials are ended (default median; front with two objectives)",
     )
-    add("--workers", type=whole(1), metavar="N", help="worker processes, which share the cores (default 1)")
+    add(
+        "--workers",
+        type=_workers,
+        metavar="N",
+        help="worker processes, which share the cores (default 1); auto: one a core, as far as the memory goes",
+    )
+    add(
+        "--takeover-after",
+        type=whole(2),
+        metavar="SECONDS",
+        help="take over trials of another host that has given no sign of life for so long (default 60)",
+    )
     add("--storage", metavar="URL", help="Optuna storage (default sqlite:///optuna.db)")
     add("--seed", type=whole(0, MAX_SEED), metavar="N", help="of every trial and of the search (default 0)")
     add(
@@ -126,6 +137,15 @@ def parser() -> Parser:
     )
     add_common(made)
     return made
+
+
+def _workers(text: str) -> int:
+    """An argparse type: a number of workers, or what `auto` stands for."""
+    if text == "auto":
+        from search.engines.local import auto_workers
+
+        return auto_workers()
+    return whole(1)(text)
 
 
 def _configurations(text: str) -> tuple[dict[str, object], ...]:
@@ -214,7 +234,7 @@ def _body(arguments: argparse.Namespace) -> int:
     if result.interrupted:
         # The study has recorded the other options that its trials depend on.
         again = ["python", "-m", "search.sweep", "--study", result.study, "--trials", str(result.trials)]
-        for option in ("storage", "tracking_uri", "workers", "timeout"):
+        for option in ("storage", "tracking_uri", "workers", "timeout", "takeover_after"):
             if getattr(arguments, option):
                 again += [f"--{option.replace('_', '-')}", f"{getattr(arguments, option)}"]
         print(f"interrupted; to continue: {shlex.join(again)}", file=sys.stderr)

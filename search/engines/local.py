@@ -17,8 +17,8 @@ import psutil
 from search.engines import WorkerFailed, worker
 from search.engines.messages import Built, Died, EpochEnded, Event, Failed, Job, Placed, Ready, WorkerSetup
 
-MAX_GROWTH_BYTES = 1_500 * 2**20  # Keras keeps 6-8 MB of each model it has built: a worker lasts some 200 trials
-WORKER_BYTES = 1_500 * 2**20  # of memory that a worker takes at most before it is replaced
+MAX_GROWTH_BYTES = 300 * 2**20  # Keras keeps 6-8 MB of each model it has built: a worker lasts some 40 trials
+WORKER_BYTES = 1_000 * 2**20  # of memory that a worker takes at most before it is replaced
 STOP_SECONDS = 5  # for a worker to end by itself before it is killed
 
 

@@ -154,7 +154,7 @@ def test_workers_that_have_grown_are_replaced(tmp_path: Path, command, monkeypat
     monkeypatch.setattr(local, "MAX_GROWTH_BYTES", 1)
     started = []
     start = local.LocalEngine._start
-    monkeypatch.setattr(local.LocalEngine, "_start", lambda engine: started.append(1) or start(engine))
+    monkeypatch.setattr(local.LocalEngine, "_start", lambda *place: started.append(1) or start(*place))
     found = command("search.sweep", "--study", "grown", "--trials", "2", *TINY)
     assert found.code == 0, found.err
     assert_whole(tmp_path, "grown", 2, 2)

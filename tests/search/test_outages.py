@@ -1,0 +1,204 @@
+"""What sweeps on several hosts live through: shared studies, servers and databases that go away, hosts that die."""
+
+from __future__ import annotations
+
+import json
+import platform
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import optuna
+import pytest
+from conftest import PUBLISHED, require
+from mlflow import MlflowClient
+from optuna.trial import TrialState
+from servers import MlflowServer, PostgresServer, wait_until
+from sweeps import TINY, assert_nothing_lost
+
+EPOCHS = 4
+UNTRAINED = Path(__file__).with_name("untrained.py")
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[PostgresServer]:
+    with PostgresServer(tmp_path) as started:
+        yield started
+
+
+@pytest.fixture
+def mlflow_server(tmp_path: Path) -> Iterator[MlflowServer]:
+    folder = tmp_path / "mlflow"
+    folder.mkdir()
+    with MlflowServer(folder) as started:
+        yield started
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Start a sweep whose training does nothing, in the test's folder; `before` are words before its command."""
+    started: list[subprocess.Popen[str]] = []
+
+    def begin(epoch_seconds: float, *, before: tuple[str, ...] = (), **options: object) -> subprocess.Popen[str]:
+        config = {"study": "shared", "epochs": EPOCHS, "pruner": "none", "keep": 2} | options
+        process = subprocess.Popen(
+            [*before, sys.executable, str(UNTRAINED), json.dumps(config), str(epoch_seconds)],
+            cwd=tmp_path,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        started.append(process)
+        return process
+
+    yield begin
+    for process in started:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+
+
+def finished(process: subprocess.Popen[str], seconds: float = 240) -> str:
+    """What a sweep wrote to stderr, once it has ended well."""
+    _, err = process.communicate(timeout=seconds)
+    assert process.returncode == 0, err
+    return err
+
+
+def trials_of(storage: str) -> list[optuna.trial.FrozenTrial]:
+    return optuna.load_study(study_name="shared", storage=storage).trials
+
+
+def count(storage: str, state: TrialState) -> int:
+    return sum(trial.state == state for trial in trials_of(storage))
+
+
+def host_of(trial: optuna.trial.FrozenTrial) -> str:
+    return json.loads(trial.user_attrs["owner"])["host"]
+
+
+def other_host() -> tuple[str, ...]:
+    """Words before a command that run it on this host under another name: others see its signs of life alone."""
+    words = ("unshare", "--uts", "sh", "-c", 'hostname elsewhere && exec "$@"', "sh")
+    able = subprocess.run([*words, "true"], capture_output=True, check=False).returncode == 0
+    require(able, install="nothing: changing the host name for a test needs root")
+    return words
+
+
+def test_two_sweeps_started_at_once_on_fresh_databases(tmp_path: Path, start) -> None:  # type: ignore[no-untyped-def]
+    both = [start(0.05, tracking_uri="sqlite:///mlflow.db", trials=11) for _ in range(2)]
+    for process in both:
+        finished(process)
+    assert_nothing_lost(tmp_path, "shared", 11, EPOCHS)
+    owners = {json.loads(trial.user_attrs["owner"])["pid"] for trial in trials_of(f"sqlite:///{tmp_path}/optuna.db")}
+    assert owners == {process.pid for process in both}
+    configurations = [tuple(trial.params.items()) for trial in trials_of(f"sqlite:///{tmp_path}/optuna.db")]
+    assert len(set(configurations)) > 8  # they do not draw the same things
+
+
+def test_two_sweeps_share_a_study_on_postgresql_and_one_is_killed(
+    tmp_path: Path, database: PostgresServer, mlflow_server: MlflowServer
+) -> None:
+    """Real sweeps on a PostgreSQL study and an MLflow server, both fresh; the survivor ends the other's trial."""
+    stores = ["--storage", database.url, "--tracking-uri", mlflow_server.uri, "--study", "shared"]
+    arguments = [sys.executable, "-m", "search.sweep", *stores, "--trials", "6", *TINY, *PUBLISHED]
+    arguments[arguments.index("--epochs") + 1] = "8"
+    both = [
+        subprocess.Popen(arguments, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    try:
+
+        def victim() -> bool:
+            running = [t for t in trials_of(database.url) if t.state == TrialState.RUNNING and t.intermediate_values]
+            return any(json.loads(trial.user_attrs["owner"])["pid"] == both[0].pid for trial in running)
+
+        wait_until(victim)
+        both[0].kill()
+        both[0].communicate(timeout=60)
+        assert "nobody runs it any more; it is tried again" in finished(both[1], 400)
+    finally:
+        for process in both:
+            if process.poll() is None:
+                process.kill()
+                process.wait()
+    assert_nothing_lost(tmp_path, "shared", 6, 8, storage=database.url, tracking_uri=mlflow_server.uri)
+
+
+def test_trials_of_a_dead_host_are_taken_over(tmp_path: Path, database: PostgresServer, start) -> None:  # type: ignore[no-untyped-def]
+    options = {"tracking_uri": "sqlite:///mlflow.db", "storage": database.url, "trials": 6, "takeover_after": 4}
+    other = start(0.5, before=other_host(), **options)
+    wait_until(lambda: any(t.state == TrialState.RUNNING and t.intermediate_values for t in trials_of(database.url)))
+    other.kill()
+    other.wait()
+    assert "nobody runs it any more" in finished(start(0.02, **options))
+    assert_nothing_lost(tmp_path, "shared", 6, EPOCHS, storage=database.url)
+    assert count(database.url, TrialState.COMPLETE) == 6
+
+
+def test_a_silent_host_that_comes_back_leaves_its_trial_to_the_other(
+    tmp_path: Path, database: PostgresServer, start
+) -> None:  # type: ignore[no-untyped-def]
+    options = {"tracking_uri": "sqlite:///mlflow.db", "storage": database.url, "trials": 5, "takeover_after": 4}
+    other = start(0.5, before=other_host(), **options)
+    wait_until(lambda: any(t.state == TrialState.RUNNING and t.intermediate_values for t in trials_of(database.url)))
+    other.send_signal(signal.SIGSTOP)
+    survivor = start(1.0, **options)
+    wait_until(lambda: host_of(trials_of(database.url)[0]) == platform.node())  # it is the survivor's now
+    other.send_signal(signal.SIGCONT)
+    assert "another sweep has taken it over" in finished(other)
+    finished(survivor)
+    assert_nothing_lost(tmp_path, "shared", 5, EPOCHS, storage=database.url)
+
+
+def test_postgresql_is_killed_and_comes_back_after_twenty_seconds(
+    tmp_path: Path, database: PostgresServer, start
+) -> None:  # type: ignore[no-untyped-def]
+    options = {"tracking_uri": "sqlite:///mlflow.db", "storage": database.url, "trials": 6}
+    both = [start(0.3, **options) for _ in range(2)]
+    wait_until(lambda: count(database.url, TrialState.COMPLETE) >= 1)
+    database.kill()
+    time.sleep(20)
+    database.start()
+    for process in both:
+        assert "the study storage does not answer; waiting for it" in finished(process)
+    assert_nothing_lost(tmp_path, "shared", 6, EPOCHS, storage=database.url)
+
+
+def test_the_mlflow_server_is_killed_and_training_goes_on(tmp_path: Path, mlflow_server: MlflowServer, start) -> None:  # type: ignore[no-untyped-def]
+    storage = f"sqlite:///{tmp_path}/optuna.db"
+    process = start(0.2, tracking_uri=mlflow_server.uri, storage=storage, trials=7)
+    wait_until(lambda: count(storage, TrialState.COMPLETE) >= 2)
+    mlflow_server.kill()
+    before = len(trials_of(storage))
+    wait_until(lambda: len(trials_of(storage)) >= before + 2)  # further trials were started meanwhile
+    assert list((tmp_path / "mlflow-outbox" / "shared").glob("*.jsonl"))
+    mlflow_server.start()
+    err = finished(process)
+    assert "MLflow is away, training goes on" in err
+    assert "MLflow is back" in err
+    assert_nothing_lost(tmp_path, "shared", 7, EPOCHS, storage=storage, tracking_uri=mlflow_server.uri)
+
+
+def test_server_and_sweep_are_killed_and_what_was_kept_on_disk_is_delivered(
+    tmp_path: Path, mlflow_server: MlflowServer, start
+) -> None:  # type: ignore[no-untyped-def]
+    storage = f"sqlite:///{tmp_path}/optuna.db"
+    options = {"tracking_uri": mlflow_server.uri, "storage": storage, "trials": 6}
+    process = start(0.2, **options)
+    wait_until(lambda: count(storage, TrialState.COMPLETE) >= 1)
+    mlflow_server.kill()
+    kept = tmp_path / "mlflow-outbox" / "shared"
+    wait_until(lambda: any('"finish"' in path.read_text() for path in kept.glob("*.jsonl")))
+    process.kill()
+    process.communicate()
+    mlflow_server.start()
+    assert "its end was kept on disk and is in MLflow now" in finished(start(0.0, **options))
+    assert_nothing_lost(tmp_path, "shared", 6, EPOCHS, storage=storage, tracking_uri=mlflow_server.uri)
+    client = MlflowClient(mlflow_server.uri)
+    for trial in trials_of(storage):  # with the times at which they were measured
+        points = client.get_metric_history(trial.user_attrs["run_id"], "loss")
+        assert [point.timestamp for point in points] == sorted(point.timestamp for point in points)

@@ -1,0 +1,151 @@
+"""Real servers for tests, on loopback: MLflow's, and PostgreSQL from Debian. Each can be killed and started again."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from conftest import require
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+class Server:
+    """A process that listens on a port of 127.0.0.1. Use as a context manager: it is running inside."""
+
+    ends_by = signal.SIGTERM
+
+    def __init__(self) -> None:
+        self.port = free_port()
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it, and wait until it answers."""
+        self.process = self._spawn()
+        deadline = time.monotonic() + 120
+        while not self._answers():
+            assert self.process.poll() is None, "the server ended"
+            assert time.monotonic() < deadline, "the server does not answer"
+            time.sleep(0.2)
+
+    def kill(self) -> None:
+        """kill -9, its children included."""
+        assert self.process is not None
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait(30)
+
+    def __enter__(self):  # type: ignore[no-untyped-def]
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        assert self.process is not None
+        if self.process.poll() is None:
+            os.killpg(self.process.pid, self.ends_by)
+            try:
+                self.process.wait(30)
+            except subprocess.TimeoutExpired:
+                self.kill()
+
+    def _spawn(self) -> subprocess.Popen[bytes]:
+        raise NotImplementedError
+
+    def _answers(self) -> bool:
+        try:
+            socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
+        except OSError:
+            return False
+        return True
+
+
+class MlflowServer(Server):
+    """A tracking server that stores artifacts itself."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self.folder = folder
+        self.uri = f"http://127.0.0.1:{self.port}"
+
+    def _spawn(self) -> subprocess.Popen[bytes]:
+        address = ["--host", "127.0.0.1", "--port", str(self.port), "--workers", "1"]
+        stores = ["--backend-store-uri", f"sqlite:///{self.folder}/server.db"]
+        stores += ["--artifacts-destination", str(self.folder / "files")]
+        return subprocess.Popen(
+            [sys.executable, "-m", "mlflow", "server", *address, *stores],
+            cwd=self.folder,
+            env={**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+
+
+class PostgresServer(Server):
+    """A cluster of its own in a folder, with an empty database."""
+
+    ends_by = signal.SIGINT  # at once: after SIGTERM it would wait for those who are connected
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        found = sorted(Path("/usr/lib/postgresql").glob("*/bin")) or [Path(shutil.which("postgres") or "/").parent]
+        require((found[-1] / "initdb").exists(), install="apt-get install postgresql")
+        self._bin = found[-1]
+        self._data = folder / "postgres"
+        self._data.mkdir()
+        self._user = "postgres" if os.geteuid() == 0 else None  # PostgreSQL refuses to run as root
+        name = self._user or pwd.getpwuid(os.geteuid()).pw_name
+        if self._user:
+            shutil.chown(self._data, self._user)
+            for parent in self._data.parents:  # it must be able to reach its folder
+                if not os.access(parent, os.X_OK) or not parent.stat().st_mode & 0o001:
+                    parent.chmod(parent.stat().st_mode | 0o011)
+        self._run("initdb", "-D", str(self._data), "--auth=trust", "--username", name, "--no-sync")
+        self.url = f"postgresql+psycopg://{name}@127.0.0.1:{self.port}/postgres"
+
+    def _run(self, command: str, *arguments: str) -> None:
+        done = subprocess.run(
+            [self._bin / command, *arguments], user=self._user, capture_output=True, cwd="/", check=False
+        )
+        assert done.returncode == 0, done.stderr.decode()
+
+    def _spawn(self) -> subprocess.Popen[bytes]:
+        place = ["-p", str(self.port), "-k", str(self._data), "-c", "listen_addresses=127.0.0.1"]
+        return subprocess.Popen(
+            [self._bin / "postgres", "-D", self._data, *place],
+            user=self._user,
+            cwd="/",
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+
+    def _answers(self) -> bool:
+        done = subprocess.run(
+            [self._bin / "pg_isready", "-q", "-h", "127.0.0.1", "-p", str(self.port)], cwd="/", check=False
+        )
+        return done.returncode == 0
+
+
+def wait_until(condition: Callable[[], object], seconds: float = 180) -> None:
+    """Poll until a condition holds; one that raises does not hold yet."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            if condition():
+                return
+        except Exception:
+            pass
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.1)
