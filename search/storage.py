@@ -28,6 +28,8 @@ T = TypeVar("T")
 def is_outage(error: BaseException | None) -> bool:
     """Whether an error says that the database is away or busy for a while, not that it refuses what it was asked."""
     while error is not None:
+        if isinstance(error, sqlalchemy.exc.PendingRollbackError):
+            return True  # what was begun before the connection broke
         if isinstance(error, sqlalchemy.exc.DBAPIError):
             if "sqlite" in type(error.orig).__module__:
                 return "locked" in str(error.orig)
@@ -81,6 +83,7 @@ class PatientStorage(optuna.storages.RDBStorage):
                     self._told = True
                     print("warning: the study storage does not answer; waiting for it", file=sys.stderr)
                 time.sleep(RETRY_SECONDS)
+                self.scoped_session.remove()  # what the broken connection had begun
                 continue
             if away_since:
                 self.answered_since = time.monotonic()

@@ -74,7 +74,7 @@ class Outbox:
             say: told when MLflow goes away and when it is back.
         """
         # MLflow would ask a server again for minutes, and write twice what it only did not answer.
-        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+        os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
         self.folder = folder.absolute() / quote(study, safe="")
         self._tracker, self._parent, self._say = tracker, parent_run_id, say
