@@ -6,8 +6,11 @@ For measurements and tests of everything around training; no command offers it, 
 from __future__ import annotations
 
 import random
+import time
 from collections import deque
 from pathlib import Path
+
+import numpy as np
 
 from experiments.config import Environment, EpochMetrics, ModelSize, RunResult
 from search.engines.messages import Built, EpochEnded, Event, Finished, Job, Known, Placed, Ready, Stopped
@@ -33,7 +36,7 @@ class NoTraining:
 
     def provide(self, dataset_folder: Path) -> None:
         dataset = open_dataset(dataset_folder)
-        self._labels = tuple(dataset.val.labels.tolist())
+        self._probabilities = np.eye(dataset.num_classes, dtype=np.float32)[dataset.val.labels]
         self._shape = dataset.input_shape
 
     def wait_until_ready(self) -> Ready:
@@ -76,14 +79,12 @@ class NoTraining:
             keras_file=job.keras_file,
             input_shape=self._shape,
             num_classes=10,
-            val_predictions=self._labels,
             drawn_accuracy=None,
+            val_probabilities=self._probabilities,
         )
         self._events.append(Finished(number, result))
 
     def next_event(self, timeout: float | None = None) -> Event | None:
-        import time
-
         if not self._events:
             time.sleep(timeout or 0)
             return None

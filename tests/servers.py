@@ -138,8 +138,8 @@ class PostgresServer(Server):
         return done.returncode == 0
 
 
-def wait_until(condition: Callable[[], object], seconds: float = 180) -> None:
-    """Poll until a condition holds; one that raises does not hold yet."""
+def wait_until(condition: Callable[[], object], *processes: subprocess.Popen[str], seconds: float = 180) -> None:
+    """Poll until a condition holds, which one that raises does not yet; fails if one of the processes has ended."""
     deadline = time.monotonic() + seconds
     while True:
         try:
@@ -147,5 +147,7 @@ def wait_until(condition: Callable[[], object], seconds: float = 180) -> None:
                 return
         except Exception:
             pass
+        for process in processes:
+            assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline, "it did not happen"
         time.sleep(0.1)

@@ -13,7 +13,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -100,19 +100,19 @@ class Outbox:
     def start(self, number: int, start: RunStart, *, again: bool) -> None:
         """Start a trial's run, or take up the one that an earlier attempt has made: `again`."""
         self._runs[number] = _Run(number, again)
-        self._write(number, "start", start=asdict(start))
+        self._write(number, "start", start=start)
 
     def size(self, number: int, size: ModelSize) -> None:
         """Write what is known once a network is built."""
-        self._write(number, "size", size=asdict(size))
+        self._write(number, "size", size=size)
 
     def epoch(self, number: int, metrics: EpochMetrics) -> None:
         """Write an epoch's metrics, unless an earlier attempt has."""
-        self._write(number, "epoch", metrics=asdict(metrics))
+        self._write(number, "epoch", metrics=metrics)
 
     def finish(self, number: int, result: RunResult, *, keep: bool) -> None:
         """End a run as FINISHED, with its model if that is to be kept."""
-        self._write(number, "finish", result=asdict(result) | {"keras_file": str(result.keras_file)}, keep=keep)
+        self._write(number, "finish", result=result, keep=keep)
 
     def answer(self, number: int, original: str) -> None:
         """End a run with the results of another one of the same configuration."""
@@ -161,7 +161,7 @@ class Outbox:
             run = _Run(number, again=True)
             for line in self._path(number).read_text().splitlines():
                 try:
-                    run.waiting.append(json.loads(line))
+                    run.waiting.append(_parsed(line))
                 except ValueError:  # cut off by the end of the process that wrote it
                     break
             self._runs[number] = run
@@ -193,12 +193,12 @@ class Outbox:
         self.folder.mkdir(parents=True, exist_ok=True)
         if write["do"] == "finish" and write["keep"]:
             model = self.folder / f"{run.number}.keras"
-            shutil.move(write["result"]["keras_file"], model)
-            write["result"]["keras_file"] = str(model)
+            shutil.move(write["result"].keras_file, model)
+            write["result"] = replace(write["result"], keras_file=model)
         with self._path(run.number).open("a") as file:
             if not file.tell() and run.run_id:
                 file.write(json.dumps({"do": "known", "run_id": run.run_id, "at": write["at"]}) + "\n")
-            file.write(json.dumps(write) + "\n")
+            file.write(json.dumps(write, default=_as_json) + "\n")
             file.flush()
             os.fsync(file.fileno())
         run.waiting.append(write)
@@ -218,7 +218,7 @@ class Outbox:
         """Write to MLflow what is not there yet."""
         tracker, at = self._tracker, write["at"]
         if write["do"] == "start":
-            self._start(run, RunStart(**write["start"]))
+            self._start(run, write["start"])
             return
         if write["do"] == "known":
             run.run_id = write["run_id"]
@@ -229,14 +229,14 @@ class Outbox:
         ended = None
         match write["do"]:
             case "size":
-                tracker.log_size(run_id, ModelSize(**write["size"]), again=run.again)
+                tracker.log_size(run_id, write["size"], again=run.again)
             case "epoch":
-                metrics = EpochMetrics(**write["metrics"])
+                metrics: EpochMetrics = write["metrics"]
                 if metrics.epoch > run.recorded:
                     tracker.log_epoch(run_id, metrics, at=at)
                     run.recorded = metrics.epoch
             case "finish":
-                result = run_result(write["result"])
+                result: RunResult = write["result"]
                 model = tracker.finish(run_id, result, keep=write["keep"], again=run.again, at=at)
                 result.keras_file.unlink(missing_ok=True)
                 ended = Ended(run.number, run_id, "FINISHED", None, result, model)
@@ -259,3 +259,22 @@ class Outbox:
         if run.run_id is None or recorded is None:
             run.run_id, recorded = tracker.start_run(start), 0
         run.recorded, run.unanswered = recorded, False
+
+
+def _as_json(value: object) -> object:
+    """What `json` does not know: dataclasses, arrays, paths."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return asdict(value)
+    return value.tolist() if hasattr(value, "tolist") else str(value)
+
+
+def _parsed(line: str) -> dict[str, Any]:
+    """A write as it was before `_as_json`; raises ValueError for a line that is not whole."""
+    write = json.loads(line)
+    kinds: dict[str, Callable[[Any], object]] = {
+        "start": lambda values: RunStart(**values),
+        "size": lambda values: ModelSize(**values),
+        "metrics": lambda values: EpochMetrics(**values),
+        "result": run_result,
+    }
+    return {key: kinds[key](value) if key in kinds else value for key, value in write.items()}

@@ -76,6 +76,11 @@ def count(storage: str, state: TrialState) -> int:
     return sum(trial.state == state for trial in trials_of(storage))
 
 
+def in_the_middle(storage: str) -> bool:
+    """Whether a trial runs that has reported an epoch."""
+    return any(trial.state == TrialState.RUNNING and trial.intermediate_values for trial in trials_of(storage))
+
+
 def host_of(trial: optuna.trial.FrozenTrial) -> str:
     return json.loads(trial.user_attrs["owner"])["host"]
 
@@ -116,7 +121,7 @@ def test_two_sweeps_share_a_study_on_postgresql_and_one_is_killed(
             running = [t for t in trials_of(database.url) if t.state == TrialState.RUNNING and t.intermediate_values]
             return any(json.loads(trial.user_attrs["owner"])["pid"] == both[0].pid for trial in running)
 
-        wait_until(victim)
+        wait_until(victim, *both)
         both[0].kill()
         both[0].communicate(timeout=60)
         assert "nobody runs it any more; it is tried again" in finished(both[1], 400)
@@ -131,7 +136,9 @@ def test_two_sweeps_share_a_study_on_postgresql_and_one_is_killed(
 def test_trials_of_a_dead_host_are_taken_over(tmp_path: Path, database: PostgresServer, start) -> None:  # type: ignore[no-untyped-def]
     options = {"tracking_uri": "sqlite:///mlflow.db", "storage": database.url, "trials": 6, "takeover_after": 4}
     other = start(0.5, before=other_host(), **options)
-    wait_until(lambda: any(t.state == TrialState.RUNNING and t.intermediate_values for t in trials_of(database.url)))
+    wait_until(
+        lambda: any(t.state == TrialState.RUNNING and t.intermediate_values for t in trials_of(database.url)), other
+    )
     other.kill()
     other.wait()
     assert "nobody runs it any more" in finished(start(0.02, **options))
@@ -144,10 +151,12 @@ def test_a_silent_host_that_comes_back_leaves_its_trial_to_the_other(
 ) -> None:  # type: ignore[no-untyped-def]
     options = {"tracking_uri": "sqlite:///mlflow.db", "storage": database.url, "trials": 5, "takeover_after": 4}
     other = start(0.5, before=other_host(), **options)
-    wait_until(lambda: any(t.state == TrialState.RUNNING and t.intermediate_values for t in trials_of(database.url)))
+    wait_until(
+        lambda: any(t.state == TrialState.RUNNING and t.intermediate_values for t in trials_of(database.url)), other
+    )
     other.send_signal(signal.SIGSTOP)
     survivor = start(1.0, **options)
-    wait_until(lambda: host_of(trials_of(database.url)[0]) == platform.node())  # it is the survivor's now
+    wait_until(lambda: host_of(trials_of(database.url)[0]) == platform.node(), survivor)  # it is the survivor's now
     other.send_signal(signal.SIGCONT)
     assert "another sweep has taken it over" in finished(other)
     finished(survivor)
@@ -159,7 +168,7 @@ def test_postgresql_is_killed_and_comes_back_after_twenty_seconds(
 ) -> None:  # type: ignore[no-untyped-def]
     options = {"tracking_uri": "sqlite:///mlflow.db", "storage": database.url, "trials": 6}
     both = [start(0.3, **options) for _ in range(2)]
-    wait_until(lambda: count(database.url, TrialState.COMPLETE) >= 1)
+    wait_until(lambda: count(database.url, TrialState.COMPLETE) >= 1, *both)
     database.kill()
     time.sleep(20)
     database.start()
@@ -171,10 +180,10 @@ def test_postgresql_is_killed_and_comes_back_after_twenty_seconds(
 def test_the_mlflow_server_is_killed_and_training_goes_on(tmp_path: Path, mlflow_server: MlflowServer, start) -> None:  # type: ignore[no-untyped-def]
     storage = f"sqlite:///{tmp_path}/optuna.db"
     process = start(0.2, tracking_uri=mlflow_server.uri, storage=storage, trials=7)
-    wait_until(lambda: count(storage, TrialState.COMPLETE) >= 2)
+    wait_until(lambda: count(storage, TrialState.COMPLETE) >= 2, process)
     mlflow_server.kill()
     before = len(trials_of(storage))
-    wait_until(lambda: len(trials_of(storage)) >= before + 2)  # further trials were started meanwhile
+    wait_until(lambda: len(trials_of(storage)) >= before + 2, process)  # further trials were started meanwhile
     assert list((tmp_path / "mlflow-outbox" / "shared").glob("*.jsonl"))
     mlflow_server.start()
     err = finished(process)
@@ -189,10 +198,10 @@ def test_server_and_sweep_are_killed_and_what_was_kept_on_disk_is_delivered(
     storage = f"sqlite:///{tmp_path}/optuna.db"
     options = {"tracking_uri": mlflow_server.uri, "storage": storage, "trials": 6}
     process = start(0.2, **options)
-    wait_until(lambda: count(storage, TrialState.COMPLETE) >= 1)
+    wait_until(lambda: count(storage, TrialState.COMPLETE) >= 1, process)
     mlflow_server.kill()
     kept = tmp_path / "mlflow-outbox" / "shared"
-    wait_until(lambda: any('"finish"' in path.read_text() for path in kept.glob("*.jsonl")))
+    wait_until(lambda: any('"finish"' in path.read_text() for path in kept.glob("*.jsonl")), process)
     process.kill()
     process.communicate()
     mlflow_server.start()
