@@ -40,7 +40,7 @@ class NoTraining:
         self._shape = dataset.input_shape
 
     def wait_until_ready(self) -> Ready:
-        return Ready(ARCHITECTURES, ())
+        return Ready(ARCHITECTURES, (), None)
 
     def free_worker(self) -> str | None:
         return "worker 1" if self._job is None else None
@@ -50,7 +50,7 @@ class NoTraining:
         filters = job.config.filters
         size = job.size or ModelSize(filters * 100, filters * 1_000, filters * 500)
         self._size = size
-        self._events += [Placed(job.number, Environment("nowhere", "none", 1)), Built(job.number, size)]
+        self._events += [Placed(job.number, Environment("nowhere", "none", 1, "none", None)), Built(job.number, size)]
 
     def reply(self, number: int, go_on: bool) -> None:
         job = self._job

@@ -104,7 +104,7 @@ def sweep(config: SweepConfig, given: dict[str, object], engine: Engine | None =
         engine or LocalEngine(setup, config.workers) as engine,
         tempfile.TemporaryDirectory(prefix="pocketnets-") as name,
         TrialProgress(config.trials, config.workers) as progress,
-        interruptible() as interrupted,
+        contextlib.ExitStack() as stack,
     ):
         folder = Path(name)
         progress.waiting("starting TensorFlow")
