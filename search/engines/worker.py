@@ -91,7 +91,7 @@ def _serve(connection: Connection, setup: WorkerSetup) -> None:
     gc.freeze()
     connection.send(Ready(tuple(known), tuple(warnings), gpu))
 
-    where = environment(setup.threads, gpu)
+    where = environment(setup.threads, gpu, setup.plugins)
     while True:
         job: Job = connection.recv()
         connection.send(Placed(job.number, where))
