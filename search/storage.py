@@ -19,7 +19,6 @@ from experiments.databases import exclusive, make_database, sqlite_path
 
 OUTAGE_SECONDS = 600  # for which a database that is away is waited for
 RETRY_SECONDS = 1.0
-TAKEOVER_SECONDS = 60  # without a sign of life after which another host's trial counts as abandoned
 SQLITE_TIMEOUT = 60  # seconds for which SQLite waits for another process' write
 
 T = TypeVar("T")
@@ -143,7 +142,7 @@ for _name in (
     setattr(PatientStorage, _name, _patient(getattr(optuna.storages.RDBStorage, _name)))
 
 
-def open_storage(url: str, takeover_seconds: int = TAKEOVER_SECONDS, *, create: bool = True) -> PatientStorage:
+def open_storage(url: str, takeover_seconds: int = 60, *, create: bool = True) -> PatientStorage:
     """Open the database of studies, which is made where it does not exist.
 
     Args:

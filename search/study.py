@@ -147,7 +147,7 @@ class Study:
         """The highest val_accuracy so far."""
         return max((one.val_accuracy for one in self._scored()), default=None)
 
-    def take_over(self, mine: Collection[int] = ()) -> list[FrozenTrial]:
+    def take_over(self, mine: Collection[int] = (), *, dry_run: bool = False) -> list[FrozenTrial]:
         """Put trials that nobody runs any more back in the queue.
 
         That is those whose process is gone, on this host, or has given no sign of life, on others; and those of this
@@ -155,6 +155,7 @@ class Study:
 
         Args:
             mine: numbers of the trials that this process runs.
+            dry_run: only say which.
         """
 
         def act() -> list[FrozenTrial]:
@@ -166,7 +167,7 @@ class Study:
             patience = time.monotonic() - self._patient.answered_since > self.config.takeover_after
             silent = set(self._patient._get_stale_trial_ids(self._study._study_id)) if patience else set()
             dead = [trial for trial in theirs if trial._trial_id in silent or not _owner_lives(trial)]
-            for trial in dead:
+            for trial in () if dry_run else dead:
                 self._storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
             return dead
 
@@ -478,6 +479,21 @@ class Study:
         trained = [one for one in complete if DUPLICATE_OF not in one.user_attrs]
         distinct = {tuple(sorted(one.params.items())): one for one in reversed(trained)}
         return [Scored(one.number, one.values[0], one.user_attrs["coreml_bytes"]) for one in distinct.values()]
+
+
+def sweep_studies(storage: str, study: str | None = None) -> list[str]:
+    """Names of the sweeps' studies in a storage, or the one that is asked for.
+
+    Raises:
+        UsageError: for one that the storage does not hold, or that is not a sweep's.
+        ProjectError: if the storage does not exist or cannot be opened.
+    """
+    with one_line(storage):
+        summaries = optuna.get_all_study_summaries(open_storage(storage, create=False), include_best_trial=False)
+    known = [summary.study_name for summary in summaries if "config" in summary.user_attrs]
+    if study is not None and study not in known:
+        raise UsageError(f"Unknown study {study!r} in {storage}. It holds: {', '.join(known) or 'none'}.")
+    return [study] if study else known
 
 
 def outcome(trial: FrozenTrial) -> str:

@@ -21,6 +21,7 @@ ENTRY_POINTS = (
     "conversion.promote",
     "conversion.rollback",
     "conversion.verify",
+    "search.doctor",
     "search.sweep",
     "search.trial",
 )

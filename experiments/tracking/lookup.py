@@ -59,6 +59,18 @@ class Lookup(Store):
             if values.keys() == set(keys)
         )
 
+    def children(self, parent_run_id: str) -> list[RunRecord]:
+        """The runs of a sweep's trials."""
+        with one_line(self.uri):
+            experiment_id = self._client.get_run(parent_run_id).info.experiment_id
+            terms = [f"tags.`mlflow.parentRunId` = {quoted(parent_run_id)}", "tags.trial_number != ''"]
+            return [run_record(run) for run in self._pages(experiment_id, terms, page=PAGE)]
+
+    def course(self, run_id: str) -> list[tuple[int, float]]:
+        """Each val_accuracy that a run has recorded, with its epoch."""
+        with one_line(self.uri):
+            return [(point.step, point.value) for point in self._client.get_metric_history(run_id, "val_accuracy")]
+
     def runs(self, experiment: str, *, study: str | None = None) -> list[RunRecord]:
         """Training runs of an experiment, the latest first.
 

@@ -102,6 +102,9 @@ class Tracker(Retention, Looks):
 
     def _reopen(self, run_id: str) -> None:
         self._client.update_run(run_id, status="RUNNING")
+        self._drop_outcome(run_id)
+
+    def _drop_outcome(self, run_id: str) -> None:
         if "outcome" in self._client.get_run(run_id).data.tags:
             self._client.delete_tag(run_id, "outcome")
 
@@ -186,7 +189,54 @@ class Tracker(Retention, Looks):
         with one_line(self.uri):
             if outcome:
                 self._client.set_tag(run_id, "outcome", outcome)
+            else:
+                self._drop_outcome(run_id)
             self._client.set_terminated(run_id, status)
+
+    def delete_run(self, run_id: str) -> None:
+        """Delete a run, which `mlflow runs restore` can undo."""
+        with one_line(self.uri):
+            self._client.delete_run(run_id)
+
+    def restore_run(
+        self,
+        parent_run_id: str,
+        name: str,
+        *,
+        params: Mapping[str, str],
+        tags: Mapping[str, str],
+        course: Mapping[int, float],
+        figures: Mapping[str, float],
+    ) -> str:
+        """Make the run of a trial anew from what is known elsewhere; it is RUNNING until it is ended.
+
+        Args:
+            parent_run_id: of the sweep.
+            name: of the run.
+            params: its parameters.
+            tags: its tags, the parent's aside.
+            course: val_accuracy by epoch.
+            figures: final metrics.
+        """
+        with one_line(self.uri):
+            experiment_id = self._client.get_run(parent_run_id).info.experiment_id
+            held = {"mlflow.parentRunId": parent_run_id, **tags}
+            run_id = self._client.create_run(experiment_id, run_name=name, tags=held).info.run_id
+            self._log(run_id, params=params)
+        self.log_course(run_id, course)
+        self.log_figures(run_id, figures)
+        return run_id
+
+    def log_course(self, run_id: str, course: Mapping[int, float]) -> None:
+        """Write the val_accuracy of epochs that a run lacks."""
+        with one_line(self.uri):
+            for step, value in course.items():
+                self._log(run_id, metrics={"val_accuracy": value}, step=step)
+
+    def log_figures(self, run_id: str, figures: Mapping[str, float]) -> None:
+        """Write final metrics that a run lacks."""
+        with one_line(self.uri):
+            self._log(run_id, metrics=figures)
 
     def fail(self, run_id: str, traceback: str) -> None:
         """End a run as FAILED, with its traceback as an artifact."""

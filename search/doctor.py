@@ -1,0 +1,312 @@
+"""Find and mend disagreement between studies and MLflow.  Run: python -m search.doctor
+
+A sweep that died leaves at most what the next one of its study mends by itself. This command does it without training
+anything, also for what no sweep looks for: runs without a trial, trials without a run, two runs of one trial, epochs
+that one side lacks. It is safe to run at any time, beside sweeps too, and to run again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+from architectures.command import Parser, name, print_json, run, whole
+from search.config import SweepConfig
+
+if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
+
+    from experiments.tracking import RunRecord, Tracker
+    from search.study import Study
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A disagreement."""
+
+    study: str
+    trial: int | None
+    run_id: str | None
+    problem: str
+    remedy: str  # what was done about it, or would be, or why nothing can be
+    mended: bool
+
+
+class Examination:
+    """Looks at one study and its runs."""
+
+    def __init__(self, study: Study, tracker: Tracker, *, dry_run: bool) -> None:
+        self.study, self.tracker, self.dry_run = study, tracker, dry_run
+        self.findings: list[Finding] = []
+
+    def _found(self, problem: str, remedy: str, *, trial: int | None = None, run_id: str | None = None) -> bool:
+        """Note what will be mended now; returns whether it is to be."""
+        self.findings.append(Finding(self.study.name, trial, run_id, problem, remedy, mended=not self.dry_run))
+        return not self.dry_run
+
+    def _hopeless(self, problem: str, remedy: str, *, trial: int | None = None, run_id: str | None = None) -> None:
+        self.findings.append(Finding(self.study.name, trial, run_id, problem, remedy, mended=False))
+
+    def examine(self) -> None:
+        """Find everything and mend what can be mended."""
+        from architectures.errors import UsageError
+
+        try:
+            parent = self.tracker.run(self.study.parent_run_id)
+        except UsageError:
+            self._hopeless("its parent run is not in this MLflow store", "give the right one: --tracking-uri")
+            return
+        self._abandoned()
+        self._left_on_disk()
+        with self.study.alone():  # a sweep is not being finished meanwhile
+            trials = self.study.optuna_study.get_trials(deepcopy=False)
+            runs = self._one_run_a_trial(trials)
+            for trial in trials:
+                self._trial(trial, runs.get(trial.number))
+            on_their_way = self.study.others_run()
+            if parent.status == "RUNNING" and not on_their_way:
+                again = f"python -m search.sweep --study {self.study.name} ends it properly"
+                if self._found("the sweep is gone, its run is RUNNING", f"KILLED; {again}", run_id=parent.run_id):
+                    self.tracker.end(parent.run_id, "KILLED", outcome="interrupted")
+
+    def _abandoned(self) -> None:
+        for trial in self.study.take_over(dry_run=self.dry_run):
+            remedy = "back in the queue of the study; its run is KILLED until then"
+            run_id = trial.user_attrs.get("run_id")
+            if self._found("nobody runs it any more", remedy, trial=trial.number, run_id=run_id) and run_id:
+                self.tracker.end(run_id, "KILLED", outcome="interrupted")
+
+    def _left_on_disk(self) -> None:
+        from experiments.tracking import Outbox
+        from search.runner import deliver_left_over
+
+        outbox = Outbox(self.tracker, self.study.name, self.study.parent_run_id)
+        waiting = set(outbox.left_over()) & self.study.not_running()
+        problem = f"writes that MLflow has not got are kept in {outbox.folder}"
+        delivered = [self._found(problem, "delivered", trial=number) for number in sorted(waiting)]
+        if not any(delivered):
+            return
+        kept = [ended for ended in deliver_left_over(self.study, outbox) if ended.model and ended.result]
+        if kept:
+            from experiments import datasets
+            from experiments.evaluation import write_evaluation
+
+            dataset = datasets.load(self.study.config.dataset)
+            for ended in kept:
+                assert ended.result is not None
+                write_evaluation(self.tracker, ended.run_id, ended.result, dataset)
+
+    def _one_run_a_trial(self, trials: Sequence[FrozenTrial]) -> dict[int, RunRecord]:
+        """The run of each trial that has one; others are deleted, which `mlflow runs restore` can undo."""
+        by_trial: dict[int, list[RunRecord]] = {}
+        for record in self.tracker.children(self.study.parent_run_id):
+            by_trial.setdefault(int(record.tags["trial_number"]), []).append(record)
+        kept = {}
+        for number, records in sorted(by_trial.items()):
+            if number >= len(trials):
+                superfluous = records
+            else:
+                told = trials[number].user_attrs.get("run_id")
+                best = max(records, key=lambda one: (one.run_id == told, one.status == "FINISHED", len(one.metrics)))
+                kept[number] = best
+                superfluous = [one for one in records if one is not best]
+            problem = "a second run of it" if number in kept else "a run of a trial that the study does not hold"
+            for record in superfluous:
+                if self._found(problem, "deleted", trial=number, run_id=record.run_id):
+                    self.tracker.delete_run(record.run_id)
+        return kept
+
+    def _trial(self, trial: FrozenTrial, record: RunRecord | None) -> None:
+        from optuna.trial import TrialState
+
+        number = trial.number
+        if trial.state == TrialState.RUNNING:
+            return  # on its way
+        if trial.state == TrialState.WAITING:
+            if record and record.status == "RUNNING":
+                problem = "waits to be tried again, its run is RUNNING"
+                if self._found(problem, "KILLED until then", trial=number, run_id=record.run_id):
+                    self.tracker.end(record.run_id, "KILLED", outcome="interrupted")
+            return
+        status, reason = _end_of(trial)
+        if record is None:
+            self._restore(trial, status, reason)
+            return
+        if not self._figures(trial, record):
+            return
+        if (record.status, record.tags.get("outcome")) != (status, reason):
+            problem = f"ended as {trial.state.name}, its run is {record.status}"
+            if self._found(problem, status, trial=number, run_id=record.run_id):
+                self.tracker.end(record.run_id, status, outcome=reason)
+
+    def _restore(self, trial: FrozenTrial, status: str, reason: str | None) -> None:
+        """Make the run that a trial lacks, with what the study knows of it."""
+        from search.study import val_accuracies
+
+        remedy = "made anew with what the study holds: parameters, val_accuracy, bytes (tag restored)"
+        if not self._found("has no run in MLflow", remedy, trial=trial.number):
+            return
+        run_id = self.tracker.restore_run(
+            self.study.parent_run_id,
+            f"{trial.params['architecture']}-{trial.number}",
+            params={key.rpartition(".")[2]: str(value) for key, value in trial.params.items()},
+            tags={
+                "study": self.study.name,
+                "trial_number": str(trial.number),
+                "dataset_digest": self.study.optuna_study.user_attrs["dataset_digest"],
+                "restored": "from the study",
+            },
+            course=dict(enumerate(val_accuracies(trial), 1)),
+            figures=_figures(trial),
+        )
+        self.tracker.end(run_id, status, outcome=reason)
+
+    def _figures(self, trial: FrozenTrial, record: RunRecord) -> bool:
+        """Hold a run's figures against the study's, and write those that it lacks; False where they contradict."""
+        from search.study import val_accuracies
+
+        held: dict[int, list[float]] = {}
+        for step, value in self.tracker.course(record.run_id):
+            held.setdefault(step, []).append(value)
+        number, run_id = trial.number, record.run_id
+        course = dict(enumerate(val_accuracies(trial), 1))
+        doubles = sorted(step for step, values in held.items() if len(values) > 1)
+        if doubles:
+            problem = f"epochs {_listed(doubles)} stand twice"
+            self._hopeless(problem, "MLflow cannot delete metrics", trial=number, run_id=run_id)
+        wrong = [step for step, value in course.items() if step in held and value not in held[step]]
+        known = _figures(trial)
+        wrong_figures = [key for key, value in known.items() if record.metrics.get(key, value) != value]
+        if wrong or wrong_figures:
+            differing = [*(f"val_accuracy of epoch {step}" for step in wrong), *wrong_figures]
+            remedy = "train it again in another study: one of the two was written by hand, or by other code"
+            self._hopeless(f"{', '.join(differing)} differ between study and run", remedy, trial=number, run_id=run_id)
+            return False
+        lacking = {step: value for step, value in course.items() if step not in held}
+        if lacking and "duplicate_of" not in trial.user_attrs:
+            problem = f"its run lacks epochs {_listed(sorted(lacking))}"
+            if self._found(problem, "val_accuracy written as the study holds it", trial=number, run_id=run_id):
+                self.tracker.log_course(record.run_id, lacking)
+        missing = {key: value for key, value in known.items() if key not in record.metrics}
+        if missing:
+            problem = f"its run lacks {', '.join(missing)}"
+            if self._found(problem, "written as the study holds it", trial=number, run_id=run_id):
+                self.tracker.log_figures(run_id, missing)
+        return True
+
+
+def _figures(trial: FrozenTrial) -> dict[str, float]:
+    """The final metrics that a study holds of a trial."""
+    found: dict[str, float] = {}
+    if (size := trial.user_attrs.get("coreml_bytes")) is not None:
+        found["coreml_bytes"] = size
+    if trial.values:
+        found["best_val_accuracy"] = trial.values[0]
+    return found
+
+
+def _end_of(trial: FrozenTrial) -> tuple[str, str | None]:
+    """Status and `outcome` of the run of a trial that has ended."""
+    from search.study import outcome
+
+    match outcome(trial):
+        case "complete":
+            return "FINISHED", None
+        case "fail":
+            return "FAILED", None
+        case reason:
+            return "KILLED", reason
+
+
+def _listed(numbers: Sequence[int]) -> str:
+    return ", ".join(map(str, numbers))
+
+
+def examine(
+    storage: str,
+    tracking_uri: str,
+    *,
+    study: str | None = None,
+    takeover_after: int = SweepConfig.takeover_after,
+    dry_run: bool = False,
+) -> list[Finding]:
+    """Hold one study, or all of a storage, against MLflow.
+
+    Args:
+        storage: Optuna's.
+        tracking_uri: MLflow's.
+        study: only this one.
+        takeover_after: seconds without a sign of life after which another host's trial counts as abandoned.
+        dry_run: find only, change nothing.
+
+    Raises:
+        UsageError: for an unknown study.
+        ProjectError: if the storage or MLflow cannot be reached.
+    """
+    from experiments.tracking import Tracker
+    from search.study import Study, sweep_studies
+
+    tracker = Tracker(tracking_uri, create=False)
+    findings: list[Finding] = []
+    for known in sweep_studies(storage, study):
+        config = SweepConfig(tracking_uri, study=known, storage=storage, takeover_after=takeover_after)
+        examination = Examination(Study(config, {}), tracker, dry_run=dry_run)
+        examination.examine()
+        findings += examination.findings
+    return findings
+
+
+def parser() -> Parser:
+    made = Parser("search.doctor", "Find and mend disagreement between studies and MLflow. Safe to run twice.")
+    add = made.add_argument
+    add("--study", type=name, metavar="NAME", help="only this one (default: all of the storage)")
+    add("--storage", default=SweepConfig.storage, metavar="URL", help=f"Optuna storage (default {SweepConfig.storage})")
+    add("--tracking-uri", metavar="URI", help="default: MLFLOW_TRACKING_URI or sqlite:///mlflow.db")
+    add("--dry-run", action="store_true", help="find only, and change nothing; exit 1 where there is something to mend")
+    add(
+        "--takeover-after",
+        type=whole(2),
+        default=SweepConfig.takeover_after,
+        metavar="SECONDS",
+        help=f"when another host's trial without a sign of life is abandoned (default {SweepConfig.takeover_after})",
+    )
+    return made
+
+
+def _lines(findings: Sequence[Finding], *, dry_run: bool) -> Iterator[str]:
+    for finding in findings:
+        place = f"{finding.study}, trial {finding.trial}" if finding.trial is not None else finding.study
+        run_id = f" (run {finding.run_id})" if finding.run_id else ""
+        mark = "mended" if finding.mended else "would be" if dry_run else "remains"
+        yield f"  {mark:<8} {place}: {finding.problem}{run_id}: {finding.remedy}"
+    mended = sum(finding.mended for finding in findings)
+    yield f"{len(findings)} disagreement{'' if len(findings) == 1 else 's'}, {mended} mended."
+
+
+def _body(arguments: argparse.Namespace) -> int:
+    from experiments.tracking import default_uri
+
+    findings = examine(
+        arguments.storage,
+        arguments.tracking_uri or default_uri(),
+        study=arguments.study,
+        takeover_after=arguments.takeover_after,
+        dry_run=arguments.dry_run,
+    )
+    mended = sum(finding.mended for finding in findings)
+    if arguments.json:
+        print_json({"study": arguments.study, "findings": [asdict(one) for one in findings], "mended": mended})
+    else:
+        print("\n".join(_lines(findings, dry_run=arguments.dry_run)))
+    return 0 if mended == len(findings) else 1
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    return run(parser(), _body, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

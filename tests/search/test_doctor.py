@@ -1,0 +1,160 @@
+"""What the doctor finds and mends between a study and MLflow, on a real sweep's databases."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from pathlib import Path
+
+import optuna
+import pytest
+from conftest import Swept
+from mlflow import MlflowClient
+from optuna.trial import TrialState
+from sweeps import assert_whole, children_of, parents_of, study_of
+
+DOCTOR = "search.doctor"
+
+
+@pytest.fixture
+def client(own_store: Path) -> MlflowClient:
+    return MlflowClient(f"sqlite:///{own_store / 'mlflow.db'}")
+
+
+def problems(found) -> list[tuple[int | None, str, bool]]:  # type: ignore[no-untyped-def]
+    return [(one["trial"], one["problem"], one["mended"]) for one in found.json["findings"]]
+
+
+def examine(command, *arguments: str):  # type: ignore[no-untyped-def]
+    """The findings of one call; a second call must find nothing more to mend."""
+    dry = command(DOCTOR, "--dry-run", "--json", *arguments)
+    assert dry.code == 1
+    found = command(DOCTOR, "--json", *arguments)
+    assert found.code == 0, found
+    assert found.err == ""
+    assert [(one["trial"], one["problem"]) for one in dry.json["findings"]] == [
+        (trial, problem) for trial, problem, _ in problems(found)
+    ]
+    assert not any(one["mended"] for one in dry.json["findings"])
+    again = command(DOCTOR, "--json", *arguments)
+    assert (again.code, again.json["findings"]) == (0, [])
+    return found
+
+
+def test_a_sound_study_needs_nothing(own_store: Path, command) -> None:  # type: ignore[no-untyped-def]
+    found = command(DOCTOR)
+    assert found.code == 0, found.err
+    assert found.out == "0 disagreements, 0 mended.\n"
+    assert_whole(own_store, "small", 3, 3)
+
+
+def test_a_run_left_running(own_store: Path, client: MlflowClient, command) -> None:  # type: ignore[no-untyped-def]
+    run_id = children_of(own_store, "small")[1].info.run_id
+    client.update_run(run_id, status="RUNNING")
+    (parent,) = parents_of(own_store, "small")
+    client.update_run(parent.info.run_id, status="RUNNING")
+    found = examine(command, "--study", "small")
+    assert problems(found) == [
+        (1, "ended as COMPLETE, its run is RUNNING", True),
+        (None, "the sweep is gone, its run is RUNNING", True),
+    ]
+    assert client.get_run(run_id).info.status == "FINISHED"
+    assert client.get_run(parent.info.run_id).info.status == "KILLED"
+
+
+def test_a_second_run_and_a_run_without_a_trial(own_store: Path, client: MlflowClient, command) -> None:  # type: ignore[no-untyped-def]
+    (parent,) = parents_of(own_store, "small")
+    held = parent.info.experiment_id
+    for number in ("1", "7"):
+        tags = {"study": "small", "trial_number": number, "mlflow.parentRunId": parent.info.run_id}
+        client.create_run(held, tags=tags)
+    found = examine(command)
+    assert problems(found) == [
+        (1, "a second run of it", True),
+        (7, "a run of a trial that the study does not hold", True),
+    ]
+    assert_whole(own_store, "small", 3, 3)
+
+
+def test_a_trial_without_a_run(own_store: Path, client: MlflowClient, command) -> None:  # type: ignore[no-untyped-def]
+    lost = children_of(own_store, "small")[2]
+    client.delete_run(lost.info.run_id)
+    found = examine(command)
+    assert problems(found)[0] == (2, "has no run in MLflow", True)
+    assert_whole(own_store, "small", 3, 3)
+    made = children_of(own_store, "small")[2]
+    assert made.data.tags["restored"] == "from the study"
+    for key in ("filters", "dropout", "batch_size"):
+        assert made.data.params[key] == lost.data.params[key]
+    assert made.data.metrics["coreml_bytes"] == lost.data.metrics["coreml_bytes"]
+
+
+def test_epochs_and_figures_that_a_run_lacks(own_store: Path, client: MlflowClient, command) -> None:  # type: ignore[no-untyped-def]
+    run_id = children_of(own_store, "small")[0].info.run_id
+    with sqlite3.connect(own_store / "mlflow.db") as database:
+        for table in ("metrics", "latest_metrics"):
+            database.execute(
+                f"DELETE FROM {table} WHERE run_uuid = ? AND (key = 'best_val_accuracy' OR key = 'val_accuracy')"
+                " AND (step = 2 OR key = 'best_val_accuracy')",
+                (run_id,),
+            )
+    found = examine(command)
+    assert [problem for _, problem, _ in problems(found)] == [
+        "its run lacks epochs 2",
+        "its run lacks best_val_accuracy",
+    ]
+    assert_whole(own_store, "small", 3, 3)
+
+
+def test_what_cannot_be_mended_remains(own_store: Path, client: MlflowClient, command) -> None:  # type: ignore[no-untyped-def]
+    run_id = children_of(own_store, "small")[0].info.run_id
+    client.log_metric(run_id, "val_accuracy", client.get_run(run_id).data.metrics["val_accuracy"], step=3)
+    client.log_metric(run_id, "best_val_accuracy", 0.123, step=9)
+    for _ in range(2):
+        found = command(DOCTOR)
+        assert found.code == 1
+        assert "remains  small, trial 0: epochs 3 stand twice" in found.out
+        assert "best_val_accuracy differ between study and run" in found.out
+
+
+def test_a_trial_that_nobody_runs_any_more(own_store: Path, client: MlflowClient, command) -> None:  # type: ignore[no-untyped-def]
+    study = study_of(own_store, "small")
+    trial = study.ask()
+    trial.set_user_attr("owner", json.dumps({"host": "gone", "pid": 1, "started": 0.0}))
+    with sqlite3.connect(own_store / "optuna.db") as database:
+        database.execute(
+            "INSERT INTO trial_heartbeats (trial_id, heartbeat) VALUES (?, '2020-01-01 00:00:00')", (trial._trial_id,)
+        )
+    found = command(DOCTOR, "--takeover-after", "2", "--json")
+    assert found.code == 0, found
+    assert problems(found) == []  # the database may have been away until now: signs of life are waited for
+    trial.set_user_attr(
+        "owner", json.dumps({**json.loads(trial.user_attrs["owner"]), "host": __import__("platform").node()})
+    )
+    found = examine(command)
+    assert problems(found) == [(3, "nobody runs it any more", True)]
+    assert study_of(own_store, "small").trials[3].state == TrialState.WAITING
+    done = command("search.sweep", "--study", "small", "--trials", "4", "--json")
+    assert done.code == 0, done.err
+    assert_whole(own_store, "small", 4, 3)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["--study", "none"], 2, "Unknown study 'none' in sqlite:///optuna.db. It holds: small."),
+        (["--storage", "sqlite:///other.db"], 1, "does not exist"),
+        (["--storage", "mysql://localhost/x"], 2, "neither SQLite nor PostgreSQL"),
+        (["--tracking-uri", "sqlite:///other.db"], 1, "does not exist"),
+    ],
+)
+def test_wrong_usage(own_store: Path, arguments: list[str], code: int, message: str, command) -> None:  # type: ignore[no-untyped-def]
+    found = command(DOCTOR, *arguments)
+    assert found.code == code
+    assert message in found.error
+    assert not (own_store / "other.db").exists()
+
+
+def test_studies_of_others_are_left_alone(own_store: Path, swept: Swept, command) -> None:  # type: ignore[no-untyped-def]
+    optuna.create_study(study_name="somebody's", storage=f"sqlite:///{own_store / 'optuna.db'}").ask()
+    assert command(DOCTOR).out == "0 disagreements, 0 mended.\n"
