@@ -6,6 +6,7 @@ Pixels come in as 0..255, so that training, evaluation and the Core ML file (whi
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 PIXEL_SCALE = 1 / 255.0
 PREPROCESSING_VERSION = 1  # of how a drawing becomes pixels (strokes.py), stamped in the Core ML file
 PREDICTION_BATCH = 500  # images
+PREDICTION_BYTES = 2**24  # of pixels in a batch: fewer large images at a time
 
 
 def build_classifier(
@@ -127,5 +129,5 @@ def predict(forward: Callable[[np.ndarray], np.ndarray], images: np.ndarray) -> 
     """Probabilities (N, num_classes) of any number of images, in batches that bound the memory."""
     import numpy as np
 
-    batches = [images[start : start + PREDICTION_BATCH] for start in range(0, len(images), PREDICTION_BATCH)]
-    return np.concatenate([forward(batch) for batch in batches])
+    size = max(1, min(PREDICTION_BATCH, PREDICTION_BYTES // math.prod(images.shape[1:])))
+    return np.concatenate([forward(images[start : start + size]) for start in range(0, len(images), size)])

@@ -1,7 +1,8 @@
 """Train one configuration on one data set: Adam, cross-entropy, the best epoch's weights kept.
 
 The whole epoch runs inside one TensorFlow graph, on images that stay uint8 in memory: without a Python step per batch
-small networks train faster than under `Model.fit` (benchmarks/sweep_against_plain_loop.py --precision float32).
+small networks train faster than under `Model.fit` (benchmarks/sweep_against_plain_loop.py --precision float32). Images
+that memory does not hold stream into the same graph from disk, with the same result (streaming.py).
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import numpy as np
 
 from architectures import registry
 from architectures.errors import ProjectError, UsageError
+from experiments import streaming
 from experiments.augmentation import augmented
 from experiments.classifier import (
     as_classifier,
@@ -157,7 +159,8 @@ def _epoch_function(
     optimizer = keras.optimizers.Adam(_learning_rate(config, steps))
     variables = classifier.trainable_variables
     optimizer.build(variables)
-    images, labels = tf.constant(split.images), tf.constant(split.labels)
+    streamed = streaming.streams(split)
+    images, labels = (None, None) if streamed else (tf.constant(split.images), tf.constant(split.labels))
     seed = tf.constant(config.seed, tf.int64)
 
     def mean_loss(target, probabilities):  # type: ignore[no-untyped-def]
@@ -174,9 +177,14 @@ def _epoch_function(
     def run_epoch(permutation, epoch):  # type: ignore[no-untyped-def]
         total_loss = tf.constant(0.0)
         correct = tf.constant(0)
-        for step in tf.range(steps):
-            chosen = tf.ensure_shape(permutation[step * size : (step + 1) * size], (size,))
-            batch, target = tf.cast(tf.gather(images, chosen), tf.float32), tf.gather(labels, chosen)
+        stream = iter(streaming.batches(split, permutation, size=size)) if streamed else None
+        for step in tf.range(steps):  # not over the batches themselves: `tf.data` would compute on threads of its own
+            if streamed:
+                batch, target = next(stream)
+            else:
+                chosen = tf.ensure_shape(permutation[step * size : (step + 1) * size], (size,))
+                batch, target = tf.gather(images, chosen), tf.gather(labels, chosen)
+            batch = tf.cast(batch, tf.float32)
             if config.augment:
                 batch = augmented(batch, seed=tf.stack([seed, tf.cast(epoch * steps + step, tf.int64)]))
             with tf.GradientTape() as tape:

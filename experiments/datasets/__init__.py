@@ -4,7 +4,7 @@
 is the `dataset` parameter of a run, from which its data are loaded again.
 """
 
-from experiments.datasets import builtin, folder, idx, npz, registry  # noqa: F401  # imported, they register
+from experiments.datasets import builtin, cache, folder, idx, npz, registry  # noqa: F401  # imported, they register
 from experiments.datasets.registry import (
     Dataset,
     Split,

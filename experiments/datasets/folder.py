@@ -6,14 +6,16 @@ every time. Where there are none of them, DIR itself holds the classes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from architectures.errors import ProjectError, UsageError
+from experiments.datasets import cache
 from experiments.datasets.registry import Dataset, register_source
 from experiments.datasets.source import Source
-from experiments.datasets.splits import assemble
+from experiments.datasets.splits import Pixels, assemble
 
 if TYPE_CHECKING:
     import numpy as np
@@ -48,12 +50,16 @@ def folder(source: Source) -> Dataset:
             said = [f"lacks {', '.join(lacking)}"] * bool(lacking) + [f"has also {', '.join(more)}"] * bool(more)
             raise ProjectError(f"{source.path}: the classes of train and {part} differ: {part} {' and '.join(said)}.")
     files = {part: [file for name in names for file in found[name]] for part, found in classes.items()}
-    size, mode = _form([file for part in files.values() for file in part], source)
+    everything = [file for part in files.values() for file in part]
+    place = cache.folder_of(source, everything)
+    if known := cache.opened(place):
+        return known
+    size, mode = _form(everything, source)
     parts = {}
     for part, found in classes.items():
         labels = np.repeat(np.arange(len(names)), [len(found[name]) for name in names])
-        parts[part] = _read(files[part], size, mode), labels
-    return assemble(source.title, names, parts)
+        parts[part] = _pixels(files[part], size, mode), labels
+    return assemble(source.title, names, parts, place)
 
 
 def _parts(path: Path) -> dict[str, Path]:
@@ -108,21 +114,30 @@ def _form(files: Sequence[Path], source: Source) -> tuple[tuple[int, int], str]:
     return size, "L" if gray else "RGB"
 
 
-def _read(files: Sequence[Path], size: tuple[int, int], mode: str) -> np.ndarray:
-    """Images as uint8 (N, height, width[, 3])."""
+def _pixels(files: Sequence[Path], size: tuple[int, int], mode: str) -> Pixels:
+    """Images as uint8 (N, height, width[, 3]), decoded block by block when they are wanted."""
+    import numpy as np
+
+    shape = (*size, 3) if mode == "RGB" else size
+    some = max(1, cache.BLOCK_BYTES // math.prod(shape))
+
+    def blocks() -> Iterator[np.ndarray]:
+        for first in range(0, len(files), some):
+            yield np.stack([_decoded(file, size, mode) for file in files[first : first + some]])
+
+    return Pixels((len(files), *shape), blocks)
+
+
+def _decoded(file: Path, size: tuple[int, int], mode: str) -> np.ndarray:
     import numpy as np
     from PIL import Image
 
-    height, width = size
-    images = np.empty((len(files), height, width, *((3,) if mode == "RGB" else ())), np.uint8)
-    for place, file in enumerate(files):
-        with _opened(file) as image:
-            try:
-                pixels = image.convert(mode)
-            except (OSError, SyntaxError, ValueError, EOFError) as error:
-                raise ProjectError(f"{file} is not a readable image: {error}.") from error
-            images[place] = np.asarray(pixels.resize((width, height), Image.Resampling.BILINEAR))
-    return images
+    with _opened(file) as image:
+        try:
+            pixels = image.convert(mode)
+        except (OSError, SyntaxError, ValueError, EOFError) as error:
+            raise ProjectError(f"{file} is not a readable image: {error}.") from error
+        return np.asarray(pixels.resize(size[::-1], Image.Resampling.BILINEAR))
 
 
 def _opened(file: Path) -> Image.Image:

@@ -10,13 +10,16 @@ import math
 import re
 import struct
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 from architectures.errors import ProjectError, UsageError
+from experiments.datasets import cache
 from experiments.datasets.registry import Dataset, register_source
 from experiments.datasets.source import Source
-from experiments.datasets.splits import numbered
+from experiments.datasets.splits import Pixels, numbered
 
 if TYPE_CHECKING:
     import numpy as np
@@ -35,17 +38,26 @@ def idx(source: Source) -> Dataset:
     """
     if not source.path.is_dir():
         raise UsageError(f"There is no folder {source.path}.")
+    files = {
+        part: [_find(source.path, f"{prefix}-{kind}") for kind in ("images", "labels")]
+        for part, prefix in (("train", "train"), ("test", "t10k"))
+    }
+    place = cache.folder_of(source, [file for pair in files.values() for file in pair])
+    if known := cache.opened(place):
+        return known
     parts = {}
-    for part, prefix in (("train", "train"), ("test", "t10k")):
-        images, labels = (_find(source.path, f"{prefix}-{kind}") for kind in ("images", "labels"))
-        parts[part] = read(images, dimensions=(3, 4)), read(labels, dimensions=(1,)).astype("int64")
-        if len(parts[part][0]) != len(parts[part][1]):
+    for part, (image_file, label_file) in files.items():
+        images, labels = pixels(image_file), read(label_file, dimensions=(1,)).astype("int64")
+        if images.shape[0] != len(labels):
             raise ProjectError(
-                f"{images} holds {len(parts[part][0])} images and {labels.name} {len(parts[part][1])} labels."
+                f"{image_file} holds {images.shape[0]} images and {label_file.name} {len(labels)} labels."
             )
-        if parts[part][0].ndim == 4 and parts[part][0].shape[3] not in (1, 3):
-            raise ProjectError(f"{images} holds images of {parts[part][0].shape[3]} components, not 1 or 3.")
-    return numbered(source.title, parts)
+        if 0 in images.shape[1:]:
+            raise ProjectError(f"{image_file} holds images of {'x'.join(map(str, images.shape[1:]))} pixels.")
+        if images.shape[3:] not in ((), (1,), (3,)):
+            raise ProjectError(f"{image_file} holds images of {images.shape[3]} components, not 1 or 3.")
+        parts[part] = images, labels
+    return numbered(source.title, parts, place)
 
 
 def _find(folder: Path, stem: str) -> Path:
@@ -65,6 +77,42 @@ def read(file: Path, *, dimensions: tuple[int, ...]) -> np.ndarray:
     """
     import numpy as np
 
+    with _opened(file, dimensions) as (shape, opened):
+        content = opened.read(math.prod(shape))
+        _check_end(file, opened, math.prod(shape), len(content))
+    return np.frombuffer(content, np.uint8).reshape(shape)
+
+
+def pixels(file: Path) -> Pixels:
+    """The images of an IDX file, read block by block when they are wanted, gzipped or not.
+
+    Raises:
+        ProjectError: for a file that is damaged or holds something else; what lies behind the head of a gzipped one
+            shows when it is read.
+    """
+    import numpy as np
+
+    with _opened(file, (3, 4)) as (shape, _):
+        pass
+    image = math.prod(shape[1:])
+
+    def blocks() -> Iterator[np.ndarray]:
+        with _opened(file, (3, 4)) as (shape, opened):
+            some = max(1, cache.BLOCK_BYTES // max(1, image))
+            for first in range(0, shape[0], some):
+                wanted = min(some, shape[0] - first) * image
+                content = opened.read(wanted)
+                if len(content) != wanted:
+                    _check_end(file, opened, math.prod(shape), first * image + len(content))
+                yield np.frombuffer(content, np.uint8).reshape(-1, *shape[1:])
+            _check_end(file, opened, math.prod(shape), math.prod(shape))
+
+    return Pixels(shape, blocks)
+
+
+@contextmanager
+def _opened(file: Path, dimensions: tuple[int, ...]) -> Iterator[tuple[tuple[int, ...], gzip.GzipFile | IO[bytes]]]:
+    """An IDX file behind its head, and the shape that this promises."""
     try:
         with file.open("rb") as raw:
             zipped = raw.read(2) == b"\x1f\x8b"
@@ -77,11 +125,14 @@ def read(file: Path, *, dimensions: tuple[int, ...]) -> np.ndarray:
             promised = math.prod(shape)
             if promised > file.stat().st_size * (MAX_INFLATION if zipped else 1):
                 raise ProjectError(f"{file} is damaged: it is too short for the {promised:,} bytes it promises.")
-            content = opened.read(promised)
-            more = opened.read(1)  # to its end, where gzip's checksum is looked at
+            yield shape, opened
     except (OSError, EOFError, zlib.error, struct.error) as error:
         raise ProjectError(f"{file} is damaged or not an IDX file: {error or type(error).__name__}.") from error
-    if len(content) != promised or more:
-        held = "more" if more else f"{len(content):,}"
+
+
+def _check_end(file: Path, opened: gzip.GzipFile | IO[bytes], promised: int, read: int) -> None:
+    """Whether a file ends where its head says; reading to its end looks at gzip's checksum."""
+    more = opened.read(1)
+    if read != promised or more:
+        held = "more" if more else f"{read:,}"
         raise ProjectError(f"{file} is damaged: it promises {promised:,} bytes and holds {held}.")
-    return np.frombuffer(content, np.uint8).reshape(shape)

@@ -1,4 +1,4 @@
-"""A data set as files that all workers map read-only: loaded once, held in memory once."""
+"""A data set as files that all workers map read-only: loaded once, held in memory once, or not at all if cached."""
 
 from __future__ import annotations
 
@@ -15,9 +15,25 @@ SPLITS = ("train", "val")  # the search never sees the test images
 def save_dataset(dataset: Dataset, folder: Path) -> None:
     """Write the splits that a search uses."""
     for part, split in zip(SPLITS, (dataset.train, dataset.val), strict=True):
-        np.save(folder / f"{part}_images.npy", split.images)
+        images = folder / f"{part}_images.npy"
+        if (file := _file_of(split.images)) is None:
+            np.save(images, split.images)
+        else:
+            images.symlink_to(file)
         np.save(folder / f"{part}_labels.npy", split.labels)
     (folder / "dataset.json").write_text(json.dumps({"name": dataset.name, "class_names": dataset.class_names}))
+
+
+def _file_of(images: np.ndarray) -> Path | None:
+    """The `.npy` file that an array maps whole, as the cache of data larger than memory does."""
+    if not isinstance(images, np.memmap) or not images.flags.c_contiguous:
+        return None
+    file = Path(str(images.filename))
+    try:
+        mapped = np.load(file, mmap_mode="r")
+    except (OSError, ValueError):  # not an .npy file
+        return None
+    return file if mapped.shape == images.shape and mapped.dtype == images.dtype else None
 
 
 def open_dataset(folder: Path) -> Dataset:

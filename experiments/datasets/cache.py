@@ -1,0 +1,175 @@
+"""Data sets that do not fit into memory: decoded once into files on disk, which are mapped and never loaded whole.
+
+A cache is a folder of `.npy` files, one pair per split, under `$XDG_CACHE_HOME/pocketnets/datasets` (`~/.cache/...`
+where that is not set). Its name holds a digest of the source's files, by path, size and time of change, so that other
+files are another cache. It appears whole or not at all, and can be deleted at any time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import shutil
+import sys
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from architectures.errors import ProjectError
+from experiments.datasets.registry import SPLITS, Dataset, Split
+from experiments.datasets.source import Source
+
+if TYPE_CHECKING:
+    import numpy as np
+
+IN_MEMORY_BYTES = 2**28  # of pixels: more lies on disk and streams. A machine that runs TensorFlow has these 256 MiB
+BLOCK_BYTES = 2**24  # of pixels that are decoded, written or hashed at a time
+VERSION = 1  # of how sources become pixels and splits: another one decodes again
+PROGRESS_SECONDS = 5.0  # between two lines of progress
+FACTS = "dataset.json"
+
+
+def folder_of(source: Source, files: Iterable[Path]) -> Path:
+    """Where the cache of a source with these files lies, or would lie."""
+    digest = hashlib.sha256(f"{VERSION} {source}".encode())
+    for file in files:
+        facts = file.stat()
+        digest.update(f"\n{file} {facts.st_size} {facts.st_mtime_ns}".encode())
+    home = os.environ.get("XDG_CACHE_HOME")
+    root = Path(home) if home and Path(home).is_absolute() else Path.home() / ".cache"
+    return root / "pocketnets" / "datasets" / f"{source.title}-{digest.hexdigest()[:16]}"
+
+
+def opened(folder: Path) -> Dataset | None:
+    """The data set of a cache; None where there is none, or its files are not those that were written."""
+    try:
+        facts = json.loads((folder / FACTS).read_text())
+        if facts["files"] != _files(folder):
+            return None
+        dataset = Dataset(facts["name"], tuple(facts["class_names"]), *_mapped(folder))
+    except (OSError, ValueError, KeyError):
+        return None
+    # Not a field: `replace` must not carry it to other images. What was written has been hashed.
+    vars(dataset)["digest"] = facts["digest"]
+    return dataset
+
+
+def write(
+    folder: Path,
+    name: str,
+    class_names: Sequence[str],
+    labels: Mapping[str, np.ndarray],
+    shape: tuple[int, ...],
+    blocks: Iterable[tuple[str, np.ndarray]],
+) -> Dataset:
+    """Write a cache and open it.
+
+    Args:
+        folder: its place.
+        name: of the data set.
+        class_names: what the labels are indices into.
+        labels: of each split.
+        shape: height, width and channels of an image.
+        blocks: consecutive uint8 images of the splits, each with the name of its split.
+
+    Raises:
+        ProjectError: where the disk is full, or whatever reading the blocks raises; then nothing is left.
+    """
+    import numpy as np
+    from numpy.lib.format import write_array_header_1_0
+
+    images = sum(map(len, labels.values()))
+    needed = images * int(np.prod(shape))
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    _remove_abandoned(folder)
+    if (free := shutil.disk_usage(folder.parent).free) < needed:
+        raise _too_small(name, folder, needed, free)
+    staging = folder.with_name(f".{folder.name}.{os.getpid()}")
+    staging.mkdir()
+    try:
+        with contextlib.ExitStack() as stack:
+            written = {}
+            for part, values in labels.items():
+                np.save(staging / f"{part}_labels.npy", values.astype(np.int64))
+                written[part] = stack.enter_context((staging / f"{part}_images.npy").open("wb"))
+                header = {"descr": "|u1", "fortran_order": False, "shape": (len(values), *shape)}
+                write_array_header_1_0(written[part], header)
+            for part, block in _told(name, images, blocks):
+                written[part].write(np.ascontiguousarray(block).data)  # a full disk is an error here, of a map a signal
+        digest = Dataset(name, tuple(class_names), *_mapped(staging)).digest
+        facts = {"name": name, "class_names": list(class_names), "digest": digest, "files": _files(staging)}
+        (staging / FACTS).write_text(json.dumps(facts))
+        _move(staging, folder)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        raise _too_small(name, folder, needed, shutil.disk_usage(folder.parent).free) from error
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    _say(f"{name}: {needed / 2**20:,.0f} MiB of decoded images cached in {folder}")
+    dataset = opened(folder)
+    if dataset is None:
+        raise ProjectError(f"The cache of {name} in {folder} changed while it was written. Try again.")
+    return dataset
+
+
+def _mapped(folder: Path) -> list[Split]:
+    import numpy as np
+
+    return [
+        Split(*(np.load(folder / f"{part}_{kind}.npy", mmap_mode="r") for kind in ("images", "labels")))
+        for part in SPLITS
+    ]
+
+
+def _files(folder: Path) -> dict[str, list[int]]:
+    """Size and time of change of each array: what has to be unchanged for the recorded digest to hold."""
+    facts = {file.name: file.stat() for file in sorted(folder.glob("*.npy"))}
+    return {name: [each.st_size, each.st_mtime_ns] for name, each in facts.items()}
+
+
+def _move(staging: Path, folder: Path) -> None:
+    """Put a whole cache in its place; what stands there is either the same, of another process, or damaged."""
+    if opened(folder) is None:
+        shutil.rmtree(folder, ignore_errors=True)
+        try:
+            staging.rename(folder)
+        except OSError:
+            if opened(folder) is None:  # not another process that was first
+                raise
+
+
+def _remove_abandoned(folder: Path) -> None:
+    """Remove what processes that were killed have left of this cache."""
+    import psutil
+
+    for left in folder.parent.glob(f".{folder.name}.*"):
+        number = left.name.rpartition(".")[2]
+        if number.isdecimal() and not (psutil.pid_exists(int(number)) and int(number) != os.getpid()):
+            shutil.rmtree(left, ignore_errors=True)
+
+
+def _told(name: str, images: int, blocks: Iterable[tuple[str, np.ndarray]]) -> Iterator[tuple[str, np.ndarray]]:
+    """The blocks, with a line on stderr every few seconds."""
+    done, last = 0, time.monotonic()
+    for part, block in blocks:
+        yield part, block
+        done += len(block)
+        if time.monotonic() - last > PROGRESS_SECONDS:
+            last = time.monotonic()
+            _say(f"{name}: {done:,} of {images:,} images decoded")
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def _too_small(name: str, folder: Path, needed: int, free: int) -> ProjectError:
+    return ProjectError(
+        f"{name} does not fit into memory, and its {needed / 2**20:,.0f} MiB of decoded images not on the disk of "
+        f"{folder.parent}, where {free / 2**20:,.0f} MiB are free. Free some, or set XDG_CACHE_HOME to another disk."
+    )

@@ -1,0 +1,39 @@
+"""Training images that memory does not hold: batches read from disk through `tf.data` while the one before is trained.
+
+The batches are those that training from memory takes, in the same order: which way it was changes no bit of a result.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from experiments.datasets import Split, cache
+
+if TYPE_CHECKING:
+    import numpy as np
+    import tensorflow as tf
+
+PREFETCHED = 2  # batches that are ready before they are wanted
+
+
+def streams(split: Split) -> bool:
+    """Whether a split's images stay on disk; fewer are held as a constant of the epoch's graph, which is faster."""
+    return split.images.nbytes > cache.IN_MEMORY_BYTES
+
+
+def batches(split: Split, permutation: tf.Tensor, *, size: int) -> tf.data.Dataset:
+    """Batches (images uint8, labels) of `size` in the order of a permutation; what is left over at its end sits out."""
+    import tensorflow as tf
+
+    steps = len(split) // size
+    labels = tf.constant(split.labels)
+
+    def read(rows: np.ndarray) -> np.ndarray:
+        return split.images[rows]
+
+    def batch(rows: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        images = tf.ensure_shape(tf.numpy_function(read, [rows], tf.uint8), (size, *split.images.shape[1:]))
+        return images, tf.gather(labels, rows)
+
+    order = tf.data.Dataset.from_tensor_slices(tf.reshape(permutation[: steps * size], (steps, size)))
+    return order.map(batch).prefetch(PREFETCHED)

@@ -1,0 +1,293 @@
+"""Data larger than memory: decoded once to disk, streamed through tf.data, the same bits as from memory.
+
+The limit is on what a process may allocate (RLIMIT_DATA, which Linux counts from private writable memory): mapped files
+are not in it, arrays are. Importing TensorFlow and Core ML takes about half of it.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import resource
+import struct
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from architectures.errors import ProjectError
+from experiments import datasets, streaming
+from experiments.config import ModelSize, RunConfig, RunResult
+from experiments.datasets import Dataset, Split, cache
+from experiments.training import train
+from search.engines.shared_data import open_dataset, save_dataset
+
+LIMIT = 1_000 * 2**20  # bytes that each process may allocate
+THUMBNAIL = """
+import keras
+from architectures import register
+
+@register(default_filters=4)
+def thumbnail(input_shape, num_classes, *, filters, dropout):
+    \"\"\"Means of sixteen by sixteen pixels, and a dense layer.\"\"\"
+    layers = [keras.Input(input_shape), keras.layers.AveragePooling2D(16), keras.layers.Flatten()]
+    return keras.Sequential([*layers, keras.layers.Dense(num_classes, activation="softmax")])
+"""
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "pocketnets" / "datasets"
+
+
+@pytest.fixture
+def small_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let all but the smallest data be larger than memory."""
+    monkeypatch.setattr(cache, "IN_MEMORY_BYTES", 1_000)
+
+
+def bright(label: int, count: int, shape: tuple[int, ...], seed: int) -> np.ndarray:
+    """Noisy images that their brightness tells apart."""
+    noise = np.random.default_rng(seed).integers(0, 120, (count, *shape), dtype=np.uint8)
+    return noise + np.uint8(60 * label)
+
+
+def write_idx(folder: Path, *, images: int, side: int, block: int = 1) -> None:
+    """A gzipped set of three classes with `images` to train on, written block by block, each block the same."""
+    folder.mkdir()
+    some = np.concatenate([bright(label, block, (side, side), label) for label in range(3)])
+    for prefix, count in (("train", images), ("t10k", images // 16)):
+        repeats = count // len(some)
+        for kind, array in (("images-idx3", some), ("labels-idx1", np.repeat(np.arange(3, dtype=np.uint8), block))):
+            with gzip.open(folder / f"{prefix}-{kind}-ubyte.gz", "wb", compresslevel=1) as file:
+                file.write(struct.pack(f">HBB{array.ndim}I", 0, 8, array.ndim, repeats * len(array), *array.shape[1:]))
+                for _ in range(repeats):
+                    file.write(array.tobytes())
+
+
+def write_folder(folder: Path, *, each: int, shape: tuple[int, ...]) -> None:
+    """A folder of three classes of RGB images."""
+    for label in range(3):
+        (folder / f"class {label}").mkdir(parents=True)
+        for place, image in enumerate(bright(label, 4, shape, label)):
+            for number in range(place, each, 4):
+                Image.fromarray(image).save(folder / f"class {label}" / f"{number:04}.png", compress_level=1)
+
+
+def limited(module: str, *arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """Run a command whose processes may each allocate LIMIT bytes."""
+
+    def limit() -> None:
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:2])  # threads' stacks count
+        resource.setrlimit(resource.RLIMIT_DATA, (LIMIT, LIMIT))
+
+    return subprocess.run(
+        [sys.executable, "-m", module, *map(str, arguments)],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        preexec_fn=limit,
+        timeout=500,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("kind", ["idx", "folder"])
+def test_data_larger_than_the_limit_of_memory(kind: str, tmp_path: Path, own_cache: Path) -> None:
+    if kind == "idx":
+        write_idx(tmp_path / "big", images=17_280, side=256, block=16)
+    else:
+        write_folder(tmp_path / "big", each=120, shape=(1024, 1024, 3))
+    (tmp_path / "thumbnail.py").write_text(THUMBNAIL)
+    chosen = ("--plugin", "thumbnail.py", "--json")
+    trained = limited(
+        *("search.trial", "--dataset", f"{kind}:big", "--architecture", "thumbnail", "--batch-size", "16"),
+        *("--epochs", "2", "--learning-rate", "0.1", *chosen),
+        cwd=tmp_path,
+    )
+    assert trained.returncode == 0, trained.stderr
+    result = json.loads(trained.stdout)
+    assert result["best_val_accuracy"] > 0.9
+    decoded = sum(file.stat().st_size for file in own_cache.rglob("*_images.npy"))
+    assert decoded > LIMIT
+    assert f"{kind}-big: " in trained.stderr
+    assert "MiB of decoded images cached in" in trained.stderr
+    promoted = limited("conversion.promote", "--run", result["run_id"], *chosen, cwd=tmp_path)
+    assert promoted.returncode == 0, promoted.stderr
+    assert "cached" not in promoted.stderr  # it is there
+    assert json.loads(promoted.stdout)["test_accuracy"] > 0.9
+
+
+def sources(folder: Path) -> list[str]:
+    write_idx(folder / "some idx", images=240, side=12, block=4)
+    write_folder(folder / "some images", each=30, shape=(10, 14, 3))
+    return [f"idx:{folder / 'some idx'}", f"folder:{folder / 'some images'}?image_size=8x6"]
+
+
+def assert_same(one: Dataset, other: Dataset) -> None:
+    assert (one.name, one.class_names, one.digest) == (other.name, other.class_names, other.digest)
+    for part in ("train", "val", "test"):
+        ours, theirs = getattr(one, part), getattr(other, part)
+        assert np.array_equal(ours.images, theirs.images)
+        assert np.array_equal(ours.labels, theirs.labels)
+
+
+def test_from_disk_it_is_the_same_data(
+    tmp_path: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for name in sources(tmp_path):
+        in_memory = datasets.load(name)
+        assert not own_cache.exists()
+        with monkeypatch.context() as small:
+            small.setattr(cache, "IN_MEMORY_BYTES", 1_000)
+            small.setattr(cache, "BLOCK_BYTES", 2_000)
+            small.setattr(cache, "PROGRESS_SECONDS", 0.0)
+            decoded = datasets.load(name)
+        assert isinstance(decoded.train.images, np.memmap)
+        said = capfd.readouterr().err
+        assert f"images decoded\n{decoded.name}: " in said
+        (folder,) = own_cache.iterdir()
+        assert f"MiB of decoded images cached in {folder}\n" in said
+        assert {file.name for file in folder.iterdir()} >= {"dataset.json", "train_images.npy", "test_labels.npy"}
+        assert_same(in_memory, decoded)
+        again = datasets.load(name)  # the cache is there and serves
+        assert isinstance(again.train.images, np.memmap)
+        assert capfd.readouterr().err == ""
+        assert_same(in_memory, again)
+        assert replace(again, test=again.val).digest != again.digest
+        with pytest.raises(ValueError, match="read-only"):
+            again.train.images[0] = 0
+        for file in folder.iterdir():
+            file.unlink()
+        folder.rmdir()
+        own_cache.rmdir()
+
+
+@pytest.mark.usefixtures("small_memory")
+def test_other_files_and_a_damaged_cache_are_decoded_again(tmp_path: Path, own_cache: Path) -> None:
+    _, name = sources(tmp_path)
+    first = datasets.load(name)
+    images = first.val.images.copy()
+    (folder,) = own_cache.iterdir()
+    with (folder / "val_images.npy").open("r+b") as file:
+        file.seek(-1, os.SEEK_END)
+        file.write(b"\xff")
+    assert datasets.load(name).digest == first.digest
+    assert np.array_equal(datasets.load(name).val.images, images)
+    Image.new("RGB", (14, 10), "red").save(tmp_path / "some images" / "class 0" / "red.png")
+    assert datasets.load(name).digest != first.digest
+    assert len(list(own_cache.iterdir())) == 2
+
+
+@pytest.mark.usefixtures("small_memory")
+@pytest.mark.parametrize("damage", ["gzip", "image"])
+def test_damaged_files_leave_no_cache(damage: str, tmp_path: Path, own_cache: Path) -> None:
+    idx, folder = sources(tmp_path)
+    if damage == "gzip":
+        file = tmp_path / "some idx" / "train-images-idx3-ubyte.gz"
+        file.write_bytes(file.read_bytes()[:-9])
+    else:
+        file = tmp_path / "some images" / "class 2" / "0007.png"
+        file.write_bytes(file.read_bytes()[:-60])
+    with pytest.raises(ProjectError, match=f"{file.name} is (damaged|not a readable image)"):
+        datasets.load(idx if damage == "gzip" else folder)
+    assert list(own_cache.iterdir()) == []
+
+
+@pytest.mark.usefixtures("small_memory")
+def test_what_a_killed_process_left_is_removed(tmp_path: Path, own_cache: Path) -> None:
+    name, _ = sources(tmp_path)
+    datasets.load(name)
+    (folder,) = own_cache.iterdir()
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    left = folder.with_name(f".{folder.name}.{process.pid}")
+    folder.rename(left)
+    datasets.load(name)
+    assert list(own_cache.iterdir()) == [folder]
+
+
+DISK_FULL = """
+import resource, signal, sys
+from experiments.datasets import cache
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+cache.IN_MEMORY_BYTES = 1000
+{limit}
+from search import trial
+sys.exit(trial.main(sys.argv[1:]))
+"""
+LIMITS = {
+    "before": "import shutil\nshutil.disk_usage = lambda path, real=shutil.disk_usage: real(path)._replace(free=9)",
+    "meanwhile": "import errno, numpy as np\n"
+    "def full(*_): raise OSError(errno.ENOSPC, 'No space left on device')\n"
+    "cache._told = lambda *_: full()",
+}
+
+
+@pytest.mark.parametrize("when", LIMITS)
+def test_a_full_disk_is_one_line(when: str, tmp_path: Path, own_cache: Path) -> None:
+    name, _ = sources(tmp_path)
+    code = DISK_FULL.format(limit=LIMITS[when])
+    done = subprocess.run(
+        [sys.executable, "-c", code, "--architecture", "malireddi", "--dataset", name],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("error: idx-some-idx does not fit into memory, and its 0 MiB of decoded images not on the")
+    assert line.endswith("MiB are free. Free some, or set XDG_CACHE_HOME to another disk.")
+    assert list(own_cache.iterdir()) == []
+
+
+def test_workers_map_the_cache_itself(tmp_path: Path, small_memory: None) -> None:
+    name, _ = sources(tmp_path)
+    dataset = datasets.load(name)
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    save_dataset(dataset, shared)
+    opened = open_dataset(shared)
+    assert np.array_equal(opened.train.images, dataset.train.images)
+    assert (shared / "train_images.npy").is_symlink()
+    part = replace(dataset, train=replace(dataset.train, images=dataset.train.images[:9]))  # a view is not the file
+    (tmp_path / "part").mkdir()
+    save_dataset(part, tmp_path / "part")
+    assert len(open_dataset(tmp_path / "part").train.images) == 9
+
+
+def trained(config: RunConfig, dataset: Dataset, folder: Path) -> RunResult:
+    return train(config, dataset, keras_file=folder / "model.keras", size=lambda _: ModelSize(0, 0, 0))
+
+
+@pytest.mark.parametrize(
+    "changes", [{"precision": "float32"}, {"precision": "mixed_bfloat16"}, {"augment": True, "label_smoothing": 0.1}]
+)
+def test_streamed_training_gives_the_same_bits(changes: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = datasets.load("mnist5k")
+    few = replace(whole, train=Split(whole.train.images[:1_010], whole.train.labels[:1_010]))
+    config = RunConfig("malireddi", "mnist5k", filters=8, dropout=0.2, batch_size=100, epochs=3, **changes)
+    in_memory = trained(config, few, tmp_path)
+    calls: list[int] = []
+    batches = streaming.batches
+
+    def counted(*arguments, **options):  # type: ignore[no-untyped-def]
+        calls.append(1)
+        return batches(*arguments, **options)
+
+    monkeypatch.setattr(cache, "IN_MEMORY_BYTES", 1_000)
+    monkeypatch.setattr(streaming, "batches", counted)
+    streamed = trained(config, few, tmp_path)
+    assert calls
+    assert streamed.weights_sha256 == in_memory.weights_sha256
+    assert [replace(epoch, epoch_seconds=0) for epoch in streamed.epochs] == [
+        replace(epoch, epoch_seconds=0) for epoch in in_memory.epochs
+    ]
+    assert np.array_equal(streamed.val_probabilities, in_memory.val_probabilities)
