@@ -76,8 +76,10 @@ def write_folder(folder: Path, *, each: int, shape: tuple[int, ...]) -> None:
     for label in range(3):
         (folder / f"class {label}").mkdir(parents=True)
         for place, image in enumerate(bright(label, 4, shape, label)):
-            for number in range(place, each, 4):
-                Image.fromarray(image).save(folder / f"class {label}" / f"{number:04}.png", compress_level=1)
+            first = folder / f"class {label}" / f"{place:04}.png"
+            Image.fromarray(image).save(first, compress_level=1)
+            for number in range(place + 4, each, 4):
+                first.with_name(f"{number:04}.png").hardlink_to(first)
 
 
 def limited(module: str, *arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -103,7 +105,7 @@ def test_data_larger_than_the_limit_of_memory(kind: str, tmp_path: Path, own_cac
     if kind == "idx":
         write_idx(tmp_path / "big", images=17_280, side=256, block=16)
     else:
-        write_folder(tmp_path / "big", each=120, shape=(1024, 1024, 3))
+        write_folder(tmp_path / "big", each=480, shape=(512, 512, 3))
     (tmp_path / "thumbnail.py").write_text(THUMBNAIL)
     chosen = ("--plugin", "thumbnail.py", "--json")
     trained = limited(
@@ -194,7 +196,9 @@ def test_damaged_files_leave_no_cache(damage: str, tmp_path: Path, own_cache: Pa
         file.write_bytes(file.read_bytes()[:-9])
     else:
         file = tmp_path / "some images" / "class 2" / "0007.png"
-        file.write_bytes(file.read_bytes()[:-60])
+        content = file.read_bytes()
+        file.unlink()  # others are links to the same
+        file.write_bytes(content[:-60])
     with pytest.raises(ProjectError, match=f"{file.name} is (damaged|not a readable image)"):
         datasets.load(idx if damage == "gzip" else folder)
     assert list(own_cache.iterdir()) == []
