@@ -154,7 +154,7 @@ def main() -> None:
     parser.add_argument("--peer", default="malireddi", metavar="NAME[:FILTERS]")
     parser.add_argument("--dataset", default="mnist5k")
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--epochs", type=int, default=12)
+    parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument(
         "--trials", type=int, default=0, help="of each family's own sweep (default: none, as published)"
     )

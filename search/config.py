@@ -62,7 +62,7 @@ class SweepConfig:
     compress: Compression = "none"  # of the file whose bytes are the objective and the limit
     trials: int = 12  # in the study, those of earlier sweeps included
     timeout: float | None = None  # seconds after which no new trial starts
-    epochs: int = 12  # a trial at most
+    epochs: int = 10  # a trial at most
     pruner: str = AUTO  # median with one objective, front with two
     workers: int = 1
     takeover_after: int = 60  # seconds without a sign of life after which another host's trial is taken over
