@@ -1,7 +1,7 @@
 """All families, several seeds each: test accuracy of the executed Core ML file against its bytes.
 
 Run: python benchmarks/families.py --trials 4 --seeds 3 --figure families.png
-     python benchmarks/families.py --architecture pocket --seeds 5
+     python benchmarks/families.py --architecture pocket --seeds 5 --schedule constant --augment off
      python benchmarks/families.py --dataset idx:DIR --peer chollet --architecture allconv:32 --seeds 1 --epochs 5
 
 With `--trials N` each family is searched by a sweep of N trials of its own, and its best configuration by validation
@@ -35,7 +35,7 @@ from conversion.convert import Converter, FileFacts
 from conversion.files import write
 from experiments import datasets
 from experiments.classifier import forward_function, load_classifier, predict
-from experiments.config import ModelSize, RunConfig
+from experiments.config import LEARNING_RATES, ModelSize, RunConfig
 from experiments.evaluation import accuracy_interval
 from experiments.precision import resolve_precision
 from experiments.tracking import Tracker, default_uri
@@ -55,7 +55,7 @@ class Measured:
     model_correct: np.ndarray  # by the Keras model
 
 
-def published(wanted: str, dataset: str, epochs: int, augment: bool) -> RunConfig:
+def published(wanted: str, dataset: str, epochs: int, schedule: str, augment: bool) -> RunConfig:
     """NAME or NAME:FILTERS with the rest as published."""
     name, _, filters = wanted.partition(":")
     architecture = architectures.get(name)
@@ -64,21 +64,24 @@ def published(wanted: str, dataset: str, epochs: int, augment: bool) -> RunConfi
         dataset,
         int(filters or architecture.default_filters),
         architecture.default_dropout,
+        learning_rate=LEARNING_RATES[schedule],
+        schedule=schedule,
         epochs=epochs,
         precision=resolve_precision("auto"),
         augment=augment,
     )
 
 
-def searched(name: str, dataset: str, epochs: int, augment: bool, trials: int) -> RunConfig:
+def searched(name: str, dataset: str, epochs: int, schedule: str, augment: bool, trials: int) -> RunConfig:
     """The configuration that a sweep of this family alone finds best on the validation images."""
     command = ["-m", "search.sweep", "--json", "--keep", "1", "--architecture", name, "--dataset", dataset]
+    command += ["--schedule", schedule]
     command += ["--trials", str(trials), "--epochs", str(epochs), "--augment", "on" if augment else "off"]
     with tempfile.TemporaryDirectory() as folder:
         done = subprocess.run([sys.executable, *command], cwd=folder, stdout=subprocess.PIPE, text=True, check=True)
     best = json.loads(done.stdout)["leaderboard"][0]
     return replace(
-        published(name, dataset, epochs, augment),
+        published(name, dataset, epochs, schedule, augment),
         filters=best["filters"],
         dropout=best["dropout"],
         batch_size=best["batch_size"],
@@ -158,6 +161,7 @@ def main() -> None:
     parser.add_argument(
         "--trials", type=int, default=0, help="of each family's own sweep (default: none, as published)"
     )
+    parser.add_argument("--schedule", choices=tuple(LEARNING_RATES), default=RunConfig.schedule)
     parser.add_argument("--augment", choices=("on", "off"), default="on")
     parser.add_argument("--figure", type=Path)
     arguments = parser.parse_args()
@@ -166,12 +170,13 @@ def main() -> None:
     measured: dict[str, list[Measured]] = {name: [] for name in names}
     configs = {}
     for name in names:
-        options = (name, arguments.dataset, arguments.epochs, arguments.augment == "on")
+        options = (name, arguments.dataset, arguments.epochs, arguments.schedule, arguments.augment == "on")
         config = searched(*options, arguments.trials) if arguments.trials else published(*options)
         configs[name] = config
         print(f"{name}: filters {config.filters}, dropout {config.dropout:.2f}, batch {config.batch_size}", flush=True)
     with tempfile.TemporaryDirectory() as folder:
-        for seed in range(1, arguments.seeds + 1):  # a sweep has chosen by seed 0
+        first = 1 if arguments.trials else 0  # a sweep has chosen by seed 0
+        for seed in range(first, first + arguments.seeds):
             for name in names:
                 run = measure(replace(configs[name], seed=seed), dataset, Path(folder), tracker)
                 measured[name].append(run)
