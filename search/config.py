@@ -65,6 +65,10 @@ class SweepConfig:
     epochs: int = 10  # a trial at most
     pruner: str = AUTO  # median with one objective, front with two
     workers: int = 1
+    engine: str = "local"  # or ray
+    ray_address: str = ""  # empty: a cluster of this machine that is started and ended
+    cpus_per_trial: int = 1  # of a Ray cluster, and TensorFlow's threads
+    gpus_per_trial: float = 0.0
     takeover_after: int = 60  # seconds without a sign of life after which another host's trial is taken over
     seed: int = 0
     precision: str = AUTO

@@ -6,6 +6,7 @@ import contextlib
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -81,13 +82,21 @@ class SweepResult:
             )
 
 
-def sweep(config: SweepConfig, given: dict[str, object], engine: Engine | None = None) -> SweepResult:
+def sweep(
+    config: SweepConfig,
+    given: dict[str, object],
+    engine: Callable[[WorkerSetup], Engine] | None = None,
+    progress: TrialProgress | None = None,
+    interrupted: Callable[[], bool] | None = None,
+) -> SweepResult:
     """Run a sweep.
 
     Args:
         config: what was asked for.
         given: the options that a person gave, which must not contradict the record of a study that is continued.
-        engine: where trials are trained, if not where the configuration says.
+        engine: makes what trains the trials, if that is not this machine.
+        progress: told what happens, if not this process' terminal.
+        interrupted: says whether to end, if not Ctrl-C and SIGTERM do.
 
     Raises:
         ProjectError: for anything that keeps the sweep as a whole from running; a trial that fails does not.
@@ -99,19 +108,20 @@ def sweep(config: SweepConfig, given: dict[str, object], engine: Engine | None =
     config = study.config
     if config.pruner != AUTO:
         config.resolved_pruner  # noqa: B018  # a pruner that does not fit is refused before anything is made
-    setup = WorkerSetup(config.plugins, config.architectures, max(1, cores() // config.workers))
+    threads = config.cpus_per_trial if config.engine == "ray" else max(1, cores() // config.workers)
+    setup = WorkerSetup(config.plugins, config.architectures, threads)
     with (
-        engine or LocalEngine(setup, config.workers) as engine,
+        engine(setup) if engine else LocalEngine(setup, config.workers) as placed,
         tempfile.TemporaryDirectory(prefix="pocketnets-") as name,
-        TrialProgress(config.trials, config.workers) as progress,
+        progress or TrialProgress(config.trials, config.workers) as progress,
         contextlib.ExitStack() as stack,
     ):
         folder = Path(name)
         progress.waiting("starting TensorFlow")
         dataset = load_dataset(config.dataset, config.plugins, max(config.batch_sizes))
         save_dataset(dataset, folder)
-        engine.provide(folder)
-        ready = engine.wait_until_ready()
+        placed.provide(folder)
+        ready = placed.wait_until_ready()
         for warning in ready.warnings:
             progress.say(f"warning: left out: {escape(warning)}")
         architectures = choose_architectures(ready, config.architectures, dataset.name)
@@ -130,8 +140,8 @@ def sweep(config: SweepConfig, given: dict[str, object], engine: Engine | None =
             experiment_id = tracker.experiment(config.experiment_name)
             where = environment(setup.threads, ready.gpu, config.plugins)
             runner = Runner(study, tracker, outbox, dataset, where, experiment_id, parent, architectures, folder)
-            interrupted = stack.enter_context(interruptible())
-            stopped = runner.run(engine, progress, interrupted)
+            interrupted = interrupted or stack.enter_context(interruptible())
+            stopped = runner.run(placed, progress, interrupted)
             ended_at = time.perf_counter()
             # All trials have ended: a few seconds more and the sweep is whole.
             with study.alone():

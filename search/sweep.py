@@ -22,10 +22,11 @@ from architectures.command import (
     whole,
     wholes,
 )
+from architectures.errors import UsageError
 from conversion.compress import COMPRESSIONS
 from experiments.config import LEARNING_RATES
 from experiments.datasets import COLOR_MODES, located
-from search.config import OBJECTIVES, PRUNERS, SweepConfig, given_options, new_study_name
+from search.config import AUTO, OBJECTIVES, PRUNERS, SweepConfig, given_options, new_study_name
 
 MAX_SEED = 2**32 - 1  # NumPy's
 MAX_SIDE = 9_999  # pixels
@@ -33,6 +34,7 @@ SCHEDULE_HELP = (
     "of Adam's learning rate: cosine (the default) falls to 0 over --epochs, constant stays and ends a run that does "
     "not improve for 5 epochs"
 )
+RAY_OPTIONS = ("engine", "ray_address", "cpus_per_trial", "gpus_per_trial")
 
 
 def parser() -> Parser:
@@ -105,7 +107,8 @@ def parser() -> Parser:
         "--workers",
         type=_workers,
         metavar="N",
-        help="worker processes, which share the cores (default 1); auto: one a core, as far as the memory goes",
+        help="worker processes, which share the cores (default 1); auto: one a core, as far as the memory goes. With "
+        "--engine ray: trials at a time at most (default: as many as there is room for)",
     )
     add(
         "--takeover-after",
@@ -113,6 +116,15 @@ def parser() -> Parser:
         metavar="SECONDS",
         help="take over trials of another host that has given no sign of life for so long (default 60)",
     )
+    add("--engine", choices=("local", "ray"), help="run trials here (the default) or as tasks of a Ray cluster")
+    add(
+        "--ray-address",
+        metavar="HOST:PORT",
+        help="the cluster's head, or auto for the cluster that this machine is a node of (default: RAY_ADDRESS, else a "
+        "cluster of this machine alone)",
+    )
+    add("--cpus-per-trial", type=whole(1), metavar="N", help="with --engine ray, also TensorFlow's threads (default 1)")
+    add("--gpus-per-trial", type=_gpus, metavar="X", help="with --engine ray; 0.5: two trials share one (default 0)")
     add("--storage", metavar="URL", help="Optuna storage (default sqlite:///optuna.db)")
     add("--seed", type=whole(0, MAX_SEED), metavar="N", help="of every trial and of the search (default 0)")
     add(
@@ -139,13 +151,9 @@ def parser() -> Parser:
     return made
 
 
-def _workers(text: str) -> int:
-    """An argparse type: a number of workers, or what `auto` stands for."""
-    if text == "auto":
-        from search.engines.local import auto_workers
-
-        return auto_workers()
-    return whole(1)(text)
+def _workers(text: str) -> int | str:
+    """An argparse type: a number of workers, or auto."""
+    return AUTO if text == AUTO else whole(1)(text)
 
 
 def _configurations(text: str) -> tuple[dict[str, object], ...]:
@@ -159,6 +167,20 @@ def _configurations(text: str) -> tuple[dict[str, object], ...]:
     if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
         raise argparse.ArgumentTypeError(f'{text} is not a list of configurations: [{{"filters": 16}}, ...]')
     return tuple(found)
+
+
+def _gpus(text: str) -> float:
+    """An argparse type: a share of a GPU, or whole ones.
+
+    >>> _gpus("0.5"), _gpus("2")
+    (0.5, 2.0)
+    """
+    value = number(0, 1_000)(text)
+    if value > 1 and value != int(value):
+        raise argparse.ArgumentTypeError(
+            f"{text} is neither a share of one GPU, such as 0.5, nor a number of whole ones"
+        )
+    return value
 
 
 def _objectives(text: str) -> tuple[str, ...]:
@@ -214,19 +236,34 @@ def add_common(made: Parser) -> None:
 
 
 def _body(arguments: argparse.Namespace) -> int:
-    from search.orchestrate import sweep
+    if arguments.engine != "ray":
+        for option in RAY_OPTIONS[1:]:
+            if getattr(arguments, option) is not None:
+                raise UsageError(f"--{option.replace('_', '-')} needs --engine ray.")
 
     options = vars(arguments) | {
         key: tuple(dict.fromkeys(value)) if (value := getattr(arguments, key)) else None
         for key in ("architectures", "plugins")
     }
+    if options["workers"] == AUTO:
+        from search.engines.local import auto_workers
+
+        options["workers"] = None if arguments.engine == "ray" else auto_workers()
     given = given_options(options) | dataset_given(arguments)
     from experiments.tracking import default_uri
 
     given.setdefault("tracking_uri", default_uri())
     given.setdefault("study", new_study_name(str(given.get("dataset", SweepConfig.dataset))))
     started = time.perf_counter()
-    result = sweep(SweepConfig(**given), given)  # type: ignore[arg-type]
+    config = SweepConfig(**given)  # type: ignore[arg-type]
+    if config.engine == "ray":
+        from search.broker import sweep_on_ray
+
+        result = sweep_on_ray(config, given)
+    else:
+        from search.orchestrate import sweep
+
+        result = sweep(config, given)
     if arguments.json:
         print_json(result.as_json() | {"seconds": time.perf_counter() - started})
     else:
@@ -234,7 +271,7 @@ def _body(arguments: argparse.Namespace) -> int:
     if result.interrupted:
         # The study has recorded the other options that its trials depend on.
         again = ["python", "-m", "search.sweep", "--study", result.study, "--trials", str(result.trials)]
-        for option in ("storage", "tracking_uri", "workers", "timeout", "takeover_after"):
+        for option in ("storage", "tracking_uri", "workers", "timeout", "takeover_after", *RAY_OPTIONS):
             if getattr(arguments, option):
                 again += [f"--{option.replace('_', '-')}", f"{getattr(arguments, option)}"]
         print(f"interrupted; to continue: {shlex.join(again)}", file=sys.stderr)

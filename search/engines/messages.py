@@ -19,6 +19,7 @@ class WorkerSetup:
     architectures: tuple[str, ...]  # wanted; empty: all
     threads: int  # TensorFlow's, per worker
     cores: tuple[int, ...] = ()  # that a worker may run on; empty: all
+    facts: tuple[tuple[str, str], ...] = ()  # that another host must have in common with the sweep's
 
 
 @dataclass(frozen=True)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from architectures.errors import ProjectError
 from experiments.datasets import Dataset, Split
 
 SPLITS = ("train", "val")  # the search never sees the test images
@@ -44,3 +46,42 @@ def open_dataset(folder: Path) -> Dataset:
         for part in SPLITS
     )
     return Dataset(facts["name"], tuple(facts["class_names"]), train, val, Split(val.images[:0], val.labels[:0]))
+
+
+@dataclass(frozen=True)
+class PackedDataset:
+    """A data set on its way to another host: arrays, or the file that hosts must share where they exceed memory."""
+
+    name: str
+    class_names: tuple[str, ...]
+    images: tuple[np.ndarray | Path, ...]  # of each split
+    labels: tuple[np.ndarray, ...]
+
+    def open(self) -> Dataset:
+        """The data set on this host, its test split empty.
+
+        Raises:
+            ProjectError: if a file is not there.
+        """
+        arrays = []
+        for images in self.images:
+            if isinstance(images, Path) and not images.exists():
+                raise ProjectError(
+                    f"{images} is not on this host. Data that do not fit into memory lie in a file that all hosts must "
+                    f"share: set XDG_CACHE_HOME to a folder that they have in common."
+                )
+            arrays.append(np.load(images, mmap_mode="r") if isinstance(images, Path) else images)
+        train, val = (Split(*part) for part in zip(arrays, self.labels, strict=True))
+        return Dataset(self.name, self.class_names, train, val, Split(val.images[:0], val.labels[:0]))
+
+
+def pack_dataset(folder: Path) -> PackedDataset:
+    """Take what `save_dataset` wrote to another host."""
+    dataset = open_dataset(folder)
+    files = [folder / f"{part}_images.npy" for part in SPLITS]
+    return PackedDataset(
+        dataset.name,
+        dataset.class_names,
+        tuple(file.resolve() if file.is_symlink() else np.load(file) for file in files),
+        tuple(np.array(split.labels) for split in (dataset.train, dataset.val)),
+    )

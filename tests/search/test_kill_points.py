@@ -52,7 +52,7 @@ def run_sweep(folder: Path, trials: int, kill_at: int | None, after: bool, count
         keep=2,
         replicates=1 if trials == TRIALS else 0,
     )
-    sweep(config, {"trials": trials}, engine=NoTraining())
+    sweep(config, {"trials": trials}, engine=lambda _: NoTraining())
     if counted:
         counted.write_text(str(statements))
 

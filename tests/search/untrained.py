@@ -18,7 +18,7 @@ def main() -> None:
 
     given = {key: tuple(value) if isinstance(value, list) else value for key, value in json.loads(sys.argv[1]).items()}
     try:
-        result = sweep(SweepConfig(**given), given, engine=NoTraining(float(sys.argv[2])))
+        result = sweep(SweepConfig(**given), given, engine=lambda _: NoTraining(float(sys.argv[2])))
     except ProjectError as error:
         sys.exit(f"error: {error}")
     print(json.dumps(result.counts))

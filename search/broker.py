@@ -1,0 +1,187 @@
+"""A sweep on a Ray cluster: the broker, an actor on this node, owns the study; this process follows it.
+
+Tasks talk to the broker. If that dies, another one continues the study; if this process dies, Ray ends the broker and
+its tasks, and the sweep is continued by running it again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import io
+import os
+import sys
+import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from rich.markup import escape
+
+from architectures.errors import ProjectError
+from search.config import SweepConfig
+from search.engines import WorkerFailed
+from search.engines.cluster import Share, check_nodes, connected, facts, places
+from search.progress import TrialProgress
+
+if TYPE_CHECKING:
+    from search.engines.messages import Event
+    from search.engines.ray import RayEngine
+    from search.orchestrate import SweepResult
+
+MAX_BROKERS = 3  # that may die in one sweep
+FOLLOW_SECONDS = 0.5  # between two looks for Ctrl-C
+NOT_PASSED_ON = ("RAY_", "CUDA_", "OMP_")  # environment of this process that is not the broker's
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How the sweep in a broker ended: with a result, or an error."""
+
+    result: SweepResult | None = None
+    message: str = ""
+    traceback: str = ""
+    exit_code: int = 0
+
+
+class Broker:
+    """An actor that runs a sweep in a thread, and speaks with its tasks and with the process that started it."""
+
+    def __init__(self) -> None:
+        self._said: list[tuple[str, tuple[object, ...]]] = []  # calls of TrialProgress that are to be made
+        self._engine: RayEngine | None = None
+        self._interrupted = False
+
+    async def run(
+        self, config: SweepConfig, given: dict[str, object], myself: Any, folder: str, environment: dict[str, str]
+    ) -> Ended:
+        """Run the sweep, in the folder and environment of the process that asks for it."""
+        os.chdir(folder)
+        os.environ.update(environment)
+        return await asyncio.to_thread(self._sweep, config, given, myself)
+
+    async def say(self, ticket: int, event: Event | None, model: bytes | None) -> bool:
+        """Called by a task; returns whether it goes on."""
+        return self._engine is not None and await asyncio.wrap_future(self._engine.hear(ticket, event, model))
+
+    async def follow(self) -> list[tuple[str, tuple[object, ...]]]:
+        """What there is to show since the last call."""
+        await asyncio.sleep(FOLLOW_SECONDS if not self._said else 0.05)
+        said, self._said = self._said, []
+        return said
+
+    async def interrupt(self) -> None:
+        """End the sweep: its trials are given back."""
+        self._interrupted = True
+
+    def _sweep(self, config: SweepConfig, given: dict[str, object], myself: Any) -> Ended:
+        from architectures.command import one_line
+        from search.engines.messages import WorkerSetup
+        from search.engines.ray import RayEngine
+        from search.orchestrate import sweep
+
+        def engine(setup: WorkerSetup) -> RayEngine:
+            made = RayEngine(
+                replace(setup, facts=tuple(facts().items())),
+                myself,
+                Share(config.cpus_per_trial, config.gpus_per_trial),
+                cast("int | None", given.get("workers")),
+            )
+            self._engine = made
+            return made
+
+        progress = cast(TrialProgress, _Relay(self._said_something))
+        try:
+            with contextlib.redirect_stderr(_Lines(progress)):
+                return Ended(sweep(config, given, engine, progress, lambda: self._interrupted))
+        except Exception as error:
+            code = error.exit_code if isinstance(error, ProjectError) else 1
+            return Ended(message=one_line(error), traceback="".join(traceback.format_exception(error)), exit_code=code)
+
+    def _said_something(self, call: str, arguments: tuple[object, ...]) -> None:
+        self._said.append((call, arguments))
+
+
+class _Relay:
+    """Stands for a TrialProgress, whose terminal is elsewhere."""
+
+    def __init__(self, tell) -> None:  # type: ignore[no-untyped-def]
+        self._tell = tell
+
+    def __enter__(self) -> _Relay:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def __getattr__(self, call: str):  # type: ignore[no-untyped-def]
+        return lambda *arguments: self._tell(call, arguments)
+
+
+class _Lines(io.TextIOBase):
+    """Stands for stderr: warnings are shown where the progress is."""
+
+    def __init__(self, progress: TrialProgress) -> None:
+        self._progress, self._rest = progress, ""
+
+    def write(self, text: str) -> int:
+        *lines, self._rest = (self._rest + text).split("\n")
+        for line in filter(str.strip, lines):
+            self._progress.say(escape(line))
+        return len(text)
+
+
+def sweep_on_ray(config: SweepConfig, given: Mapping[str, object]) -> SweepResult:
+    """Run a sweep on the cluster at `config.ray_address`, or on one that is started for it.
+
+    Raises:
+        ProjectError: as `search.orchestrate.sweep`, and where there is no such cluster.
+    """
+    share = Share(config.cpus_per_trial, config.gpus_per_trial)
+    with connected(config.ray_address or os.environ.get("RAY_ADDRESS")):
+        from ray.exceptions import RayActorError
+
+        at_a_time = min(places(share), cast(int, given.get("workers") or sys.maxsize))
+        check_nodes(facts())
+        for _ in range(MAX_BROKERS):
+            try:
+                ended = _follow(config, dict(given), at_a_time)
+            except RayActorError as error:
+                reason = str(error).strip().partition("\n")[0]
+                print(f"warning: the sweep's broker died: {reason}", file=sys.stderr)
+                continue
+            if ended.result is None:
+                raise WorkerFailed(ended.message, ended.exit_code) from ProjectError(ended.traceback)
+            return ended.result
+    raise ProjectError(
+        f"The sweep's broker died {MAX_BROKERS} times. Nothing is lost: continue with python -m search.sweep --study "
+        f"{config.study}."
+    )
+
+
+def _follow(config: SweepConfig, given: dict[str, object], at_a_time: int) -> Ended:
+    """Start a broker on this node, show what it does, and hand interruptions on."""
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    from search.runner import interruptible
+
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(NOT_PASSED_ON)}
+    with TrialProgress(config.trials, at_a_time) as progress, contextlib.ExitStack() as stack:
+        interrupted = lambda: False  # noqa: E731  # until there are trials to be given back, Ctrl-C ends all at once
+        progress.waiting("starting the broker")
+        broker: Any = ray.remote(Broker).options(num_cpus=0, scheduling_strategy=here).remote()
+        running = broker.run.remote(config, given, broker, str(Path.cwd()), environment)
+        told = over = False
+        while not over:
+            over = bool(ray.wait([running], timeout=0)[0])
+            for call, arguments in ray.get(broker.follow.remote()):
+                getattr(progress, call)(*arguments)
+                if call == "done":
+                    interrupted = stack.enter_context(interruptible())
+            if interrupted() and not told:
+                told = True
+                broker.interrupt.remote()
+        return ray.get(running)

@@ -1,0 +1,192 @@
+"""A Ray cluster to run trials on: connected to, or started on this machine; its nodes compared with this one."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import secrets
+import socket
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from architectures.errors import ProjectError, UsageError
+from search.engines.local import cores
+
+CONNECT_SECONDS = 5  # within which the head of a cluster must answer
+PACKAGES = ("pocketnets", "tensorflow", "tensorflow-cpu", "keras", "coremltools", "numpy", "scipy", "ray")
+FLOORS = ("architectures", "experiments", "conversion", "search")
+
+
+@dataclass(frozen=True)
+class Share:
+    """What one trial takes of a cluster."""
+
+    cpus: int
+    gpus: float
+
+    def fits(self, resources: Mapping[str, float]) -> int:
+        """How many trials fit into some resources.
+
+        >>> Share(2, 0.5).fits({"CPU": 9, "GPU": 1})
+        2
+        """
+        wanted = (("CPU", self.cpus), ("GPU", self.gpus))
+        return min(int(resources.get(name, 0) / amount + 1e-6) for name, amount in wanted if amount)
+
+    def __str__(self) -> str:
+        return f"{self.cpus} CPUs and {self.gpus:g} GPUs"
+
+
+@contextlib.contextmanager
+def connected(address: str | None) -> Iterator[None]:
+    """Connect to the cluster at an address, `auto` for the one on this machine; None: one is started and ended.
+
+    Raises:
+        UsageError: for an address that is none.
+        ProjectError: if there is no cluster, or no Ray.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    if address:
+        os.environ.setdefault("RAY_gcs_server_port_wait_time_s", "1")  # one attempt to connect
+        options["address"] = address
+    else:
+        os.environ.setdefault("RAY_worker_niceness", "0")  # trials as important as those of the local engine
+        os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")  # as there: bound to 127.0.0.1
+        if os.environ.setdefault("RAY_AUTH_MODE", "token") == "token":
+            os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))  # other people of this machine do not know
+        options |= {"address": "local", "num_cpus": cores(), "include_dashboard": False}
+    try:
+        import ray
+    except ImportError:
+        raise ProjectError("--engine ray needs Ray: pip install 'pocketnets[ray]'.") from None
+    if address and address != "auto":
+        _check_answers(address)
+    try:
+        ray.init(**options)
+    except Exception as error:
+        text = " ".join(str(error).split())[:400]
+        raise ProjectError(f"No Ray cluster at {address or 'this machine'}: {text or type(error).__name__}") from error
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _check_answers(address: str) -> None:
+    """Raise if nobody speaks gRPC there: Ray itself would find out after minutes."""
+    host, colon, port = address.rpartition(":")
+    if "://" in address or not colon or not port.isdecimal():
+        raise UsageError(
+            f"--ray-address {address!r} is not HOST:PORT of a cluster's head, nor auto. A sweep runs on a node of the "
+            f"cluster, where the head or `ray start --address` has been started."
+        )
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_SECONDS).close()
+        if os.environ.get("RAY_USE_TLS", "0") == "0":
+            import grpc
+
+            with grpc.insecure_channel(address) as channel:
+                grpc.channel_ready_future(channel).result(timeout=CONNECT_SECONDS)
+    except Exception as error:
+        reason = getattr(error, "strerror", None) or "it does not answer as one"
+        raise ProjectError(f"No Ray cluster at {address}: {reason}. Its head is started by: ray start --head") from None
+
+
+def places(share: Share) -> int:
+    """How many trials the whole cluster can take at a time.
+
+    Raises:
+        ProjectError: if no node has what one trial takes.
+    """
+    import ray
+
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    found = sum(share.fits(resources) for resources in nodes)
+    if not found:
+        each = "; ".join(f"{one.get('CPU', 0):g} CPUs and {one.get('GPU', 0):g} GPUs" for one in nodes)
+        raise ProjectError(
+            f"No node of the Ray cluster has the {share} of a trial. Nodes: {each}. See --cpus-per-trial and "
+            f"--gpus-per-trial."
+        )
+    return found
+
+
+def _facts_function() -> Callable[[tuple[str, ...], tuple[str, ...]], dict[str, str]]:
+    def facts(packages: tuple[str, ...], floors: tuple[str, ...]) -> dict[str, str]:
+        import hashlib
+        import importlib.util
+        import platform
+        from importlib.metadata import PackageNotFoundError, version
+        from pathlib import Path
+
+        found = {"Python": platform.python_version()}
+        for package in packages:
+            with contextlib.suppress(PackageNotFoundError):
+                found[package] = version(package)
+        digest = hashlib.sha256()
+        for floor in floors:
+            spec = importlib.util.find_spec(floor)
+            if spec is None or not spec.submodule_search_locations:
+                return found
+            folder = Path(spec.submodule_search_locations[0])
+            for file in sorted(folder.rglob("*.py")):
+                digest.update(file.relative_to(folder).as_posix().encode() + file.read_bytes())
+        return found | {"code": digest.hexdigest()[:12]}
+
+    return facts  # not a module's function: Ray sends its code, and the node need not have this module
+
+
+def facts() -> dict[str, str]:
+    """What must be the same on all nodes, or a run's record would not be true: code and versions of packages."""
+    return _facts_function()(PACKAGES, FLOORS)
+
+
+def difference(theirs: Mapping[str, str], ours: Mapping[str, str]) -> str | None:
+    """Why a node cannot run trials of a sweep.
+
+    >>> difference({"keras": "3.15.1", "code": "a"}, {"keras": "3.15.2", "code": "a"})
+    'has keras 3.15.1, the sweep 3.15.2'
+    """
+    if "code" not in theirs:
+        return "cannot import pocketnets"
+    for name in sorted({*theirs, *ours}, key=lambda name: name == "code"):
+        if theirs.get(name) != ours.get(name):
+            if name == "code":
+                return "has other source code of pocketnets than the sweep"
+            return f"has {name} {theirs.get(name, 'not installed')}, the sweep {ours.get(name, 'none')}"
+    return None
+
+
+def check_this_node(expected: tuple[tuple[str, str], ...]) -> None:
+    """In a process of a node, which may have joined the cluster just now: raise if it differs from the sweep's."""
+    _raise_for(socket.gethostname(), difference(facts(), dict(expected)))
+
+
+def check_nodes(ours: Mapping[str, str]) -> None:
+    """Raise ProjectError if a node of the cluster has other code or packages than this one."""
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    look = ray.remote(num_cpus=0, max_retries=0)(_facts_function())
+    asked = {}
+    for node in ray.nodes():
+        if node["Alive"] and node["Resources"].get("CPU"):
+            here = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+            name = f"{node['NodeManagerHostname']} ({node['NodeManagerAddress']})"
+            asked[name] = look.options(scheduling_strategy=here).remote(PACKAGES, FLOORS)
+    for name, reference in asked.items():
+        try:
+            theirs = ray.get(reference)
+        except ray.exceptions.RayTaskError as error:
+            raise ProjectError(f"Node {name} of the cluster failed: {error.cause}") from error
+        except ray.exceptions.RayError:
+            continue  # it has left the cluster
+        _raise_for(name, difference(theirs, ours))
+
+
+def _raise_for(node: str, found: str | None) -> None:
+    if found:
+        raise ProjectError(f"Node {node} of the cluster {found}: install the same version on every node.")

@@ -1,0 +1,234 @@
+"""The Ray engine: each trial is a Ray task, on whichever node of the cluster has room for it.
+
+It lives in the sweep's broker (search/broker.py), to which the tasks talk. What a task writes stays on its node, but
+for the model, whose bytes come with the result.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import queue
+import tempfile
+from concurrent.futures import Future
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import ray
+from ray.exceptions import RayError, RayTaskError
+
+from search.engines import WorkerFailed
+from search.engines.cluster import Share, check_this_node
+from search.engines.messages import (
+    Built,
+    Died,
+    EpochEnded,
+    Event,
+    Failed,
+    Finished,
+    Job,
+    Placed,
+    Ready,
+    WorkerSetup,
+)
+from search.engines.shared_data import PackedDataset, pack_dataset
+
+if TYPE_CHECKING:
+    from search.engines.trainer import Trainer
+
+MAX_CALLS = 25  # trials that a process trains before Ray replaces it: Keras keeps 6-8 MB of each model it has built
+
+
+@dataclass
+class _Task:
+    job: Job
+    reference: ray.ObjectRef | None = None
+    begun: bool = False  # before, it waits for room in the cluster
+    answer: Future[bool] | None = None  # that it waits for
+
+
+class RayEngine:
+    """Runs trials as tasks of the cluster that this process is connected to."""
+
+    def __init__(self, setup: WorkerSetup, broker: Any, share: Share, workers: int | None) -> None:
+        """Prepare to run trials.
+
+        Args:
+            setup: what the processes are started with.
+            broker: handle of the actor that passes what tasks say to `hear`.
+            share: what a trial takes of the cluster.
+            workers: trials at a time at most; None: as many as there is room for.
+        """
+        self._setup, self._broker, self._share, self._workers = setup, broker, share, workers
+        # A trial whose task dies is given back to the study, which counts its attempts: Ray itself tries none again.
+        options: dict[str, Any] = {"num_cpus": share.cpus, "num_gpus": share.gpus, "max_retries": 0}
+        self._describe: Any = ray.remote(**options)(_describe)  # with a GPU, Ray's own max_calls is 1
+        # TensorFlow holds on to a GPU until its process ends, and the next task there may have been given another.
+        self._train: Any = ray.remote(**options, max_calls=1 if share.gpus else MAX_CALLS)(_train)
+        self._tickets = itertools.count()
+        self._tasks: dict[int, _Task] = {}  # by ticket: a trial that is tried again has another one
+        self._heard: queue.SimpleQueue[tuple[int, Event, bytes | None]] = queue.SimpleQueue()
+
+    def __enter__(self) -> RayEngine:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        tasks, self._tasks = list(self._tasks.values()), {}
+        for task in tasks:
+            if task.reference is not None:
+                with contextlib.suppress(RayError):
+                    ray.cancel(task.reference, force=True)
+
+    def provide(self, dataset_folder: Path) -> None:
+        """Put the data set into the object store: each node fetches it once, and its processes map it read-only."""
+        self._dataset = ray.put(pack_dataset(dataset_folder))
+
+    def wait_until_ready(self) -> Ready:
+        """Wait for a first task, which has the import of TensorFlow in it and stays for the first trial.
+
+        Raises:
+            WorkerFailed: if it cannot start: a plugin fails or is not on its node, memory is short.
+        """
+        probe = self._describe.remote(self._setup, self._dataset)
+        try:
+            found: Ready | Failed = probe.future().result()
+        except RayError as error:
+            raise WorkerFailed(f"A Ray task could not start: {_reason(error)}", 1) from error
+        if isinstance(found, Failed):
+            raise WorkerFailed(found.message, found.exit_code)
+        return found
+
+    def free_worker(self) -> str | None:
+        """Name of a place for one more trial.
+
+        One trial may wait in Ray's queue: it takes the room that another one leaves at once, and lets a cluster that
+        grows on demand see that there is some.
+        """
+        if self._workers is not None and len(self._tasks) >= self._workers:
+            return None
+        waiting = sum(not task.begun for task in self._tasks.values())
+        if waiting and waiting >= self._share.fits(ray.available_resources()):
+            return None
+        return f"ray {1 + len(self._tasks)}"
+
+    def submit(self, job: Job) -> None:
+        """Give a job to Ray."""
+        ticket = next(self._tickets)
+        task = self._tasks[ticket] = _Task(job)
+        task.reference = self._train.remote(self._broker, ticket, self._setup, self._dataset, job)
+        task.reference.future().add_done_callback(lambda ended: self._heard.put((ticket, _end(job, ended), None)))
+
+    def reply(self, number: int, go_on: bool) -> None:
+        """Answer a Built or EpochEnded: whether the trial goes on."""
+        for task in self._tasks.values():
+            if task.job.number == number and task.answer:
+                task.answer.set_result(go_on)
+                task.answer = None
+
+    def hear(self, ticket: int, event: Event | None, model: bytes | None) -> Future[bool]:
+        """Take what a task says, in any thread, None where it begins; the future is what it is answered."""
+        answer: Future[bool] = Future()
+        task = self._tasks.get(ticket)
+        if task is None:  # was taken for dead: its trial is somebody else's now
+            answer.set_result(False)
+            return answer
+        task.begun = True
+        if isinstance(event, Built | EpochEnded):
+            task.answer = answer
+        else:
+            answer.set_result(True)
+        if event:
+            self._heard.put((ticket, event, model))
+        return answer
+
+    def next_event(self, timeout: float | None = None) -> Event | None:
+        """The next thing that a task says, or None once `timeout` seconds have passed."""
+        try:
+            ticket, event, model = self._heard.get(timeout=timeout)
+        except queue.Empty:
+            return None
+        task = self._tasks.get(ticket)
+        if task is None:
+            return None  # a task has ended that said how before
+        if not isinstance(event, Placed | Built | EpochEnded):
+            del self._tasks[ticket]
+        if isinstance(event, Finished):
+            assert model is not None
+            task.job.keras_file.write_bytes(model)
+            return replace(event, result=replace(event.result, keras_file=task.job.keras_file))
+        return event
+
+
+def _end(job: Job, ended: Future[None]) -> Event:
+    """What the end of a task says where the task itself did not."""
+    error = ended.exception()
+    if isinstance(error, RayTaskError):  # it could not even begin
+        return Failed(None, f"A Ray task failed: {_reason(error)}", str(error), 1)
+    return Died(job.number, f"its Ray task ended ({_reason(error) if error else 'without a result'})")
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, RayTaskError):
+        return " ".join(str(error.cause).split())[:300]
+    first = str(error).strip().partition("\n")[0].partition(". ")[0]
+    return f"{type(error).__name__}: {first[:200]}"
+
+
+# What follows runs in the processes of the cluster.
+
+_trainer: tuple[Trainer, Ready] | None = None  # of this process, which serves one sweep
+
+
+def _prepared(setup: WorkerSetup, dataset: PackedDataset) -> tuple[Trainer, Ready]:
+    global _trainer
+    if _trainer is None:
+        from search.engines.trainer import Trainer
+
+        check_this_node(setup.facts)
+        if not ray.get_gpu_ids():
+            os.environ["CUDA_VISIBLE_DEVICES"] = ""  # all trials of a node would compute on its first one
+        made = Trainer(setup)
+        _trainer = made, made.hold(dataset.open())
+    return _trainer
+
+
+def _describe(setup: WorkerSetup, dataset: PackedDataset) -> Ready | Failed:
+    """Say which architectures there are."""
+    try:
+        return _prepared(setup, dataset)[1]
+    except Exception as error:
+        from search.engines.trainer import failed
+
+        return failed(None, error)
+
+
+def _train(broker: Any, ticket: int, setup: WorkerSetup, dataset: PackedDataset, job: Job) -> None:
+    """Train one job, and tell the broker."""
+    from experiments.tracking import environment
+    from search.engines.trainer import failed
+
+    def ask(event: Event | None, model: bytes | None = None) -> bool:
+        try:
+            # Not ray.get: while a task waits in that, Ray gives its processors to another one.
+            return broker.say.remote(ticket, event, model).future().result()
+        except RayError as error:
+            raise ConnectionError("The broker is gone.") from error
+
+    with tempfile.TemporaryDirectory(prefix="pocketnets-") as name:
+        here = replace(job, keras_file=Path(name) / "model.keras")
+
+        def send(event: Event) -> None:
+            ask(event, here.keras_file.read_bytes() if isinstance(event, Finished) else None)
+
+        ask(None)
+        try:
+            trainer, _ = _prepared(setup, dataset)
+        except ConnectionError:
+            raise
+        except Exception as error:
+            send(failed(None, error))
+            return
+        send(Placed(job.number, environment(setup.threads, trainer.gpu, setup.plugins)))
+        trainer.train(here, send, ask)

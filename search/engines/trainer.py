@@ -1,0 +1,136 @@
+"""What trains jobs in a process: holds TensorFlow, the plugins and the data set, whoever placed the process.
+
+Importing TensorFlow for each trial would double a short trial's time.
+"""
+
+from __future__ import annotations
+
+import gc
+import threading
+import traceback
+from collections.abc import Callable
+from typing import cast
+
+from conversion.compress import Compression
+from experiments.config import EpochMetrics, ModelSize
+from experiments.datasets import Dataset
+from search.engines.messages import (
+    Built,
+    EpochEnded,
+    Event,
+    Failed,
+    Finished,
+    Job,
+    Known,
+    Ready,
+    Stopped,
+    WorkerSetup,
+)
+
+
+class Trainer:
+    """Trains one job after another."""
+
+    def __init__(self, setup: WorkerSetup) -> None:
+        """Import everything, which takes seconds.
+
+        Raises:
+            ProjectError: if a plugin fails.
+        """
+        import tensorflow as tf
+
+        from experiments.precision import prepare_gpu
+
+        tf.config.threading.set_intra_op_parallelism_threads(setup.threads)
+        tf.config.threading.set_inter_op_parallelism_threads(setup.threads)
+        self.gpu = prepare_gpu()
+
+        import tqdm
+
+        from architectures import registry
+        from conversion.convert import coremltools
+
+        # The lock that tqdm makes by default is a semaphore, of which a killed process would leave a warning at exit.
+        tqdm.tqdm.set_lock(threading.RLock())
+        coremltools()
+        for plugin in setup.plugins:
+            registry.load_plugin(plugin)
+        self._setup = setup
+
+    def hold(self, dataset: Dataset) -> Ready:
+        """Take the data set for all jobs, and say which architectures fit it."""
+        from architectures import registry
+        from architectures.command import one_line
+        from architectures.errors import PluginError, UsageError
+
+        self._dataset = dataset
+        known, warnings = [], [one_line(error) for error in registry.left_out()]
+        for name in self._setup.architectures or registry.names():
+            architecture = registry.get(name)
+            misfit = None
+            try:
+                architecture.build(dataset.input_shape, dataset.num_classes)
+            except UsageError as error:  # images too small for this one
+                misfit = str(error)
+            except PluginError as error:
+                if name in self._setup.architectures:
+                    raise
+                misfit = one_line(error)  # of an installed plugin that nobody asked for
+                warnings.append(misfit)
+            knobs = tuple(sorted(architecture.knobs.items()))
+            known.append(Known(name, architecture.default_filters, architecture.default_dropout, misfit, knobs))
+        # coremltools collects garbage three times per conversion; without the imports' objects that costs nothing.
+        gc.collect()
+        gc.freeze()
+        return Ready(tuple(known), tuple(warnings), self.gpu)
+
+    def train(self, job: Job, send: Callable[[Event], None], ask: Callable[[Built | EpochEnded], bool]) -> None:
+        """Train one job and say how it ended.
+
+        Args:
+            job: what to train.
+            send: told that it has finished, was stopped or has failed.
+            ask: told each step; returns whether the trial goes on.
+
+        Raises:
+            EOFError, ConnectionError: if nobody listens any more.
+        """
+        from conversion.convert import coreml_bytes
+        from experiments.training import TrainingStopped, count_macs, train
+
+        def measure(classifier) -> ModelSize:  # type: ignore[no-untyped-def]  # keras.Model
+            compression = cast(Compression, job.config.compress)
+            shipped = coreml_bytes(classifier, job.facts, compression=compression)
+            return ModelSize(classifier.count_params(), count_macs(classifier), shipped)
+
+        def on_built(size: ModelSize) -> bool:
+            return ask(Built(job.number, size))
+
+        def on_epoch(metrics: EpochMetrics) -> bool:
+            return ask(EpochEnded(job.number, metrics))
+
+        try:
+            result = train(
+                job.config,
+                self._dataset,
+                keras_file=job.keras_file,
+                size=job.size or measure,
+                on_built=on_built,
+                on_epoch=on_epoch,
+            )
+            send(Finished(job.number, result))
+        except TrainingStopped:
+            send(Stopped(job.number))
+        except (EOFError, ConnectionError):
+            raise
+        except Exception as error:
+            send(failed(job.number, error))
+
+
+def failed(number: int | None, error: BaseException) -> Failed:
+    """What a process says of an error: of a job, or of its own start where `number` is None."""
+    from architectures.command import one_line
+    from architectures.errors import ProjectError
+
+    code = error.exit_code if isinstance(error, ProjectError) else 1
+    return Failed(number, one_line(error), "".join(traceback.format_exception(error)), code)

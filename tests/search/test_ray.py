@@ -1,0 +1,220 @@
+"""Sweeps on a real Ray cluster of two nodes on this machine, whose parts are killed; each node is a `ray start`."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+from conftest import require, run_module
+from optuna.trial import TrialState
+from sweeps import assert_nothing_lost, children_of, in_the_middle_of_a_trial, start, study_of, wait_for
+
+from architectures.errors import ProjectError
+from experiments import datasets
+from search.engines.shared_data import pack_dataset, save_dataset
+
+ROOT = Path(__file__).parents[2]
+EPOCHS = 7  # no early stop before; with small batches long enough to be struck in the middle
+SLOW = ["--epochs", EPOCHS, "--filters", "16", "--batch-size", "16", "--dropout", "0.3:0.5", "--pruner", "none"]
+SWEEP = [*map(str, SLOW), "--engine", "ray", "--architecture", "malireddi", "--keep", "2"]
+
+
+@dataclass
+class Cluster:
+    """Nodes with a CPU each: the head first."""
+
+    address: str
+    folder: Path
+    nodes: list[subprocess.Popen[bytes]] = field(default_factory=list)
+
+    def add(self, *arguments: str, **environment: str) -> subprocess.Popen[bytes]:
+        ray = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--num-cpus", "1"]
+        node = subprocess.Popen(
+            [*ray, *(arguments or ("--address", self.address))],
+            cwd=self.folder,
+            env=os.environ | environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        self.nodes.append(node)
+        wait_for(lambda: self.raylet(node), node)
+        return node
+
+    def raylet(self, node: subprocess.Popen[bytes]) -> psutil.Process:
+        (found,) = [child for child in psutil.Process(node.pid).children() if child.name() == "raylet"]
+        return found
+
+    def trials(self, node: subprocess.Popen[bytes]) -> list[psutil.Process]:
+        """Processes of a node that train a trial at the moment."""
+        return self._named(node, "ray::_train")
+
+    def brokers(self) -> list[psutil.Process]:
+        return [one for node in self.nodes for one in self._named(node, "ray::Broker")]
+
+    def _named(self, node: subprocess.Popen[bytes], name: str) -> list[psutil.Process]:
+        return [one for one in self.raylet(node).children() if one.cmdline() and one.cmdline()[0].startswith(name)]
+
+    def kill(self, node: subprocess.Popen[bytes]) -> None:
+        """As if the host lost its power: the raylet first, so that it can tell nobody."""
+        raylet = self.raylet(node)
+        workers = raylet.children(recursive=True)
+        for process in (raylet, *workers, node):
+            process.kill()
+        psutil.wait_procs([raylet, *workers], timeout=30)
+        node.wait(30)
+        self.nodes.remove(node)
+
+    def end(self) -> None:
+        for node in reversed(self.nodes):
+            processes = psutil.Process(node.pid).children(recursive=True)
+            node.terminate()
+            for process in psutil.wait_procs(processes, timeout=10)[1]:
+                process.kill()
+            node.wait(30)
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    require(find_spec("ray"), install="pip install 'pocketnets[ray]'")
+    with socket.socket() as free, pytest.MonkeyPatch.context() as patch:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+        free.close()
+        patch.setenv("RAY_AUTH_MODE", "token")
+        patch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(32))
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        patch.setenv("RAY_worker_niceness", "0")  # 15 unless given: beside other tests they would wait for ever
+        # A socket's path is at most 107 characters long.
+        short = Path(tempfile.mkdtemp(prefix="ray-", dir="/tmp"))
+        made = Cluster(f"127.0.0.1:{port}", tmp_path_factory.mktemp("cluster"))
+        try:
+            options = ("--port", str(port), "--temp-dir", str(short), "--include-dashboard", "false")
+            made.add("--head", "--node-ip-address", "127.0.0.1", *options)
+            made.add("--address", made.address, "--node-ip-address", "127.0.0.1")
+            yield made
+        finally:
+            made.end()
+            shutil.rmtree(short, ignore_errors=True)
+
+
+def training(cluster: Cluster, folder: Path, name: str) -> Callable[[], bool]:
+    """A condition: both nodes train a trial, and two trials have reported an epoch."""
+
+    def holds() -> bool:
+        running = [trial for trial in study_of(folder, name).trials if trial.state == TrialState.RUNNING]
+        reported = [trial for trial in running if trial.intermediate_values]
+        return all(map(cluster.trials, cluster.nodes)) and len(reported) == 2
+
+    return holds
+
+
+def runs(folder: Path, name: str) -> dict[int, str]:
+    return {int(run.data.tags["trial_number"]): run.info.run_id for run in children_of(folder, name)}
+
+
+def test_tasks_and_a_node_die_and_their_trials_go_on_elsewhere(cluster: Cluster, tmp_path: Path) -> None:
+    head, other = cluster.nodes
+    process = start(tmp_path, "--study", "died", "--trials", "3", *SWEEP, "--ray-address", cluster.address)
+    wait_for(training(cluster, tmp_path, "died"), process)
+    (task,) = cluster.trials(head)
+    task.kill()
+    wait_for(lambda: any("lost_attempts" in trial.user_attrs for trial in study_of(tmp_path, "died").trials), process)
+    wait_for(training(cluster, tmp_path, "died"), process)
+    before = runs(tmp_path, "died")
+    cluster.kill(other)
+    out, err = process.communicate(timeout=400)
+    assert process.returncode == 0, err
+    assert err.count("it is tried again") == 2, err
+    assert_nothing_lost(tmp_path, "died", 3, EPOCHS)
+    assert before.items() <= runs(tmp_path, "died").items()  # the runs that were cut off went on
+    lost = [trial.user_attrs.get("lost_attempts", 0) for trial in study_of(tmp_path, "died").trials]
+    assert sum(lost) == 2
+    assert "Traceback" not in err
+    assert "3 complete" in out
+
+
+def test_broker_and_driver_die_and_the_study_is_continued(cluster: Cluster, tmp_path: Path) -> None:
+    options = ["--study", "gone", "--trials", "2", *SWEEP, "--ray-address", cluster.address]
+    process = start(tmp_path, *options)
+    wait_for(in_the_middle_of_a_trial(tmp_path, "gone", 0), process)
+    before = runs(tmp_path, "gone")
+    (broker,) = cluster.brokers()
+    broker.kill()
+    wait_for(lambda: cluster.brokers() and cluster.brokers() != [broker], process)
+    wait_for(lambda: any(map(cluster.trials, cluster.nodes)), process)
+    tasks = [task for node in cluster.nodes for task in cluster.trials(node)]
+    (broker,) = cluster.brokers()
+    process.kill()
+    _, err = process.communicate()
+    assert "the sweep's broker died" in err
+    assert not psutil.wait_procs([broker, *tasks], timeout=60)[1]  # nothing of it goes on
+
+    process = start(tmp_path, *options)
+    wait_for(lambda: any(map(cluster.trials, cluster.nodes)), process)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 130, err
+    assert f"--engine ray --ray-address {cluster.address}" in err
+    assert all(trial.state != TrialState.RUNNING for trial in study_of(tmp_path, "gone").trials)
+
+    done = run_module("search.sweep", *options, "--json", cwd=tmp_path)
+    assert done.code == 0, done.err
+    assert_nothing_lost(tmp_path, "gone", 2, EPOCHS)
+    assert before.items() <= runs(tmp_path, "gone").items()
+    assert done.json["counts"]["complete"] == 2
+
+
+def test_node_with_other_code_is_refused(cluster: Cluster, tmp_path: Path) -> None:
+    for floor in ("architectures", "experiments", "conversion", "search"):
+        shutil.copytree(ROOT / floor, tmp_path / "other" / floor)
+    (tmp_path / "other" / "search" / "more.py").touch()
+    node = cluster.add(PYTHONPATH=str(tmp_path / "other"))
+    try:
+        found = run_module("search.sweep", *SWEEP, "--ray-address", cluster.address, cwd=tmp_path)
+        assert found.code == 1
+        assert "has other source code of pocketnets than the sweep: install the same version" in found.error
+    finally:
+        cluster.kill(node)
+
+
+def test_more_than_a_node_has_is_refused(cluster: Cluster, tmp_path: Path) -> None:
+    for option, amount, wanted in (("--cpus-per-trial", "2", "2 CPUs and 0"), ("--gpus-per-trial", "0.5", "and 0.5")):
+        options = [*SWEEP, "--ray-address", cluster.address, option, amount]
+        found = run_module("search.sweep", *options, cwd=tmp_path)
+        assert found.code == 1
+        assert f"{wanted} GPUs of a trial. Nodes: 1 CPUs and 0 GPUs" in found.error
+    assert not list(tmp_path.iterdir())
+
+
+def test_data_larger_than_memory_are_sent_as_the_path_of_their_file(tmp_path: Path) -> None:
+    digits = datasets.load("digits")
+    np.save(tmp_path / "cached.npy", digits.train.images)
+    mapped = np.load(tmp_path / "cached.npy", mmap_mode="r")
+    (tmp_path / "saved").mkdir()
+    save_dataset(replace(digits, train=replace(digits.train, images=mapped)), tmp_path / "saved")
+    packed = pack_dataset(tmp_path / "saved")
+    sent = pickle.dumps(packed)
+    assert len(sent) < digits.train.images.nbytes
+    shutil.rmtree(tmp_path / "saved")  # of the sweep's host
+    received = pickle.loads(sent).open()
+    assert isinstance(received.train.images, np.memmap)
+    assert np.array_equal(received.train.images, digits.train.images)
+    assert np.array_equal(received.val.images, digits.val.images)
+    assert np.array_equal(received.val.labels, digits.val.labels)
+    (tmp_path / "cached.npy").unlink()
+    with pytest.raises(ProjectError, match="cached.npy is not on this host"):
+        pickle.loads(sent).open()
