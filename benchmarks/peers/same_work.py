@@ -1,0 +1,57 @@
+"""The work that this project and its peers are timed at: the same networks, digits, epochs, optimizer and schedule.
+
+The trials are the first eight of a default sweep, each family as published, at batch size 128.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import keras
+
+    from experiments.datasets import Dataset
+
+TRIALS = [
+    {"architecture": "allconv", "filters": 16, "dropout": 0.1, "batch_size": 128},
+    {"architecture": "chollet", "filters": 32, "dropout": 0.25, "batch_size": 128},
+    {"architecture": "convmixer", "filters": 32, "dropout": 0.1, "batch_size": 128},
+    {"architecture": "malireddi", "filters": 32, "dropout": 0.2, "batch_size": 128},
+    {"architecture": "mobilenet", "filters": 16, "dropout": 0.1, "batch_size": 128},
+    {"architecture": "mobilenet_v3", "filters": 8, "dropout": 0.1, "batch_size": 128},
+    {"architecture": "pocket", "filters": 8, "dropout": 0.1, "batch_size": 128},
+    {"architecture": "resnet", "filters": 8, "dropout": 0.1, "batch_size": 128},
+]
+PEAK_RATE = 3e-3  # of Adam, from where a cosine falls to 0: the default of search.sweep
+
+
+def options(description: str | None) -> argparse.Namespace:
+    """The command line of a peer."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--epochs", type=int, default=5)
+    parser.add_argument("--enqueue", type=Path, help="JSON list of configurations, as for search.sweep (default: all)")
+    return parser.parse_args()
+
+
+def configurations(file: Path | None) -> list[dict]:
+    return json.loads(file.read_text()) if file else TRIALS
+
+
+def compiled(
+    data: Dataset, epochs: int, *, architecture: str, filters: int, dropout: float, batch_size: int
+) -> keras.Model:
+    """A registered network as a Keras user would train it: float32, Adam with a cosine schedule."""
+    import keras
+
+    from architectures import registry
+    from experiments.classifier import as_classifier
+
+    network = registry.get(architecture).build(data.input_shape, data.num_classes, filters=filters, dropout=dropout)
+    model = as_classifier(network)
+    steps = epochs * -(-len(data.train) // batch_size)
+    rate = keras.optimizers.schedules.CosineDecay(PEAK_RATE, decay_steps=steps)
+    model.compile(keras.optimizers.Adam(rate), "sparse_categorical_crossentropy", metrics=["accuracy"])
+    return model
