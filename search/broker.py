@@ -12,7 +12,7 @@ import io
 import os
 import sys
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -138,15 +138,21 @@ def sweep_on_ray(config: SweepConfig, given: Mapping[str, object]) -> SweepResul
     Raises:
         ProjectError: as `search.orchestrate.sweep`, and where there is no such cluster.
     """
+    from search.runner import interruptible
+
     share = Share(config.cpus_per_trial, config.gpus_per_trial)
-    with connected(config.ray_address or os.environ.get("RAY_ADDRESS")):
+    with (
+        interruptible() as early,  # Ctrl-C would be lost in the starts of Ray's processes
+        connected(config.ray_address or os.environ.get("RAY_ADDRESS")),  # which takes SIGTERM for itself
+        interruptible() as later,
+    ):
         from ray.exceptions import RayActorError
 
         at_a_time = min(places(share), cast(int, given.get("workers") or sys.maxsize))
         check_nodes(facts())
         for _ in range(MAX_BROKERS):
             try:
-                ended = _follow(config, dict(given), at_a_time)
+                ended = _follow(config, dict(given), at_a_time, lambda: early() or later())
             except RayActorError as error:
                 reason = str(error).strip().partition("\n")[0]
                 print(f"warning: the sweep's broker died: {reason}", file=sys.stderr)
@@ -160,27 +166,29 @@ def sweep_on_ray(config: SweepConfig, given: Mapping[str, object]) -> SweepResul
     )
 
 
-def _follow(config: SweepConfig, given: dict[str, object], at_a_time: int) -> Ended:
-    """Start a broker on this node, show what it does, and hand interruptions on."""
+def _follow(config: SweepConfig, given: dict[str, object], at_a_time: int, interrupted: Callable[[], bool]) -> Ended:
+    """Start a broker on this node, show what it does, and hand interruptions on.
+
+    Raises:
+        KeyboardInterrupt: where there are no trials yet that the broker would have to give back.
+    """
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    from search.runner import interruptible
-
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     environment = {name: value for name, value in os.environ.items() if not name.startswith(NOT_PASSED_ON)}
-    with TrialProgress(config.trials, at_a_time) as progress, contextlib.ExitStack() as stack:
-        interrupted = lambda: False  # noqa: E731  # until there are trials to be given back, Ctrl-C ends all at once
+    with TrialProgress(config.trials, at_a_time) as progress:
         progress.waiting("starting the broker")
         broker: Any = ray.remote(Broker).options(num_cpus=0, scheduling_strategy=here).remote()
         running = broker.run.remote(config, given, broker, str(Path.cwd()), environment)
-        told = over = False
+        begun = told = over = False
         while not over:
             over = bool(ray.wait([running], timeout=0)[0])
             for call, arguments in ray.get(broker.follow.remote()):
                 getattr(progress, call)(*arguments)
-                if call == "done":
-                    interrupted = stack.enter_context(interruptible())
+                begun = begun or call == "done"
+            if interrupted() and not begun:
+                raise KeyboardInterrupt  # here, not in the middle of one of Ray's calls, which may crash
             if interrupted() and not told:
                 told = True
                 broker.interrupt.remote()

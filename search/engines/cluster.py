@@ -66,6 +66,8 @@ def connected(address: str | None) -> Iterator[None]:
         _check_answers(address)
     try:
         ray.init(**options)
+    except SystemExit:
+        raise KeyboardInterrupt from None  # Ray's own answer to SIGTERM
     except Exception as error:
         text = " ".join(str(error).split())[:400]
         raise ProjectError(f"No Ray cluster at {address or 'this machine'}: {text or type(error).__name__}") from error
