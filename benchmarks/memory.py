@@ -59,9 +59,8 @@ def main() -> None:
     for start in range(0, arguments.trials, step):
         held = [megabytes for number, megabytes in samples if start <= number < start + step and number]
         if held:
-            print(
-                f"trials {start:>4} to {start + step:>4}: mean {statistics.mean(held):6.0f} MB, most {max(held):6.0f} MB"
-            )
+            mean = f"mean {statistics.mean(held):6.0f} MB, most {max(held):6.0f} MB"
+            print(f"trials {start:>4} to {start + step:>4}: {mean}")
 
 
 if __name__ == "__main__":

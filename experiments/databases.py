@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from sqlalchemy import Engine
+    from sqlalchemy import Connection, Engine
 
 LOCK_CLASS = 7077  # of PostgreSQL's advisory locks: sets ours apart from those of other programs
 
@@ -50,6 +50,14 @@ def make_database(path: Path, make_tables: Callable[[str], None]) -> None:
                 left.unlink(missing_ok=True)
 
 
+def _closed(connection: Connection) -> None:
+    """Close a connection, and with it what it has locked; it may be broken, and the lock gone, already."""
+    from sqlalchemy.exc import SQLAlchemyError
+
+    with suppress(SQLAlchemyError):
+        connection.close()
+
+
 @contextmanager
 def exclusive(url: str, name: str, engine: Engine | None = None) -> Iterator[None]:
     """Keep other processes that use the same name on the same database waiting while the block runs.
@@ -58,7 +66,7 @@ def exclusive(url: str, name: str, engine: Engine | None = None) -> Iterator[Non
 
     Args:
         url: of SQLite or PostgreSQL.
-        name: what is locked.
+        name: what is locked; a SQLite file has one lock for all names.
         engine: PostgreSQL's, where there is one already.
     """
     path = sqlite_path(url)
@@ -67,7 +75,9 @@ def exclusive(url: str, name: str, engine: Engine | None = None) -> Iterator[Non
 
         held = engine or sqlalchemy.create_engine(url)
         try:
-            with held.connect() as connection:  # closed with a rollback, which may fail: the lock is gone then, too
+            with ExitStack() as stack:
+                connection = held.connect()
+                stack.callback(_closed, connection)
                 key = zlib.crc32(name.encode()) - 2**31  # a signed 32-bit number
                 connection.execute(sqlalchemy.text(f"SELECT pg_advisory_xact_lock({LOCK_CLASS}, {key})"))
                 yield

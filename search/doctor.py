@@ -84,17 +84,19 @@ class Examination:
         from search.runner import deliver_left_over
 
         outbox = Outbox(self.tracker, self.study.name, self.study.parent_run_id)
-        waiting = set(outbox.left_over()) & self.study.not_running()
+        waiting = self.study.waiting_and_finished()[0].intersection(outbox.left_over())
         problem = f"writes that MLflow has not got are kept in {outbox.folder}"
         delivered = [self._found(problem, "delivered", trial=number) for number in sorted(waiting)]
         if not any(delivered):
             return
-        kept = [ended for ended in deliver_left_over(self.study, outbox) if ended.model and ended.result]
+        with self.study.alone():
+            kept = [ended for ended in deliver_left_over(self.study, outbox) if ended.model and ended.result]
         if kept:
-            from experiments import datasets
             from experiments.evaluation import write_evaluation
+            from search.orchestrate import load_dataset
 
-            dataset = datasets.load(self.study.config.dataset)
+            config = self.study.config
+            dataset = load_dataset(config.dataset, config.plugins, max(config.batch_sizes))
             for ended in kept:
                 assert ended.result is not None
                 write_evaluation(self.tracker, ended.run_id, ended.result, dataset)
@@ -203,7 +205,7 @@ def _figures(trial: FrozenTrial) -> dict[str, float]:
     found: dict[str, float] = {}
     if (size := trial.user_attrs.get("coreml_bytes")) is not None:
         found["coreml_bytes"] = size
-    if trial.values:
+    if trial.state.name == "COMPLETE":  # of a pruned one Optuna holds the last epoch's
         found["best_val_accuracy"] = trial.values[0]
     return found
 

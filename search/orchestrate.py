@@ -20,7 +20,7 @@ from experiments.evaluation import write_evaluation
 from experiments.leaderboard import Row
 from experiments.precision import Gpu, resolve_precision
 from experiments.tables import print_cells
-from experiments.tracking import CANDIDATE, Outbox, Selection, Tracker, VersionRecord, environment
+from experiments.tracking import CANDIDATE, Outbox, Selection, Tracker, TrackingUnavailable, VersionRecord, environment
 from search import comparison
 from search.comparison import Comparison, Replicated, compare_architectures
 from search.config import AUTO, FIXED, SweepConfig
@@ -132,7 +132,7 @@ def sweep(
             parent = _open_study(study, tracker, dataset, architectures, ready.gpu)
         config = study.config
         architectures = tuple(known for known in architectures if known.name in config.architectures)
-        outbox = Outbox(tracker, study.name, parent, say=progress.say)
+        outbox = Outbox(tracker, study.name, parent, say=lambda text: progress.say(escape(text)))
         try:
             _take_up(study, tracker, outbox, dataset, progress)
             progress.done(study.started(), study.best_value())
@@ -144,21 +144,26 @@ def sweep(
             stopped = runner.run(placed, progress, interrupted)
             ended_at = time.perf_counter()
             # All trials have ended: a few seconds more and the sweep is whole.
-            with study.alone():
-                progress.waiting("registering the best models")
-                registered = [] if stopped else _register(study, tracker)
-                any_ended = any(study.counts().values())
-                compared = compare_architectures(_replicated(study))
-                board = leaderboard.rows(tracker, Selection(config.experiment_name, study.name)) if any_ended else []
+            registered: list[VersionRecord] = []
+            board: list[Row] = []
+            compared = compare_architectures(_replicated(study))
+            with contextlib.suppress(*([TrackingUnavailable] if stopped else [])):
                 if not stopped:
-                    drop_overtaken(study, tracker)
+                    progress.waiting("registering the best models")
+                    with study.alone():
+                        registered = _register(study, tracker)
+                        drop_overtaken(study, tracker)
+                if any(study.counts().values()):
+                    board = leaderboard.rows(tracker, Selection(config.experiment_name, study.name))
+                if not stopped:
                     progress.waiting("drawing the study")
                     write_report(study, tracker, parent, board, compared)
-                if not study.others_run():
+                if not study.others_run(runner.mine()):
                     tracker.end(parent, "KILLED" if stopped else "FINISHED", outcome="interrupted" if stopped else None)
         except BaseException:
             with contextlib.suppress(Exception):  # the first error is the one to tell
-                tracker.end(parent, "FAILED")
+                if not study.others_run():
+                    tracker.end(parent, "FAILED")
             raise
     return SweepResult(
         study=study.name,
@@ -210,7 +215,9 @@ def _take_up(
     for trial in study.take_over():
         if run_id := trial.user_attrs.get("run_id"):
             tracker.end(run_id, "KILLED", outcome="interrupted")  # until it is tried again
-    for ended in deliver_left_over(study, outbox):
+    with study.alone():
+        delivered = deliver_left_over(study, outbox)
+    for ended in delivered:
         progress.say(f"trial {ended.number}: its end was kept on disk and is in MLflow now")
         if ended.model and ended.result:
             write_evaluation(tracker, ended.run_id, ended.result, dataset)

@@ -69,10 +69,11 @@ class Runner:
     architectures: tuple[Known, ...]
     folder: Path  # for the models of trials on their way
     _running: dict[int, _Running] = field(default_factory=dict)
-    _untold: dict[int, Scored | None] = field(default_factory=dict)  # ended here; MLflow does not hold their end yet
+    _untold: dict[int, tuple[optuna.Trial, Scored | None]] = field(default_factory=dict)  # MLflow lacks their end
     _sizes: dict[tuple[object, ...], ModelSize] = field(default_factory=dict)  # by RunConfig.network
     _to_evaluate: list[Ended] = field(default_factory=list)
     _ask_at: float = 0.0  # on the monotonic clock: when the study is asked for a trial again
+    _waits_since: float = 0.0  # since when nothing but MLflow is waited for
 
     def run(self, engine: Engine, progress: TrialProgress, interrupted: Callable[[], bool]) -> bool:
         """Run trials; on return none is left running. Returns whether a person interrupted."""
@@ -94,6 +95,8 @@ class Runner:
                     self._tell()
                 self._tidy()
                 self._put_back()
+                self.outbox.deliver(at_once=True)
+                self._tell()
         except BaseException:
             with contextlib.suppress(Exception):  # a full disk, a lost server: the first error is the one to tell
                 self._put_back()
@@ -106,17 +109,22 @@ class Runner:
         Raises:
             TrackingUnavailable: if MLflow has been away for too long.
         """
-        if self.outbox.waiting:
-            if self.outbox.away_seconds > OUTAGE_SECONDS:
+        if self.outbox.waiting or self._to_evaluate:
+            self._waits_since = self._waits_since or time.monotonic()
+            if time.monotonic() - self._waits_since > OUTAGE_SECONDS:
                 raise TrackingUnavailable(
                     f"MLflow at {self.tracker.uri} does not answer. What {self.outbox.waiting} trials wrote is kept in "
                     f"{self.outbox.folder}: continue the study with python -m search.sweep --study {self.study.name}."
                 )
             progress.waiting("all trials have ended; waiting for MLflow")
             return True
+        self._waits_since = 0.0
         if not in_time:
             return False
-        if self.study.others_run(self._mine()):
+        if self.study.has_more():  # given back meanwhile, or replicates of another sweep
+            self._ask_at = 0.0
+            return True
+        if self.study.others_run(self.mine()):
             progress.waiting("waiting for the trials of other sweeps of this study")
             return True
         if replicates := self.study.enqueue_replicates():
@@ -126,14 +134,18 @@ class Runner:
 
     def _take_over(self, progress: TrialProgress) -> bool:
         """Give trials back to the study that nobody runs any more."""
-        dead = self.study.take_over(self._mine())
+        dead = self.study.take_over(self.mine())
         for trial in dead:
+            if run_id := trial.user_attrs.get("run_id"):
+                with contextlib.suppress(TrackingUnavailable):
+                    self.tracker.end(run_id, "KILLED", outcome="interrupted")  # until it is tried again
             progress.say(f"trial {trial.number}: nobody runs it any more; it is tried again")
         if dead:
             self._ask_at = 0.0
         return bool(dead)
 
-    def _mine(self) -> set[int]:
+    def mine(self) -> set[int]:
+        """Numbers of the trials that run here, or have ended here and are not told yet."""
         return {*self._running, *self._untold}
 
     def _start(self, engine: Engine, worker: str, progress: TrialProgress) -> bool:
@@ -143,6 +155,10 @@ class Runner:
             self._ask_at = time.monotonic() + OTHERS_SECONDS
             return self._take_over(progress)
         trial, sweep = asked.trial, self.study.config
+        if trial.number in self._running:  # lost, and its worker does not know yet
+            self.study.requeue(trial)
+            self._ask_at = time.monotonic() + OTHERS_SECONDS
+            return False
         config = RunConfig(
             dataset=sweep.dataset,
             epochs=sweep.epochs,
@@ -195,12 +211,14 @@ class Runner:
             return  # between two trials; another has been started
         assert event.number is not None
         running = self._running[event.number]
-        if not isinstance(event, Placed | Built | EpochEnded):
-            if not running.lost and not self.study.owns(running.trial):
-                self._lose(running, progress)
-            if running.lost:
+        if not running.lost and not isinstance(event, EpochEnded) and not self.study.owns(running.trial):
+            self._lose(running, progress)
+        if running.lost:
+            if isinstance(event, Built | EpochEnded):
+                engine.reply(event.number, False)
+            elif not isinstance(event, Placed):
                 del self._running[event.number]
-                return
+            return
         match event:
             case Placed(_, environment):
                 self._place(running, environment)
@@ -233,6 +251,7 @@ class Runner:
             case Died(int(number), reason):
                 if self.study.lost_attempt(running.trial) < MAX_ATTEMPTS:
                     progress.lost(number, f"trial {number}: {reason}; it is tried again")
+                    self.outbox.forget_waiting(number)  # the next attempt, maybe another sweep's, writes all of it
                     self._give_back(running)
                 else:
                     self._fail(running, f"Given up after {MAX_ATTEMPTS} attempts: {reason}.\n")
@@ -266,7 +285,7 @@ class Runner:
     def _finish(self, running: _Running, result: RunResult) -> None:
         scored = Scored(running.trial.number, result.best_val_accuracy, result.size.coreml_bytes)
         replicate = REPLICATE_OF in running.trial.user_attrs
-        untold = [one for one in self._untold.values() if one]
+        untold = [one for _, one in self._untold.values() if one]
         keep = not replicate and scored.number in self.study.keepers(scored, *untold)
         self._end(running, scored)
         self.outbox.finish(running.trial.number, result, keep=keep)
@@ -281,14 +300,16 @@ class Runner:
         """Note that a trial has ended: as complete, which is `scored`, or otherwise."""
         number = running.trial.number
         del self._running[number]
-        self._untold[number] = scored
+        self._untold[number] = (running.trial, scored)
 
     def _tell(self) -> None:
         """Tell the study of the trials whose ends MLflow holds."""
         for ended in self.outbox.ended():
             if ended.number not in self._untold:
                 continue  # was given back
-            scored = self._untold.pop(ended.number)
+            trial, scored = self._untold.pop(ended.number)
+            if not self.study.owns(trial):
+                continue  # another sweep has taken it over while MLflow was away
             value = scored.val_accuracy if scored else None
             state = TrialState.COMPLETE if scored else state_of(ended)
             model = ended.model.model_id if ended.model else None
@@ -305,7 +326,9 @@ class Runner:
                 assert ended.result is not None
                 write_evaluation(self.tracker, ended.run_id, ended.result, self.dataset)
                 del self._to_evaluate[0]
-                drop_overtaken(self.study, self.tracker)
+                if self.study.overtaken():
+                    with self.study.alone():  # another sweep may be about to register one of them
+                        drop_overtaken(self.study, self.tracker)
         except TrackingUnavailable:
             pass  # later
 
@@ -323,7 +346,7 @@ class Runner:
         self._running.pop(running.trial.number, None)
         if running.lost:
             return
-        if running.placed:
+        if running.placed and self.outbox.run_id(running.trial.number):
             self.outbox.end(running.trial.number, "KILLED", outcome="interrupted")  # until it is tried again
         self.study.requeue(running.trial)
         self._ask_at = 0.0
@@ -341,13 +364,16 @@ def state_of(ended: Ended) -> TrialState:
 def deliver_left_over(study: Study, outbox: Outbox) -> list[Ended]:
     """Write to MLflow what processes that are gone have left on disk, and tell the study of the trials that ended.
 
-    Trials that a living sweep runs are left to it.
+    Trials that a living sweep runs are left to it. To be called inside `study.alone()`.
 
     Raises:
         TrackingUnavailable: if MLflow is away.
     """
-    free = study.not_running()
-    outbox.take_up([number for number in outbox.left_over() if number in free])
+    waiting, finished = study.waiting_and_finished()
+    left = outbox.left_over()
+    for number in finished.intersection(left):
+        outbox.forget(number)  # another attempt has ended since
+    outbox.take_up(waiting.intersection(left))
     told = []
     for ended in outbox.ended():
         # One that was interrupted, or answered from another trial, is asked again.
@@ -361,10 +387,11 @@ def deliver_left_over(study: Study, outbox: Outbox) -> list[Ended]:
 
 
 def drop_overtaken(study: Study, tracker: Tracker) -> None:
-    """Drop the kept models of a study that better ones have overtaken."""
-    for model_id in study.overtaken():
-        tracker.drop_model(model_id)
-        study.dropped.add(model_id)
+    """Drop the kept models of a study that better ones have overtaken, but for those that are registered."""
+    for model_id, run_id in study.overtaken().items():
+        if tracker.registered_name(run_id) is None:
+            tracker.drop_model(model_id)
+        study.settled.add(model_id)
 
 
 def file_facts(dataset: Dataset, config: RunConfig, run_id: str, study: str = "") -> FileFacts:

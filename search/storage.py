@@ -21,6 +21,15 @@ OUTAGE_SECONDS = 600  # for which a database that is away is waited for
 RETRY_SECONDS = 1.0
 SQLITE_TIMEOUT = 60  # seconds for which SQLite waits for another process' write
 
+# A host or a database that vanishes without a word is noticed on both sides, and what it has locked is free again.
+KEEPALIVE = {
+    "connect_timeout": 10,  # seconds
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    "options": "-c tcp_keepalives_idle=30 -c tcp_keepalives_interval=10 -c tcp_keepalives_count=3",
+}
+
 T = TypeVar("T")
 
 
@@ -43,15 +52,18 @@ def is_outage(error: BaseException | None) -> bool:
 class PatientStorage(optuna.storages.RDBStorage):
     """Optuna's storage in a database: a call that meets an outage waits until the database is back.
 
-    The calls may be made twice: a database that goes away may have done what it was asked. All of them set a value to
-    the same again, but for `create_new_trial`, whose first trial has no owner then and is taken over as such.
+    The calls may be made twice: a database that goes away may have done what it was asked. Most set a value to the
+    same again; a trial that was created unheard has no owner and is taken over as such; one that was ended unheard
+    raises UpdateFinishedTrialError.
     """
 
     def __init__(self, url: str, takeover_seconds: int) -> None:
         self.answered_since = time.monotonic()  # how long the database has been there without an outage
         self._thread = threading.local()
         self._told = False
-        engine = {"connect_args": {"timeout": SQLITE_TIMEOUT}} if sqlite_path(url) else {"pool_pre_ping": True}
+        engine: dict[str, Any] = {"connect_args": {"timeout": SQLITE_TIMEOUT}}
+        if sqlite_path(url) is None:
+            engine = {"pool_pre_ping": True, "connect_args": KEEPALIVE if "+psycopg" in url else {}}
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             super().__init__(
@@ -74,6 +86,8 @@ class PatientStorage(optuna.storages.RDBStorage):
             try:
                 result = act()
             except Exception as error:
+                if is_outage(error):
+                    self.answered_since = time.monotonic()
                 away_since = away_since or time.monotonic()
                 waited = time.monotonic() - away_since
                 if not is_outage(error) or getattr(self._thread, "impatient", False) or waited > OUTAGE_SECONDS:

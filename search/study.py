@@ -9,7 +9,7 @@ import threading
 import time
 import warnings
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from enum import Enum
 
@@ -24,7 +24,7 @@ from search.engines.messages import Known
 from search.pruning import RANDOM_TRIALS, WARMUP_EPOCHS, Course, cannot_enter_front
 from search.ranking import Scored, front, ranked
 from search.space import Values
-from search.storage import is_outage, one_line, open_storage
+from search.storage import one_line, open_storage
 
 MAX_ATTEMPTS = 3  # of one trial whose worker dies under it; then it counts as failed
 REPLICATE_OF = "replicate_of"  # user attribute of a replicate: the number of the trial that it repeats
@@ -65,7 +65,7 @@ class Study:
         """
         self.config = config
         self._mine: set[int] = set()  # ids of the trials that this process runs
-        self.dropped: set[str] = set()  # ids of kept models that this process has dropped
+        self.settled: set[str] = set()  # ids of overtaken models that this process has dropped, or left as registered
         with self._one_line():
             self._patient = open_storage(config.storage, config.takeover_after)
             self._storage = optuna.storages.get_storage(self._patient)
@@ -95,7 +95,9 @@ class Study:
     @contextmanager
     def alone(self) -> Iterator[None]:
         """Keep other sweeps of this study from being made, continued or finished while the block runs."""
-        with self._one_line(), self._patient.exclusive(self.name):
+        with ExitStack() as stack:
+            with self._one_line():
+                stack.enter_context(self._patient.exclusive(self.name))
             yield
 
     def go_on(self) -> None:
@@ -174,11 +176,12 @@ class Study:
         with self._one_line():
             return self._patient.alone(self.name, act)
 
-    def not_running(self) -> set[int]:
-        """Numbers of the trials that no sweep runs at present."""
+    def waiting_and_finished(self) -> tuple[set[int], set[int]]:
+        """Numbers of the trials in the queue, and of those that have ended."""
         with self._one_line():
             trials = self._study.get_trials(deepcopy=False)
-        return {trial.number for trial in trials if trial.state != TrialState.RUNNING}
+        waiting = {trial.number for trial in trials if trial.state == TrialState.WAITING}
+        return waiting, {trial.number for trial in trials if trial.state.is_finished()}
 
     def others_run(self, mine: Collection[int] = ()) -> bool:
         """Whether trials are running that are not `mine`."""
@@ -213,9 +216,8 @@ class Study:
                     try:
                         with self._patient.impatient():
                             self._patient.record_heartbeat(trial_id)
-                    except Exception as error:
-                        if not is_outage(error):
-                            return  # the sweep meets it, too, and says so
+                    except Exception:  # the sweep meets it, too, and waits or says so
+                        continue
 
         thread = threading.Thread(target=record, daemon=True)
         thread.start()
@@ -319,9 +321,7 @@ class Study:
             trials = self._study.get_trials(deepcopy=False)
             searched = [trial for trial in trials if REPLICATE_OF not in trial.user_attrs]
             waiting = [trial for trial in trials if trial.state == TrialState.WAITING]
-            started = sum(trial.state != TrialState.WAITING for trial in searched)
-            replicates_alone = waiting and all(REPLICATE_OF in trial.user_attrs for trial in waiting)
-            if started >= self.config.trials and not replicates_alone:
+            if not self._has_more(trials):
                 return None
             if not waiting and not self.config.enqueue and len(searched) < len(architectures):
                 self._study.enqueue_trial(self.config.space.published(architectures[len(searched)]))
@@ -350,6 +350,18 @@ class Study:
             self._mine.add(trial._trial_id)
             return Asked(trial, self.config.space.suggest(trial, architectures), again)
 
+    def has_more(self) -> bool:
+        """Whether `ask` would give a trial now."""
+        with self._one_line():
+            return self._has_more(self._study.get_trials(deepcopy=False))
+
+    def _has_more(self, trials: Sequence[FrozenTrial]) -> bool:
+        waiting = [trial for trial in trials if trial.state == TrialState.WAITING]
+        searched = sum(REPLICATE_OF not in trial.user_attrs for trial in trials)
+        started = searched - sum(REPLICATE_OF not in trial.user_attrs for trial in waiting)
+        replicates_alone = bool(waiting) and all(REPLICATE_OF in trial.user_attrs for trial in waiting)
+        return started < self.config.trials or replicates_alone
+
     def fits(self, coreml_bytes: int) -> bool:
         """Whether a file is small enough for its network to be trained."""
         return self.config.max_coreml_bytes is None or coreml_bytes <= self.config.max_coreml_bytes
@@ -375,7 +387,9 @@ class Study:
             if not _is_owned(held, trial):
                 self._mine.discard(trial._trial_id)
                 return Verdict.LOST
-            if epoch <= len(val_accuracies(held)):
+            if epoch <= len(before := val_accuracies(held)):
+                if before[epoch - 1] != value:  # an earlier attempt's, on other threads or another processor
+                    self._correct(held, epoch, value)
                 return Verdict.GO_ON
             replicate = REPLICATE_OF in trial.user_attrs  # sets no bar, and is trained to its end
             if len(self.config.objectives) == 1 and not replicate:
@@ -389,6 +403,14 @@ class Study:
             complete = [one for one in self._searched() if one.state == TrialState.COMPLETE and val_accuracies(one)]
             finished = [Course(one.user_attrs["coreml_bytes"], val_accuracies(one)) for one in complete]
             return Verdict.PRUNE if cannot_enter_front(course, finished) else Verdict.GO_ON
+
+    def _correct(self, held: FrozenTrial, epoch: int, value: float) -> None:
+        if COURSE in held.user_attrs:
+            course = [*held.user_attrs[COURSE]]
+            course[epoch - 1] = value
+            self._storage.set_trial_user_attr(held._trial_id, COURSE, course)
+        else:
+            self._storage.set_trial_intermediate_value(held._trial_id, epoch, value)
 
     def lost_attempt(self, trial: optuna.Trial) -> int:
         """Count an attempt at a trial that died with its worker; returns how many have."""
@@ -426,7 +448,8 @@ class Study:
             values = None
             if state == TrialState.COMPLETE:
                 values = [val_accuracy, held.user_attrs["coreml_bytes"]][: len(self.config.objectives)]
-            self._study.tell(number, values, state=state, skip_if_finished=True)
+            with suppress(optuna.exceptions.UpdateFinishedTrialError):  # by a call that an outage left unanswered
+                self._study.tell(number, values, state=state, skip_if_finished=True)
 
     def adopt(self, number: int) -> bool:
         """Take a trial out of the queue to tell how it ended; False where another sweep was faster."""
@@ -436,17 +459,17 @@ class Study:
                 return False
             return self._storage.set_trial_state_values(held._trial_id, TrialState.RUNNING)
 
-    def overtaken(self) -> list[str]:
-        """Ids of kept models that are not among the best any more and not `dropped` yet."""
+    def overtaken(self) -> dict[str, str]:
+        """Kept models that are not among the best any more and not `settled` yet: their ids, with those of the runs."""
         keepers = self.keepers()
         with self._one_line():
             trials = self._study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
         held = {
-            trial.user_attrs[MODEL_ID]
+            trial.user_attrs[MODEL_ID]: trial.user_attrs["run_id"]
             for trial in trials
             if trial.number not in keepers and MODEL_ID in trial.user_attrs
         }
-        return sorted(held - self.dropped)
+        return {model_id: run_id for model_id, run_id in held.items() if model_id not in self.settled}
 
     def counts(self) -> dict[str, int]:
         """Number of trials by how they ended: complete, pruned, infeasible, fail; replicates left out."""

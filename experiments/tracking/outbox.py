@@ -26,6 +26,7 @@ from experiments.tracking.store import TrackingUnavailable
 
 FOLDER = Path("mlflow-outbox")  # in the working directory, as the databases are by default
 PROBE_SECONDS = 2.0  # between two looks whether MLflow is back
+LAST = ("finish", "answer", "end", "fail")  # writes that end a run
 
 
 @dataclass(frozen=True)
@@ -99,6 +100,7 @@ class Outbox:
 
     def start(self, number: int, start: RunStart, *, again: bool) -> None:
         """Start a trial's run, or take up the one that an earlier attempt has made: `again`."""
+        self.forget(number)  # what an earlier attempt may have left on disk: this one writes all of it
         self._runs[number] = _Run(number, again)
         self._write(number, "start", start=start)
 
@@ -131,9 +133,9 @@ class Outbox:
         found, self._ended = self._ended, []
         return found
 
-    def deliver(self) -> None:
-        """Write what waits, if MLflow is back; looked at every few seconds at most."""
-        if not self.waiting or time.monotonic() - self._probed < PROBE_SECONDS:
+    def deliver(self, *, at_once: bool = False) -> None:
+        """Write what waits, if MLflow is back; looked at every few seconds at most unless `at_once`."""
+        if not self.waiting or not (at_once or time.monotonic() - self._probed >= PROBE_SECONDS):
             return
         try:
             self._tracker.check_reachable()
@@ -152,7 +154,7 @@ class Outbox:
         return sorted(number for number in found if number not in self._runs)
 
     def take_up(self, numbers: Collection[int]) -> None:
-        """Deliver what a process that is gone has left of some trials.
+        """Deliver what a process that is gone has left of some trials; a run that it had not ended is KILLED then.
 
         Raises:
             TrackingUnavailable: if MLflow is away.
@@ -164,21 +166,31 @@ class Outbox:
                     run.waiting.append(_parsed(line))
                 except ValueError:  # cut off by the end of the process that wrote it
                     break
-            self._runs[number] = run
-            self._flush(run)
-            self._path(number).unlink(missing_ok=True)  # also where it held nothing whole
+            if run.waiting and run.waiting[0].get("parent") == self._parent:  # else of a study that had the same name
+                self._runs[number] = run
+                ends = run.waiting[-1]["do"] in LAST
+                self._flush(run)
+                if not ends and run.run_id:
+                    self._tracker.end(run.run_id, "KILLED", outcome="interrupted")
+            self._path(number).unlink(missing_ok=True)
 
     def forget(self, number: int) -> None:
-        """Drop what waits of a trial that is somebody else's now."""
+        """Drop what waits of a trial: it is somebody else's now, or begun anew."""
         self._runs.pop(number, None)
         self._path(number).unlink(missing_ok=True)
+        (self.folder / f"{number}.keras").unlink(missing_ok=True)
+
+    def forget_waiting(self, number: int) -> None:
+        """Drop what waits of a trial, if anything does."""
+        if number in self._runs and self._runs[number].waiting:
+            self.forget(number)
 
     def _path(self, number: int) -> Path:
         return self.folder / f"{number}.jsonl"
 
     def _write(self, number: int, do: str, **values: object) -> None:
         run = self._runs[number]
-        write = {"do": do, "at": time.time()} | values
+        write = {"do": do, "at": time.time(), "parent": self._parent} | values
         if not run.waiting and not self._away_since:
             try:
                 self._deliver(run, write)
@@ -197,7 +209,9 @@ class Outbox:
             write["result"] = replace(write["result"], keras_file=model)
         with self._path(run.number).open("a") as file:
             if not file.tell() and run.run_id:
-                file.write(json.dumps({"do": "known", "run_id": run.run_id, "at": write["at"]}) + "\n")
+                file.write(
+                    json.dumps({"do": "known", "at": write["at"], "parent": self._parent, "run_id": run.run_id}) + "\n"
+                )
             file.write(json.dumps(write, default=_as_json) + "\n")
             file.flush()
             os.fsync(file.fileno())

@@ -181,6 +181,8 @@ class Tracker(Retention, Looks):
                     ],
                 )
             self._client.set_tag(run_id, "weights_sha256", result.weights_sha256)
+            if again:
+                self._drop_outcome(run_id)
             self._client.set_terminated(run_id, "FINISHED")
         return model
 
@@ -242,6 +244,7 @@ class Tracker(Retention, Looks):
         """End a run as FAILED, with its traceback as an artifact."""
         with one_line(self.uri):
             self._client.log_text(run_id, traceback, "traceback.txt")
+            self._drop_outcome(run_id)
             self._client.set_terminated(run_id, "FAILED")
 
     def log_files(self, run_id: str, folder: Path, place: str | None = None) -> None:

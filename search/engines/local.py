@@ -19,6 +19,7 @@ from search.engines.messages import Built, Died, EpochEnded, Event, Failed, Job,
 
 MAX_GROWTH_BYTES = 300 * 2**20  # Keras keeps 6-8 MB of each model it has built: a worker lasts some 40 trials
 WORKER_BYTES = 1_000 * 2**20  # of memory that a worker takes at most before it is replaced
+MAX_EARLY_DEATHS = 3  # of workers that were to replace others, in one sweep
 STOP_SECONDS = 5  # for a worker to end by itself before it is killed
 
 
@@ -42,6 +43,8 @@ class LocalEngine:
         self._setup = setup
         self._context = multiprocessing.get_context("spawn")
         self._dataset_folder: Path | None = None
+        self._was_ready = False
+        self._died_early = 0
         self._shares = shares(sorted(os.sched_getaffinity(0)), workers) if hasattr(os, "sched_getaffinity") else []
         self._workers = [self._start(number) for number in range(workers)]
 
@@ -116,7 +119,7 @@ class LocalEngine:
         except (EOFError, OSError):
             return self._replace_dead(held)
         if isinstance(event, Ready):
-            held.ready = True
+            held.ready = self._was_ready = True
             held.memory_when_ready = self._memory(held)
         elif not isinstance(event, Placed | EpochEnded | Built):
             held.job = None
@@ -152,8 +155,9 @@ class LocalEngine:
         held.process.join(STOP_SECONDS)
         code = held.process.exitcode
         reason = f"killed by signal {-code}" if code is not None and code < 0 else f"exit code {code}"
-        if not held.ready:
+        if not held.ready and (not self._was_ready or self._died_early >= MAX_EARLY_DEATHS):
             raise WorkerFailed(f"A worker could not start: it ended ({reason}).", 1)
+        self._died_early += not held.ready
         self._replace(held)
         return Died(held.job.number if held.job else None, f"its worker process ended ({reason})")
 
