@@ -211,7 +211,7 @@ def test_pruned_trials_are_killed_runs(tmp_path: Path) -> None:
         (["--tracking-uri", "http://host:port"], 2, "is not a valid URL"),
         (["--tracking-uri", "http://127.0.0.1:9"], 1, "cannot be reached"),
         (["--storage", "sqlite:////no/such/folder/optuna.db"], 1, "cannot be opened"),
-        (["--storage", "nonsense"], 1, "nonsense failed"),
+        (["--storage", "nonsense"], 2, "neither SQLite nor PostgreSQL"),
         (["--plugin", "no_such_module"], 2, "was not found"),
         (["--plugin", "no_such_file.py"], 2, "does not exist"),
     ],
