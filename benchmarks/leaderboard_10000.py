@@ -42,7 +42,7 @@ def make_store(uri: str, runs: int, *, seed: int = 0) -> None:
 
     from experiments.config import EpochMetrics, ModelSize, RunConfig
     from experiments.datasets import Dataset, Split
-    from experiments.tracking import Tracker, environment
+    from experiments.tracking import Tracker, environment, run_start
 
     tracker = Tracker(uri)
     split = Split(np.zeros((500, 28, 28, 1), np.uint8), np.zeros(500, np.int64))
@@ -52,9 +52,8 @@ def make_store(uri: str, runs: int, *, seed: int = 0) -> None:
     experiment_id = tracker.experiment(EXPERIMENT)
     parent = tracker.start_parent(experiment_id, "study-0", {})
     tracker.end(parent, "FINISHED")
-    first = tracker.start_run(
-        experiment_id, "pocket-0", config, dataset=dataset, environment=environment(2), parent=parent, **study
-    )
+    facts = {"dataset": dataset, "environment": environment(2), "parent": parent, **study}
+    first = tracker.start_run(run_start(experiment_id, "pocket-0", config, **facts))
     tracker.log_size(first, ModelSize(4_954, 300_000, 21_224))
     for epoch in range(1, EPOCHS + 1):
         tracker.log_epoch(first, EpochMetrics(epoch, 0.1, 0.9, 0.1, 0.9, 0.5))

@@ -19,7 +19,7 @@ from mlflow.entities import LoggedModel
 
 from experiments import datasets
 from experiments.config import ModelSize, RunConfig, RunResult
-from experiments.tracking import Tracker, environment
+from experiments.tracking import Tracker, environment, run_start
 
 DIGEST = "0" * 64
 
@@ -38,9 +38,8 @@ class Store:
         config = RunConfig("pocket", "digits", filters=8, dropout=0.1)
         where = environment(1)
         study = {"study": "s", "trial_number": 0} if parent else {}
-        run_id = self.tracker.start_run(
-            self.experiment_id, "pocket", config, dataset=self.dataset, environment=where, parent=parent, **study
-        )
+        facts = {"dataset": self.dataset, "environment": where, "parent": parent, **study}
+        run_id = self.tracker.start_run(run_start(self.experiment_id, "pocket", config, **facts))
         file = self.folder / "model.keras"
         file.write_bytes(os.urandom(5_000))
         size = ModelSize(10, 20, 30)

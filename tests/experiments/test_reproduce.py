@@ -18,7 +18,7 @@ from mlflow import MlflowClient
 from architectures.plugins import plugin_sha256
 from experiments import datasets
 from experiments.reproduce import BYSTANDERS, Condition, Reproduction
-from experiments.tracking import Tracker, environment
+from experiments.tracking import Tracker, environment, run_start
 
 PLUGIN = """
 import keras
@@ -144,7 +144,8 @@ def test_a_pruned_run_is_compared_as_far_as_it_came(own: Parallel) -> None:
     dataset = datasets.load(record.config.dataset)
     experiment_id = own.client.get_run(trained).info.experiment_id
     where = environment(int(record.tags["threads"]), plugins=tuple(json.loads(record.tags["plugins"])))
-    pruned = tracker.start_run(experiment_id, "pruned", record.config, dataset=dataset, environment=where)
+    start = run_start(experiment_id, "pruned", record.config, dataset=dataset, environment=where)
+    pruned = tracker.start_run(start)
     for metrics in epochs[:2]:
         tracker.log_epoch(pruned, metrics)
     tracker.end(pruned, "KILLED", outcome="pruned")
