@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 import json
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import optuna
 from mlflow import MlflowClient
+from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
@@ -19,7 +23,20 @@ TINY = ["--epochs", "2", "--filters", "4", "--batch-size", "64", "--pruner", "no
 
 
 def study_of(folder: Path, name: str) -> optuna.Study:
-    return optuna.load_study(study_name=name, storage=f"sqlite:///{folder / 'optuna.db'}")
+    return load_study(f"sqlite:///{folder / 'optuna.db'}", name)
+
+
+@functools.cache  # each would hold connections to the database
+def load_study(storage: str, name: str) -> optuna.Study:
+    """A study to look at, from beside the sweep that makes its database; raises until it has."""
+    opened = RDBStorage(storage, skip_compatibility_check=True, skip_table_creation=True)
+    return optuna.load_study(study_name=name, storage=opened)
+
+
+def has_metrics(folder: Path) -> bool:
+    """Whether a run in a folder has logged something. MLflow's client would make the database itself."""
+    with closing(sqlite3.connect(f"file:{folder / 'mlflow.db'}?mode=ro", uri=True)) as database:
+        return database.execute("select count(*) from metrics").fetchone()[0] > 0
 
 
 def children_of(folder: Path, name: str) -> list:
@@ -73,7 +90,7 @@ def assert_nothing_lost(
     holes, with the values that the study holds; each final metric once; one parent, finished; the best registered and
     downloadable, and no model kept beside the best.
     """
-    study = optuna.load_study(study_name=name, storage=storage or f"sqlite:///{folder / 'optuna.db'}")
+    study = load_study(storage, name) if storage else study_of(folder, name)
     searched = [trial for trial in study.trials if "replicate_of" not in trial.user_attrs]
     assert len(searched) == trials
     assert [trial.number for trial in study.trials] == list(range(len(study.trials)))

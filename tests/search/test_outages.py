@@ -17,7 +17,7 @@ from conftest import PUBLISHED, require
 from mlflow import MlflowClient
 from optuna.trial import TrialState
 from servers import MlflowServer, PostgresServer, wait_until
-from sweeps import TINY, assert_nothing_lost
+from sweeps import TINY, assert_nothing_lost, load_study
 
 EPOCHS = 4
 UNTRAINED = Path(__file__).with_name("untrained.py")
@@ -69,7 +69,7 @@ def finished(process: subprocess.Popen[str], seconds: float = 240) -> str:
 
 
 def trials_of(storage: str) -> list[optuna.trial.FrozenTrial]:
-    return optuna.load_study(study_name="shared", storage=storage).trials
+    return load_study(storage, "shared").trials
 
 
 def count(storage: str, state: TrialState) -> int:

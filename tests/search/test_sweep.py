@@ -165,9 +165,14 @@ def test_a_trial_that_kills_every_worker_is_given_up(tmp_path: Path) -> None:
 
 
 def test_pruned_trials_are_killed_runs(tmp_path: Path) -> None:
-    """Filters of 1 learn far less than the median."""
-    arguments = ["--architecture", "malireddi", "--filters", "1,16", "--epochs", "5", "--batch-size", "64"]
-    done = run_module("search.sweep", "--study", "pruned", "--trials", "8", *arguments, "--json", cwd=tmp_path)
+    """A network of one filter, which loses half of that to dropout, learns far less than the median."""
+    hopeful = [{"architecture": "malireddi", "filters": 16, "dropout": 0.1 * n, "batch_size": 64} for n in range(4)]
+    hopeless = {"architecture": "malireddi", "filters": 1, "dropout": 0.5, "batch_size": 256}
+    (tmp_path / "queue.json").write_text(json.dumps([*hopeful, hopeless]))
+    arguments = ["--enqueue", "queue.json", "--trials", "5", "--filters", "1,16", "--epochs", "4"]
+    done = run_module(
+        *("search.sweep", "--study", "pruned", "--architecture", "malireddi", *arguments, "--json"), cwd=tmp_path
+    )
     assert done.code == 0, done.err
     pruned = 0
     for trial, run in zip(study_of(tmp_path, "pruned").trials, children_of(tmp_path, "pruned"), strict=True):
@@ -175,10 +180,10 @@ def test_pruned_trials_are_killed_runs(tmp_path: Path) -> None:
             pruned += 1
             assert run.info.status == "KILLED"
             assert run.data.tags["outcome"] == "pruned"
-            assert len(trial.intermediate_values) < 5
+            assert len(trial.intermediate_values) < 4
         else:
             assert run.info.status == "FINISHED"
-    assert pruned == done.json["counts"]["pruned"] > 0
+    assert pruned == done.json["counts"]["pruned"] == 1
 
 
 @pytest.mark.parametrize(

@@ -5,11 +5,11 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
+from sweeps import has_metrics, wait_for
 
 
 def only_run(folder: Path, experiment: str = "mnist5k"):  # type: ignore[no-untyped-def]
@@ -66,16 +66,7 @@ def test_ctrl_c_ends_the_run_as_killed(tmp_path: Path) -> None:
         stderr=subprocess.PIPE,
         text=True,
     )
-    deadline = time.monotonic() + 120
-    while True:
-        try:
-            if only_run(tmp_path)[1].data.metrics:
-                break
-        except Exception:  # the database is still being made
-            pass
-        assert process.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    wait_for(lambda: has_metrics(tmp_path), process)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130
