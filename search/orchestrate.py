@@ -192,6 +192,7 @@ def _open_study(
         study.go_on()
         parent = study.parent_run_id
         tracker.resume_parent(parent)
+        study.enqueue(first)
     else:
         config = replace(
             study.config,
@@ -203,8 +204,7 @@ def _open_study(
         study.check_room(first)
         experiment_id = tracker.experiment(config.experiment_name)
         parent = tracker.start_parent(experiment_id, study.name, _parameters(config, dataset.digest))
-        study.create(config, parent, dataset.digest)
-    study.enqueue(first)
+        study.create(config, parent, dataset.digest, first)
     return parent
 
 

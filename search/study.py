@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
-import platform
 import threading
 import time
 import warnings
@@ -14,13 +11,13 @@ from dataclasses import dataclass
 from enum import Enum
 
 import optuna
-import psutil
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from architectures.errors import ProjectError, UsageError
 from search.config import SweepConfig
 from search.engines.messages import Known
+from search.owner import is_owned, may_live, this_process
 from search.pruning import RANDOM_TRIALS, WARMUP_EPOCHS, Course, cannot_enter_front
 from search.ranking import Scored, front, ranked
 from search.space import Values
@@ -79,8 +76,9 @@ class Study:
                 return
             self._study = optuna.load_study(study_name=self.config.study, storage=self._storage)
             recorded = self._study.user_attrs.get("config")
-            # Without trials it is one that was killed while it was made: `create` goes on with it.
-            if recorded is None and self._study.get_trials(deepcopy=False):
+            # One that was killed while it was made has a parent run, or nothing yet: `create` goes on with it.
+            half_made = "parent_run_id" in self._study.user_attrs or not self._study.get_trials(deepcopy=False)
+            if recorded is None and not half_made:
                 raise UsageError(
                     f"Study {self.config.study!r} in {self.config.storage} is not a sweep's: choose another name."
                 )
@@ -105,8 +103,17 @@ class Study:
         with self._one_line():
             self._study.set_user_attr("config", self.config.recorded())
 
-    def create(self, config: SweepConfig, parent_run_id: str, dataset_digest: str) -> None:
-        """Create the study with what a continuation needs; `config` comes last and makes it whole."""
+    def create(
+        self,
+        config: SweepConfig,
+        parent_run_id: str,
+        dataset_digest: str,
+        first: Sequence[dict[str, object]],
+    ) -> None:
+        """Create the study with its first configurations and what a continuation needs.
+
+        `config` comes last and makes it whole: one whose making was cut off is made again.
+        """
         self.config = config
         with self._one_line():
             self._study = optuna.create_study(
@@ -120,6 +127,7 @@ class Study:
                 self._study.set_metric_names(list(config.objectives))
             self._study.set_user_attr("dataset_digest", dataset_digest)
             self._study.set_user_attr("parent_run_id", parent_run_id)
+            self.enqueue(first)
             self._study.set_user_attr("config", config.recorded())
             self._study.pruner = _pruner(config)
 
@@ -168,7 +176,7 @@ class Study:
             # After an outage of the database nobody could give a sign of life: theirs are waited for.
             patience = time.monotonic() - self._patient.answered_since > self.config.takeover_after
             silent = set(self._patient._get_stale_trial_ids(self._study._study_id)) if patience else set()
-            dead = [trial for trial in theirs if trial._trial_id in silent or not _owner_lives(trial)]
+            dead = [trial for trial in theirs if trial._trial_id in silent or not may_live(trial)]
             for trial in () if dry_run else dead:
                 self._storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
             return dead
@@ -200,7 +208,7 @@ class Study:
         """Whether a trial is still this process' to run: a sweep that waited in vain for a sign of life takes it."""
         with self._one_line():
             held = self._storage.get_trial(trial._trial_id)
-        owned = _is_owned(held, trial)
+        owned = is_owned(held, trial)
         if not owned:
             self._mine.discard(trial._trial_id)
         return owned
@@ -315,7 +323,7 @@ class Study:
         Returns:
             None where all trials that were asked for have been started, here or by other sweeps of the study.
         """
-        owner = json.dumps(_this_process() | {"worker": worker})
+        owner = this_process(worker)
 
         def act() -> tuple[optuna.Trial, bool] | None:
             trials = self._study.get_trials(deepcopy=False)
@@ -384,7 +392,7 @@ class Study:
         """
         with self._one_line():
             held = self._storage.get_trial(trial._trial_id)
-            if not _is_owned(held, trial):
+            if not is_owned(held, trial):
                 self._mine.discard(trial._trial_id)
                 return Verdict.LOST
             if epoch <= len(before := val_accuracies(held)):
@@ -539,28 +547,3 @@ def _pruner(config: SweepConfig) -> optuna.pruners.BasePruner:
     if config.pruner == "hyperband":
         return optuna.pruners.HyperbandPruner(min_resource=1, max_resource=config.epochs)
     return optuna.pruners.NopPruner()
-
-
-def _is_owned(held: FrozenTrial, trial: optuna.Trial) -> bool:
-    """Whether the storage holds a trial as it was asked: nobody has taken it over since."""
-    return held.state == TrialState.RUNNING and held.user_attrs.get("owner") == trial.user_attrs["owner"]
-
-
-def _this_process() -> dict[str, object]:
-    return {"host": platform.node(), "pid": os.getpid(), "started": psutil.Process().create_time()}
-
-
-def _owner_lives(trial: FrozenTrial) -> bool:
-    """Whether the process that runs a trial still does, as far as this host can tell."""
-    owner = json.loads(trial.user_attrs.get("owner", "null"))
-    if owner is None:
-        return False
-    if owner["host"] != platform.node():
-        return True
-    if owner["pid"] == os.getpid():
-        return False  # asked about those that this process does not run
-    try:
-        # A process id is used again; one that was started at the same time is the same process.
-        return abs(psutil.Process(owner["pid"]).create_time() - owner["started"]) < 1
-    except psutil.Error:
-        return False

@@ -153,7 +153,10 @@ def parser() -> Parser:
 
 def _workers(text: str) -> int | str:
     """An argparse type: a number of workers, or auto."""
-    return AUTO if text == AUTO else whole(1)(text)
+    try:
+        return AUTO if text == AUTO else whole(1)(text)
+    except argparse.ArgumentTypeError as error:
+        raise argparse.ArgumentTypeError(f"{error} (or {AUTO})") from None
 
 
 def _configurations(text: str) -> tuple[dict[str, object], ...]:
