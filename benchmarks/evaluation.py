@@ -68,7 +68,7 @@ def main() -> None:
             started, busy = time.perf_counter(), time.process_time()
             probabilities = answer(dataset.val.images)
             answered = time.perf_counter()
-            write_evaluation(tracker, run_id, replace(result, val_probabilities=probabilities), dataset)
+            write_evaluation(tracker, run_id, probabilities, dataset, best_epoch=result.best_epoch)
             ended, busy = time.perf_counter(), time.process_time() - busy
             slowest = max(slowest, ended - started)
             print(

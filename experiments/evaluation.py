@@ -17,10 +17,11 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from experiments.config import RunResult
     from experiments.datasets import Dataset
     from experiments.tracking import Tracker
 
+EVALUATED = "expected_calibration_error"  # metric that every evaluated run has
+EVALUATED = "expected_calibration_error"  # a metric that every evaluated run has
 CALIBRATION_BINS = 15  # of equal width, as in Guo et al. 2017
 MISTAKES_SHOWN = 20  # the most confident ones
 
@@ -110,7 +111,7 @@ class Evaluation:
     def metrics(self) -> dict[str, float]:
         """The headline figures that a run's validation images give, by their names in MLflow."""
         return {
-            "expected_calibration_error": self.expected_calibration_error,
+            EVALUATED: self.expected_calibration_error,
             "val_accuracy_low": self.accuracy_low,
             "val_accuracy_high": self.accuracy_high,
             "macro_precision": self.macro_precision,
@@ -178,12 +179,22 @@ def evaluate(
     )
 
 
-def write_evaluation(tracker: Tracker, run_id: str, result: RunResult, dataset: Dataset) -> None:
-    """Log a run's kept model on the validation images: files under `evaluation/`, headline figures as metrics."""
-    found = evaluate(result.val_probabilities, dataset.val.labels, dataset.class_names)
+def write_evaluation(
+    tracker: Tracker, run_id: str, probabilities: npt.NDArray[np.float32], dataset: Dataset, *, best_epoch: int
+) -> None:
+    """Log a run's kept model on the validation images: files under `evaluation/`, headline figures as metrics.
+
+    Args:
+        tracker: the store.
+        run_id: the run.
+        probabilities: of the validation images (N, num_classes).
+        dataset: the run's.
+        best_epoch: whose weights were kept, which is the step of the metrics.
+    """
+    found = evaluate(probabilities, dataset.val.labels, dataset.class_names)
     with tempfile.TemporaryDirectory(prefix="pocketnets-") as folder:
         write_report(found, dataset.val.images, Path(folder), what="validation")
-        tracker.log_evaluation(run_id, Path(folder), found.metrics(), step=result.best_epoch)
+        tracker.log_evaluation(run_id, Path(folder), found.metrics(), step=best_epoch)
 
 
 def write_report(evaluation: Evaluation, images: npt.NDArray[np.uint8], folder: Path, *, what: str) -> None:

@@ -62,6 +62,7 @@ class Examination:
         self._abandoned()
         self._left_on_disk()
         with self.study.alone():  # a sweep is not being finished meanwhile
+            self._unevaluated()
             trials = self.study.optuna_study.get_trials(deepcopy=False)
             runs = self._one_run_a_trial(trials)
             for trial in trials:
@@ -87,19 +88,23 @@ class Examination:
         waiting = self.study.waiting_and_finished()[0].intersection(outbox.left_over())
         problem = f"writes that MLflow has not got are kept in {outbox.folder}"
         delivered = [self._found(problem, "delivered", trial=number) for number in sorted(waiting)]
-        if not any(delivered):
-            return
-        with self.study.alone():
-            kept = [ended for ended in deliver_left_over(self.study, outbox) if ended.model and ended.result]
-        if kept:
-            from experiments.evaluation import write_evaluation
-            from search.orchestrate import load_dataset
+        if any(delivered):
+            with self.study.alone():
+                deliver_left_over(self.study, outbox)
 
+    def _unevaluated(self) -> None:
+        from search.orchestrate import load_dataset
+        from search.runner import evaluate_left_over, unevaluated
+
+        problem = "its model was kept and not evaluated"
+        found = [
+            self._found(problem, "evaluated", trial=int(run.tags["trial_number"]), run_id=run.run_id)
+            for run, _ in unevaluated(self.study, self.tracker)
+        ]
+        if any(found):
             config = self.study.config
             dataset = load_dataset(config.dataset, config.plugins, max(config.batch_sizes))
-            for ended in kept:
-                assert ended.result is not None
-                write_evaluation(self.tracker, ended.run_id, ended.result, dataset)
+            evaluate_left_over(self.study, self.tracker, dataset)
 
     def _one_run_a_trial(self, trials: Sequence[FrozenTrial]) -> dict[int, RunRecord]:
         """The run of each trial that has one; others are deleted, which `mlflow runs restore` can undo."""

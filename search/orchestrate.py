@@ -16,7 +16,6 @@ from architectures.errors import ProjectError, UsageError
 from conversion.compress import check_available
 from conversion.promote import DEFAULT_MODEL
 from experiments import datasets, leaderboard
-from experiments.evaluation import write_evaluation
 from experiments.leaderboard import Row
 from experiments.precision import Gpu, resolve_precision
 from experiments.tables import print_cells
@@ -30,7 +29,7 @@ from search.engines.messages import Known, Ready, WorkerSetup
 from search.engines.shared_data import save_dataset
 from search.progress import TrialProgress
 from search.report import write_report
-from search.runner import Runner, deliver_left_over, drop_overtaken, interruptible
+from search.runner import Runner, deliver_left_over, drop_overtaken, evaluate_left_over, interruptible
 from search.study import Study
 
 
@@ -151,6 +150,7 @@ def sweep(
                 if not stopped:
                     progress.waiting("registering the best models")
                     with study.alone():
+                        evaluate_left_over(study, tracker, dataset)  # of sweeps that have died meanwhile
                         registered = _register(study, tracker)
                         drop_overtaken(study, tracker)
                 if any(study.counts().values()):
@@ -217,10 +217,9 @@ def _take_up(
             tracker.end(run_id, "KILLED", outcome="interrupted")  # until it is tried again
     with study.alone():
         delivered = deliver_left_over(study, outbox)
+        evaluate_left_over(study, tracker, dataset)
     for ended in delivered:
         progress.say(f"trial {ended.number}: its end was kept on disk and is in MLflow now")
-        if ended.model and ended.result:
-            write_evaluation(tracker, ended.run_id, ended.result, dataset)
     if waiting := len(study.waiting()):
         progress.say(f"taking up {waiting} trial{'s' if waiting > 1 else ''} that were interrupted")
 

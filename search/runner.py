@@ -15,16 +15,19 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from conversion.convert import FileFacts
 from experiments.config import Environment, EpochMetrics, ModelSize, RunConfig, RunResult
 from experiments.datasets import Dataset
-from experiments.evaluation import write_evaluation
+from experiments.evaluation import EVALUATED, write_evaluation
 from experiments.tracking import (
     Ended,
     Outbox,
+    RunRecord,
     Tracker,
     TrackingUnavailable,
     git_commit,
@@ -322,9 +325,11 @@ class Runner:
         self._tell()
         try:
             while self._to_evaluate:
-                ended = self._to_evaluate[0]
-                assert ended.result is not None
-                write_evaluation(self.tracker, ended.run_id, ended.result, self.dataset)
+                run_id, result = self._to_evaluate[0].run_id, self._to_evaluate[0].result
+                assert result is not None
+                write_evaluation(
+                    self.tracker, run_id, result.val_probabilities, self.dataset, best_epoch=result.best_epoch
+                )
                 del self._to_evaluate[0]
                 if self.study.overtaken():
                     with self.study.alone():  # another sweep may be about to register one of them
@@ -384,6 +389,19 @@ def deliver_left_over(study: Study, outbox: Outbox) -> list[Ended]:
             study.tell(ended.number, state_of(ended), value, run_id=ended.run_id, model_id=model)
             told.append(ended)
     return told
+
+
+def unevaluated(study: Study, tracker: Tracker) -> list[tuple[RunRecord, npt.NDArray[np.float32]]]:
+    """Runs with kept models whose sweep has ended before it could evaluate them, and what these models answered."""
+    runs = [tracker.run(run_id) for run_id in study.kept_by_the_dead()]
+    found = [(run, tracker.val_probabilities(run.run_id)) for run in runs if EVALUATED not in run.metrics]
+    return [(run, probabilities) for run, probabilities in found if probabilities is not None]
+
+
+def evaluate_left_over(study: Study, tracker: Tracker, dataset: Dataset) -> None:
+    """Evaluate kept models whose sweep has ended before it could. To be called inside `study.alone()`."""
+    for run, probabilities in unevaluated(study, tracker):
+        write_evaluation(tracker, run.run_id, probabilities, dataset, best_epoch=int(run.metrics["best_epoch"]))
 
 
 def drop_overtaken(study: Study, tracker: Tracker) -> None:

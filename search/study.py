@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from enum import Enum
 
 import optuna
@@ -466,6 +467,20 @@ class Study:
             if held.state != TrialState.WAITING:
                 return False
             return self._storage.set_trial_state_values(held._trial_id, TrialState.RUNNING)
+
+    def kept_by_the_dead(self) -> list[str]:
+        """Runs with kept models of the best trials whose processes are gone, as far as this one can tell."""
+        keepers = self.keepers()
+        silent = datetime.now() - timedelta(seconds=self.config.takeover_after)
+        with self._one_line():
+            trials = self._study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+        return [
+            trial.user_attrs["run_id"]
+            for trial in trials
+            if trial.number in keepers
+            and MODEL_ID in trial.user_attrs
+            and (not may_live(trial) or (trial.datetime_complete and trial.datetime_complete < silent))
+        ]
 
     def overtaken(self) -> dict[str, str]:
         """Kept models that are not among the best any more and not `settled` yet: their ids, with those of the runs."""

@@ -115,7 +115,7 @@ def run_trial(config: TrialConfig) -> TrialResult:
             run_start(experiment_id, config.architecture, run_config, dataset=dataset, environment=where)
         )
         result, kept = _train(engine, tracker, run_id, run_config, dataset, folder, progress)
-        write_evaluation(tracker, run_id, result, dataset)
+        write_evaluation(tracker, run_id, result.val_probabilities, dataset, best_epoch=result.best_epoch)
         model = tracker.register(config.register_as or f"{title(config.dataset)}-classifier", kept)
         return TrialResult(run_id, run_config, result, model)
 

@@ -9,10 +9,11 @@ from experiments.config import RunResult
 from experiments.tracking.source import versions
 
 MODEL_FILE = "data/model.keras"  # where MLflow's own Keras flavor looks for it
+PROBABILITIES_FILE = "val_probabilities.npy"  # beside it: what the model answers on validation images
 
 
 def write_keras_flavor(folder: Path, result: RunResult, model_id: str, run_id: str) -> None:
-    """Write the folder that MLflow's Keras flavor would, from the `.keras` file alone."""
+    """Write the folder that MLflow's Keras flavor would, from the `.keras` file alone, and the answers beside it."""
     import numpy as np
     from mlflow import pyfunc
     from mlflow.models import Model, ModelSignature
@@ -22,6 +23,7 @@ def write_keras_flavor(folder: Path, result: RunResult, model_id: str, run_id: s
     data.parent.mkdir()
     data.write_bytes(result.keras_file.read_bytes())
     (data.parent / "keras_module.txt").write_text("keras")
+    np.save(folder / PROBABILITIES_FILE, result.val_probabilities)
     found = versions()
     packages = ("tensorflow", "keras", "numpy")
     (folder / "requirements.txt").write_text(

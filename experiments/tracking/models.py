@@ -12,12 +12,14 @@ from urllib.request import url2pathname
 
 from architectures.errors import ProjectError, UsageError
 from experiments.config import RunResult
-from experiments.tracking.keras_flavor import MODEL_FILE, write_keras_flavor
+from experiments.tracking.keras_flavor import MODEL_FILE, PROBABILITIES_FILE, write_keras_flavor
 from experiments.tracking.lookup import Lookup
 from experiments.tracking.records import ModelRecord, VersionFacts, VersionRecord, run_record
 from experiments.tracking.store import absolute, one_line, quoted
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
     from mlflow.entities.model_registry import ModelVersion
     from mlflow.store.artifact.artifact_repo import ArtifactRepository
 
@@ -279,6 +281,19 @@ class Models(Lookup):
     def download_keras(self, model: ModelRecord, folder: Path) -> Path:
         """Fetch a kept model's `.keras` file into a folder."""
         return self._download(model.model_id, MODEL_FILE, folder)
+
+    def val_probabilities(self, run_id: str) -> npt.NDArray[np.float32] | None:
+        """What a run's kept model answered on the validation images (N, num_classes); None where that is not kept."""
+        import numpy as np
+
+        if (model := self.kept_model(run_id)) is None:
+            return None
+        with one_line(self.uri):
+            files = self._artifacts(self._client.get_logged_model(model.model_id).artifact_location)
+            if all(entry.path != PROBABILITIES_FILE for entry in files.list_artifacts()):  # kept before they were
+                return None
+        with tempfile.TemporaryDirectory(prefix="pocketnets-") as folder:
+            return np.load(self._download(model.model_id, PROBABILITIES_FILE, Path(folder)))
 
     def _download(self, model_id: str, name: str, folder: Path) -> Path:
         """Fetch a file or a folder of a LoggedModel."""

@@ -136,6 +136,9 @@ def assert_nothing_lost(
     held_models = {model.source_run_id for model in client.search_logged_models(held) if str(model.status) == "READY"}
     assert {version.run_id for version in versions} <= held_models
     assert len(held_models) <= recorded["keep"]
+    for run_id in held_models:  # kept models are evaluated, once
+        assert len(client.get_metric_history(run_id, "expected_calibration_error")) == 1
+        assert "evaluation/evaluation.json" in {file.path for file in client.list_artifacts(run_id, "evaluation")}
     assert not list((folder / "mlflow-outbox").glob("*/*.jsonl"))
 
 

@@ -106,6 +106,20 @@ def test_epochs_and_figures_that_a_run_lacks(own_store: Path, client: MlflowClie
     assert_whole(own_store, "small", 3, 3)
 
 
+def test_a_kept_model_that_was_not_evaluated(own_store: Path, client: MlflowClient, command) -> None:  # type: ignore[no-untyped-def]
+    trial = next(one for one in study_of(own_store, "small").trials if "model_id" in one.user_attrs)
+    run_id = trial.user_attrs["run_id"]
+    before = client.get_run(run_id).data.metrics
+    with sqlite3.connect(own_store / "mlflow.db") as database:
+        for table in ("metrics", "latest_metrics"):
+            database.execute(f"delete from {table} where run_uuid = ? and key like '%calibration%'", (run_id,))
+            database.execute(f"delete from {table} where run_uuid = ? and key like 'macro%'", (run_id,))
+            database.execute(f"delete from {table} where run_uuid = ? and key like 'val_accuracy_%'", (run_id,))
+    found = examine(command)
+    assert problems(found) == [(trial.number, "its model was kept and not evaluated", True)]
+    assert client.get_run(run_id).data.metrics == before
+
+
 def test_what_cannot_be_mended_remains(own_store: Path, client: MlflowClient, command) -> None:  # type: ignore[no-untyped-def]
     run_id = children_of(own_store, "small")[0].info.run_id
     client.log_metric(run_id, "val_accuracy", client.get_run(run_id).data.metrics["val_accuracy"], step=3)

@@ -1,0 +1,51 @@
+"""Which process runs a trial, as the study records it, and whether that process still lives."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from contextlib import suppress
+from pathlib import Path
+
+import optuna
+import psutil
+from optuna.trial import FrozenTrial, TrialState
+
+
+def this_process(worker: str) -> str:
+    """This process and one of its workers, as a trial's `owner`."""
+    started = psutil.Process().create_time()
+    own = {"host": platform.node(), "processes": _namespace(), "pid": os.getpid(), "started": started}
+    return json.dumps(own | {"worker": worker})
+
+
+def is_owned(held: FrozenTrial, trial: optuna.Trial) -> bool:
+    """Whether the storage holds a trial as it was asked: nobody has taken it over since."""
+    return held.state == TrialState.RUNNING and held.user_attrs.get("owner") == trial.user_attrs["owner"]
+
+
+def may_live(trial: FrozenTrial) -> bool:
+    """Whether the process that runs a trial still does, as far as this one can tell; it knows it of other processes.
+
+    Of those on other hosts, and in containers with processes of their own, only signs of life tell.
+    """
+    owner = json.loads(trial.user_attrs.get("owner", "null"))
+    if owner is None:
+        return False
+    if (owner["host"], owner.get("processes", _namespace())) != (platform.node(), _namespace()):
+        return True
+    if owner["pid"] == os.getpid():
+        return False  # asked about those that this process does not run
+    try:
+        # A process id is used again; one that was started at the same time is the same process.
+        return abs(psutil.Process(owner["pid"]).create_time() - owner["started"]) < 1
+    except psutil.Error:
+        return False
+
+
+def _namespace() -> int | None:
+    """Within which processes are known by their ids: containers may share a host name without sharing these."""
+    with suppress(OSError):
+        return Path("/proc/self/ns/pid").stat().st_ino
+    return None
