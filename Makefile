@@ -4,8 +4,11 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 INSTALLED = $(VENV)/.installed
 ARGS ?=
+# All, since pdoc leaves out those below an __all__; it warns of the others, which it would have found.
+MODULES = $(shell find architectures experiments conversion search -name '*.py' ! -name __main__.py | \
+	sed -e 's|/__init__\.py$$||' -e 's|\.py$$||' -e 's|/|.|g' | sort)
 
-.PHONY: sweep promote test check ui clean
+.PHONY: sweep test check ui docs clean
 
 sweep: $(INSTALLED)  ## install, run the sweep on bundled digits, promote its best model to Core ML
 	$(BIN)/python -m search.sweep $(ARGS)
@@ -24,6 +27,10 @@ ui: $(INSTALLED)  ## MLflow's pages on http://127.0.0.1:5000: two processes wher
 	MLFLOW_ALLOW_PICKLE_DESERIALIZATION=false \
 	$(BIN)/mlflow server --backend-store-uri sqlite:///mlflow.db --host 127.0.0.1 --port 5000 --workers 1 \
 		--allowed-hosts 'localhost:*,127.0.0.1:*' $(ARGS)
+
+docs: $(INSTALLED)-test  ## the Python API as pages, build/docs/index.html
+	PDOC_ALLOW_EXEC=1 TF_CPP_MIN_LOG_LEVEL=3 $(BIN)/python -W 'ignore:The module specification' \
+		-m pdoc --docformat google --output-directory build/docs $(MODULES)
 
 clean:  ## remove the virtual environment
 	rm -rf $(VENV)

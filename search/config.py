@@ -80,6 +80,15 @@ class SweepConfig:
     enqueue: tuple[Mapping[str, object], ...] = ()  # configurations to try first, not the published ones then
 
     @property
+    def chosen(self) -> dict[str, object]:
+        """The options that are not the defaults.
+
+        >>> SweepConfig("sqlite:///mlflow.db", "night", trials=20).chosen
+        {'tracking_uri': 'sqlite:///mlflow.db', 'study': 'night', 'trials': 20}
+        """
+        return {field.name: value for field in fields(self) if (value := getattr(self, field.name)) != field.default}
+
+    @property
     def experiment_name(self) -> str:
         return self.experiment or title(self.dataset)
 

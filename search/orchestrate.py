@@ -83,7 +83,7 @@ class SweepResult:
 
 def sweep(
     config: SweepConfig,
-    given: dict[str, object],
+    given: dict[str, object] | None = None,
     engine: Callable[[WorkerSetup], Engine] | None = None,
     progress: TrialProgress | None = None,
     interrupted: Callable[[], bool] | None = None,
@@ -92,7 +92,8 @@ def sweep(
 
     Args:
         config: what was asked for.
-        given: the options that a person gave, which must not contradict the record of a study that is continued.
+        given: the options that a person gave, which must not contradict the record of a study that is continued; by
+            default those that are not SweepConfig's own.
         engine: makes what trains the trials, if that is not this machine.
         progress: told what happens, if not this process' terminal.
         interrupted: says whether to end, if not Ctrl-C and SIGTERM do.
@@ -101,6 +102,7 @@ def sweep(
         ProjectError: for anything that keeps the sweep as a whole from running; a trial that fails does not.
     """
     started = time.perf_counter()
+    given = config.chosen if given is None else given
     check_available("mlmodel", config.compress)  # at the default format, the size does not depend on the weights
     tracker = Tracker(config.tracking_uri)
     study = Study(config, given)

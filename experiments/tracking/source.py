@@ -15,6 +15,7 @@ from experiments.config import Environment
 from experiments.precision import Gpu, native_bfloat16
 
 RECORDED_PACKAGES = ("tensorflow", "keras", "coremltools", "mlflow", "optuna", "numpy")
+EQUIVALENTS = {"tensorflow": "tensorflow-cpu"}  # the same release as a smaller wheel, without CUDA
 PLUGIN_GROUPS = ("architectures", "datasets")  # entry points whose packages are recorded, too
 TRAINING_CODE = ("architectures", "experiments")  # floors that decide what a training computes
 # Variables that change the bits that TensorFlow computes, recorded where they are set.
@@ -81,10 +82,12 @@ def versions(packages: tuple[str, ...] = RECORDED_PACKAGES) -> dict[str, str]:
     """Versions of Python and of packages, by default of those that decide a result."""
     found = {"python": platform.python_version()}
     for package in packages:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:  # an equivalent under another name, such as tensorflow-cpu
-            continue
+        for name in (package, EQUIVALENTS.get(package, package)):
+            try:
+                found[package] = version(name)
+                break
+            except PackageNotFoundError:
+                continue
     return found
 
 

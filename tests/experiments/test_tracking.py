@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 
 import mlflow
@@ -20,7 +22,7 @@ from architectures.errors import UsageError
 from conversion import runtime
 from conversion.output import DEFAULT_OUTPUT
 from experiments import datasets
-from experiments.tracking import Tracker, TrackingError
+from experiments.tracking import Tracker, TrackingError, source
 
 PARAMS = {
     "architecture",
@@ -284,3 +286,10 @@ def test_a_sweep_and_a_promotion_over_a_server(server: str, tmp_path: Path) -> N
         mlflow.set_tracking_uri(None)
     executed = runtime.load(work / DEFAULT_OUTPUT).predict(images)
     assert answers["classLabel"].tolist() == executed.labels
+
+
+def test_a_package_under_another_name_is_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert source.EQUIVALENTS["tensorflow"] == "tensorflow-cpu"  # of the container, where the other is not installed
+    monkeypatch.setitem(source.EQUIVALENTS, "not-installed", "tensorflow")
+    found = source.versions(("not-installed", "nor-this"))
+    assert found == {"python": platform.python_version(), "not-installed": version("tensorflow")}
