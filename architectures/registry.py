@@ -92,6 +92,12 @@ class Architecture:
         Raises:
             UsageError: for values out of bounds, or images too small for the network.
             PluginError: if the builder raises, or returns something else than the model described above.
+
+        >>> get("malireddi").build((28, 28, 1), 10, filters=8).output_shape
+        (None, 10)
+        >>> get("malireddi").build((28, 28, 1), 10, dropout=1.0)
+        Traceback (most recent call last):
+        architectures.errors.UsageError: dropout must be at least 0 and below 1, not 1.0.
         """
         filters = self.default_filters if filters is None else filters
         dropout = self.default_dropout if dropout is None else dropout
@@ -162,6 +168,12 @@ def register(
 
     Raises:
         PluginError: if the name is taken, the builder's signature differs, or a knob has no choices.
+
+    >>> @register(default_filters=16)
+    ... def mine(input_shape, num_classes, filters):
+    ...     return keras.Sequential([...])
+    Traceback (most recent call last):
+    architectures.errors.PluginError: Builder 'mine' of ... has the signature (input_shape, num_classes, filters). ...
     """
     own = {knob: tuple(choices) for knob, choices in (knobs or {}).items()}
 
@@ -202,6 +214,10 @@ def load_plugin(plugin: str) -> None:
     Raises:
         UsageError: if there is no such module or file.
         PluginError: if importing it raises.
+
+    >>> load_plugin("missing.py")
+    Traceback (most recent call last):
+    architectures.errors.UsageError: Plugin file missing.py does not exist.
     """
     _load_families()  # first, so that a name they hold is reported as the plugin's clash
     path = Path(plugin).resolve()
@@ -231,7 +247,11 @@ def load_plugin(plugin: str) -> None:
 
 
 def names() -> list[str]:
-    """Names of all registered architectures, sorted."""
+    """Names of all registered architectures, sorted.
+
+    >>> {"chollet", "malireddi", "pocket"} <= set(names())
+    True
+    """
     _load_families()
     return sorted(_registry)
 
@@ -248,6 +268,12 @@ def get(name: str) -> Architecture:
     Raises:
         UsageError: for an unknown name, with the choices.
         PluginError: for the name of an installed plugin that failed on import.
+
+    >>> get("malireddi").default_filters, get("malireddi").default_dropout
+    (32, 0.2)
+    >>> get("lenet")
+    Traceback (most recent call last):
+    architectures.errors.UsageError: Unknown architecture 'lenet'. Registered: allconv, chollet, ...
     """
     _load_families()
     if name not in _registry:
@@ -258,7 +284,11 @@ def get(name: str) -> Architecture:
 
 
 def build(name: str, input_shape: Shape, num_classes: int, **values: float) -> keras.Model:
-    """Short for `get(name).build(...)`."""
+    """Short for `get(name).build(...)`.
+
+    >>> build("malireddi", (28, 28, 1), 10).count_params()
+    94602
+    """
     return get(name).build(input_shape, num_classes, **values)  # type: ignore[arg-type]
 
 

@@ -43,7 +43,13 @@ SMALLEST_CHANNEL = 32  # weights of one output for which an 8-bit scale of its o
 
 
 def check_available(format: Format, compression: Compression) -> None:
-    """Raise UsageError if a format has no such compression."""
+    """Raise UsageError if a format has no such compression.
+
+    >>> check_available("mlmodel", "palette4")
+    >>> check_available("mlmodel", "prune50")
+    Traceback (most recent call last):
+    architectures.errors.UsageError: Compression prune50 needs --format mlpackage, for iOS 16 or later: ...
+    """
     if compression not in COMPRESSIONS:
         raise UsageError(f"Unknown compression {compression!r}. Known: {', '.join(COMPRESSIONS)}.")
     if (format, compression) not in MINIMUM_IOS:

@@ -167,7 +167,19 @@ def _owned(model: Any) -> Any:
 def convert(
     classifier: keras.Model, facts: FileFacts, *, format: Format = "mlmodel", compression: Compression = "none"
 ) -> CoreMLFile:
-    """Convert to one file; arguments, result and errors as for `Converter` and its `file`."""
+    """Convert to one file; arguments, result and errors as for `Converter` and its `file`.
+
+    >>> from dataclasses import replace
+    >>> from architectures import build
+    >>> classifier = as_classifier(build("malireddi", (28, 28, 1), 2, filters=4))
+    >>> facts = FileFacts(("cat", "dog"), "pets", "0" * 64, "malireddi", "0" * 32, "", "unknown", 0.9)
+    >>> file = convert(classifier, facts, compression="float16")
+    >>> file.format, file.suffix, file.size_bytes < convert(classifier, facts).size_bytes
+    ('mlmodel', '.mlmodel', True)
+    >>> convert(classifier, replace(facts, class_names=("cat",)))
+    Traceback (most recent call last):
+    architectures.errors.ProjectError: 1 labels for 2 outputs.
+    """
     return Converter(classifier, facts).file(format=format, compression=compression)
 
 

@@ -91,7 +91,12 @@ def _digest(content: bytes) -> str:
 
 
 def mlmodel(content: bytes) -> CoreMLFile:
-    """A neuralnetwork file with this content."""
+    """A neuralnetwork file with this content.
+
+    >>> file = mlmodel(b"content")
+    >>> file.size_bytes, file.sha256[:12]
+    (7, 'ed7002b439e9')
+    """
     return CoreMLFile("mlmodel", {ONLY_MEMBER: content})
 
 

@@ -48,7 +48,13 @@ def staged(file: CoreMLFile, path: Path) -> Iterator[Callable[[], None]]:
 
 
 def write(file: CoreMLFile, path: Path) -> None:
-    """Write a file whole or not at all; arguments and errors as for `staged`."""
+    """Write a file whole or not at all; arguments and errors as for `staged`.
+
+    >>> from conversion.coreml_file import mlmodel
+    >>> write(mlmodel(b"content"), Path("Digits.mlpackage"))
+    Traceback (most recent call last):
+    ValueError: A Core ML file of the format mlmodel is named *.mlmodel, not Digits.mlpackage.
+    """
     with staged(file, path) as put:
         put()
 

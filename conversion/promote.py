@@ -86,6 +86,8 @@ def promote(config: PromoteConfig) -> Promotion:
         PromotionRefused: with every reason; no alias and no file was changed, the refusal was recorded.
         NotCheckable: if the file cannot be executed here, which nothing overrides; nothing was changed.
         ProjectError: if there is nothing to convert, or the file cannot be written.
+
+    An example stands in docs/api.md.
     """
     import gc
 

@@ -120,6 +120,8 @@ def verify(path: Path, candidate: Candidate, *, compression: str | None = None) 
     Raises:
         CorruptModel: if the file cannot be read.
         NotCheckable: if it holds something that the executor does not know, or a weight in an unknown form.
+
+    An example stands in docs/api.md.
     """
     from conversion import native, runtime
     from conversion.compress import IOS_OF_SPECIFICATION

@@ -102,6 +102,9 @@ class SweepConfig:
 
         Raises:
             UsageError: for one that does not fit the objectives.
+
+        >>> SweepConfig("sqlite:///mlflow.db", "night", objectives=OBJECTIVES[1]).resolved_pruner
+        'front'
         """
         fitting = ("front", "none") if len(self.objectives) > 1 else ("median", "hyperband", "none")
         if self.pruner == AUTO:

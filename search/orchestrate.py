@@ -100,6 +100,8 @@ def sweep(
 
     Raises:
         ProjectError: for anything that keeps the sweep as a whole from running; a trial that fails does not.
+
+    An example stands in docs/api.md.
     """
     started = time.perf_counter()
     given = config.chosen if given is None else given

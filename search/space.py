@@ -95,6 +95,13 @@ class SearchSpace:
 
         Raises:
             UsageError: for a name or a value that is not in this space.
+
+        >>> space = SearchSpace(("chollet", "pocket"), filters=(8, 16))
+        >>> space.configuration({"architecture": "pocket", "filters": 16}, known=())
+        {'architecture': 'pocket', 'filters': 16}
+        >>> space.configuration({"filters": 12}, known=())
+        Traceback (most recent call last):
+        architectures.errors.UsageError: filters 12 is not among 8, 16.
         """
         choices: dict[str, Sequence[object]] = {
             "architecture": self.architectures,

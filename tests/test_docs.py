@@ -61,7 +61,7 @@ def test_the_pages_are_made_without_a_warning(tmp_path: Path) -> None:
     with warnings.catch_warnings():
         warnings.filterwarnings("error", module="pdoc")
         warnings.filterwarnings("ignore", message=line[line.index("-W") + 1].removeprefix("ignore:"))
-        pdoc.render.configure(docformat=line[line.index("--docformat") + 1])
+        pdoc.render.configure(docformat=line[line.index("--docformat") + 1], search=False, show_source=False)
         pdoc.pdoc(*specifications, output_directory=tmp_path)
     modules = {
         file.relative_to(ROOT).with_suffix("").as_posix().removesuffix("/__init__")

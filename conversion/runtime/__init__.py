@@ -30,6 +30,12 @@ def load(path: str | os.PathLike[str]) -> Executable:
     Raises:
         CorruptModel: if the file is missing, damaged, or contradicts itself.
         NotCheckable: if it holds anything that this executor does not know.
+
+    >>> load("missing.mlmodel")
+    Traceback (most recent call last):
+    conversion.runtime.interface.CorruptModel: missing.mlmodel...
+
+    What it answers is shown in docs/api.md.
     """
     path = Path(path)
     from conversion.runtime import loading  # NumPy, SciPy and protobuf, which a mere import should not cost

@@ -77,7 +77,14 @@ _entry_points_loaded = False
 
 
 def register_dataset(name: str) -> Callable[[Loader], Loader]:
-    """Register a loader `() -> Dataset`; raises PluginError where the name is taken."""
+    """Register a loader `() -> Dataset`; raises PluginError where the name is taken.
+
+    >>> @register_dataset("mnist5k")
+    ... def mine() -> Dataset:
+    ...     return Dataset("mine", ("cat", "dog"), train, val, test)  # splits of uint8 images and int64 labels
+    Traceback (most recent call last):
+    architectures.errors.PluginError: Data set 'mnist5k' of ... is already registered by experiments.datasets.builtin...
+    """
 
     def decorate(loader: Loader) -> Loader:
         taken = _registry.get(name)
@@ -127,6 +134,14 @@ def load(name: str) -> Dataset:
         UsageError: for an unknown name, or files that are not there.
         PluginError: for the name of an installed plugin that failed on import.
         ProjectError: where it cannot be had, for want of a network or because files are damaged for instance.
+
+    >>> from experiments import datasets
+    >>> digits = datasets.load("mnist5k")
+    >>> digits.train.images.shape, digits.val.labels.shape, digits.input_shape, digits.num_classes
+    ((4000, 28, 28, 1), (500,), (28, 28, 1), 10)
+    >>> datasets.load("folder:missing")
+    Traceback (most recent call last):
+    architectures.errors.UsageError: ...
     """
     if not is_known(name):
         if name in _broken:

@@ -44,6 +44,11 @@ class Store:
 
         Raises:
             TrackingError: if the store cannot be reached or opened.
+
+        >>> from experiments.tracking import Tracker
+        >>> Tracker("sqlite:///missing.db", create=False)
+        Traceback (most recent call last):
+        experiments.tracking.store.TrackingError: The tracking store sqlite:///missing.db does not exist. ...
         """
         self.uri = uri
         _check_reachable(uri)
