@@ -13,13 +13,13 @@ from contextlib import closing
 from pathlib import Path
 
 import optuna
+import sqlalchemy
 from mlflow import MlflowClient
-from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
-TINY = ["--epochs", "2", "--filters", "4", "--batch-size", "64", "--pruner", "none"]
+TINY = ["--epochs", "2", "--filters", "4", "--batch-size", "64", "--augment", "off", "--pruner", "none"]
 
 
 def study_of(folder: Path, name: str) -> optuna.Study:
@@ -29,8 +29,11 @@ def study_of(folder: Path, name: str) -> optuna.Study:
 @functools.cache  # each would hold connections to the database
 def load_study(storage: str, name: str) -> optuna.Study:
     """A study to look at, from beside the sweep that makes its database; raises until it has."""
-    opened = RDBStorage(storage, skip_compatibility_check=True, skip_table_creation=True)
-    return optuna.load_study(study_name=name, storage=opened)
+    engine = sqlalchemy.create_engine(storage)
+    with engine.connect() as database:  # Optuna would write down the version, which is the last thing that is made
+        assert database.scalar(sqlalchemy.text("select count(*) from alembic_version"))
+    engine.dispose()
+    return optuna.load_study(study_name=name, storage=storage)
 
 
 def has_metrics(folder: Path) -> bool:

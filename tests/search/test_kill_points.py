@@ -18,7 +18,7 @@ import pytest
 from mlflow import MlflowClient
 from sweeps import BENCHMARKS, assert_nothing_lost
 
-SEEDS = range(36)
+SEEDS = range(30)
 TRIALS, EPOCHS = 4, 3
 KILLED = 9
 
@@ -92,7 +92,7 @@ def test_killed_anywhere_and_continued(seed: int, made: Path, tmp_path: Path, co
     shutil.copy(made / "mlflow.db", tmp_path)
     statements = int((made / "statements").read_text())
     chance = random.Random(seed)
-    for kill_at in chance.choices(range(1, statements + 1), k=chance.choice((1, 1, 2, 3))):
+    for kill_at in chance.choices(range(1, statements + 1), k=chance.choice((1, 1, 1, 2))):
         assert run(context, tmp_path, TRIALS, kill_at, chance.random() < 0.5, None) in (KILLED, 0)
     assert run(context, tmp_path, TRIALS, None, False, None) == 0
     assert_nothing_lost(tmp_path, "cut", TRIALS, EPOCHS)

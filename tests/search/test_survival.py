@@ -120,7 +120,7 @@ def test_interruption_and_continuation(number: signal.Signals, tmp_path: Path) -
 
 
 def test_kill_9_of_the_sweep_and_continuation(tmp_path: Path) -> None:
-    arguments = ["--study", "killed", "--trials", "3", *TINY]
+    arguments = ["--study", "killed", "--trials", "3", *TINY, *PUBLISHED]
     arguments[arguments.index("--epochs") + 1] = "4"
     process = start(tmp_path, *arguments)
     wait_for(in_the_middle_of_a_trial(tmp_path, "killed", 1), process)
@@ -136,7 +136,7 @@ def test_kill_9_of_the_sweep_and_continuation(tmp_path: Path) -> None:
 
 
 def test_kill_9_of_a_worker_loses_one_attempt(tmp_path: Path) -> None:
-    arguments = ["--study", "died", "--trials", "2", *TINY]
+    arguments = ["--study", "died", "--trials", "2", *TINY, *PUBLISHED]
     arguments[arguments.index("--epochs") + 1] = "4"
     process = start(tmp_path, *arguments)
     wait_for(in_the_middle_of_a_trial(tmp_path, "died", 0), process)
@@ -155,7 +155,7 @@ def test_workers_that_have_grown_are_replaced(tmp_path: Path, command, monkeypat
     started = []
     start = local.LocalEngine._start
     monkeypatch.setattr(local.LocalEngine, "_start", lambda *place: started.append(1) or start(*place))
-    found = command("search.sweep", "--study", "grown", "--trials", "2", *TINY)
+    found = command("search.sweep", "--study", "grown", "--trials", "2", *TINY, *PUBLISHED)
     assert found.code == 0, found.err
     assert_whole(tmp_path, "grown", 2, 2)
     assert len(started) == 3  # the first, and one after each trial
@@ -164,7 +164,7 @@ def test_workers_that_have_grown_are_replaced(tmp_path: Path, command, monkeypat
 def test_models_that_cannot_be_written_are_one_line_and_a_continuation_mends_it(tmp_path: Path) -> None:
     """A file in the place of the artifact folder."""
     (tmp_path / "mlruns").write_text("in the way")
-    arguments = ["--study", "full", "--trials", "2", *TINY]
+    arguments = ["--study", "full", "--trials", "2", *TINY, *PUBLISHED]
     failed = run_module("search.sweep", *arguments, cwd=tmp_path)
     assert failed.code == 1
     (line,) = [line for line in failed.err.splitlines() if not line.startswith("trial ")]
@@ -195,7 +195,8 @@ def test_epochs_from_other_threads_are_not_continued(tmp_path: Path) -> None:
 
 def test_two_workers(tmp_path: Path) -> None:
     done = run_module(
-        "search.sweep", "--study", "two", "--trials", "4", *TINY, "--workers", "2", "--json", cwd=tmp_path
+        *("search.sweep", "--study", "two", "--trials", "4", *TINY, *PUBLISHED, "--workers", "2", "--json"),
+        cwd=tmp_path,
     )
     assert done.code == 0, done.err
     assert_whole(tmp_path, "two", 4, 2)
