@@ -1,74 +1,187 @@
-"""The documentation of the code: docs/api.md, docs/architecture.md, and the pages that `make docs` makes."""
+"""Every command of the documents does what it says, and every link leads somewhere.
+
+The blocks of a document run in order in one folder, as a reader would type them in the root of a clone with `.venv`
+activated. README starts with an empty store, the others with a small sweep of mnist5k whose best model was promoted.
+RUN_ID stands for the run of the first registered version, OTHER_RUN_ID for that of the second. Marks in a comment
+right above a block:
+
+    <!-- not run: why -->     the block is not run; the reason is a sentence
+    <!-- with: WORDS -->      WORDS are added to the block's only command: a smaller sweep, or a free port as {port}
+    <!-- server: URL -->      the command serves: it is ended when the URL has answered
+    <!-- exit: 3 -->          the command ends with this code; `0 or 3` where it depends on a tiny model's luck
+    <!-- output -->           a `text` block whose lines the block before has printed; … stands for anything
+"""
 
 from __future__ import annotations
 
-import doctest
-import importlib
+import os
 import re
-import shlex
+import shutil
+import signal
 import subprocess
-import warnings
+import sys
+import urllib.request
 from pathlib import Path
 
-import pdoc
 import pytest
+from conftest import Promoted
+from documents import ROOT, Block, anchors, blocks, documents, links
+from servers import free_port, wait_until
 
-from architectures import registry
-from experiments.datasets import registry as datasets
-
-ROOT = Path(__file__).parent.parent
-API = (ROOT / "docs" / "api.md").read_text()
-ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text()
-PACKAGES = ("architectures", "experiments", "conversion", "search")
-NAMES = sorted(set(re.findall(rf"`((?:{'|'.join(PACKAGES)})(?:\.\w+)+)`", API)))
-
-
-def test_the_examples_of_the_api_do_what_they_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(registry, "_registry", {**registry._registry})  # what the examples register goes with them
-    monkeypatch.setattr(datasets, "_registry", {**datasets._registry})
-    code = re.sub("^```.*$", "", API, flags=re.MULTILINE)  # doctest would take a fence for output
-    examples = doctest.DocTestParser().get_doctest(code, {"__name__": "api"}, "api.md", "docs/api.md", 0)
-    said: list[str] = []
-    result = doctest.DocTestRunner().run(examples, out=said.append)
-    assert not result.failed, "".join(said)
-    assert result.attempted > 30
+RUN = ("sh", "python")
+SHOWN = ("text", "json", "yaml", "toml", "swift", "mermaid")  # to be read, not to be run
+DOCTESTS = ("docs/api.md",)  # their `>>>` examples are run as one doctest, by a test of their own
+MARKS = {"not run", "with", "server", "exit", "output"}
+FROM_NOTHING = ("README.md",)
+LINKED = ("Makefile", "setup.cfg", "constraints.txt", "benchmarks", "examples", "tests")  # of a clone's root
+VENV = Path(sys.executable).parent.parent
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_every_name_of_the_api_exists_and_is_documented(name: str) -> None:
-    module, _, rest = name.partition(".")
-    found: object = importlib.import_module(module)
-    for part in rest.split("."):
-        module = f"{module}.{part}"
-        if not hasattr(found, part):
-            importlib.import_module(module)  # a submodule is an attribute once it is imported
-        found = getattr(found, part)
-    assert getattr(found, "__doc__", None) or name == "search.doctor.main"
+@pytest.mark.parametrize("document", documents())
+def test_blocks_say_what_they_are(document: str) -> None:
+    for block in blocks(document):
+        assert block.language in RUN + SHOWN, f"{block}: ```{block.language} is none of {', '.join(RUN + SHOWN)}"
+        unknown = block.marks.keys() - MARKS
+        assert not unknown, f"{block}: unknown mark {unknown}; known are {', '.join(sorted(MARKS))}"
+        if block.language in SHOWN:
+            assert block.marks.keys() <= {"output"}, f"{block}: {block.language} is not run, it needs no mark"
+        else:
+            assert "output" not in block.marks, f"{block}: output is a ```text block"
+        if "not run" in block.marks:
+            assert len(block.marks["not run"].split()) >= 3, f"{block}: the reason is no sentence"
+            assert block.marks.keys() == {"not run"}, f"{block}: it is not run, other marks mean nothing"
+        if {"with", "server", "exit"} & block.marks.keys():
+            assert len(_commands(block)) == 1, f"{block}: these marks are for one command"
 
 
-def test_every_file_of_the_architecture_exists() -> None:
-    text = ARCHITECTURE.replace("<br/>", "")
-    found = set(re.findall(rf"(?:{'|'.join(PACKAGES)}|tests)/[\w/]*(?:\.py)?", text))
-    assert len(found) > 10
-    assert not [path for path in found if not (ROOT / path).exists()]
+def _with_commands() -> list[str]:
+    """Documents with something to run."""
+    runnable = (name for name in documents() if name not in DOCTESTS)
+    return [n for n in runnable if any(b.language in RUN and "not run" not in b.marks for b in blocks(n))]
 
 
-def test_the_pages_are_made_without_a_warning(tmp_path: Path) -> None:
-    told = subprocess.run(["make", "--dry-run", "docs"], cwd=ROOT, capture_output=True, text=True, check=True)
-    line = shlex.split(told.stdout[told.stdout.index("PDOC_") :].replace("\\\n", ""))
-    specifications = line[line.index("build/docs") + 1 :]
-    with warnings.catch_warnings():
-        warnings.filterwarnings("error", module="pdoc")
-        warnings.filterwarnings("ignore", message=line[line.index("-W") + 1].removeprefix("ignore:"))
-        pdoc.render.configure(docformat=line[line.index("--docformat") + 1], search=False, show_source=False)
-        pdoc.pdoc(*specifications, output_directory=tmp_path)
-    modules = {
-        file.relative_to(ROOT).with_suffix("").as_posix().removesuffix("/__init__")
-        for package in PACKAGES
-        for file in (ROOT / package).rglob("*.py")
-        if file.name != "__main__.py"
-    }
-    pages = {page.relative_to(tmp_path).with_suffix("").as_posix() for page in tmp_path.rglob("*.html")}
-    assert pages == {*modules, "index"}
-    assert "the epoch with the highest val_accuracy" in (tmp_path / "experiments" / "training.html").read_text()
+@pytest.mark.parametrize("document", _with_commands())
+def test_commands_run(document: str, promoted: Promoted, tmp_path: Path) -> None:
+    place = tmp_path / "pocketnets"
+    place.mkdir()
+    if document not in FROM_NOTHING:
+        for name in ("mlflow.db", "optuna.db"):
+            shutil.copy(promoted.folder / name, place / name)
+        shutil.copytree(promoted.folder / "ios", place / "ios")
+    _like_a_clone(place)
+    printed = ""
+    for block in blocks(document):
+        if "output" in block.marks:
+            _check_printed(block, printed)
+        elif block.language in RUN:
+            printed = "" if "not run" in block.marks else _run(block, place)
+
+
+@pytest.mark.parametrize("document", documents())
+def test_links_lead_somewhere(document: str) -> None:
+    for link in links(document):
+        if re.match(r"[a-z]+:", link):
+            continue
+        path, _, anchor = link.partition("#")
+        target = (ROOT / document).parent / path if path else ROOT / document
+        assert target.exists(), f"{document}: there is no {link}"
+        assert target.resolve().is_relative_to(ROOT), f"{document}: {link} lies outside"
+        if anchor:
+            assert anchor in anchors(str(target.resolve().relative_to(ROOT))), f"{document}: no heading for {link}"
+
+
+def _like_a_clone(place: Path) -> None:
+    """What commands find in a clone: `make` and its `.venv`, which is the one that the tests run in, not installed."""
+    for name in LINKED:
+        (place / name).symlink_to(ROOT / name)
+    (place / ".venv").mkdir()
+    for name in ("bin", "lib", "pyvenv.cfg"):
+        if (VENV / name).exists():
+            (place / ".venv" / name).symlink_to(VENV / name)
+    for name in (".installed", ".installed-test"):
+        (place / ".venv" / name).touch()
+
+
+def _commands(block: Block) -> list[str]:
+    joined = block.code.replace("\\\n", " ").splitlines()
+    return [line for line in joined if line.strip() and not line.lstrip().startswith("#")]
+
+
+def _run(block: Block, place: Path) -> str:
+    """Run a block and return what it printed."""
+    code, port = block.code, free_port()
+    if "with" in block.marks:
+        (command,) = _commands(block)
+        bare, _, _ = command.partition("  # ")
+        code = f"{bare} {block.marks['with'].replace('{port}', str(port))}"
+    if re.search(r"\bRUN_ID|OTHER_RUN_ID", code):
+        first, second = _runs(place)
+        code = code.replace("OTHER_RUN_ID", second).replace("RUN_ID", first)
+    command = ["bash", "-euo", "pipefail", "-c", code] if block.language == "sh" else [sys.executable, "-c", code]
+    log = place.parent / "printed.txt"
+    with log.open("w") as file:
+        process = subprocess.Popen(
+            command,
+            cwd=place,
+            env=_environment(place),
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            text=True,
+        )
+        try:
+            if "server" in block.marks:
+                address = block.marks["server"].replace("{port}", str(port))
+                wait_until(lambda: _answers(address), process)
+            else:
+                process.wait(400)
+        except AssertionError as error:
+            pytest.fail(f"{block}: {code}\n{error}\n{log.read_text()}")
+        finally:
+            _end(process)
+    printed = log.read_text()
+    wanted = block.marks.get("exit", "0")
+    assert "server" in block.marks or str(process.returncode) in wanted.split(" or "), (
+        f"{block}: {code}\nended with {process.returncode}, not {wanted}:\n{printed}"
+    )
+    return printed
+
+
+def _environment(place: Path) -> dict[str, str]:
+    """That of a shell in which `.venv` is activated, with this checkout's code."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+    path = f"{place / '.venv' / 'bin'}:{kept['PATH']}"
+    return kept | {"PATH": path, "PYTHONPATH": str(ROOT), "COLUMNS": "200", "XDG_CACHE_HOME": str(place.parent)}
+
+
+def _answers(address: str) -> bool:
+    with urllib.request.urlopen(address, timeout=5) as answer:
+        return answer.status == 200
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    """End a process and what it started, if it is still there."""
+    for sign in (signal.SIGTERM, signal.SIGKILL):
+        try:
+            os.killpg(process.pid, sign)
+            process.wait(10)
+        except (ProcessLookupError, subprocess.TimeoutExpired):
+            continue
+
+
+def _runs(place: Path) -> tuple[str, str]:
+    """The runs of the first two versions of the registered model in a folder."""
+    from mlflow import MlflowClient
+
+    uri = f"sqlite:///{place / 'mlflow.db'}"
+    versions = MlflowClient(uri, uri).search_model_versions("name = 'mnist5k-classifier'")
+    first, second = sorted(versions, key=lambda version: int(version.version))[:2]
+    return first.run_id, second.run_id
+
+
+def _check_printed(block: Block, printed: str) -> None:
+    found = "\n".join(" ".join(line.split()) for line in printed.splitlines())
+    for line in block.code.splitlines():
+        wanted = ".*".join(re.escape(part) for part in " ".join(line.split()).split("…"))
+        assert re.search(wanted, found), f"{block}: was not printed: {line}\n{printed}"

@@ -85,6 +85,9 @@ def test_the_example_package_is_swept_whatever_else_is_installed(installed: Path
     best = swept.json["leaderboard"][0]
     assert (best["architecture"], best["filters"]) == ("crossing", 8)
     assert best["val_accuracy"] > 0.9
+    promoted = run("conversion.promote", "--model", "stripes-classifier")
+    assert promoted.code == 0, promoted.err
+    assert promoted.json["dataset"] == "stripes"
     asked = run(*sweep, "--architecture", "bad_net", "--trials", "1")
     assert asked.code == 1
     assert "error: Plugin bad_net (bad_net) failed on import: RuntimeError: lost its way" in asked.err
