@@ -17,7 +17,7 @@ import yaml
 
 ROOT = Path(__file__).parent.parent
 LOOPBACK = "127.0.0.1"
-HADOLINT = Path(sys.executable).parent / "hadolint"
+TOOLS = Path(sys.executable).parent
 
 
 def instructions() -> list[tuple[str, str]]:
@@ -47,7 +47,7 @@ def command(service: str, **environment: str) -> list[str]:
 def lint(dockerfile: str) -> list[str]:
     """Codes of hadolint's findings."""
     done = subprocess.run(
-        [HADOLINT, "--format", "json", "-"], input=dockerfile, capture_output=True, text=True, check=False
+        [TOOLS / "hadolint", "--format", "json", "-"], input=dockerfile, capture_output=True, text=True, check=False
     )
     assert done.stdout, done.stderr
     return [finding["code"] for finding in json.loads(done.stdout)]
@@ -103,6 +103,19 @@ def test_every_package_is_copied_and_nothing_is_that_git_ignores() -> None:
     assert set(packages) <= set(copied)
     ignored = [line.rstrip("/") for line in (ROOT / ".gitignore").read_text().split()]
     assert not [name for name in kept for pattern in ignored if fnmatch.fnmatch(name, pattern)]
+
+
+def test_compose_yaml_fits_the_compose_specification(tmp_path: Path) -> None:
+    damaged = tmp_path / "compose.yaml"
+    damaged.write_text((ROOT / "compose.yaml").read_text().replace("stop_grace_period:", "grace:"))
+    check = [TOOLS / "check-jsonschema", "--builtin-schema", "vendor.compose-spec"]
+    done = [
+        subprocess.run([*check, file], capture_output=True, text=True, check=False)
+        for file in (ROOT / "compose.yaml", damaged)
+    ]
+    assert done[0].returncode == 0, done[0].stdout
+    assert done[1].returncode == 1
+    assert "'grace' was unexpected" in done[1].stdout
 
 
 def test_the_services_and_what_they_wait_for() -> None:
