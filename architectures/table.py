@@ -37,7 +37,10 @@ def summarize(
 def describe(
     architecture: Architecture, input_shape: Shape, num_classes: int, *, filters: int | None = None
 ) -> dict[str, Any]:
-    """The layer table: output shape, parameters and receptive field of each layer, and figures of the whole."""
+    """The layer table: output shape, parameters and receptive field of each layer, and figures of the whole.
+
+    `output_formula` and `formula` say where an output's size and a number of parameters come from.
+    """
     model = architecture.build(input_shape, num_classes, filters=filters)
     fields = receptive_fields(model)
     layers = [
@@ -45,6 +48,7 @@ def describe(
             "layer": layer.name,
             "kind": type(layer).__name__,
             "output_shape": list(layer.output.shape[1:]),
+            "output_formula": output_formula(layer),
             "receptive_field": fields[layer.name],  # height and width in pixels; None: not known
             "parameters": layer.count_params(),
             "formula": _formula([weight.shape for weight in layer.weights if "seed" not in weight.path]),
@@ -90,6 +94,45 @@ def _formula(shapes: list[tuple[int, ...]]) -> str:
         count = len(list(equal))
         terms.append("*".join(map(str, ((count,) if count > 1 else ()) + tuple(shape))))
     return " + ".join(terms)
+
+
+def output_formula(layer: Any) -> str:
+    """Where the height of a layer's output comes from, and the width where it is another; empty where nothing is new.
+
+    A window of k positions that moves s at a time over n fits (n - k) / s + 1 times, rounded down, and n / s times,
+    rounded up, where the edges are padded (V. Dumoulin, F. Visin, "A guide to convolution arithmetic", 2016).
+
+    >>> from keras import Input, layers
+    >>> convolution, pooling, flat = layers.Conv2D(32, 5), layers.MaxPooling2D(), layers.Flatten()
+    >>> _ = flat(pooling(convolution(Input((29, 29, 1)))))
+    >>> [output_formula(layer) for layer in (convolution, pooling, flat)]
+    ['29 - 5 + 1 = 25', '(25 - 2) // 2 + 1 = 12', '12*12*32 = 4608']
+    """
+    from keras import layers
+
+    entering, leaving = layer.input, layer.output.shape
+    if isinstance(layer, layers.Flatten):
+        return f"{'*'.join(map(str, entering.shape[1:]))} = {leaving[1]}"
+    if isinstance(layer, layers.Conv2D | layers.DepthwiseConv2D | layers.SeparableConv2D):
+        windows = [(side - 1) * gap + 1 for side, gap in zip(layer.kernel_size, layer.dilation_rate, strict=True)]
+    elif isinstance(layer, layers.MaxPooling2D | layers.AveragePooling2D):
+        windows = list(layer.pool_size)
+    else:
+        return ""
+    sides = zip(entering.shape[1:3], windows, layer.strides, leaving[1:3], strict=True)
+    return ", ".join(dict.fromkeys(_side_formula(*side, padded=layer.padding == "same") for side in sides))
+
+
+def _side_formula(size: int, window: int, stride: int, result: int, *, padded: bool) -> str:
+    """How often a window fits along one side.
+
+    >>> _side_formula(28, 3, 2, 14, padded=True)
+    'ceil(28 / 2) = 14'
+    """
+    if padded:
+        return f"ceil({size} / {stride}) = {result}"
+    fits = f"{size} - {window}"
+    return f"{fits} + 1 = {result}" if stride == 1 else f"({fits}) // {stride} + 1 = {result}"
 
 
 def print_list(rows: list[dict[str, Any]]) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from experiments.classifier import predict
-from experiments.strokes import PEN, SIDE, render
+from experiments.strokes import PEN, SIDE, paint, render
 
 if TYPE_CHECKING:
     from experiments.datasets import Dataset
@@ -46,8 +46,27 @@ def drawn_accuracy(forward: Callable[[np.ndarray], np.ndarray], dataset: Dataset
     chosen = np.linspace(0, len(dataset.val) - 1, min(len(dataset.val), MOST_DRAWN)).astype(int)
     if dataset.digest not in _drawn:
         drawings = on_pad(trace(dataset.val.images[chosen, ..., 0]))
-        _drawn[dataset.digest] = np.stack([render(lines, pad=PAD) for lines in drawings])[..., None]
+        _drawn[dataset.digest] = np.stack([mass_centred(lines) for lines in drawings])[..., None]
     return float((predict(forward, _drawn[dataset.digest]).argmax(axis=1) == dataset.val.labels[chosen]).mean())
+
+
+def whole_pad(lines: Lines) -> npt.NDArray[np.uint8]:
+    """What an app gets that shrinks its pad as it is: (28, 28), the ink at any size and place."""
+    return paint((lines / PAD * SIDE - 0.5).reshape(-1, 4))
+
+
+def box_centred(lines: Lines) -> npt.NDArray[np.uint8]:
+    """The right size, but the middle of the ink's box in the middle of the image (28, 28), to a pixel."""
+    image = render(lines, pad=PAD)
+    if not image.any():
+        return image
+    middle = [(indices.min() + indices.max()) / 2 for indices in np.nonzero(image)]
+    return np.roll(image, [round((SIDE - 1) / 2 - index) for index in middle], axis=(0, 1))
+
+
+def mass_centred(lines: Lines) -> npt.NDArray[np.uint8]:
+    """What the app gets here: MNIST's size, and the ink's centre of mass in MNIST's place (28, 28)."""
+    return render(lines, pad=PAD)
 
 
 def on_pad(drawings: list[Lines]) -> list[Lines]:

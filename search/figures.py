@@ -45,10 +45,11 @@ def draw(study: optuna.Study) -> list[Figure]:
     """All figures of a study."""
     import matplotlib
 
-    matplotlib.use("agg")
+    before = matplotlib.get_backend(auto_select=False)
+    matplotlib.use("agg")  # Optuna draws with pyplot, which would pick a display
     trials = study.get_trials(deepcopy=False)
     accuracy = _by_accuracy(study.study_name, trials)
-    return [
+    figures = [
         _drawn("optimization_history", "Optimization history", lambda: _optuna("optimization_history", accuracy)),
         _drawn("pareto_front", "Accuracy against bytes", lambda: (_front_page(trials), _front_png(trials))),
         _drawn("intermediate_values", "Validation accuracy by epoch", lambda: _courses(accuracy)),
@@ -56,6 +57,9 @@ def draw(study: optuna.Study) -> list[Figure]:
         _drawn("param_importances", "Parameter importances", lambda: _importances(accuracy)),
         _drawn("timeline", "Timeline of workers", lambda: (_timeline_page(trials), _timeline_png(trials))),
     ]
+    if before:
+        matplotlib.use(before)  # a notebook's
+    return figures
 
 
 def _drawn(name: str, title: str, make: Callable[[], tuple[Any, bytes]]) -> Figure:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import keras
 import pytest
 
 import architectures
 from architectures.errors import UsageError
+from architectures.table import output_formula
 
 MALIREDDI = [
     ("Conv2D", (24, 24, 32), 832),
@@ -105,6 +108,15 @@ def test_the_commands_tables(command, monkeypatch: pytest.MonkeyPatch) -> None: 
         "512*128 + 128",
         "128*10 + 10",
     ]
+    assert [row["output_formula"] for row in shown["layers"] if row["output_formula"]] == [
+        "28 - 5 + 1 = 24",
+        "(24 - 2) // 2 + 1 = 12",
+        "12 - 3 + 1 = 10",
+        "(10 - 2) // 2 + 1 = 5",
+        "5 - 1 + 1 = 5",
+        "(5 - 2) // 2 + 1 = 2",
+        "2*2*128 = 512",
+    ]
     assert shown["layers"][3]["receptive_field"] == [10, 10]
     assert (shown["parameters"], shown["macs"]) == (94_602, 2_575_616)
     assert shown["coreml_bytes"] == listed["malireddi"]["coreml_bytes"]
@@ -115,3 +127,15 @@ def test_the_commands_tables(command, monkeypatch: pytest.MonkeyPatch) -> None: 
     assert command("architectures.__main__", "malireddi", "--input", "8x8x1").code == 2
     assert command("architectures.__main__", "malireddi", "--input", "8x8").code == 2
     assert "Registered:" in command("architectures.__main__", "nope").error
+
+
+@pytest.mark.parametrize("name", architectures.names())
+def test_output_formulas_are_right(name: str) -> None:
+    formulas = {layer: output_formula(layer) for layer in architectures.build(name, (40, 56, 3), 4).layers}
+    assert any(formulas.values())
+    for layer, formula in formulas.items():
+        sides = [side.split(" = ") for side in formula.split(", ") if side]
+        assert all(eval(left, {"ceil": math.ceil}) == int(right) for left, right in sides), formula
+        shape = list(layer.output.shape[1:])
+        if sides:
+            assert (shape[:2] if len(shape) == 3 else shape * 2) == [int(sides[0][1]), int(sides[-1][1])], formula

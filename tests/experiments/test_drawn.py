@@ -11,8 +11,8 @@ from conftest import Swept
 from drawings import drawings as drawings_by_hand
 
 from experiments import datasets, drawn
-from experiments.drawn import PAD, drawn_accuracy, on_pad, trace
-from experiments.strokes import CENTER, SIDE, center_of_mass, paint, render
+from experiments.drawn import PAD, box_centred, drawn_accuracy, mass_centred, on_pad, trace, whole_pad
+from experiments.strokes import CENTER, SIDE, center_of_mass, render
 from experiments.tracking import Tracker
 
 
@@ -34,18 +34,6 @@ def forward(digits_file: Path) -> Callable[[np.ndarray], np.ndarray]:
     return runtime.load(digits_file).probabilities
 
 
-def whole_pad(lines: np.ndarray) -> np.ndarray:
-    """What an app gets that shrinks the pad as it is."""
-    return paint((lines / PAD * SIDE - 0.5).reshape(-1, 4))
-
-
-def box_centred(lines: np.ndarray) -> np.ndarray:
-    """The right size, but the middle of the ink's box in the middle of the image."""
-    image = render(lines, pad=PAD)
-    middle = [(indices.min() + indices.max()) / 2 for indices in np.nonzero(image)]
-    return np.roll(image, [round((SIDE - 1) / 2 - index) for index in middle], axis=(0, 1))
-
-
 def test_what_centring_is_worth(
     dataset: datasets.Dataset, drawings: list[np.ndarray], forward: Callable[[np.ndarray], np.ndarray]
 ) -> None:
@@ -56,8 +44,7 @@ def test_what_centring_is_worth(
 
     untouched = right(dataset.val.images)
     whole, box, mass = (
-        right(np.stack([way(lines) for lines in drawings])[..., None])
-        for way in (whole_pad, box_centred, lambda lines: render(lines, pad=PAD))
+        right(np.stack([way(lines) for lines in drawings])[..., None]) for way in (whole_pad, box_centred, mass_centred)
     )
     assert untouched.mean() >= 0.96
     assert mass.mean() >= untouched.mean() - 0.01  # within 1 point
@@ -131,3 +118,5 @@ def test_thin_and_broad_ink() -> None:
     assert np.ptp(line[..., 1]) == pytest.approx(19, abs=1)
     assert np.ptp(block[..., 0]) == pytest.approx(12 - drawn.PEN, abs=1)
     assert on_pad([nothing])[0].shape == (0, 2, 2)
+    for way in (whole_pad, box_centred, mass_centred):
+        assert not way(nothing).any()
