@@ -8,7 +8,7 @@ ARGS ?=
 MODULES = $(shell find architectures experiments conversion search -name '*.py' ! -name __main__.py | \
 	sed -e 's|/__init__\.py$$||' -e 's|\.py$$||' -e 's|/|.|g' | sort)
 
-.PHONY: sweep test check ui docs clean
+.PHONY: sweep test check ui docs notebooks clean
 
 sweep: $(INSTALLED)  ## install, run the sweep on bundled digits, promote its best model to Core ML
 	$(BIN)/python -m search.sweep $(ARGS)
@@ -21,6 +21,9 @@ check: $(INSTALLED)-test  ## lint, format and types, as CI runs them
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+notebooks: $(INSTALLED)-test  ## execute the notebooks from clean and keep their outputs
+	$(BIN)/python notebooks/execute.py --write $(ARGS)
 
 ui: $(INSTALLED)  ## MLflow's pages on http://127.0.0.1:5000: two processes where its default takes fifteen
 	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false MLFLOW_DISABLE_TELEMETRY=true \

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import warnings
 from collections.abc import Iterator
 
 DEFAULTS = {
@@ -24,6 +25,7 @@ def set_defaults() -> None:
     """Set what the person has not set."""
     for name, value in DEFAULTS.items():
         os.environ.setdefault(name, value)
+    warnings.filterwarnings("ignore", message="IProgress not found")  # tqdm's, in a notebook: its bars are off anyway
 
 
 @contextlib.contextmanager

@@ -45,11 +45,19 @@ def draw(study: optuna.Study) -> list[Figure]:
     """All figures of a study."""
     import matplotlib
 
-    before = matplotlib.get_backend(auto_select=False)
-    matplotlib.use("agg")  # Optuna draws with pyplot, which would pick a display
+    if "inline" not in (matplotlib.get_backend(auto_select=False) or ""):  # a notebook's, which needs no display either
+        matplotlib.use("agg")  # Optuna draws with pyplot, which would pick one
     trials = study.get_trials(deepcopy=False)
     accuracy = _by_accuracy(study.study_name, trials)
-    figures = [
+    with matplotlib.rc_context():  # Optuna changes the style of all figures to come
+        figures = _drawn_all(trials, accuracy)
+        interactive = matplotlib.is_interactive()
+    matplotlib.interactive(interactive)  # without what a notebook's backend sets when it is loaded, it shows nothing
+    return figures
+
+
+def _drawn_all(trials: Sequence[FrozenTrial], accuracy: optuna.Study) -> list[Figure]:
+    return [
         _drawn("optimization_history", "Optimization history", lambda: _optuna("optimization_history", accuracy)),
         _drawn("pareto_front", "Accuracy against bytes", lambda: (_front_page(trials), _front_png(trials))),
         _drawn("intermediate_values", "Validation accuracy by epoch", lambda: _courses(accuracy)),
@@ -57,9 +65,6 @@ def draw(study: optuna.Study) -> list[Figure]:
         _drawn("param_importances", "Parameter importances", lambda: _importances(accuracy)),
         _drawn("timeline", "Timeline of workers", lambda: (_timeline_page(trials), _timeline_png(trials))),
     ]
-    if before:
-        matplotlib.use(before)  # a notebook's
-    return figures
 
 
 def _drawn(name: str, title: str, make: Callable[[], tuple[Any, bytes]]) -> Figure:

@@ -1,0 +1,163 @@
+"""Execute the notebooks from clean, each in an empty folder.  Run: python notebooks/execute.py [--write]
+
+--write puts the outputs into the files, without what differs from run to run for no reason. Exit code 1 where a
+notebook fails or breaks a rule of `complaints`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+import platform
+import re
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import matplotlib.font_manager  # noqa: F401  # its first import ever makes a cache, and tells a notebook's reader so
+import nbformat
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
+from nbformat import NotebookNode
+from traitlets.config import Config
+
+from architectures.quiet import DEFAULTS
+
+FOLDER = Path(__file__).parent
+CELL_SECONDS = 900
+MOST_BYTES = 400_000  # of a notebook with its outputs
+NOBODY = "notebook-reader"  # the user's name while notebooks are executed: what records it is told apart
+
+PATH = re.compile(r"(?<![\w<:/.)\]}-])/\w[\w.-]*|\b[A-Za-z]:\\\w|file:/")  # not </td>, https://, 1/255
+ADDRESS = re.compile(r"\bat 0x[0-9a-f]+")  # of an object that has nothing to say
+DATE = re.compile(r"\b20\d\d-\d\d-\d\d\b|\b\d\d:\d\d:\d\d\b")
+
+
+def paths() -> list[Path]:
+    """The notebooks in their order."""
+    return sorted(FOLDER.glob("*.ipynb"))
+
+
+def execute(path: Path, folder: Path) -> NotebookNode:
+    """Execute a notebook with a new kernel in a folder, which should be empty.
+
+    The kernel sees none of the settings that this process has made for its own libraries.
+
+    Raises:
+        CellExecutionError: with the cell and its traceback.
+    """
+    notebook = nbformat.read(path, as_version=4)
+    ours = {*DEFAULTS, "MLFLOW_TRACKING_URI", "MPLBACKEND"}
+    with tempfile.TemporaryDirectory(prefix="pocketnets-") as profile:
+        environment = {key: value for key, value in os.environ.items() if key not in ours}
+        environment |= {"LOGNAME": NOBODY, "USER": NOBODY, "IPYTHONDIR": profile}
+        client = NotebookClient(
+            notebook,
+            kernel_name="python3",
+            timeout=CELL_SECONDS,
+            record_timing=False,
+            coalesce_streams=True,
+            resources={"metadata": {"path": str(folder)}},
+            startup_timeout=CELL_SECONDS,
+            # a socket in a folder of ours, not a port that others on the machine could reach
+            config=Config({"KernelManager": {"transport": "ipc", "ip": f"{profile}/kernel"}}),
+        )
+        client.execute(env=environment)
+    return tidy(notebook)
+
+
+def tidy(notebook: NotebookNode) -> NotebookNode:
+    """The notebook without what an editor or a kernel adds to it, and with the digest of what was executed."""
+    notebook.metadata = NotebookNode(
+        kernelspec={"display_name": "Python 3", "language": "python", "name": "python3"},
+        language_info={"name": "python"},
+        executed_sha256=digest(notebook),
+    )
+    for cell in notebook.cells:
+        cell.metadata = NotebookNode()
+    return notebook
+
+
+def digest(notebook: NotebookNode) -> str:
+    """SHA-256 of all code, in its order."""
+    return hashlib.sha256("\0".join(cell.source for cell in _code(notebook)).encode()).hexdigest()
+
+
+def complaints(notebook: NotebookNode) -> list[str]:
+    """What is wrong with an executed notebook; none for one that may be committed."""
+    found = []
+    code = _code(notebook)
+    if [cell.execution_count for cell in code] != list(range(1, len(code) + 1)):
+        found.append("its cells were not executed once each in their order")
+    if notebook.metadata.get("executed_sha256") != digest(notebook):
+        found.append("its code is not what was executed: run python notebooks/execute.py --write")
+    if not any("image/png" in output.get("data", {}) for cell in code for output in cell.outputs):
+        found.append("it shows no picture")
+    for number, cell in enumerate(code, 1):
+        for output in cell.outputs:
+            if output.output_type == "error" or output.get("name") == "stderr":
+                found.append(f"cell {number} wrote: {output.get('text') or output.get('evalue')}")
+        shown = any("image/png" in output.get("data", {}) for output in cell.outputs)
+        if re.search(r"^figure, |^Image\(", cell.source, re.MULTILINE) and not shown:
+            found.append(f"cell {number} draws and shows nothing")
+        for text in _texts(cell):
+            found += [f"cell {number} shows {trace!r}" for trace in _traces(text)]
+    return found
+
+
+def _code(notebook: NotebookNode) -> list[NotebookNode]:
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def _texts(cell: NotebookNode) -> Iterator[str]:
+    """All that a cell's outputs say in words."""
+    for output in cell.outputs:
+        yield output.get("text", "")
+        yield from (str(content) for kind, content in output.get("data", {}).items() if not kind.startswith("image/"))
+
+
+def _traces(text: str) -> Iterator[str]:
+    """What tells where and when a text was made, and nothing else: paths, addresses, dates, names."""
+    for pattern in (PATH, ADDRESS, DATE):
+        yield from (match.group() for match in pattern.finditer(text))
+    for name in {NOBODY, platform.node()} - {""}:
+        if re.search(rf"(?<!\w){re.escape(name)}(?!\w)", text):
+            yield name
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description="Execute the notebooks from clean, each in an empty folder.")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="only these: 01-keras-mnist.ipynb (default: all)")
+    parser.add_argument("--write", action="store_true", help="put the outputs into the files")
+    arguments = parser.parse_args(argv)
+    known = {path.name: path for path in paths()}
+    if unknown := [name for name in arguments.names if Path(name).name not in known]:
+        parser.error(f"no such notebook: {', '.join(unknown)}. There are {', '.join(known)}.")
+    failed = False
+    for path in [known[Path(name).name] for name in arguments.names] or known.values():
+        started = time.perf_counter()
+        with tempfile.TemporaryDirectory(prefix="pocketnets-") as folder:
+            try:
+                notebook = execute(path, Path(folder))
+            except CellExecutionError as error:
+                print(f"error: {path.name}: {error}", file=sys.stderr)
+                failed = True
+                continue
+        content = nbformat.writes(notebook) + "\n"
+        wrong = complaints(notebook)
+        if len(content.encode()) > MOST_BYTES:
+            wrong.append(f"it has {len(content.encode()):,} bytes, at most {MOST_BYTES:,} are kept small")
+        print(f"{path.name}: {time.perf_counter() - started:.0f} s, {len(content.encode()):,} bytes")
+        for complaint in wrong:
+            print(f"error: {path.name}: {complaint}", file=sys.stderr)
+        failed = failed or bool(wrong)
+        if arguments.write:
+            path.write_text(content, encoding="utf-8")
+    return int(failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
