@@ -50,7 +50,7 @@ def test_the_stories_are_there() -> None:
     assert [path.stem for path in execute.paths()] == STORIES
 
 
-@pytest.mark.timeout(1800)  # of a busy machine; the four take two minutes together
+@pytest.mark.timeout(1800)  # of a busy machine
 @pytest.mark.parametrize("name", STORIES)
 def test_executes_from_clean(name: str, tmp_path: Path) -> None:
     path = ROOT / f"notebooks/{name}.ipynb"
