@@ -60,6 +60,7 @@ def _with_commands() -> list[str]:
     return [n for n in runnable if any(b.language in RUN and "not run" not in b.marks for b in blocks(n))]
 
 
+@pytest.mark.timeout(1500)  # a document is many commands, and the machine may be busy
 @pytest.mark.parametrize("document", _with_commands())
 def test_commands_run(document: str, promoted: Promoted, tmp_path: Path) -> None:
     place = tmp_path / "pocketnets"
