@@ -18,6 +18,7 @@ from mlflow import MlflowClient
 from optuna.trial import TrialState
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+KILLED_AT = Path(__file__).with_name("killed_at.py")  # a sweep that ends at a chosen call
 
 TINY = ["--epochs", "2", "--filters", "4", "--batch-size", "64", "--augment", "off", "--pruner", "none"]
 
@@ -178,31 +179,3 @@ def in_the_middle_of_a_trial(folder: Path, name: str, number: int) -> Callable[[
         return bool(trial and trial.state == TrialState.RUNNING and trial.intermediate_values)
 
     return holds
-
-
-KILLED_AT = """
-import importlib, os, sys
-
-def main():
-    module, _, path = sys.argv[1].partition(":")
-    call, when = int(sys.argv[2]), sys.argv[3]
-    holder = importlib.import_module(module)
-    *owners, name = path.split(".")
-    for owner in owners:
-        holder = getattr(holder, owner)
-    real = getattr(holder, name)
-    calls = []
-    def killed(*arguments, **options):
-        calls.append(1)
-        if len(calls) < call:
-            return real(*arguments, **options)
-        if when == "after":
-            real(*arguments, **options)
-        os._exit(9)
-    setattr(holder, name, killed)
-    from search import sweep
-    sys.exit(sweep.main(sys.argv[4:]))
-
-if __name__ == "__main__":
-    main()
-"""

@@ -41,11 +41,11 @@ REPLICATES = ["--keep", "1", "--replicates", "2"]
 def compared(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Outcome]:
     """A sweep that was killed at its second replicate and continued."""
     folder = tmp_path_factory.mktemp("compared")
-    script = folder / "killed.py"
-    script.write_text(KILLED_AT)
     options = ["--study", "fair", "--trials", str(TRIALS), *SPACE, *REPLICATES]
     at = ["experiments.tracking:Tracker.finish", "4", "before"]
-    killed = subprocess.run([sys.executable, str(script), *at, *options], cwd=folder, capture_output=True, check=False)
+    killed = subprocess.run(
+        [sys.executable, str(KILLED_AT), *at, *options], cwd=folder, capture_output=True, check=False
+    )
     assert killed.returncode == 9, killed.stderr
     done = run_module("search.sweep", "--study", "fair", "--json", cwd=folder)
     assert done.code == 0, done.err

@@ -1,4 +1,4 @@
-"""A sweep that is killed at random statements of its databases, again and again, and continued: nothing is lost.
+"""A sweep that is killed at random statements of its databases, or at chosen writes, and continued: nothing is lost.
 
 The training does nothing here; studies, runs, metrics and models are written to real databases. A kill is `os._exit`
 before or after a statement that any of the two databases is sent, wherever that is: nothing is flushed or closed.
@@ -15,16 +15,41 @@ from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
 import pytest
+from killed_at import KILLED, arm
 from mlflow import MlflowClient
 from sweeps import BENCHMARKS, assert_nothing_lost
 
 SEEDS = range(30)
 TRIALS, EPOCHS = 4, 3
-KILLED = 9
+
+# A write to a store, which of its calls, and on which side of it the process ends at once, as by kill -9.
+KILL_POINTS = (
+    ("experiments.tracking:Tracker._log", 1, "before"),  # the parent run has no parameters
+    ("search.study:Study.create", 1, "before"),
+    ("search.study:open_storage", 1, "after"),
+    ("search.study:Study.ask", 1, "before"),
+    ("search.study:Study.ask", 1, "after"),
+    ("experiments.tracking:Tracker._log", 2, "before"),  # the trial's run has no parameters
+    ("experiments.tracking:Tracker.start_run", 1, "after"),
+    ("experiments.tracking:Tracker.log_epoch", 2, "before"),
+    ("experiments.tracking:Tracker._store", 1, "after"),
+    ("mlflow:MlflowClient.finalize_logged_model", 1, "before"),
+    ("experiments.tracking:Tracker.finish", 1, "before"),
+    ("search.study:Study.tell", 1, "before"),
+    ("search.study:Study.tell", 1, "after"),
+    ("experiments.tracking:Tracker.register", 1, "after"),
+    ("search.orchestrate:write_report", 1, "before"),
+)
 
 
-def run_sweep(folder: Path, trials: int, kill_at: int | None, after: bool, counted: Path | None) -> None:
-    """In a process of its own: sweep in a folder, and end at the statement of that number."""
+def run_sweep(
+    folder: Path,
+    trials: int,
+    kill_at: int | tuple[str, int, str] | None,
+    after: bool = False,
+    counted: Path | None = None,
+) -> None:
+    """In a process of its own: sweep in a folder, and end at the statement of that number, or one of KILL_POINTS."""
     os.chdir(folder)
     sys.path.insert(0, str(BENCHMARKS))
     from no_training import NoTraining
@@ -33,6 +58,8 @@ def run_sweep(folder: Path, trials: int, kill_at: int | None, after: bool, count
     from search.config import SweepConfig
     from search.orchestrate import sweep
 
+    if isinstance(kill_at, tuple):
+        arm(*kill_at)
     statements = 0
 
     def count(*_: object, **__: object) -> None:
@@ -87,12 +114,22 @@ def run(context: ForkServerContext, folder: Path, *arguments: object) -> int | N
     return process.exitcode
 
 
+@pytest.mark.parametrize("point", KILL_POINTS, ids=lambda point: "-".join(map(str, point)))
+def test_killed_at_a_write_and_continued(
+    point: tuple[str, int, str], made: Path, tmp_path: Path, context: ForkServerContext
+) -> None:
+    shutil.copy(made / "mlflow.db", tmp_path)
+    assert run(context, tmp_path, TRIALS, point) == KILLED
+    assert run(context, tmp_path, TRIALS, None) == 0
+    assert_nothing_lost(tmp_path, "cut", TRIALS, EPOCHS)
+
+
 @pytest.mark.parametrize("seed", SEEDS)
 def test_killed_anywhere_and_continued(seed: int, made: Path, tmp_path: Path, context: ForkServerContext) -> None:
     shutil.copy(made / "mlflow.db", tmp_path)
     statements = int((made / "statements").read_text())
     chance = random.Random(seed)
     for kill_at in chance.choices(range(1, statements + 1), k=chance.choice((1, 1, 1, 2))):
-        assert run(context, tmp_path, TRIALS, kill_at, chance.random() < 0.5, None) in (KILLED, 0)
-    assert run(context, tmp_path, TRIALS, None, False, None) == 0
+        assert run(context, tmp_path, TRIALS, kill_at, chance.random() < 0.5) in (KILLED, 0)
+    assert run(context, tmp_path, TRIALS, None) == 0
     assert_nothing_lost(tmp_path, "cut", TRIALS, EPOCHS)

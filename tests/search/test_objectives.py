@@ -58,11 +58,11 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Outcome]:
     """A sweep with everything at once, killed in the middle of its first trial and continued without its options."""
     folder = tmp_path_factory.mktemp("front")
     (folder / "knobbed.py").write_text(KNOBBED)
-    script = folder / "killed.py"
-    script.write_text(KILLED_AT)
     at = ["search.study:Study.report", "3", "after"]  # two epochs are in MLflow, three in the study
     options = ["--study", "front", "--trials", "4", *map(str, OPTIONS)]
-    killed = subprocess.run([sys.executable, str(script), *at, *options], cwd=folder, capture_output=True, check=False)
+    killed = subprocess.run(
+        [sys.executable, str(KILLED_AT), *at, *options], cwd=folder, capture_output=True, check=False
+    )
     assert killed.returncode == 9, killed.stderr
     done = run_module("search.sweep", "--study", "front", "--trials", TRIALS, "--json", cwd=folder)
     assert done.code == 0, done.err

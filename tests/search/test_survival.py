@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -15,7 +13,6 @@ from conftest import PUBLISHED, run_module
 from mlflow import MlflowClient
 from optuna.trial import TrialState
 from sweeps import (
-    KILLED_AT,
     TINY,
     assert_whole,
     children_of,
@@ -43,45 +40,6 @@ def test_interruption_while_the_databases_are_made(tmp_path: Path) -> None:
     assert done.code == 0, done.err
     assert_whole(tmp_path, "early", 1, 2)
     assert not list(tmp_path.glob(".*.db*"))
-
-
-# A write to a store, which of its calls, and on which side of it the process ends at once, as by kill -9.
-KILL_POINTS = (
-    ("experiments.tracking:Tracker._log", 1, "before"),  # the parent run has no parameters
-    ("search.study:Study.create", 1, "before"),
-    ("search.study:open_storage", 1, "after"),
-    ("search.study:Study.ask", 1, "before"),
-    ("search.study:Study.ask", 1, "after"),
-    ("experiments.tracking:Tracker._log", 2, "before"),  # the trial's run has no parameters
-    ("experiments.tracking:Tracker.start_run", 1, "after"),
-    ("experiments.tracking:Tracker.log_epoch", 2, "before"),
-    ("experiments.tracking:Tracker._store", 1, "after"),
-    ("mlflow:MlflowClient.finalize_logged_model", 1, "before"),
-    ("experiments.tracking:Tracker.finish", 1, "before"),
-    ("search.study:Study.tell", 1, "before"),
-    ("search.study:Study.tell", 1, "after"),
-    ("experiments.tracking:Tracker.register", 1, "after"),
-    ("search.orchestrate:write_report", 1, "before"),
-)
-
-
-@pytest.mark.parametrize(("place", "call", "when"), KILL_POINTS)
-def test_killed_at_a_write_and_continued(place: str, call: int, when: str, tmp_path: Path, command) -> None:  # type: ignore[no-untyped-def]
-    script = tmp_path / "killed.py"
-    script.write_text(KILLED_AT)
-    arguments = ["--study", "cut", "--trials", "1", *TINY, "--architecture", "malireddi"]
-    killed = subprocess.run(
-        [sys.executable, str(script), place, str(call), when, *arguments],
-        cwd=tmp_path,
-        capture_output=True,
-        check=False,
-    )
-    assert killed.returncode == 9, killed.stderr
-    found = command("search.sweep", *arguments, "--json")
-    assert found.code == 0, found.err
-    assert_whole(tmp_path, "cut", 1, 2)
-    assert found.json["candidate"] == 1
-    assert [row["version"] for row in found.json["leaderboard"]] == [1]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
