@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from experiments.tracking import Tracker
 
 EVALUATED = "expected_calibration_error"  # metric that every evaluated run has
-EVALUATED = "expected_calibration_error"  # a metric that every evaluated run has
 CALIBRATION_BINS = 15  # of equal width, as in Guo et al. 2017
 MISTAKES_SHOWN = 20  # the most confident ones
 

@@ -31,7 +31,9 @@ CELL_SECONDS = 900
 MOST_BYTES = 400_000  # of a notebook with its outputs
 NOBODY = "notebook-reader"  # the user's name while notebooks are executed: what records it is told apart
 
-PATH = re.compile(r"(?<![\w<:/.)\]}-])/\w[\w.-]*|\b[A-Za-z]:\\\w|file:/")  # not </td>, https://, 1/255
+# not </td>, https://, 1/255
+PATH = re.compile(r"(?<![\w<:/.)\]}-])/\w[\w.-]*|:/(?!/)\w|:////\w|\b[A-Za-z]:\\\w|file:/")
+COLOUR = re.compile(r"\x1b\[[\d;]*m")  # what a terminal does not show
 ADDRESS = re.compile(r"\bat 0x[0-9a-f]+")  # of an object that has nothing to say
 DATE = re.compile(r"\b20\d\d-\d\d-\d\d\b|\b\d\d:\d\d:\d\d\b")
 
@@ -120,10 +122,15 @@ def _texts(cell: NotebookNode) -> Iterator[str]:
 
 
 def _traces(text: str) -> Iterator[str]:
-    """What tells where and when a text was made, and nothing else: paths, addresses, dates, names."""
+    """What tells where and when a text was made, and nothing else: paths, addresses, dates, names.
+
+    A machine is looked for whose name is no plain word.
+    """
+    text = COLOUR.sub("", text)
     for pattern in (PATH, ADDRESS, DATE):
         yield from (match.group() for match in pattern.finditer(text))
-    for name in {NOBODY, platform.node()} - {""}:
+    host = platform.node()
+    for name in (NOBODY, *([host] if re.search(r"[\d.-]", host) else [])):
         if re.search(rf"(?<!\w){re.escape(name)}(?!\w)", text):
             yield name
 
@@ -154,7 +161,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         for complaint in wrong:
             print(f"error: {path.name}: {complaint}", file=sys.stderr)
         failed = failed or bool(wrong)
-        if arguments.write:
+        if arguments.write and not wrong:
             path.write_text(content, encoding="utf-8")
     return int(failed)
 

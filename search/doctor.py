@@ -93,17 +93,29 @@ class Examination:
                 deliver_left_over(self.study, outbox)
 
     def _unevaluated(self) -> None:
+        from architectures.errors import ProjectError
         from search.orchestrate import load_dataset
         from search.runner import evaluate_left_over, unevaluated
 
         problem = "its model was kept and not evaluated"
-        found = [
-            self._found(problem, "evaluated", trial=int(run.tags["trial_number"]), run_id=run.run_id)
-            for run, _ in unevaluated(self.study, self.tracker)
-        ]
-        if any(found):
-            config = self.study.config
+        left = unevaluated(self.study, self.tracker)
+        if not left:
+            return
+        config, reason = self.study.config, ""
+        try:
             dataset = load_dataset(config.dataset, config.plugins, max(config.batch_sizes))
+            self.study.check_dataset(dataset.digest)
+        except ProjectError as error:
+            reason = str(error)
+        mended = False
+        for record in left:
+            number = int(record.tags["trial_number"])
+            if reason or self.tracker.val_probabilities(record.run_id) is None:
+                why = reason or "its answers on the validation images were not kept"
+                self._hopeless(problem, why, trial=number, run_id=record.run_id)
+            else:
+                mended |= self._found(problem, "evaluated", trial=number, run_id=record.run_id)
+        if mended:
             evaluate_left_over(self.study, self.tracker, dataset)
 
     def _one_run_a_trial(self, trials: Sequence[FrozenTrial]) -> dict[int, RunRecord]:

@@ -15,8 +15,6 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
@@ -327,12 +325,12 @@ class Runner:
             while self._to_evaluate:
                 run_id, result = self._to_evaluate[0].run_id, self._to_evaluate[0].result
                 assert result is not None
-                write_evaluation(
-                    self.tracker, run_id, result.val_probabilities, self.dataset, best_epoch=result.best_epoch
-                )
-                del self._to_evaluate[0]
-                if self.study.overtaken():
-                    with self.study.alone():  # another sweep may be about to register one of them
+                with self.study.alone():  # another sweep may be about to evaluate, to register or to drop it
+                    write_evaluation(
+                        self.tracker, run_id, result.val_probabilities, self.dataset, best_epoch=result.best_epoch
+                    )
+                    del self._to_evaluate[0]
+                    if self.study.overtaken():
                         drop_overtaken(self.study, self.tracker)
         except TrackingUnavailable:
             pass  # later
@@ -391,17 +389,19 @@ def deliver_left_over(study: Study, outbox: Outbox) -> list[Ended]:
     return told
 
 
-def unevaluated(study: Study, tracker: Tracker) -> list[tuple[RunRecord, npt.NDArray[np.float32]]]:
-    """Runs with kept models whose sweep has ended before it could evaluate them, and what these models answered."""
-    runs = [tracker.run(run_id) for run_id in study.kept_by_the_dead()]
-    found = [(run, tracker.val_probabilities(run.run_id)) for run in runs if EVALUATED not in run.metrics]
-    return [(run, probabilities) for run, probabilities in found if probabilities is not None]
+def unevaluated(study: Study, tracker: Tracker) -> list[RunRecord]:
+    """Runs with kept models of the best trials that nobody has evaluated: their sweep ended before it could."""
+    kept = study.kept().values()
+    runs = tracker.children(study.parent_run_id) if kept else []
+    return [run for run in runs if run.run_id in kept and run.status == "FINISHED" and EVALUATED not in run.metrics]
 
 
 def evaluate_left_over(study: Study, tracker: Tracker, dataset: Dataset) -> None:
-    """Evaluate kept models whose sweep has ended before it could. To be called inside `study.alone()`."""
-    for run, probabilities in unevaluated(study, tracker):
-        write_evaluation(tracker, run.run_id, probabilities, dataset, best_epoch=int(run.metrics["best_epoch"]))
+    """Evaluate kept models that nobody has. To be called inside `study.alone()`."""
+    for run in unevaluated(study, tracker):
+        probabilities = tracker.val_probabilities(run.run_id)
+        if probabilities is not None:
+            write_evaluation(tracker, run.run_id, probabilities, dataset, best_epoch=int(run.metrics["best_epoch"]))
 
 
 def drop_overtaken(study: Study, tracker: Tracker) -> None:

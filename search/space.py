@@ -33,7 +33,7 @@ class Values:
 
 @dataclass(frozen=True)
 class SearchSpace:
-    """Ranges and choices; the defaults' cost and result stand in README."""
+    """Ranges and choices; the defaults are the sweep's in README."""
 
     architectures: tuple[str, ...]
     batch_sizes: tuple[int, ...] = (64, 128, 256)

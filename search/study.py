@@ -8,7 +8,6 @@ import warnings
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 from enum import Enum
 
 import optuna
@@ -77,7 +76,7 @@ class Study:
                 return
             self._study = optuna.load_study(study_name=self.config.study, storage=self._storage)
             recorded = self._study.user_attrs.get("config")
-            # One that was killed while it was made has a parent run, or nothing yet: `create` goes on with it.
+            # One that was killed while it was made has a parent run, or nothing yet: `create` makes it anew.
             half_made = "parent_run_id" in self._study.user_attrs or not self._study.get_trials(deepcopy=False)
             if recorded is None and not half_made:
                 raise UsageError(
@@ -113,15 +112,16 @@ class Study:
     ) -> None:
         """Create the study with its first configurations and what a continuation needs.
 
-        `config` comes last and makes it whole: one whose making was cut off is made again.
+        `config` comes last and makes it whole: one whose making was cut off is made anew.
         """
         self.config = config
         with self._one_line():
+            with suppress(KeyError):
+                optuna.delete_study(study_name=config.study, storage=self._storage)
             self._study = optuna.create_study(
                 study_name=config.study,
                 storage=self._storage,
                 directions=[DIRECTIONS[objective] for objective in config.objectives],
-                load_if_exists=True,
             )
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
@@ -468,19 +468,16 @@ class Study:
                 return False
             return self._storage.set_trial_state_values(held._trial_id, TrialState.RUNNING)
 
-    def kept_by_the_dead(self) -> list[str]:
-        """Runs with kept models of the best trials whose processes are gone, as far as this one can tell."""
+    def kept(self) -> dict[int, str]:
+        """Runs whose models are kept for being among the best, by their trials' numbers."""
         keepers = self.keepers()
-        silent = datetime.now() - timedelta(seconds=self.config.takeover_after)
         with self._one_line():
             trials = self._study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-        return [
-            trial.user_attrs["run_id"]
+        return {
+            trial.number: trial.user_attrs["run_id"]
             for trial in trials
-            if trial.number in keepers
-            and MODEL_ID in trial.user_attrs
-            and (not may_live(trial) or (trial.datetime_complete and trial.datetime_complete < silent))
-        ]
+            if trial.number in keepers and MODEL_ID in trial.user_attrs
+        }
 
     def overtaken(self) -> dict[str, str]:
         """Kept models that are not among the best any more and not `settled` yet: their ids, with those of the runs."""

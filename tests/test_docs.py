@@ -137,7 +137,7 @@ def _run(block: Block, place: Path) -> str:
                 wait_until(lambda: _answers(address), process)
             else:
                 process.wait(400)
-        except AssertionError as error:
+        except (AssertionError, subprocess.TimeoutExpired) as error:
             pytest.fail(f"{block}: {code}\n{error}\n{log.read_text()}")
         finally:
             _end(process)

@@ -102,14 +102,18 @@ def test_a_good_one_passes() -> None:
         ("saved to /home/jane/model.keras", "/home"),
         ("file:///tmp/x", "file:/"),
         ("in C:\\Users", "C:\\U"),
-        (f"on {platform.node()}.", platform.node()),
+        ("in sqlite:////home/jane/mlflow.db", ":////h"),
+        ("saved:/home/jane", ":/h"),
+        ("\x1b[1m/home/jane", "/home"),
+        ("on node-7.", "node-7"),
         (f"by {execute.NOBODY}", execute.NOBODY),
         ("started 2026-11-24", "2026-11-24"),
         ("at 12:30:59", "12:30:59"),
         ("<Text at 0x7f33eb035610>", "at 0x7f33eb035610"),
     ],
 )
-def test_traces_of_a_machine_are_found(text: str, trace: str) -> None:
+def test_traces_of_a_machine_are_found(text: str, trace: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(platform, "node", lambda: "node-7")
     notebook = example()
     notebook.cells[1].outputs[0].text = text
     assert execute.complaints(notebook) == [f"cell 2 shows {trace!r}"]

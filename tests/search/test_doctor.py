@@ -115,6 +115,14 @@ def test_a_kept_model_that_was_not_evaluated(own_store: Path, client: MlflowClie
             database.execute(f"delete from {table} where run_uuid = ? and key like '%calibration%'", (run_id,))
             database.execute(f"delete from {table} where run_uuid = ? and key like 'macro%'", (run_id,))
             database.execute(f"delete from {table} where run_uuid = ? and key like 'val_accuracy_%'", (run_id,))
+    location = client.get_logged_model(trial.user_attrs["model_id"]).artifact_location
+    answers = Path(location.removeprefix("file://")) / "val_probabilities.npy"
+    kept = answers.rename(own_store / "kept.npy")
+    found = command(DOCTOR, "--json")
+    assert found.code == 1
+    assert problems(found) == [(trial.number, "its model was kept and not evaluated", False)]
+    assert "were not kept" in found.json["findings"][0]["remedy"]
+    kept.rename(answers)
     found = examine(command)
     assert problems(found) == [(trial.number, "its model was kept and not evaluated", True)]
     assert client.get_run(run_id).data.metrics == before
