@@ -15,6 +15,7 @@ from pathlib import Path
 import optuna
 import sqlalchemy
 from mlflow import MlflowClient
+from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
@@ -27,14 +28,14 @@ def study_of(folder: Path, name: str) -> optuna.Study:
     return load_study(f"sqlite:///{folder / 'optuna.db'}", name)
 
 
-@functools.cache  # each would hold connections to the database
+@functools.cache
 def load_study(storage: str, name: str) -> optuna.Study:
     """A study to look at, from beside the sweep that makes its database; raises until it has."""
-    engine = sqlalchemy.create_engine(storage)
-    with engine.connect() as database:  # Optuna would write down the version, which is the last thing that is made
+    unpooled = {"poolclass": sqlalchemy.NullPool}  # no connection is held, or broken when the database is killed
+    with sqlalchemy.create_engine(storage, **unpooled).connect() as database:
+        # Optuna would write down the version, which is the last thing that is made.
         assert database.scalar(sqlalchemy.text("select count(*) from alembic_version"))
-    engine.dispose()
-    return optuna.load_study(study_name=name, storage=storage)
+    return optuna.load_study(study_name=name, storage=RDBStorage(storage, engine_kwargs=unpooled))
 
 
 def has_metrics(folder: Path) -> bool:
