@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,7 +23,7 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-class Server:
+class Server(ABC):
     """A process that listens on a port of 127.0.0.1. Use as a context manager: it is running inside."""
 
     ends_by = signal.SIGTERM
@@ -59,8 +60,9 @@ class Server:
             except subprocess.TimeoutExpired:
                 self.kill()
 
+    @abstractmethod
     def _spawn(self) -> subprocess.Popen[bytes]:
-        raise NotImplementedError
+        """Start the process, as the leader of a group of its own."""
 
     def _answers(self) -> bool:
         try:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import Outcome, Promoted, Swept, run_module
+from conftest import Outcome, Promoted, Swept, require, run_module
 from mlflow import MlflowClient
 from mlflow.entities import LoggedModel
 
@@ -189,8 +189,8 @@ def test_a_removal_that_fails_is_gone_on_with(local: Store, command) -> None:  #
     model = local.models()[model_id]
     data = Path(model.artifact_location.removeprefix("file://")) / "data"
     subprocess.run(["chattr", "+i", str(data / "model.keras")], check=False, stderr=subprocess.DEVNULL)
-    if os.access(data, os.W_OK) and not _is_immutable(data / "model.keras"):
-        pytest.skip("this file system has no immutable files")
+    removable = os.access(data, os.W_OK) and not _is_immutable(data / "model.keras")
+    require(not removable, install="nothing: --basetemp on a file system with immutable files, as ext4")
     try:
         found = command("experiments.prune", "--tracking-uri", local.uri, "--json")
         assert found.code == 1
