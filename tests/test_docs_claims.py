@@ -103,12 +103,12 @@ PROGRAMS = ("python", "make", "mlflow", "optuna-dashboard", "pip", "ray", "srun"
 
 @pytest.mark.parametrize("document", [name for name in _manual() if re.fullmatch(r"README\.md|docs/.*", name)])
 def test_commands_in_the_text_stand_in_a_block_too(document: str) -> None:
-    """Where they are run, or marked with the reason why not. Words after the first option or placeholder may differ."""
+    """Where they are run, or marked with the reason why not. What follows a placeholder may differ."""
     shown = [block.code for name in _manual() for block in blocks(name) if block.language == "sh"]
     for span in spans(document):
         words = span.split()
         if len(words) > 1 and words[0] in PROGRAMS and "..." not in words[1:3]:
-            ends = (place for place, word in enumerate(words) if re.match(r"--|[A-Z]|\[[A-Z]|\.\.\.", word))
+            ends = (place for place, word in enumerate(words) if re.match(r"[A-Z_]+$|\[[A-Z]|\.\.\.", word))
             start = " ".join(words[: next(ends, len(words))])
             assert any(start in code for code in shown), f"{document}: `{span}` stands in no block"
 
