@@ -41,12 +41,13 @@ def _manual() -> list[str]:
 
 def _commands(document: str) -> list[tuple[str, str, set[str]]]:
     """Our entry points and benchmarks as a document calls them: the whole, the module or file, its options."""
-    lines = [span for span in spans(document) if span.startswith("python ")]
+    lines = [span for span in spans(document) if span.startswith(("python ", "make "))]
     for block in blocks(document):
         if block.language == "sh":
             lines += block.code.replace("\\\n", " ").splitlines()
     found = []
     for line in lines:
+        line = re.sub(r'make sweep ARGS="([^"]*)"', r"python -m search.sweep \1", line)
         for match in re.finditer(r"python (?:-m (?P<module>[\w.]+)|(?P<file>[\w/]+\.py))(?P<rest>[^|;&)]*)", line):
             words = shlex.split(match["rest"].replace("...", ""), comments=True)
             given = {word.partition("=")[0] for word in words if word.startswith("--") and len(word) > 2}
@@ -110,7 +111,8 @@ def test_commands_in_the_text_stand_in_a_block_too(document: str) -> None:
         if len(words) > 1 and words[0] in PROGRAMS and "..." not in words[1:3]:
             ends = (place for place, word in enumerate(words) if re.match(r"[A-Z_]+$|\[[A-Z]|\.\.\.", word))
             start = " ".join(words[: next(ends, len(words))])
-            assert any(start in code for code in shown), f"{document}: `{span}` stands in no block"
+            whole = re.compile(re.escape(start) + r"(?![\w-])")
+            assert any(whole.search(code) for code in shown), f"{document}: `{span}` stands in no block"
 
 
 @pytest.mark.parametrize("document", _manual())
