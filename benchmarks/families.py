@@ -137,12 +137,14 @@ def draw(measured: dict[str, list[Measured]], path: Path, dataset: str) -> None:
 
     figure = Figure(figsize=(8, 4.5), dpi=120, layout="constrained")
     axes = figure.add_subplot()
+    label = {"textcoords": "offset points", "fontsize": 9, "zorder": 10}
+    label["bbox"] = {"facecolor": "white", "edgecolor": "none", "pad": 1}  # above the others' bars
     for name, runs in measured.items():
         correct = np.concatenate([run.correct for run in runs])
         low, high = accuracy_interval(int(correct.sum()), len(correct))
         mean, size = correct.mean(), statistics.median(run.file_bytes for run in runs)
         axes.errorbar(size, mean, yerr=[[mean - low], [high - mean]], fmt="o", capsize=3)
-        axes.annotate(name, (size, high), xytext=(0, 3), textcoords="offset points", rotation=40, fontsize=9)
+        axes.annotate(name, (size, mean), xytext=(6, -3), **label)
     axes.set_xscale("log")
     axes.set_xlabel("bytes of the Core ML file")
     axes.set_ylabel("accuracy of the file on test images")

@@ -28,7 +28,6 @@ from search.engines.local import LocalEngine, cores
 from search.engines.messages import Known, Ready, WorkerSetup
 from search.engines.shared_data import save_dataset
 from search.progress import TrialProgress
-from search.report import write_report
 from search.runner import Runner, deliver_left_over, drop_overtaken, evaluate_left_over, interruptible
 from search.study import Study
 
@@ -106,7 +105,6 @@ def sweep(
     started = time.perf_counter()
     given = config.chosen if given is None else given
     check_available("mlmodel", config.compress)  # at the default format, the size does not depend on the weights
-    tracker = Tracker(config.tracking_uri)
     study = Study(config, given)
     config = study.config
     if config.pruner != AUTO:
@@ -121,6 +119,10 @@ def sweep(
     ):
         folder = Path(name)
         progress.waiting("starting TensorFlow")
+        # Workers import TensorFlow from here on: what else takes a second of imports comes now, not before.
+        from search.report import write_report
+
+        tracker = Tracker(config.tracking_uri)
         dataset = load_dataset(config.dataset, config.plugins, max(config.batch_sizes))
         save_dataset(dataset, folder)
         placed.provide(folder)

@@ -94,7 +94,6 @@ def run_trial(config: TrialConfig) -> TrialResult:
     from search.progress import TrialProgress
 
     check_available("mlmodel", config.compress)
-    tracker = Tracker(config.tracking_uri)
     setup = WorkerSetup(config.plugins, (config.architecture,), cores())
     with (
         LocalEngine(setup, 1) as engine,
@@ -102,6 +101,7 @@ def run_trial(config: TrialConfig) -> TrialResult:
         TrialProgress(1, 1) as progress,
     ):
         progress.waiting("starting TensorFlow")
+        tracker = Tracker(config.tracking_uri)  # imports MLflow while the worker imports TensorFlow
         folder = Path(name)
         dataset = load_dataset(config.dataset, config.plugins, config.batch_size)
         save_dataset(dataset, folder)

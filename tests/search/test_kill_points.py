@@ -38,7 +38,7 @@ KILL_POINTS = (
     ("search.study:Study.tell", 1, "before"),
     ("search.study:Study.tell", 1, "after"),
     ("experiments.tracking:Tracker.register", 1, "after"),
-    ("search.orchestrate:write_report", 1, "before"),
+    ("search.report:write_report", 1, "before"),
 )
 
 
