@@ -14,11 +14,15 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from architectures.errors import ProjectError
 
+if TYPE_CHECKING:
+    from rich.console import Console
+
 MAX_NAME = 200  # characters
+PIPE_WIDTH = 250  # columns: a file or a pipe has no width to fit into
 INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 
 
@@ -65,6 +69,14 @@ def one_line(error: BaseException) -> str:
             return f"No space left on the disk{f' for {file}' if file else ''}. Free some and try again."
         return f"{error.strerror}{f': {file}' if file else ''}"
     return f"{type(error).__name__}: {text} (--debug shows where)"
+
+
+def console() -> Console:
+    """Where tables are printed."""
+    from rich.console import Console
+
+    made = Console(highlight=False)
+    return made if made.is_terminal else Console(highlight=False, width=PIPE_WIDTH)
 
 
 def print_json(result: dict[str, object]) -> None:

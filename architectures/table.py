@@ -6,6 +6,7 @@ from importlib.metadata import entry_points
 from itertools import groupby
 from typing import Any
 
+from architectures.command import PIPE_WIDTH, console
 from architectures.errors import ProjectError
 from architectures.receptive import receptive_fields
 from architectures.registry import Architecture, Shape
@@ -136,31 +137,38 @@ def _side_formula(size: int, window: int, stride: int, result: int, *, padded: b
 
 
 def print_list(rows: list[dict[str, Any]]) -> None:
-    """Print the list on stdout, and below it why some have no figures."""
-    from rich.console import Console
+    """Print the list on stdout, and below it why some have no figures.
+
+    In a narrow terminal family and paper stand below it, too.
+    """
     from rich.markup import escape
     from rich.table import Table
 
     figures = ["filters", "parameters", *_figure_names()]
-    table = Table()
-    for name in ("name", "family"):
-        table.add_column(name, overflow="fold")
-    for name in figures:
-        table.add_column(LABELS.get(name, name), justify="right")
-    table.add_column("paper", overflow="fold")
+
+    def table(words: tuple[str, ...]) -> Table:
+        made = Table()
+        for name in ("name", *words[:1], *figures, *words[1:]):
+            made.add_column(LABELS.get(name, name), justify="right" if name in figures else "left", no_wrap=True)
+        for row in rows:
+            numbers = ["-" if row[name] is None else f"{row[name]:,}" for name in figures]
+            texts = [escape(row[name]) for name in words]
+            made.add_row(escape(row["name"]), *texts[:1], *numbers, *texts[1:])
+        return made
+
+    place = console()
+    whole = table(("family", "paper"))
+    fits = place.measure(whole, options=place.options.update_width(PIPE_WIDTH)).maximum <= place.width
+    place.print(whole if fits else table(()))
     for row in rows:
-        numbers = ["-" if row[name] is None else f"{row[name]:,}" for name in figures]
-        table.add_row(escape(row["name"]), escape(row["family"]), *numbers, escape(row["paper"]))
-    console = Console(highlight=False)
-    console.print(table)
-    for row in rows:
+        if not fits:
+            place.print(f"{escape(row['name'])}: family {escape(row['family'])}; paper {escape(row['paper'])}")
         if "misfit" in row:
-            console.print(escape(row["misfit"]), soft_wrap=True)
+            place.print(escape(row["misfit"]), soft_wrap=True)
 
 
 def print_layers(shown: dict[str, Any]) -> None:
     """Print the layer table on stdout."""
-    from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
@@ -180,10 +188,10 @@ def print_layers(shown: dict[str, Any]) -> None:
             f"{layer['parameters']:,}",
             layer["formula"],
         )
-    console = Console(highlight=False)
-    console.print(escape(shown["summary"]), soft_wrap=True)
+    place = console()
+    place.print(escape(shown["summary"]), soft_wrap=True)
     if shown["paper"]:
-        console.print(escape(shown["paper"]), soft_wrap=True)
-    console.print(table)
+        place.print(escape(shown["paper"]), soft_wrap=True)
+    place.print(table)
     figures = ["parameters", *_figure_names()]
-    console.print(", ".join(f"{LABELS.get(name, name)} {shown[name]:,}" for name in figures))
+    place.print(", ".join(f"{LABELS.get(name, name)} {shown[name]:,}" for name in figures))

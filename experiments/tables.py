@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import html
 from collections.abc import Collection, Sequence
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from rich.console import Console
+from architectures.command import console
 
 # Columns that do not hold figures.
 WORDS = frozenset(
     {"run", "other", "comparison", "verdict", "aliases", "id", "study", "status", "parameter", "result", "environment"}
     | {"figure", "not the same", "of the run", "here", "curve", "model", "reason"}
 )
-PIPE_WIDTH = 250  # columns: a file or a pipe has no width to fit into
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #1a202c; max-width: 1080px; margin: 2em auto; padding: 0 1em; }
 h1 { font-size: 1.6em; } h2 { font-size: 1.15em; margin-top: 2em; border-bottom: 1px solid #e2e8f0; }
@@ -47,14 +44,6 @@ def fits(titles: Sequence[str], lines: Cells) -> bool:
     """Whether the terminal is wide enough for a table."""
     widths = [max(map(len, column)) for column in zip(titles, *lines, strict=True)]
     return sum(widths) + 3 * len(widths) + 1 <= console().width
-
-
-def console() -> Console:
-    """Where tables are printed."""
-    from rich.console import Console
-
-    made = Console(highlight=False)
-    return made if made.is_terminal else Console(highlight=False, width=PIPE_WIDTH)
 
 
 def markdown(titles: Sequence[str], lines: Cells, *, words: Collection[str] = WORDS) -> str:

@@ -6,8 +6,10 @@ import math
 
 import keras
 import pytest
+from rich.console import Console
 
 import architectures
+from architectures import registry, table
 from architectures.errors import UsageError
 from architectures.table import output_formula
 
@@ -91,6 +93,23 @@ def test_the_list_says_who_does_not_fit(command, monkeypatch: pytest.MonkeyPatch
     assert "arXiv:1512.03385" in shown
 
 
+@pytest.mark.parametrize(("width", "beside"), [(80, False), (200, True)])
+def test_the_list_shows_every_figure_whole(
+    width: int, beside: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In a terminal of 80 columns, too, where family and paper stand below the table."""
+    monkeypatch.setattr(table, "console", lambda: Console(width=width))
+    names = registry.names()
+    table.print_list([table.summarize(registry.get(name), (28, 28, 1), 10) for name in names])
+    shown = capsys.readouterr().out
+    rows = [line for line in shown.splitlines() if line.startswith("│")]
+    assert "…" not in shown
+    assert [line.split()[1] for line in rows] == sorted(names)
+    assert ("1,199,882" in rows[1], "11,992,448" in rows[1]) == (True, True)
+    assert ("arXiv:1512.03385" in "".join(rows)) == beside
+    assert "arXiv:1512.03385" in shown
+
+
 def test_the_commands_tables(command, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
     monkeypatch.setenv("COLUMNS", "140")
     listed = {row["name"]: row for row in command("architectures.__main__", "--json").json["architectures"]}
@@ -120,10 +139,10 @@ def test_the_commands_tables(command, monkeypatch: pytest.MonkeyPatch) -> None: 
     assert shown["layers"][3]["receptive_field"] == [10, 10]
     assert (shown["parameters"], shown["macs"]) == (94_602, 2_575_616)
     assert shown["coreml_bytes"] == listed["malireddi"]["coreml_bytes"]
-    table = command("architectures.__main__", "malireddi", "--input", "28x28x1", "--filters", "16").out
-    assert "24x24x16" in table
-    assert "3*3*16*32 + 32" in table
-    assert "4,640" in table
+    layers = command("architectures.__main__", "malireddi", "--input", "28x28x1", "--filters", "16").out
+    assert "24x24x16" in layers
+    assert "3*3*16*32 + 32" in layers
+    assert "4,640" in layers
     assert command("architectures.__main__", "malireddi", "--input", "8x8x1").code == 2
     assert command("architectures.__main__", "malireddi", "--input", "8x8").code == 2
     assert "Registered:" in command("architectures.__main__", "nope").error
