@@ -112,7 +112,7 @@ class TrialProgress:
         self._done += 1
         config = trial.config
         self.say(
-            f"trial {number:>3}  {escape(config.architecture):<10} filters {config.filters:<3} "
+            f"trial {number:>3}  {escape(config.architecture):<12} filters {config.filters:<3} "
             f"dropout {config.dropout:.2f} batch {config.batch_size:<4} {seconds:5.1f} s  {text}"
         )
 
