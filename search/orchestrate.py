@@ -227,7 +227,7 @@ def _take_up(
     for ended in delivered:
         progress.say(f"trial {ended.number}: its end was kept on disk and is in MLflow now")
     if waiting := len(study.waiting()):
-        progress.say(f"taking up {waiting} trial{'s' if waiting > 1 else ''} that were interrupted")
+        progress.say(f"taking up {waiting} interrupted trial{'s' if waiting > 1 else ''}")
 
 
 def load_dataset(name: str, plugins: tuple[str, ...], batch_size: int) -> datasets.Dataset:

@@ -141,7 +141,9 @@ def test_trials_of_a_dead_host_are_taken_over(tmp_path: Path, database: Postgres
     )
     other.kill()
     other.wait()
-    assert "nobody runs it any more" in finished(start(0.02, **options))
+    said = finished(start(0.02, **options))
+    # Its start alone may have taken longer than a sign of life is waited for.
+    assert "nobody runs it any more" in said or "taking up 1 interrupted trial" in said, said
     assert_nothing_lost(tmp_path, "shared", 6, EPOCHS, storage=database.url)
     assert count(database.url, TrialState.COMPLETE) == 6
 
