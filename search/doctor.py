@@ -163,7 +163,7 @@ class Examination:
 
     def _restore(self, trial: FrozenTrial, status: str, reason: str | None) -> None:
         """Make the run that a trial lacks, with what the study knows of it."""
-        from search.study import val_accuracies
+        from search.standing import val_accuracies
 
         remedy = "made anew with what the study holds: parameters, val_accuracy, bytes (tag restored)"
         if not self._found("has no run in MLflow", remedy, trial=trial.number):
@@ -185,7 +185,7 @@ class Examination:
 
     def _figures(self, trial: FrozenTrial, record: RunRecord) -> bool:
         """Hold a run's figures against the study's, and write those that it lacks; False where they contradict."""
-        from search.study import val_accuracies
+        from search.standing import val_accuracies
 
         held: dict[int, list[float]] = {}
         for step, value in self.tracker.course(record.run_id):
@@ -229,7 +229,7 @@ def _figures(trial: FrozenTrial) -> dict[str, float]:
 
 def _end_of(trial: FrozenTrial) -> tuple[str, str | None]:
     """Status and `outcome` of the run of a trial that has ended."""
-    from search.study import outcome
+    from search.standing import outcome
 
     match outcome(trial):
         case "complete":

@@ -21,7 +21,7 @@ from optuna.trial import FrozenTrial
 from optuna.visualization import matplotlib as static
 
 from search.ranking import Scored, front
-from search.study import outcome, val_accuracies
+from search.standing import outcome, val_accuracies
 
 DOTS_PER_INCH = 110
 SIZE = (10.0, 5.0)  # inches of a PNG

@@ -140,7 +140,7 @@ def sweep(
         outbox = Outbox(tracker, study.name, parent, say=lambda text: progress.say(escape(text)))
         try:
             _take_up(study, tracker, outbox, dataset, progress)
-            progress.done(study.started(), study.best_value())
+            progress.done(study.started(), study.standing.best_value())
             ready_at = time.perf_counter()
             experiment_id = tracker.experiment(config.experiment_name)
             where = environment(setup.threads, ready.gpu, config.plugins)
@@ -159,7 +159,7 @@ def sweep(
                         evaluate_left_over(study, tracker, dataset)  # of sweeps that have died meanwhile
                         registered = _register(study, tracker)
                         drop_overtaken(study, tracker)
-                if any(study.counts().values()):
+                if any(study.standing.counts().values()):
                     board = leaderboard.rows(tracker, Selection(config.experiment_name, study.name))
                 if not stopped:
                     progress.waiting("drawing the study")
@@ -176,7 +176,7 @@ def sweep(
         experiment=config.experiment_name,
         parent_run_id=parent,
         trials=config.trials,
-        counts=study.counts(),
+        counts=study.standing.counts(),
         leaderboard=tuple(board),
         comparisons=compared,
         registered_name=config.registered_name,
@@ -293,7 +293,7 @@ def _replicated(study: Study) -> list[Replicated]:
     trials = study.optuna_study.get_trials(deepcopy=False)
     return [
         Replicated(number, trials[number].params["architecture"], by_seed)
-        for number, by_seed in study.replicated().items()
+        for number, by_seed in study.standing.replicated().items()
     ]
 
 
@@ -301,7 +301,7 @@ def _register(study: Study, tracker: Tracker) -> list[VersionRecord]:
     """Register the study's best models, and point `candidate` at the best."""
     registered = []
     means = {one.number: one.mean for one in _replicated(study)}
-    for trial in sorted(study.best(study.config.keep), key=lambda trial: -means.get(trial.number, 0.0)):
+    for trial in sorted(study.standing.best(study.config.keep), key=lambda trial: -means.get(trial.number, 0.0)):
         model = tracker.kept_model(trial.user_attrs["run_id"])
         if model is None:  # an earlier sweep kept fewer, or died before it had written this one
             print(

@@ -45,7 +45,7 @@ def _write_leaderboard(folder: Path, board: list[Row]) -> None:
 def _page(study: Study, board: list[Row], compared: Sequence[Comparison], figures: Sequence[Figure]) -> str:
     """The whole report; plotly.js is embedded once, so that it works without a network."""
     title = escape(f"Study {study.name}")
-    counts = ", ".join(f"{count} {state}" for state, count in study.counts().items())
+    counts = ", ".join(f"{count} {state}" for state, count in study.standing.counts().items())
     config = study.config
     what = f"{config.dataset}, {config.epochs} epochs at most, objective {' and '.join(config.objectives)}"
     if config.max_coreml_bytes:

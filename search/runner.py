@@ -35,7 +35,8 @@ from search.engines import Engine, WorkerFailed
 from search.engines.messages import Built, Died, EpochEnded, Event, Failed, Finished, Job, Known, Placed, Ready, Stopped
 from search.progress import TrialProgress
 from search.ranking import Scored
-from search.study import DUPLICATE_OF, MAX_ATTEMPTS, REPLICATE_OF, Study, Verdict
+from search.standing import DUPLICATE_OF, REPLICATE_OF
+from search.study import MAX_ATTEMPTS, Study, Verdict
 
 POLL_SECONDS = 0.5  # between two looks for Ctrl-C
 OTHERS_SECONDS = 3.0  # after which a study without a further trial is asked again: other sweeps may give some back
@@ -170,7 +171,7 @@ class Runner:
         )
         running = self._running[trial.number] = _Running(trial, config, asked.again)
         progress.started(trial.number, config)
-        if (answer := self.study.answer(trial)) is not None:
+        if (answer := self.study.standing.answer(trial)) is not None:
             self._answer(running, answer, progress)
             return True
         # A sweep's other texts in the file all have one length: networks of the same widths have files of one size.
@@ -287,7 +288,7 @@ class Runner:
         scored = Scored(running.trial.number, result.best_val_accuracy, result.size.coreml_bytes)
         replicate = REPLICATE_OF in running.trial.user_attrs
         untold = [one for _, one in self._untold.values() if one]
-        keep = not replicate and scored.number in self.study.keepers(scored, *untold)
+        keep = not replicate and scored.number in self.study.standing.keepers(scored, *untold)
         self._end(running, scored)
         self.outbox.finish(running.trial.number, result, keep=keep)
 
@@ -330,7 +331,7 @@ class Runner:
                         self.tracker, run_id, result.val_probabilities, self.dataset, best_epoch=result.best_epoch
                     )
                     del self._to_evaluate[0]
-                    if self.study.overtaken():
+                    if self.study.standing.overtaken(self.study.settled):
                         drop_overtaken(self.study, self.tracker)
         except TrackingUnavailable:
             pass  # later
@@ -391,7 +392,7 @@ def deliver_left_over(study: Study, outbox: Outbox) -> list[Ended]:
 
 def unevaluated(study: Study, tracker: Tracker) -> list[RunRecord]:
     """Runs with kept models of the best trials that nobody has evaluated: their sweep ended before it could."""
-    kept = study.kept().values()
+    kept = study.standing.kept().values()
     runs = tracker.children(study.parent_run_id) if kept else []
     return [run for run in runs if run.run_id in kept and run.status == "FINISHED" and EVALUATED not in run.metrics]
 
@@ -406,7 +407,7 @@ def evaluate_left_over(study: Study, tracker: Tracker, dataset: Dataset) -> None
 
 def drop_overtaken(study: Study, tracker: Tracker) -> None:
     """Drop the kept models of a study that better ones have overtaken, but for those that are registered."""
-    for model_id, run_id in study.overtaken().items():
+    for model_id, run_id in study.standing.overtaken(study.settled).items():
         if tracker.registered_name(run_id) is None:
             tracker.drop_model(model_id)
         study.settled.add(model_id)

@@ -19,18 +19,12 @@ from search.config import SweepConfig
 from search.engines.messages import Known
 from search.owner import is_owned, may_live, this_process
 from search.pruning import RANDOM_TRIALS, WARMUP_EPOCHS, Course, cannot_enter_front
-from search.ranking import Scored, front, ranked
 from search.space import Values
+from search.standing import COURSE, MODEL_ID, REPLICATE_OF, Standing, val_accuracies
 from search.storage import one_line, open_storage
 
 MAX_ATTEMPTS = 3  # of one trial whose worker dies under it; then it counts as failed
-REPLICATE_OF = "replicate_of"  # user attribute of a replicate: the number of the trial that it repeats
-DUPLICATE_OF = "duplicate_of"  # user attribute of a trial that was answered: the number of the one that was trained
-MODEL_ID = "model_id"  # user attribute of a trial whose model was kept
-COURSE = "val_accuracies"  # user attribute with each epoch's, where Optuna keeps no intermediate values
 DIRECTIONS = {"val_accuracy": StudyDirection.MAXIMIZE, "coreml_bytes": StudyDirection.MINIMIZE}
-
-optuna.logging.set_verbosity(optuna.logging.ERROR)
 
 
 @dataclass(frozen=True)
@@ -142,6 +136,11 @@ class Study:
         return self._study
 
     @property
+    def standing(self) -> Standing:
+        """What the trials have come to."""
+        return Standing(self._study, self.config)
+
+    @property
     def parent_run_id(self) -> str:
         return self._study.user_attrs["parent_run_id"]
 
@@ -153,10 +152,6 @@ class Study:
                 f"Study {self.name!r} was made on data with digest {recorded[:12]}, {self.config.dataset} now has "
                 f"{digest[:12]}: its trials would not be comparable. Choose another --study."
             )
-
-    def best_value(self) -> float | None:
-        """The highest val_accuracy so far."""
-        return max((one.val_accuracy for one in self._scored()), default=None)
 
     def take_over(self, mine: Collection[int] = (), *, dry_run: bool = False) -> list[FrozenTrial]:
         """Put trials that nobody runs any more back in the queue.
@@ -238,8 +233,7 @@ class Study:
 
     def started(self) -> int:
         """Trials that have ended or are running, replicates left out."""
-        with self._one_line():
-            return sum(trial.state != TrialState.WAITING for trial in self._searched())
+        return sum(trial.state != TrialState.WAITING for trial in self.standing.searched())
 
     def waiting(self) -> list[FrozenTrial]:
         """Trials in the queue: interrupted ones, those of --enqueue, and replicates."""
@@ -247,7 +241,7 @@ class Study:
 
     def check_room(self, configurations: Sequence[dict[str, object]]) -> None:
         """Raise UsageError if the study and further configurations are more trials than were asked for."""
-        held = self._searched() if self.exists else []
+        held = self.standing.searched() if self.exists else []
         known = [trial.system_attrs.get("fixed_params", trial.params) for trial in held]
         together = len(held) + sum(configuration not in known for configuration in configurations)
         if together > max(len(held), self.config.trials):
@@ -277,7 +271,7 @@ class Study:
             }
             wanted = [
                 (trial, (self.config.seed + further) % 2**32)
-                for trial in self._to_replicate()
+                for trial in self.standing.to_replicate()
                 for further in range(1, self.config.replicates + 1)
             ]
             missing = [(trial, seed) for trial, seed in wanted if (trial.number, seed) not in known]
@@ -287,33 +281,6 @@ class Study:
 
         with self._one_line():
             return self._patient.alone(self.name, act)
-
-    def _to_replicate(self) -> list[FrozenTrial]:
-        chosen = self.best(self.config.keep)
-        for trial in self.best(len(self._searched())):
-            if all(one.params["architecture"] != trial.params["architecture"] for one in chosen):
-                chosen.append(trial)  # so that every architecture can be compared
-        return chosen
-
-    def replicated(self) -> dict[int, dict[int, float]]:
-        """The val_accuracy of each replicate by the number of the trial that it repeats, and by seed."""
-        found: dict[int, dict[int, float]] = {}
-        with self._one_line():
-            for trial in self._study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
-                if (number := trial.user_attrs.get(REPLICATE_OF)) is not None:
-                    found.setdefault(number, {})[trial.user_attrs["seed"]] = trial.values[0]
-        return found
-
-    def _searched(self) -> list[FrozenTrial]:
-        return [trial for trial in self._study.get_trials(deepcopy=False) if REPLICATE_OF not in trial.user_attrs]
-
-    def answer(self, trial: optuna.Trial) -> FrozenTrial | None:
-        """An earlier trial of the same configuration that has ended without failing; a replicate has none."""
-        if REPLICATE_OF in trial.user_attrs:
-            return None
-        states = (TrialState.COMPLETE, TrialState.PRUNED)
-        earlier = self._study.get_trials(deepcopy=False, states=states)
-        return next((one for one in earlier if one.params == trial.params), None)
 
     def ask(self, architectures: tuple[Known, ...], worker: str) -> Asked | None:
         """The next trial: an interrupted one, else each architecture as published, else what TPE suggests.
@@ -409,9 +376,7 @@ class Study:
             trial.set_user_attr(COURSE, course.val_accuracies)
             if self.config.pruner == "none" or epoch == self.config.epochs or replicate:
                 return Verdict.GO_ON
-            complete = [one for one in self._searched() if one.state == TrialState.COMPLETE and val_accuracies(one)]
-            finished = [Course(one.user_attrs["coreml_bytes"], val_accuracies(one)) for one in complete]
-            return Verdict.PRUNE if cannot_enter_front(course, finished) else Verdict.GO_ON
+            return Verdict.PRUNE if cannot_enter_front(course, self.standing.courses()) else Verdict.GO_ON
 
     def _correct(self, held: FrozenTrial, epoch: int, value: float) -> None:
         if COURSE in held.user_attrs:
@@ -468,65 +433,6 @@ class Study:
                 return False
             return self._storage.set_trial_state_values(held._trial_id, TrialState.RUNNING)
 
-    def kept(self) -> dict[int, str]:
-        """Runs whose models are kept for being among the best, by their trials' numbers."""
-        keepers = self.keepers()
-        with self._one_line():
-            trials = self._study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-        return {
-            trial.number: trial.user_attrs["run_id"]
-            for trial in trials
-            if trial.number in keepers and MODEL_ID in trial.user_attrs
-        }
-
-    def overtaken(self) -> dict[str, str]:
-        """Kept models that are not among the best any more and not `settled` yet: their ids, with those of the runs."""
-        keepers = self.keepers()
-        with self._one_line():
-            trials = self._study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-        held = {
-            trial.user_attrs[MODEL_ID]: trial.user_attrs["run_id"]
-            for trial in trials
-            if trial.number not in keepers and MODEL_ID in trial.user_attrs
-        }
-        return {model_id: run_id for model_id, run_id in held.items() if model_id not in self.settled}
-
-    def counts(self) -> dict[str, int]:
-        """Number of trials by how they ended: complete, pruned, infeasible, fail; replicates left out."""
-        counts = dict.fromkeys(("complete", "pruned", "infeasible", "fail"), 0)
-        for trial in self._searched():
-            if trial.state.is_finished():
-                counts[outcome(trial)] += 1
-        return counts
-
-    def best(self, number: int) -> list[FrozenTrial]:
-        """The best complete trials: by val_accuracy, then the smaller Core ML file, then the earlier.
-
-        With two objectives those on their front come first, and the rest after them. Of trials with the same
-        configuration the first stands for all.
-        """
-        best = ranked(self._scored(), front_first=len(self.config.objectives) > 1)[:number]
-        trials = self._study.get_trials(deepcopy=False)
-        return [trials[one.number] for one in best]
-
-    def keepers(self, *more: Scored) -> set[int]:
-        """Numbers of the trials whose models are kept: the best, and with two objectives the whole front.
-
-        Whoever is not among them now will not be later. `more` are trials that the study has not been told of.
-        """
-        scored = [*self._scored(), *more]
-        keepers = ranked(scored, front_first=False)[: self.config.keep]
-        if len(self.config.objectives) > 1:
-            keepers += front(scored)
-        return {one.number for one in keepers}
-
-    def _scored(self) -> list[Scored]:
-        with self._one_line():
-            complete = self._study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-        trained = [one for one in complete if DUPLICATE_OF not in one.user_attrs]
-        distinct = {tuple(sorted(one.params.items())): one for one in reversed(trained)}
-        return [Scored(one.number, one.values[0], one.user_attrs["coreml_bytes"]) for one in distinct.values()]
-
 
 def sweep_studies(storage: str, study: str | None = None) -> list[str]:
     """Names of the sweeps' studies in a storage, or the one that is asked for.
@@ -541,16 +447,6 @@ def sweep_studies(storage: str, study: str | None = None) -> list[str]:
     if study is not None and study not in known:
         raise UsageError(f"Unknown study {study!r} in {storage}. It holds: {', '.join(known) or 'none'}.")
     return [study] if study else known
-
-
-def outcome(trial: FrozenTrial) -> str:
-    """How a trial ended: complete, pruned, infeasible or fail."""
-    return "infeasible" if any(value > 0 for value in trial.constraints.values()) else trial.state.name.lower()
-
-
-def val_accuracies(trial: FrozenTrial) -> tuple[float, ...]:
-    """A trial's val_accuracy after each epoch from the first."""
-    return tuple(trial.user_attrs.get(COURSE) or (value for _, value in sorted(trial.intermediate_values.items())))
 
 
 def _pruner(config: SweepConfig) -> optuna.pruners.BasePruner:
