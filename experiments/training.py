@@ -78,6 +78,8 @@ def train(
     """
     import keras
 
+    from experiments.kernels import with_masked_dropout
+
     if config.batch_size > len(dataset.train):
         raise UsageError(f"batch_size {config.batch_size} exceeds the {len(dataset.train)} training images.")
     architecture = registry.get(config.architecture)
@@ -93,7 +95,7 @@ def train(
     keras.utils.set_random_seed(config.seed)
     kept = build("float32")  # validated, and written in the end
     trained = kept if config.precision == "float32" else build(config.precision)
-    run_epoch = _epoch_function(trained, config, dataset.train)
+    run_epoch = _epoch_function(with_masked_dropout(trained), config, dataset.train)
     forward = forward_function(kept)
     shuffle = np.random.default_rng(config.seed)
 
@@ -156,9 +158,11 @@ def _epoch_function(
     import keras
     import tensorflow as tf
 
+    from experiments.kernels import FusedAdam
+
     size = config.batch_size
     steps = len(split) // size
-    optimizer = keras.optimizers.Adam(_learning_rate(config, steps))
+    optimizer = FusedAdam(_learning_rate(config, steps))
     variables = classifier.trainable_variables
     optimizer.build(variables)
     streamed = streaming.streams(split)
