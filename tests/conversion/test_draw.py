@@ -6,10 +6,7 @@ import base64
 import http.client
 import json
 import re
-import signal
 import socket
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,9 +14,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import architectures
+from conversion.convert import FileFacts, convert
+from conversion.draw.reader import GUESSES, SURE, Answer, Guess, open_reader
+from conversion.draw.request import parse_drawing
+from conversion.files import write
+from experiments import datasets
+from experiments.classifier import as_classifier
 from experiments.strokes import render
+from tests.conversion.drafts import Draft
+from tests.conversion.drawing_page import answering, serving
 
+READING = Path(__file__).parents[2] / "ios/DigitKit/Sources/DigitKit/Reading.swift"
 SEVEN = {"pad": 300, "strokes": [[[60, 50], [200, 50], [110, 250]]]}
+ONE = {"pad": 300, "strokes": [[[150, 40], [150, 250]]]}
 
 
 @dataclass(frozen=True)
@@ -29,7 +37,6 @@ class Served:
     port: int
     facts: dict  # what --json printed
     collection: Path
-    process: subprocess.Popen[str]
 
     def ask(
         self, method: str, path: str, body: object = None, *, headers: dict[str, str] | None = None
@@ -54,18 +61,10 @@ class Served:
 
 @pytest.fixture(scope="module")
 def served(digits_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """`python -m conversion.draw` on a promoted file, as a person starts it."""
+    """The server on a promoted file."""
     collection = tmp_path_factory.mktemp("drawn") / "mine"
-    process = subprocess.Popen(
-        [sys.executable, "-m", "conversion.draw", digits_file, "--port", "0", "--json", "--collect", collection],
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout
-    facts = json.loads(process.stdout.readline())
-    yield Served(int(facts["address"].split(":")[-1].strip("/")), facts, collection, process)
-    process.send_signal(signal.SIGINT)  # Ctrl-C
-    assert process.wait(timeout=20) == 0
+    with serving(digits_file, "--collect", collection) as facts:
+        yield Served(int(facts["address"].split(":")[-1].strip("/")), facts, collection)
 
 
 def test_the_file_itself_answers(served: Served, digits_file: Path) -> None:
@@ -91,6 +90,28 @@ def test_an_empty_pad_has_no_reading(served: Served) -> None:
         assert (status, answer["guesses"], answer["sure"]) == (200, [], False)
 
 
+def test_it_is_sure_from_the_threshold_on() -> None:
+    def sure(confidence: float) -> bool:
+        return Answer((Guess("7", confidence),), np.zeros((28, 28), np.uint8), 0.0, 0.0).sure
+
+    assert sure(SURE)
+    assert not sure(np.nextafter(SURE, 0))
+
+
+@pytest.mark.parametrize("confidence", [SURE - 0.001, SURE + 0.001])
+def test_a_file_that_is_just_not_sure(digits_file: Path, tmp_path: Path, confidence: float) -> None:
+    reader = open_reader(answering(digits_file, "4", confidence, tmp_path / "four.mlmodel"))
+    answer = reader.read(parse_drawing(json.dumps(SEVEN).encode()))
+    assert answer.guesses[0].label == "4"
+    assert answer.guesses[0].confidence == pytest.approx(confidence, abs=1e-5)
+    assert answer.sure == (confidence > SURE)
+
+
+def test_the_app_has_the_same_threshold_and_guesses() -> None:
+    held = dict(re.findall(r"static let (threshold|shown) = ([\d.]+)", READING.read_text()))
+    assert {name: float(value) for name, value in held.items()} == {"threshold": SURE, "shown": GUESSES}
+
+
 def test_the_page_names_the_run_of_its_file(served: Served, digits_file: Path) -> None:
     status, content, _ = served.ask("GET", "/model")
     facts = json.loads(content)
@@ -113,21 +134,41 @@ def test_corrected_drawings_are_a_data_set(served: Served) -> None:
     import keras
     from PIL import Image
 
-    other = {"pad": 300, "strokes": [[[150, 40], [150, 250]]]}
     assert served.post("/keep", SEVEN | {"label": "1"})[1] == {"label": "1", "kept": 1}
     assert served.post("/keep", SEVEN | {"label": "7"})[1] == {"label": "7", "kept": 1}  # the same drawing, corrected
     assert served.post("/keep", SEVEN | {"label": "7"})[1] == {"label": "7", "kept": 1}
-    assert served.post("/keep", other | {"label": "1"})[1] == {"label": "1", "kept": 2}
+    assert served.post("/keep", ONE | {"label": "1"})[1] == {"label": "1", "kept": 2}
     data = keras.utils.image_dataset_from_directory(
         served.collection, color_mode="grayscale", image_size=(28, 28), batch_size=None, shuffle=False, verbose=False
     )
     assert data.class_names == ["1", "7"]
     images = np.stack([image.numpy()[..., 0] for image, _ in data])
-    np.testing.assert_array_equal(images[0], render(other["strokes"], pad=300))
+    np.testing.assert_array_equal(images[0], render(ONE["strokes"], pad=300))
     np.testing.assert_array_equal(images[1], render(SEVEN["strokes"], pad=300))
     (kept,) = (served.collection / "7").iterdir()
     with Image.open(kept) as picture:
         assert json.loads(picture.text["strokes"]) == SEVEN
+
+
+def test_a_sweep_trains_on_corrected_drawings(served: Served) -> None:
+    slanted_one = {"pad": 300, "strokes": [[[190, 40], [120, 250]]]}
+    short_one = {"pad": 300, "strokes": [[[120, 90], [150, 60], [150, 250]]]}
+    narrow_seven = {"pad": 300, "strokes": [[[90, 50], [190, 50], [130, 250]]]}
+    crossed_seven = {"pad": 300, "strokes": [*SEVEN["strokes"], [[110, 150], [200, 150]]]}
+    drawn = {"1": (ONE, slanted_one, short_one), "7": (SEVEN, narrow_seven, crossed_seven)}  # one for each split
+    for label, drawings in drawn.items():
+        for drawing in drawings:
+            assert served.post("/keep", drawing | {"label": label})[0] == 200
+    data = datasets.load(f"folder:{served.collection}?image_size=28x28&color_mode=grayscale")
+    assert data.input_shape == (28, 28, 1)
+    found = [
+        (data.class_names[label], image.tobytes())
+        for split in (data.train, data.val, data.test)
+        for image, label in zip(split.images, split.labels, strict=True)
+    ]
+    stored = [(label, render(one["strokes"], pad=300).tobytes()) for label, ones in drawn.items() for one in ones]
+    assert len(set(stored)) == 6
+    assert sorted(found) == sorted(stored)
 
 
 @pytest.mark.parametrize(
@@ -226,21 +267,28 @@ def test_errors_before_serving(command: Callable, tmp_path: Path, digits_file: P
     assert command("conversion.draw.__main__", digits_file, "--collect", tmp_path / "file").code == 1
 
 
-def test_another_preprocessing_or_size_is_refused(command: Callable, tmp_path: Path, digits_file: Path) -> None:
-    from conversion.runtime.schema import model_class
-
-    def changed(change: Callable) -> Path:
-        model = model_class().FromString(digits_file.read_bytes())
-        change(model)
-        path = tmp_path / "changed.mlmodel"
-        path.write_bytes(model.SerializeToString())
-        return path
-
-    def older(model) -> None:  # type: ignore[no-untyped-def]
-        model.description.metadata.userDefined["preprocessing_version"] = "0"
-
-    refused = command("conversion.draw.__main__", changed(older))
+def test_another_preprocessing_is_refused(command: Callable, tmp_path: Path, digits_file: Path) -> None:
+    draft = Draft(digits_file)
+    told = draft.spec.description.metadata.userDefined
+    told["preprocessing_version"] = "0"
+    refused = command("conversion.draw.__main__", draft.save(tmp_path / "older.mlmodel"))
     assert refused.code == 3
     assert "preprocessing version 0, this page draws version 1" in refused.error
-    silent = command("conversion.draw.__main__", changed(lambda m: m.description.metadata.userDefined.clear()))
+    told.clear()
+    silent = command("conversion.draw.__main__", draft.save(tmp_path / "silent.mlmodel"))
     assert (silent.code, "version unknown" in silent.error) == (3, True)
+
+
+@pytest.mark.parametrize(
+    ("shape", "takes"),
+    [((32, 28, 1), "28x32 GRAYSCALE"), ((28, 32, 1), "32x28 GRAYSCALE"), ((28, 28, 3), "28x28 RGB")],
+)
+def test_another_size_or_colour_is_refused(
+    command: Callable, tmp_path: Path, shape: tuple[int, int, int], takes: str
+) -> None:
+    facts = FileFacts(tuple("0123456789"), "pictures", "d" * 64, "malireddi", "r" * 32, "", "c" * 40, 0.0)
+    file = convert(as_classifier(architectures.build("malireddi", shape, 10, filters=4)), facts)
+    write(file, tmp_path / "other.mlmodel")
+    refused = command("conversion.draw.__main__", tmp_path / "other.mlmodel")
+    assert refused.code == 3
+    assert f"takes {takes} images; drawings become 28x28 GRAYSCALE" in refused.error

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 from conftest import require
+
+from conversion.draw.reader import SURE
+from conversion.promote import PromoteConfig, promote
+from tests.conversion.drawing_page import answering, serving
 
 GOLDEN = Path(__file__).parents[2] / "ios/DigitKit/Tests/DigitKitTests/golden-drawings.json"
 INSTALL = "apt-get install -y chromium chromium-driver && python -m pip install -e '.[test]'"
@@ -21,25 +23,15 @@ PHONE, DESKTOP = (375, 812), (1200, 900)  # CSS pixels
 
 
 @pytest.fixture(scope="module")
-def address(digits_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """`python -m conversion.draw` on a promoted file."""
-    folder = tmp_path_factory.mktemp("drawn")
-    command = [
-        sys.executable,
-        "-m",
-        "conversion.draw",
-        digits_file,
-        "--port",
-        "0",
-        "--json",
-        "--collect",
-        folder / "mine",
-    ]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    assert process.stdout
-    yield json.loads(process.stdout.readline())["address"]
-    process.terminate()
-    process.wait(timeout=20)
+def facts(digits_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict]:
+    """What the server on a promoted file says of itself."""
+    with serving(digits_file, "--collect", tmp_path_factory.mktemp("drawn") / "mine") as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def address(facts: dict) -> str:
+    return facts["address"]
 
 
 class Page:
@@ -47,7 +39,10 @@ class Page:
 
     def __init__(self, driver, address: str) -> None:  # type: ignore[no-untyped-def]
         self.driver = driver
-        driver.get(address)
+        self.open(address)
+
+    def open(self, address: str) -> None:
+        self.driver.get(address)
         self.wait("document.querySelectorAll('#facts dd').length > 0")
 
     def wait(self, condition: str) -> None:
@@ -91,6 +86,15 @@ class Page:
         actions.perform()
         self.wait(f"pad.dataset.read == {before + len(strokes)} && !reading && strokeEnded === null")
 
+    def touch(self, kind: str, *fingers: tuple[float, float]) -> None:
+        """A touch event with all fingers that are then on the glass, at shares of the pad's sides."""
+        box = self.driver.execute_script("return pad.getBoundingClientRect().toJSON()")
+        points = [
+            {"x": box["left"] + x * box["width"], "y": box["top"] + y * box["height"], "id": number}
+            for number, (x, y) in enumerate(fingers)
+        ]
+        self.driver.execute_cdp_cmd("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+
     def clear(self) -> None:
         self.driver.find_element("id", "clear").click()
         self.wait("pad.dataset.read == 0 && !reading")
@@ -101,6 +105,10 @@ class Page:
     @property
     def best(self) -> str:
         return self.driver.execute_script("return document.querySelector('#bars b')?.textContent")
+
+    @property
+    def strokes(self) -> list[list[list[float]]]:
+        return self.driver.execute_script("return strokes")
 
 
 @pytest.fixture(scope="module")
@@ -122,11 +130,25 @@ def page(address: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pag
         driver.quit()
 
 
+@pytest.fixture
+def elsewhere(page: Page, address: str) -> Iterator[Page]:
+    """The page, for a test that opens other servers."""
+    yield page
+    page.open(address)
+
+
 @pytest.fixture(scope="module")
 def digits() -> dict[int, dict]:
     """A golden drawing of every digit that fills the pad."""
     drawings = json.loads(GOLDEN.read_text())["drawings"]
     return {entry["digit"]: entry for entry in drawings if entry["name"].endswith("in hand 0")}
+
+
+def test_the_run_is_named_and_linked(page: Page, facts: dict) -> None:
+    link = page.driver.find_element("css selector", "#facts a[href]")
+    assert link.text == facts["run_id"]
+    assert link.get_attribute("href") == facts["run_link"]
+    assert facts["run_link"].endswith(f"/#/runs/{facts['run_id']}")
 
 
 @pytest.mark.parametrize("digit", range(10))
@@ -146,6 +168,49 @@ def test_a_finger_draws_too(page: Page, digits: dict[int, dict]) -> None:
     page.draw(digits[7]["strokes"], pad=300, kind="touch")
     assert page.best == "7"
     assert page.driver.execute_script("return strokes.length") == 1
+    page.clear()
+
+
+def test_a_cancelled_touch_ends_its_stroke(page: Page) -> None:
+    page.touch("touchStart", (0.5, 0.1))
+    page.touch("touchMove", (0.5, 0.8))
+    page.touch("touchCancel")  # the system took the finger, for a gesture of its own
+    page.wait("pad.dataset.read == 1 && !reading && strokeEnded === null")
+    assert page.best == "1"
+    page.touch("touchStart", (0.2, 0.2))
+    page.touch("touchEnd")
+    page.wait("pad.dataset.read == 2 && !reading")
+    assert [len(stroke) for stroke in page.strokes] == [2, 1]
+    assert page.text("error") == ""
+    page.clear()
+
+
+def test_a_second_finger_does_not_draw(page: Page) -> None:
+    first, second = (0.5, 0.1), (0.9, 0.9)
+    page.touch("touchStart", first)
+    page.touch("touchStart", first, second)
+    page.touch("touchMove", first, (0.1, 0.9))
+    page.touch("touchMove", (0.5, 0.8), (0.1, 0.9))
+    page.touch("touchEnd")
+    page.wait("pad.dataset.read == 1 && !reading && strokeEnded === null")
+    (stroke,) = page.strokes
+    assert {x for x, _ in stroke} == {150}
+    assert max(y for _, y in stroke) == pytest.approx(240, abs=1)
+    page.clear()
+
+
+@pytest.mark.parametrize(("button", "left"), [("clear", 0), ("undo", 1)])
+def test_a_button_ends_the_stroke_under_a_finger(page: Page, button: str, left: int) -> None:
+    page.draw([[[60, 60], [60, 240]]], pad=300)
+    page.touch("touchStart", (0.5, 0.1))
+    page.touch("touchMove", (0.5, 0.5))
+    page.driver.find_element("id", button).click()
+    page.touch("touchMove", (0.5, 0.8))  # the finger is still there
+    page.touch("touchEnd")
+    page.wait(f"pad.dataset.read == {left} && !reading")
+    assert [{x for x, _ in stroke} for stroke in page.strokes] == [{60}] * left
+    page.draw([[[150, 60], [150, 240]]], pad=300, kind="touch")
+    assert len(page.strokes) == left + 1
     page.clear()
 
 
@@ -212,3 +277,34 @@ def test_no_request_leaves_for_another_host(page: Page, address: str) -> None:
     asked = {request["request"]["url"] for request in requests if request["documentURL"].startswith(address)}
     assert {address, f"{address}model", f"{address}read"} <= asked
     assert all(url.startswith((address, "data:")) for url in asked), asked
+
+
+def test_not_sure(elsewhere: Page, digits: dict[int, dict], digits_file: Path, tmp_path: Path) -> None:
+    with serving(answering(digits_file, "4", SURE - 0.001, tmp_path / "four.mlmodel")) as facts:
+        elsewhere.open(facts["address"])
+        elsewhere.draw(digits[7]["strokes"], pad=300)
+        assert elsewhere.text("label") == "Not sure: 4?"
+        assert elsewhere.driver.execute_script("return label.className") == "unsure"
+        assert elsewhere.driver.execute_script("return heard.textContent") == "Not sure, perhaps 4 or 0 or 1"
+    with serving(answering(digits_file, "4", SURE + 0.001, tmp_path / "four.mlmodel")) as facts:
+        elsewhere.open(facts["address"])
+        elsewhere.draw(digits[7]["strokes"], pad=300)
+        assert elsewhere.text("label") == "4"
+        assert elsewhere.driver.execute_script("return label.className") == ""
+        assert elsewhere.driver.execute_script("return heard.textContent") == "4, 60 percent"
+
+
+def test_a_promoted_package_is_served(
+    elsewhere: Page, digits: dict[int, dict], facts: dict, digits_file: Path, tmp_path: Path
+) -> None:
+    shutil.copy(digits_file.parent / "mlflow.db", tmp_path)  # a promotion that the other tests do not see
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    output = tmp_path / "Digits.mlpackage"
+    config = PromoteConfig(uri, run_id=facts["run_id"], output=output, format="mlpackage")
+    with serving(promote(config).path) as served:
+        assert served["file"] == str(output)
+        elsewhere.open(served["address"])
+        elsewhere.draw(digits[7]["strokes"], pad=300)
+        assert elsewhere.best == "7"
+        assert elsewhere.text("facts").count(facts["run_id"]) == 1
+        assert "bytes (mlprogram)" in elsewhere.text("facts")
