@@ -17,28 +17,33 @@ import openstep_plist
 
 IOS = Path(__file__).parent
 PROJECT = "Digits.xcodeproj"
-PACKAGE, STUBS = "DigitKit", "Stubs"  # Swift files that belong to no target of the project
+PACKAGE, STUBS = "DigitKit", "Stubs"  # folders whose files belong to no target of the project
+SOURCES = {".swift", ".xcassets", ".xcprivacy", ".xcstrings", ".mlmodel", ".mlpackage"}  # what a target must build
 SYNCHRONIZED = "PBXFileSystemSynchronizedRootGroup"
+SETTINGS = {  # values that the code is written and checked for, and the same in words
+    "IPHONEOS_DEPLOYMENT_TARGET": (r"(1[7-9]|[2-9]\d)(\.\d+)*", "17.0 or later"),
+    "SWIFT_VERSION": (r"6(\.0)?", "6.0"),
+    "SWIFT_STRICT_CONCURRENCY": ("complete", "complete"),
+}
 ID = re.compile("[0-9A-F]{24}")
 ICON_SIDE = 1024  # pixels
 
 
 def faults_of_project(ios: Path) -> Iterator[str]:
-    """Dangling and unreachable ids, missing files, and Swift files that no target would build."""
+    """Dangling and unreachable ids, missing files, files that no target would build, foreign packages and settings."""
     project = openstep_plist.loads((ios / PROJECT / "project.pbxproj").read_text(), use_numbers=False)
     objects = project["objects"]
     reached: set[str] = set()
     waiting = [project["rootObject"]]
     while waiting:
         name = waiting.pop()
-        if name in reached:
-            continue
-        if name not in objects:
-            yield f"id {name} is used and not defined"
-            continue
-        reached.add(name)
-        waiting += _ids(objects[name])
+        if name not in reached:
+            reached.add(name)
+            waiting += _ids(objects.get(name))
     yield from (f"id {name} ({objects[name]['isa']}) is not reachable" for name in objects.keys() - reached)
+    if undefined := reached - objects.keys():
+        yield from (f"id {name} is used and not defined" for name in undefined)
+        return  # everything else follows ids
 
     for name, parent in _folders(objects, project):
         entry = objects[name]
@@ -47,18 +52,21 @@ def faults_of_project(ios: Path) -> Iterator[str]:
     targets = [entry for entry in objects.values() if entry["isa"] == "PBXNativeTarget"]
     built = [objects[name]["path"] for target in targets for name in target.get("fileSystemSynchronizedGroups", [])]
     yield from (f"folder {path} is in several targets" for path in set(built) if built.count(path) > 1)
-    groups = {entry["path"] for entry in objects.values() if entry["isa"] == SYNCHRONIZED}
-    yield from (f"folder {path} is in no target" for path in groups - set(built))
-    for file in ios.rglob("*.swift"):
-        top = file.relative_to(ios).parts[0]
-        if top not in {*built, PACKAGE, STUBS}:
-            yield f"{file.relative_to(ios)} is in no target"
+    groups = [entry for entry in objects.values() if entry["isa"] == SYNCHRONIZED]
+    yield from (f"folder {path} is in no target" for path in {group["path"] for group in groups} - set(built))
+    excepted = {
+        Path(group["path"], file)
+        for group in groups
+        for name in group.get("exceptions", [])
+        for file in objects[name].get("membershipExceptions", [])
+    }
+    for file in ios.rglob("*"):
+        place = file.relative_to(ios)
+        if file.suffix in SOURCES and (place in excepted or place.parts[0] not in {*built, PACKAGE, STUBS}):
+            yield f"{place} is in no target"
+    yield from _faults_of_packages(objects, ios)
+    yield from _faults_of_settings(objects, project, ios)
     for entry in objects.values():
-        if (
-            entry["isa"] == "XCLocalSwiftPackageReference"
-            and not (ios / entry["relativePath"] / "Package.swift").exists()
-        ):
-            yield f"package {entry['relativePath']} is not on the disk"
         plist = entry.get("buildSettings", {}).get("INFOPLIST_FILE")
         if plist and not (ios / plist).exists():
             yield f"{plist} is a build setting and not on the disk"
@@ -83,10 +91,45 @@ def _folders(objects: dict, project: dict) -> Iterator[tuple[str, Path]]:
     waiting = [(objects[project["rootObject"]]["mainGroup"], Path())]
     while waiting:
         name, parent = waiting.pop()
-        if name in objects:
-            yield name, parent
-            below = parent / objects[name].get("path", "")
-            waiting += [(child, below) for child in objects[name].get("children", [])]
+        yield name, parent
+        below = parent / objects[name].get("path", "")
+        waiting += [(child, below) for child in objects[name].get("children", [])]
+
+
+def _faults_of_packages(objects: dict, ios: Path) -> Iterator[str]:
+    """Packages that are missing, or third-party code, of which the app has none."""
+    for entry in objects.values():
+        if entry["isa"] == "XCRemoteSwiftPackageReference":
+            yield f"package {entry['repositoryURL']} is third-party code"
+        elif entry["isa"] == "XCSwiftPackageProductDependency" and entry["productName"] != PACKAGE:
+            yield f"product {entry['productName']} is third-party code"
+        elif entry["isa"] == "XCLocalSwiftPackageReference":
+            manifest = ios / entry["relativePath"] / "Package.swift"
+            if Path(entry["relativePath"]) != Path(PACKAGE):
+                yield f"package {entry['relativePath']} is third-party code"
+            elif not manifest.exists():
+                yield f"package {PACKAGE} is not on the disk"
+            elif re.search(r"\.(package|binaryTarget)\(", manifest.read_text()):
+                yield f"package {PACKAGE} depends on third-party code"
+
+
+def _faults_of_settings(objects: dict, project: dict, ios: Path) -> Iterator[str]:
+    """Build settings that the project does not make, or that are made otherwise anywhere, conditions included."""
+    configurations = objects[objects[project["rootObject"]]["buildConfigurationList"]]["buildConfigurations"]
+    for name in configurations:
+        for key in SETTINGS.keys() - objects[name]["buildSettings"].keys():
+            yield f"{key} is not set in {objects[name]['name']} of the project"
+    made = [
+        (f"{entry['name']} ({name})", key.partition("[")[0], value)
+        for name, entry in objects.items()
+        for key, value in entry.get("buildSettings", {}).items()
+    ]
+    for file in ios.rglob("*.xcconfig"):
+        lines = re.findall(r"^(\w+)(?:\[.*?\])* *= *(.*?) *(?://.*)?$", file.read_text(), re.M)
+        made += [(str(file.relative_to(ios)), key, value) for key, value in lines]
+    for where, key, value in made:
+        if key in SETTINGS and not re.fullmatch(SETTINGS[key][0], value):
+            yield f"{key} is {value} in {where}, it must be {SETTINGS[key][1]}"
 
 
 def faults_of_files(ios: Path) -> Iterator[str]:
@@ -132,6 +175,13 @@ def expected_interface(ios: Path) -> dict[str, str]:
     }
 
 
+def expected_metadata(ios: Path) -> list[str]:
+    """Keys of a model's metadata that the app reads, from the Swift source."""
+    keys = re.findall(r'metadata\["([\w.]+)"\]', (ios / PACKAGE / "Sources/DigitKit/ModelFacts.swift").read_text())
+    assert keys
+    return keys
+
+
 def promoted_models(ios: Path) -> list[Path]:
     """The promoted model where there is one; two forms of it would collide in Xcode."""
     name = re.search(r'resource = "(\w+)"', (ios / PACKAGE / "Sources/DigitKit/ModelInterface.swift").read_text())
@@ -140,7 +190,7 @@ def promoted_models(ios: Path) -> list[Path]:
 
 
 def faults_of_model(ios: Path) -> Iterator[str]:
-    """Where the promoted model's interface is not what the app expects; the file is loaded and executed."""
+    """Where the promoted model's interface or metadata is not what the app expects; the file is loaded and executed."""
     from conversion import runtime
 
     models = promoted_models(ios)
@@ -148,17 +198,20 @@ def faults_of_model(ios: Path) -> Iterator[str]:
         yield f"{', '.join(path.name for path in models)} collide: Xcode can hold one form of a model"
     for path in models:
         interface = runtime.load(path).interface
-        image = interface.input
+        image, metadata = interface.input, interface.metadata.user_defined
         found = {
             "input": image.name,
             "probabilities": interface.probabilities_name,
             "label": interface.label_name,
             "image": f"{image.width}x{image.height} {image.color}",
-            "preprocessing version": interface.metadata.user_defined.get("preprocessing_version", "none"),
+            "preprocessing version": metadata.get("preprocessing_version", "none"),
         }
         for name, expected in expected_interface(ios).items():
             if found[name] != expected:
                 yield f"{path.name}: {name} is {found[name]}, the app expects {expected}"
+        for key in expected_metadata(ios):
+            if not metadata.get(key):
+                yield f"{path.name}: the metadata has no {key}, the app reads it"
         if not all(isinstance(label, str) for label in interface.labels):
             yield f"{path.name}: labels must be texts, the app shows them"
 

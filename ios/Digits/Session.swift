@@ -90,8 +90,10 @@ final class Session {
       }
       return reading
     } catch {
-      failure = "The model did not answer: \(error.localizedDescription)"
-      reading = nil
+      if drawn == drawing {
+        reading = nil
+        failure = "The model did not answer: \(error.localizedDescription)"
+      }
       return nil
     }
   }

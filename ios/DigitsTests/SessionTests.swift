@@ -3,11 +3,23 @@ import XCTest
 
 @testable import Digits
 
+/// Taps Clear while the model is still reading.
+@MainActor
+private final class Finger {
+  weak var session: Session?
+
+  func clear() {
+    session?.clear()
+  }
+}
+
 /// Answers with the share of ink, or fails.
 private struct InkReader: DigitReader {
   var failure: ReadingError?
+  var finger: Finger?
 
   func read(_ image: DigitImage) async throws -> Reading {
+    await finger?.clear()
     if let failure {
       throw failure
     }
@@ -18,12 +30,12 @@ private struct InkReader: DigitReader {
 private struct Loader: ModelLoader {
   var metadata: [String: String]? = ["run_id": "3f", "preprocessing_version": "1"]
   var failure: ReadingError?
+  var finger: Finger?
 
   func load() async throws -> Readers? {
-    metadata.map {
-      Readers(
-        facts: ModelFacts(metadata: $0), vision: InkReader(failure: failure),
-        direct: InkReader(failure: failure))
+    let reader = InkReader(failure: failure, finger: finger)
+    return metadata.map {
+      Readers(facts: ModelFacts(metadata: $0), vision: reader, direct: reader)
     }
   }
 }
@@ -67,5 +79,17 @@ final class SessionTests: XCTestCase {
     let reading = await session.predict()
     XCTAssertNil(reading)
     XCTAssertNotNil(session.failure)
+  }
+
+  func testAFailureAfterClearIsNotTold() async {
+    let finger = Finger()
+    let session = Session(loader: Loader(failure: .noProbabilities, finger: finger))
+    finger.session = session
+    await session.load()
+    session.begin(at: Point(x: 0.5, y: 0.5))
+    let reading = await session.predict()
+    XCTAssertNil(reading)
+    XCTAssertTrue(session.drawing.isEmpty)
+    XCTAssertNil(session.failure)
   }
 }

@@ -5,9 +5,17 @@ from __future__ import annotations
 import importlib.util
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import pytest
+
+from architectures import build
+from conversion.convert import FileFacts, convert
+from conversion.coreml_file import FORMATS, CoreMLFile, Format
+from conversion.files import write
+from experiments.classifier import as_classifier
 
 IOS = Path(__file__).parents[2] / "ios"
 PBXPROJ = "Digits.xcodeproj/project.pbxproj"
@@ -34,6 +42,22 @@ def edit(path: Path, old: str, new: str) -> None:
     path.write_text(text.replace(old, new))
 
 
+def move(ios: Path, old: str, new: str) -> None:
+    (ios / old).rename(ios / new)
+
+
+def take_out_a_view(ios: Path) -> None:
+    """What Xcode writes where a file of a synchronized folder loses its target's tick."""
+    folder = "/* Digits */ = {\n\t\t\tisa = PBXFileSystemSynchronizedRootGroup;\n"
+    edit(ios / PBXPROJ, folder, folder + "\t\t\texceptions = (D161750000000000000000E0);\n")
+    exception = """D161750000000000000000E0 = {
+        isa = PBXFileSystemSynchronizedBuildFileExceptionSet;
+        membershipExceptions = (Views/PadView.swift);
+        target = D16175000000000000000014;
+    };"""
+    edit(ios / PBXPROJ, "/* Begin PBXGroup section */", exception)
+
+
 def test_the_committed_project_has_no_fault() -> None:
     assert faults(IOS) == []
 
@@ -51,6 +75,23 @@ CHANGES: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda ios: (ios / "Config/Lost.swift").write_text(""),
         "Config/Lost.swift is in no target",
     ),
+    "assets in no target": (
+        lambda ios: move(ios, "Digits/Assets.xcassets", "Config/Assets.xcassets"),
+        "Config/Assets.xcassets is in no target",
+    ),
+    "privacy manifest in no target": (
+        lambda ios: move(ios, "Digits/PrivacyInfo.xcprivacy", "Config/PrivacyInfo.xcprivacy"),
+        "Config/PrivacyInfo.xcprivacy is in no target",
+    ),
+    "strings in no target": (
+        lambda ios: (ios / "Localizable.xcstrings").write_text("{}"),
+        "Localizable.xcstrings is in no target",
+    ),
+    "model in no target": (
+        lambda ios: (ios / "Config/DigitClassifier.mlpackage").mkdir(),
+        "Config/DigitClassifier.mlpackage is in no target",
+    ),
+    "file taken out of its target": (take_out_a_view, "Digits/Views/PadView.swift is in no target"),
     "folder in no target": (
         lambda ios: edit(
             ios / PBXPROJ,
@@ -66,6 +107,56 @@ CHANGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "missing package": (
         lambda ios: shutil.rmtree(ios / "DigitKit/Tests") or (ios / "DigitKit/Package.swift").unlink(),
         "package DigitKit is not on the disk",
+    ),
+    "remote package": (
+        lambda ios: edit(
+            ios / PBXPROJ,
+            "isa = XCLocalSwiftPackageReference;\n\t\t\trelativePath = DigitKit;",
+            'isa = XCRemoteSwiftPackageReference;\n\t\t\trepositoryURL = "https://example.org/DigitKit";',
+        ),
+        "package https://example.org/DigitKit is third-party code",
+    ),
+    "package from elsewhere": (
+        lambda ios: edit(ios / PBXPROJ, "relativePath = DigitKit;", "relativePath = ../DigitKit;"),
+        "package ../DigitKit is third-party code",
+    ),
+    "another package's product": (
+        lambda ios: edit(ios / PBXPROJ, "productName = DigitKit;", "productName = OtherKit;"),
+        "product OtherKit is third-party code",
+    ),
+    "package that needs another": (
+        lambda ios: edit(
+            ios / "DigitKit/Package.swift",
+            "  targets: [\n",
+            '  dependencies: [.package(url: "https://example.org/OtherKit", from: "1.0.0")],\n  targets: [\n',
+        ),
+        "package DigitKit depends on third-party code",
+    ),
+    "older iOS": (
+        lambda ios: edit(ios / PBXPROJ, "IPHONEOS_DEPLOYMENT_TARGET = 17.0", "IPHONEOS_DEPLOYMENT_TARGET = 16.4"),
+        "IPHONEOS_DEPLOYMENT_TARGET is 16.4 in Release (D1617500000000000000002A), it must be 17.0 or later",
+    ),
+    "older Swift in a target": (
+        lambda ios: edit(
+            ios / PBXPROJ, "INFOPLIST_FILE = Config", '"SWIFT_VERSION[sdk=*]" = 5.0;\n\t\t\t\tINFOPLIST_FILE = Config'
+        ),
+        "SWIFT_VERSION is 5.0 in Debug (D1617500000000000000002C), it must be 6.0",
+    ),
+    "data races allowed": (
+        lambda ios: edit(ios / PBXPROJ, "SWIFT_STRICT_CONCURRENCY = complete", "SWIFT_STRICT_CONCURRENCY = minimal"),
+        "SWIFT_STRICT_CONCURRENCY is minimal in Debug (D16175000000000000000029), it must be complete",
+    ),
+    "data races allowed by default": (
+        lambda ios: edit(ios / PBXPROJ, "\t\t\t\tSWIFT_STRICT_CONCURRENCY = complete;\n", ""),
+        "SWIFT_STRICT_CONCURRENCY is not set in Release of the project",
+    ),
+    "older iOS in the signing's file": (
+        lambda ios: edit(
+            ios / "Config/Digits.xcconfig",
+            "DEVELOPMENT_TEAM =",
+            "IPHONEOS_DEPLOYMENT_TARGET[sdk=iphoneos*] = 16.0 // older phones\nDEVELOPMENT_TEAM =",
+        ),
+        "IPHONEOS_DEPLOYMENT_TARGET is 16.0 in Config/Digits.xcconfig, it must be 17.0 or later",
     ),
     "missing plist": (
         lambda ios: (ios / "Config/Info.plist").unlink(),
@@ -133,3 +224,67 @@ def test_the_promoted_model_is_held_to_the_app(ios: Path, digits_file: Path) -> 
     assert next(iter(check.faults_of_model(ios))).startswith(
         "DigitClassifier.mlmodel, DigitClassifier.mlpackage collide"
     )
+
+
+@cache
+def converted(
+    format: Format, *, shape: tuple[int, int, int] = (28, 28, 1), labels: tuple = tuple("0123456789")
+) -> CoreMLFile:
+    """An untrained network's file, with all that a promotion writes."""
+    classifier = as_classifier(build("malireddi", shape, len(labels), filters=4))
+    facts = FileFacts(labels, "mnist5k", "0" * 64, "malireddi", "0" * 32, "", "unknown", 0.9)
+    return convert(classifier, facts, format=format)
+
+
+def renamed(file: CoreMLFile, name: str) -> CoreMLFile:
+    """The same file with a name, wherever it stands, spelt backwards: no length in the message changes."""
+    old, new = (chr(len(name)).encode() + text.encode() for text in (name, name[::-1]))
+    members = {path: content.replace(old, new) for path, content in file.members.items()}
+    assert members != file.members
+    return replace(file, members=members)
+
+
+def faults_of(file: CoreMLFile, ios: Path) -> list[str]:
+    """Faults of the project with this file as the promoted one, without its name."""
+    write(file, ios / f"Digits/Model/DigitClassifier{file.suffix}")
+    return [fault.removeprefix(f"DigitClassifier{file.suffix}: ") for fault in faults(ios)]
+
+
+MODELS: dict[str, tuple[Callable[[Format], CoreMLFile], str]] = {
+    "input": (lambda format: renamed(converted(format), "image"), "input is egami, the app expects image"),
+    "output": (lambda format: renamed(converted(format), "output"), "probabilities is tuptuo, the app expects output"),
+    "label": (
+        lambda format: renamed(converted(format), "classLabel"),
+        "label is lebaLssalc, the app expects classLabel",
+    ),
+    "size": (
+        lambda format: converted(format, shape=(32, 32, 1)),
+        "image is 32x32 GRAYSCALE, the app expects 28x28 GRAYSCALE",
+    ),
+    "colour": (
+        lambda format: converted(format, shape=(28, 28, 3)),
+        "image is 28x28 RGB, the app expects 28x28 GRAYSCALE",
+    ),
+    "label type": (
+        lambda format: converted(format, labels=tuple(range(10))),
+        "labels must be texts, the app shows them",
+    ),
+}
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_a_converted_model_has_no_fault(ios: Path, format: Format) -> None:
+    assert faults_of(converted(format), ios) == []
+
+
+@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("name", MODELS)
+def test_another_interface_is_found(ios: Path, name: str, format: Format) -> None:
+    make, complaint = MODELS[name]
+    assert faults_of(make(format), ios) == [complaint]
+
+
+@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("key", check.expected_metadata(IOS))
+def test_metadata_that_vanished_is_found(ios: Path, key: str, format: Format) -> None:
+    assert f"the metadata has no {key}, the app reads it" in faults_of(renamed(converted(format), key), ios)

@@ -46,9 +46,7 @@ struct PadView: View {
     .accessibilityElement()
     .accessibilityIdentifier("pad")
     .accessibilityLabel("Drawing pad")
-    .accessibilityValue(
-      session.drawing.isEmpty ? "Empty" : "\(session.drawing.strokes.count) strokes"
-    )
+    .accessibilityValue(strokes)
     .accessibilityHint("Draw a digit with one finger.")
     .accessibilityAddTraits(.allowsDirectInteraction)
     .accessibilityAction(named: "Take back a stroke") {
@@ -59,9 +57,18 @@ struct PadView: View {
     }
   }
 
+  private var strokes: LocalizedStringKey {
+    switch session.drawing.strokes.count {
+    case 0: "Empty"
+    case 1: "1 stroke"
+    case let count: "\(count) strokes"
+    }
+  }
+
   private func announceReading() async {
-    if let reading = await session.predict() {
-      announce(reading.spoken)
+    let reading = await session.predict()
+    if let text = reading?.spoken ?? session.failure {
+      announce(text)
     }
   }
 
