@@ -50,8 +50,10 @@ def test_what_centring_is_worth(
     assert mass.mean() >= untouched.mean() - 0.01  # within 1 point
     assert whole.mean() < 0.5
     assert whole.mean() < box.mean() < mass.mean() - 0.02
-    for digit in (7, 9):  # MNIST holds them low, and a box does not
-        assert box[labels == digit].mean() < mass[labels == digit].mean() - 0.1
+    for digit in (4, 7, 9):
+        assert mass[labels == digit].mean() >= 0.9  # 0.98 to 1.00 when this was written
+    for digit in (7, 9):  # MNIST holds them low, and a box does not: 0.44 lost
+        assert box[labels == digit].mean() < mass[labels == digit].mean() - 0.2
     assert drawn_accuracy(forward, dataset) == pytest.approx(mass.mean())
 
 
