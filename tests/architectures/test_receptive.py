@@ -18,11 +18,17 @@ def seen(x: keras.KerasTensor, inputs: keras.KerasTensor) -> tuple[int, int]:
     """The box of pixels that have a gradient on one position in the middle of a feature map."""
     model = keras.Model(inputs, x)
     model.set_weights([np.ones_like(weight) for weight in model.get_weights()])
-    image = tf.Variable(np.random.default_rng(0).random((1, *inputs.shape[1:]), dtype=np.float32))
-    with tf.GradientTape() as tape:
-        output = model(image)
-        middle = tf.reduce_sum(output[:, output.shape[1] // 2, output.shape[2] // 2])
-    rows, columns = np.nonzero(np.abs(tape.gradient(middle, image).numpy()).sum(axis=(0, 3)))
+    image = np.random.default_rng(0).random((1, *inputs.shape[1:]), dtype=np.float32)
+
+    @tf.function  # without it TensorFlow computes the weights' gradients too, and dies of one (experiments/LOG.md)
+    def gradient(image: tf.Tensor) -> tf.Tensor:
+        with tf.GradientTape() as tape:
+            tape.watch(image)
+            output = model(image)
+            middle = tf.reduce_sum(output[:, output.shape[1] // 2, output.shape[2] // 2])
+        return tape.gradient(middle, image)
+
+    rows, columns = np.nonzero(np.abs(gradient(tf.constant(image)).numpy()).sum(axis=(0, 3)))
     return int(np.ptp(rows)) + 1, int(np.ptp(columns)) + 1
 
 
