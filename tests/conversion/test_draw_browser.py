@@ -194,7 +194,7 @@ def test_a_second_finger_does_not_draw(page: Page) -> None:
     page.touch("touchEnd")
     page.wait("pad.dataset.read == 1 && !reading && strokeEnded === null")
     (stroke,) = page.strokes
-    assert {x for x, _ in stroke} == {150}
+    assert [x for x, _ in stroke] == pytest.approx([150] * len(stroke), abs=1)
     assert max(y for _, y in stroke) == pytest.approx(240, abs=1)
     page.clear()
 
@@ -208,7 +208,8 @@ def test_a_button_ends_the_stroke_under_a_finger(page: Page, button: str, left: 
     page.touch("touchMove", (0.5, 0.8))  # the finger is still there
     page.touch("touchEnd")
     page.wait(f"pad.dataset.read == {left} && !reading")
-    assert [{x for x, _ in stroke} for stroke in page.strokes] == [{60}] * left
+    assert len(page.strokes) == left
+    assert all(x == pytest.approx(60, abs=1) for stroke in page.strokes for x, _ in stroke)
     page.draw([[[150, 60], [150, 240]]], pad=300, kind="touch")
     assert len(page.strokes) == left + 1
     page.clear()
