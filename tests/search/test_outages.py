@@ -149,9 +149,11 @@ def test_trials_of_a_dead_host_are_taken_over(tmp_path: Path, database: Postgres
 
 
 def test_a_silent_host_that_comes_back_leaves_its_trial_to_the_other(
-    tmp_path: Path, database: PostgresServer, start
+    tmp_path: Path, database: PostgresServer, mlflow_server: MlflowServer, start
 ) -> None:  # type: ignore[no-untyped-def]
-    options = {"tracking_uri": "sqlite:///mlflow.db", "storage": database.url, "trials": 5, "takeover_after": 4}
+    # Stopped in the middle of a write, a process holds the lock of an SQLite file as long as it stands.
+    stores = {"tracking_uri": mlflow_server.uri, "storage": database.url}
+    options = stores | {"trials": 5, "takeover_after": 4}
     other = start(0.5, before=other_host(), **options)
     wait_until(
         lambda: any(t.state == TrialState.RUNNING and t.intermediate_values for t in trials_of(database.url)), other
@@ -162,7 +164,7 @@ def test_a_silent_host_that_comes_back_leaves_its_trial_to_the_other(
     other.send_signal(signal.SIGCONT)
     assert "another sweep has taken it over" in finished(other)
     finished(survivor)
-    assert_nothing_lost(tmp_path, "shared", 5, EPOCHS, storage=database.url)
+    assert_nothing_lost(tmp_path, "shared", 5, EPOCHS, **stores)
 
 
 def test_postgresql_is_killed_and_comes_back_after_twenty_seconds(
