@@ -1,9 +1,10 @@
-"""A training step in fewer kernels than Keras makes of it: Adam's update and dropout.
+"""A training step in fewer kernels than Keras makes of it: Adam's update, dropout and batch normalisation.
 
-Both give what Keras' give, dropout from other random numbers. Keras' Adam is some twenty operations for each variable,
+They give what Keras' give, dropout from other random numbers. Keras' Adam is some twenty operations for each variable,
 which TensorFlow traces and optimises before a first step; here it is one kernel. Keras' dropout draws 32 bits an
-element, makes floats of them and selects, forward and backward; here a step multiplies by a mask of 16 bits. Figures
-stand in experiments/LOG.md. What is kept, validated and shipped holds Keras' own layers.
+element, makes floats of them and selects, forward and backward; here a step multiplies by a mask of 16 bits. Keras'
+batch normalisation passes over a batch some ten times, in float32 at any precision; here it is one kernel each way.
+Figures stand in experiments/LOG.md. What is kept, validated and shipped holds Keras' own layers.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ import keras
 import tensorflow as tf
 
 LEVELS = 2**16  # a rate of dropout is rounded to this fraction
+FLOAT32_CHANNELS = 4  # the fused normalisation is slower than Keras' for other than multiples of it
+BFLOAT16_CHANNELS = 16  # the same, where values stay bfloat16
 
 
 class FusedAdam(keras.optimizers.Adam):
@@ -54,22 +57,62 @@ class MaskedDropout(keras.layers.Dropout):  # never saved, hence not registered
         return inputs * (tf.cast(keep, inputs.dtype) * tf.cast(LEVELS / (LEVELS - dropped), inputs.dtype))
 
 
-def with_masked_dropout(model: keras.Model) -> keras.Model:
-    """The model with its `Dropout` layers replaced; all other layers, and so the weights, are shared with it.
+class FusedNormalization(keras.layers.Layer):  # never saved, hence not registered
+    """Batch normalisation of images (N, H, W, C) by the weights of a `keras.layers.BatchNormalization`."""
 
-    Models of a class of their own, whose `call` a copy would lose, are left as they are.
+    def __init__(self, normalization: keras.layers.BatchNormalization) -> None:
+        super().__init__(dtype=normalization.dtype_policy, name=normalization.name)
+        self.normalization = normalization
+        self.supports_masking = True
+
+    def call(self, inputs: tf.Tensor, training: bool = False, mask: tf.Tensor | None = None) -> tf.Tensor:
+        """Normalised values of the same shape and type; in training, the averages move."""
+        layer = self.normalization
+        if not training or not layer.trainable or mask is not None:
+            return layer(inputs, training=training, mask=mask)
+        gamma, beta = tf.ones(inputs.shape[-1]), tf.zeros(inputs.shape[-1])
+        in_bfloat16 = inputs.dtype == tf.bfloat16 and inputs.shape[-1] % BFLOAT16_CHANNELS == 0
+        outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
+            x=inputs if in_bfloat16 else tf.cast(inputs, tf.float32),
+            scale=gamma if layer.gamma is None else layer.gamma.value,
+            offset=beta if layer.beta is None else layer.beta.value,
+            mean=[],
+            variance=[],
+            epsilon=layer.epsilon,
+        )
+        count = tf.cast(tf.size(inputs) // inputs.shape[-1], tf.float32)
+        layer.moving_mean.assign(layer.momentum * layer.moving_mean + (1 - layer.momentum) * mean)
+        variance *= (count - 1) / count  # Keras' average is of the batch's own variance, this an estimate for all
+        layer.moving_variance.assign(layer.momentum * layer.moving_variance + (1 - layer.momentum) * variance)
+        return tf.cast(outputs, inputs.dtype)
+
+
+def _fusible(layer: keras.layers.BatchNormalization) -> bool:
+    """Whether the fused kernel normalises what the built layer does, and faster."""
+    if layer.renorm or layer.synchronized or layer.input_spec.ndim != 4 or layer.axis not in (-1, 3):
+        return False
+    return layer.moving_mean.shape[0] % FLOAT32_CHANNELS == 0
+
+
+def with_fast_kernels(model: keras.Model) -> keras.Model:
+    """The model with its layers for dropout and batch normalisation replaced where that is faster.
+
+    All other layers, and all weights, are shared with it. Models of a class of their own, whose `call` a copy would
+    lose, are left as they are.
 
     >>> from architectures import build
-    >>> network = build("malireddi", (28, 28, 1), 10)
-    >>> [type(layer).__name__ for layer in with_masked_dropout(network).layers if "Dropout" in type(layer).__name__]
-    ['MaskedDropout', 'MaskedDropout', 'MaskedDropout']
+    >>> network = build("pocket", (28, 28, 1), 10)
+    >>> [type(layer).__name__ for layer in with_fast_kernels(network).layers if "kernels" in type(layer).__module__]
+    ['FusedNormalization', 'MaskedDropout']
     """
 
     def replaced(layer: keras.Layer) -> keras.Layer:
         if isinstance(layer, keras.Model):
-            return with_masked_dropout(layer)
+            return with_fast_kernels(layer)
         if type(layer) is keras.layers.Dropout and layer.noise_shape is None and round(layer.rate * LEVELS) < LEVELS:
             return MaskedDropout.from_config(layer.get_config())
+        if type(layer) is keras.layers.BatchNormalization and _fusible(layer):
+            return FusedNormalization(layer)
         return layer
 
     if type(model).__module__.partition(".")[0] != "keras":

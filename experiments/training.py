@@ -78,7 +78,7 @@ def train(
     """
     import keras
 
-    from experiments.kernels import with_masked_dropout
+    from experiments.kernels import with_fast_kernels
 
     if config.batch_size > len(dataset.train):
         raise UsageError(f"batch_size {config.batch_size} exceeds the {len(dataset.train)} training images.")
@@ -95,7 +95,7 @@ def train(
     keras.utils.set_random_seed(config.seed)
     kept = build("float32")  # validated, and written in the end
     trained = kept if config.precision == "float32" else build(config.precision)
-    run_epoch = _epoch_function(with_masked_dropout(trained), config, dataset.train)
+    run_epoch = _epoch_function(with_fast_kernels(trained), config, dataset.train)
     forward = forward_function(kept)
     shuffle = np.random.default_rng(config.seed)
 
@@ -162,6 +162,9 @@ def _epoch_function(
 
     size = config.batch_size
     steps = len(split) // size
+    # An AddN of three or more adds in the order in which threads free its inputs: gradients are added in pairs, and
+    # this optimisation of graphs would make one AddN of them.
+    tf.config.optimizer.set_experimental_options({"arithmetic_optimization": False})
     optimizer = FusedAdam(_learning_rate(config, steps))
     variables = classifier.trainable_variables
     optimizer.build(variables)
@@ -193,12 +196,10 @@ def _epoch_function(
             batch = tf.cast(batch, tf.float32)
             if config.augment:
                 batch = augmented(batch, seed=tf.stack([seed, tf.cast(epoch * steps + step, tf.int64)]))
-            with tf.GradientTape() as tape:
-                probabilities = classifier(batch, training=True)
-                loss = mean_loss(target, probabilities)
-                if classifier.losses:  # regularisation that a plugin's layers add
-                    loss += tf.add_n(classifier.losses)
-            optimizer.apply(tape.gradient(loss, variables), variables)
+            probabilities = classifier(batch, training=True)
+            loss = mean_loss(target, probabilities) + sum(classifier.losses)  # regularisation that plugins ask for
+            gradients = tf.gradients(loss, variables, aggregation_method=tf.AggregationMethod.EXPERIMENTAL_TREE)
+            optimizer.apply(gradients, variables)
             total_loss += loss
             correct += tf.math.count_nonzero(tf.argmax(probabilities, axis=-1) == target, dtype=tf.int32)
         return total_loss / steps, correct / (steps * size)

@@ -1,7 +1,8 @@
-"""Fused Adam steps as Keras' does; masked dropout drops the share that it says, and changes nothing else."""
+"""Fused Adam and normalisation do as Keras' do; masked dropout drops its share, and changes nothing else."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from experiments import datasets
 from experiments.classifier import load_classifier
 from experiments.config import ModelSize, RunConfig
 from experiments.datasets import Split
-from experiments.kernels import LEVELS, FusedAdam, MaskedDropout, with_masked_dropout
+from experiments.kernels import LEVELS, FusedAdam, FusedNormalization, MaskedDropout, with_fast_kernels
 from experiments.training import train
 
 SHAPE = (9, 31, 11, 41)  # an odd number of elements
@@ -70,13 +71,13 @@ def test_the_gradient_is_the_mask() -> None:
 @pytest.mark.parametrize("name", architectures.names())
 def test_a_network_shares_its_weights_and_answers_as_before(name: str) -> None:
     network = architectures.build(name, (28, 28, 1), 10, dropout=0.2)
-    masked = with_masked_dropout(network)
-    assert [id(weight) for weight in masked.weights] == [id(weight) for weight in network.weights]
+    fast = with_fast_kernels(network)
+    assert [id(weight) for weight in fast.weights] == [id(weight) for weight in network.weights]
     images = np.random.default_rng(0).random((4, 28, 28, 1), np.float32)
-    assert np.array_equal(masked(images, training=False), network(images, training=False))
+    assert np.array_equal(fast(images, training=False), network(images, training=False))
     plain = [layer for layer in network._flatten_layers() if isinstance(layer, keras.layers.Dropout)]
-    new = [layer for layer in masked._flatten_layers() if isinstance(layer, keras.layers.Dropout)]
-    assert {type(layer) for layer in plain} == {keras.layers.Dropout}  # of what is kept
+    new = [layer for layer in fast._flatten_layers() if isinstance(layer, keras.layers.Dropout)]
+    assert not [layer for layer in network._flatten_layers() if "kernels" in type(layer).__module__]  # what is kept
     assert {type(layer) for layer in new} == {MaskedDropout}
     assert [layer.name for layer in new] == [layer.name for layer in plain]
 
@@ -104,13 +105,64 @@ def test_what_is_replaced_and_what_is_not() -> None:
             keras.layers.Dropout(0.5, name="plain", dtype="mixed_bfloat16"),
         ]
     )
-    masked = with_masked_dropout(network)
-    changed = {one.name: one.compute_dtype for one in masked._flatten_layers() if isinstance(one, MaskedDropout)}
+    fast = with_fast_kernels(network)
+    changed = {one.name: one.compute_dtype for one in fast._flatten_layers() if isinstance(one, MaskedDropout)}
     assert changed == {"inner": "float32", "plain": "bfloat16"}
-    assert residual in masked.layers
-    assert with_masked_dropout(residual) is residual
+    assert residual in fast.layers
+    assert with_fast_kernels(residual) is residual
     images = np.ones((2, 6, 6, 4), np.float32)
-    assert np.array_equal(masked(images), network(images))
+    assert np.array_equal(fast(images), network(images))
+
+
+@pytest.mark.parametrize(
+    ("options", "channels", "replaced"),
+    [
+        ({}, 12, True),
+        ({"axis": 3, "scale": False, "center": False, "momentum": 0.5, "epsilon": 0.1}, 16, True),
+        ({"axis": 1}, 12, False),
+        ({"synchronized": True}, 12, False),
+        ({"renorm": True}, 12, False),
+        ({}, 10, False),
+    ],
+)
+@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
+def test_normalization_gives_what_keras_gives(
+    options: dict[str, object], channels: int, replaced: bool, policy: str
+) -> None:
+    """Outputs, gradients and the averages, for a batch whose channels differ in mean and spread."""
+    normalization = keras.layers.BatchNormalization(**options, dtype=policy)
+    network = keras.Sequential([keras.Input((5, 12, channels)), normalization])
+    fast = with_fast_kernels(network)
+    assert isinstance(fast.layers[0], FusedNormalization) is replaced
+    generator = np.random.default_rng(0)
+    images = (generator.normal(size=(3, 5, 12, channels)) * np.arange(1, channels + 1) + 3).astype(np.float32)
+    change = tf.constant(generator.normal(size=images.shape), tf.bfloat16 if "bfloat16" in policy else tf.float32)
+    for weight in normalization.trainable_variables:
+        weight.assign(generator.normal(size=weight.shape))
+    before = network.get_weights()
+    found = []
+    for model in (network, fast):
+        network.set_weights(before)
+        inputs = tf.Variable(images)
+        with tf.GradientTape() as tape:
+            outputs = model(inputs, training=True)
+        gradients = tape.gradient(outputs, [inputs, *network.trainable_variables], change)
+        found.append([np.array(one, np.float32) for one in (outputs, *gradients, *network.weights)])
+        assert outputs.dtype == change.dtype
+        assert np.array_equal(model(images), network(images))  # not in training
+    for keras_value, ours in zip(*found, strict=True):
+        tolerance = (2**-7 if policy == "mixed_bfloat16" else 1e-4) * np.abs(keras_value).max()
+        assert np.allclose(ours, keras_value, rtol=0, atol=tolerance)
+
+
+def test_a_frozen_normalization_stays_as_it_is() -> None:
+    normalization = keras.layers.BatchNormalization()
+    network = keras.Sequential([keras.Input((6, 6, 4)), normalization])
+    fast = with_fast_kernels(network)
+    normalization.trainable = False
+    images = np.random.default_rng(0).normal(size=(2, 6, 6, 4)).astype(np.float32)
+    assert np.array_equal(fast(images, training=True), network(images))
+    assert np.array_equal(normalization.moving_mean, np.zeros(4))
 
 
 @pytest.mark.parametrize(("decaying", "dtype"), [(False, "float32"), (True, "float32"), (True, "bfloat16")])
@@ -129,21 +181,25 @@ def test_fused_adam_steps_as_keras_does(decaying: bool, dtype: str) -> None:
 
 
 @pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16"])
-def test_training_uses_both(precision: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_training_uses_all_three(precision: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Keras' own would raise here."""
-    kept = keras.layers.Dropout.call
 
-    def call(self: keras.Layer, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
-        assert not training
-        return kept(self, inputs, training=training)
+    def only_outside_training(kept: Callable[..., tf.Tensor]) -> Callable[..., tf.Tensor]:
+        def call(self: keras.Layer, inputs: tf.Tensor, training: bool = False, **others: object) -> tf.Tensor:
+            assert not training
+            return kept(self, inputs, training=training, **others)
 
-    monkeypatch.setattr(keras.layers.Dropout, "call", call)
+        return call
+
+    own = {keras.layers.Dropout, keras.layers.BatchNormalization}
+    for layer in own:
+        monkeypatch.setattr(layer, "call", only_outside_training(layer.call))
     monkeypatch.delattr(keras.optimizers.Adam, "update_step")
     digits = datasets.load("mnist5k")
     few = Split(digits.train.images[:200], digits.train.labels[:200])
-    config = RunConfig("malireddi", "mnist5k", 4, 0.5, batch_size=100, epochs=1, precision=precision)
+    config = RunConfig("pocket", "mnist5k", 16, 0.5, batch_size=100, epochs=1, precision=precision)
     result = train(
         config, replace(digits, train=few, val=few), keras_file=tmp_path / "m.keras", size=ModelSize(0, 0, 0)
     )
     model = load_classifier(result.keras_file, result.keras_sha256)
-    assert {type(one) for one in model._flatten_layers() if "dropout" in one.name} == {keras.layers.Dropout}
+    assert own <= {type(one) for one in model._flatten_layers()}

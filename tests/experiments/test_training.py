@@ -8,6 +8,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import architectures
 from architectures.errors import UsageError
@@ -65,6 +66,20 @@ def test_the_same_seed_gives_the_same_bits_whatever_ran_before(precision: str, f
     again = trained(config, few, tmp_path)
     assert comparable(first) == comparable(again)
     assert comparable(trained(replace(config, seed=1), few, tmp_path)) != comparable(first)
+
+
+def test_threads_do_not_decide_the_order_in_which_gradients_are_added(few: Dataset) -> None:
+    """TensorFlow's AddN of three starts with the one whose memory is free first: of two, the order is no matter."""
+    inputs = keras.Input((28, 28, 1))
+    x = keras.layers.Flatten()(inputs)
+    x = keras.layers.BatchNormalization()(x)  # Keras' own uses what it is given three times
+    x = keras.layers.Add()([keras.layers.Dense(4)(x) for _ in range(4)])
+    network = keras.Model(inputs, keras.layers.Dense(10, activation="softmax")(x))
+    epoch = training._epoch_function(as_classifier(network), CONFIG, few.train).get_concrete_function()
+    graph = epoch.graph.as_graph_def()
+    nodes = [*graph.node, *(node for function in graph.library.function for node in function.node_def)]
+    assert {len(node.input) for node in nodes if node.op == "AddN"} == {2}
+    assert tf.config.optimizer.get_experimental_options()["arithmetic_optimization"] is False  # it would join them
 
 
 @pytest.mark.parametrize(
