@@ -1,6 +1,6 @@
 """Each digit's recall with every digit of mnist5k held out once, untouched and drawn on a pad: ten folds.
 
-Run: python benchmarks/recall.py --architecture pocket --epochs 10
+Run: python benchmarks/recall.py --architecture pocket --epochs 15
 
 The 50 sevens of the test digits tell 0.94 from 0.96 by one image. Here a configuration, the one that a default sweep
 promotes unless told otherwise, is trained ten times on 4,000 digits, its epoch chosen on 500 others, and asked for the
@@ -34,6 +34,7 @@ from experiments.precision import resolve_precision  # noqa: E402
 from experiments.strokes import render  # noqa: E402
 from experiments.tracking import Tracker, default_uri  # noqa: E402
 from experiments.training import train  # noqa: E402
+from search.config import SweepConfig  # noqa: E402
 
 FOLDS = 10
 
@@ -43,7 +44,7 @@ def main() -> None:
     parser.add_argument("--architecture", default="pocket", choices=registry.names())
     parser.add_argument("--filters", type=whole(1), help="default: as published")
     parser.add_argument("--batch-size", type=whole(1, 4_000), default=128)
-    parser.add_argument("--epochs", type=whole(1), default=10)
+    parser.add_argument("--epochs", type=whole(1), default=SweepConfig.epochs)
     arguments = parser.parse_args()
     architecture = registry.get(arguments.architecture)
     config = RunConfig(

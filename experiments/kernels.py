@@ -3,7 +3,8 @@
 They give what Keras' give, dropout from other random numbers. Keras' Adam is some twenty operations for each variable,
 which TensorFlow traces and optimises before a first step; here it is one kernel. Keras' dropout draws 32 bits an
 element, makes floats of them and selects, forward and backward; here a step multiplies by a mask of 16 bits. Keras'
-batch normalisation passes over a batch some ten times, in float32 at any precision; here it is one kernel each way.
+batch normalisation passes over a batch some ten times, in float32 at any precision; here it is one kernel each way,
+between two casts where bfloat16 is slow.
 Figures stand in experiments/LOG.md. What is kept, validated and shipped holds Keras' own layers.
 """
 
@@ -66,36 +67,36 @@ class FusedNormalization(keras.layers.Layer):  # never saved, hence not register
         self.supports_masking = True
 
     def call(self, inputs: tf.Tensor, training: bool = False, mask: tf.Tensor | None = None) -> tf.Tensor:
-        """Normalised values of the same shape and type; in training, the averages move."""
+        """Normalised values of the same shape; in training, the averages move."""
         layer = self.normalization
         if not training or not layer.trainable or mask is not None:
             return layer(inputs, training=training, mask=mask)
-        gamma, beta = tf.ones(inputs.shape[-1]), tf.zeros(inputs.shape[-1])
-        in_bfloat16 = inputs.dtype == tf.bfloat16 and inputs.shape[-1] % BFLOAT16_CHANNELS == 0
+        channels = layer.moving_mean.shape[0]
+        in_bfloat16 = inputs.dtype == tf.bfloat16 and channels % BFLOAT16_CHANNELS == 0
         outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
             x=inputs if in_bfloat16 else tf.cast(inputs, tf.float32),
-            scale=gamma if layer.gamma is None else layer.gamma.value,
-            offset=beta if layer.beta is None else layer.beta.value,
+            scale=tf.ones(channels) if layer.gamma is None else layer.gamma.value,
+            offset=tf.zeros(channels) if layer.beta is None else layer.beta.value,
             mean=[],
             variance=[],
             epsilon=layer.epsilon,
         )
-        count = tf.cast(tf.size(inputs) // inputs.shape[-1], tf.float32)
+        count = tf.cast(tf.size(inputs) // channels, tf.float32)
         layer.moving_mean.assign(layer.momentum * layer.moving_mean + (1 - layer.momentum) * mean)
         variance *= (count - 1) / count  # Keras' average is of the batch's own variance, this an estimate for all
         layer.moving_variance.assign(layer.momentum * layer.moving_variance + (1 - layer.momentum) * variance)
-        return tf.cast(outputs, inputs.dtype)
+        return tf.cast(outputs, self.compute_dtype)
 
 
 def _fusible(layer: keras.layers.BatchNormalization) -> bool:
     """Whether the fused kernel normalises what the built layer does, and faster."""
-    if layer.renorm or layer.synchronized or layer.input_spec.ndim != 4 or layer.axis not in (-1, 3):
+    if layer.renorm or layer.synchronized or layer.activity_regularizer or layer.variable_dtype != "float32":
         return False
-    return layer.moving_mean.shape[0] % FLOAT32_CHANNELS == 0
+    return layer.input_spec.ndim == 4 and layer.axis in (-1, 3) and layer.moving_mean.shape[0] % FLOAT32_CHANNELS == 0
 
 
 def with_fast_kernels(model: keras.Model) -> keras.Model:
-    """The model with its layers for dropout and batch normalisation replaced where that is faster.
+    """The built model with its layers for dropout and batch normalisation replaced where that is faster.
 
     All other layers, and all weights, are shared with it. Models of a class of their own, whose `call` a copy would
     lose, are left as they are.

@@ -60,6 +60,8 @@ def train(
 ) -> RunResult:
     """Train and keep the weights of the epoch with the highest val_accuracy, then the lowest val_loss.
 
+    Switches TensorFlow's arithmetic optimisation of graphs off in this process, for the sake of the same bits.
+
     Args:
         config: what to train; the same values on the same machine and thread count give the same bits.
         dataset: its `train` and `val` splits are used.
@@ -162,8 +164,8 @@ def _epoch_function(
 
     size = config.batch_size
     steps = len(split) // size
-    # An AddN of three or more adds in the order in which threads free its inputs: gradients are added in pairs, and
-    # this optimisation of graphs would make one AddN of them.
+    # An AddN of three or more adds in the order in which threads free its inputs. So gradients are added in pairs (but
+    # for those inside a plugin's own loops and branches), and this optimisation, which would join the pairs, is off.
     tf.config.optimizer.set_experimental_options({"arithmetic_optimization": False})
     optimizer = FusedAdam(_learning_rate(config, steps))
     variables = classifier.trainable_variables
@@ -197,7 +199,9 @@ def _epoch_function(
             if config.augment:
                 batch = augmented(batch, seed=tf.stack([seed, tf.cast(epoch * steps + step, tf.int64)]))
             probabilities = classifier(batch, training=True)
-            loss = mean_loss(target, probabilities) + sum(classifier.losses)  # regularisation that plugins ask for
+            loss = mean_loss(target, probabilities)
+            for penalty in classifier.losses:  # of regularisation that a plugin's layers ask for
+                loss += tf.cast(penalty, tf.float32)
             gradients = tf.gradients(loss, variables, aggregation_method=tf.AggregationMethod.EXPERIMENTAL_TREE)
             optimizer.apply(gradients, variables)
             total_loss += loss

@@ -62,7 +62,7 @@ class SweepConfig:
     compress: Compression = "none"  # of the file whose bytes are the objective and the limit
     trials: int = 12  # in the study, those of earlier sweeps included
     timeout: float | None = None  # seconds after which no new trial starts
-    epochs: int = 10  # a trial at most
+    epochs: int = 15  # a trial at most
     pruner: str = AUTO  # median with one objective, front with two
     workers: int = 1
     engine: str = "local"  # or ray

@@ -82,6 +82,19 @@ def test_threads_do_not_decide_the_order_in_which_gradients_are_added(few: Datas
     assert tf.config.optimizer.get_experimental_options()["arithmetic_optimization"] is False  # it would join them
 
 
+@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
+def test_penalties_that_layers_ask_for_count(policy: str, few: Dataset) -> None:
+    losses = []
+    for penalty in (None, keras.regularizers.L2(10)):
+        keras.utils.set_random_seed(0)
+        dense = keras.layers.Dense(8, activity_regularizer=penalty, kernel_regularizer=penalty, dtype=policy)
+        head = keras.layers.Dense(10, "softmax")
+        network = keras.Sequential([keras.Input((28, 28, 1)), keras.layers.Flatten(), dense, head])
+        run_epoch = training._epoch_function(as_classifier(network), CONFIG, few.train)
+        losses.append(float(run_epoch(np.arange(len(few.train)), 1)[0]))
+    assert losses[1] > losses[0] + 10
+
+
 @pytest.mark.parametrize(
     "changes", [{"precision": "float32"}, {"precision": "mixed_bfloat16"}, {"augment": True, "label_smoothing": 0.1}]
 )
