@@ -122,7 +122,11 @@ def main() -> None:
                     options += ["--precision", "float32"]
                     commands[f"ours, workers {workers}, float32"] = sweep(file, len(trials), epochs, *options)
         if arguments.part != "speed":
-            commands["ours, pruned"] = sweep(file, len(trials) + DRAWN, epochs, "--workers", "auto")
+            options = ["--workers", "auto"]
+            commands["ours, pruned"] = sweep(file, len(trials) + DRAWN, epochs, *options)
+            if precision != "float32":
+                options += ["--precision", "float32"]
+                commands["ours, pruned, float32"] = sweep(file, len(trials) + DRAWN, epochs, *options)
 
         print(f"{len(trials)} trials of {epochs} epochs on {arguments.cores} cores; ours is {precision}", flush=True)
         found = {}
@@ -140,20 +144,21 @@ def main() -> None:
                     whole, search = other.seconds / one.seconds, other.search_seconds / one.search_seconds
                     cpu = other.cpu_seconds / one.cpu_seconds
                     print(f"{what} against {name}: {whole:.2f}x faster, search alone {search:.2f}x, CPU {cpu:.2f}x")
-        if pruned := found.get("ours, pruned"):
-            theirs = reached(folder / "script", script.best_val_accuracy, script.started)
-            ours = reached(folder / "ours,-pruned", script.best_val_accuracy, pruned.started)
+        if arguments.part != "speed":
+            best = script.best_val_accuracy
+            theirs = reached(folder / "script", best, script.started)
             assert theirs is not None  # it is the script's own best
-            print(f"script: {script.best_val_accuracy:.4f} after {theirs:.1f} s")
-            if ours is None:
-                print(
-                    f"ours, pruned: not reached in {pruned.seconds:.1f} s, its best is {pruned.best_val_accuracy:.4f}"
-                )
-            else:
-                print(
-                    f"ours, pruned: after {ours:.1f} s, {theirs / ours:.2f}x faster; the script's whole search "
-                    f"took {script.seconds / ours:.2f} times as long"
-                )
+            print(f"script: {best:.4f} after {theirs:.1f} s")
+            for what, one in found.items():
+                if what.startswith("ours, pruned"):
+                    ours = reached(folder / what.replace(" ", "-"), best, one.started)
+                    if ours is None:
+                        print(f"{what}: not reached in {one.seconds:.1f} s, its best is {one.best_val_accuracy:.4f}")
+                    else:
+                        print(
+                            f"{what}: after {ours:.1f} s, {theirs / ours:.2f}x faster; the script's whole search "
+                            f"took {script.seconds / ours:.2f} times as long"
+                        )
 
 
 if __name__ == "__main__":
