@@ -7,7 +7,7 @@ What was tried, and kept because it was measured:
   costs ten times as many, and is worth far more than as many channels.
 - Plain convolutions: below this size depthwise-separable ones save few bytes and train slowly.
 - Small initial weights before batch normalisation, which is blind to their size, while Adam's steps are not: they turn
-  small weights faster, so that ten epochs at its default rate suffice.
+  small weights faster, so that fewer epochs suffice.
 """
 
 import keras

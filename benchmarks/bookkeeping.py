@@ -53,6 +53,7 @@ def main() -> None:
             storage=arguments.storage,
             study=f"bookkeeping-{datetime.now():%Y%m%d-%H%M%S}",
             trials=arguments.trials,
+            epochs=10,
             pruner=arguments.pruner,
             filters=tuple(range(4, 36)),
             keep=1,

@@ -4,8 +4,8 @@ They give what Keras' give, dropout from other random numbers. Keras' Adam is so
 which TensorFlow traces and optimises before a first step; here it is one kernel. Keras' dropout draws 32 bits an
 element, makes floats of them and selects, forward and backward; here a step multiplies by a mask of 16 bits. Keras'
 batch normalisation passes over a batch some ten times, in float32 at any precision; here it is one kernel each way,
-between two casts where bfloat16 is slow.
-Figures stand in experiments/LOG.md. What is kept, validated and shipped holds Keras' own layers.
+between two casts where bfloat16 is slow. Figures stand in experiments/LOG.md. What is kept, validated and shipped holds
+Keras' own layers.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import keras
 import tensorflow as tf
 
 LEVELS = 2**16  # a rate of dropout is rounded to this fraction
-FLOAT32_CHANNELS = 4  # the fused normalisation is slower than Keras' for other than multiples of it
+FLOAT32_CHANNELS = 4  # the fused normalisation is slow for other than multiples of it
 BFLOAT16_CHANNELS = 16  # the same, where values stay bfloat16
 
 
@@ -89,14 +89,14 @@ class FusedNormalization(keras.layers.Layer):  # never saved, hence not register
 
 
 def _fusible(layer: keras.layers.BatchNormalization) -> bool:
-    """Whether the fused kernel normalises what the built layer does, and faster."""
+    """Whether the fused kernel does what the built layer does, for a number of channels that it is fast at."""
     if layer.renorm or layer.synchronized or layer.activity_regularizer or layer.variable_dtype != "float32":
         return False
     return layer.input_spec.ndim == 4 and layer.axis in (-1, 3) and layer.moving_mean.shape[0] % FLOAT32_CHANNELS == 0
 
 
 def with_fast_kernels(model: keras.Model) -> keras.Model:
-    """The built model with its layers for dropout and batch normalisation replaced where that is faster.
+    """The built model with its dropout and batch normalisation in fast kernels where these do as Keras' do.
 
     All other layers, and all weights, are shared with it. Models of a class of their own, whose `call` a copy would
     lose, are left as they are.

@@ -44,7 +44,7 @@ class TrialConfig:
     label_smoothing: float = 0.0
     augment: bool = False
     knobs: tuple[tuple[str, Knob], ...] = ()  # the architecture's own; those left out have their first choice
-    epochs: int = 10
+    epochs: int = RunConfig.epochs
     seed: int = 0
     precision: str = "auto"
     compress: Compression = "none"  # of the file whose bytes are measured

@@ -113,20 +113,18 @@ def main() -> None:
 
         precision = resolve_precision("auto")
         commands = {"script": peer("optuna_mlflow_script.py")}
+
+        def ours(what: str, trials: int, *options: str) -> None:
+            commands[f"ours, {what}"] = sweep(file, trials, epochs, *options)
+            if precision != "float32":
+                commands[f"ours, {what}, float32"] = sweep(file, trials, epochs, *options, "--precision", "float32")
+
         if arguments.part != "pruning":
             commands["KerasTuner"] = peer("keras_tuner_search.py")
             for workers in ("auto", "1"):
-                options = ["--pruner", "none", "--workers", workers]
-                commands[f"ours, workers {workers}"] = sweep(file, len(trials), epochs, *options)
-                if precision != "float32":
-                    options += ["--precision", "float32"]
-                    commands[f"ours, workers {workers}, float32"] = sweep(file, len(trials), epochs, *options)
+                ours(f"workers {workers}", len(trials), "--pruner", "none", "--workers", workers)
         if arguments.part != "speed":
-            options = ["--workers", "auto"]
-            commands["ours, pruned"] = sweep(file, len(trials) + DRAWN, epochs, *options)
-            if precision != "float32":
-                options += ["--precision", "float32"]
-                commands["ours, pruned, float32"] = sweep(file, len(trials) + DRAWN, epochs, *options)
+            ours("pruned", len(trials) + DRAWN, "--workers", "auto")
 
         print(f"{len(trials)} trials of {epochs} epochs on {arguments.cores} cores; ours is {precision}", flush=True)
         found = {}
@@ -151,13 +149,13 @@ def main() -> None:
             print(f"script: {best:.4f} after {theirs:.1f} s")
             for what, one in found.items():
                 if what.startswith("ours, pruned"):
-                    ours = reached(folder / what.replace(" ", "-"), best, one.started)
-                    if ours is None:
+                    seconds = reached(folder / what.replace(" ", "-"), best, one.started)
+                    if seconds is None:
                         print(f"{what}: not reached in {one.seconds:.1f} s, its best is {one.best_val_accuracy:.4f}")
                     else:
                         print(
-                            f"{what}: after {ours:.1f} s, {theirs / ours:.2f}x faster; the script's whole search "
-                            f"took {script.seconds / ours:.2f} times as long"
+                            f"{what}: after {seconds:.1f} s, {theirs / seconds:.2f}x faster; the script's whole search "
+                            f"took {script.seconds / seconds:.2f} times as long"
                         )
 
 
