@@ -5,14 +5,17 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 3 refused or not checkable, 130 int
 
 from __future__ import annotations
 
+import _thread
 import argparse
+import contextlib
 import errno
 import json
 import math
 import os
 import sys
+import threading
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
 MAX_NAME = 200  # characters
 PIPE_WIDTH = 250  # columns: a file or a pipe has no width to fit into
 INTERRUPTED = 130  # 128 + SIGINT, as shells report it
+STRIKE_AGAIN_AFTER = 0.05  # seconds: once the finaliser is left
 
 
 class Parser(argparse.ArgumentParser):
@@ -42,7 +46,8 @@ def run(parser: Parser, body: Callable[[argparse.Namespace], int], argv: Sequenc
     """Parse `argv`, call `body`, and turn what it raises into one line on stderr and an exit code."""
     arguments = parser.parse_args(argv)
     try:
-        code = body(arguments)
+        with _interrupts_that_python_drops():
+            code = body(arguments)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return INTERRUPTED
@@ -56,6 +61,24 @@ def run(parser: Parser, body: Callable[[argparse.Namespace], int], argv: Sequenc
     except BrokenPipeError:  # the reader of our output, `head` for instance, has left
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return code
+
+
+@contextlib.contextmanager
+def _interrupts_that_python_drops() -> Iterator[None]:
+    """Strike again for a Ctrl-C that hit a finaliser or a weak reference's callback, where Python ignores it."""
+    before = sys.unraisablehook
+
+    def again(ignored: sys.UnraisableHookArgs) -> None:
+        if issubclass(ignored.exc_type, KeyboardInterrupt):
+            threading.Timer(STRIKE_AGAIN_AFTER, _thread.interrupt_main).start()
+        else:
+            before(ignored)
+
+    sys.unraisablehook = again
+    try:
+        yield
+    finally:
+        sys.unraisablehook = before
 
 
 def one_line(error: BaseException) -> str:
