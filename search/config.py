@@ -43,7 +43,7 @@ CHANGEABLE = ("trials", "keep", "register_as", "replicates")  # recorded, too: w
 
 @dataclass(frozen=True)
 class SweepConfig:
-    """One sweep. The defaults take two to four minutes on two cores and reach 0.98 on mnist5k."""
+    """One sweep. The defaults take some minutes on two cores and reach 0.98 on mnist5k."""
 
     tracking_uri: str
     study: str
