@@ -35,9 +35,9 @@ def main() -> None:
 
     class Classifier(keras_tuner.HyperModel):
         def build(self, hp: keras_tuner.HyperParameters) -> keras.Model:
-            keras.utils.set_random_seed(0)
+            keras.utils.set_random_seed(arguments.seed)
             chosen = trials[hp.Choice("configuration", list(range(len(trials))))]
-            return same_work.compiled(data, arguments.epochs, **chosen)
+            return same_work.compiled(data, epochs=arguments.epochs, usual=arguments.usual, **chosen)
 
         def fit(self, hp: keras_tuner.HyperParameters, model: keras.Model, *args: object, **kwargs: object) -> object:
             batch_size = trials[hp.get("configuration")]["batch_size"]

@@ -45,10 +45,10 @@ def main() -> None:
             "dropout": trial.suggest_float("dropout", 0.0, 0.5),
             "batch_size": trial.suggest_categorical("batch_size", [64, 128, 256]),
         }
-        keras.utils.set_random_seed(0)
+        keras.utils.set_random_seed(arguments.seed)
         with mlflow.start_run(run_name=f"trial-{trial.number}", nested=True):
             mlflow.log_params(chosen | {"epochs": arguments.epochs})
-            model = same_work.compiled(data, arguments.epochs, **chosen)
+            model = same_work.compiled(data, epochs=arguments.epochs, usual=arguments.usual, **chosen)
             history = model.fit(
                 data.train.images,
                 data.train.labels,

@@ -1,6 +1,6 @@
-"""The work that this project and its peers are timed at: the same networks, digits, epochs, optimizer and schedule.
+"""The work that this project and its peers are timed at: the same networks, digits, epochs and optimizer.
 
-The trials are the first eight of a default sweep, each family as published, at batch size 128.
+The trials are those that a default sweep starts with, each family as published, but at batch size 128.
 """
 
 from __future__ import annotations
@@ -26,12 +26,15 @@ TRIALS = [
     {"architecture": "resnet", "filters": 8, "dropout": 0.1, "batch_size": 128},
 ]
 PEAK_RATE = 3e-3  # of Adam, from where a cosine falls to 0: the default of search.sweep
+USUAL_RATE = 1e-3  # of Keras' "adam"
 
 
 def options(description: str | None) -> argparse.Namespace:
     """The command line of a peer."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--epochs", type=int, default=5)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--usual", action="store_true", help="Adam at Keras' rate, not at search.sweep's")
     parser.add_argument("--enqueue", type=Path, help="JSON list of configurations, as for search.sweep (default: all)")
     return parser.parse_args()
 
@@ -41,9 +44,9 @@ def configurations(file: Path | None) -> list[dict]:
 
 
 def compiled(
-    data: Dataset, epochs: int, *, architecture: str, filters: int, dropout: float, batch_size: int
+    data: Dataset, *, epochs: int, usual: bool, architecture: str, filters: int, dropout: float, batch_size: int
 ) -> keras.Model:
-    """A registered network as a Keras user would train it: float32, Adam with a cosine schedule."""
+    """A registered network as a Keras user would train it: float32, Adam at its usual rate or with a cosine."""
     import keras
 
     from architectures import registry
@@ -52,6 +55,6 @@ def compiled(
     network = registry.get(architecture).build(data.input_shape, data.num_classes, filters=filters, dropout=dropout)
     model = as_classifier(network)
     steps = epochs * -(-len(data.train) // batch_size)
-    rate = keras.optimizers.schedules.CosineDecay(PEAK_RATE, decay_steps=steps)
+    rate = USUAL_RATE if usual else keras.optimizers.schedules.CosineDecay(PEAK_RATE, decay_steps=steps)
     model.compile(keras.optimizers.Adam(rate), "sparse_categorical_crossentropy", metrics=["accuracy"])
     return model
