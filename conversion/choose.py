@@ -131,6 +131,13 @@ def _measured(
         )
 
 
+def accuracy_of(file: CoreMLFile, split: Split) -> float:
+    """Share of a split's images that a file reads right; raises NotCheckable where it cannot be executed here."""
+    with tempfile.TemporaryDirectory(prefix="pocketnets-") as folder:
+        answers, _ = _execute(file, Path(folder), split)
+    return float((answers == split.labels).mean())
+
+
 def _execute(file: CoreMLFile, folder: Path, split: Split) -> tuple[npt.NDArray[np.int64], int]:
     """The label indices that a written file answers, and the oldest iOS that reads it."""
     from conversion import runtime

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 import weakref
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from pathlib import Path
 from types import ModuleType
@@ -90,8 +90,15 @@ class Converter:
         if len(facts.class_names) != self._network.output_shape[1]:  # coremltools would accept it silently
             raise ProjectError(f"{len(facts.class_names)} labels for {self._network.output_shape[1]} outputs.")
 
-    def file(self, *, format: Format = "mlmodel", compression: Compression = "none") -> CoreMLFile:
+    def file(
+        self, *, format: Format = "mlmodel", compression: Compression = "none", val_accuracy: float | None = None
+    ) -> CoreMLFile:
         """The file of a format and a compression.
+
+        Args:
+            format: of the file.
+            compression: of its weights.
+            val_accuracy: what the file says of itself, where that is known to differ from the facts'.
 
         Returns:
             A file whose content is the same for the same weights, facts, library versions and day.
@@ -112,7 +119,8 @@ class Converter:
             spec = model.get_spec()
             weights = {file.name: file.read_bytes() for file in Path(model.weights_dir).iterdir()}
         name_features(spec)
-        _describe(spec, self._facts, compression)
+        facts = self._facts if val_accuracy is None else replace(self._facts, val_accuracy=val_accuracy)
+        _describe(spec, facts, compression)
         content = spec.SerializeToString(deterministic=True)
         return mlmodel(content) if format == "mlmodel" else mlpackage(content, weights)
 

@@ -93,7 +93,7 @@ def promote(config: PromoteConfig) -> Promotion:
 
     from conversion.candidate import load_candidate
     from conversion.champion import Champion, load_champion
-    from conversion.choose import choose
+    from conversion.choose import accuracy_of, choose
     from conversion.compress import check_available
     from conversion.convert import Converter, coremltools
     from conversion.files import write
@@ -131,6 +131,9 @@ def promote(config: PromoteConfig) -> Promotion:
     else:
         compression = config.compress
         file = converter.file(format=config.format or "mlmodel", compression=compression)
+    if compression != "none":  # the file tells of its own accuracy, not of the model's
+        accuracy = choice.chosen.val_accuracy if choice else accuracy_of(file, candidate.dataset.val)
+        file = converter.file(format=file.format, compression=compression, val_accuracy=accuracy)
     path = output_path(config.output, file.format)
     with tempfile.TemporaryDirectory(prefix="pocketnets-") as folder:
         saved = Path(folder) / path.name

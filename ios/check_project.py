@@ -18,20 +18,33 @@ import openstep_plist
 IOS = Path(__file__).parent
 PROJECT = "Digits.xcodeproj"
 PACKAGE, STUBS = "DigitKit", "Stubs"  # folders whose files belong to no target of the project
-SOURCES = {".swift", ".xcassets", ".xcprivacy", ".xcstrings", ".mlmodel", ".mlpackage"}  # what a target must build
+SOURCES = {".swift", ".xcassets", ".xcprivacy", ".xcstrings", ".mlmodel", ".mlpackage"}
+SOURCES |= {".metal", ".strings", ".stringsdict", ".storyboard", ".xib"}  # what a target must build
 SYNCHRONIZED = "PBXFileSystemSynchronizedRootGroup"
 SETTINGS = {  # values that the code is written and checked for, and the same in words
     "IPHONEOS_DEPLOYMENT_TARGET": (r"(1[7-9]|[2-9]\d)(\.\d+)*", "17.0 or later"),
     "SWIFT_VERSION": (r"6(\.0)?", "6.0"),
     "SWIFT_STRICT_CONCURRENCY": ("complete", "complete"),
+    "COREML_CODEGEN_LANGUAGE": ("None", "None"),
 }
+APP_SETTINGS = ("INFOPLIST_FILE", "ASSETCATALOG_COMPILER_APPICON_NAME")  # that the app's target makes itself
+PACKAGED = re.compile(rf"{PACKAGE}/(Package\.swift|Sources/{PACKAGE}/.+|Tests/{PACKAGE}Tests/.+)")
 ID = re.compile("[0-9A-F]{24}")
 ICON_SIDE = 1024  # pixels
 
 
 def faults_of_project(ios: Path) -> Iterator[str]:
     """Dangling and unreachable ids, missing files, files that no target would build, foreign packages and settings."""
-    project = openstep_plist.loads((ios / PROJECT / "project.pbxproj").read_text(), use_numbers=False)
+    text = (ios / PROJECT / "project.pbxproj").read_text()
+    try:
+        project = openstep_plist.loads(text, use_numbers=False)
+    except Exception as error:
+        yield f"{PROJECT}/project.pbxproj cannot be read: {error}"
+        return
+    defined = re.findall(rf"^\s*({ID.pattern})\b[^=;]*= *{{\s*isa\b", text, re.M)
+    if twice := {name for name in defined if defined.count(name) > 1}:
+        yield from (f"id {name} is defined more than once" for name in sorted(twice))
+        return
     objects = project["objects"]
     reached: set[str] = set()
     waiting = [project["rootObject"]]
@@ -64,6 +77,10 @@ def faults_of_project(ios: Path) -> Iterator[str]:
         place = file.relative_to(ios)
         if file.suffix in SOURCES and (place in excepted or place.parts[0] not in {*built, PACKAGE, STUBS}):
             yield f"{place} is in no target"
+        elif file.suffix == ".swift" and place.parts[0] == PACKAGE and not PACKAGED.fullmatch(place.as_posix()):
+            yield f"{place} is in no target of {PACKAGE}"
+    for target in targets:
+        yield from _faults_of_target(target, objects, ios)
     yield from _faults_of_packages(objects, ios)
     yield from _faults_of_settings(objects, project, ios)
     for entry in objects.values():
@@ -71,11 +88,33 @@ def faults_of_project(ios: Path) -> Iterator[str]:
         if plist and not (ios / plist).exists():
             yield f"{plist} is a build setting and not on the disk"
     for scheme in (ios / PROJECT).rglob("*.xcscheme"):
-        for reference in ElementTree.parse(scheme).iter("BuildableReference"):
+        try:
+            references = ElementTree.parse(scheme).iter("BuildableReference")
+        except ElementTree.ParseError as error:
+            yield f"{scheme.name} cannot be read: {error}"
+            continue
+        for reference in references:
             if objects.get(reference.get("BlueprintIdentifier"), {}).get("name") != reference.get("BlueprintName"):
                 yield f"{scheme.name} names target {reference.get('BlueprintName')}, which the project does not have"
     if not list((ios / PROJECT).rglob("*.xcscheme")):
         yield "the project has no shared scheme"
+
+
+def _faults_of_target(target: dict, objects: dict, ios: Path) -> Iterator[str]:
+    """A target that imports the package and does not link it; an app without its plist's or its icon's setting."""
+    folders = [ios / objects[name]["path"] for name in target.get("fileSystemSynchronizedGroups", [])]
+    imports = any(f"import {PACKAGE}" in file.read_text() for folder in folders for file in folder.rglob("*.swift"))
+    linked = [objects[name]["productName"] for name in target.get("packageProductDependencies", [])]
+    if imports and not linked:
+        yield f"target {target['name']} imports {PACKAGE} and does not link it"
+    if target["productType"] != "com.apple.product-type.application":
+        return
+    for name in objects[target["buildConfigurationList"]]["buildConfigurations"]:
+        settings = objects[name]["buildSettings"]
+        yield from (f"{key} is not set in {target['name']}" for key in APP_SETTINGS if key not in settings)
+        icon = settings.get("ASSETCATALOG_COMPILER_APPICON_NAME")
+        if icon and not any(list(folder.rglob(f"{icon}.appiconset/Contents.json")) for folder in folders):
+            yield f"the app's icon {icon} is in none of its asset catalogs"
 
 
 def _ids(value: object) -> list[str]:
@@ -136,9 +175,12 @@ def faults_of_files(ios: Path) -> Iterator[str]:
     """Plists and asset catalogs that cannot be read, and pictures that are missing or of another size."""
     for file in (*ios.rglob("*.plist"), *ios.rglob("*.xcprivacy")):
         try:
-            plistlib.loads(file.read_bytes())
+            content = plistlib.loads(file.read_bytes())
         except Exception as error:
             yield f"{file.relative_to(ios)} is not a property list: {error}"
+            continue
+        if not isinstance(content, dict) or not content:
+            yield f"{file.relative_to(ios)} says nothing"
     for file in ios.rglob("*.xcassets/**/Contents.json"):
         try:
             contents = json.loads(file.read_text())

@@ -65,11 +65,11 @@ def _body(arguments: argparse.Namespace) -> int:
     from conversion.draw.server import HOST, application, bind, serve
 
     reader = open_reader(arguments.file or promoted_file())
-    collection = collection_in(arguments.collect, reader.labels) if arguments.collect else None
     try:
         listener = bind(arguments.port)
     except OSError as error:
         raise ProjectError(f"Port {arguments.port}: {error.strerror}. Choose another with --port.") from error
+    collection = collection_in(arguments.collect, reader.labels) if arguments.collect else None
     port = listener.getsockname()[1]
     run_id = reader.executable.interface.metadata.user_defined.get("run_id")
     link = run_link(run_id, arguments.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI"))

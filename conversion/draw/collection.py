@@ -68,11 +68,13 @@ def collection_in(folder: Path, labels: Sequence[str]) -> Collection:
     """A collection in a folder, which is made.
 
     Raises:
-        UsageError: if a label cannot be the name of a folder.
+        UsageError: if a label cannot be the name of a folder, or the folder is a file.
         OSError: if the folder cannot be made.
     """
     for label in labels:
         if not label.strip(". ") or set(label) & set('/\\:*?"<>|') or not label.isprintable():
             raise UsageError(f"Drawings of the label {label!r} cannot be kept: it is not a folder's name.")
+    if folder.is_file():
+        raise UsageError(f"{folder} is a file, not a folder for drawings.")
     folder.mkdir(parents=True, exist_ok=True)
     return Collection(folder)

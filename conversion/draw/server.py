@@ -12,7 +12,7 @@ from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -23,6 +23,7 @@ from conversion.draw.request import MAX_BODY_BYTES, BadRequest, parse_correction
 
 HOST = "127.0.0.1"
 PAGE = Path(__file__).with_name("page.html")
+TOO_LONG = f"The drawing is too long, it may take {MAX_BODY_BYTES:,} bytes: clear the pad."
 HEADERS = {
     # The page holds its own style and script and talks to this server alone.
     "Content-Security-Policy": (
@@ -95,6 +96,10 @@ def application(reader: Reader, *, port: int, run_link: str | None, collection: 
     def refuse(request: Request, error: Exception) -> Response:
         return JSONResponse({"error": str(error)}, status_code=400)
 
+    def refuse_http(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        return JSONResponse({"error": error.detail}, status_code=error.status_code, headers=error.headers)
+
     app = Starlette(
         routes=[
             Route("/", lambda request: FileResponse(PAGE, headers=HEADERS)),
@@ -102,7 +107,7 @@ def application(reader: Reader, *, port: int, run_link: str | None, collection: 
             Route("/read", read, methods=["POST"]),
             Route("/keep", keep, methods=["POST"]),
         ],
-        exception_handlers={BadRequest: refuse},
+        exception_handlers={BadRequest: refuse, ClientDisconnect: refuse, HTTPException: refuse_http},
     )
     return Guard(app, port)
 
@@ -123,10 +128,11 @@ class Guard:
             return await _refuse(403, "Foreign Host.")(scope, receive, send)
         if "origin" in headers and headers["origin"] not in {f"http://{host}" for host in hosts}:
             return await _refuse(403, "Foreign Origin.")(scope, receive, send)
-        if scope["method"] == "POST" and headers.get("content-type") != "application/json":
+        media_type = headers.get("content-type", "").partition(";")[0].strip()
+        if scope["method"] == "POST" and media_type != "application/json":
             return await _refuse(415, "Send application/json.")(scope, receive, send)
         if int(headers.get("content-length", "0")) > MAX_BODY_BYTES:  # h11 has refused what is no number
-            return await _refuse(413, f"At most {MAX_BODY_BYTES:,} bytes.")(scope, receive, send)
+            return await _refuse(413, TOO_LONG)(scope, receive, send)
         return await self.app(scope, receive, send)
 
 
@@ -140,7 +146,7 @@ async def _body(request: Request) -> bytes:
     async for chunk in request.stream():
         body += chunk
         if len(body) > MAX_BODY_BYTES:
-            raise HTTPException(413, f"At most {MAX_BODY_BYTES:,} bytes.")
+            raise HTTPException(413, TOO_LONG)
     return body
 
 

@@ -239,6 +239,37 @@ def test_keys_draw_a_one(page: Page) -> None:
     page.wait("pad.dataset.read == 0 && strokes.length == 0 && !reading")
 
 
+def test_a_pen_that_rests_is_read_where_it_is(page: Page) -> None:
+    from selenium.webdriver.common.keys import Keys
+
+    page.driver.find_element("id", "pad").send_keys(Keys.ARROW_UP * 11 + " " + Keys.ARROW_DOWN * 22)  # and still down
+    image = "[...seen.getContext('2d').getImageData(0, 0, 28, 28).data]"  # red, green, blue, opacity
+    page.wait(f"!reading && new Set({image}.flatMap((v, i) => i % 4 == 0 && v ? [i / 112 | 0] : [])).size >= 19")
+    assert page.best == "1"
+    page.clear()
+
+
+def test_a_held_key_lowers_the_pen_once(page: Page) -> None:
+    page.driver.execute_script("pad.focus()")
+    key = {"type": "keyDown", "key": " ", "code": "Space", "text": " ", "windowsVirtualKeyCode": 32}
+    for repeated in (False, True, True):
+        page.driver.execute_cdp_cmd("Input.dispatchKeyEvent", key | {"autoRepeat": repeated})
+    assert page.driver.execute_script("return [strokes.length, pen.down]") == [1, True]
+    page.clear()
+
+
+def test_a_latency_is_of_a_stroke_that_ended(page: Page) -> None:
+    page.draw([[[150, 60], [150, 240]]], pad=300)
+    page.clear()
+    page.touch("touchStart", (0.5, 0.1))
+    page.touch("touchMove", (0.5, 0.8))
+    page.wait("pad.dataset.read == 1 && !reading")  # read while the finger is down
+    assert page.text("latency").startswith("rendering")
+    page.touch("touchEnd")
+    page.wait("latency.textContent.includes('from the end of the stroke')")
+    page.clear()
+
+
 def test_a_drawing_is_kept_under_its_label(page: Page, digits: dict[int, dict]) -> None:
     page.draw(digits[9]["strokes"], pad=300)
     page.driver.find_element("css selector", "#labels [aria-label='That was a 9']").click()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import plistlib
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -165,6 +166,43 @@ CHANGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "broken plist": (
         lambda ios: edit(ios / "Config/Info.plist", "</dict>", "<dict>"),
         "Config/Info.plist is not a property list",
+    ),
+    "empty plist": (
+        lambda ios: (ios / "Config/Info.plist").write_bytes(plistlib.dumps({})),
+        "Config/Info.plist says nothing",
+    ),
+    "no plist": (
+        lambda ios: edit(ios / PBXPROJ, "\t\t\t\tINFOPLIST_FILE = Config/Info.plist;\n", ""),
+        "INFOPLIST_FILE is not set in Digits",
+    ),
+    "no icon": (
+        lambda ios: shutil.rmtree(ios / "Digits/Assets.xcassets/AppIcon.appiconset"),
+        "the app's icon AppIcon is in none of its asset catalogs",
+    ),
+    "model's code generated": (
+        lambda ios: edit(ios / PBXPROJ, "COREML_CODEGEN_LANGUAGE = None", "COREML_CODEGEN_LANGUAGE = Swift"),
+        "COREML_CODEGEN_LANGUAGE is Swift in Release",
+    ),
+    "package not linked": (
+        lambda ios: edit(ios / PBXPROJ, "\t\t\t\tD1617500000000000000000E /* DigitKit */,\n", ""),
+        "target Digits imports DigitKit and does not link it",
+    ),
+    "file in no target of the package": (
+        lambda ios: (ios / "DigitKit/Lost.swift").write_text(""),
+        "DigitKit/Lost.swift is in no target of DigitKit",
+    ),
+    "broken project": (lambda ios: (ios / PBXPROJ).write_text("{"), "project.pbxproj cannot be read"),
+    "id defined twice": (
+        lambda ios: edit(
+            ios / PBXPROJ,
+            "D16175000000000000000015 /* DigitsTests */ = {\n\t\t\tisa",
+            "D16175000000000000000014 = {\n\t\t\tisa",
+        ),
+        "id D16175000000000000000014 is defined more than once",
+    ),
+    "broken scheme": (
+        lambda ios: (ios / "Digits.xcodeproj/xcshareddata/xcschemes/Digits.xcscheme").write_text("<"),
+        "Digits.xcscheme cannot be read",
     ),
     "broken privacy manifest": (
         lambda ios: (ios / "Digits/PrivacyInfo.xcprivacy").write_text("{"),
