@@ -227,6 +227,7 @@ def test_other_sites_are_refused(served: Served) -> None:
         assert served.post("/read", SEVEN, Origin=origin)[0] == 403
         assert served.post("/keep", SEVEN | {"label": "7"}, Origin=origin)[0] == 403
     assert served.post("/read", SEVEN, Content_Type="text/plain")[0] == 415
+    assert served.post("/read", SEVEN, Content_Type="application/json; charset=utf-8")[0] == 200
 
 
 def test_the_size_of_a_request_is_limited(served: Served) -> None:
@@ -237,10 +238,25 @@ def test_the_size_of_a_request_is_limited(served: Served) -> None:
     connection.request(
         "POST", "/read", iter([b" " * 2**17] * 3), {"Content-Type": "application/json"}, encode_chunked=True
     )
-    assert connection.getresponse().status == 413
+    answer = connection.getresponse()
+    assert (answer.status, "clear the pad" in json.loads(answer.read())["error"]) == (413, True)
     connection.close()
     for nonsense in ("-5", "1e3", "5, 6"):
         assert served.ask("POST", "/read", b"", headers={"Content-Length": nonsense})[0] == 400
+
+
+def test_a_request_that_breaks_off_is_no_error_of_the_server(
+    digits_file: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with serving(digits_file) as facts:
+        port = int(facts["address"].split(":")[-1].strip("/"))
+        head = f"POST /read HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Type: application/json\r\n"
+        with socket.create_connection(("127.0.0.1", port), timeout=20) as browser:
+            browser.sendall(f"{head}Content-Length: 100\r\n\r\n{{}}".encode())
+        with socket.create_connection(("127.0.0.1", port), timeout=20) as browser:  # the server goes on
+            browser.sendall(f"{head}Content-Length: 2\r\n\r\n{{}}".encode())
+            assert browser.recv(100).startswith(b"HTTP/1.1 400")
+    assert capfd.readouterr().err == ""
 
 
 def test_only_this_machine_is_served(served: Served) -> None:
@@ -250,7 +266,8 @@ def test_only_this_machine_is_served(served: Served) -> None:
 
 
 def test_unknown_paths_and_methods(served: Served) -> None:
-    assert served.ask("GET", "/../../etc/passwd")[0] == 404
+    status, content, _ = served.ask("GET", "/../../etc/passwd")
+    assert (status, json.loads(content)) == (404, {"error": "Not Found"})
     assert served.ask("GET", "/read")[0] == 405
     assert served.ask("DELETE", "/")[0] == 405
 
@@ -260,11 +277,13 @@ def test_errors_before_serving(command: Callable, tmp_path: Path, digits_file: P
     assert command("conversion.draw.__main__", tmp_path / "none.mlmodel").code == 1
     (tmp_path / "garbage.mlmodel").write_bytes(b"garbage")
     assert command("conversion.draw.__main__", tmp_path / "garbage.mlmodel").code == 1
-    taken = command("conversion.draw.__main__", digits_file, "--port", served.port)
+    taken = command("conversion.draw.__main__", digits_file, "--port", served.port, "--collect", tmp_path / "mine")
     assert (taken.code, "Choose another with --port" in taken.error) == (1, True)
+    assert not (tmp_path / "mine").exists()
     assert command("conversion.draw.__main__", digits_file, "--port", 70000).code == 2
     (tmp_path / "file").write_text("")
-    assert command("conversion.draw.__main__", digits_file, "--collect", tmp_path / "file").code == 1
+    no_folder = command("conversion.draw.__main__", digits_file, "--port", 0, "--collect", tmp_path / "file")
+    assert (no_folder.code, "is a file, not a folder" in no_folder.error) == (2, True)
 
 
 def test_another_preprocessing_is_refused(command: Callable, tmp_path: Path, digits_file: Path) -> None:

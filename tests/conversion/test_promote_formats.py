@@ -43,3 +43,11 @@ def test_an_accuracy_loss_is_in_points(own_store: Path, command: Command) -> Non
     done = command("conversion.promote", "--max-accuracy-loss", "101", cwd=own_store)
     assert done.code == 2
     assert "at least 0 and at most 100" in done.error
+
+
+def test_a_compressed_file_tells_its_own_accuracy(own_store: Path, command: Command) -> None:
+    options = ("--format", "mlpackage", "--compress", "prune75", "--max-accuracy-loss", "100", "--json")
+    done = command("conversion.promote", *options, cwd=own_store).json
+    told = runtime.load(own_store / done["file"]).interface.metadata.user_defined["val_accuracy"]
+    assert told == f"{done['val_accuracy']:.4f}"
+    assert done["val_accuracy"] != done["model_val_accuracy"]
