@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
@@ -19,6 +19,7 @@ from search.config import SweepConfig
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
+    from experiments.config import RunConfig
     from experiments.tracking import RunRecord, Tracker
     from search.study import Study
 
@@ -66,7 +67,7 @@ class Examination:
             trials = self.study.optuna_study.get_trials(deepcopy=False)
             runs = self._one_run_a_trial(trials)
             for trial in trials:
-                self._trial(trial, runs.get(trial.number))
+                self._trial(trial, trials, runs)
             on_their_way = self.study.others_run()
             if parent.status == "RUNNING" and not on_their_way:
                 again = f"python -m search.sweep --study {self.study.name} ends it properly"
@@ -138,10 +139,11 @@ class Examination:
                     self.tracker.delete_run(record.run_id)
         return kept
 
-    def _trial(self, trial: FrozenTrial, record: RunRecord | None) -> None:
+    def _trial(self, trial: FrozenTrial, trials: Sequence[FrozenTrial], runs: Mapping[int, RunRecord]) -> None:
         from optuna.trial import TrialState
 
         number = trial.number
+        record = runs.get(number)
         if trial.state == TrialState.RUNNING:
             return  # on its way
         if trial.state == TrialState.WAITING:
@@ -151,8 +153,9 @@ class Examination:
                     self.tracker.end(record.run_id, "KILLED", outcome="interrupted")
             return
         status, reason = _end_of(trial)
+        record = record or self._deleted(trial)
         if record is None:
-            self._restore(trial, status, reason)
+            self._restore(trial, trials, status, reason)
             return
         if not self._figures(trial, record):
             return
@@ -161,25 +164,48 @@ class Examination:
             if self._found(problem, status, trial=number, run_id=record.run_id):
                 self.tracker.end(record.run_id, status, outcome=reason)
 
-    def _restore(self, trial: FrozenTrial, status: str, reason: str | None) -> None:
+    def _deleted(self, trial: FrozenTrial) -> RunRecord | None:
+        """The run of a trial that was deleted, brought back where MLflow holds it still."""
+        from architectures.errors import UsageError
+
+        try:
+            record = self.tracker.run(trial.user_attrs["run_id"])
+        except (KeyError, UsageError):
+            return None
+        of = record.tags.get("mlflow.parentRunId"), record.tags.get("trial_number")
+        if of != (self.study.parent_run_id, str(trial.number)):
+            return None
+        if self._found("its run was deleted", "brought back", trial=trial.number, run_id=record.run_id):
+            self.tracker.undelete_run(record.run_id)
+        return record
+
+    def _restore(self, trial: FrozenTrial, trials: Sequence[FrozenTrial], status: str, reason: str | None) -> None:
         """Make the run that a trial lacks, with what the study knows of it."""
-        from search.standing import val_accuracies
+        from search.standing import DUPLICATE_OF, REPLICATE_OF, val_accuracies
 
         remedy = "made anew with what the study holds: parameters, val_accuracy, bytes (tag restored)"
         if not self._found("has no run in MLflow", remedy, trial=trial.number):
             return
+        tags = {
+            "study": self.study.name,
+            "trial_number": str(trial.number),
+            "dataset_digest": self.study.optuna_study.user_attrs["dataset_digest"],
+            "restored": "from the study",
+        }
+        source = trial
+        if (original := trial.user_attrs.get(DUPLICATE_OF)) is not None:
+            source = trials[original]
+            tags["duplicate_of"] = source.user_attrs["run_id"]
+        if (repeated := trial.user_attrs.get(REPLICATE_OF)) is not None:
+            tags["replicate_of"] = str(repeated)
+        config = _config(self.study.config, trial)
         run_id = self.tracker.restore_run(
             self.study.parent_run_id,
-            f"{trial.params['architecture']}-{trial.number}",
-            params={key.rpartition(".")[2]: str(value) for key, value in trial.params.items()},
-            tags={
-                "study": self.study.name,
-                "trial_number": str(trial.number),
-                "dataset_digest": self.study.optuna_study.user_attrs["dataset_digest"],
-                "restored": "from the study",
-            },
-            course=dict(enumerate(val_accuracies(trial), 1)),
-            figures=_figures(trial),
+            f"{config.architecture}-{trial.number}",
+            params={key: str(value) for key, value in config.parameters().items()},
+            tags=tags,
+            course=dict(enumerate(val_accuracies(source), 1)),
+            figures=_figures(source),
         )
         self.tracker.end(run_id, status, outcome=reason)
 
@@ -217,13 +243,32 @@ class Examination:
         return True
 
 
+def _config(sweep: SweepConfig, trial: FrozenTrial) -> RunConfig:
+    """What a trial was trained with."""
+    from optuna.trial import FixedTrial
+
+    from search.engines.messages import Known
+    from search.runner import run_config
+
+    architecture = trial.params["architecture"]
+    prefix = f"{architecture}."
+    knobs = sorted((key.removeprefix(prefix), (v,)) for key, v in trial.params.items() if key.startswith(prefix))
+    known = Known(architecture, 0, 0.0, misfit=None, knobs=tuple(knobs))  # an ended trial needs no defaults
+    return run_config(sweep, trial, sweep.space.suggest(FixedTrial(trial.params), [known]))
+
+
 def _figures(trial: FrozenTrial) -> dict[str, float]:
     """The final metrics that a study holds of a trial."""
+    from search.standing import val_accuracies
+
     found: dict[str, float] = {}
     if (size := trial.user_attrs.get("coreml_bytes")) is not None:
         found["coreml_bytes"] = size
     if trial.state.name == "COMPLETE":  # of a pruned one Optuna holds the last epoch's
-        found["best_val_accuracy"] = trial.values[0]
+        found["best_val_accuracy"] = best = trial.values[0]
+        course = val_accuracies(trial)
+        if course.count(best) == 1:  # else val_loss decided, which the study does not hold
+            found["best_epoch"] = course.index(best) + 1
     return found
 
 

@@ -200,6 +200,11 @@ class Tracker(Retention, Looks):
         with one_line(self.uri):
             self._client.delete_run(run_id)
 
+    def undelete_run(self, run_id: str) -> None:
+        """Bring back a run that was deleted."""
+        with one_line(self.uri):
+            self._client.restore_run(run_id)
+
     def restore_run(
         self,
         parent_run_id: str,

@@ -10,6 +10,7 @@ import optuna
 import pytest
 from conftest import Swept
 from mlflow import MlflowClient
+from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 from optuna.trial import TrialState
 from sweeps import assert_whole, children_of, parents_of, study_of
 
@@ -76,17 +77,38 @@ def test_a_second_run_and_a_run_without_a_trial(own_store: Path, client: MlflowC
     assert_whole(own_store, "small", 3, 3)
 
 
-def test_a_trial_without_a_run(own_store: Path, client: MlflowClient, command) -> None:  # type: ignore[no-untyped-def]
+def test_a_run_that_was_deleted(own_store: Path, client: MlflowClient, command) -> None:  # type: ignore[no-untyped-def]
     lost = children_of(own_store, "small")[2]
     client.delete_run(lost.info.run_id)
     found = examine(command)
-    assert problems(found)[0] == (2, "has no run in MLflow", True)
+    assert problems(found) == [(2, "its run was deleted", True)]
     assert_whole(own_store, "small", 3, 3)
-    made = children_of(own_store, "small")[2]
+    back = children_of(own_store, "small")[2]
+    assert back.to_dictionary()["data"] == lost.to_dictionary()["data"]
+
+
+def test_a_run_that_is_gone_for_good(own_store: Path, client: MlflowClient, command) -> None:  # type: ignore[no-untyped-def]
+    """It is made anew without the figures that nobody knows, and the study goes on."""
+    number = study_of(own_store, "small").best_trial.number  # whose model was kept
+    lost = children_of(own_store, "small")[number]
+    client.delete_run(lost.info.run_id)
+    SqlAlchemyStore(f"sqlite:///{own_store / 'mlflow.db'}", str(own_store))._hard_delete_run(lost.info.run_id)
+    found = examine(command)
+    assert problems(found) == [(number, "has no run in MLflow", True)]
+    assert_whole(own_store, "small", 3, 3)
+    made = children_of(own_store, "small")[number]
     assert made.data.tags["restored"] == "from the study"
-    for key in ("filters", "dropout", "batch_size"):
-        assert made.data.params[key] == lost.data.params[key]
-    assert made.data.metrics["coreml_bytes"] == lost.data.metrics["coreml_bytes"]
+    assert made.data.params == lost.data.params
+    known = ("best_epoch", "best_val_accuracy", "coreml_bytes")
+    assert {key: made.data.metrics[key] for key in known} == {key: lost.data.metrics[key] for key in known}
+    assert not {"parameters", "latency_ms"} & made.data.metrics.keys()
+    board = command("experiments.leaderboard", "--study", "small", "--json")
+    assert board.code == 0, board.err
+    assert made.info.run_id in {row["run_id"] for row in board.json["leaderboard"]}
+    assert command("experiments.leaderboard").code == 0
+    done = command("search.sweep", "--study", "small", "--trials", "4", "--json")
+    assert done.code == 0, done.err
+    assert_whole(own_store, "small", 4, 3)
 
 
 def test_epochs_and_figures_that_a_run_lacks(own_store: Path, client: MlflowClient, command) -> None:  # type: ignore[no-untyped-def]
