@@ -50,8 +50,8 @@ class Row:
     mean_val_accuracy: float | None  # over those seeds, the first left out: the configuration was chosen for it
     mean_low: float | None  # 95 % interval of the mean, from two seeds on
     mean_high: float | None
-    best_epoch: int
-    parameters: int
+    best_epoch: int | None  # None here and below: of a run that was made anew after it was lost
+    parameters: int | None
     coreml_bytes: int
     latency_ms: float | None
     pareto: bool  # no other run is at least as accurate and as small, and better in one
@@ -80,7 +80,7 @@ _COLUMNS = (
     _Column("val acc", lambda row: f"{row.val_accuracy:.4f}"),
     _Column("mean of seeds", lambda row: _mean(row), only_if_used=True),
     _Column("95 % interval", lambda row: _interval(row), always=False),
-    _Column("parameters", lambda row: f"{row.parameters:,}", always=False),
+    _Column("parameters", lambda row: "" if row.parameters is None else f"{row.parameters:,}", always=False),
     _Column("Core ML bytes", lambda row: f"{row.coreml_bytes:,}{' *' if row.pareto else '  '}"),
     _Column("latency", lambda row: "" if row.latency_ms is None else f"{row.latency_ms:.2f} ms", always=False),
     _Column("ver", lambda row: str(row.version or "")),
@@ -219,8 +219,8 @@ def _row(rank: int, record: RunRecord, pareto: bool, version: VersionFacts | Non
         mean_val_accuracy=fmean(replicates) if replicates else None,
         mean_low=mean_low,
         mean_high=mean_high,
-        best_epoch=int(record.metrics["best_epoch"]),
-        parameters=int(record.metrics["parameters"]),
+        best_epoch=_whole(record.metrics.get("best_epoch")),
+        parameters=_whole(record.metrics.get("parameters")),
         coreml_bytes=int(record.metrics["coreml_bytes"]),
         latency_ms=record.metrics.get("latency_ms"),
         pareto=pareto,
@@ -230,6 +230,10 @@ def _row(rank: int, record: RunRecord, pareto: bool, version: VersionFacts | Non
         promoted_bytes=int(promoted["coreml_bytes"]) if promoted else None,
         compression=promoted.get("compression"),
     )
+
+
+def _whole(value: float | None) -> int | None:
+    return None if value is None else int(value)
 
 
 def _interval(row: Row) -> str:

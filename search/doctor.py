@@ -9,18 +9,24 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING
 
 from architectures.command import Parser, name, print_json, run, whole
+from experiments.config import EpochMetrics
 from search.config import SweepConfig
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
+    from experiments.config import RunConfig
     from experiments.tracking import RunRecord, Tracker
     from search.study import Study
+
+EPOCH_METRICS = tuple(field.name for field in fields(EpochMetrics) if field.name != "epoch")
+FINAL_METRICS = ("best_epoch", "best_val_accuracy", "best_val_loss", "keras_bytes", "latency_ms", "images_per_second")
 
 
 @dataclass(frozen=True)
@@ -41,6 +47,7 @@ class Examination:
     def __init__(self, study: Study, tracker: Tracker, *, dry_run: bool) -> None:
         self.study, self.tracker, self.dry_run = study, tracker, dry_run
         self.findings: list[Finding] = []
+        self.runs = {study.parent_run_id}  # ids of all that are the study's
 
     def _found(self, problem: str, remedy: str, *, trial: int | None = None, run_id: str | None = None) -> bool:
         """Note what will be mended now; returns whether it is to be."""
@@ -66,7 +73,7 @@ class Examination:
             trials = self.study.optuna_study.get_trials(deepcopy=False)
             runs = self._one_run_a_trial(trials)
             for trial in trials:
-                self._trial(trial, runs.get(trial.number))
+                self._trial(trial, trials, runs)
             on_their_way = self.study.others_run()
             if parent.status == "RUNNING" and not on_their_way:
                 again = f"python -m search.sweep --study {self.study.name} ends it properly"
@@ -121,7 +128,10 @@ class Examination:
     def _one_run_a_trial(self, trials: Sequence[FrozenTrial]) -> dict[int, RunRecord]:
         """The run of each trial that has one; others are deleted, which `mlflow runs restore` can undo."""
         by_trial: dict[int, list[RunRecord]] = {}
-        for record in self.tracker.children(self.study.parent_run_id):
+        parent = self.study.parent_run_id
+        orphans = self.tracker.orphans(parent, self.study.name)
+        for record in [*self.tracker.children(parent), *orphans]:
+            self.runs.add(record.run_id)
             by_trial.setdefault(int(record.tags["trial_number"]), []).append(record)
         kept = {}
         for number, records in sorted(by_trial.items()):
@@ -136,14 +146,26 @@ class Examination:
             for record in superfluous:
                 if self._found(problem, "deleted", trial=number, run_id=record.run_id):
                     self.tracker.delete_run(record.run_id)
+        for number, record in kept.items():
+            if record in orphans and self._found(
+                "its run names no parent", "it names the sweep's", trial=number, run_id=record.run_id
+            ):
+                self.tracker.adopt_run(record.run_id, parent)
         return kept
 
-    def _trial(self, trial: FrozenTrial, record: RunRecord | None) -> None:
+    def _trial(self, trial: FrozenTrial, trials: Sequence[FrozenTrial], runs: Mapping[int, RunRecord]) -> None:
         from optuna.trial import TrialState
 
+        from search.standing import DUPLICATE_OF
+
         number = trial.number
+        record = runs.get(number)
+        source = trials[trial.user_attrs.get(DUPLICATE_OF, number)]
         if trial.state == TrialState.RUNNING:
             return  # on its way
+        if not trial.params and trial.state.is_finished():
+            self._hopeless("ended without a configuration", "it was told by hand: nothing is known of it", trial=number)
+            return
         if trial.state == TrialState.WAITING:
             if record and record.status == "RUNNING":
                 problem = "waits to be tried again, its run is RUNNING"
@@ -151,53 +173,91 @@ class Examination:
                     self.tracker.end(record.run_id, "KILLED", outcome="interrupted")
             return
         status, reason = _end_of(trial)
+        record = record or self._deleted(trial)
         if record is None:
-            self._restore(trial, status, reason)
+            self._restore(trial, source, status, reason)
             return
-        if not self._figures(trial, record):
+        self._parameters(trial, record)
+        if not self._figures(trial, source, record):
             return
         if (record.status, record.tags.get("outcome")) != (status, reason):
             problem = f"ended as {trial.state.name}, its run is {record.status}"
             if self._found(problem, status, trial=number, run_id=record.run_id):
                 self.tracker.end(record.run_id, status, outcome=reason)
 
-    def _restore(self, trial: FrozenTrial, status: str, reason: str | None) -> None:
-        """Make the run that a trial lacks, with what the study knows of it."""
-        from search.standing import val_accuracies
+    def _deleted(self, trial: FrozenTrial) -> RunRecord | None:
+        """The run of a trial that was deleted, brought back where MLflow holds it still."""
+        from architectures.errors import UsageError
+
+        try:
+            record = self.tracker.run(trial.user_attrs["run_id"])
+        except (KeyError, UsageError):
+            return None
+        of = record.tags.get("mlflow.parentRunId"), record.tags.get("trial_number")
+        if of != (self.study.parent_run_id, str(trial.number)):
+            return None
+        if self._found("its run was deleted", "brought back", trial=trial.number, run_id=record.run_id):
+            self.tracker.undelete_run(record.run_id)
+        return record
+
+    def _restore(self, trial: FrozenTrial, source: FrozenTrial, status: str, reason: str | None) -> None:
+        """Make the run that a trial lacks, with what the study knows of it; `source` as for `_figures`."""
+        from search.standing import REPLICATE_OF, val_accuracies
 
         remedy = "made anew with what the study holds: parameters, val_accuracy, bytes (tag restored)"
         if not self._found("has no run in MLflow", remedy, trial=trial.number):
             return
+        tags = {
+            "study": self.study.name,
+            "trial_number": str(trial.number),
+            "dataset_digest": self.study.optuna_study.user_attrs["dataset_digest"],
+            "restored": "from the study",
+        }
+        if source is not trial:
+            tags["duplicate_of"] = source.user_attrs["run_id"]
+        if (repeated := trial.user_attrs.get(REPLICATE_OF)) is not None:
+            tags["replicate_of"] = str(repeated)
         run_id = self.tracker.restore_run(
             self.study.parent_run_id,
             f"{trial.params['architecture']}-{trial.number}",
-            params={key.rpartition(".")[2]: str(value) for key, value in trial.params.items()},
-            tags={
-                "study": self.study.name,
-                "trial_number": str(trial.number),
-                "dataset_digest": self.study.optuna_study.user_attrs["dataset_digest"],
-                "restored": "from the study",
-            },
-            course=dict(enumerate(val_accuracies(trial), 1)),
-            figures=_figures(trial),
+            params=_parameters(self.study.config, trial),
+            tags=tags,
+            course=dict(enumerate(val_accuracies(source), 1)),
+            figures=_figures(source),
         )
         self.tracker.end(run_id, status, outcome=reason)
 
-    def _figures(self, trial: FrozenTrial, record: RunRecord) -> bool:
-        """Hold a run's figures against the study's, and write those that it lacks; False where they contradict."""
+    def _parameters(self, trial: FrozenTrial, record: RunRecord) -> None:
+        """Hold a run's parameters against the trial's, and write those that it lacks."""
+        known, held = _parameters(self.study.config, trial), record.params
+        if wrong := [
+            f"{key} {held[key]}, not {known.get(key, 'there')}" for key in held if held[key] != known.get(key)
+        ]:
+            remedy = "MLflow cannot change parameters: put them right in its database"
+            self._hopeless(f"its run has {'; '.join(wrong)}", remedy, trial=trial.number, run_id=record.run_id)
+        if missing := {key: known[key] for key in known.keys() - held.keys()}:
+            problem = f"its run lacks the parameters {', '.join(sorted(missing))}"
+            if self._found(problem, "written as the study holds them", trial=trial.number, run_id=record.run_id):
+                self.tracker.log_params(record.run_id, missing)
+
+    def _figures(self, trial: FrozenTrial, source: FrozenTrial, record: RunRecord) -> bool:
+        """Hold a run's figures against the study's, and write those that it lacks; False where they contradict.
+
+        `source` is the trial that was trained: this one, or the one that it was answered from.
+        """
         from search.standing import val_accuracies
 
-        held: dict[int, list[float]] = {}
-        for step, value in self.tracker.course(record.run_id):
-            held.setdefault(step, []).append(value)
         number, run_id = trial.number, record.run_id
-        course = dict(enumerate(val_accuracies(trial), 1))
-        doubles = sorted(step for step, values in held.items() if len(values) > 1)
-        if doubles:
-            problem = f"epochs {_listed(doubles)} stand twice"
+        points = {key: self.tracker.course(run_id, key) for key in EPOCH_METRICS}
+        steps = {key: Counter(step for step, _ in found) for key, found in points.items()}
+        course = dict(enumerate(val_accuracies(source), 1))
+        if doubles := _epochs({key: [step for step in held if held[step] > 1] for key, held in steps.items()}):
+            self._hopeless(f"{doubles} stand twice", "MLflow cannot delete metrics", trial=number, run_id=run_id)
+        if strange := _epochs({key: held.keys() - course.keys() for key, held in steps.items()}):
+            problem = f"its run has {strange}, the study does not"
             self._hopeless(problem, "MLflow cannot delete metrics", trial=number, run_id=run_id)
-        wrong = [step for step, value in course.items() if step in held and value not in held[step]]
-        known = _figures(trial)
+        held, known = steps["val_accuracy"], _figures(source)
+        wrong = [step for step, value in course.items() if step in held and (step, value) not in points["val_accuracy"]]
         wrong_figures = [key for key, value in known.items() if record.metrics.get(key, value) != value]
         if wrong or wrong_figures:
             differing = [*(f"val_accuracy of epoch {step}" for step in wrong), *wrong_figures]
@@ -205,26 +265,62 @@ class Examination:
             self._hopeless(f"{', '.join(differing)} differ between study and run", remedy, trial=number, run_id=run_id)
             return False
         lacking = {step: value for step, value in course.items() if step not in held}
-        if lacking and "duplicate_of" not in trial.user_attrs:
-            problem = f"its run lacks epochs {_listed(sorted(lacking))}"
-            if self._found(problem, "val_accuracy written as the study holds it", trial=number, run_id=run_id):
-                self.tracker.log_course(record.run_id, lacking)
+        if lacking:
+            problem = f"its run lacks {_epochs({'val_accuracy': lacking})}"
+            if self._found(problem, "written as the study holds them", trial=number, run_id=run_id):
+                self.tracker.log_course(run_id, lacking)
         missing = {key: value for key, value in known.items() if key not in record.metrics}
         if missing:
             problem = f"its run lacks {', '.join(missing)}"
             if self._found(problem, "written as the study holds it", trial=number, run_id=run_id):
                 self.tracker.log_figures(run_id, missing)
+        # A failed trial's last attempt may have come less far; of a run that was made anew the tag says what it lacks.
+        if trial.state.name != "FAIL" and "restored" not in record.tags:
+            epochs = {key: course.keys() - steps[key].keys() for key in EPOCH_METRICS if key != "val_accuracy"}
+            ends = [key for key in _expected(source) if key not in record.metrics and key not in known]
+            if lost := "; ".join(filter(None, [_epochs(epochs), ", ".join(ends)])):
+                self._hopeless(f"its run lacks {lost}", "the study does not hold it", trial=number, run_id=run_id)
         return True
+
+
+def _parameters(sweep: SweepConfig, trial: FrozenTrial) -> dict[str, str]:
+    """What the run of a trial records of its configuration."""
+    return {key: str(value) for key, value in _config(sweep, trial).parameters().items()}
+
+
+def _config(sweep: SweepConfig, trial: FrozenTrial) -> RunConfig:
+    """What a trial was trained with."""
+    from optuna.trial import FixedTrial
+
+    from search.engines.messages import Known
+    from search.runner import run_config
+
+    architecture = trial.params["architecture"]
+    prefix = f"{architecture}."
+    knobs = sorted((key.removeprefix(prefix), (v,)) for key, v in trial.params.items() if key.startswith(prefix))
+    known = Known(architecture, 0, 0.0, misfit=None, knobs=tuple(knobs))  # an ended trial needs no defaults
+    return run_config(sweep, trial, sweep.space.suggest(FixedTrial(trial.params), [known]))
 
 
 def _figures(trial: FrozenTrial) -> dict[str, float]:
     """The final metrics that a study holds of a trial."""
+    from search.standing import val_accuracies
+
     found: dict[str, float] = {}
     if (size := trial.user_attrs.get("coreml_bytes")) is not None:
         found["coreml_bytes"] = size
     if trial.state.name == "COMPLETE":  # of a pruned one Optuna holds the last epoch's
-        found["best_val_accuracy"] = trial.values[0]
+        found["best_val_accuracy"] = best = trial.values[0]
+        course = val_accuracies(trial)
+        if course.count(best) == 1:  # else val_loss decided, which the study does not hold
+            found["best_epoch"] = course.index(best) + 1
     return found
+
+
+def _expected(trial: FrozenTrial) -> tuple[str, ...]:
+    """Names of the final metrics that the run of a trial has."""
+    built = ("parameters", "macs", "coreml_bytes") if "coreml_bytes" in trial.user_attrs else ()
+    return built + (FINAL_METRICS if trial.state.name == "COMPLETE" else ())
 
 
 def _end_of(trial: FrozenTrial) -> tuple[str, str | None]:
@@ -240,8 +336,16 @@ def _end_of(trial: FrozenTrial) -> tuple[str, str | None]:
             return "KILLED", reason
 
 
-def _listed(numbers: Sequence[int]) -> str:
-    return ", ".join(map(str, numbers))
+def _epochs(found: Mapping[str, Collection[int]]) -> str:
+    """Metrics with epochs, as a person reads them; empty where no metric has one.
+
+    >>> _epochs({"loss": [2], "accuracy": [], "val_loss": [2], "val_accuracy": [1, 3]})
+    'loss, val_loss of epochs 2; val_accuracy of epochs 1, 3'
+    """
+    metrics: dict[str, list[str]] = {}
+    for key, epochs in found.items():
+        metrics.setdefault(", ".join(map(str, sorted(epochs))), []).append(key)
+    return "; ".join(f"{', '.join(keys)} of epochs {epochs}" for epochs, keys in metrics.items() if epochs)
 
 
 def examine(
@@ -269,13 +373,29 @@ def examine(
     from search.study import Study, sweep_studies
 
     tracker = Tracker(tracking_uri, create=False)
+    running = tracker.running(study)  # read first: the study of a sweep that starts meanwhile is found below
     findings: list[Finding] = []
+    known_runs: set[str] = set()
     for known in sweep_studies(storage, study):
         config = SweepConfig(tracking_uri, study=known, storage=storage, takeover_after=takeover_after)
         examination = Examination(Study(config, {}), tracker, dry_run=dry_run)
         examination.examine()
         findings += examination.findings
-    return findings
+        known_runs |= examination.runs
+    return findings + [_stray(record) for record in running if record.run_id not in known_runs]
+
+
+def _stray(record: RunRecord) -> Finding:
+    """A run that is RUNNING for none of the studies; one of the same name in another storage may have it."""
+    number = record.tags.get("trial_number", "")
+    return Finding(
+        record.tags["study"],
+        int(number) if number.isdecimal() else None,
+        record.run_id,
+        "is RUNNING, and no study of this storage has it",
+        "end it if no sweep with another --storage runs it: MlflowClient().set_terminated(run_id, 'KILLED')",
+        mended=False,
+    )
 
 
 def parser() -> Parser:

@@ -31,10 +31,12 @@ from experiments.tracking import (
     git_commit,
     run_start,
 )
+from search.config import SweepConfig
 from search.engines import Engine, WorkerFailed
 from search.engines.messages import Built, Died, EpochEnded, Event, Failed, Finished, Job, Known, Placed, Ready, Stopped
 from search.progress import TrialProgress
 from search.ranking import Scored
+from search.space import Values
 from search.standing import DUPLICATE_OF, REPLICATE_OF
 from search.study import MAX_ATTEMPTS, Study, Verdict
 
@@ -156,19 +158,12 @@ class Runner:
         if asked is None:
             self._ask_at = time.monotonic() + OTHERS_SECONDS
             return self._take_over(progress)
-        trial, sweep = asked.trial, self.study.config
+        trial = asked.trial
         if trial.number in self._running:  # lost, and its worker does not know yet
             self.study.requeue(trial)
             self._ask_at = time.monotonic() + OTHERS_SECONDS
             return False
-        config = RunConfig(
-            dataset=sweep.dataset,
-            epochs=sweep.epochs,
-            seed=trial.user_attrs.get("seed", sweep.seed),
-            precision=sweep.precision,
-            compress=sweep.compress,
-            **vars(asked.values),
-        )
+        config = run_config(self.study.config, trial, asked.values)
         running = self._running[trial.number] = _Running(trial, config, asked.again)
         progress.started(trial.number, config)
         if (answer := self.study.standing.answer(trial)) is not None:
@@ -358,6 +353,18 @@ class Runner:
     def _put_back(self) -> None:
         for running in list(self._running.values()):
             self._give_back(running)
+
+
+def run_config(sweep: SweepConfig, trial: optuna.Trial | FrozenTrial, values: Values) -> RunConfig:
+    """What a trial is trained with; `values` are the point that it drew."""
+    return RunConfig(
+        dataset=sweep.dataset,
+        epochs=sweep.epochs,
+        seed=trial.user_attrs.get("seed", sweep.seed),
+        precision=sweep.precision,
+        compress=sweep.compress,
+        **vars(values),
+    )
 
 
 def state_of(ended: Ended) -> TrialState:

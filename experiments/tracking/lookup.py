@@ -66,10 +66,28 @@ class Lookup(Store):
             terms = [f"tags.`mlflow.parentRunId` = {quoted(parent_run_id)}", "tags.trial_number != ''"]
             return [run_record(run) for run in self._pages(experiment_id, terms, page=PAGE)]
 
-    def course(self, run_id: str) -> list[tuple[int, float]]:
-        """Each val_accuracy that a run has recorded, with its epoch."""
+    def orphans(self, parent_run_id: str, study: str) -> list[RunRecord]:
+        """Runs of a study's trials that name no parent, in the experiment of the sweep's."""
         with one_line(self.uri):
-            return [(point.step, point.value) for point in self._client.get_metric_history(run_id, "val_accuracy")]
+            experiment_id = self._client.get_run(parent_run_id).info.experiment_id
+            terms = [f"tags.study = {quoted(study)}", "tags.trial_number != ''"]
+            runs = [run_record(run) for run in self._pages(experiment_id, terms, page=PAGE)]
+        return [run for run in runs if "mlflow.parentRunId" not in run.tags and run.tags["trial_number"].isdecimal()]
+
+    def running(self, study: str | None = None) -> list[RunRecord]:
+        """Runs of sweeps that are RUNNING, in all experiments; `study`: only those of that name."""
+        terms = ["attributes.status = 'RUNNING'", f"tags.study = {quoted(study)}" if study else "tags.study != ''"]
+        with one_line(self.uri):
+            return [
+                run_record(run)
+                for experiment in self._client.search_experiments()
+                for run in self._pages(experiment.experiment_id, terms, page=PAGE)
+            ]
+
+    def course(self, run_id: str, metric: str) -> list[tuple[int, float]]:
+        """Each value of a metric that a run has recorded, with its epoch."""
+        with one_line(self.uri):
+            return [(point.step, point.value) for point in self._client.get_metric_history(run_id, metric)]
 
     def runs(self, experiment: str, *, study: str | None = None) -> list[RunRecord]:
         """Training runs of an experiment, the latest first.

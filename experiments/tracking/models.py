@@ -63,7 +63,12 @@ class Models(Lookup):
         from mlflow.exceptions import MlflowException
 
         with one_line(self.uri):
-            outputs = self._client.get_run(run_id).outputs
+            try:
+                outputs = self._client.get_run(run_id).outputs
+            except MlflowException as error:
+                if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                    raise
+                return None  # deleted for good
             for output in outputs.model_outputs if outputs else ():
                 try:
                     model = self._client.get_logged_model(output.model_id)

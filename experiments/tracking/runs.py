@@ -200,6 +200,16 @@ class Tracker(Retention, Looks):
         with one_line(self.uri):
             self._client.delete_run(run_id)
 
+    def adopt_run(self, run_id: str, parent_run_id: str) -> None:
+        """Make a run the child of a sweep's."""
+        with one_line(self.uri):
+            self._client.set_tag(run_id, "mlflow.parentRunId", parent_run_id)
+
+    def undelete_run(self, run_id: str) -> None:
+        """Bring back a run that was deleted."""
+        with one_line(self.uri):
+            self._client.restore_run(run_id)
+
     def restore_run(
         self,
         parent_run_id: str,
@@ -228,6 +238,11 @@ class Tracker(Retention, Looks):
         self.log_course(run_id, course)
         self.log_figures(run_id, figures)
         return run_id
+
+    def log_params(self, run_id: str, params: Mapping[str, str]) -> None:
+        """Write parameters that a run lacks."""
+        with one_line(self.uri):
+            self._log(run_id, params=params)
 
     def log_course(self, run_id: str, course: Mapping[int, float]) -> None:
         """Write the val_accuracy of epochs that a run lacks."""

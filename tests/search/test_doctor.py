@@ -10,6 +10,7 @@ import optuna
 import pytest
 from conftest import Swept
 from mlflow import MlflowClient
+from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 from optuna.trial import TrialState
 from sweeps import assert_whole, children_of, parents_of, study_of
 
@@ -76,17 +77,38 @@ def test_a_second_run_and_a_run_without_a_trial(own_store: Path, client: MlflowC
     assert_whole(own_store, "small", 3, 3)
 
 
-def test_a_trial_without_a_run(own_store: Path, client: MlflowClient, command) -> None:  # type: ignore[no-untyped-def]
+def test_a_run_that_was_deleted(own_store: Path, client: MlflowClient, command) -> None:  # type: ignore[no-untyped-def]
     lost = children_of(own_store, "small")[2]
     client.delete_run(lost.info.run_id)
     found = examine(command)
-    assert problems(found)[0] == (2, "has no run in MLflow", True)
+    assert problems(found) == [(2, "its run was deleted", True)]
     assert_whole(own_store, "small", 3, 3)
-    made = children_of(own_store, "small")[2]
+    back = children_of(own_store, "small")[2]
+    assert back.to_dictionary()["data"] == lost.to_dictionary()["data"]
+
+
+def test_a_run_that_is_gone_for_good(own_store: Path, client: MlflowClient, command) -> None:  # type: ignore[no-untyped-def]
+    """It is made anew without the figures that nobody knows, and the study goes on."""
+    number = study_of(own_store, "small").best_trial.number  # whose model was kept
+    lost = children_of(own_store, "small")[number]
+    client.delete_run(lost.info.run_id)
+    SqlAlchemyStore(f"sqlite:///{own_store / 'mlflow.db'}", str(own_store))._hard_delete_run(lost.info.run_id)
+    found = examine(command)
+    assert problems(found) == [(number, "has no run in MLflow", True)]
+    assert_whole(own_store, "small", 3, 3)
+    made = children_of(own_store, "small")[number]
     assert made.data.tags["restored"] == "from the study"
-    for key in ("filters", "dropout", "batch_size"):
-        assert made.data.params[key] == lost.data.params[key]
-    assert made.data.metrics["coreml_bytes"] == lost.data.metrics["coreml_bytes"]
+    assert made.data.params == lost.data.params
+    known = ("best_epoch", "best_val_accuracy", "coreml_bytes")
+    assert {key: made.data.metrics[key] for key in known} == {key: lost.data.metrics[key] for key in known}
+    assert not {"parameters", "latency_ms"} & made.data.metrics.keys()
+    board = command("experiments.leaderboard", "--study", "small", "--json")
+    assert board.code == 0, board.err
+    assert made.info.run_id in {row["run_id"] for row in board.json["leaderboard"]}
+    assert command("experiments.leaderboard").code == 0
+    done = command("search.sweep", "--study", "small", "--trials", "4", "--json")
+    assert done.code == 0, done.err
+    assert_whole(own_store, "small", 4, 3)
 
 
 def test_epochs_and_figures_that_a_run_lacks(own_store: Path, client: MlflowClient, command) -> None:  # type: ignore[no-untyped-def]
@@ -100,7 +122,7 @@ def test_epochs_and_figures_that_a_run_lacks(own_store: Path, client: MlflowClie
             )
     found = examine(command)
     assert [problem for _, problem, _ in problems(found)] == [
-        "its run lacks epochs 2",
+        "its run lacks val_accuracy of epochs 2",
         "its run lacks best_val_accuracy",
     ]
     assert_whole(own_store, "small", 3, 3)
@@ -128,6 +150,98 @@ def test_a_kept_model_that_was_not_evaluated(own_store: Path, client: MlflowClie
     assert client.get_run(run_id).data.metrics == before
 
 
+def delete_metric(folder: Path, run_id: str, key: str, step: int | None = None) -> None:
+    with sqlite3.connect(folder / "mlflow.db") as database:
+        for table in ("metrics", "latest_metrics"):
+            database.execute(
+                f"DELETE FROM {table} WHERE run_uuid = ? AND key = ? AND step = coalesce(?, step)", (run_id, key, step)
+            )
+
+
+def remain(command) -> list[str]:  # type: ignore[no-untyped-def]
+    """The problems of trial 0 that two calls in a row do not mend."""
+    first, second = (command(DOCTOR, "--json") for _ in range(2))
+    assert (first.code, second.code) == (1, 1)
+    assert second.json["findings"] == [one for one in first.json["findings"] if not one["mended"]]
+    assert {one["trial"] for one in second.json["findings"]} == {0}
+    return [one["problem"] for one in second.json["findings"]]
+
+
+@pytest.mark.parametrize("metric", ["loss", "accuracy", "val_loss", "epoch_seconds"])
+def test_an_epoch_that_the_study_does_not_hold(own_store: Path, metric: str, command) -> None:  # type: ignore[no-untyped-def]
+    delete_metric(own_store, children_of(own_store, "small")[0].info.run_id, metric, 2)
+    assert remain(command) == [f"its run lacks {metric} of epochs 2"]
+
+
+@pytest.mark.parametrize("metric", ["parameters", "macs", "best_val_loss", "keras_bytes", "latency_ms"])
+def test_a_final_metric_that_the_study_does_not_hold(own_store: Path, metric: str, command) -> None:  # type: ignore[no-untyped-def]
+    delete_metric(own_store, children_of(own_store, "small")[0].info.run_id, metric)
+    assert remain(command) == [f"its run lacks {metric}"]
+    assert command("experiments.leaderboard").code == 0
+
+
+def test_the_best_epoch_is_known_from_the_course(own_store: Path, client: MlflowClient, command) -> None:  # type: ignore[no-untyped-def]
+    run = children_of(own_store, "small")[0]
+    delete_metric(own_store, run.info.run_id, "best_epoch")
+    assert problems(examine(command)) == [(0, "its run lacks best_epoch", True)]
+    assert client.get_run(run.info.run_id).data.metrics == run.data.metrics
+
+
+@pytest.mark.parametrize(("metric", "step"), [("loss", 2), ("epoch_seconds", 1)])
+def test_an_epoch_that_stands_twice(own_store: Path, client: MlflowClient, metric: str, step: int, command) -> None:  # type: ignore[no-untyped-def]
+    client.log_metric(children_of(own_store, "small")[0].info.run_id, metric, 0.5, step=step)
+    assert remain(command) == [f"{metric} of epochs {step} stand twice"]
+
+
+def test_an_epoch_that_no_trial_had(own_store: Path, client: MlflowClient, command) -> None:  # type: ignore[no-untyped-def]
+    client.log_metric(children_of(own_store, "small")[0].info.run_id, "loss", 0.5, step=4)
+    assert remain(command) == ["its run has loss of epochs 4, the study does not"]
+
+
+def test_parameters(own_store: Path, client: MlflowClient, command) -> None:  # type: ignore[no-untyped-def]
+    run = children_of(own_store, "small")[0]
+    with sqlite3.connect(own_store / "mlflow.db") as database:
+        database.execute("DELETE FROM params WHERE run_uuid = ? AND key = 'dataset'", (run.info.run_id,))
+    assert problems(examine(command)) == [(0, "its run lacks the parameters dataset", True)]
+    assert client.get_run(run.info.run_id).data.params == run.data.params
+    with sqlite3.connect(own_store / "mlflow.db") as database:
+        database.execute("UPDATE params SET value = '999' WHERE run_uuid = ? AND key = 'filters'", (run.info.run_id,))
+    client.log_param(run.info.run_id, "more", "1")
+    (problem,) = remain(command)
+    assert f"filters 999, not {run.data.params['filters']}" in problem
+    assert "more 1, not there" in problem
+
+
+def test_a_run_that_names_no_parent(own_store: Path, client: MlflowClient, command) -> None:  # type: ignore[no-untyped-def]
+    run = children_of(own_store, "small")[1]
+    client.delete_tag(run.info.run_id, "mlflow.parentRunId")
+    client.update_run(run.info.run_id, status="RUNNING")
+    again = client.create_run(run.info.experiment_id, tags={"study": "small", "trial_number": "2"})
+    assert problems(examine(command)) == [
+        (2, "a second run of it", True),
+        (1, "its run names no parent", True),
+        (1, "ended as COMPLETE, its run is RUNNING", True),
+    ]
+    assert client.get_run(again.info.run_id).info.lifecycle_stage == "deleted"
+    assert_whole(own_store, "small", 3, 3)
+
+
+@pytest.mark.parametrize("tags", [{"study": "small"}, {"study": "gone", "trial_number": "3"}])
+def test_a_run_that_goes_on_for_no_study(own_store: Path, client: MlflowClient, tags, command) -> None:  # type: ignore[no-untyped-def]
+    """It may be another storage's: it is not touched, and said every time."""
+    elsewhere = client.create_experiment("elsewhere")
+    run = client.create_run(elsewhere, tags=tags)
+    for _ in range(2):
+        found = command(DOCTOR, "--json")
+        assert found.code == 1
+        (finding,) = found.json["findings"]
+        assert (finding["study"], finding["run_id"]) == (tags["study"], run.info.run_id)
+        assert finding["problem"] == "is RUNNING, and no study of this storage has it"
+    assert command(DOCTOR, "--study", "small").code == (tags["study"] == "small")
+    client.set_terminated(run.info.run_id, "KILLED")
+    assert command(DOCTOR).code == 0
+
+
 def test_what_cannot_be_mended_remains(own_store: Path, client: MlflowClient, command) -> None:  # type: ignore[no-untyped-def]
     run_id = children_of(own_store, "small")[0].info.run_id
     client.log_metric(run_id, "val_accuracy", client.get_run(run_id).data.metrics["val_accuracy"], step=3)
@@ -135,7 +249,7 @@ def test_what_cannot_be_mended_remains(own_store: Path, client: MlflowClient, co
     for _ in range(2):
         found = command(DOCTOR)
         assert found.code == 1
-        assert "remains  small, trial 0: epochs 3 stand twice" in found.out
+        assert "remains  small, trial 0: val_accuracy of epochs 3 stand twice" in found.out
         assert "best_val_accuracy differ between study and run" in found.out
 
 
