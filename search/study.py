@@ -24,6 +24,7 @@ from search.standing import COURSE, MODEL_ID, REPLICATE_OF, Standing, val_accura
 from search.storage import one_line, open_storage
 
 MAX_ATTEMPTS = 3  # of one trial whose worker dies under it; then it counts as failed
+OWN_FIRST = "own_first"  # user attribute of a study that was given configurations to try first
 DIRECTIONS = {"val_accuracy": StudyDirection.MAXIMIZE, "coreml_bytes": StudyDirection.MINIMIZE}
 
 
@@ -235,9 +236,10 @@ class Study:
         """Trials that have ended or are running, replicates left out."""
         return sum(trial.state != TrialState.WAITING for trial in self.standing.searched())
 
-    def waiting(self) -> list[FrozenTrial]:
-        """Trials in the queue: interrupted ones, those of --enqueue, and replicates."""
-        return self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
+    def interrupted(self) -> list[FrozenTrial]:
+        """Trials in the queue that a worker has begun."""
+        waiting = self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
+        return [trial for trial in waiting if "owner" in trial.user_attrs]
 
     def check_room(self, configurations: Sequence[dict[str, object]]) -> None:
         """Raise UsageError if the study and further configurations are more trials than were asked for."""
@@ -251,8 +253,10 @@ class Study:
             )
 
     def enqueue(self, configurations: Sequence[dict[str, object]]) -> None:
-        """Queue configurations that the study does not hold yet."""
+        """Queue configurations that the study does not hold yet; with any, no architecture starts as published."""
         with self._one_line():
+            if configurations:
+                self._study.set_user_attr(OWN_FIRST, True)
             for configuration in configurations:
                 self._study.enqueue_trial(configuration, skip_if_exists=True)
 
@@ -299,7 +303,8 @@ class Study:
             waiting = [trial for trial in trials if trial.state == TrialState.WAITING]
             if not self._has_more(trials):
                 return None
-            if not waiting and not self.config.enqueue and len(searched) < len(architectures):
+            published_first = len(searched) < len(architectures) and OWN_FIRST not in self._study.user_attrs
+            if not waiting and published_first:
                 self._study.enqueue_trial(self.config.space.published(architectures[len(searched)]))
             sampler = optuna.samplers.TPESampler(
                 multivariate=True,
