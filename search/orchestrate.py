@@ -226,8 +226,8 @@ def _take_up(
         evaluate_left_over(study, tracker, dataset)
     for ended in delivered:
         progress.say(f"trial {ended.number}: its end was kept on disk and is in MLflow now")
-    if waiting := len(study.waiting()):
-        progress.say(f"taking up {waiting} interrupted trial{'s' if waiting > 1 else ''}")
+    if interrupted := len(study.interrupted()):
+        progress.say(f"taking up {interrupted} interrupted trial{'s' if interrupted > 1 else ''}")
 
 
 def load_dataset(name: str, plugins: tuple[str, ...], batch_size: int) -> datasets.Dataset:

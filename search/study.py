@@ -24,6 +24,8 @@ from search.standing import COURSE, MODEL_ID, REPLICATE_OF, Standing, val_accura
 from search.storage import one_line, open_storage
 
 MAX_ATTEMPTS = 3  # of one trial whose worker dies under it; then it counts as failed
+PRUNED_AT = "pruned_at"  # user attribute of a trial that was found hopeless: the epoch
+OWN_FIRST = "own_first"  # user attribute of a study that was given configurations to try first
 DIRECTIONS = {"val_accuracy": StudyDirection.MAXIMIZE, "coreml_bytes": StudyDirection.MINIMIZE}
 
 
@@ -235,9 +237,10 @@ class Study:
         """Trials that have ended or are running, replicates left out."""
         return sum(trial.state != TrialState.WAITING for trial in self.standing.searched())
 
-    def waiting(self) -> list[FrozenTrial]:
-        """Trials in the queue: interrupted ones, those of --enqueue, and replicates."""
-        return self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
+    def interrupted(self) -> list[FrozenTrial]:
+        """Trials in the queue that a worker has begun."""
+        waiting = self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
+        return [trial for trial in waiting if "owner" in trial.user_attrs]
 
     def check_room(self, configurations: Sequence[dict[str, object]]) -> None:
         """Raise UsageError if the study and further configurations are more trials than were asked for."""
@@ -251,8 +254,10 @@ class Study:
             )
 
     def enqueue(self, configurations: Sequence[dict[str, object]]) -> None:
-        """Queue configurations that the study does not hold yet."""
+        """Queue configurations that the study does not hold yet; with any, no architecture starts as published."""
         with self._one_line():
+            if configurations:
+                self._study.set_user_attr(OWN_FIRST, True)
             for configuration in configurations:
                 self._study.enqueue_trial(configuration, skip_if_exists=True)
 
@@ -299,7 +304,8 @@ class Study:
             waiting = [trial for trial in trials if trial.state == TrialState.WAITING]
             if not self._has_more(trials):
                 return None
-            if not waiting and not self.config.enqueue and len(searched) < len(architectures):
+            published_first = len(searched) < len(architectures) and OWN_FIRST not in self._study.user_attrs
+            if not waiting and published_first:
                 self._study.enqueue_trial(self.config.space.published(architectures[len(searched)]))
             sampler = optuna.samplers.TPESampler(
                 multivariate=True,
@@ -363,20 +369,27 @@ class Study:
             if not is_owned(held, trial):
                 self._mine.discard(trial._trial_id)
                 return Verdict.LOST
-            if epoch <= len(before := val_accuracies(held)):
-                if before[epoch - 1] != value:  # an earlier attempt's, on other threads or another processor
-                    self._correct(held, epoch, value)
-                return Verdict.GO_ON
-            replicate = REPLICATE_OF in trial.user_attrs  # sets no bar, and is trained to its end
-            if len(self.config.objectives) == 1 and not replicate:
-                trial.report(value, epoch)
-                return Verdict.PRUNE if epoch < self.config.epochs and trial.should_prune() else Verdict.GO_ON
-            # Optuna keeps and judges intermediate values of one objective only.
-            course = Course(trial.user_attrs["coreml_bytes"], (*trial.user_attrs.get(COURSE, ()), value))
-            trial.set_user_attr(COURSE, course.val_accuracies)
-            if self.config.pruner == "none" or epoch == self.config.epochs or replicate:
-                return Verdict.GO_ON
-            return Verdict.PRUNE if cannot_enter_front(course, self.standing.courses()) else Verdict.GO_ON
+            if epoch > len(before := val_accuracies(held)):
+                course = (*before, value)
+                if self._is_hopeless(held, course):
+                    trial.set_user_attr(PRUNED_AT, epoch)  # before the value, with which the epoch counts as judged
+                # A replicate sets no bar, and Optuna keeps intermediate values of one objective only.
+                if REPLICATE_OF in held.user_attrs or len(self.config.objectives) > 1:
+                    trial.set_user_attr(COURSE, course)
+                else:
+                    trial.report(value, epoch)
+            elif before[epoch - 1] != value:  # an earlier attempt's, on other threads or another processor
+                self._correct(held, epoch, value)
+            return Verdict.PRUNE if trial.user_attrs.get(PRUNED_AT) == epoch else Verdict.GO_ON
+
+    def _is_hopeless(self, held: FrozenTrial, course: tuple[float, ...]) -> bool:
+        """Whether a trial with these val_accuracies is to be pruned; a replicate is trained to its end."""
+        if REPLICATE_OF in held.user_attrs or len(course) == self.config.epochs or self.config.pruner == "none":
+            return False
+        if len(self.config.objectives) > 1:  # Optuna judges one
+            return cannot_enter_front(Course(held.user_attrs["coreml_bytes"], course), self.standing.courses())
+        held.intermediate_values = dict(enumerate(course, 1))
+        return self._study.pruner.prune(self._study, held)
 
     def _correct(self, held: FrozenTrial, epoch: int, value: float) -> None:
         if COURSE in held.user_attrs:

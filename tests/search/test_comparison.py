@@ -15,11 +15,13 @@ from conftest import PUBLISHED, Outcome, run_module
 from mlflow import MlflowClient
 from mlflow.entities import Run
 from scipy.stats import ttest_rel
-from sweeps import KILLED_AT, children_of
+from sweeps import BENCHMARKS, KILLED_AT, children_of, study_of
 
 from architectures.errors import UsageError
 from search.comparison import Replicated, compare_architectures
+from search.config import SweepConfig
 from search.engines.messages import Known
+from search.orchestrate import sweep
 from search.space import SearchSpace
 
 TRIALS = 4
@@ -163,6 +165,26 @@ def test_configurations_given_first_are_tried_first_and_once(tmp_path: Path, com
         assert done.code == 0, done.err
     trials = optuna.load_study(study_name="given", storage=f"sqlite:///{tmp_path / 'optuna.db'}").trials
     assert [{key: trial.params[key] for key in given} for trial, given in zip(trials, first, strict=True)] == first
+
+
+def test_a_continued_study_tries_what_the_whole_one_does_after_the_configurations_given_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    monkeypatch.chdir(tmp_path)
+    from no_training import NoTraining
+
+    def run(study: str, trials: int, *first: dict[str, object]) -> None:
+        config = SweepConfig("sqlite:///mlflow.db", study, trials=trials, epochs=1, enqueue=first)
+        sweep(config, engine=lambda _: NoTraining())
+
+    first = {"architecture": "malireddi", "dropout": 0.3}
+    run("whole", 4, first)
+    run("cut", 1, first)
+    run("cut", 4)
+    assert "interrupted" not in capfd.readouterr().err
+    whole, cut = ([trial.params for trial in study_of(tmp_path, study).trials] for study in ("whole", "cut"))
+    assert cut == whole
 
 
 @pytest.mark.parametrize(

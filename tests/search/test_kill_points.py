@@ -11,13 +11,18 @@ import os
 import random
 import shutil
 import sys
+from dataclasses import replace
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
 import pytest
 from killed_at import KILLED, arm
 from mlflow import MlflowClient
-from sweeps import BENCHMARKS, assert_nothing_lost
+from optuna.trial import TrialState
+from sweeps import BENCHMARKS, assert_nothing_lost, study_of
+
+from search.config import OBJECTIVES
+from search.standing import val_accuracies
 
 SEEDS = range(30)
 TRIALS, EPOCHS = 4, 3
@@ -48,6 +53,7 @@ def run_sweep(
     kill_at: int | tuple[str, int, str] | None,
     after: bool = False,
     counted: Path | None = None,
+    **options: object,
 ) -> None:
     """In a process of its own: sweep in a folder, and end at the statement of that number, or one of KILL_POINTS."""
     os.chdir(folder)
@@ -79,6 +85,7 @@ def run_sweep(
         keep=2,
         replicates=1 if trials == TRIALS else 0,
     )
+    config = replace(config, **options)
     sweep(config, {"trials": trials}, engine=lambda _: NoTraining())
     if counted:
         counted.write_text(str(statements))
@@ -106,8 +113,8 @@ def made(tmp_path_factory: pytest.TempPathFactory, context: ForkServerContext) -
     return folder
 
 
-def run(context: ForkServerContext, folder: Path, *arguments: object) -> int | None:
-    process = context.Process(target=run_sweep, args=(folder, *arguments))
+def run(context: ForkServerContext, folder: Path, *arguments: object, **options: object) -> int | None:
+    process = context.Process(target=run_sweep, args=(folder, *arguments), kwargs=options)
     process.start()
     process.join(300)
     assert process.exitcode is not None, "the sweep hangs"
@@ -133,3 +140,27 @@ def test_killed_anywhere_and_continued(seed: int, made: Path, tmp_path: Path, co
         assert run(context, tmp_path, TRIALS, kill_at, chance.random() < 0.5) in (KILLED, 0)
     assert run(context, tmp_path, TRIALS, None) == 0
     assert_nothing_lost(tmp_path, "cut", TRIALS, EPOCHS)
+
+
+@pytest.mark.parametrize(
+    ("objectives", "pruner"), [*((OBJECTIVES[0], one) for one in ("median", "hyperband")), (OBJECTIVES[1], "front")]
+)
+def test_a_trial_that_was_found_hopeless_is_pruned_though_its_sweep_was_killed(
+    objectives: tuple[str, ...], pruner: str, made: Path, tmp_path: Path, context: ForkServerContext
+) -> None:
+    options = {"objectives": objectives, "pruner": pruner, "epochs": 4}
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    for folder in (whole, cut):
+        folder.mkdir()
+        shutil.copy(made / "mlflow.db", folder)
+    assert run(context, whole, 10, None, **options) == 0
+    expected = study_of(whole, "cut").trials
+    hopeless = next(trial.number for trial in expected if trial.state == TrialState.PRUNED)
+    reports = sum(len(val_accuracies(trial)) for trial in expected[: hopeless + 1])
+    assert run(context, cut, 10, ("search.study:Study.report", reports, "after"), **options) == KILLED
+    assert run(context, cut, 10, None) == 0
+    ends = [
+        [(trial.state, trial.params, val_accuracies(trial)) for trial in study_of(folder, "cut").trials]
+        for folder in (whole, cut)
+    ]
+    assert ends[0] == ends[1]
