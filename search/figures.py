@@ -1,4 +1,4 @@
-"""A study's figures, each as a Plotly figure for the report's page and as a Matplotlib PNG.
+"""A study's figures, each as a Plotly figure for pages and as a Matplotlib PNG.
 
 Most are Optuna's. Those of accuracy are drawn from a copy of the study that has val_accuracy as its only objective:
 Optuna draws none of them for two.
@@ -25,7 +25,7 @@ from search.standing import outcome, val_accuracies
 
 DOTS_PER_INCH = 110
 SIZE = (10.0, 5.0)  # inches of a PNG
-HEIGHT = 460  # pixels on the page
+HEIGHT = 460  # pixels on a page
 MAX_CURVES_NAMED = 12  # intermediate values of more trials stand without a legend, which would not fit
 COLOURS = {"complete": "#2b6cb0", "pruned": "#dd9a33", "infeasible": "#a0aec0", "fail": "#c53030"}
 
@@ -34,7 +34,7 @@ COLOURS = {"complete": "#2b6cb0", "pruned": "#dd9a33", "infeasible": "#a0aec0", 
 class Figure:
     """One figure, or why it could not be drawn."""
 
-    name: str  # of the PNG
+    name: str  # of its files
     title: str
     page: Any  # plotly.graph_objects.Figure, or None
     png: bytes

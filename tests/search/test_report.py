@@ -75,6 +75,16 @@ def test_the_page_needs_no_network_and_holds_leaderboard_and_figures(artifacts: 
     assert "Could not be drawn" not in text
 
 
+def test_every_figure_is_a_page_of_its_own_that_needs_no_network(artifacts: Path) -> None:
+    pages = {path.stem: path.read_text() for path in artifacts.glob("*.html")}
+    assert pages.keys() == {"report", *FIGURES}
+    assert "plotly.js v" in (artifacts / "plotly.min.js").read_text()[:200]
+    for name in FIGURES:
+        assert Page(pages[name]).loaded == ["plotly.min.js"]
+        assert pages[name].count("Plotly.newPlot(") == 1
+        assert len(pages[name]) < 1_000_000, name
+
+
 def test_a_figure_that_cannot_be_drawn_says_why() -> None:
     study = optuna.create_study(directions=["maximize", "minimize"])
     trial = optuna.trial.create_trial(
