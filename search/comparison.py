@@ -56,11 +56,16 @@ class Comparison:
 
 
 def compare_architectures(replicated: Sequence[Replicated]) -> tuple[Comparison, ...]:
-    """Compare the best configuration of each architecture with that of each other one."""
-    best: dict[str, Replicated] = {}
-    for one in sorted(replicated, key=lambda one: (-one.mean, one.number)):
-        best.setdefault(one.architecture, one)
-    return _holm([_compare(first, second) for first, second in combinations(best.values(), 2)])
+    """Compare the best configuration of each architecture with that of each other one.
+
+    Args:
+        replicated: the best first, by the search's own seed: the others only test the choice.
+    """
+    chosen: dict[str, Replicated] = {}
+    for one in replicated:
+        chosen.setdefault(one.architecture, one)
+    by_mean = sorted(chosen.values(), key=lambda one: (-one.mean, one.number))
+    return _holm([_compare(first, second) for first, second in combinations(by_mean, 2)])
 
 
 def _compare(first: Replicated, second: Replicated) -> Comparison:

@@ -19,8 +19,10 @@ from sweeps import KILLED_AT, children_of
 
 from architectures.errors import UsageError
 from search.comparison import Replicated, compare_architectures
+from search.config import SweepConfig
 from search.engines.messages import Known
 from search.space import SearchSpace
+from search.standing import Standing
 
 TRIALS = 4
 SPACE = [
@@ -137,6 +139,34 @@ def test_a_statement_needs_evidence() -> None:
     (single,) = compare_architectures([replicated(0, "a", 0.5), replicated(1, "b", 0.9)])
     assert (single.p_value, single.verdict) == (None, "not tested: it takes 2 seeds")
     assert compare_architectures([replicated(0, "a", 0.5), replicated(1, "a", 0.9)]) == ()
+
+
+def test_the_seeds_that_test_have_no_part_in_the_choice() -> None:
+    first, lucky, other = (0.95, 0.96, 0.955), (0.99, 0.98, 0.985), (0.96, 0.975, 0.968)
+    chosen = [replicated(3, "a", *first), replicated(1, "a", *lucky), replicated(2, "b", *other)]
+    (comparison,) = compare_architectures(chosen)
+    assert (comparison.first_trial, comparison.second_trial) == (2, 3)
+    assert comparison.p_value == pytest.approx(ttest_rel(other, first).pvalue)
+
+
+def test_replicated_configurations_come_in_the_order_of_the_search() -> None:
+    study = optuna.create_study(direction="maximize")
+    filters = optuna.distributions.CategoricalDistribution([4, 8])
+
+    def add(width: int, value: float, **attributes: int) -> None:
+        told = {"coreml_bytes": 1_000, **attributes}
+        study.add_trial(
+            optuna.trial.create_trial(
+                params={"filters": width}, distributions={"filters": filters}, value=value, user_attrs=told
+            )
+        )
+
+    add(4, 0.90)
+    add(8, 0.95)
+    add(4, 0.99, replicate_of=0, seed=1)
+    add(8, 0.91, replicate_of=1, seed=1)
+    found = Standing(study, SweepConfig(tracking_uri="", study="order")).replicated()
+    assert list(found.items()) == [(1, {1: 0.91}), (0, {1: 0.99})]
 
 
 def test_several_comparisons_ask_for_more_evidence_each() -> None:
