@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from statistics import fmean
 
+import numpy as np
 import optuna
 import pytest
 from conftest import PUBLISHED, Outcome, run_module
@@ -18,9 +19,11 @@ from scipy.stats import ttest_rel
 from sweeps import KILLED_AT, children_of
 
 from architectures.errors import UsageError
+from experiments.config import ModelSize, RunConfig, RunResult
 from search.comparison import Replicated, compare_architectures
 from search.config import SweepConfig
 from search.engines.messages import Known
+from search.progress import TrialProgress
 from search.space import SearchSpace
 from search.standing import Standing
 
@@ -119,6 +122,7 @@ def test_more_seeds_are_added_to_those_there_are(compared: tuple[Path, Outcome],
     assert [row["seeds"] for row in found.json["leaderboard"]] == [3, 3]
     assert found.json["counts"]["complete"] == TRIALS
     assert found.err.count("\ntrial ") == 2
+    assert "best so far" not in found.err
 
 
 def replicated(number: int, architecture: str, *values: float) -> Replicated:
@@ -167,6 +171,34 @@ def test_replicated_configurations_come_in_the_order_of_the_search() -> None:
     add(8, 0.91, replicate_of=1, seed=1)
     found = Standing(study, SweepConfig(tracking_uri="", study="order")).replicated()
     assert list(found.items()) == [(1, {1: 0.91}), (0, {1: 0.99})]
+
+
+def result(accuracy: float) -> RunResult:
+    return RunResult(
+        epochs=(),
+        best_epoch=1,
+        best_val_accuracy=accuracy,
+        best_val_loss=0.1,
+        size=ModelSize(parameters=1, macs=1, coreml_bytes=1),
+        keras_bytes=1,
+        keras_sha256="",
+        weights_sha256="",
+        latency_ms=1.0,
+        images_per_second=1.0,
+        keras_file=Path(),
+        input_shape=(28, 28, 1),
+        num_classes=10,
+        drawn_accuracy=None,
+        val_probabilities=np.empty((0, 10), np.float32),
+    )
+
+
+def test_a_replicate_is_no_better_configuration(capsys: pytest.CaptureFixture[str]) -> None:
+    progress = TrialProgress(2, 1)
+    for number, accuracy, replicate in ((0, 0.90, False), (1, 0.99, True), (2, 0.95, False)):
+        progress.started(number, RunConfig("chollet", "mnist5k", filters=4, dropout=0.2))
+        progress.finished(number, result(accuracy), replicate)
+    assert ["best so far" in line for line in capsys.readouterr().err.splitlines()] == [True, False, True]
 
 
 def test_several_comparisons_ask_for_more_evidence_each() -> None:
