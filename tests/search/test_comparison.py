@@ -125,6 +125,15 @@ def test_more_seeds_are_added_to_those_there_are(compared: tuple[Path, Outcome],
     assert "best so far" not in found.err
 
 
+def test_an_architecture_without_a_complete_trial_is_named(tmp_path: Path, command) -> None:  # type: ignore[no-untyped-def]
+    options = ["--study", "pruned", "--trials", "2", *SPACE, "--replicates", "1", "--max-coreml-bytes", "10000"]
+    found = command("search.sweep", *options, cwd=tmp_path)
+    assert found.code == 0, found.err
+    assert "Not compared, as no trial of theirs was replicated: chollet." in found.out
+    again = command("search.sweep", "--study", "pruned", "--json", cwd=tmp_path)
+    assert (again.json["not_compared"], again.json["comparisons"]) == (["chollet"], [])
+
+
 def replicated(number: int, architecture: str, *values: float) -> Replicated:
     return Replicated(number, architecture, dict(enumerate(values, 1)))
 
