@@ -6,7 +6,7 @@ out: the configuration was chosen for what it reached there, so it flatters. The
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 
@@ -56,11 +56,26 @@ class Comparison:
 
 
 def compare_architectures(replicated: Sequence[Replicated]) -> tuple[Comparison, ...]:
-    """Compare the best configuration of each architecture with that of each other one."""
-    best: dict[str, Replicated] = {}
-    for one in sorted(replicated, key=lambda one: (-one.mean, one.number)):
-        best.setdefault(one.architecture, one)
-    return _holm([_compare(first, second) for first, second in combinations(best.values(), 2)])
+    """Compare the best configuration of each architecture with that of each other one.
+
+    Args:
+        replicated: the best first, by the search's own seed: the others only test the choice.
+    """
+    chosen: dict[str, Replicated] = {}
+    for one in replicated:
+        chosen.setdefault(one.architecture, one)
+    by_mean = sorted(chosen.values(), key=lambda one: (-one.mean, one.number))
+    return _holm([_compare(first, second) for first, second in combinations(by_mean, 2)])
+
+
+def not_compared(architectures: Iterable[str], replicated: Sequence[Replicated]) -> tuple[str, ...]:
+    """Those of some architectures that have no replicated configuration; none where nothing was replicated.
+
+    >>> not_compared(["chollet", "pocket"], [Replicated(3, "pocket", {1: 0.98})])
+    ('chollet',)
+    """
+    compared = {one.architecture for one in replicated}
+    return tuple(name for name in architectures if name not in compared) if compared else ()
 
 
 def _compare(first: Replicated, second: Replicated) -> Comparison:

@@ -1,7 +1,8 @@
-"""A study's figures, each as a Plotly figure for the report's page and as a Matplotlib PNG.
+"""A study's figures, each as a Plotly figure for pages and as a Matplotlib PNG.
 
 Most are Optuna's. Those of accuracy are drawn from a copy of the study that has val_accuracy as its only objective:
-Optuna draws none of them for two.
+Optuna draws none of them for two. Replicates and answered duplicates are on the timeline alone: they are no results of
+the search.
 """
 
 from __future__ import annotations
@@ -17,15 +18,15 @@ from typing import Any
 import optuna
 from matplotlib.figure import Figure as Picture
 from optuna import visualization
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, TrialState
 from optuna.visualization import matplotlib as static
 
 from search.ranking import Scored, front
-from search.standing import outcome, val_accuracies
+from search.standing import DUPLICATE_OF, REPLICATE_OF, outcome, val_accuracies
 
 DOTS_PER_INCH = 110
 SIZE = (10.0, 5.0)  # inches of a PNG
-HEIGHT = 460  # pixels on the page
+HEIGHT = 460  # pixels on a page
 MAX_CURVES_NAMED = 12  # intermediate values of more trials stand without a legend, which would not fit
 COLOURS = {"complete": "#2b6cb0", "pruned": "#dd9a33", "infeasible": "#a0aec0", "fail": "#c53030"}
 
@@ -34,7 +35,7 @@ COLOURS = {"complete": "#2b6cb0", "pruned": "#dd9a33", "infeasible": "#a0aec0", 
 class Figure:
     """One figure, or why it could not be drawn."""
 
-    name: str  # of the PNG
+    name: str  # of its files
     title: str
     page: Any  # plotly.graph_objects.Figure, or None
     png: bytes
@@ -84,7 +85,9 @@ def _by_accuracy(name: str, trials: Sequence[FrozenTrial]) -> optuna.Study:
     """A copy of a study in memory, with val_accuracy as its only objective and as its intermediate values."""
     copy = optuna.create_study(study_name=name, direction="maximize")
     copy.add_trials(
-        optuna.trial.create_trial(
+        optuna.trial.create_trial(state=TrialState.FAIL)  # is not drawn; those after it keep their numbers
+        if _repeats(trial)
+        else optuna.trial.create_trial(
             state=trial.state,
             value=trial.values[0] if trial.values else None,
             params=trial.params,
@@ -97,6 +100,11 @@ def _by_accuracy(name: str, trials: Sequence[FrozenTrial]) -> optuna.Study:
     return copy
 
 
+def _repeats(trial: FrozenTrial) -> bool:
+    """Whether a trial is a replicate, or was answered with what an earlier one had measured."""
+    return not trial.user_attrs.keys().isdisjoint({REPLICATE_OF, DUPLICATE_OF})
+
+
 def _optuna(name: str, study: optuna.Study) -> tuple[Any, bytes]:
     """One of Optuna's figures; its functions and their Matplotlib twins have the same names and arguments."""
     page = getattr(visualization, f"plot_{name}")(study, target_name="val_accuracy")
@@ -106,7 +114,7 @@ def _optuna(name: str, study: optuna.Study) -> tuple[Any, bytes]:
 
 def _importances(study: optuna.Study) -> tuple[Any, bytes]:
     """What share of the differences in accuracy goes with each parameter."""
-    complete = study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,))
+    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     if len({tuple(trial.params.items()) for trial in complete}) < 2:
         raise ValueError("It takes two complete trials that differ.")
     return _optuna("param_importances", study)
@@ -147,8 +155,8 @@ def _png(picture: Picture) -> bytes:
 
 
 def _complete(trials: Sequence[FrozenTrial]) -> tuple[list[FrozenTrial], list[Scored]]:
-    """The complete trials, and those of them on the front from the smallest to the largest."""
-    complete = [trial for trial in trials if outcome(trial) == "complete"]
+    """The complete trials that repeat none, and those of them on the front from the smallest to the largest."""
+    complete = [trial for trial in trials if outcome(trial) == "complete" and not _repeats(trial)]
     if not complete:
         raise ValueError("No trials are completed yet.")
     scored = [Scored(trial.number, trial.values[0], trial.user_attrs["coreml_bytes"]) for trial in complete]

@@ -43,6 +43,7 @@ class SweepResult:
     counts: dict[str, int]  # of trials by state
     leaderboard: tuple[Row, ...]
     comparisons: tuple[Comparison, ...]  # of architectures, where configurations were replicated
+    not_compared: tuple[str, ...]  # architectures of which none was, as where each trial was pruned
     registered_name: str
     registered: tuple[int, ...]  # versions, the best first
     interrupted: bool
@@ -69,6 +70,8 @@ class SweepResult:
             leaderboard.print_table(shown, f"Study {self.study}", more=more)
         if self.comparisons:
             print_cells(comparison.TITLES, comparison.cells(self.comparisons), title="Architectures by paired t-test")
+        if self.not_compared:
+            print(f"Not compared, as no trial of theirs was replicated: {', '.join(self.not_compared)}.")
         counts = ", ".join(f"{count} {state}" for state, count in self.counts.items())
         print(f"Trials: {counts}. MLflow experiment {self.experiment}, run {self.parent_run_id}.")
         if self.candidate:
@@ -151,7 +154,8 @@ def sweep(
             # All trials have ended: a few seconds more and the sweep is whole.
             registered: list[VersionRecord] = []
             board: list[Row] = []
-            compared = compare_architectures(_replicated(study))
+            replicated = _replicated(study)
+            compared = compare_architectures(replicated)
             with contextlib.suppress(*([TrackingUnavailable] if stopped else [])):
                 if not stopped:
                     progress.waiting("registering the best models")
@@ -179,6 +183,7 @@ def sweep(
         counts=study.standing.counts(),
         leaderboard=tuple(board),
         comparisons=compared,
+        not_compared=comparison.not_compared(config.architectures, replicated),
         registered_name=config.registered_name,
         registered=tuple(model.version for model in registered),
         interrupted=stopped,

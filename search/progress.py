@@ -77,8 +77,9 @@ class TrialProgress:
         trial.last = metrics
         trial.best = max(metrics.val_accuracy, trial.best or 0.0)
 
-    def finished(self, number: int, result: RunResult) -> None:
-        better = self._best is None or result.best_val_accuracy > self._best
+    def finished(self, number: int, result: RunResult, replicate: bool = False) -> None:
+        """Say what a trial has reached; a replicate's further seed makes no better configuration."""
+        better = not replicate and (self._best is None or result.best_val_accuracy > self._best)
         if better:
             self._best = result.best_val_accuracy
         self._ended(

@@ -18,18 +18,21 @@ from search.figures import Figure, draw
 from search.study import Study
 
 ROWS = 25  # of the leaderboard on the page
+PLOTLY = {"responsive": True}  # a figure is as wide as its window
 
 
 def write_report(
     study: Study, tracker: Tracker, parent_run_id: str, board: list[Row], compared: Sequence[Comparison]
 ) -> None:
-    """Write `report.html`, a PNG per figure and the leaderboard into the parent run's artifacts."""
+    """Write `report.html`, each figure as a page and as a PNG, and the leaderboard into the parent run's artifacts."""
     with tempfile.TemporaryDirectory(prefix="pocketnets-") as name:
         folder = Path(name)
         _write_leaderboard(folder, board)
         figures = draw(study.optuna_study)
         for figure in figures:
-            if figure.png:
+            if figure.page is not None:
+                # One plotly.min.js beside the pages, which is written with the first of them: it has 4 MB.
+                figure.page.write_html(folder / f"{figure.name}.html", PLOTLY, include_plotlyjs="directory")
                 (folder / f"{figure.name}.png").write_bytes(figure.png)
         (folder / "report.html").write_text(_page(study, board, compared, figures))
         tracker.log_files(parent_run_id, folder, "study")
@@ -71,6 +74,6 @@ def _page(study: Study, board: list[Row], compared: Sequence[Comparison], figure
         if figure.page is None:
             parts.append(f"<p class='note'>Could not be drawn: {escape(figure.reason)}</p>")
             continue
-        parts.append(figure.page.to_html(full_html=False, include_plotlyjs=not scripted, config={"responsive": True}))
+        parts.append(figure.page.to_html(full_html=False, include_plotlyjs=not scripted, config=PLOTLY))
         scripted = True
     return "".join([*parts, "</body></html>\n"])

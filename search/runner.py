@@ -241,7 +241,7 @@ class Runner:
                 progress.pruned(number, running.last_metrics)
             case Finished(number, result):
                 self._finish(running, result)
-                progress.finished(number, result)
+                progress.finished(number, result, REPLICATE_OF in running.trial.user_attrs)
             case Failed(int(number), message, text, _):
                 self._fail(running, text)
                 progress.failed(number, message)

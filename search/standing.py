@@ -72,12 +72,13 @@ class Standing:
         return chosen
 
     def replicated(self) -> dict[int, dict[int, float]]:
-        """The val_accuracy of each replicate by the number of the trial that it repeats, and by seed."""
+        """The val_accuracy of replicates by the number of the trial that they repeat, the best first, and by seed."""
         found: dict[int, dict[int, float]] = {}
         for trial in self._trials(TrialState.COMPLETE):
             if (number := trial.user_attrs.get(REPLICATE_OF)) is not None:
                 found.setdefault(number, {})[trial.user_attrs["seed"]] = trial.values[0]
-        return found
+        best = [trial.number for trial in self.best(len(self.searched()))]
+        return {number: found[number] for number in best if number in found}
 
     def answer(self, trial: optuna.Trial) -> FrozenTrial | None:
         """An earlier trial of the same configuration that has ended without failing; a replicate has none."""

@@ -44,6 +44,7 @@ MAX_CALLS = 25  # trials that a process trains before Ray replaces it: Keras kee
 @dataclass
 class _Task:
     job: Job
+    place: int  # from 1, the lowest that was free
     reference: ray.ObjectRef | None = None
     begun: bool = False  # before, it waits for room in the cluster
     answer: Future[bool] | None = None  # that it waits for
@@ -111,14 +112,18 @@ class RayEngine:
         waiting = sum(not task.begun for task in self._tasks.values())
         if waiting and waiting >= self._share.fits(ray.available_resources()):
             return None
-        return f"ray {1 + len(self._tasks)}"
+        return f"ray {self._free_place()}"
 
     def submit(self, job: Job) -> None:
         """Give a job to Ray."""
         ticket = next(self._tickets)
-        task = self._tasks[ticket] = _Task(job)
+        task = self._tasks[ticket] = _Task(job, self._free_place())
         task.reference = self._train.remote(self._broker, ticket, self._setup, self._dataset, job)
         task.reference.future().add_done_callback(lambda ended: self._heard.put((ticket, _end(job, ended), None)))
+
+    def _free_place(self) -> int:
+        taken = {task.place for task in self._tasks.values()}
+        return next(place for place in itertools.count(1) if place not in taken)
 
     def reply(self, number: int, go_on: bool) -> None:
         """Answer a Built or EpochEnded: whether the trial goes on."""

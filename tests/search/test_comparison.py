@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from statistics import fmean
 
+import numpy as np
 import optuna
 import pytest
 from conftest import PUBLISHED, Outcome, run_module
@@ -18,11 +19,14 @@ from scipy.stats import ttest_rel
 from sweeps import BENCHMARKS, KILLED_AT, children_of, study_of
 
 from architectures.errors import UsageError
+from experiments.config import ModelSize, RunConfig, RunResult
 from search.comparison import Replicated, compare_architectures
 from search.config import SweepConfig
 from search.engines.messages import Known
 from search.orchestrate import sweep
+from search.progress import TrialProgress
 from search.space import SearchSpace
+from search.standing import Standing
 
 TRIALS = 4
 SPACE = [
@@ -119,6 +123,16 @@ def test_more_seeds_are_added_to_those_there_are(compared: tuple[Path, Outcome],
     assert [row["seeds"] for row in found.json["leaderboard"]] == [3, 3]
     assert found.json["counts"]["complete"] == TRIALS
     assert found.err.count("\ntrial ") == 2
+    assert "best so far" not in found.err
+
+
+def test_an_architecture_without_a_complete_trial_is_named(tmp_path: Path, command) -> None:  # type: ignore[no-untyped-def]
+    options = ["--study", "pruned", "--trials", "2", *SPACE, "--replicates", "1", "--max-coreml-bytes", "10000"]
+    found = command("search.sweep", *options, cwd=tmp_path)
+    assert found.code == 0, found.err
+    assert "Not compared, as no trial of theirs was replicated: chollet." in found.out
+    again = command("search.sweep", "--study", "pruned", "--json", cwd=tmp_path)
+    assert (again.json["not_compared"], again.json["comparisons"]) == (["chollet"], [])
 
 
 def replicated(number: int, architecture: str, *values: float) -> Replicated:
@@ -139,6 +153,62 @@ def test_a_statement_needs_evidence() -> None:
     (single,) = compare_architectures([replicated(0, "a", 0.5), replicated(1, "b", 0.9)])
     assert (single.p_value, single.verdict) == (None, "not tested: it takes 2 seeds")
     assert compare_architectures([replicated(0, "a", 0.5), replicated(1, "a", 0.9)]) == ()
+
+
+def test_the_seeds_that_test_have_no_part_in_the_choice() -> None:
+    first, lucky, other = (0.95, 0.96, 0.955), (0.99, 0.98, 0.985), (0.96, 0.975, 0.968)
+    chosen = [replicated(3, "a", *first), replicated(1, "a", *lucky), replicated(2, "b", *other)]
+    (comparison,) = compare_architectures(chosen)
+    assert (comparison.first_trial, comparison.second_trial) == (2, 3)
+    assert comparison.p_value == pytest.approx(ttest_rel(other, first).pvalue)
+
+
+def test_replicated_configurations_come_in_the_order_of_the_search() -> None:
+    study = optuna.create_study(direction="maximize")
+    filters = optuna.distributions.CategoricalDistribution([4, 8])
+
+    def add(width: int, value: float, **attributes: int) -> None:
+        told = {"coreml_bytes": 1_000, **attributes}
+        study.add_trial(
+            optuna.trial.create_trial(
+                params={"filters": width}, distributions={"filters": filters}, value=value, user_attrs=told
+            )
+        )
+
+    add(4, 0.90)
+    add(8, 0.95)
+    add(4, 0.99, replicate_of=0, seed=1)
+    add(8, 0.91, replicate_of=1, seed=1)
+    found = Standing(study, SweepConfig(tracking_uri="", study="order")).replicated()
+    assert list(found.items()) == [(1, {1: 0.91}), (0, {1: 0.99})]
+
+
+def result(accuracy: float) -> RunResult:
+    return RunResult(
+        epochs=(),
+        best_epoch=1,
+        best_val_accuracy=accuracy,
+        best_val_loss=0.1,
+        size=ModelSize(parameters=1, macs=1, coreml_bytes=1),
+        keras_bytes=1,
+        keras_sha256="",
+        weights_sha256="",
+        latency_ms=1.0,
+        images_per_second=1.0,
+        keras_file=Path(),
+        input_shape=(28, 28, 1),
+        num_classes=10,
+        drawn_accuracy=None,
+        val_probabilities=np.empty((0, 10), np.float32),
+    )
+
+
+def test_a_replicate_is_no_better_configuration(capsys: pytest.CaptureFixture[str]) -> None:
+    progress = TrialProgress(2, 1)
+    for number, accuracy, replicate in ((0, 0.90, False), (1, 0.99, True), (2, 0.95, False)):
+        progress.started(number, RunConfig("chollet", "mnist5k", filters=4, dropout=0.2))
+        progress.finished(number, result(accuracy), replicate)
+    assert ["best so far" in line for line in capsys.readouterr().err.splitlines()] == [True, False, True]
 
 
 def test_several_comparisons_ask_for_more_evidence_each() -> None:

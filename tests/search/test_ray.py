@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -24,7 +25,11 @@ from optuna.trial import TrialState
 from sweeps import assert_nothing_lost, children_of, in_the_middle_of_a_trial, start, study_of, wait_for
 
 from architectures.errors import ProjectError
+from conversion.convert import FileFacts
 from experiments import datasets
+from experiments.config import RunConfig
+from search.engines.cluster import Share
+from search.engines.messages import Job, Stopped, WorkerSetup
 from search.engines.shared_data import pack_dataset, save_dataset
 
 ROOT = Path(__file__).parents[2]
@@ -198,6 +203,37 @@ def test_more_than_a_node_has_is_refused(cluster: Cluster, tmp_path: Path) -> No
         assert found.code == 1
         assert f"{wanted} GPUs of a trial. Nodes: 1 CPUs and 0 GPUs" in found.error
     assert not list(tmp_path.iterdir())
+
+
+class Unending:
+    """Stands for a task of a cluster."""
+
+    def remote(self, *_: object) -> Unending:
+        return self
+
+    def future(self) -> Future[None]:
+        return Future()
+
+
+def test_trials_that_run_at_the_same_time_are_in_different_places(tmp_path: Path) -> None:
+    require(find_spec("ray"), install="pip install 'pocketnets[ray]'")
+    from search.engines.ray import RayEngine
+
+    engine = RayEngine(WorkerSetup((), (), 1), None, Share(1, 0), workers=3)
+    engine._train, engine._dataset = Unending(), None  # type: ignore[assignment]
+
+    def start(number: int) -> str | None:
+        place = engine.free_worker()
+        config = RunConfig("chollet", "mnist5k", filters=4, dropout=0.2)
+        facts = FileFacts((), "mnist5k", "", "chollet", "", "", "", 0.0)
+        engine.submit(Job(number, config, facts, None, tmp_path / "model.keras"))
+        engine.hear(number, None, None)
+        return place
+
+    assert [start(0), start(1)] == ["ray 1", "ray 2"]
+    engine.hear(0, Stopped(0), None)
+    engine.next_event()
+    assert [start(2), start(3), engine.free_worker()] == ["ray 1", "ray 3", None]
 
 
 def test_data_larger_than_memory_are_sent_as_the_path_of_their_file(tmp_path: Path) -> None:

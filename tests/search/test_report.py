@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+from datetime import datetime, timedelta
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -75,6 +76,16 @@ def test_the_page_needs_no_network_and_holds_leaderboard_and_figures(artifacts: 
     assert "Could not be drawn" not in text
 
 
+def test_every_figure_is_a_page_of_its_own_that_needs_no_network(artifacts: Path) -> None:
+    pages = {path.stem: path.read_text() for path in artifacts.glob("*.html")}
+    assert pages.keys() == {"report", *FIGURES}
+    assert "plotly.js v" in (artifacts / "plotly.min.js").read_text()[:200]
+    for name in FIGURES:
+        assert Page(pages[name]).loaded == ["plotly.min.js"]
+        assert pages[name].count("Plotly.newPlot(") == 1
+        assert len(pages[name]) < 1_000_000, name
+
+
 def test_a_figure_that_cannot_be_drawn_says_why() -> None:
     study = optuna.create_study(directions=["maximize", "minimize"])
     trial = optuna.trial.create_trial(
@@ -94,3 +105,40 @@ def test_a_figure_that_cannot_be_drawn_says_why() -> None:
     for name in FIGURES - missing.keys():
         with Image.open(io.BytesIO(figures[name].png)) as picture:
             picture.verify()
+
+
+def test_what_repeats_a_trial_is_on_the_timeline_alone() -> None:
+    study = optuna.create_study(directions=["maximize", "minimize"])
+    began = datetime(2026, 1, 1)
+
+    def add(value: float, dropout: float, **attributes: int) -> None:
+        trial = optuna.trial.create_trial(
+            state=TrialState.COMPLETE,
+            values=[value, 1_000],
+            params={"architecture": "chollet", "dropout": dropout},
+            distributions={
+                "architecture": optuna.distributions.CategoricalDistribution(["chollet"]),
+                "dropout": optuna.distributions.FloatDistribution(0.0, 0.5),
+            },
+            user_attrs={
+                "coreml_bytes": 1_000,
+                "val_accuracies": [value - 0.1, value],
+                "owner": '{"host": "here", "worker": "1"}',
+                **attributes,
+            },
+        )
+        trial.datetime_start, trial.datetime_complete = began, began + timedelta(seconds=1)
+        study.add_trial(trial)
+
+    add(0.90, 0.1)
+    add(0.90, 0.1, duplicate_of=0)
+    add(0.92, 0.2)
+    add(0.99, 0.2, replicate_of=2, seed=1)
+    pages = {figure.name: figure.page for figure in draw(study)}
+    assert list(pages["pareto_front"].data[0].y) == [0.90, 0.92]
+    assert list(pages["pareto_front"].data[1].y) == [0.92]
+    points, best, *_ = pages["optimization_history"].data
+    assert (list(points.x), list(points.y), max(best.y)) == ([0, 2], [0.90, 0.92], 0.92)
+    assert [line.name for line in pages["intermediate_values"].data] == ["Trial0", "Trial2"]
+    assert sum(line.customdata is not None for line in pages["parallel_coordinate"].data) == 2
+    assert list(pages["timeline"].data[0].text) == ["0", "1", "2", "3"]
