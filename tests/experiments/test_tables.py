@@ -77,6 +77,7 @@ def test_reproduce(capsys: pytest.CaptureFixture[str]) -> None:
     )
     reproduce.show(reproduce.Reproduction("a" * 32, "pocket-1", None, True, 1, True, figures, conditions, 1, 2.0))
     out, _ = printed(capsys)
+    assert out.startswith("differs: pocket-1, 1 figure of 1 epoch and the weights, on 1 thread")
     for whole in (
         "val_accuracy",
         "0.9639999866485596",
