@@ -92,6 +92,8 @@ _VERSION_COLUMNS = (
 )
 # What a narrow terminal leaves out, in this order, until the rest fits; --json and --csv have all.
 _SPARE = ("dropout", "batch", "filters", "latency", "parameters")
+_SPARE_OF_VERSIONS = (*_SPARE, "other", "run")
+_FOLDING = frozenset({"other", "mean of seeds", "aliases"})
 
 
 def rows(tracker: Tracker, selection: Selection, *, limit: int | None = None) -> list[Row]:
@@ -293,9 +295,10 @@ def cells(
 
 def print_table(board: Sequence[Row], heading: str, *, more: bool = False, versions: bool = False) -> None:
     """Print rows as a table on stdout, and whether there are more."""
-    for leaving in range(len(_SPARE) + 1):
-        titles, lines = cells(board, without=_SPARE[:leaving], versions=versions)
-        if fits(titles, lines):
+    spare = _SPARE_OF_VERSIONS if versions else _SPARE
+    for leaving in range(len(spare) + 1):
+        titles, lines = cells(board, without=spare[:leaving], versions=versions)
+        if fits(titles, lines, folding=_FOLDING):
             break
     print_cells(titles, lines, title=heading, caption=f"* {_note(more)}")
 

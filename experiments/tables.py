@@ -16,7 +16,8 @@ WORDS = frozenset(
 )
 # Columns that say what a line is about: in a narrow terminal they fold after all others.
 NAMES = frozenset({"", "run", "experiment", "parameter", "result", "figure", "not the same"})
-NARROWEST = 12  # characters: no column folds to less
+NARROWEST = 8  # characters: no column folds to less
+FOLDED = 12  # characters: what a column of words needs to be read with ease
 FIGURE = re.compile(r"[-+]?[\d.,]{1,21}(e[-+]\d+)?")
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #1a202c; max-width: 1080px; margin: 2em auto; padding: 0 1em; }
@@ -63,9 +64,10 @@ def print_cells(
     screen.print(table, crop=False)
 
 
-def fits(titles: Sequence[str], lines: Cells) -> bool:
-    """Whether the terminal is wide enough for a table."""
+def fits(titles: Sequence[str], lines: Cells, *, folding: Collection[str] = ()) -> bool:
+    """Whether the terminal is wide enough for a table, where the columns of titles in `folding` may be narrowed."""
     widths = _widths(titles, lines)
+    widths = [min(width, FOLDED) if title in folding else width for title, width in zip(titles, widths, strict=True)]
     return sum(widths) + 3 * len(widths) + 1 <= console().width
 
 
@@ -77,7 +79,7 @@ def _widths(titles: Sequence[str], lines: Cells) -> list[int]:
 def _fold(widths: list[int], titles: Sequence[str], lines: Cells, room: int) -> None:
     """Narrow columns until all fit into `room`, the widest first."""
     least = [
-        max([NARROWEST, *(len(text) for text in column if FIGURE.fullmatch(text))])
+        max([NARROWEST, *(len(word) for text in column for word in text.split() if FIGURE.fullmatch(word))])
         for column in zip(titles, *lines, strict=True)
     ]
     for kept in (NAMES, ()):

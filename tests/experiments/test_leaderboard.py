@@ -6,6 +6,7 @@ import csv
 import io
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from scipy.stats import binomtest
 
 from experiments import tables
 from experiments.evaluation import accuracy_interval
-from experiments.leaderboard import rows
+from experiments.leaderboard import print_table, rows
 from experiments.tracking import Selection, Tracker
 
 
@@ -122,6 +123,27 @@ def test_narrow_terminal_keeps_the_interval(swept: Swept, command, monkeypatch: 
         assert row["run"] in table
         assert f"{row['coreml_bytes']:,}" in table
     assert "run ids: --json, --csv" in table
+
+
+def test_narrow_terminal_shows_seeds_other_values_and_promotions(
+    swept: Swept, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(tables, "console", lambda: Console(highlight=False, width=80))
+    (row, *_) = rows(Tracker(swept.uri), Selection("mnist5k"), limit=1)
+    row = replace(row, run="malireddi-12", knobs={"blocks": 3}, learning_rate=0.5, augment=True, coreml_bytes=1_234_567)
+    replicated = replace(row, seeds=3, mean_val_accuracy=0.9701, mean_low=0.96, mean_high=0.98)
+    version = replace(
+        row, aliases=("candidate", "champion"), promoted_bytes=94_000, compression="none", test_accuracy=0.9
+    )
+    for one, shown in (
+        (replicated, ("malireddi-12", "0.9701", "learning")),
+        (version, ("champion", "94,000", "0.9000")),
+    ):
+        print_table([one], "mnist5k", versions=one is version)
+        table = capsys.readouterr().out
+        assert max(map(len, table.splitlines())) <= 80
+        for text in (*shown, "95 %", f"{row.val_accuracy_low:.3f} to", "1,234,567"):
+            assert text in table
 
 
 def test_versions_of_a_registered_model(promoted: Promoted, command) -> None:  # type: ignore[no-untyped-def]
