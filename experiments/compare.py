@@ -16,7 +16,12 @@ from experiments.config import EpochMetrics
 if TYPE_CHECKING:
     from experiments.tracking import RunRecord, Tracker
 
-CURVES = {"val_accuracy": "validation accuracy", "val_loss": "validation loss", "loss": "training loss"}
+CURVES = {
+    "val_accuracy": "validation accuracy",
+    "accuracy": "training accuracy",
+    "val_loss": "validation loss",
+    "loss": "training loss",
+}
 PER_EPOCH = {"loss", "accuracy", "val_loss", "val_accuracy", "epoch_seconds"}  # curves, not final figures
 # Tags beside the parameters that decide what a run computes, shown where the runs differ.
 ORIGIN = ("dataset_digest", "threads", "processor", "mlflow.source.git.commit", "source_sha256", "plugins")

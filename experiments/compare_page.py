@@ -23,6 +23,9 @@ def write_page(comparison: Comparison, path: Path) -> None:
     try:
         beside.write_text(_page(comparison), encoding="utf-8")
         beside.replace(path)
+    except OSError as error:
+        error.filename2 = path  # what the user named, not the file beside it
+        raise
     finally:
         beside.unlink(missing_ok=True)
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import re
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from statistics import fmean
 from typing import TYPE_CHECKING, TextIO
@@ -15,7 +16,7 @@ from architectures.command import Parser, print_json, run, whole
 from architectures.errors import UsageError
 from architectures.knobs import Knob
 from experiments.config import LEARNING_RATES, RunConfig
-from experiments.datasets import located, title
+from experiments.datasets import COLOR_MODES, located, title
 from experiments.tables import fits, markdown, print_cells
 
 if TYPE_CHECKING:
@@ -66,7 +67,6 @@ class Row:
 class _Column:
     title: str
     text: Callable[[Row], str]
-    always: bool = True  # also in a narrow terminal
     only_if_used: bool = False  # left out where no row has a text
 
 
@@ -79,10 +79,10 @@ _COLUMNS = (
     _Column("other", lambda row: _other_values(row), only_if_used=True),
     _Column("val acc", lambda row: f"{row.val_accuracy:.4f}"),
     _Column("mean of seeds", lambda row: _mean(row), only_if_used=True),
-    _Column("95 % interval", lambda row: _interval(row), always=False),
-    _Column("parameters", lambda row: "" if row.parameters is None else f"{row.parameters:,}", always=False),
+    _Column("95 % interval", lambda row: _interval(row)),
+    _Column("parameters", lambda row: "" if row.parameters is None else f"{row.parameters:,}"),
     _Column("Core ML bytes", lambda row: f"{row.coreml_bytes:,}{' *' if row.pareto else '  '}"),
-    _Column("latency", lambda row: "" if row.latency_ms is None else f"{row.latency_ms:.2f} ms", always=False),
+    _Column("latency", lambda row: "" if row.latency_ms is None else f"{row.latency_ms:.2f} ms"),
     _Column("ver", lambda row: str(row.version or "")),
 )
 _VERSION_COLUMNS = (
@@ -90,6 +90,10 @@ _VERSION_COLUMNS = (
     _Column("test acc", lambda row: "" if row.test_accuracy is None else f"{row.test_accuracy:.4f}"),
     _Column("file", lambda row: "" if row.promoted_bytes is None else f"{row.promoted_bytes:,} {row.compression}"),
 )
+# What a narrow terminal leaves out, in this order, until the rest fits; --json and --csv have all.
+_SPARE = ("dropout", "batch", "filters", "latency", "parameters")
+_SPARE_OF_VERSIONS = (*_SPARE, "other", "run")
+_FOLDING = frozenset({"other", "mean of seeds", "aliases"})
 
 
 def rows(tracker: Tracker, selection: Selection, *, limit: int | None = None) -> list[Row]:
@@ -153,21 +157,33 @@ def version_rows(tracker: Tracker, name: str, selection: Selection, *, limit: in
     """The versions of a registered model, those of the most accurate runs first; Pareto marks as for `rows`.
 
     Raises:
-        UsageError: for an unknown registered model.
+        UsageError: for an unknown registered model, or a study, architecture or data set that no version has.
     """
+    versions = tracker.versions(name)
     chosen = [
         version
-        for version in tracker.versions(name)
+        for version in versions
         if selection.study in (None, version.tags.get("study"))
         and selection.dataset in (None, version.tags.get("dataset"))
         and (not selection.architectures or version.tags.get("architecture") in selection.architectures)
     ]
+    if not chosen:
+        _check_exists(versions, name, selection)
     chosen.sort(key=lambda v: (-float(v.tags["best_val_accuracy"]), _expected_bytes(v), v.version))
     front = _front((version.run_id, _expected_bytes(version)) for version in chosen)
     return [
         _row(rank, tracker.run(version.run_id), version.run_id in front, version, [])
         for rank, version in enumerate(chosen[:limit], 1)
     ]
+
+
+def _check_exists(versions: Sequence[VersionFacts], name: str, selection: Selection) -> None:
+    """Raise UsageError for a study, architecture or data set that no version has."""
+    asked = [("study", "study", selection.study), ("data set", "dataset", selection.dataset)]
+    asked += [("architecture", "architecture", one) for one in selection.architectures]
+    for what, key, value in asked:
+        if value and all(version.tags.get(key) != value for version in versions):
+            raise UsageError(f"Unknown {what} {value!r} in registered model {name!r}.")
 
 
 def _expected_bytes(version: VersionFacts) -> int:
@@ -263,29 +279,38 @@ def _other_values(row: Row) -> str:
     return ", ".join([*(f"{key} {value}" for key, value in values.items()), *(["augmented"] if row.augment else [])])
 
 
-def cells(board: Sequence[Row], *, wide: bool = True, versions: bool = False) -> tuple[list[str], list[list[str]]]:
+def cells(
+    board: Sequence[Row], *, without: Collection[str] = (), versions: bool = False
+) -> tuple[list[str], list[list[str]]]:
     """Titles of the columns, and the rows as texts.
 
     Args:
         board: the rows.
-        wide: all columns, not only those that fit into a narrow terminal.
+        without: titles of columns to leave out.
         versions: also what the registry says of a version.
     """
     columns = [
         column
         for column in _COLUMNS + (_VERSION_COLUMNS if versions else ())
-        if (column.always or wide) and not (column.only_if_used and not any(map(column.text, board)))
+        if column.title not in without and not (column.only_if_used and not any(map(column.text, board)))
     ]
     return [column.title for column in columns], [[column.text(row) for column in columns] for row in board]
 
 
 def print_table(board: Sequence[Row], heading: str, *, more: bool = False, versions: bool = False) -> None:
     """Print rows as a table on stdout, and whether there are more."""
-    titles, lines = cells(board, versions=versions)
-    if not fits(titles, lines):
-        titles, lines = cells(board, wide=False, versions=versions)
+    spare = _SPARE_OF_VERSIONS if versions else _SPARE
+    for leaving in range(len(spare) + 1):
+        titles, lines = cells(board, without=spare[:leaving], versions=versions)
+        if fits(titles, lines, folding=_FOLDING):
+            break
+    print_cells(titles, lines, title=heading, caption=f"* {_note(more)}")
+
+
+def _note(more: bool) -> str:
+    """What the mark says, and where the rest is."""
     rest = "; more runs: --limit" if more else ""
-    print_cells(titles, lines, title=heading, caption=f"* on the Pareto front of accuracy and bytes{rest}")
+    return f"on the Pareto front of accuracy and bytes; run ids: --json, --csv{rest}"
 
 
 def as_json(board: Sequence[Row]) -> list[dict[str, object]]:
@@ -317,6 +342,8 @@ def parser() -> Parser:
         help="only this architecture; repeatable",
     )
     add("--dataset", metavar="NAME", help="only runs on this data set, named as for search.sweep")
+    add("--image-size", type=_image_size, metavar="HxW", help="to which the images of folder:DIR were resized")
+    add("--color-mode", choices=COLOR_MODES, help="in which the images of folder:DIR were read")
     add("--model", metavar="NAME", help="versions of this registered model instead of runs")
     add(
         "--limit",
@@ -327,6 +354,18 @@ def parser() -> Parser:
     return made
 
 
+def _image_size(text: str) -> tuple[int, int]:
+    """An argparse type: height and width.
+
+    >>> _image_size("24x32")
+    (24, 32)
+    """
+    sides = re.fullmatch(r"([1-9]\d{0,3})x([1-9]\d{0,3})", text)
+    if not sides:
+        raise argparse.ArgumentTypeError(f"{text!r} is not HxW, height and width in pixels, 1 to 9999 each")
+    return int(sides[1]), int(sides[2])
+
+
 def _body(arguments: argparse.Namespace) -> int:
     from experiments.tracking import Selection, Tracker, default_uri
 
@@ -335,7 +374,8 @@ def _body(arguments: argparse.Namespace) -> int:
     limit = arguments.limit
     if limit is None:
         limit = FILE_ROWS if arguments.json or arguments.csv else ROWS
-    dataset = located(arguments.dataset) if arguments.dataset else None
+    name, options = arguments.dataset, (arguments.image_size, arguments.color_mode)
+    dataset = located(name or DEFAULT_EXPERIMENT, *options) if name or any(options) else None
     experiment = arguments.experiment or (title(dataset) if dataset else DEFAULT_EXPERIMENT)
     selection = Selection(experiment, arguments.study, tuple(arguments.architectures or ()), dataset)
     tracker = Tracker(arguments.tracking_uri or default_uri(), create=False)
@@ -346,12 +386,16 @@ def _body(arguments: argparse.Namespace) -> int:
         board = rows(tracker, selection, limit=asked)
     more, board = len(board) > (limit or len(board)), board[: limit or None]
     if arguments.json:
-        asked_for = {"experiment": experiment, "study": arguments.study, "model": arguments.model}
+        asked_for = {
+            "experiment": None if arguments.model else experiment,
+            "study": arguments.study,
+            "model": arguments.model,
+        }
         print_json(asked_for | {"leaderboard": as_json(board), "more": more})
     elif arguments.csv:
         write_csv(board, sys.stdout)
     elif arguments.markdown:
-        print(markdown(*cells(board, versions=bool(arguments.model))))
+        print(markdown(*cells(board, versions=bool(arguments.model))), f"\n\\* {_note(more)}", sep="\n")
     else:
         named = arguments.model or arguments.study or experiment
         print_table(board, named, more=more, versions=bool(arguments.model))

@@ -263,18 +263,20 @@ def show(result: Reproduction) -> None:
     from experiments.tables import print_cells
 
     weights = " and the weights" if result.weights_compared else "; it has no final weights"
+    epochs = f"{result.epochs} epoch{'s' if result.epochs != 1 else ''}"
     where = f"on {result.threads} thread{'s' if result.threads > 1 else ''}, {result.seconds:.0f} s"
     if result.identical:
-        print(f"identical: {result.run}, {result.epochs} epochs{weights}, {where}")
+        print(f"identical: {result.run}, {epochs}{weights}, {where}")
     elif not result.trained:
         print(f"differs: the data of {result.run} are not here any more; it was not trained again")
     else:
-        print(f"differs: {result.run}, {len(result.differences)} figures of {result.epochs} epochs{weights}, {where}")
+        count = len(result.differences)
+        print(f"differs: {result.run}, {count} figure{'s' if count > 1 else ''} of {epochs}{weights}, {where}")
         lines = [
             [one.what, str(one.epoch or ""), _text(one.recorded), _text(one.found), _distance(one)]
             for one in result.differences[:SHOWN]
         ]
-        more = len(result.differences) - len(lines)
+        more = count - len(lines)
         caption = f"{more} more: --json" if more else ""
         print_cells(["figure", "epoch", "recorded", "now", "difference"], lines, caption=caption)
     if result.answered_by:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import html
+import re
 from collections.abc import Collection, Sequence
+from typing import Literal
 
 from architectures.command import console
 
@@ -12,6 +14,11 @@ WORDS = frozenset(
     {"run", "other", "comparison", "verdict", "aliases", "id", "study", "status", "parameter", "result", "environment"}
     | {"figure", "not the same", "of the run", "here", "curve", "model", "reason"}
 )
+# Columns that say what a line is about: in a narrow terminal they fold after all others.
+NAMES = frozenset({"", "run", "experiment", "parameter", "result", "figure", "not the same"})
+NARROWEST = 8  # characters: no column folds to less
+FOLDED = 12  # characters: what a column of words needs to be read with ease
+FIGURE = re.compile(r"[-+]?[\d.,]{1,21}(e[-+]\d+)?")
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #1a202c; max-width: 1080px; margin: 2em auto; padding: 0 1em; }
 h1 { font-size: 1.6em; } h2 { font-size: 1.15em; margin-top: 2em; border-bottom: 1px solid #e2e8f0; }
@@ -28,22 +35,63 @@ Cells = Sequence[Sequence[str]]
 def print_cells(
     titles: Sequence[str], lines: Cells, *, words: Collection[str] = WORDS, title: str = "", caption: str = ""
 ) -> None:
-    """Print texts as a table on stdout; columns of words stand left, of figures right."""
+    """Print texts as a table on stdout; columns of words stand left, of figures right.
+
+    A table too wide for the terminal loses its outer frame, and its long texts fold; figures stay whole.
+    """
     from rich.markup import escape
     from rich.table import Table
 
-    table = Table(title=escape(title), caption=caption, title_justify="left", caption_justify="left")
-    for heading in titles:
-        table.add_column(escape(heading), justify="left" if heading in words else "right", no_wrap=True)
+    screen = console()
+    framed = fits(titles, lines)
+    widths = _widths(titles, lines)
+    if not framed:
+        _fold(widths, titles, lines, screen.width - 3 * (len(widths) - 1))
+        screen.width = max(screen.width, sum(widths) + 3 * (len(widths) - 1))  # what cannot fold is not cut either
+    table = Table(
+        title=escape(title),
+        caption=caption,
+        title_justify="left",
+        caption_justify="left",
+        show_edge=framed,
+        pad_edge=framed,
+    )
+    for heading, width in zip(titles, widths, strict=True):
+        justify: Literal["left", "right"] = "left" if heading in words else "right"
+        table.add_column(escape(heading), justify=justify, width=width, overflow="fold")
     for line in lines:
         table.add_row(*map(escape, line))
-    console().print(table)
+    screen.print(table, crop=False)
 
 
-def fits(titles: Sequence[str], lines: Cells) -> bool:
-    """Whether the terminal is wide enough for a table."""
-    widths = [max(map(len, column)) for column in zip(titles, *lines, strict=True)]
+def fits(titles: Sequence[str], lines: Cells, *, folding: Collection[str] = ()) -> bool:
+    """Whether the terminal is wide enough for a table, where the columns of titles in `folding` may be narrowed."""
+    widths = _widths(titles, lines)
+    widths = [min(width, FOLDED) if title in folding else width for title, width in zip(titles, widths, strict=True)]
     return sum(widths) + 3 * len(widths) + 1 <= console().width
+
+
+def _widths(titles: Sequence[str], lines: Cells) -> list[int]:
+    """The characters of each column's longest text."""
+    return [max(map(len, column)) for column in zip(titles, *lines, strict=True)]
+
+
+def _fold(widths: list[int], titles: Sequence[str], lines: Cells, room: int) -> None:
+    """Narrow columns until all fit into `room`, the widest first."""
+    least = [
+        max([NARROWEST, *(len(word) for text in column for word in text.split() if FIGURE.fullmatch(word))])
+        for column in zip(titles, *lines, strict=True)
+    ]
+    for kept in (NAMES, ()):
+        while sum(widths) > room:
+            folding = [
+                number
+                for number, heading in enumerate(titles)
+                if heading not in kept and widths[number] > least[number]
+            ]
+            if not folding:
+                break
+            widths[max(folding, key=widths.__getitem__)] -= 1
 
 
 def markdown(titles: Sequence[str], lines: Cells, *, words: Collection[str] = WORDS) -> str:

@@ -43,6 +43,8 @@ def test_tables_put_first_what_differs(swept: Swept, run_ids: list[str], command
     marks = [mark.strip() for mark, _ in parameters]
     assert marks == sorted(marks, reverse=True)
     assert ["", "dataset"] in [[mark.strip(), name.strip()] for mark, name in parameters]
+    for curve in ("validation accuracy", "training accuracy", "validation loss", "training loss"):
+        assert f"{curve}, scale" in out
     assert set("".join(re.findall(f"[{BARS}]", out))) >= {BARS[0], BARS[-1]}
 
 
@@ -53,7 +55,7 @@ def test_page_needs_no_network(swept: Swept, run_ids: list[str], command, tmp_pa
     assert found.json["runs"]
     html = page.read_text()
     assert not re.search(r"<(script|link|img)[^>]* (src|href)=", html)
-    assert html.count("Plotly.newPlot(") == 3  # a figure per curve
+    assert html.count("Plotly.newPlot(") == 4  # a figure per curve
     assert html.count("* plotly.js v") == 1
     for row in swept.result["leaderboard"]:
         assert f"{row['coreml_bytes']:,}" in html
@@ -87,6 +89,13 @@ def test_wrong_usage(
     found = command("experiments.compare", *(one.format(*run_ids) for one in arguments), cwd=swept.folder)
     assert found.code == 2
     assert message in found.error
+
+
+def test_page_that_cannot_be_written_is_named(swept: Swept, run_ids: list[str], command, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    page = tmp_path / "missing" / "runs.html"
+    found = command("experiments.compare", *run_ids, "--html", page, cwd=swept.folder)
+    assert found.code == 1
+    assert found.err == f"error: No such file or directory: {page}\n"
 
 
 def test_two_runs_of_one_name_are_told_apart(swept: Swept, own_store: Path, run_ids: list[str]) -> None:

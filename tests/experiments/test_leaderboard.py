@@ -6,16 +6,19 @@ import csv
 import io
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from conftest import Outcome, Promoted, Swept
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param
+from rich.console import Console
 from scipy.stats import binomtest
 
+from experiments import tables
 from experiments.evaluation import accuracy_interval
-from experiments.leaderboard import rows
+from experiments.leaderboard import print_table, rows
 from experiments.tracking import Selection, Tracker
 
 
@@ -56,7 +59,12 @@ def test_table_shows_what_json_holds(swept: Swept, command) -> None:  # type: ig
         (["--architecture", "nope"], "Unknown architecture 'nope'"),
         (["--experiment", "mnist5k", "--dataset", "nope"], "Unknown data set 'nope'"),
         (["--model", "nope"], "Unknown registered model 'nope'"),
+        (["--model", "mnist5k-classifier", "--study", "nope"], "Unknown study 'nope'"),
+        (["--model", "mnist5k-classifier", "--architecture", "nope"], "Unknown architecture 'nope'"),
+        (["--model", "mnist5k-classifier", "--dataset", "nope"], "Unknown data set 'nope'"),
         (["--csv", "--markdown"], "Choose one"),
+        (["--dataset", "mnist5k", "--image-size", "24x32"], "for --dataset folder:DIR, not for mnist5k"),
+        (["--dataset", "folder:signs", "--image-size", "24"], "'24' is not HxW"),
     ],
 )
 def test_wrong_usage(arguments: list[str], message: str, swept: Swept, command) -> None:  # type: ignore[no-untyped-def]
@@ -82,7 +90,8 @@ def test_csv_and_markdown_hold_what_json_does(swept: Swept, command) -> None:  #
     markdown = command("experiments.leaderboard", "--markdown", cwd=swept.folder).out.splitlines()
     assert markdown[1].startswith("|---")
     assert "95 % interval" in markdown[0]
-    for text, row in zip(markdown[2:], swept.result["leaderboard"], strict=True):
+    assert markdown[-2:] == ["", "\\* on the Pareto front of accuracy and bytes; run ids: --json, --csv"]
+    for text, row in zip(markdown[2:-2], swept.result["leaderboard"], strict=True):
         assert text.count("|") == markdown[0].count("|")
         assert f"{row['coreml_bytes']:,}{' *' if row['pareto'] else ''} |" in text
 
@@ -103,9 +112,45 @@ def test_filters(swept: Swept, command) -> None:  # type: ignore[no-untyped-def]
     assert one["leaderboard"] == board[:1]
 
 
+def test_narrow_terminal_keeps_the_interval(swept: Swept, command, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
+    monkeypatch.setattr(tables, "console", lambda: Console(highlight=False, width=80))
+    table = command("experiments.leaderboard", cwd=swept.folder).out
+    assert max(map(len, table.splitlines())) <= 80
+    assert "95 % interval" in table
+    assert "dropout" not in table
+    for row in swept.result["leaderboard"]:
+        assert f"{row['val_accuracy_low']:.3f} to {row['val_accuracy_high']:.3f}" in table
+        assert row["run"] in table
+        assert f"{row['coreml_bytes']:,}" in table
+    assert "run ids: --json, --csv" in table
+
+
+def test_narrow_terminal_shows_seeds_other_values_and_promotions(
+    swept: Swept, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(tables, "console", lambda: Console(highlight=False, width=80))
+    (row, *_) = rows(Tracker(swept.uri), Selection("mnist5k"), limit=1)
+    row = replace(row, run="malireddi-12", knobs={"blocks": 3}, learning_rate=0.5, augment=True, coreml_bytes=1_234_567)
+    replicated = replace(row, seeds=3, mean_val_accuracy=0.9701, mean_low=0.96, mean_high=0.98)
+    version = replace(
+        row, aliases=("candidate", "champion"), promoted_bytes=94_000, compression="none", test_accuracy=0.9
+    )
+    for one, shown in (
+        (replicated, ("malireddi-12", "0.9701", "learning")),
+        (version, ("champion", "94,000", "0.9000")),
+    ):
+        print_table([one], "mnist5k", versions=one is version)
+        table = capsys.readouterr().out
+        assert max(map(len, table.splitlines())) <= 80
+        for text in (*shown, "95 %", f"{row.val_accuracy_low:.3f} to", "1,234,567"):
+            assert text in table
+
+
 def test_versions_of_a_registered_model(promoted: Promoted, command) -> None:  # type: ignore[no-untyped-def]
     arguments = ["--model", "mnist5k-classifier"]
-    found = command("experiments.leaderboard", *arguments, "--json", cwd=promoted.folder).json["leaderboard"]
+    result = command("experiments.leaderboard", *arguments, "--json", cwd=promoted.folder).json
+    assert (result["experiment"], result["model"]) == (None, "mnist5k-classifier")
+    found = result["leaderboard"]
     assert [row["version"] for row in found] == [1, 2]
     champion = found[0]
     assert set(champion["aliases"]) == {"candidate", "champion"}
@@ -117,16 +162,29 @@ def test_versions_of_a_registered_model(promoted: Promoted, command) -> None:  #
     assert f"{len(promoted.file):,} none" in table
 
 
-def write_runs(uri: str, runs: Sequence[dict[str, object]]) -> list[str]:
+def test_resized_folder_is_named_as_for_a_sweep(tmp_path: Path, command) -> None:  # type: ignore[no-untyped-def]
+    resized = f"folder:{tmp_path / 'signs'}?image_size=24x32&color_mode=rgb"
+    runs: list[dict[str, object]] = [
+        {"accuracy": 0.9, "bytes": 100, "dataset": dataset} for dataset in (resized, resized.partition("?")[0])
+    ]
+    ids = write_runs(f"sqlite:///{tmp_path / 'mlflow.db'}", runs, experiment="folder-signs-24x32-rgb")
+    options = ["--dataset", "folder:signs", "--image-size", "24x32", "--color-mode", "rgb", "--json"]
+    found: Outcome = command("experiments.leaderboard", *options, cwd=tmp_path)
+    assert found.code == 0, found.err
+    assert [row["run_id"] for row in found.json["leaderboard"]] == ids[:1]
+
+
+def write_runs(uri: str, runs: Sequence[dict[str, object]], *, experiment: str = "mnist5k") -> list[str]:
     """Runs with the figures that a sweep would record."""
     client = MlflowClient(uri)
-    experiment = client.create_experiment("mnist5k")
+    experiment_id = client.create_experiment(experiment)
     ids = []
     for number, run in enumerate(runs):
         tags = {"study": run.get("study", "one"), "trial_number": number, "val_images": 500} | dict(run.get("tags", {}))  # type: ignore[call-overload]
-        made = client.create_run(experiment, tags={key: str(value) for key, value in tags.items()})
-        params = {"dataset": "mnist5k", "filters": 8, "dropout": 0.1, "batch_size": 64, "learning_rate": 1e-3}
+        made = client.create_run(experiment_id, tags={key: str(value) for key, value in tags.items()})
+        params = {"filters": 8, "dropout": 0.1, "batch_size": 64, "learning_rate": 1e-3}
         params |= {"epochs": 1, "seed": 0, "precision": "float32", "optimizer": "adam", "augment": False}
+        params["dataset"] = run.get("dataset", "mnist5k")
         params["architecture"] = run.get("architecture", "pocket")
         figures = {"best_val_accuracy": run["accuracy"], "coreml_bytes": run["bytes"], "best_epoch": 1}
         figures |= {"parameters": 9, "latency_ms": 1.0}
