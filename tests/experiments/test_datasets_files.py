@@ -259,6 +259,15 @@ def test_files_that_are_not_there(name: str) -> None:
         datasets.load(name)
 
 
+@pytest.mark.parametrize("options", ["image_size=3x3", "color_mode=rgb", "image_size=3x3&color_mode=rgb"])
+def test_only_folders_take_options(options: str, mnist_like: Path) -> None:
+    np.savez(mnist_like / "ok.npz", **arrays())
+    for name in (f"idx:{mnist_like}", f"npz:{mnist_like / 'ok.npz'}"):
+        assert datasets.load(name).input_shape == (*SIDES, 1)
+        with pytest.raises(UsageError, match=r"image_size and color_mode are for folder:DIR, not for (idx|npz):"):
+            datasets.load(f"{name}?{options}")
+
+
 @pytest.mark.parametrize(
     ("name", "title"),
     [
