@@ -26,6 +26,7 @@ SHOWN = 12  # differences in the table
 # Packages whose version may change what a training computes; others only keep records.
 DECISIVE = ("version.tensorflow", "version.keras", "version.numpy", "version.python")
 BYSTANDERS = ("version.mlflow", "version.optuna", "version.coremltools")
+COMMIT = "mlflow.source.git.commit"
 
 
 class NotReproducible(ProjectError):
@@ -48,7 +49,7 @@ class Difference:
 class Condition:
     """Something about here and now that the record says otherwise; `what` begins with its kind."""
 
-    what: str  # data, code, plugin NAME, package NAME, setting NAME, gpu, processor
+    what: str  # data, code, commit (of the same code), plugin NAME, package NAME, setting NAME, gpu, processor
     recorded: str
     here: str
 
@@ -77,7 +78,8 @@ class Reproduction:
         """Why the figures differ, the likeliest first."""
         if self.identical:
             return None
-        decisive = [c.what for c in self.conditions if c.what.removeprefix("package ") not in _names(BYSTANDERS)]
+        harmless = {"commit", *(key.replace("version.", "package ") for key in BYSTANDERS)}
+        decisive = [c.what for c in self.conditions if c.what not in harmless]
         if decisive:
             return "other " + ", ".join(decisive)
         return (
@@ -191,10 +193,12 @@ def _conditions(record: RunRecord, request: Request, gpu: Gpu | None) -> tuple[C
 
     here = environment(request.threads, gpu, request.plugins)
     there, now = record.tags, code_tags()
-    found = []
-    key = "source_sha256" if "source_sha256" in there else "mlflow.source.git.commit"
-    if there.get(key) != now.get(key):
+    found, harmless = [], []
+    code = "source_sha256" if "source_sha256" in there else COMMIT
+    if there.get(code) != now.get(code):
         found.append(Condition("code", _code(there), _code(now)))
+    elif there.get(COMMIT) != now.get(COMMIT):  # of what lies beside the code that trains
+        harmless.append(Condition("commit", _commit(there), _commit(now)))
     known = _recorded_plugins(record)
     loaded = dict(here.plugins)
     if sorted(known.values()) != sorted(loaded.values()):
@@ -213,21 +217,21 @@ def _conditions(record: RunRecord, request: Request, gpu: Gpu | None) -> tuple[C
         found.append(Condition("gpu", there.get("gpu", "none"), here.gpu or "none"))
     if there.get("processor") != here.processor:
         found.append(Condition("processor", there.get("processor", "unknown"), here.processor))
-    return (*found, *(changed[key] for key in different if key in BYSTANDERS))
+    harmless += [changed[key] for key in different if key in BYSTANDERS]
+    return (*found, *harmless)
 
 
 def _code(tags: Mapping[str, str]) -> str:
-    commit = tags.get("mlflow.source.git.commit", "unknown")[:12]
     dirty = " with uncommitted changes" if tags.get("source_dirty") == "True" else ""
-    return f"commit {commit}{dirty}, SHA-256 {_short(tags.get('source_sha256'))}"
+    return f"commit {_commit(tags)}{dirty}, SHA-256 {_short(tags.get('source_sha256'))}"
+
+
+def _commit(tags: Mapping[str, str]) -> str:
+    return tags.get(COMMIT, "unknown")[:12]
 
 
 def _short(digest: str | None) -> str:
     return f"{digest[:12]}..." if digest else "none"
-
-
-def _names(keys: Sequence[str]) -> set[str]:
-    return {key.removeprefix("version.") for key in keys}
 
 
 def _differences(record: RunRecord, recorded: Sequence[EpochMetrics], found: Retrained) -> tuple[Difference, ...]:

@@ -34,10 +34,17 @@ FACTS = "dataset.json"
 
 
 def folder_of(source: Source, files: Iterable[Path]) -> Path:
-    """Where the cache of a source with these files lies, or would lie."""
+    """Where the cache of a source with these files lies, or would lie.
+
+    Raises:
+        ProjectError: for a file that is not there, as where a link leads nowhere.
+    """
     digest = hashlib.sha256(f"{VERSION} {source}".encode())
     for file in files:
-        facts = file.stat()
+        try:
+            facts = file.stat()
+        except OSError as error:
+            raise ProjectError(f"{file} is a broken link or out of reach: {error.strerror}.") from error
         digest.update(f"\n{file} {facts.st_size} {facts.st_mtime_ns}".encode())
     home = os.environ.get("XDG_CACHE_HOME")
     root = Path(home) if home and Path(home).is_absolute() else Path.home() / ".cache"

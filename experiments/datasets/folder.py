@@ -107,7 +107,7 @@ def _form(files: Sequence[Path], source: Source) -> tuple[tuple[int, int], str]:
             if image.mode not in GRAYSCALE | COLORED:
                 raise ProjectError(f"{file} has pixels of Pillow's mode {image.mode}, not 8 bits a component.")
     if source.image_size is None and len(sizes) > 1:
-        shown = " and ".join(f"{h}x{w} ({file.name})" for (h, w), file in list(sizes.items())[:2])
+        shown = " and ".join(f"{h}x{w} ({file.relative_to(source.path)})" for (h, w), file in list(sizes.items())[:2])
         raise UsageError(f"{source.path} holds images of different sizes, {shown}. Resize all: --image-size HxW.")
     size = source.image_size or next(iter(sizes))
     gray = source.color_mode == "grayscale" if source.color_mode else modes <= GRAYSCALE

@@ -45,30 +45,33 @@ def npz(source: Source) -> Dataset:
         )
     parts = {}
     for part in given:
-        x, y = _images(f"x_{part}", arrays[f"x_{part}"]), _labels(f"y_{part}", arrays[f"y_{part}"])
+        x = _images(f"{source.path}: x_{part}", arrays[f"x_{part}"])
+        y = _labels(f"{source.path}: y_{part}", arrays[f"y_{part}"])
         if len(x) != len(y):
-            raise ProjectError(f"x_{part} holds {len(x)} images and y_{part} {len(y)} labels.")
+            raise ProjectError(f"{source.path}: x_{part} holds {len(x)} images and y_{part} {len(y)} labels.")
         parts[part] = x, y
     return numbered(source.title, parts)
 
 
-def _images(key: str, array: np.ndarray) -> np.ndarray:
+def _images(what: str, array: np.ndarray) -> np.ndarray:
     if array.ndim not in (3, 4) or (array.ndim == 4 and array.shape[3] not in (1, 3)) or 0 in array.shape[1:]:
         raise ProjectError(
-            f"{key} has shape {array.shape}; images are (N, height, width) or (N, height, width, 1 or 3)."
+            f"{what} has shape {array.shape}; images are (N, height, width) or (N, height, width, 1 or 3)."
         )
     if array.dtype == "uint8":
         return array
     if array.dtype.kind not in "iu" or (array.size and (array.min() < 0 or array.max() > 255)):
-        raise ProjectError(f"{key} holds {array.dtype}; images are whole numbers from 0 to 255, at best uint8.")
+        raise ProjectError(f"{what} holds {array.dtype}; images are whole numbers from 0 to 255, at best uint8.")
     return array.astype("uint8")
 
 
-def _labels(key: str, array: np.ndarray) -> np.ndarray:
+def _labels(what: str, array: np.ndarray) -> np.ndarray:
+    if array.dtype.kind in "SU":
+        raise ProjectError(f"{what} holds text; labels are the numbers of the classes, counted from 0.")
     if array.dtype.kind not in "iu" or array.shape not in ((len(array),), (len(array), 1)):
         raise ProjectError(
-            f"{key} holds {array.dtype} of shape {array.shape}; labels are whole numbers (N,), not one-hot."
+            f"{what} holds {array.dtype} of shape {array.shape}; labels are whole numbers (N,), not one-hot."
         )
     if array.size and array.max() > 2**31:
-        raise ProjectError(f"{key} holds label {array.max()}, out of range.")
+        raise ProjectError(f"{what} holds label {array.max()}, out of range.")
     return array.reshape(-1).astype("int64")

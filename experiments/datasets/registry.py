@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from architectures.errors import PluginError, UsageError
 from architectures.plugins import load_installed
-from experiments.datasets.source import Source, parse
+from experiments.datasets.source import RESIZABLE, Source, parse
 
 if TYPE_CHECKING:
     import numpy as np
@@ -131,7 +131,7 @@ def load(name: str) -> Dataset:
     """Load a data set by its name, or from files: `folder:DIR`, `idx:DIR`, `npz:FILE`.
 
     Raises:
-        UsageError: for an unknown name, or files that are not there.
+        UsageError: for an unknown name, files that are not there, or options that their format does not take.
         PluginError: for the name of an installed plugin that failed on import.
         ProjectError: where it cannot be had, for want of a network or because files are damaged for instance.
 
@@ -149,6 +149,8 @@ def load(name: str) -> Dataset:
         sources = ", ".join(f"{scheme}:{takes}" for scheme, (_, takes) in sorted(_readers.items()))
         raise UsageError(f"Unknown data set {name!r}. Registered: {', '.join(names())}. From files: {sources}.")
     source = parse(name)
+    if source and source.scheme != RESIZABLE and (source.image_size or source.color_mode):
+        raise UsageError(f"image_size and color_mode are for {RESIZABLE}:DIR, not for {name}.")
     dataset = _readers[source.scheme][0](source) if source else _registry[name]()
     _check(dataset)
     return dataset

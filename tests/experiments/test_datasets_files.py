@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import re
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -117,6 +118,7 @@ NPZ_FAULTS: dict[str, tuple[dict[str, np.ndarray | None], str]] = {
     "too bright": ({"x_train": pictures(36) * np.int64(2)}, "x_train holds int64; images are whole"),
     "shape": ({"x_train": pictures(36, channels=(2,))}, r"x_train has shape \(36, 6, 4, 2\)"),
     "one-hot": ({"y_train": np.eye(36, dtype=int)}, "labels are whole numbers .* not one-hot"),
+    "text labels": ({"y_train": np.array(["cat", "dog"] * 18)}, "y_train holds text; labels are .* counted from 0"),
     "float labels": ({"y_train": labels(36) / 2}, "y_train holds float64"),
     "fewer labels": ({"y_train": labels(35)}, "x_train holds 36 images and y_train 35 labels"),
     "negative": ({"y_train": labels(36).astype(int) - 1}, "label -1"),
@@ -136,6 +138,14 @@ def test_bad_npz(fault: str, tmp_path: Path) -> None:
     np.savez(tmp_path / "bad.npz", **arrays(**changes))
     with pytest.raises(ProjectError, match=message):
         datasets.load(f"npz:{tmp_path / 'bad.npz'}")
+
+
+@pytest.mark.parametrize("fault", ["no test", "floats", "shape", "one-hot", "text labels", "fewer labels", "objects"])
+def test_lines_about_an_npz_file_begin_with_its_name(fault: str, tmp_path: Path) -> None:
+    file = tmp_path / "bad.npz"
+    np.savez(file, **arrays(**NPZ_FAULTS[fault][0]))
+    with pytest.raises(ProjectError, match=f"^{re.escape(str(file))}"):
+        datasets.load(f"npz:{file}")
 
 
 def test_damaged_npz(tmp_path: Path) -> None:
@@ -200,7 +210,7 @@ def test_folder_with_splits_of_images_of_many_sizes(tmp_path: Path) -> None:
     for part, count in (("train", 24), ("test", 4)):
         write_images(tmp_path / part / "a", count, mode="RGB")
         write_images(tmp_path / part / "b", count, mode="RGB", sides=(9, 9))
-    with pytest.raises(UsageError, match=r"different sizes, 6x4 \(000.png\) and 9x9 .*--image-size HxW"):
+    with pytest.raises(UsageError, match=r"6x4 \(train/a/000.png\) and 9x9 \(train/b/000.png\).*--image-size HxW"):
         datasets.load(f"folder:{tmp_path}")
     loaded = datasets.load(f"folder:{tmp_path}?image_size=10x12")
     assert loaded.input_shape == (10, 12, 3)
@@ -231,6 +241,7 @@ FOLDER_FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
     "cut": (broken_image, "003.png is not a readable image"),
     "no image": (lambda path: (path / "cat" / "000.png").write_text("x"), "000.png is not a readable image"),
     "empty file": (lambda path: (path / "cat" / "000.png").write_bytes(b""), "000.png is not a readable image"),
+    "broken link": (lambda path: (path / "cat" / "x.png").symlink_to("gone"), "cat/x.png is a broken link or out of"),
     "16 bits": (
         lambda path: Image.fromarray(np.zeros(SIDES, np.uint16)).save(path / "cat" / "000.png"),
         "000.png has pixels of Pillow's mode I;16",
@@ -257,6 +268,15 @@ def test_bad_folder(fault: str, animals: Path) -> None:
 def test_files_that_are_not_there(name: str) -> None:
     with pytest.raises(UsageError, match=r"There is no f.*/no/such"):
         datasets.load(name)
+
+
+@pytest.mark.parametrize("options", ["image_size=3x3", "color_mode=rgb", "image_size=3x3&color_mode=rgb"])
+def test_only_folders_take_options(options: str, mnist_like: Path) -> None:
+    np.savez(mnist_like / "ok.npz", **arrays())
+    for name in (f"idx:{mnist_like}", f"npz:{mnist_like / 'ok.npz'}"):
+        assert datasets.load(name).input_shape == (*SIDES, 1)
+        with pytest.raises(UsageError, match=r"image_size and color_mode are for folder:DIR, not for (idx|npz):"):
+            datasets.load(f"{name}?{options}")
 
 
 @pytest.mark.parametrize(

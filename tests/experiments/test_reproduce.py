@@ -260,6 +260,24 @@ def test_likely_cause_leaves_out_what_only_keeps_records() -> None:
     assert replace(differs, conditions=(processor, bystander)).likely_cause == "other processor"
 
 
+@once
+def test_another_commit_of_the_same_code_is_shown_and_never_the_cause(own: Parallel) -> None:
+    run_id = own.run_where("tags.trial_number = '0'")
+    own.client.set_tag(run_id, "mlflow.source.git.commit", "0" * 40)
+    found = own.reproduce(run_id)
+    assert (found.code, found.json["verdict"]) == (0, "identical")
+    (condition,) = found.json["conditions"]
+    assert (condition["what"], condition["recorded"]) == ("commit", "0" * 12)
+    own.client.log_metric(run_id, "val_loss", 0.125, step=2)
+    found = own.reproduce(run_id)
+    assert found.code == 1
+    assert found.json["likely_cause"].startswith("none that is recorded")
+    own.client.set_tag(run_id, "source_sha256", "0" * 64)
+    found = own.reproduce(run_id)
+    assert [one["what"] for one in found.json["conditions"]] == ["code"]
+    assert found.json["likely_cause"] == "other code"
+
+
 def test_digest_of_a_plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     package = tmp_path / "some_plugin"
     package.mkdir()

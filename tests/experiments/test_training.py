@@ -275,6 +275,19 @@ def test_augmentation_and_smoothing_change_training_and_the_same_seed_gives_the_
     assert smoothed.epochs[0].loss > plain.epochs[0].loss  # a certain answer costs, too
 
 
+def test_validation_never_sees_augmented_images(few: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training, "augmented", lambda images, *, seed: images[:, ::-1])
+    result = trained(replace(CONFIG, epochs=6, augment=True), few, tmp_path)
+    kept = load_classifier(result.keras_file, result.keras_sha256)
+
+    def loss(images: np.ndarray) -> float:
+        answers = kept(images.astype("float32"), training=False)
+        return float(tf.reduce_mean(keras.losses.sparse_categorical_crossentropy(few.val.labels, answers)))
+
+    assert result.best_val_loss == pytest.approx(loss(few.val.images), rel=1e-4)
+    assert result.best_val_loss > 1.1 * loss(few.val.images[:, ::-1])  # it learned digits that stand on their heads
+
+
 def test_known_sizes_are_not_measured_again_and_change_nothing(few: Dataset, tmp_path: Path) -> None:
     measured = trained(CONFIG, few, tmp_path)
     known = train(CONFIG, few, keras_file=tmp_path / "known.keras", size=measured.size)
