@@ -310,7 +310,7 @@ def print_table(board: Sequence[Row], heading: str, *, more: bool = False, versi
 def _note(more: bool) -> str:
     """What the mark says, and where the rest is."""
     rest = "; more runs: --limit" if more else ""
-    return f"on the Pareto front of accuracy and bytes; run ids: --json, --csv{rest}"
+    return f"on the Pareto front of accuracy and bytes; run ids: --json{rest}"
 
 
 def as_json(board: Sequence[Row]) -> list[dict[str, object]]:

@@ -248,7 +248,10 @@ def load_dataset(name: str, plugins: tuple[str, ...], batch_size: int) -> datase
             load_plugin(plugin)
     dataset = datasets.load(name)
     if batch_size > len(dataset.train):
-        raise UsageError(f"Batch size {batch_size} exceeds the {len(dataset.train)} training images of {name}.")
+        raise UsageError(
+            f"Batch size {batch_size} exceeds the {len(dataset.train)} training images of {name}: give smaller ones by "
+            f"--batch-size."
+        )
     return dataset
 
 

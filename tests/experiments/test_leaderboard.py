@@ -90,7 +90,7 @@ def test_csv_and_markdown_hold_what_json_does(swept: Swept, command) -> None:  #
     markdown = command("experiments.leaderboard", "--markdown", cwd=swept.folder).out.splitlines()
     assert markdown[1].startswith("|---")
     assert "95 % interval" in markdown[0]
-    assert markdown[-2:] == ["", "\\* on the Pareto front of accuracy and bytes; run ids: --json, --csv"]
+    assert markdown[-2:] == ["", "\\* on the Pareto front of accuracy and bytes; run ids: --json"]
     for text, row in zip(markdown[2:-2], swept.result["leaderboard"], strict=True):
         assert text.count("|") == markdown[0].count("|")
         assert f"{row['coreml_bytes']:,}{' *' if row['pareto'] else ''} |" in text
@@ -122,7 +122,7 @@ def test_narrow_terminal_keeps_the_interval(swept: Swept, command, monkeypatch: 
         assert f"{row['val_accuracy_low']:.3f} to {row['val_accuracy_high']:.3f}" in table
         assert row["run"] in table
         assert f"{row['coreml_bytes']:,}" in table
-    assert "run ids: --json, --csv" in table
+    assert "run ids: --json" in table
 
 
 def test_narrow_terminal_shows_seeds_other_values_and_promotions(

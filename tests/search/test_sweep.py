@@ -196,7 +196,7 @@ def test_pruned_trials_are_killed_runs(tmp_path: Path) -> None:
         (["--dropout", "nan"], 2, "out of range"),
         (["--learning-rate", "0:1"], 2, "out of range"),
         (["--batch-size", "0"], 2, "0 is too small: at least 1"),
-        (["--batch-size", "9999"], 2, "exceeds the 4000 training images"),
+        (["--batch-size", "9999"], 2, "4000 training images of mnist5k: give smaller ones by --batch-size"),
         (["--trials", "0"], 2, "0 is too small: at least 1"),
         (["--trials", "many"], 2, "'many' is not a whole number"),
         (["--filters", ""], 2, "is not a whole number"),
