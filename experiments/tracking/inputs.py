@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from experiments.datasets import Dataset
 
 if TYPE_CHECKING:
+    from mlflow import MlflowClient
     from mlflow.entities import DatasetInput
 
 DIGEST_LENGTH = 36  # characters that MLflow keeps; the tag `dataset_digest` holds all
@@ -43,3 +44,15 @@ def as_dataset_input(facts: Mapping[str, str], *, context: str = "training") -> 
     from mlflow.entities import DatasetInput, InputTag
 
     return DatasetInput(Entity(**facts), [InputTag("mlflow.data.context", context)])
+
+
+def log_input(client: MlflowClient, run_id: str, data: DatasetInput) -> None:
+    """Write a run's input; a second time changes nothing."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client.log_inputs(run_id, [data])
+    except MlflowException as error:
+        if "INTO datasets" not in str(error):
+            raise
+        client.log_inputs(run_id, [data])  # another run may have brought the same new data in the same instant

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from experiments.datasets import Dataset, Split
-from experiments.tracking.inputs import as_dataset_input, dataset_facts
+from experiments.tracking.inputs import as_dataset_input, dataset_facts, log_input
 from experiments.tracking.source import source_tags
 from experiments.tracking.store import Store, one_line, quoted
 
@@ -77,7 +77,7 @@ class Looks(Store):
             )
             look_id = made.info.run_id
             facts = dataset_facts(dataset, source or dataset.name)
-            self._client.log_inputs(look_id, [as_dataset_input(facts, context="testing")])
+            log_input(self._client, look_id, as_dataset_input(facts, context="testing"))
             self._client.set_terminated(look_id, "FINISHED")
         looks = self.looks(dataset.digest)
         before = next(place for place, look in enumerate(looks) if look.look_id == look_id)

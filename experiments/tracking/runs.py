@@ -10,7 +10,7 @@ from pathlib import Path
 
 from experiments.config import Environment, EpochMetrics, ModelSize, RunConfig, RunResult
 from experiments.datasets import Dataset
-from experiments.tracking.inputs import as_dataset_input, dataset_facts
+from experiments.tracking.inputs import as_dataset_input, dataset_facts, log_input
 from experiments.tracking.looks import Looks
 from experiments.tracking.records import ModelRecord, RunStart
 from experiments.tracking.retention import Retention
@@ -98,7 +98,7 @@ class Tracker(Retention, Looks):
     def _log_configuration(self, run_id: str, start: RunStart) -> None:
         """Write the parameters, and the data as the run's input; a second time changes nothing."""
         self._log(run_id, params=start.params)
-        self._client.log_inputs(run_id, [as_dataset_input(start.dataset)])
+        log_input(self._client, run_id, as_dataset_input(start.dataset))
 
     def _reopen(self, run_id: str) -> None:
         self._client.update_run(run_id, status="RUNNING")
