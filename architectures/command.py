@@ -24,6 +24,7 @@ from architectures.errors import ProjectError
 if TYPE_CHECKING:
     from rich.console import Console
 
+MAX_SIDE = 9_999  # pixels of an image
 MAX_NAME = 200  # characters
 PIPE_WIDTH = 250  # columns: a file or a pipe has no width to fit into
 INTERRUPTED = 130  # 128 + SIGINT, as shells report it
@@ -189,3 +190,15 @@ def number_range(minimum: float, maximum: float, *, open_above: bool = False) ->
         return low, high
 
     return parse
+
+
+def image_size(text: str) -> tuple[int, int]:
+    """An argparse type: height and width.
+
+    >>> image_size("24x32")
+    (24, 32)
+    """
+    parts = text.split("x")
+    if len(parts) != 2 or not all(part.isdecimal() and 0 < int(part) <= MAX_SIDE for part in parts):
+        raise argparse.ArgumentTypeError(f"{text!r} is not HxW, height and width in pixels, 1 to {MAX_SIDE} each")
+    return int(parts[0]), int(parts[1])

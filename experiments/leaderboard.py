@@ -5,14 +5,13 @@ from __future__ import annotations
 import argparse
 import csv
 import json
-import re
 import sys
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from statistics import fmean
 from typing import TYPE_CHECKING, TextIO
 
-from architectures.command import Parser, print_json, run, whole
+from architectures.command import Parser, image_size, print_json, run, whole
 from architectures.errors import UsageError
 from architectures.knobs import Knob
 from experiments.config import LEARNING_RATES, RunConfig
@@ -342,7 +341,7 @@ def parser() -> Parser:
         help="only this architecture; repeatable",
     )
     add("--dataset", metavar="NAME", help="only runs on this data set, named as for search.sweep")
-    add("--image-size", type=_image_size, metavar="HxW", help="to which the images of folder:DIR were resized")
+    add("--image-size", type=image_size, metavar="HxW", help="to which the images of folder:DIR were resized")
     add("--color-mode", choices=COLOR_MODES, help="in which the images of folder:DIR were read")
     add("--model", metavar="NAME", help="versions of this registered model instead of runs")
     add(
@@ -352,18 +351,6 @@ def parser() -> Parser:
         help=f"rows, 0 for all (default {ROWS}; {FILE_ROWS} with --json and --csv)",
     )
     return made
-
-
-def _image_size(text: str) -> tuple[int, int]:
-    """An argparse type: height and width.
-
-    >>> _image_size("24x32")
-    (24, 32)
-    """
-    sides = re.fullmatch(r"([1-9]\d{0,3})x([1-9]\d{0,3})", text)
-    if not sides:
-        raise argparse.ArgumentTypeError(f"{text!r} is not HxW, height and width in pixels, 1 to 9999 each")
-    return int(sides[1]), int(sides[2])
 
 
 def _body(arguments: argparse.Namespace) -> int:

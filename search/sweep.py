@@ -13,6 +13,7 @@ from pathlib import Path
 from architectures.command import (
     INTERRUPTED,
     Parser,
+    image_size,
     name,
     number,
     number_range,
@@ -29,7 +30,6 @@ from experiments.datasets import COLOR_MODES, located
 from search.config import AUTO, OBJECTIVES, PRUNERS, SweepConfig, given_options, new_study_name
 
 MAX_SEED = 2**32 - 1  # NumPy's
-MAX_SIDE = 9_999  # pixels
 SCHEDULE_HELP = (
     "of Adam's learning rate: cosine (the default) falls to 0 over --epochs, constant stays and ends a run that does "
     "not improve for 5 epochs"
@@ -203,7 +203,7 @@ def add_data(made: Parser) -> None:
         help="mnist5k (bundled, the default), digits, mnist, fashion_mnist, cifar10, a plugin's, or your own files: "
         "folder:DIR (a folder per class), idx:DIR (MNIST's format), npz:FILE",
     )
-    made.add_argument("--image-size", type=_image_size, metavar="HxW", help="resize the images of folder:DIR")
+    made.add_argument("--image-size", type=image_size, metavar="HxW", help="resize the images of folder:DIR")
     made.add_argument("--color-mode", choices=COLOR_MODES, help="of the images of folder:DIR (default: as they are)")
 
 
@@ -211,18 +211,6 @@ def dataset_given(arguments: argparse.Namespace) -> dict[str, str]:
     """The data set that was asked for, if one was, as it is recorded: its options inside, its path absolute."""
     name, options = arguments.dataset, (arguments.image_size, arguments.color_mode)
     return {"dataset": located(name or SweepConfig.dataset, *options)} if name or any(options) else {}
-
-
-def _image_size(text: str) -> tuple[int, int]:
-    """An argparse type: height and width.
-
-    >>> _image_size("24x32")
-    (24, 32)
-    """
-    parts = text.split("x")
-    if len(parts) != 2 or not all(part.isdecimal() and 0 < int(part) <= MAX_SIDE for part in parts):
-        raise argparse.ArgumentTypeError(f"{text!r} is not HxW, height and width in pixels, 1 to {MAX_SIDE} each")
-    return int(parts[0]), int(parts[1])
 
 
 def add_common(made: Parser) -> None:
