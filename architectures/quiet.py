@@ -10,6 +10,7 @@ from collections.abc import Iterator
 DEFAULTS = {
     "KERAS_BACKEND": "tensorflow",
     "TF_CPP_MIN_LOG_LEVEL": "3",
+    "TF_FORCE_GPU_ALLOW_GROWTH": "true",  # workers share a GPU: its memory as it is needed
     "TQDM_DISABLE": "1",  # coremltools' six progress bars per conversion
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
@@ -43,8 +44,13 @@ def silenced_stderr() -> Iterator[None]:
 
 
 def import_tensorflow() -> None:
-    """Import TensorFlow and Keras, in silence unless it fails."""
+    """Import TensorFlow and Keras, in silence unless it fails.
+
+    Float32 is float32 on a GPU, too: NVIDIA's would round the factors of a product to 10 bits (TF32), and a Core ML
+    file is held to what its model answers to 1e-5.
+    """
     set_defaults()
     with silenced_stderr():
         import keras  # noqa: F401
-        import tensorflow  # noqa: F401
+        import tensorflow as tf
+    tf.config.experimental.enable_tensor_float_32_execution(False)

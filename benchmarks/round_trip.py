@@ -1,8 +1,9 @@
 """The promoted file on test digits, untouched and drawn on a pad: accuracy, and each digit's recall.
 
 Run: python benchmarks/round_trip.py [FILE]
+     python benchmarks/round_trip.py --dataset mnist     # 1,000 of each digit where mnist5k has 50
 
-Each test digit of mnist5k is traced to the strokes of a pen, drawn at a random size and place on a pad, and rendered by
+Each test digit is traced to the strokes of a pen, drawn at a random size and place on a pad, and rendered by
 the app's rules (`experiments.drawn`); the file itself is executed on both. The look at the test images is recorded in
 MLflow.
 """
@@ -25,9 +26,10 @@ from experiments.tracking import Tracker, default_uri
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("file", type=Path, nargs="?", default=DEFAULT_OUTPUT)
+    parser.add_argument("--dataset", default="mnist5k", help="of 28x28 digits, white on black")
     arguments = parser.parse_args()
     file = runtime.load(arguments.file)
-    test, _ = Tracker(default_uri()).look_at_test(datasets.load("mnist5k"), command="benchmarks/round_trip.py")
+    test, _ = Tracker(default_uri()).look_at_test(datasets.load(arguments.dataset), command="benchmarks/round_trip.py")
     drawn = np.stack([render(lines, pad=PAD) for lines in on_pad(trace(test.images[..., 0]))])[..., None]
     print(f"{'':>9}  accuracy  " + "  ".join(f"{digit:>4}" for digit in range(10)))
     for name, images in (("untouched", test.images), ("drawn", drawn)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,17 +19,18 @@ class Gpu:
 
 
 def prepare_gpu() -> Gpu | None:
-    """The GPU, if there is one, its memory to be taken as it is needed: several workers share it.
+    """The GPU, if there is one, and its kernels those with a fixed order of summation: the same seed, the same bits.
 
-    To be called before TensorFlow computes anything.
+    A few of TensorFlow's kernels have no such twin and end with an `UnimplementedError`; TF_DETERMINISTIC_OPS=0 in the
+    environment leaves the choice to speed. To be called before TensorFlow computes anything.
     """
     import tensorflow as tf
 
     gpus = tf.config.list_physical_devices("GPU")
     if not gpus:
         return None
-    for gpu in gpus:
-        tf.config.experimental.set_memory_growth(gpu, True)
+    if "TF_DETERMINISTIC_OPS" not in os.environ:
+        tf.config.experimental.enable_op_determinism()
     details = tf.config.experimental.get_device_details(gpus[0])
     return Gpu(details.get("device_name", gpus[0].name), details.get("compute_capability"))
 
