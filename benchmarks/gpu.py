@@ -36,10 +36,10 @@ def trained(arguments: argparse.Namespace) -> None:
     from architectures import registry
     from experiments import datasets
     from experiments.config import ModelSize, RunConfig
-    from experiments.precision import prepare_gpu, resolve_precision
+    from experiments.precision import resolve_precision, visible_gpu
     from experiments.training import train
 
-    gpu = prepare_gpu()
+    gpu = visible_gpu()
     precision = resolve_precision(arguments.precision, gpu)
     dataset = datasets.load("mnist5k")
     for name in arguments.architecture or registry.names():

@@ -32,7 +32,7 @@ from architectures import registry  # noqa: E402
 from experiments import datasets  # noqa: E402
 from experiments.classifier import build_classifier  # noqa: E402
 from experiments.config import ModelSize, RunConfig  # noqa: E402
-from experiments.precision import native_bfloat16, prepare_gpu  # noqa: E402
+from experiments.precision import native_bfloat16, visible_gpu  # noqa: E402
 from experiments.training import train  # noqa: E402
 
 FIT, FLOAT, HALF = "Model.fit", "float32", "mixed_bfloat16"
@@ -105,7 +105,7 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--bfloat16", action="store_true", help="also where nothing multiplies it natively")
     arguments = parser.parse_args()
-    native = native_bfloat16(prepare_gpu())
+    native = native_bfloat16(visible_gpu())
     half = arguments.bfloat16 or native != "none"
     print(f"native bfloat16: {native}" + ("" if half else "; mixed_bfloat16 is not measured"), flush=True)
     dataset = datasets.load(arguments.dataset)

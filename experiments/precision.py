@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,19 +17,13 @@ class Gpu:
     compute_capability: tuple[int, int] | None  # None: not one of NVIDIA's
 
 
-def prepare_gpu() -> Gpu | None:
-    """The GPU, if there is one, and its kernels those with a fixed order of summation: the same seed, the same bits.
-
-    A few of TensorFlow's kernels have no such twin and end with an `UnimplementedError`; TF_DETERMINISTIC_OPS=0 in the
-    environment leaves the choice to speed. To be called before TensorFlow computes anything.
-    """
+def visible_gpu() -> Gpu | None:
+    """The first GPU that TensorFlow sees, if there is one."""
     import tensorflow as tf
 
     gpus = tf.config.list_physical_devices("GPU")
     if not gpus:
         return None
-    if "TF_DETERMINISTIC_OPS" not in os.environ:
-        tf.config.experimental.enable_op_determinism()
     details = tf.config.experimental.get_device_details(gpus[0])
     return Gpu(details.get("device_name", gpus[0].name), details.get("compute_capability"))
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from architectures.errors import ProjectError
 from experiments.config import EpochMetrics, ModelSize, RunConfig
-from experiments.precision import Gpu, prepare_gpu
+from experiments.precision import Gpu, visible_gpu
 
 if TYPE_CHECKING:
     import keras
@@ -98,7 +98,7 @@ def _main(connection: Connection, request: Request) -> None:
 
         tf.config.threading.set_intra_op_parallelism_threads(request.threads)
         tf.config.threading.set_inter_op_parallelism_threads(request.threads)
-        gpu = prepare_gpu()
+        gpu = visible_gpu()
 
         from architectures import registry
         from experiments import datasets

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import os
 import statistics
 import time
 from collections.abc import Callable
@@ -60,7 +61,9 @@ def train(
 ) -> RunResult:
     """Train and keep the weights of the epoch with the highest val_accuracy, then the lowest val_loss.
 
-    Switches TensorFlow's arithmetic optimisation of graphs off in this process, for the sake of the same bits.
+    For the sake of the same bits it switches TensorFlow's arithmetic optimisation of graphs off in this process and,
+    where there is a GPU, kernels on that add in no fixed order. A plugin's layer that has no other kernel ends with an
+    `UnimplementedError` there; TF_DETERMINISTIC_OPS=0 in the environment allows it.
 
     Args:
         config: what to train; the same values on the same machine and thread count give the same bits.
@@ -167,6 +170,8 @@ def _epoch_function(
     # An AddN of three or more adds in the order in which threads free its inputs. So gradients are added in pairs (but
     # for those inside a plugin's own loops and branches), and this optimisation, which would join the pairs, is off.
     tf.config.optimizer.set_experimental_options({"arithmetic_optimization": False})
+    if tf.config.list_physical_devices("GPU") and "TF_DETERMINISTIC_OPS" not in os.environ:
+        tf.config.experimental.enable_op_determinism()  # costs nothing that could be measured (LOG.md)
     optimizer = FusedAdam(_learning_rate(config, steps))
     variables = classifier.trainable_variables
     optimizer.build(variables)

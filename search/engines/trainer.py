@@ -39,11 +39,11 @@ class Trainer:
         """
         import tensorflow as tf
 
-        from experiments.precision import prepare_gpu
+        from experiments.precision import visible_gpu
 
         tf.config.threading.set_intra_op_parallelism_threads(setup.threads)
         tf.config.threading.set_inter_op_parallelism_threads(setup.threads)
-        self.gpu = prepare_gpu()
+        self.gpu = visible_gpu()
 
         import tqdm
 

@@ -263,6 +263,10 @@ def test_precision_auto_is_what_computes_natively(
         assert resolve_precision(asked, gpu) == asked
 
 
+def test_float32_is_no_shorter_type_on_a_gpu() -> None:
+    assert not tf.config.experimental.tensor_float_32_execution_enabled()
+
+
 def test_augmentation_and_smoothing_change_training_and_the_same_seed_gives_the_same_bits(
     few: Dataset, tmp_path: Path
 ) -> None:
