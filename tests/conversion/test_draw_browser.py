@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,6 +18,7 @@ from conversion.draw.reader import SURE
 from conversion.promote import PromoteConfig, promote
 from tests.conversion.drawing_page import answering, serving
 
+BENCHMARK = Path(__file__).parents[2] / "benchmarks/page_latency.py"
 GOLDEN = Path(__file__).parents[2] / "ios/DigitKit/Tests/DigitKitTests/golden-drawings.json"
 INSTALL = "apt-get install -y chromium chromium-driver && python -m pip install -e '.[test]'"
 FLAGS = """--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking
@@ -244,8 +248,8 @@ def test_the_place_of_a_resting_pen_is_told_once(page: Page) -> None:
 
     press = "for (const key of keys) pad.dispatchEvent(new KeyboardEvent('keydown', { key }));"
     page.driver.execute_script(
-        "pad.focus(); pen.x = pen.y = PAD / 2; told = []; watch = new MutationObserver(() => told.push(heard.textContent));"
-        "watch.observe(heard, { childList: true });"
+        "pad.focus(); pen.x = pen.y = PAD / 2; told = [];"
+        "watch = new MutationObserver(() => told.push(heard.textContent)); watch.observe(heard, { childList: true });"
         f"const keys = ['ArrowLeft', 'ArrowLeft', ...Array(30).fill('ArrowUp'), 'ArrowDown']; {press}"
     )
     page.wait("told.length")
@@ -387,6 +391,18 @@ def test_a_folder_that_cannot_be_written(
         elsewhere.wait("kept.textContent.startsWith('Kept as 7.')")
         assert elsewhere.driver.execute_script("return kept.className") == "quiet"
         elsewhere.driver.get_log("browser")  # the failed request
+
+
+def test_the_latency_is_measured_stroke_by_stroke(page: Page) -> None:
+    """`page` brings the browser, or skips; the benchmark starts its own."""
+    command = [sys.executable, BENCHMARK, "--strokes", "3", "--architecture", "malireddi"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    figures = r"malireddi, 3 strokes: median (\d+) ms, 95 of 100 within (\d+) ms, longest (\d+) ms\n"
+    found = re.fullmatch(figures, done.stdout)
+    assert found, done.stdout
+    median, most, longest = map(int, found.groups())
+    assert 0 < median <= most <= longest
 
 
 def test_a_promoted_package_is_served(
