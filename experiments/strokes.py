@@ -28,6 +28,7 @@ REACH = PEN / 2 + 0.5  # pixels: no ink from this distance on
 FULL = (PEN / 2 - 0.5) ** 2  # squared pixels: up to this distance a pixel is full, however near another line comes
 
 _FIRST = 32  # segments painted first, then as many again: a scribble soon fills pixels, which are not measured again
+_MOST = 512  # at once: arrays above 128 KB, which malloc maps anew every time, cost more than another round
 
 Point = Sequence[float]  # x to the right, y down
 Segments = npt.NDArray[np.float64]  # (S, 4): x and y of both ends in pixels; a dot has both ends in one place
@@ -79,7 +80,7 @@ def paint(segments: Segments) -> npt.NDArray[np.uint8]:
     nearest = np.full(SIDE * SIDE, np.inf)  # squared distance
     start = 0
     while start < len(segments):
-        stop = max(_FIRST, 2 * start)
+        stop = min(max(_FIRST, 2 * start), start + _MOST)
         from_x, from_y, to_x, to_y = ends = np.ascontiguousarray(segments[start:stop].T)
         start = stop
         low, high = np.minimum(ends[:2], ends[2:]) - REACH, np.maximum(ends[:2], ends[2:]) + REACH
