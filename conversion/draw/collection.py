@@ -5,17 +5,16 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from architectures.errors import UsageError
+from experiments.strokes import render
 
 if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
-
     from conversion.draw.request import Correction
 
 STROKES_KEY = "strokes"  # of the PNG's text: drawings can be rendered anew when the preprocessing changes
@@ -27,13 +26,15 @@ class Collection:
     """A folder in the form that `keras.utils.image_dataset_from_directory` reads."""
 
     folder: Path
+    _adding: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
 
-    def add(self, correction: Correction, image: npt.NDArray[np.uint8]) -> Path:
-        """Keep a drawing under its label; a second label for the same drawing replaces the first.
+    def add(self, correction: Correction) -> Path:
+        """Keep a drawing as the model sees it, under its label; threads may call it at once.
+
+        A second label for the same drawing replaces the first.
 
         Args:
             correction: the drawing and its label, which is a plain folder name.
-            image: what the model saw, (height, width) of uint8.
 
         Raises:
             OSError: if the file cannot be written; then nothing is changed.
@@ -41,23 +42,25 @@ class Collection:
         from PIL import Image
         from PIL.PngImagePlugin import PngInfo
 
-        strokes = correction.drawing.as_json()
+        drawing = correction.drawing
+        strokes = drawing.as_json()
         text = PngInfo()
         text.add_text(STROKES_KEY, strokes)
         content = io.BytesIO()
-        Image.fromarray(image).save(content, "PNG", pnginfo=text)
+        Image.fromarray(render(drawing.strokes, pad=drawing.pad)).save(content, "PNG", pnginfo=text)
         name = f"{hashlib.sha256(strokes.encode()).hexdigest()[:NAME_LENGTH]}.png"
         path = self.folder / correction.label / name
-        path.parent.mkdir(parents=True, exist_ok=True)
         beside = path.with_name(f".{name}.{os.getpid()}")
-        try:
-            beside.write_bytes(content.getvalue())
-            beside.replace(path)
-        finally:
-            beside.unlink(missing_ok=True)
-        for other in self.folder.glob(f"*/{name}"):
-            if other != path:
-                other.unlink()
+        with self._adding:  # of two labels for one drawing each would remove the other
+            path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                beside.write_bytes(content.getvalue())
+                beside.replace(path)
+            finally:
+                beside.unlink(missing_ok=True)
+            for other in self.folder.glob(f"*/{name}"):
+                if other != path:
+                    other.unlink()
         return path
 
     def __len__(self) -> int:

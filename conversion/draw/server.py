@@ -86,12 +86,12 @@ def application(reader: Reader, *, port: int, run_link: str | None, collection: 
         if collection is None:
             raise BadRequest("Drawings are kept only where the server was started with --collect FOLDER.")
         correction = parse_correction(await _body(request), reader.labels)
-        image = reader.read(correction.drawing).image
         try:
-            await run_in_threadpool(collection.add, correction, image)
+            await run_in_threadpool(collection.add, correction)
         except OSError as error:
-            return JSONResponse({"error": f"The drawing was not kept: {error.strerror}."}, status_code=507)
-        return JSONResponse({"label": correction.label, "kept": len(collection)})
+            text = f"{collection.folder} cannot be written: {error.strerror}."
+            return JSONResponse({"error": text}, status_code=507)
+        return JSONResponse({"label": correction.label, "kept": await run_in_threadpool(len, collection)})
 
     def refuse(request: Request, error: Exception) -> Response:
         return JSONResponse({"error": str(error)}, status_code=400)

@@ -1,15 +1,45 @@
 import XCTest
 
+/// The screens as a person meets them. The promoted model's own are skipped where none was promoted before the build.
 @MainActor
 final class DrawingUITests: XCTestCase {
-  /// With a model a line is read and cleared; without one the app says what to do.
-  func testDrawPredictClear() {
+  func testWithoutAModel() throws {
+    let app = launched("-no-model")
+    XCTAssertTrue(app.staticTexts["No model yet"].waitForExistence(timeout: 10))
+    XCTAssertFalse(app.descendants(matching: .any)["pad"].exists)
+    try app.performAccessibilityAudit()
+  }
+
+  func testDrawPredictClear() throws {
+    try drawPredictClear(in: launched())
+  }
+
+  func testDarkMode() throws {
+    let appearance = XCUIDevice.shared.appearance
+    addTeardownBlock { XCUIDevice.shared.appearance = appearance }
+    XCUIDevice.shared.appearance = .dark
+    try drawPredictClear(in: launched())
+  }
+
+  func testTheLargestText() throws {
+    try drawPredictClear(
+      in: launched(
+        "-UIPreferredContentSizeCategoryName", "UICTContentSizeCategoryAccessibilityXXXL"))
+  }
+
+  func testTheModelScreen() throws {
     let app = launched()
-    let pad = app.descendants(matching: .any)["pad"]
-    guard pad.waitForExistence(timeout: 10) else {
-      XCTAssertTrue(app.staticTexts["No model yet"].exists)
-      return
-    }
+    let pad = try pad(of: app)
+    app.buttons["model"].tap()
+    XCTAssertTrue(app.staticTexts["Run"].waitForExistence(timeout: 5))
+    try app.performAccessibilityAudit()
+    app.buttons["Done"].tap()
+    XCTAssertTrue(pad.waitForExistence(timeout: 5))
+  }
+
+  /// A line is read as a one and cleared, and what is on the screen meanwhile passes the accessibility audit.
+  private func drawPredictClear(in app: XCUIApplication) throws {
+    let pad = try pad(of: app)
     let predict = app.buttons["predict"]
     XCTAssertFalse(predict.isEnabled)
     pad.coordinate(withNormalizedOffset: CGVector(dx: 0.5, dy: 0.15))
@@ -20,27 +50,25 @@ final class DrawingUITests: XCTestCase {
     predict.tap()
     let answer = app.staticTexts["answer"]
     XCTAssertTrue(answer.label.contains("1"), answer.label)
+    try app.performAccessibilityAudit()
     app.buttons["clear"].tap()
     XCTAssertFalse(predict.isEnabled)
   }
 
-  func testTheModelScreen() {
-    let app = launched()
-    let model = app.buttons["model"]
-    guard model.waitForExistence(timeout: 10) else {
-      XCTAssertTrue(app.staticTexts["No model yet"].exists)
-      return
-    }
-    model.tap()
-    XCTAssertTrue(app.staticTexts["Run"].waitForExistence(timeout: 5))
-    app.buttons["Done"].tap()
-    XCTAssertTrue(app.descendants(matching: .any)["pad"].waitForExistence(timeout: 5))
-  }
-
-  private func launched() -> XCUIApplication {
+  private func launched(_ arguments: String...) -> XCUIApplication {
     continueAfterFailure = false
     let app = XCUIApplication()
+    app.launchArguments = arguments
     app.launch()
     return app
+  }
+
+  private func pad(of app: XCUIApplication) throws -> XCUIElement {
+    let pad = app.descendants(matching: .any)["pad"]
+    if !pad.waitForExistence(timeout: 10) {
+      XCTAssertTrue(app.staticTexts["No model yet"].exists)
+      throw XCTSkip("No model: run python -m conversion.promote")
+    }
+    return pad
   }
 }

@@ -7,17 +7,24 @@ import http.client
 import json
 import re
 import socket
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
+import uvicorn
+from mlflow import MlflowClient
 
 import architectures
+from conversion import runtime
 from conversion.convert import FileFacts, convert
-from conversion.draw.reader import GUESSES, SURE, Answer, Guess, open_reader
-from conversion.draw.request import parse_drawing
+from conversion.draw.collection import Collection
+from conversion.draw.reader import GUESSES, SURE, Answer, Guess, Reader, open_reader
+from conversion.draw.request import Drawing, parse_drawing
+from conversion.draw.server import application, bind
 from conversion.files import write
 from experiments import datasets
 from experiments.classifier import as_classifier
@@ -68,8 +75,6 @@ def served(digits_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 
 def test_the_file_itself_answers(served: Served, digits_file: Path) -> None:
-    from conversion import runtime
-
     status, answer = served.post("/read", SEVEN)
     assert status == 200
     image = render(SEVEN["strokes"], pad=300)
@@ -150,7 +155,7 @@ def test_corrected_drawings_are_a_data_set(served: Served) -> None:
         assert json.loads(picture.text["strokes"]) == SEVEN
 
 
-def test_a_sweep_trains_on_corrected_drawings(served: Served) -> None:
+def test_a_sweep_trains_on_corrected_drawings(served: Served, command: Callable, tmp_path: Path) -> None:
     slanted_one = {"pad": 300, "strokes": [[[190, 40], [120, 250]]]}
     short_one = {"pad": 300, "strokes": [[[120, 90], [150, 60], [150, 250]]]}
     narrow_seven = {"pad": 300, "strokes": [[[90, 50], [190, 50], [130, 250]]]}
@@ -159,7 +164,8 @@ def test_a_sweep_trains_on_corrected_drawings(served: Served) -> None:
     for label, drawings in drawn.items():
         for drawing in drawings:
             assert served.post("/keep", drawing | {"label": label})[0] == 200
-    data = datasets.load(f"folder:{served.collection}?image_size=28x28&color_mode=grayscale")
+    source = f"folder:{served.collection}?image_size=28x28&color_mode=grayscale"
+    data = datasets.load(source)
     assert data.input_shape == (28, 28, 1)
     found = [
         (data.class_names[label], image.tobytes())
@@ -169,6 +175,62 @@ def test_a_sweep_trains_on_corrected_drawings(served: Served) -> None:
     stored = [(label, render(one["strokes"], pad=300).tobytes()) for label, ones in drawn.items() for one in ones]
     assert len(set(stored)) == 6
     assert sorted(found) == sorted(stored)
+    one = ["--trials", "1", "--epochs", "1", "--batch-size", "2", "--architecture", "malireddi", "--filters", "4"]
+    swept = command("search.sweep", "--dataset", source, *one, "--json")
+    assert swept.code == 0, swept.err
+    (best,) = swept.json["leaderboard"]
+    run = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}").get_run(best["run_id"])
+    assert (run.info.status, run.data.tags["dataset_digest"]) == ("FINISHED", data.digest)
+
+
+def test_a_drawing_is_read_while_another_is_kept(digits_file: Path, tmp_path: Path) -> None:
+    counting, read = threading.Event(), threading.Event()
+    executed: list[Drawing] = []
+
+    class SlowDisk(Collection):
+        """Counts its drawings only after one was read."""
+
+        def __len__(self) -> int:
+            counting.set()
+            assert read.wait(timeout=20)
+            return super().__len__()
+
+    class Recording(Reader):
+        """Records on what the file is executed."""
+
+        def read(self, drawing: Drawing) -> Answer:
+            executed.append(drawing)
+            return super().read(drawing)
+
+    reader = Recording(digits_file, runtime.load(digits_file))
+    with bind(0) as listener:
+        port = listener.getsockname()[1]
+        app = application(reader, port=port, run_link=None, collection=SlowDisk(tmp_path))
+        server = uvicorn.Server(uvicorn.Config(app, lifespan="off", log_level="error"))
+        served = Served(port, {}, tmp_path)
+        with ThreadPoolExecutor() as threads:
+            threads.submit(server.run, sockets=[listener])
+            try:
+                kept = threads.submit(served.post, "/keep", SEVEN | {"label": "7"})
+                assert counting.wait(timeout=20)
+                assert served.post("/read", ONE)[0] == 200
+                read.set()
+                assert kept.result() == (200, {"label": "7", "kept": 1})
+            finally:
+                server.should_exit = True
+    assert executed == [parse_drawing(json.dumps(ONE).encode())]
+
+
+def test_two_labels_at_once_leave_one(served: Served) -> None:
+    def keep(pad: int, label: str) -> int:
+        return served.post("/keep", {"pad": pad, "strokes": SEVEN["strokes"], "label": label})[0]
+
+    before = set(served.collection.glob("*/*"))
+    with ThreadPoolExecutor(4) as browser:
+        for pad in range(400, 430):  # as many drawings
+            assert set(browser.map(keep, [pad] * 4, "1717")) == {200}
+            (kept,) = set(served.collection.glob("*/*")) - before
+            kept.unlink()
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,6 +18,7 @@ from conversion.draw.reader import SURE
 from conversion.promote import PromoteConfig, promote
 from tests.conversion.drawing_page import answering, serving
 
+BENCHMARK = Path(__file__).parents[2] / "benchmarks/page_latency.py"
 GOLDEN = Path(__file__).parents[2] / "ios/DigitKit/Tests/DigitKitTests/golden-drawings.json"
 INSTALL = "apt-get install -y chromium chromium-driver && python -m pip install -e '.[test]'"
 FLAGS = """--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking
@@ -239,6 +243,33 @@ def test_keys_draw_a_one(page: Page) -> None:
     page.wait("pad.dataset.read == 0 && strokes.length == 0 && !reading")
 
 
+def test_the_place_of_a_resting_pen_is_told_once(page: Page) -> None:
+    from selenium.webdriver.common.keys import Keys
+
+    press = "for (const key of keys) pad.dispatchEvent(new KeyboardEvent('keydown', { key }));"
+    page.driver.execute_script(
+        "pad.focus(); pen.x = pen.y = PAD / 2; told = [];"
+        "watch = new MutationObserver(() => told.push(heard.textContent)); watch.observe(heard, { childList: true });"
+        f"const keys = ['ArrowLeft', 'ArrowLeft', ...Array(30).fill('ArrowUp'), 'ArrowDown']; {press}"
+    )
+    page.wait("told.length")
+    page.driver.execute_script(f"const keys = ['ArrowRight', ' ']; {press}")  # before the pen has rested
+    page.wait("told.length > 1")
+    page.driver.execute_script(f"const keys = ['ArrowDown', ' ']; {press}")
+    page.wait("told.length > 3")
+    told = page.driver.execute_script("watch.disconnect(); return told")
+    assert told[:3] == [
+        "Pen 43 percent from the left, 3 percent from the top",
+        "Pen down, 47 percent from the left, 3 percent from the top",
+        "Pen lifted, 47 percent from the left, 7 percent from the top",
+    ]
+    assert not told[3].startswith("Pen")  # the reading
+    page.driver.find_element("id", "pad").send_keys(Keys.ARROW_LEFT + Keys.ESCAPE)
+    page.wait("pad.dataset.read == 0 && !reading")
+    page.driver.execute_async_script("setTimeout(arguments[0], 2 * REST_MS)")
+    assert page.driver.execute_script("return heard.textContent") == "The pad is empty"
+
+
 def test_a_pen_that_rests_is_read_where_it_is(page: Page) -> None:
     from selenium.webdriver.common.keys import Keys
 
@@ -324,6 +355,54 @@ def test_not_sure(elsewhere: Page, digits: dict[int, dict], digits_file: Path, t
         assert elsewhere.text("label") == "4"
         assert elsewhere.driver.execute_script("return label.className") == ""
         assert elsewhere.driver.execute_script("return heard.textContent") == "4, 60 percent"
+
+
+def test_a_server_that_is_gone(elsewhere: Page, digits: dict[int, dict], digits_file: Path, tmp_path: Path) -> None:
+    with serving(digits_file, "--collect", tmp_path / "mine") as facts:
+        elsewhere.open(facts["address"])
+        elsewhere.draw(digits[7]["strokes"], pad=300)
+    seven = elsewhere.driver.find_element("css selector", "#labels [aria-label='That was a 7']")
+    seven.click()
+    elsewhere.wait("kept.textContent.startsWith('Not kept.')")
+    assert elsewhere.text("kept") == "Not kept. The server does not answer. Is it still running?"
+    assert seven.get_attribute("aria-pressed") == "false"
+    elsewhere.driver.find_element("id", "undo").click()
+    elsewhere.wait("error.textContent")
+    assert elsewhere.text("error") == "The server does not answer. Is it still running?"
+    colour = "return [kept, error].map(text => getComputedStyle(text).color)"
+    assert len(set(elsewhere.driver.execute_script(colour))) == 1
+    elsewhere.driver.get_log("browser")  # the refused connections
+
+
+def test_a_folder_that_cannot_be_written(
+    elsewhere: Page, digits: dict[int, dict], digits_file: Path, tmp_path: Path
+) -> None:
+    with serving(digits_file, "--collect", tmp_path / "mine") as facts:
+        elsewhere.open(facts["address"])
+        elsewhere.draw(digits[7]["strokes"], pad=300)
+        (tmp_path / "mine").rmdir()
+        (tmp_path / "mine").write_text("")  # a file now
+        button = elsewhere.driver.find_element("css selector", "#labels [aria-label='That was a 7']")
+        button.click()
+        elsewhere.wait("kept.textContent.startsWith('Not kept.')")
+        assert elsewhere.text("kept") == f"Not kept. {tmp_path / 'mine'} cannot be written: Not a directory."
+        (tmp_path / "mine").unlink()
+        button.click()
+        elsewhere.wait("kept.textContent.startsWith('Kept as 7.')")
+        assert elsewhere.driver.execute_script("return kept.className") == "quiet"
+        elsewhere.driver.get_log("browser")  # the failed request
+
+
+def test_the_latency_is_measured_stroke_by_stroke(page: Page) -> None:
+    """`page` brings the browser, or skips; the benchmark starts its own."""
+    command = [sys.executable, BENCHMARK, "--strokes", "3", "--architecture", "malireddi"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    figures = r"malireddi, 3 strokes: median (\d+) ms, 95 of 100 within (\d+) ms, longest (\d+) ms\n"
+    found = re.fullmatch(figures, done.stdout)
+    assert found, done.stdout
+    median, most, longest = map(int, found.groups())
+    assert 0 < median <= most <= longest
 
 
 def test_a_promoted_package_is_served(

@@ -43,6 +43,9 @@ def test_swift_holds_the_same_constants() -> None:
         name: getattr(strokes, name.upper()) for name in ("side", "box", "center", "pen", "spacing", "smallest")
     }
     assert {name: float(held[name]) for name in expected} == expected
+    pads = re.search(r"static let pads = (.+)\.\.\.(.+)", SWIFT.read_text())
+    assert pads
+    assert tuple(map(float, pads.groups())) == strokes.PADS
 
 
 @pytest.mark.parametrize("entry", DIGITS, ids=lambda entry: entry["name"])
@@ -79,10 +82,20 @@ def test_a_longer_record_of_the_same_line_says_nothing_new() -> None:
     assert np.abs(render([line], pad=300).astype(int) - coarse).max() <= 1
 
 
-@pytest.mark.parametrize("pad", [0.0, -1.0, math.nan, math.inf])
+@pytest.mark.parametrize(
+    "pad",
+    [0.0, -1.0, math.nan, math.inf, 5e-324, np.nextafter(strokes.PADS[0], 0), np.nextafter(strokes.PADS[1], math.inf)],
+)
 def test_a_pad_without_a_side_is_refused(pad: float) -> None:
-    with pytest.raises(ValueError, match="finite number above 0"):
-        render([[(1, 1)]], pad=pad)
+    with pytest.raises(ValueError, match=r"from 1e-300 to 1e\+300, not "):
+        render([[(0, 0)]], pad=pad)
+
+
+@pytest.mark.parametrize("pad", strokes.PADS)
+@pytest.mark.parametrize("line", [[(0.5, 0.5)], [(0.2, 0.9), (0.9, 1.0)], [(0.0, 0.5), (1.0, 0.5 + 1e-9)]], ids=len)
+def test_the_smallest_and_the_largest_pad_hold_any_drawing(pad: float, line: list[tuple[float, float]]) -> None:
+    on_pad = [(x * pad, y * pad) for x, y in line]
+    np.testing.assert_array_equal(render([on_pad], pad=pad), render([line], pad=1))
 
 
 def plain_paint(segments: np.ndarray) -> np.ndarray:

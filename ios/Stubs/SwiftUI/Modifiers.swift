@@ -41,6 +41,17 @@ extension TextSelectability where Self == EnabledTextSelectability {
   public static var enabled: EnabledTextSelectability { fatalError() }
 }
 
+// https://developer.apple.com/documentation/swiftui/gesturemask
+public struct GestureMask: OptionSet, Sendable {
+  public let rawValue: UInt32
+
+  public init(rawValue: UInt32) {
+    self.rawValue = rawValue
+  }
+
+  public static let all = GestureMask(rawValue: 3)
+}
+
 // https://developer.apple.com/documentation/swiftui/accessibilitytraits
 public struct AccessibilityTraits: SetAlgebra, Sendable {
   public typealias ArrayLiteralElement = AccessibilityTraits
@@ -75,53 +86,58 @@ public enum AccessibilityNotification {
   }
 }
 
-// https://developer.apple.com/documentation/swiftui/view-layout
 extension View {
+  // https://developer.apple.com/documentation/swiftui/view/padding(_:_:)
   public func padding(_ edges: Edge.Set = .all, _ length: CGFloat? = nil) -> some View {
     _Modified<Self>()
   }
+  // https://developer.apple.com/documentation/swiftui/view/frame(width:height:alignment:)
   public func frame(
     width: CGFloat? = nil, height: CGFloat? = nil, alignment: Alignment = .center
   ) -> some View { _Modified<Self>() }
+  // https://developer.apple.com/documentation/swiftui/view/frame(minwidth:idealwidth:maxwidth:minheight:idealheight:maxheight:alignment:)
   public func frame(
     minWidth: CGFloat? = nil, idealWidth: CGFloat? = nil, maxWidth: CGFloat? = nil,
     minHeight: CGFloat? = nil, idealHeight: CGFloat? = nil, maxHeight: CGFloat? = nil,
     alignment: Alignment = .center
   ) -> some View { _Modified<Self>() }
+  // https://developer.apple.com/documentation/swiftui/view/aspectratio(_:contentmode:)
   public func aspectRatio(_ aspectRatio: CGFloat? = nil, contentMode: ContentMode) -> some View {
     _Modified<Self>()
   }
-}
-
-// https://developer.apple.com/documentation/swiftui/view-appearance
-extension View {
+  // https://developer.apple.com/documentation/swiftui/view/background(_:in:fillstyle:)-20tq5
   public func background<S: ShapeStyle, T: InsettableShape>(
     _ style: S, in shape: T, fillStyle: FillStyle = FillStyle()
   ) -> some View { _Modified<Self>() }
+  // https://developer.apple.com/documentation/swiftui/view/foregroundstyle(_:)
   public func foregroundStyle<S: ShapeStyle>(_ style: S) -> some View { _Modified<Self>() }
+  // https://developer.apple.com/documentation/swiftui/view/font(_:)
   public func font(_ font: Font?) -> some View { _Modified<Self>() }
+  // https://developer.apple.com/documentation/swiftui/view/monospaceddigit()
   public func monospacedDigit() -> some View { _Modified<Self>() }
+  // https://developer.apple.com/documentation/swiftui/view/textselection(_:)
   public func textSelection<S: TextSelectability>(_ selectability: S) -> some View {
     _Modified<Self>()
   }
-}
-
-// https://developer.apple.com/documentation/swiftui/view-style-modifiers
-extension View {
+  // https://developer.apple.com/documentation/swiftui/view/buttonstyle(_:)-66fbx
   public func buttonStyle<S: PrimitiveButtonStyle>(_ style: S) -> some View { _Modified<Self>() }
+  // https://developer.apple.com/documentation/swiftui/view/pickerstyle(_:)
   public func pickerStyle<S: PickerStyle>(_ style: S) -> some View { _Modified<Self>() }
+  // https://developer.apple.com/documentation/swiftui/view/scrollbouncebehavior(_:axes:)
   public func scrollBounceBehavior(
     _ behavior: ScrollBounceBehavior, axes: Axis.Set = [.vertical]
   ) -> some View { _Modified<Self>() }
-}
-
-// https://developer.apple.com/documentation/swiftui/view-input-and-events
-extension View {
+  // https://developer.apple.com/documentation/swiftui/view/disabled(_:)
   public func disabled(_ disabled: Bool) -> some View { _Modified<Self>() }
+  // https://developer.apple.com/documentation/swiftui/view/onchange(of:initial:_:)-4psgg
   public func onChange<V: Equatable>(
     of value: V, initial: Bool = false, _ action: @escaping (V, V) -> Void
   ) -> some View { _Modified<Self>() }
-  public func gesture<T: Gesture>(_ gesture: T) -> some View { _Modified<Self>() }
+  // https://developer.apple.com/documentation/swiftui/view/gesture(_:including:)
+  public func gesture<T: Gesture>(_ gesture: T, including mask: GestureMask = .all) -> some View {
+    _Modified<Self>()
+  }
+  // https://developer.apple.com/documentation/swiftui/view/tag(_:includeoptional:)
   public func tag<V: Hashable>(_ tag: V, includeOptional: Bool = true) -> some View {
     _Modified<Self>()
   }
@@ -130,35 +146,37 @@ extension View {
     priority: TaskPriority = .userInitiated,
     @_inheritActorContext _ action: sending @escaping @isolated(any) () async -> Void
   ) -> some View { _Modified<Self>() }
-}
-
-// https://developer.apple.com/documentation/swiftui/view-presentation
-extension View {
+  // https://developer.apple.com/documentation/swiftui/view/sheet(ispresented:ondismiss:content:)
   public func sheet<Content: View>(
     isPresented: Binding<Bool>, onDismiss: (() -> Void)? = nil,
     @ViewBuilder content: @escaping () -> Content
   ) -> some View { _Modified<Self>() }
+  // https://developer.apple.com/documentation/swiftui/view/navigationtitle(_:)-43srq
   public func navigationTitle(_ titleKey: LocalizedStringKey) -> some View { _Modified<Self>() }
+  // https://developer.apple.com/documentation/swiftui/view/toolbar(content:)-7vdkx
   public func toolbar<Content: View>(@ViewBuilder content: () -> Content) -> some View {
     _Modified<Self>()
   }
-}
-
-// https://developer.apple.com/documentation/swiftui/view-accessibility
-extension View {
+  // https://developer.apple.com/documentation/swiftui/view/accessibilityelement(children:)
   public func accessibilityElement(children: AccessibilityChildBehavior = .ignore) -> some View {
     _Modified<Self>()
   }
+  // https://developer.apple.com/documentation/swiftui/view/accessibilityidentifier(_:)
   public func accessibilityIdentifier(_ identifier: String) -> some View { _Modified<Self>() }
+  // https://developer.apple.com/documentation/swiftui/view/accessibilitylabel(_:)
   public func accessibilityLabel(_ labelKey: LocalizedStringKey) -> some View { _Modified<Self>() }
   @_disfavoredOverload
   public func accessibilityLabel<S: StringProtocol>(_ label: S) -> some View { _Modified<Self>() }
+  // https://developer.apple.com/documentation/swiftui/view/accessibilityvalue(_:)
   public func accessibilityValue(_ valueDescription: Text) -> some View { _Modified<Self>() }
   public func accessibilityValue(_ valueKey: LocalizedStringKey) -> some View { _Modified<Self>() }
+  // https://developer.apple.com/documentation/swiftui/view/accessibilityhint(_:)
   public func accessibilityHint(_ hintKey: LocalizedStringKey) -> some View { _Modified<Self>() }
+  // https://developer.apple.com/documentation/swiftui/view/accessibilityaddtraits(_:)
   public func accessibilityAddTraits(_ traits: AccessibilityTraits) -> some View {
     _Modified<Self>()
   }
+  // https://developer.apple.com/documentation/swiftui/view/accessibilityaction(named:_:)-9ra29
   public func accessibilityAction(named nameKey: LocalizedStringKey, _ handler: @escaping () -> Void)
     -> some View
   { _Modified<Self>() }

@@ -19,6 +19,10 @@ open class XCTestCase {
     get { fatalError() }
     set { fatalError() }
   }
+  // https://developer.apple.com/documentation/xctest/xctestcase/addteardownblock(_:)-5zw6c
+  @preconcurrency public func addTeardownBlock(
+    _ block: @escaping @MainActor @Sendable () throws -> Void
+  ) { fatalError() }
 }
 
 // https://developer.apple.com/documentation/xctest/xctskip-swift.struct
@@ -116,5 +120,46 @@ public enum XCUIElementType: UInt, Sendable {
 // https://developer.apple.com/documentation/xcuiautomation/xcuiapplication
 @MainActor open class XCUIApplication: XCUIElement {
   override public init() { fatalError() }
+  // https://developer.apple.com/documentation/xcuiautomation/xcuiapplication/launcharguments
+  open var launchArguments: [String] {
+    get { fatalError() }
+    set { fatalError() }
+  }
   open func launch() { fatalError() }
+  // https://developer.apple.com/documentation/xcuiautomation/xcuiapplication/performaccessibilityaudit(for:_:)
+  public func performAccessibilityAudit(
+    for auditTypes: XCUIAccessibilityAuditType = .all,
+    _ issueHandler: ((XCUIAccessibilityAuditIssue) throws -> Bool)? = nil
+  ) throws { fatalError() }
+}
+
+// https://developer.apple.com/documentation/xcuiautomation/xcuiaccessibilityaudittype
+public struct XCUIAccessibilityAuditType: OptionSet, Sendable {
+  public let rawValue: UInt64
+
+  public init(rawValue: UInt64) {
+    self.rawValue = rawValue
+  }
+
+  // https://developer.apple.com/documentation/xcuiautomation/xcuiaccessibilityaudittype/all
+  public static var all: XCUIAccessibilityAuditType { fatalError() }
+}
+
+// https://developer.apple.com/documentation/xcuiautomation/xcuiaccessibilityauditissue
+open class XCUIAccessibilityAuditIssue {}
+
+// https://developer.apple.com/documentation/xcuiautomation/xcuidevice
+@MainActor open class XCUIDevice {
+  // https://developer.apple.com/documentation/xcuiautomation/xcuidevice/appearance-swift.enum
+  public enum Appearance: Int, Sendable {
+    case unspecified, light, dark
+  }
+
+  // https://developer.apple.com/documentation/xcuiautomation/xcuidevice/shared
+  open class var shared: XCUIDevice { fatalError() }
+  // https://developer.apple.com/documentation/xcuiautomation/xcuidevice/appearance-swift.property
+  open var appearance: Appearance {
+    get { fatalError() }
+    set { fatalError() }
+  }
 }

@@ -15,6 +15,8 @@ public enum Preprocessing {
   public static let pen = 2.2
   /// Pixels: points nearer than this to the last one kept are left out.
   public static let spacing = 0.5
+  /// Any unit: the sides of a pad whose scale and middle a double can hold.
+  public static let pads = 1e-300...1e300
   /// Of the pad: a smaller drawing is not blown up to the box, so a dot stays a dot.
   public static let smallest = 0.05
 
@@ -26,9 +28,9 @@ public enum Preprocessing {
   ///
   /// - Parameters:
   ///   - strokes: lines of points, from (0, 0) top left to (pad, pad).
-  ///   - pad: the side of the pad, in the unit of the points; finite and above 0.
+  ///   - pad: the side of the pad, in the unit of the points; one of `pads`.
   public static func render(_ strokes: [[Point]], pad: Double) -> DigitImage {
-    precondition(pad.isFinite && pad > 0, "The side of the pad must be a finite number above 0.")
+    precondition(pads.contains(pad), "The side of the pad must be a number from 1e-300 to 1e+300.")
     let lines = strokes.map { onPad($0, pad: pad) }.filter { !$0.isEmpty }
     let points = lines.joined()
     guard let first = points.first else {
