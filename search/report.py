@@ -10,7 +10,8 @@ from pathlib import Path
 
 from experiments import leaderboard
 from experiments.leaderboard import Row
-from experiments.tables import STYLE, html_table
+from experiments.page import html_page
+from experiments.tables import html_table
 from experiments.tracking import Tracker
 from search import comparison
 from search.comparison import Comparison
@@ -18,7 +19,6 @@ from search.figures import Figure, draw
 from search.study import Study
 
 ROWS = 25  # of the leaderboard on the page
-PLOTLY = {"responsive": True}  # a figure is as wide as its window
 
 
 def write_report(
@@ -31,8 +31,7 @@ def write_report(
         figures = draw(study.optuna_study)
         for figure in figures:
             if figure.page is not None:
-                # One plotly.min.js beside the pages, which is written with the first of them: it has 4 MB.
-                figure.page.write_html(folder / f"{figure.name}.html", PLOTLY, include_plotlyjs="directory")
+                (folder / f"{figure.name}.html").write_text(html_page(figure.title, [figure.page]))
                 (folder / f"{figure.name}.png").write_bytes(figure.png)
         (folder / "report.html").write_text(_page(study, board, compared, figures))
         tracker.log_files(parent_run_id, folder, "study")
@@ -46,17 +45,13 @@ def _write_leaderboard(folder: Path, board: list[Row]) -> None:
 
 
 def _page(study: Study, board: list[Row], compared: Sequence[Comparison], figures: Sequence[Figure]) -> str:
-    """The whole report; plotly.js is embedded once, so that it works without a network."""
-    title = escape(f"Study {study.name}")
+    """The whole report."""
     counts = ", ".join(f"{count} {state}" for state, count in study.standing.counts().items())
     config = study.config
     what = f"{config.dataset}, {config.epochs} epochs at most, objective {' and '.join(config.objectives)}"
     if config.max_coreml_bytes:
         what += f", files of at most {config.max_coreml_bytes:,} bytes"
-    parts = [
-        f"<!doctype html><html lang='en'><head><meta charset='utf-8'><title>{title}</title>",
-        f"<style>{STYLE}</style></head><body><h1>{title}</h1><p>{escape(what)}.<br>Trials: {counts}.</p>",
-    ]
+    parts = [f"<p>{escape(what)}.<br>Trials: {counts}.</p>"]
     if board:
         titles, rows = leaderboard.cells(board[:ROWS])
         parts += ["<h2>Leaderboard</h2>", html_table(titles, rows)]
@@ -68,12 +63,8 @@ def _page(study: Study, board: list[Row], compared: Sequence[Comparison], figure
             "<p class='note'>The best configuration of each, trained with further seeds; paired t-test over the seeds, "
             "p by Holm's method.</p>"
         )
-    scripted = False
     for figure in figures:
         parts.append(f"<h2>{escape(figure.title)}</h2>")
-        if figure.page is None:
-            parts.append(f"<p class='note'>Could not be drawn: {escape(figure.reason)}</p>")
-            continue
-        parts.append(figure.page.to_html(full_html=False, include_plotlyjs=not scripted, config=PLOTLY))
-        scripted = True
-    return "".join([*parts, "</body></html>\n"])
+        missing = f"<p class='note'>Could not be drawn: {escape(figure.reason)}</p>"
+        parts.append(missing if figure.page is None else figure.page)
+    return html_page(f"Study {study.name}", parts)

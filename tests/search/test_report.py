@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import io
 import json
-import re
+import shutil
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import optuna
 import pytest
+from browser import chromium, requested
 from conftest import Swept
 from mlflow import MlflowClient
 from optuna.trial import TrialState
 from PIL import Image
+from servers import MlflowServer
 
 from search.figures import draw
 
@@ -72,18 +76,60 @@ def test_the_page_needs_no_network_and_holds_leaderboard_and_figures(artifacts: 
     board = [row["run"] for row in json.loads((artifacts / "leaderboard.json").read_text())]
     assert len(board) >= 3
     assert [cell for cell in page.cells if cell in board] == board
-    assert len(re.findall(r"Plotly\.newPlot\(", text)) >= len(FIGURES)
     assert "Could not be drawn" not in text
 
 
-def test_every_figure_is_a_page_of_its_own_that_needs_no_network(artifacts: Path) -> None:
-    pages = {path.stem: path.read_text() for path in artifacts.glob("*.html")}
-    assert pages.keys() == {"report", *FIGURES}
-    assert "plotly.js v" in (artifacts / "plotly.min.js").read_text()[:200]
-    for name in FIGURES:
-        assert Page(pages[name]).loaded == ["plotly.min.js"]
-        assert pages[name].count("Plotly.newPlot(") == 1
-        assert len(pages[name]) < 1_000_000, name
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    with chromium(tmp_path_factory.mktemp("chromium")) as driver:
+        yield driver
+
+
+@pytest.fixture(scope="module")
+def viewer(swept: Swept, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of the parent run's artifacts on the pages of an MLflow server."""
+    folder = tmp_path_factory.mktemp("served")
+    shutil.copy(swept.folder / "mlflow.db", folder)
+    run_id = swept.result["parent_run_id"]
+    experiment_id = MlflowClient(swept.uri).get_run(run_id).info.experiment_id
+    with MlflowServer(folder, "mlflow.db") as server:
+        yield f"{server.uri}/#/experiments/{experiment_id}/runs/{run_id}/artifacts/study"
+
+
+def wait_until_drawn(browser: Any, name: str) -> None:
+    """Until the page of that name shows each of its figures, in the browser or in the frame that it looks into."""
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    figures = len(FIGURES) if name == "report" else 1
+    drawn = "return document.querySelectorAll('.figure:has(.main-svg):has(.trace, .parcoords)').length"
+    WebDriverWait(browser, 60).until(lambda driver: driver.execute_script(drawn) == figures)
+    buttons = browser.execute_script(
+        "return [...document.querySelectorAll('.modebar-btn')].map((b) => b.dataset.title)"
+    )
+    assert "Download plot as a PNG" in buttons
+    assert "Share chart..." not in buttons  # on the server of Plotly's makers
+
+
+@pytest.mark.parametrize("name", sorted({"report", *FIGURES}))
+def test_a_page_draws_from_disk_with_nothing_beside_it(
+    name: str, artifacts: Path, browser: Any, tmp_path: Path
+) -> None:
+    page = Path(shutil.copy(artifacts / f"{name}.html", tmp_path)).as_uri()
+    browser.get(page)
+    wait_until_drawn(browser, name)
+    assert requested(browser, page) == {page}
+
+
+@pytest.mark.parametrize("name", sorted({"report", *FIGURES}))
+def test_a_page_draws_in_the_viewer_of_mlflow(name: str, viewer: str, browser: Any) -> None:
+    from selenium.webdriver.support.expected_conditions import frame_to_be_available_and_switch_to_it
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    browser.get("about:blank")
+    browser.get(f"{viewer}/{name}.html")
+    WebDriverWait(browser, 60).until(frame_to_be_available_and_switch_to_it(("css selector", ".mlflow-html-iframe")))
+    wait_until_drawn(browser, name)
+    assert all(url.startswith("blob:") for url in requested(browser, "blob:"))
 
 
 def test_a_figure_that_cannot_be_drawn_says_why() -> None:
