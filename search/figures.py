@@ -190,7 +190,7 @@ def _front_page(trials: Sequence[FrozenTrial]) -> Any:
     sizes = [trial.user_attrs["coreml_bytes"] for trial in complete]
     ticks = [
         digit * 10**power
-        for power in range(len(str(min(sizes))) - 1, len(str(max(sizes))))
+        for power in range(len(str(min(sizes))) - 1, len(str(2 * max(sizes))))
         for digit in (1, 2, 5)
         if min(sizes) / 2 <= digit * 10**power <= max(sizes) * 2
     ]

@@ -188,3 +188,19 @@ def test_what_repeats_a_trial_is_on_the_timeline_alone() -> None:
     assert [line.name for line in pages["intermediate_values"].data] == ["Trial0", "Trial2"]
     assert sum(line.customdata is not None for line in pages["parallel_coordinate"].data) == 2
     assert list(pages["timeline"].data[0].text) == ["0", "1", "2", "3"]
+
+
+def test_bytes_stand_on_a_logarithmic_axis() -> None:
+    study = optuna.create_study()
+    for coreml_bytes in (9_000, 40_000, 900_000):
+        architecture = optuna.distributions.CategoricalDistribution(["chollet"])
+        trial = optuna.trial.create_trial(
+            value=0.9,
+            params={"architecture": "chollet"},
+            distributions={"architecture": architecture},
+            user_attrs={"coreml_bytes": coreml_bytes},
+        )
+        study.add_trial(trial)
+    (axis,) = (figure.page.layout.xaxis for figure in draw(study) if figure.name == "pareto_front")
+    assert (axis.type, axis.title.text) == ("log", "Core ML bytes")
+    assert axis.ticktext == ("5,000", "10,000", "20,000", "50,000", "100,000", "200,000", "500,000", "1,000,000")
