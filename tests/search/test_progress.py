@@ -1,4 +1,4 @@
-"""What a person sees while trials run: a live table on a terminal, and a line per finished trial anywhere."""
+"""What a person sees on a terminal while trials run."""
 
 from __future__ import annotations
 
@@ -10,11 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-from sweeps import BENCHMARKS, study_of
-
-from search.config import SweepConfig
-from search.orchestrate import sweep
+from sweeps import study_of
 
 EPOCHS = 4
 OPTIONS = {"study": "seen", "tracking_uri": "sqlite:///mlflow.db", "trials": 2, "epochs": EPOCHS, "pruner": "none"}
@@ -59,15 +55,3 @@ def test_the_live_table_shows_each_running_trials_epoch_accuracy_and_bytes(tmp_p
         course = [value for _, value in sorted(trial.intermediate_values.items())][:epoch]
         shown = [f"{course[-1]:.4f}", f"{max(course):.4f}", f"{trial.user_attrs['coreml_bytes']:,}"]
         assert [row["last"], row["best"], row["bytes"]] == shown
-
-
-def test_without_a_terminal_there_is_a_line_per_trial_alone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.syspath_prepend(BENCHMARKS)
-    monkeypatch.chdir(tmp_path)
-    from no_training import NoTraining
-
-    sweep(SweepConfig(**OPTIONS), engine=lambda _: NoTraining())
-    lines = capfd.readouterr().err.splitlines()
-    assert [" ".join(line.split()[:2]) for line in lines] == ["trial 0", "trial 1"]
