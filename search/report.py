@@ -22,9 +22,24 @@ ROWS = 25  # of the leaderboard on the page
 
 
 def write_report(
-    study: Study, tracker: Tracker, parent_run_id: str, board: list[Row], compared: Sequence[Comparison]
+    study: Study,
+    tracker: Tracker,
+    parent_run_id: str,
+    board: list[Row],
+    *,
+    compared: Sequence[Comparison],
+    left_out: Sequence[str],
 ) -> None:
-    """Write `report.html`, each figure as a page and as a PNG, and the leaderboard into the parent run's artifacts."""
+    """Write `report.html`, each figure as a page and as a PNG, and the leaderboard into the parent run's artifacts.
+
+    Args:
+        study: whose trials are drawn.
+        tracker: where the parent run is.
+        parent_run_id: the parent run.
+        board: the study's rows, the best first.
+        compared: architectures by their replicates.
+        left_out: names of architectures that could not be compared.
+    """
     with tempfile.TemporaryDirectory(prefix="pocketnets-") as name:
         folder = Path(name)
         _write_leaderboard(folder, board)
@@ -33,7 +48,7 @@ def write_report(
             if figure.page is not None:
                 (folder / f"{figure.name}.html").write_text(html_page(figure.title, [figure.page]))
                 (folder / f"{figure.name}.png").write_bytes(figure.png)
-        (folder / "report.html").write_text(_page(study, board, compared, figures))
+        (folder / "report.html").write_text(_page(study, board, compared, left_out, figures))
         tracker.log_files(parent_run_id, folder, "study")
 
 
@@ -44,7 +59,13 @@ def _write_leaderboard(folder: Path, board: list[Row]) -> None:
         leaderboard.write_csv(board, file)
 
 
-def _page(study: Study, board: list[Row], compared: Sequence[Comparison], figures: Sequence[Figure]) -> str:
+def _page(
+    study: Study,
+    board: list[Row],
+    compared: Sequence[Comparison],
+    left_out: Sequence[str],
+    figures: Sequence[Figure],
+) -> str:
     """The whole report."""
     counts = ", ".join(f"{count} {state}" for state, count in study.standing.counts().items())
     config = study.config
@@ -57,12 +78,16 @@ def _page(study: Study, board: list[Row], compared: Sequence[Comparison], figure
         parts += ["<h2>Leaderboard</h2>", html_table(titles, rows)]
         more = f"; {len(board) - ROWS} more in leaderboard.csv" if len(board) > ROWS else ""
         parts.append(f"<p class='note'>* on the front of accuracy and bytes{more}</p>")
+    if compared or left_out:
+        parts.append("<h2>Architectures compared</h2>")
     if compared:
-        parts += ["<h2>Architectures compared</h2>", html_table(comparison.TITLES, comparison.cells(compared))]
+        parts.append(html_table(comparison.TITLES, comparison.cells(compared)))
         parts.append(
             "<p class='note'>The best configuration of each, trained with further seeds; paired t-test over the seeds, "
             "p by Holm's method.</p>"
         )
+    if left_out:
+        parts.append(f"<p class='note'>{escape(comparison.told(left_out))}</p>")
     for figure in figures:
         parts.append(f"<h2>{escape(figure.title)}</h2>")
         missing = f"<p class='note'>Could not be drawn: {escape(figure.reason)}</p>"

@@ -42,7 +42,7 @@ from search.engines.messages import Built, Died, EpochEnded, Event, Failed, Fini
 from search.progress import TrialProgress
 from search.ranking import Scored
 from search.space import Values
-from search.standing import DUPLICATE_OF, REPLICATE_OF
+from search.standing import DUPLICATE_OF, HOST, REPLICATE_OF
 from search.study import MAX_ATTEMPTS, Study, Verdict
 
 POLL_SECONDS = 0.5  # between two looks for Ctrl-C
@@ -203,6 +203,8 @@ class Runner:
         running.placed = True
         if run_id := self.outbox.run_id(number):
             running.trial.set_user_attr("run_id", run_id)
+        if environment.host != running.trial.user_attrs.get(HOST, self.environment.host):
+            running.trial.set_user_attr(HOST, environment.host)
 
     def _handle(self, event: Event, engine: Engine, progress: TrialProgress) -> None:
         if isinstance(event, Ready):

@@ -19,8 +19,11 @@ from mlflow import MlflowClient
 from optuna.trial import TrialState
 from PIL import Image
 from servers import MlflowServer
+from sweeps import BENCHMARKS, study_of
 
+from search.config import SweepConfig
 from search.figures import draw
+from search.orchestrate import sweep
 
 FIGURES = {
     "optimization_history",
@@ -204,3 +207,14 @@ def test_bytes_stand_on_a_logarithmic_axis() -> None:
     (axis,) = (figure.page.layout.xaxis for figure in draw(study) if figure.name == "pareto_front")
     assert (axis.type, axis.title.text) == ("log", "Core ML bytes")
     assert axis.ticktext == ("5,000", "10,000", "20,000", "50,000", "100,000", "200,000", "500,000", "1,000,000")
+
+
+def test_the_timeline_names_the_host_that_computed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    monkeypatch.chdir(tmp_path)
+    from no_training import NoTraining
+
+    config = SweepConfig("sqlite:///mlflow.db", "elsewhere", trials=2, epochs=1)
+    sweep(config, engine=lambda _: NoTraining())  # which says that it computes nowhere
+    (page,) = (figure.page for figure in draw(study_of(tmp_path, "elsewhere")) if figure.name == "timeline")
+    assert set(page.data[0].y) == {"nowhere worker 1"}
