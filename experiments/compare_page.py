@@ -7,7 +7,8 @@ from html import escape
 from pathlib import Path
 
 from experiments.compare import CURVES, Comparison, cells, headings
-from experiments.tables import STYLE, html_table
+from experiments.page import html_page
+from experiments.tables import html_table
 
 HEIGHT = 380  # pixels of a figure
 COLOURS = ("#2b6cb0", "#dd9a33", "#2f855a", "#c53030", "#6b46c1", "#319795", "#b83280", "#4a5568")
@@ -33,11 +34,7 @@ def write_page(comparison: Comparison, path: Path) -> None:
 def _page(comparison: Comparison) -> str:
     runs = comparison.runs
     heads = headings(runs)
-    title = escape(" and ".join(heads) if len(heads) < 4 else f"{len(heads)} runs")
-    parts = [
-        f"<!doctype html><html lang='en'><head><meta charset='utf-8'><title>{title}</title>",
-        f"<style>{STYLE}</style></head><body><h1>{title}</h1>",
-    ]
+    parts = []
     if not comparison.same_data:
         parts.append("<p><b>Trained on different data: their accuracies cannot be compared.</b></p>")
     facts = [
@@ -52,14 +49,11 @@ def _page(comparison: Comparison) -> str:
         parts.append("<h2>Where they were trained, as far as it differs</h2>")
         parts.append(html_table(["", "environment", *heads], cells(comparison.origin)))
     parts.append("<p class='note'>Lines marked ≠ differ between the runs; they come first.</p>")
-    scripted = False
     for key, what in CURVES.items():
         figure = _curves(comparison, key)
         if figure is not None:
-            parts.append(f"<h2>{escape(what.capitalize())} by epoch</h2>")
-            parts.append(figure.to_html(full_html=False, include_plotlyjs=not scripted, config={"responsive": True}))
-            scripted = True
-    return "".join([*parts, "</body></html>\n"])
+            parts += [f"<h2>{escape(what.capitalize())} by epoch</h2>", figure]
+    return html_page(" and ".join(heads) if len(heads) < 4 else f"{len(heads)} runs", parts)
 
 
 def _curves(comparison: Comparison, key: str):  # type: ignore[no-untyped-def]  # plotly.graph_objects.Figure | None

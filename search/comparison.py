@@ -78,6 +78,15 @@ def not_compared(architectures: Iterable[str], replicated: Sequence[Replicated])
     return tuple(name for name in architectures if name not in compared) if compared else ()
 
 
+def told(left_out: Sequence[str]) -> str:
+    """A sentence on the architectures that `not_compared` gives.
+
+    >>> told(["chollet", "resnet"])
+    'Not compared, as no trial of theirs was replicated: chollet, resnet.'
+    """
+    return f"Not compared, as no trial of theirs was replicated: {', '.join(left_out)}."
+
+
 def _compare(first: Replicated, second: Replicated) -> Comparison:
     """Compare on the seeds that both have; the p-value is not adjusted yet."""
     import numpy as np

@@ -22,7 +22,7 @@ from optuna.trial import FrozenTrial, TrialState
 from optuna.visualization import matplotlib as static
 
 from search.ranking import Scored, front
-from search.standing import DUPLICATE_OF, REPLICATE_OF, outcome, val_accuracies
+from search.standing import DUPLICATE_OF, HOST, REPLICATE_OF, outcome, val_accuracies
 
 DOTS_PER_INCH = 110
 SIZE = (10.0, 5.0)  # inches of a PNG
@@ -190,7 +190,7 @@ def _front_page(trials: Sequence[FrozenTrial]) -> Any:
     sizes = [trial.user_attrs["coreml_bytes"] for trial in complete]
     ticks = [
         digit * 10**power
-        for power in range(len(str(min(sizes))) - 1, len(str(max(sizes))))
+        for power in range(len(str(min(sizes))) - 1, len(str(2 * max(sizes))))
         for digit in (1, 2, 5)
         if min(sizes) / 2 <= digit * 10**power <= max(sizes) * 2
     ]
@@ -236,7 +236,7 @@ def _bars(trials: Sequence[FrozenTrial]) -> list[_Bar]:
     for trial in trials:
         owner = json.loads(trial.user_attrs.get("owner", "null"))
         if owner and trial.datetime_start and trial.datetime_complete:
-            worker = f"{owner['host']} {owner.get('worker', '')}"
+            worker = f"{trial.user_attrs.get(HOST, owner['host'])} {owner.get('worker', '')}"
             bars.append(_Bar(trial, worker, trial.datetime_start, trial.datetime_complete))
     if not bars:
         raise ValueError("No trial has ended on a known worker.")

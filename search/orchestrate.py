@@ -71,7 +71,7 @@ class SweepResult:
         if self.comparisons:
             print_cells(comparison.TITLES, comparison.cells(self.comparisons), title="Architectures by paired t-test")
         if self.not_compared:
-            print(f"Not compared, as no trial of theirs was replicated: {', '.join(self.not_compared)}.")
+            print(comparison.told(self.not_compared))
         counts = ", ".join(f"{count} {state}" for state, count in self.counts.items())
         print(f"Trials: {counts}. MLflow experiment {self.experiment}, run {self.parent_run_id}.")
         if self.candidate:
@@ -156,6 +156,7 @@ def sweep(
             board: list[Row] = []
             replicated = _replicated(study)
             compared = compare_architectures(replicated)
+            left_out = comparison.not_compared(config.architectures, replicated)
             with contextlib.suppress(*([TrackingUnavailable] if stopped else [])):
                 if not stopped:
                     progress.waiting("registering the best models")
@@ -167,7 +168,7 @@ def sweep(
                     board = leaderboard.rows(tracker, Selection(config.experiment_name, study.name))
                 if not stopped:
                     progress.waiting("drawing the study")
-                    write_report(study, tracker, parent, board, compared)
+                    write_report(study, tracker, parent, board, compared=compared, left_out=left_out)
                 if not study.others_run(runner.mine()):
                     tracker.end(parent, "KILLED" if stopped else "FINISHED", outcome="interrupted" if stopped else None)
         except BaseException:
@@ -183,7 +184,7 @@ def sweep(
         counts=study.standing.counts(),
         leaderboard=tuple(board),
         comparisons=compared,
-        not_compared=comparison.not_compared(config.architectures, replicated),
+        not_compared=left_out,
         registered_name=config.registered_name,
         registered=tuple(model.version for model in registered),
         interrupted=stopped,

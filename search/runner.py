@@ -7,10 +7,13 @@ still to be run, or its run is there.
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import json
 import signal
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -28,16 +31,18 @@ from experiments.tracking import (
     RunRecord,
     Tracker,
     TrackingUnavailable,
+    code_tags,
     git_commit,
     run_start,
 )
 from search.config import SweepConfig
 from search.engines import Engine, WorkerFailed
+from search.engines.cluster import facts
 from search.engines.messages import Built, Died, EpochEnded, Event, Failed, Finished, Job, Known, Placed, Ready, Stopped
 from search.progress import TrialProgress
 from search.ranking import Scored
 from search.space import Values
-from search.standing import DUPLICATE_OF, REPLICATE_OF
+from search.standing import DUPLICATE_OF, HOST, REPLICATE_OF
 from search.study import MAX_ATTEMPTS, Study, Verdict
 
 POLL_SECONDS = 0.5  # between two looks for Ctrl-C
@@ -170,7 +175,7 @@ class Runner:
             self._answer(running, answer, progress)
             return True
         # A sweep's other texts in the file all have one length: networks of the same widths have files of one size.
-        size = self._sizes.get(config.network)
+        size = self._size(config.network)
         if size and not self.study.fits(size.coreml_bytes):
             self._place(running, self.environment)
             self._record_size(running, size)
@@ -198,6 +203,8 @@ class Runner:
         running.placed = True
         if run_id := self.outbox.run_id(number):
             running.trial.set_user_attr("run_id", run_id)
+        if environment.host != running.trial.user_attrs.get(HOST, self.environment.host):
+            running.trial.set_user_attr(HOST, environment.host)
 
     def _handle(self, event: Event, engine: Engine, progress: TrialProgress) -> None:
         if isinstance(event, Ready):
@@ -266,9 +273,23 @@ class Runner:
         self.outbox.answer(number, answer.user_attrs["run_id"])
         progress.answered(number, answer.number)
 
+    def _size(self, network: tuple[object, ...]) -> ModelSize | None:
+        """A network's sizes, where this sweep or another one of the study has measured them."""
+        if network not in self._sizes and (size := self.study.size(network, self._code)):
+            self._sizes[network] = size
+        return self._sizes.get(network)
+
+    @cached_property
+    def _code(self) -> str:
+        """The code and packages that decide a network's sizes."""
+        return hashlib.sha256(json.dumps([facts(), code_tags(), self.environment.plugins]).encode()).hexdigest()
+
     def _record_size(self, running: _Running, size: ModelSize) -> None:
         """Record a network's sizes, for its own trial and for those of the same widths."""
-        self._sizes[running.config.network] = running.size = size
+        network = running.config.network
+        if network not in self._sizes:
+            self.study.share_size(network, self._code, size)
+        self._sizes[network] = running.size = size
         self.study.record_size(running.trial, size.coreml_bytes)
         self.outbox.size(running.trial.number, size)
 

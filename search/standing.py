@@ -16,6 +16,7 @@ from search.storage import one_line
 REPLICATE_OF = "replicate_of"  # user attribute of a replicate: the number of the trial that it repeats
 DUPLICATE_OF = "duplicate_of"  # user attribute of a trial that was answered: the number of the one that was trained
 MODEL_ID = "model_id"  # user attribute of a trial whose model was kept
+HOST = "host"  # user attribute of a trial that was computed on another host than its sweep's
 COURSE = "val_accuracies"  # user attribute with each epoch's, where Optuna keeps no intermediate values
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)

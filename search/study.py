@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 import warnings
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import Enum
 
 import optuna
@@ -15,6 +16,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from architectures.errors import ProjectError, UsageError
+from experiments.config import ModelSize
 from search.config import SweepConfig
 from search.engines.messages import Known
 from search.owner import is_owned, may_live, this_process
@@ -359,6 +361,18 @@ class Study:
             if self.config.max_coreml_bytes is not None and not trial.constraints:
                 trial.set_constraint("coreml_bytes", coreml_bytes - self.config.max_coreml_bytes)
 
+    def size(self, network: tuple[object, ...], code: str) -> ModelSize | None:
+        """A network's sizes, where a sweep of this study with the same `code` has measured them."""
+        with self._one_line():
+            held = self._study.user_attrs.get(_size_of(network))
+        return ModelSize(**held["size"]) if held and held["code"] == code else None
+
+    def share_size(self, network: tuple[object, ...], code: str, size: ModelSize) -> None:
+        """Tell other sweeps of this study, and its continuation, what was measured of a network."""
+        held = {"code": code, "size": asdict(size)}
+        with self._one_line():
+            self._patient.alone(self.name, lambda: self._study.set_user_attr(_size_of(network), held))
+
     def report(self, trial: optuna.Trial, value: float, epoch: int) -> Verdict:
         """Report an epoch's val_accuracy; returns what becomes of the trial.
 
@@ -460,6 +474,11 @@ def sweep_studies(storage: str, study: str | None = None) -> list[str]:
     if study is not None and study not in known:
         raise UsageError(f"Unknown study {study!r} in {storage}. It holds: {', '.join(known) or 'none'}.")
     return [study] if study else known
+
+
+def _size_of(network: tuple[object, ...]) -> str:
+    """The user attribute of a study that holds a network's sizes."""
+    return f"size of {json.dumps(network)}"
 
 
 def _pruner(config: SweepConfig) -> optuna.pruners.BasePruner:

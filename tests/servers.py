@@ -73,16 +73,17 @@ class Server(ABC):
 
 
 class MlflowServer(Server):
-    """A tracking server that stores artifacts itself."""
+    """A tracking server that stores artifacts itself, in a folder, with records of its own or those of a `store`."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, store: str = "server.db") -> None:
         super().__init__()
         self.folder = folder
+        self.store = folder / store
         self.uri = f"http://127.0.0.1:{self.port}"
 
     def _spawn(self) -> subprocess.Popen[bytes]:
         address = ["--host", "127.0.0.1", "--port", str(self.port), "--workers", "1"]
-        stores = ["--backend-store-uri", f"sqlite:///{self.folder}/server.db"]
+        stores = ["--backend-store-uri", f"sqlite:///{self.store}"]
         stores += ["--artifacts-destination", str(self.folder / "files")]
         return subprocess.Popen(
             [sys.executable, "-m", "mlflow", "server", *address, *stores],

@@ -8,11 +8,10 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from conftest import require
+from browser import chromium, requested
 
 from conversion.draw.reader import SURE
 from conversion.promote import PromoteConfig, promote
@@ -20,9 +19,6 @@ from tests.conversion.drawing_page import answering, serving
 
 BENCHMARK = Path(__file__).parents[2] / "benchmarks/page_latency.py"
 GOLDEN = Path(__file__).parents[2] / "ios/DigitKit/Tests/DigitKitTests/golden-drawings.json"
-INSTALL = "apt-get install -y chromium chromium-driver && python -m pip install -e '.[test]'"
-FLAGS = """--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking
-    --disable-component-update --disable-sync --force-device-scale-factor=1"""
 PHONE, DESKTOP = (375, 812), (1200, 900)  # CSS pixels
 
 
@@ -117,21 +113,11 @@ class Page:
 
 @pytest.fixture(scope="module")
 def page(address: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
-    require(shutil.which("chromium") and shutil.which("chromedriver") and find_spec("selenium"), install=INSTALL)
-    from selenium.webdriver import Chrome, ChromeOptions, ChromeService
-
-    options = ChromeOptions()
-    for flag in [*FLAGS.split(), f"--user-data-dir={tmp_path_factory.mktemp('chromium')}"]:
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    driver = Chrome(options, ChromeService(shutil.which("chromedriver")))
-    try:
+    with chromium(tmp_path_factory.mktemp("chromium")) as driver:
         made = Page(driver, address)
         made.resize(DESKTOP)
         yield made
         assert [entry for entry in driver.get_log("browser") if entry["level"] == "SEVERE"] == []
-    finally:
-        driver.quit()
 
 
 @pytest.fixture
@@ -335,9 +321,7 @@ def test_light_and_dark(page: Page) -> None:
 
 
 def test_no_request_leaves_for_another_host(page: Page, address: str) -> None:
-    events = [json.loads(entry["message"])["message"] for entry in page.driver.get_log("performance")]
-    requests = [event["params"] for event in events if event["method"] == "Network.requestWillBeSent"]
-    asked = {request["request"]["url"] for request in requests if request["documentURL"].startswith(address)}
+    asked = requested(page.driver, address)
     assert {address, f"{address}model", f"{address}read"} <= asked
     assert all(url.startswith((address, "data:")) for url in asked), asked
 

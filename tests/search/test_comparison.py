@@ -133,6 +133,9 @@ def test_an_architecture_without_a_complete_trial_is_named(tmp_path: Path, comma
     assert "Not compared, as no trial of theirs was replicated: chollet." in found.out
     again = command("search.sweep", "--study", "pruned", "--json", cwd=tmp_path)
     assert (again.json["not_compared"], again.json["comparisons"]) == (["chollet"], [])
+    client = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    page = client.download_artifacts(again.json["parent_run_id"], "study/report.html")
+    assert "Not compared, as no trial of theirs was replicated: chollet." in Path(page).read_text()
 
 
 def replicated(number: int, architecture: str, *values: float) -> Replicated:

@@ -12,11 +12,15 @@ import pytest
 from conftest import Outcome, run_module
 from mlflow.entities import Run
 from optuna.trial import FrozenTrial, TrialState
-from sweeps import KILLED_AT, children_of
+from sweeps import BENCHMARKS, KILLED_AT, children_of, study_of
 
 from conversion.candidate import load_candidate
 from conversion.convert import convert
+from experiments.config import ModelSize
 from experiments.tracking import Tracker
+from search.config import SweepConfig
+from search.engines.messages import Job
+from search.orchestrate import sweep
 from search.pruning import RANDOM_TRIALS, WARMUP_EPOCHS, Course, cannot_enter_front
 from search.ranking import Scored, front, ranked
 
@@ -115,6 +119,35 @@ def test_networks_of_the_same_widths_have_one_size_known_before_training(childre
         network = (params["architecture"], params["filters"], params.get("kernel_size"), params.get("activation"))
         sizes.setdefault(network, set()).add(run.data.metrics["coreml_bytes"])
     assert all(len(found) == 1 for found in sizes.values())
+
+
+def test_what_one_process_has_measured_the_next_one_does_not_convert_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    monkeypatch.chdir(tmp_path)
+    from no_training import NoTraining
+
+    jobs: list[Job] = []
+
+    class Noting(NoTraining):
+        def submit(self, job: Job) -> None:
+            jobs.append(job)
+            super().submit(job)
+
+    def run(trials: int) -> list[Job]:
+        """What a sweep trains that knows of two networks only what its study holds."""
+        jobs.clear()
+        config = SweepConfig("sqlite:///mlflow.db", "sizes", trials=trials, epochs=1, filters=(8,))
+        sweep(config, engine=lambda _: Noting())
+        return [*jobs]
+
+    assert [job.size for job in run(4)[:2]] == [None, None]
+    assert {job.size for job in run(8)} == {ModelSize(800, 8_000, 4_000)}
+    study = study_of(tmp_path, "sizes")
+    for name in [name for name in study.user_attrs if name.startswith("size of ")]:
+        study.set_user_attr(name, study.user_attrs[name] | {"code": "another"})
+    assert None in {job.size for job in run(12)}
 
 
 def test_knobs_belong_to_their_architecture_and_read_back(

@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import io
 import json
-import re
+import shutil
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import optuna
 import pytest
+from browser import chromium, requested
 from conftest import Swept
 from mlflow import MlflowClient
 from optuna.trial import TrialState
 from PIL import Image
+from servers import MlflowServer
+from sweeps import BENCHMARKS, study_of
 
+from search.config import SweepConfig
 from search.figures import draw
+from search.orchestrate import sweep
 
 FIGURES = {
     "optimization_history",
@@ -72,18 +79,60 @@ def test_the_page_needs_no_network_and_holds_leaderboard_and_figures(artifacts: 
     board = [row["run"] for row in json.loads((artifacts / "leaderboard.json").read_text())]
     assert len(board) >= 3
     assert [cell for cell in page.cells if cell in board] == board
-    assert len(re.findall(r"Plotly\.newPlot\(", text)) >= len(FIGURES)
     assert "Could not be drawn" not in text
 
 
-def test_every_figure_is_a_page_of_its_own_that_needs_no_network(artifacts: Path) -> None:
-    pages = {path.stem: path.read_text() for path in artifacts.glob("*.html")}
-    assert pages.keys() == {"report", *FIGURES}
-    assert "plotly.js v" in (artifacts / "plotly.min.js").read_text()[:200]
-    for name in FIGURES:
-        assert Page(pages[name]).loaded == ["plotly.min.js"]
-        assert pages[name].count("Plotly.newPlot(") == 1
-        assert len(pages[name]) < 1_000_000, name
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    with chromium(tmp_path_factory.mktemp("chromium")) as driver:
+        yield driver
+
+
+@pytest.fixture(scope="module")
+def viewer(swept: Swept, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of the parent run's artifacts on the pages of an MLflow server."""
+    folder = tmp_path_factory.mktemp("served")
+    shutil.copy(swept.folder / "mlflow.db", folder)
+    run_id = swept.result["parent_run_id"]
+    experiment_id = MlflowClient(swept.uri).get_run(run_id).info.experiment_id
+    with MlflowServer(folder, "mlflow.db") as server:
+        yield f"{server.uri}/#/experiments/{experiment_id}/runs/{run_id}/artifacts/study"
+
+
+def wait_until_drawn(browser: Any, name: str) -> None:
+    """Until the page of that name shows each of its figures, in the browser or in the frame that it looks into."""
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    figures = len(FIGURES) if name == "report" else 1
+    drawn = "return document.querySelectorAll('.figure:has(.main-svg):has(.trace, .parcoords)').length"
+    WebDriverWait(browser, 60).until(lambda driver: driver.execute_script(drawn) == figures)
+    buttons = browser.execute_script(
+        "return [...document.querySelectorAll('.modebar-btn')].map((b) => b.dataset.title)"
+    )
+    assert "Download plot as a PNG" in buttons
+    assert "Share chart..." not in buttons  # on the server of Plotly's makers
+
+
+@pytest.mark.parametrize("name", sorted({"report", *FIGURES}))
+def test_a_page_draws_from_disk_with_nothing_beside_it(
+    name: str, artifacts: Path, browser: Any, tmp_path: Path
+) -> None:
+    page = Path(shutil.copy(artifacts / f"{name}.html", tmp_path)).as_uri()
+    browser.get(page)
+    wait_until_drawn(browser, name)
+    assert requested(browser, page) == {page}
+
+
+@pytest.mark.parametrize("name", sorted({"report", *FIGURES}))
+def test_a_page_draws_in_the_viewer_of_mlflow(name: str, viewer: str, browser: Any) -> None:
+    from selenium.webdriver.support.expected_conditions import frame_to_be_available_and_switch_to_it
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    browser.get("about:blank")
+    browser.get(f"{viewer}/{name}.html")
+    WebDriverWait(browser, 60).until(frame_to_be_available_and_switch_to_it(("css selector", ".mlflow-html-iframe")))
+    wait_until_drawn(browser, name)
+    assert all(url.startswith("blob:") for url in requested(browser, "blob:"))
 
 
 def test_a_figure_that_cannot_be_drawn_says_why() -> None:
@@ -142,3 +191,30 @@ def test_what_repeats_a_trial_is_on_the_timeline_alone() -> None:
     assert [line.name for line in pages["intermediate_values"].data] == ["Trial0", "Trial2"]
     assert sum(line.customdata is not None for line in pages["parallel_coordinate"].data) == 2
     assert list(pages["timeline"].data[0].text) == ["0", "1", "2", "3"]
+
+
+def test_bytes_stand_on_a_logarithmic_axis() -> None:
+    study = optuna.create_study()
+    for coreml_bytes in (9_000, 40_000, 900_000):
+        architecture = optuna.distributions.CategoricalDistribution(["chollet"])
+        trial = optuna.trial.create_trial(
+            value=0.9,
+            params={"architecture": "chollet"},
+            distributions={"architecture": architecture},
+            user_attrs={"coreml_bytes": coreml_bytes},
+        )
+        study.add_trial(trial)
+    (axis,) = (figure.page.layout.xaxis for figure in draw(study) if figure.name == "pareto_front")
+    assert (axis.type, axis.title.text) == ("log", "Core ML bytes")
+    assert axis.ticktext == ("5,000", "10,000", "20,000", "50,000", "100,000", "200,000", "500,000", "1,000,000")
+
+
+def test_the_timeline_names_the_host_that_computed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    monkeypatch.chdir(tmp_path)
+    from no_training import NoTraining
+
+    config = SweepConfig("sqlite:///mlflow.db", "elsewhere", trials=2, epochs=1)
+    sweep(config, engine=lambda _: NoTraining())  # which says that it computes nowhere
+    (page,) = (figure.page for figure in draw(study_of(tmp_path, "elsewhere")) if figure.name == "timeline")
+    assert set(page.data[0].y) == {"nowhere worker 1"}

@@ -11,9 +11,11 @@ import pytest
 from conftest import SWEEP, Outcome, Swept, run_module
 from mlflow import MlflowClient
 from optuna.trial import TrialState
-from sweeps import assert_whole, children_of, study_of
+from sweeps import BENCHMARKS, assert_nothing_lost, assert_whole, children_of, study_of
 
 from experiments.tracking import Tracker
+from search.config import SweepConfig
+from search.orchestrate import sweep
 
 
 def test_the_small_sweep_is_whole(swept: Swept) -> None:
@@ -184,6 +186,19 @@ def test_pruned_trials_are_killed_runs(tmp_path: Path) -> None:
         else:
             assert run.info.status == "FINISHED"
     assert pruned == done.json["counts"]["pruned"] == 1
+
+
+def test_hyperband_ends_trials_early_and_the_sweep_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    monkeypatch.chdir(tmp_path)
+    from no_training import NoTraining
+
+    config = SweepConfig("sqlite:///mlflow.db", "bands", trials=16, epochs=9, pruner="hyperband")
+    result = sweep(config, engine=lambda _: NoTraining())
+    assert_nothing_lost(tmp_path, "bands", 16, 9)
+    courses = [len(trial.intermediate_values) for trial in study_of(tmp_path, "bands").trials]
+    assert result.counts == {"complete": courses.count(9), "pruned": 16 - courses.count(9), "infeasible": 0, "fail": 0}
+    assert 1 in courses  # sooner than the median would
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,57 @@
+"""The local engine's workers: how many, on which cores, and what they hold in common."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from sweeps import TINY, assert_whole, children_of, start, wait_for
+
+from search.engines import local
+
+
+@pytest.fixture
+def cores() -> Iterator[list[int]]:
+    """Two cores, or one where there are no more, on which this process and those that it starts then run."""
+    before = os.sched_getaffinity(0)
+    chosen = sorted(before)[:2]
+    os.sched_setaffinity(0, chosen)
+    yield chosen
+    os.sched_setaffinity(0, before)
+
+
+def test_auto_is_a_worker_a_core_as_far_as_the_memory_goes(cores: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local, "WORKER_BYTES", 1)
+    assert local.auto_workers() == len(cores)
+    monkeypatch.setattr(local, "WORKER_BYTES", psutil.virtual_memory().total)
+    assert local.auto_workers() == 1
+    monkeypatch.setattr(local, "WORKER_BYTES", 1)
+    os.sched_setaffinity(0, cores[:1])
+    assert local.auto_workers() == 1
+
+
+def test_workers_share_the_cores_and_map_one_copy_of_the_data(cores: list[int], tmp_path: Path) -> None:
+    options = ["--workers", "auto", "--trials", "3", "--architecture", "malireddi"]
+    process = start(tmp_path, "--study", "shared", *options, *TINY)
+
+    def workers() -> list[psutil.Process]:
+        children = psutil.Process(process.pid).children()
+        return [child for child in children if any("spawn_main" in word for word in child.cmdline())]
+
+    def mapped(worker: psutil.Process) -> list[tuple[str, ...]]:
+        """Permissions, device and inode of where the training images lie in a worker's memory."""
+        lines = Path(f"/proc/{worker.pid}/maps").read_text().splitlines()
+        return [tuple(line.split()[n] for n in (1, 3, 4)) for line in lines if line.endswith("train_images.npy")]
+
+    wait_for(lambda: workers() and all(map(mapped, workers())), process)
+    assert sorted(worker.cpu_affinity() for worker in workers()) == [[core] for core in cores]
+    found = {place for worker in workers() for place in mapped(worker)}
+    assert len(found) == 1  # the same file
+    assert {permissions for permissions, *_ in found} == {"r--s"}
+    _, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err
+    assert_whole(tmp_path, "shared", 3, 2)
+    assert {run.data.tags["threads"] for run in children_of(tmp_path, "shared")} == {"1"}

@@ -1,0 +1,57 @@
+"""What a person sees on a terminal while trials run."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from sweeps import study_of
+
+EPOCHS = 4
+OPTIONS = {"study": "seen", "tracking_uri": "sqlite:///mlflow.db", "trials": 2, "epochs": EPOCHS, "pruner": "none"}
+TITLES = ["trial", "architecture", "filters", "dropout", "batch", "epoch", "val", "acc", "best", "bytes", "s"]
+ROW = re.compile(
+    rf"(?P<trial>\d) +\w+ +\d+ +0\.\d\d +\d+ +(?P<epoch>[1-9])/{EPOCHS} +\S+ +"
+    r"(?P<last>[\d.]+) +(?P<best>[\d.]+) +(?P<bytes>[\d,]+) +\d+"
+)
+
+
+def on_a_terminal(folder: Path) -> str:
+    """What a sweep writes to a terminal, without the terminal's own codes."""
+    ours, theirs = pty.openpty()
+    program = Path(__file__).with_name("untrained.py")
+    process = subprocess.Popen(
+        [sys.executable, str(program), json.dumps(OPTIONS), "0.5"],
+        cwd=folder,
+        env={**os.environ, "COLUMNS": "140", "TERM": "xterm"},
+        stdout=subprocess.DEVNULL,
+        stderr=theirs,
+    )
+    os.close(theirs)
+    written = b""
+    try:
+        while chunk := os.read(ours, 65536):
+            written += chunk
+    except OSError:  # how Linux says that the other side is closed
+        pass
+    os.close(ours)
+    assert process.wait() == 0, written
+    return re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", written.decode())
+
+
+def test_the_live_table_shows_each_running_trials_epoch_accuracy_and_bytes(tmp_path: Path) -> None:
+    lines = on_a_terminal(tmp_path).splitlines()
+    assert TITLES in [line.split() for line in lines]
+    rows = [found for line in lines if (found := ROW.fullmatch(line.strip()))]
+    trials = study_of(tmp_path, "seen").trials
+    assert {int(row["trial"]) for row in rows} == {0, 1}
+    for row in rows:
+        trial, epoch = trials[int(row["trial"])], int(row["epoch"])
+        course = [value for _, value in sorted(trial.intermediate_values.items())][:epoch]
+        shown = [f"{course[-1]:.4f}", f"{max(course):.4f}", f"{trial.user_attrs['coreml_bytes']:,}"]
+        assert [row["last"], row["best"], row["bytes"]] == shown
