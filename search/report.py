@@ -58,7 +58,7 @@ def _page(study: Study, board: list[Row], compared: Sequence[Comparison], figure
         f"<style>{STYLE}</style></head><body><h1>{title}</h1><p>{escape(what)}.<br>Trials: {counts}.</p>",
     ]
     if board:
-        titles, rows = leaderboard.cells(board[:ROWS])
+        titles, rows = leaderboard.cells(board[:ROWS], without=("study", "run id"))
         parts += ["<h2>Leaderboard</h2>", html_table(titles, rows)]
         more = f"; {len(board) - ROWS} more in leaderboard.csv" if len(board) > ROWS else ""
         parts.append(f"<p class='note'>* on the front of accuracy and bytes{more}</p>")
