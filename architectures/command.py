@@ -1,6 +1,7 @@
 """What every entry point shares: one-line errors, exit codes, `--json` and `--debug`.
 
-Exit codes: 0 done, 1 failed, 2 wrong usage, 3 refused or not checkable, 130 interrupted.
+Exit codes: 0 done, 1 failed, 2 wrong usage, 3 refused or not checkable, 130 interrupted,
+141 the reader of the output has left.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import errno
 import json
 import math
 import os
+import select
 import sys
 import threading
 import traceback
@@ -28,6 +30,7 @@ MAX_SIDE = 9_999  # pixels of an image
 MAX_NAME = 200  # characters
 PIPE_WIDTH = 250  # columns: a file or a pipe has no width to fit into
 INTERRUPTED = 130  # 128 + SIGINT, as shells report it
+READER_LEFT = 141  # 128 + SIGPIPE, which ends other programs whose output nobody reads
 STRIKE_AGAIN_AFTER = 0.05  # seconds: once the finaliser is left
 
 
@@ -49,19 +52,26 @@ def run(parser: Parser, body: Callable[[argparse.Namespace], int], argv: Sequenc
     try:
         with _interrupts_that_python_drops():
             code = body(arguments)
+        sys.stdout.flush()
+        return code
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return INTERRUPTED
     except Exception as error:
+        if isinstance(error, BrokenPipeError) and _reader_has_left():
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what Python still holds goes nowhere
+            return READER_LEFT
         if arguments.debug:
             traceback.print_exc()
         print(f"error: {one_line(error)}", file=sys.stderr)
         return error.exit_code if isinstance(error, ProjectError) else 1
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:  # the reader of our output, `head` for instance, has left
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return code
+
+
+def _reader_has_left() -> bool:
+    """Whether it is stdout that is broken, as after `| head`, and not a worker's pipe."""
+    poll = select.poll()
+    poll.register(sys.stdout.fileno(), 0)
+    return any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))
 
 
 @contextlib.contextmanager
@@ -99,8 +109,12 @@ def console() -> Console:
     """Where tables are printed."""
     from rich.console import Console
 
-    made = Console(highlight=False)
-    return made if made.is_terminal else Console(highlight=False, width=PIPE_WIDTH)
+    class Screen(Console):
+        def on_broken_pipe(self) -> None:
+            raise BrokenPipeError  # as print does; Rich would end the process with 1
+
+    made = Screen(highlight=False)
+    return made if made.is_terminal else Screen(highlight=False, width=PIPE_WIDTH)
 
 
 def print_json(result: dict[str, object]) -> None:

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from architectures.command import console
 from architectures.errors import ProjectError
 from conversion.compress import COMPRESSIONS, IOS_OF_SPECIFICATION, MINIMUM_IOS, Compression
 from conversion.coreml_file import FORMATS, CoreMLFile, Format
@@ -152,7 +153,6 @@ def _execute(file: CoreMLFile, folder: Path, split: Split) -> tuple[npt.NDArray[
 
 def show(choice: Choice) -> None:
     """Print the table of all files on stdout, the smallest first."""
-    from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
@@ -185,7 +185,7 @@ def show(choice: Choice) -> None:
             *measured,
             style="bold" if variant.chosen else None,
         )
-    Console().print(table)
+    console().print(table)
 
 
 def draw(choice: Choice) -> bytes:

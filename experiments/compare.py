@@ -6,6 +6,7 @@ import argparse
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,7 +27,8 @@ PER_EPOCH = {"loss", "accuracy", "val_loss", "val_accuracy", "epoch_seconds"}  #
 # Tags beside the parameters that decide what a run computes, shown where the runs differ.
 ORIGIN = ("dataset_digest", "threads", "processor", "mlflow.source.git.commit", "source_sha256", "plugins")
 BARS = "▁▂▃▄▅▆▇█"
-CURVE_WIDTH = 40  # columns at most
+CURVE_WIDTHS = range(40, 7, -1)  # columns at most, and fewer until the table fits into the terminal
+TEXT_LENGTH = 40  # characters of a value that are shown whole
 DIFFERS = "≠"
 
 
@@ -142,27 +144,39 @@ def text(value: str | float | None) -> str:
     if value is None:
         return "-"
     if isinstance(value, str):
-        return value if len(value) <= CURVE_WIDTH else f"{value[:12]}..."
+        return value if len(value) <= TEXT_LENGTH else f"{value[:12]}..."
     if float(value).is_integer() and abs(value) >= 1:
         return f"{value:,.0f}"
     return f"{value:.4f}" if abs(value) < 100 else f"{value:,.1f}"
 
 
-def sparkline(values: Sequence[float], low: float, high: float) -> str:
-    """A curve in one line of text, on a scale from `low` to `high`.
+def sparklines(curves: Sequence[Sequence[float]], low: float, high: float, *, width: int) -> list[str]:
+    """Curves as lines of text on one scale from `low` to `high`, and one of epochs: the longest is `width` at most.
 
-    >>> sparkline([0.0, 0.5, 1.0], 0.0, 1.0)
-    '▁▅█'
+    Where there are more epochs, the last of each stretch is shown.
+
+    >>> sparklines([[0.0, 0.5, 1.0, 1.0], [0.0, 1.0], [0.5]], 0.0, 1.0, width=4)
+    ['▁▅██', '▁█', '▅']
+    >>> sparklines([[0.0, 0.5, 1.0, 1.0], [0.0, 1.0], [0.5]], 0.0, 1.0, width=2)
+    ['▅█', '█', '▅']
     """
-    if len(values) > CURVE_WIDTH:  # the last of each stretch
-        values = [values[(column + 1) * len(values) // CURVE_WIDTH - 1] for column in range(CURVE_WIDTH)]
+    longest = max(map(len, curves))
+    columns = min(width, longest)
+    starts = [column * longest // columns for column in range(columns + 1)]
     reach = high - low or 1.0
-    return "".join(BARS[round((value - low) / reach * (len(BARS) - 1))] for value in values)
+
+    def bar(value: float) -> str:
+        return BARS[round((value - low) / reach * (len(BARS) - 1))]
+
+    return [
+        "".join(bar(curve[min(end, len(curve)) - 1]) for start, end in pairwise(starts) if start < len(curve))
+        for curve in curves
+    ]
 
 
 def show(comparison: Comparison) -> None:
     """Print parameters, figures and curves."""
-    from experiments.tables import print_cells
+    from experiments.tables import fits, print_cells
 
     runs = comparison.runs
     heads = headings(runs)
@@ -176,17 +190,16 @@ def show(comparison: Comparison) -> None:
         if not points:
             continue
         low, high = min(points), max(points)
-        lines = [
-            [
-                head,
-                sparkline(curve, low, high),
-                *(f"{value:.4f}" for value in (curve[0], min(curve), max(curve), curve[-1])),
+        titles = ["run", "curve", "first", "lowest", "highest", "last"]
+        for width in CURVE_WIDTHS:
+            lines = [
+                [head, line, *(f"{value:.4f}" for value in (curve[0], min(curve), max(curve), curve[-1]))]
+                for head, line, curve in zip(heads, sparklines(curves, low, high, width=width), curves, strict=True)
+                if curve
             ]
-            for head, curve in zip(heads, curves, strict=True)
-            if curve
-        ]
-        heading = f"{title}, scale {low:.4f} to {high:.4f}"
-        print_cells(["run", "curve", "first", "lowest", "highest", "last"], lines, title=heading)
+            if fits(titles, lines):
+                break
+        print_cells(titles, lines, title=f"{title}, scale {low:.4f} to {high:.4f}")
     if not comparison.same_data:
         print("These runs were trained on different data: their accuracies cannot be compared.")
 

@@ -34,6 +34,7 @@ class Row:
     run: str
     run_id: str
     study: str | None
+    dataset: str  # as a run records it: what loads the data again
     architecture: str
     filters: int
     dropout: float
@@ -89,8 +90,12 @@ _VERSION_COLUMNS = (
     _Column("test acc", lambda row: "" if row.test_accuracy is None else f"{row.test_accuracy:.4f}"),
     _Column("file", lambda row: "" if row.promoted_bytes is None else f"{row.promoted_bytes:,} {row.compression}"),
 )
-# What a narrow terminal leaves out, in this order, until the rest fits; --json and --csv have all.
-_SPARE = ("dropout", "batch", "filters", "latency", "parameters")
+_ORIGIN_COLUMNS = (
+    _Column("study", lambda row: row.study or "", only_if_used=True),
+    _Column("run id", lambda row: row.run_id),
+)
+# What a narrow terminal leaves out, in this order, until the rest fits; --json, --csv and --markdown have all.
+_SPARE = ("run id", "study", "dropout", "batch", "filters", "latency", "parameters")
 _SPARE_OF_VERSIONS = (*_SPARE, "other", "run")
 _FOLDING = frozenset({"other", "mean of seeds", "aliases"})
 
@@ -218,6 +223,7 @@ def _row(rank: int, record: RunRecord, pareto: bool, version: VersionFacts | Non
         run=record.name,
         run_id=record.run_id,
         study=record.tags.get("study"),
+        dataset=config.dataset,
         architecture=config.architecture,
         filters=config.filters,
         dropout=config.dropout,
@@ -290,7 +296,7 @@ def cells(
     """
     columns = [
         column
-        for column in _COLUMNS + (_VERSION_COLUMNS if versions else ())
+        for column in _COLUMNS + (_VERSION_COLUMNS if versions else ()) + _ORIGIN_COLUMNS
         if column.title not in without and not (column.only_if_used and not any(map(column.text, board)))
     ]
     return [column.title for column in columns], [[column.text(row) for column in columns] for row in board]
@@ -299,17 +305,18 @@ def cells(
 def print_table(board: Sequence[Row], heading: str, *, more: bool = False, versions: bool = False) -> None:
     """Print rows as a table on stdout, and whether there are more."""
     spare = _SPARE_OF_VERSIONS if versions else _SPARE
+    said = ["study"] if all(row.study and row.study in heading for row in board) else []
     for leaving in range(len(spare) + 1):
-        titles, lines = cells(board, without=spare[:leaving], versions=versions)
+        titles, lines = cells(board, without=[*said, *spare[:leaving]], versions=versions)
         if fits(titles, lines, folding=_FOLDING):
             break
-    print_cells(titles, lines, title=heading, caption=f"* {_note(more)}")
+    print_cells(titles, lines, title=heading, caption=f"* {_note(titles, more)}")
 
 
-def _note(more: bool) -> str:
+def _note(titles: Sequence[str], more: bool) -> str:
     """What the mark says, and where the rest is."""
-    rest = "; more runs: --limit" if more else ""
-    return f"on the Pareto front of accuracy and bytes; run ids: --json{rest}"
+    rest = ["run ids: --json"] * ("run id" not in titles) + ["more runs: --limit"] * more
+    return "; ".join(["on the Pareto front of accuracy and bytes", *rest])
 
 
 def as_json(board: Sequence[Row]) -> list[dict[str, object]]:
@@ -382,7 +389,8 @@ def _body(arguments: argparse.Namespace) -> int:
     elif arguments.csv:
         write_csv(board, sys.stdout)
     elif arguments.markdown:
-        print(markdown(*cells(board, versions=bool(arguments.model))), f"\n\\* {_note(more)}", sep="\n")
+        titles, lines = cells(board, versions=bool(arguments.model))
+        print(markdown(titles, lines), f"\n\\* {_note(titles, more)}", sep="\n")
     else:
         named = arguments.model or arguments.study or experiment
         print_table(board, named, more=more, versions=bool(arguments.model))

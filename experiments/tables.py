@@ -12,7 +12,7 @@ from architectures.command import console
 # Columns that do not hold figures.
 WORDS = frozenset(
     {"run", "other", "comparison", "verdict", "aliases", "id", "study", "status", "parameter", "result", "environment"}
-    | {"figure", "not the same", "of the run", "here", "curve", "model", "reason"}
+    | {"figure", "not the same", "of the run", "here", "curve", "model", "reason", "run id"}
 )
 # Columns that say what a line is about: in a narrow terminal they fold after all others.
 NAMES = frozenset({"", "run", "experiment", "parameter", "result", "figure", "not the same"})

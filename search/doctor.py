@@ -110,7 +110,7 @@ class Examination:
             return
         config, reason = self.study.config, ""
         try:
-            dataset = load_dataset(config.dataset, config.plugins, max(config.batch_sizes))
+            dataset = load_dataset(config.dataset, config.plugins)
             self.study.check_dataset(dataset.digest)
         except ProjectError as error:
             reason = str(error)

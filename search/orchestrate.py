@@ -29,6 +29,7 @@ from search.engines.messages import Known, Ready, WorkerSetup
 from search.engines.shared_data import save_dataset
 from search.progress import TrialProgress
 from search.runner import Runner, deliver_left_over, drop_overtaken, evaluate_left_over, interruptible
+from search.space import fitting_batch_sizes
 from search.study import Study
 
 
@@ -126,7 +127,11 @@ def sweep(
         from search.report import write_report
 
         tracker = Tracker(config.tracking_uri)
-        dataset = load_dataset(config.dataset, config.plugins, max(config.batch_sizes))
+        dataset = load_dataset(config.dataset, config.plugins)
+        if not study.exists:
+            asked = "batch_sizes" in given
+            sizes = usable_batch_sizes(config.batch_sizes, dataset, asked=asked, say=progress.say)
+            study.config = config = replace(config, batch_sizes=sizes)
         save_dataset(dataset, folder)
         placed.provide(folder)
         ready = placed.wait_until_ready()
@@ -236,24 +241,41 @@ def _take_up(
         progress.say(f"taking up {interrupted} interrupted trial{'s' if interrupted > 1 else ''}")
 
 
-def load_dataset(name: str, plugins: tuple[str, ...], batch_size: int) -> datasets.Dataset:
+def load_dataset(name: str, plugins: tuple[str, ...]) -> datasets.Dataset:
     """Load a data set, importing the plugins only where one of them must bring it: they may import Keras.
 
     Raises:
-        UsageError: for an unknown name, or a batch larger than the training split.
+        UsageError: for an unknown name.
     """
     if not datasets.is_known(name):
         from architectures import load_plugin
 
         for plugin in plugins:
             load_plugin(plugin)
-    dataset = datasets.load(name)
-    if batch_size > len(dataset.train):
-        raise UsageError(
-            f"Batch size {batch_size} exceeds the {len(dataset.train)} training images of {name}: give smaller ones by "
-            f"--batch-size."
-        )
-    return dataset
+    return datasets.load(name)
+
+
+def usable_batch_sizes(
+    sizes: tuple[int, ...], dataset: datasets.Dataset, *, asked: bool, say: Callable[[str], None]
+) -> tuple[int, ...]:
+    """The batch sizes that were `asked` for, or else those that suit the data, which `say` tells where they are others.
+
+    Raises:
+        UsageError: for a batch that was asked for and is larger than the training split.
+    """
+    images = len(dataset.train)
+    if asked:
+        if max(sizes) > images:
+            raise UsageError(
+                f"Batch size {max(sizes)} exceeds the {images} training images of {dataset.name}: give smaller ones by "
+                f"--batch-size."
+            )
+        return sizes
+    fitting = fitting_batch_sizes(sizes, images)
+    if fitting != sizes:
+        listed, left = (", ".join(map(str, some)) for some in (fitting, sizes))
+        say(f"{dataset.name} has {images} training images: batch size {listed} in place of {left}")
+    return fitting
 
 
 def choose_architectures(ready: Ready, names: tuple[str, ...], dataset: str) -> tuple[Known, ...]:

@@ -74,7 +74,7 @@ def _page(
         what += f", files of at most {config.max_coreml_bytes:,} bytes"
     parts = [f"<p>{escape(what)}.<br>Trials: {counts}.</p>"]
     if board:
-        titles, rows = leaderboard.cells(board[:ROWS])
+        titles, rows = leaderboard.cells(board[:ROWS], without=("study", "run id"))
         parts += ["<h2>Leaderboard</h2>", html_table(titles, rows)]
         more = f"; {len(board) - ROWS} more in leaderboard.csv" if len(board) > ROWS else ""
         parts.append(f"<p class='note'>* on the front of accuracy and bytes{more}</p>")

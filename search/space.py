@@ -16,6 +16,20 @@ if TYPE_CHECKING:
     from search.engines.messages import Known
 
 
+LEAST_STEPS = 4  # in an epoch at a default batch size: fewer teach too little (experiments/LOG.md, 2026-11-26)
+
+
+def fitting_batch_sizes(default: tuple[int, ...], images: int) -> tuple[int, ...]:
+    """Those of the default batch sizes that suit so many training images; where none does, a smaller power of two.
+
+    >>> default = SearchSpace.batch_sizes
+    >>> fitting_batch_sizes(default, 4_000), fitting_batch_sizes(default, 300), fitting_batch_sizes(default, 50)
+    ((64, 128, 256), (64,), (8,))
+    """
+    largest = max(1, images // LEAST_STEPS)
+    return tuple(size for size in default if size <= largest) or (2 ** (largest.bit_length() - 1),)
+
+
 @dataclass(frozen=True)
 class Values:
     """One point of the space: the fields of a RunConfig that a trial decides."""

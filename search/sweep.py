@@ -56,7 +56,13 @@ def parser() -> Parser:
     add("--trials", type=whole(1), metavar="N", help="trials in the study, earlier ones included (default 12)")
     add("--timeout", type=number(1, 1e9), metavar="SECONDS", help="start no new trial after this time")
     add("--epochs", type=whole(1), metavar="N", help="epochs of a trial at most (default 15)")
-    add("--batch-size", dest="batch_sizes", type=wholes(1), metavar="N,N", help="choices (default 64,128,256)")
+    add(
+        "--batch-size",
+        dest="batch_sizes",
+        type=wholes(1),
+        metavar="N,N",
+        help="choices (default 64,128,256; smaller ones where there are few images)",
+    )
     add("--dropout", type=number_range(0, 1, open_above=True), metavar="LOW:HIGH", help="range (default 0.0:0.5)")
     add("--filters", type=wholes(1), metavar="N,N", help="choices for the first stage's width (default 8,16,32)")
     add(

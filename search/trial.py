@@ -38,7 +38,7 @@ class TrialConfig:
     dataset: str = "mnist5k"
     filters: int | None = None
     dropout: float | None = None
-    batch_size: int = 128
+    batch_size: int | None = None  # None: 128; smaller where there are few images
     learning_rate: float | None = None  # None: the schedule's own
     schedule: str = RunConfig.schedule
     label_smoothing: float = 0.0
@@ -90,7 +90,7 @@ def run_trial(config: TrialConfig) -> TrialResult:
     from search.engines.local import LocalEngine, cores
     from search.engines.messages import WorkerSetup
     from search.engines.shared_data import save_dataset
-    from search.orchestrate import choose_architectures, load_dataset
+    from search.orchestrate import choose_architectures, load_dataset, usable_batch_sizes
     from search.progress import TrialProgress
 
     check_available("mlmodel", config.compress)
@@ -103,12 +103,18 @@ def run_trial(config: TrialConfig) -> TrialResult:
         progress.waiting("starting TensorFlow")
         tracker = Tracker(config.tracking_uri)  # imports MLflow while the worker imports TensorFlow
         folder = Path(name)
-        dataset = load_dataset(config.dataset, config.plugins, config.batch_size)
+        dataset = load_dataset(config.dataset, config.plugins)
+        (batch_size,) = usable_batch_sizes(
+            (config.batch_size or RunConfig.batch_size,),
+            dataset,
+            asked=config.batch_size is not None,
+            say=progress.say,
+        )
         save_dataset(dataset, folder)
         engine.provide(folder)
         ready = engine.wait_until_ready()
         (known,) = choose_architectures(ready, (config.architecture,), dataset.name)
-        run_config = _run_config(config, known, ready.gpu)
+        run_config = _run_config(config, known, ready.gpu, batch_size)
         experiment_id = tracker.experiment(config.experiment or title(config.dataset))
         where = environment(setup.threads, ready.gpu, config.plugins)
         run_id = tracker.start_run(
@@ -120,7 +126,7 @@ def run_trial(config: TrialConfig) -> TrialResult:
         return TrialResult(run_id, run_config, result, model)
 
 
-def _run_config(config: TrialConfig, known: Known, gpu: Gpu | None) -> RunConfig:
+def _run_config(config: TrialConfig, known: Known, gpu: Gpu | None, batch_size: int) -> RunConfig:
     own = dict(known.knobs)
     for knob, value in config.knobs:
         if not any(value == choice and type(value) is type(choice) for choice in own.get(knob, ())):
@@ -131,7 +137,7 @@ def _run_config(config: TrialConfig, known: Known, gpu: Gpu | None) -> RunConfig
         dataset=config.dataset,
         filters=known.default_filters if config.filters is None else config.filters,
         dropout=known.default_dropout if config.dropout is None else config.dropout,
-        batch_size=config.batch_size,
+        batch_size=batch_size,
         learning_rate=config.learning_rate or LEARNING_RATES[config.schedule],
         schedule=config.schedule,
         label_smoothing=config.label_smoothing,
@@ -212,7 +218,7 @@ def parser() -> Parser:
     add("--architecture", required=True, metavar="NAME", help="registered architecture")
     add_data(made)
     add("--epochs", type=whole(1), metavar="N", help="epochs at most (default 10)")
-    add("--batch-size", type=whole(1), metavar="N", help="default 128")
+    add("--batch-size", type=whole(1), metavar="N", help="default 128; smaller where there are few images")
     add("--dropout", type=number(0, 1, open_above=True), metavar="RATE", help="default: as published")
     add("--filters", type=whole(1), metavar="N", help="width of the first stage (default: as published)")
     add(

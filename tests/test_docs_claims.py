@@ -226,7 +226,7 @@ def test_exit_codes_are_those_of_the_code() -> None:
 
     rows = _table("docs/commands.md", "## Exit codes")
     codes = {errors.ProjectError.exit_code, errors.UsageError.exit_code, CorruptModel.exit_code}
-    codes |= {PromotionRefused.exit_code, NotCheckable.exit_code, command.INTERRUPTED, 0}
+    codes |= {PromotionRefused.exit_code, NotCheckable.exit_code, command.INTERRUPTED, command.READER_LEFT, 0}
     assert {int(code) for code in rows} == codes
 
 

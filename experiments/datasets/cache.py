@@ -13,6 +13,7 @@ import hashlib
 import json
 import os
 import shutil
+import stat
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -37,15 +38,17 @@ def folder_of(source: Source, files: Iterable[Path]) -> Path:
     """Where the cache of a source with these files lies, or would lie.
 
     Raises:
-        ProjectError: for a file that is not there, as where a link leads nowhere.
+        ProjectError: for a file that is not there, as where a link leads nowhere, or that is a folder or pipe.
     """
-    digest = hashlib.sha256(f"{VERSION} {source}".encode())
+    digest = hashlib.sha256(os.fsencode(f"{VERSION} {source}"))
     for file in files:
         try:
             facts = file.stat()
         except OSError as error:
             raise ProjectError(f"{file} is a broken link or out of reach: {error.strerror}.") from error
-        digest.update(f"\n{file} {facts.st_size} {facts.st_mtime_ns}".encode())
+        if not stat.S_ISREG(facts.st_mode):
+            raise ProjectError(f"{file} is not a file but a folder, a pipe or a device.")
+        digest.update(os.fsencode(f"\n{file} {facts.st_size} {facts.st_mtime_ns}"))
     home = os.environ.get("XDG_CACHE_HOME")
     root = Path(home) if home and Path(home).is_absolute() else Path.home() / ".cache"
     return root / "pocketnets" / "datasets" / f"{source.title}-{digest.hexdigest()[:16]}"

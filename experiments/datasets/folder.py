@@ -67,6 +67,8 @@ def _parts(path: Path) -> dict[str, Path]:
     found = _subfolders(path)
     parts = {part: found[part] for part in PARTS if part in found}
     if not parts:
+        if found and all(name.lower() in PARTS for name in found):
+            raise ProjectError(f"{path} holds {', '.join(sorted(found))}: write train, val and test in small letters.")
         return {"train": path}
     if "train" not in parts:
         raise ProjectError(f"{path} holds {' and '.join(parts)}, but no train.")
@@ -92,7 +94,18 @@ def _classes(path: Path) -> dict[str, list[Path]]:
 
 
 def _subfolders(path: Path) -> dict[str, Path]:
-    return {folder.name: folder for folder in path.iterdir() if folder.is_dir() and folder.name[0] != "."}
+    """The folders in a folder by name, the hidden ones left out."""
+    found = {}
+    for entry in path.iterdir():
+        if entry.name[0] == ".":
+            continue
+        if entry.is_symlink() and not entry.exists():
+            raise ProjectError(f"{entry} is a broken link.")
+        if entry.is_dir():
+            if not entry.name.isprintable():  # it would be a label of the Core ML file
+                raise ProjectError(f"{path} holds a folder {entry.name!r}: a class is named by printable characters.")
+            found[entry.name] = entry
+    return found
 
 
 def _form(files: Sequence[Path], source: Source) -> tuple[tuple[int, int], str]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from typing import TYPE_CHECKING
 
 from architectures.errors import ProjectError, UsageError
@@ -34,13 +32,13 @@ def npz(source: Source) -> Dataset:
         if not isinstance(opened, np.lib.npyio.NpzFile):
             raise ValueError("it holds one array")
         with opened as file:
-            arrays = {key: file[key] for key in file.files}
-    except (OSError, ValueError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
+            arrays = {key: array for key in file.files if isinstance(array := file[key], np.ndarray)}
+    except Exception as error:  # NumPy and zipfile raise whatever they stumble over
         raise ProjectError(f"{source.path} is damaged or not an .npz file of plain arrays: {error}.") from error
     given = [part for part in ("train", "val", "test") if part != "val" or {"x_val", "y_val"} & arrays.keys()]
     if missing := [f"{kind}_{part}" for part in given for kind in "xy" if f"{kind}_{part}" not in arrays]:
         raise ProjectError(
-            f"{source.path} lacks {', '.join(missing)}. It holds {', '.join(arrays) or 'nothing'}; expected are "
+            f"{source.path} lacks {', '.join(missing)}. It holds {', '.join(arrays) or 'no array'}; expected are "
             f"x_train, y_train, x_test, y_test, and x_val, y_val if you like."
         )
     parts = {}
@@ -68,7 +66,7 @@ def _images(what: str, array: np.ndarray) -> np.ndarray:
 def _labels(what: str, array: np.ndarray) -> np.ndarray:
     if array.dtype.kind in "SU":
         raise ProjectError(f"{what} holds text; labels are the numbers of the classes, counted from 0.")
-    if array.dtype.kind not in "iu" or array.shape not in ((len(array),), (len(array), 1)):
+    if array.dtype.kind not in "iu" or (array.ndim != 1 and array.shape[1:] != (1,)):
         raise ProjectError(
             f"{what} holds {array.dtype} of shape {array.shape}; labels are whole numbers (N,), not one-hot."
         )

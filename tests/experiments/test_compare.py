@@ -8,8 +8,11 @@ from pathlib import Path
 import pytest
 from conftest import Swept
 from mlflow import MlflowClient
+from rich.console import Console
 
-from experiments.compare import BARS, CURVE_WIDTH, compare, sparkline, text
+from experiments import tables
+from experiments.compare import BARS, CURVES, Compared, Comparison, compare, show, sparklines, text
+from experiments.config import EpochMetrics
 from experiments.tracking import Tracker
 
 
@@ -108,12 +111,34 @@ def test_two_runs_of_one_name_are_told_apart(swept: Swept, own_store: Path, run_
     assert len(set(heads)) == len(run_ids)
 
 
-def test_sparkline() -> None:
-    assert sparkline([2.0, 2.0], 2.0, 2.0) == BARS[0] * 2
-    long = sparkline([float(value) for value in range(1_000)], 0.0, 999.0)
-    assert len(long) == CURVE_WIDTH
+def test_sparklines() -> None:
+    assert sparklines([[2.0, 2.0]], 2.0, 2.0, width=40) == [BARS[0] * 2]
+    rising = [float(value) for value in range(1_000)]
+    long, half = sparklines([rising, rising[:500]], 0.0, 999.0, width=40)
+    assert (len(long), len(half)) == (40, 20)
+    assert long.startswith(half)
     assert long[-1] == BARS[-1]
     assert list(long) == sorted(long, key=BARS.index)
+
+
+def test_curves_of_many_epochs_do_not_fold(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(tables, "console", lambda: Console(highlight=False, width=80))
+    runs = [
+        Compared(
+            *("0" * 32, name, "one", "FINISHED", None, {}, {}, {}),
+            tuple(
+                EpochMetrics(epoch, 2 / epoch, 1 - 1 / epoch, 3 / epoch, 1 - 1 / (epoch + 1), 1.0) for epoch in epochs
+            ),
+        )
+        for name, epochs in (("mobilenet_v3-12", range(1, 61)), ("pocket-3", range(1, 31)), ("pruned-4", range(0)))
+    ]
+    show(Comparison(tuple(runs), (), (), ()))
+    out = capsys.readouterr().out
+    assert max(map(len, out.splitlines())) <= 80
+    for name, length in (("mobilenet_v3-12", 21), ("pocket-3", 11)):
+        curves = [line.split("│")[2].strip() for line in out.splitlines() if line.startswith(f"│ {name} ")]
+        assert [len(curve) for curve in curves] == [length] * len(CURVES)
+    assert "pruned-4" not in out[out.index("scale") :]
 
 
 def test_text() -> None:

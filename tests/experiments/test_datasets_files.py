@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import gzip
+import io
+import os
 import re
 import struct
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -58,6 +61,7 @@ def test_idx(mnist_like: Path) -> None:
 
 IMAGES, LABELS = "train-images-idx3-ubyte", "train-labels-idx1-ubyte.gz"
 IDX_FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
+    "pipe": (lambda path: ((path / IMAGES).unlink(), os.mkfifo(path / IMAGES)), "not a file but a folder, a pipe"),
     "missing": (lambda path: (path / LABELS).unlink(), "holds no train-labels-idx…-ubyte"),
     "truncated": (lambda path: (path / IMAGES).write_bytes((path / IMAGES).read_bytes()[:99]), "damaged.*too short"),
     "longer": (lambda path: (path / IMAGES).write_bytes((path / IMAGES).read_bytes() + b"x"), "damaged.*holds more"),
@@ -118,6 +122,7 @@ NPZ_FAULTS: dict[str, tuple[dict[str, np.ndarray | None], str]] = {
     "too bright": ({"x_train": pictures(36) * np.int64(2)}, "x_train holds int64; images are whole"),
     "shape": ({"x_train": pictures(36, channels=(2,))}, r"x_train has shape \(36, 6, 4, 2\)"),
     "one-hot": ({"y_train": np.eye(36, dtype=int)}, "labels are whole numbers .* not one-hot"),
+    "one label": ({"y_test": np.array(3)}, r"y_test holds int64 of shape \(\); labels are whole numbers \(N,\)"),
     "text labels": ({"y_train": np.array(["cat", "dog"] * 18)}, "y_train holds text; labels are .* counted from 0"),
     "float labels": ({"y_train": labels(36) / 2}, "y_train holds float64"),
     "fewer labels": ({"y_train": labels(35)}, "x_train holds 36 images and y_train 35 labels"),
@@ -140,7 +145,7 @@ def test_bad_npz(fault: str, tmp_path: Path) -> None:
         datasets.load(f"npz:{tmp_path / 'bad.npz'}")
 
 
-@pytest.mark.parametrize("fault", ["no test", "floats", "shape", "one-hot", "text labels", "fewer labels", "objects"])
+@pytest.mark.parametrize("fault", ["no test", "floats", "shape", "one-hot", "one label", "fewer labels", "objects"])
 def test_lines_about_an_npz_file_begin_with_its_name(fault: str, tmp_path: Path) -> None:
     file = tmp_path / "bad.npz"
     np.savez(file, **arrays(**NPZ_FAULTS[fault][0]))
@@ -155,11 +160,20 @@ def test_damaged_npz(tmp_path: Path) -> None:
     flipped = bytearray(content)
     flipped[400] ^= 255
     file = tmp_path / "bad.npz"
-    for bad in (b"", b"PK", content[:500], bytes(flipped)):
+    odd = io.BytesIO()
+    with zipfile.ZipFile(odd, "w") as archive:  # NumPy's parser of heads raises what Python's tokenizer does
+        archive.writestr("x_train.npy", b"\x93NUMPY\x01\x00\x10\x00{'descr': (((((\n")
+    of_the_future = bytearray(content)
+    of_the_future[content.index(b"PK\x01\x02") + 6] = 255  # the version of the format that is needed to extract
+    for bad in (b"", b"PK", content[:500], bytes(flipped), odd.getvalue(), bytes(of_the_future)):
         file.write_bytes(bad)
         with pytest.raises(ProjectError, match=r"bad.npz is damaged or not an .npz file"):
             datasets.load(f"npz:{file}")
     np.save(tmp_path / "one.npy", pictures(3))
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("x_train", "text")
+    with pytest.raises(ProjectError, match="lacks x_train, .* It holds no array;"):
+        datasets.load(f"npz:{file}")
     with pytest.raises(ProjectError, match="it holds one array"):
         datasets.load(f"npz:{tmp_path / 'one.npy'}")
 
@@ -222,6 +236,11 @@ def broken_image(folder: Path) -> None:
     file.write_bytes(file.read_bytes()[:60])
 
 
+def renamed(folder: Path, **names: str) -> None:
+    for old, new in names.items():
+        (folder / old).rename(folder / new)
+
+
 def mismatched(folder: Path, *, test: tuple[str, str]) -> None:
     for part, names in (("train", ("x", "y")), ("test", test)):
         for name in names:
@@ -242,6 +261,10 @@ FOLDER_FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
     "no image": (lambda path: (path / "cat" / "000.png").write_text("x"), "000.png is not a readable image"),
     "empty file": (lambda path: (path / "cat" / "000.png").write_bytes(b""), "000.png is not a readable image"),
     "broken link": (lambda path: (path / "cat" / "x.png").symlink_to("gone"), "cat/x.png is a broken link or out of"),
+    "broken class": (lambda path: (path / "emu").symlink_to("gone"), "my animals/emu is a broken link"),
+    "pipe": (lambda path: os.mkfifo(path / "cat" / "x.png"), "cat/x.png is not a file but a folder, a pipe"),
+    "capitals": (lambda path: renamed(path, cat="Train", dog="Test"), "holds Test, Train: write .* small letters"),
+    "unprintable": (lambda path: renamed(path, cat="ca\nt"), r"a folder 'ca\\nt': a class is named by printable"),
     "16 bits": (
         lambda path: Image.fromarray(np.zeros(SIDES, np.uint16)).save(path / "cat" / "000.png"),
         "000.png has pixels of Pillow's mode I;16",
@@ -262,6 +285,12 @@ def test_bad_folder(fault: str, animals: Path) -> None:
     damage(animals)
     with pytest.raises(ProjectError, match=message):
         datasets.load(f"folder:{animals}")
+
+
+def test_names_that_are_not_utf_8(animals: Path) -> None:
+    digest = datasets.load(f"folder:{animals}").digest
+    os.rename(animals / "cat" / "019.png", os.fsencode(animals / "cat") + b"/019\xe9.png")  # Latin 1, of an old archive
+    assert datasets.load(f"folder:{animals}").digest == digest
 
 
 @pytest.mark.parametrize("name", ["folder:/no/such", "idx:/no/such", "npz:/no/such", "folder:/no/such?image_size=0x9"])

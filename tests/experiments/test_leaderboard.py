@@ -26,6 +26,7 @@ def test_rows(swept: Swept, command) -> None:  # type: ignore[no-untyped-def]
     found: Outcome = command("experiments.leaderboard", "--study", "small", "--json", cwd=swept.folder)
     assert found.code == 0
     rows = found.json["leaderboard"]
+    assert {(row["study"], row["dataset"]) for row in rows} == {("small", "mnist5k")}
     assert rows == swept.result["leaderboard"]
     assert [row["val_accuracy"] for row in rows] == sorted((row["val_accuracy"] for row in rows), reverse=True)
     for row in rows:
@@ -90,10 +91,12 @@ def test_csv_and_markdown_hold_what_json_does(swept: Swept, command) -> None:  #
     markdown = command("experiments.leaderboard", "--markdown", cwd=swept.folder).out.splitlines()
     assert markdown[1].startswith("|---")
     assert "95 % interval" in markdown[0]
-    assert markdown[-2:] == ["", "\\* on the Pareto front of accuracy and bytes; run ids: --json"]
+    assert markdown[0].endswith(" | study | run id |")
+    assert markdown[-2:] == ["", "\\* on the Pareto front of accuracy and bytes"]
     for text, row in zip(markdown[2:-2], swept.result["leaderboard"], strict=True):
         assert text.count("|") == markdown[0].count("|")
         assert f"{row['coreml_bytes']:,}{' *' if row['pareto'] else ''} |" in text
+        assert text.endswith(f" | small | {row['run_id']} |")
 
 
 def test_filters(swept: Swept, command) -> None:  # type: ignore[no-untyped-def]
@@ -110,6 +113,17 @@ def test_filters(swept: Swept, command) -> None:  # type: ignore[no-untyped-def]
     one = command("experiments.leaderboard", "--json", "--limit", "1", cwd=swept.folder).json
     assert one["more"]
     assert one["leaderboard"] == board[:1]
+
+
+def test_wide_terminal_shows_study_and_run_id(swept: Swept, command, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
+    for width, shown in ((200, ("study", "run id")), (145, ("study",)), (110, ())):
+        monkeypatch.setattr(tables, "console", lambda width=width: Console(highlight=False, width=width))
+        table = command("experiments.leaderboard", cwd=swept.folder).out
+        assert [word for word in ("study", "run id") if f" {word} " in table] == list(shown)
+        assert ("run ids: --json" in table) == ("run id" not in shown)
+        for row in swept.result["leaderboard"]:
+            assert ("run id" in shown) == (row["run_id"] in table)
+        assert " study " not in command("experiments.leaderboard", "--study", "small", cwd=swept.folder).out
 
 
 def test_narrow_terminal_keeps_the_interval(swept: Swept, command, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]

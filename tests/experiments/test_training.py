@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -303,3 +305,18 @@ def test_a_run_can_be_ended_before_its_first_epoch(few: Dataset, tmp_path: Path)
     with pytest.raises(TrainingStopped, match="before the first epoch"):
         trained(CONFIG, few, tmp_path, on_built=lambda _: False)
     assert not (tmp_path / "model.keras").exists()
+
+
+def test_the_profile_of_a_step_tells_its_groups_apart(tmp_path: Path) -> None:
+    """In a process of its own: TensorFlow has to be told of one thread before anything else."""
+    program = Path(__file__).parents[2] / "benchmarks" / "training_step.py"
+    small = ["--architecture", "malireddi", "--batch-size", "16", "--steps", "2"]
+    done = subprocess.run(
+        [sys.executable, program, *small], cwd=tmp_path, capture_output=True, text=True, timeout=200, check=True
+    )
+    heading, *lines = done.stdout.splitlines()
+    assert heading == "malireddi, float32, batch 16, one thread"
+    shares = {line[:22].strip(): float(line.split()[-2]) for line in lines}
+    assert shares.keys() >= {"convolution", "dense", "pooling", "dropout", "optimizer", "augmentation", "input"}
+    assert sum(shares.values()) == pytest.approx(100, abs=1)
+    assert shares["convolution"] > shares["the rest"]

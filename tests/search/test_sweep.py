@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import optuna
 import pytest
 from conftest import SWEEP, Outcome, Swept, run_module
@@ -247,6 +248,38 @@ def test_wrong_usage_is_one_line_and_leaves_no_study(
         assert not optuna.get_all_study_names(f"sqlite:///{tmp_path / 'optuna.db'}")
     if (tmp_path / "mlflow.db").exists():
         assert not MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}").search_runs(["0", "1"])
+
+
+@pytest.fixture
+def few_images(tmp_path: Path) -> Path:
+    """Sixty images of noise in two classes: 56 to train on."""
+    images = np.random.default_rng(0).integers(0, 256, (60, 28, 28), np.uint8)
+    labels = np.arange(60) % 2
+    np.savez(tmp_path / "own.npz", x_train=images, y_train=labels, x_test=images[:6], y_test=labels[:6])
+    return tmp_path
+
+
+def test_few_images_get_a_smaller_batch_unless_one_is_asked_for(few_images: Path, command) -> None:  # type: ignore[no-untyped-def]
+    tiny = ["--dataset", "npz:own.npz", "--architecture", "malireddi", "--epochs", "1", "--json"]
+    sweep = ["search.sweep", "--study", "own", *tiny, "--filters", "4", "--keep", "1"]
+    found: Outcome = command(*sweep, "--trials", "1")
+    assert found.code == 0, found.err
+    assert found.err.startswith("npz-own has 56 training images: batch size 8 in place of 64, 128, 256\n")
+    assert [row["batch_size"] for row in found.json["leaderboard"]] == [8]
+    again = command(*sweep, "--trials", "2")
+    assert again.code == 0, again.err
+    assert "in place of" not in again.err
+    assert {row["batch_size"] for row in again.json["leaderboard"]} == {8}
+    refused = command(*sweep, "--trials", "2", "--batch-size", "64,128")
+    assert refused.code == 2
+    assert "made with batch_sizes 8, not 64,128" in refused.error
+    asked = command("search.sweep", "--study", "other", *tiny, "--batch-size", "16,64")
+    assert asked.code == 2
+    assert "Batch size 64 exceeds the 56 training images of npz-own" in asked.error
+    trial = command("search.trial", *tiny, "--filters", "4")
+    assert trial.code == 0, trial.err
+    assert trial.err.startswith("npz-own has 56 training images: batch size 8 in place of 128\n")
+    assert trial.json["batch_size"] == 8
 
 
 def test_a_plugin_that_raises_on_import(tmp_path: Path, command) -> None:  # type: ignore[no-untyped-def]
