@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from mlflow import MlflowClient
 from optuna.trial import TrialState
 from sweeps import (
     TINY,
+    assert_nothing_lost,
     assert_whole,
     children_of,
     in_the_middle_of_a_trial,
@@ -131,6 +134,23 @@ def test_models_that_cannot_be_written_are_one_line_and_a_continuation_mends_it(
     done = run_module("search.sweep", "--study", "full", "--trials", "2", cwd=tmp_path)
     assert done.code == 0, done.err
     assert_whole(tmp_path, "full", 2, 2)
+
+
+@pytest.mark.parametrize(("database", "pages"), [("optuna.db", 0), ("mlflow.db", 1), ("mlflow.db", 20)])
+def test_a_full_disk_is_one_line_and_the_same_command_goes_on_once_there_is_space(
+    database: str, pages: int, tmp_path: Path
+) -> None:
+    arguments = ["--study", "full", "--trials", "16", *TINY, *PUBLISHED]  # enough for the study to grow
+    program = [sys.executable, str(Path(__file__).with_name("full_disk.py")), database]
+    failed, done = (
+        subprocess.run([*program, str(more), *arguments], cwd=tmp_path, capture_output=True, text=True, check=False)
+        for more in (pages, 1_000)
+    )
+    assert failed.returncode == 1
+    (line,) = [line for line in failed.stderr.splitlines() if not line.startswith("trial ")]
+    assert line == f"error: No space left on the disk for {database}. Free some and try again."
+    assert done.returncode == 0, done.stderr
+    assert_nothing_lost(tmp_path, "full", 16, 2)
 
 
 def test_epochs_from_other_threads_are_not_continued(tmp_path: Path) -> None:
