@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -9,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import optuna
 import psutil
 import pytest
 from conftest import PUBLISHED, run_module
@@ -27,6 +29,7 @@ from sweeps import (
 )
 
 from search.engines import local
+from search.owner import may_live, this_process
 
 
 def test_interruption_while_the_databases_are_made(tmp_path: Path) -> None:
@@ -134,6 +137,17 @@ def test_models_that_cannot_be_written_are_one_line_and_a_continuation_mends_it(
     done = run_module("search.sweep", "--study", "full", "--trials", "2", cwd=tmp_path)
     assert done.code == 0, done.err
     assert_whole(tmp_path, "full", 2, 2)
+
+
+def test_a_process_that_was_killed_and_that_nobody_has_collected_is_gone() -> None:
+    with subprocess.Popen(["sleep", "60"]) as process:
+        started = psutil.Process(process.pid).create_time()
+        owner = json.loads(this_process("worker 1")) | {"pid": process.pid, "started": started}
+        trial = optuna.create_trial(value=0.0, user_attrs={"owner": json.dumps(owner)})
+        assert may_live(trial)
+        process.kill()
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        assert not may_live(trial)
 
 
 @pytest.mark.parametrize(("database", "pages"), [("optuna.db", 0), ("mlflow.db", 1), ("mlflow.db", 20)])
