@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import zlib
 from collections.abc import Callable, Iterator
@@ -48,6 +49,15 @@ def make_database(path: Path, make_tables: Callable[[str], None]) -> None:
         for left in list(beside.parent.iterdir()):
             if left.name.startswith(beside.name):  # the file itself and SQLite's journals
                 left.unlink(missing_ok=True)
+
+
+def raise_if_full(url: str, error: BaseException) -> None:
+    """Raise OSError, as writing a file does, where an error comes from SQLite's of a disk that is full."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if "database or disk is full" in str(seen):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(sqlite_path(url))) from error
+        seen = seen.__cause__
 
 
 def _closed(connection: Connection) -> None:

@@ -9,24 +9,19 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from architectures.command import Parser, name, print_json, run, whole
-from experiments.config import EpochMetrics
+from search.agreement import EPOCH_METRICS, compare_metrics, compare_parameters, figures, parameters
 from search.config import SweepConfig
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
-    from experiments.config import RunConfig
     from experiments.tracking import RunRecord, Tracker
     from search.study import Study
-
-EPOCH_METRICS = tuple(field.name for field in fields(EpochMetrics) if field.name != "epoch")
-FINAL_METRICS = ("best_epoch", "best_val_accuracy", "best_val_loss", "keras_bytes", "latency_ms", "images_per_second")
 
 
 @dataclass(frozen=True)
@@ -220,107 +215,55 @@ class Examination:
         run_id = self.tracker.restore_run(
             self.study.parent_run_id,
             f"{trial.params['architecture']}-{trial.number}",
-            params=_parameters(self.study.config, trial),
+            params=parameters(self.study.config, trial),
             tags=tags,
             course=dict(enumerate(val_accuracies(source), 1)),
-            figures=_figures(source),
+            figures=figures(source, val_losses={}),
         )
         self.tracker.end(run_id, status, outcome=reason)
 
     def _parameters(self, trial: FrozenTrial, record: RunRecord) -> None:
         """Hold a run's parameters against the trial's, and write those that it lacks."""
-        known, held = _parameters(self.study.config, trial), record.params
-        if wrong := [
-            f"{key} {held[key]}, not {known.get(key, 'there')}" for key in held if held[key] != known.get(key)
-        ]:
+        number, run_id = trial.number, record.run_id
+        found = compare_parameters(self.study.config, trial, record)
+        if found.wrong:
             remedy = "MLflow cannot change parameters: put them right in its database"
-            self._hopeless(f"its run has {'; '.join(wrong)}", remedy, trial=trial.number, run_id=record.run_id)
-        if missing := {key: known[key] for key in known.keys() - held.keys()}:
-            problem = f"its run lacks the parameters {', '.join(sorted(missing))}"
-            if self._found(problem, "written as the study holds them", trial=trial.number, run_id=record.run_id):
-                self.tracker.log_params(record.run_id, missing)
+            self._hopeless(f"its run has {'; '.join(found.wrong)}", remedy, trial=number, run_id=run_id)
+        if found.missing:
+            problem = f"its run lacks the parameters {', '.join(sorted(found.missing))}"
+            if self._found(problem, "written as the study holds them", trial=number, run_id=run_id):
+                self.tracker.log_params(run_id, found.missing)
 
     def _figures(self, trial: FrozenTrial, source: FrozenTrial, record: RunRecord) -> bool:
         """Hold a run's figures against the study's, and write those that it lacks; False where they contradict.
 
         `source` is the trial that was trained: this one, or the one that it was answered from.
         """
-        from search.standing import val_accuracies
-
         number, run_id = trial.number, record.run_id
         points = {key: self.tracker.course(run_id, key) for key in EPOCH_METRICS}
-        steps = {key: Counter(step for step, _ in found) for key, found in points.items()}
-        course = dict(enumerate(val_accuracies(source), 1))
-        if doubles := _epochs({key: [step for step in held if held[step] > 1] for key, held in steps.items()}):
-            self._hopeless(f"{doubles} stand twice", "MLflow cannot delete metrics", trial=number, run_id=run_id)
-        if strange := _epochs({key: held.keys() - course.keys() for key, held in steps.items()}):
-            problem = f"its run has {strange}, the study does not"
+        found = compare_metrics(trial, source, record, points)
+        if found.doubled:
+            problem = f"{found.doubled} stand twice"
             self._hopeless(problem, "MLflow cannot delete metrics", trial=number, run_id=run_id)
-        held, known = steps["val_accuracy"], _figures(source)
-        wrong = [step for step, value in course.items() if step in held and (step, value) not in points["val_accuracy"]]
-        wrong_figures = [key for key, value in known.items() if record.metrics.get(key, value) != value]
-        if wrong or wrong_figures:
-            differing = [*(f"val_accuracy of epoch {step}" for step in wrong), *wrong_figures]
+        if found.strange:
+            problem = f"its run has {found.strange}, the study does not"
+            self._hopeless(problem, "MLflow cannot delete metrics", trial=number, run_id=run_id)
+        if found.contradicting:
+            problem = f"{', '.join(found.contradicting)} differ between study and run"
             remedy = "train it again in another study: one of the two was written by hand, or by other code"
-            self._hopeless(f"{', '.join(differing)} differ between study and run", remedy, trial=number, run_id=run_id)
+            self._hopeless(problem, remedy, trial=number, run_id=run_id)
             return False
-        lacking = {step: value for step, value in course.items() if step not in held}
-        if lacking:
-            problem = f"its run lacks {_epochs({'val_accuracy': lacking})}"
+        if found.missing_course:
+            problem = f"its run lacks val_accuracy of epochs {', '.join(map(str, found.missing_course))}"
             if self._found(problem, "written as the study holds them", trial=number, run_id=run_id):
-                self.tracker.log_course(run_id, lacking)
-        missing = {key: value for key, value in known.items() if key not in record.metrics}
-        if missing:
-            problem = f"its run lacks {', '.join(missing)}"
-            if self._found(problem, "written as the study holds it", trial=number, run_id=run_id):
-                self.tracker.log_figures(run_id, missing)
-        # A failed trial's last attempt may have come less far; of a run that was made anew the tag says what it lacks.
-        if trial.state.name != "FAIL" and "restored" not in record.tags:
-            epochs = {key: course.keys() - steps[key].keys() for key in EPOCH_METRICS if key != "val_accuracy"}
-            ends = [key for key in _expected(source) if key not in record.metrics and key not in known]
-            if lost := "; ".join(filter(None, [_epochs(epochs), ", ".join(ends)])):
-                self._hopeless(f"its run lacks {lost}", "the study does not hold it", trial=number, run_id=run_id)
+                self.tracker.log_course(run_id, found.missing_course)
+        if found.missing_figures:
+            problem = f"its run lacks {', '.join(found.missing_figures)}"
+            if self._found(problem, "written as the study and its epochs tell", trial=number, run_id=run_id):
+                self.tracker.log_figures(run_id, found.missing_figures)
+        if found.lost:
+            self._hopeless(f"its run lacks {found.lost}", "the study does not hold it", trial=number, run_id=run_id)
         return True
-
-
-def _parameters(sweep: SweepConfig, trial: FrozenTrial) -> dict[str, str]:
-    """What the run of a trial records of its configuration."""
-    return {key: str(value) for key, value in _config(sweep, trial).parameters().items()}
-
-
-def _config(sweep: SweepConfig, trial: FrozenTrial) -> RunConfig:
-    """What a trial was trained with."""
-    from optuna.trial import FixedTrial
-
-    from search.engines.messages import Known
-    from search.runner import run_config
-
-    architecture = trial.params["architecture"]
-    prefix = f"{architecture}."
-    knobs = sorted((key.removeprefix(prefix), (v,)) for key, v in trial.params.items() if key.startswith(prefix))
-    known = Known(architecture, 0, 0.0, misfit=None, knobs=tuple(knobs))  # an ended trial needs no defaults
-    return run_config(sweep, trial, sweep.space.suggest(FixedTrial(trial.params), [known]))
-
-
-def _figures(trial: FrozenTrial) -> dict[str, float]:
-    """The final metrics that a study holds of a trial."""
-    from search.standing import val_accuracies
-
-    found: dict[str, float] = {}
-    if (size := trial.user_attrs.get("coreml_bytes")) is not None:
-        found["coreml_bytes"] = size
-    if trial.state.name == "COMPLETE":  # of a pruned one Optuna holds the last epoch's
-        found["best_val_accuracy"] = best = trial.values[0]
-        course = val_accuracies(trial)
-        if course.count(best) == 1:  # else val_loss decided, which the study does not hold
-            found["best_epoch"] = course.index(best) + 1
-    return found
-
-
-def _expected(trial: FrozenTrial) -> tuple[str, ...]:
-    """Names of the final metrics that the run of a trial has."""
-    built = ("parameters", "macs", "coreml_bytes") if "coreml_bytes" in trial.user_attrs else ()
-    return built + (FINAL_METRICS if trial.state.name == "COMPLETE" else ())
 
 
 def _end_of(trial: FrozenTrial) -> tuple[str, str | None]:
@@ -334,18 +277,6 @@ def _end_of(trial: FrozenTrial) -> tuple[str, str | None]:
             return "FAILED", None
         case reason:
             return "KILLED", reason
-
-
-def _epochs(found: Mapping[str, Collection[int]]) -> str:
-    """Metrics with epochs, as a person reads them; empty where no metric has one.
-
-    >>> _epochs({"loss": [2], "accuracy": [], "val_loss": [2], "val_accuracy": [1, 3]})
-    'loss, val_loss of epochs 2; val_accuracy of epochs 1, 3'
-    """
-    metrics: dict[str, list[str]] = {}
-    for key, epochs in found.items():
-        metrics.setdefault(", ".join(map(str, sorted(epochs))), []).append(key)
-    return "; ".join(f"{', '.join(keys)} of epochs {epochs}" for epochs, keys in metrics.items() if epochs)
 
 
 def examine(

@@ -38,8 +38,10 @@ def may_live(trial: FrozenTrial) -> bool:
     if owner["pid"] == os.getpid():
         return False  # asked about those that this process does not run
     try:
+        process = psutil.Process(owner["pid"])
         # A process id is used again; one that was started at the same time is the same process.
-        return abs(psutil.Process(owner["pid"]).create_time() - owner["started"]) < 1
+        same = abs(process.create_time() - owner["started"]) < 1
+        return same and process.status() != psutil.STATUS_ZOMBIE  # as in containers, where nobody may collect it
     except psutil.Error:
         return False
 

@@ -1,16 +1,39 @@
-"""When a trial with two objectives is hopeless: it cannot enter the front at the size that it has.
+"""When a trial is hopeless: what Optuna's pruners lack.
 
-Optuna's pruners compare one figure, and raise for two. The size is known before the first epoch, so only accuracy is
-left to judge: the trial must end more accurate than every finished one whose file is no larger.
+They compare one figure, and raise for two: with two objectives a trial is hopeless when it cannot enter the front at
+the size that it has. That is known before the first epoch, so only accuracy is left to judge: the trial must end more
+accurate than every finished one whose file is no larger.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from optuna.storages import BaseStorage
 
 WARMUP_EPOCHS = 2  # before which no trial is pruned
 RANDOM_TRIALS = 4  # drawn at random before TPE models the space, and finished before any trial is pruned
+
+
+@dataclass
+class LateMarks:
+    """A study's storage that keeps the marks which Hyperband makes on trials, to be written after its verdict.
+
+    A trial that has the mark of a rung is not judged on that rung again: were the mark there when a sweep is killed
+    before the verdict is, the trial would escape.
+    """
+
+    storage: BaseStorage
+    made: list[tuple[int, str, Any]] = field(default_factory=list)  # a trial's id, key and value
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.storage, name)
+
+    def set_trial_system_attr(self, *mark: Any) -> None:
+        self.made.append(mark)
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
+from architectures.errors import UsageError
 from conversion.convert import FileFacts
 from experiments.config import Environment, EpochMetrics, ModelSize, RunConfig, RunResult
 from experiments.datasets import Dataset
@@ -78,6 +79,7 @@ class Runner:
     architectures: tuple[Known, ...]
     folder: Path  # for the models of trials on their way
     _running: dict[int, _Running] = field(default_factory=dict)
+    _twins: dict[int, _Running] = field(default_factory=dict)  # wait for a trial of the same configuration
     _untold: dict[int, tuple[optuna.Trial, Scored | None]] = field(default_factory=dict)  # MLflow lacks their end
     _sizes: dict[tuple[object, ...], ModelSize] = field(default_factory=dict)  # by RunConfig.network
     _to_evaluate: list[Ended] = field(default_factory=list)
@@ -133,6 +135,9 @@ class Runner:
         if self.study.has_more():  # given back meanwhile, or replicates of another sweep
             self._ask_at = 0.0
             return True
+        if self._twins:
+            progress.waiting("waiting for another trial of the same configuration")
+            return True
         if self.study.others_run(self.mine()):
             progress.waiting("waiting for the trials of other sweeps of this study")
             return True
@@ -154,25 +159,32 @@ class Runner:
         return bool(dead)
 
     def mine(self) -> set[int]:
-        """Numbers of the trials that run here, or have ended here and are not told yet."""
-        return {*self._running, *self._untold}
+        """Numbers of the trials that run or wait here, or have ended here and are not told yet."""
+        return {*self._running, *self._twins, *self._untold}
 
     def _start(self, engine: Engine, worker: str, progress: TrialProgress) -> bool:
-        """Start the study's next trial; returns whether there was one."""
-        asked = self.study.ask(self.architectures, worker)
-        if asked is None:
-            self._ask_at = time.monotonic() + OTHERS_SECONDS
-            return self._take_over(progress)
-        trial = asked.trial
-        if trial.number in self._running:  # lost, and its worker does not know yet
-            self.study.requeue(trial)
-            self._ask_at = time.monotonic() + OTHERS_SECONDS
-            return False
-        config = run_config(self.study.config, trial, asked.values)
-        running = self._running[trial.number] = _Running(trial, config, asked.again)
-        progress.started(trial.number, config)
-        if (answer := self.study.standing.answer(trial)) is not None:
-            self._answer(running, answer, progress)
+        """Start a trial that waited for its twin, or the study's next one; returns whether there was one."""
+        running = self._twin_that_waits_no_more(progress)
+        if running is None:
+            asked = self.study.ask(self.architectures, worker)
+            if asked is None:
+                self._ask_at = time.monotonic() + OTHERS_SECONDS
+                return self._take_over(progress)
+            trial = asked.trial
+            if trial.number in {*self._running, *self._twins}:  # lost, and its worker does not know yet
+                self.study.requeue(trial)
+                self._ask_at = time.monotonic() + OTHERS_SECONDS
+                return False
+            running = _Running(trial, run_config(self.study.config, trial, asked.values), asked.again)
+            progress.started(trial.number, running.config)
+        trial, config = running.trial, running.config
+        same = self._same(trial)
+        if same and not same.state.is_finished():
+            self._twins[trial.number] = running
+            return True
+        self._running[trial.number] = running
+        if same:
+            self._answer(running, same, progress)
             return True
         # A sweep's other texts in the file all have one length: networks of the same widths have files of one size.
         size = self._size(config.network)
@@ -184,6 +196,35 @@ class Runner:
         facts = file_facts(self.dataset, config, NO_RUN, self.study.name)
         engine.submit(Job(trial.number, config, facts, size, self.folder / f"{trial.number}.keras"))
         return True
+
+    def _same(self, trial: optuna.Trial) -> FrozenTrial | None:
+        """The trial of the same configuration that answers this one, or will."""
+        for one in self.study.standing.same(trial):
+            if not one.state.is_finished() or self._has_run(one):
+                return one
+        return None
+
+    def _has_run(self, trial: FrozenTrial) -> bool:
+        """Whether MLflow holds the run of a trial that has ended still; while it is away, that is taken for granted."""
+        try:
+            self.tracker.run(trial.user_attrs["run_id"])
+        except UsageError:
+            return False
+        except TrackingUnavailable:
+            pass
+        return True
+
+    def _twin_that_waits_no_more(self, progress: TrialProgress) -> _Running | None:
+        """A trial whose twin has ended, or has been given up."""
+        for number, running in list(self._twins.items()):
+            if not self.study.owns(running.trial):
+                del self._twins[number]
+                self._lose(running, progress)
+                continue
+            same = self._same(running.trial)
+            if same is None or same.state.is_finished():
+                return self._twins.pop(number)
+        return None
 
     def _place(self, running: _Running, environment: Environment) -> None:
         """Start a trial's run, which says where it computes, or take up the one of an earlier attempt."""
@@ -364,6 +405,7 @@ class Runner:
         Where that fails, the next sweep of the study finds it without a living owner and does the same.
         """
         self._running.pop(running.trial.number, None)
+        self._twins.pop(running.trial.number, None)
         if running.lost:
             return
         if running.placed and self.outbox.run_id(running.trial.number):
@@ -372,7 +414,7 @@ class Runner:
         self._ask_at = 0.0
 
     def _put_back(self) -> None:
-        for running in list(self._running.values()):
+        for running in [*self._running.values(), *self._twins.values()]:
             self._give_back(running)
 
 

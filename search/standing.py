@@ -81,12 +81,18 @@ class Standing:
         best = [trial.number for trial in self.best(len(self.searched()))]
         return {number: found[number] for number in best if number in found}
 
-    def answer(self, trial: optuna.Trial) -> FrozenTrial | None:
-        """An earlier trial of the same configuration that has ended without failing; a replicate has none."""
+    def same(self, trial: optuna.Trial) -> list[FrozenTrial]:
+        """Other trials of the same configuration; a replicate has none.
+
+        First those that were trained and have not failed, then those before it that have not ended: a trial may wait
+        for one of these, and no two for each other.
+        """
         if REPLICATE_OF in trial.user_attrs:
-            return None
-        earlier = self._trials(TrialState.COMPLETE, TrialState.PRUNED)
-        return next((one for one in earlier if one.params == trial.params), None)
+            return []
+        same = [one for one in self.searched() if one.params == trial.params and one.number != trial.number]
+        known = (TrialState.COMPLETE, TrialState.PRUNED)
+        trained = [one for one in same if one.state in known and DUPLICATE_OF not in one.user_attrs]
+        return trained + [one for one in same if not one.state.is_finished() and one.number < trial.number]
 
     def keepers(self, *more: Scored) -> set[int]:
         """Numbers of the trials whose models are kept: the best, and with two objectives the whole front.

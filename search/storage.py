@@ -15,7 +15,7 @@ import optuna
 import sqlalchemy
 
 from architectures.errors import ProjectError, UsageError
-from experiments.databases import exclusive, make_database, sqlite_path
+from experiments.databases import exclusive, make_database, raise_if_full, sqlite_path
 
 OUTAGE_SECONDS = 600  # for which a database that is away is waited for
 RETRY_SECONDS = 1.0
@@ -201,6 +201,7 @@ def one_line(url: str) -> Iterator[None]:
     except ImportError:
         raise
     except Exception as error:
+        raise_if_full(url, error)
         cause = error.__cause__ if isinstance(error, optuna.exceptions.StorageInternalError) else None
         text = " ".join(str(getattr(cause, "orig", None) or cause or error).split())[:300]
         raise ProjectError(f"The study storage {url} failed: {text or type(error).__name__}") from error

@@ -8,6 +8,7 @@ import time
 import warnings
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from copy import copy
 from dataclasses import asdict, dataclass
 from enum import Enum
 
@@ -20,7 +21,7 @@ from experiments.config import ModelSize
 from search.config import SweepConfig
 from search.engines.messages import Known
 from search.owner import is_owned, may_live, this_process
-from search.pruning import RANDOM_TRIALS, WARMUP_EPOCHS, Course, cannot_enter_front
+from search.pruning import RANDOM_TRIALS, WARMUP_EPOCHS, Course, LateMarks, cannot_enter_front
 from search.space import Values
 from search.standing import COURSE, MODEL_ID, REPLICATE_OF, Standing, val_accuracies
 from search.storage import one_line, open_storage
@@ -300,7 +301,7 @@ class Study:
         """
         owner = this_process(worker)
 
-        def act() -> tuple[optuna.Trial, bool] | None:
+        def act() -> Asked | None:
             trials = self._study.get_trials(deepcopy=False)
             searched = [trial for trial in trials if REPLICATE_OF not in trial.user_attrs]
             waiting = [trial for trial in trials if trial.state == TrialState.WAITING]
@@ -324,15 +325,14 @@ class Study:
             again = "owner" in trial.user_attrs
             self._patient.record_heartbeat(trial._trial_id)
             trial.set_user_attr("owner", owner)
-            return trial, again
+            # Drawn before another sweep asks: it must see where it gets the same configuration.
+            return Asked(trial, self.config.space.suggest(trial, architectures), again)
 
         with self._one_line():
             asked = self._patient.alone(self.name, act)
-            if asked is None:
-                return None
-            trial, again = asked
-            self._mine.add(trial._trial_id)
-            return Asked(trial, self.config.space.suggest(trial, architectures), again)
+            if asked is not None:
+                self._mine.add(asked.trial._trial_id)
+            return asked
 
     def has_more(self) -> bool:
         """Whether `ask` would give a trial now."""
@@ -385,8 +385,11 @@ class Study:
                 return Verdict.LOST
             if epoch > len(before := val_accuracies(held)):
                 course = (*before, value)
-                if self._is_hopeless(held, course):
+                marks = LateMarks(self._storage)
+                if self._is_hopeless(held, course, marks):
                     trial.set_user_attr(PRUNED_AT, epoch)  # before the value, with which the epoch counts as judged
+                for mark in marks.made:
+                    self._storage.set_trial_system_attr(*mark)
                 # A replicate sets no bar, and Optuna keeps intermediate values of one objective only.
                 if REPLICATE_OF in held.user_attrs or len(self.config.objectives) > 1:
                     trial.set_user_attr(COURSE, course)
@@ -396,14 +399,16 @@ class Study:
                 self._correct(held, epoch, value)
             return Verdict.PRUNE if trial.user_attrs.get(PRUNED_AT) == epoch else Verdict.GO_ON
 
-    def _is_hopeless(self, held: FrozenTrial, course: tuple[float, ...]) -> bool:
+    def _is_hopeless(self, held: FrozenTrial, course: tuple[float, ...], marks: LateMarks) -> bool:
         """Whether a trial with these val_accuracies is to be pruned; a replicate is trained to its end."""
         if REPLICATE_OF in held.user_attrs or len(course) == self.config.epochs or self.config.pruner == "none":
             return False
         if len(self.config.objectives) > 1:  # Optuna judges one
             return cannot_enter_front(Course(held.user_attrs["coreml_bytes"], course), self.standing.courses())
         held.intermediate_values = dict(enumerate(course, 1))
-        return self._study.pruner.prune(self._study, held)
+        study = copy(self._study)
+        study._storage = marks  # type: ignore[assignment]
+        return study.pruner.prune(study, held)
 
     def _correct(self, held: FrozenTrial, epoch: int, value: float) -> None:
         if COURSE in held.user_attrs:

@@ -11,7 +11,7 @@ from contextlib import contextmanager, nullcontext
 from urllib.parse import urlparse
 
 from architectures.errors import ProjectError, UsageError
-from experiments.databases import exclusive, make_database, sqlite_path
+from experiments.databases import exclusive, make_database, raise_if_full, sqlite_path
 
 DEFAULT_URI = "sqlite:///mlflow.db"
 CONNECT_SECONDS = 5  # after which a server that does not answer is reported
@@ -226,6 +226,7 @@ def one_line(uri: str) -> Iterator[None]:
         text = f"The tracking store {uri} failed: {' '.join(str(error).split())[:300]}"
         if _is_outage(uri, error):
             raise TrackingUnavailable(text) from error
+        raise_if_full(uri, error)
         if isinstance(error, OSError) and error.errno is not None:  # a full disk, a missing permission
             raise
         raise TrackingError(text) from error

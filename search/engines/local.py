@@ -14,11 +14,13 @@ from pathlib import Path
 
 import psutil
 
+from architectures.errors import UsageError
 from search.engines import WorkerFailed, worker
 from search.engines.messages import Built, Died, EpochEnded, Event, Failed, Job, Placed, Ready, WorkerSetup
 
 MAX_GROWTH_BYTES = 300 * 2**20  # Keras keeps 6-8 MB of each model it has built: a worker lasts some 40 trials
 WORKER_BYTES = 1_000 * 2**20  # of memory that a worker takes at most before it is replaced
+READY_BYTES = 400 * 2**20  # of memory that a worker has for itself alone when it is ready, of TensorFlow
 MAX_EARLY_DEATHS = 3  # of workers that were to replace others, in one sweep
 STOP_SECONDS = 5  # for a worker to end by itself before it is killed
 
@@ -40,6 +42,12 @@ class LocalEngine:
     """
 
     def __init__(self, setup: WorkerSetup, workers: int) -> None:
+        """Start the workers.
+
+        Raises:
+            UsageError: for more than the machine's memory can hold.
+        """
+        check_memory(workers)
         self._setup = setup
         self._context = multiprocessing.get_context("spawn")
         self._dataset_folder: Path | None = None
@@ -185,6 +193,16 @@ def shares(cores: Sequence[int], workers: int) -> list[tuple[int, ...]]:
         return [(cores[number % len(cores)],) for number in range(workers)]
     bounds = [-(-len(cores) * number // workers) for number in range(workers + 1)]
     return [tuple(cores[start:end]) for start, end in pairwise(bounds)]
+
+
+def check_memory(workers: int) -> None:
+    """Raise UsageError for more workers than fit into the memory of this machine, were it free."""
+    memory = psutil.virtual_memory().total
+    if workers > (most := max(1, memory // READY_BYTES)):
+        raise UsageError(
+            f"--workers {workers} needs {workers * READY_BYTES / 2**30:,.0f} GiB of memory, this machine has "
+            f"{memory / 2**30:,.0f}: give at most {most}, or auto."
+        )
 
 
 def auto_workers() -> int:

@@ -173,18 +173,44 @@ def test_an_epoch_that_the_study_does_not_hold(own_store: Path, metric: str, com
     assert remain(command) == [f"its run lacks {metric} of epochs 2"]
 
 
-@pytest.mark.parametrize("metric", ["parameters", "macs", "best_val_loss", "keras_bytes", "latency_ms"])
+@pytest.mark.parametrize("metric", ["parameters", "macs", "keras_bytes", "latency_ms"])
 def test_a_final_metric_that_the_study_does_not_hold(own_store: Path, metric: str, command) -> None:  # type: ignore[no-untyped-def]
     delete_metric(own_store, children_of(own_store, "small")[0].info.run_id, metric)
     assert remain(command) == [f"its run lacks {metric}"]
     assert command("experiments.leaderboard").code == 0
 
 
-def test_the_best_epoch_is_known_from_the_course(own_store: Path, client: MlflowClient, command) -> None:  # type: ignore[no-untyped-def]
+@pytest.mark.parametrize("metric", ["best_epoch", "best_val_loss"])
+def test_the_best_epoch_is_known_from_the_course(own_store: Path, client: MlflowClient, metric: str, command) -> None:  # type: ignore[no-untyped-def]
     run = children_of(own_store, "small")[0]
-    delete_metric(own_store, run.info.run_id, "best_epoch")
-    assert problems(examine(command)) == [(0, "its run lacks best_epoch", True)]
+    delete_metric(own_store, run.info.run_id, metric)
+    assert problems(examine(command)) == [(0, f"its run lacks {metric}", True)]
     assert client.get_run(run.info.run_id).data.metrics == run.data.metrics
+
+
+def test_of_epochs_with_the_same_val_accuracy_the_loss_tells_the_best(
+    own_store: Path, client: MlflowClient, command
+) -> None:  # type: ignore[no-untyped-def]
+    """A trial whose epochs are made to tie: the third has the lowest loss, as in training."""
+    trial = study_of(own_store, "small").trials[0]
+    run_id, best = trial.user_attrs["run_id"], trial.values[0]
+    losses = {1: 0.5, 2: 0.25, 3: 0.125}
+    with sqlite3.connect(own_store / "optuna.db") as database:
+        database.execute(
+            "UPDATE trial_intermediate_values SET intermediate_value = ? WHERE trial_id = ?", (best, trial._trial_id)
+        )
+    with sqlite3.connect(own_store / "mlflow.db") as database:
+        database.execute("UPDATE metrics SET value = ? WHERE run_uuid = ? AND key = 'val_accuracy'", (best, run_id))
+        for step, loss in losses.items():
+            database.execute(
+                "UPDATE metrics SET value = ? WHERE run_uuid = ? AND key = 'val_loss' AND step = ?",
+                (loss, run_id, step),
+            )
+    for metric in ("best_epoch", "best_val_loss"):
+        delete_metric(own_store, run_id, metric)
+    assert problems(examine(command)) == [(0, "its run lacks best_epoch, best_val_loss", True)]
+    metrics = client.get_run(run_id).data.metrics
+    assert (metrics["best_epoch"], metrics["best_val_loss"]) == (3, 0.125)
 
 
 @pytest.mark.parametrize(("metric", "step"), [("loss", 2), ("epoch_seconds", 1)])

@@ -1,7 +1,8 @@
-"""A sweep that is killed at random statements of its databases, or at chosen writes, and continued: nothing is lost.
+"""A sweep that is struck at random statements of its databases, or at chosen writes, and continued: nothing is lost.
 
-The training does nothing here; studies, runs, metrics and models are written to real databases. A kill is `os._exit`
-before or after a statement that any of the two databases is sent, wherever that is: nothing is flushed or closed.
+The training does nothing here; studies, runs, metrics and models are written to real databases. A strike comes before
+or after a statement that any of the two databases is sent, wherever that is. It is `os._exit`, as by kill -9: nothing
+is flushed or closed; or SIGTERM; or the kill -9 of a worker process.
 """
 
 from __future__ import annotations
@@ -10,22 +11,26 @@ import multiprocessing
 import os
 import random
 import shutil
+import signal
 import sys
 from dataclasses import replace
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
+from typing import cast
 
 import pytest
 from killed_at import KILLED, arm
 from mlflow import MlflowClient
 from optuna.trial import TrialState
-from sweeps import BENCHMARKS, assert_nothing_lost, study_of
+from sweeps import assert_nothing_lost, study_of
 
 from search.config import OBJECTIVES
 from search.standing import val_accuracies
 
 SEEDS = range(30)
 TRIALS, EPOCHS = 4, 3
+BY_KILL, BY_TERM, A_WORKER = "the sweep by kill -9", "the sweep by SIGTERM", "a worker process by kill -9"
+STRUCK = 10  # the exit code of a sweep that was struck and came to an end of its own
 
 # A write to a store, which of its calls, and on which side of it the process ends at once, as by kill -9.
 KILL_POINTS = (
@@ -53,26 +58,40 @@ def run_sweep(
     kill_at: int | tuple[str, int, str] | None,
     after: bool = False,
     counted: Path | None = None,
+    struck: str = BY_KILL,
     **options: object,
 ) -> None:
-    """In a process of its own: sweep in a folder, and end at the statement of that number, or one of KILL_POINTS."""
+    """In a process of its own: sweep in a folder, struck at the statement of that number, or one of KILL_POINTS."""
     os.chdir(folder)
-    sys.path.insert(0, str(BENCHMARKS))
-    from no_training import NoTraining
     from sqlalchemy import Engine, event
+    from untrained import untrained
 
     from search.config import SweepConfig
+    from search.engines import WorkerFailed, local
+    from search.engines.messages import WorkerSetup
     from search.orchestrate import sweep
 
     if isinstance(kill_at, tuple):
         arm(*kill_at)
     statements = 0
+    engine: list[object] = []
+
+    def place(setup: WorkerSetup) -> object:
+        engine.append(untrained(setup, config.workers))
+        return engine[0]
 
     def count(*_: object, **__: object) -> None:
         nonlocal statements
         statements += 1
-        if statements == kill_at:
+        if statements != kill_at:
+            return
+        if struck == BY_KILL:
             os._exit(KILLED)
+        if struck == BY_TERM:
+            os.kill(os.getpid(), signal.SIGTERM)
+        elif engine:
+            workers = cast(local.LocalEngine, engine[0])._workers
+            os.kill(cast(int, workers[statements % len(workers)].process.pid), signal.SIGKILL)
 
     event.listen(Engine, "after_cursor_execute" if after else "before_cursor_execute", count)
     config = SweepConfig(
@@ -86,7 +105,12 @@ def run_sweep(
         replicates=1 if trials == TRIALS else 0,
     )
     config = replace(config, **options)
-    sweep(config, {"trials": trials}, engine=lambda _: NoTraining())
+    try:
+        sweep(config, {"trials": trials}, engine=place)
+    except WorkerFailed:  # it had not started yet
+        assert struck == A_WORKER
+    if isinstance(kill_at, int) and statements >= kill_at:
+        sys.exit(STRUCK)
     if counted:
         counted.write_text(str(statements))
 
@@ -131,22 +155,58 @@ def test_killed_at_a_write_and_continued(
     assert_nothing_lost(tmp_path, "cut", TRIALS, EPOCHS)
 
 
+def drawn_options(chance: random.Random) -> dict[str, object]:
+    """What a sweep is asked for; a limit of 3,000 bytes makes the trials with 8 filters infeasible."""
+    objectives = chance.choice(OBJECTIVES)
+    return {
+        "objectives": objectives,
+        "pruner": chance.choice(("auto", "none", "hyperband") if objectives == OBJECTIVES[0] else ("auto", "none")),
+        "max_coreml_bytes": chance.choice((None, None, 3_000)),
+        "workers": chance.choice((1, 1, 2)),
+        "replicates": chance.choice((0, 1)),
+        "epochs": 4,
+    }
+
+
 @pytest.mark.parametrize("seed", SEEDS)
-def test_killed_anywhere_and_continued(seed: int, made: Path, tmp_path: Path, context: ForkServerContext) -> None:
-    shutil.copy(made / "mlflow.db", tmp_path)
+def test_struck_anywhere_and_continued(seed: int, made: Path, tmp_path: Path, context: ForkServerContext) -> None:
+    """Each seed strikes at least once."""
     statements = int((made / "statements").read_text())
     chance = random.Random(seed)
-    for kill_at in chance.choices(range(1, statements + 1), k=chance.choice((1, 1, 1, 2))):
-        assert run(context, tmp_path, TRIALS, kill_at, chance.random() < 0.5) in (KILLED, 0)
-    assert run(context, tmp_path, TRIALS, None) == 0
-    assert_nothing_lost(tmp_path, "cut", TRIALS, EPOCHS)
+    options = drawn_options(chance)
+    kinds = (BY_KILL, BY_KILL, BY_TERM) if options["workers"] == 1 else (BY_KILL, BY_TERM, A_WORKER, A_WORKER)
+    folder = tmp_path
+    for strike in range(chance.choice((1, 1, 1, 2))):
+        kill_at, after, struck = chance.randint(1, statements), chance.random() < 0.5, chance.choice(kinds)
+        while True:
+            if not strike:
+                folder = tmp_path / str(kill_at)
+                folder.mkdir()
+                shutil.copy(made / "mlflow.db", folder)
+            code = run(context, folder, 5, kill_at, after, struck=struck, **options)
+            assert code in (KILLED, STRUCK, -signal.SIGTERM, 0)
+            if code or strike:
+                break
+            kill_at //= 2  # this sweep sends fewer statements: struck earlier, from a fresh start
+    assert run(context, folder, 5, None, **options) == 0
+    assert_nothing_lost(folder, "cut", 5, 4)
+
+
+REPORTED = "search.study:Study.report"
+MARKED = "optuna.storages._cached_storage:_CachedStorage.set_trial_system_attr"  # as Hyperband does on each rung
 
 
 @pytest.mark.parametrize(
-    ("objectives", "pruner"), [*((OBJECTIVES[0], one) for one in ("median", "hyperband")), (OBJECTIVES[1], "front")]
+    ("objectives", "pruner", "place"),
+    [
+        (OBJECTIVES[0], "median", REPORTED),
+        (OBJECTIVES[0], "hyperband", REPORTED),
+        (OBJECTIVES[0], "hyperband", MARKED),
+        (OBJECTIVES[1], "front", REPORTED),
+    ],
 )
 def test_a_trial_that_was_found_hopeless_is_pruned_though_its_sweep_was_killed(
-    objectives: tuple[str, ...], pruner: str, made: Path, tmp_path: Path, context: ForkServerContext
+    objectives: tuple[str, ...], pruner: str, place: str, made: Path, tmp_path: Path, context: ForkServerContext
 ) -> None:
     options = {"objectives": objectives, "pruner": pruner, "epochs": 4}
     whole, cut = tmp_path / "whole", tmp_path / "cut"
@@ -156,8 +216,14 @@ def test_a_trial_that_was_found_hopeless_is_pruned_though_its_sweep_was_killed(
     assert run(context, whole, 10, None, **options) == 0
     expected = study_of(whole, "cut").trials
     hopeless = next(trial.number for trial in expected if trial.state == TrialState.PRUNED)
-    reports = sum(len(val_accuracies(trial)) for trial in expected[: hopeless + 1])
-    assert run(context, cut, 10, ("search.study:Study.report", reports, "after"), **options) == KILLED
+    until_then = expected[: hopeless + 1]
+    call = sum(
+        sum(key.startswith("completed_rung") for key in trial.system_attrs)
+        if place == MARKED
+        else len(val_accuracies(trial))
+        for trial in until_then
+    )
+    assert run(context, cut, 10, (place, call, "after"), **options) == KILLED
     assert run(context, cut, 10, None) == 0
     ends = [
         [(trial.state, trial.params, val_accuracies(trial)) for trial in study_of(folder, "cut").trials]

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
+import optuna
 import psutil
 import pytest
 from conftest import PUBLISHED, run_module
@@ -14,6 +18,7 @@ from mlflow import MlflowClient
 from optuna.trial import TrialState
 from sweeps import (
     TINY,
+    assert_nothing_lost,
     assert_whole,
     children_of,
     in_the_middle_of_a_trial,
@@ -24,6 +29,7 @@ from sweeps import (
 )
 
 from search.engines import local
+from search.owner import may_live, this_process
 
 
 def test_interruption_while_the_databases_are_made(tmp_path: Path) -> None:
@@ -131,6 +137,34 @@ def test_models_that_cannot_be_written_are_one_line_and_a_continuation_mends_it(
     done = run_module("search.sweep", "--study", "full", "--trials", "2", cwd=tmp_path)
     assert done.code == 0, done.err
     assert_whole(tmp_path, "full", 2, 2)
+
+
+def test_a_process_that_was_killed_and_that_nobody_has_collected_is_gone() -> None:
+    with subprocess.Popen(["sleep", "60"]) as process:
+        started = psutil.Process(process.pid).create_time()
+        owner = json.loads(this_process("worker 1")) | {"pid": process.pid, "started": started}
+        trial = optuna.create_trial(value=0.0, user_attrs={"owner": json.dumps(owner)})
+        assert may_live(trial)
+        process.kill()
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        assert not may_live(trial)
+
+
+@pytest.mark.parametrize(("database", "pages"), [("optuna.db", 0), ("mlflow.db", 1), ("mlflow.db", 20)])
+def test_a_full_disk_is_one_line_and_the_same_command_goes_on_once_there_is_space(
+    database: str, pages: int, tmp_path: Path
+) -> None:
+    arguments = ["--study", "full", "--trials", "16", *TINY, *PUBLISHED]  # enough for the study to grow
+    program = [sys.executable, str(Path(__file__).with_name("full_disk.py")), database]
+    failed, done = (
+        subprocess.run([*program, str(more), *arguments], cwd=tmp_path, capture_output=True, text=True, check=False)
+        for more in (pages, 1_000)
+    )
+    assert failed.returncode == 1
+    (line,) = [line for line in failed.stderr.splitlines() if not line.startswith("trial ")]
+    assert line == f"error: No space left on the disk for {database}. Free some and try again."
+    assert done.returncode == 0, done.stderr
+    assert_nothing_lost(tmp_path, "full", 16, 2)
 
 
 def test_epochs_from_other_threads_are_not_continued(tmp_path: Path) -> None:

@@ -1,24 +1,63 @@
-"""A sweep whose training does nothing, as a program: python untrained.py '{"study": ..., ...}' EPOCH_SECONDS"""
+"""A sweep whose training does nothing, as a program: python untrained.py '{"study": ..., ...}' EPOCH_SECONDS
+
+With one worker there is no process beside the sweep's; with more the local engine starts them, as ever.
+"""
 
 from __future__ import annotations
 
 import json
 import sys
+from functools import partial
+from multiprocessing.connection import Connection
 from pathlib import Path
+from types import SimpleNamespace
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
+from no_training import NoTraining
+
+from search.engines import Engine, local
+from search.engines.messages import Built, EpochEnded, Failed, WorkerSetup
+
+
+def serve(epoch_seconds: float, failing: int | None, connection: Connection, setup: WorkerSetup) -> None:
+    """A worker process of the local engine that trains nothing; the trial of the number `failing` fails."""
+    engine = NoTraining(epoch_seconds)
+    try:
+        engine.provide(connection.recv())
+        connection.send(engine.wait_until_ready())
+        while True:
+            job = connection.recv()
+            engine.submit(job)
+            while event := engine.next_event():
+                if isinstance(event, EpochEnded) and job.number == failing:
+                    connection.send(Failed(failing, "failed", "failed", 1))
+                    engine = NoTraining(epoch_seconds)
+                    break
+                connection.send(event)
+                if isinstance(event, Built | EpochEnded):
+                    engine.reply(job.number, connection.recv())
+    except (EOFError, ConnectionError):
+        pass  # the sweep is gone
+
+
+def untrained(setup: WorkerSetup, workers: int, epoch_seconds: float = 0.0, failing: int | None = None) -> Engine:
+    """An engine that trains nothing."""
+    if workers == 1:
+        return NoTraining(epoch_seconds)
+    local.worker = SimpleNamespace(main=partial(serve, epoch_seconds, failing))  # type: ignore[assignment]
+    return local.LocalEngine(setup, workers)
+
 
 def main() -> None:
-    from no_training import NoTraining
-
     from architectures.errors import ProjectError
     from search.config import SweepConfig
     from search.orchestrate import sweep
 
     given = {key: tuple(value) if isinstance(value, list) else value for key, value in json.loads(sys.argv[1]).items()}
+    config = SweepConfig(**given)
     try:
-        result = sweep(SweepConfig(**given), given, engine=lambda _: NoTraining(float(sys.argv[2])))
+        result = sweep(config, given, engine=lambda setup: untrained(setup, config.workers, float(sys.argv[2])))
     except ProjectError as error:
         sys.exit(f"error: {error}")
     print(json.dumps(result.counts))

@@ -1,0 +1,37 @@
+"""A sweep whose disk is full once a database has grown: python full_disk.py DATABASE PAGES ...
+
+SQLite then says what it says of a full disk. What follows are the options of search.sweep, whose workers train nothing.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import sys
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+
+from sqlalchemy import Engine, event
+from untrained import serve
+
+from search import sweep
+from search.engines import local
+
+
+def limit(database: str, pages: int) -> None:
+    """Let the SQLite file of that name grow by so many pages from its first connection on."""
+    most: list[int] = []
+
+    def connected(connection: sqlite3.Connection, _: object) -> None:
+        _, _, file = connection.execute("PRAGMA database_list").fetchone()
+        if Path(file).name == database:
+            most.append(connection.execute("PRAGMA page_count").fetchone()[0] + pages)
+            connection.execute(f"PRAGMA max_page_count = {most[0]}")
+
+    event.listen(Engine, "connect", connected)
+
+
+if __name__ == "__main__":
+    limit(sys.argv[1], int(sys.argv[2]))
+    local.worker = SimpleNamespace(main=partial(serve, 0.0, None))  # type: ignore[assignment]
+    sys.exit(sweep.main(sys.argv[3:]))
