@@ -48,19 +48,31 @@ class Parser(argparse.ArgumentParser):
 
 def run(parser: Parser, body: Callable[[argparse.Namespace], int], argv: Sequence[str] | None = None) -> int:
     """Parse `argv`, call `body`, and turn what it raises into one line on stderr and an exit code."""
+    code = 0
+    try:
+        try:
+            code = _code(parser, body, argv)
+        finally:  # also after --help, and after an error that came when something was printed
+            sys.stdout.flush()
+    except BrokenPipeError:
+        if not _reader_has_left():
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what Python still holds goes nowhere
+        return code or READER_LEFT
+    return code
+
+
+def _code(parser: Parser, body: Callable[[argparse.Namespace], int], argv: Sequence[str] | None) -> int:
     arguments = parser.parse_args(argv)
     try:
         with _interrupts_that_python_drops():
-            code = body(arguments)
-        sys.stdout.flush()
-        return code
+            return body(arguments)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return INTERRUPTED
     except Exception as error:
         if isinstance(error, BrokenPipeError) and _reader_has_left():
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what Python still holds goes nowhere
-            return READER_LEFT
+            raise
         if arguments.debug:
             traceback.print_exc()
         print(f"error: {one_line(error)}", file=sys.stderr)
@@ -70,7 +82,10 @@ def run(parser: Parser, body: Callable[[argparse.Namespace], int], argv: Sequenc
 def _reader_has_left() -> bool:
     """Whether it is stdout that is broken, as after `| head`, and not a worker's pipe."""
     poll = select.poll()
-    poll.register(sys.stdout.fileno(), 0)
+    try:
+        poll.register(sys.stdout.fileno(), 0)
+    except ValueError:  # a caller's own stdout, without a descriptor
+        return False
     return any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))
 
 

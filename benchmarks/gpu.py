@@ -60,7 +60,12 @@ def trained(arguments: argparse.Namespace) -> None:
                 for _ in range(2)
             ]
         seconds = statistics.median(epoch.epoch_seconds for run in runs for epoch in run.epochs[1:])
-        told = {"architecture": name, "seconds": seconds, "val_accuracy": runs[0].best_val_accuracy}
+        told = {
+            "architecture": name,
+            "seconds": seconds,
+            "val_accuracy": runs[0].best_val_accuracy,
+            "precision": precision,
+        }
         same = runs[0].weights_sha256 == runs[1].weights_sha256
         print(json.dumps(told | {"same": same, "device": gpu.name if gpu else "processor"}), flush=True)
 
@@ -86,7 +91,8 @@ def main() -> None:
                     process.kill()
                     sys.exit("TensorFlow sees no GPU here.")
                 print(
-                    f"{place:14} {one['device']:12} {one['architecture']:12} {one['seconds']:6.2f} s an epoch, "
+                    f"{place:14} {one['device']:12} {one['architecture']:12} {one['precision']:14} "
+                    f"{one['seconds']:6.2f} s an epoch, "
                     f"val_accuracy {one['val_accuracy']:.4f}, {'same bits' if one['same'] else 'other bits'}",
                     flush=True,
                 )

@@ -302,10 +302,12 @@ def cells(
     return [column.title for column in columns], [[column.text(row) for column in columns] for row in board]
 
 
-def print_table(board: Sequence[Row], heading: str, *, more: bool = False, versions: bool = False) -> None:
-    """Print rows as a table on stdout, and whether there are more."""
+def print_table(
+    board: Sequence[Row], heading: str, *, one_study: bool = False, more: bool = False, versions: bool = False
+) -> None:
+    """Print rows as a table on stdout, and whether there are more; `one_study`: the heading names theirs."""
     spare = _SPARE_OF_VERSIONS if versions else _SPARE
-    said = ["study"] if all(row.study and row.study in heading for row in board) else []
+    said = ["study"] if one_study else []
     for leaving in range(len(spare) + 1):
         titles, lines = cells(board, without=[*said, *spare[:leaving]], versions=versions)
         if fits(titles, lines, folding=_FOLDING):
@@ -393,7 +395,8 @@ def _body(arguments: argparse.Namespace) -> int:
         print(markdown(titles, lines), f"\n\\* {_note(titles, more)}", sep="\n")
     else:
         named = arguments.model or arguments.study or experiment
-        print_table(board, named, more=more, versions=bool(arguments.model))
+        one_study = named == arguments.study
+        print_table(board, named, one_study=one_study, more=more, versions=bool(arguments.model))
     return 0
 
 

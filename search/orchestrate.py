@@ -68,7 +68,7 @@ class SweepResult:
         if self.leaderboard:
             shown = self.leaderboard[: leaderboard.ROWS]
             more = len(shown) < len(self.leaderboard)
-            leaderboard.print_table(shown, f"Study {self.study}", more=more)
+            leaderboard.print_table(shown, f"Study {self.study}", one_study=True, more=more)
         if self.comparisons:
             print_cells(comparison.TITLES, comparison.cells(self.comparisons), title="Architectures by paired t-test")
         if self.not_compared:
@@ -130,7 +130,9 @@ def sweep(
         dataset = load_dataset(config.dataset, config.plugins)
         if not study.exists:
             asked = "batch_sizes" in given
-            sizes = usable_batch_sizes(config.batch_sizes, dataset, asked=asked, say=progress.say)
+            sizes = usable_batch_sizes(
+                config.batch_sizes, dataset, asked=asked, say=lambda text: progress.say(escape(text))
+            )
             study.config = config = replace(config, batch_sizes=sizes)
         save_dataset(dataset, folder)
         placed.provide(folder)

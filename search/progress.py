@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from dataclasses import dataclass
 
@@ -29,11 +30,18 @@ class _Trial:
     best: float | None = None  # val_accuracy
 
 
+class _Screen(Console):
+    """stderr, as long as somebody reads it: a sweep goes on without."""
+
+    def on_broken_pipe(self) -> None:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), self.file.fileno())
+
+
 class TrialProgress:
     """Progress of a number of trials. Use as a context manager. Without a terminal only the lines are written."""
 
     def __init__(self, trials: int, workers: int) -> None:
-        self._console = Console(stderr=True, highlight=False)
+        self._console = _Screen(stderr=True, highlight=False)
         self._trials, self._done, self._workers = trials, 0, workers
         self._waiting = Spinner("dots", "starting")
         self._seconds: list[float] = []  # of the trials finished here

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
+from importlib.metadata import entry_points
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -22,6 +23,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from architectures.errors import UsageError
+from architectures.plugins import plugin_sha256
 from conversion.convert import FileFacts
 from experiments.config import Environment, EpochMetrics, ModelSize, RunConfig, RunResult
 from experiments.datasets import Dataset
@@ -193,8 +195,8 @@ class Runner:
             self._record_size(running, size)
             self._end_infeasible(running, progress)
             return True
-        facts = file_facts(self.dataset, config, NO_RUN, self.study.name)
-        engine.submit(Job(trial.number, config, facts, size, self.folder / f"{trial.number}.keras"))
+        text = file_facts(self.dataset, config, NO_RUN, self.study.name)
+        engine.submit(Job(trial.number, config, text, size, self.folder / f"{trial.number}.keras"))
         return True
 
     def _same(self, trial: optuna.Trial) -> FrozenTrial | None:
@@ -323,7 +325,9 @@ class Runner:
     @cached_property
     def _code(self) -> str:
         """The code and packages that decide a network's sizes."""
-        return hashlib.sha256(json.dumps([facts(), code_tags(), self.environment.plugins]).encode()).hexdigest()
+        installed = [plugin_sha256(point.module) for point in entry_points(group="architectures")]
+        decisive = [facts(), code_tags(), self.environment.plugins, installed]
+        return hashlib.sha256(json.dumps(decisive).encode()).hexdigest()
 
     def _record_size(self, running: _Running, size: ModelSize) -> None:
         """Record a network's sizes, for its own trial and for those of the same widths."""

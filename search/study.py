@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import threading
 import time
@@ -483,7 +484,7 @@ def sweep_studies(storage: str, study: str | None = None) -> list[str]:
 
 def _size_of(network: tuple[object, ...]) -> str:
     """The user attribute of a study that holds a network's sizes."""
-    return f"size of {json.dumps(network)}"
+    return f"size of {hashlib.sha256(json.dumps(network).encode()).hexdigest()}"  # Optuna's keys are short
 
 
 def _pruner(config: SweepConfig) -> optuna.pruners.BasePruner:

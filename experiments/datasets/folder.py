@@ -7,6 +7,7 @@ every time. Where there are none of them, DIR itself holds the classes.
 from __future__ import annotations
 
 import math
+import unicodedata
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -102,7 +103,7 @@ def _subfolders(path: Path) -> dict[str, Path]:
         if entry.is_symlink() and not entry.exists():
             raise ProjectError(f"{entry} is a broken link.")
         if entry.is_dir():
-            if not entry.name.isprintable():  # it would be a label of the Core ML file
+            if any(unicodedata.category(sign) in {"Cc", "Cs"} for sign in entry.name):  # control, or no character
                 raise ProjectError(f"{path} holds a folder {entry.name!r}: a class is named by printable characters.")
             found[entry.name] = entry
     return found

@@ -10,30 +10,59 @@ import sys
 import pytest
 
 from architectures.command import READER_LEFT, Parser, run
+from architectures.errors import ProjectError
 
 PROGRAM = """
 import sys
 from architectures.command import Parser, console, run
-sys.exit(run(Parser("test", "A test."), lambda _: {body} or 0, []))
+from architectures.errors import ProjectError
+from search.progress import TrialProgress
+
+def refuse():
+    print("text")
+    raise ProjectError("Refused.")
+
+sys.exit(run(Parser("test", "A test."), lambda _: {body} or 0, sys.argv[1:]))
 """
+
+
+def ended(body: str, *arguments: str, unbuffered: str, broken: str) -> subprocess.CompletedProcess[str]:
+    """A command one of whose outputs nobody reads."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        return subprocess.run(
+            [sys.executable, "-c", PROGRAM.format(body=body), *arguments],
+            **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, broken: writer},
+            env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    finally:
+        os.close(writer)
 
 
 @pytest.mark.parametrize("unbuffered", ["", "1"])
 @pytest.mark.parametrize("body", ["print('text')", "console().print('text')"])
 def test_a_reader_that_has_left_ends_a_command_in_silence(body: str, unbuffered: str) -> None:
-    reader, writer = os.pipe()
-    os.close(reader)
-    done = subprocess.run(
-        [sys.executable, "-c", PROGRAM.format(body=body)],
-        stdout=writer,
-        stderr=subprocess.PIPE,
-        env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    os.close(writer)
+    done = ended(body, unbuffered=unbuffered, broken="stdout")
     assert (done.returncode, done.stderr) == (READER_LEFT, "")
+
+
+def test_a_command_that_fails_says_so_to_who_reads_its_errors() -> None:
+    done = ended("refuse()", unbuffered="", broken="stdout")
+    assert (done.returncode, done.stderr) == (ProjectError.exit_code, "error: Refused.\n")
+
+
+def test_help_that_nobody_reads_ends_in_silence() -> None:
+    done = ended("0", "--help", unbuffered="", broken="stdout")
+    assert (done.returncode, done.stderr) == (READER_LEFT, "")
+
+
+def test_a_sweep_goes_on_where_nobody_reads_its_progress() -> None:
+    done = ended("TrialProgress(1, 1).say('text') or print('result')", unbuffered="", broken="stderr")
+    assert (done.returncode, done.stdout) == (0, "result\n")
 
 
 def test_a_pipe_that_is_not_the_output_is_an_error(capfd: pytest.CaptureFixture[str]) -> None:

@@ -293,6 +293,12 @@ def test_names_that_are_not_utf_8(animals: Path) -> None:
     assert datasets.load(f"folder:{animals}").digest == digest
 
 
+@pytest.mark.parametrize("name", ["क्\u200dष", "a\u00a0b", "👩\u200d🚀"])
+def test_class_names_in_any_script(name: str, animals: Path) -> None:
+    renamed(animals, cat=name)
+    assert name in datasets.load(f"folder:{animals}").class_names
+
+
 @pytest.mark.parametrize("name", ["folder:/no/such", "idx:/no/such", "npz:/no/such", "folder:/no/such?image_size=0x9"])
 def test_files_that_are_not_there(name: str) -> None:
     with pytest.raises(UsageError, match=r"There is no f.*/no/such"):

@@ -132,7 +132,9 @@ def test_a_page_draws_in_the_viewer_of_mlflow(name: str, viewer: str, browser: A
     browser.get(f"{viewer}/{name}.html")
     WebDriverWait(browser, 60).until(frame_to_be_available_and_switch_to_it(("css selector", ".mlflow-html-iframe")))
     wait_until_drawn(browser, name)
-    assert all(url.startswith("blob:") for url in requested(browser, "blob:"))
+    loaded = requested(browser, "blob:")
+    assert loaded
+    assert all(url.startswith("blob:") for url in loaded)
 
 
 def test_a_figure_that_cannot_be_drawn_says_why() -> None:
