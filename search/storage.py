@@ -183,7 +183,8 @@ def open_storage(url: str, takeover_seconds: int = 60, *, create: bool = True) -
                 if not create:
                     raise ProjectError(f"The study storage {url} does not exist. Run python -m search.sweep first.")
                 make_database(path, lambda beside: optuna.storages.RDBStorage(beside).remove_session())
-            return PatientStorage(url, takeover_seconds)
+            if path.stat().st_size:
+                return PatientStorage(url, takeover_seconds)
         try:
             with exclusive(url, "tables"):  # Optuna's start fails where two make them
                 return PatientStorage(url, takeover_seconds)

@@ -7,7 +7,9 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import optuna
@@ -30,6 +32,7 @@ from sweeps import (
 
 from search.engines import local
 from search.owner import may_live, this_process
+from search.storage import open_storage
 
 
 def test_interruption_while_the_databases_are_made(tmp_path: Path) -> None:
@@ -46,6 +49,19 @@ def test_interruption_while_the_databases_are_made(tmp_path: Path) -> None:
     assert done.code == 0, done.err
     assert_whole(tmp_path, "early", 1, 2)
     assert not list(tmp_path.glob(".*.db*"))
+
+
+def test_an_empty_file_is_made_a_study_storage_by_one_of_several(tmp_path: Path) -> None:
+    """Whoever has only looked for a study may have left it."""
+    (tmp_path / "optuna.db").touch()
+    together = threading.Barrier(4)
+
+    def opened(_: int) -> list[str]:
+        together.wait()
+        return optuna.get_all_study_names(open_storage(f"sqlite:///{tmp_path}/optuna.db", create=True))
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(opened, range(4))) == [[]] * 4
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
