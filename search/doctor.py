@@ -84,7 +84,7 @@ class Examination:
 
     def _left_on_disk(self) -> None:
         from experiments.tracking import Outbox
-        from search.runner import deliver_left_over
+        from search.left_over import deliver_left_over
 
         outbox = Outbox(self.tracker, self.study.name, self.study.parent_run_id)
         waiting = self.study.waiting_and_finished()[0].intersection(outbox.left_over())
@@ -96,8 +96,8 @@ class Examination:
 
     def _unevaluated(self) -> None:
         from architectures.errors import ProjectError
+        from search.left_over import evaluate_left_over, unevaluated
         from search.orchestrate import load_dataset
-        from search.runner import evaluate_left_over, unevaluated
 
         problem = "its model was kept and not evaluated"
         left = unevaluated(self.study, self.tracker)

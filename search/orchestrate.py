@@ -27,8 +27,9 @@ from search.engines import Engine
 from search.engines.local import LocalEngine, cores
 from search.engines.messages import Known, Ready, WorkerSetup
 from search.engines.shared_data import save_dataset
+from search.left_over import deliver_left_over, drop_overtaken, evaluate_left_over
 from search.progress import TrialProgress
-from search.runner import Runner, deliver_left_over, drop_overtaken, evaluate_left_over, interruptible
+from search.runner import Runner, interruptible
 from search.space import fitting_batch_sizes
 from search.study import Study
 

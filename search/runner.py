@@ -27,11 +27,10 @@ from architectures.plugins import plugin_sha256
 from conversion.convert import FileFacts
 from experiments.config import Environment, EpochMetrics, ModelSize, RunConfig, RunResult
 from experiments.datasets import Dataset
-from experiments.evaluation import EVALUATED, write_evaluation
+from experiments.evaluation import write_evaluation
 from experiments.tracking import (
     Ended,
     Outbox,
-    RunRecord,
     Tracker,
     TrackingUnavailable,
     code_tags,
@@ -42,6 +41,7 @@ from search.config import SweepConfig
 from search.engines import Engine, WorkerFailed
 from search.engines.cluster import facts
 from search.engines.messages import Built, Died, EpochEnded, Event, Failed, Finished, Job, Known, Placed, Ready, Stopped
+from search.left_over import drop_overtaken, state_of
 from search.progress import TrialProgress
 from search.ranking import Scored
 from search.space import Values
@@ -432,59 +432,6 @@ def run_config(sweep: SweepConfig, trial: optuna.Trial | FrozenTrial, values: Va
         compress=sweep.compress,
         **vars(values),
     )
-
-
-def state_of(ended: Ended) -> TrialState:
-    """The state of a trial by how its run ended."""
-    return {"FINISHED": TrialState.COMPLETE, "FAILED": TrialState.FAIL}.get(ended.status, TrialState.PRUNED)
-
-
-def deliver_left_over(study: Study, outbox: Outbox) -> list[Ended]:
-    """Write to MLflow what processes that are gone have left on disk, and tell the study of the trials that ended.
-
-    Trials that a living sweep runs are left to it. To be called inside `study.alone()`.
-
-    Raises:
-        TrackingUnavailable: if MLflow is away.
-    """
-    waiting, finished = study.waiting_and_finished()
-    left = outbox.left_over()
-    for number in finished.intersection(left):
-        outbox.forget(number)  # another attempt has ended since
-    outbox.take_up(waiting.intersection(left))
-    told = []
-    for ended in outbox.ended():
-        # One that was interrupted, or answered from another trial, is asked again.
-        again = ended.outcome == "interrupted" or (ended.status == "FINISHED" and ended.result is None)
-        if not again and study.adopt(ended.number):
-            value = ended.result.best_val_accuracy if ended.result else None
-            model = ended.model.model_id if ended.model else None
-            study.tell(ended.number, state_of(ended), value, run_id=ended.run_id, model_id=model)
-            told.append(ended)
-    return told
-
-
-def unevaluated(study: Study, tracker: Tracker) -> list[RunRecord]:
-    """Runs with kept models of the best trials that nobody has evaluated: their sweep ended before it could."""
-    kept = study.standing.kept().values()
-    runs = tracker.children(study.parent_run_id) if kept else []
-    return [run for run in runs if run.run_id in kept and run.status == "FINISHED" and EVALUATED not in run.metrics]
-
-
-def evaluate_left_over(study: Study, tracker: Tracker, dataset: Dataset) -> None:
-    """Evaluate kept models that nobody has. To be called inside `study.alone()`."""
-    for run in unevaluated(study, tracker):
-        probabilities = tracker.val_probabilities(run.run_id)
-        if probabilities is not None:
-            write_evaluation(tracker, run.run_id, probabilities, dataset, best_epoch=int(run.metrics["best_epoch"]))
-
-
-def drop_overtaken(study: Study, tracker: Tracker) -> None:
-    """Drop the kept models of a study that better ones have overtaken, but for those that are registered."""
-    for model_id, run_id in study.standing.overtaken(study.settled).items():
-        if tracker.registered_name(run_id) is None:
-            tracker.drop_model(model_id)
-        study.settled.add(model_id)
 
 
 def file_facts(dataset: Dataset, config: RunConfig, run_id: str, study: str = "") -> FileFacts:
