@@ -54,11 +54,9 @@ def run(parser: Parser, body: Callable[[argparse.Namespace], int], argv: Sequenc
             code = _code(parser, body, argv)
         finally:  # also after --help, and after an error that came when something was printed
             sys.stdout.flush()
-    except BrokenPipeError:
-        if not _reader_has_left():
-            raise
+    except OSError:  # of stdout alone
+        code = code or (READER_LEFT if _reader_has_left() else 1)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what Python still holds goes nowhere
-        return code or READER_LEFT
     return code
 
 
@@ -66,7 +64,9 @@ def _code(parser: Parser, body: Callable[[argparse.Namespace], int], argv: Seque
     arguments = parser.parse_args(argv)
     try:
         with _interrupts_that_python_drops():
-            return body(arguments)
+            code = body(arguments)
+        sys.stdout.flush()  # here, where a full disk becomes one line
+        return code
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return INTERRUPTED

@@ -110,7 +110,7 @@ class TrialProgress:
 
     def lost(self, number: int, text: str) -> None:
         """Say that a trial is given back to the study."""
-        del self._running[number]
+        self._running.pop(number, None)  # one that waited for its twin is not shown
         self.say(text)
 
     def _ended(self, number: int, text: str) -> None:

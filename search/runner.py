@@ -166,8 +166,10 @@ class Runner:
 
     def _start(self, engine: Engine, worker: str, progress: TrialProgress) -> bool:
         """Start a trial that waited for its twin, or the study's next one; returns whether there was one."""
-        running = self._twin_that_waits_no_more(progress)
-        if running is None:
+        released = self._twin_that_waits_no_more(progress)
+        if released:
+            running, same = released
+        else:
             asked = self.study.ask(self.architectures, worker)
             if asked is None:
                 self._ask_at = time.monotonic() + OTHERS_SECONDS
@@ -178,13 +180,13 @@ class Runner:
                 self._ask_at = time.monotonic() + OTHERS_SECONDS
                 return False
             running = _Running(trial, run_config(self.study.config, trial, asked.values), asked.again)
-            progress.started(trial.number, running.config)
+            self._running[trial.number] = running
+            same = self._same(trial)
+            if same and not same.state.is_finished():
+                self._twins[trial.number] = self._running.pop(trial.number)
+                return True
         trial, config = running.trial, running.config
-        same = self._same(trial)
-        if same and not same.state.is_finished():
-            self._twins[trial.number] = running
-            return True
-        self._running[trial.number] = running
+        progress.started(trial.number, config)
         if same:
             self._answer(running, same, progress)
             return True
@@ -216,16 +218,19 @@ class Runner:
             pass
         return True
 
-    def _twin_that_waits_no_more(self, progress: TrialProgress) -> _Running | None:
-        """A trial whose twin has ended, or has been given up."""
+    def _twin_that_waits_no_more(self, progress: TrialProgress) -> tuple[_Running, FrozenTrial | None] | None:
+        """A trial that runs now, and the twin that answers it: its twin has ended, or nobody will run that one."""
         for number, running in list(self._twins.items()):
             if not self.study.owns(running.trial):
                 del self._twins[number]
                 self._lose(running, progress)
                 continue
             same = self._same(running.trial)
+            if same and same.state == TrialState.WAITING and not self.study.has_more():
+                same = None  # one of more trials than are asked for now
             if same is None or same.state.is_finished():
-                return self._twins.pop(number)
+                self._running[number] = self._twins.pop(number)
+                return running, same
         return None
 
     def _place(self, running: _Running, environment: Environment) -> None:

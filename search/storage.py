@@ -179,12 +179,14 @@ def open_storage(url: str, takeover_seconds: int = 60, *, create: bool = True) -
             path = path.absolute()
             if not path.parent.is_dir() or path.is_dir():
                 raise ProjectError(f"The study storage {url} cannot be opened: {path} is not a file in a folder.")
-            if not path.exists():
-                if not create:
-                    raise ProjectError(f"The study storage {url} does not exist. Run python -m search.sweep first.")
-                make_database(path, lambda beside: optuna.storages.RDBStorage(beside).remove_session())
-            if path.stat().st_size:
-                return PatientStorage(url, takeover_seconds)
+            if not path.exists() and not create:
+                raise ProjectError(f"The study storage {url} does not exist. Run python -m search.sweep first.")
+            if not path.exists() or not path.stat().st_size:
+                with exclusive(url, "tables"):
+                    if path.exists() and not path.stat().st_size:
+                        path.unlink()  # left by who only looked for a study
+                    make_database(path, lambda beside: optuna.storages.RDBStorage(beside).remove_session())
+            return PatientStorage(url, takeover_seconds)
         try:
             with exclusive(url, "tables"):  # Optuna's start fails where two make them
                 return PatientStorage(url, takeover_seconds)

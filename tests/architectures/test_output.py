@@ -55,6 +55,20 @@ def test_a_command_that_fails_says_so_to_who_reads_its_errors() -> None:
     assert (done.returncode, done.stderr) == (ProjectError.exit_code, "error: Refused.\n")
 
 
+def test_a_full_disk_under_the_output_is_one_line() -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-c", PROGRAM.format(body="print('text')")],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            env={**os.environ, "PYTHONUNBUFFERED": ""},
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert (done.returncode, done.stderr) == (1, "error: No space left on the disk. Free some and try again.\n")
+
+
 def test_help_that_nobody_reads_ends_in_silence() -> None:
     done = ended("0", "--help", unbuffered="", broken="stdout")
     assert (done.returncode, done.stderr) == (READER_LEFT, "")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial, TrialState, create_trial
 from sweeps import assert_nothing_lost, children_of, study_of, wait_for
 from untrained import untrained
 
@@ -91,6 +91,35 @@ def test_the_twin_of_a_sweep_that_is_killed_waits_for_its_other_attempt(tmp_path
     assert "trial 0: nobody runs it any more" in err
     assert_nothing_lost(tmp_path, "same", 4, EPOCHS)
     assert [trial.number for trial in trained(tmp_path)] == [0]
+
+
+def test_the_twin_of_a_trial_that_nobody_will_run_is_trained(tmp_path: Path) -> None:
+    """The first of two sweeps asks for more trials than the second, and is killed past the second one's number."""
+    given = POINT | {"study": "same", "tracking_uri": "sqlite:///mlflow.db", "architectures": ["chollet"]}
+    program = [sys.executable, str(Path(__file__).with_name("untrained.py"))]
+    sweeps = []
+    try:
+        for trials, seconds in ((6, "100"), (2, "0.1")):
+            begun = subprocess.Popen(
+                [*program, json.dumps(given | {"trials": trials}), seconds],
+                cwd=tmp_path,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            sweeps.append(begun)
+            wait_for(lambda: len(study_of(tmp_path, "same").trials) == len(sweeps), begun)
+        for _ in range(3):
+            study_of(tmp_path, "same").add_trial(create_trial(state=TrialState.FAIL))
+        first, second = sweeps
+        first.kill()
+        _, err = second.communicate(timeout=120)
+        assert second.returncode == 0, err
+    finally:
+        for process in sweeps:
+            process.kill()
+            process.communicate()
+    states = [trial.state for trial in study_of(tmp_path, "same").trials]
+    assert states[:2] == [TrialState.WAITING, TrialState.COMPLETE]
 
 
 def test_a_configuration_whose_run_is_gone_for_good_is_trained_again(tmp_path: Path) -> None:
