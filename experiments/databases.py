@@ -41,7 +41,8 @@ def make_database(path: Path, make_tables: Callable[[str], None]) -> None:
         try:
             os.link(beside, path)
         except FileExistsError:
-            pass
+            if not path.stat().st_size:  # left by who only looked
+                beside.replace(path)
         except OSError:  # a file system without hard links
             if not path.exists():
                 beside.rename(path)

@@ -183,8 +183,6 @@ def open_storage(url: str, takeover_seconds: int = 60, *, create: bool = True) -
                 raise ProjectError(f"The study storage {url} does not exist. Run python -m search.sweep first.")
             if not path.exists() or not path.stat().st_size:
                 with exclusive(url, "tables"):
-                    if path.exists() and not path.stat().st_size:
-                        path.unlink()  # left by who only looked for a study
                     make_database(path, lambda beside: optuna.storages.RDBStorage(beside).remove_session())
             return PatientStorage(url, takeover_seconds)
         try:
