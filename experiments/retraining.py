@@ -15,6 +15,8 @@ from architectures.errors import ProjectError
 from experiments.config import EpochMetrics, ModelSize, RunConfig
 from experiments.precision import Gpu, visible_gpu
 
+CONTEXT = multiprocessing.get_context("spawn")  # TensorFlow does not survive a fork
+
 if TYPE_CHECKING:
     import keras
 
@@ -59,9 +61,8 @@ def retrain(request: Request, on_epoch: Callable[[EpochMetrics], None]) -> Retra
         CannotTrain: where it cannot start.
         ProjectError: where training fails.
     """
-    context = multiprocessing.get_context("spawn")
-    ours, theirs = context.Pipe()
-    process = context.Process(target=_main, args=(theirs, request), daemon=True)
+    ours, theirs = CONTEXT.Pipe()
+    process = CONTEXT.Process(target=_main, args=(theirs, request), daemon=True)
     process.start()
     theirs.close()
     try:

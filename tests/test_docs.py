@@ -24,9 +24,10 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from conftest import Promoted
-from documents import ROOT, Block, anchors, blocks, documents, links
-from servers import free_port, wait_until
+
+from tests.support.documents import ROOT, Block, anchors, blocks, documents, links
+from tests.support.servers import free_port, wait_until
+from tests.support.stores import Promoted
 
 RUN = ("sh", "python")
 SHOWN = ("text", "json", "yaml", "toml", "swift", "mermaid")  # to be read, not to be run

@@ -10,8 +10,9 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-from documents import ROOT, Block, blocks, documents, spans
-from test_structure import ENTRY_POINTS, SOURCES
+
+from tests.support.documents import ROOT, Block, blocks, documents, spans
+from tests.test_structure import ENTRY_POINTS, SOURCES
 
 # Options of other programs that the documents name outside of blocks that are run.
 FOREIGN = {
@@ -205,7 +206,7 @@ def test_what_mlflow_holds_is_what_a_sweep_recorded(swept: object) -> None:
     """Every parameter, metric and tag of a kept run is named in the document, and nothing else is named there."""
     from mlflow import MlflowClient
 
-    client = MlflowClient(swept.uri, swept.uri)  # type: ignore[attr-defined]
+    client = MlflowClient(swept.uri, swept.uri)
     runs = client.search_runs([client.get_experiment_by_name("mnist5k").experiment_id])
     trials = [run.data for run in runs if "mlflow.parentRunId" in run.data.tags]
     rows = _table(RECORDS, "## What MLflow holds")
@@ -244,6 +245,6 @@ def test_blocks_of_a_document_are_found(tmp_path: Path) -> None:
         ("", "plain\n", {}),
         ("text", "x\n", {}),
     ]
-    from documents import anchors
+    from tests.support.documents import anchors
 
     assert anchors(name) == {"some-code-a-title"}

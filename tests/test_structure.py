@@ -82,7 +82,7 @@ def test_split_uses(source: str) -> list[str]:
     return found
 
 
-test_split_uses.__test__ = False  # type: ignore[attr-defined]  # a helper
+test_split_uses.__test__ = False  # a helper
 
 
 def test_only_a_counted_look_takes_the_test_images() -> None:

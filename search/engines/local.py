@@ -18,6 +18,7 @@ from architectures.errors import UsageError
 from search.engines import WorkerFailed, worker
 from search.engines.messages import Built, Died, EpochEnded, Event, Failed, Job, Placed, Ready, WorkerSetup
 
+CONTEXT = multiprocessing.get_context("spawn")  # TensorFlow does not survive a fork
 MAX_GROWTH_BYTES = 300 * 2**20  # Keras keeps 6-8 MB of each model it has built: a worker lasts some 40 trials
 WORKER_BYTES = 1_000 * 2**20  # of memory that a worker takes at most before it is replaced
 READY_BYTES = 400 * 2**20  # of memory that a worker has for itself alone when it is ready, of TensorFlow
@@ -49,7 +50,6 @@ class LocalEngine:
         """
         check_memory(workers)
         self._setup = setup
-        self._context = multiprocessing.get_context("spawn")
         self._dataset_folder: Path | None = None
         self._was_ready = False
         self._died_early = 0
@@ -143,9 +143,9 @@ class LocalEngine:
 
     def _start(self, number: int) -> _Worker:
         setup = replace(self._setup, cores=self._shares[number]) if self._shares else self._setup
-        ours, theirs = self._context.Pipe()
+        ours, theirs = CONTEXT.Pipe()
         # A daemon ends with this process; if that is killed, the closed pipe ends the worker.
-        process = self._context.Process(target=worker.main, args=(theirs, setup), daemon=True)
+        process = CONTEXT.Process(target=worker.main, args=(theirs, setup), daemon=True)
         process.start()
         theirs.close()
         held = _Worker(number, process, ours)

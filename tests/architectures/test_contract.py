@@ -51,19 +51,19 @@ def head(x: keras.KerasTensor, classes: int) -> keras.KerasTensor:
     return layers.Dense(classes, activation="softmax")(layers.Flatten()(x))
 
 
-def ignores_filters(x, classes, *, filters, dropout):  # type: ignore[no-untyped-def]
+def ignores_filters(x, classes, *, filters, dropout):
     return head(layers.Dropout(dropout)(layers.Conv2D(4, 3)(x)), classes)
 
 
-def ignores_dropout(x, classes, *, filters, dropout):  # type: ignore[no-untyped-def]
+def ignores_dropout(x, classes, *, filters, dropout):
     return head(layers.Conv2D(filters, 3)(x), classes)
 
 
-def always_drops(x, classes, *, filters, dropout):  # type: ignore[no-untyped-def]
+def always_drops(x, classes, *, filters, dropout):
     return head(layers.Dropout(max(dropout, 0.1))(layers.Conv2D(filters, 3)(x)), classes)
 
 
-def unused_weights(x, classes, *, filters, dropout):  # type: ignore[no-untyped-def]
+def unused_weights(x, classes, *, filters, dropout):
     cut = keras.ops.stop_gradient(layers.Conv2D(filters, 3)(x))
     return head(layers.Dropout(dropout)(cut), classes)
 
@@ -72,11 +72,11 @@ def unused_weights(x, classes, *, filters, dropout):  # type: ignore[no-untyped-
 class LogGamma(layers.Layer):
     """Has a gradient, and no counterpart in Core ML."""
 
-    def call(self, x):  # type: ignore[no-untyped-def]
+    def call(self, x):
         return tf.math.lgamma(1.0 + keras.ops.abs(x))
 
 
-def not_convertible(x, classes, *, filters, dropout):  # type: ignore[no-untyped-def]
+def not_convertible(x, classes, *, filters, dropout):
     return head(layers.Dropout(dropout)(LogGamma()(layers.Conv2D(filters, 3)(x))), classes)
 
 
@@ -84,7 +84,7 @@ class Forgetful(layers.Dense):
     """Not registered, so that a file of it cannot be loaded."""
 
 
-def not_loadable(x, classes, *, filters, dropout):  # type: ignore[no-untyped-def]
+def not_loadable(x, classes, *, filters, dropout):
     return head(layers.Dropout(dropout)(Forgetful(filters)(x)), classes)
 
 
@@ -119,7 +119,7 @@ def test_only_what_is_broken_is_reported() -> None:
 
 
 def test_a_builder_that_raises_fails_every_check_with_its_reason() -> None:
-    def builder(input_shape, num_classes, *, filters, dropout):  # type: ignore[no-untyped-def]
+    def builder(input_shape, num_classes, *, filters, dropout):
         raise RuntimeError("no such luck")
 
     with pytest.raises(ContractBroken) as caught:

@@ -10,13 +10,13 @@ from importlib.metadata import entry_points
 from pathlib import Path
 
 import pytest
-from conftest import Outcome, run_module
 
 import architectures
 from architectures import registry
 from architectures.contract import check_architecture
 from architectures.errors import PluginError, UsageError
 from experiments import datasets
+from tests.support.commands import Command, Outcome, run_module
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "examples" / "stripes"
@@ -122,7 +122,7 @@ def test_a_broken_installed_plugin_is_left_out_with_a_warning(
         datasets.load("bad_data")
 
 
-def test_new_writes_files_that_pass_their_own_test(tmp_path: Path, command) -> None:  # type: ignore[no-untyped-def]
+def test_new_writes_files_that_pass_their_own_test(tmp_path: Path, command: Command) -> None:
     made = command("architectures.__main__", "new", "tiny_net")
     assert made.code == 0
     assert "--plugin tiny_net.py --architecture tiny_net" in made.out
@@ -134,7 +134,7 @@ def test_new_writes_files_that_pass_their_own_test(tmp_path: Path, command) -> N
     module.test_tiny_net_keeps_the_contract()
 
 
-def test_new_overwrites_nothing(tmp_path: Path, command) -> None:  # type: ignore[no-untyped-def]
+def test_new_overwrites_nothing(tmp_path: Path, command: Command) -> None:
     (tmp_path / "test_mine.py").write_text("precious")
     assert "test_mine.py exists" in command("architectures.__main__", "new", "mine").error
     assert [file.name for file in tmp_path.iterdir()] == ["test_mine.py"]
@@ -148,14 +148,14 @@ def test_new_overwrites_nothing(tmp_path: Path, command) -> None:  # type: ignor
         *((name, "an installed module") for name in ("malireddi", "registry", "numpy", "json", "architectures")),
     ],
 )
-def test_new_refuses_bad_names(name: str, message: str, tmp_path: Path, command) -> None:  # type: ignore[no-untyped-def]
+def test_new_refuses_bad_names(name: str, message: str, tmp_path: Path, command: Command) -> None:
     found = command("architectures.__main__", "new", name)
     assert found.code == 2
     assert message in found.error
     assert not list(tmp_path.iterdir())
 
 
-def test_new_needs_a_name(command) -> None:  # type: ignore[no-untyped-def]
+def test_new_needs_a_name(command: Command) -> None:
     assert "new NAME" in command("architectures.__main__", "new").error
     assert "One architecture at a time" in command("architectures.__main__", "pocket", "resnet").error
 

@@ -12,6 +12,7 @@ import architectures
 from architectures import registry, table
 from architectures.errors import UsageError
 from architectures.table import output_formula
+from tests.support.commands import Command
 
 MALIREDDI = [
     ("Conv2D", (24, 24, 32), 832),
@@ -86,7 +87,7 @@ def test_smallest_image(name: str, smallest: int, channels: int) -> None:
         architectures.build(name, (3 * smallest, 2, channels), 10)
 
 
-def test_the_list_says_who_does_not_fit(command, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
+def test_the_list_says_who_does_not_fit(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "140")
     shown = command("architectures.__main__", "--input", "8x8x3", "--filters", "4").out
     assert shown.count("the smallest that work are 16x16x3") == 1  # malireddi, below the table of the others
@@ -110,7 +111,7 @@ def test_the_list_shows_every_figure_whole(
     assert "arXiv:1512.03385" in shown
 
 
-def test_the_commands_tables(command, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
+def test_the_commands_tables(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "140")
     listed = {row["name"]: row for row in command("architectures.__main__", "--json").json["architectures"]}
     assert listed["chollet"]["parameters"] == 1_199_882

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import keras
 import numpy as np
 import pytest
@@ -32,25 +34,25 @@ def seen(x: keras.KerasTensor, inputs: keras.KerasTensor) -> tuple[int, int]:
     return int(np.ptp(rows)) + 1, int(np.ptp(columns)) + 1
 
 
-def stacked(x):  # type: ignore[no-untyped-def]
+def stacked(x):
     x = layers.Conv2D(2, 5, padding="same", activation="relu")(x)
     x = layers.AveragePooling2D(2)(x)
     x = layers.BatchNormalization()(x)
     return layers.DepthwiseConv2D((3, 5))(x)
 
 
-def dilated(x):  # type: ignore[no-untyped-def]
+def dilated(x):
     x = layers.Conv2D(2, 3, dilation_rate=3)(x)
     return layers.SeparableConv2D(2, 3, strides=2, padding="same")(x)
 
 
-def merged(x):  # type: ignore[no-untyped-def]
+def merged(x):
     narrow = layers.Conv2D(2, 1, strides=2, padding="same")(x)
     wide = layers.Conv2D(2, 7, strides=2, padding="same")(x)
     return layers.Concatenate()([layers.Add()([narrow, wide]), narrow])
 
 
-def shifted(x):  # type: ignore[no-untyped-def]
+def shifted(x):
     """Two branches of 2 pixels, one beside the other by its padding: together they see 3."""
     left = layers.Conv2D(1, 2, padding="same")(x)
     deeper = layers.Conv2D(1, 2, padding="same")(left)
@@ -58,7 +60,7 @@ def shifted(x):  # type: ignore[no-untyped-def]
 
 
 @pytest.mark.parametrize("body", [stacked, dilated, merged, shifted])
-def test_the_field_is_what_gradients_reach(body) -> None:  # type: ignore[no-untyped-def]
+def test_the_field_is_what_gradients_reach(body: Callable) -> None:
     inputs = keras.Input((SIDE, SIDE + 6, 2))
     output = body(inputs)
     fields = receptive_fields(keras.Model(inputs, output))

@@ -114,13 +114,13 @@ def test_a_model_that_breaks_the_contract_is_refused(tmp_path: Path, changes: di
 
 def test_compiled_models_and_other_things_are_refused() -> None:
     @architectures.register(default_filters=4)
-    def compiled(input_shape, num_classes, *, filters, dropout):  # type: ignore[no-untyped-def]
+    def compiled(input_shape, num_classes, *, filters, dropout):
         model = keras.Sequential([keras.Input(input_shape), keras.layers.Flatten(), keras.layers.Dense(num_classes)])
         model.compile()
         return model
 
     @architectures.register(default_filters=4)
-    def nothing(input_shape, num_classes, *, filters, dropout):  # type: ignore[no-untyped-def]
+    def nothing(input_shape, num_classes, *, filters, dropout):
         return None
 
     with pytest.raises(PluginError, match="returned a compiled model"):

@@ -10,7 +10,6 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-from conftest import Swept
 
 from architectures.errors import UsageError
 from conversion import runtime
@@ -30,6 +29,7 @@ from conversion.files import write
 from experiments.classifier import as_classifier, network_of
 from experiments.tracking import Tracker
 from tests.conversion.test_convert import FACTS, randomized
+from tests.support.stores import Swept
 
 CHOICES = list(MINIMUM_IOS)
 File = Callable[[str, str], CoreMLFile]

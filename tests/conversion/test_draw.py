@@ -29,8 +29,8 @@ from conversion.files import write
 from experiments import datasets
 from experiments.classifier import as_classifier
 from experiments.strokes import render
-from tests.conversion.drafts import Draft
-from tests.conversion.drawing_page import answering, serving
+from tests.support.drafts import Draft
+from tests.support.drawing_page import answering, serving
 
 READING = Path(__file__).parents[2] / "ios/DigitKit/Sources/DigitKit/Reading.swift"
 SEVEN = {"pad": 300, "strokes": [[[60, 50], [200, 50], [110, 250]]]}

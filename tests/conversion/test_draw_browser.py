@@ -9,13 +9,14 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-from browser import chromium, requested
 
 from conversion.draw.reader import SURE
 from conversion.promote import PromoteConfig, promote
-from tests.conversion.drawing_page import answering, serving
+from tests.support.browser import chromium, requested
+from tests.support.drawing_page import answering, serving
 
 BENCHMARK = Path(__file__).parents[2] / "benchmarks/page_latency.py"
 GOLDEN = Path(__file__).parents[2] / "ios/DigitKit/Tests/DigitKitTests/golden-drawings.json"
@@ -37,7 +38,7 @@ def address(facts: dict) -> str:
 class Page:
     """The page as a person uses it."""
 
-    def __init__(self, driver, address: str) -> None:  # type: ignore[no-untyped-def]
+    def __init__(self, driver: Any, address: str) -> None:
         self.driver = driver
         self.open(address)
 

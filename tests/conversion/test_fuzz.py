@@ -8,10 +8,10 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from conftest import run_module
 
 from tests.conversion.fuzz.fuzz import BROKE, SEEDS, damaged, outcome, seeds
 from tests.conversion.fuzz.sample import read
+from tests.support.commands import run_module
 
 FILES = 200
 

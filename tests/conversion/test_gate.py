@@ -11,14 +11,25 @@ from typing import Any
 import coremltools
 import numpy as np
 import pytest
-from conftest import Promoted, Swept
-from promotions import NAME, PROMOTIONS, REFUSAL_TAGS, artifacts, champion, client_of, own_artifacts, shipped, snapshot
 from scipy.stats import binom
 
 from conversion import runtime
 from conversion.champion import compare
 from conversion.gate import SIGNIFICANCE
 from conversion.output import DEFAULT_OUTPUT
+from tests.support.commands import Command
+from tests.support.promotions import (
+    NAME,
+    PROMOTIONS,
+    REFUSAL_TAGS,
+    artifacts,
+    champion,
+    client_of,
+    own_artifacts,
+    shipped,
+    snapshot,
+)
+from tests.support.stores import Promoted, Swept
 
 
 def verdicts(result: dict) -> dict[str, str]:
@@ -49,7 +60,7 @@ def test_files_that_agree_are_not_worse() -> None:
     assert compare(labels, labels, labels).p_value == 1
 
 
-def test_a_refused_promotion_changes_nothing(own_promoted: Path, command) -> None:  # type: ignore[no-untyped-def]
+def test_a_refused_promotion_changes_nothing(own_promoted: Path, command: Command) -> None:
     arguments = ("--min-accuracy", "0.999", "--max-bytes", "1000")
     messages = ("below --min-accuracy 0.999", "above --max-bytes 1,000")
     before = snapshot(own_promoted)
@@ -75,7 +86,7 @@ def test_a_refused_promotion_changes_nothing(own_promoted: Path, command) -> Non
     assert "Refused" in (report / "promotion.html").read_text()
 
 
-def test_a_refusal_as_json(own_store: Path, command) -> None:  # type: ignore[no-untyped-def]
+def test_a_refusal_as_json(own_store: Path, command: Command) -> None:
     found = command("conversion.promote", "--max-bytes", "1000", "--json")
     assert found.code == 3
     assert verdicts(found.json) == {
@@ -91,7 +102,7 @@ def test_a_refusal_as_json(own_store: Path, command) -> None:  # type: ignore[no
     assert found.json["report"].startswith("refused/")
 
 
-def test_a_refused_run_is_not_registered(own_store: Path, swept: Swept, command) -> None:  # type: ignore[no-untyped-def]
+def test_a_refused_run_is_not_registered(own_store: Path, swept: Swept, command: Command) -> None:
     client = client_of(own_store)
     client.delete_registered_model(NAME)
     run_id = swept.result["leaderboard"][0]["run_id"]
@@ -103,7 +114,7 @@ def test_a_refused_run_is_not_registered(own_store: Path, swept: Swept, command)
     assert json.loads((place / found.json["report"] / "promotion.json").read_text())["run_id"] == run_id
 
 
-def test_a_worse_file_does_not_replace_the_champion(own_promoted: Path, swept: Swept, command) -> None:  # type: ignore[no-untyped-def]
+def test_a_worse_file_does_not_replace_the_champion(own_promoted: Path, swept: Swept, command: Command) -> None:
     before = snapshot(own_promoted, but=REFUSAL_TAGS)
     worse = swept.result["leaderboard"][1]["version"]
     found = command("conversion.promote", "--version", worse, "--json")
@@ -131,14 +142,14 @@ def other_record(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("harm", [damaged, missing, other_record])
-def test_a_champion_that_cannot_be_checked_is_not_skipped(own_promoted: Path, harm: Callable, command) -> None:  # type: ignore[no-untyped-def]
+def test_a_champion_that_cannot_be_checked_is_not_skipped(own_promoted: Path, harm: Callable, command: Command) -> None:
     harm(own_promoted)
     found = command("conversion.promote", "--dry-run", "--json")
     assert found.code == 3
     assert verdicts(found.json)["champion"] == verdicts(found.json)["contract"] == "failed"
 
 
-def test_a_champion_that_is_lost_can_be_replaced_by_force(own_promoted: Path, command) -> None:  # type: ignore[no-untyped-def]
+def test_a_champion_that_is_lost_can_be_replaced_by_force(own_promoted: Path, command: Command) -> None:
     missing(own_promoted)
     forced = command("conversion.promote", "--force", "--reason", "its file is lost", "--json")
     assert forced.code == 0, forced.err
@@ -185,7 +196,9 @@ def preprocessing(spec: Any) -> None:
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
-def test_the_contract_of_the_champion_is_kept(own_promoted: Path, change: Callable, message: str, command) -> None:  # type: ignore[no-untyped-def]
+def test_the_contract_of_the_champion_is_kept(
+    own_promoted: Path, change: Callable, message: str, command: Command
+) -> None:
     change_champion(own_promoted, change)
     found = command("conversion.promote", "--dry-run", "--json")
     assert found.code == 3
@@ -193,7 +206,7 @@ def test_the_contract_of_the_champion_is_kept(own_promoted: Path, change: Callab
     assert verdicts(found.json)["champion"] == "failed"  # not compared is not passed
 
 
-def test_a_champion_of_other_data_is_compared_and_said_to_be(own_promoted: Path, command) -> None:  # type: ignore[no-untyped-def]
+def test_a_champion_of_other_data_is_compared_and_said_to_be(own_promoted: Path, command: Command) -> None:
     def other_data(spec: Any) -> None:
         spec.description.metadata.userDefined["dataset_digest"] = "f" * 64
 
@@ -206,13 +219,13 @@ def test_a_champion_of_other_data_is_compared_and_said_to_be(own_promoted: Path,
 @pytest.mark.parametrize(
     "arguments", [["--force"], ["--reason", "so"], ["--force", "--reason", ""], ["--force", "--reason", "  "]]
 )
-def test_force_and_reason_go_together(own_store: Path, arguments: list[str], command) -> None:  # type: ignore[no-untyped-def]
+def test_force_and_reason_go_together(own_store: Path, arguments: list[str], command: Command) -> None:
     found = command("conversion.promote", *arguments)
     assert found.code == 2
     assert "--reason TEXT" in found.error
 
 
-def test_force_is_recorded_with_its_reason(own_promoted: Path, command) -> None:  # type: ignore[no-untyped-def]
+def test_force_is_recorded_with_its_reason(own_promoted: Path, command: Command) -> None:
     forced = ("--max-bytes", "1000", "--force", "--reason", "the <new> app takes it")
     made = command("conversion.promote", *forced, "--json")
     assert made.code == 0, made.err
@@ -229,7 +242,7 @@ def test_force_is_recorded_with_its_reason(own_promoted: Path, command) -> None:
     assert (tags["promotion"], tags["promotion_reasons"], tags["forced_reason"]) == ("promoted", "none", "none")
 
 
-def test_a_dry_run_changes_nothing(own_store: Path, command) -> None:  # type: ignore[no-untyped-def]
+def test_a_dry_run_changes_nothing(own_store: Path, command: Command) -> None:
     before = snapshot(own_store)
     found = command("conversion.promote", "--dry-run")
     assert found.code == 0, found.err
@@ -238,7 +251,7 @@ def test_a_dry_run_changes_nothing(own_store: Path, command) -> None:  # type: i
 
 
 @pytest.mark.parametrize("name", ["DigitClassifier.mlmodel", "DigitClassifier.mlpackage"])
-def test_a_file_that_is_not_ours_is_left_alone(own_store: Path, name: str, command) -> None:  # type: ignore[no-untyped-def]
+def test_a_file_that_is_not_ours_is_left_alone(own_store: Path, name: str, command: Command) -> None:
     foreign = own_store / DEFAULT_OUTPUT.with_name(name)
     foreign.parent.mkdir(parents=True)
     foreign.write_bytes(b"somebody's work")
@@ -249,7 +262,7 @@ def test_a_file_that_is_not_ours_is_left_alone(own_store: Path, name: str, comma
     assert snapshot(own_store, but=REFUSAL_TAGS) == before
 
 
-def test_force_overwrites_a_file_that_is_not_ours(own_store: Path, promoted: Promoted, command) -> None:  # type: ignore[no-untyped-def]
+def test_force_overwrites_a_file_that_is_not_ours(own_store: Path, promoted: Promoted, command: Command) -> None:
     foreign = own_store / DEFAULT_OUTPUT
     foreign.parent.mkdir(parents=True)
     foreign.write_bytes(b"somebody's work")

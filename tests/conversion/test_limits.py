@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from conversion.runtime import CorruptModel, NotCheckable, limits, load
-from tests.conversion.layers import build_network, loaded
+from tests.support.layers import build_network, loaded
 
 MEBIBYTE = 2**10  # as the system counts a process's memory, in KiB
 

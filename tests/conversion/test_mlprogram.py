@@ -15,7 +15,8 @@ from coremltools.converters.mil import Builder as mb
 
 from architectures.errors import UsageError
 from conversion.runtime import CorruptModel, NotCheckable, load
-from tests.conversion.layers import (
+from tests.conversion.test_runtime import PARAMETERS, trained
+from tests.support.layers import (
     block_of,
     build_program,
     change_program,
@@ -24,7 +25,6 @@ from tests.conversion.layers import (
     loaded_package,
     randomize,
 )
-from tests.conversion.test_runtime import PARAMETERS, trained
 
 TOLERANCE = 1e-6  # an honest file; a scale of 1/256 instead of 1/255 moves probabilities by 4e-4
 

@@ -17,7 +17,7 @@ import pytest
 from coremltools.converters.mil import Builder as mb
 
 from conversion.runtime import CorruptModel, load
-from tests.conversion.layers import (
+from tests.support.layers import (
     MODEL,
     block_of,
     build_program,

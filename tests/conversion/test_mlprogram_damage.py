@@ -13,7 +13,8 @@ import pytest
 from coremltools.converters.mil import Builder as mb
 
 from conversion.runtime import CorruptModel, NotCheckable, load
-from tests.conversion.layers import (
+from tests.conversion.test_runtime_damage import EXTREMES, numbers
+from tests.support.layers import (
     MODEL,
     WEIGHTS,
     block_of,
@@ -23,8 +24,7 @@ from tests.conversion.layers import (
     outcome,
     spec_of,
 )
-from tests.conversion.layers import op_of as op
-from tests.conversion.test_runtime_damage import EXTREMES, numbers
+from tests.support.layers import op_of as op
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ import scipy.special
 from coremltools.converters.mil import Builder as mb
 
 from conversion.runtime import load
-from tests.conversion.layers import OpCase, Values, block_of, build_program, change_program, images, program_answers
+from tests.support.layers import OpCase, Values, block_of, build_program, change_program, images, program_answers
 
 C, H, W = 3, 6, 8
 RNG = np.random.default_rng(7)

@@ -13,7 +13,7 @@ import pytest
 
 from conversion.runtime import CorruptModel, NotCheckable, load
 from conversion.runtime.package import Package
-from tests.conversion.layers import (
+from tests.support.layers import (
     MODEL,
     WEIGHTS,
     block_of,

@@ -9,8 +9,8 @@ import keras
 import numpy as np
 import pytest
 
-from tests.conversion.layers import convert_program, images, loaded_package
 from tests.conversion.test_runtime_probes import COLOURED, CONVERSION_ERRORS, PROBES, TOLERANCE, group_of, model_of
+from tests.support.layers import convert_program, images, loaded_package
 
 GROUP = 19  # probes that are converted together: a conversion takes seconds, however little it converts
 HALF_PRECISION = [

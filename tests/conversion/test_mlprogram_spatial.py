@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from coremltools.converters.mil import Builder as mb
 
-from tests.conversion.layers import OpCase, Values, program_answers
+from tests.support.layers import OpCase, Values, program_answers
 
 C, H, W = 3, 6, 8
 

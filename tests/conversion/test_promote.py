@@ -11,13 +11,14 @@ from pathlib import Path
 
 import coremltools
 import pytest
-from conftest import Promoted, Swept
-from promotions import artifacts, client_of, snapshot
 
 from conversion import runtime
 from conversion.output import DEFAULT_OUTPUT, output_path
 from experiments import datasets
 from experiments.tracking import Tracker
+from tests.support.commands import Command
+from tests.support.promotions import artifacts, client_of, snapshot
+from tests.support.stores import Promoted, Swept
 
 LABELS = [str(digit) for digit in range(10)]
 
@@ -138,7 +139,7 @@ def test_the_file_is_evaluated_on_the_test_images(promoted: Promoted) -> None:
     assert "look number 1 at the test split of mnist5k" in page
 
 
-def test_every_look_at_the_test_images_is_counted(own_promoted: Path, promoted: Promoted, command) -> None:  # type: ignore[no-untyped-def]
+def test_every_look_at_the_test_images_is_counted(own_promoted: Path, promoted: Promoted, command: Command) -> None:
     first = promoted.result["test_look"]
     assert (first["number"], first["dataset"], first["earlier"]) == (1, "mnist5k", [])
     run_id = promoted.result["run_id"]
@@ -172,7 +173,7 @@ def test_the_page_asks_for_nothing(promoted: Promoted) -> None:
     assert not re.findall(r"https?:|<script|<link|@import|url\(", page)  # MLflow shows it in a sandbox
 
 
-def test_promoting_again_gives_the_same_file(promoted: Promoted, own_promoted: Path, command) -> None:  # type: ignore[no-untyped-def]
+def test_promoting_again_gives_the_same_file(promoted: Promoted, own_promoted: Path, command: Command) -> None:
     again = command("conversion.promote", "--json")
     assert again.code == 0, again.err
     assert again.json["coreml_reproducible_sha256"] == promoted.result["coreml_reproducible_sha256"]
@@ -183,7 +184,7 @@ def test_promoting_again_gives_the_same_file(promoted: Promoted, own_promoted: P
     assert digest == promoted.result["coreml_reproducible_sha256"]
 
 
-def test_choosing_by_run_version_output_and_author(own_store: Path, swept: Swept, command) -> None:  # type: ignore[no-untyped-def]
+def test_choosing_by_run_version_output_and_author(own_store: Path, swept: Swept, command: Command) -> None:
     second = swept.result["leaderboard"][1]
     by_run = command("conversion.promote", "--run", second["run_id"], "--output", "out/Second", "--json")
     assert by_run.code == 0, by_run.err
@@ -211,7 +212,7 @@ def test_choosing_by_run_version_output_and_author(own_store: Path, swept: Swept
         (["--tracking-uri", "http://127.0.0.1:9"], 1, "cannot be reached"),
     ],
 )
-def test_wrong_usage(own_store: Path, arguments: list[str], code: int, message: str, command) -> None:  # type: ignore[no-untyped-def]
+def test_wrong_usage(own_store: Path, arguments: list[str], code: int, message: str, command: Command) -> None:
     before = snapshot(own_store)
     found = command("conversion.promote", *arguments)
     assert found.code == code
@@ -219,7 +220,7 @@ def test_wrong_usage(own_store: Path, arguments: list[str], code: int, message: 
     assert snapshot(own_store) == before
 
 
-def test_runs_without_a_model(own_store: Path, swept: Swept, command) -> None:  # type: ignore[no-untyped-def]
+def test_runs_without_a_model(own_store: Path, swept: Swept, command: Command) -> None:
     overtaken = swept.result["leaderboard"][2]["run_id"]
     for run_id in (overtaken, swept.result["parent_run_id"]):
         found = command("conversion.promote", "--run", run_id)
@@ -227,7 +228,7 @@ def test_runs_without_a_model(own_store: Path, swept: Swept, command) -> None:  
         assert "has no model" in found.error
 
 
-def test_a_model_file_that_was_changed_is_refused(own_store: Path, swept: Swept, command) -> None:  # type: ignore[no-untyped-def]
+def test_a_model_file_that_was_changed_is_refused(own_store: Path, swept: Swept, command: Command) -> None:
     version = client_of(own_store).get_model_version_by_alias("mnist5k-classifier", "candidate")
     client_of(own_store).set_model_version_tag("mnist5k-classifier", version.version, "keras_sha256", "0" * 64)
     found = command("conversion.promote")
@@ -236,7 +237,7 @@ def test_a_model_file_that_was_changed_is_refused(own_store: Path, swept: Swept,
     assert not (own_store / "ios").exists()
 
 
-def test_other_data_than_the_run_was_trained_on(own_store: Path, swept: Swept, command) -> None:  # type: ignore[no-untyped-def]
+def test_other_data_than_the_run_was_trained_on(own_store: Path, swept: Swept, command: Command) -> None:
     client_of(own_store).set_tag(swept.result["leaderboard"][0]["run_id"], "dataset_digest", "0" * 64)
     found = command("conversion.promote")
     assert found.code == 1
@@ -269,14 +270,14 @@ def test_a_full_disk_leaves_nothing_half_written(own_store: Path, swept: Swept) 
     assert snapshot(own_store) == before
 
 
-def test_a_folder_that_cannot_be_made(own_store: Path, command) -> None:  # type: ignore[no-untyped-def]
+def test_a_folder_that_cannot_be_made(own_store: Path, command: Command) -> None:
     (own_store / "ios").write_text("a file in the folder's place")
     found = command("conversion.promote")
     assert found.code == 1
     assert "ios" in found.error
 
 
-def test_a_store_that_does_not_exist_is_not_made(tmp_path: Path, command) -> None:  # type: ignore[no-untyped-def]
+def test_a_store_that_does_not_exist_is_not_made(tmp_path: Path, command: Command) -> None:
     for module, *arguments in (
         ("conversion.promote",),
         ("experiments.leaderboard",),

@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from promotions import artifacts, client_of
-
 from conversion import runtime
 from conversion.output import DEFAULT_OUTPUT
 from experiments import datasets
+from tests.support.commands import Command
+from tests.support.promotions import artifacts, client_of
 
 
-def test_what_compression_costs_is_shown(own_store: Path, command) -> None:  # type: ignore[no-untyped-def]
+def test_what_compression_costs_is_shown(own_store: Path, command: Command) -> None:
     arguments = ("--compress", "palette2", "--max-accuracy-loss", "100", "--json")
     done = command("conversion.promote", *arguments)
     assert done.code == 0, done.err
@@ -36,7 +36,7 @@ def test_what_compression_costs_is_shown(own_store: Path, command) -> None:  # t
     assert tags["parity"].startswith("verified: ")
 
 
-def test_a_loss_above_the_limit_is_refused_with_its_figures(own_store: Path, command) -> None:  # type: ignore[no-untyped-def]
+def test_a_loss_above_the_limit_is_refused_with_its_figures(own_store: Path, command: Command) -> None:
     arguments = ("--compress", "palette2", "--max-accuracy-loss", "0", "--dry-run", "--json")
     found = command("conversion.promote", *arguments)
     (loss,) = (each for each in found.json["gate"] if each["name"] == "accuracy loss")

@@ -6,10 +6,9 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from conftest import Outcome
-
 from conversion import runtime
 from conversion.promote import DEFAULT_OUTPUT
+from tests.support.commands import Outcome
 
 Command = Callable[..., Outcome]
 

@@ -16,12 +16,12 @@ from urllib.error import HTTPError, URLError
 import mlflow
 import numpy as np
 import pytest
-from conftest import Promoted
-from promotions import artifacts
 
 from conversion import runtime
 from conversion.output import DEFAULT_OUTPUT
 from experiments import datasets
+from tests.support.promotions import artifacts
+from tests.support.stores import Promoted
 
 MODEL = "models:/mnist5k-classifier-coreml@champion"
 DIGITS = [str(digit) for digit in range(10)]

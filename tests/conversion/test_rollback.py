@@ -7,11 +7,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
-from conftest import Promoted, Swept, run_module
-from promotions import NAME, PROMOTIONS, artifacts, champion, client_of, own_artifacts, shipped, snapshot
 
 from conversion.output import DEFAULT_OUTPUT
 from experiments.tracking import Tracker
+from tests.support.commands import Command, run_module
+from tests.support.promotions import NAME, PROMOTIONS, artifacts, champion, client_of, own_artifacts, shipped, snapshot
+from tests.support.stores import Promoted, Swept
 
 FORCED = ("--force", "--reason", "a test")
 
@@ -51,7 +52,7 @@ def history(shared_history: History, tmp_path: Path) -> History:
     return replace(shared_history, folder=tmp_path)
 
 
-def test_rollback_walks_back_to_the_same_bytes(history: History, command) -> None:  # type: ignore[no-untyped-def]
+def test_rollback_walks_back_to_the_same_bytes(history: History, command: Command) -> None:
     folder, made = history.folder, history.made
     before = snapshot(folder)
     dry = command("conversion.rollback", "--dry-run")
@@ -76,7 +77,7 @@ def test_rollback_walks_back_to_the_same_bytes(history: History, command) -> Non
     assert snapshot(folder) == before
 
 
-def test_a_promotion_goes_on_from_where_a_rollback_ended(history: History, command) -> None:  # type: ignore[no-untyped-def]
+def test_a_promotion_goes_on_from_where_a_rollback_ended(history: History, command: Command) -> None:
     folder, made = history.folder, history.made
     assert command("conversion.rollback").code == 0
     assert command("conversion.rollback").code == 0
@@ -86,7 +87,7 @@ def test_a_promotion_goes_on_from_where_a_rollback_ended(history: History, comma
     assert (current(folder), shipped(folder)) == made[0]
 
 
-def test_rollback_refuses_a_file_that_is_not_its_record(history: History, command) -> None:  # type: ignore[no-untyped-def]
+def test_rollback_refuses_a_file_that_is_not_its_record(history: History, command: Command) -> None:
     folder = history.folder
     file = own_artifacts(folder, 2) / DEFAULT_OUTPUT.name
     file.write_bytes(file.read_bytes() + b"\0")
@@ -97,7 +98,7 @@ def test_rollback_refuses_a_file_that_is_not_its_record(history: History, comman
     assert snapshot(folder) == before
 
 
-def test_rollback_leaves_somebody_elses_file(history: History, command) -> None:  # type: ignore[no-untyped-def]
+def test_rollback_leaves_somebody_elses_file(history: History, command: Command) -> None:
     folder = history.folder
     (folder / DEFAULT_OUTPUT).write_bytes(b"somebody's work")
     before = snapshot(folder)
@@ -110,7 +111,7 @@ def test_rollback_leaves_somebody_elses_file(history: History, command) -> None:
     assert (folder / "other.mlmodel").is_file()
 
 
-def test_without_a_history(own_store: Path, command) -> None:  # type: ignore[no-untyped-def]
+def test_without_a_history(own_store: Path, command: Command) -> None:
     found = command("conversion.rollback")
     assert found.code == 3
     assert "has no champion" in found.error
@@ -131,14 +132,14 @@ def test_a_killed_promotion_is_ended_by_the_next(
     after: bool,  # whether the process ends after this step, or before it
     own_promoted: Path,
     swept: Swept,
-    command,  # type: ignore[no-untyped-def]
+    command: Command,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     first = current(own_promoted)
     arguments = ("conversion.promote", "--version", swept.result["leaderboard"][1]["version"], *FORCED)
     write = getattr(Tracker, step)
 
-    def die(*arguments, **options):  # type: ignore[no-untyped-def]
+    def die(*arguments, **options):
         if after:
             write(*arguments, **options)
         raise Killed
@@ -156,7 +157,9 @@ def test_a_killed_promotion_is_ended_by_the_next(
     assert current(own_promoted) == first
 
 
-def test_a_killed_rollback_is_ended_by_the_next(history: History, command, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
+def test_a_killed_rollback_is_ended_by_the_next(
+    history: History, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder, made = history.folder, history.made
 
     def die(*_: object) -> None:

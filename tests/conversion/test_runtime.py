@@ -16,7 +16,7 @@ from coremltools.models.neural_network import quantization_utils
 from architectures import build
 from architectures.errors import ProjectError, UsageError
 from conversion.runtime import CorruptModel, NotCheckable, load
-from tests.conversion.layers import build_network, convert, images, loaded, quiet, randomize
+from tests.support.layers import build_network, convert, images, loaded, quiet, randomize
 
 PARAMETERS = {"malireddi": 94_602, "chollet": 1_199_882}
 
@@ -121,7 +121,7 @@ def test_metadata(small: tuple[keras.Model, Any], tmp_path: Path) -> None:
     assert metadata.user_defined["run_id"] == "abc"
     assert metadata.input_descriptions == {"image": "A digit"}
     with pytest.raises(TypeError):
-        metadata.user_defined["run_id"] = "other"  # type: ignore[index]
+        metadata.user_defined["run_id"] = "other"
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from conversion.runtime import CorruptModel, NotCheckable, load
-from tests.conversion.layers import build_network, loaded
+from tests.support.layers import build_network, loaded
 
 RNG = np.random.default_rng(0)
 KERNEL = RNG.normal(size=(3, 3, 3, 4)).astype(np.float32)

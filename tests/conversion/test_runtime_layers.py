@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import scipy.special
 
-from tests.conversion.layers import (
+from tests.support.layers import (
     OTHER,
     PER_CHANNEL,
     PLANES,

@@ -12,7 +12,7 @@ import pytest
 import tensorflow as tf
 from keras import layers, ops
 
-from tests.conversion.layers import convert, images, loaded, randomize
+from tests.support.layers import convert, images, loaded, randomize
 
 TOLERANCE = 2e-6  # relative to the largest value: a few roundings of float32
 

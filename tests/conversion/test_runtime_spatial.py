@@ -10,7 +10,7 @@ import pytest
 import scipy.ndimage
 import tensorflow as tf
 
-from tests.conversion.layers import KERNEL, OTHER, PER_CHANNEL, C, Case, H, Values, W, case, check_case
+from tests.support.layers import KERNEL, OTHER, PER_CHANNEL, C, Case, H, Values, W, case, check_case
 
 TAPS = KERNEL.transpose(2, 3, 0, 1)
 

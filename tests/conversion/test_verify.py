@@ -10,7 +10,6 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-from conftest import Swept
 
 from conversion import files
 from conversion.candidate import Candidate, load_candidate
@@ -23,7 +22,9 @@ from conversion.verify import PARITY_TOLERANCE, verify
 from experiments.classifier import as_classifier, network_of
 from experiments.datasets import Dataset, Split
 from experiments.tracking import Tracker
-from tests.conversion.mutations import MUTATIONS, wrong_files
+from tests.support.commands import Command
+from tests.support.mutations import MUTATIONS, wrong_files
+from tests.support.stores import Swept
 
 FEW = 100  # images of a split: enough to execute, and the rules for weights need none
 FORMATS = ("mlmodel", "mlpackage")
@@ -94,7 +95,7 @@ def colourful(best: Candidate) -> Candidate:
 def saved(converter: Converter, kind: tuple[str, str], folder: Path) -> Path:
     format, compression = kind
     path = folder / f"right.{format}"
-    files.write(converter.file(format=format, compression=compression), path)  # type: ignore[arg-type]
+    files.write(converter.file(format=format, compression=compression), path)
     return path
 
 
@@ -164,7 +165,7 @@ def test_another_runs_weights(format: str, best: Candidate, swept: Swept, tracke
     other = swept.result["leaderboard"][1]["run_id"]
     stranger = load_candidate(tracker, command="test", name="", run_id=other)
     path = tmp_path / f"stranger.{format}"
-    files.write(convert(stranger.classifier, best.facts, format=format), path)  # type: ignore[arg-type]
+    files.write(convert(stranger.classifier, best.facts, format=format), path)
     assert any("weights" in fault or "model's" in fault for fault in verify(path, best).faults)
 
 
@@ -230,8 +231,8 @@ def test_apples_runtime_is_asked_where_it_is(best: Candidate, converter: Convert
 
 @pytest.mark.parametrize("format", FORMATS)
 def test_the_command(
-    format: str, best: Candidate, converter: Converter, tracker: Tracker, tmp_path: Path, command
-) -> None:  # type: ignore[no-untyped-def]
+    format: str, best: Candidate, converter: Converter, tracker: Tracker, tmp_path: Path, command: Command
+) -> None:
     path = saved(converter, (format, "int8"), tmp_path)
     arguments = (path, "--run", best.run.run_id, "--tracking-uri", tracker.uri)
     right = command("conversion.verify", *arguments, "--json")

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import coremltools
 import pytest
-from conftest import Outcome, Promoted, Swept
 
 from conversion.output import DEFAULT_OUTPUT
+from tests.support.commands import Command, Outcome
+from tests.support.stores import Promoted, Swept
 
 
-def test_verify_the_promoted_file(promoted: Promoted, command) -> None:  # type: ignore[no-untyped-def]
+def test_verify_the_promoted_file(promoted: Promoted, command: Command) -> None:
     folder, result = promoted.folder, promoted.result
     found = command("conversion.verify", DEFAULT_OUTPUT, "--run", result["run_id"], "--json", cwd=folder)
     assert found.code == 0, found.err
@@ -23,16 +25,18 @@ def test_verify_the_promoted_file(promoted: Promoted, command) -> None:  # type:
     assert "500 images executed" in table.out
 
 
-def _one_label_less(spec) -> None:  # type: ignore[no-untyped-def]
+def _one_label_less(spec: Any) -> None:
     del spec.neuralNetworkClassifier.stringClassLabels.vector[-1]
 
 
-def _other_size(spec) -> None:  # type: ignore[no-untyped-def]
+def _other_size(spec: Any) -> None:
     spec.description.input[0].type.imageType.height = 29
 
 
 @pytest.mark.parametrize("mutate", [_one_label_less, _other_size], ids=lambda mutate: mutate.__name__.strip("_"))
-def test_a_file_that_cannot_take_the_images_differs(mutate, promoted: Promoted, tmp_path: Path, command) -> None:  # type: ignore[no-untyped-def]
+def test_a_file_that_cannot_take_the_images_differs(
+    mutate, promoted: Promoted, tmp_path: Path, command: Command
+) -> None:
     folder, result = promoted.folder, promoted.result
     spec = coremltools.utils.load_spec(str(folder / DEFAULT_OUTPUT))
     mutate(spec)
@@ -43,7 +47,7 @@ def test_a_file_that_cannot_take_the_images_differs(mutate, promoted: Promoted, 
     assert found.err.startswith("error: ")
 
 
-def test_an_unknown_layer_is_not_checkable(promoted: Promoted, tmp_path: Path, command) -> None:  # type: ignore[no-untyped-def]
+def test_an_unknown_layer_is_not_checkable(promoted: Promoted, tmp_path: Path, command: Command) -> None:
     folder, result = promoted.folder, promoted.result
     spec = coremltools.utils.load_spec(str(folder / DEFAULT_OUTPUT))
     layer = spec.neuralNetworkClassifier.layers[1]
@@ -57,7 +61,7 @@ def test_an_unknown_layer_is_not_checkable(promoted: Promoted, tmp_path: Path, c
 
 
 @pytest.mark.parametrize("content", [b"", b"not a model", os.urandom(1 << 16)])
-def test_a_damaged_file(content: bytes, promoted: Promoted, tmp_path: Path, command) -> None:  # type: ignore[no-untyped-def]
+def test_a_damaged_file(content: bytes, promoted: Promoted, tmp_path: Path, command: Command) -> None:
     folder, result = promoted.folder, promoted.result
     file = tmp_path / "damaged.mlmodel"
     file.write_bytes(content)
@@ -66,7 +70,7 @@ def test_a_damaged_file(content: bytes, promoted: Promoted, tmp_path: Path, comm
     assert str(file) in found.error
 
 
-def test_the_file_of_another_run(promoted: Promoted, swept: Swept, command) -> None:  # type: ignore[no-untyped-def]
+def test_the_file_of_another_run(promoted: Promoted, swept: Swept, command: Command) -> None:
     other = swept.result["leaderboard"][1]["run_id"]
     found = command("conversion.verify", DEFAULT_OUTPUT, "--run", other, cwd=promoted.folder)
     assert found.code == 1

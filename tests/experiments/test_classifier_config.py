@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 import architectures
-from tests.experiments.keras_files import CONFIG, load, refusal, right, write
+from tests.support.keras_files import CONFIG, load, refusal, right, write
 
 
 @pytest.fixture

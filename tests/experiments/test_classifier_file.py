@@ -20,7 +20,8 @@ from mlflow import MlflowClient
 from architectures.errors import ProjectError
 from experiments import keras_file
 from experiments.classifier import load_classifier
-from tests.experiments.keras_files import CONFIG, METADATA, WEIGHTS, load, refusal, right, write
+from tests.support.commands import Command
+from tests.support.keras_files import CONFIG, METADATA, WEIGHTS, load, refusal, right, write
 
 
 @pytest.fixture
@@ -70,7 +71,7 @@ def test_only_keras_files_and_only_with_a_record(members: dict[str, bytes], tmp_
 
 
 @pytest.mark.parametrize("tag", ["keras_sha256", "model_id"])
-def test_a_version_without_a_record_is_not_promoted(tag: str, own_store: Path, command) -> None:  # type: ignore[no-untyped-def]
+def test_a_version_without_a_record_is_not_promoted(tag: str, own_store: Path, command: Command) -> None:
     client = MlflowClient(f"sqlite:///{own_store / 'mlflow.db'}", f"sqlite:///{own_store / 'mlflow.db'}")
     version = client.get_model_version_by_alias("mnist5k-classifier", "candidate").version
     client.delete_model_version_tag("mnist5k-classifier", version, tag)

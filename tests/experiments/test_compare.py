@@ -6,7 +6,6 @@ import re
 from pathlib import Path
 
 import pytest
-from conftest import Swept
 from mlflow import MlflowClient
 from rich.console import Console
 
@@ -14,6 +13,8 @@ from experiments import tables
 from experiments.compare import BARS, CURVES, Compared, Comparison, compare, show, sparklines, text
 from experiments.config import EpochMetrics
 from experiments.tracking import Tracker
+from tests.support.commands import Command
+from tests.support.stores import Swept
 
 
 @pytest.fixture
@@ -21,7 +22,7 @@ def run_ids(swept: Swept) -> list[str]:
     return [row["run_id"] for row in swept.result["leaderboard"]]
 
 
-def test_json_holds_what_mlflow_does(swept: Swept, run_ids: list[str], command) -> None:  # type: ignore[no-untyped-def]
+def test_json_holds_what_mlflow_does(swept: Swept, run_ids: list[str], command: Command) -> None:
     found = command("experiments.compare", *run_ids, "--json", cwd=swept.folder)
     assert found.code == 0, found.err
     client = MlflowClient(swept.uri)
@@ -37,7 +38,7 @@ def test_json_holds_what_mlflow_does(swept: Swept, run_ids: list[str], command) 
     assert found.json["same_data"] is True
 
 
-def test_tables_put_first_what_differs(swept: Swept, run_ids: list[str], command) -> None:  # type: ignore[no-untyped-def]
+def test_tables_put_first_what_differs(swept: Swept, run_ids: list[str], command: Command) -> None:
     out = command("experiments.compare", *run_ids[:2], cwd=swept.folder).out
     for row in swept.result["leaderboard"][:2]:
         assert row["run"] in out
@@ -51,7 +52,7 @@ def test_tables_put_first_what_differs(swept: Swept, run_ids: list[str], command
     assert set("".join(re.findall(f"[{BARS}]", out))) >= {BARS[0], BARS[-1]}
 
 
-def test_page_needs_no_network(swept: Swept, run_ids: list[str], command, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_page_needs_no_network(swept: Swept, run_ids: list[str], command: Command, tmp_path: Path) -> None:
     page = tmp_path / "runs <1>.html"
     found = command("experiments.compare", *run_ids, "--html", page, "--json", cwd=swept.folder)
     assert found.code == 0, found.err
@@ -66,7 +67,7 @@ def test_page_needs_no_network(swept: Swept, run_ids: list[str], command, tmp_pa
     assert [file.name for file in tmp_path.iterdir()] == [page.name]
 
 
-def test_runs_without_epochs_and_on_other_data(own_store: Path, run_ids: list[str], command) -> None:  # type: ignore[no-untyped-def]
+def test_runs_without_epochs_and_on_other_data(own_store: Path, run_ids: list[str], command: Command) -> None:
     client = MlflowClient(f"sqlite:///{own_store / 'mlflow.db'}")
     other = client.create_experiment("other")
     run_id = client.create_run(other, run_name="elsewhere", tags={"dataset_digest": "f" * 64}).info.run_id
@@ -87,14 +88,16 @@ def test_wrong_usage(
     message: str,
     swept: Swept,
     run_ids: list[str],
-    command,  # type: ignore[no-untyped-def]
+    command: Command,
 ) -> None:
     found = command("experiments.compare", *(one.format(*run_ids) for one in arguments), cwd=swept.folder)
     assert found.code == 2
     assert message in found.error
 
 
-def test_page_that_cannot_be_written_is_named(swept: Swept, run_ids: list[str], command, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_page_that_cannot_be_written_is_named(
+    swept: Swept, run_ids: list[str], command: Command, tmp_path: Path
+) -> None:
     page = tmp_path / "missing" / "runs.html"
     found = command("experiments.compare", *run_ids, "--html", page, cwd=swept.folder)
     assert found.code == 1

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import Outcome, require
 from mlflow import MlflowClient
 from PIL import Image
 
@@ -18,6 +17,8 @@ from experiments import datasets
 from experiments.config import ModelSize, RunConfig
 from experiments.datasets import Split
 from experiments.training import train
+from tests.support.commands import Command, Outcome
+from tests.support.components import require
 
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")
 COLORS = {"blue": (20, 40, 220), "green": (30, 200, 40), "red": (220, 30, 20)}
@@ -38,7 +39,7 @@ def signs(tmp_path: Path) -> Path:
     return tmp_path / "signs"
 
 
-def test_from_a_folder_to_a_file(signs: Path, tmp_path: Path, command) -> None:  # type: ignore[no-untyped-def]
+def test_from_a_folder_to_a_file(signs: Path, tmp_path: Path, command: Command) -> None:
     def trial(*arguments: object) -> Outcome:
         return command(
             *("search.trial", "--dataset", "folder:signs", "--image-size", "24x32", "--architecture", "malireddi"),
@@ -85,7 +86,7 @@ def test_from_a_folder_to_a_file(signs: Path, tmp_path: Path, command) -> None: 
     assert "the classes of train and test differ" in again.err
 
 
-def test_bad_options_are_one_line(command) -> None:  # type: ignore[no-untyped-def]
+def test_bad_options_are_one_line(command: Command) -> None:
     sweep = ("search.sweep", "--trials", "1")
     for arguments, message in (
         (("--image-size", "24"), "'24' is not HxW"),

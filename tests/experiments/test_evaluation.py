@@ -15,6 +15,7 @@ from sklearn.metrics import classification_report, confusion_matrix
 
 from experiments import evaluation
 from experiments.evaluation import CALIBRATION_BINS, MISTAKES_SHOWN, Evaluation, evaluate, write_report
+from tests.support.stores import Swept
 
 FILES = {
     "evaluation.json",
@@ -171,7 +172,7 @@ def test_a_hundred_classes(tmp_path: Path) -> None:
     assert Image.open(tmp_path / "confusion_matrix.png").size <= (1600, 1600)
 
 
-def test_what_a_kept_run_holds(swept) -> None:  # type: ignore[no-untyped-def]
+def test_what_a_kept_run_holds(swept: Swept) -> None:
     """The figures are those of the kept model, computed here again from its file."""
     from experiments import datasets
     from experiments.classifier import forward_function, load_classifier, predict

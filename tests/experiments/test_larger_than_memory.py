@@ -282,7 +282,7 @@ def test_streamed_training_gives_the_same_bits(changes: dict, tmp_path: Path, mo
     calls: list[int] = []
     batches = streaming.batches
 
-    def counted(*arguments, **options):  # type: ignore[no-untyped-def]
+    def counted(*arguments, **options):
         calls.append(1)
         return batches(*arguments, **options)
 

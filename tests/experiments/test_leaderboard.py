@@ -10,7 +10,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from conftest import Outcome, Promoted, Swept
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param
 from rich.console import Console
@@ -20,9 +19,11 @@ from experiments import tables
 from experiments.evaluation import accuracy_interval
 from experiments.leaderboard import print_table, rows
 from experiments.tracking import Selection, Tracker
+from tests.support.commands import Command, Outcome
+from tests.support.stores import Promoted, Swept
 
 
-def test_rows(swept: Swept, command) -> None:  # type: ignore[no-untyped-def]
+def test_rows(swept: Swept, command: Command) -> None:
     found: Outcome = command("experiments.leaderboard", "--study", "small", "--json", cwd=swept.folder)
     assert found.code == 0
     rows = found.json["leaderboard"]
@@ -42,7 +43,7 @@ def test_rows(swept: Swept, command) -> None:  # type: ignore[no-untyped-def]
     assert [row["version"] is not None for row in rows] == [True, True, False]
 
 
-def test_table_shows_what_json_holds(swept: Swept, command) -> None:  # type: ignore[no-untyped-def]
+def test_table_shows_what_json_holds(swept: Swept, command: Command) -> None:
     table = command("experiments.leaderboard", cwd=swept.folder).out
     for row in swept.result["leaderboard"]:
         assert f"{row['val_accuracy']:.4f}" in table
@@ -68,7 +69,7 @@ def test_table_shows_what_json_holds(swept: Swept, command) -> None:  # type: ig
         (["--dataset", "folder:signs", "--image-size", "24"], "'24' is not HxW"),
     ],
 )
-def test_wrong_usage(arguments: list[str], message: str, swept: Swept, command) -> None:  # type: ignore[no-untyped-def]
+def test_wrong_usage(arguments: list[str], message: str, swept: Swept, command: Command) -> None:
     found = command("experiments.leaderboard", *arguments, cwd=swept.folder)
     assert found.code == 2
     assert message in found.error
@@ -80,7 +81,7 @@ def test_interval_is_scipys(correct: int, images: int) -> None:
     assert accuracy_interval(correct, images) == pytest.approx((expected.low, expected.high), abs=1e-12)
 
 
-def test_csv_and_markdown_hold_what_json_does(swept: Swept, command) -> None:  # type: ignore[no-untyped-def]
+def test_csv_and_markdown_hold_what_json_does(swept: Swept, command: Command) -> None:
     lines = list(csv.DictReader(io.StringIO(command("experiments.leaderboard", "--csv", cwd=swept.folder).out)))
     for line, row in zip(lines, swept.result["leaderboard"], strict=True):
         assert line.keys() == row.keys()
@@ -99,7 +100,7 @@ def test_csv_and_markdown_hold_what_json_does(swept: Swept, command) -> None:  #
         assert text.endswith(f" | small | {row['run_id']} |")
 
 
-def test_filters(swept: Swept, command) -> None:  # type: ignore[no-untyped-def]
+def test_filters(swept: Swept, command: Command) -> None:
     def runs(*arguments: str) -> set[str]:
         found = command("experiments.leaderboard", "--json", *arguments, cwd=swept.folder)
         assert found.code == 0, found.err
@@ -115,7 +116,7 @@ def test_filters(swept: Swept, command) -> None:  # type: ignore[no-untyped-def]
     assert one["leaderboard"] == board[:1]
 
 
-def test_wide_terminal_shows_study_and_run_id(swept: Swept, command, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
+def test_wide_terminal_shows_study_and_run_id(swept: Swept, command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     for width, shown in ((200, ("study", "run id")), (145, ("study",)), (110, ())):
         monkeypatch.setattr(tables, "console", lambda width=width: Console(highlight=False, width=width))
         table = command("experiments.leaderboard", cwd=swept.folder).out
@@ -126,7 +127,7 @@ def test_wide_terminal_shows_study_and_run_id(swept: Swept, command, monkeypatch
         assert " study " not in command("experiments.leaderboard", "--study", "small", cwd=swept.folder).out
 
 
-def test_narrow_terminal_keeps_the_interval(swept: Swept, command, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
+def test_narrow_terminal_keeps_the_interval(swept: Swept, command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tables, "console", lambda: Console(highlight=False, width=80))
     table = command("experiments.leaderboard", cwd=swept.folder).out
     assert max(map(len, table.splitlines())) <= 80
@@ -160,7 +161,7 @@ def test_narrow_terminal_shows_seeds_other_values_and_promotions(
             assert text in table
 
 
-def test_versions_of_a_registered_model(promoted: Promoted, command) -> None:  # type: ignore[no-untyped-def]
+def test_versions_of_a_registered_model(promoted: Promoted, command: Command) -> None:
     arguments = ["--model", "mnist5k-classifier"]
     result = command("experiments.leaderboard", *arguments, "--json", cwd=promoted.folder).json
     assert (result["experiment"], result["model"]) == (None, "mnist5k-classifier")
@@ -176,7 +177,7 @@ def test_versions_of_a_registered_model(promoted: Promoted, command) -> None:  #
     assert f"{len(promoted.file):,} none" in table
 
 
-def test_resized_folder_is_named_as_for_a_sweep(tmp_path: Path, command) -> None:  # type: ignore[no-untyped-def]
+def test_resized_folder_is_named_as_for_a_sweep(tmp_path: Path, command: Command) -> None:
     resized = f"folder:{tmp_path / 'signs'}?image_size=24x32&color_mode=rgb"
     runs: list[dict[str, object]] = [
         {"accuracy": 0.9, "bytes": 100, "dataset": dataset} for dataset in (resized, resized.partition("?")[0])
@@ -194,7 +195,7 @@ def write_runs(uri: str, runs: Sequence[dict[str, object]], *, experiment: str =
     experiment_id = client.create_experiment(experiment)
     ids = []
     for number, run in enumerate(runs):
-        tags = {"study": run.get("study", "one"), "trial_number": number, "val_images": 500} | dict(run.get("tags", {}))  # type: ignore[call-overload]
+        tags = {"study": run.get("study", "one"), "trial_number": number, "val_images": 500} | dict(run.get("tags", {}))
         made = client.create_run(experiment_id, tags={key: str(value) for key, value in tags.items()})
         params = {"filters": 8, "dropout": 0.1, "batch_size": 64, "learning_rate": 1e-3}
         params |= {"epochs": 1, "seed": 0, "precision": "float32", "optimizer": "adam", "augment": False}

@@ -13,13 +13,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import Outcome, Promoted, Swept, require, run_module
 from mlflow import MlflowClient
 from mlflow.entities import LoggedModel
 
 from experiments import datasets
 from experiments.config import ModelSize, RunConfig, RunResult
 from experiments.tracking import Tracker, environment, run_start
+from tests.support.commands import Command, Outcome, run_module
+from tests.support.components import require
+from tests.support.stores import Promoted, Swept
 
 DIGEST = "0" * 64
 
@@ -111,13 +113,13 @@ def served(tmp_path: Path) -> Iterator[Store]:
         process.wait()
 
 
-def prune(store: Store, command, *arguments: object) -> dict:  # type: ignore[no-untyped-def]
+def prune(store: Store, command: Command, *arguments: object) -> dict:
     found: Outcome = command("experiments.prune", "--tracking-uri", store.uri, "--json", *arguments)
     assert found.code == 0, found.err
     return found.json
 
 
-def test_only_what_nothing_needs_goes(local: Store, command) -> None:  # type: ignore[no-untyped-def]
+def test_only_what_nothing_needs_goes(local: Store, command: Command) -> None:
     registered = local.run(register=True)
     running = local.run(status="RUNNING")
     of_running = local.run(parent=local.parent("RUNNING"))
@@ -151,7 +153,7 @@ def test_only_what_nothing_needs_goes(local: Store, command) -> None:  # type: i
     assert (again["removed"], again["bytes_freed"]) == ([], 0)
 
 
-def test_models_of_a_deleted_sweep_go(local: Store, command) -> None:  # type: ignore[no-untyped-def]
+def test_models_of_a_deleted_sweep_go(local: Store, command: Command) -> None:
     parent = local.parent("KILLED", "interrupted")
     model_id = local.run(parent=parent)
     assert prune(local, command)["removed"] == []
@@ -159,7 +161,7 @@ def test_models_of_a_deleted_sweep_go(local: Store, command) -> None:  # type: i
     assert [model["model_id"] for model in prune(local, command)["removed"]] == [model_id]
 
 
-def test_experiments_are_told_apart(local: Store, command) -> None:  # type: ignore[no-untyped-def]
+def test_experiments_are_told_apart(local: Store, command: Command) -> None:
     local.run()
     local.tracker.experiment("empty")
     assert prune(local, command, "--experiment", "empty", "--dry-run")["removed"] == []
@@ -169,7 +171,7 @@ def test_experiments_are_told_apart(local: Store, command) -> None:  # type: ign
     assert "Unknown experiment 'nope'" in found.error
 
 
-def test_reports_of_refused_promotions_stay_with_the_run(local: Store, command) -> None:  # type: ignore[no-untyped-def]
+def test_reports_of_refused_promotions_stay_with_the_run(local: Store, command: Command) -> None:
     model_id = local.run()
     model = local.models()[model_id]
     report = local.folder / "report" / "refused" / "20261124T100000.000000Z"
@@ -183,7 +185,7 @@ def test_reports_of_refused_promotions_stay_with_the_run(local: Store, command) 
     assert Path(found).read_text() == '{"decision": "refused"}'
 
 
-def test_a_removal_that_fails_is_gone_on_with(local: Store, command) -> None:  # type: ignore[no-untyped-def]
+def test_a_removal_that_fails_is_gone_on_with(local: Store, command: Command) -> None:
     """A file that cannot be removed: the model is no kept one any more, and the next removal ends what was begun."""
     model_id, other = local.run(), local.run()
     model = local.models()[model_id]
@@ -213,7 +215,7 @@ def _is_immutable(file: Path) -> bool:
         return True
 
 
-def test_behind_a_server(served: Store, command) -> None:  # type: ignore[no-untyped-def]
+def test_behind_a_server(served: Store, command: Command) -> None:
     registered, alone = served.run(register=True), served.run()
     files = sorted((served.folder / "artifacts").rglob("model.keras"))
     assert len(files) == 2
@@ -226,7 +228,7 @@ def test_behind_a_server(served: Store, command) -> None:  # type: ignore[no-unt
     assert prune(served, command)["removed"] == []
 
 
-def test_a_sweeps_and_a_promotions_models_stay(swept: Swept, promoted: Promoted, command) -> None:  # type: ignore[no-untyped-def]
+def test_a_sweeps_and_a_promotions_models_stay(swept: Swept, promoted: Promoted, command: Command) -> None:
     for folder in (swept.folder, promoted.folder):
         found = command("experiments.prune", "--dry-run", "--json", cwd=folder)
         assert found.json["removed"] == []

@@ -12,13 +12,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import Outcome, Swept, run_module
 from mlflow import MlflowClient
 
 from architectures.plugins import plugin_sha256
 from experiments import datasets
 from experiments.reproduce import BYSTANDERS, Condition, Reproduction
 from experiments.tracking import Tracker, environment, run_start
+from tests.support.commands import Command, Outcome, run_module
+from tests.support.stores import Swept
 
 PLUGIN = """
 import keras
@@ -219,7 +220,7 @@ def test_plugins_that_moved_or_changed(parallel: Parallel, own: Parallel, tmp_pa
         (parallel.folder / "tiny.py").write_text(PLUGIN)
 
 
-def test_what_has_nothing_to_compare(own_store: Path, command) -> None:  # type: ignore[no-untyped-def]
+def test_what_has_nothing_to_compare(own_store: Path, command: Command) -> None:
     client = MlflowClient(f"sqlite:///{own_store / 'mlflow.db'}")
     (experiment,) = [e for e in client.search_experiments() if e.name == "mnist5k"]
 

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from drawings import FILE, drawings
 
 from experiments import strokes
 from experiments.classifier import PREPROCESSING_VERSION
 from experiments.strokes import BOX, CENTER, center_of_mass, render
+from tests.support.drawings import FILE, drawings
 
 SWIFT = Path(__file__).parents[2] / "ios/DigitKit/Sources/DigitKit/Preprocessing.swift"
 GOLDEN = json.loads(FILE.read_text())

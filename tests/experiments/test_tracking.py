@@ -13,16 +13,17 @@ from pathlib import Path
 
 import mlflow
 import pytest
-from conftest import Swept, run_module
 from mlflow import MlflowClient
 from mlflow.entities import Run
-from servers import MlflowServer
 
 from architectures.errors import UsageError
 from conversion import runtime
 from conversion.output import DEFAULT_OUTPUT
 from experiments import datasets
 from experiments.tracking import Tracker, TrackingError, source
+from tests.support.commands import run_module
+from tests.support.servers import MlflowServer
+from tests.support.stores import Swept
 
 PARAMS = {
     "architecture",

@@ -48,7 +48,7 @@ def size(classifier: keras.Model) -> ModelSize:
 
 
 def trained(config: RunConfig, dataset: Dataset, folder: Path, **callbacks: object) -> RunResult:
-    return train(config, dataset, keras_file=folder / "model.keras", size=size, **callbacks)  # type: ignore[arg-type]
+    return train(config, dataset, keras_file=folder / "model.keras", size=size, **callbacks)
 
 
 def comparable(result: RunResult) -> list[object]:
@@ -213,7 +213,7 @@ def test_a_loss_that_is_not_finite_is_an_error(few: Dataset, tmp_path: Path) -> 
 def test_the_caller_may_stop(few: Dataset, tmp_path: Path) -> None:
     seen: list[EpochMetrics] = []
     with pytest.raises(TrainingStopped):
-        trained(CONFIG, few, tmp_path, on_epoch=lambda metrics: seen.append(metrics) or len(seen) < 2)  # type: ignore[func-returns-value]
+        trained(CONFIG, few, tmp_path, on_epoch=lambda metrics: seen.append(metrics) or len(seen) < 2)
     assert [metrics.epoch for metrics in seen] == [1, 2]
 
 

@@ -12,13 +12,12 @@ from statistics import fmean
 import numpy as np
 import optuna
 import pytest
-from conftest import PUBLISHED, Outcome, run_module
 from mlflow import MlflowClient
 from mlflow.entities import Run
 from scipy.stats import ttest_rel
-from sweeps import BENCHMARKS, KILLED_AT, children_of, study_of
 
 from architectures.errors import UsageError
+from benchmarks.no_training import NoTraining
 from experiments.config import ModelSize, RunConfig, RunResult
 from search.comparison import Replicated, compare_architectures
 from search.config import SweepConfig
@@ -27,6 +26,8 @@ from search.orchestrate import sweep
 from search.progress import TrialProgress
 from search.space import SearchSpace
 from search.standing import Standing
+from tests.support.commands import Command, Outcome, environment, run_module
+from tests.support.sweeps import PUBLISHED, children_of, study_of
 
 TRIALS = 4
 SPACE = [
@@ -50,7 +51,11 @@ def compared(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Outcome]:
     options = ["--study", "fair", "--trials", str(TRIALS), *SPACE, *REPLICATES]
     at = ["experiments.tracking:Tracker.finish", "4", "before"]
     killed = subprocess.run(
-        [sys.executable, str(KILLED_AT), *at, *options], cwd=folder, capture_output=True, check=False
+        [sys.executable, "-m", "tests.support.killed_at", *at, *options],
+        cwd=folder,
+        env=environment(),
+        capture_output=True,
+        check=False,
     )
     assert killed.returncode == 9, killed.stderr
     done = run_module("search.sweep", "--study", "fair", "--json", cwd=folder)
@@ -117,7 +122,7 @@ def test_configurations_rank_by_the_mean_of_seeds_and_architectures_are_compared
     assert comparison["verdict"] in Path(page).read_text()
 
 
-def test_more_seeds_are_added_to_those_there_are(compared: tuple[Path, Outcome], command) -> None:  # type: ignore[no-untyped-def]
+def test_more_seeds_are_added_to_those_there_are(compared: tuple[Path, Outcome], command: Command) -> None:
     found = command("search.sweep", "--study", "fair", "--replicates", "3", "--json", cwd=compared[0])
     assert found.code == 0, found.err
     assert [row["seeds"] for row in found.json["leaderboard"]] == [3, 3]
@@ -126,7 +131,7 @@ def test_more_seeds_are_added_to_those_there_are(compared: tuple[Path, Outcome],
     assert "best so far" not in found.err
 
 
-def test_an_architecture_without_a_complete_trial_is_named(tmp_path: Path, command) -> None:  # type: ignore[no-untyped-def]
+def test_an_architecture_without_a_complete_trial_is_named(tmp_path: Path, command: Command) -> None:
     options = ["--study", "pruned", "--trials", "2", *SPACE, "--replicates", "1", "--max-coreml-bytes", "10000"]
     found = command("search.sweep", *options, cwd=tmp_path)
     assert found.code == 0, found.err
@@ -226,7 +231,7 @@ def test_several_comparisons_ask_for_more_evidence_each() -> None:
     assert min(pairs.values()) == pytest.approx(3 * raw[0])
 
 
-def test_configurations_given_first_are_tried_first_and_once(tmp_path: Path, command) -> None:  # type: ignore[no-untyped-def]
+def test_configurations_given_first_are_tried_first_and_once(tmp_path: Path, command: Command) -> None:
     first = [{"architecture": "malireddi", "filters": 4, "dropout": 0.3}, {"architecture": "chollet", "dropout": 0.1}]
     (tmp_path / "first.json").write_text(json.dumps(first))
     options = ["--study", "given", "--trials", "2", "--epochs", "1", "--filters", "4", "--batch-size", "256"]
@@ -243,9 +248,7 @@ def test_configurations_given_first_are_tried_first_and_once(tmp_path: Path, com
 def test_a_continued_study_tries_what_the_whole_one_does_after_the_configurations_given_first(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.syspath_prepend(BENCHMARKS)
     monkeypatch.chdir(tmp_path)
-    from no_training import NoTraining
 
     def run(study: str, trials: int, *first: dict[str, object]) -> None:
         config = SweepConfig("sqlite:///mlflow.db", study, trials=trials, epochs=1, enqueue=first)
@@ -290,7 +293,7 @@ def test_a_configuration_outside_the_space(given: dict[str, object], message: st
         ('[{"filters": 8}, {"filters": 7}]', "Configuration 2 of --enqueue: filters 7 is not among 8, 16, 32."),
     ],
 )
-def test_configurations_that_cannot_be(content: str, message: str, tmp_path: Path, command) -> None:  # type: ignore[no-untyped-def]
+def test_configurations_that_cannot_be(content: str, message: str, tmp_path: Path, command: Command) -> None:
     (tmp_path / "first.json").write_text(content)
     found = command("search.sweep", "--study", "wrong", "--enqueue", "first.json")
     assert found.code == 2

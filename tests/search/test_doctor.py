@@ -8,11 +8,13 @@ from pathlib import Path
 
 import optuna
 import pytest
-from conftest import Swept
 from mlflow import MlflowClient
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 from optuna.trial import TrialState
-from sweeps import assert_whole, children_of, parents_of, study_of
+
+from tests.support.commands import Command, Outcome
+from tests.support.stores import Swept
+from tests.support.sweeps import assert_whole, children_of, parents_of, study_of
 
 DOCTOR = "search.doctor"
 
@@ -22,11 +24,11 @@ def client(own_store: Path) -> MlflowClient:
     return MlflowClient(f"sqlite:///{own_store / 'mlflow.db'}")
 
 
-def problems(found) -> list[tuple[int | None, str, bool]]:  # type: ignore[no-untyped-def]
+def problems(found: Outcome) -> list[tuple[int | None, str, bool]]:
     return [(one["trial"], one["problem"], one["mended"]) for one in found.json["findings"]]
 
 
-def examine(command, *arguments: str):  # type: ignore[no-untyped-def]
+def examine(command: Command, *arguments: str) -> Outcome:
     """The findings of one call; a second call must find nothing more to mend."""
     dry = command(DOCTOR, "--dry-run", "--json", *arguments)
     assert dry.code == 1
@@ -42,14 +44,14 @@ def examine(command, *arguments: str):  # type: ignore[no-untyped-def]
     return found
 
 
-def test_a_sound_study_needs_nothing(own_store: Path, command) -> None:  # type: ignore[no-untyped-def]
+def test_a_sound_study_needs_nothing(own_store: Path, command: Command) -> None:
     found = command(DOCTOR)
     assert found.code == 0, found.err
     assert found.out == "0 disagreements, 0 mended.\n"
     assert_whole(own_store, "small", 3, 3)
 
 
-def test_a_run_left_running(own_store: Path, client: MlflowClient, command) -> None:  # type: ignore[no-untyped-def]
+def test_a_run_left_running(own_store: Path, client: MlflowClient, command: Command) -> None:
     run_id = children_of(own_store, "small")[1].info.run_id
     client.update_run(run_id, status="RUNNING")
     (parent,) = parents_of(own_store, "small")
@@ -63,7 +65,7 @@ def test_a_run_left_running(own_store: Path, client: MlflowClient, command) -> N
     assert client.get_run(parent.info.run_id).info.status == "KILLED"
 
 
-def test_a_second_run_and_a_run_without_a_trial(own_store: Path, client: MlflowClient, command) -> None:  # type: ignore[no-untyped-def]
+def test_a_second_run_and_a_run_without_a_trial(own_store: Path, client: MlflowClient, command: Command) -> None:
     (parent,) = parents_of(own_store, "small")
     held = parent.info.experiment_id
     for number in ("1", "7"):
@@ -77,7 +79,7 @@ def test_a_second_run_and_a_run_without_a_trial(own_store: Path, client: MlflowC
     assert_whole(own_store, "small", 3, 3)
 
 
-def test_a_run_that_was_deleted(own_store: Path, client: MlflowClient, command) -> None:  # type: ignore[no-untyped-def]
+def test_a_run_that_was_deleted(own_store: Path, client: MlflowClient, command: Command) -> None:
     lost = children_of(own_store, "small")[2]
     client.delete_run(lost.info.run_id)
     found = examine(command)
@@ -87,7 +89,7 @@ def test_a_run_that_was_deleted(own_store: Path, client: MlflowClient, command) 
     assert back.to_dictionary()["data"] == lost.to_dictionary()["data"]
 
 
-def test_a_run_that_is_gone_for_good(own_store: Path, client: MlflowClient, command) -> None:  # type: ignore[no-untyped-def]
+def test_a_run_that_is_gone_for_good(own_store: Path, client: MlflowClient, command: Command) -> None:
     """It is made anew without the figures that nobody knows, and the study goes on."""
     number = study_of(own_store, "small").best_trial.number  # whose model was kept
     lost = children_of(own_store, "small")[number]
@@ -111,7 +113,7 @@ def test_a_run_that_is_gone_for_good(own_store: Path, client: MlflowClient, comm
     assert_whole(own_store, "small", 4, 3)
 
 
-def test_epochs_and_figures_that_a_run_lacks(own_store: Path, client: MlflowClient, command) -> None:  # type: ignore[no-untyped-def]
+def test_epochs_and_figures_that_a_run_lacks(own_store: Path, client: MlflowClient, command: Command) -> None:
     run_id = children_of(own_store, "small")[0].info.run_id
     with sqlite3.connect(own_store / "mlflow.db") as database:
         for table in ("metrics", "latest_metrics"):
@@ -128,7 +130,7 @@ def test_epochs_and_figures_that_a_run_lacks(own_store: Path, client: MlflowClie
     assert_whole(own_store, "small", 3, 3)
 
 
-def test_a_kept_model_that_was_not_evaluated(own_store: Path, client: MlflowClient, command) -> None:  # type: ignore[no-untyped-def]
+def test_a_kept_model_that_was_not_evaluated(own_store: Path, client: MlflowClient, command: Command) -> None:
     trial = next(one for one in study_of(own_store, "small").trials if "model_id" in one.user_attrs)
     run_id = trial.user_attrs["run_id"]
     before = client.get_run(run_id).data.metrics
@@ -158,7 +160,7 @@ def delete_metric(folder: Path, run_id: str, key: str, step: int | None = None) 
             )
 
 
-def remain(command) -> list[str]:  # type: ignore[no-untyped-def]
+def remain(command: Command) -> list[str]:
     """The problems of trial 0 that two calls in a row do not mend."""
     first, second = (command(DOCTOR, "--json") for _ in range(2))
     assert (first.code, second.code) == (1, 1)
@@ -168,20 +170,22 @@ def remain(command) -> list[str]:  # type: ignore[no-untyped-def]
 
 
 @pytest.mark.parametrize("metric", ["loss", "accuracy", "val_loss", "epoch_seconds"])
-def test_an_epoch_that_the_study_does_not_hold(own_store: Path, metric: str, command) -> None:  # type: ignore[no-untyped-def]
+def test_an_epoch_that_the_study_does_not_hold(own_store: Path, metric: str, command: Command) -> None:
     delete_metric(own_store, children_of(own_store, "small")[0].info.run_id, metric, 2)
     assert remain(command) == [f"its run lacks {metric} of epochs 2"]
 
 
 @pytest.mark.parametrize("metric", ["parameters", "macs", "keras_bytes", "latency_ms"])
-def test_a_final_metric_that_the_study_does_not_hold(own_store: Path, metric: str, command) -> None:  # type: ignore[no-untyped-def]
+def test_a_final_metric_that_the_study_does_not_hold(own_store: Path, metric: str, command: Command) -> None:
     delete_metric(own_store, children_of(own_store, "small")[0].info.run_id, metric)
     assert remain(command) == [f"its run lacks {metric}"]
     assert command("experiments.leaderboard").code == 0
 
 
 @pytest.mark.parametrize("metric", ["best_epoch", "best_val_loss"])
-def test_the_best_epoch_is_known_from_the_course(own_store: Path, client: MlflowClient, metric: str, command) -> None:  # type: ignore[no-untyped-def]
+def test_the_best_epoch_is_known_from_the_course(
+    own_store: Path, client: MlflowClient, metric: str, command: Command
+) -> None:
     run = children_of(own_store, "small")[0]
     delete_metric(own_store, run.info.run_id, metric)
     assert problems(examine(command)) == [(0, f"its run lacks {metric}", True)]
@@ -189,8 +193,8 @@ def test_the_best_epoch_is_known_from_the_course(own_store: Path, client: Mlflow
 
 
 def test_of_epochs_with_the_same_val_accuracy_the_loss_tells_the_best(
-    own_store: Path, client: MlflowClient, command
-) -> None:  # type: ignore[no-untyped-def]
+    own_store: Path, client: MlflowClient, command: Command
+) -> None:
     """A trial whose epochs are made to tie: the third has the lowest loss, as in training."""
     trial = study_of(own_store, "small").trials[0]
     run_id, best = trial.user_attrs["run_id"], trial.values[0]
@@ -214,17 +218,19 @@ def test_of_epochs_with_the_same_val_accuracy_the_loss_tells_the_best(
 
 
 @pytest.mark.parametrize(("metric", "step"), [("loss", 2), ("epoch_seconds", 1)])
-def test_an_epoch_that_stands_twice(own_store: Path, client: MlflowClient, metric: str, step: int, command) -> None:  # type: ignore[no-untyped-def]
+def test_an_epoch_that_stands_twice(
+    own_store: Path, client: MlflowClient, metric: str, step: int, command: Command
+) -> None:
     client.log_metric(children_of(own_store, "small")[0].info.run_id, metric, 0.5, step=step)
     assert remain(command) == [f"{metric} of epochs {step} stand twice"]
 
 
-def test_an_epoch_that_no_trial_had(own_store: Path, client: MlflowClient, command) -> None:  # type: ignore[no-untyped-def]
+def test_an_epoch_that_no_trial_had(own_store: Path, client: MlflowClient, command: Command) -> None:
     client.log_metric(children_of(own_store, "small")[0].info.run_id, "loss", 0.5, step=4)
     assert remain(command) == ["its run has loss of epochs 4, the study does not"]
 
 
-def test_parameters(own_store: Path, client: MlflowClient, command) -> None:  # type: ignore[no-untyped-def]
+def test_parameters(own_store: Path, client: MlflowClient, command: Command) -> None:
     run = children_of(own_store, "small")[0]
     with sqlite3.connect(own_store / "mlflow.db") as database:
         database.execute("DELETE FROM params WHERE run_uuid = ? AND key = 'dataset'", (run.info.run_id,))
@@ -238,7 +244,7 @@ def test_parameters(own_store: Path, client: MlflowClient, command) -> None:  # 
     assert "more 1, not there" in problem
 
 
-def test_a_run_that_names_no_parent(own_store: Path, client: MlflowClient, command) -> None:  # type: ignore[no-untyped-def]
+def test_a_run_that_names_no_parent(own_store: Path, client: MlflowClient, command: Command) -> None:
     run = children_of(own_store, "small")[1]
     client.delete_tag(run.info.run_id, "mlflow.parentRunId")
     client.update_run(run.info.run_id, status="RUNNING")
@@ -253,7 +259,7 @@ def test_a_run_that_names_no_parent(own_store: Path, client: MlflowClient, comma
 
 
 @pytest.mark.parametrize("tags", [{"study": "small"}, {"study": "gone", "trial_number": "3"}])
-def test_a_run_that_goes_on_for_no_study(own_store: Path, client: MlflowClient, tags, command) -> None:  # type: ignore[no-untyped-def]
+def test_a_run_that_goes_on_for_no_study(own_store: Path, client: MlflowClient, tags, command: Command) -> None:
     """It may be another storage's: it is not touched, and said every time."""
     elsewhere = client.create_experiment("elsewhere")
     run = client.create_run(elsewhere, tags=tags)
@@ -268,7 +274,7 @@ def test_a_run_that_goes_on_for_no_study(own_store: Path, client: MlflowClient, 
     assert command(DOCTOR).code == 0
 
 
-def test_what_cannot_be_mended_remains(own_store: Path, client: MlflowClient, command) -> None:  # type: ignore[no-untyped-def]
+def test_what_cannot_be_mended_remains(own_store: Path, client: MlflowClient, command: Command) -> None:
     run_id = children_of(own_store, "small")[0].info.run_id
     client.log_metric(run_id, "val_accuracy", client.get_run(run_id).data.metrics["val_accuracy"], step=3)
     client.log_metric(run_id, "best_val_accuracy", 0.123, step=9)
@@ -279,7 +285,7 @@ def test_what_cannot_be_mended_remains(own_store: Path, client: MlflowClient, co
         assert "best_val_accuracy differ between study and run" in found.out
 
 
-def test_a_trial_that_nobody_runs_any_more(own_store: Path, client: MlflowClient, command) -> None:  # type: ignore[no-untyped-def]
+def test_a_trial_that_nobody_runs_any_more(own_store: Path, client: MlflowClient, command: Command) -> None:
     study = study_of(own_store, "small")
     trial = study.ask()
     trial.set_user_attr("owner", json.dumps({"host": "gone", "pid": 1, "started": 0.0}))
@@ -310,13 +316,13 @@ def test_a_trial_that_nobody_runs_any_more(own_store: Path, client: MlflowClient
         (["--tracking-uri", "sqlite:///other.db"], 1, "does not exist"),
     ],
 )
-def test_wrong_usage(own_store: Path, arguments: list[str], code: int, message: str, command) -> None:  # type: ignore[no-untyped-def]
+def test_wrong_usage(own_store: Path, arguments: list[str], code: int, message: str, command: Command) -> None:
     found = command(DOCTOR, *arguments)
     assert found.code == code
     assert message in found.error
     assert not (own_store / "other.db").exists()
 
 
-def test_studies_of_others_are_left_alone(own_store: Path, swept: Swept, command) -> None:  # type: ignore[no-untyped-def]
+def test_studies_of_others_are_left_alone(own_store: Path, swept: Swept, command: Command) -> None:
     optuna.create_study(study_name="somebody's", storage=f"sqlite:///{own_store / 'optuna.db'}").ask()
     assert command(DOCTOR).out == "0 disagreements, 0 mended.\n"

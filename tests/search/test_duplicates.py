@@ -11,12 +11,13 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 from optuna.trial import FrozenTrial, TrialState, create_trial
-from sweeps import assert_nothing_lost, children_of, study_of, wait_for
-from untrained import untrained
 
 from search.config import SweepConfig
 from search.engines import local
 from search.orchestrate import SweepResult, sweep
+from tests.support.commands import environment
+from tests.support.sweeps import assert_nothing_lost, children_of, study_of, wait_for
+from tests.support.untrained import untrained
 
 EPOCHS = 3
 TWICE = ({"architecture": "chollet", "dropout": 0.2}, {"architecture": "chollet", "filters": 4})  # the same, as drawn
@@ -68,7 +69,7 @@ def test_a_trial_whose_twin_fails_is_trained(tmp_path: Path) -> None:
 def test_the_twin_of_a_sweep_that_is_killed_waits_for_its_other_attempt(tmp_path: Path) -> None:
     """Two sweeps of one study: the first is killed in the middle of a trial that the second one waits for."""
     given = POINT | {"study": "same", "tracking_uri": "sqlite:///mlflow.db", "trials": 4, "architectures": ["chollet"]}
-    program = [sys.executable, str(Path(__file__).with_name("untrained.py")), json.dumps(given)]
+    program = [sys.executable, "-m", "tests.support.untrained", json.dumps(given)]
 
     def owners() -> list[int]:
         return [json.loads(trial.user_attrs["owner"])["pid"] for trial in study_of(tmp_path, "same").trials]
@@ -76,7 +77,9 @@ def test_the_twin_of_a_sweep_that_is_killed_waits_for_its_other_attempt(tmp_path
     sweeps = []
     try:
         for seconds in ("100", "0.1"):
-            begun = subprocess.Popen([*program, seconds], cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+            begun = subprocess.Popen(
+                [*program, seconds], cwd=tmp_path, env=environment(), stderr=subprocess.PIPE, text=True
+            )
             sweeps.append(begun)
             wait_for(lambda: begun.pid in owners(), begun)  # noqa: B023
         first, second = sweeps
@@ -96,13 +99,14 @@ def test_the_twin_of_a_sweep_that_is_killed_waits_for_its_other_attempt(tmp_path
 def test_the_twin_of_a_trial_that_nobody_will_run_is_trained(tmp_path: Path) -> None:
     """The first of two sweeps asks for more trials than the second, and is killed past the second one's number."""
     given = POINT | {"study": "same", "tracking_uri": "sqlite:///mlflow.db", "architectures": ["chollet"]}
-    program = [sys.executable, str(Path(__file__).with_name("untrained.py"))]
+    program = [sys.executable, "-m", "tests.support.untrained"]
     sweeps = []
     try:
         for trials, seconds in ((6, "100"), (2, "0.1")):
             begun = subprocess.Popen(
                 [*program, json.dumps(given | {"trials": trials}), seconds],
                 cwd=tmp_path,
+                env=environment(),
                 stderr=subprocess.PIPE,
                 text=True,
             )

@@ -19,13 +19,13 @@ from pathlib import Path
 from typing import cast
 
 import pytest
-from killed_at import KILLED, arm
 from mlflow import MlflowClient
 from optuna.trial import TrialState
-from sweeps import assert_nothing_lost, study_of
 
 from search.config import OBJECTIVES
 from search.standing import val_accuracies
+from tests.support.killed_at import KILLED, arm
+from tests.support.sweeps import assert_nothing_lost, study_of
 
 SEEDS = range(30)
 TRIALS, EPOCHS = 4, 3
@@ -64,12 +64,12 @@ def run_sweep(
     """In a process of its own: sweep in a folder, struck at the statement of that number, or one of KILL_POINTS."""
     os.chdir(folder)
     from sqlalchemy import Engine, event
-    from untrained import untrained
 
     from search.config import SweepConfig
     from search.engines import WorkerFailed, local
     from search.engines.messages import WorkerSetup
     from search.orchestrate import sweep
+    from tests.support.untrained import untrained
 
     if isinstance(kill_at, tuple):
         arm(*kill_at)

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import psutil
 import pytest
-from sweeps import TINY, assert_whole, children_of, start, wait_for
 
 from search.engines import local
+from tests.support.sweeps import TINY, assert_whole, children_of, start, wait_for
 
 
 @pytest.fixture

@@ -9,11 +9,10 @@ from pathlib import Path
 
 import optuna
 import pytest
-from conftest import Outcome, run_module
 from mlflow.entities import Run
 from optuna.trial import FrozenTrial, TrialState
-from sweeps import BENCHMARKS, KILLED_AT, children_of, study_of
 
+from benchmarks.no_training import NoTraining
 from conversion.candidate import load_candidate
 from conversion.convert import convert
 from experiments.config import ModelSize
@@ -23,6 +22,8 @@ from search.engines.messages import Job
 from search.orchestrate import sweep
 from search.pruning import RANDOM_TRIALS, WARMUP_EPOCHS, Course, cannot_enter_front
 from search.ranking import Scored, front, ranked
+from tests.support.commands import Command, Outcome, environment, run_module
+from tests.support.sweeps import children_of, study_of
 
 KNOBBED = """
 import keras
@@ -65,7 +66,11 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Outcome]:
     at = ["search.study:Study.report", "3", "after"]  # two epochs are in MLflow, three in the study
     options = ["--study", "front", "--trials", "4", *map(str, OPTIONS)]
     killed = subprocess.run(
-        [sys.executable, str(KILLED_AT), *at, *options], cwd=folder, capture_output=True, check=False
+        [sys.executable, "-m", "tests.support.killed_at", *at, *options],
+        cwd=folder,
+        env=environment(),
+        capture_output=True,
+        check=False,
     )
     assert killed.returncode == 9, killed.stderr
     done = run_module("search.sweep", "--study", "front", "--trials", TRIALS, "--json", cwd=folder)
@@ -124,10 +129,7 @@ def test_networks_of_the_same_widths_have_one_size_known_before_training(childre
 def test_what_one_process_has_measured_the_next_one_does_not_convert_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.syspath_prepend(BENCHMARKS)
     monkeypatch.chdir(tmp_path)
-    from no_training import NoTraining
-
     jobs: list[Job] = []
 
     class Noting(NoTraining):
@@ -187,7 +189,7 @@ def test_the_front_is_registered_and_its_files_have_the_bytes_that_were_known(st
     assert shipped.size_bytes == row["coreml_bytes"]  # known before training, knobs and all
 
 
-def test_a_limit_that_nothing_meets(study: tuple[Path, Outcome], tmp_path: Path, command) -> None:  # type: ignore[no-untyped-def]
+def test_a_limit_that_nothing_meets(study: tuple[Path, Outcome], tmp_path: Path, command: Command) -> None:
     options = ["--architecture", "malireddi", "--filters", "4", "--batch-size", "64", "--max-coreml-bytes", "1000"]
     found = command("search.sweep", "--study", "tight", "--trials", "3", *options)
     assert found.code == 1

@@ -13,14 +13,16 @@ from pathlib import Path
 
 import optuna
 import pytest
-from conftest import PUBLISHED, require
 from mlflow import MlflowClient
 from optuna.trial import TrialState
-from servers import MlflowServer, PostgresServer, wait_until
-from sweeps import TINY, assert_nothing_lost, load_study
+
+from tests.support.commands import environment
+from tests.support.components import require
+from tests.support.servers import MlflowServer, PostgresServer, wait_until
+from tests.support.sweeps import PUBLISHED, TINY, assert_nothing_lost, load_study
 
 EPOCHS = 4
-UNTRAINED = Path(__file__).with_name("untrained.py")
+Start = Callable[..., subprocess.Popen[str]]  # (epoch_seconds, *, before=(), **options of SweepConfig)
 
 
 @pytest.fixture
@@ -38,15 +40,16 @@ def mlflow_server(tmp_path: Path) -> Iterator[MlflowServer]:
 
 
 @pytest.fixture
-def start(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+def start(tmp_path: Path) -> Iterator[Start]:
     """Start a sweep whose training does nothing, in the test's folder; `before` are words before its command."""
     started: list[subprocess.Popen[str]] = []
 
     def begin(epoch_seconds: float, *, before: tuple[str, ...] = (), **options: object) -> subprocess.Popen[str]:
         config = {"study": "shared", "epochs": EPOCHS, "pruner": "none", "keep": 2} | options
         process = subprocess.Popen(
-            [*before, sys.executable, str(UNTRAINED), json.dumps(config), str(epoch_seconds)],
+            [*before, sys.executable, "-m", "tests.support.untrained", json.dumps(config), str(epoch_seconds)],
             cwd=tmp_path,
+            env=environment(),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -93,7 +96,7 @@ def other_host() -> tuple[str, ...]:
     return words
 
 
-def test_two_sweeps_started_at_once_on_fresh_databases(tmp_path: Path, start) -> None:  # type: ignore[no-untyped-def]
+def test_two_sweeps_started_at_once_on_fresh_databases(tmp_path: Path, start: Start) -> None:
     both = [start(0.05, tracking_uri="sqlite:///mlflow.db", trials=11) for _ in range(2)]
     for process in both:
         finished(process)
@@ -133,7 +136,7 @@ def test_two_sweeps_share_a_study_on_postgresql_and_one_is_killed(
     assert_nothing_lost(tmp_path, "shared", 6, 8, storage=database.url, tracking_uri=mlflow_server.uri)
 
 
-def test_trials_of_a_dead_host_are_taken_over(tmp_path: Path, database: PostgresServer, start) -> None:  # type: ignore[no-untyped-def]
+def test_trials_of_a_dead_host_are_taken_over(tmp_path: Path, database: PostgresServer, start: Start) -> None:
     options = {"tracking_uri": "sqlite:///mlflow.db", "storage": database.url, "trials": 6, "takeover_after": 4}
     other = start(0.5, before=other_host(), **options)
     wait_until(
@@ -149,8 +152,8 @@ def test_trials_of_a_dead_host_are_taken_over(tmp_path: Path, database: Postgres
 
 
 def test_a_silent_host_that_comes_back_leaves_its_trial_to_the_other(
-    tmp_path: Path, database: PostgresServer, mlflow_server: MlflowServer, start
-) -> None:  # type: ignore[no-untyped-def]
+    tmp_path: Path, database: PostgresServer, mlflow_server: MlflowServer, start: Start
+) -> None:
     # Stopped in the middle of a write, a process holds the lock of an SQLite file as long as it stands.
     stores = {"tracking_uri": mlflow_server.uri, "storage": database.url}
     options = stores | {"trials": 5, "takeover_after": 4}
@@ -168,8 +171,8 @@ def test_a_silent_host_that_comes_back_leaves_its_trial_to_the_other(
 
 
 def test_postgresql_is_killed_and_comes_back_after_twenty_seconds(
-    tmp_path: Path, database: PostgresServer, start
-) -> None:  # type: ignore[no-untyped-def]
+    tmp_path: Path, database: PostgresServer, start: Start
+) -> None:
     options = {"tracking_uri": "sqlite:///mlflow.db", "storage": database.url, "trials": 6}
     both = [start(0.3, **options) for _ in range(2)]
     wait_until(lambda: count(database.url, TrialState.COMPLETE) >= 1, *both)
@@ -181,7 +184,9 @@ def test_postgresql_is_killed_and_comes_back_after_twenty_seconds(
     assert_nothing_lost(tmp_path, "shared", 6, EPOCHS, storage=database.url)
 
 
-def test_the_mlflow_server_is_killed_and_training_goes_on(tmp_path: Path, mlflow_server: MlflowServer, start) -> None:  # type: ignore[no-untyped-def]
+def test_the_mlflow_server_is_killed_and_training_goes_on(
+    tmp_path: Path, mlflow_server: MlflowServer, start: Start
+) -> None:
     storage = f"sqlite:///{tmp_path}/optuna.db"
     process = start(0.2, tracking_uri=mlflow_server.uri, storage=storage, trials=7)
     wait_until(lambda: count(storage, TrialState.COMPLETE) >= 2, process)
@@ -197,8 +202,8 @@ def test_the_mlflow_server_is_killed_and_training_goes_on(tmp_path: Path, mlflow
 
 
 def test_server_and_sweep_are_killed_and_what_was_kept_on_disk_is_delivered(
-    tmp_path: Path, mlflow_server: MlflowServer, start
-) -> None:  # type: ignore[no-untyped-def]
+    tmp_path: Path, mlflow_server: MlflowServer, start: Start
+) -> None:
     storage = f"sqlite:///{tmp_path}/optuna.db"
     options = {"tracking_uri": mlflow_server.uri, "storage": storage, "trials": 6}
     process = start(0.2, **options)

@@ -10,7 +10,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from sweeps import study_of
+from tests.support.commands import environment
+from tests.support.sweeps import study_of
 
 EPOCHS = 4
 OPTIONS = {"study": "seen", "tracking_uri": "sqlite:///mlflow.db", "trials": 2, "epochs": EPOCHS, "pruner": "none"}
@@ -24,11 +25,10 @@ ROW = re.compile(
 def on_a_terminal(folder: Path) -> str:
     """What a sweep writes to a terminal, without the terminal's own codes."""
     ours, theirs = pty.openpty()
-    program = Path(__file__).with_name("untrained.py")
     process = subprocess.Popen(
-        [sys.executable, str(program), json.dumps(OPTIONS), "0.5"],
+        [sys.executable, "-m", "tests.support.untrained", json.dumps(OPTIONS), "0.5"],
         cwd=folder,
-        env={**os.environ, "COLUMNS": "140", "TERM": "xterm"},
+        env=environment(COLUMNS="140", TERM="xterm"),
         stdout=subprocess.DEVNULL,
         stderr=theirs,
     )

@@ -20,9 +20,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
-from conftest import require, run_module
 from optuna.trial import TrialState
-from sweeps import assert_nothing_lost, children_of, in_the_middle_of_a_trial, start, study_of, wait_for
 
 from architectures.errors import ProjectError
 from conversion.convert import FileFacts
@@ -31,6 +29,9 @@ from experiments.config import RunConfig
 from search.engines.cluster import Share
 from search.engines.messages import Job, Stopped, WorkerSetup
 from search.engines.shared_data import pack_dataset, save_dataset
+from tests.support.commands import run_module
+from tests.support.components import require
+from tests.support.sweeps import assert_nothing_lost, children_of, in_the_middle_of_a_trial, start, study_of, wait_for
 
 ROOT = Path(__file__).parents[2]
 EPOCHS = 7  # no early stop before; with small batches long enough to be struck in the middle
@@ -220,7 +221,7 @@ def test_trials_that_run_at_the_same_time_are_in_different_places(tmp_path: Path
     from search.engines.ray import RayEngine
 
     engine = RayEngine(WorkerSetup((), (), 1), None, Share(1, 0), workers=3)
-    engine._train, engine._dataset = Unending(), None  # type: ignore[assignment]
+    engine._train, engine._dataset = Unending(), None
 
     def start(number: int) -> str | None:
         place = engine.free_worker()

@@ -13,17 +13,18 @@ from typing import Any
 
 import optuna
 import pytest
-from browser import chromium, requested
-from conftest import Swept
 from mlflow import MlflowClient
 from optuna.trial import TrialState
 from PIL import Image
-from servers import MlflowServer
-from sweeps import BENCHMARKS, study_of
 
+from benchmarks.no_training import NoTraining
 from search.config import SweepConfig
 from search.figures import draw
 from search.orchestrate import sweep
+from tests.support.browser import chromium, requested
+from tests.support.servers import MlflowServer
+from tests.support.stores import Swept
+from tests.support.sweeps import study_of
 
 FIGURES = {
     "optimization_history",
@@ -212,10 +213,7 @@ def test_bytes_stand_on_a_logarithmic_axis() -> None:
 
 
 def test_the_timeline_names_the_host_that_computed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(BENCHMARKS)
     monkeypatch.chdir(tmp_path)
-    from no_training import NoTraining
-
     config = SweepConfig("sqlite:///mlflow.db", "elsewhere", trials=2, epochs=1)
     sweep(config, engine=lambda _: NoTraining())  # which says that it computes nowhere
     (page,) = (figure.page for figure in draw(study_of(tmp_path, "elsewhere")) if figure.name == "timeline")

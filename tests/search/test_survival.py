@@ -15,10 +15,15 @@ from pathlib import Path
 import optuna
 import psutil
 import pytest
-from conftest import PUBLISHED, run_module
 from mlflow import MlflowClient
 from optuna.trial import TrialState
-from sweeps import (
+
+from search.engines import local
+from search.owner import may_live, this_process
+from search.storage import open_storage
+from tests.support.commands import Command, environment, run_module
+from tests.support.sweeps import (
+    PUBLISHED,
     TINY,
     assert_nothing_lost,
     assert_whole,
@@ -29,10 +34,6 @@ from sweeps import (
     study_of,
     wait_for,
 )
-
-from search.engines import local
-from search.owner import may_live, this_process
-from search.storage import open_storage
 
 
 def test_interruption_while_the_databases_are_made(tmp_path: Path) -> None:
@@ -130,7 +131,9 @@ def test_kill_9_of_a_worker_loses_one_attempt(tmp_path: Path) -> None:
     assert study_of(tmp_path, "died").trials[0].user_attrs["lost_attempts"] == 1
 
 
-def test_workers_that_have_grown_are_replaced(tmp_path: Path, command, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
+def test_workers_that_have_grown_are_replaced(
+    tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(local, "MAX_GROWTH_BYTES", 1)
     started = []
     start = local.LocalEngine._start
@@ -171,9 +174,16 @@ def test_a_full_disk_is_one_line_and_the_same_command_goes_on_once_there_is_spac
     database: str, pages: int, tmp_path: Path
 ) -> None:
     arguments = ["--study", "full", "--trials", "16", *TINY, *PUBLISHED]  # enough for the study to grow
-    program = [sys.executable, str(Path(__file__).with_name("full_disk.py")), database]
+    program = [sys.executable, "-m", "tests.support.full_disk", database]
     failed, done = (
-        subprocess.run([*program, str(more), *arguments], cwd=tmp_path, capture_output=True, text=True, check=False)
+        subprocess.run(
+            [*program, str(more), *arguments],
+            cwd=tmp_path,
+            env=environment(),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
         for more in (pages, 1_000)
     )
     assert failed.returncode == 1

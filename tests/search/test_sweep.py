@@ -9,14 +9,16 @@ from pathlib import Path
 import numpy as np
 import optuna
 import pytest
-from conftest import SWEEP, Outcome, Swept, run_module
 from mlflow import MlflowClient
 from optuna.trial import TrialState
-from sweeps import BENCHMARKS, assert_nothing_lost, assert_whole, children_of, study_of
 
+from benchmarks.no_training import NoTraining
 from experiments.tracking import Tracker
 from search.config import SweepConfig
 from search.orchestrate import sweep
+from tests.support.commands import Command, Outcome, run_module
+from tests.support.stores import Swept
+from tests.support.sweeps import SWEEP, assert_nothing_lost, assert_whole, children_of, study_of
 
 
 def test_the_small_sweep_is_whole(swept: Swept) -> None:
@@ -49,7 +51,7 @@ def test_every_architecture_starts_as_published_as_far_as_the_space_allows(swept
     assert (second.params["architecture"], second.params["dropout"]) == ("malireddi", 0.2)
 
 
-def test_continuing_adds_trials_and_registers_the_best_of_all(own_store: Path, swept: Swept, command) -> None:  # type: ignore[no-untyped-def]
+def test_continuing_adds_trials_and_registers_the_best_of_all(own_store: Path, swept: Swept, command: Command) -> None:
     found: Outcome = command("search.sweep", "--study", "small", "--trials", "5", "--json")
     assert found.code == 0, found.err
     assert_whole(own_store, "small", 5, 3)
@@ -62,7 +64,7 @@ def test_continuing_adds_trials_and_registers_the_best_of_all(own_store: Path, s
     assert found.json["candidate"] == board[0]["version"]
 
 
-def test_continuing_a_full_study_runs_nothing(own_store: Path, swept: Swept, command) -> None:  # type: ignore[no-untyped-def]
+def test_continuing_a_full_study_runs_nothing(own_store: Path, swept: Swept, command: Command) -> None:
     found = command("search.sweep", "--study", "small", "--trials", "2", "--keep", "2", "--json")
     assert found.code == 0, found.err
     assert found.json["counts"]["complete"] == 3
@@ -70,7 +72,7 @@ def test_continuing_a_full_study_runs_nothing(own_store: Path, swept: Swept, com
     assert found.json["registered"] == swept.result["registered"]
 
 
-def test_a_study_from_before_there_were_schedules_goes_on_as_it_began(own_store: Path, command) -> None:  # type: ignore[no-untyped-def]
+def test_a_study_from_before_there_were_schedules_goes_on_as_it_began(own_store: Path, command: Command) -> None:
     study = study_of(own_store, "small")
     recorded = json.loads(study.user_attrs["config"])
     for option in ("schedule", "augment"):
@@ -89,7 +91,7 @@ def test_a_study_from_before_there_were_schedules_goes_on_as_it_began(own_store:
     assert replace(record, params=params).config == record.config  # a run from before recorded none
 
 
-def test_keeping_more_than_was_kept_says_so(own_store: Path, swept: Swept, command) -> None:  # type: ignore[no-untyped-def]
+def test_keeping_more_than_was_kept_says_so(own_store: Path, swept: Swept, command: Command) -> None:
     found = command("search.sweep", "--study", "small", "--trials", "3", "--keep", "3", "--json")
     assert found.code == 0
     assert "its model was not kept" in found.err
@@ -106,8 +108,8 @@ def test_keeping_more_than_was_kept_says_so(own_store: Path, swept: Swept, comma
     ],
 )
 def test_a_continuation_that_contradicts_the_study(
-    own_store: Path, arguments: list[str], message: str, command
-) -> None:  # type: ignore[no-untyped-def]
+    own_store: Path, arguments: list[str], message: str, command: Command
+) -> None:
     found = command("search.sweep", "--study", "small", "--trials", "4", *arguments)
     assert found.code == 2
     assert message in found.error
@@ -190,10 +192,7 @@ def test_pruned_trials_are_killed_runs(tmp_path: Path) -> None:
 
 
 def test_hyperband_ends_trials_early_and_the_sweep_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(BENCHMARKS)
     monkeypatch.chdir(tmp_path)
-    from no_training import NoTraining
-
     config = SweepConfig("sqlite:///mlflow.db", "bands", trials=16, epochs=9, pruner="hyperband")
     result = sweep(config, engine=lambda _: NoTraining())
     assert_nothing_lost(tmp_path, "bands", 16, 9)
@@ -239,8 +238,8 @@ def test_hyperband_ends_trials_early_and_the_sweep_is_whole(tmp_path: Path, monk
     ],
 )
 def test_wrong_usage_is_one_line_and_leaves_no_study(
-    arguments: list[str], code: int, message: str, tmp_path: Path, command
-) -> None:  # type: ignore[no-untyped-def]
+    arguments: list[str], code: int, message: str, tmp_path: Path, command: Command
+) -> None:
     found = command("search.sweep", "--study", "wrong", *arguments)
     assert found.code == code
     assert message in found.error
@@ -260,7 +259,7 @@ def few_images(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_few_images_get_a_smaller_batch_unless_one_is_asked_for(few_images: Path, command) -> None:  # type: ignore[no-untyped-def]
+def test_few_images_get_a_smaller_batch_unless_one_is_asked_for(few_images: Path, command: Command) -> None:
     tiny = ["--dataset", "npz:own.npz", "--architecture", "malireddi", "--epochs", "1", "--json"]
     sweep = ["search.sweep", "--study", "own", *tiny, "--filters", "4", "--keep", "1"]
     found: Outcome = command(*sweep, "--trials", "1")
@@ -283,7 +282,7 @@ def test_few_images_get_a_smaller_batch_unless_one_is_asked_for(few_images: Path
     assert trial.json["batch_size"] == 8
 
 
-def test_a_plugin_that_raises_on_import(tmp_path: Path, command) -> None:  # type: ignore[no-untyped-def]
+def test_a_plugin_that_raises_on_import(tmp_path: Path, command: Command) -> None:
     (tmp_path / "broken.py").write_text("print('to stdout')\nraise RuntimeError('boom')")
     found = command("search.sweep", "--plugin", "broken.py")
     assert found.code == 1
@@ -310,8 +309,8 @@ def wrong(input_shape, num_classes, *, filters, dropout):
 )
 @pytest.mark.parametrize("module", ["search.sweep", "search.trial"])
 def test_a_plugin_whose_model_breaks_the_contract(
-    module: str, layers: str, message: str, tmp_path: Path, command
-) -> None:  # type: ignore[no-untyped-def]
+    module: str, layers: str, message: str, tmp_path: Path, command: Command
+) -> None:
     (tmp_path / "wrong.py").write_text(MODELS.format(layers=layers))
     found = command(module, "--plugin", "wrong.py", "--architecture", "wrong")
     assert found.code == 1
@@ -319,7 +318,7 @@ def test_a_plugin_whose_model_breaks_the_contract(
     assert found.out == ""
 
 
-def test_a_study_that_is_not_a_sweeps(tmp_path: Path, command) -> None:  # type: ignore[no-untyped-def]
+def test_a_study_that_is_not_a_sweeps(tmp_path: Path, command: Command) -> None:
     study = optuna.create_study(study_name="mine", storage=f"sqlite:///{tmp_path / 'optuna.db'}")
     study.optimize(lambda trial: 0.0, n_trials=1)
     found = command("search.sweep", "--study", "mine")

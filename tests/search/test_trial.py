@@ -9,16 +9,18 @@ from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
-from sweeps import has_metrics, wait_for
+
+from tests.support.commands import Command
+from tests.support.sweeps import has_metrics, wait_for
 
 
-def only_run(folder: Path, experiment: str = "mnist5k"):  # type: ignore[no-untyped-def]
+def only_run(folder: Path, experiment: str = "mnist5k"):
     client = MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
     (run,) = client.search_runs([client.get_experiment_by_name(experiment).experiment_id])
     return client, run
 
 
-def test_a_trial_is_kept_registered_and_promoted(tmp_path: Path, command) -> None:  # type: ignore[no-untyped-def]
+def test_a_trial_is_kept_registered_and_promoted(tmp_path: Path, command: Command) -> None:
     found = command(
         *("search.trial", "--architecture", "malireddi", "--filters", "4", "--batch-size", "200", "--epochs", "2"),
         *("--experiment", "mine", "--register-as", "mine-too", "--learning-rate", "0.002", "--seed", "7", "--json"),
@@ -42,7 +44,7 @@ def test_a_trial_is_kept_registered_and_promoted(tmp_path: Path, command) -> Non
     assert client.get_model_version_by_alias("mine-too", "champion").run_id == run.info.run_id
 
 
-def test_a_run_that_diverges_is_failed(tmp_path: Path, command) -> None:  # type: ignore[no-untyped-def]
+def test_a_run_that_diverges_is_failed(tmp_path: Path, command: Command) -> None:
     (tmp_path / "infinite.py").write_text(
         "import keras\n"
         "from architectures import register\n"
@@ -92,7 +94,7 @@ def test_ctrl_c_ends_the_run_as_killed(tmp_path: Path) -> None:
         (["--architecture", "malireddi", "--tracking-uri", "http://127.0.0.1:9"], 1, "cannot be reached"),
     ],
 )
-def test_wrong_usage(arguments: list[str], code: int, message: str, command) -> None:  # type: ignore[no-untyped-def]
+def test_wrong_usage(arguments: list[str], code: int, message: str, command: Command) -> None:
     found = command("search.trial", *arguments)
     assert found.code == code
     assert message in found.error

@@ -19,7 +19,8 @@ import architectures
 from experiments.classifier import as_classifier, network_of
 from tests.conversion import test_mlprogram_ops, test_mlprogram_spatial, test_runtime_layers, test_runtime_spatial
 from tests.conversion.fuzz.sample import Sample, of_package
-from tests.conversion.layers import (
+from tests.conversion.test_mlprogram_compression import COMPRESSIONS
+from tests.support.layers import (
     OTHER,
     C,
     build_network,
@@ -30,7 +31,6 @@ from tests.conversion.layers import (
     quiet,
     randomize,
 )
-from tests.conversion.test_mlprogram_compression import COMPRESSIONS
 
 SEEDS = Path(__file__).parent / "seeds"
 LARGEST_CASE = 1500  # bytes: a few layers with large constants would outweigh all others
@@ -55,7 +55,7 @@ def layers_network(cases: dict[str, Any]) -> bytes:
     answer = list(whole.neuralNetworkClassifier.layers)[1:]
     del whole.neuralNetworkClassifier.layers[1:]
     for name, (write, _) in cases.items():
-        part = build_network(lambda b, write=write: (first(b), write(b)), outputs=C)  # type: ignore[misc]
+        part = build_network(lambda b, write=write: (first(b), write(b)), outputs=C)
         for layer in list(part.neuralNetworkClassifier.layers)[1:]:
             if layer.ByteSize() > LARGEST_CASE:
                 break

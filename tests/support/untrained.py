@@ -1,4 +1,4 @@
-"""A sweep whose training does nothing, as a program: python untrained.py '{"study": ..., ...}' EPOCH_SECONDS
+"""A sweep whose training does nothing.  Run: python -m tests.support.untrained '{"study": ..., ...}' EPOCH_SECONDS
 
 With one worker there is no process beside the sweep's; with more the local engine starts them, as ever.
 """
@@ -9,13 +9,10 @@ import json
 import sys
 from functools import partial
 from multiprocessing.connection import Connection
-from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
-
-from no_training import NoTraining
-
+from benchmarks.no_training import NoTraining
 from search.engines import Engine, local
 from search.engines.messages import Built, EpochEnded, Failed, WorkerSetup
 
@@ -54,7 +51,8 @@ def main() -> None:
     from search.config import SweepConfig
     from search.orchestrate import sweep
 
-    given = {key: tuple(value) if isinstance(value, list) else value for key, value in json.loads(sys.argv[1]).items()}
+    asked: dict[str, Any] = json.loads(sys.argv[1])
+    given: dict[str, Any] = {k: tuple(value) if isinstance(value, list) else value for k, value in asked.items()}
     config = SweepConfig(**given)
     try:
         result = sweep(config, given, engine=lambda setup: untrained(setup, config.workers, float(sys.argv[2])))

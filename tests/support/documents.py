@@ -12,7 +12,7 @@ from pathlib import Path
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 COMMENT = re.compile(r"<!--\s*(?P<word>[a-z ]+?)\s*(?::\s*(?P<text>.*?)\s*)?-->", re.DOTALL)
 
 
@@ -49,7 +49,8 @@ def _tokens(document: str) -> tuple[Token, ...]:
 
 def blocks(document: str) -> list[Block]:
     """The fenced blocks of a document, in order."""
-    found, marks = [], {}
+    found: list[Block] = []
+    marks: dict[str, str] = {}
     for token in _tokens(document):
         if token.type == "fence":
             line = token.map[0] + 1 if token.map else 0

@@ -1,4 +1,4 @@
-"""A sweep whose disk is full once a database has grown: python full_disk.py DATABASE PAGES ...
+"""A sweep whose disk is full once a database has grown: python -m tests.support.full_disk DATABASE PAGES ...
 
 SQLite then says what it says of a full disk. What follows are the options of search.sweep, whose workers train nothing.
 """
@@ -12,10 +12,10 @@ from pathlib import Path
 from types import SimpleNamespace
 
 from sqlalchemy import Engine, event
-from untrained import serve
 
 from search import sweep
 from search.engines import local
+from tests.support.untrained import serve
 
 
 def limit(database: str, pages: int) -> None:

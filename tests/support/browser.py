@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from conftest import require
+from tests.support.components import require
 
 INSTALL = "apt-get install -y chromium chromium-driver && python -m pip install -e '.[test]'"
 FLAGS = """--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking

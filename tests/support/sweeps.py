@@ -15,14 +15,16 @@ from pathlib import Path
 import optuna
 import sqlalchemy
 from mlflow import MlflowClient
+from mlflow.entities import Run
 from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 
 from search.standing import outcome
+from tests.support.commands import environment
 
-BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
-KILLED_AT = Path(__file__).with_name("killed_at.py")  # a sweep that ends at a chosen call
-
+PUBLISHED = ["--architecture", "chollet", "--architecture", "malireddi"]
+SMALL = ["--trials", "3", "--epochs", "3", "--filters", "4,8", "--batch-size", "64", "--keep", "2", "--pruner", "none"]
+SWEEP = [*SMALL, *PUBLISHED]
 TINY = ["--epochs", "2", "--filters", "4", "--batch-size", "64", "--augment", "off", "--pruner", "none"]
 
 
@@ -46,17 +48,23 @@ def has_metrics(folder: Path) -> bool:
         return database.execute("select count(*) from metrics").fetchone()[0] > 0
 
 
-def children_of(folder: Path, name: str) -> list:
+def experiment_id(client: MlflowClient, name: str = "mnist5k") -> str:
+    experiment = client.get_experiment_by_name(name)
+    assert experiment, f"no experiment {name}"
+    return experiment.experiment_id
+
+
+def children_of(folder: Path, name: str) -> list[Run]:
+    """The runs of a study's trials, by number."""
     client = MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
-    experiment = client.get_experiment_by_name("mnist5k")
-    found = client.search_runs([experiment.experiment_id], f"tags.study = '{name}' and tags.trial_number != ''")
+    found = client.search_runs([experiment_id(client)], f"tags.study = '{name}' and tags.trial_number != ''")
     return sorted(found, key=lambda run: int(run.data.tags["trial_number"]))
 
 
-def parents_of(folder: Path, name: str) -> list:
+def parents_of(folder: Path, name: str) -> list[Run]:
+    """The runs of a study's sweep: one, unless something is wrong."""
     client = MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
-    experiment = client.get_experiment_by_name("mnist5k")
-    return client.search_runs([experiment.experiment_id], f"tags.study = '{name}' and tags.sweep = 'parent'")
+    return client.search_runs([experiment_id(client)], f"tags.study = '{name}' and tags.sweep = 'parent'")
 
 
 def assert_whole(folder: Path, name: str, trials: int, epochs: int) -> None:
@@ -105,7 +113,7 @@ def assert_nothing_lost(
 
     uri = tracking_uri or f"sqlite:///{folder / 'mlflow.db'}"
     client = MlflowClient(uri, uri)
-    held = [client.get_experiment_by_name(experiment).experiment_id]
+    held = [experiment_id(client, experiment)]
     (parent,) = client.search_runs(held, f"tags.study = '{name}' and tags.sweep = 'parent'")
     assert (parent.info.status, parent.data.tags.get("outcome")) == ("FINISHED", None)
     found = client.search_runs(held, f"tags.study = '{name}' and tags.trial_number != ''", max_results=5_000)
@@ -141,7 +149,8 @@ def assert_nothing_lost(
     versions = client.search_model_versions(f"name = '{registered}'")
     candidate = client.get_model_version_by_alias(registered, "candidate")
     assert candidate.run_id in {run.info.run_id for run in found}
-    held_models = {model.source_run_id for model in client.search_logged_models(held) if str(model.status) == "READY"}
+    ready = [model for model in client.search_logged_models(held) if str(model.status) == "READY"]
+    held_models = {model.source_run_id for model in ready if model.source_run_id}
     assert {version.run_id for version in versions} <= held_models
     front = study.best_trials if len(study.directions) > 1 else []
     assert len(held_models) <= recorded["keep"] + len(front)
@@ -152,9 +161,11 @@ def assert_nothing_lost(
 
 
 def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
+    """Start `python -m search.sweep` in a folder."""
     return subprocess.Popen(
         [sys.executable, "-m", "search.sweep", *arguments],
         cwd=folder,
+        env=environment(),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -1,4 +1,4 @@
-"""The golden drawings: digits as people write them, and marks that are none.  Run: python -m tests.experiments.drawings
+"""The golden drawings: digits as people write them, and marks that are none.  Run: python -m tests.support.drawings
 
 Writes the drawings with the pixels that `experiments.strokes` gives them today; tests on both sides hold the committed
 file. Run it only together with a new `PREPROCESSING_VERSION`.
@@ -12,6 +12,7 @@ import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 FILE = Path(__file__).parents[2] / "ios/DigitKit/Tests/DigitKitTests/golden-drawings.json"
 PAD = 300.0
@@ -245,7 +246,7 @@ def main() -> None:
     from experiments.classifier import PREPROCESSING_VERSION
     from experiments.strokes import render
 
-    entries = [
+    entries: list[dict[str, Any]] = [
         {
             "name": drawing.name,
             "digit": drawing.digit,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
+from collections.abc import Collection
 from pathlib import Path
 
 from mlflow import MlflowClient
@@ -50,7 +51,7 @@ def shipped(folder: Path) -> bytes:
     return (folder / DEFAULT_OUTPUT).read_bytes()
 
 
-def snapshot(folder: Path, *, but: set[str] = frozenset()) -> dict[str, object]:
+def snapshot(folder: Path, *, but: Collection[str] = ()) -> dict[str, object]:
     """Everything that a refused promotion must leave as it was, `but` tags of these names."""
     client = client_of(folder)
     files = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.suffix != ".db"}

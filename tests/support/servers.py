@@ -13,8 +13,9 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
+from typing import Self
 
-from conftest import require
+from tests.support.components import require
 
 
 def free_port() -> int:
@@ -47,7 +48,7 @@ class Server(ABC):
         os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait(30)
 
-    def __enter__(self):  # type: ignore[no-untyped-def]
+    def __enter__(self) -> Self:
         self.start()
         return self
 

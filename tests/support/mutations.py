@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from tests.conversion.drafts import Draft, NotApplicable, first
+from tests.support.drafts import Draft, NotApplicable, first
 
 Mutate = Callable[[Draft], None]
 MUTATIONS: dict[str, Mutate] = {}

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tests.conversion.drafts import Draft
+from tests.support.drafts import Draft
 
 
 @contextmanager

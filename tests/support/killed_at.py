@@ -1,4 +1,6 @@
-"""A sweep whose process ends at a chosen call, as by kill -9: python killed_at.py MODULE:FUNCTION CALL before|after ...
+"""A sweep whose process ends at a chosen call, as by kill -9.
+
+Run: python -m tests.support.killed_at MODULE:FUNCTION CALL before|after ...
 
 What follows are the options of search.sweep.
 """
@@ -21,7 +23,7 @@ def arm(place: str, call: int, when: str) -> None:
     real = getattr(holder, name)
     calls = 0
 
-    def killed(*arguments, **options):  # type: ignore[no-untyped-def]
+    def killed(*arguments: object, **options: object) -> object:
         nonlocal calls
         calls += 1
         if calls < call:
