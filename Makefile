@@ -8,14 +8,21 @@ ARGS ?=
 MODULES = $(shell find architectures experiments conversion search -name '*.py' ! -name __main__.py | \
 	sed -e 's|/__init__\.py$$||' -e 's|\.py$$||' -e 's|/|.|g' | sort)
 
-.PHONY: sweep test check ui docs notebooks clean
+.PHONY: sweep test test-slow test-all check ui docs notebooks clean
 
 sweep: $(INSTALLED)  ## install, run the sweep on bundled digits, promote its best model to Core ML
 	$(BIN)/python -m search.sweep $(ARGS)
 	$(BIN)/python -m conversion.promote
 
-test: $(INSTALLED)-test  ## install, run the tests: two processes, as much of them is waiting for others
-	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal $(ARGS)
+PYTEST = $(BIN)/python -m pytest --numprocesses 2 --dist worksteal
+
+test: $(INSTALLED)-test  ## install, run the tests: minutes, on a machine with nothing but Python
+	$(PYTEST) -m 'not slow' $(ARGS)
+
+test-slow: $(INSTALLED)-test  ## the rest: Ray, PostgreSQL, Chromium, notebooks, random kill points
+	$(PYTEST) -m slow $(ARGS)
+
+test-all: test test-slow  ## all tests, each once
 
 check: $(INSTALLED)-test  ## lint, format and types, as CI runs them
 	$(BIN)/ruff check .

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import logging
 import shutil
 import weakref
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from pathlib import Path
@@ -150,8 +153,8 @@ class Converter:
         shape = (1, *self._network.input_shape[1:])
         layout = ct.colorlayout.GRAYSCALE if shape[3] == 1 else ct.colorlayout.RGB
         try:
-            return _owned(
-                ct.convert(
+            with _frozen_objects():
+                model = ct.convert(
                     [self._forward],
                     source="tensorflow",
                     inputs=[ct.ImageType(name=INPUT_NAME, shape=shape, scale=PIXEL_SCALE, color_layout=layout)],
@@ -159,10 +162,24 @@ class Converter:
                     skip_model_load=True,
                     **options,
                 )
-            )
+            return _owned(model)
         except Exception as error:
             text = " ".join(str(error).split())[:300]
             raise ProjectError(f"coremltools cannot convert {self._facts.architecture}: {text}") from error
+
+
+@contextlib.contextmanager
+def _frozen_objects() -> Iterator[None]:
+    """Hide all objects that exist from the garbage collector.
+
+    coremltools collects three times a conversion. Over the objects of TensorFlow's and everybody else's imports that
+    takes longer than the conversion itself.
+    """
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 def _owned(model: Any) -> Any:

@@ -89,7 +89,6 @@ def promote(config: PromoteConfig) -> Promotion:
 
     An example stands in docs/api.md.
     """
-    import gc
 
     from conversion.candidate import load_candidate
     from conversion.champion import Champion, load_champion
@@ -118,8 +117,6 @@ def promote(config: PromoteConfig) -> Promotion:
         license=config.license,
     )
     coremltools()
-    gc.collect()
-    gc.freeze()  # coremltools collects garbage three times: without the imports' objects that costs nothing
     started = time.perf_counter()
     registered_name = _registered_name(tracker, candidate, config.model)
     version = tracker.registered(registered_name, candidate.model)

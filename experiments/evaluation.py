@@ -179,7 +179,13 @@ def evaluate(
 
 
 def write_evaluation(
-    tracker: Tracker, run_id: str, probabilities: npt.NDArray[np.float32], dataset: Dataset, *, best_epoch: int
+    tracker: Tracker,
+    run_id: str,
+    probabilities: npt.NDArray[np.float32],
+    dataset: Dataset,
+    *,
+    best_epoch: int,
+    figures: bool = True,
 ) -> None:
     """Log a run's kept model on the validation images: files under `evaluation/`, headline figures as metrics.
 
@@ -189,15 +195,18 @@ def write_evaluation(
         probabilities: of the validation images (N, num_classes).
         dataset: the run's.
         best_epoch: whose weights were kept, which is the step of the metrics.
+        figures: draw them, too.
     """
     found = evaluate(probabilities, dataset.val.labels, dataset.class_names)
     with tempfile.TemporaryDirectory(prefix="pocketnets-") as folder:
-        write_report(found, dataset.val.images, Path(folder), what="validation")
+        write_report(found, dataset.val.images, Path(folder), what="validation", figures=figures)
         tracker.log_evaluation(run_id, Path(folder), found.metrics(), step=best_epoch)
 
 
-def write_report(evaluation: Evaluation, images: npt.NDArray[np.uint8], folder: Path, *, what: str) -> None:
-    """Write an evaluation into an existing folder, as numbers and as pictures.
+def write_report(
+    evaluation: Evaluation, images: npt.NDArray[np.uint8], folder: Path, *, what: str, figures: bool = True
+) -> None:
+    """Write an evaluation into an existing folder, as numbers and as figures.
 
     `evaluation.json` holds all of it; `classification_report.txt`, `confusion_matrix.csv` and `.png`, `reliability.png`
     and `mistakes.png` are for people.
@@ -207,15 +216,18 @@ def write_report(evaluation: Evaluation, images: npt.NDArray[np.uint8], folder: 
         images: uint8 (N, height, width, 1 or 3).
         folder: where the files go.
         what: names the images: `validation`.
+        figures: draw them, too.
     """
-    from experiments.pictures import draw_confusion_matrix, draw_images, draw_reliability, shortened
-
     names = [each.name for each in evaluation.classes]
     (folder / "evaluation.json").write_text(json.dumps(asdict(evaluation), indent=2), encoding="utf-8")
     (folder / "classification_report.txt").write_text(_table(evaluation), encoding="utf-8")
     with (folder / "confusion_matrix.csv").open("w", newline="", encoding="utf-8") as file:
         rows = ([name, *row] for name, row in zip(names, evaluation.confusion_matrix, strict=True))
         csv.writer(file, lineterminator="\n").writerows([["true\\predicted", *names], *rows])
+    if not figures:
+        return
+    from experiments.pictures import draw_confusion_matrix, draw_images, draw_reliability, shortened
+
     draw_confusion_matrix(evaluation, folder / "confusion_matrix.png", what=what)
     draw_reliability(evaluation, folder / "reliability.png", what=what)
     draw_images(

@@ -78,6 +78,7 @@ class SweepConfig:
     plugins: tuple[str, ...] = ()
     replicates: int = 0  # further seeds for each of the best configurations
     enqueue: tuple[Mapping[str, object], ...] = ()  # configurations to try first, not the published ones then
+    figures: bool = True  # draw the study and the kept models, beside their numbers
 
     @property
     def chosen(self) -> dict[str, object]:

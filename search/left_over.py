@@ -52,7 +52,14 @@ def evaluate_left_over(study: Study, tracker: Tracker, dataset: Dataset) -> None
     for run in unevaluated(study, tracker):
         probabilities = tracker.val_probabilities(run.run_id)
         if probabilities is not None:
-            write_evaluation(tracker, run.run_id, probabilities, dataset, best_epoch=int(run.metrics["best_epoch"]))
+            write_evaluation(
+                tracker,
+                run.run_id,
+                probabilities,
+                dataset,
+                best_epoch=int(run.metrics["best_epoch"]),
+                figures=study.config.figures,
+            )
 
 
 def drop_overtaken(study: Study, tracker: Tracker) -> None:

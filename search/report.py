@@ -43,7 +43,7 @@ def write_report(
     with tempfile.TemporaryDirectory(prefix="pocketnets-") as name:
         folder = Path(name)
         _write_leaderboard(folder, board)
-        figures = draw(study.optuna_study)
+        figures = draw(study.optuna_study) if study.config.figures else []
         for figure in figures:
             if figure.page is not None:
                 (folder / f"{figure.name}.html").write_text(html_page(figure.title, [figure.page]))
@@ -88,6 +88,8 @@ def _page(
         )
     if left_out:
         parts.append(f"<p class='note'>{escape(comparison.told(left_out))}</p>")
+    if not study.config.figures:
+        parts.append("<p class='note'>No figures: the sweep was asked for none by --figures off.</p>")
     for figure in figures:
         parts.append(f"<h2>{escape(figure.title)}</h2>")
         missing = f"<p class='note'>Could not be drawn: {escape(figure.reason)}</p>"

@@ -394,7 +394,12 @@ class Runner:
                 assert result is not None
                 with self.study.alone():  # another sweep may be about to evaluate, to register or to drop it
                     write_evaluation(
-                        self.tracker, run_id, result.val_probabilities, self.dataset, best_epoch=result.best_epoch
+                        self.tracker,
+                        run_id,
+                        result.val_probabilities,
+                        self.dataset,
+                        best_epoch=result.best_epoch,
+                        figures=self.study.config.figures,
                     )
                     del self._to_evaluate[0]
                     if self.study.standing.overtaken(self.study.settled):

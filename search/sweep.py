@@ -153,6 +153,7 @@ def parser() -> Parser:
         metavar="FILE",
         help="JSON list of configurations to try first (default: each architecture as published)",
     )
+    add("--figures", choices=("on", "off"), help="off: numbers and tables alone, nothing is drawn (default on)")
     add_common(made)
     return made
 
@@ -242,6 +243,8 @@ def _body(arguments: argparse.Namespace) -> int:
         key: tuple(dict.fromkeys(value)) if (value := getattr(arguments, key)) else None
         for key in ("architectures", "plugins")
     }
+    if arguments.figures:
+        options["figures"] = arguments.figures == "on"
     if options["workers"] == AUTO:
         from search.engines.local import auto_workers
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -28,12 +29,14 @@ import pytest
 from tests.support.documents import ROOT, Block, anchors, blocks, documents, links
 from tests.support.servers import free_port, wait_until
 from tests.support.stores import Promoted
+from tests.support.warm import Program
 
 RUN = ("sh", "python")
 SHOWN = ("text", "json", "yaml", "toml", "swift", "mermaid")  # to be read, not to be run
 DOCTESTS = ("docs/api.md",)  # their `>>>` examples are run as one doctest, by a test of their own
 MARKS = {"not run", "with", "server", "exit", "output"}
 FROM_NOTHING = ("README.md",)
+ON_RAY = ("docs/cluster.md",)
 LINKED = ("Makefile", "setup.cfg", "constraints.txt", "benchmarks", "examples", "tests")  # of a clone's root
 VENV = Path(sys.executable).parent.parent
 
@@ -62,7 +65,9 @@ def _with_commands() -> list[str]:
 
 
 @pytest.mark.timeout(1500)  # a document is many commands, and the machine may be busy
-@pytest.mark.parametrize("document", _with_commands())
+@pytest.mark.parametrize(
+    "document", [pytest.param(n, marks=pytest.mark.slow if n in ON_RAY else ()) for n in _with_commands()]
+)
 def test_commands_run(document: str, promoted: Promoted, tmp_path: Path) -> None:
     place = tmp_path / "pocketnets"
     place.mkdir()
@@ -109,6 +114,38 @@ def _commands(block: Block) -> list[str]:
     return [line for line in joined if line.strip() and not line.lstrip().startswith("#")]
 
 
+def _programs(code: str) -> list[list[str]]:
+    """The commands of a shell block that is nothing but `python -m MODULE WORDS`, else none."""
+    lines = code.replace("\\\n", " ").splitlines()
+    found = []
+    for line in lines:
+        lexer = shlex.shlex(line, posix=True, punctuation_chars="|&;<>()`$")
+        lexer.whitespace_split = True
+        words = list(lexer)
+        if not words:
+            continue
+        if words[:2] != ["python", "-m"] or any(set(word) & set("|&;<>()`$*?~") for word in words):
+            return []
+        found.append(words[2:])
+    return found
+
+
+def _run_warm(block: Block, programs: list[list[str]], place: Path) -> tuple[int, str]:
+    """Run commands in warm processes, as the shell would run them; what they printed with the last exit code."""
+    printed, code = "", 0
+    for module, *words in programs:
+        program = Program(module, *words, cwd=place, **_environment(place))
+        try:
+            code = program.wait(400)
+        except subprocess.TimeoutExpired as error:
+            program.kill()
+            pytest.fail(f"{block}: {module}: {error}")
+        printed += "".join(program.communicate())
+        if code:
+            break
+    return code, printed
+
+
 def _run(block: Block, place: Path) -> str:
     """Run a block and return what it printed."""
     code, port = block.code, free_port()
@@ -119,7 +156,18 @@ def _run(block: Block, place: Path) -> str:
     if re.search(r"\bRUN_ID|OTHER_RUN_ID", code):
         first, second = _runs(place)
         code = code.replace("OTHER_RUN_ID", second).replace("RUN_ID", first)
-    command = ["bash", "-euo", "pipefail", "-c", code] if block.language == "sh" else [sys.executable, "-c", code]
+    if block.language == "python":
+        programs = [["tests.support.code", code]]
+    else:
+        programs = [] if "server" in block.marks else _programs(code)
+    wanted = block.marks.get("exit", "0")
+    if programs:
+        returned, printed = _run_warm(block, programs, place)
+        assert str(returned) in wanted.split(" or "), (
+            f"{block}: {code}\nended with {returned}, not {wanted}:\n{printed}"
+        )
+        return printed
+    command = ["bash", "-euo", "pipefail", "-c", code]
     log = place.parent / "printed.txt"
     with log.open("w") as file:
         process = subprocess.Popen(
@@ -143,7 +191,6 @@ def _run(block: Block, place: Path) -> str:
         finally:
             _end(process)
     printed = log.read_text()
-    wanted = block.marks.get("exit", "0")
     assert "server" in block.marks or str(process.returncode) in wanted.split(" or "), (
         f"{block}: {code}\nended with {process.returncode}, not {wanted}:\n{printed}"
     )

@@ -16,6 +16,7 @@ from nbformat import NotebookNode
 ROOT = Path(__file__).parents[1]
 LOGIC = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda, ast.While, ast.Try, ast.If)
 STORIES = ["01-keras-mnist", "02-sweep", "03-promote", "04-why-7-and-4"]
+QUICKEST = "04-why-7-and-4"
 
 
 def loaded(path: Path) -> ModuleType:
@@ -51,7 +52,9 @@ def test_the_stories_are_there() -> None:
 
 
 @pytest.mark.timeout(1800)  # of a busy machine
-@pytest.mark.parametrize("name", STORIES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name == QUICKEST else pytest.mark.slow) for name in STORIES]
+)
 def test_executes_from_clean(name: str, tmp_path: Path) -> None:
     path = ROOT / f"notebooks/{name}.ipynb"
     before = held()

@@ -5,7 +5,6 @@ Importing TensorFlow for each trial would double a short trial's time.
 
 from __future__ import annotations
 
-import gc
 import threading
 import traceback
 from collections.abc import Callable
@@ -79,9 +78,6 @@ class Trainer:
                 warnings.append(misfit)
             knobs = tuple(sorted(architecture.knobs.items()))
             known.append(Known(name, architecture.default_filters, architecture.default_dropout, misfit, knobs))
-        # coremltools collects garbage three times per conversion; without the imports' objects that costs nothing.
-        gc.collect()
-        gc.freeze()
         return Ready(tuple(known), tuple(warnings), self.gpu)
 
     def train(self, job: Job, send: Callable[[Event], None], ask: Callable[[Built | EpochEnded], bool]) -> None:

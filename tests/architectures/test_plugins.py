@@ -73,6 +73,7 @@ def broken(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_the_example_package_is_swept_whatever_else_is_installed(installed: Path, broken: Path, tmp_path: Path) -> None:
     def run(*arguments: str) -> Outcome:
         return run_module(*arguments, "--json", cwd=tmp_path, PYTHONPATH=f"{installed}:{broken}:{ROOT}")

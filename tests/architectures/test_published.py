@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import keras
 import pytest
@@ -94,14 +95,23 @@ def test_the_list_says_who_does_not_fit(command: Command, monkeypatch: pytest.Mo
     assert "arXiv:1512.03385" in shown
 
 
+@pytest.fixture(scope="module")
+def summaries() -> list[dict[str, Any]]:
+    return [table.summarize(registry.get(name), (28, 28, 1), 10) for name in registry.names()]
+
+
 @pytest.mark.parametrize(("width", "beside"), [(80, False), (200, True)])
 def test_the_list_shows_every_figure_whole(
-    width: int, beside: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    width: int,
+    beside: bool,
+    summaries: list[dict[str, Any]],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """In a terminal of 80 columns, too, where family and paper stand below the table."""
     monkeypatch.setattr(table, "console", lambda: Console(width=width))
     names = registry.names()
-    table.print_list([table.summarize(registry.get(name), (28, 28, 1), 10) for name in names])
+    table.print_list(summaries)
     shown = capsys.readouterr().out
     rows = [line for line in shown.splitlines() if line.startswith("│")]
     assert "…" not in shown

@@ -18,6 +18,7 @@ from conversion.promote import PromoteConfig, promote
 from tests.support.browser import chromium, requested
 from tests.support.drawing_page import answering, serving
 
+pytestmark = pytest.mark.slow
 BENCHMARK = Path(__file__).parents[2] / "benchmarks/page_latency.py"
 GOLDEN = Path(__file__).parents[2] / "ios/DigitKit/Tests/DigitKitTests/golden-drawings.json"
 PHONE, DESKTOP = (375, 812), (1200, 900)  # CSS pixels

@@ -10,7 +10,7 @@ import pytest
 
 from conversion.output import DEFAULT_OUTPUT
 from experiments.tracking import Tracker
-from tests.support.commands import Command, run_module
+from tests.support.commands import Command, invoke
 from tests.support.promotions import NAME, PROMOTIONS, artifacts, champion, client_of, own_artifacts, shipped, snapshot
 from tests.support.stores import Promoted, Swept
 
@@ -37,7 +37,7 @@ def shared_history(promoted: Promoted, swept: Swept, tmp_path_factory: pytest.Te
     made = [(current(folder), shipped(folder))]
     second = swept.result["leaderboard"][1]["version"]
     for arguments in (("--author", "Ada"), ("--version", second, *FORCED)):
-        done = run_module("conversion.promote", *arguments, cwd=folder)
+        done = invoke("conversion.promote", *arguments, cwd=folder)
         assert done.code == 0, done.err
         made.append((current(folder), shipped(folder)))
     assert [number for (_, number), _ in made] == [1, 2, 3]

@@ -100,6 +100,7 @@ def limited(module: str, *arguments: object, cwd: Path) -> subprocess.CompletedP
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["idx", "folder"])
 def test_data_larger_than_the_limit_of_memory(kind: str, tmp_path: Path, own_cache: Path) -> None:
     if kind == "idx":

@@ -19,7 +19,7 @@ from mlflow.entities import LoggedModel
 from experiments import datasets
 from experiments.config import ModelSize, RunConfig, RunResult
 from experiments.tracking import Tracker, environment, run_start
-from tests.support.commands import Command, Outcome, run_module
+from tests.support.commands import Command, Outcome, invoke
 from tests.support.components import require
 from tests.support.stores import Promoted, Swept
 
@@ -242,7 +242,7 @@ def test_a_promoted_model_stays_without_its_version(promoted: Promoted, tmp_path
     client = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}", f"sqlite:///{tmp_path / 'mlflow.db'}")
     client.delete_model_version("mnist5k-classifier", "1")
     client.delete_model_version("mnist5k-classifier", "2")
-    found = run_module("experiments.prune", "--dry-run", "--json", cwd=tmp_path).json
+    found = invoke("experiments.prune", "--dry-run", "--json", cwd=tmp_path).json
     reasons = sorted(model["reason"] for model in found["kept"])
     assert reasons == ["a promotion was made of it", "version 1 of mnist5k-classifier-coreml"]
     assert len(found["removed"]) == 1

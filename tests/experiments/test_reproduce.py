@@ -18,7 +18,7 @@ from architectures.plugins import plugin_sha256
 from experiments import datasets
 from experiments.reproduce import BYSTANDERS, Condition, Reproduction
 from experiments.tracking import Tracker, environment, run_start
-from tests.support.commands import Command, Outcome, run_module
+from tests.support.commands import Command, Outcome, invoke
 from tests.support.stores import Swept
 
 PLUGIN = """
@@ -62,7 +62,7 @@ class Parallel:
         return self.client.search_runs(experiments, terms)[0].info.run_id
 
     def reproduce(self, run_id: str, *arguments: object) -> Outcome:
-        return run_module("experiments.reproduce", run_id, "--json", *arguments, cwd=self.folder)
+        return invoke("experiments.reproduce", run_id, "--json", *arguments, cwd=self.folder)
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +87,7 @@ def parallel(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     trials = ["--trials", "6", "--epochs", "3", "--workers", "2", "--pruner", "none", "--enqueue", "first.json"]
     plugin = ["--plugin", "tiny.py", "--architecture", "tiny", "--dataset", "npz:data.npz", "--replicates", "1"]
     options = [*space, *trials, *plugin, "--precision", request.param, "--keep", "1", "--study", "two"]
-    done = run_module("search.sweep", *options, "--json", cwd=folder)
+    done = invoke("search.sweep", *options, "--json", cwd=folder)
     assert done.code == 0, done.err
     return Parallel(folder, done.json)
 
@@ -102,7 +102,7 @@ def own(parallel: Parallel, tmp_path: Path) -> Parallel:
 once = pytest.mark.parametrize("parallel", ["float32"], indirect=True)
 
 
-@pytest.mark.parametrize("parallel", ["float32", "mixed_bfloat16"], indirect=True)
+@pytest.mark.parametrize("parallel", ["float32", pytest.param("mixed_bfloat16", marks=pytest.mark.slow)], indirect=True)
 @pytest.mark.parametrize(
     "terms",
     ["tags.trial_number = '1'", "tags.duplicate_of != ''", "tags.replicate_of != ''"],
@@ -170,7 +170,7 @@ def test_figures_that_differ_are_shown_with_the_likely_cause(own: Parallel) -> N
     assert [condition["what"] for condition in found.json["conditions"]] == ["package keras", "package mlflow"]
     assert found.json["likely_cause"] == "other package keras"
 
-    table = run_module("experiments.reproduce", run_id, cwd=own.folder)
+    table = invoke("experiments.reproduce", run_id, cwd=own.folder)
     assert table.code == 1
     assert table.out.startswith("differs: ")
     for text in ("val_loss", "0.125", repr(difference["found"]), "package keras", "3.0.0", "Likely cause: other"):

@@ -21,7 +21,7 @@ from conversion import runtime
 from conversion.output import DEFAULT_OUTPUT
 from experiments import datasets
 from experiments.tracking import Tracker, TrackingError, source
-from tests.support.commands import run_module
+from tests.support.commands import invoke
 from tests.support.servers import MlflowServer
 from tests.support.stores import Swept
 
@@ -261,16 +261,17 @@ def server(tmp_path: Path) -> Iterator[str]:
         yield started.uri
 
 
+@pytest.mark.slow
 def test_a_sweep_and_a_promotion_over_a_server(server: str, tmp_path: Path) -> None:
     work = tmp_path / "work"
     work.mkdir()
-    swept = run_module(
+    swept = invoke(
         *("search.sweep", "--trials", "1", "--epochs", "1", "--filters", "4", "--architecture", "malireddi", "--json"),
         cwd=work,
         MLFLOW_TRACKING_URI=server,
     )
     assert swept.code == 0, swept.err
-    promoted = run_module("conversion.promote", "--json", "--tracking-uri", server, cwd=work)
+    promoted = invoke("conversion.promote", "--json", "--tracking-uri", server, cwd=work)
     assert promoted.code == 0, promoted.err
     client = MlflowClient(server, server)
     run = client.get_run(swept.json["leaderboard"][0]["run_id"])

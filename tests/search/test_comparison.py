@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 from statistics import fmean
 
@@ -26,8 +24,9 @@ from search.orchestrate import sweep
 from search.progress import TrialProgress
 from search.space import SearchSpace
 from search.standing import Standing
-from tests.support.commands import Command, Outcome, environment, run_module
+from tests.support.commands import Command, Outcome, invoke
 from tests.support.sweeps import PUBLISHED, children_of, study_of
+from tests.support.warm import Program
 
 TRIALS = 4
 SPACE = [
@@ -50,15 +49,9 @@ def compared(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Outcome]:
     folder = tmp_path_factory.mktemp("compared")
     options = ["--study", "fair", "--trials", str(TRIALS), *SPACE, *REPLICATES]
     at = ["experiments.tracking:Tracker.finish", "4", "before"]
-    killed = subprocess.run(
-        [sys.executable, "-m", "tests.support.killed_at", *at, *options],
-        cwd=folder,
-        env=environment(),
-        capture_output=True,
-        check=False,
-    )
-    assert killed.returncode == 9, killed.stderr
-    done = run_module("search.sweep", "--study", "fair", "--json", cwd=folder)
+    killed = Program("tests.support.killed_at", *at, *options, cwd=folder)
+    assert killed.wait() == 9, killed.communicate()
+    done = invoke("search.sweep", "--study", "fair", "--json", cwd=folder)
     assert done.code == 0, done.err
     return folder, done
 
@@ -251,7 +244,7 @@ def test_a_continued_study_tries_what_the_whole_one_does_after_the_configuration
     monkeypatch.chdir(tmp_path)
 
     def run(study: str, trials: int, *first: dict[str, object]) -> None:
-        config = SweepConfig("sqlite:///mlflow.db", study, trials=trials, epochs=1, enqueue=first)
+        config = SweepConfig("sqlite:///mlflow.db", study, trials=trials, epochs=1, enqueue=first, figures=False)
         sweep(config, engine=lambda _: NoTraining())
 
     first = {"architecture": "malireddi", "dropout": 0.3}

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -15,9 +13,9 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from search.config import SweepConfig
 from search.engines import local
 from search.orchestrate import SweepResult, sweep
-from tests.support.commands import environment
 from tests.support.sweeps import assert_nothing_lost, children_of, study_of, wait_for
 from tests.support.untrained import untrained
+from tests.support.warm import Program
 
 EPOCHS = 3
 TWICE = ({"architecture": "chollet", "dropout": 0.2}, {"architecture": "chollet", "filters": 4})  # the same, as drawn
@@ -39,6 +37,7 @@ def run(trials: int, workers: int = 1, epoch_seconds: float = 0.0, failing: int 
         workers=workers,
         architectures=("chollet",),
         enqueue=TWICE,
+        figures=False,
         **POINT,
     )
     return sweep(config, engine=lambda setup: untrained(setup, workers, epoch_seconds, failing))
@@ -69,7 +68,6 @@ def test_a_trial_whose_twin_fails_is_trained(tmp_path: Path) -> None:
 def test_the_twin_of_a_sweep_that_is_killed_waits_for_its_other_attempt(tmp_path: Path) -> None:
     """Two sweeps of one study: the first is killed in the middle of a trial that the second one waits for."""
     given = POINT | {"study": "same", "tracking_uri": "sqlite:///mlflow.db", "trials": 4, "architectures": ["chollet"]}
-    program = [sys.executable, "-m", "tests.support.untrained", json.dumps(given)]
 
     def owners() -> list[int]:
         return [json.loads(trial.user_attrs["owner"])["pid"] for trial in study_of(tmp_path, "same").trials]
@@ -77,9 +75,7 @@ def test_the_twin_of_a_sweep_that_is_killed_waits_for_its_other_attempt(tmp_path
     sweeps = []
     try:
         for seconds in ("100", "0.1"):
-            begun = subprocess.Popen(
-                [*program, seconds], cwd=tmp_path, env=environment(), stderr=subprocess.PIPE, text=True
-            )
+            begun = Program("tests.support.untrained", json.dumps(given), seconds, cwd=tmp_path)
             sweeps.append(begun)
             wait_for(lambda: begun.pid in owners(), begun)  # noqa: B023
         first, second = sweeps
@@ -99,17 +95,11 @@ def test_the_twin_of_a_sweep_that_is_killed_waits_for_its_other_attempt(tmp_path
 def test_the_twin_of_a_trial_that_nobody_will_run_is_trained(tmp_path: Path) -> None:
     """The first of two sweeps asks for more trials than the second, and is killed past the second one's number."""
     given = POINT | {"study": "same", "tracking_uri": "sqlite:///mlflow.db", "architectures": ["chollet"]}
-    program = [sys.executable, "-m", "tests.support.untrained"]
     sweeps = []
     try:
         for trials, seconds in ((6, "100"), (2, "0.1")):
-            begun = subprocess.Popen(
-                [*program, json.dumps(given | {"trials": trials}), seconds],
-                cwd=tmp_path,
-                env=environment(),
-                stderr=subprocess.PIPE,
-                text=True,
-            )
+            config = json.dumps(given | {"trials": trials})
+            begun = Program("tests.support.untrained", config, seconds, cwd=tmp_path)
             sweeps.append(begun)
             wait_for(lambda: len(study_of(tmp_path, "same").trials) == len(sweeps), begun)
         for _ in range(3):

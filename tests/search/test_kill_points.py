@@ -7,14 +7,12 @@ is flushed or closed; or SIGTERM; or the kill -9 of a worker process.
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import random
 import shutil
 import signal
 import sys
 from dataclasses import replace
-from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import cast
 
@@ -26,8 +24,9 @@ from search.config import OBJECTIVES
 from search.standing import val_accuracies
 from tests.support.killed_at import KILLED, arm
 from tests.support.sweeps import assert_nothing_lost, study_of
+from tests.support.warm import warm_context
 
-SEEDS = range(30)
+SEEDS = [pytest.param(seed, marks=pytest.mark.slow if seed > 2 else ()) for seed in range(30)]
 TRIALS, EPOCHS = 4, 3
 BY_KILL, BY_TERM, A_WORKER = "the sweep by kill -9", "the sweep by SIGTERM", "a worker process by kill -9"
 STRUCK = 10  # the exit code of a sweep that was struck and came to an end of its own
@@ -50,6 +49,7 @@ KILL_POINTS = (
     ("experiments.tracking:Tracker.register", 1, "after"),
     ("search.report:write_report", 1, "before"),
 )
+AROUND_THE_END = KILL_POINTS[10:13]  # of a trial: what MLflow holds must be there before the study is told
 
 
 def run_sweep(
@@ -102,6 +102,7 @@ def run_sweep(
         filters=(4, 8),
         pruner="none",
         keep=2,
+        figures=False,
         replicates=1 if trials == TRIALS else 0,
     )
     config = replace(config, **options)
@@ -116,15 +117,7 @@ def run_sweep(
 
 
 @pytest.fixture(scope="module")
-def context() -> ForkServerContext:
-    """Processes forked from one that has imported what a sweep does, but not TensorFlow."""
-    made = multiprocessing.get_context("forkserver")
-    made.set_forkserver_preload(["search.orchestrate", "search.report", "mlflow.keras", "sklearn.metrics"])
-    return made
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory, context: ForkServerContext) -> Path:
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with empty databases, and the number of statements that a whole sweep sends."""
     folder = tmp_path_factory.mktemp("made")
     for name in ("mlflow.db", "optuna.db"):
@@ -132,26 +125,28 @@ def made(tmp_path_factory: pytest.TempPathFactory, context: ForkServerContext) -
     MlflowClient(f"sqlite:///{folder / 'mlflow.db'}").search_experiments(max_results=1)
     whole = tmp_path_factory.mktemp("whole")
     shutil.copy(folder / "mlflow.db", whole)
-    assert run(context, whole, TRIALS, None, False, folder / "statements") == 0
+    assert run(whole, TRIALS, None, False, folder / "statements") == 0
     assert_nothing_lost(whole, "cut", TRIALS, EPOCHS)
     return folder
 
 
-def run(context: ForkServerContext, folder: Path, *arguments: object, **options: object) -> int | None:
-    process = context.Process(target=run_sweep, args=(folder, *arguments), kwargs=options)
+def run(folder: Path, *arguments: object, **options: object) -> int | None:
+    process = warm_context().Process(target=run_sweep, args=(folder, *arguments), kwargs=options)
     process.start()
     process.join(300)
     assert process.exitcode is not None, "the sweep hangs"
     return process.exitcode
 
 
-@pytest.mark.parametrize("point", KILL_POINTS, ids=lambda point: "-".join(map(str, point)))
-def test_killed_at_a_write_and_continued(
-    point: tuple[str, int, str], made: Path, tmp_path: Path, context: ForkServerContext
-) -> None:
+@pytest.mark.parametrize(
+    "point",
+    [pytest.param(point, marks=() if point in AROUND_THE_END else pytest.mark.slow) for point in KILL_POINTS],
+    ids=lambda point: "-".join(map(str, point)),
+)
+def test_killed_at_a_write_and_continued(point: tuple[str, int, str], made: Path, tmp_path: Path) -> None:
     shutil.copy(made / "mlflow.db", tmp_path)
-    assert run(context, tmp_path, TRIALS, point) == KILLED
-    assert run(context, tmp_path, TRIALS, None) == 0
+    assert run(tmp_path, TRIALS, point) == KILLED
+    assert run(tmp_path, TRIALS, None) == 0
     assert_nothing_lost(tmp_path, "cut", TRIALS, EPOCHS)
 
 
@@ -169,7 +164,7 @@ def drawn_options(chance: random.Random) -> dict[str, object]:
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_struck_anywhere_and_continued(seed: int, made: Path, tmp_path: Path, context: ForkServerContext) -> None:
+def test_struck_anywhere_and_continued(seed: int, made: Path, tmp_path: Path) -> None:
     """Each seed strikes at least once."""
     statements = int((made / "statements").read_text())
     chance = random.Random(seed)
@@ -183,12 +178,12 @@ def test_struck_anywhere_and_continued(seed: int, made: Path, tmp_path: Path, co
                 folder = tmp_path / str(kill_at)
                 folder.mkdir()
                 shutil.copy(made / "mlflow.db", folder)
-            code = run(context, folder, 5, kill_at, after, struck=struck, **options)
+            code = run(folder, 5, kill_at, after, struck=struck, **options)
             assert code in (KILLED, STRUCK, -signal.SIGTERM, 0)
             if code or strike:
                 break
             kill_at //= 2  # this sweep sends fewer statements: struck earlier, from a fresh start
-    assert run(context, folder, 5, None, **options) == 0
+    assert run(folder, 5, None, **options) == 0
     assert_nothing_lost(folder, "cut", 5, 4)
 
 
@@ -199,21 +194,21 @@ MARKED = "optuna.storages._cached_storage:_CachedStorage.set_trial_system_attr" 
 @pytest.mark.parametrize(
     ("objectives", "pruner", "place"),
     [
-        (OBJECTIVES[0], "median", REPORTED),
-        (OBJECTIVES[0], "hyperband", REPORTED),
+        pytest.param(OBJECTIVES[0], "median", REPORTED, marks=pytest.mark.slow),
+        pytest.param(OBJECTIVES[0], "hyperband", REPORTED, marks=pytest.mark.slow),
         (OBJECTIVES[0], "hyperband", MARKED),
-        (OBJECTIVES[1], "front", REPORTED),
+        pytest.param(OBJECTIVES[1], "front", REPORTED, marks=pytest.mark.slow),
     ],
 )
 def test_a_trial_that_was_found_hopeless_is_pruned_though_its_sweep_was_killed(
-    objectives: tuple[str, ...], pruner: str, place: str, made: Path, tmp_path: Path, context: ForkServerContext
+    objectives: tuple[str, ...], pruner: str, place: str, made: Path, tmp_path: Path
 ) -> None:
     options = {"objectives": objectives, "pruner": pruner, "epochs": 4}
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     for folder in (whole, cut):
         folder.mkdir()
         shutil.copy(made / "mlflow.db", folder)
-    assert run(context, whole, 10, None, **options) == 0
+    assert run(whole, 10, None, **options) == 0
     expected = study_of(whole, "cut").trials
     hopeless = next(trial.number for trial in expected if trial.state == TrialState.PRUNED)
     until_then = expected[: hopeless + 1]
@@ -223,8 +218,8 @@ def test_a_trial_that_was_found_hopeless_is_pruned_though_its_sweep_was_killed(
         else len(val_accuracies(trial))
         for trial in until_then
     )
-    assert run(context, cut, 10, (place, call, "after"), **options) == KILLED
-    assert run(context, cut, 10, None) == 0
+    assert run(cut, 10, (place, call, "after"), **options) == KILLED
+    assert run(cut, 10, None) == 0
     ends = [
         [(trial.state, trial.params, val_accuracies(trial)) for trial in study_of(folder, "cut").trials]
         for folder in (whole, cut)

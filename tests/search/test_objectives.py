@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import random
-import subprocess
-import sys
 from pathlib import Path
 
 import optuna
@@ -22,8 +20,9 @@ from search.engines.messages import Job
 from search.orchestrate import sweep
 from search.pruning import RANDOM_TRIALS, WARMUP_EPOCHS, Course, cannot_enter_front
 from search.ranking import Scored, front, ranked
-from tests.support.commands import Command, Outcome, environment, run_module
+from tests.support.commands import Command, Outcome, invoke
 from tests.support.sweeps import children_of, study_of
+from tests.support.warm import Program
 
 KNOBBED = """
 import keras
@@ -65,15 +64,9 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Outcome]:
     (folder / "knobbed.py").write_text(KNOBBED)
     at = ["search.study:Study.report", "3", "after"]  # two epochs are in MLflow, three in the study
     options = ["--study", "front", "--trials", "4", *map(str, OPTIONS)]
-    killed = subprocess.run(
-        [sys.executable, "-m", "tests.support.killed_at", *at, *options],
-        cwd=folder,
-        env=environment(),
-        capture_output=True,
-        check=False,
-    )
-    assert killed.returncode == 9, killed.stderr
-    done = run_module("search.sweep", "--study", "front", "--trials", TRIALS, "--json", cwd=folder)
+    killed = Program("tests.support.killed_at", *at, *options, cwd=folder)
+    assert killed.wait() == 9, killed.communicate()
+    done = invoke("search.sweep", "--study", "front", "--trials", TRIALS, "--json", cwd=folder)
     assert done.code == 0, done.err
     return folder, done
 

@@ -19,10 +19,12 @@ from optuna.trial import TrialState
 from tests.support.commands import environment
 from tests.support.components import require
 from tests.support.servers import MlflowServer, PostgresServer, wait_until
-from tests.support.sweeps import PUBLISHED, TINY, assert_nothing_lost, load_study
+from tests.support.sweeps import PUBLISHED, TINY, Process, assert_nothing_lost, load_study
+from tests.support.sweeps import start as start_sweep
+from tests.support.warm import Program
 
 EPOCHS = 4
-Start = Callable[..., subprocess.Popen[str]]  # (epoch_seconds, *, before=(), **options of SweepConfig)
+Start = Callable[..., Process]  # (epoch_seconds, *, before=(), **options of SweepConfig)
 
 
 @pytest.fixture
@@ -42,20 +44,24 @@ def mlflow_server(tmp_path: Path) -> Iterator[MlflowServer]:
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Start]:
     """Start a sweep whose training does nothing, in the test's folder; `before` are words before its command."""
-    started: list[subprocess.Popen[str]] = []
+    started: list[Process] = []
 
-    def begin(epoch_seconds: float, *, before: tuple[str, ...] = (), **options: object) -> subprocess.Popen[str]:
+    def begin(epoch_seconds: float, *, before: tuple[str, ...] = (), **options: object) -> Process:
         config = {"study": "shared", "epochs": EPOCHS, "pruner": "none", "keep": 2} | options
-        process = subprocess.Popen(
-            [*before, sys.executable, "-m", "tests.support.untrained", json.dumps(config), str(epoch_seconds)],
-            cwd=tmp_path,
-            env=environment(),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
+        arguments = [json.dumps(config), str(epoch_seconds)]
+        started.append(
+            subprocess.Popen(
+                [*before, sys.executable, "-m", "tests.support.untrained", *arguments],
+                cwd=tmp_path,
+                env=environment(),
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            if before
+            else Program("tests.support.untrained", *arguments, cwd=tmp_path)
         )
-        started.append(process)
-        return process
+        return started[-1]
 
     yield begin
     for process in started:
@@ -64,7 +70,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
             process.wait()
 
 
-def finished(process: subprocess.Popen[str], seconds: float = 240) -> str:
+def finished(process: Process, seconds: float = 240) -> str:
     """What a sweep wrote to stderr, once it has ended well."""
     _, err = process.communicate(timeout=seconds)
     assert process.returncode == 0, err
@@ -107,17 +113,15 @@ def test_two_sweeps_started_at_once_on_fresh_databases(tmp_path: Path, start: St
     assert len(set(configurations)) > 8  # they do not draw the same things
 
 
+@pytest.mark.slow
 def test_two_sweeps_share_a_study_on_postgresql_and_one_is_killed(
     tmp_path: Path, database: PostgresServer, mlflow_server: MlflowServer
 ) -> None:
     """Real sweeps on a PostgreSQL study and an MLflow server, both fresh; the survivor ends the other's trial."""
     stores = ["--storage", database.url, "--tracking-uri", mlflow_server.uri, "--study", "shared"]
-    arguments = [sys.executable, "-m", "search.sweep", *stores, "--trials", "6", *TINY, *PUBLISHED]
+    arguments = [*stores, "--trials", "6", *TINY, *PUBLISHED]
     arguments[arguments.index("--epochs") + 1] = "8"
-    both = [
-        subprocess.Popen(arguments, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-        for _ in range(2)
-    ]
+    both = [start_sweep(tmp_path, *arguments) for _ in range(2)]
     try:
 
         def victim() -> bool:
@@ -136,6 +140,7 @@ def test_two_sweeps_share_a_study_on_postgresql_and_one_is_killed(
     assert_nothing_lost(tmp_path, "shared", 6, 8, storage=database.url, tracking_uri=mlflow_server.uri)
 
 
+@pytest.mark.slow
 def test_trials_of_a_dead_host_are_taken_over(tmp_path: Path, database: PostgresServer, start: Start) -> None:
     options = {"tracking_uri": "sqlite:///mlflow.db", "storage": database.url, "trials": 6, "takeover_after": 4}
     other = start(0.5, before=other_host(), **options)
@@ -151,6 +156,7 @@ def test_trials_of_a_dead_host_are_taken_over(tmp_path: Path, database: Postgres
     assert count(database.url, TrialState.COMPLETE) == 6
 
 
+@pytest.mark.slow
 def test_a_silent_host_that_comes_back_leaves_its_trial_to_the_other(
     tmp_path: Path, database: PostgresServer, mlflow_server: MlflowServer, start: Start
 ) -> None:
@@ -170,6 +176,7 @@ def test_a_silent_host_that_comes_back_leaves_its_trial_to_the_other(
     assert_nothing_lost(tmp_path, "shared", 5, EPOCHS, **stores)
 
 
+@pytest.mark.slow
 def test_postgresql_is_killed_and_comes_back_after_twenty_seconds(
     tmp_path: Path, database: PostgresServer, start: Start
 ) -> None:
@@ -201,6 +208,7 @@ def test_the_mlflow_server_is_killed_and_training_goes_on(
     assert_nothing_lost(tmp_path, "shared", 7, EPOCHS, storage=storage, tracking_uri=mlflow_server.uri)
 
 
+@pytest.mark.slow
 def test_server_and_sweep_are_killed_and_what_was_kept_on_disk_is_delivered(
     tmp_path: Path, mlflow_server: MlflowServer, start: Start
 ) -> None:

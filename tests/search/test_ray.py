@@ -132,6 +132,7 @@ def runs(folder: Path, name: str) -> dict[int, str]:
     return {int(run.data.tags["trial_number"]): run.info.run_id for run in children_of(folder, name)}
 
 
+@pytest.mark.slow
 def test_tasks_and_a_node_die_and_their_trials_go_on_elsewhere(cluster: Cluster, tmp_path: Path) -> None:
     head, other = cluster.nodes
     process = start(tmp_path, "--study", "died", "--trials", "3", *SWEEP, "--ray-address", cluster.address)
@@ -153,6 +154,7 @@ def test_tasks_and_a_node_die_and_their_trials_go_on_elsewhere(cluster: Cluster,
     assert "3 complete" in out
 
 
+@pytest.mark.slow
 def test_broker_and_driver_die_and_the_study_is_continued(cluster: Cluster, tmp_path: Path) -> None:
     options = ["--study", "gone", "--trials", "2", *SWEEP, "--ray-address", cluster.address]
     process = start(tmp_path, *options)
@@ -184,6 +186,7 @@ def test_broker_and_driver_die_and_the_study_is_continued(cluster: Cluster, tmp_
     assert done.json["counts"]["complete"] == 2
 
 
+@pytest.mark.slow
 def test_node_with_other_code_is_refused(cluster: Cluster, tmp_path: Path) -> None:
     for floor in ("architectures", "experiments", "conversion", "search"):
         shutil.copytree(ROOT / floor, tmp_path / "other" / floor)
@@ -197,6 +200,7 @@ def test_node_with_other_code_is_refused(cluster: Cluster, tmp_path: Path) -> No
         cluster.kill(node)
 
 
+@pytest.mark.slow
 def test_more_than_a_node_has_is_refused(cluster: Cluster, tmp_path: Path) -> None:
     for option, amount, wanted in (("--cpus-per-trial", "2", "2 CPUs and 0"), ("--gpus-per-trial", "0.5", "and 0.5")):
         options = [*SWEEP, "--ray-address", cluster.address, option, amount]
@@ -216,6 +220,7 @@ class Unending:
         return Future()
 
 
+@pytest.mark.slow
 def test_trials_that_run_at_the_same_time_are_in_different_places(tmp_path: Path) -> None:
     require(find_spec("ray"), install="pip install 'pocketnets[ray]'")
     from search.engines.ray import RayEngine

@@ -114,6 +114,7 @@ def wait_until_drawn(browser: Any, name: str) -> None:
     assert "Share chart..." not in buttons  # on the server of Plotly's makers
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted({"report", *FIGURES}))
 def test_a_page_draws_from_disk_with_nothing_beside_it(
     name: str, artifacts: Path, browser: Any, tmp_path: Path
@@ -124,6 +125,7 @@ def test_a_page_draws_from_disk_with_nothing_beside_it(
     assert requested(browser, page) == {page}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted({"report", *FIGURES}))
 def test_a_page_draws_in_the_viewer_of_mlflow(name: str, viewer: str, browser: Any) -> None:
     from selenium.webdriver.support.expected_conditions import frame_to_be_available_and_switch_to_it

@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -21,7 +20,7 @@ from optuna.trial import TrialState
 from search.engines import local
 from search.owner import may_live, this_process
 from search.storage import open_storage
-from tests.support.commands import Command, environment, run_module
+from tests.support.commands import Command, invoke, run_module
 from tests.support.sweeps import (
     PUBLISHED,
     TINY,
@@ -34,11 +33,13 @@ from tests.support.sweeps import (
     study_of,
     wait_for,
 )
+from tests.support.warm import Program
 
 
+@pytest.mark.slow
 def test_interruption_while_the_databases_are_made(tmp_path: Path) -> None:
     for seconds in (0.5, 1.5, 2.5, 3.5, 5):
-        process = start(tmp_path, "--study", "early", "--trials", "1", *TINY, *PUBLISHED)
+        process = start(tmp_path, "--study", "early", "--trials", "1", *TINY, *PUBLISHED, cold=True)
         time.sleep(seconds)
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=60)
@@ -46,7 +47,7 @@ def test_interruption_while_the_databases_are_made(tmp_path: Path) -> None:
         assert process.returncode in (expected | {0} if seconds == 5 else expected), err  # by then it may be done
         if process.returncode == 130:
             assert err.splitlines()[-1].startswith("interrupted"), err
-    done = run_module("search.sweep", "--study", "early", "--trials", "1", *TINY, *PUBLISHED, cwd=tmp_path)
+    done = invoke("search.sweep", "--study", "early", "--trials", "1", *TINY, *PUBLISHED, cwd=tmp_path)
     assert done.code == 0, done.err
     assert_whole(tmp_path, "early", 1, 2)
     assert not list(tmp_path.glob(".*.db*"))
@@ -88,7 +89,7 @@ def test_interruption_and_continuation(number: signal.Signals, tmp_path: Path) -
     assert (parent.info.status, parent.data.tags["outcome"]) == ("KILLED", "interrupted")
     assert "chollet-0" in out  # the leaderboard so far
 
-    done = run_module("search.sweep", "--study", "stopped", cwd=tmp_path)  # --trials is recorded
+    done = invoke("search.sweep", "--study", "stopped", cwd=tmp_path)  # --trials is recorded
     assert done.code == 0, done.err
     study = study_of(tmp_path, "stopped")
     assert [trial.state for trial in study.trials] == [TrialState.COMPLETE] * 3
@@ -110,7 +111,7 @@ def test_kill_9_of_the_sweep_and_continuation(tmp_path: Path) -> None:
     process.communicate(timeout=60)
     _, alive = psutil.wait_procs(workers, timeout=60)
     assert not alive  # a worker ends with its sweep
-    done = run_module("search.sweep", "--study", "killed", "--trials", "3", "--json", cwd=tmp_path)
+    done = invoke("search.sweep", "--study", "killed", "--trials", "3", "--json", cwd=tmp_path)
     assert done.code == 0, done.err
     assert_whole(tmp_path, "killed", 3, 4)
     assert done.json["candidate"] is not None
@@ -148,12 +149,12 @@ def test_models_that_cannot_be_written_are_one_line_and_a_continuation_mends_it(
     """A file in the place of the artifact folder."""
     (tmp_path / "mlruns").write_text("in the way")
     arguments = ["--study", "full", "--trials", "2", *TINY, *PUBLISHED]
-    failed = run_module("search.sweep", *arguments, cwd=tmp_path)
+    failed = invoke("search.sweep", *arguments, cwd=tmp_path)
     assert failed.code == 1
     (line,) = [line for line in failed.err.splitlines() if not line.startswith("trial ")]
     assert line.startswith("error: ")
     (tmp_path / "mlruns").unlink()
-    done = run_module("search.sweep", "--study", "full", "--trials", "2", cwd=tmp_path)
+    done = invoke("search.sweep", "--study", "full", "--trials", "2", cwd=tmp_path)
     assert done.code == 0, done.err
     assert_whole(tmp_path, "full", 2, 2)
 
@@ -169,27 +170,25 @@ def test_a_process_that_was_killed_and_that_nobody_has_collected_is_gone() -> No
         assert not may_live(trial)
 
 
-@pytest.mark.parametrize(("database", "pages"), [("optuna.db", 0), ("mlflow.db", 1), ("mlflow.db", 20)])
+@pytest.mark.parametrize(
+    ("database", "pages"),
+    [
+        ("optuna.db", 0),
+        pytest.param("mlflow.db", 1, marks=pytest.mark.slow),
+        pytest.param("mlflow.db", 20, marks=pytest.mark.slow),
+    ],
+)
 def test_a_full_disk_is_one_line_and_the_same_command_goes_on_once_there_is_space(
     database: str, pages: int, tmp_path: Path
 ) -> None:
     arguments = ["--study", "full", "--trials", "16", *TINY, *PUBLISHED]  # enough for the study to grow
-    program = [sys.executable, "-m", "tests.support.full_disk", database]
-    failed, done = (
-        subprocess.run(
-            [*program, str(more), *arguments],
-            cwd=tmp_path,
-            env=environment(),
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        for more in (pages, 1_000)
-    )
-    assert failed.returncode == 1
-    (line,) = [line for line in failed.stderr.splitlines() if not line.startswith("trial ")]
+    failed = Program("tests.support.full_disk", database, pages, *arguments, cwd=tmp_path)
+    _, err = failed.communicate()
+    assert failed.returncode == 1, err
+    (line,) = [line for line in err.splitlines() if not line.startswith("trial ")]
     assert line == f"error: No space left on the disk for {database}. Free some and try again."
-    assert done.returncode == 0, done.stderr
+    done = Program("tests.support.full_disk", database, 1_000, *arguments, cwd=tmp_path)
+    assert done.wait() == 0, done.communicate()
     assert_nothing_lost(tmp_path, "full", 16, 2)
 
 
@@ -202,7 +201,7 @@ def test_epochs_from_other_threads_are_not_continued(tmp_path: Path) -> None:
     process.kill()
     process.communicate(timeout=60)
     (before,) = children_of(tmp_path, "moved")
-    done = run_module("search.sweep", "--study", "moved", "--workers", "2", cwd=tmp_path)
+    done = invoke("search.sweep", "--study", "moved", "--workers", "2", cwd=tmp_path)
     if before.data.tags["threads"] == "1":
         pytest.fail("this test needs two cores")
     assert done.code == 0, done.err

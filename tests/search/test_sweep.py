@@ -16,7 +16,7 @@ from benchmarks.no_training import NoTraining
 from experiments.tracking import Tracker
 from search.config import SweepConfig
 from search.orchestrate import sweep
-from tests.support.commands import Command, Outcome, run_module
+from tests.support.commands import Command, Outcome, invoke, run_module
 from tests.support.stores import Swept
 from tests.support.sweeps import SWEEP, assert_nothing_lost, assert_whole, children_of, study_of
 
@@ -138,7 +138,7 @@ def failing(input_shape, num_classes, *, filters, dropout):
 def failing(folder: Path, *arguments: str) -> Outcome:
     (folder / "failing.py").write_text(FAILING)
     plugin = ["--plugin", "failing.py", "--architecture", "failing", "--epochs", "2", "--pruner", "none"]
-    return run_module("search.sweep", "--study", "failing", *plugin, *arguments, cwd=folder)
+    return invoke("search.sweep", "--study", "failing", *plugin, *arguments, cwd=folder)
 
 
 def test_trials_that_fail_are_recorded_and_the_sweep_goes_on(tmp_path: Path) -> None:
@@ -175,7 +175,7 @@ def test_pruned_trials_are_killed_runs(tmp_path: Path) -> None:
     hopeless = {"architecture": "malireddi", "filters": 1, "dropout": 0.5, "batch_size": 256}
     (tmp_path / "queue.json").write_text(json.dumps([*hopeful, hopeless]))
     arguments = ["--enqueue", "queue.json", "--trials", "5", "--filters", "1,16", "--epochs", "4"]
-    done = run_module(
+    done = invoke(
         *("search.sweep", "--study", "pruned", "--architecture", "malireddi", *arguments, "--json"), cwd=tmp_path
     )
     assert done.code == 0, done.err
@@ -193,7 +193,7 @@ def test_pruned_trials_are_killed_runs(tmp_path: Path) -> None:
 
 def test_hyperband_ends_trials_early_and_the_sweep_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    config = SweepConfig("sqlite:///mlflow.db", "bands", trials=16, epochs=9, pruner="hyperband")
+    config = SweepConfig("sqlite:///mlflow.db", "bands", trials=16, epochs=9, pruner="hyperband", figures=False)
     result = sweep(config, engine=lambda _: NoTraining())
     assert_nothing_lost(tmp_path, "bands", 16, 9)
     courses = [len(trial.intermediate_values) for trial in study_of(tmp_path, "bands").trials]

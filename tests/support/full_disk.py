@@ -31,7 +31,12 @@ def limit(database: str, pages: int) -> None:
     event.listen(Engine, "connect", connected)
 
 
-if __name__ == "__main__":
-    limit(sys.argv[1], int(sys.argv[2]))
+def main(arguments: list[str]) -> int:
+    database, pages, *options = arguments
+    limit(database, int(pages))
     local.worker = SimpleNamespace(main=partial(serve, 0.0, None))  # type: ignore[assignment]
-    sys.exit(sweep.main(sys.argv[3:]))
+    return sweep.main(options)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -35,8 +35,13 @@ def arm(place: str, call: int, when: str) -> None:
     setattr(holder, name, killed)
 
 
-if __name__ == "__main__":
-    arm(sys.argv[1], int(sys.argv[2]), sys.argv[3])
+def main(arguments: list[str]) -> int:
+    place, call, when, *options = arguments
+    arm(place, int(call), when)
     from search import sweep
 
-    sys.exit(sweep.main(sys.argv[4:]))
+    return sweep.main(options)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

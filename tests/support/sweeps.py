@@ -21,6 +21,9 @@ from optuna.trial import TrialState
 
 from search.standing import outcome
 from tests.support.commands import environment
+from tests.support.warm import Program
+
+Process = Program | subprocess.Popen[str] | subprocess.Popen[bytes]
 
 PUBLISHED = ["--architecture", "chollet", "--architecture", "malireddi"]
 SMALL = ["--trials", "3", "--epochs", "3", "--filters", "4,8", "--batch-size", "64", "--keep", "2", "--pruner", "none"]
@@ -160,10 +163,12 @@ def assert_nothing_lost(
     assert not list((folder / "mlflow-outbox").glob("*/*.jsonl"))
 
 
-def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
-    """Start `python -m search.sweep` in a folder."""
+def start(folder: Path, *arguments: object, cold: bool = False) -> Process:
+    """Start a sweep in a folder; a cold one imports everything anew."""
+    if not cold:
+        return Program("search.sweep", *arguments, cwd=folder)
     return subprocess.Popen(
-        [sys.executable, "-m", "search.sweep", *arguments],
+        [sys.executable, "-m", "search.sweep", *map(str, arguments)],
         cwd=folder,
         env=environment(),
         stdout=subprocess.PIPE,
@@ -172,7 +177,7 @@ def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
     )
 
 
-def wait_for(condition: Callable[[], object], process: subprocess.Popen[str], seconds: float = 180) -> None:
+def wait_for(condition: Callable[[], object], process: Process, seconds: float = 180) -> None:
     """Poll until the condition holds; fails if the process ends first."""
     deadline = time.monotonic() + seconds
     while True:

@@ -46,20 +46,21 @@ def untrained(setup: WorkerSetup, workers: int, epoch_seconds: float = 0.0, fail
     return local.LocalEngine(setup, workers)
 
 
-def main() -> None:
+def main(arguments: list[str]) -> None:
     from architectures.errors import ProjectError
     from search.config import SweepConfig
     from search.orchestrate import sweep
 
-    asked: dict[str, Any] = json.loads(sys.argv[1])
+    asked: dict[str, Any] = json.loads(arguments[0])
+    asked.setdefault("figures", False)  # nobody looks at them
     given: dict[str, Any] = {k: tuple(value) if isinstance(value, list) else value for k, value in asked.items()}
     config = SweepConfig(**given)
     try:
-        result = sweep(config, given, engine=lambda setup: untrained(setup, config.workers, float(sys.argv[2])))
+        result = sweep(config, given, engine=lambda setup: untrained(setup, config.workers, float(arguments[1])))
     except ProjectError as error:
         sys.exit(f"error: {error}")
     print(json.dumps(result.counts))
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])
