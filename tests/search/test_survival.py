@@ -104,7 +104,7 @@ def test_interruption_and_continuation(number: signal.Signals, tmp_path: Path) -
 def test_kill_9_of_the_sweep_and_continuation(tmp_path: Path) -> None:
     arguments = ["--study", "killed", "--trials", "3", *TINY, *PUBLISHED]
     arguments[arguments.index("--epochs") + 1] = "4"
-    process = start(tmp_path, *arguments)
+    process = start(tmp_path, *arguments, cold=True)  # as for a person: its workers hear of its end by their pipes
     wait_for(in_the_middle_of_a_trial(tmp_path, "killed", 1), process)
     workers = psutil.Process(process.pid).children(recursive=True)
     process.kill()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import ctypes
 import importlib
 import multiprocessing
 import os
@@ -16,7 +17,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterable
 from multiprocessing import forkserver
-from multiprocessing.context import ForkServerContext, ForkServerProcess
+from multiprocessing.context import ForkContext, ForkProcess, ForkServerContext, ForkServerProcess
 from pathlib import Path
 from subprocess import TimeoutExpired
 from typing import Any
@@ -41,6 +42,7 @@ class WarmContext(ForkServerContext):
     Process = _Process
 
 
+PR_SET_PDEATHSIG = 1  # of Linux: the signal that a process gets when its parent ends
 ENVIRONMENT = dict(os.environ)  # of this session, before a test has changed something
 
 
@@ -53,8 +55,25 @@ def _in_environment(
     os.environ.clear()
     os.environ.update(environment)
     # Its own children are forked from it: nothing has run in it yet that would not survive.
-    local.CONTEXT = retraining.CONTEXT = multiprocessing.get_context("fork")  # type: ignore[assignment]
+    local.CONTEXT = retraining.CONTEXT = _ForkContext()  # type: ignore[assignment]
     target(*args, **options)
+
+
+class _Forked(ForkProcess):
+    """A forked process holds both ends of its pipe: it never hears that its parent was killed, and must end anyhow."""
+
+    def __init__(self, *, target: Callable[..., object], args: Iterable[Any] = (), **options: Any) -> None:
+        super().__init__(target=_until_parent_ends, args=(target, *args), **options)
+
+
+class _ForkContext(ForkContext):
+    Process = _Forked
+
+
+def _until_parent_ends(target: Callable[..., object], *args: object) -> None:
+    with contextlib.suppress(AttributeError):  # there is none on a Mac
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    target(*args)
 
 
 def warm_context() -> WarmContext:
