@@ -153,7 +153,7 @@ class Converter:
         shape = (1, *self._network.input_shape[1:])
         layout = ct.colorlayout.GRAYSCALE if shape[3] == 1 else ct.colorlayout.RGB
         try:
-            with _frozen_objects():
+            with frozen_objects():
                 model = ct.convert(
                     [self._forward],
                     source="tensorflow",
@@ -169,7 +169,7 @@ class Converter:
 
 
 @contextlib.contextmanager
-def _frozen_objects() -> Iterator[None]:
+def frozen_objects() -> Iterator[None]:
     """Hide all objects that exist from the garbage collector.
 
     coremltools collects three times a conversion. Over the objects of TensorFlow's and everybody else's imports that

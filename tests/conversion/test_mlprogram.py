@@ -14,6 +14,7 @@ import pytest
 from coremltools.converters.mil import Builder as mb
 
 from architectures.errors import UsageError
+from conversion.convert import frozen_objects
 from conversion.runtime import CorruptModel, NotCheckable, load
 from tests.conversion.test_runtime import PARAMETERS, trained
 from tests.support.layers import (
@@ -189,7 +190,7 @@ def test_integer_labels(tmp_path: Path) -> None:
         return mb.softmax(x=mb.reduce_mean(x=image, axes=[1, 2]))
 
     image = ct.ImageType(name="image", shape=(1, 1, 4, 5), color_layout=ct.colorlayout.GRAYSCALE)
-    package = ct.convert(
+    package = frozen_objects()(ct.convert)(
         program,
         convert_to="mlprogram",
         minimum_deployment_target=ct.target.iOS16,

@@ -19,9 +19,9 @@ from optuna.trial import TrialState
 from tests.support.commands import environment
 from tests.support.components import require
 from tests.support.servers import MlflowServer, PostgresServer, wait_until
-from tests.support.sweeps import PUBLISHED, TINY, Process, assert_nothing_lost, load_study
+from tests.support.sweeps import PUBLISHED, TINY, assert_nothing_lost, load_study
 from tests.support.sweeps import start as start_sweep
-from tests.support.warm import Program
+from tests.support.warm import Process, Program
 
 EPOCHS = 4
 Start = Callable[..., Process]  # (epoch_seconds, *, before=(), **options of SweepConfig)

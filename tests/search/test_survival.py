@@ -20,7 +20,7 @@ from optuna.trial import TrialState
 from search.engines import local
 from search.owner import may_live, this_process
 from search.storage import open_storage
-from tests.support.commands import Command, invoke, run_module
+from tests.support.commands import Command, invoke
 from tests.support.sweeps import (
     PUBLISHED,
     TINY,
@@ -211,7 +211,7 @@ def test_epochs_from_other_threads_are_not_continued(tmp_path: Path) -> None:
 
 
 def test_two_workers(tmp_path: Path) -> None:
-    done = run_module(
+    done = invoke(
         *("search.sweep", "--study", "two", "--trials", "4", *TINY, *PUBLISHED, "--workers", "2", "--json"),
         cwd=tmp_path,
     )

@@ -24,7 +24,10 @@ from coremltools.converters.mil.mil import types
 from coremltools.models import datatypes
 from coremltools.models.neural_network import NeuralNetworkBuilder
 
+from conversion.convert import frozen_objects
 from conversion.runtime import CorruptModel, Executable, NotCheckable, load
+
+_convert = frozen_objects()(ct.convert)
 
 
 def randomize(model: keras.Model, seed: int = 0) -> keras.Model:
@@ -44,7 +47,7 @@ def randomize(model: keras.Model, seed: int = 0) -> keras.Model:
 
 def convert(model: keras.Model, *, scale: float = 1 / 255, bias: Any = None, color: str | None = None) -> Any:
     """The model as a Core ML specification, with labels "0", "1", ... for its outputs."""
-    return ct.convert(convert_to="neuralnetwork", **_conversion(model, scale, bias, color)).get_spec()
+    return _convert(convert_to="neuralnetwork", **_conversion(model, scale, bias, color)).get_spec()
 
 
 def convert_program(
@@ -57,7 +60,7 @@ def convert_program(
     color: str | None = None,
 ) -> Any:
     """The model as an ML Program, which is saved as a package; labels as for `convert`."""
-    return ct.convert(
+    return _convert(
         convert_to="mlprogram",
         compute_precision=getattr(ct.precision, precision),
         minimum_deployment_target=getattr(ct.target, target),
@@ -132,7 +135,7 @@ def build_program(
 
     color = ct.colorlayout.GRAYSCALE if shape[0] == 1 else ct.colorlayout.RGB
     count = int(np.prod(program.functions["main"].outputs[0].shape))
-    return ct.convert(
+    return _convert(
         program,
         convert_to="mlprogram",
         compute_precision=ct.precision.FLOAT32,

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Self
 
 from tests.support.components import require
+from tests.support.warm import Process
 
 
 def free_port() -> int:
@@ -34,13 +35,14 @@ class Server(ABC):
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Start it, and wait until it answers."""
+        """Start it, and wait until it answers; again where what is left of a killed one still holds port or memory."""
         self.process = self._spawn()
         deadline = time.monotonic() + 120
         while not self._answers():
-            assert self.process.poll() is None, "the server ended"
             assert time.monotonic() < deadline, "the server does not answer"
             time.sleep(0.2)
+            if self.process.poll() is not None:
+                self.process = self._spawn()
 
     def kill(self) -> None:
         """kill -9, its children included."""
@@ -142,7 +144,7 @@ class PostgresServer(Server):
         return done.returncode == 0
 
 
-def wait_until(condition: Callable[[], object], *processes: subprocess.Popen[str], seconds: float = 180) -> None:
+def wait_until(condition: Callable[[], object], *processes: Process, seconds: float = 180) -> None:
     """Poll until a condition holds, which one that raises does not yet; fails if one of the processes has ended."""
     deadline = time.monotonic() + seconds
     while True:

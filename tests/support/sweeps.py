@@ -21,9 +21,7 @@ from optuna.trial import TrialState
 
 from search.standing import outcome
 from tests.support.commands import environment
-from tests.support.warm import Program
-
-Process = Program | subprocess.Popen[str] | subprocess.Popen[bytes]
+from tests.support.warm import Process, Program
 
 PUBLISHED = ["--architecture", "chollet", "--architecture", "malireddi"]
 SMALL = ["--trials", "3", "--epochs", "3", "--filters", "4,8", "--batch-size", "64", "--keep", "2", "--pruner", "none"]

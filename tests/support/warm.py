@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable
 from multiprocessing import forkserver
 from multiprocessing.context import ForkContext, ForkProcess, ForkServerContext, ForkServerProcess
 from pathlib import Path
-from subprocess import TimeoutExpired
+from subprocess import Popen, TimeoutExpired
 from typing import Any
 from unittest.mock import patch
 
@@ -126,6 +126,9 @@ def _imported(module: str) -> Any:
     """The module that `python -m` would run: of a package its `__main__`, unless the package itself has a `main`."""
     found = importlib.import_module(module)
     return found if hasattr(found, "main") else importlib.import_module(f"{module}.__main__")
+
+
+Process = Program | Popen[str] | Popen[bytes]
 
 
 def _run(module: str, arguments: list[str], cwd: Path, environment: dict[str, str], outputs: tuple[Path, Path]) -> None:
