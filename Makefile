@@ -14,13 +14,13 @@ sweep: $(INSTALLED)  ## install, run the sweep on bundled digits, promote its be
 	$(BIN)/python -m search.sweep $(ARGS)
 	$(BIN)/python -m conversion.promote
 
-PYTEST = $(BIN)/python -m pytest --numprocesses 2 --dist worksteal
+PYTEST = $(BIN)/python -m pytest --dist worksteal
 
 test: $(INSTALLED)-test  ## install, run the tests: minutes, on a machine with nothing but Python
-	$(PYTEST) -m 'not slow' $(ARGS)
+	$(PYTEST) --numprocesses 2 -m 'not slow' $(ARGS)
 
 test-slow: $(INSTALLED)-test  ## the rest: Ray, PostgreSQL, Chromium, notebooks, random kill points
-	$(PYTEST) -m slow $(ARGS)
+	$(PYTEST) --numprocesses 3 -m slow $(ARGS)
 
 test-all: test test-slow  ## all tests, each once
 

@@ -172,9 +172,12 @@ class Converter:
 def frozen_objects() -> Iterator[None]:
     """Hide all objects that exist from the garbage collector.
 
-    coremltools collects three times a conversion. Over the objects of TensorFlow's and everybody else's imports that
-    takes longer than the conversion itself.
+    coremltools collects three times a conversion. Over the objects of all imported libraries that takes longer than
+    the conversion itself. What a caller has frozen stays so.
     """
+    if gc.get_freeze_count():
+        yield
+        return
     gc.freeze()
     try:
         yield

@@ -187,7 +187,7 @@ def write_evaluation(
     best_epoch: int,
     figures: bool = True,
 ) -> None:
-    """Log a run's kept model on the validation images: files under `evaluation/`, headline figures as metrics.
+    """Log a run's kept model on the validation images: files under `evaluation/`, headline numbers as metrics.
 
     Args:
         tracker: the store.
@@ -195,7 +195,7 @@ def write_evaluation(
         probabilities: of the validation images (N, num_classes).
         dataset: the run's.
         best_epoch: whose weights were kept, which is the step of the metrics.
-        figures: draw them, too.
+        figures: whether to draw the plots.
     """
     found = evaluate(probabilities, dataset.val.labels, dataset.class_names)
     with tempfile.TemporaryDirectory(prefix="pocketnets-") as folder:
@@ -206,7 +206,7 @@ def write_evaluation(
 def write_report(
     evaluation: Evaluation, images: npt.NDArray[np.uint8], folder: Path, *, what: str, figures: bool = True
 ) -> None:
-    """Write an evaluation into an existing folder, as numbers and as figures.
+    """Write an evaluation into an existing folder, as numbers and as plots.
 
     `evaluation.json` holds all of it; `classification_report.txt`, `confusion_matrix.csv` and `.png`, `reliability.png`
     and `mistakes.png` are for people.
@@ -216,7 +216,7 @@ def write_report(
         images: uint8 (N, height, width, 1 or 3).
         folder: where the files go.
         what: names the images: `validation`.
-        figures: draw them, too.
+        figures: whether to draw the plots.
     """
     names = [each.name for each in evaluation.classes]
     (folder / "evaluation.json").write_text(json.dumps(asdict(evaluation), indent=2), encoding="utf-8")

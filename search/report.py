@@ -89,7 +89,7 @@ def _page(
     if left_out:
         parts.append(f"<p class='note'>{escape(comparison.told(left_out))}</p>")
     if not study.config.figures:
-        parts.append("<p class='note'>No figures: the sweep was asked for none by --figures off.</p>")
+        parts.append("<p class='note'>Figures were turned off (--figures off).</p>")
     for figure in figures:
         parts.append(f"<h2>{escape(figure.title)}</h2>")
         missing = f"<p class='note'>Could not be drawn: {escape(figure.reason)}</p>"

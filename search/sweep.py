@@ -153,7 +153,7 @@ def parser() -> Parser:
         metavar="FILE",
         help="JSON list of configurations to try first (default: each architecture as published)",
     )
-    add("--figures", choices=("on", "off"), help="off: numbers and tables alone, nothing is drawn (default on)")
+    add("--figures", choices=("on", "off"), help="off: write numbers and tables only (default on)")
     add_common(made)
     return made
 
@@ -271,7 +271,7 @@ def _body(arguments: argparse.Namespace) -> int:
     if result.interrupted:
         # The study has recorded the other options that its trials depend on.
         again = ["python", "-m", "search.sweep", "--study", result.study, "--trials", str(result.trials)]
-        for option in ("storage", "tracking_uri", "workers", "timeout", "takeover_after", *RAY_OPTIONS):
+        for option in ("storage", "tracking_uri", "workers", "timeout", "takeover_after", "figures", *RAY_OPTIONS):
             if getattr(arguments, option):
                 again += [f"--{option.replace('_', '-')}", f"{getattr(arguments, option)}"]
         print(f"interrupted; to continue: {shlex.join(again)}", file=sys.stderr)

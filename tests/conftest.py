@@ -16,7 +16,7 @@ architectures.quiet.import_tensorflow()  # first and in silence: several modules
 
 from experiments import retraining  # noqa: E402
 from search.engines import local  # noqa: E402
-from tests.support.commands import Command, Outcome, invoke  # noqa: E402
+from tests.support.commands import Command, Outcome, invoke, run_module  # noqa: E402
 from tests.support.stores import Promoted, Swept, copy_store  # noqa: E402
 from tests.support.sweeps import SWEEP  # noqa: E402
 from tests.support.warm import warm_context  # noqa: E402
@@ -74,7 +74,7 @@ def promoted(swept: Swept, tmp_path_factory: pytest.TempPathFactory) -> Promoted
 
     folder = tmp_path_factory.mktemp("promoted")
     copy_store(swept.folder, folder)
-    done = invoke("conversion.promote", "--json", cwd=folder)
+    done = run_module("conversion.promote", "--json", cwd=folder)  # cold: nothing that is imported may chatter
     assert done.code == 0, done.err
     assert done.err == ""
     uri = f"sqlite:///{folder / 'mlflow.db'}"

@@ -1,7 +1,8 @@
 """Every command of the documents does what it says, and every link leads somewhere.
 
 The blocks of a document run in order in one folder, as a reader would type them in the root of a clone with `.venv`
-activated. README starts with an empty store, the others with a small sweep of mnist5k whose best model was promoted.
+activated. README's commands start cold; those of the other documents start warm, and once more cold among the slow
+tests. README starts with an empty store, the others with a small sweep of mnist5k whose best model was promoted.
 RUN_ID stands for the run of the first registered version, OTHER_RUN_ID for that of the second. Marks in a comment
 right above a block:
 
@@ -22,9 +23,11 @@ import signal
 import subprocess
 import sys
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from _pytest.mark import ParameterSet
 
 from tests.support.documents import ROOT, Block, anchors, blocks, documents, links
 from tests.support.servers import free_port, wait_until
@@ -64,11 +67,20 @@ def _with_commands() -> list[str]:
     return [n for n in runnable if any(b.language in RUN and "not run" not in b.marks for b in blocks(n))]
 
 
+def _starts() -> Iterator[ParameterSet]:
+    """Documents, and whether their commands start cold: README's do, the others' do in `make test-slow`."""
+    for name in _with_commands():
+        if name in FROM_NOTHING:
+            yield pytest.param(name, True, id=name)
+            continue
+        if name not in ON_RAY:
+            yield pytest.param(name, False, id=name)
+        yield pytest.param(name, True, id=f"{name}-cold", marks=pytest.mark.slow)
+
+
 @pytest.mark.timeout(1500)  # a document is many commands, and the machine may be busy
-@pytest.mark.parametrize(
-    "document", [pytest.param(n, marks=pytest.mark.slow if n in ON_RAY else ()) for n in _with_commands()]
-)
-def test_commands_run(document: str, promoted: Promoted, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("document", "cold"), list(_starts()))
+def test_commands_run(document: str, cold: bool, promoted: Promoted, tmp_path: Path) -> None:
     place = tmp_path / "pocketnets"
     place.mkdir()
     if document not in FROM_NOTHING:
@@ -81,7 +93,7 @@ def test_commands_run(document: str, promoted: Promoted, tmp_path: Path) -> None
         if "output" in block.marks:
             _check_printed(block, printed)
         elif block.language in RUN:
-            printed = "" if "not run" in block.marks else _run(block, place)
+            printed = "" if "not run" in block.marks else _run(block, place, cold=cold)
 
 
 @pytest.mark.parametrize("document", documents())
@@ -134,7 +146,7 @@ def _run_warm(block: Block, programs: list[list[str]], place: Path) -> tuple[int
     """Run commands in warm processes, as the shell would run them; what they printed with the last exit code."""
     printed, code = "", 0
     for module, *words in programs:
-        program = Program(module, *words, cwd=place, **_environment(place))
+        program = Program(module, *words, cwd=place, env=_environment(place))
         try:
             code = program.wait(400)
         except subprocess.TimeoutExpired as error:
@@ -146,7 +158,7 @@ def _run_warm(block: Block, programs: list[list[str]], place: Path) -> tuple[int
     return code, printed
 
 
-def _run(block: Block, place: Path) -> str:
+def _run(block: Block, place: Path, *, cold: bool) -> str:
     """Run a block and return what it printed."""
     code, port = block.code, free_port()
     if "with" in block.marks:
@@ -156,18 +168,16 @@ def _run(block: Block, place: Path) -> str:
     if re.search(r"\bRUN_ID|OTHER_RUN_ID", code):
         first, second = _runs(place)
         code = code.replace("OTHER_RUN_ID", second).replace("RUN_ID", first)
-    if block.language == "python":
-        programs = [["tests.support.code", code]]
-    else:
-        programs = [] if "server" in block.marks else _programs(code)
+    python = block.language == "python"
+    programs = [["tests.support.code", code]] if python else [] if "server" in block.marks else _programs(code)
     wanted = block.marks.get("exit", "0")
-    if programs:
+    if programs and not cold:
         returned, printed = _run_warm(block, programs, place)
         assert str(returned) in wanted.split(" or "), (
             f"{block}: {code}\nended with {returned}, not {wanted}:\n{printed}"
         )
         return printed
-    command = ["bash", "-euo", "pipefail", "-c", code]
+    command = [sys.executable, "-c", code] if python else ["bash", "-euo", "pipefail", "-c", code]
     log = place.parent / "printed.txt"
     with log.open("w") as file:
         process = subprocess.Popen(

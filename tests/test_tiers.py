@@ -28,6 +28,7 @@ IN_MINUTES = {
     "a wrong file": f"{CONVERSION}/test_verify.py::test_every_wrong_file_is_caught",
     "a damaged file": f"{CONVERSION}/test_fuzz.py::test_damaged_files_end_in_one_line_or_an_answer",
     "a promotion": f"{CONVERSION}/test_promote.py",
+    "a command from a cold start": "tests/test_docs.py::test_commands_run[README.md]",
     "a run that is trained again": f"{EXPERIMENTS}/test_reproduce.py::test_runs_of_a_parallel_sweep_are_identical",
     "data streamed from disk": f"{EXPERIMENTS}/test_larger_than_memory.py::test_streamed_training_gives_the_same_bits",
     "a notebook": "tests/test_notebooks.py::test_executes_from_clean",
@@ -44,6 +45,7 @@ IN_TEST_SLOW = {
     "data larger than memory": f"{EXPERIMENTS}/test_larger_than_memory.py::test_data_larger_than_the_limit_of_memory",
     "a page in a browser": f"{CONVERSION}/test_draw_browser.py",
     "a sweep over a server": f"{EXPERIMENTS}/test_tracking.py::test_a_sweep_and_a_promotion_over_a_server",
+    "every command from a cold start": "tests/test_docs.py::test_commands_run[docs/promotion.md-cold]",
     "an installed plugin": "tests/architectures/test_plugins.py::test_the_example_package_is_swept",
     "all notebooks": "tests/test_notebooks.py::test_executes_from_clean[01-keras-mnist]",
 }

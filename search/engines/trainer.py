@@ -5,6 +5,7 @@ Importing TensorFlow for each trial would double a short trial's time.
 
 from __future__ import annotations
 
+import gc
 import threading
 import traceback
 from collections.abc import Callable
@@ -78,6 +79,9 @@ class Trainer:
                 warnings.append(misfit)
             knobs = tuple(sorted(architecture.knobs.items()))
             known.append(Known(name, architecture.default_filters, architecture.default_dropout, misfit, knobs))
+        # Keras collects garbage before each training, coremltools in each conversion: not over the imports' objects.
+        gc.collect()
+        gc.freeze()
         return Ready(tuple(known), tuple(warnings), self.gpu)
 
     def train(self, job: Job, send: Callable[[Event], None], ask: Callable[[Built | EpochEnded], bool]) -> None:

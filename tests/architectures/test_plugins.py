@@ -124,7 +124,7 @@ def test_a_broken_installed_plugin_is_left_out_with_a_warning(
 
 
 def test_new_writes_files_that_pass_their_own_test(tmp_path: Path, command: Command) -> None:
-    made = command("architectures.__main__", "new", "tiny_net")
+    made = command("architectures", "new", "tiny_net")
     assert made.code == 0
     assert "--plugin tiny_net.py --architecture tiny_net" in made.out
     spec = importlib.util.spec_from_file_location("test_tiny_net", tmp_path / "test_tiny_net.py")
@@ -137,7 +137,7 @@ def test_new_writes_files_that_pass_their_own_test(tmp_path: Path, command: Comm
 
 def test_new_overwrites_nothing(tmp_path: Path, command: Command) -> None:
     (tmp_path / "test_mine.py").write_text("precious")
-    assert "test_mine.py exists" in command("architectures.__main__", "new", "mine").error
+    assert "test_mine.py exists" in command("architectures", "new", "mine").error
     assert [file.name for file in tmp_path.iterdir()] == ["test_mine.py"]
     assert (tmp_path / "test_mine.py").read_text() == "precious"
 
@@ -150,15 +150,15 @@ def test_new_overwrites_nothing(tmp_path: Path, command: Command) -> None:
     ],
 )
 def test_new_refuses_bad_names(name: str, message: str, tmp_path: Path, command: Command) -> None:
-    found = command("architectures.__main__", "new", name)
+    found = command("architectures", "new", name)
     assert found.code == 2
     assert message in found.error
     assert not list(tmp_path.iterdir())
 
 
 def test_new_needs_a_name(command: Command) -> None:
-    assert "new NAME" in command("architectures.__main__", "new").error
-    assert "One architecture at a time" in command("architectures.__main__", "pocket", "resnet").error
+    assert "new NAME" in command("architectures", "new").error
+    assert "One architecture at a time" in command("architectures", "pocket", "resnet").error
 
 
 def test_every_plugin_group_is_declared() -> None:

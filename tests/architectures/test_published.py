@@ -90,7 +90,7 @@ def test_smallest_image(name: str, smallest: int, channels: int) -> None:
 
 def test_the_list_says_who_does_not_fit(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "140")
-    shown = command("architectures.__main__", "--input", "8x8x3", "--filters", "4").out
+    shown = command("architectures", "--input", "8x8x3", "--filters", "4").out
     assert shown.count("the smallest that work are 16x16x3") == 1  # malireddi, below the table of the others
     assert "arXiv:1512.03385" in shown
 
@@ -123,13 +123,13 @@ def test_the_list_shows_every_figure_whole(
 
 def test_the_commands_tables(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "140")
-    listed = {row["name"]: row for row in command("architectures.__main__", "--json").json["architectures"]}
+    listed = {row["name"]: row for row in command("architectures", "--json").json["architectures"]}
     assert listed["chollet"]["parameters"] == 1_199_882
     assert listed["chollet"]["macs"] == 11_992_448
     assert 0 < listed["malireddi"]["coreml_bytes"] - 4 * 94_602 < 4_000  # float32 weights, names and metadata
     assert listed["resnet"]["paper"] == "He et al. 2015, arXiv:1512.03385"
     assert listed["pocket"]["family"]
-    shown = command("architectures.__main__", "malireddi", "--json").json
+    shown = command("architectures", "malireddi", "--json").json
     assert [(row["kind"], tuple(row["output_shape"]), row["parameters"]) for row in shown["layers"]] == MALIREDDI
     assert [row["formula"] for row in shown["layers"] if row["formula"]] == [
         "5*5*1*32 + 32",
@@ -150,13 +150,13 @@ def test_the_commands_tables(command: Command, monkeypatch: pytest.MonkeyPatch) 
     assert shown["layers"][3]["receptive_field"] == [10, 10]
     assert (shown["parameters"], shown["macs"]) == (94_602, 2_575_616)
     assert shown["coreml_bytes"] == listed["malireddi"]["coreml_bytes"]
-    layers = command("architectures.__main__", "malireddi", "--input", "28x28x1", "--filters", "16").out
+    layers = command("architectures", "malireddi", "--input", "28x28x1", "--filters", "16").out
     assert "24x24x16" in layers
     assert "3*3*16*32 + 32" in layers
     assert "4,640" in layers
-    assert command("architectures.__main__", "malireddi", "--input", "8x8x1").code == 2
-    assert command("architectures.__main__", "malireddi", "--input", "8x8").code == 2
-    assert "Registered:" in command("architectures.__main__", "nope").error
+    assert command("architectures", "malireddi", "--input", "8x8x1").code == 2
+    assert command("architectures", "malireddi", "--input", "8x8").code == 2
+    assert "Registered:" in command("architectures", "nope").error
 
 
 @pytest.mark.parametrize("name", architectures.names())

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 from conversion import runtime
 from conversion.promote import DEFAULT_OUTPUT
-from tests.support.commands import Outcome
-
-Command = Callable[..., Outcome]
+from tests.support.commands import Command
 
 
 def test_each_form_replaces_the_other(own_store: Path, command: Command) -> None:

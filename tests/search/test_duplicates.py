@@ -13,7 +13,8 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from search.config import SweepConfig
 from search.engines import local
 from search.orchestrate import SweepResult, sweep
-from tests.support.sweeps import assert_nothing_lost, children_of, study_of, wait_for
+from tests.support.servers import wait_until
+from tests.support.sweeps import assert_nothing_lost, children_of, study_of
 from tests.support.untrained import untrained
 from tests.support.warm import Program
 
@@ -77,7 +78,7 @@ def test_the_twin_of_a_sweep_that_is_killed_waits_for_its_other_attempt(tmp_path
         for seconds in ("100", "0.1"):
             begun = Program("tests.support.untrained", json.dumps(given), seconds, cwd=tmp_path)
             sweeps.append(begun)
-            wait_for(lambda: begun.pid in owners(), begun)  # noqa: B023
+            wait_until(lambda: begun.pid in owners(), begun)  # noqa: B023
         first, second = sweeps
         assert owners()[0] == first.pid
         first.kill()
@@ -101,7 +102,7 @@ def test_the_twin_of_a_trial_that_nobody_will_run_is_trained(tmp_path: Path) -> 
             config = json.dumps(given | {"trials": trials})
             begun = Program("tests.support.untrained", config, seconds, cwd=tmp_path)
             sweeps.append(begun)
-            wait_for(lambda: len(study_of(tmp_path, "same").trials) == len(sweeps), begun)
+            wait_until(lambda: len(study_of(tmp_path, "same").trials) == len(sweeps), begun)
         for _ in range(3):
             study_of(tmp_path, "same").add_trial(create_trial(state=TrialState.FAIL))
         first, second = sweeps

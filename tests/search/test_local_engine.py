@@ -10,7 +10,8 @@ import psutil
 import pytest
 
 from search.engines import local
-from tests.support.sweeps import TINY, assert_whole, children_of, start, wait_for
+from tests.support.servers import wait_until
+from tests.support.sweeps import TINY, assert_whole, children_of, start
 
 
 @pytest.fixture
@@ -46,7 +47,7 @@ def test_workers_share_the_cores_and_map_one_copy_of_the_data(cores: list[int], 
         lines = Path(f"/proc/{worker.pid}/maps").read_text().splitlines()
         return [tuple(line.split()[n] for n in (1, 3, 4)) for line in lines if line.endswith("train_images.npy")]
 
-    wait_for(lambda: workers() and all(map(mapped, workers())), process)
+    wait_until(lambda: workers() and all(map(mapped, workers())), process)
     assert sorted(worker.cpu_affinity() for worker in workers()) == [[core] for core in cores]
     found = {place for worker in workers() for place in mapped(worker)}
     assert len(found) == 1  # the same file

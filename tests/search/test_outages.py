@@ -18,13 +18,13 @@ from optuna.trial import TrialState
 
 from tests.support.commands import environment
 from tests.support.components import require
-from tests.support.servers import MlflowServer, PostgresServer, wait_until
+from tests.support.servers import AnyProcess, MlflowServer, PostgresServer, wait_until
 from tests.support.sweeps import PUBLISHED, TINY, assert_nothing_lost, load_study
 from tests.support.sweeps import start as start_sweep
-from tests.support.warm import Process, Program
+from tests.support.warm import Program
 
 EPOCHS = 4
-Start = Callable[..., Process]  # (epoch_seconds, *, before=(), **options of SweepConfig)
+Start = Callable[..., AnyProcess]  # (epoch_seconds, *, before=(), **options of SweepConfig)
 
 
 @pytest.fixture
@@ -44,9 +44,9 @@ def mlflow_server(tmp_path: Path) -> Iterator[MlflowServer]:
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Start]:
     """Start a sweep whose training does nothing, in the test's folder; `before` are words before its command."""
-    started: list[Process] = []
+    started: list[AnyProcess] = []
 
-    def begin(epoch_seconds: float, *, before: tuple[str, ...] = (), **options: object) -> Process:
+    def begin(epoch_seconds: float, *, before: tuple[str, ...] = (), **options: object) -> AnyProcess:
         config = {"study": "shared", "epochs": EPOCHS, "pruner": "none", "keep": 2} | options
         arguments = [json.dumps(config), str(epoch_seconds)]
         started.append(
@@ -70,7 +70,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
             process.wait()
 
 
-def finished(process: Process, seconds: float = 240) -> str:
+def finished(process: AnyProcess, seconds: float = 240) -> str:
     """What a sweep wrote to stderr, once it has ended well."""
     _, err = process.communicate(timeout=seconds)
     assert process.returncode == 0, err

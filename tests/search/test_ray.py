@@ -31,7 +31,8 @@ from search.engines.messages import Job, Stopped, WorkerSetup
 from search.engines.shared_data import pack_dataset, save_dataset
 from tests.support.commands import run_module
 from tests.support.components import require
-from tests.support.sweeps import assert_nothing_lost, children_of, in_the_middle_of_a_trial, start, study_of, wait_for
+from tests.support.servers import wait_until
+from tests.support.sweeps import assert_nothing_lost, children_of, in_the_middle_of_a_trial, start, study_of
 
 ROOT = Path(__file__).parents[2]
 EPOCHS = 7  # no early stop before; with small batches long enough to be struck in the middle
@@ -57,7 +58,7 @@ class Cluster:
             stderr=subprocess.DEVNULL,
         )
         self.nodes.append(node)
-        wait_for(lambda: self.raylet(node), node)
+        wait_until(lambda: self.raylet(node), node)
         return node
 
     def raylet(self, node: subprocess.Popen[bytes]) -> psutil.Process:
@@ -136,11 +137,11 @@ def runs(folder: Path, name: str) -> dict[int, str]:
 def test_tasks_and_a_node_die_and_their_trials_go_on_elsewhere(cluster: Cluster, tmp_path: Path) -> None:
     head, other = cluster.nodes
     process = start(tmp_path, "--study", "died", "--trials", "3", *SWEEP, "--ray-address", cluster.address)
-    wait_for(training(cluster, tmp_path, "died"), process)
+    wait_until(training(cluster, tmp_path, "died"), process)
     (task,) = cluster.trials(head)
     task.kill()
-    wait_for(lambda: any("lost_attempts" in trial.user_attrs for trial in study_of(tmp_path, "died").trials), process)
-    wait_for(training(cluster, tmp_path, "died"), process)
+    wait_until(lambda: any("lost_attempts" in trial.user_attrs for trial in study_of(tmp_path, "died").trials), process)
+    wait_until(training(cluster, tmp_path, "died"), process)
     before = runs(tmp_path, "died")
     cluster.kill(other)
     out, err = process.communicate(timeout=400)
@@ -158,12 +159,12 @@ def test_tasks_and_a_node_die_and_their_trials_go_on_elsewhere(cluster: Cluster,
 def test_broker_and_driver_die_and_the_study_is_continued(cluster: Cluster, tmp_path: Path) -> None:
     options = ["--study", "gone", "--trials", "2", *SWEEP, "--ray-address", cluster.address]
     process = start(tmp_path, *options)
-    wait_for(in_the_middle_of_a_trial(tmp_path, "gone", 0), process)
+    wait_until(in_the_middle_of_a_trial(tmp_path, "gone", 0), process)
     before = runs(tmp_path, "gone")
     (broker,) = cluster.brokers()
     broker.kill()
-    wait_for(lambda: cluster.brokers() and cluster.brokers() != [broker], process)
-    wait_for(lambda: any(map(cluster.trials, cluster.nodes)), process)
+    wait_until(lambda: cluster.brokers() and cluster.brokers() != [broker], process)
+    wait_until(lambda: any(map(cluster.trials, cluster.nodes)), process)
     tasks = [task for node in cluster.nodes for task in cluster.trials(node)]
     (broker,) = cluster.brokers()
     process.kill()
@@ -172,7 +173,7 @@ def test_broker_and_driver_die_and_the_study_is_continued(cluster: Cluster, tmp_
     assert not psutil.wait_procs([broker, *tasks], timeout=60)[1]  # nothing of it goes on
 
     process = start(tmp_path, *options)
-    wait_for(lambda: any(map(cluster.trials, cluster.nodes)), process)
+    wait_until(lambda: any(map(cluster.trials, cluster.nodes)), process)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=120)
     assert process.returncode == 130, err

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import shutil
+import signal
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from html.parser import HTMLParser
@@ -22,9 +23,9 @@ from search.config import SweepConfig
 from search.figures import draw
 from search.orchestrate import sweep
 from tests.support.browser import chromium, requested
-from tests.support.servers import MlflowServer
+from tests.support.servers import MlflowServer, wait_until
 from tests.support.stores import Swept
-from tests.support.sweeps import study_of
+from tests.support.sweeps import PUBLISHED, TINY, in_the_middle_of_a_trial, start, study_of
 
 FIGURES = {
     "optimization_history",
@@ -220,3 +221,30 @@ def test_the_timeline_names_the_host_that_computed(tmp_path: Path, monkeypatch: 
     sweep(config, engine=lambda _: NoTraining())  # which says that it computes nowhere
     (page,) = (figure.page for figure in draw(study_of(tmp_path, "elsewhere")) if figure.name == "timeline")
     assert set(page.data[0].y) == {"nowhere worker 1"}
+
+
+@pytest.mark.parametrize("figures", [True, False])
+def test_figures_are_drawn_unless_they_are_turned_off(
+    figures: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    config = SweepConfig("sqlite:///mlflow.db", "drawn", trials=2, epochs=1, keep=1, figures=figures)
+    result = sweep(config, engine=lambda _: NoTraining())
+    client = MlflowClient("sqlite:///mlflow.db")
+    study = Path(client.download_artifacts(result.parent_run_id, "study"))
+    kept = result.leaderboard[0].run_id
+    evaluation = Path(client.download_artifacts(kept, "evaluation"))
+    assert bool(list(study.glob("*.png"))) == figures
+    assert bool(list(evaluation.glob("*.png"))) == figures
+    assert ("--figures off" in (study / "report.html").read_text()) == (not figures)
+    assert {"leaderboard.json", "leaderboard.csv"} <= {path.name for path in study.iterdir()}
+    numbers = {"evaluation.json", "classification_report.txt", "confusion_matrix.csv"}
+    assert numbers <= {path.name for path in evaluation.iterdir()}
+
+
+def test_figures_off_is_an_option_and_part_of_the_line_to_continue(tmp_path: Path) -> None:
+    process = start(tmp_path, "--study", "off", "--trials", "9", *TINY, *PUBLISHED, "--figures", "off")
+    wait_until(in_the_middle_of_a_trial(tmp_path, "off", 0), process)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert "to continue: python -m search.sweep --study off --trials 9 --figures off" in err

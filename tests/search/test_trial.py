@@ -11,7 +11,8 @@ import pytest
 from mlflow import MlflowClient
 
 from tests.support.commands import Command
-from tests.support.sweeps import has_metrics, wait_for
+from tests.support.servers import wait_until
+from tests.support.sweeps import has_metrics
 
 
 def only_run(folder: Path, experiment: str = "mnist5k"):
@@ -68,7 +69,7 @@ def test_ctrl_c_ends_the_run_as_killed(tmp_path: Path) -> None:
         stderr=subprocess.PIPE,
         text=True,
     )
-    wait_for(lambda: has_metrics(tmp_path), process)
+    wait_until(lambda: has_metrics(tmp_path), process)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130

@@ -1,7 +1,8 @@
 """What tests share. Fixtures stand in `tests/conftest.py`; everything else is imported from a module of this package.
 
 Commands and components: `commands` runs entry points, `components` skips what is missing, `warm` starts processes that
-have imported everything. Stores: `stores`, `sweeps`, `promotions`. Real servers and browsers: `servers`, `browser`,
-`drawing_page`. Files to convert, execute and damage: `layers`, `drafts`, `mutations`, `keras_files`. Programs that
-tests start: `untrained`, `killed_at`, `full_disk`. The documents: `documents`. The app's golden drawings: `drawings`.
+have imported everything, which is `preloaded`. Stores: `stores`, `sweeps`, `promotions`. Real servers and browsers:
+`servers`, `browser`, `drawing_page`. Files to convert, execute and damage: `layers`, `drafts`, `mutations`,
+`keras_files`. Programs that tests start: `untrained`, `killed_at`, `full_disk`, `code`. The documents: `documents`. The
+app's golden drawings: `drawings`.
 """

@@ -10,7 +10,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -49,7 +49,14 @@ class Command(Protocol):
 
 def environment(**changes: str) -> dict[str, str]:
     """The environment of a process that finds this checkout's packages and `tests` wherever it is started."""
-    return {**os.environ, "PYTHONPATH": str(ROOT), **changes}
+    path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
+    return {**os.environ, "PYTHONPATH": path, **changes}
+
+
+def entry_point(module: str) -> Callable[[list[str]], int]:
+    """The `main` of what `python -m module` runs: of a package that has none, its `__main__`'s."""
+    found = importlib.import_module(module)
+    return found.main if hasattr(found, "main") else importlib.import_module(f"{module}.__main__").main
 
 
 def run_module(module: str, *arguments: object, cwd: Path, **changes: str) -> Outcome:
@@ -77,7 +84,7 @@ def invoke(module: str, *arguments: object, cwd: Path, **changes: str) -> Outcom
             patch.dict(os.environ, changes),
         ):
             try:
-                code = importlib.import_module(module).main([str(argument) for argument in arguments])
+                code = entry_point(module)([str(argument) for argument in arguments])
             except SystemExit as stopped:  # argparse
                 code = int(stopped.code or 0)
         return Outcome(code, out.read_text(), err.read_text())
@@ -85,7 +92,7 @@ def invoke(module: str, *arguments: object, cwd: Path, **changes: str) -> Outcom
 
 @contextlib.contextmanager
 def _redirected(number: int, name: str, path: Path) -> Iterator[None]:
-    """Send an output of this process, of its C++ and of its children to a file."""
+    """Send an output of this process and of its C++ to a file."""
     saved = os.dup(number)
     try:
         with path.open("wb", buffering=0) as file:

@@ -16,7 +16,9 @@ from pathlib import Path
 from typing import Self
 
 from tests.support.components import require
-from tests.support.warm import Process
+from tests.support.warm import Program
+
+AnyProcess = Program | subprocess.Popen[str] | subprocess.Popen[bytes]
 
 
 def free_port() -> int:
@@ -35,14 +37,13 @@ class Server(ABC):
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Start it, and wait until it answers; again where what is left of a killed one still holds port or memory."""
+        """Start it, and wait until it answers."""
         self.process = self._spawn()
         deadline = time.monotonic() + 120
         while not self._answers():
+            assert self.process.poll() is None, "the server ended"
             assert time.monotonic() < deadline, "the server does not answer"
             time.sleep(0.2)
-            if self.process.poll() is not None:
-                self.process = self._spawn()
 
     def kill(self) -> None:
         """kill -9, its children included."""
@@ -114,9 +115,7 @@ class PostgresServer(Server):
         name = self._user or pwd.getpwuid(os.geteuid()).pw_name
         if self._user:
             shutil.chown(self._data, self._user)
-            for parent in self._data.parents:  # it must be able to reach its folder
-                if not os.access(parent, os.X_OK) or not parent.stat().st_mode & 0o001:
-                    parent.chmod(parent.stat().st_mode | 0o011)
+            self._let_in()
         self._run("initdb", "-D", str(self._data), "--auth=trust", "--username", name, "--no-sync")
         self.url = f"postgresql+psycopg://{name}@127.0.0.1:{self.port}/postgres"
 
@@ -126,7 +125,15 @@ class PostgresServer(Server):
         )
         assert done.returncode == 0, done.stderr.decode()
 
+    def _let_in(self) -> None:
+        """Let another user reach the folder: each pytest that is started closes its own user's folders again."""
+        for parent in self._data.parents:
+            if not parent.stat().st_mode & 0o001:
+                parent.chmod(parent.stat().st_mode | 0o011)
+
     def _spawn(self) -> subprocess.Popen[bytes]:
+        if self._user:
+            self._let_in()
         place = ["-p", str(self.port), "-k", str(self._data), "-c", "listen_addresses=127.0.0.1"]
         return subprocess.Popen(
             [self._bin / "postgres", "-D", self._data, *place],
@@ -144,7 +151,7 @@ class PostgresServer(Server):
         return done.returncode == 0
 
 
-def wait_until(condition: Callable[[], object], *processes: Process, seconds: float = 180) -> None:
+def wait_until(condition: Callable[[], object], *processes: AnyProcess, seconds: float = 180) -> None:
     """Poll until a condition holds, which one that raises does not yet; fails if one of the processes has ended."""
     deadline = time.monotonic() + seconds
     while True:

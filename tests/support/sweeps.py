@@ -1,4 +1,4 @@
-"""What tests of sweeps share: starting one, looking at what it left, ending its process at a chosen call."""
+"""What tests of sweeps share: starting one, and looking at what it left."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import json
 import sqlite3
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -21,7 +20,8 @@ from optuna.trial import TrialState
 
 from search.standing import outcome
 from tests.support.commands import environment
-from tests.support.warm import Process, Program
+from tests.support.servers import AnyProcess
+from tests.support.warm import Program
 
 PUBLISHED = ["--architecture", "chollet", "--architecture", "malireddi"]
 SMALL = ["--trials", "3", "--epochs", "3", "--filters", "4,8", "--batch-size", "64", "--keep", "2", "--pruner", "none"]
@@ -161,7 +161,7 @@ def assert_nothing_lost(
     assert not list((folder / "mlflow-outbox").glob("*/*.jsonl"))
 
 
-def start(folder: Path, *arguments: object, cold: bool = False) -> Process:
+def start(folder: Path, *arguments: object, cold: bool = False) -> AnyProcess:
     """Start a sweep in a folder; a cold one imports everything anew."""
     if not cold:
         return Program("search.sweep", *arguments, cwd=folder)
@@ -173,20 +173,6 @@ def start(folder: Path, *arguments: object, cold: bool = False) -> Process:
         stderr=subprocess.PIPE,
         text=True,
     )
-
-
-def wait_for(condition: Callable[[], object], process: Process, seconds: float = 180) -> None:
-    """Poll until the condition holds; fails if the process ends first."""
-    deadline = time.monotonic() + seconds
-    while True:
-        try:
-            if condition():
-                return
-        except Exception:  # the databases are still being made
-            pass
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def in_the_middle_of_a_trial(folder: Path, name: str, number: int) -> Callable[[], bool]:

@@ -8,30 +8,34 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import ctypes
-import importlib
 import multiprocessing
 import os
 import signal
 import sys
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from multiprocessing import forkserver
+from multiprocessing.connection import Connection
 from multiprocessing.context import ForkContext, ForkProcess, ForkServerContext, ForkServerProcess
 from pathlib import Path
-from subprocess import Popen, TimeoutExpired
+from subprocess import TimeoutExpired
 from typing import Any
 from unittest.mock import patch
 
+from tests.support.commands import entry_point, environment
 
-class _Process(ForkServerProcess):
+PRELOADED = "tests.support.preloaded"
+SESSION_ENVIRONMENT = environment()  # before a test has changed something
+
+
+class _Warm(ForkServerProcess):
     """A forked process has the environment that its server was started with: it takes this process' own along."""
 
     def __init__(self, *, target: Callable[..., object], args: Iterable[Any] = (), **options: Any) -> None:
-        super().__init__(target=_in_environment, args=(dict(os.environ), target, *args), **options)
+        super().__init__(target=_begin, args=(dict(os.environ), target, *args), **options)
 
     def start(self) -> None:
-        with patch.dict(os.environ, ENVIRONMENT, clear=True):
+        with patch.dict(os.environ, SESSION_ENVIRONMENT, clear=True):
             forkserver.ensure_running()
         super().start()
 
@@ -39,59 +43,66 @@ class _Process(ForkServerProcess):
 class WarmContext(ForkServerContext):
     """Starts processes that have imported what a worker, a command or a sweep needs."""
 
-    Process = _Process
+    Process = _Warm
 
 
-PR_SET_PDEATHSIG = 1  # of Linux: the signal that a process gets when its parent ends
-ENVIRONMENT = dict(os.environ)  # of this session, before a test has changed something
+class _Forked(ForkProcess):
+    """A child of a warm process."""
+
+    def __init__(self, *, target: Callable[..., object], args: Iterable[Any] = (), **options: Any) -> None:
+        super().__init__(target=_close_and_run, args=(target, *args), **options)
 
 
-def _in_environment(
-    environment: dict[str, str], target: Callable[..., object], *args: object, **options: object
-) -> None:
+class _ForkContext(ForkContext):
+    """Forks a warm process' own children, which must not hold the parent's ends of pipes: they wait for its end."""
+
+    Process = _Forked
+    parents_ends: list[Connection] = []  # noqa: RUF012  # of one process, which has one such context
+
+    def Pipe(self, duplex: bool = True) -> tuple[Connection, Connection]:
+        ours, theirs = super().Pipe(duplex)
+        self.parents_ends.append(ours)
+        return ours, theirs
+
+
+def _begin(values: dict[str, str], target: Callable[..., object], *args: object, **options: object) -> None:
     from experiments import retraining
     from search.engines import local
 
+    assert PRELOADED in sys.modules, "the server of warm processes is cold"
     os.environ.clear()
-    os.environ.update(environment)
-    # Its own children are forked from it: nothing has run in it yet that would not survive.
+    os.environ.update(values)
+    # Workers start before anything runs that would not survive a fork; one that replaces a dead one is forked beside
+    # the sweep's thread of signs of life, and holds none of its locks. A real replacement is tested cold.
     local.CONTEXT = retraining.CONTEXT = _ForkContext()  # type: ignore[assignment]
     target(*args, **options)
 
 
-class _Forked(ForkProcess):
-    """A forked process holds both ends of its pipe: it never hears that its parent was killed, and must end anyhow."""
-
-    def __init__(self, *, target: Callable[..., object], args: Iterable[Any] = (), **options: Any) -> None:
-        super().__init__(target=_until_parent_ends, args=(target, *args), **options)
-
-
-class _ForkContext(ForkContext):
-    Process = _Forked
-
-
-def _until_parent_ends(target: Callable[..., object], *args: object) -> None:
-    with contextlib.suppress(AttributeError):  # there is none on a Mac
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+def _close_and_run(target: Callable[..., object], *args: object) -> None:
+    for end in _ForkContext.parents_ends:
+        if not end.closed:
+            end.close()
     target(*args)
 
 
 def warm_context() -> WarmContext:
     """The context of this session, whose server is started with its first process."""
-    multiprocessing.get_context("forkserver").set_forkserver_preload(["tests.support.preloaded"])
+    multiprocessing.get_context("forkserver").set_forkserver_preload([PRELOADED])
     return WarmContext()
 
 
 class Program:
-    """A module run as `python -m` would, in a warm process; what `subprocess.Popen` offers of it, as far as used."""
+    """A module run as by `python -m`, in a warm process; with the interface of `subprocess.Popen`, as far as used."""
 
-    def __init__(self, module: str, *arguments: object, cwd: Path, **environment: str) -> None:
-        """Start it in a folder."""
+    def __init__(self, module: str, *arguments: object, cwd: Path, env: Mapping[str, str] | None = None) -> None:
+        """Start it in a folder, in this process' environment or another one."""
         self._folder = tempfile.TemporaryDirectory()
         self._outputs = Path(self._folder.name, "out"), Path(self._folder.name, "err")
         words = [str(argument) for argument in arguments]
-        self._process = warm_context().Process(target=_run, args=(module, words, cwd, environment, self._outputs))
+        values = dict(os.environ if env is None else env)
+        self._process = warm_context().Process(target=_run, args=(module, words, cwd, values, self._outputs))
         self._process.start()
+        atexit.register(self._process.kill)  # else a test that failed before its end would keep pytest from ending
         assert self._process.pid
         self.pid: int = self._process.pid
 
@@ -104,7 +115,8 @@ class Program:
         return self._process.exitcode
 
     def send_signal(self, number: int) -> None:
-        os.kill(self.pid, number)
+        if self.poll() is None:
+            os.kill(self.pid, number)
 
     def kill(self) -> None:
         self._process.kill()
@@ -122,17 +134,9 @@ class Program:
         return out, err
 
 
-def _imported(module: str) -> Any:
-    """The module that `python -m` would run: of a package its `__main__`, unless the package itself has a `main`."""
-    found = importlib.import_module(module)
-    return found if hasattr(found, "main") else importlib.import_module(f"{module}.__main__")
-
-
-Process = Program | Popen[str] | Popen[bytes]
-
-
-def _run(module: str, arguments: list[str], cwd: Path, environment: dict[str, str], outputs: tuple[Path, Path]) -> None:
-    os.environ.update(environment)
+def _run(module: str, arguments: list[str], cwd: Path, values: dict[str, str], outputs: tuple[Path, Path]) -> None:
+    os.environ.clear()
+    os.environ.update(values)
     os.chdir(cwd)
     sys.path.insert(0, str(cwd))
     for number, path in enumerate(outputs, 1):
@@ -145,10 +149,10 @@ def _run(module: str, arguments: list[str], cwd: Path, environment: dict[str, st
     sys.argv = [module, *arguments]
     code: object = 1
     try:
-        code = _imported(module).main(arguments)
+        code = entry_point(module)(arguments)
     except SystemExit as stopped:
         code = stopped.code
     finally:
         with contextlib.suppress(OSError):
             atexit._run_exitfuncs()  # which multiprocessing's children leave out, unlike a program
-    sys.exit(code)  # type: ignore[arg-type]
+    sys.exit(code)
