@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     import keras
 
 NOT_FAMILIES = {
-    *("__main__", "blocks", "command", "contract", "errors", "knobs", "plugins", "quiet", "receptive", "registry"),
-    *("starter", "table"),
+    *("__main__", "blocks", "command", "contract", "errors", "fields", "knobs", "plugins", "quiet", "receptive"),
+    *("registry", "starter", "table"),
 }
 SIGNATURE = "(input_shape, num_classes, *, filters, dropout)"
 

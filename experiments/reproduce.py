@@ -11,8 +11,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
-from architectures.command import Parser, plugin, print_json, run
+from architectures.command import Parser, print_json, run
 from architectures.errors import ProjectError, UsageError
+from architectures.fields import PluginName
 from experiments.config import EpochMetrics
 
 if TYPE_CHECKING:
@@ -316,7 +317,7 @@ def parser() -> Parser:
         "--plugin",
         dest="plugins",
         action="append",
-        type=plugin,
+        type=PluginName(),
         metavar="MODULE",
         help="module or .py file instead of those that the run recorded, which may have moved; repeatable",
     )

@@ -13,7 +13,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
-from architectures.command import Parser, name, print_json, run, whole
+from architectures.command import Parser, print_json, run
+from architectures.fields import allowed, as_recorded
 from search.agreement import EPOCH_METRICS, compare_metrics, compare_parameters, figures, parameters
 from search.config import SweepConfig
 
@@ -308,7 +309,9 @@ def examine(
     findings: list[Finding] = []
     known_runs: set[str] = set()
     for known in sweep_studies(storage, study):
-        config = SweepConfig(tracking_uri, study=known, storage=storage, takeover_after=takeover_after)
+        config = as_recorded(
+            SweepConfig, tracking_uri=tracking_uri, study=known, storage=storage, takeover_after=takeover_after
+        )
         examination = Examination(Study(config, {}), tracker, dry_run=dry_run)
         examination.examine()
         findings += examination.findings
@@ -332,13 +335,18 @@ def _stray(record: RunRecord) -> Finding:
 def parser() -> Parser:
     made = Parser("search.doctor", "Find and mend disagreement between studies and MLflow. Safe to run twice.")
     add = made.add_argument
-    add("--study", type=name, metavar="NAME", help="only this one (default: all of the storage)")
+    add(
+        "--study",
+        type=allowed(SweepConfig, "study"),
+        metavar="NAME",
+        help="only this one (default: all of the storage)",
+    )
     add("--storage", default=SweepConfig.storage, metavar="URL", help=f"Optuna storage (default {SweepConfig.storage})")
     add("--tracking-uri", metavar="URI", help="default: MLFLOW_TRACKING_URI or sqlite:///mlflow.db")
     add("--dry-run", action="store_true", help="find only, and change nothing; exit 1 where there is something to mend")
     add(
         "--takeover-after",
-        type=whole(2),
+        type=allowed(SweepConfig, "takeover_after"),
         default=SweepConfig.takeover_after,
         metavar="SECONDS",
         help=f"when another host's trial without a sign of life is abandoned (default {SweepConfig.takeover_after})",

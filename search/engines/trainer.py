@@ -8,9 +8,7 @@ from __future__ import annotations
 import threading
 import traceback
 from collections.abc import Callable
-from typing import cast
 
-from conversion.compress import Compression
 from experiments.config import EpochMetrics, ModelSize
 from experiments.datasets import Dataset
 from search.engines.messages import (
@@ -95,8 +93,7 @@ class Trainer:
         from experiments.training import TrainingStopped, count_macs, train
 
         def measure(classifier) -> ModelSize:  # type: ignore[no-untyped-def]  # keras.Model
-            compression = cast(Compression, job.config.compress)
-            shipped = coreml_bytes(classifier, job.facts, compression=compression)
+            shipped = coreml_bytes(classifier, job.facts, compression=job.config.compress)
             return ModelSize(classifier.count_params(), count_macs(classifier), shipped)
 
         def on_built(size: ModelSize) -> bool:
