@@ -97,10 +97,10 @@ class Examination:
 
     def _unevaluated(self) -> None:
         from architectures.errors import ProjectError
-        from search.left_over import evaluate_left_over, unevaluated
+        from experiments.tracking import NOT_DRAWN
+        from search.left_over import answers_lost, evaluate_again, unevaluated
         from search.orchestrate import load_dataset
 
-        problem = "its model was kept and not evaluated"
         left = unevaluated(self.study, self.tracker)
         if not left:
             return
@@ -110,16 +110,17 @@ class Examination:
             self.study.check_dataset(dataset.digest)
         except ProjectError as error:
             reason = str(error)
-        mended = False
         for record in left:
-            number = int(record.tags["trial_number"])
-            if reason or self.tracker.val_probabilities(record.run_id) is None:
-                why = reason or "its answers on the validation images were not kept"
-                self._hopeless(problem, why, trial=number, run_id=record.run_id)
+            lacking = record.tags.get(NOT_DRAWN)
+            problem = f"its evaluation lacks {lacking}" if lacking else "its model was kept and not evaluated"
+            trial, run_id = int(record.tags["trial_number"]), record.run_id
+            why = reason or answers_lost(record, self.tracker)
+            if not why and not self.dry_run:
+                why = evaluate_again(record, self.tracker, dataset, figures=config.figures)
+            if why:
+                self._hopeless(problem, why, trial=trial, run_id=run_id)
             else:
-                mended |= self._found(problem, "evaluated", trial=number, run_id=record.run_id)
-        if mended:
-            evaluate_left_over(self.study, self.tracker, dataset)
+                self._found(problem, "evaluated", trial=trial, run_id=run_id)
 
     def _one_run_a_trial(self, trials: Sequence[FrozenTrial]) -> dict[int, RunRecord]:
         """The run of each trial that has one; others are deleted, which `mlflow runs restore` can undo."""

@@ -109,6 +109,8 @@ def run_trial(config: TrialConfig) -> TrialResult:
         ProjectError: if training fails; the run is FAILED in MLflow, with the traceback.
         KeyboardInterrupt: on Ctrl-C; the run is KILLED.
     """
+    from rich.markup import escape
+
     from experiments.evaluation import write_evaluation
     from experiments.tracking import Tracker, environment, run_start
     from search.engines.local import LocalEngine, cores
@@ -145,7 +147,9 @@ def run_trial(config: TrialConfig) -> TrialResult:
             run_start(experiment_id, config.architecture, run_config, dataset=dataset, environment=where)
         )
         result, kept = _train(engine, tracker, run_id, run_config, dataset, folder, progress)
-        write_evaluation(tracker, run_id, result.val_probabilities, dataset, best_epoch=result.best_epoch)
+        missing = write_evaluation(tracker, run_id, result.val_probabilities, dataset, best_epoch=result.best_epoch)
+        if missing:
+            progress.say(f"warning: not drawn: {escape(missing)}")
         model = tracker.register(config.register_as or f"{title(config.dataset)}-classifier", kept)
         return TrialResult(run_id, run_config, result, model)
 
