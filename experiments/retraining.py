@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from architectures.errors import ProjectError
+from architectures.quiet import import_tensorflow
 from experiments.config import EpochMetrics, ModelSize, RunConfig
 from experiments.precision import Gpu, visible_gpu
 
@@ -95,6 +96,7 @@ def _main(connection: Connection, request: Request) -> None:
     try:
         os.environ.update(request.settings)
 
+        import_tensorflow()
         import tensorflow as tf
 
         tf.config.threading.set_intra_op_parallelism_threads(request.threads)

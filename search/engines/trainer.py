@@ -9,6 +9,7 @@ import threading
 import traceback
 from collections.abc import Callable
 
+from architectures.quiet import import_tensorflow
 from experiments.config import EpochMetrics, ModelSize
 from experiments.datasets import Dataset
 from search.engines.messages import (
@@ -34,6 +35,7 @@ class Trainer:
         Raises:
             ProjectError: if a plugin fails.
         """
+        import_tensorflow()
         import tensorflow as tf
 
         from experiments.precision import visible_gpu
