@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import tempfile
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -44,7 +45,29 @@ def set_defaults() -> None:
             os.environ[name] = value
     for name, value in DEFAULTS.items():
         os.environ.setdefault(name, value)
+    _do_without_home()
     warnings.filterwarnings("ignore", message="IProgress not found")  # tqdm's, in a notebook: its bars are off anyway
+
+
+def _do_without_home() -> None:
+    """Let libraries work for a user without a home, or with one that is read-only, and say so in one line.
+
+    The processes that this one starts find both variables set, and say nothing.
+    """
+    spare = Path(tempfile.gettempdir()) / f"pocketnets-{os.getuid()}"
+    try:
+        home = Path.home()
+    except RuntimeError:  # HOME is not set, and the user id has no passwd entry
+        why = f"no home directory is known: HOME is not set, and user id {os.getuid()} has no passwd entry"
+        os.environ["HOME"] = str(spare)
+    else:
+        if os.access(home, os.W_OK) or "MPLCONFIGDIR" in os.environ:
+            return
+        why = f"the home directory {home} is not there or not writable"
+    os.environ.setdefault("MPLCONFIGDIR", str(spare))  # Matplotlib keeps what it knows of fonts
+    with contextlib.suppress(OSError):
+        spare.mkdir(mode=0o700, exist_ok=True)
+    print(f"warning: {why}. {spare} is used instead: set HOME to a folder that is kept and writable.", file=sys.stderr)
 
 
 @contextlib.contextmanager

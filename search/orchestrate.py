@@ -18,6 +18,7 @@ from conversion.promote import DEFAULT_MODEL
 from experiments import datasets, leaderboard
 from experiments.attempts import Attempts
 from experiments.leaderboard import Row
+from experiments.main_guard import check_main_guard
 from experiments.precision import Gpu, resolve_precision
 from experiments.tables import print_cells
 from experiments.tracking import CANDIDATE, Outbox, Selection, Tracker, TrackingUnavailable, VersionRecord, environment
@@ -108,6 +109,7 @@ def sweep(
 
     An example stands in docs/api.md.
     """
+    check_main_guard()
     started = time.perf_counter()
     given = config.chosen if given is None else given
     check_available("mlmodel", config.compress)  # at the default format, the size does not depend on the weights
@@ -219,6 +221,7 @@ def _open_study(
     """Create the study with its parent run, or continue it; returns the parent's id."""
     if study.exists:
         study.check_dataset(dataset.digest)
+        tracker.experiment(study.config.experiment_name)  # deleted meanwhile, it takes no runs
         first = _first(study.config, architectures)
         study.check_room(first)
         study.go_on()
