@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,10 +9,7 @@ import numpy as np
 import pytest
 from mlflow import MlflowClient
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
-
-from no_training import NoTraining
-
+from benchmarks.no_training import NoTraining
 from experiments import evaluation, pictures
 from experiments.attempts import Attempts
 from experiments.evaluation import EVALUATED, evaluate, write_report
