@@ -42,5 +42,5 @@ def raise_if_unguarded(exit_code: int | None) -> None:
         script = getattr(sys.modules["__main__"], "__file__", "the script")
         raise UnguardedScript(
             f"The processes that train import {script}, which starts them again: put what it does under "
-            f'`if __name__ == "__main__":`.'
+            f"`if __name__ == '__main__':`."
         )

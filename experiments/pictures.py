@@ -132,8 +132,8 @@ def _picture(
     import matplotlib
     from matplotlib.figure import Figure
 
-    settings = {"text.parse_math": False, "font.family": families(texts)}
-    with warnings.catch_warnings(), matplotlib.rc_context(settings):
+    chosen = families(texts)
+    with warnings.catch_warnings(), matplotlib.rc_context({"text.parse_math": False, "font.family": chosen}):
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         figure = Figure(figsize=inches, dpi=DPI, layout=layout)  # type: ignore[arg-type]
         yield figure

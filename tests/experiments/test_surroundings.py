@@ -68,7 +68,7 @@ def test_a_script_that_starts_processes_on_import_ends_in_one_line(tmp_path: Pat
     assert (done.returncode, done.stdout) == (1, "")
     (line,) = done.stderr.splitlines()
     assert line.startswith(f"error: The processes that train import {script}, which starts them again: ")
-    assert line.endswith('put what it does under `if __name__ == "__main__":`.')
+    assert line.endswith("put what it does under `if __name__ == '__main__':`.")
 
 
 def test_a_process_that_imports_the_script_starts_none(monkeypatch: pytest.MonkeyPatch) -> None:
