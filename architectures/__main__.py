@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from architectures import registry
-from architectures.command import Parser, print_json, run, whole
+from architectures.command import Parser, print_json, run
 from architectures.errors import UsageError
+from architectures.fields import Whole
 from architectures.starter import write_starter
 
 
@@ -32,8 +33,8 @@ def parser() -> Parser:
     made.add_argument("name", nargs="?", help="an architecture: show its layer table; or `new`")
     made.add_argument("new_name", nargs="?", metavar="NEW", help="after `new`: write NEW.py and test_NEW.py here")
     made.add_argument("--input", type=_shape, default=(28, 28, 1), metavar="HxWxC", help="image (default 28x28x1)")
-    made.add_argument("--classes", type=whole(2), default=10, metavar="N", help="outputs (default 10)")
-    made.add_argument("--filters", type=whole(1), metavar="N", help="width of the first stage (default as published)")
+    made.add_argument("--classes", type=Whole(2), default=10, metavar="N", help="outputs (default 10)")
+    made.add_argument("--filters", type=Whole(1), metavar="N", help="width of the first stage (default as published)")
     made.add_argument("--plugin", action="append", default=[], metavar="MODULE", help="module or .py file; repeatable")
     return made
 

@@ -18,7 +18,6 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from architectures.errors import ProjectError
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 MAX_SIDE = 9_999  # pixels of an image
-MAX_NAME = 200  # characters
 PIPE_WIDTH = 250  # columns: a file or a pipe has no width to fit into
 INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 READER_LEFT = 141  # 128 + SIGPIPE, which ends other programs whose output nobody reads
@@ -144,81 +142,6 @@ def finite(value: object) -> object:
     if isinstance(value, dict):
         return {key: finite(item) for key, item in value.items()}
     return [finite(item) for item in value] if isinstance(value, list | tuple) else value
-
-
-def whole(minimum: int, maximum: int | None = None) -> Callable[[str], int]:
-    """An argparse type: a whole number of at least `minimum`, and at most `maximum`."""
-
-    def parse(text: str) -> int:
-        try:
-            value = int(text)
-        except ValueError:
-            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number") from None
-        if value < minimum:
-            raise argparse.ArgumentTypeError(f"{value} is too small: at least {minimum}")
-        if maximum is not None and value > maximum:
-            raise argparse.ArgumentTypeError(f"{value} is too large: at most {maximum}")
-        return value
-
-    return parse
-
-
-def name(text: str) -> str:
-    """An argparse type: a name that every store accepts.
-
-    >>> name("mnist-2")
-    'mnist-2'
-    """
-    if not text.strip() or len(text) > MAX_NAME or any(sign in text for sign in "/:\"'\\%") or not text.isprintable():
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is not a name: 1 to {MAX_NAME} printable characters, none of / : \" ' \\ %"
-        )
-    return text
-
-
-def plugin(text: str) -> str:
-    """An argparse type: a module's name, or a file's path made absolute, which a record holds."""
-    return str(Path(text).resolve()) if text.endswith(".py") else text
-
-
-def wholes(minimum: int) -> Callable[[str], tuple[int, ...]]:
-    """An argparse type: whole numbers separated by commas, each once, in increasing order."""
-
-    def parse(text: str) -> tuple[int, ...]:
-        return tuple(sorted({whole(minimum)(part.strip()) for part in text.split(",")}))
-
-    return parse
-
-
-def number(minimum: float, maximum: float, *, open_above: bool = False) -> Callable[[str], float]:
-    """An argparse type: a number from `minimum` to `maximum`, the latter excluded where `open_above`."""
-
-    def parse(text: str) -> float:
-        try:
-            value = float(text)
-        except ValueError:
-            raise argparse.ArgumentTypeError(f"{text!r} is not a number") from None
-        if not minimum <= value <= maximum or (open_above and value == maximum):
-            above = "below" if open_above else "at most"
-            raise argparse.ArgumentTypeError(f"{text} is out of range: at least {minimum:g} and {above} {maximum:g}")
-        return value
-
-    return parse
-
-
-def number_range(minimum: float, maximum: float, *, open_above: bool = False) -> Callable[[str], tuple[float, float]]:
-    """An argparse type: LOW:HIGH, or one number for both."""
-    parse_one = number(minimum, maximum, open_above=open_above)
-
-    def parse(text: str) -> tuple[float, float]:
-        low_text, colon, high_text = text.partition(":")
-        low = parse_one(low_text)
-        high = parse_one(high_text) if colon else low
-        if low > high:
-            raise argparse.ArgumentTypeError(f"{text} is an empty range: write the lower bound first, {high:g}:{low:g}")
-        return low, high
-
-    return parse
 
 
 def image_size(text: str) -> tuple[int, int]:

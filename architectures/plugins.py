@@ -11,6 +11,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 
 from architectures.errors import PluginError
+from architectures.quiet import set_keras
 
 
 def guarded_import(plugin: str, load: Callable[[], object]) -> None:
@@ -22,6 +23,8 @@ def guarded_import(plugin: str, load: Callable[[], object]) -> None:
     try:
         with contextlib.redirect_stdout(sys.stderr):  # a plugin may print; stdout is the command's result
             load()
+        if "keras" in sys.modules:
+            set_keras()  # whatever the plugin has set for all
     except (PluginError, KeyboardInterrupt):
         raise
     except BaseException as error:  # a plugin may even call sys.exit

@@ -1,14 +1,27 @@
-"""Environment that heavy libraries read while they are imported, and an import of TensorFlow without its chatter."""
+"""Environment that heavy libraries read while they are imported, and an import of TensorFlow without its chatter.
+
+What decides a network is set, whatever a person's own keras.json and variables say of Keras: a record would not tell.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import sys
+import tempfile
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 
+from architectures.errors import ProjectError
+
+# By variable: the library that reads it on import, and the value that all here relies on.
+RELIED_ON = {
+    "KERAS_BACKEND": ("keras", "tensorflow"),
+    "KERAS_NNX_ENABLED": ("keras", "false"),
+    "TF_USE_LEGACY_KERAS": ("tensorflow", "0"),  # coremltools goes by way of tf.keras
+}
 DEFAULTS = {
-    "KERAS_BACKEND": "tensorflow",
     "TF_CPP_MIN_LOG_LEVEL": "3",
     "TF_FORCE_GPU_ALLOW_GROWTH": "true",  # workers share a GPU: its memory as it is needed
     "TQDM_DISABLE": "1",  # coremltools' six progress bars per conversion
@@ -23,10 +36,38 @@ DEFAULTS = {
 
 
 def set_defaults() -> None:
-    """Set what the person has not set."""
+    """Set what the person has not set, and what is relied on.
+
+    A library that is imported already has read its variables: they are left as they were, for the record.
+    """
+    for name, (library, value) in RELIED_ON.items():
+        if library not in sys.modules:
+            os.environ[name] = value
     for name, value in DEFAULTS.items():
         os.environ.setdefault(name, value)
+    _do_without_home()
     warnings.filterwarnings("ignore", message="IProgress not found")  # tqdm's, in a notebook: its bars are off anyway
+
+
+def _do_without_home() -> None:
+    """Let libraries work for a user without a home, or with one that is read-only, and say so in one line.
+
+    The processes that this one starts find both variables set, and say nothing.
+    """
+    spare = Path(tempfile.gettempdir()) / f"pocketnets-{os.getuid()}"
+    try:
+        home = Path.home()
+    except RuntimeError:  # HOME is not set, and the user id has no passwd entry
+        why = f"no home directory is known: HOME is not set, and user id {os.getuid()} has no passwd entry"
+        os.environ["HOME"] = str(spare)
+    else:
+        if os.access(home, os.W_OK) or "MPLCONFIGDIR" in os.environ:
+            return
+        why = f"the home directory {home} is not there or not writable"
+    os.environ.setdefault("MPLCONFIGDIR", str(spare))  # Matplotlib keeps what it knows of fonts
+    with contextlib.suppress(OSError):
+        spare.mkdir(mode=0o700, exist_ok=True)
+    print(f"warning: {why}. {spare} is used instead: set HOME to a folder that is kept and writable.", file=sys.stderr)
 
 
 @contextlib.contextmanager
@@ -48,9 +89,43 @@ def import_tensorflow() -> None:
 
     Float32 is float32 on a GPU, too: NVIDIA's would round the factors of a product to 10 bits (TF32), and a Core ML
     file is held to what its model answers to 1e-5.
+
+    Raises:
+        ProjectError: if that fails, naming what Keras has read, or if Keras computes with something else already.
     """
     set_defaults()
-    with silenced_stderr():
-        import keras  # noqa: F401
-        import tensorflow as tf
+    try:
+        with silenced_stderr():
+            import keras
+            import tensorflow as tf
+    except Exception as error:
+        read = ", ".join(_read_by_keras())
+        hint = f" On import it reads {read}: correct or remove what is wrong." if read else ""
+        raise ProjectError(f"Keras cannot be imported: {type(error).__name__}: {error}.{hint}") from error
+    if (backend := keras.config.backend()) != "tensorflow":
+        raise ProjectError(
+            f"Keras was imported with the backend {backend} before this project, which needs tensorflow: set "
+            f"KERAS_BACKEND=tensorflow, or import architectures before keras."
+        )
     tf.config.experimental.enable_tensor_float_32_execution(False)
+    set_keras()
+
+
+def set_keras() -> None:
+    """Set what Keras takes from keras.json, or a plugin may have set, to what all here relies on."""
+    import keras
+
+    keras.config.set_floatx("float32")
+    keras.config.set_epsilon(1e-7)
+    keras.config.set_image_data_format("channels_last")
+
+
+def _read_by_keras() -> Iterator[str]:
+    """What Keras reads while it is imported, as far as it is there."""
+    home = Path(os.environ.get("KERAS_HOME") or "~/.keras")
+    with contextlib.suppress(RuntimeError, OSError):  # nobody knows a home
+        if (file := home.expanduser() / "keras.json").exists():
+            yield str(file)
+    for name, value in sorted(os.environ.items()):
+        if name.startswith(("KERAS_", "TF_USE_LEGACY_KERAS")) and name not in RELIED_ON:
+            yield f"{name}={value}"

@@ -21,14 +21,14 @@ from typing import TYPE_CHECKING
 from architectures.errors import PluginError, UsageError
 from architectures.knobs import Knob, check_knob
 from architectures.plugins import guarded_import, load_installed
-from architectures.quiet import import_tensorflow
+from architectures.quiet import import_tensorflow, set_keras
 
 if TYPE_CHECKING:
     import keras
 
 NOT_FAMILIES = {
-    *("__main__", "blocks", "command", "contract", "errors", "knobs", "plugins", "quiet", "receptive", "registry"),
-    *("starter", "table"),
+    *("__main__", "blocks", "command", "contract", "errors", "fields", "knobs", "plugins", "quiet", "receptive"),
+    *("registry", "starter", "table"),
 }
 SIGNATURE = "(input_shape, num_classes, *, filters, dropout)"
 
@@ -108,6 +108,7 @@ class Architecture:
         values = {"filters": filters, "dropout": dropout, **self._knob_values(knobs or {})}
         height, width, channels = input_shape
         shape = (height, width, channels)  # a plain tuple, whatever sequence was given
+        set_keras()  # a plugin may have set it otherwise for its own
         try:
             with contextlib.redirect_stdout(sys.stderr):
                 model = self.builder(shape, num_classes, **values)

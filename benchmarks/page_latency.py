@@ -27,7 +27,7 @@ from selenium.webdriver.common.actions.action_builder import ActionBuilder
 from selenium.webdriver.support.ui import WebDriverWait
 from sweep_against_plain_loop import run
 
-from architectures.command import whole
+from architectures.fields import Whole
 
 GOLDEN = Path(__file__).parents[1] / "ios/DigitKit/Tests/DigitKitTests/golden-drawings.json"
 FLAGS = "--headless --no-sandbox --disable-gpu --no-first-run --window-size=1200,900 --force-device-scale-factor=1"
@@ -78,7 +78,7 @@ def stroke_ms(driver: Chrome, stroke: list[list[float]], *, pad: float) -> float
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--strokes", type=whole(1, 10_000), default=100)
+    parser.add_argument("--strokes", type=Whole(1, 10_000), default=100)
     parser.add_argument("--architecture", default="chollet")
     arguments = parser.parse_args()
     entries = [entry for entry in json.loads(GOLDEN.read_text())["drawings"] if "in hand" in entry["name"]]

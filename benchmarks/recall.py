@@ -23,7 +23,7 @@ from architectures.quiet import import_tensorflow
 import_tensorflow()
 
 from architectures import registry  # noqa: E402
-from architectures.command import whole  # noqa: E402
+from architectures.fields import Whole  # noqa: E402
 from experiments import datasets  # noqa: E402
 from experiments.classifier import forward_function, load_classifier, predict  # noqa: E402
 from experiments.config import ModelSize, RunConfig  # noqa: E402
@@ -42,9 +42,9 @@ FOLDS = 10
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--architecture", default="pocket", choices=registry.names())
-    parser.add_argument("--filters", type=whole(1), help="default: as published")
-    parser.add_argument("--batch-size", type=whole(1, 4_000), default=128)
-    parser.add_argument("--epochs", type=whole(1), default=SweepConfig.epochs)
+    parser.add_argument("--filters", type=Whole(1), help="default: as published")
+    parser.add_argument("--batch-size", type=Whole(1, 4_000), default=128)
+    parser.add_argument("--epochs", type=Whole(1), default=SweepConfig.epochs)
     arguments = parser.parse_args()
     architecture = registry.get(arguments.architecture)
     config = RunConfig(

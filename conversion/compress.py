@@ -9,17 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any
 
 from architectures.errors import UsageError
 from conversion.coreml_file import Format
+from experiments.config import COMPRESSIONS, Compression
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
-
-Compression = Literal["none", "float16", "int8", "palette6", "palette4", "palette2", "prune50", "prune75"]
-COMPRESSIONS: tuple[Compression, ...] = get_args(Compression)
 
 IOS_OF_SPECIFICATION = MappingProxyType({4: 13, 5: 14, 6: 15, 7: 16, 8: 17, 9: 18})  # oldest iOS by a file's version
 

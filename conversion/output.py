@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from architectures.fields import Allowed, Unfit
 
 if TYPE_CHECKING:
     from conversion.coreml_file import Format
@@ -13,15 +14,19 @@ DEFAULT_OUTPUT = Path("ios/Digits/Model/DigitClassifier.mlmodel")
 SUFFIXES = (".mlmodel", ".mlpackage")
 
 
-def place(text: str) -> Path:
-    """An argparse type: a file or a folder; a slash at its end makes it a folder, whether it exists or not.
+class Place(Allowed):
+    """A file or a folder; a slash at its end makes it a folder, whether it exists or not.
 
-    >>> str(place("build/"))
+    >>> str(Place()("build/"))
     'build/DigitClassifier.mlmodel'
     """
-    if not text:
-        raise argparse.ArgumentTypeError("it is empty: give a file or a folder")
-    return Path(text) / DEFAULT_OUTPUT.name if text.endswith("/") else Path(text)
+
+    def check(self, value: object) -> Path:
+        if not isinstance(value, str | Path):
+            raise Unfit(f"{value!r} is not a path")
+        if not str(value):
+            raise Unfit("it is empty: give a file or a folder")
+        return Path(value) / DEFAULT_OUTPUT.name if str(value).endswith("/") else Path(value)
 
 
 def output_path(path: Path, format: Format = "mlmodel") -> Path:

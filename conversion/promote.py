@@ -13,16 +13,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from architectures.command import Parser, name, number, print_json, run, whole
+from architectures.command import Parser, print_json, run
 from architectures.errors import ProjectError, UsageError
+from architectures.fields import Name, Number, Whole, allowed, validate
 from conversion.choose import MAX_ACCURACY_LOSS
 from conversion.choose import show as show_choice
 from conversion.compress import COMPRESSIONS, Compression
 from conversion.convert import DEFAULT_AUTHOR, DEFAULT_LICENSE
 from conversion.coreml_file import FORMATS, Format
-from conversion.output import DEFAULT_OUTPUT, output_path, place
+from conversion.output import DEFAULT_OUTPUT, Place, output_path
 from conversion.verify import add_common, show
 
 if TYPE_CHECKING:
@@ -35,23 +36,35 @@ DEFAULT_MODEL = "mnist5k-classifier"
 
 @dataclass(frozen=True)
 class PromoteConfig:
-    """What to promote, where to, and on which terms."""
+    """What to promote, where to, and on which terms.
+
+    Raises:
+        UsageError: for a value that is not allowed.
+    """
 
     tracking_uri: str
-    model: str | None = None  # registered model; None: the run's own, else mnist5k-classifier
+    model: Annotated[str, Name()] | None = None  # registered model; None: the run's own, else mnist5k-classifier
     run_id: str | None = None
-    version: int | None = None
-    output: Path = DEFAULT_OUTPUT
-    min_accuracy: float | None = None  # of the executed file on the test images, 0..1
-    max_bytes: int | None = None
+    version: Annotated[int, Whole(1)] | None = None
+    output: Annotated[Path, Place()] = DEFAULT_OUTPUT
+    min_accuracy: Annotated[float, Number(0, 1)] | None = None  # of the executed file on the test images, 0..1
+    max_bytes: Annotated[int, Whole(1)] | None = None
     format: Format | None = None  # None: mlmodel, or what --compress auto finds
     compress: Compression | Literal["auto"] = "none"
-    max_accuracy_loss: float = MAX_ACCURACY_LOSS  # points of validation accuracy that the file may lose
+    # points of validation accuracy that the file may lose
+    max_accuracy_loss: Annotated[float, Number(0, 100)] = MAX_ACCURACY_LOSS
     author: str = DEFAULT_AUTHOR
     license: str = DEFAULT_LICENSE
     plugins: tuple[str, ...] = ()
     dry_run: bool = False
     forced_reason: str | None = None  # why a refusal is overridden; None: it is not
+
+    def __post_init__(self) -> None:
+        validate(self)
+        if self.run_id is not None and self.version is not None:
+            raise UsageError("PromoteConfig takes run_id or version, not both: each names one model.")
+        if self.forced_reason is not None and not self.forced_reason.strip():
+            raise UsageError("PromoteConfig.forced_reason is empty: what is overridden is recorded with the reason.")
 
 
 @dataclass(frozen=True)
@@ -174,11 +187,28 @@ def parser() -> Parser:
     add = made.add_argument
     which = made.add_mutually_exclusive_group()
     which.add_argument("--run", dest="run_id", metavar="RUN_ID", help="the model of this MLflow run")
-    which.add_argument("--version", type=whole(1), metavar="N", help="this version of the registered model")
-    add("--model", type=name, metavar="NAME", help=f"registered model (default: that of --run, else {DEFAULT_MODEL})")
-    add("--output", type=place, metavar="PATH", help=f"file or folder (default {DEFAULT_OUTPUT})")
-    add("--min-accuracy", type=number(0, 1), metavar="X", help="refuse a file of lower test accuracy")
-    add("--max-bytes", type=whole(1), metavar="N", help="refuse a larger file")
+    which.add_argument(
+        "--version", type=allowed(PromoteConfig, "version"), metavar="N", help="this version of the registered model"
+    )
+    add(
+        "--model",
+        type=allowed(PromoteConfig, "model"),
+        metavar="NAME",
+        help=f"registered model (default: that of --run, else {DEFAULT_MODEL})",
+    )
+    add(
+        "--output",
+        type=allowed(PromoteConfig, "output"),
+        metavar="PATH",
+        help=f"file or folder (default {DEFAULT_OUTPUT})",
+    )
+    add(
+        "--min-accuracy",
+        type=allowed(PromoteConfig, "min_accuracy"),
+        metavar="X",
+        help="refuse a file of lower test accuracy",
+    )
+    add("--max-bytes", type=allowed(PromoteConfig, "max_bytes"), metavar="N", help="refuse a larger file")
     add("--format", choices=FORMATS, help="default mlmodel, or with --compress auto the better of both")
     add(
         "--compress",
@@ -189,7 +219,7 @@ def parser() -> Parser:
     )
     add(
         "--max-accuracy-loss",
-        type=number(0, 100),
+        type=allowed(PromoteConfig, "max_accuracy_loss"),
         metavar="POINTS",
         help="points of validation accuracy, 0 to 100, by which the file may be below the uncompressed one "
         f"(default {MAX_ACCURACY_LOSS:g})",

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from architectures.command import Parser, print_json, run
 from architectures.errors import ProjectError, UsageError
-from conversion.output import DEFAULT_OUTPUT, foreign_file, output_path, place
+from conversion.output import DEFAULT_OUTPUT, Place, foreign_file, output_path
 from conversion.promote import DEFAULT_MODEL
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ def parser() -> Parser:
     )
     add = made.add_argument
     add("--model", metavar="NAME", default=DEFAULT_MODEL, help=f"registered model (default {DEFAULT_MODEL})")
-    add("--output", type=place, default=DEFAULT_OUTPUT, metavar="PATH", help=f"file or folder ({DEFAULT_OUTPUT})")
+    add("--output", type=Place(), default=DEFAULT_OUTPUT, metavar="PATH", help=f"file or folder ({DEFAULT_OUTPUT})")
     add("--dry-run", action="store_true", help="show what would be restored and change nothing")
     add("--tracking-uri", metavar="URI", help="default: MLFLOW_TRACKING_URI or sqlite:///mlflow.db")
     return made

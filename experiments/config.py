@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
+from architectures.fields import Choice, Number, Whole, validate
 from architectures.knobs import Knob
 
 if TYPE_CHECKING:
@@ -14,28 +15,48 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 LEARNING_RATES = {"cosine": 3e-3, "constant": 1e-3}  # the rate of each schedule where none is asked for
+OPTIMIZERS = ("adam",)
+PRECISIONS = ("float32", "mixed_bfloat16")
+Compression = Literal["none", "float16", "int8", "palette6", "palette4", "palette2", "prune50", "prune75"]
+COMPRESSIONS: tuple[Compression, ...] = get_args(Compression)
+
+# What a value may be, for a run, a sweep's ranges and choices, and the options of both.
+BATCH_SIZE = FILTERS = EPOCHS = Whole(1)
+DROPOUT = LABEL_SMOOTHING = Number(0, 1, open_above=True)
+LEARNING_RATE = Number(1e-7, 1)
+SCHEDULE = Choice(tuple(LEARNING_RATES))
+SEED = Whole(0, 2**32 - 1)  # NumPy's
 
 
 @dataclass(frozen=True)
 class RunConfig:
-    """Everything that decides a run's numbers on a given machine."""
+    """Everything that decides a run's numbers on a given machine.
+
+    Raises:
+        UsageError: for a value that is not allowed.
+    """
 
     architecture: str
     dataset: str
-    filters: int  # width of the first stage
-    dropout: float  # rate in [0, 1)
-    batch_size: int = 128
-    learning_rate: float = LEARNING_RATES["cosine"]  # the highest that the schedule reaches
-    schedule: str = "cosine"  # of the learning rate: falls to 0 over all epochs; or constant
-    epochs: int = 10  # at a constant rate at most: early stopping may end sooner
-    seed: int = 0
-    precision: str = "float32"  # or mixed_bfloat16; never `auto`, which is resolved before
-    optimizer: str = "adam"
+    filters: Annotated[int, FILTERS]  # width of the first stage
+    dropout: Annotated[float, DROPOUT]  # rate in [0, 1)
+    batch_size: Annotated[int, BATCH_SIZE] = 128
+    learning_rate: Annotated[float, LEARNING_RATE] = LEARNING_RATES["cosine"]  # the highest that the schedule reaches
+    schedule: Annotated[str, SCHEDULE] = "cosine"  # of the learning rate: falls to 0 over all epochs; or constant
+    epochs: Annotated[int, EPOCHS] = 10  # at a constant rate at most: early stopping may end sooner
+    seed: Annotated[int, SEED] = 0
+    precision: Annotated[str, Choice(PRECISIONS)] = "float32"  # never `auto`, which is resolved before
+    optimizer: Annotated[str, Choice(OPTIMIZERS)] = "adam"
     augment: bool = False  # training images are shifted, scaled and rotated: experiments/augmentation.py
-    label_smoothing: float = 0.0  # share of each training label that is spread over all classes
+    label_smoothing: Annotated[float, LABEL_SMOOTHING] = (
+        0.0  # share of a training label that is spread over all classes
+    )
     knobs: tuple[tuple[str, Knob], ...] = ()  # the architecture's own by name, sorted
 
-    compress: str = "none"  # how the Core ML file whose size is measured is compressed; training does not know of it
+    compress: Compression = "none"  # of the Core ML file whose size is measured; training does not know of it
+
+    def __post_init__(self) -> None:
+        validate(self)
 
     @property
     def network(self) -> tuple[object, ...]:

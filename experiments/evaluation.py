@@ -8,8 +8,9 @@ from __future__ import annotations
 import csv
 import json
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+    from experiments.attempts import Attempts
     from experiments.datasets import Dataset
     from experiments.tracking import Tracker
 
@@ -150,7 +152,8 @@ def evaluate(
     filled = np.flatnonzero(counts)
     error = float(np.abs(accuracies - confidences) @ counts[filled]) / len(labels)
 
-    precision, recall, f1, support = precision_recall_fscore_support(labels, answers, labels=indices, zero_division=0)
+    precision, recall, f1, _ = precision_recall_fscore_support(labels, answers, labels=indices, zero_division=0)
+    images = np.bincount(labels, minlength=len(indices))  # scikit-learn's are floats where no answer is right
     wrong = np.flatnonzero(~right)
     worst = wrong[np.argsort(-confidence[wrong], kind="stable")][:MISTAKES_SHOWN]
     low, high = accuracy_interval(int(right.sum()), len(labels))
@@ -167,7 +170,7 @@ def evaluate(
         classes=tuple(
             ClassReport(name, *figures)
             for name, *figures in zip(
-                class_names, precision.tolist(), recall.tolist(), f1.tolist(), support.tolist(), strict=True
+                class_names, precision.tolist(), recall.tolist(), f1.tolist(), images.tolist(), strict=True
             )
         ),
         calibration=tuple(
@@ -186,8 +189,10 @@ def write_evaluation(
     *,
     best_epoch: int,
     figures: bool = True,
-) -> None:
+) -> str:
     """Log a run's kept model on the validation images: files under `evaluation/`, headline numbers as metrics.
+
+    What cannot be computed or drawn is left out: the run says so in its tag `not_drawn`.
 
     Args:
         tracker: the store.
@@ -196,15 +201,36 @@ def write_evaluation(
         dataset: the run's.
         best_epoch: whose weights were kept, which is the step of the metrics.
         figures: whether to draw the plots.
+
+    Returns:
+        What is missing and why, in one line; empty where nothing is.
+
+    Raises:
+        TrackingError: if MLflow does not take it.
     """
-    found = evaluate(probabilities, dataset.val.labels, dataset.class_names)
-    with tempfile.TemporaryDirectory(prefix="pocketnets-") as folder:
-        write_report(found, dataset.val.images, Path(folder), what="validation", figures=figures)
-        tracker.log_evaluation(run_id, Path(folder), found.metrics(), step=best_epoch)
+    from experiments.attempts import Attempts
+
+    metrics: dict[str, float] = {}
+    attempts = Attempts()
+    with tempfile.TemporaryDirectory(prefix="pocketnets-") as name:
+        folder = Path(name)
+        with attempts.part("evaluation"):
+            found = evaluate(probabilities, dataset.val.labels, dataset.class_names)
+            metrics = found.metrics()
+            write_report(found, dataset.val.images, folder, what="validation", attempts=attempts, figures=figures)
+        attempts.write(folder)
+        tracker.log_evaluation(run_id, folder, metrics, step=best_epoch, not_drawn=str(attempts))
+    return str(attempts)
 
 
 def write_report(
-    evaluation: Evaluation, images: npt.NDArray[np.uint8], folder: Path, *, what: str, figures: bool = True
+    evaluation: Evaluation,
+    images: npt.NDArray[np.uint8],
+    folder: Path,
+    *,
+    what: str,
+    attempts: Attempts,
+    figures: bool = True,
 ) -> None:
     """Write an evaluation into an existing folder, as numbers and as plots.
 
@@ -216,30 +242,46 @@ def write_report(
         images: uint8 (N, height, width, 1 or 3).
         folder: where the files go.
         what: names the images: `validation`.
+        attempts: told what could not be written.
         figures: whether to draw the plots.
     """
-    names = [each.name for each in evaluation.classes]
-    (folder / "evaluation.json").write_text(json.dumps(asdict(evaluation), indent=2), encoding="utf-8")
-    (folder / "classification_report.txt").write_text(_table(evaluation), encoding="utf-8")
-    with (folder / "confusion_matrix.csv").open("w", newline="", encoding="utf-8") as file:
-        rows = ([name, *row] for name, row in zip(names, evaluation.confusion_matrix, strict=True))
-        csv.writer(file, lineterminator="\n").writerows([["true\\predicted", *names], *rows])
-    if not figures:
-        return
     from experiments.pictures import draw_confusion_matrix, draw_images, draw_reliability, shortened
 
-    draw_confusion_matrix(evaluation, folder / "confusion_matrix.png", what=what)
-    draw_reliability(evaluation, folder / "reliability.png", what=what)
-    draw_images(
-        [images[mistake.index] for mistake in evaluation.mistakes],
-        [
+    names = [each.name for each in evaluation.classes]
+
+    def numbers(path: Path) -> None:
+        path.write_text(json.dumps(asdict(evaluation), indent=2), encoding="utf-8")
+
+    def table(path: Path) -> None:
+        path.write_text(_table(evaluation), encoding="utf-8")
+
+    def matrix(path: Path) -> None:
+        with path.open("w", newline="", encoding="utf-8") as file:
+            rows = ([name, *row] for name, row in zip(names, evaluation.confusion_matrix, strict=True))
+            csv.writer(file, lineterminator="\n").writerows([["true\\predicted", *names], *rows])
+
+    def mistakes(path: Path) -> None:
+        captions = [
             f"#{mistake.index}: {shortened(names[mistake.true_label])}\n"
             f"answer {shortened(names[mistake.answer])}, {mistake.confidence:.3f}"
             for mistake in evaluation.mistakes
-        ],
-        folder / "mistakes.png",
-        title=mistakes_title(evaluation, what),
-    )
+        ]
+        wrong = [images[mistake.index] for mistake in evaluation.mistakes]
+        draw_images(wrong, captions, path, title=mistakes_title(evaluation, what))
+
+    parts: dict[str, Callable[[Path], None]] = {
+        "evaluation.json": numbers,
+        "classification_report.txt": table,
+        "confusion_matrix.csv": matrix,
+    }
+    drawn: dict[str, Callable[[Path], None]] = {
+        "confusion_matrix.png": partial(draw_confusion_matrix, evaluation, what=what),
+        "reliability.png": partial(draw_reliability, evaluation, what=what),
+        "mistakes.png": mistakes,
+    }
+    for name, make in (parts | (drawn if figures else {})).items():
+        with attempts.part(name, folder / name):
+            make(folder / name)
 
 
 def mistakes_title(evaluation: Evaluation, what: str) -> str:

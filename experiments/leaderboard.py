@@ -11,8 +11,9 @@ from dataclasses import asdict, dataclass, fields, replace
 from statistics import fmean
 from typing import TYPE_CHECKING, TextIO
 
-from architectures.command import Parser, image_size, print_json, run, whole
+from architectures.command import Parser, image_size, print_json, run
 from architectures.errors import UsageError
+from architectures.fields import Whole
 from architectures.knobs import Knob
 from experiments.config import LEARNING_RATES, RunConfig
 from experiments.datasets import COLOR_MODES, located, title
@@ -355,7 +356,7 @@ def parser() -> Parser:
     add("--model", metavar="NAME", help="versions of this registered model instead of runs")
     add(
         "--limit",
-        type=whole(0),
+        type=Whole(0),
         metavar="N",
         help=f"rows, 0 for all (default {ROWS}; {FILE_ROWS} with --json and --csv)",
     )

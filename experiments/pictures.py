@@ -1,7 +1,7 @@
 """Pictures of an evaluation: confusion matrix, reliability curve, and images with a caption each.
 
 Drawn with bare Figures: pyplot would keep them and pick a display. A class may be called anything: `$` starts no
-formula, and a script that the font lacks is no warning.
+formula, and what the font lacks is drawn with another one (fonts.py).
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from experiments.fonts import families
 
 if TYPE_CHECKING:
     import numpy as np
@@ -37,7 +39,7 @@ def draw_confusion_matrix(evaluation: Evaluation, path: Path, *, what: str) -> N
 
     names = [shortened(each.name) for each in evaluation.classes]
     side = min(2.5 + 0.4 * len(names), LARGEST_MATRIX)
-    with _picture(path, (side, side), layout="constrained") as figure:
+    with _picture(path, (side, side), texts=names, layout="constrained") as figure:
         axes = figure.add_subplot()
         display = ConfusionMatrixDisplay(np.array(evaluation.confusion_matrix), display_labels=names)
         display.plot(
@@ -93,7 +95,7 @@ def draw_images(images: Sequence[np.ndarray], captions: Sequence[str], path: Pat
     step_x, step_y = max(wide, CELL) + GAP, high + CAPTION + GAP / 2
     columns, rows = min(COLUMNS, max(3, len(images))), -(-len(images) // COLUMNS)
     across, down = columns * step_x + GAP, rows * step_y + TITLE
-    with _picture(path, (across, down)) as figure:
+    with _picture(path, (across, down), texts=[title, *captions]) as figure:
         figure.text(0.5, 1 - TITLE / 2 / down, title, ha="center", va="center", fontsize=9)
         for place, (image, caption) in enumerate(zip(images, captions, strict=True)):
             row, column = divmod(place, COLUMNS)
@@ -123,12 +125,15 @@ def shortened(name: str) -> str:
 
 
 @contextmanager
-def _picture(path: Path, inches: tuple[float, float], *, layout: str = "none") -> Iterator[Figure]:
-    """A figure that is written to a path, the same bytes for the same content."""
+def _picture(
+    path: Path, inches: tuple[float, float], *, texts: Sequence[str] = (), layout: str = "none"
+) -> Iterator[Figure]:
+    """A figure that is written to a path, the same bytes for the same content; `texts` may be in any script."""
     import matplotlib
     from matplotlib.figure import Figure
 
-    with warnings.catch_warnings(), matplotlib.rc_context({"text.parse_math": False}):
+    chosen = families(texts)
+    with warnings.catch_warnings(), matplotlib.rc_context({"text.parse_math": False, "font.family": chosen}):
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         figure = Figure(figsize=inches, dpi=DPI, layout=layout)  # type: ignore[arg-type]
         yield figure

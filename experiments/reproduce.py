@@ -11,8 +11,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
-from architectures.command import Parser, plugin, print_json, run
+from architectures.command import Parser, print_json, run
 from architectures.errors import ProjectError, UsageError
+from architectures.fields import PluginName
+from architectures.quiet import RELIED_ON
 from experiments.config import EpochMetrics
 
 if TYPE_CHECKING:
@@ -213,6 +215,9 @@ def _conditions(record: RunRecord, request: Request, gpu: Gpu | None) -> tuple[C
     for name, value in here.settings:
         if name not in dict(request.settings):  # recorded ones are set as they were
             found.append(Condition(f"setting {name}", "none", value))
+    for name, value in request.settings:
+        if name in RELIED_ON:  # set to one value for every process that starts here
+            found.append(Condition(f"setting {name}", value, dict(here.settings).get(name, RELIED_ON[name][1])))
     if there.get("gpu") != here.gpu:
         found.append(Condition("gpu", there.get("gpu", "none"), here.gpu or "none"))
     if there.get("processor") != here.processor:
@@ -316,7 +321,7 @@ def parser() -> Parser:
         "--plugin",
         dest="plugins",
         action="append",
-        type=plugin,
+        type=PluginName(),
         metavar="MODULE",
         help="module or .py file instead of those that the run recorded, which may have moved; repeatable",
     )

@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from architectures.errors import ProjectError
+from architectures.quiet import import_tensorflow
 from experiments.config import EpochMetrics, ModelSize, RunConfig
+from experiments.main_guard import check_main_guard, raise_if_unguarded
 from experiments.precision import Gpu, visible_gpu
 
 CONTEXT = multiprocessing.get_context("spawn")  # TensorFlow does not survive a fork
@@ -61,6 +63,7 @@ def retrain(request: Request, on_epoch: Callable[[EpochMetrics], None]) -> Retra
         CannotTrain: where it cannot start.
         ProjectError: where training fails.
     """
+    check_main_guard()
     ours, theirs = CONTEXT.Pipe()
     process = CONTEXT.Process(target=_main, args=(theirs, request), daemon=True)
     process.start()
@@ -71,6 +74,7 @@ def retrain(request: Request, on_epoch: Callable[[EpochMetrics], None]) -> Retra
                 message = ours.recv()
             except EOFError:
                 process.join()
+                raise_if_unguarded(process.exitcode)
                 raise ProjectError(f"The process that trains ended with exit code {process.exitcode}.") from None
             match message:
                 case EpochMetrics():
@@ -95,6 +99,7 @@ def _main(connection: Connection, request: Request) -> None:
     try:
         os.environ.update(request.settings)
 
+        import_tensorflow()
         import tensorflow as tf
 
         tf.config.threading.set_intra_op_parallelism_threads(request.threads)

@@ -20,6 +20,7 @@ import numpy as np
 
 from architectures import registry
 from architectures.errors import ProjectError, UsageError
+from architectures.fields import validate
 from experiments import streaming
 from experiments.augmentation import augmented
 from experiments.classifier import (
@@ -85,6 +86,7 @@ def train(
 
     from experiments.kernels import with_fast_kernels
 
+    validate(config)  # one from an older record was not judged
     if config.batch_size > len(dataset.train):
         raise UsageError(f"batch_size {config.batch_size} exceeds the {len(dataset.train)} training images.")
     architecture = registry.get(config.architecture)

@@ -4,12 +4,37 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 
 from architectures.errors import UsageError
-from conversion.compress import Compression
+from architectures.fields import (
+    Allowed,
+    Choice,
+    Name,
+    Number,
+    NumberRange,
+    PluginName,
+    Several,
+    Unfit,
+    Whole,
+    Wholes,
+    as_recorded,
+    validate,
+)
+from experiments.config import (
+    BATCH_SIZE,
+    DROPOUT,
+    EPOCHS,
+    FILTERS,
+    LABEL_SMOOTHING,
+    LEARNING_RATE,
+    PRECISIONS,
+    SCHEDULE,
+    SEED,
+    Compression,
+)
 from experiments.datasets import title
 from search.space import SearchSpace
 
@@ -38,47 +63,92 @@ BEFORE = {"schedule": "constant", "augment": "off"}  # what a study means that w
 AUTO = "auto"  # the precision and pruner that a study records are what this stood for where it was made
 OBJECTIVES = (("val_accuracy",), ("val_accuracy", "coreml_bytes"))  # the latter: accuracy up, bytes down
 PRUNERS = ("median", "hyperband", "front", "none")
+AUGMENT = ("on", "search", "off")
+ENGINES = ("local", "ray")
 CHANGEABLE = ("trials", "keep", "register_as", "replicates")  # recorded, too: what a continuation means without them
+
+RAY_OPTIONS = ("ray_address", "cpus_per_trial", "gpus_per_trial")
+
+
+class Objectives(Allowed):
+    """What a sweep optimises: names separated by commas as text."""
+
+    def read(self, text: str) -> object:
+        return tuple(part.strip() for part in text.split(","))
+
+    def check(self, value: object) -> tuple[str, ...]:
+        if not isinstance(value, tuple | list) or tuple(value) not in OBJECTIVES:
+            choices = " or ".join(",".join(known) for known in OBJECTIVES)
+            shown = ",".join(map(str, value)) if isinstance(value, tuple | list) else value
+            raise Unfit(f"{shown!r} is not among the objectives: {choices}")
+        return tuple(value)
+
+
+class Gpus(Number):
+    """A share of a GPU, or whole ones.
+
+    >>> Gpus(0, 1_000)("0.5"), Gpus(0, 1_000)("2")
+    (0.5, 2.0)
+    """
+
+    def check(self, value: object) -> float:
+        gpus = super().check(value)
+        if gpus > 1 and gpus != int(gpus):
+            raise Unfit(f"{gpus:g} is neither a share of one GPU, such as 0.5, nor a number of whole ones")
+        return gpus
 
 
 @dataclass(frozen=True)
 class SweepConfig:
-    """One sweep. The defaults take some minutes on two cores and reach 0.98 on mnist5k."""
+    """One sweep. The defaults take some minutes on two cores and reach 0.98 on mnist5k.
+
+    Raises:
+        UsageError: for a value that is not allowed, or an option of Ray's without its engine.
+    """
 
     tracking_uri: str
-    study: str
+    study: Annotated[str, Name()]
     storage: str = "sqlite:///optuna.db"
     dataset: str = "mnist5k"  # a name, or files: folder:DIR, idx:DIR, npz:FILE
     architectures: tuple[str, ...] = ()  # empty: all that fit the data
-    batch_sizes: tuple[int, ...] = SearchSpace.batch_sizes
-    dropout: tuple[float, float] = SearchSpace.dropout
-    filters: tuple[int, ...] = SearchSpace.filters
-    learning_rate: tuple[float, float] | None = None  # of the highest rate; None: the schedule's own
-    schedule: str = SearchSpace.schedule
-    label_smoothing: tuple[float, float] | None = None
-    augment: str = "on"  # off, or search: a trial's choice
-    objectives: tuple[str, ...] = OBJECTIVES[0]
-    max_coreml_bytes: int | None = None  # a trial whose file would be larger is infeasible and not trained
+    batch_sizes: Annotated[tuple[int, ...], Wholes(BATCH_SIZE, minimum=1)] = SearchSpace.batch_sizes
+    dropout: Annotated[tuple[float, float], NumberRange(DROPOUT)] = SearchSpace.dropout
+    filters: Annotated[tuple[int, ...], Wholes(FILTERS, minimum=1)] = SearchSpace.filters
+    # of the highest rate; None: the schedule's own
+    learning_rate: Annotated[tuple[float, float], NumberRange(LEARNING_RATE)] | None = None
+    schedule: Annotated[str, SCHEDULE] = SearchSpace.schedule
+    label_smoothing: Annotated[tuple[float, float], NumberRange(LABEL_SMOOTHING)] | None = None
+    augment: Annotated[str, Choice(AUGMENT)] = "on"  # search: a trial's choice
+    objectives: Annotated[tuple[str, ...], Objectives()] = OBJECTIVES[0]
+    # a trial whose file would be larger is infeasible and not trained
+    max_coreml_bytes: Annotated[int, Whole(1)] | None = None
     compress: Compression = "none"  # of the file whose bytes are the objective and the limit
-    trials: int = 12  # in the study, those of earlier sweeps included
-    timeout: float | None = None  # seconds after which no new trial starts
-    epochs: int = 15  # a trial at most
-    pruner: str = AUTO  # median with one objective, front with two
-    workers: int = 1
-    engine: str = "local"  # or ray
+    trials: Annotated[int, Whole(1)] = 12  # in the study, those of earlier sweeps included
+    timeout: Annotated[float, Number(1, 1e9)] | None = None  # seconds after which no new trial starts
+    epochs: Annotated[int, EPOCHS] = 15  # a trial at most
+    pruner: Annotated[str, Choice((AUTO, *PRUNERS))] = AUTO  # median with one objective, front with two
+    workers: Annotated[int, Whole(1)] = 1
+    engine: Annotated[str, Choice(ENGINES)] = "local"
     ray_address: str = ""  # empty: a cluster of this machine that is started and ended
-    cpus_per_trial: int = 1  # of a Ray cluster, and TensorFlow's threads
-    gpus_per_trial: float = 0.0
-    takeover_after: int = 60  # seconds without a sign of life after which another host's trial is taken over
-    seed: int = 0
-    precision: str = AUTO
-    experiment: str = ""  # empty: the data set's name
-    register_as: str = ""  # empty: <dataset>-classifier
-    keep: int = 3  # models kept and registered
-    plugins: tuple[str, ...] = ()
-    replicates: int = 0  # further seeds for each of the best configurations
+    cpus_per_trial: Annotated[int, Whole(1)] = 1  # of a Ray cluster, and TensorFlow's threads
+    gpus_per_trial: Annotated[float, Gpus(0, 1_000)] = 0.0
+    # seconds without a sign of life after which another host's trial is taken over
+    takeover_after: Annotated[int, Whole(2)] = 60
+    seed: Annotated[int, SEED] = 0
+    precision: Annotated[str, Choice((AUTO, *PRECISIONS))] = AUTO
+    experiment: Annotated[str, Name(empty=True)] = ""  # empty: the data set's name
+    register_as: Annotated[str, Name(empty=True)] = ""  # empty: <dataset>-classifier
+    keep: Annotated[int, Whole(1)] = 3  # models kept and registered
+    plugins: Annotated[tuple[str, ...], Several(PluginName())] = ()
+    replicates: Annotated[int, Whole(0)] = 0  # further seeds for each of the best configurations
     enqueue: tuple[Mapping[str, object], ...] = ()  # configurations to try first, not the published ones then
     figures: bool = True  # draw the study and the kept models, beside their numbers
+
+    def __post_init__(self) -> None:
+        validate(self)
+        for option in RAY_OPTIONS:
+            if self.engine != "ray" and getattr(self, option) != getattr(type(self), option):
+                raise UsageError(f"--{option.replace('_', '-')} needs --engine ray.")
 
     @property
     def chosen(self) -> dict[str, object]:
@@ -143,7 +213,8 @@ class SweepConfig:
                     f"Study {self.study!r} was made with {key} {_shown(held[key])}, not {_shown(value)}: its trials "
                     f"would not be comparable. Leave the option out, or choose another --study."
                 )
-        return replace(self, **held)
+        # What the study recorded is not judged again: it was made so. What was given has been.
+        return as_recorded(SweepConfig, **{field.name: getattr(self, field.name) for field in fields(self)} | held)
 
     @property
     def space(self) -> SearchSpace:

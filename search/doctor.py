@@ -13,7 +13,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
-from architectures.command import Parser, name, print_json, run, whole
+from architectures.command import Parser, print_json, run
+from architectures.fields import allowed, as_recorded
 from search.agreement import EPOCH_METRICS, compare_metrics, compare_parameters, figures, parameters
 from search.config import SweepConfig
 
@@ -96,10 +97,10 @@ class Examination:
 
     def _unevaluated(self) -> None:
         from architectures.errors import ProjectError
-        from search.left_over import evaluate_left_over, unevaluated
+        from experiments.tracking import NOT_DRAWN
+        from search.left_over import answers_lost, evaluate_again, unevaluated
         from search.orchestrate import load_dataset
 
-        problem = "its model was kept and not evaluated"
         left = unevaluated(self.study, self.tracker)
         if not left:
             return
@@ -109,16 +110,17 @@ class Examination:
             self.study.check_dataset(dataset.digest)
         except ProjectError as error:
             reason = str(error)
-        mended = False
         for record in left:
-            number = int(record.tags["trial_number"])
-            if reason or self.tracker.val_probabilities(record.run_id) is None:
-                why = reason or "its answers on the validation images were not kept"
-                self._hopeless(problem, why, trial=number, run_id=record.run_id)
+            lacking = record.tags.get(NOT_DRAWN)
+            problem = f"its evaluation lacks {lacking}" if lacking else "its model was kept and not evaluated"
+            trial, run_id = int(record.tags["trial_number"]), record.run_id
+            why = reason or answers_lost(record, self.tracker)
+            if not why and not self.dry_run:
+                why = evaluate_again(record, self.tracker, dataset, figures=config.figures)
+            if why:
+                self._hopeless(problem, why, trial=trial, run_id=run_id)
             else:
-                mended |= self._found(problem, "evaluated", trial=number, run_id=record.run_id)
-        if mended:
-            evaluate_left_over(self.study, self.tracker, dataset)
+                self._found(problem, "evaluated", trial=trial, run_id=run_id)
 
     def _one_run_a_trial(self, trials: Sequence[FrozenTrial]) -> dict[int, RunRecord]:
         """The run of each trial that has one; others are deleted, which `mlflow runs restore` can undo."""
@@ -308,7 +310,9 @@ def examine(
     findings: list[Finding] = []
     known_runs: set[str] = set()
     for known in sweep_studies(storage, study):
-        config = SweepConfig(tracking_uri, study=known, storage=storage, takeover_after=takeover_after)
+        config = as_recorded(
+            SweepConfig, tracking_uri=tracking_uri, study=known, storage=storage, takeover_after=takeover_after
+        )
         examination = Examination(Study(config, {}), tracker, dry_run=dry_run)
         examination.examine()
         findings += examination.findings
@@ -332,13 +336,18 @@ def _stray(record: RunRecord) -> Finding:
 def parser() -> Parser:
     made = Parser("search.doctor", "Find and mend disagreement between studies and MLflow. Safe to run twice.")
     add = made.add_argument
-    add("--study", type=name, metavar="NAME", help="only this one (default: all of the storage)")
+    add(
+        "--study",
+        type=allowed(SweepConfig, "study"),
+        metavar="NAME",
+        help="only this one (default: all of the storage)",
+    )
     add("--storage", default=SweepConfig.storage, metavar="URL", help=f"Optuna storage (default {SweepConfig.storage})")
     add("--tracking-uri", metavar="URI", help="default: MLFLOW_TRACKING_URI or sqlite:///mlflow.db")
     add("--dry-run", action="store_true", help="find only, and change nothing; exit 1 where there is something to mend")
     add(
         "--takeover-after",
-        type=whole(2),
+        type=allowed(SweepConfig, "takeover_after"),
         default=SweepConfig.takeover_after,
         metavar="SECONDS",
         help=f"when another host's trial without a sign of life is abandoned (default {SweepConfig.takeover_after})",

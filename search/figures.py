@@ -31,6 +31,10 @@ MAX_CURVES_NAMED = 12  # intermediate values of more trials stand without a lege
 COLOURS = {"complete": "#2b6cb0", "pruned": "#dd9a33", "infeasible": "#a0aec0", "fail": "#c53030"}
 
 
+class TooFewTrials(Exception):
+    """There is nothing to draw yet."""
+
+
 @dataclass(frozen=True)
 class Figure:
     """One figure, or why it could not be drawn."""
@@ -40,6 +44,7 @@ class Figure:
     page: Any  # plotly.graph_objects.Figure, or None
     png: bytes
     reason: str = ""  # why there is none
+    failed: bool = False  # it should be there
 
 
 def draw(study: optuna.Study) -> list[Figure]:
@@ -73,11 +78,18 @@ def _drawn(name: str, title: str, make: Callable[[], tuple[Any, bytes]]) -> Figu
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Optuna marks its Matplotlib figures as experimental
             page, png = make()
-    except (ValueError, RuntimeError) as error:  # what Optuna raises for too few trials, or equal ones
-        return Figure(name, title, None, b"", " ".join(str(error).split()))
-    page.update_layout(
-        template="plotly_white", height=HEIGHT, title=None, margin={"l": 70, "r": 30, "t": 60, "b": 60}, autosize=True
-    )
+            page.update_layout(
+                template="plotly_white",
+                height=HEIGHT,
+                title=None,
+                margin={"l": 70, "r": 30, "t": 60, "b": 60},
+                autosize=True,
+            )
+    except TooFewTrials as error:
+        return Figure(name, title, None, b"", str(error))
+    except Exception as error:  # no figure is worth a sweep
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        return Figure(name, title, None, b"", reason, failed=True)
     return Figure(name, title, page, png)
 
 
@@ -116,14 +128,16 @@ def _importances(study: optuna.Study) -> tuple[Any, bytes]:
     """What share of the differences in accuracy goes with each parameter."""
     complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     if len({tuple(trial.params.items()) for trial in complete}) < 2:
-        raise ValueError("It takes two complete trials that differ.")
+        raise TooFewTrials("It takes two complete trials that differ.")
+    if len({trial.value for trial in complete}) < 2:
+        raise TooFewTrials("All complete trials have the same accuracy.")
     return _optuna("param_importances", study)
 
 
 def _courses(study: optuna.Study) -> tuple[Any, bytes]:
     """Each trial's accuracy by epoch."""
     if not any(trial.intermediate_values for trial in study.get_trials(deepcopy=False)):
-        raise ValueError("No trial has finished an epoch.")
+        raise TooFewTrials("No trial has finished an epoch.")
     page = visualization.plot_intermediate_values(study)
     page.update_layout(xaxis_title="Epoch", yaxis_title="val_accuracy")
     axes = static.plot_intermediate_values(study)
@@ -158,7 +172,7 @@ def _complete(trials: Sequence[FrozenTrial]) -> tuple[list[FrozenTrial], list[Sc
     """The complete trials that repeat none, and those of them on the front from the smallest to the largest."""
     complete = [trial for trial in trials if outcome(trial) == "complete" and not _repeats(trial)]
     if not complete:
-        raise ValueError("No trials are completed yet.")
+        raise TooFewTrials("No trials are completed yet.")
     scored = [Scored(trial.number, trial.values[0], trial.user_attrs["coreml_bytes"]) for trial in complete]
     return complete, front(scored)[::-1]
 
@@ -239,7 +253,7 @@ def _bars(trials: Sequence[FrozenTrial]) -> list[_Bar]:
             worker = f"{trial.user_attrs.get(HOST, owner['host'])} {owner.get('worker', '')}"
             bars.append(_Bar(trial, worker, trial.datetime_start, trial.datetime_complete))
     if not bars:
-        raise ValueError("No trial has ended on a known worker.")
+        raise TooFewTrials("No trial has ended on a known worker.")
     return bars
 
 

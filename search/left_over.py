@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from optuna.trial import TrialState
 
+from experiments.attempts import Attempts
 from experiments.datasets import Dataset
 from experiments.evaluation import EVALUATED, write_evaluation
-from experiments.tracking import Ended, Outbox, RunRecord, Tracker
+from experiments.tracking import NOT_DRAWN, Ended, Outbox, RunRecord, Tracker
 from search.study import Study
+
+ANSWERS_LOST = "its answers on the validation images were not kept"
 
 
 def state_of(ended: Ended) -> TrialState:
@@ -41,25 +46,47 @@ def deliver_left_over(study: Study, outbox: Outbox) -> list[Ended]:
 
 
 def unevaluated(study: Study, tracker: Tracker) -> list[RunRecord]:
-    """Runs with kept models of the best trials that nobody has evaluated: their sweep ended before it could."""
+    """Runs with kept models of the best trials whose evaluation is missing or not whole.
+
+    Their sweep ended before it could evaluate them, or something could not be drawn (tag `not_drawn`).
+    """
     kept = study.standing.kept().values()
     runs = tracker.children(study.parent_run_id) if kept else []
-    return [run for run in runs if run.run_id in kept and run.status == "FINISHED" and EVALUATED not in run.metrics]
+    return [
+        run
+        for run in runs
+        if run.run_id in kept and run.status == "FINISHED" and (EVALUATED not in run.metrics or NOT_DRAWN in run.tags)
+    ]
 
 
-def evaluate_left_over(study: Study, tracker: Tracker, dataset: Dataset) -> None:
-    """Evaluate kept models that nobody has. To be called inside `study.alone()`."""
+def evaluate_left_over(study: Study, tracker: Tracker, dataset: Dataset, say: Callable[[str], None]) -> None:
+    """Evaluate kept models that nobody has tried to evaluate. To be called inside `study.alone()`."""
     for run in unevaluated(study, tracker):
+        if NOT_DRAWN not in run.tags and (
+            missing := evaluate_again(run, tracker, dataset, figures=study.config.figures)
+        ):
+            say(f"warning: {run.name}: not drawn: {missing}")
+
+
+def answers_lost(run: RunRecord, tracker: Tracker) -> str:
+    """Why a run cannot be evaluated any more; empty where it can."""
+    attempts = Attempts()
+    with attempts.part("answers"):
+        return "" if tracker.val_probabilities(run.run_id) is not None else ANSWERS_LOST
+    return str(attempts)
+
+
+def evaluate_again(run: RunRecord, tracker: Tracker, dataset: Dataset, *, figures: bool) -> str:
+    """Evaluate the kept model of a run that has ended; returns what could not be made and why, empty where all was."""
+    attempts = Attempts()
+    with attempts.part("evaluation"):  # its file of answers may be damaged
         probabilities = tracker.val_probabilities(run.run_id)
-        if probabilities is not None:
-            write_evaluation(
-                tracker,
-                run.run_id,
-                probabilities,
-                dataset,
-                best_epoch=int(run.metrics["best_epoch"]),
-                figures=study.config.figures,
-            )
+        if probabilities is None:
+            return ""  # a run from before they were kept
+        best_epoch = int(run.metrics["best_epoch"])
+        return write_evaluation(tracker, run.run_id, probabilities, dataset, best_epoch=best_epoch, figures=figures)
+    tracker.tag_not_drawn(run.run_id, str(attempts))
+    return str(attempts)
 
 
 def drop_overtaken(study: Study, tracker: Tracker) -> None:

@@ -16,7 +16,9 @@ from architectures.errors import ProjectError, UsageError
 from conversion.compress import check_available
 from conversion.promote import DEFAULT_MODEL
 from experiments import datasets, leaderboard
+from experiments.attempts import Attempts
 from experiments.leaderboard import Row
+from experiments.main_guard import check_main_guard
 from experiments.precision import Gpu, resolve_precision
 from experiments.tables import print_cells
 from experiments.tracking import CANDIDATE, Outbox, Selection, Tracker, TrackingUnavailable, VersionRecord, environment
@@ -107,6 +109,7 @@ def sweep(
 
     An example stands in docs/api.md.
     """
+    check_main_guard()
     started = time.perf_counter()
     given = config.chosen if given is None else given
     check_available("mlmodel", config.compress)  # at the default format, the size does not depend on the weights
@@ -148,7 +151,11 @@ def sweep(
             parent = _open_study(study, tracker, dataset, architectures, ready.gpu)
         config = study.config
         architectures = tuple(known for known in architectures if known.name in config.architectures)
-        outbox = Outbox(tracker, study.name, parent, say=lambda text: progress.say(escape(text)))
+
+        def say(text: str) -> None:
+            progress.say(escape(text))
+
+        outbox = Outbox(tracker, study.name, parent, say=say)
         try:
             _take_up(study, tracker, outbox, dataset, progress)
             progress.done(study.started(), study.standing.best_value())
@@ -162,21 +169,28 @@ def sweep(
             # All trials have ended: a few seconds more and the sweep is whole.
             registered: list[VersionRecord] = []
             board: list[Row] = []
-            replicated = _replicated(study)
-            compared = compare_architectures(replicated)
-            left_out = comparison.not_compared(config.architectures, replicated)
+            compared: tuple[Comparison, ...] = ()
+            left_out: tuple[str, ...] = ()
+            attempts = Attempts()
+            with attempts.part("comparison"):
+                replicated = _replicated(study)
+                compared = compare_architectures(replicated)
+                left_out = comparison.not_compared(config.architectures, replicated)
             with contextlib.suppress(*([TrackingUnavailable] if stopped else [])):
                 if not stopped:
                     progress.waiting("registering the best models")
                     with study.alone():
-                        evaluate_left_over(study, tracker, dataset)  # of sweeps that have died meanwhile
+                        evaluate_left_over(study, tracker, dataset, say)  # of sweeps that have died meanwhile
                         registered = _register(study, tracker)
                         drop_overtaken(study, tracker)
                 if any(study.standing.counts().values()):
-                    board = leaderboard.rows(tracker, Selection(config.experiment_name, study.name))
+                    with attempts.part("leaderboard"):
+                        board = leaderboard.rows(tracker, Selection(config.experiment_name, study.name))
                 if not stopped:
                     progress.waiting("drawing the study")
-                    write_report(study, tracker, parent, board, compared=compared, left_out=left_out)
+                    write_report(study, tracker, parent, board, compared=compared, left_out=left_out, attempts=attempts)
+                if attempts.reasons:
+                    say(f"warning: not drawn: {attempts}")
                 if not study.others_run(runner.mine()):
                     tracker.end(parent, "KILLED" if stopped else "FINISHED", outcome="interrupted" if stopped else None)
         except BaseException:
@@ -207,6 +221,7 @@ def _open_study(
     """Create the study with its parent run, or continue it; returns the parent's id."""
     if study.exists:
         study.check_dataset(dataset.digest)
+        tracker.experiment(study.config.experiment_name)  # deleted meanwhile, it takes no runs
         first = _first(study.config, architectures)
         study.check_room(first)
         study.go_on()
@@ -237,7 +252,7 @@ def _take_up(
             tracker.end(run_id, "KILLED", outcome="interrupted")  # until it is tried again
     with study.alone():
         delivered = deliver_left_over(study, outbox)
-        evaluate_left_over(study, tracker, dataset)
+        evaluate_left_over(study, tracker, dataset, lambda text: progress.say(escape(text)))
     for ended in delivered:
         progress.say(f"trial {ended.number}: its end was kept on disk and is in MLflow now")
     if interrupted := len(study.interrupted()):

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 
 from experiments import leaderboard
+from experiments.attempts import Attempts
 from experiments.leaderboard import Row
 from experiments.page import html_page
 from experiments.tables import html_table
-from experiments.tracking import Tracker
+from experiments.tracking import NOT_DRAWN, Tracker
 from search import comparison
 from search.comparison import Comparison
 from search.figures import Figure, draw
@@ -29,8 +30,11 @@ def write_report(
     *,
     compared: Sequence[Comparison],
     left_out: Sequence[str],
+    attempts: Attempts,
 ) -> None:
     """Write `report.html`, each figure as a page and as a PNG, and the leaderboard into the parent run's artifacts.
+
+    What cannot be made is left out: the page and the parent run's tag `not_drawn` say so.
 
     Args:
         study: whose trials are drawn.
@@ -39,17 +43,42 @@ def write_report(
         board: the study's rows, the best first.
         compared: architectures by their replicates.
         left_out: names of architectures that could not be compared.
+        attempts: what could not be made for the report so far; told the rest.
+
+    Raises:
+        TrackingError: if MLflow does not take it.
     """
     with tempfile.TemporaryDirectory(prefix="pocketnets-") as name:
         folder = Path(name)
-        _write_leaderboard(folder, board)
-        figures = draw(study.optuna_study) if study.config.figures else []
+        figures: list[Figure] = []
+        with attempts.part("leaderboard"):
+            _write_leaderboard(folder, board)
+        with attempts.part("figures"):
+            figures = draw(study.optuna_study) if study.config.figures else []
         for figure in figures:
+            if figure.failed:
+                attempts.reasons[figure.name] = figure.reason
             if figure.page is not None:
-                (folder / f"{figure.name}.html").write_text(html_page(figure.title, [figure.page]))
-                (folder / f"{figure.name}.png").write_bytes(figure.png)
-        (folder / "report.html").write_text(_page(study, board, compared, left_out, figures))
+                with attempts.part(f"{figure.name}.html"):
+                    (folder / f"{figure.name}.html").write_text(html_page(figure.title, [figure.page]))
+                    (folder / f"{figure.name}.png").write_bytes(figure.png)
+        trials: dict[str, str] = {}
+        with attempts.part("evaluations"):  # a run may have been deleted by hand
+            trials = _trials_not_drawn(study, tracker)
+        page = folder / "report.html"
+        with attempts.part("report.html", page):
+            page.write_text(_page(study, board, compared, left_out, figures, {**attempts.reasons, **trials}))
+        if not page.exists():
+            page.write_text(html_page(f"Study {study.name}", _not_drawn({**attempts.reasons, **trials})))
+        attempts.write(folder)
         tracker.log_files(parent_run_id, folder, "study")
+    tracker.tag_not_drawn(parent_run_id, str(attempts))
+
+
+def _trials_not_drawn(study: Study, tracker: Tracker) -> dict[str, str]:
+    """What the evaluations of kept models lack, by trial."""
+    runs = {number: tracker.run(run_id) for number, run_id in study.standing.kept().items()}
+    return {f"trial {number}": run.tags[NOT_DRAWN] for number, run in runs.items() if NOT_DRAWN in run.tags}
 
 
 def _write_leaderboard(folder: Path, board: list[Row]) -> None:
@@ -65,6 +94,7 @@ def _page(
     compared: Sequence[Comparison],
     left_out: Sequence[str],
     figures: Sequence[Figure],
+    lacking: Mapping[str, str],
 ) -> str:
     """The whole report."""
     counts = ", ".join(f"{count} {state}" for state, count in study.standing.counts().items())
@@ -94,4 +124,12 @@ def _page(
         parts.append(f"<h2>{escape(figure.title)}</h2>")
         missing = f"<p class='note'>Could not be drawn: {escape(figure.reason)}</p>"
         parts.append(missing if figure.page is None else figure.page)
-    return html_page(f"Study {study.name}", parts)
+    return html_page(f"Study {study.name}", parts + _not_drawn(lacking))
+
+
+def _not_drawn(missing: Mapping[str, str]) -> list[str]:
+    """What could not be made, and why."""
+    if not missing:
+        return []
+    rows = [(escape(part), escape(reason)) for part, reason in missing.items()]
+    return ["<h2>Not drawn</h2>", html_table(("part", "why"), rows)]

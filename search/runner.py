@@ -21,6 +21,7 @@ from typing import Any
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
+from rich.markup import escape
 
 from architectures.errors import UsageError
 from architectures.plugins import plugin_sha256
@@ -98,7 +99,7 @@ class Runner:
                     worker = engine.free_worker() if in_time and time.monotonic() >= self._ask_at else None
                     if worker and self._start(engine, worker, progress):
                         continue
-                    self._tidy()
+                    self._tidy(progress)
                     asked_for_all = not in_time or time.monotonic() < self._ask_at
                     if not self._running and asked_for_all and not self._waits(in_time, progress):
                         break
@@ -106,7 +107,7 @@ class Runner:
                         self._handle(event, engine, progress)
                     self.outbox.deliver()
                     self._tell()
-                self._tidy()
+                self._tidy(progress)
                 self._put_back()
                 self.outbox.deliver(at_once=True)
                 self._tell()
@@ -385,15 +386,16 @@ class Runner:
             if ended.model:
                 self._to_evaluate.append(ended)
 
-    def _tidy(self) -> None:
+    def _tidy(self, progress: TrialProgress) -> None:
         """Evaluate the models that were kept, and drop those that better ones have overtaken. Workers train on."""
         self._tell()
         try:
             while self._to_evaluate:
-                run_id, result = self._to_evaluate[0].run_id, self._to_evaluate[0].result
+                ended = self._to_evaluate[0]
+                run_id, result = ended.run_id, ended.result
                 assert result is not None
                 with self.study.alone():  # another sweep may be about to evaluate, to register or to drop it
-                    write_evaluation(
+                    missing = write_evaluation(
                         self.tracker,
                         run_id,
                         result.val_probabilities,
@@ -401,6 +403,8 @@ class Runner:
                         best_epoch=result.best_epoch,
                         figures=self.study.config.figures,
                     )
+                    if missing:
+                        progress.say(f"warning: trial {ended.number}: not drawn: {escape(missing)}")
                     del self._to_evaluate[0]
                     if self.study.standing.overtaken(self.study.settled):
                         drop_overtaken(self.study, self.tracker)

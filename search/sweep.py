@@ -10,31 +10,26 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from architectures.command import (
-    INTERRUPTED,
-    Parser,
-    image_size,
-    name,
-    number,
-    number_range,
-    plugin,
-    print_json,
-    run,
-    whole,
-    wholes,
-)
+from architectures.command import INTERRUPTED, Parser, image_size, print_json, run
 from architectures.errors import UsageError
-from conversion.compress import COMPRESSIONS
-from experiments.config import LEARNING_RATES
+from architectures.fields import PluginName, allowed
+from experiments.config import COMPRESSIONS, LEARNING_RATES, PRECISIONS
 from experiments.datasets import COLOR_MODES, located
-from search.config import AUTO, OBJECTIVES, PRUNERS, SweepConfig, given_options, new_study_name
+from search.config import (
+    AUGMENT,
+    AUTO,
+    ENGINES,
+    PRUNERS,
+    RAY_OPTIONS,
+    SweepConfig,
+    given_options,
+    new_study_name,
+)
 
-MAX_SEED = 2**32 - 1  # NumPy's
 SCHEDULE_HELP = (
     "of Adam's learning rate: cosine (the default) falls to 0 over --epochs, constant stays and ends a run that does "
     "not improve for 5 epochs"
 )
-RAY_OPTIONS = ("engine", "ray_address", "cpus_per_trial", "gpus_per_trial")
 
 
 def parser() -> Parser:
@@ -44,7 +39,12 @@ def parser() -> Parser:
         "models are registered.",
     )
     add = made.add_argument
-    add("--study", type=name, metavar="NAME", help="create or continue this study (default: a new dated name)")
+    add(
+        "--study",
+        type=allowed(SweepConfig, "study"),
+        metavar="NAME",
+        help="create or continue this study (default: a new dated name)",
+    )
     add_data(made)
     add(
         "--architecture",
@@ -53,48 +53,58 @@ def parser() -> Parser:
         metavar="NAME",
         help="search only this one; repeatable (default: all that fit the images)",
     )
-    add("--trials", type=whole(1), metavar="N", help="trials in the study, earlier ones included (default 12)")
-    add("--timeout", type=number(1, 1e9), metavar="SECONDS", help="start no new trial after this time")
-    add("--epochs", type=whole(1), metavar="N", help="epochs of a trial at most (default 15)")
+    add(
+        "--trials",
+        type=allowed(SweepConfig, "trials"),
+        metavar="N",
+        help="trials in the study, earlier ones included (default 12)",
+    )
+    add("--timeout", type=allowed(SweepConfig, "timeout"), metavar="SECONDS", help="start no new trial after this time")
+    add("--epochs", type=allowed(SweepConfig, "epochs"), metavar="N", help="epochs of a trial at most (default 15)")
     add(
         "--batch-size",
         dest="batch_sizes",
-        type=wholes(1),
+        type=allowed(SweepConfig, "batch_sizes"),
         metavar="N,N",
         help="choices (default 64,128,256; smaller ones where there are few images)",
     )
-    add("--dropout", type=number_range(0, 1, open_above=True), metavar="LOW:HIGH", help="range (default 0.0:0.5)")
-    add("--filters", type=wholes(1), metavar="N,N", help="choices for the first stage's width (default 8,16,32)")
+    add("--dropout", type=allowed(SweepConfig, "dropout"), metavar="LOW:HIGH", help="range (default 0.0:0.5)")
+    add(
+        "--filters",
+        type=allowed(SweepConfig, "filters"),
+        metavar="N,N",
+        help="choices for the first stage's width (default 8,16,32)",
+    )
     add(
         "--learning-rate",
-        type=number_range(1e-7, 1),
+        type=allowed(SweepConfig, "learning_rate"),
         metavar="LOW:HIGH",
         help="search it too, at its highest and on a log scale (default: 3e-3; constant: 1e-3)",
     )
     add("--schedule", choices=tuple(LEARNING_RATES), help=SCHEDULE_HELP)
     add(
         "--label-smoothing",
-        type=number_range(0, 1, open_above=True),
+        type=allowed(SweepConfig, "label_smoothing"),
         metavar="LOW:HIGH",
         help="search how much of each training label is spread over all classes (default: none)",
     )
     add(
         "--augment",
         nargs="?",
-        choices=("on", "search", "off"),
+        choices=AUGMENT,
         const="on",
         help="shift, scale and rotate the training images: on (the default), off, or search, a trial's choice",
     )
     add(
         "--objective",
         dest="objectives",
-        type=_objectives,
+        type=allowed(SweepConfig, "objectives"),
         metavar="NAMES",
         help="val_accuracy (the default), or val_accuracy,coreml_bytes: the front of accuracy against bytes",
     )
     add(
         "--max-coreml-bytes",
-        type=whole(1),
+        type=allowed(SweepConfig, "max_coreml_bytes"),
         metavar="N",
         help="do not train a network whose Core ML file would be larger: its trial is infeasible",
     )
@@ -118,32 +128,57 @@ def parser() -> Parser:
     )
     add(
         "--takeover-after",
-        type=whole(2),
+        type=allowed(SweepConfig, "takeover_after"),
         metavar="SECONDS",
         help="take over trials of another host that has given no sign of life for so long (default 60)",
     )
-    add("--engine", choices=("local", "ray"), help="run trials here (the default) or as tasks of a Ray cluster")
+    add("--engine", choices=ENGINES, help="run trials here (the default) or as tasks of a Ray cluster")
     add(
         "--ray-address",
         metavar="HOST:PORT",
         help="the cluster's head, or auto for the cluster that this machine is a node of (default: RAY_ADDRESS, else a "
         "cluster of this machine alone)",
     )
-    add("--cpus-per-trial", type=whole(1), metavar="N", help="with --engine ray, also TensorFlow's threads (default 1)")
-    add("--gpus-per-trial", type=_gpus, metavar="X", help="with --engine ray; 0.5: two trials share one (default 0)")
+    add(
+        "--cpus-per-trial",
+        type=allowed(SweepConfig, "cpus_per_trial"),
+        metavar="N",
+        help="with --engine ray, also TensorFlow's threads (default 1)",
+    )
+    add(
+        "--gpus-per-trial",
+        type=allowed(SweepConfig, "gpus_per_trial"),
+        metavar="X",
+        help="with --engine ray; 0.5: two trials share one (default 0)",
+    )
     add("--storage", metavar="URL", help="Optuna storage (default sqlite:///optuna.db)")
-    add("--seed", type=whole(0, MAX_SEED), metavar="N", help="of every trial and of the search (default 0)")
+    add("--seed", type=allowed(SweepConfig, "seed"), metavar="N", help="of every trial and of the search (default 0)")
     add(
         "--precision",
-        choices=("auto", "float32", "mixed_bfloat16"),
+        choices=(AUTO, *PRECISIONS),
         help="auto (the default) computes in bfloat16 where the processor does so natively; kept models are float32",
     )
-    add("--experiment", type=name, metavar="NAME", help="MLflow experiment (default: the data set's name)")
-    add("--register-as", type=name, metavar="NAME", help="registered model (default <dataset>-classifier)")
-    add("--keep", type=whole(1), metavar="N", help="best models that are kept and registered (default 3)")
+    add(
+        "--experiment",
+        type=allowed(SweepConfig, "experiment"),
+        metavar="NAME",
+        help="MLflow experiment (default: the data set's name)",
+    )
+    add(
+        "--register-as",
+        type=allowed(SweepConfig, "register_as"),
+        metavar="NAME",
+        help="registered model (default <dataset>-classifier)",
+    )
+    add(
+        "--keep",
+        type=allowed(SweepConfig, "keep"),
+        metavar="N",
+        help="best models that are kept and registered (default 3)",
+    )
     add(
         "--replicates",
-        type=whole(0),
+        type=allowed(SweepConfig, "replicates"),
         metavar="K",
         help="train the best configurations, and the best of each architecture, with K further seeds and rank by mean",
     )
@@ -161,7 +196,7 @@ def parser() -> Parser:
 def _workers(text: str) -> int | str:
     """An argparse type: a number of workers, or auto."""
     try:
-        return AUTO if text == AUTO else whole(1)(text)
+        return AUTO if text == AUTO else allowed(SweepConfig, "workers")(text)
     except argparse.ArgumentTypeError as error:
         raise argparse.ArgumentTypeError(f"{error} (or {AUTO})") from None
 
@@ -177,29 +212,6 @@ def _configurations(text: str) -> tuple[dict[str, object], ...]:
     if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
         raise argparse.ArgumentTypeError(f'{text} is not a list of configurations: [{{"filters": 16}}, ...]')
     return tuple(found)
-
-
-def _gpus(text: str) -> float:
-    """An argparse type: a share of a GPU, or whole ones.
-
-    >>> _gpus("0.5"), _gpus("2")
-    (0.5, 2.0)
-    """
-    value = number(0, 1_000)(text)
-    if value > 1 and value != int(value):
-        raise argparse.ArgumentTypeError(
-            f"{text} is neither a share of one GPU, such as 0.5, nor a number of whole ones"
-        )
-    return value
-
-
-def _objectives(text: str) -> tuple[str, ...]:
-    """An argparse type: what a sweep optimises."""
-    names = tuple(part.strip() for part in text.split(","))
-    if names not in OBJECTIVES:
-        choices = " or ".join(",".join(known) for known in OBJECTIVES)
-        raise argparse.ArgumentTypeError(f"{text!r} is not among the objectives: {choices}")
-    return names
 
 
 def add_data(made: Parser) -> None:
@@ -227,7 +239,7 @@ def add_common(made: Parser) -> None:
         "--plugin",
         dest="plugins",
         action="append",
-        type=plugin,
+        type=PluginName(),
         metavar="MODULE",
         help="module or .py file that registers architectures or data sets; repeatable",
     )
@@ -235,7 +247,7 @@ def add_common(made: Parser) -> None:
 
 def _body(arguments: argparse.Namespace) -> int:
     if arguments.engine != "ray":
-        for option in RAY_OPTIONS[1:]:
+        for option in RAY_OPTIONS:
             if getattr(arguments, option) is not None:
                 raise UsageError(f"--{option.replace('_', '-')} needs --engine ray.")
 
@@ -271,7 +283,8 @@ def _body(arguments: argparse.Namespace) -> int:
     if result.interrupted:
         # The study has recorded the other options that its trials depend on.
         again = ["python", "-m", "search.sweep", "--study", result.study, "--trials", str(result.trials)]
-        for option in ("storage", "tracking_uri", "workers", "timeout", "takeover_after", "figures", *RAY_OPTIONS):
+        kept = ("storage", "tracking_uri", "workers", "timeout", "takeover_after", "figures", "engine", *RAY_OPTIONS)
+        for option in kept:
             if getattr(arguments, option):
                 again += [f"--{option.replace('_', '-')}", f"{getattr(arguments, option)}"]
         print(f"interrupted; to continue: {shlex.join(again)}", file=sys.stderr)

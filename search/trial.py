@@ -10,16 +10,33 @@ import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-from architectures.command import Parser, name, number, print_json, run, whole
+from architectures.command import Parser, print_json, run
 from architectures.errors import ProjectError, UsageError
+from architectures.fields import Choice, Name, PluginName, Several, allowed, validate
 from architectures.knobs import Knob, knob_from_text
-from conversion.compress import COMPRESSIONS, Compression, check_available
-from experiments.config import LEARNING_RATES, RunConfig, RunResult
+from conversion.compress import check_available
+from experiments.config import (
+    BATCH_SIZE,
+    COMPRESSIONS,
+    DROPOUT,
+    EPOCHS,
+    FILTERS,
+    LABEL_SMOOTHING,
+    LEARNING_RATE,
+    LEARNING_RATES,
+    PRECISIONS,
+    SCHEDULE,
+    SEED,
+    Compression,
+    RunConfig,
+    RunResult,
+)
 from experiments.datasets import title
 from experiments.precision import Gpu, resolve_precision
-from search.sweep import MAX_SEED, SCHEDULE_HELP, add_common, add_data, dataset_given
+from search.config import AUTO
+from search.sweep import SCHEDULE_HELP, add_common, add_data, dataset_given
 
 if TYPE_CHECKING:
     from experiments.datasets import Dataset
@@ -31,26 +48,33 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TrialConfig:
-    """One run; what is None is the architecture's published value."""
+    """One run; what is None is the architecture's published value.
+
+    Raises:
+        UsageError: for a value that is not allowed.
+    """
 
     tracking_uri: str
     architecture: str
     dataset: str = "mnist5k"
-    filters: int | None = None
-    dropout: float | None = None
-    batch_size: int | None = None  # None: 128; smaller where there are few images
-    learning_rate: float | None = None  # None: the schedule's own
-    schedule: str = RunConfig.schedule
-    label_smoothing: float = 0.0
+    filters: Annotated[int, FILTERS] | None = None
+    dropout: Annotated[float, DROPOUT] | None = None
+    batch_size: Annotated[int, BATCH_SIZE] | None = None  # None: 128; smaller where there are few images
+    learning_rate: Annotated[float, LEARNING_RATE] | None = None  # None: the schedule's own
+    schedule: Annotated[str, SCHEDULE] = RunConfig.schedule
+    label_smoothing: Annotated[float, LABEL_SMOOTHING] = 0.0
     augment: bool = False
     knobs: tuple[tuple[str, Knob], ...] = ()  # the architecture's own; those left out have their first choice
-    epochs: int = RunConfig.epochs
-    seed: int = 0
-    precision: str = "auto"
+    epochs: Annotated[int, EPOCHS] = RunConfig.epochs
+    seed: Annotated[int, SEED] = 0
+    precision: Annotated[str, Choice((AUTO, *PRECISIONS))] = AUTO
     compress: Compression = "none"  # of the file whose bytes are measured
-    experiment: str = ""  # empty: the data set's name
-    register_as: str = ""  # empty: <dataset>-classifier
-    plugins: tuple[str, ...] = ()
+    experiment: Annotated[str, Name(empty=True)] = ""  # empty: the data set's name
+    register_as: Annotated[str, Name(empty=True)] = ""  # empty: <dataset>-classifier
+    plugins: Annotated[tuple[str, ...], Several(PluginName())] = ()
+
+    def __post_init__(self) -> None:
+        validate(self)
 
 
 @dataclass(frozen=True)
@@ -85,6 +109,8 @@ def run_trial(config: TrialConfig) -> TrialResult:
         ProjectError: if training fails; the run is FAILED in MLflow, with the traceback.
         KeyboardInterrupt: on Ctrl-C; the run is KILLED.
     """
+    from rich.markup import escape
+
     from experiments.evaluation import write_evaluation
     from experiments.tracking import Tracker, environment, run_start
     from search.engines.local import LocalEngine, cores
@@ -121,7 +147,9 @@ def run_trial(config: TrialConfig) -> TrialResult:
             run_start(experiment_id, config.architecture, run_config, dataset=dataset, environment=where)
         )
         result, kept = _train(engine, tracker, run_id, run_config, dataset, folder, progress)
-        write_evaluation(tracker, run_id, result.val_probabilities, dataset, best_epoch=result.best_epoch)
+        missing = write_evaluation(tracker, run_id, result.val_probabilities, dataset, best_epoch=result.best_epoch)
+        if missing:
+            progress.say(f"warning: not drawn: {escape(missing)}")
         model = tracker.register(config.register_as or f"{title(config.dataset)}-classifier", kept)
         return TrialResult(run_id, run_config, result, model)
 
@@ -217,18 +245,33 @@ def parser() -> Parser:
     add = made.add_argument
     add("--architecture", required=True, metavar="NAME", help="registered architecture")
     add_data(made)
-    add("--epochs", type=whole(1), metavar="N", help="epochs at most (default 10)")
-    add("--batch-size", type=whole(1), metavar="N", help="default 128; smaller where there are few images")
-    add("--dropout", type=number(0, 1, open_above=True), metavar="RATE", help="default: as published")
-    add("--filters", type=whole(1), metavar="N", help="width of the first stage (default: as published)")
+    add("--epochs", type=allowed(TrialConfig, "epochs"), metavar="N", help="epochs at most (default 10)")
+    add(
+        "--batch-size",
+        type=allowed(TrialConfig, "batch_size"),
+        metavar="N",
+        help="default 128; smaller where there are few images",
+    )
+    add("--dropout", type=allowed(TrialConfig, "dropout"), metavar="RATE", help="default: as published")
+    add(
+        "--filters",
+        type=allowed(TrialConfig, "filters"),
+        metavar="N",
+        help="width of the first stage (default: as published)",
+    )
     add(
         "--learning-rate",
-        type=number(1e-7, 1),
+        type=allowed(TrialConfig, "learning_rate"),
         metavar="X",
         help="Adam's, at its highest (default 3e-3; constant: 1e-3)",
     )
     add("--schedule", choices=tuple(LEARNING_RATES), help=SCHEDULE_HELP)
-    add("--label-smoothing", type=number(0, 1, open_above=True), metavar="X", help="share of each label (default 0)")
+    add(
+        "--label-smoothing",
+        type=allowed(TrialConfig, "label_smoothing"),
+        metavar="X",
+        help="share of each label (default 0)",
+    )
     add(
         "--augment",
         nargs="?",
@@ -244,10 +287,10 @@ def parser() -> Parser:
         metavar="NAME=VALUE",
         help="a hyperparameter of the architecture's own; repeatable",
     )
-    add("--seed", type=whole(0, MAX_SEED), metavar="N", help="default 0")
+    add("--seed", type=allowed(TrialConfig, "seed"), metavar="N", help="default 0")
     add(
         "--precision",
-        choices=("auto", "float32", "mixed_bfloat16"),
+        choices=(AUTO, *PRECISIONS),
         help="auto (the default) computes in bfloat16 where the processor does so natively; the kept model is float32",
     )
     add(
@@ -255,8 +298,18 @@ def parser() -> Parser:
         choices=COMPRESSIONS,
         help="measure the bytes of the file that the same option of conversion.promote makes (default none)",
     )
-    add("--experiment", type=name, metavar="NAME", help="MLflow experiment (default: the data set's name)")
-    add("--register-as", type=name, metavar="NAME", help="registered model (default <dataset>-classifier)")
+    add(
+        "--experiment",
+        type=allowed(TrialConfig, "experiment"),
+        metavar="NAME",
+        help="MLflow experiment (default: the data set's name)",
+    )
+    add(
+        "--register-as",
+        type=allowed(TrialConfig, "register_as"),
+        metavar="NAME",
+        help="registered model (default <dataset>-classifier)",
+    )
     add_common(made)
     return made
 

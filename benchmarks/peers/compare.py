@@ -31,7 +31,7 @@ from pathlib import Path
 
 import same_work
 
-from architectures.command import whole
+from architectures.fields import Whole
 
 HERE = Path(__file__).parent
 DRAWN = 4  # trials that ours draws beside the given ones, as a default sweep does
@@ -150,7 +150,7 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=6, help=f"at most {len(same_work.TRIALS)}")
     parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--cores", type=int, default=2)
-    parser.add_argument("--seeds", type=whole(1), default=1)
+    parser.add_argument("--seeds", type=Whole(1), default=1)
     parser.add_argument("--part", choices=("speed", "pruning", "all"), default="speed")
     arguments = parser.parse_args()
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: arguments.cores])  # children inherit it

@@ -10,8 +10,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from architectures.command import Parser, print_json, run, whole
+from architectures.command import Parser, print_json, run
 from architectures.errors import ProjectError
+from architectures.fields import Whole
 from conversion.promote import DEFAULT_OUTPUT
 
 DEFAULT_PORT = 8765
@@ -25,7 +26,7 @@ def parser() -> Parser:
     add = made.add_argument
     add("file", nargs="?", type=Path, metavar="FILE", help=f"a Core ML file (default {DEFAULT_OUTPUT})")
     add(
-        "--port", type=whole(0, 65535), default=DEFAULT_PORT, metavar="N", help=f"default {DEFAULT_PORT}; 0: a free one"
+        "--port", type=Whole(0, 65535), default=DEFAULT_PORT, metavar="N", help=f"default {DEFAULT_PORT}; 0: a free one"
     )
     add(
         "--collect",

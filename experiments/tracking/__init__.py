@@ -12,13 +12,14 @@ from experiments.tracking.outbox import Ended, Outbox
 from experiments.tracking.promotions import PromotionRecord
 from experiments.tracking.records import ModelRecord, RunRecord, VersionFacts, VersionRecord
 from experiments.tracking.retention import StoredModel
-from experiments.tracking.runs import Tracker, run_start
+from experiments.tracking.runs import NOT_DRAWN, Tracker, run_start
 from experiments.tracking.source import code_tags, environment, git_commit
 from experiments.tracking.store import TrackingError, TrackingUnavailable, default_uri
 
 __all__ = [
     "CANDIDATE",
     "CHAMPION",
+    "NOT_DRAWN",
     "Ended",
     "Look",
     "LookRecord",

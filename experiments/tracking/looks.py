@@ -88,6 +88,8 @@ class Looks(Store):
         """All looks at the test split of the data with this digest, the first first."""
         with one_line(self.uri):
             found = self._client.get_experiment_by_name(EXPERIMENT)
+            if found:
+                self._check_not_deleted(found)
             runs: list[Run] = []
             token = None
             while found:

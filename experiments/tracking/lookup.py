@@ -63,6 +63,7 @@ class Lookup(Store):
         """The runs of a sweep's trials."""
         with one_line(self.uri):
             experiment_id = self._client.get_run(parent_run_id).info.experiment_id
+            self._check_not_deleted(self._client.get_experiment(experiment_id))
             terms = [f"tags.`mlflow.parentRunId` = {quoted(parent_run_id)}", "tags.trial_number != ''"]
             return [run_record(run) for run in self._pages(experiment_id, terms, page=PAGE)]
 
@@ -223,6 +224,7 @@ class Lookup(Store):
         if found is None:
             known = ", ".join(e.name for e in self._client.search_experiments()) or "none"
             raise UsageError(f"Unknown experiment {name!r} in {self.uri}. It holds: {known}.")
+        self._check_not_deleted(found)
         return found.experiment_id
 
     def _check_exists(self, experiment_id: str, selection: Selection) -> None:

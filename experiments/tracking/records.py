@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from architectures.errors import ProjectError
+from architectures.fields import as_recorded
 from architectures.knobs import RUN_PARAMETERS, knob_from_text
 from experiments.config import RunConfig
 
@@ -25,7 +26,8 @@ class RunRecord:
     def config(self) -> RunConfig:
         """The configuration that the run recorded; raises ProjectError for a run that is not one of ours."""
         try:
-            return RunConfig(
+            return as_recorded(
+                RunConfig,
                 architecture=self.params["architecture"],
                 dataset=self.params["dataset"],
                 filters=int(self.params["filters"]),

@@ -17,6 +17,8 @@ from experiments.tracking.retention import Retention
 from experiments.tracking.source import source_tags
 from experiments.tracking.store import one_line, quoted
 
+NOT_DRAWN = "not_drawn"  # tag of a run: which parts of its report are missing, and why
+LONGEST_TAG = 5_000  # characters: what every MLflow store takes
 MAX_BATCH = 1_000  # metrics that MLflow takes at once
 
 
@@ -267,15 +269,26 @@ class Tracker(Retention, Looks):
         with one_line(self.uri):
             self._client.log_artifacts(run_id, str(folder), place)
 
-    def log_evaluation(self, run_id: str, folder: Path, metrics: Mapping[str, float], *, step: int) -> None:
+    def log_evaluation(
+        self, run_id: str, folder: Path, metrics: Mapping[str, float], *, step: int, not_drawn: str
+    ) -> None:
         """Write what a kept model's evaluation found: a folder's files under `evaluation/`, and metrics.
 
-        Metrics that an earlier attempt has written are not written again.
+        Metrics that an earlier attempt has written are not written again. The tag `not_drawn` says what is missing.
         """
         self.log_files(run_id, folder, "evaluation")
         with one_line(self.uri):
-            if not metrics.keys() & self._client.get_run(run_id).data.metrics.keys():
+            if metrics and not metrics.keys() & self._client.get_run(run_id).data.metrics.keys():
                 self._log(run_id, metrics=metrics, step=step)
+        self.tag_not_drawn(run_id, not_drawn)
+
+    def tag_not_drawn(self, run_id: str, reasons: str) -> None:
+        """Say on a run what of its report is missing and why; without a reason nothing is, and no tag says so."""
+        with one_line(self.uri):
+            if reasons:
+                self._client.set_tag(run_id, NOT_DRAWN, reasons[:LONGEST_TAG])
+            elif NOT_DRAWN in self._client.get_run(run_id).data.tags:
+                self._client.delete_tag(run_id, NOT_DRAWN)
 
 
 def _final_metrics(result: RunResult) -> dict[str, float]:

@@ -11,6 +11,7 @@ from importlib.metadata import PackageNotFoundError, entry_points, version
 from pathlib import Path
 
 from architectures.plugins import plugin_sha256
+from architectures.quiet import RELIED_ON
 from experiments.config import Environment
 from experiments.precision import Gpu, native_bfloat16
 
@@ -19,7 +20,11 @@ EQUIVALENTS = {"tensorflow": "tensorflow-cpu"}  # the same release as a smaller 
 PLUGIN_GROUPS = ("architectures", "datasets")  # entry points whose packages are recorded, too
 TRAINING_CODE = ("architectures", "experiments")  # floors that decide what a training computes
 # Variables that change the bits that TensorFlow computes, recorded where they are set.
-SETTINGS = ("TF_ENABLE_ONEDNN_OPTS", "ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA", "TF_XLA_FLAGS", "TF_DETERMINISTIC_OPS")
+SETTINGS = (
+    *("TF_ENABLE_ONEDNN_OPTS", "ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA", "TF_XLA_FLAGS", "TF_DETERMINISTIC_OPS"),
+    *("TF_SET_ONEDNN_FPMATH_MODE", "ONEDNN_DEFAULT_FPMATH_MODE", "DNNL_DEFAULT_FPMATH_MODE", "NVIDIA_TF32_OVERRIDE"),
+    *RELIED_ON,  # where a library had read it before it could be set
+)
 
 
 @cache
@@ -74,8 +79,14 @@ def environment(threads: int, gpu: Gpu | None = None, plugins: tuple[str, ...] =
         bfloat16=native_bfloat16(gpu),
         gpu=gpu.name if gpu else None,
         plugins=tuple((plugin, plugin_sha256(plugin)) for plugin in plugins),
-        settings=tuple((name, os.environ[name]) for name in SETTINGS if name in os.environ),
+        settings=_settings(),
     )
+
+
+def _settings() -> tuple[tuple[str, str], ...]:
+    """The variables that change the bits of a result here, those that are as they are set anyway left out."""
+    found = {name: os.environ[name] for name in SETTINGS if name in os.environ}
+    return tuple((name, value) for name, value in found.items() if value != RELIED_ON.get(name, ("", None))[1])
 
 
 def versions(packages: tuple[str, ...] = RECORDED_PACKAGES) -> dict[str, str]:

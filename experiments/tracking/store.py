@@ -8,10 +8,14 @@ import sqlite3
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
+from typing import TYPE_CHECKING
 from urllib.parse import urlparse
 
 from architectures.errors import ProjectError, UsageError
 from experiments.databases import exclusive, make_database, raise_if_full, sqlite_path
+
+if TYPE_CHECKING:
+    from mlflow.entities import Experiment
 
 DEFAULT_URI = "sqlite:///mlflow.db"
 CONNECT_SECONDS = 5  # after which a server that does not answer is reported
@@ -99,12 +103,8 @@ class Store:
 
         with one_line(self.uri):
             found = self._client.get_experiment_by_name(name)
-            if found and found.lifecycle_stage == "deleted":
-                raise ProjectError(
-                    f"MLflow experiment {name!r} is deleted. Restore it: mlflow experiments restore "
-                    f"--experiment-id {found.experiment_id}."
-                )
             if found:
+                self._check_not_deleted(found)
                 return found.experiment_id
             try:
                 return self._client.create_experiment(name)
@@ -112,6 +112,14 @@ class Store:
                 if other := self._client.get_experiment_by_name(name):  # another process was first
                     return other.experiment_id
                 raise
+
+    def _check_not_deleted(self, experiment: Experiment) -> None:
+        """Raise ProjectError for an experiment that was deleted: MLflow hides its runs and takes no new ones."""
+        if experiment.lifecycle_stage == "deleted":
+            raise ProjectError(
+                f"MLflow experiment {experiment.name!r} is deleted. Restore it: mlflow experiments restore "
+                f"--experiment-id {experiment.experiment_id}."
+            )
 
     def _log(
         self,

@@ -15,6 +15,7 @@ from pathlib import Path
 import psutil
 
 from architectures.errors import UsageError
+from experiments.main_guard import check_main_guard, raise_if_unguarded
 from search.engines import WorkerFailed, worker
 from search.engines.messages import Built, Died, EpochEnded, Event, Failed, Job, Placed, Ready, WorkerSetup
 
@@ -47,7 +48,9 @@ class LocalEngine:
 
         Raises:
             UsageError: for more than the machine's memory can hold.
+            UnguardedScript: in a script that the workers cannot import.
         """
+        check_main_guard()
         check_memory(workers)
         self._setup = setup
         self._dataset_folder: Path | None = None
@@ -162,6 +165,7 @@ class LocalEngine:
     def _replace_dead(self, held: _Worker) -> Died:
         held.process.join(STOP_SECONDS)
         code = held.process.exitcode
+        raise_if_unguarded(code)
         reason = f"killed by signal {-code}" if code is not None and code < 0 else f"exit code {code}"
         if not held.ready and (not self._was_ready or self._died_early >= MAX_EARLY_DEATHS):
             raise WorkerFailed(f"A worker could not start: it ended ({reason}).", 1)

@@ -9,9 +9,8 @@ import gc
 import threading
 import traceback
 from collections.abc import Callable
-from typing import cast
 
-from conversion.compress import Compression
+from architectures.quiet import import_tensorflow
 from experiments.config import EpochMetrics, ModelSize
 from experiments.datasets import Dataset
 from search.engines.messages import (
@@ -37,6 +36,7 @@ class Trainer:
         Raises:
             ProjectError: if a plugin fails.
         """
+        import_tensorflow()
         import tensorflow as tf
 
         from experiments.precision import visible_gpu
@@ -99,8 +99,7 @@ class Trainer:
         from experiments.training import TrainingStopped, count_macs, train
 
         def measure(classifier) -> ModelSize:  # type: ignore[no-untyped-def]  # keras.Model
-            compression = cast(Compression, job.config.compress)
-            shipped = coreml_bytes(classifier, job.facts, compression=compression)
+            shipped = coreml_bytes(classifier, job.facts, compression=job.config.compress)
             return ModelSize(classifier.count_params(), count_macs(classifier), shipped)
 
         def on_built(size: ModelSize) -> bool:

@@ -327,9 +327,9 @@ def test_only_folders_take_options(options: str, mnist_like: Path) -> None:
     ],
 )
 def test_titles_are_names_without_a_path(name: str, title: str) -> None:
-    from architectures.command import name as valid_name
+    from architectures.fields import Name
 
-    assert datasets.title(name) == valid_name(title)
+    assert datasets.title(name) == Name()(title)
 
 
 def test_a_recorded_name_holds_all_that_loading_needs(

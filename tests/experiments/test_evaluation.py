@@ -14,6 +14,7 @@ from sklearn.calibration import calibration_curve
 from sklearn.metrics import classification_report, confusion_matrix
 
 from experiments import evaluation
+from experiments.attempts import Attempts
 from experiments.evaluation import CALIBRATION_BINS, MISTAKES_SHOWN, Evaluation, evaluate, write_report
 from tests.support.stores import Swept
 
@@ -117,7 +118,7 @@ def written(shape: tuple[int, ...], names: tuple[str, ...], folder: Path, *, rig
     probabilities, labels = drawn(200, len(names))
     images = np.random.default_rng(0).integers(0, 256, (200, *shape), dtype=np.uint8)
     found = evaluate(probabilities, probabilities.argmax(axis=1) if right else labels, names)
-    write_report(found, images, folder, what="validation")
+    write_report(found, images, folder, what="validation", attempts=Attempts())
     assert {file.name for file in folder.iterdir()} == FILES
     return found
 
@@ -144,7 +145,7 @@ def test_the_picture_of_mistakes_holds_these_images_in_their_colours(tmp_path: P
     images[:] = np.array([(250, 0, 0), (0, 200, 0), (0, 0, 250), (9, 99, 9)], np.uint8)[:, None, None]
     found = evaluate(probabilities, np.array([1, 0, 1, 1]), ("a", "b"))
     assert [each.index for each in found.mistakes] == [0, 3, 1]
-    write_report(found, images, tmp_path, what="validation")
+    write_report(found, images, tmp_path, what="validation", attempts=Attempts())
     pixels = np.asarray(Image.open(tmp_path / "mistakes.png").convert("RGB")).reshape(-1, 3)
 
     def area(*color: int) -> int:

@@ -1,0 +1,312 @@
+"""What a field of a configuration may hold, declared once: for the text of an option and for a value from Python.
+
+@dataclass(frozen=True)
+class SweepConfig:
+    trials: Annotated[int, Whole(1)] = 12
+
+    def __post_init__(self) -> None:
+        validate(self)
+
+parser.add_argument("--trials", type=allowed(SweepConfig, "trials"))
+"""
+
+from __future__ import annotations
+
+import argparse
+import types
+from dataclasses import dataclass, fields
+from functools import cache
+from numbers import Integral, Real
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from architectures.errors import UsageError
+
+MAX_NAME = 200  # characters
+Config = TypeVar("Config")
+
+
+class Unfit(argparse.ArgumentTypeError):
+    """A value that is not allowed; argparse puts the option in front of the message, `validate` the field."""
+
+
+class Allowed:
+    """The values of a field. Called with an option's text it is an argparse type."""
+
+    def __call__(self, text: str) -> Any:
+        return self.check(self.read(text))
+
+    def read(self, text: str) -> object:
+        """An option's text as the value that is checked."""
+        return text
+
+    def check(self, value: object) -> Any:
+        """A value as the field keeps it; raises Unfit."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Whole(Allowed):
+    """A whole number.
+
+    >>> Whole(1)("12"), Whole(1).check(12)
+    (12, 12)
+    """
+
+    minimum: int
+    maximum: int | None = None
+
+    def read(self, text: str) -> object:
+        try:
+            return int(text)
+        except ValueError:
+            return text
+
+    def check(self, value: object) -> int:
+        if isinstance(value, bool) or not isinstance(value, Integral):  # NumPy's are such, too
+            raise Unfit(f"{value!r} is not a whole number")
+        value = int(value)
+        if value < self.minimum:
+            raise Unfit(f"{value} is too small: at least {self.minimum}")
+        if self.maximum is not None and value > self.maximum:
+            raise Unfit(f"{value} is too large: at most {self.maximum}")
+        return value
+
+
+@dataclass(frozen=True)
+class Number(Allowed):
+    """A number from `minimum` to `maximum`, the latter excluded where `open_above`."""
+
+    minimum: float
+    maximum: float
+    open_above: bool = False
+
+    def read(self, text: str) -> object:
+        try:
+            return float(text)
+        except ValueError:
+            return text
+
+    def check(self, value: object) -> float:
+        if isinstance(value, bool) or not isinstance(value, Real):
+            raise Unfit(f"{value!r} is not a number")
+        number = float(value)
+        if not self.minimum <= number <= self.maximum or (self.open_above and number == self.maximum):
+            above = "below" if self.open_above else "at most"
+            raise Unfit(f"{value} is out of range: at least {self.minimum:g} and {above} {self.maximum:g}")
+        return number
+
+
+@dataclass(frozen=True)
+class NumberRange(Allowed):
+    """The lowest and the highest number: LOW:HIGH as text, where one number stands for both."""
+
+    each: Number
+
+    def read(self, text: str) -> object:
+        low, colon, high = text.partition(":")
+        return self.each.read(low), self.each.read(high if colon else low)
+
+    def check(self, value: object) -> tuple[float, float]:
+        if not isinstance(value, tuple | list) or len(value) != 2:
+            raise Unfit(f"{value!r} is not a pair of numbers, the lowest and the highest")
+        low, high = map(self.each.check, value)
+        if low > high:
+            raise Unfit(f"{low:g}:{high:g} is an empty range: write the lower bound first, {high:g}:{low:g}")
+        return low, high
+
+
+@dataclass(frozen=True)
+class Several(Allowed):
+    """Any number of values of one kind, at least `minimum`; separated by commas as text."""
+
+    each: Allowed
+    minimum: int = 0
+
+    def read(self, text: str) -> object:
+        return tuple(self.each.read(part.strip()) for part in text.split(","))
+
+    def check(self, value: object) -> tuple[Any, ...]:
+        if not isinstance(value, tuple | list):
+            raise Unfit(f"{value!r} is not a tuple")
+        if len(value) < self.minimum:
+            raise Unfit(f"it is empty: give at least {self.minimum}")
+        return tuple(self.each.check(one) for one in value)
+
+
+@dataclass(frozen=True)
+class Wholes(Several):
+    """Choices of whole numbers, each once; as text in any order and number."""
+
+    def read(self, text: str) -> object:
+        found = super().check(super().read(text))
+        return tuple(sorted(set(found)))
+
+    def check(self, value: object) -> tuple[int, ...]:
+        found = super().check(value)
+        for position, one in enumerate(found):
+            if one in found[:position]:
+                raise Unfit(f"it holds {one} twice")
+        return found
+
+
+@dataclass(frozen=True)
+class Choice(Allowed):
+    """One of these."""
+
+    choices: tuple[object, ...]
+
+    def check(self, value: object) -> object:
+        if not any(value == choice and type(value) is type(choice) for choice in self.choices):
+            raise Unfit(f"{value!r} is not among {', '.join(map(str, self.choices))}")
+        return value
+
+
+@dataclass(frozen=True)
+class Name(Allowed):
+    """A name that every store accepts.
+
+    >>> Name()("mnist-2")
+    'mnist-2'
+    """
+
+    empty: bool = False  # whether '' stands for a default
+
+    def __call__(self, text: str) -> str:
+        return Name().check(text)  # an option that is given is not empty
+
+    def check(self, value: object) -> str:
+        if value == "" and self.empty:
+            return ""
+        if not isinstance(value, str) or not _is_name(value):
+            raise Unfit(f"{value!r} is not a name: 1 to {MAX_NAME} printable characters, none of / : \" ' \\ %")
+        return value
+
+
+def _is_name(text: str) -> bool:
+    signs = any(sign in text for sign in "/:\"'\\%")
+    return bool(text.strip()) and len(text) <= MAX_NAME and not signs and text.isprintable()
+
+
+@dataclass(frozen=True)
+class PluginName(Allowed):
+    """A module's name, or a file's path made absolute, which a record holds."""
+
+    def check(self, value: object) -> str:
+        if not isinstance(value, str) or not value:
+            raise Unfit(f"{value!r} is not a module's name or a path ending in .py")
+        return str(Path(value).resolve()) if value.endswith(".py") else value
+
+
+@dataclass(frozen=True)
+class Instance(Allowed):
+    """Any value of a type."""
+
+    type: type | tuple[type, ...]
+    words: str
+
+    def check(self, value: object) -> object:
+        if not isinstance(value, self.type):
+            raise Unfit(f"{value!r} is not {self.words}")
+        return value
+
+
+@dataclass(frozen=True)
+class _Tuple(Allowed):
+    """A tuple with a kind for each place."""
+
+    kinds: tuple[Allowed, ...]
+
+    def check(self, value: object) -> tuple[Any, ...]:
+        if not isinstance(value, tuple | list) or len(value) != len(self.kinds):
+            raise Unfit(f"{value!r} is not a tuple of {len(self.kinds)}")
+        return tuple(kind.check(one) for kind, one in zip(self.kinds, value, strict=True))
+
+
+@dataclass(frozen=True)
+class _OrNone(Allowed):
+    """A value, or None where it was not given; the text of an option is never None."""
+
+    given: Allowed
+
+    def __call__(self, text: str) -> Any:
+        return self.given(text)
+
+    def check(self, value: object) -> Any:
+        return None if value is None else self.given.check(value)
+
+
+PLAIN = {
+    bool: "True or False",
+    str: "a text",
+    int: "a whole number",
+    float: "a number",
+    Path: "a path",
+}
+
+
+def _of_hint(hint: Any) -> Allowed:
+    """What a field's annotation allows: its `Allowed` where it has one, else values of its type."""
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin is Annotated:
+        declared = next((one for one in hint.__metadata__ if isinstance(one, Allowed)), None)
+        return declared or _of_hint(arguments[0])
+    if origin is Literal:
+        return Choice(arguments)
+    if origin in (Union, types.UnionType):
+        members = [one for one in arguments if one is not type(None)]
+        if all(get_origin(one) is Literal for one in members):
+            kind: Allowed = Choice(tuple(choice for one in members for choice in get_args(one)))
+        elif len(members) == 1:
+            kind = _of_hint(members[0])
+        else:
+            kind = Instance(tuple(members), " or ".join(one.__name__ for one in members))
+        return _OrNone(kind) if type(None) in arguments else kind
+    if origin is tuple:
+        if arguments[-1] is Ellipsis:
+            return Several(_of_hint(arguments[0]))
+        return _Tuple(tuple(map(_of_hint, arguments)))
+    plain = origin or hint
+    return Instance(plain, PLAIN.get(plain, f"a {plain.__name__}"))
+
+
+@cache
+def _declared(config: Any) -> dict[str, Allowed]:
+    # Where the class was written; `runpy` leaves a module's name in sys.modules to the one that it stands in for.
+    hints = get_type_hints(config, config.__post_init__.__globals__, include_extras=True)
+    return {field.name: _of_hint(hints[field.name]) for field in fields(config)}
+
+
+def allowed(config: type, field: str) -> Allowed:
+    """What a field of a dataclass may hold: the type of the option that sets it."""
+    return _declared(config)[field]
+
+
+def validate(config: object) -> None:
+    """Hold every field of a frozen dataclass to its declaration; a list becomes a tuple, NumPy's number Python's.
+
+    Raises:
+        UsageError: naming the first field that is unfit.
+
+    >>> @dataclass(frozen=True)
+    ... class Night:
+    ...     trials: Annotated[int, Whole(1)] = 12
+    ...     def __post_init__(self): validate(self)
+    >>> Night(-1)
+    Traceback (most recent call last):
+    architectures.errors.UsageError: Night.trials: -1 is too small: at least 1.
+    """
+    for name, kind in _declared(type(config)).items():  # type: ignore[arg-type]
+        try:
+            value = kind.check(getattr(config, name))
+        except Unfit as error:
+            raise UsageError(f"{type(config).__name__}.{name}: {error}.") from None
+        object.__setattr__(config, name, value)
+
+
+def as_recorded(config: type[Config], **values: object) -> Config:
+    """A dataclass from a record, its values as they are: what happened has happened, whatever is allowed today."""
+    made = object.__new__(config)
+    for field in fields(config):  # type: ignore[arg-type]
+        object.__setattr__(made, field.name, values.get(field.name, field.default))
+    return made

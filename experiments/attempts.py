@@ -1,0 +1,47 @@
+"""Parts of a report, of which one that fails takes neither the others along nor what it reports on."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from experiments.tracking import TrackingError
+
+REASONS_FILE = "not_drawn.txt"  # beside the parts that there are
+LONGEST_REASON = 300  # characters
+
+
+@dataclass
+class Attempts:
+    """What of a report could not be made."""
+
+    reasons: dict[str, str] = field(default_factory=dict)  # by part
+    tracebacks: list[str] = field(default_factory=list)
+
+    @contextmanager
+    def part(self, name: str, file: Path | None = None) -> Iterator[None]:
+        """Note what is raised inside, and remove a `file` that was not written to its end.
+
+        An MLflow that is away is no fault of the report: it is raised.
+        """
+        try:
+            yield
+        except TrackingError:
+            raise
+        except Exception as error:
+            self.reasons[name] = " ".join(f"{type(error).__name__}: {error}".split())[:LONGEST_REASON]
+            self.tracebacks.append(f"{name}\n{''.join(traceback.format_exception(error))}")
+            if file:
+                file.unlink(missing_ok=True)
+
+    def write(self, folder: Path) -> None:
+        """Write the tracebacks beside the parts that could be made."""
+        if self.tracebacks:
+            (folder / REASONS_FILE).write_text("\n".join(self.tracebacks), encoding="utf-8")
+
+    def __str__(self) -> str:
+        """One line, empty where nothing is missing."""
+        return "; ".join(f"{name}: {reason}" for name, reason in self.reasons.items())

@@ -1,0 +1,46 @@
+"""Processes that are spawned import the script that started them: one that starts them on import would never end."""
+
+from __future__ import annotations
+
+import multiprocessing
+import sys
+from pathlib import Path
+
+from architectures.errors import ProjectError
+
+UNGUARDED = 86  # exit code of a process that was told to start others while it imported the script
+
+
+class UnguardedScript(ProjectError, SystemExit):
+    """A script cannot be imported by the processes that it starts. Ends it with one line unless it is caught."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.code = f"error: {message}"
+
+
+def check_main_guard() -> None:
+    """To be called before processes are spawned.
+
+    Raises:
+        UnguardedScript: in a script that has no file, which they could not import.
+        SystemExit: in a process that is itself importing the script: the one that started it tells why.
+    """
+    if getattr(multiprocessing.current_process(), "_inheriting", False):  # as multiprocessing itself asks
+        raise SystemExit(UNGUARDED)
+    main = sys.modules["__main__"]
+    file = getattr(main, "__file__", None)
+    if file and getattr(main, "__spec__", None) is None and not Path(file).exists():
+        raise UnguardedScript(
+            f"The processes that train import the script that starts them, and {file} is no file: save it as one."
+        )
+
+
+def raise_if_unguarded(exit_code: int | None) -> None:
+    """Raise UnguardedScript if a process ended with this code because the script started processes on import."""
+    if exit_code == UNGUARDED:
+        script = getattr(sys.modules["__main__"], "__file__", "the script")
+        raise UnguardedScript(
+            f"The processes that train import {script}, which starts them again: put what it does under "
+            f"`if __name__ == '__main__':`."
+        )

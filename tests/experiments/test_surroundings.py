@@ -1,0 +1,108 @@
+"""A user without a home, a script without a guard, an experiment that was deleted: one line that says what to do."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+
+from architectures import quiet
+from architectures.errors import ProjectError
+from experiments.main_guard import UNGUARDED, UnguardedScript, check_main_guard, raise_if_unguarded
+from experiments.tracking import Selection, Tracker
+
+NOBODY = "import pwd\ndef unknown(uid): raise KeyError(uid)\npwd.getpwuid = unknown\n"  # as sitecustomize
+
+
+def light_command(folder: Path, home: str | None) -> subprocess.CompletedProcess[str]:
+    """What imports Matplotlib, in a process whose user the system does not know."""
+    (folder / "sitecustomize.py").write_text(NOBODY)
+    variables = {key: value for key, value in os.environ.items() if key not in ("HOME", "MPLCONFIGDIR")}
+    variables |= {"TMPDIR": str(folder), "PYTHONPATH": f"{folder}:{os.environ.get('PYTHONPATH', Path.cwd())}"}
+    if home is not None:
+        variables["HOME"] = home
+    code = "import architectures, matplotlib, os, pathlib; print(pathlib.Path.home(), matplotlib.get_cachedir())"
+    return subprocess.run([sys.executable, "-c", code], env=variables, capture_output=True, text=True, check=False)
+
+
+def test_a_user_without_a_home(tmp_path: Path) -> None:
+    done = light_command(tmp_path, None)
+    assert done.returncode == 0, done.stderr
+    spare = tmp_path / f"pocketnets-{os.getuid()}"
+    assert done.stdout.split()[0] == str(spare)
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("warning: no home directory is known: HOME is not set, and user id ")
+    assert line.endswith("set HOME to a folder that is kept and writable.")
+
+
+def test_a_home_that_is_read_only(tmp_path: Path) -> None:
+    done = light_command(tmp_path, "/proc/nobody")  # where not even root may write
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split()[1].startswith(str(tmp_path / f"pocketnets-{os.getuid()}"))
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("warning: the home directory /proc/nobody is not there or not writable. ")
+
+
+def test_a_home_that_is_there_is_left_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd) -> None:  # type: ignore[no-untyped-def]
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("MPLCONFIGDIR", raising=False)
+    quiet.set_defaults()
+    assert (os.environ["HOME"], "MPLCONFIGDIR" in os.environ) == (str(tmp_path), False)
+    assert capfd.readouterr().err == ""
+
+
+def test_a_script_that_starts_processes_on_import_ends_in_one_line(tmp_path: Path) -> None:
+    script = tmp_path / "mine.py"
+    script.write_text(
+        "from search.engines.local import LocalEngine\n"
+        "from search.engines.messages import WorkerSetup\n"
+        "with LocalEngine(WorkerSetup((), (), 1), 1) as engine:\n"
+        "    engine.wait_until_ready()\n"
+    )
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"error: The processes that train import {script}, which starts them again: ")
+    assert line.endswith("put what it does under `if __name__ == '__main__':`.")
+
+
+def test_a_process_that_imports_the_script_starts_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(multiprocessing.current_process(), "_inheriting", True, raising=False)
+    with pytest.raises(SystemExit) as ended:
+        check_main_guard()
+    assert ended.value.code == UNGUARDED
+    with pytest.raises(ProjectError, match="put what it does under"):
+        raise_if_unguarded(ended.value.code)
+    raise_if_unguarded(1)
+
+
+def test_a_script_that_is_no_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    main = sys.modules["__main__"]
+    monkeypatch.setattr(main, "__file__", "<stdin>", raising=False)
+    monkeypatch.setattr(main, "__spec__", None)
+    with pytest.raises(UnguardedScript, match="<stdin> is no file: save it as one"):
+        check_main_guard()
+
+
+def test_an_experiment_that_was_deleted(tmp_path: Path) -> None:
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    tracker = Tracker(uri)
+    identity = tracker.experiment("digits")
+    run_id = MlflowClient(uri).create_run(identity).info.run_id
+    MlflowClient(uri).delete_experiment(identity)
+    told = f"MLflow experiment 'digits' is deleted. Restore it: mlflow experiments restore --experiment-id {identity}."
+    for read in (
+        lambda: tracker.finished_runs(Selection("digits")),
+        lambda: tracker.best_runs(Selection("digits"), 10),
+        lambda: tracker.children(run_id),
+        lambda: tracker.runs("digits"),
+        lambda: tracker.experiment("digits"),
+    ):
+        with pytest.raises(ProjectError) as refused:
+            read()
+        assert str(refused.value) == told

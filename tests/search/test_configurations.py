@@ -1,0 +1,137 @@
+"""A configuration that is made in Python is held to what the command line allows, by the same declaration."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable
+from dataclasses import fields, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from architectures.command import Parser
+from architectures.errors import UsageError
+from architectures.fields import allowed, as_recorded
+from conversion import promote
+from conversion.promote import PromoteConfig
+from experiments.config import RunConfig
+from experiments.tracking import RunRecord
+from search import sweep, trial
+from search.config import SweepConfig
+from search.trial import TrialConfig
+
+MAKE: dict[type, Callable[..., Any]] = {
+    RunConfig: partial(RunConfig, architecture="pocket", dataset="mnist5k", filters=8, dropout=0.1),
+    SweepConfig: partial(SweepConfig, tracking_uri="sqlite:///mlflow.db", study="night"),
+    TrialConfig: partial(TrialConfig, tracking_uri="sqlite:///mlflow.db", architecture="pocket"),
+    PromoteConfig: partial(PromoteConfig, tracking_uri="sqlite:///mlflow.db"),
+}
+PARSERS = {SweepConfig: sweep.parser, TrialConfig: trial.parser, PromoteConfig: promote.parser}
+OTHERWISE = {"workers", "plugins", "knobs", "enqueue"}  # a number or `auto`; given one by one; a file
+
+
+@pytest.mark.parametrize(
+    ("config", "field", "value", "told"),
+    [
+        (RunConfig, "optimizer", "banana", "RunConfig.optimizer: 'banana' is not among adam."),
+        (RunConfig, "filters", 0, "RunConfig.filters: 0 is too small: at least 1."),
+        (RunConfig, "filters", 8.0, "8.0 is not a whole number"),
+        (RunConfig, "filters", True, "True is not a whole number"),
+        (RunConfig, "dropout", 1.0, "1.0 is out of range: at least 0 and below 1"),
+        (RunConfig, "dropout", float("nan"), "nan is out of range"),
+        (RunConfig, "batch_size", "128", "'128' is not a whole number"),
+        (RunConfig, "learning_rate", 1.5, "1.5 is out of range"),
+        (RunConfig, "schedule", "linear", "'linear' is not among cosine, constant"),
+        (RunConfig, "epochs", -1, "-1 is too small"),
+        (RunConfig, "seed", 2**32, "4294967296 is too large: at most 4294967295"),
+        (RunConfig, "precision", "auto", "'auto' is not among float32, mixed_bfloat16"),
+        (RunConfig, "augment", "off", "'off' is not True or False"),
+        (RunConfig, "label_smoothing", -0.1, "-0.1 is out of range"),
+        (RunConfig, "compress", "zip", "'zip' is not among none, float16"),
+        (RunConfig, "knobs", (("blocks", None),), "None is not int or float or bool or str"),
+        (SweepConfig, "study", "a/b", "'a/b' is not a name"),
+        (SweepConfig, "trials", -1, "SweepConfig.trials: -1 is too small: at least 1."),
+        (SweepConfig, "objectives", ("speed",), "'speed' is not among the objectives: val_accuracy or"),
+        (SweepConfig, "objectives", "val_accuracy", "is not among the objectives"),
+        (SweepConfig, "architectures", "pocket", "'pocket' is not a tuple"),
+        (SweepConfig, "batch_sizes", (), "it is empty: give at least 1"),
+        (SweepConfig, "batch_sizes", (64, 64), "it holds 64 twice"),
+        (SweepConfig, "filters", (8, 0), "0 is too small"),
+        (SweepConfig, "dropout", (0.5, 0.1), "0.5:0.1 is an empty range: write the lower bound first, 0.1:0.5"),
+        (SweepConfig, "dropout", 0.5, "0.5 is not a pair of numbers"),
+        (SweepConfig, "learning_rate", (1e-9, 0.1), "1e-09 is out of range"),
+        (SweepConfig, "augment", "sometimes", "'sometimes' is not among on, search, off"),
+        (SweepConfig, "timeout", 0, "0 is out of range"),
+        (SweepConfig, "pruner", "random", "'random' is not among auto, median"),
+        (SweepConfig, "engine", "dask", "'dask' is not among local, ray"),
+        (SweepConfig, "takeover_after", 1, "1 is too small: at least 2"),
+        (SweepConfig, "gpus_per_trial", 1.5, "1.5 is neither a share of one GPU"),
+        (SweepConfig, "cpus_per_trial", 2, "--cpus-per-trial needs --engine ray."),
+        (SweepConfig, "register_as", "a:b", "'a:b' is not a name"),
+        (SweepConfig, "enqueue", ("pocket",), "'pocket' is not"),
+        (TrialConfig, "epochs", 0, "TrialConfig.epochs: 0 is too small: at least 1."),
+        (TrialConfig, "learning_rate", 0, "0 is out of range"),
+        (PromoteConfig, "version", 0, "PromoteConfig.version: 0 is too small: at least 1."),
+        (PromoteConfig, "min_accuracy", 98, "98 is out of range: at least 0 and at most 1"),
+        (PromoteConfig, "max_bytes", -5, "-5 is too small"),
+        (PromoteConfig, "format", "onnx", "'onnx' is not among mlmodel, mlpackage"),
+        (PromoteConfig, "compress", "zip", "'zip' is not among none"),
+        (PromoteConfig, "output", "", "it is empty: give a file or a folder"),
+        (PromoteConfig, "forced_reason", " ", "PromoteConfig.forced_reason is empty"),
+    ],
+)
+def test_a_value_that_the_command_line_refuses_is_refused(config: type, field: str, value: object, told: str) -> None:
+    with pytest.raises(UsageError) as refused:
+        MAKE[config](**{field: value})
+    assert told in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("config", MAKE)
+def test_no_field_takes_just_anything(config: type) -> None:
+    for field in fields(config):
+        with pytest.raises(UsageError, match=rf"{config.__name__}\.{field.name}: "):
+            MAKE[config](**{field.name: object()})
+
+
+@pytest.mark.parametrize("config", PARSERS)
+def test_options_and_fields_have_one_declaration(config: type) -> None:
+    made: Parser = PARSERS[config]()
+    known = {field.name for field in fields(config)} - OTHERWISE
+    typed = {action.dest: action.type for action in made._actions if action.dest in known and action.type}
+    assert {"epochs", "filters"} <= typed.keys() or {"version", "max_bytes"} <= typed.keys()
+    for field, kind in typed.items():
+        assert kind == allowed(config, field), field
+
+
+def test_values_are_kept_as_the_command_line_keeps_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    made = MAKE[SweepConfig](batch_sizes=[64, np.int64(128)], dropout=[0, 0.5], plugins=["mine.py", "their.module"])
+    assert (made.batch_sizes, made.dropout) == ((64, 128), (0.0, 0.5))
+    assert type(made.batch_sizes[1]) is int
+    assert made.plugins == (str(tmp_path / "mine.py"), "their.module")
+    assert MAKE[PromoteConfig](output="build/").output == Path("build/DigitClassifier.mlmodel")
+    assert replace(made, trials=3).batch_sizes == (64, 128)
+    assert pickle.loads(pickle.dumps(made)) == made
+
+
+def test_one_model_is_promoted() -> None:
+    with pytest.raises(UsageError, match="run_id or version, not both"):
+        MAKE[PromoteConfig](run_id="a" * 32, version=2)
+
+
+def test_an_older_record_stays_readable() -> None:
+    """A run from before may have recorded what is refused today; its row stays in the leaderboard."""
+    params = {key: str(value) for key, value in MAKE[RunConfig]().parameters().items()} | {"optimizer": "banana"}
+    record = RunRecord("a" * 32, "pocket-1", "FINISHED", params, {}, {})
+    assert record.config.optimizer == "banana"
+    assert replace(record, params=params | {"optimizer": "adam"}).config == MAKE[RunConfig]()
+
+
+def test_a_study_from_before_is_continued_with_what_it_recorded() -> None:
+    recorded = as_recorded(SweepConfig, tracking_uri="", study="a/b", keep=0).recorded()
+    continued = MAKE[SweepConfig]().continuing(recorded, {"trials": 20})
+    assert (continued.study, continued.keep, continued.trials) == ("night", 0, 20)

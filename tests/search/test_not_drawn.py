@@ -1,0 +1,137 @@
+"""What an evaluation, a figure or a report raises costs neither a trial nor the sweep: the run says what is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from mlflow import MlflowClient
+
+from benchmarks.no_training import NoTraining
+from experiments import evaluation, pictures
+from experiments.attempts import Attempts
+from experiments.evaluation import EVALUATED, evaluate, write_report
+from search import doctor, figures, orchestrate, report
+from search.config import SweepConfig
+from search.orchestrate import SweepResult, sweep
+
+
+class NeverRight(NoTraining):
+    def provide(self, dataset_folder: Path) -> None:
+        super().provide(dataset_folder)
+        self._probabilities = np.roll(self._probabilities, 1, axis=1)
+
+
+def fails(*arguments: object, **named: object) -> None:
+    raise TypeError("the pen is\nbroken")
+
+
+@pytest.fixture
+def swept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., SweepResult]:
+    """A sweep of two trials that trains nothing, in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    config = SweepConfig(
+        "sqlite:///mlflow.db", "small", dataset="digits", trials=2, epochs=2, pruner="none", filters=(4,), keep=2
+    )
+    return lambda engine=NoTraining: sweep(config, engine=lambda setup: engine())
+
+
+def client() -> MlflowClient:
+    return MlflowClient(f"sqlite:///{Path('mlflow.db').absolute()}")  # MLflow keeps one engine for a relative path
+
+
+def runs() -> tuple[list, object]:
+    """Those of the trials, and the parent."""
+    store = client()
+    found = store.search_runs([store.get_experiment_by_name("digits").experiment_id])
+    (parent,) = (run for run in found if run.data.tags.get("sweep") == "parent")
+    return [run for run in found if run is not parent], parent
+
+
+def artifacts(run) -> set[str]:  # type: ignore[no-untyped-def]
+    return {
+        Path(entry.path).name
+        for place in ("evaluation", "study")
+        for entry in client().list_artifacts(run.info.run_id, place)
+    }
+
+
+def test_no_right_answer_is_an_evaluation_like_any_other(tmp_path: Path) -> None:
+    labels = np.arange(12) % 3
+    found = evaluate(np.eye(3, dtype=np.float32)[(labels + 1) % 3], labels, ("a", "b", "c"))
+    assert (found.correct, [each.images for each in found.classes]) == (0, [4, 4, 4])
+    assert all(type(each.images) is int for each in found.classes)
+    attempts = Attempts()
+    write_report(found, np.zeros((12, 8, 8, 1), np.uint8), tmp_path, what="validation", attempts=attempts)
+    assert not attempts.reasons
+    assert "0.0000       4\n" in (tmp_path / "classification_report.txt").read_text()
+
+
+def test_a_sweep_of_models_without_a_right_answer(swept: Callable[..., SweepResult]) -> None:
+    result = swept(NeverRight)
+    assert result.counts["complete"] == 2
+    trials, parent = runs()
+    for run in trials:
+        assert run.info.status == "FINISHED"
+        assert run.data.metrics["macro_recall"] == 0
+        assert "not_drawn" not in run.data.tags
+    assert parent.info.status == "FINISHED"
+    assert doctor.main(["--study", "small"]) == 0
+
+
+def test_what_cannot_be_drawn_is_told(
+    swept: Callable[..., SweepResult], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with monkeypatch.context() as broken:
+        broken.setattr(pictures, "draw_reliability", fails)
+        broken.setattr(figures, "_courses", fails)
+        result = swept()
+        told = capfd.readouterr().err
+    assert result.counts["complete"] == 2
+    assert len(result.registered) == 2
+    assert "warning: trial 0: not drawn: reliability.png: TypeError: the pen is broken" in told
+    trials, parent = runs()
+    for run in trials:
+        assert run.data.tags["not_drawn"] == "reliability.png: TypeError: the pen is broken"
+        assert EVALUATED in run.data.metrics
+        assert {"mistakes.png", "confusion_matrix.png", "evaluation.json", "not_drawn.txt"} <= artifacts(run)
+        assert "reliability.png" not in artifacts(run)
+    assert "intermediate_values: TypeError: the pen is broken" in parent.data.tags["not_drawn"]
+    assert parent.info.status == "FINISHED"
+    folder = client().download_artifacts(parent.info.run_id, "study")
+    page = (Path(folder) / "report.html").read_text()
+    assert "Could not be drawn: TypeError: the pen is broken" in page
+    assert "<h2>Not drawn</h2>" in page
+    assert "trial 0" in page.partition("<h2>Not drawn</h2>")[2]
+
+    assert doctor.main(["--study", "small"]) == 0  # it can be drawn now
+    assert "its evaluation lacks reliability.png" in capfd.readouterr().out
+    for run in runs()[0]:
+        assert "not_drawn" not in run.data.tags
+        assert "reliability.png" in artifacts(run)
+    assert doctor.main(["--study", "small"]) == 0
+
+
+def test_an_evaluation_that_fails_as_a_whole(
+    swept: Callable[..., SweepResult], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with monkeypatch.context() as broken:
+        broken.setattr(evaluation, "evaluate", fails)
+        broken.setattr(orchestrate, "compare_architectures", fails)
+        broken.setattr(orchestrate.leaderboard, "rows", fails)
+        broken.setattr(report, "_page", fails)
+        broken.setattr(report, "draw", fails)
+        assert swept().counts["complete"] == 2
+        assert swept().counts["complete"] == 2  # continued: nobody tries for ever
+        assert doctor.main(["--study", "small"]) == 1
+        assert "remains  small, trial 0: its evaluation lacks evaluation: TypeError" in capfd.readouterr().out
+    trials, parent = runs()
+    assert all(run.info.status == "FINISHED" and EVALUATED not in run.data.metrics for run in trials)
+    for part in ("comparison", "leaderboard", "figures", "report.html"):
+        assert f"{part}: TypeError: the pen is broken" in parent.data.tags["not_drawn"]
+    page = Path(client().download_artifacts(parent.info.run_id, "study")) / "report.html"
+    assert "the pen is" in page.read_text()
+    assert doctor.main(["--study", "small"]) == 0
+    assert all(EVALUATED in run.data.metrics and "not_drawn" not in run.data.tags for run in runs()[0])
