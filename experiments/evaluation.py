@@ -13,6 +13,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from experiments.labels import told_apart
+
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
@@ -62,7 +64,7 @@ def mean_interval(values: Sequence[float]) -> tuple[float, float] | None:
 class ClassReport:
     """One class; a figure that has nothing to be a share of is 0."""
 
-    name: str
+    name: str  # with its index where two classes share one
     precision: float  # share of the images answered so that are so
     recall: float  # share of its images that are answered so
     f1: float  # harmonic mean of the two
@@ -167,7 +169,7 @@ def evaluate(
         classes=tuple(
             ClassReport(name, *figures)
             for name, *figures in zip(
-                class_names, precision.tolist(), recall.tolist(), f1.tolist(), support.tolist(), strict=True
+                told_apart(class_names), precision.tolist(), recall.tolist(), f1.tolist(), support.tolist(), strict=True
             )
         ),
         calibration=tuple(
@@ -226,15 +228,15 @@ def write_report(
         csv.writer(file, lineterminator="\n").writerows([["true\\predicted", *names], *rows])
     if not figures:
         return
-    from experiments.pictures import draw_confusion_matrix, draw_images, draw_reliability, shortened
+    from experiments.pictures import draw_confusion_matrix, draw_images, draw_reliability, short_names
 
+    short = short_names(names)
     draw_confusion_matrix(evaluation, folder / "confusion_matrix.png", what=what)
     draw_reliability(evaluation, folder / "reliability.png", what=what)
     draw_images(
         [images[mistake.index] for mistake in evaluation.mistakes],
         [
-            f"#{mistake.index}: {shortened(names[mistake.true_label])}\n"
-            f"answer {shortened(names[mistake.answer])}, {mistake.confidence:.3f}"
+            f"#{mistake.index}: {short[mistake.true_label]}\nanswer {short[mistake.answer]}, {mistake.confidence:.3f}"
             for mistake in evaluation.mistakes
         ],
         folder / "mistakes.png",
