@@ -7,7 +7,7 @@ import gc
 import logging
 import shutil
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from pathlib import Path
@@ -234,15 +234,34 @@ def _describe(spec: Any, facts: FileFacts, compression: Compression) -> None:
 def coreml_bytes(
     classifier: keras.Model, facts: FileFacts, *, format: Format = "mlmodel", compression: Compression = "none"
 ) -> int:
-    """Exact size of the file that `convert` gives for this network once it is trained.
+    """Exact size of the file that `convert` gives for this network once it is trained; changes its weights."""
+    randomize_trained(classifier)
+    return convert(classifier, facts, format=format, compression=compression).size_bytes
 
-    The weights of `classifier` are replaced by random ones: coremltools leaves out biases that are still zero.
+
+def randomize_trained(classifier: keras.Model) -> None:
+    """Replace what training will change by noise: coremltools leaves out biases that are still zero.
+
+    What a builder has frozen keeps its values, as it does in training.
     """
     import numpy as np
 
     noise = np.random.default_rng(0)
-    classifier.set_weights([noise.uniform(0.5, 1, weight.shape).astype(weight.dtype) for weight in classifier.weights])
-    return convert(classifier, facts, format=format, compression=compression).size_bytes
+
+    def randomize(weights: Iterable[keras.Variable]) -> None:
+        for weight in weights:
+            weight.assign(noise.uniform(0.5, 1, weight.shape))
+
+    randomize(classifier.trainable_weights)
+    # Averages of a normalisation change too, unless it is frozen, and other layers' state may: one step tells.
+    before = [weight.numpy() for weight in classifier.non_trainable_weights]
+    if before:
+        classifier(noise.uniform(0, 255, (2, *classifier.input_shape[1:])).astype(np.float32), training=True)
+    randomize(
+        weight
+        for weight, value in zip(classifier.non_trainable_weights, before, strict=True)
+        if not np.array_equal(weight.numpy(), value)
+    )
 
 
 def published_coreml_bytes(
