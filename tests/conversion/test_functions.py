@@ -26,7 +26,7 @@ from conversion.runtime.nn_layers import elementwise as nn
 from conversion.runtime.nn_layers import normalization as nn_normalization
 from conversion.runtime.nn_layers import reduction as nn_reduction
 from conversion.runtime.nn_layers.layer import Layer
-from tests.conversion.layers import build_network, build_program, images, loaded, loaded_package
+from tests.support.layers import build_network, build_program, images, loaded, loaded_package
 
 Wide = np.longdouble  # more digits than float64 where the processor has them
 Reference = Callable[..., Any]
