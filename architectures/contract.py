@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Callable
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -113,17 +113,28 @@ def filters_widen(architecture: Architecture, input_shape: Shape, filters: int) 
 
 
 def dropout_arrives(architecture: Architecture, input_shape: Shape, filters: int) -> None:
-    """The rate reaches layers that drop, and a rate of 0 drops nothing."""
-    low, high = (_rates(architecture.build(input_shape, CLASSES, filters=filters, dropout=rate)) for rate in RATES)
-    _require(low != high, f"a dropout of {RATES[0]} and of {RATES[1]} build layers of the same rates: {low}")
+    """The rate reaches layers that drop, and a rate of 0 drops nothing.
+
+    Layers that are random in training whatever the rate, as augmentation or noise, are not asked about.
+    """
+
+    def build(rate: float) -> keras.Model:
+        return architecture.build(input_shape, CLASSES, filters=filters, dropout=rate)
+
     images = _images(input_shape)
-    for rate, varies in ((RATES[1], True), (0.0, False)):
-        model = architecture.build(input_shape, CLASSES, filters=filters, dropout=rate)
-        first, second = (_forward(model, images, training=True) for _ in range(2))
-        _require(
-            np.allclose(first, second, atol=ROUNDING) != varies,
-            f"two training passes with dropout {rate} {'are the same' if varies else 'differ'}",
-        )
+    low, high = (build(rate) for rate in RATES)
+    rates = _rates(low)
+    _require(
+        rates != _rates(high), f"a dropout of {RATES[0]} and of {RATES[1]} build layers of the same rates: {rates}"
+    )
+    _require(_varies(high, images), f"two training passes with dropout {RATES[1]} are the same")
+    none = build(0.0)
+    if _varies(none, images):
+        own = [_settings(layer) for layer in _random_layers(high)]
+        random = _random_layers(none)
+        dropping = [layer.name for layer in random if _settings(layer) not in own]
+        where = f": in {', '.join(dropping)}" if dropping else ""
+        _require(bool(random) and not dropping, f"two training passes with dropout 0.0 differ{where}")
 
 
 def training_step(architecture: Architecture, input_shape: Shape, filters: int) -> None:
@@ -135,7 +146,12 @@ def training_step(architecture: Architecture, input_shape: Shape, filters: int) 
     model = architecture.build(input_shape, CLASSES, filters=filters, dropout=0.0)
     images, labels = tf.constant(_images(input_shape)), tf.constant(np.arange(IMAGES) % CLASSES)
 
+    state = [(variable, variable.numpy()) for variable in model.non_trainable_variables]
+
     def loss() -> tf.Tensor:
+        keras.utils.set_random_seed(SEED)
+        for variable, value in state:  # seeds too: what is random in training must be the same before and after
+            variable.assign(value)
         return tf.reduce_mean(keras.losses.sparse_categorical_crossentropy(labels, model(images, training=True)))
 
     with tf.GradientTape() as tape:
@@ -182,18 +198,50 @@ def determinism(architecture: Architecture, input_shape: Shape, filters: int) ->
     _require(same, "the same seed gives other weights")
 
 
+def _varies(model: keras.Model | keras.Layer, inputs: Any) -> bool:
+    """Whether two training passes differ."""
+    first, second = (_forward(model, inputs, training=True) for _ in range(2))
+    return not np.allclose(first, second, atol=ROUNDING)
+
+
+def _random_layers(model: keras.Model) -> list[keras.Layer]:
+    """The layers of a model, and of the models inside it, that are random in training."""
+    import keras
+
+    found = []
+    for layer in model._flatten_layers(include_self=False, recursive=True):
+        # What a layer is made of is not called on its own, and is random where the layer is.
+        called_with = layer._inbound_nodes[0].arguments.args[:1] if layer._inbound_nodes else ()
+        if called_with and not isinstance(layer, keras.Model):
+            inputs = keras.tree.map_structure(lambda tensor: _images(tuple(tensor.shape[1:])), called_with[0])
+            if _varies(layer, inputs):
+                found.append(layer)
+    return found
+
+
+def _settings(layer: keras.Layer) -> object:
+    """A layer's class and configuration, without the names that Keras counts."""
+
+    def plain(value: object) -> object:
+        if isinstance(value, dict):
+            return {key: plain(inner) for key, inner in value.items() if key not in ("name", "seed")}
+        return [plain(inner) for inner in value] if isinstance(value, list | tuple) else value
+
+    return type(layer), plain(layer.get_config())
+
+
 def _rates(model: keras.Model) -> list[float]:
     """The rates of all layers that have one."""
     layers = model._flatten_layers(include_self=False, recursive=True)
     return [layer.rate for layer in layers if isinstance(getattr(layer, "rate", None), float | int)]
 
 
-def _images(input_shape: Shape) -> np.ndarray:
+def _images(input_shape: tuple[int, ...]) -> np.ndarray:
     """A fixed batch of noise in [0, 1]."""
     return np.random.default_rng(SEED).random((IMAGES, *input_shape), dtype=np.float32)
 
 
-def _forward(model: keras.Model, images: np.ndarray, *, training: bool = False) -> np.ndarray:
+def _forward(model: keras.Model | keras.Layer, images: Any, *, training: bool = False) -> np.ndarray:
     return np.asarray(model(images, training=training))
 
 

@@ -7,7 +7,7 @@ import gc
 import logging
 import shutil
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from pathlib import Path
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from architectures.errors import ProjectError
 from conversion.compress import Compression, check_available, compress_network, compress_program
 from conversion.coreml_file import CoreMLFile, Format, mlmodel, mlpackage
+from conversion.culprit import layer_behind
 from conversion.naming import INPUT_NAME, OUTPUT_NAME, name_features
 from experiments.classifier import PIXEL_SCALE, PREPROCESSING_VERSION, as_classifier, network_of
 
@@ -62,14 +63,22 @@ class FileFacts:
 
 @cache
 def coremltools() -> ModuleType:
-    """coremltools, imported without its warnings, and without one pass that changes what a model answers."""
+    """coremltools without its warnings, with an operation that it lacks, without a pass that changes answers."""
     logging.getLogger("coremltools").setLevel(logging.ERROR)  # it warns of every untested library version
     import coremltools
+    from coremltools.converters.mil import Builder
+    from coremltools.converters.mil.frontend.tensorflow.tf_op_registry import register_tf_op
     from coremltools.converters.mil.mil.passes.pass_registry import PASS_REGISTRY
 
     # coremltools 9 fuses a scale and a shift, which is all that Keras leaves of a batch normalization, into one of
     # variance 1 that adds its default epsilon of 1e-5: answers of a small network were 4e-5 off, now 7e-7.
     PASS_REGISTRY.passes["common::fuse_elementwise_to_batchnorm"].apply = lambda _pass, _program: None
+
+    @register_tf_op(strict=False)  # leaves alone what a later version has of its own
+    def Erfc(context: Any, node: Any) -> None:  # of an exact GELU
+        erf = Builder.erf(x=context[node.inputs[0]])
+        context.add(node.name, Builder.sub(x=1.0, y=erf, name=node.name))
+
     return coremltools
 
 
@@ -108,7 +117,7 @@ class Converter:
 
         Raises:
             UsageError: if the format has no such compression.
-            ProjectError: if coremltools cannot convert one of the model's operations.
+            ProjectError: if coremltools cannot convert one of the model's operations; it names the layer.
         """
         check_available(format, compression)
         if format == "mlmodel":
@@ -144,9 +153,14 @@ class Converter:
         """The network as one concrete function: coremltools 9 fails on a Keras 3 model and on its SavedModel."""
         import tensorflow as tf
 
-        return tf.function(lambda image: self._network(image, training=False)).get_concrete_function(
-            tf.TensorSpec((1, *self._network.input_shape[1:]), tf.float32, name=INPUT_NAME)
-        )
+        spec = tf.TensorSpec((1, *self._network.input_shape[1:]), tf.float32, name=INPUT_NAME)
+        forward = tf.function(lambda image: self._network(image, training=False))
+        eagerly = tf.config.functions_run_eagerly()
+        tf.config.run_functions_eagerly(True)  # Keras hides grouped convolutions in functions of their own otherwise
+        try:
+            return forward.get_concrete_function(spec)
+        finally:
+            tf.config.run_functions_eagerly(eagerly)
 
     def _convert(self, **options: Any) -> Any:
         ct = coremltools()
@@ -164,8 +178,10 @@ class Converter:
                 )
             return _owned(model)
         except Exception as error:
+            layer = layer_behind(error, self._network)
+            where = f"{self._facts.architecture}, its layer {layer}" if layer else self._facts.architecture
             text = " ".join(str(error).split())[:300]
-            raise ProjectError(f"coremltools cannot convert {self._facts.architecture}: {text}") from error
+            raise ProjectError(f"coremltools cannot convert {where}: {text}") from error
 
 
 @contextlib.contextmanager
@@ -237,15 +253,34 @@ def _describe(spec: Any, facts: FileFacts, compression: Compression) -> None:
 def coreml_bytes(
     classifier: keras.Model, facts: FileFacts, *, format: Format = "mlmodel", compression: Compression = "none"
 ) -> int:
-    """Exact size of the file that `convert` gives for this network once it is trained.
+    """Exact size of the file that `convert` gives for this network once it is trained; changes its weights."""
+    randomize_trained(classifier)
+    return convert(classifier, facts, format=format, compression=compression).size_bytes
 
-    The weights of `classifier` are replaced by random ones: coremltools leaves out biases that are still zero.
+
+def randomize_trained(classifier: keras.Model) -> None:
+    """Replace what training will change by noise: coremltools leaves out biases that are still zero.
+
+    What a builder has frozen keeps its values, as it does in training.
     """
     import numpy as np
 
     noise = np.random.default_rng(0)
-    classifier.set_weights([noise.uniform(0.5, 1, weight.shape).astype(weight.dtype) for weight in classifier.weights])
-    return convert(classifier, facts, format=format, compression=compression).size_bytes
+
+    def randomize(weights: Iterable[keras.Variable]) -> None:
+        for weight in weights:
+            weight.assign(noise.uniform(0.5, 1, weight.shape))
+
+    randomize(classifier.trainable_weights)
+    # Averages of a normalisation change too, unless it is frozen, and other layers' state may: one step tells.
+    before = [weight.numpy() for weight in classifier.non_trainable_weights]
+    if before:
+        classifier(noise.uniform(0, 255, (2, *classifier.input_shape[1:])).astype(np.float32), training=True)
+    randomize(
+        weight
+        for weight, value in zip(classifier.non_trainable_weights, before, strict=True)
+        if not np.array_equal(weight.numpy(), value)
+    )
 
 
 def published_coreml_bytes(

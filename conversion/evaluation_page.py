@@ -9,6 +9,7 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from conversion.tables import strong, table
+from experiments.labels import told_apart
 
 if TYPE_CHECKING:
     import numpy as np
@@ -75,9 +76,10 @@ def mistakes(evaluation: Evaluation | None, images: npt.NDArray[np.uint8], class
 
     if evaluation is None:
         return NOT_EXECUTED
+    names = told_apart(class_names)
     figures = [
         f'<figure><img alt="#{each.index}" {_png(images[each.index])}><figcaption>#{each.index}: '
-        f"{escape(class_names[each.true_label])}<br>answer {escape(class_names[each.answer])}, "
+        f"{escape(names[each.true_label])}<br>answer {escape(names[each.answer])}, "
         f"{each.confidence:.3f}</figcaption></figure>"
         for each in evaluation.mistakes
     ]

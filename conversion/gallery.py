@@ -25,12 +25,13 @@ def draw_flips(parity: Parity, split: Split, class_names: tuple[str, ...], path:
     """
     if not parity.flips:
         return False
-    from experiments.pictures import draw_images, shortened
+    from experiments.pictures import draw_images, short_names
 
     shown = "" if parity.label_flips == len(parity.flips) else f", the first {len(parity.flips)}"
+    names = short_names(class_names)
     captions = []
     for flip in parity.flips:
-        true, model, file = (shortened(class_names[i]) for i in (flip.true_label, flip.model_label, flip.file_label))
+        true, model, file = (names[i] for i in (flip.true_label, flip.model_label, flip.file_label))
         captions.append(f"#{flip.index}: {true}\nmodel {model}, file {file}")
     draw_images(
         [split.images[flip.index] for flip in parity.flips],

@@ -14,6 +14,7 @@ from conversion.choose import draw
 from conversion.evaluation_page import NOT_EXECUTED, calibration, classes, looked, mistakes
 from conversion.gallery import draw_flips
 from conversion.tables import strong, table
+from experiments.labels import told_apart
 
 if TYPE_CHECKING:
     from conversion.choose import Choice
@@ -205,7 +206,7 @@ def _confusion(class_names: Sequence[str], matrix: Sequence[Sequence[int]]) -> s
     """A shaded table: drawing it would cost as much time as converting the model."""
     if not matrix:
         return NOT_EXECUTED
-    names = [escape(name) for name in class_names]
+    names = [escape(name) for name in told_apart(class_names)]
     rows = []
     for name, counts in zip(names, matrix, strict=True):
         total = max(1, sum(counts))

@@ -79,7 +79,7 @@ def publish(
             script=SCRIPT,
             packages=SCRIPT_NEEDS,
             input_shape=(image.height, image.width, image.channels),
-            columns=(interface.label_name, *map(str, interface.labels)),
+            columns=(interface.label_name, *interface.shown_labels),
         )
         with staged(examination.file, path) as put:
             previous = _current(tracker, name)

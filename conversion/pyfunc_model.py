@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 def load(path: Path) -> Predict:
     """A function from uint8 images (N, height, width, channels) to a table: classLabel, a probability per label."""
     executable = runtime.load(path)
-    names = [str(label) for label in executable.interface.labels]
+    names = executable.interface.shown_labels
 
     def predict(images: npt.NDArray[np.uint8]) -> pd.DataFrame:
         import pandas as pd
 
         answer = executable.predict(images)
-        table = pd.DataFrame(answer.probabilities, columns=names)
-        table.insert(0, executable.interface.label_name, list(map(str, answer.labels)))
+        table = pd.DataFrame(answer.probabilities, columns=list(names))
+        table.insert(0, executable.interface.label_name, [names[index] for index in answer.indices])
         return table
 
     return predict

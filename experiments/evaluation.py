@@ -14,6 +14,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from experiments.labels import told_apart
+
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
@@ -64,7 +66,7 @@ def mean_interval(values: Sequence[float]) -> tuple[float, float] | None:
 class ClassReport:
     """One class; a figure that has nothing to be a share of is 0."""
 
-    name: str
+    name: str  # with its index where two classes share one
     precision: float  # share of the images answered so that are so
     recall: float  # share of its images that are answered so
     f1: float  # harmonic mean of the two
@@ -170,7 +172,7 @@ def evaluate(
         classes=tuple(
             ClassReport(name, *figures)
             for name, *figures in zip(
-                class_names, precision.tolist(), recall.tolist(), f1.tolist(), images.tolist(), strict=True
+                told_apart(class_names), precision.tolist(), recall.tolist(), f1.tolist(), images.tolist(), strict=True
             )
         ),
         calibration=tuple(
@@ -245,9 +247,10 @@ def write_report(
         attempts: told what could not be written.
         figures: whether to draw the plots.
     """
-    from experiments.pictures import draw_confusion_matrix, draw_images, draw_reliability, shortened
+    from experiments.pictures import draw_confusion_matrix, draw_images, draw_reliability, short_names
 
     names = [each.name for each in evaluation.classes]
+    short = short_names(names)
 
     def numbers(path: Path) -> None:
         path.write_text(json.dumps(asdict(evaluation), indent=2), encoding="utf-8")
@@ -262,8 +265,7 @@ def write_report(
 
     def mistakes(path: Path) -> None:
         captions = [
-            f"#{mistake.index}: {shortened(names[mistake.true_label])}\n"
-            f"answer {shortened(names[mistake.answer])}, {mistake.confidence:.3f}"
+            f"#{mistake.index}: {short[mistake.true_label]}\nanswer {short[mistake.answer]}, {mistake.confidence:.3f}"
             for mistake in evaluation.mistakes
         ]
         wrong = [images[mistake.index] for mistake in evaluation.mistakes]

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from experiments.fonts import families
+from experiments.labels import told_apart
 
 if TYPE_CHECKING:
     import numpy as np
@@ -37,7 +38,7 @@ def draw_confusion_matrix(evaluation: Evaluation, path: Path, *, what: str) -> N
     import numpy as np
     from sklearn.metrics import ConfusionMatrixDisplay
 
-    names = [shortened(each.name) for each in evaluation.classes]
+    names = short_names([each.name for each in evaluation.classes])
     side = min(2.5 + 0.4 * len(names), LARGEST_MATRIX)
     with _picture(path, (side, side), texts=names, layout="constrained") as figure:
         axes = figure.add_subplot()
@@ -119,9 +120,9 @@ def _scaled(image: np.ndarray, width: int, height: int) -> np.ndarray:
     )
 
 
-def shortened(name: str) -> str:
-    """A class's name at a length that fits into a caption."""
-    return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…"
+def short_names(names: Sequence[str]) -> tuple[str, ...]:
+    """The names of all classes, in their order, at a length that fits into a caption; no two are the same."""
+    return told_apart([name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…" for name in names])
 
 
 @contextmanager

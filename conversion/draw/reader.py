@@ -59,7 +59,7 @@ class Reader:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        return tuple(map(str, self.executable.interface.labels))
+        return self.executable.interface.shown_labels
 
     def read(self, drawing: Drawing) -> Answer:
         """Render a drawing and execute the file on it."""

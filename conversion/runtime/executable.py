@@ -71,8 +71,9 @@ class BatchedExecutable:
             UsageError: if the images are not what the file asks for.
         """
         probabilities = self.probabilities(images, batch_size=batch_size)
-        best: list[Any] = [self._interface.labels[i] for i in probabilities.argmax(axis=1)]
-        return Prediction(probabilities, best)
+        indices = probabilities.argmax(axis=1).tolist()
+        best: list[Any] = [self._interface.labels[i] for i in indices]
+        return Prediction(probabilities, best, indices)
 
     def probabilities(self, images: Images, *, batch_size: int | None = None) -> Array:
         """Probabilities (N, number of labels), float32; arguments and errors as for `predict`."""

@@ -1,49 +1,156 @@
-"""Elementwise functions, softmax, normalisation and resampling, shared by both formats. Everything is float32."""
+"""Elementwise functions, softmax, normalisation and resampling, shared by both formats.
+
+Blobs are float32. What could lose digits on the way, or leave the range of float32 where its result does not, is
+computed in float64 and rounded once; so an answer does not depend on the processor's vector instructions either.
+"""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
-from scipy.special import erf
+from scipy.special import erf, logsumexp, ndtr
 
 from conversion.runtime.interface import Array
-from conversion.runtime.limits import bounded
+from conversion.runtime.limits import PASS_COST, bounded, bounded_window, bounded_work
 
-SQRT_HALF = np.float32(np.sqrt(0.5))
-SQRT_TWO_OVER_PI = np.float32(np.sqrt(2 / np.pi))
-
-
-def sigmoid(x: Array) -> Array:
-    """1 / (1 + exp(-x)), without overflow."""
-    return np.float32(0.5) * np.tanh(np.float32(0.5) * x) + np.float32(0.5)
+ZERO, ONE = np.float32(0), np.float32(1)
+LARGEST = float(np.finfo(np.float32).max)
+LARGEST_EXPONENT = 700.0  # exp of it is finite in float64, and 1 / exp of it is 0 in float32
+SQRT_TWO_OVER_PI = float(np.sqrt(2 / np.pi))
 
 
+def in_double(compute: Callable[..., Any]) -> Callable[..., Array]:
+    """The same function of a blob and anything else, computed in float64 and rounded to the blob's type.
+
+    >>> in_double(lambda x: (x + 1e8) - 1e8)(np.float32([0.5])).tolist()
+    [0.5]
+    """
+
+    @functools.wraps(compute)
+    def run(x: Array, *others: Any, **options: Any) -> Array:
+        result = np.asarray(compute(np.asarray(x, np.float64), *others, **options))
+        return result.astype(np.result_type(x, np.float32), copy=False)
+
+    return run
+
+
+def _sigmoid(x: np.ndarray) -> np.ndarray:
+    return 1 / (1 + np.exp(-np.maximum(x, -LARGEST_EXPONENT)))
+
+
+sigmoid = in_double(_sigmoid)
+
+
+@in_double
+def silu(x: Array) -> Array:
+    """x * sigmoid(x)."""
+    return np.maximum(x, -LARGEST) * _sigmoid(x)  # 0, its limit, for minus infinity
+
+
+@in_double
 def softplus(x: Array) -> Array:
     """log(1 + exp(x)), without overflow."""
-    return np.logaddexp(x, np.float32(0))
+    return np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x)))
 
 
+@in_double
+def softsign(x: Array) -> Array:
+    """x / (1 + |x|)."""
+    x = np.clip(x, -LARGEST, LARGEST)
+    return x / (1 + np.abs(x))
+
+
+@in_double
 def elu(x: Array, alpha: float | np.float32) -> Array:
     """x where positive, alpha * (exp(x) - 1) elsewhere."""
-    return np.where(x >= 0, x, np.float32(alpha) * np.expm1(np.minimum(x, np.float32(0))))
+    return np.where(x < 0, alpha * np.expm1(np.minimum(x, 0)), x)
 
 
 def leaky_relu(x: Array, alpha: Array | np.float32) -> Array:
     """x where positive, alpha * x elsewhere."""
-    return np.where(x >= 0, x, alpha * x)
+    return np.where(x < 0, alpha * np.minimum(x, ZERO), x)
 
 
+def clamped_relu(x: Array, alpha: np.float32, beta: np.float32) -> Array:
+    """A leaky ReLU with an upper bound."""
+    return np.minimum(leaky_relu(x, alpha), beta)
+
+
+def thresholded_relu(x: Array, alpha: np.float32) -> Array:
+    """x where it is at least alpha, 0 elsewhere."""
+    return np.where(x < alpha, ZERO, x)  # NaN stays
+
+
+@in_double
 def gelu(x: Array, mode: str) -> Array:
     """Gaussian error linear unit; mode "EXACT", "TANH_APPROXIMATION" or "SIGMOID_APPROXIMATION"."""
-    half = np.float32(0.5)
+    x = np.maximum(x, -LARGEST)  # its limit there is 0
     if mode == "EXACT":
-        return half * x * (1 + erf(x * SQRT_HALF))
+        return x * ndtr(x)  # (1 + erf(x / sqrt(2))) / 2 loses all digits below -5
     if mode == "TANH_APPROXIMATION":
-        return half * x * (1 + np.tanh(SQRT_TWO_OVER_PI * (x + np.float32(0.044715) * x * x * x)))
-    return x * sigmoid(np.float32(1.702) * x)
+        return x * _sigmoid(2 * SQRT_TWO_OVER_PI * (x + 0.044715 * x * x * x))  # (1 + tanh(y)) / 2 is sigmoid(2 y)
+    return x * _sigmoid(1.702 * x)
 
 
+def linear(x: Array, alpha: Array | np.float32, beta: Array | np.float32) -> Array:
+    """alpha * x + beta."""
+    return _linear(x, alpha, beta) if np.any(beta) else alpha * x
+
+
+_linear = in_double(lambda x, alpha, beta: alpha * x + beta)
+
+
+def hard_sigmoid(x: Array, alpha: np.float32, beta: np.float32) -> Array:
+    """alpha * x + beta between 0 and 1."""
+    return np.clip(linear(x, alpha, beta), ZERO, ONE)
+
+
+@in_double
+def scaled_tanh(x: Array, alpha: np.float32, beta: np.float32) -> Array:
+    """alpha * tanh(beta * x)."""
+    return alpha * np.tanh(beta * x)
+
+
+@in_double
+def parametric_softplus(x: Array, alpha: Array, beta: Array) -> Array:
+    """alpha * log(1 + exp(beta * x))."""
+    return alpha * softplus(beta * x)
+
+
+@in_double
+def logarithm(x: Array, epsilon: np.float32) -> Array:
+    """log(x + epsilon)."""
+    if epsilon == 1:  # as coremltools writes log(1 + x)
+        return np.log1p(x)
+    return np.log(x + epsilon)
+
+
+@in_double
+def inverse(x: Array, epsilon: np.float32) -> Array:
+    """1 / (x + epsilon)."""
+    return ONE / (x + epsilon)
+
+
+@in_double
+def inverse_root(x: Array, epsilon: np.float32) -> Array:
+    """1 / sqrt(x + epsilon)."""
+    return ONE / np.sqrt(x + epsilon)
+
+
+# Functions of one number that both formats call by these names.
+PLAIN: dict[str, Callable[[Array], Array]] = {
+    **{name: getattr(np, name) for name in ("ceil", "floor", "sign")},
+    **{name: in_double(getattr(np, name)) for name in ("cos", "cosh", "exp2", "sin", "sinh", "tan", "tanh")},
+    **{f"a{name}": in_double(getattr(np, f"arc{name}")) for name in ("cos", "cosh", "sin", "sinh", "tan", "tanh")},
+    "erf": in_double(erf),
+}
+exp, tanh, floor_divide = in_double(np.exp), PLAIN["tanh"], in_double(np.floor_divide)
+
+
+@in_double
 def softmax(x: Array, axis: int) -> Array:
     """Softmax along one axis."""
     powers = np.exp(x - x.max(axis=axis, keepdims=True))
@@ -51,25 +158,50 @@ def softmax(x: Array, axis: int) -> Array:
     return powers
 
 
+@in_double
 def normalize(x: Array, axes: tuple[int, ...], *, epsilon: float, scale_variance: bool = True) -> Array:
     """Subtract the mean over `axes` and, if asked, divide by the root of the variance plus epsilon."""
     centred = x - x.mean(axis=axes, keepdims=True)
-    if not scale_variance:
-        return centred
-    variance = np.square(centred).mean(axis=axes, keepdims=True)
-    return centred / np.sqrt(variance + np.float32(epsilon))
+    if scale_variance:
+        centred /= np.sqrt(np.square(centred).mean(axis=axes, keepdims=True) + epsilon)
+    return centred
 
 
+@in_double
+def l2_normalize(x: Array, axes: tuple[int, ...], epsilon: np.float32) -> Array:
+    """x / sqrt(sum of squares over `axes` + epsilon)."""
+    return x / np.sqrt(np.square(x).sum(axis=axes, keepdims=True) + epsilon)
+
+
+def batch_normalization(
+    mean: Array, variance: Array, gamma: Array, beta: Array, *, epsilon: float
+) -> Callable[[Array], Array]:
+    """Normalisation by stored statistics, all in the shape that a blob broadcasts with."""
+    factor = (gamma / np.sqrt(variance.astype(np.float64) + epsilon)).astype(np.float32)
+
+    def run(x: Array) -> Array:
+        # The mean first: x * factor and mean * factor may be large where their difference is not.
+        out = x - mean
+        out *= factor
+        out += beta
+        return out
+
+    return run
+
+
+@in_double
 def local_response(x: Array, axis: int, *, size: int, alpha: float, beta: float, k: float) -> Array:
     """x / (k + alpha / size * sum of squares of the `size` neighbours along the axis) ** beta."""
     channels = x.shape[axis]
-    squares = np.cumsum(np.square(x, dtype=np.float64), axis=axis)
-    squares = np.concatenate([np.zeros_like(np.take(squares, [0], axis=axis)), squares], axis=axis)
-    index = np.arange(channels)
-    first = np.clip(index - (size - 1) // 2, 0, channels)
-    last = np.clip(index + size // 2 + 1, 0, channels)
-    total = np.take(squares, last, axis=axis) - np.take(squares, first, axis=axis)
-    return (x / (k + alpha / size * total) ** beta).astype(np.float32)
+    before, after = min((size - 1) // 2, channels - 1), min(size // 2, channels - 1)
+    bounded_window(before + 1 + after)
+    bounded_work(PASS_COST * (x.size // x.shape[0]) * (before + 1 + after))
+    border = [(0, 0)] * x.ndim
+    border[axis] = (before, after)
+    squares = np.pad(np.square(x), border)
+    # One sum for each window: differences of running sums lose what is small behind what is large.
+    total = sum(np.take(squares, range(first, first + channels), axis=axis) for first in range(before + 1 + after))
+    return x / (k + alpha / size * total) ** beta
 
 
 def upsample_nearest(x: Array, factors: tuple[int, int]) -> Array:
@@ -109,15 +241,22 @@ def pixel_unshuffle(x: Array, block: int) -> Array:
 
 Reduction = Callable[[Array, tuple[int, ...]], Array]  # keeps the reduced axes with size 1
 
+
+def _reduction(compute: Callable[..., Any]) -> Reduction:
+    return in_double(lambda x, axes: compute(x, axis=axes, keepdims=True))
+
+
 REDUCTIONS: dict[str, Reduction] = {
-    "SUM": lambda x, axes: x.sum(axis=axes, keepdims=True),
-    "AVG": lambda x, axes: x.mean(axis=axes, keepdims=True),
-    "PROD": lambda x, axes: x.prod(axis=axes, keepdims=True),
-    "SUMSQUARE": lambda x, axes: np.square(x).sum(axis=axes, keepdims=True),
-    "L1": lambda x, axes: np.abs(x).sum(axis=axes, keepdims=True),
-    "L2": lambda x, axes: np.sqrt(np.square(x).sum(axis=axes, keepdims=True)),
+    "SUM": _reduction(np.sum),
+    "AVG": _reduction(np.mean),
+    "PROD": _reduction(np.prod),
+    "SUMSQUARE": _reduction(lambda x, **options: np.square(x).sum(**options)),
+    "L1": _reduction(lambda x, **options: np.abs(x).sum(**options)),
+    "L2": _reduction(lambda x, **options: np.sqrt(np.square(x).sum(**options))),
     "MAX": lambda x, axes: x.max(axis=axes, keepdims=True),
     "MIN": lambda x, axes: x.min(axis=axes, keepdims=True),
+    "LOGSUM": _reduction(lambda x, **options: np.log(x.sum(**options))),
+    "LOGSUMEXP": _reduction(logsumexp),
 }
 
 
@@ -133,6 +272,7 @@ GRIDS: dict[str, Callable[[int, int], np.ndarray]] = {
 }
 
 
+@in_double
 def resize_bilinear(x: Array, size: tuple[int, int], grid: str) -> Array:
     """Resample (..., height, width) to (..., *size) at the points of a grid named in GRIDS."""
     bounded((*x.shape[:-2], size[0], max(x.shape[-1], size[1])))
@@ -140,9 +280,9 @@ def resize_bilinear(x: Array, size: tuple[int, int], grid: str) -> Array:
         points = np.clip(GRIDS[grid](x.shape[axis], length), 0, x.shape[axis] - 1)
         low = np.floor(points).astype(np.intp)
         high = np.minimum(low + 1, x.shape[axis] - 1)
-        share = (points - low).astype(np.float32)
+        share = points - low
         if axis == -2:
             share = share[:, None]
         below, above = np.take(x, low, axis=axis), np.take(x, high, axis=axis)
-        x = below + (above - below) * share
+        x = np.where(share > 0, below + (above - below) * share, below)  # an infinite neighbour has no share of 0
     return x

@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol
 
 from architectures.errors import ProjectError
+from experiments.labels import told_apart
 
 if TYPE_CHECKING:
     import numpy as np
@@ -79,11 +80,16 @@ class Interface:
     input: ImageInput
     probabilities_name: str  # output: a dictionary from label to probability
     label_name: str  # output: the most probable label
-    labels: tuple[str, ...] | tuple[int, ...]  # in the order of the network's last layer
+    labels: tuple[str, ...] | tuple[int, ...]  # in the order of the network's last layer; one may occur twice
     layers: tuple[str, ...]  # kinds in order; an activation names its function, as in "activation.ReLU"
     head: str  # "softmax", "sigmoid", or the kind of whatever else computes the probabilities
     size_bytes: int  # of the file, or of all files of a package
     metadata: Metadata
+
+    @property
+    def shown_labels(self) -> tuple[str, ...]:
+        """The labels as texts that are all different: `crane [134]` where two are called `crane`."""
+        return told_apart(self.labels)
 
 
 @dataclass(frozen=True)
@@ -92,6 +98,7 @@ class Prediction:
 
     probabilities: Array  # (N, number of labels)
     labels: list[str] | list[int]  # N most probable labels
+    indices: list[int]  # of these labels, which tell apart those of one name
 
 
 class Executable(Protocol):

@@ -262,6 +262,8 @@ def pool2d(
     reach = [max(0, (size[i] - 1) * stride[i] + window[i] - padded[i]) for i in (0, 1)]
     full: Pads = ((pads[0][0], pads[0][1] + reach[0]), (pads[1][0], pads[1][1] + reach[1]))
     image = _pad_channels_last(x, full, value=-np.inf if mode == "MAX" else 0.0)
+    if mode != "MAX":  # sums of what float32 holds may be more than it does
+        image = image.astype(np.float64)
     if mode == "L2":
         image = np.square(image)
     reduce: Any = np.maximum if mode == "MAX" else np.add
@@ -275,7 +277,7 @@ def pool2d(
             for i in (0, 1)
         ]
         image = image / (counts[0][:, None] * counts[1])[:, :, None]
-    return image.transpose(0, 3, 1, 2)
+    return image.astype(np.float32, copy=False).transpose(0, 3, 1, 2)
 
 
 def _pool_axis(reduce: Any, image: Array, axis: int, *, window: int, stride: int, size: int) -> Array:

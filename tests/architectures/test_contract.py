@@ -93,8 +93,80 @@ BROKEN = [
     (ignores_dropout, "dropout arrives", r"a dropout of 0\.2 and of 0\.4 build layers of the same rates: \[\]"),
     (always_drops, "dropout arrives", r"two training passes with dropout 0\.0 differ"),
     (unused_weights, "training step", r"weights without a gradient: \S*kernel, \S*bias"),
-    (not_convertible, "conversion", "Lgamma"),
+    (not_convertible, "conversion", r"its layer 'log_gamma\w*' \(LogGamma\): .*Lgamma"),
 ]
+
+
+def noise_that_stays(x, classes, *, filters, dropout):  # type: ignore[no-untyped-def]
+    noisy = layers.GaussianNoise(max(dropout, 0.1))(layers.Conv2D(filters, 3)(x))
+    return head(layers.Dropout(dropout)(noisy), classes)
+
+
+def own_rate_and_one_that_stays(x, classes, *, filters, dropout):  # type: ignore[no-untyped-def]
+    return always_drops(
+        layers.SpatialDropout2D(0.3)(layers.Conv2D(filters, 3)(x)), classes, filters=filters, dropout=dropout
+    )
+
+
+BROKEN += [
+    (noise_that_stays, "dropout arrives", r"two training passes with dropout 0\.0 differ: in gaussian_noise\w*$"),
+    (own_rate_and_one_that_stays, "dropout arrives", r"with dropout 0\.0 differ: in dropout\w*$"),
+]
+
+
+@keras.saving.register_keras_serializable(package="test_contract")
+class StochasticDepth(layers.Layer):
+    """Leaves a branch out for whole images, at a rate that no layer inside it shows."""
+
+    def __init__(self, share: float, **options) -> None:  # type: ignore[no-untyped-def]
+        super().__init__(**options)
+        self.share, self.seeds = share, keras.random.SeedGenerator()
+
+    def call(self, x, training=False):  # type: ignore[no-untyped-def]
+        if not training:
+            return x
+        draws = keras.random.uniform((keras.ops.shape(x)[0], 1, 1, 1), seed=self.seeds)
+        return keras.ops.where(draws < self.share, 0.0, x / (1 - self.share))
+
+    def get_config(self):  # type: ignore[no-untyped-def]
+        return {**super().get_config(), "share": self.share}
+
+
+RANDOM_IN_TRAINING: dict[str, Callable[[], layers.Layer]] = {
+    "RandomFlip": lambda: layers.RandomFlip(),
+    "RandomRotation": lambda: layers.RandomRotation(0.1),
+    "RandomTranslation": lambda: layers.RandomTranslation(0.1, 0.1),
+    "RandomZoom": lambda: layers.RandomZoom(0.2),
+    "RandomContrast": lambda: layers.RandomContrast(0.3),
+    "RandomBrightness": lambda: layers.RandomBrightness(0.2, value_range=(0, 1)),
+    "GaussianNoise": lambda: layers.GaussianNoise(0.1),
+    "GaussianDropout": lambda: layers.GaussianDropout(0.3),
+    "AlphaDropout": lambda: layers.AlphaDropout(0.3),
+    "SpatialDropout2D": lambda: layers.SpatialDropout2D(0.3),
+    "Dropout": lambda: layers.Dropout(0.3),
+    "StochasticDepth": lambda: StochasticDepth(0.3),
+    "Sequential": lambda: keras.Sequential([layers.RandomFlip(), layers.GaussianNoise(0.1)]),
+}
+
+
+@pytest.mark.parametrize("name", RANDOM_IN_TRAINING)
+def test_layers_that_are_random_in_training_alone(name: str) -> None:
+    def noisy(x, classes, *, filters, dropout):  # type: ignore[no-untyped-def]
+        x = RANDOM_IN_TRAINING[name]()(x)
+        return head(layers.Dropout(dropout)(layers.Conv2D(filters, 3, activation="relu")(x)), classes)
+
+    found = contract.checks()
+    for check in ("probabilities", "dropout arrives", "training step"):
+        found[check](broken(noisy), (12, 12, 1), 4)
+
+
+def test_a_network_that_augments_its_own_images_keeps_the_contract() -> None:
+    def augmenting(x, classes, *, filters, dropout):  # type: ignore[no-untyped-def]
+        x = layers.GaussianNoise(0.05)(layers.RandomFlip()(x))
+        x = layers.SpatialDropout2D(0.2)(layers.Conv2D(filters, 3, activation="relu")(x))
+        return head(layers.Dropout(dropout)(x), classes)
+
+    check_architecture(broken(augmenting), input_shape=(12, 12, 1))
 
 
 def broken(body: Callable) -> Architecture:

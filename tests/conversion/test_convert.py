@@ -13,15 +13,21 @@ import coremltools
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
+from keras import layers
 
 import architectures
 from architectures.errors import ProjectError, UsageError
+from architectures.registry import Architecture
 from conversion import runtime
 from conversion.compress import MINIMUM_IOS
 from conversion.convert import Converter, FileFacts, convert, coreml_bytes
 from conversion.coreml_file import FORMATS, CoreMLFile
 from conversion.files import write
-from experiments.classifier import as_classifier, forward_function
+from experiments.classifier import as_classifier, forward_function, network_of
+from experiments.config import RunConfig
+from experiments.datasets import Dataset, Split
+from experiments.training import train
 
 FACTS = FileFacts(
     class_names=tuple("0123456789"),
@@ -163,9 +169,90 @@ def test_an_operation_that_coremltools_does_not_know() -> None:
             keras.layers.Softmax(),
         ]
     )
-    with pytest.raises(ProjectError, match="coremltools cannot convert odd: .*") as caught:
+    message = r"coremltools cannot convert odd, its layer 'dense\w*' \(Dense\): "
+    with pytest.raises(ProjectError, match=message) as caught:
         convert(as_classifier(network), replace(FACTS, architecture="odd"))
     assert "\n" not in str(caught.value)
+
+
+@keras.saving.register_keras_serializable(package="test_convert")
+class LogGamma(layers.Layer):
+    """Has no counterpart in Core ML."""
+
+    def call(self, x):  # type: ignore[no-untyped-def]
+        return tf.math.lgamma(1.0 + keras.ops.abs(x))
+
+
+def nested(odd: layers.Layer) -> keras.Model:
+    """A network with several layers of each name, and the odd one in a network inside."""
+    inside = keras.Input((6, 6, 4))
+    x = layers.Conv2D(4, 3, padding="same")(layers.Conv2D(4, 3, padding="same")(inside))
+    backbone = keras.Model(inside, odd(x))
+    inputs = keras.Input((8, 8, 1))
+    x = backbone(layers.Conv2D(4, 3)(inputs))
+    return as_classifier(keras.Model(inputs, layers.Dense(10, activation="softmax")(layers.Flatten()(x))))
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_the_layer_that_cannot_be_converted_is_named(format: str) -> None:
+    with pytest.raises(ProjectError, match=r"convert malireddi, its layer 'odd_one' \(LogGamma\): .*Lgamma"):
+        convert(nested(LogGamma(name="odd_one")), FACTS, format=format)
+
+
+def test_it_is_named_before_any_training() -> None:
+    """As a worker of a sweep does, which asks for the bytes first."""
+    config = RunConfig(architecture="odd", dataset="bright", filters=8, dropout=0.0, batch_size=8, epochs=1)
+    architectures.registry._registry["odd"] = Architecture(
+        "odd", lambda *_, **__: network_of(nested(LogGamma(name="odd_one"))), 8, 0.0, __file__
+    )
+    images = np.zeros((20, 8, 8, 1), np.uint8)
+    split = Split(images, np.arange(20) % 10)
+    dataset = Dataset("bright", tuple("0123456789"), split, split, split)
+    try:
+        with pytest.raises(ProjectError, match="its layer 'odd_one'"):
+            train(
+                config,
+                dataset,
+                keras_file=Path("never.keras"),
+                size=lambda model: coreml_bytes(model, FACTS),  # type: ignore[arg-type,return-value]
+                on_epoch=lambda _: pytest.fail("it was trained"),
+            )
+    finally:
+        del architectures.registry._registry["odd"]
+
+
+def convnext(x: keras.KerasTensor) -> keras.KerasTensor:
+    """A ConvNeXt block: an exact GELU between two dense layers, behind a depthwise convolution."""
+    y = layers.DepthwiseConv2D(7, padding="same")(x)
+    y = layers.Dense(4 * x.shape[-1], activation="gelu")(layers.LayerNormalization(epsilon=1e-6)(y))
+    return layers.add([x, layers.Dense(x.shape[-1])(y)])
+
+
+ONCE_REFUSED = {
+    "GELU": convnext,
+    "GELU by its approximation": lambda x: keras.activations.gelu(x, approximate=True),
+    "grouped": lambda x: layers.Conv2D(12, 3, groups=2, padding="same")(x),
+    "grouped with strides": lambda x: layers.Conv2D(4, 3, groups=4, strides=2)(x),
+    "ResNeXt": lambda x: layers.add([x, layers.BatchNormalization()(layers.Conv2D(8, 3, groups=4, padding="same")(x))]),
+}
+
+
+@pytest.mark.parametrize("name", ONCE_REFUSED)
+def test_exact_gelus_and_grouped_convolutions(name: str, tmp_path: Path) -> None:
+    inputs = keras.Input((12, 12, 3))
+    x = ONCE_REFUSED[name](layers.Conv2D(8, 3)(inputs))
+    outputs = layers.Dense(10, activation="softmax")(layers.GlobalAveragePooling2D()(x))
+    model = as_classifier(keras.Model(inputs, outputs))
+    rng = np.random.default_rng(0)
+    for weight in model.weights:
+        weight.assign(weight.numpy() + rng.uniform(0.01, 0.4, weight.shape))
+    converter = Converter(model, FACTS)
+    images = rng.integers(0, 256, (20, 12, 12, 3), dtype=np.uint8)
+    expected = forward_function(model)(images)
+    assert not tf.config.functions_run_eagerly()
+    for format in FORMATS:
+        executed = runtime.load(saved(converter.file(format=format), tmp_path)).probabilities(images)
+        assert np.abs(executed - expected).max() <= 2e-6
 
 
 def test_a_model_that_is_no_classifier() -> None:

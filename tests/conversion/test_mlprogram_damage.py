@@ -183,7 +183,6 @@ CONTRADICTIONS: dict[str, tuple[Callable[[Any], Any], str]] = {
     "folder": (
         lambda s: setattr(weights_of(s, "conv", "weight"), "fileName", "@model_path/weights"), "is not a file"),
     "labels": (lambda s: classes(s).pop(), "list of 2 has 1"),
-    "same_labels": (lambda s: classes(s)[0].CopyFrom(classes(s)[1]), "not all different"),
     "label_name": (lambda s: setattr(s.description, "predictedFeatureName", "other"), "label 'other'"),
     "probabilities": (lambda s: setattr(s.description, "predictedProbabilitiesName", "other"), "probabilities 'other'"),
     "unlisted_output": (lambda s: block_of(s).outputs.pop(), "classLabel_probs"),

@@ -140,7 +140,6 @@ CONTRADICTIONS: dict[str, tuple[Callable[[Any], Any], str]] = {
     "pool_window": (lambda s: layer(s, "pool").pooling.kernelSize.__setitem__(0, 9), "'pool'.*does not fit"),
     "axis": (lambda s: setattr(layer(s, "soft").softmaxND, "axis", 2), "'soft'.*axis 2"),
     "labels": (lambda s: s.neuralNetworkClassifier.stringClassLabels.vector.append("x"), "2 probabilities for 3"),
-    "same_labels": (lambda s: s.neuralNetworkClassifier.stringClassLabels.vector.__setitem__(0, "1"), "different"),
     "no_labels": (lambda s: s.neuralNetworkClassifier.ClearField("stringClassLabels"), "no class labels"),
     "label_output": (lambda s: setattr(s.description, "predictedFeatureName", "other"), "no label 'other'"),
     "probabilities": (lambda s: setattr(s.description, "predictedProbabilitiesName", "x"), "no dictionary.*'x'"),

@@ -72,7 +72,7 @@ def _attention(op: Op) -> Operation:
         if min(rank(query), rank(key), rank(value)) < 2:
             raise ValueError("it multiplies a vector")
         scale = np.float32(1 / math.sqrt(query.shape[-1]))
-        scores = product(query, key, transpose_a=False, transpose_b=True) * scale
+        scores = product(query * scale, key, transpose_a=False, transpose_b=True)
         return product(softmax(scores, scores.ndim - 1), value, transpose_a=False, transpose_b=False)
 
     return run

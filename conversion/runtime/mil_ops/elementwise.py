@@ -6,16 +6,14 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from scipy.special import erf
 
+from conversion.runtime import functions
 from conversion.runtime.arrays import broadcast
-from conversion.runtime.functions import elu, gelu, leaky_relu, sigmoid, softplus
+from conversion.runtime.functions import ZERO
 from conversion.runtime.interface import Array
 from conversion.runtime.limits import Unsupported
 from conversion.runtime.mil_ops.op import Builder, Constant, Op
 from conversion.runtime.network import Operation
-
-ZERO, ONE = np.float32(0), np.float32(1)
 
 
 def _function(compute: Callable[[Array], Array]) -> Builder:
@@ -93,7 +91,7 @@ def _select(op: Op) -> Operation:
 def _gelu(op: Op) -> Operation:
     op.read("x")
     mode = op.text("mode", ("EXACT", "TANH_APPROXIMATION", "SIGMOID_APPROXIMATION"), "EXACT")
-    return lambda x: gelu(x, mode)
+    return lambda x: functions.gelu(x, mode)
 
 
 def _cast(op: Op) -> Operation:
@@ -110,55 +108,41 @@ def _cast(op: Op) -> Operation:
     return np.trunc
 
 
-def clamped_relu(x: Array, alpha: np.float32, beta: np.float32) -> Array:
-    """A leaky ReLU with an upper bound."""
-    return np.minimum(leaky_relu(x, alpha), beta)
-
-
 OPS: dict[str, Builder] = {
     # activations
-    "clamped_relu": _with_numbers(clamped_relu, "alpha", "beta"),
-    "elu": _with_numbers(elu, "alpha"),
+    "clamped_relu": _with_numbers(functions.clamped_relu, "alpha", "beta"),
+    "elu": _with_numbers(functions.elu, "alpha"),
     "gelu": _gelu,
-    "leaky_relu": _with_numbers(leaky_relu, "alpha"),
-    "linear_activation": _with_numbers(lambda x, alpha, beta: alpha * x + beta, "alpha", "beta"),
-    "prelu": _per_channel(leaky_relu, "alpha"),
+    "leaky_relu": _with_numbers(functions.leaky_relu, "alpha"),
+    "linear_activation": _with_numbers(functions.linear, "alpha", "beta"),
+    "prelu": _per_channel(functions.leaky_relu, "alpha"),
     "relu": _function(lambda x: np.maximum(x, ZERO)),
     "relu6": _function(lambda x: np.minimum(np.maximum(x, ZERO), np.float32(6))),
-    "scaled_tanh": _with_numbers(lambda x, alpha, beta: alpha * np.tanh(beta * x), "alpha", "beta"),
-    "sigmoid": _function(sigmoid),
-    "sigmoid_hard": _with_numbers(lambda x, alpha, beta: np.clip(alpha * x + beta, ZERO, ONE), "alpha", "beta"),
-    "silu": _function(lambda x: x * sigmoid(x)),
-    "softplus": _function(softplus),
-    "softplus_parametric": _per_channel(lambda x, alpha, beta: alpha * softplus(beta * x), "alpha", "beta"),
-    "softsign": _function(lambda x: x / (1 + np.abs(x))),
-    "thresholded_relu": _with_numbers(lambda x, alpha: np.where(x >= alpha, x, ZERO), "alpha"),
+    "scaled_tanh": _with_numbers(functions.scaled_tanh, "alpha", "beta"),
+    "sigmoid": _function(functions.sigmoid),
+    "sigmoid_hard": _with_numbers(functions.hard_sigmoid, "alpha", "beta"),
+    "silu": _function(functions.silu),
+    "softplus": _function(functions.softplus),
+    "softplus_parametric": _per_channel(functions.parametric_softplus, "alpha", "beta"),
+    "softsign": _function(functions.softsign),
+    "thresholded_relu": _with_numbers(functions.thresholded_relu, "alpha"),
     # one input
-    **{
-        name: _function(getattr(np, name))
-        for name in (
-            *("abs", "ceil", "cos", "cosh", "exp", "exp2", "floor", "sign"),
-            *("sin", "sinh", "sqrt", "square", "tan", "tanh"),
-        )
-    },
-    "acos": _function(np.arccos),
-    "asin": _function(np.arcsin),
-    "atan": _function(np.arctan),
-    "atanh": _function(np.arctanh),
+    **{name: _function(compute) for name, compute in functions.PLAIN.items() if name not in ("acosh", "asinh")},
+    **{name: _function(getattr(np, name)) for name in ("abs", "sqrt", "square")},
     "cast": _cast,
     "clip": _with_numbers(lambda x, alpha, beta: np.minimum(np.maximum(x, alpha), beta), "alpha", "beta"),
-    "erf": _function(erf),
+    "exp": _function(functions.exp),
     "identity": _function(lambda x: x),
-    "inverse": _with_epsilon(lambda x, epsilon: ONE / (x + epsilon), 1e-4),
-    "log": _with_epsilon(lambda x, epsilon: np.log(x + epsilon), 1e-45),
+    "inverse": _with_epsilon(functions.inverse, 1e-4),
+    "log": _with_epsilon(functions.logarithm, 1e-45),
     "logical_not": _function(lambda x: x == 0),
     "round": _function(np.rint),
-    "rsqrt": _with_epsilon(lambda x, epsilon: ONE / np.sqrt(x + epsilon), 1e-12),
+    "rsqrt": _with_epsilon(functions.inverse_root, 1e-12),
     "threshold": _with_numbers(np.maximum, "alpha"),
     # two inputs
     "add": _binary(np.add),
     "equal": _binary(np.equal),
-    "floor_div": _binary(np.floor_divide),
+    "floor_div": _binary(functions.floor_divide),
     "greater": _binary(np.greater),
     "greater_equal": _binary(np.greater_equal),
     "less": _binary(np.less),

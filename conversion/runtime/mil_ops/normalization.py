@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from conversion.runtime.arrays import axes_of, axis_of, rank
-from conversion.runtime.functions import local_response, normalize, softmax
+from conversion.runtime.functions import batch_normalization, l2_normalize, local_response, normalize, softmax
 from conversion.runtime.interface import Array
 from conversion.runtime.mil_ops.op import Builder, Op
 from conversion.runtime.network import Operation
@@ -32,13 +32,10 @@ def _channel_weight(op: Op, name: str, default: float | None = None) -> Array:
 
 def _batch_norm(op: Op) -> Operation:
     op.read("x")
-    mean, variance = _channel_weight(op, "mean"), _channel_weight(op, "variance")
-    gamma, beta = _channel_weight(op, "gamma", 1), _channel_weight(op, "beta", 0)
-    exact = gamma / np.sqrt(variance.astype(np.float64) + op.number("epsilon", 1e-5))
     shape = (-1, *[1] * (op.rank() - 2))
-    factor = exact.astype(np.float32).reshape(shape)
-    offset = (beta - mean * exact).astype(np.float32).reshape(shape)
-    return lambda x: x * factor + offset
+    stored = {"mean": None, "variance": None, "gamma": 1, "beta": 0}
+    mean, variance, gamma, beta = (_channel_weight(op, name, value).reshape(shape) for name, value in stored.items())
+    return batch_normalization(mean, variance, gamma, beta, epsilon=float(op.number("epsilon", 1e-5)))
 
 
 def _instance_norm(op: Op) -> Operation:
@@ -78,7 +75,7 @@ def _l2_norm(op: Op) -> Operation:
     epsilon = op.number("epsilon", 1e-6)
     if op.rank() < 3:
         raise ValueError(f"it reads a blob of rank {op.rank()}, not at least 3")
-    return lambda x: x / np.sqrt(np.square(x).sum(axis=(-3, -2, -1), keepdims=True) + epsilon)
+    return lambda x: l2_normalize(x, (-3, -2, -1), epsilon)
 
 
 def _local_response(op: Op) -> Operation:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from scipy.special import logsumexp
 
 from conversion.runtime.arrays import axes_of, axis_of
 from conversion.runtime.functions import REDUCTIONS, Reduction
@@ -43,8 +42,8 @@ OPS: dict[str, Builder] = {
     "reduce_argmin": _argument(lambda x, axis: x.argmin(axis=axis)),
     "reduce_l1_norm": _reduce(REDUCTIONS["L1"]),
     "reduce_l2_norm": _reduce(REDUCTIONS["L2"]),
-    "reduce_log_sum": _reduce(lambda x, axes: np.log(x.sum(axis=axes, keepdims=True))),
-    "reduce_log_sum_exp": _reduce(lambda x, axes: logsumexp(x, axis=axes, keepdims=True)),
+    "reduce_log_sum": _reduce(REDUCTIONS["LOGSUM"]),
+    "reduce_log_sum_exp": _reduce(REDUCTIONS["LOGSUMEXP"]),
     "reduce_max": _reduce(REDUCTIONS["MAX"]),
     "reduce_mean": _reduce(REDUCTIONS["AVG"]),
     "reduce_min": _reduce(REDUCTIONS["MIN"]),

@@ -7,16 +7,14 @@ from functools import reduce
 from typing import Any
 
 import numpy as np
-from scipy.special import erf
 
+from conversion.runtime import functions
 from conversion.runtime.arrays import broadcast
-from conversion.runtime.functions import elu, gelu, leaky_relu, sigmoid, softplus
+from conversion.runtime.functions import ZERO, in_double
 from conversion.runtime.interface import Array
 from conversion.runtime.limits import Unsupported
 from conversion.runtime.network import Operation
 from conversion.runtime.nn_layers.layer import Builder, Layer, channel_axis
-
-ZERO, ONE = np.float32(0), np.float32(1)
 
 
 def _activation(layer: Layer) -> Operation:
@@ -28,20 +26,20 @@ def _activation(layer: Layer) -> Operation:
         return _per_channel_activation(layer, kind, getattr(layer.params, kind))
     p = getattr(layer.params, kind)
     alpha, beta = np.float32(getattr(p, "alpha", 0)), np.float32(getattr(p, "beta", 0))
-    functions: dict[str, Callable[[Array], Any]] = {
-        "linear": lambda x: alpha * x + beta,
+    chosen: dict[str, Callable[[Array], Any]] = {
+        "linear": lambda x: functions.linear(x, alpha, beta),
         "ReLU": lambda x: np.maximum(x, ZERO),
-        "leakyReLU": lambda x: leaky_relu(x, alpha),
-        "thresholdedReLU": lambda x: np.where(x >= alpha, x, ZERO),
-        "tanh": np.tanh,
-        "scaledTanh": lambda x: alpha * np.tanh(beta * x),
-        "sigmoid": sigmoid,
-        "sigmoidHard": lambda x: np.clip(alpha * x + beta, ZERO, ONE),
-        "ELU": lambda x: elu(x, alpha),
-        "softsign": lambda x: x / (ONE + np.abs(x)),
-        "softplus": softplus,
+        "leakyReLU": lambda x: functions.leaky_relu(x, alpha),
+        "thresholdedReLU": lambda x: functions.thresholded_relu(x, alpha),
+        "tanh": functions.tanh,
+        "scaledTanh": lambda x: functions.scaled_tanh(x, alpha, beta),
+        "sigmoid": functions.sigmoid,
+        "sigmoidHard": lambda x: functions.hard_sigmoid(x, alpha, beta),
+        "ELU": lambda x: functions.elu(x, alpha),
+        "softsign": functions.softsign,
+        "softplus": functions.softplus,
     }
-    return functions[kind]
+    return chosen[kind]
 
 
 def _per_channel_activation(layer: Layer, kind: str, params: Any) -> Operation:
@@ -61,8 +59,8 @@ def _per_channel_activation(layer: Layer, kind: str, params: Any) -> Operation:
             if values.size not in (1, channels):
                 raise ValueError(f"it has {values.size} parameters for {channels} channels")
         if kind == "PReLU":
-            return leaky_relu(x, alpha[:, None, None])
-        return alpha[:, None, None] * softplus(beta[:, None, None] * x)
+            return functions.leaky_relu(x, alpha[:, None, None])
+        return functions.parametric_softplus(x, alpha[:, None, None], beta[:, None, None])
 
     return run
 
@@ -76,17 +74,16 @@ def _unary(layer: Layer) -> Operation:
     logarithm_epsilon = np.float32(p.epsilon)
     function: dict[str, Callable[[Array], Array]] = {
         "SQRT": np.sqrt,
-        "RSQRT": lambda x: ONE / np.sqrt(x + epsilon),
-        "INVERSE": lambda x: ONE / (x + epsilon),
+        "RSQRT": lambda x: functions.inverse_root(x, epsilon),
+        "INVERSE": lambda x: functions.inverse(x, epsilon),
         "POWER": np.square if alpha == 2 else lambda x: np.power(x, alpha),
-        "EXP": np.exp,
-        "LOG": lambda x: np.log(x + logarithm_epsilon),
+        "EXP": functions.exp,
+        "LOG": lambda x: functions.logarithm(x, logarithm_epsilon),
         "ABS": np.abs,
         "THRESHOLD": lambda x: np.maximum(x, alpha),
     }
     chosen = function[layer.choice("type")]
-    plain = scale == 1 and shift == 0
-    return lambda x: chosen(x if plain else scale * x + shift)
+    return chosen if scale == 1 and shift == 0 else in_double(lambda x: chosen(scale * x + shift))
 
 
 def _function(compute: Callable[[Array], Array]) -> Builder:
@@ -130,14 +127,18 @@ def _several(compute: Callable[[Array, Any], Array], *, least: int = 1) -> Build
         if len(layer.inputs) == 1 and hasattr(layer.params, "alpha"):
             alpha = np.float32(layer.params.alpha)
             return lambda x: compute(x, alpha)
-        return lambda *blobs: reduce(compute, broadcast(*blobs))
+        if len(layer.inputs) == 2:
+            return lambda a, b: compute(*broadcast(a, b))
+        together = in_double(lambda first, *others: reduce(compute, others, first))
+        return lambda *blobs: together(*broadcast(*blobs))
 
     return build
 
 
 def _average(layer: Layer) -> Operation:
     layer.expect(inputs=range(1, 2**16))
-    return lambda *blobs: reduce(np.add, broadcast(*blobs)) / np.float32(len(blobs))
+    mean = in_double(lambda first, *others: reduce(np.add, others, first) / (1 + len(others)))
+    return lambda *blobs: mean(*broadcast(*blobs))
 
 
 def _clip(layer: Layer) -> Operation:
@@ -149,13 +150,13 @@ def _clip(layer: Layer) -> Operation:
 def _clamped_relu(layer: Layer) -> Operation:
     layer.expect()
     alpha, beta = np.float32(layer.params.alpha), np.float32(layer.params.beta)
-    return lambda x: np.minimum(leaky_relu(x, alpha), beta)
+    return lambda x: functions.clamped_relu(x, alpha, beta)
 
 
 def _gelu(layer: Layer) -> Operation:
     layer.expect()
     mode = layer.choice("mode")
-    return lambda x: gelu(x, mode)
+    return lambda x: functions.gelu(x, mode)
 
 
 def _where(layer: Layer) -> Operation:
@@ -171,17 +172,23 @@ def _where(layer: Layer) -> Operation:
 def _bias(layer: Layer) -> Operation:
     layer.expect()
     offset = _channel_parameter(layer, "bias", "shape")
-    return lambda x: np.add(*_like_planes(x, offset))
+
+    def run(x: Array) -> Array:
+        _check_planes(x, offset)
+        return x + offset
+
+    return run
 
 
 def _scale(layer: Layer) -> Operation:
     layer.expect()
     factor = _channel_parameter(layer, "scale", "shapeScale")
-    offset = _channel_parameter(layer, "bias", "shapeBias") if layer.params.hasBias else None
+    offset = _channel_parameter(layer, "bias", "shapeBias") if layer.params.hasBias else np.zeros((1, 1, 1), np.float32)
 
     def run(x: Array) -> Array:
-        out = np.multiply(*_like_planes(x, factor))
-        return out if offset is None else np.add(*_like_planes(out, offset))
+        for parameter in (factor, offset):
+            _check_planes(x, parameter)
+        return functions.linear(x, factor, offset)
 
     return run
 
@@ -195,11 +202,10 @@ def _channel_parameter(layer: Layer, name: str, shape_name: str) -> Array:
     return values[:, None, None] if len(shape) == 1 else values
 
 
-def _like_planes(x: Array, parameter: Array) -> tuple[Array, Array]:
+def _check_planes(x: Array, parameter: Array) -> None:
     channel_axis(x)
     if np.broadcast_shapes(x.shape[-3:], parameter.shape) != x.shape[-3:]:
         raise ValueError(f"its parameter of shape {parameter.shape} does not fit planes of {x.shape[-3:]}")
-    return x, parameter
 
 
 LAYERS: dict[str, Builder] = {
@@ -212,9 +218,7 @@ LAYERS: dict[str, Builder] = {
     "clip": _clip,
     "divideBroadcastable": _binary(np.divide),
     "equal": _comparison(np.equal),
-    "erf": _function(erf),
-    "exp2": _function(np.exp2),
-    "floorDivBroadcastable": _binary(np.floor_divide),
+    "floorDivBroadcastable": _binary(functions.floor_divide),
     "gelu": _gelu,
     "greaterEqual": _comparison(np.greater_equal),
     "greaterThan": _comparison(np.greater),
@@ -237,14 +241,5 @@ LAYERS: dict[str, Builder] = {
     "subtractBroadcastable": _binary(np.subtract),
     "unary": _unary,
     "whereBroadcastable": _where,
-    **{
-        name: _function(getattr(np, name))
-        for name in ("ceil", "cos", "cosh", "floor", "sign", "sin", "sinh", "tan", "tanh")
-    },
-    "asin": _function(np.arcsin),
-    "acos": _function(np.arccos),
-    "atan": _function(np.arctan),
-    "asinh": _function(np.arcsinh),
-    "acosh": _function(np.arccosh),
-    "atanh": _function(np.arctanh),
+    **{name: _function(compute) for name, compute in functions.PLAIN.items()},
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from conversion.runtime.arrays import axis_of, rank
-from conversion.runtime.functions import local_response, normalize, softmax
+from conversion.runtime.functions import batch_normalization, l2_normalize, local_response, normalize, softmax
 from conversion.runtime.interface import Array
 from conversion.runtime.network import Operation
 from conversion.runtime.nn_layers.layer import Layer, channel_axis
@@ -33,13 +33,12 @@ def _batchnorm(layer: Layer) -> Operation:
 
     if not p.computeMeanVar:
         mean, variance = (layer.weight(name, (p.channels,)) for name in ("mean", "variance"))
-        exact = gamma / np.sqrt(variance.astype(np.float64) + epsilon)
-        offset = (beta - mean * exact).astype(np.float32)[:, None, None]
-        factor = exact.astype(np.float32)[:, None, None]
+        stored = (values[:, None, None] for values in (mean, variance, gamma, beta))
+        normalized = batch_normalization(*stored, epsilon=epsilon)
 
         def fixed(x: Array) -> Array:
             check(x)
-            return x * factor + offset
+            return normalized(x)
 
         return fixed
 
@@ -81,12 +80,7 @@ def _layer_normalization(layer: Layer) -> Operation:
 def _l2_normalize(layer: Layer) -> Operation:
     layer.expect()
     epsilon = np.float32(layer.params.epsilon or 1e-6)
-
-    def run(x: Array) -> Array:
-        axes = tuple(range(channel_axis(x), x.ndim))
-        return x / np.sqrt(np.square(x).sum(axis=axes, keepdims=True) + epsilon)
-
-    return run
+    return lambda x: l2_normalize(x, tuple(range(channel_axis(x), x.ndim)), epsilon)
 
 
 def _local_response(layer: Layer) -> Operation:

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from scipy.special import logsumexp
 
 from conversion.runtime.arrays import axes_of, axis_of, rank
-from conversion.runtime.functions import REDUCTIONS, Reduction
+from conversion.runtime.functions import REDUCTIONS, Reduction, in_double
 from conversion.runtime.interface import Array
 from conversion.runtime.limits import Unsupported
 from conversion.runtime.network import Operation
@@ -27,7 +26,8 @@ def _reduce(layer: Layer) -> Operation:
             raise ValueError("it looks for a maximum along several axes")
         return lambda x: x.argmax(axis=axes_of(axes, rank(x))[0], keepdims=True).astype(np.float32)
     if mode == "LOGSUM":
-        return lambda x: np.log(x + epsilon).sum(axis=axes_of(axes, rank(x)), keepdims=True)
+        logarithms = in_double(lambda x, axes: np.log(x + epsilon).sum(axis=axes, keepdims=True))
+        return lambda x: logarithms(x, axes_of(axes, rank(x)))
     compute = REDUCTIONS[mode]
     return lambda x: compute(x, axes_of(axes, rank(x)))
 
@@ -77,7 +77,7 @@ LAYERS: dict[str, Builder] = {
     "reduce": _reduce,
     "reduceL1": _reduce_nd(REDUCTIONS["L1"]),
     "reduceL2": _reduce_nd(REDUCTIONS["L2"]),
-    "reduceLogSumExp": _reduce_nd(lambda x, axes: logsumexp(x, axis=axes, keepdims=True)),
+    "reduceLogSumExp": _reduce_nd(REDUCTIONS["LOGSUMEXP"]),
     "reduceMax": _reduce_nd(REDUCTIONS["MAX"]),
     "reduceMean": _reduce_nd(REDUCTIONS["AVG"]),
     "reduceMin": _reduce_nd(REDUCTIONS["MIN"]),
