@@ -17,10 +17,10 @@ sweep: $(INSTALLED)  ## install, run the sweep on bundled digits, promote its be
 PYTEST = $(BIN)/python -m pytest --dist worksteal
 
 test: $(INSTALLED)-test  ## install, run the tests: minutes, on a machine with nothing but Python
-	$(PYTEST) --numprocesses 2 -m 'not slow' $(ARGS)
+	$(PYTEST) --numprocesses 3 -m 'not slow' $(ARGS)
 
 test-slow: $(INSTALLED)-test  ## the rest: Ray, PostgreSQL, Chromium, notebooks, random kill points
-	$(PYTEST) --numprocesses 3 -m slow $(ARGS)
+	$(PYTEST) --numprocesses 4 -m slow $(ARGS)
 
 test-all: test test-slow  ## all tests, each once
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
+import json
 import os
 import shutil
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -20,6 +22,8 @@ from tests.support.commands import Command, Outcome, invoke, run_module  # noqa:
 from tests.support.stores import Promoted, Swept, copy_store  # noqa: E402
 from tests.support.sweeps import SWEEP  # noqa: E402
 from tests.support.warm import warm_context  # noqa: E402
+
+MadeOnce = Callable[[str, Callable[[Path], Outcome]], tuple[Path, dict]]
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job ignores it, and so would its children
 
@@ -52,12 +56,30 @@ def command(tmp_path: Path) -> Command:
 
 
 @pytest.fixture(scope="session")
-def swept(tmp_path_factory: pytest.TempPathFactory) -> Swept:
+def made_once(tmp_path_factory: pytest.TempPathFactory) -> MadeOnce:
+    """Make a folder by a command that prints JSON, for all of pytest's processes; returns it and what was printed."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+    def make(name: str, command: Callable[[Path], Outcome]) -> tuple[Path, dict]:
+        folder = shared / name
+        with (shared / f"{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not (printed := folder / "printed.json").exists():
+                folder.mkdir(exist_ok=True)
+                done = command(folder)
+                assert done.code == 0, done.err
+                printed.write_text(done.out)
+        return folder, json.loads(printed.read_text())
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def swept(made_once: MadeOnce) -> Swept:
     """A sweep of three trials over both networks, run once for all tests, which must not change it."""
-    folder = tmp_path_factory.mktemp("swept")
-    done = invoke("search.sweep", "--study", "small", *SWEEP, "--json", cwd=folder)
-    assert done.code == 0, done.err
-    return Swept(folder, done.json)
+    command = ["search.sweep", "--study", "small", *SWEEP, "--json"]
+    return Swept(*made_once("swept", lambda folder: invoke(*command, cwd=folder)))
 
 
 @pytest.fixture
@@ -68,21 +90,23 @@ def own_store(swept: Swept, tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def promoted(swept: Swept, tmp_path_factory: pytest.TempPathFactory) -> Promoted:
+def promoted(swept: Swept, made_once: MadeOnce) -> Promoted:
     """A promotion made once for all tests, which must not change it."""
     from mlflow import MlflowClient
 
-    folder = tmp_path_factory.mktemp("promoted")
-    copy_store(swept.folder, folder)
-    done = run_module("conversion.promote", "--json", cwd=folder)  # cold: nothing that is imported may chatter
-    assert done.code == 0, done.err
-    assert done.err == ""
+    def promote(folder: Path) -> Outcome:
+        copy_store(swept.folder, folder)
+        done = run_module("conversion.promote", "--json", cwd=folder)  # cold: nothing that is imported may chatter
+        assert done.err == ""
+        return done
+
+    folder, printed = made_once("promoted", promote)
     uri = f"sqlite:///{folder / 'mlflow.db'}"
     client = MlflowClient(uri, uri)
     version = client.get_model_version_by_alias("mnist5k-classifier", "champion")
     place = Path(client.get_logged_model(version.tags["model_id"]).artifact_location.removeprefix("file://"))
     file = Path("ios/Digits/Model/DigitClassifier.mlmodel")
-    return Promoted(folder, done.json, (folder / file).read_bytes(), (place / file.name).read_bytes())
+    return Promoted(folder, printed, (folder / file).read_bytes(), (place / file.name).read_bytes())
 
 
 @pytest.fixture

@@ -129,6 +129,7 @@ for format, compression in MINIMUM_IOS:
 """
 
 
+@pytest.mark.slow
 def test_bytes_are_the_same_in_another_process(capfd: pytest.CaptureFixture[str]) -> None:
     """Where Keras had counted to other numbers, Python's hashes are others and there is one thread.
 

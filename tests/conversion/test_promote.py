@@ -5,8 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import coremltools
@@ -19,6 +17,7 @@ from experiments.tracking import Tracker
 from tests.support.commands import Command
 from tests.support.promotions import artifacts, client_of, snapshot
 from tests.support.stores import Promoted, Swept
+from tests.support.warm import Program
 
 LABELS = [str(digit) for digit in range(10)]
 
@@ -263,9 +262,10 @@ def test_a_full_disk_leaves_nothing_half_written(own_store: Path, swept: Swept) 
         "from conversion import promote\n"
         "sys.exit(promote.main([]))\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=own_store, capture_output=True, text=True, check=False)
-    assert done.returncode == 1, done.stderr
-    (line,) = done.stderr.splitlines()
+    program = Program("tests.support.code", code, cwd=own_store)
+    _, err = program.communicate()
+    assert program.returncode == 1, err
+    (line,) = err.splitlines()
     assert line.startswith("error: File too large")
     assert snapshot(own_store) == before
 

@@ -60,6 +60,11 @@ def converter(best: Candidate) -> Converter:
 
 
 @pytest.fixture(scope="module")
+def colourful_converter(colourful: Candidate) -> Converter:
+    return Converter(colourful.classifier, colourful.facts)
+
+
+@pytest.fixture(scope="module")
 def colourful(best: Candidate) -> Candidate:
     """A network of every kind of layer that a normalization is folded into, trained on red-green-blue images."""
 
@@ -120,8 +125,10 @@ def test_a_right_file_agrees(kind: tuple[str, str], best: Candidate, converter: 
 
 
 @pytest.mark.parametrize("kind", [*KINDS, ("mlpackage", "prune75")], ids="-".join)
-def test_folded_normalizations_agree(kind: tuple[str, str], colourful: Candidate, tmp_path: Path) -> None:
-    assert_agrees(saved(Converter(colourful.classifier, colourful.facts), kind, tmp_path), colourful, kind[1])
+def test_folded_normalizations_agree(
+    kind: tuple[str, str], colourful: Candidate, colourful_converter: Converter, tmp_path: Path
+) -> None:
+    assert_agrees(saved(colourful_converter, kind, tmp_path), colourful, kind[1])
 
 
 def assert_all_caught(right: Path, candidate: Candidate, folder: Path, *, but: set[str]) -> None:
@@ -141,10 +148,12 @@ def assert_all_caught(right: Path, candidate: Candidate, folder: Path, *, but: s
 
 
 @pytest.mark.parametrize("kind", KINDS, ids="-".join)
-def test_every_wrong_file_is_caught(kind: tuple[str, str], best: Candidate, tmp_path: Path) -> None:
+def test_every_wrong_file_is_caught(
+    kind: tuple[str, str], best: Candidate, converter: Converter, tmp_path: Path
+) -> None:
     data = best.dataset
     candidate = with_data(best, replace(data, val=few(data.val), test=few(data.test)))
-    right = saved(Converter(candidate.classifier, candidate.facts), kind, tmp_path)
+    right = saved(converter, kind, tmp_path)
     table = set() if kind[1] == "palette4" else {"table_entry_changed"}
     assert_all_caught(
         right,
@@ -155,8 +164,10 @@ def test_every_wrong_file_is_caught(kind: tuple[str, str], best: Candidate, tmp_
 
 
 @pytest.mark.parametrize("format", FORMATS)
-def test_every_wrong_file_of_a_colour_network_is_caught(format: str, colourful: Candidate, tmp_path: Path) -> None:
-    right = saved(Converter(colourful.classifier, colourful.facts), (format, "none"), tmp_path)
+def test_every_wrong_file_of_a_colour_network_is_caught(
+    format: str, colourful: Candidate, colourful_converter: Converter, tmp_path: Path
+) -> None:
+    right = saved(colourful_converter, (format, "none"), tmp_path)
     assert_all_caught(right, colourful, tmp_path, but={"table_entry_changed"})
 
 

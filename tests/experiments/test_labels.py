@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from experiments.attempts import Attempts
 from experiments.evaluation import evaluate, write_report
 from experiments.labels import told_apart
 from experiments.pictures import short_names
@@ -46,7 +47,7 @@ def test_an_evaluation_shows_which_crane(tmp_path: Path) -> None:
     labels = np.array([0, 1, 2, 2])
     found = evaluate(np.eye(3, dtype=np.float32)[[0, 1, 2, 0]], labels, names)
     assert [each.name for each in found.classes] == ["crane [0]", "dog", "crane [2]"]
-    write_report(found, np.zeros((4, 8, 8, 1), np.uint8), tmp_path, what="validation")
+    write_report(found, np.zeros((4, 8, 8, 1), np.uint8), tmp_path, what="validation", attempts=Attempts())
     head = (tmp_path / "confusion_matrix.csv").read_text().splitlines()[0]
     assert head == "true\\predicted,crane [0],dog,crane [2]"
     assert "crane [2]" in (tmp_path / "classification_report.txt").read_text()

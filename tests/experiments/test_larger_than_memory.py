@@ -26,6 +26,7 @@ from experiments.config import ModelSize, RunConfig, RunResult
 from experiments.datasets import Dataset, Split, cache
 from experiments.training import train
 from search.engines.shared_data import open_dataset, save_dataset
+from tests.support.warm import Program
 
 LIMIT = 1_000 * 2**20  # bytes that each process may allocate
 THUMBNAIL = """
@@ -239,15 +240,10 @@ LIMITS = {
 def test_a_full_disk_is_one_line(when: str, tmp_path: Path, own_cache: Path) -> None:
     name, _ = sources(tmp_path)
     code = DISK_FULL.format(limit=LIMITS[when])
-    done = subprocess.run(
-        [sys.executable, "-c", code, "--architecture", "malireddi", "--dataset", name],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 1
-    (line,) = done.stderr.splitlines()
+    program = Program("tests.support.code", code, "--architecture", "malireddi", "--dataset", name, cwd=tmp_path)
+    _, err = program.communicate()
+    assert program.returncode == 1
+    (line,) = err.splitlines()
     assert line.startswith("error: idx-some-idx does not fit into memory, and its 0 MiB of decoded images not on the")
     assert line.endswith("MiB are free. Free some, or set XDG_CACHE_HOME to another disk.")
     assert list(own_cache.iterdir()) == []

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +14,7 @@ from experiments import datasets
 from experiments.datasets import Split
 from experiments.tracking import Tracker, TrackingError
 from experiments.tracking.looks import EARLIER_SHOWN, EXPERIMENT
+from tests.support.warm import Program
 
 LOOK = """
 import json, sys
@@ -57,9 +56,7 @@ def test_a_look_is_written_before_the_images_are_handed_out(tmp_path: Path) -> N
 def test_processes_at_the_same_time_lose_none(tmp_path: Path) -> None:
     uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
     Tracker(uri)
-    processes = [
-        subprocess.Popen([sys.executable, "-c", LOOK, uri, name], stdout=subprocess.PIPE, text=True) for name in "ab"
-    ]
+    processes = [Program("tests.support.code", LOOK, uri, name, cwd=tmp_path) for name in "ab"]
     numbers = [json.loads(process.communicate(timeout=120)[0]) for process in processes]
     assert [process.returncode for process in processes] == [0, 0]
     looks = Tracker(uri).looks(datasets.load("mnist5k").digest)

@@ -215,6 +215,7 @@ def _is_immutable(file: Path) -> bool:
         return True
 
 
+@pytest.mark.slow
 def test_behind_a_server(served: Store, command: Command) -> None:
     registered, alone = served.run(register=True), served.run()
     files = sorted((served.folder / "artifacts").rglob("model.keras"))

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
-import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -20,6 +18,7 @@ from experiments.reproduce import BYSTANDERS, Condition, Reproduction
 from experiments.tracking import Tracker, environment, run_start
 from tests.support.commands import Command, Outcome, invoke
 from tests.support.stores import Swept
+from tests.support.warm import Program
 
 PLUGIN = """
 import keras
@@ -125,16 +124,10 @@ def test_on_fewer_cores_than_threads(swept: Swept) -> None:
     """The threads of the record are made, whatever the machine has."""
     run_id = swept.result["leaderboard"][0]["run_id"]
     core = min(os.sched_getaffinity(0))
-    done = subprocess.run(
-        [sys.executable, "-m", "experiments.reproduce", run_id],
-        cwd=swept.folder,
-        preexec_fn=lambda: os.sched_setaffinity(0, {core}),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr + done.stdout
-    assert done.stdout.startswith("identical: ")
+    code = f"import os; os.sched_setaffinity(0, {{{core}}}); from experiments.reproduce import main; main()"
+    program = Program("tests.support.code", code, run_id, cwd=swept.folder)
+    out, err = program.communicate()
+    assert out.startswith("identical: "), err + out
 
 
 @once

@@ -193,6 +193,7 @@ for load in (mlflow.keras.load_model, mlflow.pyfunc.load_model):
 """
 
 
+@pytest.mark.slow
 def test_mlflow_itself_loads_a_kept_model(client: MlflowClient, swept: Swept) -> None:
     version = client.get_model_version_by_alias("mnist5k-classifier", "candidate")
     accuracy = client.get_run(version.run_id).data.metrics["best_val_accuracy"]

@@ -29,6 +29,7 @@ from experiments.datasets import Dataset, Split
 from experiments.precision import Gpu, native_bfloat16, resolve_precision
 from experiments.training import TrainingDiverged, TrainingStopped, count_macs, train
 
+BFLOAT16 = pytest.param("mixed_bfloat16", marks=pytest.mark.slow)
 CONFIG = RunConfig("malireddi", "mnist5k", filters=8, dropout=0.2, batch_size=100, epochs=3, learning_rate=3e-3)
 
 
@@ -60,7 +61,7 @@ def comparable(result: RunResult) -> list[object]:
     ]
 
 
-@pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16"])
+@pytest.mark.parametrize("precision", ["float32", BFLOAT16])
 def test_the_same_seed_gives_the_same_bits_whatever_ran_before(precision: str, few: Dataset, tmp_path: Path) -> None:
     config = replace(CONFIG, precision=precision)
     first = trained(config, few, tmp_path)

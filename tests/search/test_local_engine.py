@@ -34,6 +34,7 @@ def test_auto_is_a_worker_a_core_as_far_as_the_memory_goes(cores: list[int], mon
     assert local.auto_workers() == 1
 
 
+@pytest.mark.slow
 def test_workers_share_the_cores_and_map_one_copy_of_the_data(cores: list[int], tmp_path: Path) -> None:
     options = ["--workers", "auto", "--trials", "3", "--architecture", "malireddi"]
     process = start(tmp_path, "--study", "shared", *options, *TINY, cold=True)

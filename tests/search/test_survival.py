@@ -116,10 +116,11 @@ def test_kill_9_of_the_sweep_and_continuation(tmp_path: Path) -> None:
     assert done.json["candidate"] is not None
 
 
-def test_kill_9_of_a_worker_loses_one_attempt(tmp_path: Path) -> None:
+@pytest.mark.parametrize("cold", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_kill_9_of_a_worker_loses_one_attempt(cold: bool, tmp_path: Path) -> None:
     arguments = ["--study", "died", "--trials", "2", *TINY, *PUBLISHED]
     arguments[arguments.index("--epochs") + 1] = "4"
-    process = start(tmp_path, *arguments, cold=True)
+    process = start(tmp_path, *arguments, cold=cold)
     wait_until(in_the_middle_of_a_trial(tmp_path, "died", 0), process)
     worker = max(psutil.Process(process.pid).children(), key=lambda child: child.memory_info().rss)
     os.kill(worker.pid, signal.SIGKILL)

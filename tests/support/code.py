@@ -1,4 +1,4 @@
-"""Python code as a program of its own.  Run: python -m tests.support.code CODE"""
+"""Python code as a program of its own.  Run: python -m tests.support.code CODE WORD ..."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import sys
 
 
 def main(arguments: list[str]) -> None:
-    (code,) = arguments
+    code, *words = arguments
+    sys.argv = ["-c", *words]
     exec(compile(code, "<block>", "exec"), {"__name__": "__main__"})
 
 
