@@ -147,12 +147,17 @@ def assert_all_caught(right: Path, candidate: Candidate, folder: Path, *, but: s
     assert made == set(MUTATIONS) - but
 
 
-@pytest.mark.parametrize("kind", KINDS, ids="-".join)
-def test_every_wrong_file_is_caught(
-    kind: tuple[str, str], best: Candidate, converter: Converter, tmp_path: Path
-) -> None:
+@pytest.fixture(scope="module")
+def on_few(best: Candidate) -> tuple[Candidate, Converter]:
+    """The best model, held against few images, and its converter."""
     data = best.dataset
     candidate = with_data(best, replace(data, val=few(data.val), test=few(data.test)))
+    return candidate, Converter(candidate.classifier, candidate.facts)
+
+
+@pytest.mark.parametrize("kind", KINDS, ids="-".join)
+def test_every_wrong_file_is_caught(kind: tuple[str, str], on_few: tuple[Candidate, Converter], tmp_path: Path) -> None:
+    candidate, converter = on_few
     right = saved(converter, kind, tmp_path)
     table = set() if kind[1] == "palette4" else {"table_entry_changed"}
     assert_all_caught(
