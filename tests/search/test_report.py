@@ -228,9 +228,10 @@ def test_figures_are_drawn_unless_they_are_turned_off(
     figures: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    config = SweepConfig("sqlite:///mlflow.db", "drawn", trials=2, epochs=1, keep=1, figures=figures)
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    config = SweepConfig(uri, "drawn", trials=2, epochs=1, keep=1, figures=figures)
     result = sweep(config, engine=lambda _: NoTraining())
-    client = MlflowClient("sqlite:///mlflow.db")
+    client = MlflowClient(uri)
     study = Path(client.download_artifacts(result.parent_run_id, "study"))
     kept = result.leaderboard[0].run_id
     evaluation = Path(client.download_artifacts(kept, "evaluation"))
