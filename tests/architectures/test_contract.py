@@ -16,9 +16,12 @@ from architectures.errors import ProjectError, UsageError
 from architectures.registry import Architecture, Shape
 
 BUILT_IN = ("allconv", "chollet", "convmixer", "malireddi", "mobilenet", "mobilenet_v3", "pocket", "resnet")
+DEEP = ("convmixer", "mobilenet_v3", "resnet")  # whose conversions take seconds
 
 
-@pytest.mark.parametrize("name", architectures.names())
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if name in DEEP else ()) for name in architectures.names()]
+)
 def test_every_registered_architecture_keeps_the_contract(name: str) -> None:
     check_architecture(name)
 

@@ -21,7 +21,7 @@ def test_an_interrupt_in_a_callback_is_not_lost(capsys: pytest.CaptureFixture[st
         reference = weakref.ref(referred, strike)
         del referred
         assert reference() is None
-        time.sleep(10)
+        time.sleep(1)
         return 0
 
     before = sys.unraisablehook

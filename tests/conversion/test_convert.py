@@ -59,6 +59,10 @@ def saved(file: CoreMLFile, folder: Path) -> Path:
 
 GRAY, COLOUR = (28, 28, 1), (20, 32, 3)
 FILTERS = {GRAY: 8, COLOUR: 5}
+DEEP = ("convmixer", "mobilenet_v3", "resnet")  # whose conversions take seconds
+families = pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if name in DEEP else ()) for name in architectures.names()]
+)
 
 
 @cache
@@ -71,7 +75,7 @@ def trained(name: str, shape: tuple[int, int, int]) -> tuple[keras.Model, Conver
     return model, Converter(model, facts)
 
 
-@pytest.mark.parametrize("name", architectures.names())
+@families
 @pytest.mark.parametrize(("shape", "format"), [(GRAY, "mlmodel"), (COLOUR, "mlmodel"), (COLOUR, "mlpackage")])
 def test_size_is_known_before_training(name: str, shape: tuple[int, int, int], format: str) -> None:
     before = coreml_bytes(
@@ -81,7 +85,7 @@ def test_size_is_known_before_training(name: str, shape: tuple[int, int, int], f
     assert converter.file(format=format).size_bytes == before
 
 
-@pytest.mark.parametrize("name", architectures.names())
+@families
 @pytest.mark.parametrize("shape", [GRAY, COLOUR])
 def test_the_file_computes_what_keras_does(name: str, shape: tuple[int, int, int], tmp_path: Path) -> None:
     model, converter = trained(name, shape)

@@ -29,6 +29,8 @@ from tests.support.stores import Swept
 FEW = 100  # images of a split: enough to execute, and the rules for weights need none
 FORMATS = ("mlmodel", "mlpackage")
 KINDS = [(format, compression) for format in FORMATS for compression in ("none", "float16", "int8", "palette4")]
+IN_MINUTES = (("mlmodel", "palette4"), ("mlpackage", "none"), ("mlpackage", "int8"))
+FIRST_AND_FURTHER = [pytest.param(kind, marks=() if kind in IN_MINUTES else pytest.mark.slow) for kind in KINDS]
 OTHERS = [("mlmodel", "palette6"), ("mlmodel", "palette2"), ("mlpackage", "palette2"), ("mlpackage", "prune50")]
 
 
@@ -124,7 +126,7 @@ def test_a_right_file_agrees(kind: tuple[str, str], best: Candidate, converter: 
     assert_agrees(saved(converter, kind, tmp_path), best, kind[1])
 
 
-@pytest.mark.parametrize("kind", [*KINDS, ("mlpackage", "prune75")], ids="-".join)
+@pytest.mark.parametrize("kind", [*FIRST_AND_FURTHER, ("mlpackage", "prune75")], ids="-".join)
 def test_folded_normalizations_agree(
     kind: tuple[str, str], colourful: Candidate, colourful_converter: Converter, tmp_path: Path
 ) -> None:
@@ -155,7 +157,7 @@ def on_few(best: Candidate) -> tuple[Candidate, Converter]:
     return candidate, Converter(candidate.classifier, candidate.facts)
 
 
-@pytest.mark.parametrize("kind", KINDS, ids="-".join)
+@pytest.mark.parametrize("kind", FIRST_AND_FURTHER, ids="-".join)
 def test_every_wrong_file_is_caught(kind: tuple[str, str], on_few: tuple[Candidate, Converter], tmp_path: Path) -> None:
     candidate, converter = on_few
     right = saved(converter, kind, tmp_path)

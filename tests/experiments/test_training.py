@@ -101,7 +101,12 @@ def test_penalties_that_layers_ask_for_count(policy: str, kind: str, few: Datase
 
 
 @pytest.mark.parametrize(
-    "changes", [{"precision": "float32"}, {"precision": "mixed_bfloat16"}, {"augment": True, "label_smoothing": 0.1}]
+    "changes",
+    [
+        {"precision": "float32"},
+        pytest.param({"precision": "mixed_bfloat16"}, marks=pytest.mark.slow),
+        pytest.param({"augment": True, "label_smoothing": 0.1}, marks=pytest.mark.slow),
+    ],
 )
 def test_the_kept_model_is_the_one_that_was_measured(changes: dict, few: Dataset, tmp_path: Path) -> None:
     result = trained(replace(CONFIG, epochs=6, **changes), few, tmp_path)
@@ -146,7 +151,14 @@ def test_mixed_precision_computes_in_bfloat16_but_for_the_head() -> None:
     assert model(np.zeros((1, 28, 28, 1), np.float32)).dtype == "float32"
 
 
-@pytest.mark.parametrize(("schedule", "epochs"), [("constant", 1), ("constant", 3), ("cosine", 1), ("cosine", 3)])
+@pytest.mark.parametrize(
+    ("schedule", "epochs"),
+    [
+        ("constant", 3),
+        ("cosine", 3),
+        *(pytest.param(schedule, 1, marks=pytest.mark.slow) for schedule in ("constant", "cosine")),
+    ],
+)
 def test_agrees_with_keras_fit(schedule: str, epochs: int, few: Dataset, tmp_path: Path) -> None:
     """Epochs of one batch, without dropout: the loop takes the steps that Model.fit takes."""
     config = replace(CONFIG, dropout=0.0, batch_size=1_000, epochs=epochs, schedule=schedule)
