@@ -210,7 +210,6 @@ def _random_layers(model: keras.Model) -> list[keras.Layer]:
     """The layers of a model, and of the models inside it, that are random in training."""
     import keras
 
-
     def values(argument: object) -> object:
         if not isinstance(argument, keras.KerasTensor):
             return argument

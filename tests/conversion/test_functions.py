@@ -476,7 +476,10 @@ def test_batch_normalisation_over_the_whole_range(mean: float, gamma: float) -> 
 
 def test_powers_are_rounded_once() -> None:
     exponents = np.resize(np.linspace(-3, 3, 997, dtype=np.float32), POSITIVE.shape)
-    binary = mil.OPS["pow"](op("pow", reads=("x", "y"))), nn.LAYERS["powBroadcastable"](layer("powBroadcastable", reads=2))
+    binary = (
+        mil.OPS["pow"](op("pow", reads=("x", "y"))),
+        nn.LAYERS["powBroadcastable"](layer("powBroadcastable", reads=2)),
+    )
     for run in binary:
         check(run, np.power, POSITIVE, exponents, ulps=0.501)
 
