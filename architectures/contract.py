@@ -198,23 +198,29 @@ def determinism(architecture: Architecture, input_shape: Shape, filters: int) ->
     _require(same, "the same seed gives other weights")
 
 
-def _varies(model: keras.Model | keras.Layer, inputs: Any) -> bool:
-    """Whether two training passes differ."""
-    first, second = (_forward(model, inputs, training=True) for _ in range(2))
-    return not np.allclose(first, second, atol=ROUNDING)
+def _varies(model: keras.Model | keras.Layer, *args: Any, **kwargs: Any) -> bool:
+    """Whether any output differs between two training passes."""
+    import keras
+
+    first, second = (keras.tree.flatten(model(*args, **(kwargs | {"training": True}))) for _ in range(2))
+    return not all(np.allclose(*outputs, atol=ROUNDING) for outputs in zip(first, second, strict=True))
 
 
 def _random_layers(model: keras.Model) -> list[keras.Layer]:
     """The layers of a model, and of the models inside it, that are random in training."""
     import keras
 
+    def values(argument: object) -> object:
+        if not isinstance(argument, keras.KerasTensor):
+            return argument
+        return _images(tuple(argument.shape[1:])).astype(argument.dtype)
+
     found = []
     for layer in model._flatten_layers(include_self=False, recursive=True):
         # What a layer is made of is not called on its own, and is random where the layer is.
-        called_with = layer._inbound_nodes[0].arguments.args[:1] if layer._inbound_nodes else ()
-        if called_with and not isinstance(layer, keras.Model):
-            inputs = keras.tree.map_structure(lambda tensor: _images(tuple(tensor.shape[1:])), called_with[0])
-            if _varies(layer, inputs):
+        if layer._inbound_nodes and not isinstance(layer, keras.Model | keras.layers.InputLayer):
+            args, kwargs = layer._inbound_nodes[0].arguments.convert(values)
+            if _varies(layer, *args, **kwargs):
                 found.append(layer)
     return found
 
@@ -241,8 +247,8 @@ def _images(input_shape: tuple[int, ...]) -> np.ndarray:
     return np.random.default_rng(SEED).random((IMAGES, *input_shape), dtype=np.float32)
 
 
-def _forward(model: keras.Model | keras.Layer, images: Any, *, training: bool = False) -> np.ndarray:
-    return np.asarray(model(images, training=training))
+def _forward(model: keras.Model, images: np.ndarray) -> np.ndarray:
+    return np.asarray(model(images, training=False))
 
 
 def _require(held: bool | np.bool_, reason: str) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 import sys
 import tempfile
 import warnings
@@ -54,20 +55,33 @@ def _do_without_home() -> None:
 
     The processes that this one starts find both variables set, and say nothing.
     """
-    spare = Path(tempfile.gettempdir()) / f"pocketnets-{os.getuid()}"
     try:
         home = Path.home()
     except RuntimeError:  # HOME is not set, and the user id has no passwd entry
-        why = f"no home directory is known: HOME is not set, and user id {os.getuid()} has no passwd entry"
-        os.environ["HOME"] = str(spare)
+        why = f"the home directory is unknown: HOME is not set, and user id {os.getuid()} has no passwd entry"
+        os.environ["HOME"] = str(spare := _spare_home())
     else:
         if os.access(home, os.W_OK) or "MPLCONFIGDIR" in os.environ:
             return
         why = f"the home directory {home} is not there or not writable"
+        spare = _spare_home()
     os.environ.setdefault("MPLCONFIGDIR", str(spare))  # Matplotlib keeps what it knows of fonts
-    with contextlib.suppress(OSError):
+    print(f"warning: {why}; using {spare} instead; set HOME to a writable folder.", file=sys.stderr)
+
+
+def _spare_home() -> Path:
+    """A folder for temporary files that nobody else can write into; the same one each time, unless another took it."""
+    spare = Path(tempfile.gettempdir()) / f"pocketnets-{os.getuid()}"
+    try:
         spare.mkdir(mode=0o700, exist_ok=True)
-    print(f"warning: {why}. {spare} is used instead: set HOME to a folder that is kept and writable.", file=sys.stderr)
+        found = spare.lstat()  # not what a link leads to
+        if stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() and not found.st_mode & 0o022:
+            return spare
+    except OSError:  # a file of that name, or a folder for temporary files that is full
+        pass
+    with contextlib.suppress(OSError):
+        return Path(tempfile.mkdtemp(prefix="pocketnets-"))
+    return spare
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""Parts of a report, of which one that fails takes neither the others along nor what it reports on."""
+"""Make a report part by part; a part that fails is noted and the others are still made."""
 
 from __future__ import annotations
 

@@ -172,6 +172,27 @@ def test_a_network_that_augments_its_own_images_keeps_the_contract() -> None:
     check_architecture(broken(augmenting), input_shape=(12, 12, 1))
 
 
+def test_layers_with_several_inputs_and_outputs_among_random_ones() -> None:
+    """Each layer is asked with all that it was called with, and by all that it answers."""
+
+    def attending(x, classes, *, filters, dropout):  # type: ignore[no-untyped-def]
+        x = layers.Reshape((-1, filters))(layers.Conv2D(filters, 3, strides=3)(layers.RandomFlip()(x)))
+        x, scores = layers.MultiHeadAttention(2, 4)(x, value=x, return_attention_scores=True)
+        x, *states = layers.LSTM(filters, return_sequences=True, return_state=True)(x)
+        x = layers.Add()([layers.Dropout(dropout)(x), layers.Dropout(dropout)(layers.RepeatVector(16)(states[0]))])
+        return head(layers.Concatenate()([layers.Flatten()(x), layers.Flatten()(scores)]), classes)
+
+    def dropping_in_attention(x, classes, *, filters, dropout):  # type: ignore[no-untyped-def]
+        x = layers.Reshape((-1, 1))(x)
+        attention = layers.MultiHeadAttention(2, 4, dropout=max(dropout, 0.1), name="attention")
+        return head(layers.Dropout(dropout)(attention(x, x, return_attention_scores=True)[0]), classes)
+
+    check = contract.checks()["dropout arrives"]
+    check(broken(attending), (12, 12, 1), 4)
+    with pytest.raises(AssertionError, match=r"dropout 0\.0 differ: in attention$"):
+        check(broken(dropping_in_attention), (6, 6, 1), 4)
+
+
 def broken(body: Callable) -> Architecture:
     def builder(input_shape: Shape, num_classes: int, *, filters: int, dropout: float) -> keras.Model:
         inputs = keras.Input(input_shape)

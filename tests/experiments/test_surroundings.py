@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -36,8 +37,9 @@ def test_a_user_without_a_home(tmp_path: Path) -> None:
     spare = tmp_path / f"pocketnets-{os.getuid()}"
     assert done.stdout.split()[0] == str(spare)
     (line,) = done.stderr.splitlines()
-    assert line.startswith("warning: no home directory is known: HOME is not set, and user id ")
-    assert line.endswith("set HOME to a folder that is kept and writable.")
+    assert line.startswith("warning: the home directory is unknown: HOME is not set, and user id ")
+    assert line.endswith(f"; using {spare} instead; set HOME to a writable folder.")
+    assert spare.stat().st_mode & 0o777 == 0o700
 
 
 def test_a_home_that_is_read_only(tmp_path: Path) -> None:
@@ -45,7 +47,40 @@ def test_a_home_that_is_read_only(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert done.stdout.split()[1].startswith(str(tmp_path / f"pocketnets-{os.getuid()}"))
     (line,) = done.stderr.splitlines()
-    assert line.startswith("warning: the home directory /proc/nobody is not there or not writable. ")
+    assert line.startswith("warning: the home directory /proc/nobody is not there or not writable; using ")
+
+
+@pytest.mark.parametrize("taken", ["link", "file", "others write", "others own"])
+def test_a_spare_home_that_others_could_write_into_is_not_used(
+    taken: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    spare, own = tmp_path / f"pocketnets-{os.getuid()}", os.getuid()
+    if taken == "link":
+        (tmp_path / "elsewhere").mkdir(mode=0o700)
+        spare.symlink_to(tmp_path / "elsewhere")
+    elif taken == "file":
+        spare.touch()
+    else:
+        spare.mkdir(mode=0o700)
+    if taken == "others write":
+        spare.chmod(0o770)
+    if taken == "others own":
+        spare = spare.rename(tmp_path / f"pocketnets-{own + 1}")
+        monkeypatch.setattr(os, "getuid", lambda: own + 1)
+    for name in ("HOME", "MPLCONFIGDIR"):
+        monkeypatch.setenv(name, "/proc/nobody")  # put back afterwards
+        monkeypatch.delenv(name)
+    monkeypatch.setattr(Path, "home", classmethod(nobodys_home))
+
+    quiet.set_defaults()
+    used = Path(os.environ["HOME"])
+    assert used == Path(os.environ["MPLCONFIGDIR"]) != spare
+    assert (used.parent, used.lstat().st_mode & 0o777) == (tmp_path, 0o700)
+
+
+def nobodys_home(cls: type[Path]) -> Path:
+    raise RuntimeError("Could not determine home directory.")
 
 
 def test_a_home_that_is_there_is_left_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd) -> None:  # type: ignore[no-untyped-def]
