@@ -76,7 +76,7 @@ def _new(arguments: argparse.Namespace) -> int:
     else:
         print(
             f"Wrote {builder} and {test}. Next:\n"
-            f"  python -m pytest {test}\n"
+            f"  python {test}\n"
             f"  python -m search.sweep --plugin {builder} --architecture {arguments.new_name} --trials 4"
         )
     return 0

@@ -144,6 +144,18 @@ def finite(value: object) -> object:
     return [finite(item) for item in value] if isinstance(value, list | tuple) else value
 
 
+def several(text: str) -> tuple[str, ...]:
+    """An argparse type, with action="extend": names separated by commas.
+
+    >>> several("malireddi, pocket")
+    ('malireddi', 'pocket')
+    """
+    found = tuple(part.strip() for part in text.split(","))
+    if not all(found):
+        raise argparse.ArgumentTypeError(f"{text!r} has an empty name: write NAME or NAME,NAME")
+    return found
+
+
 def image_size(text: str) -> tuple[int, int]:
     """An argparse type: height and width.
 

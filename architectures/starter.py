@@ -37,7 +37,7 @@ def {name}(input_shape, num_classes, *, filters, dropout) -> keras.Model:
     )
 '''
 
-TEST = '''"""Run: python -m pytest test_{name}.py"""
+TEST = '''"""Run: python test_{name}.py, or under pytest."""
 
 from pathlib import Path
 
@@ -48,6 +48,11 @@ from architectures.contract import check_architecture
 def test_{name}_keeps_the_contract():
     load_plugin(str(Path(__file__).with_name("{name}.py")))
     check_architecture("{name}")
+
+
+if __name__ == "__main__":
+    test_{name}_keeps_the_contract()
+    print("{name} keeps the contract of architectures.")
 '''
 
 

@@ -7,12 +7,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from architectures import load_plugin
 from architectures.errors import ProjectError
 from architectures.quiet import import_tensorflow
-from conversion.convert import DEFAULT_AUTHOR, DEFAULT_LICENSE, FileFacts
+from conversion.convert import FileFacts
+from conversion.prefer import Preference, smallest
 from experiments import datasets
 from experiments.classifier import forward_function, load_classifier
 from experiments.datasets import Dataset, Split
@@ -34,6 +35,7 @@ class Candidate:
     facts: FileFacts
     tracker: Tracker  # where looks at the test images are counted
     command: str  # that looks
+    preference: Preference | None = None  # why this version and not the best one, where that was asked
 
     @cached_property
     def _tested(self) -> tuple[Split, Look]:
@@ -64,11 +66,12 @@ def load_candidate(
     name: str,
     run_id: str | None = None,
     version: int | None = None,
+    prefer: Literal["best", "smallest"] = "best",
     plugins: tuple[str, ...] = (),
-    author: str = DEFAULT_AUTHOR,
-    license: str = DEFAULT_LICENSE,
+    author: str = "",
+    license: str = "",
 ) -> Candidate:
-    """The model of a run, a registered version, or by default the best registered version; `command` wants it.
+    """The model of a run, a registered version, or the registered version that is preferred; `command` wants it.
 
     Raises:
         UsageError: for an unknown run, version or registered model.
@@ -80,26 +83,31 @@ def load_candidate(
         load_plugin(plugin)
     if run_id is not None:
         run = tracker.run(run_id)
-        kept = tracker.kept_model(run_id)
+        kept = tracker.kept_model(run.run_id)
         if kept is None:
             raise ProjectError(
-                f"Run {run_id} ({run.name}, {run.status}) has no model: only the best of a sweep are kept. "
+                f"Run {run.run_id} ({run.name}, {run.status}) has no model: only the best of a sweep are kept. "
                 f"Train it again with python -m search.trial, which keeps its model."
             )
         model = kept
     else:
         model = tracker.version(name, version) if version is not None else tracker.best(name)
         run = tracker.run(model.run_id)
-    config = run.config
-    with tempfile.TemporaryDirectory(prefix="pocketnets-") as folder:
-        classifier = load_classifier(tracker.download_keras(model, Path(folder)), model.keras_sha256)
-    dataset = datasets.load(config.dataset)
+    dataset = datasets.load(run.config.dataset)
     recorded = run.tags.get("dataset_digest", "")
     if dataset.digest != recorded:
         raise ProjectError(
-            f"Data set {config.dataset} has digest {dataset.digest[:12]}, run {run.run_id} was trained on "
+            f"Data set {run.config.dataset} has digest {dataset.digest[:12]}, run {run.run_id} was trained on "
             f"{recorded[:12]}: its accuracy cannot be compared."
         )
+    preference = None
+    if prefer == "smallest":
+        preference = smallest(tracker, name, dataset)
+        model = tracker.version(name, preference.taken.version)
+        run = tracker.run(model.run_id)
+    config = run.config
+    with tempfile.TemporaryDirectory(prefix="pocketnets-") as folder:
+        classifier = load_classifier(tracker.download_keras(model, Path(folder)), model.keras_sha256)
     facts = FileFacts(
         class_names=dataset.class_names,
         dataset=dataset.name,
@@ -112,4 +120,4 @@ def load_candidate(
         author=author,
         license=license,
     )
-    return Candidate(model, run, classifier, dataset, facts, tracker, command)
+    return Candidate(model, run, classifier, dataset, facts, tracker, command, preference)

@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
     from architectures.registry import Architecture
 
-DEFAULT_AUTHOR = "pocketnets"
-DEFAULT_LICENSE = "MIT"
 VERSION_LENGTH = 8  # characters of the run id that serve as the file's version
 
 
@@ -43,8 +41,8 @@ class FileFacts:
     study: str  # empty for a run outside a study
     git_commit: str
     val_accuracy: float
-    author: str = DEFAULT_AUTHOR
-    license: str = DEFAULT_LICENSE
+    author: str = ""  # empty, as the next: not told, and not in the file
+    license: str = ""
 
     def user_defined(self) -> dict[str, str]:
         """The file's user metadata."""
@@ -231,9 +229,9 @@ def _describe(spec: Any, facts: FileFacts, compression: Compression) -> None:
     """Write descriptions and metadata into the `Model` message."""
     description = spec.description
     image = description.input[0].type.imageType
-    kind = "grayscale" if image.colorSpace == image.GRAYSCALE else "RGB"
+    kind, article = ("grayscale", "A") if image.colorSpace == image.GRAYSCALE else ("RGB", "An")
     size = f"{image.width}x{image.height}"
-    description.input[0].shortDescription = f"A {kind} image of {size} pixels, prepared as {facts.dataset} is"
+    description.input[0].shortDescription = f"{article} {kind} image of {size} pixels, prepared as {facts.dataset} is"
     for output in description.output:
         output.shortDescription = (
             "The probability of each class" if output.name == OUTPUT_NAME else "The most probable class"

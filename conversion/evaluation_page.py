@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from experiments.evaluation import CalibrationBin, Evaluation
     from experiments.tracking import Look
 
-NOT_EXECUTED = "<p>Not executed on any image.</p>"
+NOT_EXECUTED = "<p>Not executed on these images.</p>"
 SIDE = 300  # of the reliability curve, in the units of its SVG
 PICTURE = 96  # pixels of a mistake's longer side on the page
 

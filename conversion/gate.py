@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Literal
 
 from architectures.errors import ProjectError
 from conversion.champion import Champion, compare, contract
-from conversion.output import foreign_file
 
 if TYPE_CHECKING:
     from conversion.candidate import Candidate
@@ -17,13 +16,17 @@ if TYPE_CHECKING:
     from conversion.runtime import Interface
     from conversion.verify import Evidence
 
-# One-sided. At most one in twenty equally good candidates is refused, which a person can override. Of 16 images on
-# which two files disagree, a candidate that loses 12 and gains 4 is caught; a stricter level would let it through.
+# One-sided, of each test. At most one in twenty candidates as good as the champion is refused, which a person can
+# override, and one guess in twenty passes for none. Of 16 images on which two files disagree, a candidate that loses
+# 12 and gains 4 is caught; a stricter level would let it through.
 SIGNIFICANCE = 0.05
 
 WAY_OUT = " (--force --reason TEXT promotes without the comparison)"
 
-Verdict = Literal["passed", "failed", "not asked", "no champion"]
+# Of a failed or a not checkable one the file is refused. Not judged: another one has refused it before the test images
+# were looked at, which this one needs.
+Verdict = Literal["passed", "failed", "not checkable", "not asked", "no champion", "not judged"]
+REFUSING = ("failed", "not checkable")
 Figure = float | int | str | None
 
 
@@ -59,7 +62,7 @@ class Decision:
     @property
     def reasons(self) -> tuple[str, ...]:
         """Why the file may not ship; empty if it may."""
-        return tuple(criterion.finding for criterion in self.criteria if criterion.verdict == "failed")
+        return tuple(criterion.finding for criterion in self.criteria if criterion.verdict in REFUSING)
 
     @property
     def outcome(self) -> Literal["promoted", "forced", "refused"]:
@@ -76,8 +79,11 @@ def judge(
     *,
     champion: Champion | ProjectError | None,
     path: Path,
+    taken: str | None,
 ) -> Decision:
     """Hold a file against everything that is asked of it.
+
+    What needs no test image is judged by evidence without them, too: a file that it refuses costs no look at them.
 
     Args:
         config: the limits, and whether a person overrides them.
@@ -86,16 +92,18 @@ def judge(
         interface: the file's.
         champion: the promoted file, or why it could not be had.
         path: where the file is to go.
+        taken: why it may not go there, in words; None where it may.
     """
     return Decision(
         (
             _verification(evidence),
             _accuracy(evidence, config.min_accuracy),
+            _guessing(evidence),
             _size(evidence, config.max_bytes),
             _loss(evidence, config.max_accuracy_loss),
             _contract(interface, champion),
             _champion(candidate, evidence, interface, champion),
-            _place(path),
+            _place(path, taken),
         ),
         config.forced_reason,
     )
@@ -103,6 +111,10 @@ def judge(
 
 def _asked(name: str, passed: bool, finding: str, **figures: Figure) -> Criterion:
     return Criterion(name, "passed" if passed else "failed", finding, figures)
+
+
+def _not_judged(name: str) -> Criterion:
+    return Criterion(name, "not judged", "needs the test images, which were not looked at: the file is refused anyway")
 
 
 def _verification(evidence: Evidence) -> Criterion:
@@ -127,6 +139,8 @@ def _accuracy(evidence: Evidence, limit: float | None) -> Criterion:
         return Criterion(name, "not asked", "no --min-accuracy was given")
     if not evidence.parity:
         return _asked(name, False, "the file's test accuracy could not be measured", min_accuracy=limit)
+    if evidence.test_evaluation is None:
+        return _not_judged(name)
     found = evidence.on("test").file_accuracy
     relation = "not below" if found >= limit else "below"
     return _asked(
@@ -136,6 +150,39 @@ def _accuracy(evidence: Evidence, limit: float | None) -> Criterion:
         test_accuracy=found,
         min_accuracy=limit,
     )
+
+
+def _guessing(evidence: Evidence) -> Criterion:
+    """Whether a file knows more than the most frequent class, as which it could label every image."""
+    from scipy.stats import binom, binomtest
+
+    name = "better than guessing"
+    if not evidence.parity:
+        return _asked(name, False, "the file's test accuracy could not be measured")
+    if evidence.test_evaluation is None:
+        return _not_judged(name)
+    matrix = evidence.test_evaluation.confusion_matrix
+    images, largest = sum(map(sum, matrix)), max(map(sum, matrix))
+    correct, share = sum(row[index] for index, row in enumerate(matrix)), largest / images
+    p_value = float(binomtest(correct, images, share, alternative="greater").pvalue)
+    passed = p_value <= SIGNIFICANCE
+    figures: dict[str, Figure] = {"correct": correct, "images": images, "largest_class_share": share}
+    figures |= {"p_value": p_value, "significance_level": SIGNIFICANCE}
+    test = f"exact one-sided binomial test, p = {p_value:.3g}, level {SIGNIFICANCE:g}"
+    if share**images > SIGNIFICANCE:
+        finding = (
+            f"{images} test images, {largest} of them of one class, are too few to tell a file from one that always "
+            f"answers this class, even if it is right on all of them ({test})"
+        )
+        return Criterion(name, "not checkable", finding, figures)
+    finding = (
+        f"right on {correct:,} of {images:,} test images, {'' if passed else 'not '}significantly above "
+        f"{share:.4f}, the share of the largest class ({test})"
+    )
+    if not passed and correct > largest:
+        needed = int(binom.isf(SIGNIFICANCE, images, share)) + 1
+        finding += f": the test split is too small to tell, it takes {needed} right of {images}"
+    return _asked(name, passed, finding, **figures)
 
 
 def _size(evidence: Evidence, limit: int | None) -> Criterion:
@@ -195,8 +242,10 @@ def _champion(
         return Criterion(name, "no champion", "there is no champion to be compared with")
     if isinstance(champion, ProjectError):
         return _asked(name, False, f"the champion's file cannot be compared with: {champion}{WAY_OUT}")
-    if contract(interface) != contract(champion.executable.interface) or not evidence.test_predictions:
+    if contract(interface) != contract(champion.executable.interface) or not evidence.parity:
         return _asked(name, False, f"the {champion.name} cannot be compared with on the same images")
+    if not evidence.test_predictions:
+        return _not_judged(name)
     test = candidate.split("test")
     theirs = champion.executable.probabilities(test.images).argmax(axis=1)
     found = compare(np.array(evidence.test_predictions), theirs, test.labels)
@@ -224,12 +273,7 @@ def _champion(
     )
 
 
-def _place(path: Path) -> Criterion:
-    foreign = foreign_file(path)
-    if foreign:
-        return _asked(
-            "place",
-            False,
-            f"{foreign} exists and was not written by a promotion: move it, choose --output, or add --force --reason",
-        )
-    return _asked("place", True, f"{path} is free, or holds a promoted file")
+def _place(path: Path, taken: str | None) -> Criterion:
+    if taken:
+        return _asked("place", False, f"{taken}: move it, choose --output, or add --force --reason")
+    return _asked("place", True, f"{path} is free, or holds a promotion of the same registered model")

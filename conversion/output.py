@@ -1,54 +1,109 @@
-"""Where a promoted file stands, and whether what stands there is ours."""
+"""Where a promoted file stands, and to which registered model that place belongs."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from architectures.errors import UsageError
 from architectures.fields import Allowed, Unfit
 
 if TYPE_CHECKING:
     from conversion.coreml_file import Format
+    from experiments.tracking import Tracker
 
-DEFAULT_OUTPUT = Path("ios/Digits/Model/DigitClassifier.mlmodel")
+DEFAULT_OUTPUT = Path("ios/Digits/Model/DigitClassifier.mlmodel")  # of digits, which the app reads
+OTHER_MODELS = Path("ios/Models")  # a folder per registered model
+OTHER_NAME = "Classifier.mlmodel"
+DIGITS = tuple("0123456789")
 SUFFIXES = (".mlmodel", ".mlpackage")
+ENDING = re.compile(r"\.[A-Za-z]\w*")  # of a kind of file; the .2 of v1.2 is none
 
 
 class Place(Allowed):
     """A file or a folder; a slash at its end makes it a folder, whether it exists or not.
 
-    >>> str(Place()("build/"))
-    'build/DigitClassifier.mlmodel'
+    >>> Place()("build/")
+    'build/'
+    >>> Place()("Photos.onnx")
+    Traceback (most recent call last):
+    architectures.fields.Unfit: 'Photos.onnx' is no Core ML file: end it in .mlmodel or .mlpackage, or in none
     """
 
-    def check(self, value: object) -> Path:
+    def check(self, value: object) -> str:
         if not isinstance(value, str | Path):
             raise Unfit(f"{value!r} is not a path")
-        if not str(value):
+        text = str(value)
+        if not text:
             raise Unfit("it is empty: give a file or a folder")
-        return Path(value) / DEFAULT_OUTPUT.name if str(value).endswith("/") else Path(value)
+        suffix = Path(text).suffix
+        if suffix not in SUFFIXES and ENDING.fullmatch(suffix) and not _is_folder(text):
+            raise Unfit(f"{text!r} is no Core ML file: end it in {' or '.join(SUFFIXES)}, or in none")
+        return text
 
 
-def output_path(path: Path, format: Format = "mlmodel") -> Path:
-    """Where the file goes: a folder gets the default name, and the suffix is the format's.
+def checked_place(output: str | Path | None) -> str | None:
+    """A place given from Python; raises UsageError as the command line does."""
+    try:
+        return None if output is None else Place().check(output)
+    except Unfit as error:
+        raise UsageError(f"output: {error}.") from None
 
-    >>> str(output_path(Path("build/Digits"), "mlpackage"))
-    'build/Digits.mlpackage'
+
+def default_output(name: str, *, image: tuple[int, int, int], labels: Sequence[str | int]) -> Path:
+    """The place of a registered model whose images are (height, width, channels).
+
+    >>> str(default_output("mnist5k-classifier", image=(28, 28, 1), labels="0123456789"))
+    'ios/Digits/Model/DigitClassifier.mlmodel'
+    >>> str(default_output("photos-classifier", image=(96, 96, 3), labels=("cat", "dog")))
+    'ios/Models/photos-classifier/Classifier.mlmodel'
     """
-    if path.is_dir() and path.suffix not in SUFFIXES:
-        path /= DEFAULT_OUTPUT.name
+    if image == (28, 28, 1) and tuple(labels) == DIGITS:
+        return DEFAULT_OUTPUT
+    folder = name if name.strip(".") else f"model{name}"  # no `..`
+    return OTHER_MODELS / folder / OTHER_NAME
+
+
+def output_path(output: str | Path | None, default: Path, format: Format = "mlmodel") -> Path:
+    """Where the file goes: a folder gets the default's name, and the suffix is the format's.
+
+    >>> str(output_path("build/Digits", DEFAULT_OUTPUT, "mlpackage"))
+    'build/Digits.mlpackage'
+    >>> str(output_path("build/", DEFAULT_OUTPUT))
+    'build/DigitClassifier.mlmodel'
+    """
+    path = default if output is None else Path(output)
+    if output is not None and _is_folder(str(output)):
+        path /= default.name
     return path.with_suffix(f".{format}") if path.suffix in SUFFIXES else path.with_name(f"{path.name}.{format}")
 
 
-def foreign_file(path: Path) -> Path | None:
-    """The file at `path`, or its other form beside it, that no promotion wrote; None where there is none."""
+def taken(path: Path, tracker: Tracker, *, name: str, dataset: str) -> str | None:
+    """Why a promotion of a registered model may not take a place; None where it may.
+
+    A file that stands there, in either form, must be a promotion of the same registered model. One of a store that is
+    gone is told by its data set: whoever starts a new store promotes over the file of the old one.
+    """
+    from conversion.coreml_file import read
     from conversion.files import standing
     from conversion.runtime import CorruptModel, NotCheckable, load
 
     for form in standing(path):
         try:
-            if "run_id" not in load(form).interface.metadata.user_defined:
-                return form
+            metadata = load(form).interface.metadata.user_defined
         except (CorruptModel, NotCheckable):
-            return form
+            metadata = {}
+        if "run_id" not in metadata:
+            return f"{form} exists and was not written by a promotion"
+        owners = tracker.promoted_as(read(form).sha256, form) or tracker.registered_as(metadata["run_id"])
+        if owners and name not in owners:
+            return f"{form} holds a promotion of {' and '.join(owners)}, not of {name}"
+        if not owners and metadata.get("dataset") != dataset:
+            return f"{form} holds a model of {metadata.get('dataset')} that this store does not know, not one of {name}"
     return None
+
+
+def _is_folder(text: str) -> bool:
+    return text.endswith("/") or (Path(text).is_dir() and Path(text).suffix not in SUFFIXES)

@@ -18,6 +18,7 @@ from experiments.labels import told_apart
 
 if TYPE_CHECKING:
     from conversion.choose import Choice
+    from conversion.prefer import Preference
     from conversion.report import Examination
     from conversion.verify import Evidence
 
@@ -96,7 +97,7 @@ def page(examination: Examination, facts: Mapping[str, Any]) -> str:
             ],
         ),
         compression=_compression(examination.choice),
-        origin=_origin(facts),
+        origin=_origin(facts, examination.candidate.preference),
         parity=_parity(examination),
         confusion=_confusion(facts["class_names"], facts["confusion_matrix"]),
         looked=looked(evidence.test_look),
@@ -113,13 +114,11 @@ def _key_figures(facts: Mapping[str, Any]) -> str:
     shown = [(f"{facts['coreml_bytes']:,} bytes", f"{facts['coreml_format']}, compression {facts['compression']}")]
     if "test_accuracy" in facts:
         interval = f"{facts['test_accuracy_low']:.3f} to {facts['test_accuracy_high']:.3f}"
-        shown += [
-            (f"{facts['test_accuracy']:.4f}", f"accuracy on {facts['test_images']:,} test images, 95 % in {interval}"),
-            (
-                f"{facts['val_accuracy']:.4f}",
-                f"on validation images; the model {facts['model_val_accuracy']:.4f}",
-            ),
-        ]
+        accuracy = f"accuracy on {facts['test_images']:,} test images, 95 % in {interval}"
+        shown.append((f"{facts['test_accuracy']:.4f}", accuracy))
+    if "val_accuracy" in facts:
+        model = f"on validation images; the model {facts['model_val_accuracy']:.4f}"
+        shown.append((f"{facts['val_accuracy']:.4f}", model))
     return "".join(f"<div><b>{escape(value)}</b><span>{escape(name)}</span></div>" for value, name in shown)
 
 
@@ -144,7 +143,7 @@ def _compression(choice: Choice | None) -> str:
     return f"<h2>Compression</h2><p>{text}</p>{files}<p>{picture}</p>"
 
 
-def _origin(facts: Mapping[str, Any]) -> str:
+def _origin(facts: Mapping[str, Any], preference: Preference | None) -> str:
     names = {
         "run_id": "MLflow run",
         "study": "study",
@@ -157,6 +156,8 @@ def _origin(facts: Mapping[str, Any]) -> str:
         "coreml_reproducible_sha256": "SHA-256 without the date",
     }
     rows = [(strong(title), escape(str(facts[key]))) for key, title in names.items() if facts[key] is not None]
+    if preference:
+        rows.append((strong("the smallest that is as good"), escape(preference.text)))
     return table((), rows) + f'<p class="soft">Without the date: {escape(str(facts["reproducible_by"]))}.</p>'
 
 

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, get_args
 
 from architectures.command import Parser, print_json, run
 from architectures.errors import ProjectError, UsageError
@@ -21,17 +21,20 @@ from architectures.fields import Name, Number, Whole, allowed, validate
 from conversion.choose import MAX_ACCURACY_LOSS
 from conversion.choose import show as show_choice
 from conversion.compress import COMPRESSIONS, Compression
-from conversion.convert import DEFAULT_AUTHOR, DEFAULT_LICENSE
 from conversion.coreml_file import FORMATS, Format
-from conversion.output import DEFAULT_OUTPUT, Place, output_path
+from conversion.output import DEFAULT_OUTPUT, OTHER_MODELS, OTHER_NAME, Place, default_output, output_path, taken
 from conversion.verify import add_common, show
 
 if TYPE_CHECKING:
     from conversion.candidate import Candidate
+    from conversion.gate import Decision
     from conversion.report import Examination
+    from conversion.verify import Evidence
     from experiments.tracking import PromotionRecord, Tracker, VersionRecord
 
 DEFAULT_MODEL = "mnist5k-classifier"
+Prefer = Literal["best", "smallest"]
+PREFERENCES: tuple[Prefer, ...] = get_args(Prefer)
 
 
 @dataclass(frozen=True)
@@ -46,15 +49,16 @@ class PromoteConfig:
     model: Annotated[str, Name()] | None = None  # registered model; None: the run's own, else mnist5k-classifier
     run_id: str | None = None
     version: Annotated[int, Whole(1)] | None = None
-    output: Annotated[Path, Place()] = DEFAULT_OUTPUT
+    prefer: Prefer = "best"  # of the registered versions; smallest: that is not significantly worse than the best
+    output: Annotated[str | Path, Place()] | None = None  # file or folder; None: the registered model's own place
     min_accuracy: Annotated[float, Number(0, 1)] | None = None  # of the executed file on the test images, 0..1
     max_bytes: Annotated[int, Whole(1)] | None = None
     format: Format | None = None  # None: mlmodel, or what --compress auto finds
     compress: Compression | Literal["auto"] = "none"
     # points of validation accuracy that the file may lose
     max_accuracy_loss: Annotated[float, Number(0, 100)] = MAX_ACCURACY_LOSS
-    author: str = DEFAULT_AUTHOR
-    license: str = DEFAULT_LICENSE
+    author: str = ""  # written into the file, as the next; empty: it names none
+    license: str = ""
     plugins: tuple[str, ...] = ()
     dry_run: bool = False
     forced_reason: str | None = None  # why a refusal is overridden; None: it is not
@@ -63,6 +67,10 @@ class PromoteConfig:
         validate(self)
         if self.run_id is not None and self.version is not None:
             raise UsageError("PromoteConfig takes run_id or version, not both: each names one model.")
+        if self.prefer != "best" and (self.run_id is not None or self.version is not None):
+            raise UsageError(
+                "PromoteConfig.prefer chooses among the registered versions: leave out run_id and version."
+            )
         if self.forced_reason is not None and not self.forced_reason.strip():
             raise UsageError("PromoteConfig.forced_reason is empty: what is overridden is recorded with the reason.")
 
@@ -75,6 +83,7 @@ class Promotion:
     path: Path
     version: VersionRecord | None  # None where nothing was promoted of a run that was not registered
     record: PromotionRecord | None  # None for a dry run or a refusal
+    page: str | None  # where promotion.html is, for people: a path, or a URI in a server's store; None for a dry run
     seconds: float  # start-up aside
 
     def as_json(self) -> dict[str, object]:
@@ -87,6 +96,7 @@ class Promotion:
             "promotion_model": self.record.name if self.record else None,
             "promotion": self.record.number if self.record else None,
             "previous_promotion": self.record.previous if self.record else None,
+            "page": self.page,
             "seconds": self.seconds,
         }
 
@@ -125,6 +135,7 @@ def promote(config: PromoteConfig) -> Promotion:
         name=config.model or DEFAULT_MODEL,
         run_id=config.run_id,
         version=config.version,
+        prefer=config.prefer,
         plugins=config.plugins,
         author=config.author,
         license=config.license,
@@ -144,27 +155,41 @@ def promote(config: PromoteConfig) -> Promotion:
     if compression != "none":  # the file tells of its own accuracy, not of the model's
         accuracy = choice.chosen.val_accuracy if choice else accuracy_of(file, candidate.dataset.val)
         file = converter.file(format=file.format, compression=compression, val_accuracy=accuracy)
-    path = output_path(config.output, file.format)
-    with tempfile.TemporaryDirectory(prefix="pocketnets-") as folder:
-        saved = Path(folder) / path.name
-        write(file, saved)
-        evidence = verify(saved, candidate, compression=compression)
-        interface = load(saved).interface
+    dataset = candidate.dataset
+    usual = default_output(registered_name, image=dataset.input_shape, labels=dataset.class_names)
+    path = output_path(config.output, usual, file.format)
     champion: Champion | ProjectError | None
     try:
         champion = load_champion(tracker, registered_name)
     except ProjectError as error:
         champion = error
-    decision = judge(config, candidate, evidence, interface, champion=champion, path=path)
+    with tempfile.TemporaryDirectory(prefix="pocketnets-") as folder:
+        saved = Path(folder) / path.name
+        write(file, saved)
+        interface = load(saved).interface
+        occupied = taken(path, tracker, name=registered_name, dataset=dataset.name)
+
+        def decide(evidence: Evidence) -> Decision:
+            return judge(config, candidate, evidence, interface, champion=champion, path=path, taken=occupied)
+
+        evidence = verify(
+            saved,
+            candidate,
+            compression=compression,
+            worth_a_look=lambda evidence: decide(evidence).outcome != "refused",
+        )
+    decision = decide(evidence)
     examination = Examination(candidate, file, interface, choice, evidence, decision, datetime.now(UTC))
-    record = None
+    record = page = None
     if not config.dry_run:
         if decision.outcome == "refused":
             report = record_refusal(tracker, examination, version)
-            refused = Promotion(examination, path, version, None, time.perf_counter() - started)
+            page = tracker.place_in_model(candidate.model.model_id, f"{report}/promotion.html")
+            refused = Promotion(examination, path, version, None, page, time.perf_counter() - started)
             raise PromotionRefused(decision.reasons, refused.as_json() | {"report": report}, refused)
         version, record = publish(tracker, examination, name=registered_name, path=path)
-    return Promotion(examination, path, version, record, time.perf_counter() - started)
+        page = tracker.place_in_model(record.model_id, "promotion.html")
+    return Promotion(examination, path, version, record, page, time.perf_counter() - started)
 
 
 def _registered_name(tracker: Tracker, candidate: Candidate, asked: str | None) -> str:
@@ -186,9 +211,20 @@ def parser() -> Parser:
     )
     add = made.add_argument
     which = made.add_mutually_exclusive_group()
-    which.add_argument("--run", dest="run_id", metavar="RUN_ID", help="the model of this MLflow run")
+    which.add_argument(
+        "--run",
+        dest="run_id",
+        metavar="RUN_ID",
+        help="the model of this MLflow run: its id, a prefix of it, or its name",
+    )
     which.add_argument(
         "--version", type=allowed(PromoteConfig, "version"), metavar="N", help="this version of the registered model"
+    )
+    which.add_argument(
+        "--prefer",
+        choices=PREFERENCES,
+        help="the most accurate registered version (the default), or the smallest that is not significantly worse on "
+        "the validation images",
     )
     add(
         "--model",
@@ -200,7 +236,7 @@ def parser() -> Parser:
         "--output",
         type=allowed(PromoteConfig, "output"),
         metavar="PATH",
-        help=f"file or folder (default {DEFAULT_OUTPUT})",
+        help=f"file or folder (default {DEFAULT_OUTPUT} for digits, {OTHER_MODELS}/NAME/{OTHER_NAME} for any other)",
     )
     add(
         "--min-accuracy",
@@ -224,12 +260,12 @@ def parser() -> Parser:
         help="points of validation accuracy, 0 to 100, by which the file may be below the uncompressed one "
         f"(default {MAX_ACCURACY_LOSS:g})",
     )
-    add("--author", metavar="NAME", help=f"written into the file (default {DEFAULT_AUTHOR})")
-    add("--license", metavar="TEXT", help=f"written into the file (default {DEFAULT_LICENSE})")
+    add("--author", metavar="NAME", help="written into the file, which names none unless given")
+    add("--license", metavar="TEXT", help="written into the file, which names none unless given")
     add(
         "--dry-run",
         action="store_true",
-        help="show the decision and change nothing; the look at the test images counts",
+        help="show the decision and change nothing; a look at the test images counts",
     )
     add("--force", action="store_true", help="promote in spite of what the gate finds; needs --reason")
     add("--reason", metavar="TEXT", help="why --force is right; recorded with what it overrode")
@@ -262,7 +298,6 @@ def _body(arguments: argparse.Namespace) -> int:
             print_json(dict(refused.report))
         else:
             _show(refused.promotion)
-            print(f"Report: {refused.report['report']} among the artifacts of the kept model.")
         raise
     if arguments.json:
         print_json(promotion.as_json())
@@ -277,6 +312,8 @@ def _body(arguments: argparse.Namespace) -> int:
 
 def _show(promotion: Promotion) -> None:
     examination, facts = promotion.examination, promotion.as_json()
+    if examination.candidate.preference:
+        print(f"--prefer smallest takes {examination.candidate.preference.text}.")
     if examination.choice:
         show_choice(examination.choice)
     outcome = examination.decision.outcome
@@ -300,6 +337,8 @@ def _show(promotion: Promotion) -> None:
             f"Alias champion on version {facts['version']} of {facts['registered_model']}, "
             f"and on promotion {facts['promotion']} in {facts['promotion_model']}."
         )
+    if promotion.page:
+        print(f"Page: {promotion.page}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

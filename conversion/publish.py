@@ -7,10 +7,10 @@ from pathlib import Path
 
 from architectures.errors import ProjectError
 from conversion.files import staged, write
-from conversion.output import DEFAULT_OUTPUT
+from conversion.output import default_output
 from conversion.report import Examination, summary, write_evidence
 from conversion.verify import PARITY_TOLERANCE
-from experiments.tracking import PromotionRecord, ServedFile, Tracker, TrackingError, VersionRecord
+from experiments.tracking import PLACE_TAG, PromotionRecord, ServedFile, Tracker, TrackingError, VersionRecord
 
 SCRIPT = Path(__file__).with_name("pyfunc_model.py")
 SCRIPT_NEEDS = ("pocketnets", "mlflow", "coremltools", "numpy", "scipy", "pandas")
@@ -70,7 +70,8 @@ def publish(
     tags = tags_of(examination)
     with tempfile.TemporaryDirectory(prefix="pocketnets-") as folder_name:
         folder = Path(folder_name)
-        shipped = folder / DEFAULT_OUTPUT.with_suffix(path.suffix).name  # whatever a person calls the one on disk
+        usual = default_output(name, image=(image.height, image.width, image.channels), labels=interface.labels)
+        shipped = folder / usual.with_suffix(path.suffix).name  # whatever a person calls the one on disk
         write(examination.file, shipped)
         write_evidence(folder, examination)
         served = ServedFile(
@@ -85,7 +86,8 @@ def publish(
             previous = _current(tracker, name)
             version = tracker.register(name, examination.candidate.model)
             when = examination.created_at.isoformat(timespec="seconds")
-            record = tracker.log_promotion(version, served, folder, {**tags, "promoted_at": when}, previous)
+            made = {**tags, "promoted_at": when, PLACE_TAG: str(path.absolute())}
+            record = tracker.log_promotion(version, served, folder, made, previous)
             if _current(tracker, name) != previous:
                 raise ProjectError(f"Another promotion of {name} came first: run this one again, against its file.")
             tracker.attach(version, folder)

@@ -14,12 +14,15 @@
 - `test_evaluation`: of the executed file on the test images: precision and recall of each class, the expected
   calibration error and the bins it is made of (`experiments/evaluation.py`), the most confident mistakes.
 - `test_look`: how many times the test split of these data had been looked at, this time included, and when before.
-- `gate`: each criterion with `name`, `verdict` (passed, failed, not asked, no champion), `finding` and `figures`.
+- `gate`: each criterion with `name`, `verdict` (passed, failed, not checkable, not asked, no champion, not judged),
+  `finding` and `figures`. Not judged: refused by another one before the test images were looked at.
 - `checks`: each property read from the file, with `name`, `passed`, `expected` and `found`.
 - `weights`: each weight of the model, the tensor of the file that holds it, and the rule of compression it obeys.
 - `parity`: on each split, the file against the model with the weights that the file holds.
 - `original`: on each split, the file against the model as it was trained, with the images whose label changes.
 - `native`: what Apple's runtime answered, where there is one.
+- `preference`: of `--prefer smallest`, the best version, the one taken, and how each smaller one that was looked at
+  compares with the best on the validation images; there `champion` is the best, `candidate` the smaller one.
 - `compression_search`: of `--compress auto`, every file that was executed; also as `compression.json` and `.png`.
 """
 
@@ -85,7 +88,10 @@ UNITS = {
     "file_accuracy": SHARE,
     "model_accuracy": SHARE,
     "min_accuracy": SHARE,
+    "largest_class_share": SHARE,
     "champion_test_accuracy": SHARE,
+    "candidate_accuracy": SHARE,
+    "champion_accuracy": SHARE,
     "accuracy_loss": POINTS,
     "max_accuracy_loss": POINTS,
     "max_accuracy_loss_points": POINTS,
@@ -98,6 +104,7 @@ UNITS = {
     "mean_difference": PROBABILITY,
     "p_value": PROBABILITY,
     "significance_level": PROBABILITY,
+    "version": "version in the registry",
     "champion_version": "version in the registry",
     "champion_promotion": "version in the registry",
 }
@@ -119,6 +126,7 @@ class Examination:
 def summary(examination: Examination) -> dict[str, object]:
     """The evidence as one JSON-ready object, as described above."""
     evidence, decision, facts = examination.evidence, examination.decision, examination.candidate.facts
+    preference = examination.candidate.preference
     result: dict[str, object] = {
         "schema_version": SCHEMA_VERSION,
         "decision": decision.outcome,
@@ -140,12 +148,15 @@ def summary(examination: Examination) -> dict[str, object]:
         "coreml_reproducible_sha256": examination.file.reproducible_sha256,
         "reproducible_by": REPRODUCIBLE_BY,
     }
+    if evidence.parity:
+        result |= {
+            "val_accuracy": evidence.on("val").file_accuracy,
+            "model_val_accuracy": evidence.against_original("val").model_accuracy,
+        }
     evaluation = evidence.test_evaluation
     if evaluation:
-        val, test = evidence.on("val"), evidence.on("test")
+        test = evidence.on("test")
         result |= {
-            "val_accuracy": val.file_accuracy,
-            "model_val_accuracy": evidence.against_original("val").model_accuracy,
             "test_accuracy": test.file_accuracy,
             "test_accuracy_low": evaluation.accuracy_low,
             "test_accuracy_high": evaluation.accuracy_high,
@@ -162,6 +173,7 @@ def summary(examination: Examination) -> dict[str, object]:
         "confusion_matrix": evaluation.confusion_matrix if evaluation else [],
         "test_evaluation": evaluation and asdict(evaluation),
         "test_look": evidence.test_look and asdict(evidence.test_look),
+        "preference": preference and asdict(preference),
         "compression_search": examination.choice.as_json() if examination.choice else None,
         "units": UNITS,
     }

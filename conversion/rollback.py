@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from architectures.command import Parser, print_json, run
 from architectures.errors import ProjectError, UsageError
-from conversion.output import DEFAULT_OUTPUT, Place, foreign_file, output_path
+from conversion.output import DEFAULT_OUTPUT, Place, checked_place, default_output, output_path, taken
 from conversion.promote import DEFAULT_MODEL
 
 if TYPE_CHECKING:
@@ -55,21 +55,25 @@ class Rollback:
 
 
 def rollback(
-    tracking_uri: str, *, model: str = DEFAULT_MODEL, output: Path = DEFAULT_OUTPUT, dry_run: bool = False
+    tracking_uri: str, *, model: str = DEFAULT_MODEL, output: str | Path | None = None, dry_run: bool = False
 ) -> Rollback:
     """Make the promotion before the current one the champion again, and put its file, the same bytes, in its place.
 
+    Without `output` that is the registered model's own place.
+
     Raises:
-        RollbackRefused: if there is none, its file differs from its record, or a file of somebody else stands in
-            the place; nothing was changed.
+        RollbackRefused: if there is none, its file differs from its record, or a file of somebody else or of another
+            registered model stands in the place; nothing was changed.
         OSError: if the file cannot be written; nothing was changed.
         TrackingError: if the store cannot be reached.
     """
     from conversion.champion import fetch
     from conversion.files import staged
     from conversion.publish import TAGS
-    from experiments.tracking import Tracker, TrackingError
+    from conversion.runtime import load
+    from experiments.tracking import PLACE_TAG, Tracker, TrackingError
 
+    chosen = checked_place(output)
     tracker = Tracker(tracking_uri, create=False)
     if model not in (known := tracker.registered_names()):
         raise UsageError(f"Unknown registered model {model!r} in {tracking_uri}. Known: {', '.join(known) or 'none'}.")
@@ -85,6 +89,7 @@ def rollback(
             restored = tracker.promotion(left.name, left.previous)
             version = tracker.version(model, restored.source)
             file = fetch(tracker, restored, folder)
+            interface = load(folder / restored.file_name).interface
             tags = {key: restored.tags[key] for key in TAGS}
         except TrackingError:
             raise
@@ -92,17 +97,18 @@ def rollback(
             raise RollbackRefused(f"Rollback refused: {str(error).rstrip('.')}.") from error
         except KeyError as error:
             raise RollbackRefused(f"Rollback refused: promotion {restored.number} has no tag {error}.") from None
-        path = output_path(output, file.format)
-        if foreign := foreign_file(path):
-            raise RollbackRefused(
-                f"Rollback refused: {foreign} exists and was not written by a promotion: move it, or choose --output."
-            )
+        image, dataset = interface.input, interface.metadata.user_defined.get("dataset", "")
+        usual = default_output(model, image=(image.height, image.width, image.channels), labels=interface.labels)
+        path = output_path(chosen, usual, file.format)
+        if occupied := taken(path, tracker, name=model, dataset=dataset):
+            raise RollbackRefused(f"Rollback refused: {occupied}: move it, or choose --output.")
         result = Rollback(left, restored, version, path)
         if not dry_run:
             with staged(file, path) as put:
                 tracker.attach(version, folder)
                 now = datetime.now(UTC).isoformat(timespec="seconds")
                 tracker.tag_promotion(left, {"rolled_back_at": now, "rolled_back_to": str(restored.number)})
+                tracker.tag_promotion(restored, {PLACE_TAG: str(path.absolute())})
                 put()
                 tracker.crown(restored, version, tags)
     return result
@@ -115,7 +121,7 @@ def parser() -> Parser:
     )
     add = made.add_argument
     add("--model", metavar="NAME", default=DEFAULT_MODEL, help=f"registered model (default {DEFAULT_MODEL})")
-    add("--output", type=Place(), default=DEFAULT_OUTPUT, metavar="PATH", help=f"file or folder ({DEFAULT_OUTPUT})")
+    add("--output", type=Place(), metavar="PATH", help=f"file or folder (default as for a promotion: {DEFAULT_OUTPUT})")
     add("--dry-run", action="store_true", help="show what would be restored and change nothing")
     add("--tracking-uri", metavar="URI", help="default: MLFLOW_TRACKING_URI or sqlite:///mlflow.db")
     return made

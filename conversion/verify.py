@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,11 +27,11 @@ if TYPE_CHECKING:
 
     from conversion.candidate import Candidate
     from conversion.twin import Weight
-    from experiments.datasets import Split
     from experiments.evaluation import Evaluation
     from experiments.tracking import Look
 
 PARITY_TOLERANCE = 1e-5  # probability; honest files differ by 1e-6 in any compression, an image scale of 1/256 by 4e-4
+NOT_RUN = Native("not run: the file differs")
 FLIPPED_SHOWN = 20  # images whose top-1 label differs, named in the evidence
 NEEDED_TO_EXECUTE = frozenset({"image size", "image colour", "label count"})
 
@@ -72,12 +72,12 @@ class Evidence:
     minimum_ios: int | None  # oldest iOS whose Core ML reads the file; None for a version that is not known
     checks: tuple[Check, ...]
     weights: tuple[Weight, ...]
-    parity: tuple[Parity, ...]  # against the twin: the model with the file's weights
-    original: tuple[Parity, ...]  # against the model as it was trained
-    native: Native
-    test_predictions: tuple[int, ...]  # label indices, of the executed file
-    test_evaluation: Evaluation | None  # of the executed file; None, as the next, where it was not executed
-    test_look: Look | None  # at the test images
+    parity: tuple[Parity, ...] = ()  # against the twin: the model with the file's weights; on val, then on test
+    original: tuple[Parity, ...] = ()  # against the model as it was trained
+    native: Native = NOT_RUN
+    test_predictions: tuple[int, ...] = ()  # label indices, of the executed file
+    test_evaluation: Evaluation | None = None  # of the executed file; None, as the next, where it saw no test image
+    test_look: Look | None = None  # at the test images
 
     @property
     def faults(self) -> tuple[str, ...]:
@@ -109,13 +109,20 @@ class Evidence:
         return next(parity for parity in self.original if parity.split == split)
 
 
-def verify(path: Path, candidate: Candidate, *, compression: str | None = None) -> Evidence:
+def verify(
+    path: Path,
+    candidate: Candidate,
+    *,
+    compression: str | None = None,
+    worth_a_look: Callable[[Evidence], bool] = lambda _: True,
+) -> Evidence:
     """Execute a file on the whole validation and test splits and hold it against its model.
 
     Args:
         path: an `.mlmodel` file or an `.mlpackage` folder.
         candidate: the model that it should be.
         compression: what was asked for, if known; otherwise the file's own word is held against what it stores.
+        worth_a_look: whether to go on to the test images; asked with the evidence that needs none of them.
 
     Raises:
         CorruptModel: if the file cannot be read.
@@ -128,7 +135,7 @@ def verify(path: Path, candidate: Candidate, *, compression: str | None = None) 
     from conversion.coreml_file import read
     from conversion.rules import RULES
     from conversion.twin import Twin, forward_in_half_precision
-    from experiments.classifier import network_of
+    from experiments.classifier import network_of, predict
     from experiments.evaluation import evaluate
 
     executable = runtime.load(path)
@@ -139,23 +146,19 @@ def verify(path: Path, candidate: Candidate, *, compression: str | None = None) 
     faults = [weight for weight in twin.weights if weight.fault]
     if faults and not any(weight.checkable for weight in faults) and all(check.passed for check in checks):
         raise runtime.NotCheckable(f"{path}: {faults[0].fault}; in which form it could be there is not known here.")
-    parity: list[Parity] = []
-    original: list[Parity] = []
-    test: Evaluation | None = None
-    test_predictions: tuple[int, ...] = ()
-    outcome = Native("not run: the file differs")
-    if all(check.passed for check in checks if check.name in NEEDED_TO_EXECUTE):
-        splits = {name: candidate.split(name) for name in ("val", "test")}
-        executed = {name: executable.probabilities(split.images) for name, split in splits.items()}
-        original = _parities(splits, executed, candidate.forward)
+
+    def execute(evidence: Evidence, name: str) -> tuple[Evidence, npt.NDArray[np.float32]]:
+        """The evidence with that of one more split, and the file's answers on it."""
+        split = candidate.split(name)
+        answers = executable.probabilities(split.images)
+        original = _parity(name, answers, predict(candidate.forward, split.images), split.labels)
         with twin.weights_of_the_file():
             scalars_too = twin.in_half_precision and interface.format == "mlprogram"
             forward = forward_in_half_precision(candidate.classifier) if scalars_too else candidate.forward
-            parity = _parities(splits, executed, forward)
-        test = evaluate(executed["test"], splits["test"].labels, candidate.dataset.class_names)
-        test_predictions = tuple(executed["test"].argmax(axis=1).tolist())
-        outcome = native.compare(path, executable, candidate.dataset.val.images)
-    return Evidence(
+            parity = _parity(name, answers, predict(forward, split.images), split.labels)
+        return replace(evidence, parity=(*evidence.parity, parity), original=(*evidence.original, original)), answers
+
+    evidence = Evidence(
         file_sha256=read(path).sha256,
         file_bytes=interface.size_bytes,
         format=interface.format,
@@ -163,12 +166,19 @@ def verify(path: Path, candidate: Candidate, *, compression: str | None = None) 
         minimum_ios=IOS_OF_SPECIFICATION.get(interface.specification_version),
         checks=tuple(checks),
         weights=twin.weights,
-        parity=tuple(parity),
-        original=tuple(original),
-        native=outcome,
-        test_predictions=test_predictions,
-        test_evaluation=test,
-        test_look=candidate.look if test else None,
+    )
+    if not all(check.passed for check in checks if check.name in NEEDED_TO_EXECUTE):
+        return evidence
+    evidence, _ = execute(evidence, "val")
+    evidence = replace(evidence, native=native.compare(path, executable, candidate.dataset.val.images))
+    if not worth_a_look(evidence):
+        return evidence
+    evidence, answers = execute(evidence, "test")
+    return replace(
+        evidence,
+        test_predictions=tuple(answers.argmax(axis=1).tolist()),
+        test_evaluation=evaluate(answers, candidate.split("test").labels, candidate.dataset.class_names),
+        test_look=candidate.look,
     )
 
 
@@ -183,18 +193,6 @@ def _compression_checks(claimed: str, asked: str | None, weights: tuple[Weight, 
     return [
         check("compression", asked or claimed, claimed),
         Check("stored compression", compressed, claimed, claimed if compressed else ", ".join(sorted(found))),
-    ]
-
-
-def _parities(
-    splits: dict[str, Split],
-    executed: dict[str, npt.NDArray[np.float32]],
-    forward: Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float32]],
-) -> list[Parity]:
-    from experiments.classifier import predict
-
-    return [
-        _parity(name, executed[name], predict(forward, split.images), split.labels) for name, split in splits.items()
     ]
 
 
@@ -226,7 +224,12 @@ def _parity(
 def parser() -> Parser:
     made = Parser("conversion.verify", "Execute a saved Core ML file and compare it with the model of a run.")
     made.add_argument("file", type=Path, help="a Core ML file (.mlmodel or .mlpackage)")
-    made.add_argument("--run", required=True, metavar="RUN_ID", help="MLflow run whose model the file should be")
+    made.add_argument(
+        "--run",
+        required=True,
+        metavar="RUN_ID",
+        help="MLflow run whose model the file should be: its id, a prefix of it, or its name",
+    )
     add_common(made)
     return made
 
@@ -286,7 +289,7 @@ def _body(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print_json(
             {
-                "run_id": arguments.run,
+                "run_id": candidate.run.run_id,
                 "file": str(arguments.file),
                 "verified": evidence.verified,
                 "faults": evidence.faults,
@@ -294,7 +297,7 @@ def _body(arguments: argparse.Namespace) -> int:
             }
         )
     else:
-        print(f"{arguments.file}: {'verified' if evidence.verified else 'DIFFERS'} against run {arguments.run}")
+        print(f"{arguments.file}: {'verified' if evidence.verified else 'DIFFERS'} against run {candidate.run.run_id}")
         show(evidence)
     for fault in evidence.faults:
         print(f"error: {fault}", file=sys.stderr)

@@ -87,10 +87,10 @@ def compare(tracker: Tracker, run_ids: Sequence[str]) -> Comparison:
     Raises:
         UsageError: for an unknown run, or fewer than two different ones.
     """
-    wanted = list(dict.fromkeys(run_ids))
+    wanted = {run.run_id: run for run in map(tracker.run, run_ids)}
     if len(wanted) < 2:
-        raise UsageError("Two different runs or more are compared; the leaderboard shows the ids: --json.")
-    runs = tuple(_compared(tracker.run(run_id), tracker.epochs(run_id)) for run_id in wanted)
+        raise UsageError("Two different runs or more are compared; the leaderboard shows them.")
+    runs = tuple(_compared(run, tracker.epochs(run_id)) for run_id, run in wanted.items())
     return Comparison(
         runs=runs,
         parameters=_lines(runs, lambda run: run.parameters),
@@ -207,7 +207,12 @@ def show(comparison: Comparison) -> None:
 def parser() -> Parser:
     made = Parser("experiments.compare", "Show parameters, results and curves of runs side by side.")
     add = made.add_argument
-    add("run_ids", nargs="+", metavar="RUN", help="id of an MLflow run, of any experiment; two or more")
+    add(
+        "run_ids",
+        nargs="+",
+        metavar="RUN",
+        help="an MLflow run of any experiment: its id, a prefix of it, or its name; two or more",
+    )
     add("--tracking-uri", metavar="URI", help="default: MLFLOW_TRACKING_URI or sqlite:///mlflow.db")
     add("--html", type=Path, metavar="FILE", help="write a page with the tables and curves, which needs no network")
     return made

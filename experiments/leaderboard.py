@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from statistics import fmean
 from typing import TYPE_CHECKING, TextIO
 
-from architectures.command import Parser, image_size, print_json, run
+from architectures.command import Parser, image_size, print_json, run, several
 from architectures.errors import UsageError
 from architectures.fields import Whole
 from architectures.knobs import Knob
@@ -341,14 +341,19 @@ def parser() -> Parser:
     add("--csv", action="store_true", help="print the rows as CSV, with the fields of --json")
     add("--markdown", action="store_true", help="print the table in Markdown")
     add("--tracking-uri", metavar="URI", help="default: MLFLOW_TRACKING_URI or sqlite:///mlflow.db")
-    add("--experiment", metavar="NAME", help=f"MLflow experiment (default: the data set's name, {DEFAULT_EXPERIMENT})")
+    add(
+        "--experiment",
+        metavar="NAME",
+        help="MLflow experiment (default: the data set's name, mnist5k, or where there is none the last one)",
+    )
     add("--study", metavar="NAME", help="only runs of this study")
     add(
         "--architecture",
         dest="architectures",
-        action="append",
-        metavar="NAME",
-        help="only this architecture; repeatable",
+        action="extend",
+        type=several,
+        metavar="NAME,NAME",
+        help="only these architectures; repeatable",
     )
     add("--dataset", metavar="NAME", help="only runs on this data set, named as for search.sweep")
     add("--image-size", type=image_size, metavar="HxW", help="to which the images of folder:DIR were resized")
@@ -373,9 +378,9 @@ def _body(arguments: argparse.Namespace) -> int:
         limit = FILE_ROWS if arguments.json or arguments.csv else ROWS
     name, options = arguments.dataset, (arguments.image_size, arguments.color_mode)
     dataset = located(name or DEFAULT_EXPERIMENT, *options) if name or any(options) else None
-    experiment = arguments.experiment or (title(dataset) if dataset else DEFAULT_EXPERIMENT)
-    selection = Selection(experiment, arguments.study, tuple(arguments.architectures or ()), dataset)
     tracker = Tracker(arguments.tracking_uri or default_uri(), create=False)
+    experiment = arguments.experiment or (title(dataset) if dataset else tracker.usual_experiment(DEFAULT_EXPERIMENT))
+    selection = Selection(experiment, arguments.study, tuple(arguments.architectures or ()), dataset)
     asked = limit + 1 if limit else None  # one more tells whether there are more
     if arguments.model:
         board = version_rows(tracker, arguments.model, selection, limit=asked)

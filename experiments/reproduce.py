@@ -99,7 +99,8 @@ def reproduce(tracker: Tracker, run_id: str, *, plugins: tuple[str, ...] = ()) -
 
     Args:
         tracker: the store that holds the run.
-        run_id: the run; a pruned or interrupted one is compared as far as it came.
+        run_id: the run, by its id, a prefix of it or its name; one that was pruned or interrupted is compared as far as
+            it came.
         plugins: modules and files instead of the recorded ones, which may have moved.
 
     Raises:
@@ -111,6 +112,7 @@ def reproduce(tracker: Tracker, run_id: str, *, plugins: tuple[str, ...] = ()) -
 
     started = time.perf_counter()
     record = tracker.run(run_id)
+    run_id = record.run_id
     _check_comparable(record)
     recorded = tracker.epochs(run_id)
     if not recorded:
@@ -315,7 +317,7 @@ def parser() -> Parser:
         "Train a recorded run again, from its record alone, and compare every epoch's metrics and the weights. "
         "Exit code 0: identical, 1: they differ, 3: there is nothing to compare.",
     )
-    made.add_argument("run_id", metavar="RUN_ID", help="MLflow run of a trial")
+    made.add_argument("run_id", metavar="RUN_ID", help="MLflow run of a trial: its id, a prefix of it, or its name")
     made.add_argument("--tracking-uri", metavar="URI", help="default: MLFLOW_TRACKING_URI or sqlite:///mlflow.db")
     made.add_argument(
         "--plugin",

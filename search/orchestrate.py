@@ -14,6 +14,7 @@ from rich.markup import escape
 
 from architectures.errors import ProjectError, UsageError
 from conversion.compress import check_available
+from conversion.prefer import Preference, smallest
 from conversion.promote import DEFAULT_MODEL
 from experiments import datasets, leaderboard
 from experiments.attempts import Attempts
@@ -50,6 +51,8 @@ class SweepResult:
     not_compared: tuple[str, ...]  # architectures of which none was, as where each trial was pruned
     registered_name: str
     registered: tuple[int, ...]  # versions, the best first
+    preference: Preference | None  # what promote --prefer smallest would take; None: nothing is registered
+    report: str | None  # where the report of the study is, for people: a path, or a URI in a server's store
     interrupted: bool
     startup_seconds: float  # until the first trial could start: imports, data, workers
     trials_seconds: float  # from there until the last trial ended
@@ -78,13 +81,22 @@ class SweepResult:
             print(comparison.told(self.not_compared))
         counts = ", ".join(f"{count} {state}" for state, count in self.counts.items())
         print(f"Trials: {counts}. MLflow experiment {self.experiment}, run {self.parent_run_id}.")
+        if self.report:
+            print(f"Report: {self.report}")
         if self.candidate:
             versions = ", ".join(map(str, self.registered))
             print(
                 f"Registered as {self.registered_name}: versions {versions}, alias {CANDIDATE} on {self.candidate}.\n"
-                f"Next: mlflow ui, or python -m conversion.promote"
-                + ("" if self.registered_name == DEFAULT_MODEL else f" --model {self.registered_name}")
+                f"Next: mlflow ui, or {self._promote}"
             )
+        if self.preference:
+            print(f"{self._promote} --prefer smallest would take {self.preference.text}.")
+
+    @property
+    def _promote(self) -> str:
+        """The command that promotes what was registered."""
+        other = "" if self.registered_name == DEFAULT_MODEL else f" --model {self.registered_name}"
+        return f"python -m conversion.promote{other}"
 
 
 def sweep(
@@ -128,7 +140,7 @@ def sweep(
         folder = Path(name)
         progress.waiting("starting TensorFlow")
         # Workers import TensorFlow from here on: what else takes a second of imports comes now, not before.
-        from search.report import write_report
+        from search.report import REPORT, write_report
 
         tracker = Tracker(config.tracking_uri)
         dataset = load_dataset(config.dataset, config.plugins)
@@ -168,6 +180,8 @@ def sweep(
             ended_at = time.perf_counter()
             # All trials have ended: a few seconds more and the sweep is whole.
             registered: list[VersionRecord] = []
+            preference: Preference | None = None
+            report: str | None = None
             board: list[Row] = []
             compared: tuple[Comparison, ...] = ()
             left_out: tuple[str, ...] = ()
@@ -182,6 +196,9 @@ def sweep(
                     with study.alone():
                         evaluate_left_over(study, tracker, dataset, say)  # of sweeps that have died meanwhile
                         registered = _register(study, tracker)
+                        if registered:
+                            with attempts.part("what promote --prefer smallest takes"):
+                                preference = smallest(tracker, config.registered_name, dataset)
                         drop_overtaken(study, tracker)
                 if any(study.standing.counts().values()):
                     with attempts.part("leaderboard"):
@@ -189,6 +206,7 @@ def sweep(
                 if not stopped:
                     progress.waiting("drawing the study")
                     write_report(study, tracker, parent, board, compared=compared, left_out=left_out, attempts=attempts)
+                    report = tracker.place_in_run(parent, REPORT)
                 if attempts.reasons:
                     say(f"warning: not drawn: {attempts}")
                 if not study.others_run(runner.mine()):
@@ -209,6 +227,8 @@ def sweep(
         not_compared=left_out,
         registered_name=config.registered_name,
         registered=tuple(model.version for model in registered),
+        preference=preference,
+        report=report,
         interrupted=stopped,
         startup_seconds=ready_at - started,
         trials_seconds=ended_at - ready_at,
@@ -347,15 +367,15 @@ def _replicated(study: Study) -> list[Replicated]:
 
 
 def _register(study: Study, tracker: Tracker) -> list[VersionRecord]:
-    """Register the study's best models, and point `candidate` at the best."""
+    """Register the study's best models and its front, and point `candidate` at the best."""
     registered = []
     means = {one.number: one.mean for one in _replicated(study)}
-    for trial in sorted(study.standing.best(study.config.keep), key=lambda trial: -means.get(trial.number, 0.0)):
+    for trial in sorted(study.standing.to_register(), key=lambda trial: -means.get(trial.number, 0.0)):
         model = tracker.kept_model(trial.user_attrs["run_id"])
         if model is None:  # an earlier sweep kept fewer, or died before it had written this one
             print(
-                f"warning: trial {trial.number} is among the best {study.config.keep}, but its model was not kept: "
-                f"it is not registered",
+                f"warning: trial {trial.number} is among the best {study.config.keep} or on the front of accuracy and "
+                f"bytes, but its model was not kept: it is not registered",
                 file=sys.stderr,
             )
             continue

@@ -19,6 +19,8 @@ from search.comparison import Comparison
 from search.figures import Figure, draw
 from search.study import Study
 
+FOLDER = "study"  # among the parent run's artifacts
+REPORT = f"{FOLDER}/report.html"
 ROWS = 25  # of the leaderboard on the page
 
 
@@ -71,7 +73,7 @@ def write_report(
         if not page.exists():
             page.write_text(html_page(f"Study {study.name}", _not_drawn({**attempts.reasons, **trials})))
         attempts.write(folder)
-        tracker.log_files(parent_run_id, folder, "study")
+        tracker.log_files(parent_run_id, folder, FOLDER)
     tracker.tag_not_drawn(parent_run_id, str(attempts))
 
 

@@ -64,6 +64,11 @@ class Standing:
         trials = self._trials()
         return [trials[one.number] for one in best]
 
+    def to_register(self) -> list[FrozenTrial]:
+        """The trials whose models are kept, the best first."""
+        keepers = self.keepers()
+        return [trial for trial in self.best(len(self.searched())) if trial.number in keepers]
+
     def to_replicate(self) -> list[FrozenTrial]:
         """The best trials, and the best of each architecture, so that every one can be compared."""
         chosen = self.best(self.config.keep)
@@ -95,14 +100,12 @@ class Standing:
         return trained + [one for one in same if not one.state.is_finished() and one.number < trial.number]
 
     def keepers(self, *more: Scored) -> set[int]:
-        """Numbers of the trials whose models are kept: the best, and with two objectives the whole front.
+        """Numbers of the trials whose models are kept: the best, and the whole front of accuracy and bytes.
 
         Whoever is not among them now will not be later. `more` are trials that the study has not been told of.
         """
         scored = [*self._scored(), *more]
-        keepers = ranked(scored, front_first=False)[: self.config.keep]
-        if len(self.config.objectives) > 1:
-            keepers += front(scored)
+        keepers = ranked(scored, front_first=False)[: self.config.keep] + front(scored)
         return {one.number for one in keepers}
 
     def kept(self) -> dict[int, str]:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from architectures.command import INTERRUPTED, Parser, image_size, print_json, run
+from architectures.command import INTERRUPTED, Parser, image_size, print_json, run, several
 from architectures.errors import UsageError
 from architectures.fields import PluginName, allowed
 from experiments.config import COMPRESSIONS, LEARNING_RATES, PRECISIONS
@@ -49,9 +49,10 @@ def parser() -> Parser:
     add(
         "--architecture",
         dest="architectures",
-        action="append",
-        metavar="NAME",
-        help="search only this one; repeatable (default: all that fit the images)",
+        action="extend",
+        type=several,
+        metavar="NAME,NAME",
+        help="search only these; repeatable (default: all that fit the images)",
     )
     add(
         "--trials",
@@ -174,7 +175,7 @@ def parser() -> Parser:
         "--keep",
         type=allowed(SweepConfig, "keep"),
         metavar="N",
-        help="best models that are kept and registered (default 3)",
+        help="best models that are kept and registered (default 3), beside the front of accuracy and bytes",
     )
     add(
         "--replicates",

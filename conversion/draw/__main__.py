@@ -13,7 +13,7 @@ from pathlib import Path
 from architectures.command import Parser, print_json, run
 from architectures.errors import ProjectError
 from architectures.fields import Whole
-from conversion.promote import DEFAULT_OUTPUT
+from conversion.output import DEFAULT_OUTPUT
 
 DEFAULT_PORT = 8765
 LOCAL_UI = "http://127.0.0.1:5000"  # where `make ui` shows a store that is a file

@@ -9,7 +9,7 @@ from experiments.tracking.looks import Look, LookRecord
 from experiments.tracking.lookup import Selection, is_original, merit
 from experiments.tracking.models import CANDIDATE, CHAMPION
 from experiments.tracking.outbox import Ended, Outbox
-from experiments.tracking.promotions import PromotionRecord
+from experiments.tracking.promotions import PLACE_TAG, PromotionRecord
 from experiments.tracking.records import ModelRecord, RunRecord, VersionFacts, VersionRecord
 from experiments.tracking.retention import StoredModel
 from experiments.tracking.runs import NOT_DRAWN, Tracker, run_start
@@ -20,6 +20,7 @@ __all__ = [
     "CANDIDATE",
     "CHAMPION",
     "NOT_DRAWN",
+    "PLACE_TAG",
     "Ended",
     "Look",
     "LookRecord",

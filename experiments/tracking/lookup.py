@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 PAGE = 1_000  # runs that are read at once where all are wanted
+PREFIX = re.compile(r"[0-9a-f]{1,31}")  # of a run's id
+LISTED = 5  # runs that are named where several are meant
 SPARE = 5  # runs read beside those asked for: replicates and answered ones are left out here, not by MLflow
 
 
@@ -32,18 +35,54 @@ class Selection:
 class Lookup(Store):
     """Runs of one MLflow store, read."""
 
-    def run(self, run_id: str) -> RunRecord:
-        """Read a run; raises UsageError for an unknown id."""
+    def run(self, name: str) -> RunRecord:
+        """Read a run by its id, a prefix of it that no other run's has, or its name; raises UsageError for others."""
         from mlflow.exceptions import MlflowException
 
         with one_line(self.uri):
             try:
-                run = self._client.get_run(run_id)
+                return run_record(self._client.get_run(name))
             except MlflowException as error:
-                if error.error_code in {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}:
-                    raise UsageError(f"Unknown run {run_id!r} in {self.uri}.") from None
-                raise
-        return run_record(run)
+                if error.error_code not in {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}:
+                    raise
+            found = self._named(name)
+        if len(found) == 1:
+            return run_record(found[0])
+        if not found:
+            raise UsageError(f"Unknown run {name!r} in {self.uri}: give an id, the beginning of one, or a run's name.")
+        listed = [
+            f"{run.info.run_id} ({run.info.run_name}{f' of {study}' if (study := run.data.tags.get('study')) else ''})"
+            for run in found[:LISTED]
+        ]
+        more = f" and {len(found) - LISTED} more" if len(found) > LISTED else ""
+        raise UsageError(f"{name!r} is not one run but several: {', '.join(listed)}{more}. Give the id of one.")
+
+    def _named(self, name: str) -> list[Run]:
+        """Runs of this name, or whose ids begin so, the latest first; runs that were deleted are left out."""
+        terms = [f"attributes.run_name = {quoted(name)}"]
+        if PREFIX.fullmatch(name):
+            terms.append(f"attributes.run_id LIKE '{name}%'")
+        experiments = [each.experiment_id for each in self._client.search_experiments()]
+        found = {
+            run.info.run_id: run
+            for term in terms
+            for run in (self._client.search_runs(experiments, term, max_results=PAGE) if experiments else ())
+        }
+        return sorted(found.values(), key=lambda run: -run.info.start_time)
+
+    def usual_experiment(self, name: str) -> str:
+        """The experiment of this name, or where there is none that of the latest training run."""
+        with one_line(self.uri):
+            experiments = {each.experiment_id: each.name for each in self._client.search_experiments()}
+            if name in experiments.values() or not experiments:
+                return name
+            latest = self._client.search_runs(
+                list(experiments),
+                "params.architecture != ''",
+                max_results=1,
+                order_by=["attributes.start_time DESC"],
+            )
+        return experiments[latest[0].info.experiment_id] if latest else name
 
     def epochs(self, run_id: str) -> tuple[EpochMetrics, ...]:
         """What a run has recorded of each epoch, those with all figures."""

@@ -107,6 +107,16 @@ class Models(Lookup):
             self._client.delete_logged_model(model_id)
             _remove_empty_folder(model.artifact_location, model_id)
 
+    def place_in_model(self, model_id: str, name: str) -> str:
+        """Where a file beside a model is: a path on this machine, or a URI."""
+        with one_line(self.uri):
+            return shown_place(self._client.get_logged_model(model_id).artifact_location, name)
+
+    def place_in_run(self, run_id: str, name: str) -> str:
+        """Where an artifact of a run is: a path on this machine, or a URI."""
+        with one_line(self.uri):
+            return shown_place(str(self._client.get_run(run_id).info.artifact_uri), name)
+
     def _artifacts(self, location: str) -> ArtifactRepository:
         """A place of artifacts, on this machine or behind a server."""
         from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
@@ -216,9 +226,13 @@ class Models(Lookup):
 
     def registered_name(self, run_id: str) -> str | None:
         """The registered model that holds a run's model, if there is one."""
+        return next(iter(self.registered_as(run_id)), None)
+
+    def registered_as(self, run_id: str) -> tuple[str, ...]:
+        """All registered models that hold a run's model."""
         with one_line(self.uri):
             found = self._client.search_model_versions(f"run_id = {quoted(run_id)}")
-        return next((version.name for version in found if _is_kept_model(version)), None)
+        return tuple(dict.fromkeys(version.name for version in found if _is_kept_model(version)))
 
     def versions_of(self, run_ids: Sequence[str]) -> dict[str, VersionFacts]:
         """The latest registry version of each of these runs that has one."""
@@ -315,6 +329,19 @@ class Models(Lookup):
         """Add a folder's files to those of a kept model."""
         with one_line(self.uri):
             self._client.log_model_artifacts(model.model_id, str(folder))
+
+
+def shown_place(location: str, name: str) -> str:
+    """A file in a place of artifacts, as a person opens it.
+
+    >>> shown_place("file:///home/me/mlruns/1/a%20b", "study/report.html")
+    '/home/me/mlruns/1/a b/study/report.html'
+    >>> shown_place("mlflow-artifacts:/1/models/m-2", "promotion.html")
+    'mlflow-artifacts:/1/models/m-2/promotion.html'
+    """
+    if location.startswith("file:"):
+        location = url2pathname(urlparse(location).path)
+    return f"{location.rstrip('/')}/{name}"
 
 
 def _is_kept_model(found: ModelVersion) -> bool:

@@ -17,13 +17,14 @@ from architectures.errors import ProjectError
 from experiments.tracking.coreml_flavor import ServedFile, write_coreml_flavor
 from experiments.tracking.models import CHAMPION, Models
 from experiments.tracking.records import VersionRecord
-from experiments.tracking.store import one_line
+from experiments.tracking.store import one_line, quoted
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
 COREML_SUFFIX = "-coreml"  # of the registered model whose versions are the promotions of another
 SHA256_TAG = "coreml_sha256"  # on a promotion, and on the kept model that it promoted last
+PLACE_TAG = "place"  # of a promotion: where its file was put last, on whichever machine
 PROMOTION_TAGS = {"model_id", "source_version", "file_name", SHA256_TAG}  # that a person's own versions lack
 EVIDENCE = ("promotion.json", "promotion.html")
 
@@ -81,6 +82,17 @@ class Promotions(Models):
                 )
             crowned = int(self._client.get_registered_model(name).aliases.get(CHAMPION, 0))
         return max(made, key=lambda each: (each.number == crowned, each.number))
+
+    def promoted_as(self, sha256: str, path: Path) -> tuple[str, ...]:
+        """The registered models that a file with this SHA-256 was promoted for.
+
+        A model that is registered twice gives the same bytes twice: where one of them was put at `path`, it is that.
+        """
+        with one_line(self.uri):
+            found = self._search_versions(f"tags.{SHA256_TAG} = {quoted(sha256)}")
+        made = [version for version in found if version.tags.keys() >= PROMOTION_TAGS]
+        here = [version for version in made if version.tags.get(PLACE_TAG) == str(path.absolute())]
+        return tuple(sorted({version.name.removesuffix(COREML_SUFFIX) for version in here or made}))
 
     def promotion(self, name: str, number: int) -> PromotionRecord:
         """A promotion by its number; raises TrackingError if the registry does not hold it."""

@@ -15,8 +15,12 @@ from scipy.stats import binom
 
 from conversion import runtime
 from conversion.champion import compare
-from conversion.gate import SIGNIFICANCE
+from conversion.gate import SIGNIFICANCE, Decision, _guessing
 from conversion.output import DEFAULT_OUTPUT
+from conversion.verify import Evidence, Parity
+from experiments import datasets
+from experiments.evaluation import evaluate
+from experiments.tracking import Tracker
 from tests.support.commands import Command
 from tests.support.promotions import (
     NAME,
@@ -61,8 +65,9 @@ def test_files_that_agree_are_not_worse() -> None:
 
 
 def test_a_refused_promotion_changes_nothing(own_promoted: Path, command: Command) -> None:
-    arguments = ("--min-accuracy", "0.999", "--max-bytes", "1000")
-    messages = ("below --min-accuracy 0.999", "above --max-bytes 1,000")
+    (own_promoted / "mine.mlmodel").write_bytes(b"somebody's work")
+    arguments = ("--output", "mine.mlmodel", "--max-bytes", "1000")
+    messages = ("was not written by a promotion", "above --max-bytes 1,000")
     before = snapshot(own_promoted)
     dry = command("conversion.promote", *arguments, "--dry-run", "--json")
     assert dry.code == 3
@@ -92,6 +97,7 @@ def test_a_refusal_as_json(own_store: Path, command: Command) -> None:
     assert verdicts(found.json) == {
         "verification": "passed",
         "test accuracy": "not asked",
+        "better than guessing": "not judged",
         "size": "failed",
         "accuracy loss": "passed",
         "contract": "no champion",
@@ -100,6 +106,87 @@ def test_a_refusal_as_json(own_store: Path, command: Command) -> None:
     }
     assert "above --max-bytes 1,000" in found.error
     assert found.json["report"].startswith("refused/")
+
+
+def test_what_needs_no_test_image_costs_no_look(own_promoted: Path, command: Command) -> None:
+    tracker = Tracker(f"sqlite:///{own_promoted / 'mlflow.db'}", create=False)
+    digest = datasets.load("mnist5k").digest
+    (own_promoted / "mine.mlmodel").write_bytes(b"somebody's work")
+    before = len(tracker.looks(digest))
+    for limit in (("--max-bytes", "1000"), ("--output", "mine.mlmodel"), ("--max-bytes", "1", "--min-accuracy", "1")):
+        for dry in ((), ("--dry-run",)):
+            found = command("conversion.promote", *limit, *dry, "--json")
+            assert found.code == 3
+            assert found.json["test_look"] is None
+            assert {verdicts(found.json)[name] for name in ("better than guessing", "champion")} == {"not judged"}
+            assert not {"test_accuracy", "test_images"} & found.json.keys()
+            assert found.json["val_accuracy"] == found.json["parity"][0]["file_accuracy"]
+            assert [part["split"] for part in found.json["parity"]] == ["val"]
+    assert len(tracker.looks(digest)) == before
+    page = Path(command("conversion.promote", "--max-bytes", "1000", "--json").json["page"]).read_text()
+    assert "not judged" in page
+    assert "The test images were not looked at." in page
+    assert len(tracker.looks(digest)) == before
+    forced = command("conversion.promote", "--max-bytes", "1", "--force", "--reason", "a test", "--dry-run", "--json")
+    assert forced.code == 0, forced.err
+    assert "not judged" not in verdicts(forced.json).values()
+    assert len(tracker.looks(digest)) == before + 1
+
+
+@pytest.mark.parametrize(
+    ("counts", "correct", "verdict", "words"),
+    [
+        ((50, 50), 0, "failed", "not significantly above 0.5000, the share of the largest class"),
+        ((50, 50), 58, "failed", "too small to tell, it takes 59 right of 100"),
+        ((50, 50), 59, "passed", "right on 59 of 100 test images, significantly above 0.5000"),
+        ((90, 10), 90, "failed", "not significantly above 0.9000"),  # always the largest class
+        ((90, 10), 97, "passed", "significantly above 0.9000"),
+        ((1,) * 9, 3, "failed", "too small to tell, it takes 4 right of 9"),
+        ((1,) * 9, 4, "passed", "significantly above 0.1111"),
+        ((8, 1), 9, "not checkable", "9 test images, 8 of them of one class, are too few"),
+        ((9, 0), 9, "not checkable", "9 test images, 9 of them of one class, are too few"),
+        ((1, 1), 2, "not checkable", "2 test images, 1 of them of one class, are too few"),
+    ],
+)
+def test_better_than_guessing(counts: tuple[int, ...], correct: int, verdict: str, words: str) -> None:
+    labels = np.repeat(np.arange(len(counts)), counts)
+    answers = np.where(np.arange(len(labels)) < correct, labels, (labels + 1) % len(counts))
+    probabilities = np.eye(len(counts), dtype=np.float32)[answers]
+    evaluation = evaluate(probabilities, labels, tuple("abcdefghi"[: len(counts)]))
+    parity = Parity("test", len(labels), 0.0, 0.0, 0, (), correct / len(labels), correct / len(labels))
+    evidence = Evidence("", 0, "mlmodel", "none", 13, (), (), parity=(parity,), test_evaluation=evaluation)
+    found = _guessing(evidence)
+    assert found.verdict == verdict
+    assert words in found.finding
+    assert "exact one-sided binomial test" in found.finding
+    assert "level 0.05" in found.finding
+    p_value = binom.sf(correct - 1, len(labels), max(counts) / len(labels))
+    assert found.figures["p_value"] == pytest.approx(p_value)
+    decision = Decision((found,))
+    assert decision.outcome == ("promoted" if verdict == "passed" else "refused")
+    assert Decision((found,), "a person knows better").outcome == ("promoted" if verdict == "passed" else "forced")
+
+
+def test_a_file_that_is_wrong_on_every_test_image_is_refused(tmp_path: Path, command: Command) -> None:
+    """It agrees with its model, and every other criterion is met."""
+    random, labels = np.random.default_rng(0), np.arange(160) % 2
+    images = random.integers(0, 90, (160, 16, 16, 1), dtype=np.uint8)
+    images[labels == 1] += 160
+    parts = {"train": slice(100), "val": slice(100, 130), "test": slice(130, 160)}
+    arrays = {f"x_{name}": images[part] for name, part in parts.items()}
+    arrays |= {f"y_{name}": (1 - labels if name == "test" else labels)[part] for name, part in parts.items()}
+    np.savez(tmp_path / "wrong.npz", **arrays)
+    small = ("--architecture", "malireddi", "--filters", "4", "--epochs", "10", "--batch-size", "10")
+    trial = command("search.trial", "--dataset", "npz:wrong.npz", *small, "--json")
+    assert trial.code == 0, trial.err
+    found = command("conversion.promote", "--run", trial.json["run_id"][:10], "--json")
+    assert found.code == 3, found.err
+    assert found.json["val_accuracy"] > 0.9
+    assert found.json["test_accuracy"] < 0.1
+    assert verdicts(found.json)["better than guessing"] == "failed"
+    (reason,) = found.json["reasons"]
+    assert "of 30 test images, not significantly above 0.5000" in reason
+    assert not (tmp_path / "ios").exists()
 
 
 def test_a_refused_run_is_not_registered(own_store: Path, swept: Swept, command: Command) -> None:

@@ -168,7 +168,7 @@ def test_the_front_is_registered_and_its_files_have_the_bytes_that_were_known(st
     folder, done = study
     board = done.json["leaderboard"]
     leading = [row for row in board if row["pareto"]]
-    assert [row["version"] for row in leading[:2]] == done.json["registered"][: len(leading)]
+    assert {row["version"] for row in leading} <= set(done.json["registered"])
     assert any(row["knobs"] for row in board)
     (own,) = [row for row in board if row["run"] == "knobbed-0"]
     assert own["knobs"] == {"activation": "relu", "kernel_size": 5}

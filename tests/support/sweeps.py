@@ -18,6 +18,7 @@ from mlflow.entities import Run
 from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 
+from search.ranking import Scored, front
 from search.standing import outcome
 from tests.support.commands import environment
 from tests.support.servers import AnyProcess
@@ -153,8 +154,11 @@ def assert_nothing_lost(
     ready = [model for model in client.search_logged_models(held) if str(model.status) == "READY"]
     held_models = {model.source_run_id for model in ready if model.source_run_id}
     assert {version.run_id for version in versions} <= held_models
-    front = study.best_trials if len(study.directions) > 1 else []
-    assert len(held_models) <= recorded["keep"] + len(front)
+    others = {"replicate_of", "duplicate_of"}
+    complete = [one for one in study.trials if one.state == TrialState.COMPLETE and not others & one.user_attrs.keys()]
+    on_front = front(Scored(one.number, one.values[0], one.user_attrs["coreml_bytes"]) for one in complete)
+    assert len(held_models) <= recorded["keep"] + len(on_front)
+    assert {runs[one.number].info.run_id for one in on_front} <= {version.run_id for version in versions}
     for run_id in held_models:  # kept models are evaluated, once
         assert len(client.get_metric_history(run_id, "expected_calibration_error")) == 1
         assert "evaluation/evaluation.json" in {file.path for file in client.list_artifacts(run_id, "evaluation")}
