@@ -25,8 +25,7 @@ def load(path: str | os.PathLike[str]) -> Executable:
         path: an `.mlmodel` file that holds a neuralnetwork, or an `.mlpackage` folder that holds an ML Program.
 
     Returns:
-        The file, ready to answer `predict`. Blobs are float32, whatever the precision of the stored weights;
-        what would lose digits in float32 is computed in float64 and rounded once.
+        The file, ready to answer `predict`. It computes in float32, whatever the precision of the stored weights.
 
     Raises:
         CorruptModel: if the file is missing, damaged, or contradicts itself.

@@ -147,8 +147,7 @@ PLAIN: dict[str, Callable[[Array], Array]] = {
     **{f"a{name}": in_double(getattr(np, f"arc{name}")) for name in ("cos", "cosh", "sin", "sinh", "tan", "tanh")},
     "erf": in_double(erf),
 }
-exp, tanh = in_double(np.exp), PLAIN["tanh"]
-power, floor_divide = in_double(np.power), in_double(np.floor_divide)
+exp, tanh, floor_divide = in_double(np.exp), PLAIN["tanh"], in_double(np.floor_divide)
 
 
 @in_double
@@ -178,9 +177,8 @@ def batch_normalization(
     mean: Array, variance: Array, gamma: Array, beta: Array, *, epsilon: float
 ) -> Callable[[Array], Array]:
     """Normalisation by stored statistics, all in the shape that a blob broadcasts with."""
-    factor = gamma / np.sqrt(variance.astype(np.float64) + epsilon)
+    factor = (gamma / np.sqrt(variance.astype(np.float64) + epsilon)).astype(np.float32)
 
-    @in_double
     def run(x: Array) -> Array:
         # The mean first: x * factor and mean * factor may be large where their difference is not.
         out = x - mean

@@ -155,7 +155,7 @@ OPS: dict[str, Builder] = {
     "mod": _binary(np.mod),
     "mul": _binary(np.multiply),
     "not_equal": _binary(np.not_equal),
-    "pow": _binary(functions.power),
+    "pow": _binary(np.power),
     "real_div": _binary(np.divide),
     "sub": _binary(np.subtract),
     "select": _select,
