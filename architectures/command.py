@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, NoReturn
 
 from architectures.errors import ProjectError
+from architectures.redaction import redact
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -41,7 +42,7 @@ class Parser(argparse.ArgumentParser):
         self.add_argument("--debug", action="store_true", help="show the traceback of an error")
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"error: {message} (see {self.prog} --help)\n")
+        self.exit(2, f"error: {redact(message)} (see {self.prog} --help)\n")
 
 
 def run(parser: Parser, body: Callable[[argparse.Namespace], int], argv: Sequence[str] | None = None) -> int:
@@ -72,7 +73,7 @@ def _code(parser: Parser, body: Callable[[argparse.Namespace], int], argv: Seque
         if isinstance(error, BrokenPipeError) and _reader_has_left():
             raise
         if arguments.debug:
-            traceback.print_exc()
+            print(traceback_text(error), end="", file=sys.stderr)
         print(f"error: {one_line(error)}", file=sys.stderr)
         return error.exit_code if isinstance(error, ProjectError) else 1
 
@@ -106,7 +107,11 @@ def _interrupts_that_python_drops() -> Iterator[None]:
 
 
 def one_line(error: BaseException) -> str:
-    """The message of an error as one line, with the cause named where the error is not one of ours."""
+    """The message of an error as one line without secrets, with the cause named where the error is not one of ours."""
+    return redact(_message(error))
+
+
+def _message(error: BaseException) -> str:
     text = " ".join(str(error).split())
     if isinstance(error, ProjectError):
         return text
@@ -116,6 +121,11 @@ def one_line(error: BaseException) -> str:
             return f"No space left on the disk{f' for {file}' if file else ''}. Free some and try again."
         return f"{error.strerror}{f': {file}' if file else ''}"
     return f"{type(error).__name__}: {text} (--debug shows where)"
+
+
+def traceback_text(error: BaseException) -> str:
+    """The traceback of an error, without secrets."""
+    return redact("".join(traceback.format_exception(error)))
 
 
 def console() -> Console:
@@ -131,12 +141,14 @@ def console() -> Console:
 
 
 def print_json(result: dict[str, object]) -> None:
-    """Write one JSON object and nothing else to stdout; a figure that is not finite becomes null."""
+    """Write one JSON object and nothing else to stdout, as `finite` makes it."""
     print(json.dumps(finite(result), allow_nan=False))
 
 
 def finite(value: object) -> object:
-    """The same with null for every figure that is not finite, which JSON has no word for."""
+    """The same without secrets, and with null for every figure that is not finite, which JSON has no word for."""
+    if isinstance(value, str):
+        return redact(value)
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if isinstance(value, dict):

@@ -20,6 +20,7 @@ import numpy as np
 
 from architectures import registry
 from architectures.errors import ProjectError, UsageError
+from architectures.redaction import redact
 from architectures.registry import Architecture, Shape
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def check_architecture(architecture: str | Architecture, *, input_shape: Shape =
             check(architecture, input_shape, filters)
         except Exception as error:  # a plugin's, or a library's: whatever it is, it is the reason
             kind = "" if isinstance(error, AssertionError | ProjectError) else f"{type(error).__name__}: "
-            broken.append(f"{name}: {kind}{' '.join(str(error).split())[:LONGEST_REASON]}")
+            broken.append(f"{name}: {kind}{redact(' '.join(str(error).split()))[:LONGEST_REASON]}")
     if broken:
         raise ContractBroken(f"Architecture {architecture.name!r} breaks its contract. " + " | ".join(broken))
 

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from architectures.redaction import redact
+
 
 class ProjectError(Exception):
     """Base of every error this project raises on purpose. Exit code 1 at the command line."""
 
     exit_code = 1
+
+    def __init__(self, *parts: object) -> None:
+        """Its message never holds a password, whatever URI it names."""
+        super().__init__(*(redact(part) if isinstance(part, str) else part for part in parts))
 
 
 class UsageError(ProjectError, ValueError):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from architectures.command import traceback_text
+from architectures.redaction import redact
 from experiments.tracking import TrackingError
 
 REASONS_FILE = "not_drawn.txt"  # beside the parts that there are
@@ -32,8 +33,8 @@ class Attempts:
         except TrackingError:
             raise
         except Exception as error:
-            self.reasons[name] = " ".join(f"{type(error).__name__}: {error}".split())[:LONGEST_REASON]
-            self.tracebacks.append(f"{name}\n{''.join(traceback.format_exception(error))}")
+            self.reasons[name] = redact(" ".join(f"{type(error).__name__}: {error}".split()))[:LONGEST_REASON]
+            self.tracebacks.append(f"{name}\n{traceback_text(error)}")
             if file:
                 file.unlink(missing_ok=True)
 

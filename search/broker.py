@@ -11,7 +11,6 @@ import contextlib
 import io
 import os
 import sys
-import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,6 +19,7 @@ from typing import TYPE_CHECKING, Any, cast
 from rich.markup import escape
 
 from architectures.errors import ProjectError
+from architectures.redaction import redact
 from search.config import SweepConfig
 from search.engines import WorkerFailed
 from search.engines.cluster import Share, check_nodes, connected, facts, places
@@ -76,7 +76,7 @@ class Broker:
         self._interrupted = True
 
     def _sweep(self, config: SweepConfig, given: dict[str, object], myself: Any) -> Ended:
-        from architectures.command import one_line
+        from architectures.command import one_line, traceback_text
         from search.engines.messages import WorkerSetup
         from search.engines.ray import RayEngine
         from search.orchestrate import sweep
@@ -97,7 +97,7 @@ class Broker:
                 return Ended(sweep(config, given, engine, progress, lambda: self._interrupted))
         except Exception as error:
             code = error.exit_code if isinstance(error, ProjectError) else 1
-            return Ended(message=one_line(error), traceback="".join(traceback.format_exception(error)), exit_code=code)
+            return Ended(message=one_line(error), traceback=traceback_text(error), exit_code=code)
 
     def _said_something(self, call: str, arguments: tuple[object, ...]) -> None:
         self._said.append((call, arguments))
@@ -155,7 +155,7 @@ def sweep_on_ray(config: SweepConfig, given: Mapping[str, object]) -> SweepResul
                 ended = _follow(config, dict(given), at_a_time, lambda: early() or later())
             except RayActorError as error:
                 reason = str(error).strip().partition("\n")[0]
-                print(f"warning: the sweep's broker died: {reason}", file=sys.stderr)
+                print(f"warning: the sweep's broker died: {redact(reason)}", file=sys.stderr)
                 continue
             if ended.result is None:
                 raise WorkerFailed(ended.message, ended.exit_code) from ProjectError(ended.traceback)

@@ -14,6 +14,7 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
+from architectures.redaction import redact
 from experiments.config import EpochMetrics, ModelSize, RunConfig, RunResult
 
 BAR_WIDTH = 16  # columns
@@ -58,8 +59,8 @@ class TrialProgress:
         self._live.stop()
 
     def say(self, text: str) -> None:
-        """Write a line above the table."""
-        self._console.print(text, soft_wrap=True)
+        """Write a line above the table, without secrets."""
+        self._console.print(redact(text), soft_wrap=True)
 
     def waiting(self, text: str) -> None:
         """Say what is being waited for while no trial runs."""

@@ -15,6 +15,7 @@ import optuna
 import sqlalchemy
 
 from architectures.errors import ProjectError, UsageError
+from architectures.redaction import learn, redact, redact_chain
 from experiments.databases import exclusive, make_database, raise_if_full, sqlite_path
 
 OUTAGE_SECONDS = 600  # for which a database that is away is waited for
@@ -168,6 +169,7 @@ def open_storage(url: str, takeover_seconds: int = 60, *, create: bool = True) -
         UsageError: for another kind of database.
         ProjectError: if it cannot be opened.
     """
+    learn(url)
     path = sqlite_path(url)
     if path is None and not url.startswith("postgresql"):
         raise UsageError(
@@ -203,6 +205,7 @@ def one_line(url: str) -> Iterator[None]:
         raise
     except Exception as error:
         raise_if_full(url, error)
+        redact_chain(error)  # a traceback shows where it comes from
         cause = error.__cause__ if isinstance(error, optuna.exceptions.StorageInternalError) else None
-        text = " ".join(str(getattr(cause, "orig", None) or cause or error).split())[:300]
+        text = redact(" ".join(str(getattr(cause, "orig", None) or cause or error).split()))[:300]
         raise ProjectError(f"The study storage {url} failed: {text or type(error).__name__}") from error

@@ -13,6 +13,7 @@ from pathlib import Path
 from architectures.command import INTERRUPTED, Parser, image_size, print_json, run, several
 from architectures.errors import UsageError
 from architectures.fields import PluginName, allowed
+from architectures.redaction import MARK, redact
 from experiments.config import COMPRESSIONS, LEARNING_RATES, PRECISIONS
 from experiments.datasets import COLOR_MODES, located
 from search.config import (
@@ -282,13 +283,7 @@ def _body(arguments: argparse.Namespace) -> int:
     else:
         result.show()
     if result.interrupted:
-        # The study has recorded the other options that its trials depend on.
-        again = ["python", "-m", "search.sweep", "--study", result.study, "--trials", str(result.trials)]
-        kept = ("storage", "tracking_uri", "workers", "timeout", "takeover_after", "figures", "engine", *RAY_OPTIONS)
-        for option in kept:
-            if getattr(arguments, option):
-                again += [f"--{option.replace('_', '-')}", f"{getattr(arguments, option)}"]
-        print(f"interrupted; to continue: {shlex.join(again)}", file=sys.stderr)
+        print(f"interrupted; to continue: {_continuation(arguments, result.study, result.trials)}", file=sys.stderr)
         return INTERRUPTED
     if not result.counts["complete"] and not result.counts["pruned"]:
         if result.counts["infeasible"]:
@@ -299,6 +294,18 @@ def _body(arguments: argparse.Namespace) -> int:
             print("error: All trials failed; their runs in MLflow hold the tracebacks.", file=sys.stderr)
         return 1
     return 0
+
+
+def _continuation(arguments: argparse.Namespace, study: str, trials: int) -> str:
+    """The command that continues a sweep. Its study has recorded the other options that its trials depend on."""
+    again = ["python", "-m", "search.sweep", "--study", study, "--trials", str(trials)]
+    kept = ("storage", "tracking_uri", "workers", "timeout", "takeover_after", "figures", "engine", *RAY_OPTIONS)
+    for option in kept:
+        if getattr(arguments, option):
+            again += [f"--{option.replace('_', '-')}", f"{getattr(arguments, option)}"]
+    shown = [redact(word) for word in again]
+    secrets = f" (put the secrets in place of {MARK}: they are recorded nowhere)" if shown != again else ""
+    return shlex.join(shown) + secrets
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -6,13 +6,12 @@ import argparse
 import contextlib
 import sys
 import tempfile
-import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from architectures.command import Parser, print_json, run
+from architectures.command import Parser, print_json, run, traceback_text
 from architectures.errors import ProjectError, UsageError
 from architectures.fields import Choice, Name, PluginName, Several, allowed, validate
 from architectures.knobs import Knob, knob_from_text
@@ -204,7 +203,7 @@ def _train(
         raise
     except Exception as error:
         with contextlib.suppress(Exception):  # the first error is the one to tell
-            tracker.fail(run_id, "".join(traceback.format_exception(error)))
+            tracker.fail(run_id, traceback_text(error))
         raise
 
 
@@ -243,7 +242,7 @@ def _follow(
 def parser() -> Parser:
     made = Parser("search.trial", "Train one configuration as one tracked run, and keep and register its model.")
     add = made.add_argument
-    add("--architecture", required=True, metavar="NAME", help="registered architecture")
+    add("--architecture", required=True, type=_architecture, metavar="NAME", help="registered architecture")
     add_data(made)
     add("--epochs", type=allowed(TrialConfig, "epochs"), metavar="N", help="epochs at most (default 10)")
     add(
@@ -312,6 +311,13 @@ def parser() -> Parser:
     )
     add_common(made)
     return made
+
+
+def _architecture(text: str) -> str:
+    """An argparse type: one name."""
+    if "," in text:
+        raise argparse.ArgumentTypeError(f"{text!r} is not one name: python -m search.sweep trains several")
+    return text
 
 
 def _knob(text: str) -> tuple[str, Knob]:

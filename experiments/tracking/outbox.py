@@ -19,6 +19,7 @@ from typing import Any
 from urllib.parse import quote
 
 from architectures.errors import ProjectError
+from architectures.redaction import redact
 from experiments.config import EpochMetrics, ModelSize, RunResult, run_result
 from experiments.tracking.records import ModelRecord, RunStart
 from experiments.tracking.runs import Tracker
@@ -126,7 +127,7 @@ class Outbox:
 
     def fail(self, number: int, traceback: str) -> None:
         """End a run as FAILED."""
-        self._write(number, "fail", traceback=traceback)
+        self._write(number, "fail", traceback=redact(traceback))
 
     def ended(self) -> list[Ended]:
         """Trials whose runs have ended in MLflow since the last call."""

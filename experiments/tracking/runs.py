@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
+from architectures.redaction import redact
 from experiments.config import Environment, EpochMetrics, ModelSize, RunConfig, RunResult
 from experiments.datasets import Dataset
 from experiments.tracking.inputs import as_dataset_input, dataset_facts, log_input
@@ -258,9 +259,9 @@ class Tracker(Retention, Looks):
             self._log(run_id, metrics=figures)
 
     def fail(self, run_id: str, traceback: str) -> None:
-        """End a run as FAILED, with its traceback as an artifact."""
+        """End a run as FAILED, with its traceback, without secrets, as an artifact."""
         with one_line(self.uri):
-            self._client.log_text(run_id, traceback, "traceback.txt")
+            self._client.log_text(run_id, redact(traceback), "traceback.txt")
             self._drop_outcome(run_id)
             self._client.set_terminated(run_id, "FAILED")
 

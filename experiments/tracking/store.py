@@ -5,20 +5,23 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
+import ssl
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING
-from urllib.parse import urlparse
 
 from architectures.errors import ProjectError, UsageError
+from architectures.redaction import learn, redact, redact_chain
 from experiments.databases import exclusive, make_database, raise_if_full, sqlite_path
 
 if TYPE_CHECKING:
     from mlflow.entities import Experiment
 
 DEFAULT_URI = "sqlite:///mlflow.db"
-CONNECT_SECONDS = 5  # after which a server that does not answer is reported
+CONNECT_SECONDS = 5  # after which a server that cannot be reached is reported
+ANSWER_SECONDS = 30  # after which one that is reached and does not answer is
+AWAY = {407, 502, 503, 504}  # what a proxy or a gateway answers in place of the server
 GROWTH = 4  # of the number of runs since SQLite last counted them, after which it counts again
 ANALYZED_ROWS = 400  # of each index: an estimate of what it holds in milliseconds, as SQLite's manual recommends
 
@@ -55,6 +58,7 @@ class Store:
         experiments.tracking.store.TrackingError: The tracking store sqlite:///missing.db does not exist. ...
         """
         self.uri = uri
+        learn(uri)
         _check_reachable(uri)
         uri = absolute(uri)
         path = sqlite_path(uri)
@@ -169,17 +173,9 @@ def _make_store(uri: str) -> None:
 
 def _check_reachable(uri: str) -> None:
     """Fail at once where MLflow would retry for minutes: a server that does not answer, a database without a folder."""
-    import socket
-
-    parsed = urlparse(uri)
-    if parsed.scheme in {"http", "https"}:
-        try:
-            port = parsed.port or (443 if parsed.scheme == "https" else 80)
-            socket.create_connection((parsed.hostname or "", port), timeout=CONNECT_SECONDS).close()
-        except ValueError:
-            raise UsageError(f"The tracking server {uri} is not a valid URL.") from None
-        except OSError as error:
-            raise TrackingError(f"The tracking server {uri} cannot be reached: {error.strerror or error}.") from None
+    scheme = uri.partition(":")[0].lower() if "://" in uri else ""
+    if scheme in {"http", "https"}:
+        _check_server(uri)
     elif path := sqlite_path(uri):
         path = path.absolute()
         if not path.parent.is_dir() or path.is_dir():
@@ -189,11 +185,44 @@ def _check_reachable(uri: str) -> None:
         place = path if path.exists() else path.parent
         if not os.access(place, os.W_OK):
             raise TrackingError(f"The tracking store {uri} cannot be opened: {place} is not writable.")
-    elif not parsed.scheme or parsed.scheme == "file":
+    elif scheme in {"", "file"}:
         raise TrackingError(
             f"The tracking store {uri} is a folder, which MLflow 3 no longer writes. "
             f"Give a database or a server: {DEFAULT_URI}, http://127.0.0.1:5000."
         )
+
+
+def _check_server(uri: str) -> None:
+    """Ask a server whether it is there, once, as MLflow asks: by the same proxies, certificates and login."""
+    from mlflow.exceptions import InvalidUrlException
+    from mlflow.utils.credentials import get_default_host_creds
+    from mlflow.utils.rest_utils import http_request
+
+    try:
+        answer = http_request(
+            get_default_host_creds(uri),
+            "/health",
+            "GET",
+            max_retries=0,
+            timeout=(CONNECT_SECONDS, ANSWER_SECONDS),
+            raise_on_status=False,
+        )
+    except InvalidUrlException:
+        raise UsageError(f"The tracking server {uri} is not a valid URL.") from None
+    except Exception as error:
+        raise TrackingError(f"The tracking server {uri} cannot be reached: {_reason(error)}.") from None
+    if answer.status_code in AWAY:
+        raise TrackingError(f"The tracking server {uri} cannot be reached: {answer.status_code} {answer.reason}.")
+
+
+def _reason(error: BaseException) -> str:
+    """What went wrong at the bottom of requests' and urllib3's errors."""
+    while below := error.__cause__ or error.__context__:
+        error = below
+    text = " ".join(str(getattr(error, "strerror", None) or error).split()).rstrip(".")
+    if isinstance(error, ssl.SSLCertVerificationError):
+        text = f"{error.verify_message}; MLFLOW_TRACKING_SERVER_CERT_PATH or REQUESTS_CA_BUNDLE name its authority"
+    return text or type(error).__name__
 
 
 def _is_outage(uri: str, error: BaseException) -> bool:
@@ -218,6 +247,12 @@ def _is_outage(uri: str, error: BaseException) -> bool:
     return False
 
 
+def _is_refused_login(error: Exception) -> bool:
+    from mlflow.exceptions import MlflowException
+
+    return isinstance(error, MlflowException) and error.get_http_status_code() == 401
+
+
 @contextmanager
 def one_line(uri: str) -> Iterator[None]:
     """Turn whatever MLflow or its database raises into one line.
@@ -231,7 +266,13 @@ def one_line(uri: str) -> Iterator[None]:
     except (ProjectError, KeyboardInterrupt, GeneratorExit):
         raise
     except Exception as error:
-        text = f"The tracking store {uri} failed: {' '.join(str(error).split())[:300]}"
+        if _is_refused_login(error):
+            raise TrackingError(
+                f"The tracking server {uri} refuses the login: 401 Unauthorized. MLFLOW_TRACKING_USERNAME and "
+                f"MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN, hold one."
+            ) from None
+        redact_chain(error)  # a traceback shows where it comes from
+        text = f"The tracking store {uri} failed: {redact(' '.join(str(error).split()))[:300]}"
         if _is_outage(uri, error):
             raise TrackingUnavailable(text) from error
         raise_if_full(uri, error)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from architectures.errors import ProjectError, UsageError
+from architectures.redaction import redact
 from search.engines.local import cores
 
 CONNECT_SECONDS = 5  # within which the head of a cluster must answer
@@ -69,7 +70,7 @@ def connected(address: str | None) -> Iterator[None]:
     except SystemExit:
         raise KeyboardInterrupt from None  # Ray's own answer to SIGTERM
     except Exception as error:
-        text = " ".join(str(error).split())[:400]
+        text = redact(" ".join(str(error).split()))[:400]
         raise ProjectError(f"No Ray cluster at {address or 'this machine'}: {text or type(error).__name__}") from error
     try:
         yield

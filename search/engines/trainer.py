@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import gc
 import threading
-import traceback
 from collections.abc import Callable
 
 from architectures.quiet import import_tensorflow
@@ -128,8 +127,8 @@ class Trainer:
 
 def failed(number: int | None, error: BaseException) -> Failed:
     """What a process says of an error: of a job, or of its own start where `number` is None."""
-    from architectures.command import one_line
+    from architectures.command import one_line, traceback_text
     from architectures.errors import ProjectError
 
     code = error.exit_code if isinstance(error, ProjectError) else 1
-    return Failed(number, one_line(error), "".join(traceback.format_exception(error)), code)
+    return Failed(number, one_line(error), traceback_text(error), code)

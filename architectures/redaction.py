@@ -1,0 +1,87 @@
+"""Passwords and tokens stay out of what is printed and recorded: `redact` takes them out of a text."""
+
+from __future__ import annotations
+
+import os
+import re
+from functools import lru_cache
+from urllib.parse import unquote
+
+MARK = "***"
+MIN_LENGTH = 4  # characters of a secret that is looked for where it stands alone: shorter ones are parts of words
+
+# Variables whose value is a secret. One that is a URI needs no name here: its password is found by its place.
+VARIABLES = (
+    "MLFLOW_TRACKING_PASSWORD",
+    "MLFLOW_TRACKING_TOKEN",
+    "PGPASSWORD",
+    "DATABRICKS_TOKEN",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "AZURE_STORAGE_ACCESS_KEY",
+    "RAY_AUTH_TOKEN",
+)
+
+# scheme://user:password@host. A password that holds @, / or ? should be percent-encoded and often is not: SQLAlchemy
+# takes it as it is. In a web address digits and a slash behind the colon are a port and a path.
+_USER = r"[^\s/?#:@'\"<>\[]*"
+_PASSWORD = re.compile(
+    rf"(?i)(?P<before>\b(?:(?P<web>https?)|(?!https?:)[a-z][a-z0-9+.-]*)://{_USER}:)"
+    r"(?P<secret>[^\s/?#'\"<>]*|(?(web)(?!\d{1,5}[/?#]))[^\s'\"<>]*)(?=@)"
+)
+_LONE_TOKEN = re.compile(r"(?i)(?P<before>\bhttps?://)(?P<secret>[^\s/?#:@'\"<>\[]+)(?=@)")
+_KEYED = re.compile(
+    r"(?i)(?P<before>(?:[\w-]*(?:password|passwd|pwd|token|secret|signature|credential|api_?key|access_?key)|\bsig)=)"
+    r"(?P<secret>\"[^\"]*\"|'[^']*'|[^\s&;#,'\"<>)\]}]+)"
+)
+_HEADER = re.compile(r"(?i)(?P<before>authorization['\"]?\s*[:=]\s*['\"]?(?:basic|bearer)\s+)(?P<secret>[^\s'\",]+)")
+_PATTERNS = (_PASSWORD, _LONE_TOKEN, _KEYED, _HEADER)
+
+_learned: set[str] = set()
+
+
+def redact(text: str) -> str:
+    """A text without the passwords and tokens in it.
+
+    These are the passwords of URIs, the values of keys such as `token=`, what `learn` was told, and the values of
+    MLFLOW_TRACKING_PASSWORD, MLFLOW_TRACKING_TOKEN and the like.
+
+    >>> redact("http://ann:s3cret@mlflow.example:5000/?token=abc failed")
+    'http://ann:***@mlflow.example:5000/?token=*** failed'
+    """
+    for pattern in _PATTERNS:
+        text = pattern.sub(rf"\g<before>{MARK}", text)
+    secrets = {value for name in VARIABLES if len(value := os.environ.get(name, "")) >= MIN_LENGTH}
+    return _alone(frozenset(_learned | secrets)).sub(MARK, text)
+
+
+def learn(uri: str) -> None:
+    """Remember the secrets of a URI that is going to be opened: an error may name them without the rest of it."""
+    for pattern in _PATTERNS:
+        for found in pattern.finditer(uri):
+            secret = found["secret"]
+            # A host that was split off a password with an @ in it is named alone: "cannot resolve 'word@host'".
+            parts = {secret, unquote(secret), *secret.split("@")}
+            _learned.update(part for part in parts if len(part) >= MIN_LENGTH)
+
+
+def redact_chain(error: BaseException) -> None:
+    """Redact the messages of an error and of those that it came from, which a traceback shows."""
+    seen: set[int] = set()
+    left: list[BaseException | None] = [error]
+    while left:
+        one = left.pop()
+        if one is None or id(one) in seen:
+            continue
+        seen.add(id(one))
+        one.args = tuple(redact(part) if isinstance(part, str) else part for part in one.args)
+        if isinstance(message := getattr(one, "message", None), str):  # MLflow's
+            one.message = redact(message)  # type: ignore[attr-defined]
+        left += [one.__cause__, one.__context__]
+
+
+@lru_cache(maxsize=8)
+def _alone(secrets: frozenset[str]) -> re.Pattern[str]:
+    """Finds secrets that are not parts of longer words; without any it finds nothing."""
+    listed = "|".join(map(re.escape, sorted(secrets, key=len, reverse=True)))
+    return re.compile(rf"(?<![^\W_])(?:{listed})(?![^\W_])" if listed else r"(?!)")
