@@ -181,6 +181,9 @@ PROBES: dict[str, Callable[[Any], Any]] = {
         )
     },
 }
+for probe, made in PROBES.items():
+    if isinstance(made, layers.Layer):
+        made.name = f"probe_{probe}"  # Keras counts names from 0 again once another test has cleared its session
 
 
 def model_of(names: list[str], shape: tuple[int, int, int]) -> keras.Model:
