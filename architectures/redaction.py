@@ -31,7 +31,8 @@ _PASSWORD = re.compile(
 )
 _LONE_TOKEN = re.compile(r"(?i)(?P<before>\bhttps?://)(?P<secret>[^\s/?#:@'\"<>\[]+)(?=@)")
 _KEYED = re.compile(
-    r"(?i)(?P<before>(?:[\w-]*(?:password|passwd|pwd|token|secret|signature|credential|api_?key|access_?key)|\bsig)=)"
+    r"(?i)(?P<before>(?:[\w-]*(?:password|passwd|pwd|secret|credential|api_?key|access_?key|x-amz-signature)"
+    r"|\b(?:sig|signature|(?:[\w-]*(?:access|auth|refresh|session|security)[_-])?token|(?-i:[A-Z][A-Z0-9_]*_TOKEN)))=)"  # not pad_token
     r"(?P<secret>\"[^\"]*\"|'[^']*'|[^\s&;#,'\"<>)\]}]+)"
 )
 _HEADER = re.compile(r"(?i)(?P<before>authorization['\"]?\s*[:=]\s*['\"]?(?:basic|bearer)\s+)(?P<secret>[^\s'\",]+)")
@@ -40,17 +41,21 @@ _PATTERNS = (_PASSWORD, _LONE_TOKEN, _KEYED, _HEADER)
 _learned: set[str] = set()
 
 
-def redact(text: str) -> str:
+def redact(text: str, *, words: bool = True) -> str:
     """A text without the passwords and tokens in it.
 
-    These are the passwords of URIs, the values of keys such as `token=`, what `learn` was told, and the values of
-    MLFLOW_TRACKING_PASSWORD, MLFLOW_TRACKING_TOKEN and the like.
+    These are the passwords of URIs, the values of keys such as `token=`, and, where `words` is true, what `learn` was
+    told and the values of MLFLOW_TRACKING_PASSWORD, MLFLOW_TRACKING_TOKEN and the like wherever they stand as words.
 
     >>> redact("http://ann:s3cret@mlflow.example:5000/?token=abc failed")
     'http://ann:***@mlflow.example:5000/?token=*** failed'
+    >>> redact("X-Amz-Signature=abc, input_signature=[x], pad_token=0")
+    'X-Amz-Signature=***, input_signature=[x], pad_token=0'
     """
     for pattern in _PATTERNS:
         text = pattern.sub(rf"\g<before>{MARK}", text)
+    if not words:
+        return text
     secrets = {value for name in VARIABLES if len(value := os.environ.get(name, "")) >= MIN_LENGTH}
     return _alone(frozenset(_learned | secrets)).sub(MARK, text)
 

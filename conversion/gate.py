@@ -51,6 +51,10 @@ class Criterion:
     finding: str  # in words, with the figures
     figures: Mapping[str, Figure] = field(default_factory=dict)  # by name; see `conversion.report` for their units
 
+    @property
+    def refuses(self) -> bool:
+        return self.verdict in REFUSING
+
 
 @dataclass(frozen=True)
 class Decision:
@@ -62,7 +66,7 @@ class Decision:
     @property
     def reasons(self) -> tuple[str, ...]:
         """Why the file may not ship; empty if it may."""
-        return tuple(criterion.finding for criterion in self.criteria if criterion.verdict in REFUSING)
+        return tuple(criterion.finding for criterion in self.criteria if criterion.refuses)
 
     @property
     def outcome(self) -> Literal["promoted", "forced", "refused"]:

@@ -18,6 +18,7 @@ from experiments.labels import told_apart
 
 if TYPE_CHECKING:
     from conversion.choose import Choice
+    from conversion.gate import Criterion
     from conversion.prefer import Preference
     from conversion.report import Examination
     from conversion.verify import Evidence
@@ -91,10 +92,7 @@ def page(examination: Examination, facts: Mapping[str, Any]) -> str:
         key=_key_figures(facts),
         gate=table(
             ("criterion", "verdict", "finding"),
-            [
-                (strong(each.name), f'<span class="{each.verdict}">{each.verdict}</span>', escape(each.finding))
-                for each in decision.criteria
-            ],
+            [(strong(each.name), _verdict(each), escape(each.finding)) for each in decision.criteria],
         ),
         compression=_compression(examination.choice),
         origin=_origin(facts, examination.candidate.preference),
@@ -235,3 +233,8 @@ def _picture(png: bytes, text: str, *, kind: str = "") -> str:
 
 def _short(text: str) -> str:
     return escape(text if len(text) <= LONGEST else text[: LONGEST - 3] + "...")
+
+
+def _verdict(criterion: Criterion) -> str:
+    style = "failed" if criterion.refuses else "passed" if criterion.verdict == "passed" else ""
+    return f'<span class="{style}">{criterion.verdict}</span>'

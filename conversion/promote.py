@@ -324,7 +324,7 @@ def _show(promotion: Promotion) -> None:
     print(f"{verb} {facts['run']} (run {facts['run_id']}) to {promotion.path}")
     show(examination.evidence)
     for criterion in examination.decision.criteria:
-        sign = {"passed": "ok  ", "failed": "FAIL"}.get(criterion.verdict, "-   ")
+        sign = "ok  " if criterion.verdict == "passed" else "FAIL" if criterion.refuses else "-   "
         print(f"  {sign} {criterion.name}: {criterion.finding}")
     if "test_accuracy" in facts:
         print(

@@ -300,12 +300,13 @@ def _continuation(arguments: argparse.Namespace, study: str, trials: int) -> str
     """The command that continues a sweep. Its study has recorded the other options that its trials depend on."""
     again = ["python", "-m", "search.sweep", "--study", study, "--trials", str(trials)]
     kept = ("storage", "tracking_uri", "workers", "timeout", "takeover_after", "figures", "engine", *RAY_OPTIONS)
+    hidden = False
     for option in kept:
-        if getattr(arguments, option):
-            again += [f"--{option.replace('_', '-')}", f"{getattr(arguments, option)}"]
-    shown = [redact(word) for word in again]
-    secrets = f" (put the secrets in place of {MARK}: they are recorded nowhere)" if shown != again else ""
-    return shlex.join(shown) + secrets
+        if value := getattr(arguments, option):
+            shown = redact(value) if option in ("storage", "tracking_uri", "ray_address") else str(value)
+            hidden |= shown != str(value)
+            again += [f"--{option.replace('_', '-')}", shown]
+    return shlex.join(again) + (f" (put the secrets in place of {MARK}: they are recorded nowhere)" if hidden else "")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

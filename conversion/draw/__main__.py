@@ -55,11 +55,13 @@ def run_link(run_id: str | None, tracking_uri: str | None) -> str | None:
     'http://mlflow.example:8080/#/runs/3f3f3f3f3f3f3f3f3f3f3f3f3f3f3f3f'
     >>> run_link("3f" * 16, "http://ann:s3cret@mlflow.example")
     'http://mlflow.example/#/runs/3f3f3f3f3f3f3f3f3f3f3f3f3f3f3f3f'
+    >>> run_link("3f" * 16, "http://ann:s3/cret@mlflow.example")
+    'http://mlflow.example/#/runs/3f3f3f3f3f3f3f3f3f3f3f3f3f3f3f3f'
     """
     if not run_id or not re.fullmatch("[0-9a-f]{32}", run_id):
         return None
     server = tracking_uri if tracking_uri and re.match("https?://", tracking_uri) else LOCAL_UI
-    server = re.sub(r"(?<=://)[^/?#]*@|[?#].*", "", server)  # a link holds no login: the browser asks for it
+    server = re.sub(r"(?<=://)\S*@|[?#].*", "", server)  # a link holds no login: the browser asks for it
     return f"{server.rstrip('/')}/#/runs/{run_id}"
 
 

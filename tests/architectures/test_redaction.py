@@ -8,7 +8,7 @@ import pickle
 import pytest
 
 from architectures import redaction
-from architectures.command import Parser, print_json, run, traceback_text
+from architectures.command import Parser, finite, print_json, run, traceback_text
 from architectures.errors import UsageError
 from architectures.redaction import MARK, learn, redact, redact_chain
 
@@ -128,3 +128,10 @@ def test_json_holds_no_secret(capsys: pytest.CaptureFixture[str]) -> None:
         "findings": [{"remedy": "look at http://ann:***@host"}],
         "loss": None,
     }
+
+
+def test_a_name_in_json_stays_though_it_is_somebodys_password(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(redaction, "_learned", set())
+    redaction.learn("postgresql://pocket:pocket@db.example/studies")
+    assert finite({"architecture": "pocket"}) == {"architecture": "pocket"}
+    assert finite({"error": "login of pocket failed"}) == {"error": "login of *** failed"}

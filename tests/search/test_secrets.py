@@ -113,7 +113,8 @@ def test_a_sweep_over_a_server_with_a_login(
     listed = command("search.doctor", "--tracking-uri", uri, "--json", cwd=work)
     board = command("experiments.leaderboard", "--tracking-uri", uri, "--json", cwd=work)
     wrong = [
-        command("experiments.compare", "a", "b", "--tracking-uri", uri, *debug, cwd=work) for debug in ([], ["--debug"])
+        command("experiments.compare", "no-run", "nor-this", "--tracking-uri", uri, *debug, cwd=work)
+        for debug in ([], ["--debug"])
     ]
     for done in (listed, board, *wrong):
         assert held(done.out + done.err) == []
