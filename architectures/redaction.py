@@ -32,7 +32,7 @@ _PASSWORD = re.compile(
 _LONE_TOKEN = re.compile(r"(?i)(?P<before>\bhttps?://)(?P<secret>[^\s/?#:@'\"<>\[]+)(?=@)")
 _KEYED = re.compile(
     r"(?i)(?P<before>(?:[\w-]*(?:password|passwd|pwd|secret|credential|api_?key|access_?key|x-amz-signature)"
-    r"|\b(?:sig|signature|(?:[\w-]*(?:access|auth|refresh|session|security)[_-])?token|(?-i:[A-Z][A-Z0-9_]*_TOKEN)))=)"  # not pad_token
+    r"|\b(?:sig|signature|(?:[\w-]*(?:access|auth|refresh|session|security)[_-])?token|(?-i:[A-Z][A-Z0-9_]*_TOKEN)))=)"
     r"(?P<secret>\"[^\"]*\"|'[^']*'|[^\s&;#,'\"<>)\]}]+)"
 )
 _HEADER = re.compile(r"(?i)(?P<before>authorization['\"]?\s*[:=]\s*['\"]?(?:basic|bearer)\s+)(?P<secret>[^\s'\",]+)")
