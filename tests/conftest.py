@@ -19,18 +19,17 @@ architectures.quiet.import_tensorflow()  # first and in silence: several modules
 from experiments import retraining  # noqa: E402
 from search.engines import local  # noqa: E402
 from tests.support.commands import Command, Outcome, invoke, run_module  # noqa: E402
-from tests.support.stores import Promoted, Swept, copy_store  # noqa: E402
+from tests.support.stores import MadeOnce, Promoted, Swept, copy_migrations, copy_store  # noqa: E402
 from tests.support.sweeps import SWEEP  # noqa: E402
 from tests.support.warm import warm_context  # noqa: E402
-
-MadeOnce = Callable[[str, Callable[[Path], Outcome]], tuple[Path, dict]]
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job ignores it, and so would its children
 
 
 @pytest.fixture(scope="session", autouse=True)
 def warm_children() -> Iterator[None]:
-    """Let what this process starts be forked from one that has imported everything."""
+    """Let what this process starts be forked from one that has imported everything, and its stores be copies."""
+    copy_migrations()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(local, "CONTEXT", warm_context())
         patch.setattr(retraining, "CONTEXT", warm_context())
@@ -118,13 +117,15 @@ def own_promoted(promoted: Promoted, tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def digits_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def digits_file(made_once: MadeOnce) -> Path:
     """A network that was trained well on mnist5k, promoted: the Core ML file, in a folder with its store."""
-    from conversion.promote import PromoteConfig, promote
 
-    folder = tmp_path_factory.mktemp("promoted")
-    trial = ["--architecture", "chollet", "--filters", "16", "--batch-size", "64", "--epochs", "8", "--precision"]
-    done = invoke("search.trial", *trial, "float32", "--json", cwd=folder)
-    assert done.code == 0, done.err
-    uri = f"sqlite:///{folder / 'mlflow.db'}"
-    return promote(PromoteConfig(uri, run_id=done.json["run_id"], output=folder / "Digits.mlmodel")).path
+    def promote(folder: Path) -> Outcome:
+        trial = ["--architecture", "chollet", "--filters", "16", "--batch-size", "64", "--epochs", "8", "--precision"]
+        done = invoke("search.trial", *trial, "float32", "--json", cwd=folder)
+        assert done.code == 0, done.err
+        promotion = ["--run", done.json["run_id"], "--output", "Digits.mlmodel", "--json"]
+        return invoke("conversion.promote", *promotion, cwd=folder)
+
+    folder, printed = made_once("digits", promote)
+    return folder / printed["file"]

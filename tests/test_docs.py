@@ -1,9 +1,8 @@
 """Every command of the documents does what it says, and every link leads somewhere.
 
 The blocks of a document run in order in one folder, as a reader would type them in the root of a clone with `.venv`
-activated. README's commands start cold; those of the other documents start warm, and once more cold among the slow
-tests. README starts with an empty store, the others with a small sweep of mnist5k whose best model was promoted.
-RUN_ID stands for the run of the first registered version, OTHER_RUN_ID for that of the second. Marks in a comment
+activated. They start warm, but for `make`, which starts cold, and once more cold among the slow tests. README starts
+with an empty store, the others with a small sweep of mnist5k whose best model was promoted. RUN_ID stands for the run of the first registered version, OTHER_RUN_ID for that of the second. Marks in a comment
 right above a block:
 
     <!-- not run: why -->     the block is not run; the reason is a sentence
@@ -68,11 +67,8 @@ def _with_commands() -> list[str]:
 
 
 def _starts() -> Iterator[ParameterSet]:
-    """Documents, and whether their commands start cold: README's do, the others' do in `make test-slow`."""
+    """Documents, and whether their commands start cold: they do in `make test-slow`."""
     for name in _with_commands():
-        if name in FROM_NOTHING:
-            yield pytest.param(name, True, id=name)
-            continue
         if name not in ON_RAY:
             yield pytest.param(name, False, id=name)
         yield pytest.param(name, True, id=f"{name}-cold", marks=pytest.mark.slow)

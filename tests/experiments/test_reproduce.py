@@ -18,6 +18,7 @@ from experiments.reproduce import BYSTANDERS, Condition, Reproduction
 from experiments.tracking import Tracker, environment, run_start
 from tests.support.commands import Command, Outcome, invoke
 from tests.support.stores import Swept
+from tests.support.sweeps import NO_FIGURES
 from tests.support.warm import Program
 
 PLUGIN = """
@@ -86,7 +87,7 @@ def parallel(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     trials = ["--trials", "6", "--epochs", "3", "--workers", "2", "--pruner", "none", "--enqueue", "first.json"]
     plugin = ["--plugin", "tiny.py", "--architecture", "tiny", "--dataset", "npz:data.npz", "--replicates", "1"]
     options = [*space, *trials, *plugin, "--precision", request.param, "--keep", "1", "--study", "two"]
-    done = invoke("search.sweep", *options, "--json", cwd=folder)
+    done = invoke("search.sweep", *options, *NO_FIGURES, "--json", cwd=folder)
     assert done.code == 0, done.err
     return Parallel(folder, done.json)
 

@@ -25,7 +25,7 @@ from search.progress import TrialProgress
 from search.space import SearchSpace
 from search.standing import Standing
 from tests.support.commands import Command, Outcome, invoke
-from tests.support.sweeps import PUBLISHED, children_of, study_of
+from tests.support.sweeps import NO_FIGURES, PUBLISHED, children_of, study_of
 from tests.support.warm import Program
 
 TRIALS = 4
@@ -39,6 +39,7 @@ SPACE = [
     "--batch-size",
     "256",
     *PUBLISHED,
+    *NO_FIGURES,
 ]  # one point per architecture
 REPLICATES = ["--keep", "1", "--replicates", "2"]
 
@@ -51,7 +52,7 @@ def compared(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Outcome]:
     at = ["experiments.tracking:Tracker.finish", "4", "before"]
     killed = Program("tests.support.killed_at", *at, *options, cwd=folder)
     assert killed.wait() == 9, killed.communicate()
-    done = invoke("search.sweep", "--study", "fair", "--json", cwd=folder)
+    done = invoke("search.sweep", "--study", "fair", *NO_FIGURES, "--json", cwd=folder)
     assert done.code == 0, done.err
     return folder, done
 
@@ -118,7 +119,7 @@ def test_configurations_rank_by_the_mean_of_seeds_and_architectures_are_compared
 
 
 def test_more_seeds_are_added_to_those_there_are(compared: tuple[Path, Outcome], command: Command) -> None:
-    found = command("search.sweep", "--study", "fair", "--replicates", "3", "--json", cwd=compared[0])
+    found = command("search.sweep", "--study", "fair", "--replicates", "3", *NO_FIGURES, "--json", cwd=compared[0])
     assert found.code == 0, found.err
     assert [row["seeds"] for row in found.json["leaderboard"]] == [3, 3]
     assert found.json["counts"]["complete"] == TRIALS
@@ -131,7 +132,7 @@ def test_an_architecture_without_a_complete_trial_is_named(tmp_path: Path, comma
     found = command("search.sweep", *options, cwd=tmp_path)
     assert found.code == 0, found.err
     assert "Not compared, as no trial of theirs was replicated: chollet." in found.out
-    again = command("search.sweep", "--study", "pruned", "--json", cwd=tmp_path)
+    again = command("search.sweep", "--study", "pruned", *NO_FIGURES, "--json", cwd=tmp_path)
     assert (again.json["not_compared"], again.json["comparisons"]) == (["chollet"], [])
     client = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
     page = client.download_artifacts(again.json["parent_run_id"], "study/report.html")

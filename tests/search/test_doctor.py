@@ -14,7 +14,7 @@ from optuna.trial import TrialState
 
 from tests.support.commands import Command, Outcome
 from tests.support.stores import Swept
-from tests.support.sweeps import assert_whole, children_of, parents_of, study_of
+from tests.support.sweeps import NO_FIGURES, assert_whole, children_of, parents_of, study_of
 
 DOCTOR = "search.doctor"
 
@@ -108,7 +108,7 @@ def test_a_run_that_is_gone_for_good(own_store: Path, client: MlflowClient, comm
     assert board.code == 0, board.err
     assert made.info.run_id in {row["run_id"] for row in board.json["leaderboard"]}
     assert command("experiments.leaderboard").code == 0
-    done = command("search.sweep", "--study", "small", "--trials", "4", "--json")
+    done = command("search.sweep", "--study", "small", "--trials", "4", *NO_FIGURES, "--json")
     assert done.code == 0, done.err
     assert_whole(own_store, "small", 4, 3)
 
@@ -302,7 +302,7 @@ def test_a_trial_that_nobody_runs_any_more(own_store: Path, client: MlflowClient
     found = examine(command)
     assert problems(found) == [(3, "nobody runs it any more", True)]
     assert study_of(own_store, "small").trials[3].state == TrialState.WAITING
-    done = command("search.sweep", "--study", "small", "--trials", "4", "--json")
+    done = command("search.sweep", "--study", "small", "--trials", "4", *NO_FIGURES, "--json")
     assert done.code == 0, done.err
     assert_whole(own_store, "small", 4, 3)
 

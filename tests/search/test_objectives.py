@@ -21,7 +21,8 @@ from search.orchestrate import sweep
 from search.pruning import RANDOM_TRIALS, WARMUP_EPOCHS, Course, cannot_enter_front
 from search.ranking import Scored, front, ranked
 from tests.support.commands import Command, Outcome, invoke
-from tests.support.sweeps import children_of, study_of
+from tests.support.stores import MadeOnce, Swept
+from tests.support.sweeps import NO_FIGURES, children_of, study_of
 from tests.support.warm import Program
 
 KNOBBED = """
@@ -54,38 +55,38 @@ OPTIONS = [
     ),
     *("--plugin", "knobbed.py", "--architecture", "knobbed", "--architecture", "malireddi", "--filters", "4,8,16"),
     *("--batch-size", "256", "--label-smoothing", "0:0.1", "--augment", "search", "--keep", "2"),
+    *NO_FIGURES,
 ]
 
 
 @pytest.fixture(scope="module")
-def study(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Outcome]:
+def study(made_once: MadeOnce) -> Swept:
     """A sweep with everything at once, killed in the middle of its first trial and continued without its options."""
-    folder = tmp_path_factory.mktemp("front")
-    (folder / "knobbed.py").write_text(KNOBBED)
-    at = ["search.study:Study.report", "3", "after"]  # two epochs are in MLflow, three in the study
-    options = ["--study", "front", "--trials", "4", *map(str, OPTIONS)]
-    killed = Program("tests.support.killed_at", *at, *options, cwd=folder)
-    assert killed.wait() == 9, killed.communicate()
-    done = invoke("search.sweep", "--study", "front", "--trials", TRIALS, "--json", cwd=folder)
-    assert done.code == 0, done.err
-    return folder, done
+
+    def sweep(folder: Path) -> Outcome:
+        (folder / "knobbed.py").write_text(KNOBBED)
+        at = ["search.study:Study.report", "3", "after"]  # two epochs are in MLflow, three in the study
+        options = ["--study", "front", "--trials", "4", *map(str, OPTIONS)]
+        killed = Program("tests.support.killed_at", *at, *options, cwd=folder)
+        assert killed.wait() == 9, killed.communicate()
+        return invoke("search.sweep", "--study", "front", "--trials", TRIALS, *NO_FIGURES, "--json", cwd=folder)
+
+    return Swept(*made_once("front", sweep))
 
 
 @pytest.fixture(scope="module")
-def trials(study: tuple[Path, Outcome]) -> list[FrozenTrial]:
-    loaded = optuna.load_study(study_name="front", storage=f"sqlite:///{study[0] / 'optuna.db'}")
+def trials(study: Swept) -> list[FrozenTrial]:
+    loaded = optuna.load_study(study_name="front", storage=f"sqlite:///{study.folder / 'optuna.db'}")
     assert [direction.name for direction in loaded.directions] == ["MAXIMIZE", "MINIMIZE"]
     return loaded.trials
 
 
 @pytest.fixture(scope="module")
-def children(study: tuple[Path, Outcome]) -> list[Run]:
-    return children_of(study[0], "front")
+def children(study: Swept) -> list[Run]:
+    return children_of(study.folder, "front")
 
 
-def test_each_trial_ends_as_its_run_does(
-    study: tuple[Path, Outcome], trials: list[FrozenTrial], children: list[Run]
-) -> None:
+def test_each_trial_ends_as_its_run_does(study: Swept, trials: list[FrozenTrial], children: list[Run]) -> None:
     assert [trial.number for trial in trials] == list(range(TRIALS))
     assert [int(run.data.tags["trial_number"]) for run in children] == list(range(TRIALS))
     ends = []
@@ -105,7 +106,7 @@ def test_each_trial_ends_as_its_run_does(
             assert (trial.state, run.info.status) == (TrialState.COMPLETE, "FINISHED")
             assert trial.values == [run.data.metrics["best_val_accuracy"], size]
             assert len(trial.user_attrs["val_accuracies"]) == 4
-    counts = study[1].json["counts"]
+    counts = study.result["counts"]
     assert counts == {kind: ends.count(kind) for kind in ("complete", "pruned", "infeasible")} | {"fail": 0}
     assert counts["infeasible"] > 0
 
@@ -133,7 +134,7 @@ def test_what_one_process_has_measured_the_next_one_does_not_convert_again(
     def run(trials: int) -> list[Job]:
         """What a sweep trains that knows of two networks only what its study holds."""
         jobs.clear()
-        config = SweepConfig("sqlite:///mlflow.db", "sizes", trials=trials, epochs=1, filters=(8,))
+        config = SweepConfig("sqlite:///mlflow.db", "sizes", trials=trials, epochs=1, filters=(8,), figures=False)
         sweep(config, engine=lambda _: Noting())
         return [*jobs]
 
@@ -146,9 +147,9 @@ def test_what_one_process_has_measured_the_next_one_does_not_convert_again(
 
 
 def test_knobs_belong_to_their_architecture_and_read_back(
-    study: tuple[Path, Outcome], trials: list[FrozenTrial], children: list[Run]
+    study: Swept, trials: list[FrozenTrial], children: list[Run]
 ) -> None:
-    tracker = Tracker(f"sqlite:///{study[0] / 'mlflow.db'}")
+    tracker = Tracker(f"sqlite:///{study.folder / 'mlflow.db'}")
     for trial, run in zip(trials, children, strict=True):
         knobbed = trial.params["architecture"] == "knobbed"
         assert ("knobbed.kernel_size" in trial.params) == ("kernel_size" in run.data.params) == knobbed
@@ -164,11 +165,11 @@ def test_knobs_belong_to_their_architecture_and_read_back(
     assert children[0].data.params["kernel_size"] == "5"  # as published: the first choice
 
 
-def test_the_front_is_registered_and_its_files_have_the_bytes_that_were_known(study: tuple[Path, Outcome]) -> None:
-    folder, done = study
-    board = done.json["leaderboard"]
+def test_the_front_is_registered_and_its_files_have_the_bytes_that_were_known(study: Swept) -> None:
+    folder, result = study.folder, study.result
+    board = result["leaderboard"]
     leading = [row for row in board if row["pareto"]]
-    assert {row["version"] for row in leading} <= set(done.json["registered"])
+    assert {row["version"] for row in leading} <= set(result["registered"])
     assert any(row["knobs"] for row in board)
     (own,) = [row for row in board if row["run"] == "knobbed-0"]
     assert own["knobs"] == {"activation": "relu", "kernel_size": 5}
@@ -182,7 +183,7 @@ def test_the_front_is_registered_and_its_files_have_the_bytes_that_were_known(st
     assert shipped.size_bytes == row["coreml_bytes"]  # known before training, knobs and all
 
 
-def test_a_limit_that_nothing_meets(study: tuple[Path, Outcome], tmp_path: Path, command: Command) -> None:
+def test_a_limit_that_nothing_meets(command: Command) -> None:
     options = ["--architecture", "malireddi", "--filters", "4", "--batch-size", "64", "--max-coreml-bytes", "1000"]
     found = command("search.sweep", "--study", "tight", "--trials", "3", *options)
     assert found.code == 1

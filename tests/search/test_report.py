@@ -244,7 +244,7 @@ def test_figures_are_drawn_unless_they_are_turned_off(
 
 
 def test_figures_off_is_an_option_and_part_of_the_line_to_continue(tmp_path: Path) -> None:
-    process = start(tmp_path, "--study", "off", "--trials", "9", *TINY, *PUBLISHED, "--figures", "off")
+    process = start(tmp_path, "--study", "off", "--trials", "9", *TINY, *PUBLISHED)
     wait_until(in_the_middle_of_a_trial(tmp_path, "off", 0), process)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)

@@ -9,7 +9,9 @@ import subprocess
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import optuna
 import psutil
@@ -23,6 +25,7 @@ from search.storage import open_storage
 from tests.support.commands import Command, invoke
 from tests.support.servers import wait_until
 from tests.support.sweeps import (
+    NO_FIGURES,
     PUBLISHED,
     TINY,
     assert_nothing_lost,
@@ -33,6 +36,7 @@ from tests.support.sweeps import (
     start,
     study_of,
 )
+from tests.support.untrained import serve
 from tests.support.warm import Program
 
 
@@ -66,7 +70,7 @@ def test_an_empty_file_is_made_a_study_storage_by_one_of_several(tmp_path: Path)
         assert list(pool.map(opened, range(4))) == [[]] * 4
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_interruption_and_continuation(number: signal.Signals, tmp_path: Path) -> None:
     arguments = ["--study", "stopped", "--trials", "3", *TINY, *PUBLISHED]
     arguments[arguments.index("--epochs") + 1] = "8"  # long enough to be struck in the middle
@@ -88,7 +92,7 @@ def test_interruption_and_continuation(number: signal.Signals, tmp_path: Path) -
     assert (parent.info.status, parent.data.tags["outcome"]) == ("KILLED", "interrupted")
     assert "chollet-0" in out  # the leaderboard so far
 
-    done = invoke("search.sweep", "--study", "stopped", cwd=tmp_path)  # --trials is recorded
+    done = invoke("search.sweep", "--study", "stopped", *NO_FIGURES, cwd=tmp_path)  # --trials is recorded
     assert done.code == 0, done.err
     study = study_of(tmp_path, "stopped")
     assert [trial.state for trial in study.trials] == [TrialState.COMPLETE] * 3
@@ -110,7 +114,7 @@ def test_kill_9_of_the_sweep_and_continuation(tmp_path: Path) -> None:
     process.communicate(timeout=60)
     _, alive = psutil.wait_procs(workers, timeout=60)
     assert not alive  # a worker ends with its sweep
-    done = invoke("search.sweep", "--study", "killed", "--trials", "3", "--json", cwd=tmp_path)
+    done = invoke("search.sweep", "--study", "killed", "--trials", "3", *NO_FIGURES, "--json", cwd=tmp_path)
     assert done.code == 0, done.err
     assert_whole(tmp_path, "killed", 3, 4)
     assert done.json["candidate"] is not None
@@ -135,7 +139,8 @@ def test_kill_9_of_a_worker_loses_one_attempt(cold: bool, tmp_path: Path) -> Non
 def test_workers_that_have_grown_are_replaced(
     tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(local, "MAX_GROWTH_BYTES", 1)
+    monkeypatch.setattr(local, "MAX_GROWTH_BYTES", -1)
+    monkeypatch.setattr(local, "worker", SimpleNamespace(main=partial(serve, 0.0, None)))
     started = []
     start = local.LocalEngine._start
     monkeypatch.setattr(local.LocalEngine, "_start", lambda *place: started.append(1) or start(*place))
@@ -145,8 +150,11 @@ def test_workers_that_have_grown_are_replaced(
     assert len(started) == 3  # the first, and one after each trial
 
 
-def test_models_that_cannot_be_written_are_one_line_and_a_continuation_mends_it(tmp_path: Path) -> None:
+def test_models_that_cannot_be_written_are_one_line_and_a_continuation_mends_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A file in the place of the artifact folder."""
+    monkeypatch.setattr(local, "worker", SimpleNamespace(main=partial(serve, 0.0, None)))
     (tmp_path / "mlruns").write_text("in the way")
     arguments = ["--study", "full", "--trials", "2", *TINY, *PUBLISHED]
     failed = invoke("search.sweep", *arguments, cwd=tmp_path)
@@ -154,7 +162,7 @@ def test_models_that_cannot_be_written_are_one_line_and_a_continuation_mends_it(
     (line,) = [line for line in failed.err.splitlines() if not line.startswith("trial ")]
     assert line.startswith("error: ")
     (tmp_path / "mlruns").unlink()
-    done = invoke("search.sweep", "--study", "full", "--trials", "2", cwd=tmp_path)
+    done = invoke("search.sweep", "--study", "full", "--trials", "2", *NO_FIGURES, cwd=tmp_path)
     assert done.code == 0, done.err
     assert_whole(tmp_path, "full", 2, 2)
 
@@ -192,6 +200,7 @@ def test_a_full_disk_is_one_line_and_the_same_command_goes_on_once_there_is_spac
     assert_nothing_lost(tmp_path, "full", 16, 2)
 
 
+@pytest.mark.slow
 def test_epochs_from_other_threads_are_not_continued(tmp_path: Path) -> None:
     """Another number of threads changes the bits: the trial's run is begun anew."""
     arguments = ["--study", "moved", "--trials", "1", *TINY, "--architecture", "malireddi"]
@@ -201,7 +210,7 @@ def test_epochs_from_other_threads_are_not_continued(tmp_path: Path) -> None:
     process.kill()
     process.communicate(timeout=60)
     (before,) = children_of(tmp_path, "moved")
-    done = invoke("search.sweep", "--study", "moved", "--workers", "2", cwd=tmp_path)
+    done = invoke("search.sweep", "--study", "moved", "--workers", "2", *NO_FIGURES, cwd=tmp_path)
     if before.data.tags["threads"] == "1":
         pytest.fail("this test needs two cores")
     assert done.code == 0, done.err

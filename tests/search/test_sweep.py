@@ -18,7 +18,7 @@ from search.config import SweepConfig
 from search.orchestrate import sweep
 from tests.support.commands import Command, Outcome, invoke, run_module
 from tests.support.stores import Swept
-from tests.support.sweeps import SWEEP, assert_nothing_lost, assert_whole, children_of, study_of
+from tests.support.sweeps import NO_FIGURES, SWEEP, assert_nothing_lost, assert_whole, children_of, study_of
 
 
 def test_the_small_sweep_is_whole(swept: Swept) -> None:
@@ -52,7 +52,7 @@ def test_every_architecture_starts_as_published_as_far_as_the_space_allows(swept
 
 
 def test_continuing_adds_trials_and_registers_the_best_of_all(own_store: Path, swept: Swept, command: Command) -> None:
-    found: Outcome = command("search.sweep", "--study", "small", "--trials", "5", "--json")
+    found: Outcome = command("search.sweep", "--study", "small", "--trials", "5", *NO_FIGURES, "--json")
     assert found.code == 0, found.err
     assert_whole(own_store, "small", 5, 3)
     assert found.json["parent_run_id"] == swept.result["parent_run_id"]
@@ -65,7 +65,7 @@ def test_continuing_adds_trials_and_registers_the_best_of_all(own_store: Path, s
 
 
 def test_continuing_a_full_study_runs_nothing(own_store: Path, swept: Swept, command: Command) -> None:
-    found = command("search.sweep", "--study", "small", "--trials", "2", "--keep", "2", "--json")
+    found = command("search.sweep", "--study", "small", "--trials", "2", "--keep", "2", *NO_FIGURES, "--json")
     assert found.code == 0, found.err
     assert found.json["counts"]["complete"] == 3
     assert found.json["leaderboard"] == swept.result["leaderboard"]
@@ -81,7 +81,7 @@ def test_a_study_from_before_there_were_schedules_goes_on_as_it_began(own_store:
     refused = command("search.sweep", "--study", "small", "--trials", "4", "--schedule", "cosine")
     assert refused.code == 2
     assert "made with schedule constant, not cosine" in refused.error
-    found = command("search.sweep", "--study", "small", "--trials", "4", "--json")
+    found = command("search.sweep", "--study", "small", "--trials", "4", *NO_FIGURES, "--json")
     assert found.code == 0, found.err
     *_, last = children_of(own_store, "small")
     used = {key: last.data.params[key] for key in ("schedule", "learning_rate", "augment")}
@@ -97,7 +97,7 @@ def test_keeping_more_than_was_kept_says_so(own_store: Path, swept: Swept, comma
     (model,) = [row for row in swept.result["leaderboard"] if row["version"] == last]
     (output,) = client.get_run(model["run_id"]).outputs.model_outputs
     client.set_logged_model_tags(output.model_id, {"pruned_at": "today"})
-    found = command("search.sweep", "--study", "small", "--trials", "3", "--keep", "3", "--json")
+    found = command("search.sweep", "--study", "small", "--trials", "3", "--keep", "3", *NO_FIGURES, "--json")
     assert found.code == 0
     assert "its model was not kept" in found.err
     assert found.json["registered"] == others
@@ -142,12 +142,12 @@ def failing(input_shape, num_classes, *, filters, dropout):
 
 def failing(folder: Path, *arguments: str) -> Outcome:
     (folder / "failing.py").write_text(FAILING)
-    plugin = ["--plugin", "failing.py", "--architecture", "failing", "--epochs", "2", "--pruner", "none"]
+    plugin = ["--plugin", "failing.py", "--architecture", "failing", "--epochs", "2", "--pruner", "none", *NO_FIGURES]
     return invoke("search.sweep", "--study", "failing", *plugin, *arguments, cwd=folder)
 
 
 def test_trials_that_fail_are_recorded_and_the_sweep_goes_on(tmp_path: Path) -> None:
-    done = failing(tmp_path, "--filters", "4,8", "--trials", "6")
+    done = failing(tmp_path, "--filters", "4,8", "--trials", "4")
     assert done.code == 0, done.err
     study = study_of(tmp_path, "failing")
     assert {trial.params["filters"] for trial in study.trials} == {4, 8}
@@ -181,7 +181,8 @@ def test_pruned_trials_are_killed_runs(tmp_path: Path) -> None:
     (tmp_path / "queue.json").write_text(json.dumps([*hopeful, hopeless]))
     arguments = ["--enqueue", "queue.json", "--trials", "5", "--filters", "1,16", "--epochs", "4"]
     done = invoke(
-        *("search.sweep", "--study", "pruned", "--architecture", "malireddi", *arguments, "--json"), cwd=tmp_path
+        *("search.sweep", "--study", "pruned", "--architecture", "malireddi", *arguments, *NO_FIGURES, "--json"),
+        cwd=tmp_path,
     )
     assert done.code == 0, done.err
     pruned = 0
@@ -266,7 +267,7 @@ def few_images(tmp_path: Path) -> Path:
 
 def test_few_images_get_a_smaller_batch_unless_one_is_asked_for(few_images: Path, command: Command) -> None:
     tiny = ["--dataset", "npz:own.npz", "--architecture", "malireddi", "--epochs", "1", "--json"]
-    sweep = ["search.sweep", "--study", "own", *tiny, "--filters", "4", "--keep", "1"]
+    sweep = ["search.sweep", "--study", "own", *tiny, *NO_FIGURES, "--filters", "4", "--keep", "1"]
     found: Outcome = command(*sweep, "--trials", "1")
     assert found.code == 0, found.err
     assert found.err.startswith("npz-own has 56 training images: batch size 8 in place of 64, 128, 256\n")

@@ -1,4 +1,7 @@
-"""What the server of warm processes imports: nothing of it may start a thread of TensorFlow's, or a fork would hang."""
+"""What the server of warm processes imports and holds: no thread of TensorFlow's may start, or a fork would hang."""
+
+import tempfile
+from pathlib import Path
 
 import architectures.quiet
 
@@ -6,6 +9,7 @@ architectures.quiet.import_tensorflow()
 
 import matplotlib.figure  # noqa: E402, F401
 import mlflow.keras  # noqa: E402, F401
+import numpy as np  # noqa: E402
 import sklearn.metrics  # noqa: E402, F401
 
 import experiments.training  # noqa: E402, F401
@@ -13,5 +17,14 @@ import search.engines.trainer  # noqa: E402
 import search.orchestrate  # noqa: E402
 import search.report  # noqa: E402, F401
 from conversion.convert import coremltools  # noqa: E402
+from experiments.datasets import load  # noqa: E402
+from experiments.drawn import drawn_accuracy  # noqa: E402
+from search.engines.shared_data import open_dataset, save_dataset  # noqa: E402
+from tests.support.stores import copy_migrations  # noqa: E402
 
 coremltools()
+copy_migrations()
+with tempfile.TemporaryDirectory() as folder:
+    save_dataset(load("mnist5k"), Path(folder))
+    digits = open_dataset(Path(folder))
+    drawn_accuracy(lambda images: np.zeros((len(images), 10), np.float32), digits)  # which keeps the drawings

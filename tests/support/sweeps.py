@@ -27,7 +27,8 @@ from tests.support.warm import Program
 PUBLISHED = ["--architecture", "chollet", "--architecture", "malireddi"]
 SMALL = ["--trials", "3", "--epochs", "3", "--filters", "4,8", "--batch-size", "64", "--keep", "2", "--pruner", "none"]
 SWEEP = [*SMALL, *PUBLISHED]
-TINY = ["--epochs", "2", "--filters", "4", "--batch-size", "64", "--augment", "off", "--pruner", "none"]
+NO_FIGURES = ["--figures", "off"]
+TINY = ["--epochs", "2", "--filters", "4", "--batch-size", "64", "--augment", "off", "--pruner", "none", *NO_FIGURES]
 
 
 def study_of(folder: Path, name: str) -> optuna.Study:
