@@ -56,11 +56,16 @@ class Examination:
     def examine(self) -> None:
         """Find everything and mend what can be mended."""
         from architectures.errors import UsageError
+        from experiments.tracking import ExperimentDeleted
 
         try:
             parent = self.tracker.run(self.study.parent_run_id)
+            self.tracker.check_not_deleted(parent.run_id)
         except UsageError:
             self._hopeless("its parent run is not in this MLflow store", "give the right one: --tracking-uri")
+            return
+        except ExperimentDeleted as error:
+            self._hopeless("its runs are hidden", str(error), run_id=self.study.parent_run_id)
             return
         self._abandoned()
         self._left_on_disk()

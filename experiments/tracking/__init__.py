@@ -14,7 +14,7 @@ from experiments.tracking.records import ModelRecord, RunRecord, VersionFacts, V
 from experiments.tracking.retention import StoredModel
 from experiments.tracking.runs import NOT_DRAWN, Tracker, run_start
 from experiments.tracking.source import code_tags, environment, git_commit
-from experiments.tracking.store import TrackingError, TrackingUnavailable, default_uri
+from experiments.tracking.store import ExperimentDeleted, TrackingError, TrackingUnavailable, default_uri
 
 __all__ = [
     "CANDIDATE",
@@ -22,6 +22,7 @@ __all__ = [
     "NOT_DRAWN",
     "PLACE_TAG",
     "Ended",
+    "ExperimentDeleted",
     "Look",
     "LookRecord",
     "ModelRecord",
