@@ -119,6 +119,34 @@ def test_values_are_kept_as_the_command_line_keeps_them(tmp_path: Path, monkeypa
     assert pickle.loads(pickle.dumps(made)) == made
 
 
+@pytest.mark.parametrize(
+    ("config", "field", "value", "kept"),
+    [
+        (RunConfig, "schedule", np.str_("cosine"), "cosine"),
+        (RunConfig, "compress", np.str_("int8"), "int8"),
+        (RunConfig, "augment", np.True_, True),
+        (RunConfig, "architecture", np.str_("pocket"), "pocket"),
+        (RunConfig, "knobs", ((np.str_("blocks"), np.int64(3)),), (("blocks", 3),)),
+        (SweepConfig, "study", np.str_("day"), "day"),
+        (SweepConfig, "plugins", (np.str_("their.module"),), ("their.module",)),
+    ],
+)
+def test_what_numpy_holds_is_kept_as_python_has_it(config: type, field: str, value: object, kept: object) -> None:
+    found = getattr(MAKE[config](**{field: value}), field)
+    assert (repr(found), found) == (repr(kept), kept)
+
+
+def test_a_number_is_no_boolean() -> None:
+    for value in (1, np.int64(1)):
+        with pytest.raises(UsageError, match="is not True or False"):
+            MAKE[RunConfig](augment=value)
+
+
+def test_a_record_without_a_required_value_is_none() -> None:
+    with pytest.raises(TypeError, match=r"SweepConfig needs 'study'\."):
+        as_recorded(SweepConfig, tracking_uri="")
+
+
 def test_one_model_is_promoted() -> None:
     with pytest.raises(UsageError, match="run_id or version, not both"):
         MAKE[PromoteConfig](run_id="a" * 32, version=2)
