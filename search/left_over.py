@@ -81,10 +81,10 @@ def evaluate_again(run: RunRecord, tracker: Tracker, dataset: Dataset, *, figure
     attempts = Attempts()
     with attempts.part("evaluation"):  # its file of answers may be damaged
         probabilities = tracker.val_probabilities(run.run_id)
-        if probabilities is None:
-            return ""  # a run from before they were kept
-        best_epoch = int(run.metrics["best_epoch"])
-        return write_evaluation(tracker, run.run_id, probabilities, dataset, best_epoch=best_epoch, figures=figures)
+        if probabilities is not None:
+            best_epoch = int(run.metrics["best_epoch"])
+            return write_evaluation(tracker, run.run_id, probabilities, dataset, best_epoch=best_epoch, figures=figures)
+        attempts.reasons["evaluation"] = ANSWERS_LOST
     tracker.tag_not_drawn(run.run_id, str(attempts))
     return str(attempts)
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from rich.markup import escape
 
 from architectures.errors import ProjectError, UsageError
+from architectures.fields import validate
 from conversion.compress import check_available
 from conversion.prefer import Preference, smallest
 from conversion.promote import DEFAULT_MODEL
@@ -121,12 +122,15 @@ def sweep(
 
     An example stands in docs/api.md.
     """
-    check_main_guard()
+    if engine is None:
+        check_main_guard()  # before anything is made: a process that imports the script comes here, too
     started = time.perf_counter()
     given = config.chosen if given is None else given
     check_available("mlmodel", config.compress)  # at the default format, the size does not depend on the weights
     study = Study(config, given)
     config = study.config
+    if study.exists:
+        _check_record(config)
     if config.pruner != AUTO:
         config.resolved_pruner  # noqa: B018  # a pruner that does not fit is refused before anything is made
     threads = config.cpus_per_trial if config.engine == "ray" else max(1, cores() // config.workers)
@@ -233,6 +237,16 @@ def sweep(
         startup_seconds=ready_at - started,
         trials_seconds=ended_at - ready_at,
     )
+
+
+def _check_record(config: SweepConfig) -> None:
+    """Raise UsageError where a study has recorded a value that is not allowed any more: its trials could not run."""
+    try:
+        validate(config)
+    except UsageError as error:
+        raise UsageError(
+            f"Study {config.study!r} cannot be continued with what it recorded. {error} Choose another --study."
+        ) from None
 
 
 def _open_study(

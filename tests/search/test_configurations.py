@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import optuna
 import pytest
 
 from architectures.command import Parser
@@ -19,7 +20,7 @@ from conversion import promote
 from conversion.promote import PromoteConfig
 from experiments.config import RunConfig
 from experiments.tracking import RunRecord
-from search import sweep, trial
+from search import orchestrate, sweep, trial
 from search.config import SweepConfig
 from search.trial import TrialConfig
 
@@ -164,3 +165,15 @@ def test_a_study_from_before_is_continued_with_what_it_recorded() -> None:
     recorded = as_recorded(SweepConfig, tracking_uri="", study="a/b", keep=0).recorded()
     continued = MAKE[SweepConfig]().continuing(recorded, {"trials": 20})
     assert (continued.study, continued.keep, continued.trials) == ("night", 0, 20)
+
+
+def test_a_study_that_recorded_what_is_refused_today_ends_at_its_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    study = optuna.create_study(study_name="old", storage="sqlite:///optuna.db")
+    study.set_user_attr("config", as_recorded(SweepConfig, tracking_uri="", study="old", filters=(0,)).recorded())
+    config = SweepConfig("sqlite:///mlflow.db", "old")
+    with pytest.raises(UsageError, match=r"'old' cannot be continued .*SweepConfig\.filters: 0 is too small"):
+        orchestrate.sweep(config, engine=lambda _: pytest.fail("it was started"))
+    assert not (tmp_path / "mlflow.db").exists()

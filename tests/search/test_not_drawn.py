@@ -10,11 +10,13 @@ import pytest
 from mlflow import MlflowClient
 
 from benchmarks.no_training import NoTraining
-from experiments import evaluation, pictures
+from experiments import datasets, evaluation, pictures
 from experiments.attempts import Attempts
 from experiments.evaluation import EVALUATED, evaluate, write_report
+from experiments.tracking import Tracker
 from search import doctor, figures, orchestrate, report
 from search.config import SweepConfig
+from search.left_over import ANSWERS_LOST, evaluate_again
 from search.orchestrate import SweepResult, sweep
 
 
@@ -112,6 +114,16 @@ def test_what_cannot_be_drawn_is_told(
         assert "not_drawn" not in run.data.tags
         assert "reliability.png" in artifacts(run)
     assert doctor.main(["--study", "small"]) == 0
+
+
+def test_answers_that_were_not_kept_are_said_to_be_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    tracker = Tracker("sqlite:///mlflow.db")
+    store = client()
+    run = store.create_run(tracker.experiment("digits"))  # without a model
+    told = evaluate_again(tracker.run(run.info.run_id), tracker, datasets.load("digits"), figures=False)
+    assert told == f"evaluation: {ANSWERS_LOST}"
+    assert store.get_run(run.info.run_id).data.tags["not_drawn"] == told
 
 
 def test_an_evaluation_that_fails_as_a_whole(
