@@ -205,7 +205,7 @@ def _workers(text: str) -> int | str:
 def _configurations(text: str) -> tuple[dict[str, object], ...]:
     """An argparse type: a file with a JSON list of objects."""
     try:
-        found = json.loads(Path(text).read_text())
+        found = json.loads(Path(text).read_text(encoding="utf-8"))
     except OSError as error:
         raise argparse.ArgumentTypeError(f"{text}: {error.strerror}") from None
     except (ValueError, RecursionError) as error:

@@ -12,7 +12,7 @@ from experiments.tracking.outbox import Ended, Outbox
 from experiments.tracking.promotions import PLACE_TAG, PromotionRecord
 from experiments.tracking.records import ModelRecord, RunRecord, VersionFacts, VersionRecord
 from experiments.tracking.retention import StoredModel
-from experiments.tracking.runs import NOT_DRAWN, Tracker, run_start
+from experiments.tracking.runs import NOT_DRAWN, NOT_DRAWN_FILE, Tracker, run_start
 from experiments.tracking.source import code_tags, environment, git_commit
 from experiments.tracking.store import ExperimentDeleted, TrackingError, TrackingUnavailable, default_uri
 
@@ -20,6 +20,7 @@ __all__ = [
     "CANDIDATE",
     "CHAMPION",
     "NOT_DRAWN",
+    "NOT_DRAWN_FILE",
     "PLACE_TAG",
     "Ended",
     "ExperimentDeleted",
