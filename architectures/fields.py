@@ -13,8 +13,9 @@ parser.add_argument("--trials", type=allowed(SweepConfig, "trials"))
 from __future__ import annotations
 
 import argparse
+import sys
 import types
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from functools import cache
 from numbers import Integral, Real
 from pathlib import Path
@@ -26,7 +27,7 @@ MAX_NAME = 200  # characters
 Config = TypeVar("Config")
 
 
-class Unfit(argparse.ArgumentTypeError):
+class InvalidValue(argparse.ArgumentTypeError):
     """A value that is not allowed; argparse puts the option in front of the message, `validate` the field."""
 
 
@@ -41,7 +42,7 @@ class Allowed:
         return text
 
     def check(self, value: object) -> Any:
-        """A value as the field keeps it; raises Unfit."""
+        """A value as the field keeps it; raises InvalidValue."""
         raise NotImplementedError
 
 
@@ -64,12 +65,12 @@ class Whole(Allowed):
 
     def check(self, value: object) -> int:
         if isinstance(value, bool) or not isinstance(value, Integral):  # NumPy's are such, too
-            raise Unfit(f"{value!r} is not a whole number")
+            raise InvalidValue(f"{value!r} is not a whole number")
         value = int(value)
         if value < self.minimum:
-            raise Unfit(f"{value} is too small: at least {self.minimum}")
+            raise InvalidValue(f"{value} is too small: at least {self.minimum}")
         if self.maximum is not None and value > self.maximum:
-            raise Unfit(f"{value} is too large: at most {self.maximum}")
+            raise InvalidValue(f"{value} is too large: at most {self.maximum}")
         return value
 
 
@@ -89,11 +90,11 @@ class Number(Allowed):
 
     def check(self, value: object) -> float:
         if isinstance(value, bool) or not isinstance(value, Real):
-            raise Unfit(f"{value!r} is not a number")
+            raise InvalidValue(f"{value!r} is not a number")
         number = float(value)
         if not self.minimum <= number <= self.maximum or (self.open_above and number == self.maximum):
             above = "below" if self.open_above else "at most"
-            raise Unfit(f"{value} is out of range: at least {self.minimum:g} and {above} {self.maximum:g}")
+            raise InvalidValue(f"{value} is out of range: at least {self.minimum:g} and {above} {self.maximum:g}")
         return number
 
 
@@ -109,10 +110,10 @@ class NumberRange(Allowed):
 
     def check(self, value: object) -> tuple[float, float]:
         if not isinstance(value, tuple | list) or len(value) != 2:
-            raise Unfit(f"{value!r} is not a pair of numbers, the lowest and the highest")
+            raise InvalidValue(f"{value!r} is not a pair of numbers, the lowest and the highest")
         low, high = map(self.each.check, value)
         if low > high:
-            raise Unfit(f"{low:g}:{high:g} is an empty range: write the lower bound first, {high:g}:{low:g}")
+            raise InvalidValue(f"{low:g}:{high:g} is an empty range: write the lower bound first, {high:g}:{low:g}")
         return low, high
 
 
@@ -128,9 +129,9 @@ class Several(Allowed):
 
     def check(self, value: object) -> tuple[Any, ...]:
         if not isinstance(value, tuple | list):
-            raise Unfit(f"{value!r} is not a tuple")
+            raise InvalidValue(f"{value!r} is not a tuple")
         if len(value) < self.minimum:
-            raise Unfit(f"it is empty: give at least {self.minimum}")
+            raise InvalidValue(f"it is empty: give at least {self.minimum}")
         return tuple(self.each.check(one) for one in value)
 
 
@@ -146,7 +147,7 @@ class Wholes(Several):
         found = super().check(value)
         for position, one in enumerate(found):
             if one in found[:position]:
-                raise Unfit(f"it holds {one} twice")
+                raise InvalidValue(f"it holds {one} twice")
         return found
 
 
@@ -157,8 +158,9 @@ class Choice(Allowed):
     choices: tuple[object, ...]
 
     def check(self, value: object) -> object:
+        value = _plain(value)
         if not any(value == choice and type(value) is type(choice) for choice in self.choices):
-            raise Unfit(f"{value!r} is not among {', '.join(map(str, self.choices))}")
+            raise InvalidValue(f"{value!r} is not among {', '.join(map(str, self.choices))}")
         return value
 
 
@@ -176,10 +178,11 @@ class Name(Allowed):
         return Name().check(text)  # an option that is given is not empty
 
     def check(self, value: object) -> str:
+        value = _plain(value)
         if value == "" and self.empty:
             return ""
         if not isinstance(value, str) or not _is_name(value):
-            raise Unfit(f"{value!r} is not a name: 1 to {MAX_NAME} printable characters, none of / : \" ' \\ %")
+            raise InvalidValue(f"{value!r} is not a name: 1 to {MAX_NAME} printable characters, none of / : \" ' \\ %")
         return value
 
 
@@ -193,8 +196,9 @@ class PluginName(Allowed):
     """A module's name, or a file's path made absolute, which a record holds."""
 
     def check(self, value: object) -> str:
+        value = _plain(value)
         if not isinstance(value, str) or not value:
-            raise Unfit(f"{value!r} is not a module's name or a path ending in .py")
+            raise InvalidValue(f"{value!r} is not a module's name or a path ending in .py")
         return str(Path(value).resolve()) if value.endswith(".py") else value
 
 
@@ -206,8 +210,9 @@ class Instance(Allowed):
     words: str
 
     def check(self, value: object) -> object:
+        value = _plain(value)
         if not isinstance(value, self.type):
-            raise Unfit(f"{value!r} is not {self.words}")
+            raise InvalidValue(f"{value!r} is not {self.words}")
         return value
 
 
@@ -219,7 +224,7 @@ class _Tuple(Allowed):
 
     def check(self, value: object) -> tuple[Any, ...]:
         if not isinstance(value, tuple | list) or len(value) != len(self.kinds):
-            raise Unfit(f"{value!r} is not a tuple of {len(self.kinds)}")
+            raise InvalidValue(f"{value!r} is not a tuple of {len(self.kinds)}")
         return tuple(kind.check(one) for kind, one in zip(self.kinds, value, strict=True))
 
 
@@ -236,7 +241,13 @@ class _OrNone(Allowed):
         return None if value is None else self.given.check(value)
 
 
-PLAIN = {
+def _plain(value: object) -> Any:
+    """NumPy's scalar as Python's, which a record holds; anything else as it is."""
+    numpy = sys.modules.get("numpy")  # a value can be one of its only where it has been imported
+    return value.item() if numpy and isinstance(value, numpy.generic) else value
+
+
+DESCRIBED = {
     bool: "True or False",
     str: "a text",
     int: "a whole number",
@@ -267,7 +278,7 @@ def _of_hint(hint: Any) -> Allowed:
             return Several(_of_hint(arguments[0]))
         return _Tuple(tuple(map(_of_hint, arguments)))
     plain = origin or hint
-    return Instance(plain, PLAIN.get(plain, f"a {plain.__name__}"))
+    return Instance(plain, DESCRIBED.get(plain, f"a {plain.__name__}"))
 
 
 @cache
@@ -283,7 +294,7 @@ def allowed(config: type, field: str) -> Allowed:
 
 
 def validate(config: object) -> None:
-    """Hold every field of a frozen dataclass to its declaration; a list becomes a tuple, NumPy's number Python's.
+    """Hold every field of a frozen dataclass to its declaration; a list becomes a tuple, NumPy's scalar Python's.
 
     Raises:
         UsageError: naming the first field that is unfit.
@@ -299,14 +310,23 @@ def validate(config: object) -> None:
     for name, kind in _declared(type(config)).items():  # type: ignore[arg-type]
         try:
             value = kind.check(getattr(config, name))
-        except Unfit as error:
+        except InvalidValue as error:
             raise UsageError(f"{type(config).__name__}.{name}: {error}.") from None
         object.__setattr__(config, name, value)
 
 
 def as_recorded(config: type[Config], **values: object) -> Config:
-    """A dataclass from a record, its values as they are: what happened has happened, whatever is allowed today."""
+    """A dataclass from a record, its values as they are: what happened has happened, whatever is allowed today.
+
+    Raises:
+        TypeError: without a field that has no default, as the dataclass itself would.
+    """
     made = object.__new__(config)
     for field in fields(config):  # type: ignore[arg-type]
-        object.__setattr__(made, field.name, values.get(field.name, field.default))
+        value = values.get(field.name, field.default)
+        if value is MISSING and field.default_factory is not MISSING:
+            value = field.default_factory()
+        if value is MISSING:
+            raise TypeError(f"{config.__name__} needs {field.name!r}.")
+        object.__setattr__(made, field.name, value)
     return made

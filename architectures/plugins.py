@@ -21,10 +21,13 @@ def guarded_import(plugin: str, load: Callable[[], object]) -> None:
         PluginError: whatever it raises, SystemExit included.
     """
     try:
-        with contextlib.redirect_stdout(sys.stderr):  # a plugin may print; stdout is the command's result
-            load()
-        if "keras" in sys.modules:
-            set_keras()  # whatever the plugin has set for all
+        try:
+            with contextlib.redirect_stdout(sys.stderr):  # a plugin may print; stdout is the command's result
+                load()
+        finally:
+            if keras := sys.modules.get("keras"):  # whatever the plugin has set for all
+                set_keras()
+                keras.config.set_dtype_policy("float32")
     except (PluginError, KeyboardInterrupt):
         raise
     except BaseException as error:  # a plugin may even call sys.exit

@@ -39,10 +39,11 @@ DEFAULTS = {
 def set_defaults() -> None:
     """Set what the person has not set, and what is relied on.
 
-    A library that is imported already has read its variables: they are left as they were, for the record.
+    A library that is imported already, be it in part, has read its variables: they are left as they were, for the
+    record and for the message where it cannot be used.
     """
     for name, (library, value) in RELIED_ON.items():
-        if library not in sys.modules:
+        if not any(module == library or module.startswith(f"{library}.") for module in tuple(sys.modules)):
             os.environ[name] = value
     for name, value in DEFAULTS.items():
         os.environ.setdefault(name, value)
@@ -112,10 +113,13 @@ def import_tensorflow() -> None:
         with silenced_stderr():
             import keras
             import tensorflow as tf
+
+            tf.keras.Model  # noqa: B018  # what coremltools asks for: TensorFlow looks for its Keras here
     except Exception as error:
         read = ", ".join(_read_by_keras())
         hint = f" On import it reads {read}: correct or remove what is wrong." if read else ""
-        raise ProjectError(f"Keras cannot be imported: {type(error).__name__}: {error}.{hint}") from error
+        told = str(error).rstrip(".")
+        raise ProjectError(f"Keras failed on import: {type(error).__name__}: {told}.{hint}") from error
     if (backend := keras.config.backend()) != "tensorflow":
         raise ProjectError(
             f"Keras was imported with the backend {backend} before this project, which needs tensorflow: set "
@@ -141,5 +145,7 @@ def _read_by_keras() -> Iterator[str]:
         if (file := home.expanduser() / "keras.json").exists():
             yield str(file)
     for name, value in sorted(os.environ.items()):
-        if name.startswith(("KERAS_", "TF_USE_LEGACY_KERAS")) and name not in RELIED_ON:
+        if name in RELIED_ON and value == RELIED_ON[name][1]:
+            continue  # it is as it should be; another value was read before this project could set it
+        if name in RELIED_ON or name.startswith("KERAS_"):
             yield f"{name}={value}"

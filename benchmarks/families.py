@@ -29,6 +29,7 @@ import numpy as np
 from scipy import stats
 
 import architectures
+from architectures.command import several
 from conversion import runtime
 from conversion.choose import choose
 from conversion.convert import Converter, FileFacts
@@ -155,7 +156,13 @@ def draw(measured: dict[str, list[Measured]], path: Path, dataset: str) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--architecture", action="append", metavar="NAME[:FILTERS]", help="repeatable (default: all)")
+    parser.add_argument(
+        "--architecture",
+        action="extend",
+        type=several,
+        metavar="NAME[:FILTERS],...",
+        help="repeatable (default: all)",
+    )
     parser.add_argument("--peer", default="malireddi", metavar="NAME[:FILTERS]")
     parser.add_argument("--dataset", default="mnist5k")
     parser.add_argument("--seeds", type=int, default=5)

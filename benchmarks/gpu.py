@@ -18,6 +18,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from architectures.command import several
 from architectures.fields import Whole
 
 PLACES = {
@@ -72,7 +73,7 @@ def trained(arguments: argparse.Namespace) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--architecture", action="append", metavar="NAME", help="default: all")
+    parser.add_argument("--architecture", action="extend", type=several, metavar="NAME,NAME", help="default: all")
     parser.add_argument("--epochs", type=Whole(2), default=4)
     parser.add_argument("--batch-size", type=Whole(1), default=128)
     parser.add_argument("--precision", default="auto", choices=("auto", "float32", "mixed_bfloat16"))

@@ -29,6 +29,7 @@ import_tensorflow()
 import keras  # noqa: E402
 
 from architectures import registry  # noqa: E402
+from architectures.command import several  # noqa: E402
 from experiments import datasets  # noqa: E402
 from experiments.classifier import build_classifier  # noqa: E402
 from experiments.config import ModelSize, RunConfig  # noqa: E402
@@ -98,7 +99,13 @@ def accuracy(name: str, one: Sequence[Measured], other: Sequence[Measured]) -> s
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--architecture", action="append", metavar="NAME", help="default: malireddi, chollet, pocket")
+    parser.add_argument(
+        "--architecture",
+        action="extend",
+        type=several,
+        metavar="NAME,NAME",
+        help="default: malireddi, chollet, pocket",
+    )
     parser.add_argument("--dataset", default="mnist5k")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--epochs", type=int, default=6)

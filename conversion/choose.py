@@ -239,5 +239,5 @@ def draw(choice: Choice) -> bytes:
 
 def write_choice(choice: Choice, folder: Path) -> None:
     """Write the table as `compression.json` and the picture as `compression.png`."""
-    (folder / "compression.json").write_text(json.dumps(choice.as_json(), indent=2))
+    (folder / "compression.json").write_text(json.dumps(choice.as_json(), indent=2), encoding="utf-8")
     (folder / "compression.png").write_bytes(draw(choice))

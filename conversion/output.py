@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from architectures.errors import UsageError
-from architectures.fields import Allowed, Unfit
+from architectures.fields import Allowed, InvalidValue
 
 if TYPE_CHECKING:
     from conversion.coreml_file import Format
@@ -29,18 +29,18 @@ class Place(Allowed):
     'build/'
     >>> Place()("Photos.onnx")
     Traceback (most recent call last):
-    architectures.fields.Unfit: 'Photos.onnx' is no Core ML file: end it in .mlmodel or .mlpackage, or in none
+    architectures.fields.InvalidValue: 'Photos.onnx' is no Core ML file: end it in .mlmodel or .mlpackage, or in none
     """
 
     def check(self, value: object) -> str:
         if not isinstance(value, str | Path):
-            raise Unfit(f"{value!r} is not a path")
+            raise InvalidValue(f"{value!r} is not a path")
         text = str(value)
         if not text:
-            raise Unfit("it is empty: give a file or a folder")
+            raise InvalidValue("it is empty: give a file or a folder")
         suffix = Path(text).suffix
         if suffix not in SUFFIXES and ENDING.fullmatch(suffix) and not _is_folder(text):
-            raise Unfit(f"{text!r} is no Core ML file: end it in {' or '.join(SUFFIXES)}, or in none")
+            raise InvalidValue(f"{text!r} is no Core ML file: end it in {' or '.join(SUFFIXES)}, or in none")
         return text
 
 
@@ -48,7 +48,7 @@ def checked_place(output: str | Path | None) -> str | None:
     """A place given from Python; raises UsageError as the command line does."""
     try:
         return None if output is None else Place().check(output)
-    except Unfit as error:
+    except InvalidValue as error:
         raise UsageError(f"output: {error}.") from None
 
 

@@ -90,8 +90,8 @@ def smallest(tracker: Tracker, name: str, dataset: Dataset) -> Preference:
     same_data = best.tags.get("dataset_digest") == dataset.digest
     reference = tracker.val_probabilities(best.run_id) if same_data else None
     looked_at: list[Smaller] = []
-    for one in sorted(versions.values(), key=lambda one: (_bytes(one), one.version)):
-        if one.tags.get("dataset_digest") != dataset.digest or _bytes(one) >= _bytes(best):
+    for one in sorted(versions.values(), key=lambda one: (one.expected_coreml_bytes, one.version)):
+        if one.tags.get("dataset_digest") != dataset.digest or one.expected_coreml_bytes >= best.expected_coreml_bytes:
             continue
         looked_at.append(_held_against(reference, one, tracker.val_probabilities(one.run_id), dataset.val.labels))
         if looked_at[-1].as_good:
@@ -113,16 +113,14 @@ def _held_against(
     if reference is None or answers is None:
         whose = "the best one's" if reference is None else "its"
         missing = f"cannot be compared: {whose} answers on these validation images were not kept"
-        return Smaller(one.version, _bytes(one), None, missing)
+        return Smaller(one.version, one.expected_coreml_bytes, None, missing)
     if 0.5 ** len(labels) > SIGNIFICANCE:
         few = f"cannot be compared: {len(labels)} validation images are too few to find any model worse"
-        return Smaller(one.version, _bytes(one), None, few)
-    return Smaller(one.version, _bytes(one), compare(answers.argmax(axis=1), reference.argmax(axis=1), labels))
+        return Smaller(one.version, one.expected_coreml_bytes, None, few)
+    return Smaller(
+        one.version, one.expected_coreml_bytes, compare(answers.argmax(axis=1), reference.argmax(axis=1), labels)
+    )
 
 
 def _preferred(tracker: Tracker, version: VersionFacts) -> Preferred:
-    return Preferred(version.version, version.run_id, tracker.run(version.run_id).name, _bytes(version))
-
-
-def _bytes(version: VersionFacts) -> int:
-    return int(version.tags["expected_coreml_bytes"])
+    return Preferred(version.version, version.run_id, tracker.run(version.run_id).name, version.expected_coreml_bytes)

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from architectures.command import traceback_text
 from architectures.redaction import redact
-from experiments.tracking import TrackingError
+from experiments.tracking import NOT_DRAWN_FILE, TrackingError
 
-REASONS_FILE = "not_drawn.txt"  # beside the parts that there are
 LONGEST_REASON = 300  # characters
 
 
@@ -36,12 +35,13 @@ class Attempts:
             self.reasons[name] = redact(" ".join(f"{type(error).__name__}: {error}".split()))[:LONGEST_REASON]
             self.tracebacks.append(f"{name}\n{traceback_text(error)}")
             if file:
-                file.unlink(missing_ok=True)
+                with suppress(OSError):  # of a disk that takes nothing any more
+                    file.unlink(missing_ok=True)
 
     def write(self, folder: Path) -> None:
         """Write the tracebacks beside the parts that could be made."""
         if self.tracebacks:
-            (folder / REASONS_FILE).write_text("\n".join(self.tracebacks), encoding="utf-8")
+            (folder / NOT_DRAWN_FILE).write_text("\n".join(self.tracebacks), encoding="utf-8")
 
     def __str__(self) -> str:
         """One line, empty where nothing is missing."""

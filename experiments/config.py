@@ -119,6 +119,7 @@ class RunResult:
     num_classes: int
     drawn_accuracy: float | None  # on validation digits drawn on a pad; None where the data are no digits of its size
     val_probabilities: npt.NDArray[np.float32] = field(compare=False, repr=False)  # (validation images, num_classes)
+    not_measured: str = ""  # what of these figures could not be measured, and why
 
 
 def run_result(values: Mapping[str, Any]) -> RunResult:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from experiments.datasets import Dataset
     from experiments.tracking import Tracker
 
+FOLDER = "evaluation"  # among a run's artifacts
 EVALUATED = "expected_calibration_error"  # metric that every evaluated run has
 CALIBRATION_BINS = 15  # of equal width, as in Guo et al. 2017
 MISTAKES_SHOWN = 20  # the most confident ones
@@ -214,14 +215,16 @@ def write_evaluation(
 
     metrics: dict[str, float] = {}
     attempts = Attempts()
-    with tempfile.TemporaryDirectory(prefix="pocketnets-") as name:
+    with attempts.part("files"), tempfile.TemporaryDirectory(prefix="pocketnets-") as name:
         folder = Path(name)
         with attempts.part("evaluation"):
             found = evaluate(probabilities, dataset.val.labels, dataset.class_names)
             metrics = found.metrics()
             write_report(found, dataset.val.images, folder, what="validation", attempts=attempts, figures=figures)
         attempts.write(folder)
-        tracker.log_evaluation(run_id, folder, metrics, step=best_epoch, not_drawn=str(attempts))
+        tracker.log_files(run_id, folder, FOLDER)
+    tracker.log_evaluation(run_id, metrics, step=best_epoch)
+    tracker.tag_not_drawn(run_id, str(attempts), FOLDER)
     return str(attempts)
 
 

@@ -14,6 +14,7 @@ SYMBOLS = "fonts-symbola"  # emoji among them, as outlines: Matplotlib cannot dr
 PICTOGRAPHS = range(0x1F000, 0x1FC00)  # of which this Python may not know the newest
 OTHER_SCRIPTS = "fonts-noto-core"
 PLACEHOLDER = "Last Resort"  # family whose glyphs are boxes that name a script
+REGULAR = 400  # weight of a face, on OpenType's scale of 1 to 1000
 INVISIBLE = ("Cc", "Cf", "Zs", "Zl", "Zp")  # Unicode categories without a glyph of their own
 SHOWN = 8  # characters in a warning
 
@@ -59,7 +60,10 @@ def _visible(sign: str) -> bool:
 
 @cache
 def _installed() -> dict[str, str]:
-    """The file of each family's upright face; also of fonts that were installed since Matplotlib looked."""
+    """The file of each family's upright face whose weight is nearest to the regular one's.
+
+    Also of fonts that were installed since Matplotlib looked.
+    """
     from matplotlib import font_manager
 
     manager = font_manager.fontManager
@@ -67,11 +71,22 @@ def _installed() -> dict[str, str]:
     for path in sorted(set(font_manager.findSystemFonts()) - known):
         with contextlib.suppress(Exception):  # a damaged font is nobody's fault here
             manager.addfont(path)
+    upright = [entry for entry in manager.ttflist if entry.style == "normal" and PLACEHOLDER not in entry.name]
     found: dict[str, str] = {}
-    for entry in manager.ttflist:
-        if entry.style == "normal" and entry.weight in (400, "normal") and PLACEHOLDER not in entry.name:
-            found.setdefault(entry.name, entry.fname)
+    for entry in sorted(upright, key=lambda entry: abs(_weight(entry.weight) - REGULAR)):
+        found.setdefault(entry.name, entry.fname)
     return found
+
+
+def _weight(weight: int | str) -> int:
+    """A face's weight on OpenType's scale, where Matplotlib may have its name.
+
+    >>> _weight("bold"), _weight(300)
+    (700, 300)
+    """
+    from matplotlib import font_manager
+
+    return weight if isinstance(weight, int) else font_manager.weight_dict[weight]
 
 
 @cache

@@ -174,8 +174,8 @@ def version_rows(tracker: Tracker, name: str, selection: Selection, *, limit: in
     ]
     if not chosen:
         _check_exists(versions, name, selection)
-    chosen.sort(key=lambda v: (-float(v.tags["best_val_accuracy"]), _expected_bytes(v), v.version))
-    front = _front((version.run_id, _expected_bytes(version)) for version in chosen)
+    chosen.sort(key=lambda v: (-float(v.tags["best_val_accuracy"]), v.expected_coreml_bytes, v.version))
+    front = _front((version.run_id, version.expected_coreml_bytes) for version in chosen)
     return [
         _row(rank, tracker.run(version.run_id), version.run_id in front, version, [])
         for rank, version in enumerate(chosen[:limit], 1)
@@ -189,10 +189,6 @@ def _check_exists(versions: Sequence[VersionFacts], name: str, selection: Select
     for what, key, value in asked:
         if value and all(version.tags.get(key) != value for version in versions):
             raise UsageError(f"Unknown {what} {value!r} in registered model {name!r}.")
-
-
-def _expected_bytes(version: VersionFacts) -> int:
-    return int(version.tags["expected_coreml_bytes"])
 
 
 def _front(best: Iterable[tuple[str, float]]) -> set[str]:

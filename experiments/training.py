@@ -22,6 +22,7 @@ from architectures import registry
 from architectures.errors import ProjectError, UsageError
 from architectures.fields import validate
 from experiments import streaming
+from experiments.attempts import Attempts
 from experiments.augmentation import augmented
 from experiments.classifier import (
     as_classifier,
@@ -133,6 +134,10 @@ def train(
     assert best is not None  # config.epochs is at least 1
     kept.set_weights(best_weights)
     kept.save(keras_file)
+    drawn: float | None = None
+    attempts = Attempts()
+    with attempts.part("drawn_accuracy"):
+        drawn = drawn_accuracy(forward, dataset)
     steady = epochs[1:] or epochs
     steps = len(dataset.train) // config.batch_size
     return RunResult(
@@ -149,8 +154,9 @@ def train(
         keras_file=keras_file,
         input_shape=dataset.input_shape,
         num_classes=dataset.num_classes,
-        drawn_accuracy=drawn_accuracy(forward, dataset),
+        drawn_accuracy=drawn,
         val_probabilities=best_probabilities,
+        not_measured=str(attempts),
     )
 
 

@@ -12,12 +12,12 @@ from architectures.errors import UsageError
 from architectures.fields import (
     Allowed,
     Choice,
+    InvalidValue,
     Name,
     Number,
     NumberRange,
     PluginName,
     Several,
-    Unfit,
     Whole,
     Wholes,
     as_recorded,
@@ -80,7 +80,7 @@ class Objectives(Allowed):
         if not isinstance(value, tuple | list) or tuple(value) not in OBJECTIVES:
             choices = " or ".join(",".join(known) for known in OBJECTIVES)
             shown = ",".join(map(str, value)) if isinstance(value, tuple | list) else value
-            raise Unfit(f"{shown!r} is not among the objectives: {choices}")
+            raise InvalidValue(f"{shown!r} is not among the objectives: {choices}")
         return tuple(value)
 
 
@@ -94,7 +94,7 @@ class Gpus(Number):
     def check(self, value: object) -> float:
         gpus = super().check(value)
         if gpus > 1 and gpus != int(gpus):
-            raise Unfit(f"{gpus:g} is neither a share of one GPU, such as 0.5, nor a number of whole ones")
+            raise InvalidValue(f"{gpus:g} is neither a share of one GPU, such as 0.5, nor a number of whole ones")
         return gpus
 
 

@@ -44,6 +44,7 @@ class Examination:
         self.study, self.tracker, self.dry_run = study, tracker, dry_run
         self.findings: list[Finding] = []
         self.runs = {study.parent_run_id}  # ids of all that are the study's
+        self._redrawn = False  # an evaluation that lacked something, which the report says
 
     def _found(self, problem: str, remedy: str, *, trial: int | None = None, run_id: str | None = None) -> bool:
         """Note what will be mended now; returns whether it is to be."""
@@ -56,11 +57,16 @@ class Examination:
     def examine(self) -> None:
         """Find everything and mend what can be mended."""
         from architectures.errors import UsageError
+        from experiments.tracking import ExperimentDeleted
 
         try:
             parent = self.tracker.run(self.study.parent_run_id)
+            self.tracker.check_not_deleted(parent.run_id)
         except UsageError:
             self._hopeless("its parent run is not in this MLflow store", "give the right one: --tracking-uri")
+            return
+        except ExperimentDeleted as error:
+            self._hopeless("its runs are hidden", str(error), run_id=self.study.parent_run_id)
             return
         self._abandoned()
         self._left_on_disk()
@@ -70,6 +76,7 @@ class Examination:
             runs = self._one_run_a_trial(trials)
             for trial in trials:
                 self._trial(trial, trials, runs)
+            self._report(parent)
             on_their_way = self.study.others_run()
             if parent.status == "RUNNING" and not on_their_way:
                 again = f"python -m search.sweep --study {self.study.name} ends it properly"
@@ -121,6 +128,22 @@ class Examination:
                 self._hopeless(problem, why, trial=trial, run_id=run_id)
             else:
                 self._found(problem, "evaluated", trial=trial, run_id=run_id)
+                self._redrawn = self._redrawn or bool(lacking)
+
+    def _report(self, parent: RunRecord) -> None:
+        """Write the report of a sweep that has ended anew where it lacks something, or says that an evaluation does."""
+        from experiments.tracking import NOT_DRAWN
+        from search.orchestrate import report_again
+
+        lacking = parent.tags.get(NOT_DRAWN)
+        if parent.status != "FINISHED" or not (lacking or self._redrawn):
+            return
+        problem = f"its report lacks {lacking}" if lacking else "its report says that evaluations lack something"
+        why = "" if self.dry_run else report_again(self.study, self.tracker)
+        if why:
+            self._hopeless(problem, why, run_id=parent.run_id)
+        else:
+            self._found(problem, "written anew", run_id=parent.run_id)
 
     def _one_run_a_trial(self, trials: Sequence[FrozenTrial]) -> dict[int, RunRecord]:
         """The run of each trial that has one; others are deleted, which `mlflow runs restore` can undo."""

@@ -8,7 +8,7 @@ from optuna.trial import TrialState
 
 from experiments.attempts import Attempts
 from experiments.datasets import Dataset
-from experiments.evaluation import EVALUATED, write_evaluation
+from experiments.evaluation import EVALUATED, FOLDER, write_evaluation
 from experiments.tracking import NOT_DRAWN, Ended, Outbox, RunRecord, Tracker
 from search.study import Study
 
@@ -81,11 +81,11 @@ def evaluate_again(run: RunRecord, tracker: Tracker, dataset: Dataset, *, figure
     attempts = Attempts()
     with attempts.part("evaluation"):  # its file of answers may be damaged
         probabilities = tracker.val_probabilities(run.run_id)
-        if probabilities is None:
-            return ""  # a run from before they were kept
-        best_epoch = int(run.metrics["best_epoch"])
-        return write_evaluation(tracker, run.run_id, probabilities, dataset, best_epoch=best_epoch, figures=figures)
-    tracker.tag_not_drawn(run.run_id, str(attempts))
+        if probabilities is not None:
+            best_epoch = int(run.metrics["best_epoch"])
+            return write_evaluation(tracker, run.run_id, probabilities, dataset, best_epoch=best_epoch, figures=figures)
+        attempts.reasons["evaluation"] = ANSWERS_LOST
+    tracker.tag_not_drawn(run.run_id, str(attempts), FOLDER)
     return str(attempts)
 
 

@@ -6,13 +6,14 @@ import contextlib
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from rich.markup import escape
 
 from architectures.errors import ProjectError, UsageError
+from architectures.fields import validate
 from conversion.compress import check_available
 from conversion.prefer import Preference, smallest
 from conversion.promote import DEFAULT_MODEL
@@ -121,12 +122,15 @@ def sweep(
 
     An example stands in docs/api.md.
     """
-    check_main_guard()
+    if engine is None:
+        check_main_guard()  # before anything is made: a process that imports the script comes here, too
     started = time.perf_counter()
     given = config.chosen if given is None else given
     check_available("mlmodel", config.compress)  # at the default format, the size does not depend on the weights
     study = Study(config, given)
     config = study.config
+    if study.exists:
+        _check_record(config)
     if config.pruner != AUTO:
         config.resolved_pruner  # noqa: B018  # a pruner that does not fit is refused before anything is made
     threads = config.cpus_per_trial if config.engine == "ray" else max(1, cores() // config.workers)
@@ -183,13 +187,11 @@ def sweep(
             preference: Preference | None = None
             report: str | None = None
             board: list[Row] = []
-            compared: tuple[Comparison, ...] = ()
-            left_out: tuple[str, ...] = ()
+            compared: Sequence[Comparison] = ()
+            left_out: Sequence[str] = ()
             attempts = Attempts()
             with attempts.part("comparison"):
-                replicated = _replicated(study)
-                compared = compare_architectures(replicated)
-                left_out = comparison.not_compared(config.architectures, replicated)
+                compared, left_out = _compared(study)
             with contextlib.suppress(*([TrackingUnavailable] if stopped else [])):
                 if not stopped:
                     progress.waiting("registering the best models")
@@ -205,8 +207,10 @@ def sweep(
                         board = leaderboard.rows(tracker, Selection(config.experiment_name, study.name))
                 if not stopped:
                     progress.waiting("drawing the study")
-                    write_report(study, tracker, parent, board, compared=compared, left_out=left_out, attempts=attempts)
-                    report = tracker.place_in_run(parent, REPORT)
+                    if write_report(
+                        study, tracker, parent, board, compared=compared, left_out=left_out, attempts=attempts
+                    ):
+                        report = tracker.place_in_run(parent, REPORT)
                 if attempts.reasons:
                     say(f"warning: not drawn: {attempts}")
                 if not study.others_run(runner.mine()):
@@ -223,8 +227,8 @@ def sweep(
         trials=config.trials,
         counts=study.standing.counts(),
         leaderboard=tuple(board),
-        comparisons=compared,
-        not_compared=left_out,
+        comparisons=tuple(compared),
+        not_compared=tuple(left_out),
         registered_name=config.registered_name,
         registered=tuple(model.version for model in registered),
         preference=preference,
@@ -233,6 +237,16 @@ def sweep(
         startup_seconds=ready_at - started,
         trials_seconds=ended_at - ready_at,
     )
+
+
+def _check_record(config: SweepConfig) -> None:
+    """Raise UsageError where a study has recorded a value that is not allowed any more: its trials could not run."""
+    try:
+        validate(config)
+    except UsageError as error:
+        raise UsageError(
+            f"Study {config.study!r} cannot be continued with what it recorded. {error} Choose another --study."
+        ) from None
 
 
 def _open_study(
@@ -364,6 +378,32 @@ def _replicated(study: Study) -> list[Replicated]:
         Replicated(number, trials[number].params["architecture"], by_seed)
         for number, by_seed in study.standing.replicated().items()
     ]
+
+
+def _compared(study: Study) -> tuple[Sequence[Comparison], Sequence[str]]:
+    """Architectures by the replicates of their best configurations, and those of which none was replicated."""
+    replicated = _replicated(study)
+    return compare_architectures(replicated), comparison.not_compared(study.config.architectures, replicated)
+
+
+def report_again(study: Study, tracker: Tracker) -> str:
+    """Write a study's report anew; returns what could not be made and why, empty where all was.
+
+    Raises:
+        TrackingError: if MLflow does not take it.
+    """
+    from search.report import write_report
+
+    compared: Sequence[Comparison] = ()
+    left_out: Sequence[str] = ()
+    board: list[Row] = []
+    attempts = Attempts()
+    with attempts.part("comparison"):
+        compared, left_out = _compared(study)
+    with attempts.part("leaderboard"):
+        board = leaderboard.rows(tracker, Selection(study.config.experiment_name, study.name))
+    write_report(study, tracker, study.parent_run_id, board, compared=compared, left_out=left_out, attempts=attempts)
+    return str(attempts)
 
 
 def _register(study: Study, tracker: Tracker) -> list[VersionRecord]:

@@ -88,6 +88,8 @@ class TrialProgress:
 
     def finished(self, number: int, result: RunResult, replicate: bool = False) -> None:
         """Say what a trial has reached; a replicate's further seed makes no better configuration."""
+        if result.not_measured:
+            self.say(f"warning: trial {number}: not measured: {escape(result.not_measured)}")
         better = not replicate and (self._best is None or result.best_val_accuracy > self._best)
         if better:
             self._best = result.best_val_accuracy

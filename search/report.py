@@ -33,10 +33,11 @@ def write_report(
     compared: Sequence[Comparison],
     left_out: Sequence[str],
     attempts: Attempts,
-) -> None:
+) -> bool:
     """Write `report.html`, each figure as a page and as a PNG, and the leaderboard into the parent run's artifacts.
 
-    What cannot be made is left out: the page and the parent run's tag `not_drawn` say so.
+    What cannot be made is left out: the page and the parent run's tag `not_drawn` say so. Where the disk takes no files
+    at all the tag alone does.
 
     Args:
         study: whose trials are drawn.
@@ -47,10 +48,14 @@ def write_report(
         left_out: names of architectures that could not be compared.
         attempts: what could not be made for the report so far; told the rest.
 
+    Returns:
+        Whether there are files.
+
     Raises:
         TrackingError: if MLflow does not take it.
     """
-    with tempfile.TemporaryDirectory(prefix="pocketnets-") as name:
+    written = False
+    with attempts.part("files"), tempfile.TemporaryDirectory(prefix="pocketnets-") as name:
         folder = Path(name)
         figures: list[Figure] = []
         with attempts.part("leaderboard"):
@@ -62,19 +67,24 @@ def write_report(
                 attempts.reasons[figure.name] = figure.reason
             if figure.page is not None:
                 with attempts.part(f"{figure.name}.html"):
-                    (folder / f"{figure.name}.html").write_text(html_page(figure.title, [figure.page]))
+                    page = html_page(figure.title, [figure.page])
+                    (folder / f"{figure.name}.html").write_text(page, encoding="utf-8")
                     (folder / f"{figure.name}.png").write_bytes(figure.png)
         trials: dict[str, str] = {}
         with attempts.part("evaluations"):  # a run may have been deleted by hand
             trials = _trials_not_drawn(study, tracker)
-        page = folder / "report.html"
-        with attempts.part("report.html", page):
-            page.write_text(_page(study, board, compared, left_out, figures, {**attempts.reasons, **trials}))
-        if not page.exists():
-            page.write_text(html_page(f"Study {study.name}", _not_drawn({**attempts.reasons, **trials})))
+        file = folder / "report.html"
+        with attempts.part("report.html", file):
+            page = _page(study, board, compared, left_out, figures, {**attempts.reasons, **trials})
+            file.write_text(page, encoding="utf-8")
+        if not file.exists():
+            page = html_page(f"Study {study.name}", _not_drawn({**attempts.reasons, **trials}))
+            file.write_text(page, encoding="utf-8")
         attempts.write(folder)
         tracker.log_files(parent_run_id, folder, FOLDER)
-    tracker.tag_not_drawn(parent_run_id, str(attempts))
+        written = True
+    tracker.tag_not_drawn(parent_run_id, str(attempts), FOLDER)
+    return written
 
 
 def _trials_not_drawn(study: Study, tracker: Tracker) -> dict[str, str]:
@@ -85,8 +95,8 @@ def _trials_not_drawn(study: Study, tracker: Tracker) -> dict[str, str]:
 
 def _write_leaderboard(folder: Path, board: list[Row]) -> None:
     rows = leaderboard.as_json(board)
-    (folder / "leaderboard.json").write_text(json.dumps(rows, indent=2))
-    with (folder / "leaderboard.csv").open("w", newline="") as file:
+    (folder / "leaderboard.json").write_text(json.dumps(rows, indent=2), encoding="utf-8")
+    with (folder / "leaderboard.csv").open("w", newline="", encoding="utf-8") as file:
         leaderboard.write_csv(board, file)
 
 

@@ -88,13 +88,19 @@ class Runner:
     _to_evaluate: list[Ended] = field(default_factory=list)
     _ask_at: float = 0.0  # on the monotonic clock: when the study is asked for a trial again
     _waits_since: float = 0.0  # since when nothing but MLflow is waited for
+    _not_convertible: WorkerFailed | None = None  # ends the sweep: all trials of an architecture would fail
 
     def run(self, engine: Engine, progress: TrialProgress, interrupted: Callable[[], bool]) -> bool:
-        """Run trials; on return none is left running. Returns whether a person interrupted."""
+        """Run trials; on return none is left running. Returns whether a person interrupted.
+
+        Raises:
+            WorkerFailed: for an architecture that cannot be converted, once what has ended is written.
+            TrackingUnavailable: if MLflow has been away for too long.
+        """
         deadline = time.monotonic() + (self.study.config.timeout or float("inf"))
         try:
             with self.study.signs_of_life():
-                while not interrupted():
+                while not interrupted() and not self._not_convertible:
                     in_time = time.monotonic() < deadline
                     worker = engine.free_worker() if in_time and time.monotonic() >= self._ask_at else None
                     if worker and self._start(engine, worker, progress):
@@ -115,6 +121,8 @@ class Runner:
             with contextlib.suppress(Exception):  # a full disk, a lost server: the first error is the one to tell
                 self._put_back()
             raise
+        if self._not_convertible:
+            raise self._not_convertible
         return interrupted()
 
     def _waits(self, in_time: bool, progress: TrialProgress) -> bool:
@@ -298,9 +306,11 @@ class Runner:
             case Finished(number, result):
                 self._finish(running, result)
                 progress.finished(number, result, REPLICATE_OF in running.trial.user_attrs)
-            case Failed(int(number), message, text, _):
+            case Failed(int(number), message, text, exit_code, not_convertible):
                 self._fail(running, text)
                 progress.failed(number, message)
+                if not_convertible and not self.study.has_size(running.config.architecture):
+                    self._not_convertible = WorkerFailed(message, exit_code)
             case Died(int(number), reason):
                 if self.study.lost_attempt(running.trial) < MAX_ATTEMPTS:
                     progress.lost(number, f"trial {number}: {reason}; it is tried again")

@@ -362,6 +362,14 @@ class Study:
             if self.config.max_coreml_bytes is not None and not trial.constraints:
                 trial.set_constraint("coreml_bytes", coreml_bytes - self.config.max_coreml_bytes)
 
+    def has_size(self, architecture: str) -> bool:
+        """Whether the file of a network of this architecture has been measured: some of them can be converted."""
+        with self._one_line():
+            trials = self._study.get_trials(deepcopy=False)
+        return any(
+            trial.params.get("architecture") == architecture and "coreml_bytes" in trial.user_attrs for trial in trials
+        )
+
     def size(self, network: tuple[object, ...], code: str) -> ModelSize | None:
         """A network's sizes, where a sweep of this study with the same `code` has measured them."""
         with self._one_line():

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from architectures.command import INTERRUPTED, Parser, image_size, print_json, run, several
-from architectures.errors import UsageError
 from architectures.fields import PluginName, allowed
 from architectures.redaction import MARK, redact
 from experiments.config import COMPRESSIONS, LEARNING_RATES, PRECISIONS
@@ -206,7 +205,7 @@ def _workers(text: str) -> int | str:
 def _configurations(text: str) -> tuple[dict[str, object], ...]:
     """An argparse type: a file with a JSON list of objects."""
     try:
-        found = json.loads(Path(text).read_text())
+        found = json.loads(Path(text).read_text(encoding="utf-8"))
     except OSError as error:
         raise argparse.ArgumentTypeError(f"{text}: {error.strerror}") from None
     except (ValueError, RecursionError) as error:
@@ -248,11 +247,6 @@ def add_common(made: Parser) -> None:
 
 
 def _body(arguments: argparse.Namespace) -> int:
-    if arguments.engine != "ray":
-        for option in RAY_OPTIONS:
-            if getattr(arguments, option) is not None:
-                raise UsageError(f"--{option.replace('_', '-')} needs --engine ray.")
-
     options = vars(arguments) | {
         key: tuple(dict.fromkeys(value)) if (value := getattr(arguments, key)) else None
         for key in ("architectures", "plugins")

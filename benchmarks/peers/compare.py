@@ -97,7 +97,7 @@ def measured(folder: Path, arguments: argparse.Namespace, precision: str, seed: 
     folder.mkdir()
     trials = same_work.TRIALS[: arguments.trials]
     file = folder / "trials.json"
-    file.write_text(json.dumps(trials))
+    file.write_text(json.dumps(trials), encoding="utf-8")
     common = ["--epochs", str(arguments.epochs), "--seed", str(seed), "--enqueue", str(file)]
     script = [str(HERE / "optuna_mlflow_script.py"), *common]
     commands = {}

@@ -40,7 +40,7 @@ def options(description: str | None) -> argparse.Namespace:
 
 
 def configurations(file: Path | None) -> list[dict]:
-    return json.loads(file.read_text()) if file else TRIALS
+    return json.loads(file.read_text(encoding="utf-8")) if file else TRIALS
 
 
 def compiled(

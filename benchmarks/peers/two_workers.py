@@ -29,7 +29,7 @@ def throughput(workers: int, cores: list[int], arguments: argparse.Namespace) ->
     command += ["--workers", str(workers), "--epochs", str(arguments.epochs), "--trials", str(arguments.trials)]
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "trials.json"
-        file.write_text(json.dumps(trials))
+        file.write_text(json.dumps(trials), encoding="utf-8")
         os.sched_setaffinity(0, cores)  # inherited
         command += ["--enqueue", str(file), "--architecture", "malireddi"]
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)

@@ -57,7 +57,7 @@ def folder_of(source: Source, files: Iterable[Path]) -> Path:
 def opened(folder: Path) -> Dataset | None:
     """The data set of a cache; None where there is none, or its files are not those that were written."""
     try:
-        facts = json.loads((folder / FACTS).read_text())
+        facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
         if facts["files"] != _files(folder):
             return None
         dataset = Dataset(facts["name"], tuple(facts["class_names"]), *_mapped(folder))
@@ -112,7 +112,7 @@ def write(
                 written[part].write(np.ascontiguousarray(block).data)  # a full disk is an error here, of a map a signal
         digest = Dataset(name, tuple(class_names), *_mapped(staging)).digest
         facts = {"name": name, "class_names": list(class_names), "digest": digest, "files": _files(staging)}
-        (staging / FACTS).write_text(json.dumps(facts))
+        (staging / FACTS).write_text(json.dumps(facts), encoding="utf-8")
         _move(staging, folder)
     except OSError as error:
         if error.errno != errno.ENOSPC:

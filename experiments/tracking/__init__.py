@@ -12,16 +12,18 @@ from experiments.tracking.outbox import Ended, Outbox
 from experiments.tracking.promotions import PLACE_TAG, PromotionRecord
 from experiments.tracking.records import ModelRecord, RunRecord, VersionFacts, VersionRecord
 from experiments.tracking.retention import StoredModel
-from experiments.tracking.runs import NOT_DRAWN, Tracker, run_start
+from experiments.tracking.runs import NOT_DRAWN, NOT_DRAWN_FILE, Tracker, run_start
 from experiments.tracking.source import code_tags, environment, git_commit
-from experiments.tracking.store import TrackingError, TrackingUnavailable, default_uri
+from experiments.tracking.store import ExperimentDeleted, TrackingError, TrackingUnavailable, default_uri
 
 __all__ = [
     "CANDIDATE",
     "CHAMPION",
     "NOT_DRAWN",
+    "NOT_DRAWN_FILE",
     "PLACE_TAG",
     "Ended",
+    "ExperimentDeleted",
     "Look",
     "LookRecord",
     "ModelRecord",

@@ -41,9 +41,10 @@ def write_coreml_flavor(folder: Path, served: ServedFile, *, model_id: str, run_
     shutil.copyfile(served.script, folder / served.script.name)
     found = versions(served.packages)
     requirements = [f"{package}=={found[package]}\n" for package in served.packages if package in found]
-    (folder / "requirements.txt").write_text("".join(requirements))
+    (folder / "requirements.txt").write_text("".join(requirements), encoding="utf-8")
     (folder / "python_env.yaml").write_text(
-        json.dumps({"python": found["python"], "dependencies": ["-r requirements.txt"]})  # JSON is YAML
+        json.dumps({"python": found["python"], "dependencies": ["-r requirements.txt"]}),  # JSON is YAML
+        encoding="utf-8",
     )
     model = Model(model_uuid=model_id, run_id=run_id, model_id=model_id)
     label, *classes = served.columns

@@ -22,15 +22,16 @@ def write_keras_flavor(folder: Path, result: RunResult, model_id: str, run_id: s
     data = folder / MODEL_FILE
     data.parent.mkdir()
     data.write_bytes(result.keras_file.read_bytes())
-    (data.parent / "keras_module.txt").write_text("keras")
+    (data.parent / "keras_module.txt").write_text("keras", encoding="utf-8")
     np.save(folder / PROBABILITIES_FILE, result.val_probabilities)
     found = versions()
     packages = ("tensorflow", "keras", "numpy")
     (folder / "requirements.txt").write_text(
-        "".join(f"{package}=={found[package]}\n" for package in packages if package in found)
+        "".join(f"{package}=={found[package]}\n" for package in packages if package in found), encoding="utf-8"
     )
     (folder / "python_env.yaml").write_text(
-        json.dumps({"python": found["python"], "dependencies": ["-r requirements.txt"]})  # JSON is YAML
+        json.dumps({"python": found["python"], "dependencies": ["-r requirements.txt"]}),  # JSON is YAML
+        encoding="utf-8",
     )
     model = Model(model_uuid=model_id, run_id=run_id, model_id=model_id)
     model.signature = ModelSignature(

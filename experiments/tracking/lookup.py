@@ -98,11 +98,21 @@ class Lookup(Store):
             if values.keys() == set(keys)
         )
 
-    def children(self, parent_run_id: str) -> list[RunRecord]:
-        """The runs of a sweep's trials."""
+    def check_not_deleted(self, run_id: str) -> None:
+        """Raise ExperimentDeleted where the experiment of a run was deleted."""
         with one_line(self.uri):
-            experiment_id = self._client.get_run(parent_run_id).info.experiment_id
-            self._check_not_deleted(self._client.get_experiment(experiment_id))
+            self._live_experiment(run_id)
+
+    def _live_experiment(self, run_id: str) -> str:
+        """Id of the experiment of a run; raises ExperimentDeleted."""
+        experiment_id = self._client.get_run(run_id).info.experiment_id
+        self._check_not_deleted(self._client.get_experiment(experiment_id))
+        return experiment_id
+
+    def children(self, parent_run_id: str) -> list[RunRecord]:
+        """The runs of a sweep's trials; raises ExperimentDeleted."""
+        with one_line(self.uri):
+            experiment_id = self._live_experiment(parent_run_id)
             terms = [f"tags.`mlflow.parentRunId` = {quoted(parent_run_id)}", "tags.trial_number != ''"]
             return [run_record(run) for run in self._pages(experiment_id, terms, page=PAGE)]
 

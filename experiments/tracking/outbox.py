@@ -162,7 +162,7 @@ class Outbox:
         """
         for number in numbers:
             run = _Run(number, again=True)
-            for line in self._path(number).read_text().splitlines():
+            for line in self._path(number).read_text(encoding="utf-8").splitlines():
                 try:
                     run.waiting.append(_parsed(line))
                 except ValueError:  # cut off by the end of the process that wrote it
@@ -208,7 +208,7 @@ class Outbox:
             model = self.folder / f"{run.number}.keras"
             shutil.move(write["result"].keras_file, model)
             write["result"] = replace(write["result"], keras_file=model)
-        with self._path(run.number).open("a") as file:
+        with self._path(run.number).open("a", encoding="utf-8") as file:
             if not file.tell() and run.run_id:
                 file.write(
                     json.dumps({"do": "known", "at": write["at"], "parent": self._parent, "run_id": run.run_id}) + "\n"

@@ -92,6 +92,11 @@ class VersionFacts(VersionRecord):
     aliases: tuple[str, ...]
     tags: Mapping[str, str]
 
+    @property
+    def expected_coreml_bytes(self) -> int:
+        """Size of its Core ML file as its trial measured it; raises KeyError for a promoted file's version."""
+        return int(self.tags["expected_coreml_bytes"])
+
 
 def run_record(run) -> RunRecord:  # type: ignore[no-untyped-def]  # mlflow.entities.Run
     return RunRecord(

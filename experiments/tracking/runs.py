@@ -19,6 +19,7 @@ from experiments.tracking.source import source_tags
 from experiments.tracking.store import one_line, quoted
 
 NOT_DRAWN = "not_drawn"  # tag of a run: which parts of its report are missing, and why
+NOT_DRAWN_FILE = "not_drawn.txt"  # beside the parts that there are: tracebacks
 LONGEST_TAG = 5_000  # characters: what every MLflow store takes
 MAX_BATCH = 1_000  # metrics that MLflow takes at once
 
@@ -184,6 +185,8 @@ class Tracker(Retention, Looks):
                     ],
                 )
             self._client.set_tag(run_id, "weights_sha256", result.weights_sha256)
+            if result.not_measured:
+                self._client.set_tag(run_id, "not_measured", result.not_measured)
             if again:
                 self._drop_outcome(run_id)
             self._client.set_terminated(run_id, "FINISHED")
@@ -270,26 +273,31 @@ class Tracker(Retention, Looks):
         with one_line(self.uri):
             self._client.log_artifacts(run_id, str(folder), place)
 
-    def log_evaluation(
-        self, run_id: str, folder: Path, metrics: Mapping[str, float], *, step: int, not_drawn: str
-    ) -> None:
-        """Write what a kept model's evaluation found: a folder's files under `evaluation/`, and metrics.
-
-        Metrics that an earlier attempt has written are not written again. The tag `not_drawn` says what is missing.
-        """
-        self.log_files(run_id, folder, "evaluation")
+    def log_evaluation(self, run_id: str, metrics: Mapping[str, float], *, step: int) -> None:
+        """Write the metrics of a kept model's evaluation, unless an earlier attempt has."""
         with one_line(self.uri):
             if metrics and not metrics.keys() & self._client.get_run(run_id).data.metrics.keys():
                 self._log(run_id, metrics=metrics, step=step)
-        self.tag_not_drawn(run_id, not_drawn)
 
-    def tag_not_drawn(self, run_id: str, reasons: str) -> None:
-        """Say on a run what of its report is missing and why; without a reason nothing is, and no tag says so."""
+    def tag_not_drawn(self, run_id: str, reasons: str, place: str) -> None:
+        """Say on a run what of its report is missing and why.
+
+        Args:
+            run_id: the run.
+            reasons: empty where nothing is missing: what an earlier attempt said is taken back, its tracebacks too.
+            place: the report's folder among the run's artifacts.
+        """
         with one_line(self.uri):
             if reasons:
                 self._client.set_tag(run_id, NOT_DRAWN, reasons[:LONGEST_TAG])
-            elif NOT_DRAWN in self._client.get_run(run_id).data.tags:
-                self._client.delete_tag(run_id, NOT_DRAWN)
+                return
+            run = self._client.get_run(run_id)
+            if NOT_DRAWN not in run.data.tags:
+                return
+            files, note = self._artifacts(str(run.info.artifact_uri)), f"{place}/{NOT_DRAWN_FILE}"
+            if any(entry.path == note for entry in files.list_artifacts(place)):
+                files.delete_artifacts(note)
+            self._client.delete_tag(run_id, NOT_DRAWN)  # last: until then it is taken back again
 
 
 def _final_metrics(result: RunResult) -> dict[str, float]:

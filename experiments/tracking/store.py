@@ -39,6 +39,10 @@ class TrackingUnavailable(TrackingError):
     """The tracking store does not answer, and may later: its server or database is away."""
 
 
+class ExperimentDeleted(ProjectError):
+    """An experiment was deleted: MLflow hides its runs and takes no new ones until it is restored."""
+
+
 class Store:
     """One MLflow store. Nothing global is changed: `mlflow.set_tracking_uri` would also set MLFLOW_TRACKING_URI."""
 
@@ -118,9 +122,9 @@ class Store:
                 raise
 
     def _check_not_deleted(self, experiment: Experiment) -> None:
-        """Raise ProjectError for an experiment that was deleted: MLflow hides its runs and takes no new ones."""
+        """Raise ExperimentDeleted for an experiment that was deleted."""
         if experiment.lifecycle_stage == "deleted":
-            raise ProjectError(
+            raise ExperimentDeleted(
                 f"MLflow experiment {experiment.name!r} is deleted. Restore it: mlflow experiments restore "
                 f"--experiment-id {experiment.experiment_id}."
             )

@@ -40,7 +40,7 @@ class Known:
     name: str
     default_filters: int
     default_dropout: float
-    misfit: str | None  # why it cannot take the data set's images
+    misfit: str | None  # why it cannot take the data set's images, or be converted to Core ML
     knobs: tuple[tuple[str, tuple[Knob, ...]], ...] = ()  # its own by name, sorted; the default choice first
 
 
@@ -100,6 +100,7 @@ class Failed:
     message: str
     traceback: str
     exit_code: int
+    not_convertible: bool = False  # coremltools has no counterpart of the trial's network
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,8 @@ def save_dataset(dataset: Dataset, folder: Path) -> None:
         else:
             images.symlink_to(file)
         np.save(folder / f"{part}_labels.npy", split.labels)
-    (folder / "dataset.json").write_text(json.dumps({"name": dataset.name, "class_names": dataset.class_names}))
+    facts = {"name": dataset.name, "class_names": dataset.class_names}
+    (folder / "dataset.json").write_text(json.dumps(facts), encoding="utf-8")
 
 
 def _file_of(images: np.ndarray) -> Path | None:
@@ -40,7 +41,7 @@ def _file_of(images: np.ndarray) -> Path | None:
 
 def open_dataset(folder: Path) -> Dataset:
     """Map what `save_dataset` wrote. The test split is empty."""
-    facts = json.loads((folder / "dataset.json").read_text())
+    facts = json.loads((folder / "dataset.json").read_text(encoding="utf-8"))
     train, val = (
         Split(*(np.load(folder / f"{part}_{array}.npy", mmap_mode="r") for array in ("images", "labels")))
         for part in SPLITS

@@ -57,10 +57,11 @@ class Trainer:
         self._setup = setup
 
     def hold(self, dataset: Dataset) -> Ready:
-        """Take the data set for all jobs, and say which architectures fit it."""
+        """Take the data set for all jobs, and say which architectures fit it and can be shipped."""
         from architectures import registry
         from architectures.command import one_line
         from architectures.errors import PluginError, UsageError
+        from conversion.convertible import NotConvertible, check_convertible
 
         self._dataset = dataset
         known, warnings = [], [one_line(error) for error in registry.left_out()]
@@ -68,9 +69,11 @@ class Trainer:
             architecture = registry.get(name)
             misfit = None
             try:
-                architecture.build(dataset.input_shape, dataset.num_classes)
-            except UsageError as error:  # images too small for this one
+                check_convertible(architecture.build(dataset.input_shape, dataset.num_classes), name)
+            except UsageError as error:  # images too small for this one, or an operation that Core ML lacks
                 misfit = str(error)
+                if isinstance(error, NotConvertible) and name not in self._setup.architectures:
+                    warnings.append(misfit)
             except PluginError as error:
                 if name in self._setup.architectures:
                     raise
@@ -94,11 +97,16 @@ class Trainer:
         Raises:
             EOFError, ConnectionError: if nobody listens any more.
         """
+        from architectures.errors import ProjectError
         from conversion.convert import coreml_bytes
+        from conversion.convertible import NotConvertible
         from experiments.training import TrainingStopped, count_macs, train
 
         def measure(classifier) -> ModelSize:  # type: ignore[no-untyped-def]  # keras.Model
-            shipped = coreml_bytes(classifier, job.facts, compression=job.config.compress)
+            try:
+                shipped = coreml_bytes(classifier, job.facts, compression=job.config.compress)
+            except ProjectError as error:
+                raise NotConvertible(str(error)) from error
             return ModelSize(classifier.count_params(), count_macs(classifier), shipped)
 
         def on_built(size: ModelSize) -> bool:
@@ -129,6 +137,7 @@ def failed(number: int | None, error: BaseException) -> Failed:
     """What a process says of an error: of a job, or of its own start where `number` is None."""
     from architectures.command import one_line, traceback_text
     from architectures.errors import ProjectError
+    from conversion.convertible import NotConvertible
 
     code = error.exit_code if isinstance(error, ProjectError) else 1
-    return Failed(number, one_line(error), traceback_text(error), code)
+    return Failed(number, one_line(error), traceback_text(error), code, isinstance(error, NotConvertible))

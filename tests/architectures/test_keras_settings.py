@@ -10,6 +10,7 @@ from pathlib import Path
 
 import keras
 import pytest
+import tensorflow
 
 from architectures import quiet, registry
 from architectures.errors import ProjectError
@@ -72,9 +73,37 @@ def test_an_import_that_fails_names_what_it_read(
     done = run("-m", "architectures", home=tmp_path, **variables)
     assert (done.returncode, done.stdout) == (1, "")
     (line,) = done.stderr.splitlines()
-    assert line.startswith("error: Keras cannot be imported: ")
+    assert line.startswith("error: Keras failed on import: ")
     assert named in line
     assert f"KERAS_HOME={tmp_path}" in line
+
+
+def test_a_variable_that_was_read_before_is_named_where_it_makes_the_import_fail(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As after an `import tensorflow`, which goes on without the Keras that it could not import."""
+    monkeypatch.setenv("KERAS_BACKEND", "jax")
+    monkeypatch.delitem(sys.modules, "keras")
+    monkeypatch.setattr(sys, "meta_path", [NoKeras(), *sys.meta_path])
+    with pytest.raises(ProjectError, match=r"No module named 'jax'\. On import it reads .*KERAS_BACKEND=jax:"):
+        quiet.import_tensorflow()
+
+
+class NoKeras:
+    def find_spec(self, name: str, *_: object) -> None:
+        if name == "keras":
+            raise ModuleNotFoundError("No module named 'jax'")
+
+
+def test_a_keras_that_tensorflow_misses_is_not_said_to_be_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Missing:
+        def __getattr__(self, name: str) -> None:
+            raise ImportError("Keras cannot be imported. Check that it is installed.")  # what TensorFlow says
+
+    monkeypatch.setenv("TF_USE_LEGACY_KERAS", "1")
+    monkeypatch.setattr(tensorflow, "keras", Missing())
+    with pytest.raises(ProjectError, match=r"installed\. On import it reads .*TF_USE_LEGACY_KERAS=1:"):
+        quiet.import_tensorflow()
 
 
 def test_another_backend_that_was_imported_first_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -86,10 +115,20 @@ def test_another_backend_that_was_imported_first_is_named(monkeypatch: pytest.Mo
 def test_what_a_plugin_sets_for_all_lasts_no_longer_than_its_import(tmp_path: Path) -> None:
     plugin = tmp_path / "first.py"
     plugin.write_text(
-        "import keras\nkeras.config.set_image_data_format('channels_first')\nkeras.config.set_epsilon(.1)"
+        "import keras\nkeras.config.set_image_data_format('channels_first')\nkeras.config.set_epsilon(.1)\n"
+        "keras.config.set_dtype_policy('mixed_float16')"
     )
     registry.load_plugin(str(plugin))
     assert in_force() == AS_EVER
+    assert keras.config.dtype_policy().name == "float32"
+
+
+def test_a_plugin_that_fails_leaves_nothing_set_either(tmp_path: Path) -> None:
+    plugin = tmp_path / "failing.py"
+    plugin.write_text("import keras\nkeras.config.set_dtype_policy('mixed_float16')\n1 / 0")
+    with pytest.raises(ProjectError, match="ZeroDivisionError"):
+        registry.load_plugin(str(plugin))
+    assert keras.config.dtype_policy().name == "float32"
 
 
 def test_what_a_person_sets_changes_no_network() -> None:

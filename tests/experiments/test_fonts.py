@@ -17,7 +17,7 @@ from experiments.pictures import draw_images
 SQUARE = ((0, 0), (0, 700), (700, 700), (700, 0))
 
 
-def install(path: Path, text: str, family: str) -> None:
+def install(path: Path, text: str, family: str, weight: int = 400) -> None:
     """Write a font whose glyph for each character of a text is a full square."""
     pen = TTGlyphPen(None)
     pen.moveTo(SQUARE[0])
@@ -31,7 +31,7 @@ def install(path: Path, text: str, family: str) -> None:
     builder.setupHorizontalMetrics({".notdef": (800, 0), "square": (800, 0)})
     builder.setupHorizontalHeader(ascent=800, descent=-200)
     builder.setupNameTable({"familyName": family, "styleName": "Regular"})
-    builder.setupOS2(sTypoAscender=800, usWeightClass=400)
+    builder.setupOS2(sTypoAscender=800, usWeightClass=weight)
     builder.setupPost()
     builder.save(path)
 
@@ -75,6 +75,14 @@ def test_each_script_takes_a_font_of_its_own(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(font_manager, "findSystemFonts", lambda: [str(file) for file in tmp_path.glob("*.ttf")])
     assert fonts.families(["猫 한", "क", "cat", "قط"])[1:] == ["Cats", "Devanagari"]
     assert len(fonts.families(["cat", "été", "кот", "קטة"])) == 1  # Matplotlib's own font has these
+
+
+def test_a_family_without_a_regular_face_lends_its_nearest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for weight in (900, 500, 200):
+        install(tmp_path / f"{weight}.ttf", "猫", "Heavy", weight)
+    monkeypatch.setattr(font_manager, "findSystemFonts", lambda: sorted(map(str, tmp_path.glob("*.ttf"))))
+    assert fonts.families(["猫"])[-1] == "Heavy"
+    assert fonts._installed()["Heavy"] == str(tmp_path / "500.ttf")
 
 
 def test_what_no_font_has_is_told_once(capfd: pytest.CaptureFixture[str]) -> None:

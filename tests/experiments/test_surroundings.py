@@ -16,6 +16,10 @@ from architectures import quiet
 from architectures.errors import ProjectError
 from experiments.main_guard import UNGUARDED, UnguardedScript, check_main_guard, raise_if_unguarded
 from experiments.tracking import Selection, Tracker
+from search.config import SweepConfig
+from search.engines import Engine
+from search.engines.messages import WorkerSetup
+from search.orchestrate import sweep
 
 NOBODY = "import pwd\ndef unknown(uid): raise KeyError(uid)\npwd.getpwuid = unknown\n"  # as sitecustomize
 
@@ -122,6 +126,26 @@ def test_a_script_that_is_no_file(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(main, "__spec__", None)
     with pytest.raises(UnguardedScript, match="<stdin> is no file: save it as one"):
         check_main_guard()
+
+
+def test_a_script_that_is_no_file_may_bring_an_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which starts no processes that would have to import the script."""
+
+    class Started(Exception):
+        pass
+
+    def engine(_: WorkerSetup) -> Engine:
+        raise Started
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys.modules["__main__"], "__file__", "<stdin>", raising=False)
+    monkeypatch.setattr(sys.modules["__main__"], "__spec__", None)
+    config = SweepConfig("sqlite:///mlflow.db", "piped")
+    with pytest.raises(UnguardedScript):
+        sweep(config)
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(Started):
+        sweep(config, engine=engine)
 
 
 def test_an_experiment_that_was_deleted(tmp_path: Path) -> None:

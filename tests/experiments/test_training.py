@@ -61,6 +61,18 @@ def comparable(result: RunResult) -> list[object]:
     ]
 
 
+def test_a_digit_that_cannot_be_drawn_costs_no_model(
+    few: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object) -> float:
+        raise TypeError("no pen")
+
+    monkeypatch.setattr(training, "drawn_accuracy", fails)
+    result = trained(replace(CONFIG, filters=1, epochs=1), few, tmp_path)
+    assert (result.drawn_accuracy, result.not_measured) == (None, "drawn_accuracy: TypeError: no pen")
+    assert result.keras_file.exists()
+
+
 @pytest.mark.parametrize("precision", ["float32", BFLOAT16])
 def test_the_same_seed_gives_the_same_bits_whatever_ran_before(precision: str, few: Dataset, tmp_path: Path) -> None:
     config = replace(CONFIG, precision=precision)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import optuna
 import pytest
 
 from architectures.command import Parser
@@ -19,7 +20,7 @@ from conversion import promote
 from conversion.promote import PromoteConfig
 from experiments.config import RunConfig
 from experiments.tracking import RunRecord
-from search import sweep, trial
+from search import orchestrate, sweep, trial
 from search.config import SweepConfig
 from search.trial import TrialConfig
 
@@ -119,6 +120,34 @@ def test_values_are_kept_as_the_command_line_keeps_them(tmp_path: Path, monkeypa
     assert pickle.loads(pickle.dumps(made)) == made
 
 
+@pytest.mark.parametrize(
+    ("config", "field", "value", "kept"),
+    [
+        (RunConfig, "schedule", np.str_("cosine"), "cosine"),
+        (RunConfig, "compress", np.str_("int8"), "int8"),
+        (RunConfig, "augment", np.True_, True),
+        (RunConfig, "architecture", np.str_("pocket"), "pocket"),
+        (RunConfig, "knobs", ((np.str_("blocks"), np.int64(3)),), (("blocks", 3),)),
+        (SweepConfig, "study", np.str_("day"), "day"),
+        (SweepConfig, "plugins", (np.str_("their.module"),), ("their.module",)),
+    ],
+)
+def test_what_numpy_holds_is_kept_as_python_has_it(config: type, field: str, value: object, kept: object) -> None:
+    found = getattr(MAKE[config](**{field: value}), field)
+    assert (repr(found), found) == (repr(kept), kept)
+
+
+def test_a_number_is_no_boolean() -> None:
+    for value in (1, np.int64(1)):
+        with pytest.raises(UsageError, match="is not True or False"):
+            MAKE[RunConfig](augment=value)
+
+
+def test_a_record_without_a_required_value_is_none() -> None:
+    with pytest.raises(TypeError, match=r"SweepConfig needs 'study'\."):
+        as_recorded(SweepConfig, tracking_uri="")
+
+
 def test_one_model_is_promoted() -> None:
     with pytest.raises(UsageError, match="run_id or version, not both"):
         MAKE[PromoteConfig](run_id="a" * 32, version=2)
@@ -136,3 +165,15 @@ def test_a_study_from_before_is_continued_with_what_it_recorded() -> None:
     recorded = as_recorded(SweepConfig, tracking_uri="", study="a/b", keep=0).recorded()
     continued = MAKE[SweepConfig]().continuing(recorded, {"trials": 20})
     assert (continued.study, continued.keep, continued.trials) == ("night", 0, 20)
+
+
+def test_a_study_that_recorded_what_is_refused_today_ends_at_its_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    study = optuna.create_study(study_name="old", storage="sqlite:///optuna.db")
+    study.set_user_attr("config", as_recorded(SweepConfig, tracking_uri="", study="old", filters=(0,)).recorded())
+    config = SweepConfig("sqlite:///mlflow.db", "old")
+    with pytest.raises(UsageError, match=r"'old' cannot be continued .*SweepConfig\.filters: 0 is too small"):
+        orchestrate.sweep(config, engine=lambda _: pytest.fail("it was started"))
+    assert not (tmp_path / "mlflow.db").exists()

@@ -12,6 +12,9 @@ from mlflow import MlflowClient
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 from optuna.trial import TrialState
 
+from benchmarks.no_training import NoTraining
+from search.config import SweepConfig
+from search.orchestrate import sweep
 from tests.support.commands import Command, Outcome
 from tests.support.stores import Swept
 from tests.support.sweeps import NO_FIGURES, assert_whole, children_of, parents_of, study_of
@@ -326,3 +329,25 @@ def test_wrong_usage(own_store: Path, arguments: list[str], code: int, message: 
 def test_studies_of_others_are_left_alone(own_store: Path, swept: Swept, command: Command) -> None:
     optuna.create_study(study_name="somebody's", storage=f"sqlite:///{own_store / 'optuna.db'}").ask()
     assert command(DOCTOR).out == "0 disagreements, 0 mended.\n"
+
+
+def test_a_deleted_experiment_hides_its_own_study_alone(
+    own_store: Path, client: MlflowClient, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(own_store)
+    config = SweepConfig(
+        "sqlite:///mlflow.db", "other", dataset="digits", trials=1, epochs=1, experiment="elsewhere", figures=False
+    )
+    result = sweep(config, engine=lambda _: NoTraining())
+    client.update_run(result.leaderboard[0].run_id, status="RUNNING")
+    (parent,) = parents_of(own_store, "small")
+    client.delete_experiment(parent.info.experiment_id)
+    found = command(DOCTOR)
+    assert (found.code, found.err) == (1, "")
+    hidden, mended, total = found.out.splitlines()
+    assert hidden.startswith(f"  remains  small: its runs are hidden (run {parent.info.run_id}): MLflow experiment ")
+    assert f"Restore it: mlflow experiments restore --experiment-id {parent.info.experiment_id}" in hidden
+    assert mended.startswith("  mended   other, trial 0: ended as COMPLETE, its run is RUNNING")
+    assert total == "2 disagreements, 1 mended."
+    client.restore_experiment(parent.info.experiment_id)
+    assert command(DOCTOR).code == 0

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,18 +12,34 @@ import pytest
 from mlflow import MlflowClient
 
 from benchmarks.no_training import NoTraining
-from experiments import evaluation, pictures
+from experiments import datasets, evaluation, pictures
 from experiments.attempts import Attempts
 from experiments.evaluation import EVALUATED, evaluate, write_report
+from experiments.tracking import Tracker
 from search import doctor, figures, orchestrate, report
 from search.config import SweepConfig
+from search.engines.messages import Event, Finished
+from search.left_over import ANSWERS_LOST, evaluate_again
 from search.orchestrate import SweepResult, sweep
+
+
+def full(path: Path, text: str, **options: str) -> None:
+    """In place of Path.write_text: a disk that takes neither a report nor what would stand in its place."""
+    if path.name in ("report.html", "not_drawn.txt"):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    path.write_bytes(text.encode())
 
 
 class NeverRight(NoTraining):
     def provide(self, dataset_folder: Path) -> None:
         super().provide(dataset_folder)
         self._probabilities = np.roll(self._probabilities, 1, axis=1)
+
+    def next_event(self, timeout: float | None = None) -> Event | None:
+        event = super().next_event(timeout)
+        if isinstance(event, Finished):
+            return replace(event, result=replace(event.result, not_measured="drawn_accuracy: TypeError: no pen"))
+        return event
 
 
 def fails(*arguments: object, **named: object) -> None:
@@ -69,13 +87,17 @@ def test_no_right_answer_is_an_evaluation_like_any_other(tmp_path: Path) -> None
     assert "0.0000       4\n" in (tmp_path / "classification_report.txt").read_text()
 
 
-def test_a_sweep_of_models_without_a_right_answer(swept: Callable[..., SweepResult]) -> None:
+def test_a_sweep_of_models_without_a_right_answer(
+    swept: Callable[..., SweepResult], capfd: pytest.CaptureFixture[str]
+) -> None:
     result = swept(NeverRight)
     assert result.counts["complete"] == 2
+    assert "warning: trial 0: not measured: drawn_accuracy: TypeError: no pen" in capfd.readouterr().err
     trials, parent = runs()
     for run in trials:
         assert run.info.status == "FINISHED"
         assert run.data.metrics["macro_recall"] == 0
+        assert run.data.tags["not_measured"] == "drawn_accuracy: TypeError: no pen"
         assert "not_drawn" not in run.data.tags
     assert parent.info.status == "FINISHED"
     assert doctor.main(["--study", "small"]) == 0
@@ -107,11 +129,31 @@ def test_what_cannot_be_drawn_is_told(
     assert "trial 0" in page.partition("<h2>Not drawn</h2>")[2]
 
     assert doctor.main(["--study", "small"]) == 0  # it can be drawn now
-    assert "its evaluation lacks reliability.png" in capfd.readouterr().out
-    for run in runs()[0]:
+    told = capfd.readouterr().out
+    assert "its evaluation lacks reliability.png" in told
+    assert "its report lacks intermediate_values: TypeError" in told
+    trials, parent = runs()
+    for run in (*trials, parent):
         assert "not_drawn" not in run.data.tags
-        assert "reliability.png" in artifacts(run)
+        assert "not_drawn.txt" not in artifacts(run)
+    assert all("reliability.png" in artifacts(run) for run in trials)
+    assert "intermediate_values.png" in artifacts(parent)
+    folder = client().download_artifacts(parent.info.run_id, "study")
+    page = (Path(folder) / "report.html").read_text()
+    assert "Could not be drawn" not in page
+    assert "<h2>Not drawn</h2>" not in page
     assert doctor.main(["--study", "small"]) == 0
+    assert capfd.readouterr().out == "0 disagreements, 0 mended.\n"
+
+
+def test_answers_that_were_not_kept_are_said_to_be_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    tracker = Tracker("sqlite:///mlflow.db")
+    store = client()
+    run = store.create_run(tracker.experiment("digits"))  # without a model
+    told = evaluate_again(tracker.run(run.info.run_id), tracker, datasets.load("digits"), figures=False)
+    assert told == f"evaluation: {ANSWERS_LOST}"
+    assert store.get_run(run.info.run_id).data.tags["not_drawn"] == told
 
 
 def test_an_evaluation_that_fails_as_a_whole(
@@ -123,10 +165,16 @@ def test_an_evaluation_that_fails_as_a_whole(
         broken.setattr(orchestrate.leaderboard, "rows", fails)
         broken.setattr(report, "_page", fails)
         broken.setattr(report, "draw", fails)
-        assert swept().counts["complete"] == 2
-        assert swept().counts["complete"] == 2  # continued: nobody tries for ever
+        assert swept().report
+        broken.setattr(Path, "write_text", full)
+        result = swept()  # continued: nobody tries for ever
+        assert (result.counts["complete"], result.report) == (2, None)
+        assert "files: OSError: [Errno 28] No space left on device" in runs()[1].data.tags["not_drawn"]
+        assert "not drawn: " in capfd.readouterr().err
         assert doctor.main(["--study", "small"]) == 1
-        assert "remains  small, trial 0: its evaluation lacks evaluation: TypeError" in capfd.readouterr().out
+        told = capfd.readouterr().out
+        assert "remains  small, trial 0: its evaluation lacks evaluation: TypeError" in told
+        assert "files: OSError: [Errno 28] No space left on device" in told
     trials, parent = runs()
     assert all(run.info.status == "FINISHED" and EVALUATED not in run.data.metrics for run in trials)
     for part in ("comparison", "leaderboard", "figures", "report.html"):
@@ -134,4 +182,6 @@ def test_an_evaluation_that_fails_as_a_whole(
     page = Path(client().download_artifacts(parent.info.run_id, "study")) / "report.html"
     assert "the pen is" in page.read_text()
     assert doctor.main(["--study", "small"]) == 0
-    assert all(EVALUATED in run.data.metrics and "not_drawn" not in run.data.tags for run in runs()[0])
+    trials, parent = runs()
+    assert all(EVALUATED in run.data.metrics for run in trials)
+    assert not any("not_drawn" in run.data.tags or "not_drawn.txt" in artifacts(run) for run in (*trials, parent))

@@ -1,0 +1,60 @@
+"""Whether coremltools can convert an architecture, found before a sweep and without converting it where it can."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+
+from architectures.errors import ProjectError, UsageError
+from conversion.convert import FileFacts, convert, coremltools
+from experiments.classifier import as_classifier
+
+if TYPE_CHECKING:
+    import keras
+
+# TensorFlow's operations that are gone when coremltools converts a graph: it makes variables constants, and leaves
+# out what has no output.
+RESOLVED = frozenset({"NoOp", "Assert", "ReadVariableOp"})
+
+
+class NotConvertible(UsageError):
+    """coremltools cannot convert an architecture, which could never be shipped."""
+
+
+def check_convertible(network: keras.Model, name: str) -> None:
+    """Raise NotConvertible, with the layer, for a network with an operation that coremltools lacks.
+
+    A conversion takes seconds for deep networks, so the traced operations are looked up first, in some tenths of one;
+    only where coremltools does not know all of them is the network converted, which decides. An operation whose
+    arguments alone are unsupported is not found here, but by the conversion that measures a trial's file.
+
+    Args:
+        network: freshly built, from (N, height, width, channels) to (N, num_classes).
+        name: of its architecture.
+    """
+    with contextlib.suppress(Exception):  # of a layer that fails when it is traced: the conversion says so
+        if _operations(network) <= _known():
+            return
+    labels = tuple(map(str, range(network.output_shape[1])))
+    try:
+        convert(as_classifier(network), FileFacts(labels, "", "", name, "", "", "", 0.0))
+    except ProjectError as error:
+        raise NotConvertible(str(error)) from error
+
+
+def _operations(network: keras.Model) -> set[str]:
+    """Kinds of TensorFlow operations that a network is made of, those inside the functions that it calls included."""
+    import tensorflow as tf
+
+    spec = tf.TensorSpec((1, *network.input_shape[1:]), tf.float32)
+    graph = tf.function(lambda image: network(image, training=False)).get_concrete_function(spec).graph.as_graph_def()
+    nodes = [*graph.node, *(node for function in graph.library.function for node in function.node_def)]
+    return {node.op for node in nodes}
+
+
+def _known() -> set[str]:
+    """Kinds of TensorFlow operations that coremltools converts or does without."""
+    coremltools()  # with the operations that this project adds
+    from coremltools.converters.mil.frontend.tensorflow.tf_op_registry import _TF_OPS_REGISTRY
+
+    return {*_TF_OPS_REGISTRY, *RESOLVED}
