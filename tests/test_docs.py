@@ -2,8 +2,8 @@
 
 The blocks of a document run in order in one folder, as a reader would type them in the root of a clone with `.venv`
 activated. They start warm, but for `make`, which starts cold, and once more cold among the slow tests. README starts
-with an empty store, the others with a small sweep of mnist5k whose best model was promoted. RUN_ID stands for the run of the first registered version, OTHER_RUN_ID for that of the second. Marks in a comment
-right above a block:
+with an empty store, the others with a small sweep of mnist5k whose best model was promoted. RUN_ID stands for the run
+of the first registered version, OTHER_RUN_ID for that of the second. Marks in a comment right above a block:
 
     <!-- not run: why -->     the block is not run; the reason is a sentence
     <!-- with: WORDS -->      WORDS are added to the block's only command: a smaller sweep, or a free port as {port}
