@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Literal
 from architectures import load_plugin
 from architectures.errors import ProjectError
 from architectures.quiet import import_tensorflow
-from conversion.convert import FileFacts
+from conversion.convert import Converter, FileFacts
+from conversion.parity import in_float64
 from conversion.prefer import Preference, smallest
 from experiments import datasets
 from experiments.classifier import forward_function, load_classifier
@@ -54,9 +55,19 @@ class Candidate:
         return self._tested[1]
 
     @cached_property
+    def converter(self) -> Converter:
+        """The conversions of this model."""
+        return Converter(self.classifier, self.facts)
+
+    @cached_property
     def forward(self) -> Callable[[np.ndarray], np.ndarray]:
         """From uint8 images (N, height, width, channels) to probabilities, with the classifier's current weights."""
         return forward_function(self.classifier)
+
+    @cached_property
+    def exact_forward(self) -> Callable[[np.ndarray], np.ndarray]:
+        """As `forward`, in float64."""
+        return in_float64(self.classifier)
 
 
 def load_candidate(

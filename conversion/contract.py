@@ -5,18 +5,14 @@ Reached through the entry-point group `architecture_checks`, as architectures ma
 
 from __future__ import annotations
 
-import tempfile
-from pathlib import Path
-
 import numpy as np
 
 from architectures.registry import Architecture, Shape
-from conversion import runtime
 from conversion.convert import Converter, FileFacts
 from conversion.coreml_file import FORMATS
-from conversion.files import write
-from conversion.verify import PARITY_TOLERANCE
+from conversion.parity import in_float64, parities
 from experiments.classifier import as_classifier, forward_function
+from experiments.datasets import Split
 
 CLASSES = tuple("abcdefg")
 IMAGES = 16
@@ -38,14 +34,12 @@ def check_conversion(architecture: Architecture, input_shape: Shape, filters: in
     ]
     classifier.set_weights(varied)
     images = noise.integers(0, 256, (IMAGES, *input_shape), dtype=np.uint8)
-    expected = forward_function(classifier)(images)
+    noisy = {"noise": Split(images, np.zeros(IMAGES, np.int64))}
+    forward, exact = forward_function(classifier), in_float64(classifier)
     facts = FileFacts(CLASSES, "noise", "0" * 64, architecture.name, "0" * 32, "", "0" * 40, 0.0)
     converter = Converter(classifier, facts)
     for format in FORMATS:
-        with tempfile.TemporaryDirectory(prefix="pocketnets-") as folder:
-            path = Path(folder) / f"model.{format}"
-            write(converter.file(format=format), path)
-            executed = runtime.load(path).probabilities(images)
-        difference = np.abs(executed - expected).max()
-        if not difference <= PARITY_TOLERANCE:
-            raise AssertionError(f"the executed {format}'s probabilities differ from the model's by {difference:.1e}")
+        executed = {"noise": converter.executable(format).probabilities(images)}
+        (parity,) = parities(noisy, executed, forward, exact)
+        if parity.faults:
+            raise AssertionError(f"the executed {format}'s {'; '.join(parity.faults)}")

@@ -6,6 +6,7 @@ import contextlib
 import gc
 import logging
 import shutil
+import tempfile
 import weakref
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -15,9 +16,11 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from architectures.errors import ProjectError
+from conversion import runtime
 from conversion.compress import Compression, check_available, compress_network, compress_program
 from conversion.coreml_file import CoreMLFile, Format, mlmodel, mlpackage
 from conversion.culprit import layer_behind
+from conversion.files import write
 from conversion.naming import INPUT_NAME, OUTPUT_NAME, name_features
 from experiments.classifier import PIXEL_SCALE, PREPROCESSING_VERSION, as_classifier, network_of
 
@@ -94,6 +97,7 @@ class Converter:
     def __init__(self, classifier: keras.Model, facts: FileFacts) -> None:
         self._network = network_of(classifier)
         self._facts = facts
+        self._executables: dict[tuple[Format, Compression], runtime.Executable] = {}
         channels = self._network.input_shape[3]
         if channels not in (1, 3):
             raise ProjectError(f"Core ML images have 1 or 3 channels, the model's have {channels}.")
@@ -133,6 +137,21 @@ class Converter:
         _describe(spec, facts, compression)
         content = spec.SerializeToString(deterministic=True)
         return mlmodel(content) if format == "mlmodel" else mlpackage(content, weights)
+
+    def executable(self, format: Format, compression: Compression = "none") -> runtime.Executable:
+        """The file of a format and a compression as it is executed here; made once.
+
+        Raises:
+            ProjectError: as `file` does, or if the file cannot be executed here.
+        """
+        wanted = (format, compression)
+        if wanted not in self._executables:
+            file = self.file(format=format, compression=compression)
+            with tempfile.TemporaryDirectory(prefix="pocketnets-") as folder:
+                path = Path(folder) / f"model{file.suffix}"
+                write(file, path)
+                self._executables[wanted] = runtime.load(path)
+        return self._executables[wanted]
 
     @cached_property
     def _neuralnetwork(self) -> Any:

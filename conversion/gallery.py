@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from conversion.verify import Parity
+    from conversion.parity import Parity
     from experiments.datasets import Split
 
 

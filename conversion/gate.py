@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 from architectures.errors import ProjectError
 from conversion.champion import Champion, compare, contract
+from conversion.parity import FILE
 
 if TYPE_CHECKING:
     from conversion.candidate import Candidate
@@ -127,13 +128,20 @@ def _verification(evidence: Evidence) -> Criterion:
     if not evidence.parity:
         return _asked("verification", False, "the file could not be compared with the model on any image")
     images = sum(parity.images for parity in evidence.parity)
-    largest = max(parity.max_difference for parity in evidence.parity)
+    worst = max(evidence.parity, key=lambda parity: parity.max_difference)
+    agreed = (
+        f"agrees with its model on {images:,} images, probabilities to {worst.max_difference:.1e} "
+        f"({worst.allowance:.1e} is allowed)"
+    )
     return _asked(
         "verification",
         True,
-        f"the file agrees with its model on {images:,} images, probabilities to {largest:.1e}",
+        f"the file {agreed}"
+        if worst.executed == FILE
+        else f"the file is the {worst.executed} of its model but for the compression, and that {agreed}",
         images=images,
-        max_difference=largest,
+        max_difference=worst.max_difference,
+        allowance=worst.allowance,
     )
 
 
@@ -141,11 +149,11 @@ def _accuracy(evidence: Evidence, limit: float | None) -> Criterion:
     name = "test accuracy"
     if limit is None:
         return Criterion(name, "not asked", "no --min-accuracy was given")
-    if not evidence.parity:
+    if not evidence.original:
         return _asked(name, False, "the file's test accuracy could not be measured", min_accuracy=limit)
     if evidence.test_evaluation is None:
         return _not_judged(name)
-    found = evidence.on("test").file_accuracy
+    found = evidence.against_original("test").file_accuracy
     relation = "not below" if found >= limit else "below"
     return _asked(
         name,
@@ -161,7 +169,7 @@ def _guessing(evidence: Evidence) -> Criterion:
     from scipy.stats import binom, binomtest
 
     name = "better than guessing"
-    if not evidence.parity:
+    if not evidence.original:
         return _asked(name, False, "the file's test accuracy could not be measured")
     if evidence.test_evaluation is None:
         return _not_judged(name)
@@ -204,7 +212,7 @@ def _size(evidence: Evidence, limit: int | None) -> Criterion:
 
 def _loss(evidence: Evidence, limit: float) -> Criterion:
     name = "accuracy loss"
-    if not evidence.parity:
+    if not evidence.original:
         return _asked(name, False, "the file's loss of accuracy could not be measured", max_accuracy_loss=limit)
     part = evidence.against_original("val")
     lost = round((part.model_accuracy - part.file_accuracy) * part.images)  # in images: 0.2 points must equal 0.2
@@ -246,7 +254,7 @@ def _champion(
         return Criterion(name, "no champion", "there is no champion to be compared with")
     if isinstance(champion, ProjectError):
         return _asked(name, False, f"the champion's file cannot be compared with: {champion}{WAY_OUT}")
-    if contract(interface) != contract(champion.executable.interface) or not evidence.parity:
+    if contract(interface) != contract(champion.executable.interface) or not evidence.original:
         return _asked(name, False, f"the {champion.name} cannot be compared with on the same images")
     if not evidence.test_predictions:
         return _not_judged(name)

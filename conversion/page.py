@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from conversion.choose import draw
 from conversion.evaluation_page import NOT_EXECUTED, calibration, classes, looked, mistakes
 from conversion.gallery import draw_flips
+from conversion.parity import LEAST_ALLOWANCE, ROUNDINGS
 from conversion.tables import strong, table
 from experiments.labels import told_apart
 
@@ -161,29 +162,30 @@ def _origin(facts: Mapping[str, Any], preference: Preference | None) -> str:
 
 def _parity(examination: Examination) -> str:
     evidence, dataset = examination.evidence, examination.candidate.dataset
-    if not evidence.parity:
+    if not evidence.original:
         return NOT_EXECUTED
     rows, galleries = [], []
-    for other, parts in (("with the file's weights", evidence.parity), ("as it was trained", evidence.original)):
-        for part in parts:
-            figures = (f"{part.images:,}", f"{part.file_accuracy:.4f}", f"{part.model_accuracy:.4f}")
-            differences = (f"{part.max_difference:.1e}", f"{part.mean_difference:.1e}", str(part.label_flips))
-            rows.append((other, part.split, *figures, *differences))
-            if part.flips:
-                draw_part = partial(draw_flips, part, examination.candidate.split(part.split), dataset.class_names)
-                galleries.append(
-                    _picture(_drawn(draw_part), f"{part.split} images that the model {other} sees otherwise")
-                )
-    head = ("the model", "split", "images", "file", "model", "largest difference", "mean", "labels that differ")
+    for against, part in evidence.differences:
+        figures = (f"{part.images:,}", f"{part.file_accuracy:.4f}", f"{part.model_accuracy:.4f}")
+        allowed = "any" if part.allowance is None else f"{part.allowance:.1e}"
+        differences = (f"{part.max_difference:.1e}", allowed, f"{part.mean_difference:.1e}", str(part.label_flips))
+        rows.append((escape(against), part.split, *figures, *differences))
+        if part.flips:
+            draw_part = partial(draw_flips, part, examination.candidate.split(part.split), dataset.class_names)
+            galleries.append(_picture(_drawn(draw_part), f"{part.split} images that get another label, {against}"))
+    head = ("executed", "split", "images", "file", "model", "largest difference", "allowed", "mean", "labels differ")
+    rounding = max((part.rounding or 0 for part in evidence.parity), default=0)
     text = (
-        "Accuracies of the executed file and of the model; differences of a probability. The file must answer as the "
-        "model with its weights does; what compression costs is its difference to the model as it was trained."
+        "Accuracies of the executed file and of the model; differences of a probability. What is allowed is "
+        f"{ROUNDINGS} times what float32 costs the model itself, {rounding:.1e} here, measured against float64, and at "
+        f"least {LEAST_ALLOWANCE:.1e}. What compression costs is the difference to the uncompressed model."
     )
     weights = f"{len(evidence.weights)} weights of the model were found in the file, each as its compression leaves it."
+    weights = weights if evidence.weights and all(not each.fault for each in evidence.weights) else ""
     apple = f"Apple's runtime: {escape(evidence.native.status)}."
     return (
-        table(head, rows, figures=range(2, 8))
-        + f'<p class="soft">{text} {weights if all(not each.fault for each in evidence.weights) else ""} {apple}</p>'
+        table(head, rows, figures=range(2, 9))
+        + f'<p class="soft">{text} {weights} {apple}</p>'
         + "".join(f"<p>{gallery}</p>" for gallery in galleries)
     )
 

@@ -117,7 +117,7 @@ def promote(config: PromoteConfig) -> Promotion:
     from conversion.champion import Champion, load_champion
     from conversion.choose import accuracy_of, choose
     from conversion.compress import check_available
-    from conversion.convert import Converter, coremltools
+    from conversion.convert import coremltools
     from conversion.files import write
     from conversion.gate import PromotionRefused, judge
     from conversion.publish import publish, record_refusal
@@ -144,7 +144,7 @@ def promote(config: PromoteConfig) -> Promotion:
     started = time.perf_counter()
     registered_name = _registered_name(tracker, candidate, config.model)
     version = tracker.registered(registered_name, candidate.model)
-    converter, choice = Converter(candidate.classifier, candidate.facts), None
+    converter, choice = candidate.converter, None
     if config.compress == "auto":
         formats = (config.format,) if config.format else FORMATS
         choice = choose(converter, candidate.dataset.val, formats=formats, max_accuracy_loss=config.max_accuracy_loss)

@@ -9,7 +9,6 @@ from architectures.errors import ProjectError
 from conversion.files import staged, write
 from conversion.output import default_output
 from conversion.report import Examination, summary, write_evidence
-from conversion.verify import PARITY_TOLERANCE
 from experiments.tracking import PLACE_TAG, PromotionRecord, ServedFile, Tracker, TrackingError, VersionRecord
 
 SCRIPT = Path(__file__).with_name("pyfunc_model.py")
@@ -23,10 +22,12 @@ NONE = "none"
 def tags_of(examination: Examination) -> dict[str, str]:
     """What a promoted version says about its promotion."""
     facts, decision, evidence = summary(examination), examination.decision, examination.evidence
-    difference = max((part.max_difference for part in evidence.parity), default=float("nan"))
-    relation = f"verified: {difference:.1e} <= {PARITY_TOLERANCE:.0e}"
+    parity = f"differs: {'; '.join(evidence.faults)}"[:LONGEST_TAG]
+    if evidence.verified:
+        worst = max(evidence.parity, key=lambda part: part.max_difference)
+        parity = f"verified: {worst.max_difference:.1e} <= {worst.allowance:.1e}"
     return {key: str(facts.get(key, "not measured")) for key in FACTS} | {
-        "parity": relation if evidence.verified else f"differs: {'; '.join(evidence.faults)}"[:LONGEST_TAG],
+        "parity": parity,
         "promotion": decision.outcome,
         "promotion_reasons": ("; ".join(decision.reasons) or NONE)[:LONGEST_TAG],
         "forced_reason": (decision.forced_reason or NONE)[:LONGEST_TAG],

@@ -1,6 +1,6 @@
 """The evidence of a promotion as files: `promotion.json` for programs and `promotion.html` for people.
 
-`promotion.json`, schema version 3. `units` names the unit of every number by its key.
+`promotion.json`, schema version 4. `units` names the unit of every number by its key.
 
 - `decision`, `reasons`, `forced_reason`: promoted, forced or refused; what failed; why a person overrode it.
 - `created_at`: UTC.
@@ -17,8 +17,14 @@
 - `gate`: each criterion with `name`, `verdict` (passed, failed, not checkable, not asked, no champion, not judged),
   `finding` and `figures`. Not judged: refused by another one before the test images were looked at.
 - `checks`: each property read from the file, with `name`, `passed`, `expected` and `found`.
-- `weights`: each weight of the model, the tensor of the file that holds it, and the rule of compression it obeys.
-- `parity`: on each split, the file against the model with the weights that the file holds.
+- `route`: how weights and answers were compared with the model's. `twin`: the file's weights were put back into the
+  model. `conversion`: they were held against the uncompressed file that the model is converted to. `none`: not at all.
+- `weights`: each weight of the model (by the route `conversion`, each constant of that file), the tensor of the file
+  that holds it, and the rule of compression it obeys.
+- `parity`: on each split, what was `executed` against the model. By the route `twin`: the file, against the model with
+  the file's weights. By the route `conversion`: the file, or if it is compressed the uncompressed conversion, against
+  the model as it was trained. `rounding` is what float32 costs the model itself, `allowance` the largest difference
+  that this explains.
 - `original`: on each split, the file against the model as it was trained, with the images whose label changes.
 - `native`: what Apple's runtime answered, where there is one.
 - `preference`: of `--prefer smallest`, the best version, the one taken, and how each smaller one that was looked at
@@ -42,7 +48,7 @@ from conversion.gate import Decision
 from conversion.runtime import Interface
 from conversion.verify import Evidence
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 REPRODUCIBLE_BY = (
     "SHA-256 of the protobuf message without the user metadata com.github.apple.coremltools.conversion_date, "
     "serialized with deterministic=True; of a package, of the list that sha256sum prints for its members"
@@ -102,6 +108,8 @@ UNITS = {
     "expected_calibration_error": PROBABILITY,
     "max_difference": PROBABILITY,
     "mean_difference": PROBABILITY,
+    "rounding": PROBABILITY,
+    "allowance": PROBABILITY,
     "p_value": PROBABILITY,
     "significance_level": PROBABILITY,
     "version": "version in the registry",
@@ -148,14 +156,12 @@ def summary(examination: Examination) -> dict[str, object]:
         "coreml_reproducible_sha256": examination.file.reproducible_sha256,
         "reproducible_by": REPRODUCIBLE_BY,
     }
-    if evidence.parity:
-        result |= {
-            "val_accuracy": evidence.on("val").file_accuracy,
-            "model_val_accuracy": evidence.against_original("val").model_accuracy,
-        }
+    if evidence.original:
+        val = evidence.against_original("val")
+        result |= {"val_accuracy": val.file_accuracy, "model_val_accuracy": val.model_accuracy}
     evaluation = evidence.test_evaluation
     if evaluation:
-        test = evidence.on("test")
+        test = evidence.against_original("test")
         result |= {
             "test_accuracy": test.file_accuracy,
             "test_accuracy_low": evaluation.accuracy_low,
@@ -166,6 +172,7 @@ def summary(examination: Examination) -> dict[str, object]:
         "gate": [asdict(criterion) for criterion in decision.criteria],
         "checks": [asdict(check) for check in evidence.checks],
         "weights": [asdict(weight) for weight in evidence.weights],
+        "route": evidence.route,
         "parity": [asdict(parity) for parity in evidence.parity],
         "original": [asdict(parity) for parity in evidence.original],
         "native": asdict(evidence.native),

@@ -2,8 +2,9 @@
 
 Two halves make a sharp comparison. Each tensor of the file is put back into the layer of the Keras model that it came
 from, and is held there against the trained weight (`conversion.rules`). The model with those weights, the twin, is
-executed by TensorFlow in float32, and must answer as the file does. How a tensor is found does not have to be trusted:
-a tensor in a wrong place, or turned around, breaks its rule or changes the twin's answers.
+executed by TensorFlow in float32, and must answer as the file does. How a tensor is found does not have to be trusted
+to pass a file: a tensor in a wrong place, or turned around, breaks its rule or changes the twin's answers. To fail one
+it does: see `conversion.comparison`.
 """
 
 from __future__ import annotations
@@ -18,14 +19,13 @@ import keras
 import numpy as np
 
 from conversion.compress import SMALLEST_KERNEL
-from conversion.rules import half, obeyed, offences
+from conversion.rules import obeyed, offences
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
     Array = npt.NDArray[np.float32]
 
-EPSILONS = 5e-3  # scalars below this keep a division from zero: rounding them changes nothing that can be seen
 FOLDING = 2.0**-21  # relative to the terms of a sum: a few roundings in float32
 
 layers = keras.layers
@@ -40,16 +40,6 @@ KERNELS = {  # by kind: the kernel's name, and its axes that are output channels
     layers.SeparableConv1D: ("pointwise_kernel", (-1,)),
     layers.SeparableConv2D: ("pointwise_kernel", (-1,)),
 }
-# Layers whose weights a converter writes as they are, or folds as this module does.
-KNOWN = (
-    *KERNELS,
-    layers.BatchNormalization,
-    layers.EinsumDense,
-    layers.Embedding,
-    layers.GroupNormalization,
-    layers.LayerNormalization,
-    layers.PReLU,
-)
 IDENTITIES = (layers.Dropout, layers.SpatialDropout2D, layers.GaussianNoise, layers.GaussianDropout, layers.Identity)
 
 
@@ -61,24 +51,18 @@ class Slot:
     expected: Array
     slack: Array  # what folding in float32 may change; 0 for a weight that is written as it is
     write: Callable[[Array], None]  # puts a tensor of this shape into the model
-    known: bool  # whether it is certain in which form a converter writes it
-
-    @property
-    def kernel(self) -> bool:
-        return sum(size > 1 for size in self.expected.shape) > 1
 
 
 @dataclass(frozen=True)
 class Weight:
     """One weight of the model and what the file holds of it."""
 
-    name: str  # layer and weight of the Keras model
+    name: str  # layer and weight of the Keras model, or of the uncompressed file that it is converted to here
     tensor: str  # layer and field of the file; empty if there is none
     elements: int
     kernel: bool  # a matrix or a convolution's window: what compressions are for
     rule: str  # the compression whose rule it obeys; empty if none
     fault: str  # in words; empty for a weight that obeys
-    checkable: bool = True  # False where an offence may be a form of the weight that this module does not know
 
 
 @dataclass(frozen=True)
@@ -104,14 +88,11 @@ class Twin:
         flat = {f"{layer}.{field}": values for layer, fields in tensors.items() for field, values in fields.items()}
         slots = _slots(network, flat)
         self._found = _assigned(slots, flat)
-        taken = {found.tensor for found in self._found.values()}
-        spare = any(np.ptp(values) > 0 for name, values in flat.items() if name not in taken)
         self._slots = slots
-        self.in_half_precision = all((values == half(values)).all() for values in flat.values())
         self.weights = tuple(
             weight
             for i, slot in enumerate(slots)
-            if (weight := _weight(slot, self._found.get(i), compression, spare=spare)) is not None
+            if (weight := _weight(slot, self._found.get(i), compression)) is not None
         )
 
     @contextmanager
@@ -128,26 +109,45 @@ class Twin:
                 variable.assign(values)
 
 
-def _weight(slot: Slot, found: _Found | None, compression: str, *, spare: bool) -> Weight | None:
+def _weight(slot: Slot, found: _Found | None, compression: str) -> Weight | None:
     if found is None:
         if np.ptp(slot.expected) == 0 and slot.expected.flat[0] in (0, 1):
             return None  # converters leave out what changes nothing
         fault = f"{slot.name} has no counterpart in the file"
-        return Weight(slot.name, "", slot.expected.size, slot.kernel, "", fault, checkable=not spare)
+        return Weight(slot.name, "", slot.expected.size, is_kernel(slot.expected), "", fault)
     expected, slack = (_arranged(values, found) for values in (slot.expected * np.float32(found.sign), slot.slack))
-    small = slot.expected.size < SMALLEST_KERNEL and compression != "none"
+    return held(slot.name, found.tensor, found.stored, expected=expected, slack=slack, compression=compression)
+
+
+def held(name: str, tensor: str, stored: Array, *, expected: Array, slack: Array, compression: str) -> Weight:
+    """Hold a tensor of a file against the weight that it should be.
+
+    Args:
+        name: what the weight is called.
+        tensor: what the file calls it.
+        stored: what the file decodes to.
+        expected: the weight before its compression, in the same shape.
+        slack: what may be between them before any compression, in the same shape.
+        compression: of the file.
+    """
+    small = expected.size < SMALLEST_KERNEL and compression != "none"
     compression = "float16" if small else compression  # converters leave a small tensor in half precision
-    rule = obeyed(compression, found.stored, expected, slack)
+    rule = obeyed(compression, stored, expected, slack)
     fault = ""
     if rule is None:
-        wrong = int(offences(compression, found.stored, expected, slack).sum())
+        wrong = int(offences(compression, stored, expected, slack).sum())
         with np.errstate(all="ignore"):
-            most = float(np.abs(found.stored - expected).max())
+            most = float(np.abs(stored - expected).max())
         fault = (
-            f"{slot.name}, in the file {found.tensor}, is not the model's after {compression} compression: "
+            f"{name}, in the file {tensor}, is not the model's after {compression} compression: "
             f"{wrong:,} of {expected.size:,} elements break the rule, the largest difference is {most:.2g}"
         )
-    return Weight(slot.name, found.tensor, slot.expected.size, slot.kernel, rule or "", fault, checkable=slot.known)
+    return Weight(name, tensor, expected.size, is_kernel(expected), rule or "", fault)
+
+
+def is_kernel(values: Array) -> bool:
+    """Whether a weight is a matrix or a convolution's window."""
+    return sum(size > 1 for size in values.shape) > 1
 
 
 # What the file should hold -------------------------------------------------------------------------------------------
@@ -163,22 +163,14 @@ def _slots(network: keras.Model, tensors: Mapping[str, Array]) -> list[Slot]:
             folded = host is not None and _is_folded(host, layer, tensors)
             slots += _folded(host, layer) if host is not None and folded else _normalization(layer)
             claimed |= {id(variable) for variable in [*layer.weights, *(_kernel_and_bias(host) if folded else [])]}
-    for layer in flat:
-        known = isinstance(layer, KNOWN)
-        slots += [_as_it_is(layer, variable) for variable in layer.weights if known and id(variable) not in claimed]
-        claimed |= {id(variable) for variable in layer.weights if known}
     rest = [variable for variable in network.weights if id(variable) not in claimed]
-    slots += [_slot(variable.path, variable, known=False) for variable in rest if "float" in variable.dtype]
+    slots += [_slot(variable) for variable in rest if "float" in variable.dtype]
     return slots
 
 
-def _as_it_is(layer: keras.Layer, variable: Any) -> Slot:
-    return _slot(f"{layer.name}/{variable.name}", variable, known=True)
-
-
-def _slot(name: str, variable: Any, *, known: bool) -> Slot:
+def _slot(variable: Any) -> Slot:
     values = variable.numpy().astype(np.float32)
-    return Slot(name, values, np.zeros_like(values), variable.assign, known)
+    return Slot(variable.path, values, np.zeros_like(values), variable.assign)
 
 
 def _host(normalization: keras.Layer) -> keras.Layer | None:
@@ -234,13 +226,12 @@ def _normalization(layer: keras.Layer) -> list[Slot]:
         written["scale"] = values
 
     return [
-        Slot(f"{layer.name}/scale", scale, np.abs(scale) * np.float32(FOLDING), write_scale, True),
+        Slot(f"{layer.name}/scale", scale, np.abs(scale) * np.float32(FOLDING), write_scale),
         Slot(
             f"{layer.name}/shift",
             shift,
             terms * np.float32(FOLDING),
             lambda values: _make_affine(layer, written["scale"], values),
-            True,
         ),
     ]
 
@@ -274,8 +265,8 @@ def _folded(host: keras.Layer, layer: keras.Layer) -> list[Slot]:
         _make_affine(layer, 1.0, values)
 
     return [
-        Slot(f"{host.name}/{kernel.name}", folded, np.abs(folded) * np.float32(FOLDING), kernel.assign, True),
-        Slot(f"{host.name}/bias with {layer.name}", shift, terms * np.float32(FOLDING), write_bias, True),
+        Slot(f"{host.name}/{kernel.name}", folded, np.abs(folded) * np.float32(FOLDING), kernel.assign),
+        Slot(f"{host.name}/bias with {layer.name}", shift, terms * np.float32(FOLDING), write_bias),
     ]
 
 
@@ -322,52 +313,3 @@ def _put_back(slot: Slot, found: _Found) -> Array:
     """A tensor as the slot holds it."""
     shape = [slot.expected.shape[axis] for axis in found.order]
     return found.stored.reshape(shape).transpose(np.argsort(found.order)) * np.float32(found.sign)
-
-
-# The twin of a program in half precision -----------------------------------------------------------------------------
-
-
-def forward_in_half_precision(classifier: keras.Model) -> Callable[[npt.NDArray[np.uint8]], Array]:
-    """As `experiments.classifier.forward_function`, with the network's scalars rounded to float16.
-
-    A program in half precision holds them so: the slope of a leaky ReLU, the 1/6 of a hard sigmoid. Weights must have
-    been rounded before; everything is computed in float32.
-    """
-    import tensorflow as tf
-    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
-
-    from experiments.classifier import network_of
-
-    network = network_of(classifier)
-    spec = tf.TensorSpec((None, *network.input_shape[1:]), tf.float32)
-    frozen = convert_variables_to_constants_v2(
-        tf.function(lambda image: network(image, training=False)).get_concrete_function(spec)
-    )
-    definition = frozen.graph.as_graph_def()
-    _round_scalars(definition)
-    source, target = frozen.inputs[0].name, frozen.outputs[0].name
-    graph = tf.compat.v1.wrap_function(
-        lambda image: tf.graph_util.import_graph_def(definition, {source: image}, [target])[0], [spec]
-    )
-    scaling = classifier.layers[0]
-    return lambda images: graph(scaling(tf.cast(images, tf.float32))).numpy()
-
-
-def _round_scalars(definition: Any) -> None:
-    """Round a `GraphDef`'s scalars to float16; a division by one is a multiplication by its inverse for coremltools."""
-    import tensorflow as tf
-
-    scalars = {}
-    for node in definition.node:
-        if "alpha" in node.attr:
-            node.attr["alpha"].f = float(np.float16(node.attr["alpha"].f))
-        if node.op == "Const" and node.attr["dtype"].type == tf.float32.as_datatype_enum:
-            tensor = node.attr["value"].tensor
-            if not len(tensor.tensor_shape.dim) and abs(tf.make_ndarray(tensor)) >= EPSILONS:
-                scalars[node.name] = tf.make_ndarray(tensor)
-                tensor.CopyFrom(tf.make_tensor_proto(half(scalars[node.name])))
-    for node in [node for node in definition.node if node.op == "RealDiv" and node.input[1] in scalars]:
-        inverse = definition.node.add(op="Const", name=f"{node.name}/inverse")
-        inverse.attr["dtype"].type = tf.float32.as_datatype_enum
-        inverse.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(half(1 / scalars[node.input[1]])))
-        node.op, node.input[1] = "Mul", inverse.name

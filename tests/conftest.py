@@ -26,6 +26,14 @@ from tests.support.warm import warm_context  # noqa: E402
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job ignores it, and so would its children
 
 
+LONG = ("test_docs.py", "test_notebooks.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest first, so that none runs alone at the end."""
+    items.sort(key=lambda item: item.path.name not in LONG)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def warm_children() -> Iterator[None]:
     """Let what this process starts be forked from one that has imported everything, and its stores be copies."""
@@ -83,7 +91,7 @@ def swept(made_once: MadeOnce) -> Swept:
 
 @pytest.fixture
 def own_store(swept: Swept, tmp_path: Path) -> Path:
-    """A copy of the sweep's store that a test may change: mlflow.db and optuna.db, models by reference."""
+    """A copy of the sweep's store that a test may change."""
     copy_store(swept.folder, tmp_path)
     return tmp_path
 
@@ -110,7 +118,7 @@ def promoted(swept: Swept, made_once: MadeOnce) -> Promoted:
 
 @pytest.fixture
 def own_promoted(promoted: Promoted, tmp_path: Path) -> Path:
-    """A copy of the promotion's folder that a test may change: databases and promoted file, models by reference."""
+    """A copy of the promotion's folder that a test may change: its store and the promoted file."""
     copy_store(promoted.folder, tmp_path)
     shutil.copytree(promoted.folder / "ios", tmp_path / "ios")
     return tmp_path

@@ -1,9 +1,9 @@
 """Every command of the documents does what it says, and every link leads somewhere.
 
 The blocks of a document run in order in one folder, as a reader would type them in the root of a clone with `.venv`
-activated. They start warm, but for `make`, which starts cold, and once more cold among the slow tests. README starts
-with an empty store, the others with a small sweep of mnist5k whose best model was promoted. RUN_ID stands for the run
-of the first registered version, OTHER_RUN_ID for that of the second. Marks in a comment right above a block:
+activated. They start warm, what `make` would run included, and once more cold among the slow tests. README starts with
+an empty store, the others with a small sweep of mnist5k whose best model was promoted. RUN_ID stands for the run of the
+first registered version, OTHER_RUN_ID for that of the second. Marks in a comment right above a block:
 
     <!-- not run: why -->     the block is not run; the reason is a sentence
     <!-- with: WORDS -->      WORDS are added to the block's only command: a smaller sweep, or a free port as {port}
@@ -30,7 +30,7 @@ from _pytest.mark import ParameterSet
 
 from tests.support.documents import ROOT, Block, anchors, blocks, documents, links
 from tests.support.servers import free_port, wait_until
-from tests.support.stores import Promoted
+from tests.support.stores import Promoted, copy_store
 from tests.support.warm import Program
 
 RUN = ("sh", "python")
@@ -80,8 +80,7 @@ def test_commands_run(document: str, cold: bool, promoted: Promoted, tmp_path: P
     place = tmp_path / "pocketnets"
     place.mkdir()
     if document not in FROM_NOTHING:
-        for name in ("mlflow.db", "optuna.db"):
-            shutil.copy(promoted.folder / name, place / name)
+        copy_store(promoted.folder, place)
         shutil.copytree(promoted.folder / "ios", place / "ios")
     _like_a_clone(place)
     printed = ""
@@ -122,8 +121,10 @@ def _commands(block: Block) -> list[str]:
     return [line for line in joined if line.strip() and not line.lstrip().startswith("#")]
 
 
-def _programs(code: str) -> list[list[str]]:
-    """The commands of a shell block that is nothing but `python -m MODULE WORDS`, else none."""
+def _programs(code: str, place: Path) -> list[list[str]]:
+    """The commands of a shell block that is nothing but `python -m MODULE WORDS`, or `make` of such, else none."""
+    if code.startswith("make "):
+        code = _shell(f"{code} --dry-run", place).replace(".venv/bin/python", "python")
     lines = code.replace("\\\n", " ").splitlines()
     found = []
     for line in lines:
@@ -136,6 +137,10 @@ def _programs(code: str) -> list[list[str]]:
             return []
         found.append(words[2:])
     return found
+
+
+def _shell(code: str, place: Path) -> str:
+    return subprocess.run(["bash", "-c", code], cwd=place, capture_output=True, text=True, check=True).stdout
 
 
 def _run_warm(block: Block, programs: list[list[str]], place: Path) -> tuple[int, str]:
@@ -165,7 +170,7 @@ def _run(block: Block, place: Path, *, cold: bool) -> str:
         first, second = _runs(place)
         code = code.replace("OTHER_RUN_ID", second).replace("RUN_ID", first)
     python = block.language == "python"
-    programs = [["tests.support.code", code]] if python else [] if "server" in block.marks else _programs(code)
+    programs = [["tests.support.code", code]] if python else [] if "server" in block.marks else _programs(code, place)
     wanted = block.marks.get("exit", "0")
     if programs and not cold:
         returned, printed = _run_warm(block, programs, place)

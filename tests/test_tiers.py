@@ -16,19 +16,16 @@ IN_MINUTES = {
     "kill -9 of a sweep": f"{SEARCH}/test_survival.py::test_kill_9_of_the_sweep_and_continuation",
     "kill -9 of a worker": f"{SEARCH}/test_survival.py::test_kill_9_of_a_worker_loses_one_attempt",
     "Ctrl-C": f"{SEARCH}/test_survival.py::test_interruption_and_continuation[2]",
-    "SIGTERM": f"{SEARCH}/test_survival.py::test_interruption_and_continuation[15]",
     "a strike at a random statement": f"{SEARCH}/test_kill_points.py::test_struck_anywhere_and_continued[0]",
     "a strike at a write": f"{SEARCH}/test_kill_points.py::test_killed_at_a_write_and_continued",
     "a worker that dies of every trial": f"{SEARCH}/test_sweep.py::test_a_trial_that_kills_every_worker_is_given_up",
     "an outage of MLflow": f"{SEARCH}/test_outages.py::test_the_mlflow_server_is_killed_and_training_goes_on",
-    "two sweeps at once": f"{SEARCH}/test_outages.py::test_two_sweeps_started_at_once_on_fresh_databases",
     "a full disk": f"{SEARCH}/test_survival.py::test_a_full_disk_is_one_line_and_the_same_command_goes_on",
     "a killed promotion": f"{CONVERSION}/test_rollback.py::test_a_killed_promotion_is_ended_by_the_next",
     "a refused promotion": f"{CONVERSION}/test_gate.py::test_a_refused_promotion_changes_nothing",
     "a wrong file": f"{CONVERSION}/test_verify.py::test_every_wrong_file_is_caught",
     "a damaged file": f"{CONVERSION}/test_fuzz.py::test_damaged_files_end_in_one_line_or_an_answer",
     "a promotion": f"{CONVERSION}/test_promote.py",
-    "a command from a cold start": "tests/test_docs.py::test_commands_run[README.md]",
     "a run that is trained again": f"{EXPERIMENTS}/test_reproduce.py::test_runs_of_a_parallel_sweep_are_identical",
     "data streamed from disk": f"{EXPERIMENTS}/test_larger_than_memory.py::test_streamed_training_gives_the_same_bits",
     "a notebook": "tests/test_notebooks.py::test_executes_from_clean",
@@ -37,6 +34,8 @@ IN_MINUTES = {
 
 # Those that need a component, a gigabyte or many strikes:
 IN_TEST_SLOW = {
+    "SIGTERM": f"{SEARCH}/test_survival.py::test_interruption_and_continuation[15]",
+    "two sweeps at once": f"{SEARCH}/test_outages.py::test_two_sweeps_started_at_once_on_fresh_databases",
     "a host that dies": f"{SEARCH}/test_outages.py::test_trials_of_a_dead_host_are_taken_over",
     "a host that falls silent": f"{SEARCH}/test_outages.py::test_a_silent_host_that_comes_back",
     "an outage of PostgreSQL": f"{SEARCH}/test_outages.py::test_postgresql_is_killed",
@@ -46,7 +45,7 @@ IN_TEST_SLOW = {
     "a page in a browser": f"{CONVERSION}/test_draw_browser.py",
     "a sweep over a server": f"{EXPERIMENTS}/test_tracking.py::test_a_sweep_and_a_promotion_over_a_server",
     "two workers from a cold start": f"{SEARCH}/test_local_engine.py::test_workers_share_the_cores",
-    "every command from a cold start": "tests/test_docs.py::test_commands_run[docs/promotion.md-cold]",
+    "every command from a cold start": "tests/test_docs.py::test_commands_run[README.md-cold]",
     "an installed plugin": "tests/architectures/test_plugins.py::test_the_example_package_is_swept",
     "all notebooks": "tests/test_notebooks.py::test_executes_from_clean[01-keras-mnist]",
 }

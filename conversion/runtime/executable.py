@@ -7,11 +7,13 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from architectures.errors import UsageError
+from conversion.runtime.blueprint import Blueprint
 from conversion.runtime.interface import Array, Images, Interface, Prediction
 from conversion.runtime.limits import MAX_BLOB_ELEMENTS
 
@@ -29,6 +31,7 @@ class BatchedExecutable:
     Args:
         interface: what the file asks for and answers.
         weights: decoded weights by layer name and field name.
+        blueprint: makes the file's blueprint.
         run: computes (n, number of labels) of uint8 images (n, height, width, channels), in any thread.
         bytes_per_image: activations that are alive at the same time for one image.
         largest_blob: elements of the largest blob for one image.
@@ -38,6 +41,7 @@ class BatchedExecutable:
         self,
         interface: Interface,
         weights: Mapping[str, Mapping[str, Array]],
+        blueprint: Callable[[], Blueprint],
         run: Callable[[Images], Array],
         *,
         bytes_per_image: int,
@@ -45,6 +49,7 @@ class BatchedExecutable:
     ) -> None:
         self._interface = interface
         self._weights = weights
+        self._blueprint = blueprint
         self._run = run
         self._bytes_per_image = max(1, bytes_per_image)
         self._most_images = max(1, MAX_BLOB_ELEMENTS // max(1, largest_blob))
@@ -58,6 +63,11 @@ class BatchedExecutable:
     def weights(self) -> Mapping[str, Mapping[str, Array]]:
         """Decoded float32 weights by layer name and field name, in the shape that the format documents."""
         return self._weights
+
+    @cached_property
+    def blueprint(self) -> Blueprint:
+        """The file's operations, and all floating-point numbers that they compute with."""
+        return self._blueprint()
 
     def predict(self, images: Images, *, batch_size: int | None = None) -> Prediction:
         """Probabilities and most probable labels.

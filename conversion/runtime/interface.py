@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+    from conversion.runtime.blueprint import Blueprint
+
     Array = npt.NDArray[np.float32]
     Images = npt.NDArray[np.uint8]
 else:  # the names of the types are enough at run time, and a command's --help should not cost NumPy's import
@@ -111,6 +113,10 @@ class Executable(Protocol):
     @property
     def weights(self) -> Mapping[str, Mapping[str, Array]]:
         """Decoded float32 weights by layer name and field name, in the shape that the format documents."""
+
+    @property
+    def blueprint(self) -> Blueprint:
+        """The file's operations, and all floating-point numbers that they compute with."""
 
     def probabilities(self, images: Images, *, batch_size: int | None = None) -> Array:
         """Probabilities (N, number of labels) of uint8 images (N, height, width, channels)."""

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from conversion.runtime.blueprint import of_program
 from conversion.runtime.executable import BatchedExecutable
 from conversion.runtime.interface import Array, CorruptModel, ImageInput, Images, Interface, NotCheckable
 from conversion.runtime.mil_graph import Program, image_scaling
@@ -82,6 +83,7 @@ def load(model: Any, package: Package | None, *, source: str, size_bytes: int) -
     return BatchedExecutable(
         interface,
         program.weights,
+        lambda: of_program(program),
         lambda images: network.run(prepared(images)).reshape(len(images), len(found.labels)),
         bytes_per_image=network.bytes_per_image,
         largest_blob=network.largest_blob,

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from conversion.runtime.blueprint import of_graph
 from conversion.runtime.executable import BatchedExecutable
 from conversion.runtime.interface import Array, CorruptModel, ImageInput, Images, Interface, NotCheckable
 from conversion.runtime.model_file import check_labels, check_outputs, image_input, metadata, planar
@@ -59,6 +60,7 @@ def load(model: Any, *, source: str, size_bytes: int) -> BatchedExecutable:
     return BatchedExecutable(
         interface,
         graph.weights,
+        lambda: of_graph(graph),
         lambda images: graph.run(prepared(images)).reshape(len(images), len(labels)),
         bytes_per_image=graph.bytes_per_image,
         largest_blob=graph.largest_blob,

@@ -155,6 +155,7 @@ def test_corrected_drawings_are_a_data_set(served: Served) -> None:
         assert json.loads(picture.text["strokes"]) == SEVEN
 
 
+@pytest.mark.slow
 def test_a_sweep_trains_on_corrected_drawings(served: Served, command: Callable, tmp_path: Path) -> None:
     slanted_one = {"pad": 300, "strokes": [[[190, 40], [120, 250]]]}
     short_one = {"pad": 300, "strokes": [[[120, 90], [150, 60], [150, 250]]]}

@@ -17,7 +17,8 @@ from conversion import runtime
 from conversion.champion import compare
 from conversion.gate import SIGNIFICANCE, Decision, _guessing
 from conversion.output import DEFAULT_OUTPUT
-from conversion.verify import Evidence, Parity
+from conversion.parity import Parity
+from conversion.verify import Evidence
 from experiments import datasets
 from experiments.evaluation import evaluate
 from experiments.tracking import Tracker
@@ -154,7 +155,7 @@ def test_better_than_guessing(counts: tuple[int, ...], correct: int, verdict: st
     probabilities = np.eye(len(counts), dtype=np.float32)[answers]
     evaluation = evaluate(probabilities, labels, tuple("abcdefghi"[: len(counts)]))
     parity = Parity("test", len(labels), 0.0, 0.0, 0, (), correct / len(labels), correct / len(labels))
-    evidence = Evidence("", 0, "mlmodel", "none", 13, (), (), parity=(parity,), test_evaluation=evaluation)
+    evidence = Evidence("", 0, "mlmodel", "none", 13, (), original=(parity,), test_evaluation=evaluation)
     found = _guessing(evidence)
     assert found.verdict == verdict
     assert words in found.finding

@@ -99,7 +99,7 @@ def test_what_mlflow_holds_of_a_promotion(promoted: Promoted) -> None:
 
 def test_every_figure_of_the_evidence_has_a_unit(promoted: Promoted) -> None:
     evidence = json.loads((artifacts(promoted.folder, promoted.result["promotion"]) / "promotion.json").read_text())
-    assert evidence["schema_version"] == 3
+    assert evidence["schema_version"] == 4
     units = evidence.pop("units")
 
     def keys_of_numbers(value: object, key: str) -> set[str]:

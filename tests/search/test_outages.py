@@ -102,6 +102,7 @@ def other_host() -> tuple[str, ...]:
     return words
 
 
+@pytest.mark.slow
 def test_two_sweeps_started_at_once_on_fresh_databases(tmp_path: Path, start: Start) -> None:
     both = [start(0.05, tracking_uri="sqlite:///mlflow.db", trials=11) for _ in range(2)]
     for process in both:

@@ -10,6 +10,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.support.commands import environment
 from tests.support.sweeps import study_of
 
@@ -44,6 +46,7 @@ def on_a_terminal(folder: Path) -> str:
     return re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", written.decode())
 
 
+@pytest.mark.slow
 def test_the_live_table_shows_each_running_trials_epoch_accuracy_and_bytes(tmp_path: Path) -> None:
     lines = on_a_terminal(tmp_path).splitlines()
     assert TITLES in [line.split() for line in lines]

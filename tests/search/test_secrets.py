@@ -92,6 +92,7 @@ def swept(
     )
 
 
+@pytest.mark.slow
 def test_a_sweep_over_a_server_with_a_login(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,

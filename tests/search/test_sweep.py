@@ -197,6 +197,7 @@ def test_pruned_trials_are_killed_runs(tmp_path: Path) -> None:
     assert pruned == done.json["counts"]["pruned"] == 1
 
 
+@pytest.mark.slow
 def test_hyperband_ends_trials_early_and_the_sweep_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     config = SweepConfig("sqlite:///mlflow.db", "bands", trials=16, epochs=9, pruner="hyperband", figures=False)

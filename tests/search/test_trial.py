@@ -62,6 +62,7 @@ def test_a_run_that_diverges_is_failed(tmp_path: Path, command: Command) -> None
     assert "TrainingDiverged" in Path(client.download_artifacts(run.info.run_id, "traceback.txt")).read_text()
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_the_run_as_killed(tmp_path: Path) -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "search.trial", "--architecture", "malireddi", "--filters", "4", "--epochs", "99"],

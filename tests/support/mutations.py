@@ -175,6 +175,12 @@ def bias_dropped(draft: Draft) -> None:
 
 
 @mutation
+def bias_truncated(draft: Draft) -> None:
+    layer, field, values = draft.tensor(1)
+    draft.replace(layer, field, values[:-1])
+
+
+@mutation
 def bias_zeroed(draft: Draft) -> None:
     layer, field, values = draft.tensor(1, 1)
     draft.replace(layer, field, np.zeros_like(values))

@@ -17,6 +17,13 @@ from tests.support.commands import Outcome
 
 MadeOnce = Callable[[str, Callable[[Path], Outcome]], tuple[Path, dict]]  # the fixture `made_once`
 DATABASES = ("mlflow.db", "optuna.db")
+PLACES = (  # in MLflow's tables: where artifacts lie
+    ("experiments", "artifact_location"),
+    ("runs", "artifact_uri"),
+    ("logged_models", "artifact_location"),
+    ("model_versions", "source"),
+    ("model_versions", "storage_location"),
+)
 
 
 @dataclass(frozen=True)
@@ -42,9 +49,14 @@ class Promoted:
 
 
 def copy_store(source: Path, target: Path) -> None:
-    """Copy both databases; models are shared, by reference."""
+    """Copy both databases and the artifacts, and let the copy refer to these."""
     for name in DATABASES:
         shutil.copy(source / name, target / name)
+    shutil.copytree(source / "mlruns", target / "mlruns", dirs_exist_ok=True)
+    with closing(sqlite3.connect(target / "mlflow.db")) as database:
+        for table, column in PLACES:
+            database.execute(f"UPDATE {table} SET {column} = replace({column}, ?, ?)", (str(source), str(target)))
+        database.commit()
 
 
 @functools.cache

@@ -1,0 +1,103 @@
+"""What a file computes and the numbers that it computes with, apart from each other: two files can be compared so."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from itertools import count
+from typing import TYPE_CHECKING, Any
+
+from conversion.runtime.interface import Array
+
+if TYPE_CHECKING:
+    from conversion.runtime.mil_graph import Program
+    from conversion.runtime.nn_graph import Graph
+
+
+@dataclass(frozen=True)
+class Blueprint:
+    """The operations between the image and the probabilities, and their floating-point constants.
+
+    Files of the same network have the same operations whatever their compression, and as many constants of the same
+    shapes, in the same order. Neither the names of blobs nor casts between floats make a difference.
+    """
+
+    operations: tuple[str, ...]  # in order, each with its blobs by number and everything that it is told but constants
+    constants: Mapping[str, Array]  # as they are decoded, by the names that they have in this file
+
+
+class _Blobs:
+    """Numbers in place of names, in the order in which blobs are written."""
+
+    def __init__(self, image: str) -> None:
+        self._fresh = count()
+        self._numbers = {image: next(self._fresh)}
+
+    def write(self, names: Iterable[str]) -> str:
+        self._numbers |= {name: next(self._fresh) for name in names}
+        return self.read(names)
+
+    def rename(self, old: str, new: str) -> None:
+        """Have a blob that is only a copy of another count as that one."""
+        self._numbers[new] = self._numbers[old]
+
+    def read(self, names: Iterable[str]) -> str:
+        return " ".join(f"%{self._numbers[name]}" for name in names)
+
+
+def of_graph(graph: Graph) -> Blueprint:
+    """The blueprint of a neuralnetwork."""
+    blobs, lines = _Blobs(graph.image), []
+    constants: dict[str, Array] = {}
+    for layer in graph.layers:
+        constants |= {f"{layer.name}.{field}": values for field, values in layer.weights.items()}
+        shapes = {field: values.shape for field, values in layer.weights.items()}
+        told = _without_weights(layer.params).SerializeToString(deterministic=True).hex()
+        lines.append(f"{layer.kind} {blobs.read(layer.inputs)} {shapes} {told} -> {blobs.write(layer.outputs)}")
+    return Blueprint((*lines, blobs.read([graph.output])), constants)
+
+
+def of_program(program: Program) -> Blueprint:
+    """The blueprint of an ML Program."""
+    from conversion.runtime.mil_ops import Variable
+
+    network = program.network
+    blobs, lines = _Blobs(network.image), []
+    constants: dict[str, Array] = {}
+    for op in program.ops:
+        (first, *_), types = op.params.get("x", (None,)), op.types
+        if op.kind == "cast" and types[0].is_float and isinstance(first, Variable) and first.type.is_float:
+            blobs.rename(first.name, op.outputs[0])
+            continue
+        told = []
+        for name in sorted(op.params):
+            for place, operand in enumerate(op.params[name]):
+                if isinstance(operand, Variable):
+                    told.append(f"{name}={blobs.read([operand.name])}")
+                elif operand.type.is_float:
+                    constants[f"{op.name}.{name}" + (f".{place}" if place else "")] = operand.values
+                    told.append(f"{name}: {operand.type.shape}")
+                else:
+                    told.append(f"{name}={operand.values.tolist()}")
+        shapes = [("float" if each.is_float else each.name, each.shape) for each in types]
+        lines.append(f"{op.kind} {', '.join(told)} -> {blobs.write(op.outputs)} {shapes}")
+    return Blueprint((*lines, blobs.read([network.output])), constants)
+
+
+def _without_weights(message: Any) -> Any:
+    """A copy of a layer's parameters in which nothing is stored in `WeightParams`."""
+    copy = type(message)()
+    copy.CopyFrom(message)
+    _clear_weights(copy)
+    return copy
+
+
+def _clear_weights(message: Any) -> None:
+    for field, value in message.ListFields():
+        if field.message_type is None:
+            continue
+        for child in value if field.is_repeated else [value]:
+            if field.message_type.name == "WeightParams":
+                child.Clear()
+            else:
+                _clear_weights(child)
