@@ -16,6 +16,8 @@ import architectures.quiet
 
 architectures.quiet.import_tensorflow()  # first and in silence: several modules would import it in any order
 
+from mlflow.tracking._tracking_service import utils  # noqa: E402
+
 from experiments import retraining  # noqa: E402
 from search.engines import local  # noqa: E402
 from tests.support.commands import Command, Outcome, invoke, run_module  # noqa: E402
@@ -46,8 +48,12 @@ def warm_children() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def no_inherited_store() -> Iterator[None]:
-    """MLflow sets MLFLOW_TRACKING_URI wherever a store is named globally, as loading a model does: never kept."""
+    """MLflow sets MLFLOW_TRACKING_URI wherever a store is named globally, as loading a model does: never kept.
+
+    Nor is where the artifacts of a run lie, which MLflow remembers by its id: copies of a store have the same ids.
+    """
     os.environ.pop("MLFLOW_TRACKING_URI", None)
+    utils._artifact_repos_cache.clear()
     yield
     os.environ.pop("MLFLOW_TRACKING_URI", None)
 

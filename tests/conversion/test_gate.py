@@ -30,7 +30,6 @@ from tests.support.promotions import (
     artifacts,
     champion,
     client_of,
-    own_artifacts,
     shipped,
     snapshot,
 )
@@ -217,12 +216,12 @@ def test_a_worse_file_does_not_replace_the_champion(own_promoted: Path, swept: S
 
 
 def damaged(folder: Path) -> None:
-    file = own_artifacts(folder, 1) / DEFAULT_OUTPUT.name
+    file = artifacts(folder, 1) / DEFAULT_OUTPUT.name
     file.write_bytes(file.read_bytes()[:-1])
 
 
 def missing(folder: Path) -> None:
-    (own_artifacts(folder, 1) / DEFAULT_OUTPUT.name).unlink()
+    (artifacts(folder, 1) / DEFAULT_OUTPUT.name).unlink()
 
 
 def other_record(folder: Path) -> None:
@@ -248,7 +247,7 @@ def test_a_champion_that_is_lost_can_be_replaced_by_force(own_promoted: Path, co
 def change_champion(folder: Path, change: Callable[[Any], None]) -> None:
     """Make the champion's file, and its record, another one."""
     client = client_of(folder)
-    file = own_artifacts(folder, 1) / DEFAULT_OUTPUT.name
+    file = artifacts(folder, 1) / DEFAULT_OUTPUT.name
     spec = coremltools.utils.load_spec(str(file))
     change(spec)
     file.write_bytes(spec.SerializeToString())

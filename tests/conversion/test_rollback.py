@@ -11,8 +11,8 @@ import pytest
 from conversion.output import DEFAULT_OUTPUT
 from experiments.tracking import Tracker
 from tests.support.commands import Command, invoke
-from tests.support.promotions import NAME, PROMOTIONS, artifacts, champion, client_of, own_artifacts, shipped, snapshot
-from tests.support.stores import Promoted, Swept
+from tests.support.promotions import NAME, PROMOTIONS, artifacts, champion, client_of, shipped, snapshot
+from tests.support.stores import Promoted, Swept, copy_store
 
 FORCED = ("--force", "--reason", "a test")
 
@@ -33,7 +33,8 @@ class History:
 @pytest.fixture(scope="module")
 def shared_history(promoted: Promoted, swept: Swept, tmp_path_factory: pytest.TempPathFactory) -> History:
     folder = tmp_path_factory.mktemp("history")
-    shutil.copytree(promoted.folder, folder, dirs_exist_ok=True)
+    copy_store(promoted.folder, folder)
+    shutil.copytree(promoted.folder / "ios", folder / "ios")
     made = [(current(folder), shipped(folder))]
     second = swept.result["leaderboard"][1]["version"]
     for arguments in (("--author", "Ada"), ("--version", second, *FORCED)):
@@ -48,7 +49,8 @@ def shared_history(promoted: Promoted, swept: Swept, tmp_path_factory: pytest.Te
 @pytest.fixture
 def history(shared_history: History, tmp_path: Path) -> History:
     """A copy that a test may change."""
-    shutil.copytree(shared_history.folder, tmp_path, dirs_exist_ok=True)
+    copy_store(shared_history.folder, tmp_path)
+    shutil.copytree(shared_history.folder / "ios", tmp_path / "ios")
     return replace(shared_history, folder=tmp_path)
 
 
@@ -89,7 +91,7 @@ def test_a_promotion_goes_on_from_where_a_rollback_ended(history: History, comma
 
 def test_rollback_refuses_a_file_that_is_not_its_record(history: History, command: Command) -> None:
     folder = history.folder
-    file = own_artifacts(folder, 2) / DEFAULT_OUTPUT.name
+    file = artifacts(folder, 2) / DEFAULT_OUTPUT.name
     file.write_bytes(file.read_bytes() + b"\0")
     before = snapshot(folder)
     found = command("conversion.rollback")

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
-import sqlite3
 from collections.abc import Collection
 from pathlib import Path
 
 from mlflow import MlflowClient
 
 from conversion.output import DEFAULT_OUTPUT
+from tests.support.stores import DATABASES
 
 NAME = "mnist5k-classifier"
 PROMOTIONS = "mnist5k-classifier-coreml"
@@ -34,18 +33,6 @@ def artifacts(folder: Path, number: int, name: str = PROMOTIONS) -> Path:
     return Path(client.get_logged_model(model_id).artifact_location.removeprefix("file://"))
 
 
-def own_artifacts(folder: Path, number: int) -> Path:
-    """Give a promotion artifacts of its own, which a test may change: those of a copied store are shared."""
-    shared = artifacts(folder, number)
-    own = folder / "artifacts" / str(number)
-    shutil.copytree(shared, own)
-    with sqlite3.connect(folder / "mlflow.db") as database:
-        place = (str(own), str(shared))
-        database.execute("UPDATE logged_models SET artifact_location = ? WHERE artifact_location = ?", place)
-    database.close()
-    return own
-
-
 def shipped(folder: Path) -> bytes:
     """The promoted file."""
     return (folder / DEFAULT_OUTPUT).read_bytes()
@@ -54,7 +41,9 @@ def shipped(folder: Path) -> bytes:
 def snapshot(folder: Path, *, but: Collection[str] = ()) -> dict[str, object]:
     """Everything that a refused promotion must leave as it was, `but` tags of these names."""
     client = client_of(folder)
-    files = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.suffix != ".db"}
+    stores = {folder / name for name in (*DATABASES, "mlruns")}
+    found = (path for top in folder.iterdir() if top not in stores for path in (top, *top.rglob("*")))
+    files = {path: path.read_bytes() for path in found if path.is_file()}
     return {
         "files": files,
         "aliases": {model.name: model.aliases for model in client.search_registered_models()},
