@@ -21,5 +21,9 @@ class UsageError(ProjectError, ValueError):
     exit_code = 2
 
 
+class NotConvertible(UsageError):
+    """Core ML has no counterpart of an architecture, which could never be shipped. Exit code 2."""
+
+
 class PluginError(ProjectError):
     """A plugin cannot be imported, or builds a model that the rest of the project cannot use. Exit code 1."""

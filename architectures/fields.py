@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import sys
 import types
+from abc import ABC, abstractmethod
 from dataclasses import MISSING, dataclass, fields
 from functools import cache
 from numbers import Integral, Real
@@ -31,7 +32,7 @@ class InvalidValue(argparse.ArgumentTypeError):
     """A value that is not allowed; argparse puts the option in front of the message, `validate` the field."""
 
 
-class Allowed:
+class Allowed(ABC):
     """The values of a field. Called with an option's text it is an argparse type."""
 
     def __call__(self, text: str) -> Any:
@@ -41,9 +42,9 @@ class Allowed:
         """An option's text as the value that is checked."""
         return text
 
+    @abstractmethod
     def check(self, value: object) -> Any:
         """A value as the field keeps it; raises InvalidValue."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True)

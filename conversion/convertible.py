@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
-from architectures.errors import ProjectError, UsageError
+from architectures.errors import NotConvertible, ProjectError
 from conversion.convert import FileFacts, convert, coremltools
 from experiments.classifier import as_classifier
 
@@ -15,10 +15,6 @@ if TYPE_CHECKING:
 # TensorFlow's operations that are gone when coremltools converts a graph: it makes variables constants, and leaves
 # out what has no output.
 RESOLVED = frozenset({"NoOp", "Assert", "ReadVariableOp"})
-
-
-class NotConvertible(UsageError):
-    """coremltools cannot convert an architecture, which could never be shipped."""
 
 
 def check_convertible(network: keras.Model, name: str) -> None:

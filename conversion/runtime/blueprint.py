@@ -2,28 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
-from conversion.runtime.interface import Array
+from conversion.runtime.interface import Array, Blueprint
+from conversion.runtime.mil_ops.op import Variable
 
 if TYPE_CHECKING:
     from conversion.runtime.mil_graph import Program
     from conversion.runtime.nn_graph import Graph
-
-
-@dataclass(frozen=True)
-class Blueprint:
-    """The operations between the image and the probabilities, and their floating-point constants.
-
-    Files of the same network have the same operations whatever their compression, and as many constants of the same
-    shapes, in the same order. Neither the names of blobs nor casts between floats make a difference.
-    """
-
-    operations: tuple[str, ...]  # in order, each with its blobs by number and everything that it is told but constants
-    constants: Mapping[str, Array]  # as they are decoded, by the names that they have in this file
 
 
 class _Blobs:
@@ -59,8 +47,6 @@ def of_graph(graph: Graph) -> Blueprint:
 
 def of_program(program: Program) -> Blueprint:
     """The blueprint of an ML Program."""
-    from conversion.runtime.mil_ops import Variable
-
     network = program.network
     blobs, lines = _Blobs(network.image), []
     constants: dict[str, Array] = {}

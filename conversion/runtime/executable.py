@@ -13,8 +13,7 @@ from typing import Any
 import numpy as np
 
 from architectures.errors import UsageError
-from conversion.runtime.blueprint import Blueprint
-from conversion.runtime.interface import Array, Images, Interface, Prediction
+from conversion.runtime.interface import Array, Blueprint, Images, Interface, Prediction
 from conversion.runtime.limits import MAX_BLOB_ELEMENTS
 
 CHUNK_BYTES = 2**23  # activations alive at a time per worker: 4 to 16 MiB measured alike, 64 MiB a third slower

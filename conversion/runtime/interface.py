@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from conversion.runtime.blueprint import Blueprint
-
     Array = npt.NDArray[np.float32]
     Images = npt.NDArray[np.uint8]
 else:  # the names of the types are enough at run time, and a command's --help should not cost NumPy's import
@@ -101,6 +99,18 @@ class Prediction:
     probabilities: Array  # (N, number of labels)
     labels: list[str] | list[int]  # N most probable labels
     indices: list[int]  # of these labels, which tell apart those of one name
+
+
+@dataclass(frozen=True)
+class Blueprint:
+    """The operations between the image and the probabilities, and their floating-point constants.
+
+    Files of the same network have the same operations whatever their compression, and as many constants of the same
+    shapes, in the same order. Neither the names of blobs nor casts between floats make a difference.
+    """
+
+    operations: tuple[str, ...]  # in order, each with its blobs by number and everything that it is told but constants
+    constants: Mapping[str, Array]  # as they are decoded, by the names that they have in this file
 
 
 class Executable(Protocol):

@@ -9,6 +9,8 @@ import gc
 import threading
 from collections.abc import Callable
 
+from architectures.command import one_line, traceback_text
+from architectures.errors import NotConvertible, PluginError, ProjectError, UsageError
 from architectures.quiet import import_tensorflow
 from experiments.config import EpochMetrics, ModelSize
 from experiments.datasets import Dataset
@@ -59,9 +61,7 @@ class Trainer:
     def hold(self, dataset: Dataset) -> Ready:
         """Take the data set for all jobs, and say which architectures fit it and can be shipped."""
         from architectures import registry
-        from architectures.command import one_line
-        from architectures.errors import PluginError, UsageError
-        from conversion.convertible import NotConvertible, check_convertible
+        from conversion.convertible import check_convertible
 
         self._dataset = dataset
         known, warnings = [], [one_line(error) for error in registry.left_out()]
@@ -97,9 +97,7 @@ class Trainer:
         Raises:
             EOFError, ConnectionError: if nobody listens any more.
         """
-        from architectures.errors import ProjectError
         from conversion.convert import coreml_bytes
-        from conversion.convertible import NotConvertible
         from experiments.training import TrainingStopped, count_macs, train
 
         def measure(classifier) -> ModelSize:  # type: ignore[no-untyped-def]  # keras.Model
@@ -135,9 +133,6 @@ class Trainer:
 
 def failed(number: int | None, error: BaseException) -> Failed:
     """What a process says of an error: of a job, or of its own start where `number` is None."""
-    from architectures.command import one_line, traceback_text
-    from architectures.errors import ProjectError
-    from conversion.convertible import NotConvertible
 
     code = error.exit_code if isinstance(error, ProjectError) else 1
     return Failed(number, one_line(error), traceback_text(error), code, isinstance(error, NotConvertible))

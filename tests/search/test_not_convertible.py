@@ -15,9 +15,10 @@ from keras import layers
 from optuna.trial import TrialState
 
 from architectures import registry
+from architectures.errors import NotConvertible
 from architectures.registry import Architecture
 from benchmarks.no_training import NoTraining
-from conversion.convertible import NotConvertible, check_convertible
+from conversion.convertible import check_convertible
 from experiments import datasets
 from search.config import SweepConfig
 from search.engines import WorkerFailed
