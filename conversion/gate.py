@@ -164,6 +164,11 @@ def _accuracy(evidence: Evidence, limit: float | None) -> Criterion:
     )
 
 
+def _written(p_value: float) -> str:
+    """A p-value; below what a float64 can hold it is no 0."""
+    return f"p = {p_value:.3g}" if p_value else "p < 1e-300"
+
+
 def _guessing(evidence: Evidence) -> Criterion:
     """Whether a file knows more than the most frequent class, as which it could label every image."""
     from scipy.stats import binom, binomtest
@@ -180,7 +185,7 @@ def _guessing(evidence: Evidence) -> Criterion:
     passed = p_value <= SIGNIFICANCE
     figures: dict[str, Figure] = {"correct": correct, "images": images, "largest_class_share": share}
     figures |= {"p_value": p_value, "significance_level": SIGNIFICANCE}
-    test = f"exact one-sided binomial test, p = {p_value:.3g}, level {SIGNIFICANCE:g}"
+    test = f"exact one-sided binomial test, {_written(p_value)}, level {SIGNIFICANCE:g}"
     if share**images > SIGNIFICANCE:
         finding = (
             f"{images} test images, {largest} of them of one class, are too few to tell a file from one that always "
@@ -270,7 +275,7 @@ def _champion(
         f"test accuracy {found.candidate_accuracy:.4f} against {found.champion_accuracy:.4f} of the {champion.name} on "
         f"the same {found.images:,} images: right on {found.only_candidate_right} that it misses, wrong on "
         f"{found.only_champion_right} that it knows, {'not ' if passed else ''}significantly worse (exact one-sided "
-        f"McNemar test, p = {found.p_value:.3g}, level {SIGNIFICANCE:g})"
+        f"McNemar test, {_written(found.p_value)}, level {SIGNIFICANCE:g})"
         + (f"; the champion was trained on other data ({digest[:12]})" if other else ""),
         champion_version=champion.version.version,
         champion_promotion=champion.promotion.number,
