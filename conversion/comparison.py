@@ -94,7 +94,7 @@ def _by_conversion(file: Executed, candidate: Candidate, splits: Mapping[str, Sp
     ours, theirs = file.executable.blueprint, reference.blueprint
     if file.executable.interface.input != reference.interface.input or ours.operations != theirs.operations:
         return None
-    pairs = zip(theirs.constants.items(), ours.constants.items(), strict=True)
+    pairs = zip(theirs.constants, ours.constants, strict=True)
     weights = tuple(
         held(
             name,

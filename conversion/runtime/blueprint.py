@@ -36,20 +36,20 @@ class _Blobs:
 def of_graph(graph: Graph) -> Blueprint:
     """The blueprint of a neuralnetwork."""
     blobs, lines = _Blobs(graph.image), []
-    constants: dict[str, Array] = {}
+    constants: list[tuple[str, Array]] = []
     for layer in graph.layers:
-        constants |= {f"{layer.name}.{field}": values for field, values in layer.weights.items()}
+        constants += [(f"{layer.name}.{field}", values) for field, values in layer.weights.items()]
         shapes = {field: values.shape for field, values in layer.weights.items()}
         told = _without_weights(layer.params).SerializeToString(deterministic=True).hex()
         lines.append(f"{layer.kind} {blobs.read(layer.inputs)} {shapes} {told} -> {blobs.write(layer.outputs)}")
-    return Blueprint((*lines, blobs.read([graph.output])), constants)
+    return Blueprint((*lines, blobs.read([graph.output])), tuple(constants))
 
 
 def of_program(program: Program) -> Blueprint:
     """The blueprint of an ML Program."""
     network = program.network
     blobs, lines = _Blobs(network.image), []
-    constants: dict[str, Array] = {}
+    constants: list[tuple[str, Array]] = []
     for op in program.ops:
         (first, *_), types = op.params.get("x", (None,)), op.types
         if op.kind == "cast" and types[0].is_float and isinstance(first, Variable) and first.type.is_float:
@@ -61,13 +61,13 @@ def of_program(program: Program) -> Blueprint:
                 if isinstance(operand, Variable):
                     told.append(f"{name}={blobs.read([operand.name])}")
                 elif operand.type.is_float:
-                    constants[f"{op.name}.{name}" + (f".{place}" if place else "")] = operand.values
+                    constants.append((f"{op.name}.{name}" + (f".{place}" if place else ""), operand.values))
                     told.append(f"{name}: {operand.type.shape}")
                 else:
                     told.append(f"{name}={operand.values.tolist()}")
         shapes = [("float" if each.is_float else each.name, each.shape) for each in types]
         lines.append(f"{op.kind} {', '.join(told)} -> {blobs.write(op.outputs)} {shapes}")
-    return Blueprint((*lines, blobs.read([network.output])), constants)
+    return Blueprint((*lines, blobs.read([network.output])), tuple(constants))
 
 
 def _without_weights(message: Any) -> Any:

@@ -110,7 +110,7 @@ class Blueprint:
     """
 
     operations: tuple[str, ...]  # in order, each with its blobs by number and everything that it is told but constants
-    constants: Mapping[str, Array]  # as they are decoded, by the names that they have in this file
+    constants: tuple[tuple[str, Array], ...]  # as they are decoded, each with the name that it has in this file
 
 
 class Executable(Protocol):
