@@ -1,9 +1,9 @@
 """Every command of the documents does what it says, and every link leads somewhere.
 
 The blocks of a document run in order in one folder, as a reader would type them in the root of a clone with `.venv`
-activated. They start warm, what `make` would run included, and once more cold among the slow tests. README starts with
-an empty store, the others with a small sweep of mnist5k whose best model was promoted. RUN_ID stands for the run of the
-first registered version, OTHER_RUN_ID for that of the second. Marks in a comment right above a block:
+activated. They start warm, what `make` would run included; README's and Ray's do so cold among the slow tests. README
+starts with an empty store, the others with a small sweep of mnist5k whose best model was promoted. RUN_ID stands for
+the run of the first registered version, OTHER_RUN_ID for that of the second. Marks in a comment right above a block:
 
     <!-- not run: why -->     the block is not run; the reason is a sentence
     <!-- with: WORDS -->      WORDS are added to the block's only command: a smaller sweep, or a free port as {port}
@@ -39,6 +39,7 @@ DOCTESTS = ("docs/api.md",)  # their `>>>` examples are run as one doctest, by a
 MARKS = {"not run", "with", "server", "exit", "output"}
 FROM_NOTHING = ("README.md",)
 ON_RAY = ("docs/cluster.md",)
+LONG = ("docs/architectures.md", "docs/promotion.md", "docs/sweeps.md")  # half a minute each
 LINKED = ("Makefile", "setup.cfg", "constraints.txt", "benchmarks", "examples", "tests")  # of a clone's root
 VENV = Path(sys.executable).parent.parent
 
@@ -67,11 +68,12 @@ def _with_commands() -> list[str]:
 
 
 def _starts() -> Iterator[ParameterSet]:
-    """Documents, and whether their commands start cold: they do in `make test-slow`."""
+    """Documents, and whether their commands start cold."""
     for name in _with_commands():
         if name not in ON_RAY:
-            yield pytest.param(name, False, id=name)
-        yield pytest.param(name, True, id=f"{name}-cold", marks=pytest.mark.slow)
+            yield pytest.param(name, False, id=name, marks=pytest.mark.slow if name in LONG else ())
+        if name in FROM_NOTHING + ON_RAY:
+            yield pytest.param(name, True, id=f"{name}-cold", marks=pytest.mark.slow)
 
 
 @pytest.mark.timeout(1500)  # a document is many commands, and the machine may be busy

@@ -45,7 +45,7 @@ IN_TEST_SLOW = {
     "a page in a browser": f"{CONVERSION}/test_draw_browser.py",
     "a sweep over a server": f"{EXPERIMENTS}/test_tracking.py::test_a_sweep_and_a_promotion_over_a_server",
     "two workers from a cold start": f"{SEARCH}/test_local_engine.py::test_workers_share_the_cores",
-    "every command from a cold start": "tests/test_docs.py::test_commands_run[README.md-cold]",
+    "the commands of README from a cold start": "tests/test_docs.py::test_commands_run[README.md-cold]",
     "an installed plugin": "tests/architectures/test_plugins.py::test_the_example_package_is_swept",
     "all notebooks": "tests/test_notebooks.py::test_executes_from_clean[01-keras-mnist]",
 }

@@ -21,6 +21,7 @@ from conversion.runtime import CorruptModel, NotCheckable
 from experiments.classifier import as_classifier
 from experiments.datasets import Dataset, Split
 from tests.conversion.test_convert import FACTS
+from tests.support.drafts import Draft
 from tests.support.mutations import wrong_files
 
 SHAPE = (12, 12, 1)
@@ -221,3 +222,14 @@ def test_a_reference_that_answers_otherwise_is_caught(tmp_path: Path) -> None:
     head.assign(head.numpy() * 1.01)
     faults = compared(path, candidate, "float16").faults
     assert any("of the uncompressed conversion differ from the model's" in fault for fault in faults)
+
+
+def test_layers_of_one_name_are_all_held_against_the_model(folded: Candidate, tmp_path: Path) -> None:
+    """Core ML asks for no different names: the weights of the first one are read, too."""
+    draft = Draft(saved(folded.converter, "mlmodel", "none", tmp_path))
+    first, second, *_ = [layer for layer in draft.spec.neuralNetworkClassifier.layers if layer.HasField("convolution")]
+    second.name = first.name
+    assert compared(draft.save(tmp_path / "renamed.mlmodel"), folded, "none").faults == ()
+    bias = first.convolution.bias.floatValue
+    bias[0] += 0.5
+    assert compared(draft.save(tmp_path / "wrong.mlmodel"), folded, "none").faults
