@@ -120,10 +120,14 @@ class NumberRange(Allowed):
 
 @dataclass(frozen=True)
 class Several(Allowed):
-    """Any number of values of one kind, at least `minimum`; separated by commas as text."""
+    """Any number of values of one kind, at least `minimum`; separated by commas as text.
+
+    Where they are `distinct`, one that is given twice is kept once.
+    """
 
     each: Allowed
     minimum: int = 0
+    distinct: bool = False
 
     def read(self, text: str) -> object:
         return tuple(self.each.read(part.strip()) for part in text.split(","))
@@ -133,7 +137,8 @@ class Several(Allowed):
             raise InvalidValue(f"{value!r} is not a tuple")
         if len(value) < self.minimum:
             raise InvalidValue(f"it is empty: give at least {self.minimum}")
-        return tuple(self.each.check(one) for one in value)
+        found = tuple(self.each.check(one) for one in value)
+        return tuple(dict.fromkeys(found)) if self.distinct else found
 
 
 @dataclass(frozen=True)
@@ -215,6 +220,9 @@ class Instance(Allowed):
         if not isinstance(value, self.type):
             raise InvalidValue(f"{value!r} is not {self.words}")
         return value
+
+
+PLUGINS = Several(PluginName(), distinct=True)
 
 
 @dataclass(frozen=True)

@@ -23,13 +23,14 @@ VARIABLES = (
 )
 
 # scheme://user:password@host. A password that holds @, / or ? should be percent-encoded and often is not: SQLAlchemy
-# takes it as it is. In a web address digits and a slash behind the colon are a port and a path.
+# takes it as it is. In a web address digits and a slash behind the colon are a port and a path. One that was taken for
+# a path has one slash.
 _USER = r"[^\s/?#:@'\"<>\[]*"
 _PASSWORD = re.compile(
-    rf"(?i)(?P<before>\b(?:(?P<web>https?)|(?!https?:)[a-z][a-z0-9+.-]*)://{_USER}:)"
+    rf"(?i)(?P<before>\b(?:(?P<web>https?):/|(?!https?:)[a-z][a-z0-9+.-]*:/(?=/))/?{_USER}:)"
     r"(?P<secret>[^\s/?#'\"<>]*|(?(web)(?!\d{1,5}[/?#]))[^\s'\"<>]*)(?=@)"
 )
-_LONE_TOKEN = re.compile(r"(?i)(?P<before>\bhttps?://)(?P<secret>[^\s/?#:@'\"<>\[]+)(?=@)")
+_LONE_TOKEN = re.compile(r"(?i)(?P<before>\bhttps?://?)(?P<secret>[^\s/?#:@'\"<>\[]+)(?=@)")
 _KEYED = re.compile(
     r"(?i)(?P<before>(?:[\w-]*(?:password|passwd|pwd|secret|credential|api_?key|access_?key|x-amz-signature)"
     r"|\b(?:sig|signature|(?:[\w-]*(?:access|auth|refresh|session|security)[_-])?token|(?-i:[A-Z][A-Z0-9_]*_TOKEN)))=)"

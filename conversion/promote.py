@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, get_args
 
 from architectures.command import Parser, print_json, run
 from architectures.errors import ProjectError, UsageError
-from architectures.fields import Name, Number, Whole, allowed, validate
+from architectures.fields import PLUGINS, Name, Number, Whole, allowed, validate
 from conversion.choose import MAX_ACCURACY_LOSS
 from conversion.choose import show as show_choice
 from conversion.compress import COMPRESSIONS, Compression
@@ -59,7 +59,7 @@ class PromoteConfig:
     max_accuracy_loss: Annotated[float, Number(0, 100)] = MAX_ACCURACY_LOSS
     author: str = ""  # written into the file, as the next; empty: it names none
     license: str = ""
-    plugins: tuple[str, ...] = ()
+    plugins: Annotated[tuple[str, ...], PLUGINS] = ()
     dry_run: bool = False
     forced_reason: str | None = None  # why a refusal is overridden; None: it is not
 

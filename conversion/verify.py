@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from architectures.command import Parser, print_json, run
+from architectures.fields import PluginName
 from conversion.native import Native
 from conversion.structure import COMPRESSION_KEY, Check, check, structural_checks
 
@@ -208,6 +209,7 @@ def add_common(made: Parser) -> None:
         dest="plugins",
         action="append",
         default=[],
+        type=PluginName(),
         metavar="MODULE",
         help="module or .py file that defines the model's layers or data set; repeatable",
     )

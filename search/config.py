@@ -10,13 +10,14 @@ from typing import Annotated, Any
 
 from architectures.errors import UsageError
 from architectures.fields import (
+    PLUGINS,
     Allowed,
     Choice,
+    Instance,
     InvalidValue,
     Name,
     Number,
     NumberRange,
-    PluginName,
     Several,
     Whole,
     Wholes,
@@ -65,6 +66,7 @@ OBJECTIVES = (("val_accuracy",), ("val_accuracy", "coreml_bytes"))  # the latter
 PRUNERS = ("median", "hyperband", "front", "none")
 AUGMENT = ("on", "search", "off")
 ENGINES = ("local", "ray")
+ARCHITECTURES = Several(Instance(str, "a text"), distinct=True)
 CHANGEABLE = ("trials", "keep", "register_as", "replicates")  # recorded, too: what a continuation means without them
 
 RAY_OPTIONS = ("ray_address", "cpus_per_trial", "gpus_per_trial")
@@ -110,7 +112,7 @@ class SweepConfig:
     study: Annotated[str, Name()]
     storage: str = "sqlite:///optuna.db"
     dataset: str = "mnist5k"  # a name, or files: folder:DIR, idx:DIR, npz:FILE
-    architectures: tuple[str, ...] = ()  # empty: all that fit the data
+    architectures: Annotated[tuple[str, ...], ARCHITECTURES] = ()  # empty: all that fit the data
     batch_sizes: Annotated[tuple[int, ...], Wholes(BATCH_SIZE, minimum=1)] = SearchSpace.batch_sizes
     dropout: Annotated[tuple[float, float], NumberRange(DROPOUT)] = SearchSpace.dropout
     filters: Annotated[tuple[int, ...], Wholes(FILTERS, minimum=1)] = SearchSpace.filters
@@ -139,7 +141,7 @@ class SweepConfig:
     experiment: Annotated[str, Name(empty=True)] = ""  # empty: the data set's name
     register_as: Annotated[str, Name(empty=True)] = ""  # empty: <dataset>-classifier
     keep: Annotated[int, Whole(1)] = 3  # models kept and registered
-    plugins: Annotated[tuple[str, ...], Several(PluginName())] = ()
+    plugins: Annotated[tuple[str, ...], PLUGINS] = ()
     replicates: Annotated[int, Whole(0)] = 0  # further seeds for each of the best configurations
     enqueue: tuple[Mapping[str, object], ...] = ()  # configurations to try first, not the published ones then
     figures: bool = True  # draw the study and the kept models, beside their numbers

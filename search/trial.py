@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from architectures.command import Parser, print_json, run, traceback_text
 from architectures.errors import ProjectError, UsageError
-from architectures.fields import Choice, Name, PluginName, Several, allowed, validate
+from architectures.fields import PLUGINS, Choice, Name, allowed, validate
 from architectures.knobs import Knob, knob_from_text
 from conversion.compress import check_available
 from experiments.config import (
@@ -70,7 +70,7 @@ class TrialConfig:
     compress: Compression = "none"  # of the file whose bytes are measured
     experiment: Annotated[str, Name(empty=True)] = ""  # empty: the data set's name
     register_as: Annotated[str, Name(empty=True)] = ""  # empty: <dataset>-classifier
-    plugins: Annotated[tuple[str, ...], Several(PluginName())] = ()
+    plugins: Annotated[tuple[str, ...], PLUGINS] = ()
 
     def __post_init__(self) -> None:
         validate(self)

@@ -11,12 +11,11 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from architectures.errors import PluginError, UsageError
 from architectures.plugins import load_installed
-from experiments.datasets.source import RESIZABLE, Source, parse
+from experiments.datasets.source import RESIZABLE, Source, did_you_mean, parse
 
 if TYPE_CHECKING:
     import numpy as np
@@ -148,10 +147,8 @@ def load(name: str) -> Dataset:
         if name in _broken:
             raise _broken[name]
         sources = ", ".join(f"{scheme}:{takes}" for scheme, (_, takes) in sorted(_readers.items()))
-        meant = _meant(name)
         raise UsageError(
-            f"Unknown data set {name!r}. {f'Did you mean {meant}? ' if meant else ''}Registered: {', '.join(names())}. "
-            f"From files: {sources}."
+            f"Unknown data set {name!r}.{did_you_mean(name)} Registered: {', '.join(names())}. From files: {sources}."
         )
     source = parse(name)
     if source and source.scheme != RESIZABLE and (source.image_size or source.color_mode):
@@ -159,15 +156,6 @@ def load(name: str) -> Dataset:
     dataset = _readers[source.scheme][0](source) if source else _registry[name]()
     _check(dataset)
     return dataset
-
-
-def _meant(name: str) -> str | None:
-    """The files of this name that a person forgot to say how to read, as they would be named."""
-    path = Path(name).expanduser()
-    if path.is_dir():
-        scheme = "idx" if any(path.glob("*idx[13]-ubyte*")) else "folder"
-        return f"{scheme}:{name}"
-    return f"npz:{name}" if path.suffix == ".npz" and path.is_file() else None
 
 
 def _check(dataset: Dataset) -> None:

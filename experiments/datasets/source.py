@@ -76,7 +76,9 @@ def located(text: str, image_size: tuple[int, int] | None = None, color_mode: st
     """
     source = parse(text)
     if (image_size or color_mode) and (source is None or source.scheme != RESIZABLE):
-        raise UsageError(f"--image-size and --color-mode are for --dataset {RESIZABLE}:DIR, not for {text}.")
+        raise UsageError(
+            f"--image-size and --color-mode are for --dataset {RESIZABLE}:DIR, not for {text}.{did_you_mean(text)}"
+        )
     if source is None:
         return text
     return str(
@@ -87,3 +89,14 @@ def located(text: str, image_size: tuple[int, int] | None = None, color_mode: st
             color_mode=color_mode or source.color_mode,
         )
     )
+
+
+def did_you_mean(text: str) -> str:
+    """A sentence that names files of this name as a data set, for a person who forgot to say how to read them."""
+    path = Path(text).expanduser()
+    meant = None
+    if text and path.is_dir():
+        meant = "idx" if any(path.glob("*idx[13]-ubyte*")) else RESIZABLE
+    elif path.suffix == ".npz" and path.is_file():
+        meant = "npz"
+    return f" Did you mean {meant}:{text}?" if meant else ""

@@ -36,6 +36,8 @@ def nothing_learned(monkeypatch: pytest.MonkeyPatch) -> None:
         ("postgresql://ann:123/s3cret@host/db", "postgresql://ann:***@host/db"),
         ("http://ann:s3cret@[::1]:5000", "http://ann:***@[::1]:5000"),
         ("https://ghp0123456789@host/repository.git", "https://***@host/repository.git"),
+        ("no file /home/ann/http:/ann:s3cret@host/x.py", "no file /home/ann/http:/ann:***@host/x.py"),
+        ("http:/s3cret@host/x.py", "http:/***@host/x.py"),
         ("two: http://a:one@h, http://b:two@h", "two: http://a:***@h, http://b:***@h"),
         ("http://host/?a=1&token=s3cret&b=2", "http://host/?a=1&token=***&b=2"),
         ("host=h password='a b' user=ann", "host=h password=*** user=ann"),

@@ -82,6 +82,7 @@ OTHERWISE = {"workers", "plugins", "knobs", "enqueue", "architectures", "archite
         (PromoteConfig, "format", "onnx", "'onnx' is not among mlmodel, mlpackage"),
         (PromoteConfig, "compress", "zip", "'zip' is not among none"),
         (PromoteConfig, "output", "", "it is empty: give a file or a folder"),
+        (PromoteConfig, "plugins", ("",), "'' is not a module's name or a path ending in .py"),
         (PromoteConfig, "forced_reason", " ", "PromoteConfig.forced_reason is empty"),
     ],
 )
@@ -115,6 +116,9 @@ def test_values_are_kept_as_the_command_line_keeps_them(tmp_path: Path, monkeypa
     assert (made.batch_sizes, made.dropout) == ((64, 128), (0.0, 0.5))
     assert type(made.batch_sizes[1]) is int
     assert made.plugins == (str(tmp_path / "mine.py"), "their.module")
+    assert MAKE[PromoteConfig](plugins=["mine.py"]).plugins == (str(tmp_path / "mine.py"),)
+    twice = MAKE[SweepConfig](architectures=("pocket", "chollet", "pocket"), plugins=("mine.py", "./mine.py"))
+    assert (twice.architectures, len(twice.plugins)) == (("pocket", "chollet"), 1)
     assert MAKE[PromoteConfig](output="build/").output == "build/"  # a folder; the model decides the file's name
     assert replace(made, trials=3).batch_sizes == (64, 128)
     assert pickle.loads(pickle.dumps(made)) == made
