@@ -84,17 +84,18 @@ class Examination:
                     self.tracker.end(parent.run_id, "KILLED", outcome="interrupted")
 
     def _abandoned(self) -> None:
-        for trial in self.study.take_over(dry_run=self.dry_run):
+        from search.left_over import recover
+
+        found = self.study.take_over(dry_run=True) if self.dry_run else recover(self.study, self.tracker)
+        for trial in found:
             remedy = "back in the queue of the study; its run is KILLED until then"
-            run_id = trial.user_attrs.get("run_id")
-            if self._found("nobody runs it any more", remedy, trial=trial.number, run_id=run_id) and run_id:
-                self.tracker.end(run_id, "KILLED", outcome="interrupted")
+            self._found("nobody runs it any more", remedy, trial=trial.number, run_id=trial.user_attrs.get("run_id"))
 
     def _left_on_disk(self) -> None:
         from experiments.tracking import Outbox
         from search.left_over import deliver_left_over
 
-        outbox = Outbox(self.tracker, self.study.name, self.study.parent_run_id)
+        outbox = Outbox(self.tracker, self.study.name, self.study.parent_run_id, owns=self.study.owns)
         waiting = self.study.waiting_and_finished()[0].intersection(outbox.left_over())
         problem = f"writes that MLflow has not got are kept in {outbox.folder}"
         delivered = [self._found(problem, "delivered", trial=number) for number in sorted(waiting)]

@@ -19,6 +19,7 @@ from conversion.prefer import Preference, smallest
 from conversion.promote import DEFAULT_MODEL
 from experiments import datasets, leaderboard
 from experiments.attempts import Attempts
+from experiments.interruption import interruptible
 from experiments.leaderboard import Row
 from experiments.main_guard import check_main_guard
 from experiments.precision import Gpu, resolve_precision
@@ -31,9 +32,9 @@ from search.engines import Engine
 from search.engines.local import LocalEngine, cores
 from search.engines.messages import Known, Ready, WorkerSetup
 from search.engines.shared_data import save_dataset
-from search.left_over import deliver_left_over, drop_overtaken, evaluate_left_over
+from search.left_over import deliver_left_over, drop_overtaken, end_parent, evaluate_left_over, recover
 from search.progress import TrialProgress
-from search.runner import Runner, interruptible
+from search.runner import Runner
 from search.space import fitting_batch_sizes
 from search.study import Study
 
@@ -171,7 +172,7 @@ def sweep(
         def say(text: str) -> None:
             progress.say(escape(text))
 
-        outbox = Outbox(tracker, study.name, parent, say=say)
+        outbox = Outbox(tracker, study.name, parent, owns=study.owns, say=say)
         try:
             _take_up(study, tracker, outbox, dataset, progress)
             progress.done(study.started(), study.standing.best_value())
@@ -213,12 +214,10 @@ def sweep(
                         report = tracker.place_in_run(parent, REPORT)
                 if attempts.reasons:
                     say(f"warning: not drawn: {attempts}")
-                if not study.others_run(runner.mine()):
-                    tracker.end(parent, "KILLED" if stopped else "FINISHED", outcome="interrupted" if stopped else None)
-        except BaseException:
+                end_parent(study, tracker, "KILLED" if stopped else "FINISHED")
+        except BaseException as error:
             with contextlib.suppress(Exception):  # the first error is the one to tell
-                if not study.others_run():
-                    tracker.end(parent, "FAILED")
+                end_parent(study, tracker, "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
             raise
     return SweepResult(
         study=study.name,
@@ -281,9 +280,7 @@ def _take_up(
     study: Study, tracker: Tracker, outbox: Outbox, dataset: datasets.Dataset, progress: TrialProgress
 ) -> None:
     """Take up what sweeps that are gone have left: trials on their way, and writes that MLflow has not got yet."""
-    for trial in study.take_over():
-        if run_id := trial.user_attrs.get("run_id"):
-            tracker.end(run_id, "KILLED", outcome="interrupted")  # until it is tried again
+    recover(study, tracker)
     with study.alone():
         delivered = deliver_left_over(study, outbox)
         evaluate_left_over(study, tracker, dataset, lambda text: progress.say(escape(text)))

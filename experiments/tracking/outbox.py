@@ -12,7 +12,8 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, is_dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,13 +22,17 @@ from urllib.parse import quote
 from architectures.errors import ProjectError
 from architectures.redaction import redact
 from experiments.config import EpochMetrics, ModelSize, RunResult, run_result
-from experiments.tracking.records import ModelRecord, RunStart
+from experiments.tracking.records import ATTEMPT, ModelRecord, RunStart
 from experiments.tracking.runs import Tracker
-from experiments.tracking.store import TrackingUnavailable
+from experiments.tracking.store import TrackingError, TrackingUnavailable
 
 FOLDER = Path("mlflow-outbox")  # in the working directory, as the databases are by default
 PROBE_SECONDS = 2.0  # between two looks whether MLflow is back
 LAST = ("finish", "answer", "end", "fail")  # writes that end a run
+
+
+class OwnershipLost(ProjectError):
+    """A trial is another sweep's by now: nothing more is to be written of it here."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +53,8 @@ class _Run:
 
     number: int
     again: bool = False  # an earlier attempt or an unanswered request may have written some of it
+    attempt: int = 1
+    fenced: int = 0  # the last attempt whose run is not to be gone on with: its owner may still write
     unanswered: bool = False  # the last write
     run_id: str | None = None
     recorded: int = 0  # last epoch that MLflow holds
@@ -63,6 +70,7 @@ class Outbox:
         study: str,
         parent_run_id: str,
         *,
+        owns: Callable[[int], bool],
         folder: Path = FOLDER,
         say: Callable[[str], None] = lambda _: None,
     ) -> None:
@@ -72,6 +80,7 @@ class Outbox:
             tracker: the store.
             study: its name.
             parent_run_id: under which the runs are found.
+            owns: whether a trial, by its number, is this process': asked before each write.
             folder: where writes wait; the study's own folder is made in it when it is needed.
             say: told when MLflow goes away and when it is back.
         """
@@ -79,9 +88,10 @@ class Outbox:
         os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
         self.folder = folder.absolute() / quote(study, safe="")
-        self._tracker, self._parent, self._say = tracker, parent_run_id, say
+        self._tracker, self._parent, self._owns, self._say = tracker, parent_run_id, owns, say
         self._runs: dict[int, _Run] = {}
         self._ended: list[Ended] = []
+        self._lost: list[int] = []
         self._probed = float("-inf")
         self._away_since: float | None = None
 
@@ -99,10 +109,13 @@ class Outbox:
         """The run of a trial, where it is known."""
         return self._runs[number].run_id if number in self._runs else None
 
-    def start(self, number: int, start: RunStart, *, again: bool) -> None:
-        """Start a trial's run, or take up the one that an earlier attempt has made: `again`."""
+    def start(self, number: int, start: RunStart, *, attempt: int, fenced: int) -> None:
+        """Start a trial's run, or take up the one of an earlier attempt that is not `fenced`.
+
+        This and what follows raise OwnershipLost where the trial is another sweep's by now.
+        """
         self.forget(number)  # what an earlier attempt may have left on disk: this one writes all of it
-        self._runs[number] = _Run(number, again)
+        self._runs[number] = _Run(number, attempt > 1, attempt, fenced)
         self._write(number, "start", start=start)
 
     def size(self, number: int, size: ModelSize) -> None:
@@ -134,6 +147,11 @@ class Outbox:
         found, self._ended = self._ended, []
         return found
 
+    def lost(self) -> list[int]:
+        """Trials with writes on disk that turned out to be another sweep's, since the last call."""
+        found, self._lost = self._lost, []
+        return found
+
     def deliver(self, *, at_once: bool = False) -> None:
         """Write what waits, if MLflow is back; looked at every few seconds at most unless `at_once`."""
         if not self.waiting or not (at_once or time.monotonic() - self._probed >= PROBE_SECONDS):
@@ -141,7 +159,10 @@ class Outbox:
         try:
             self._tracker.check_reachable()
             for run in [run for run in self._runs.values() if run.waiting]:
-                self._flush(run)
+                try:
+                    self._flush(run)
+                except OwnershipLost:
+                    self._lost.append(run.number)
         except TrackingUnavailable:
             pass
         else:
@@ -154,32 +175,41 @@ class Outbox:
         found = (int(path.stem) for path in self.folder.glob("*.jsonl") if path.stem.isdecimal())
         return sorted(number for number in found if number not in self._runs)
 
-    def take_up(self, numbers: Collection[int]) -> None:
-        """Deliver what a process that is gone has left of some trials; a run that it had not ended is KILLED then.
+    def take_up(self, number: int, *, attempt: int, fenced: int) -> None:
+        """Deliver what a process that is gone has left of a trial; a run that it had not ended is KILLED then.
 
         Raises:
             TrackingUnavailable: if MLflow is away.
+            OwnershipLost: where the trial is another sweep's by now.
         """
-        for number in numbers:
-            run = _Run(number, again=True)
-            for line in self._path(number).read_text(encoding="utf-8").splitlines():
-                try:
-                    run.waiting.append(_parsed(line))
-                except ValueError:  # cut off by the end of the process that wrote it
-                    break
-            if run.waiting and run.waiting[0].get("parent") == self._parent:  # else of a study that had the same name
-                self._runs[number] = run
-                ends = run.waiting[-1]["do"] in LAST
-                self._flush(run)
-                if not ends and run.run_id:
-                    self._tracker.end(run.run_id, "KILLED", outcome="interrupted")
-            self._path(number).unlink(missing_ok=True)
+        run = _Run(number, True, attempt, fenced)
+        for line in self._path(number).read_text(encoding="utf-8").splitlines():
+            try:
+                run.waiting.append(_parsed(line))
+            except ValueError:  # cut off by the end of the process that wrote it
+                break
+        if run.waiting and run.waiting[0].get("parent") == self._parent:  # else of a study that had the same name
+            self._runs[number] = run
+            ends = run.waiting[-1]["do"] in LAST
+            self._flush(run)
+            if not ends and run.run_id:
+                self._tracker.end(run.run_id, "KILLED", outcome="interrupted")
+        self._path(number).unlink(missing_ok=True)
 
     def forget(self, number: int) -> None:
         """Drop what waits of a trial: it is somebody else's now, or begun anew."""
         self._runs.pop(number, None)
         self._path(number).unlink(missing_ok=True)
         (self.folder / f"{number}.keras").unlink(missing_ok=True)
+
+    def abandon(self, number: int) -> None:
+        """Drop all of a trial that is another sweep's by now: what waits, and what this attempt has put into MLflow."""
+        run = self._runs.get(number)
+        self.forget(number)
+        if run and run.run_id:
+            with suppress(TrackingError):  # what cannot be removed is found by search.doctor
+                if self._tracker.run(run.run_id).attempt == run.attempt:
+                    self._tracker.discard_run(run.run_id)
 
     def forget_waiting(self, number: int) -> None:
         """Drop what waits of a trial, if anything does."""
@@ -230,13 +260,27 @@ class Outbox:
         self._path(run.number).unlink(missing_ok=True)
 
     def _deliver(self, run: _Run, write: Mapping[str, Any]) -> None:
-        """Write to MLflow what is not there yet."""
+        """Write to MLflow what is not there yet, if the trial is this process'."""
+        if not self._owns(run.number):
+            raise OwnershipLost(f"Trial {run.number} is another sweep's by now.")
+        try:
+            self._write_to_mlflow(run, write)
+        except TrackingUnavailable:
+            raise
+        except TrackingError as error:  # as MLflow refuses writes to a run that was given up
+            if self._owns(run.number):
+                raise
+            raise OwnershipLost(str(error)) from error
+
+    def _write_to_mlflow(self, run: _Run, write: Mapping[str, Any]) -> None:
         tracker, at = self._tracker, write["at"]
         if write["do"] == "start":
             self._start(run, write["start"])
             return
         if write["do"] == "known":
-            run.run_id = write["run_id"]
+            run.run_id = self._run_to_go_on_with(run)
+            if run.run_id is None:
+                raise OwnershipLost(f"The run of trial {run.number} that {self._path(run.number)} goes on is given up.")
         if (run_id := run.run_id) is None:
             raise ProjectError(f"What is kept in {self._path(run.number)} has no start: it cannot be delivered.")
         if run.unanswered or write["do"] == "known":
@@ -269,11 +313,21 @@ class Outbox:
 
     def _start(self, run: _Run, start: RunStart) -> None:
         tracker = self._tracker
-        run.run_id = tracker.find_run(self._parent, run.number) if run.again else None
+        run.run_id = self._run_to_go_on_with(run) if run.again else None
+        start = replace(start, tags={**start.tags, ATTEMPT: str(run.attempt)})
         recorded = tracker.resume_run(run.run_id, start) if run.run_id else None
         if run.run_id is None or recorded is None:
             run.run_id, recorded = tracker.start_run(start), 0
         run.recorded, run.unanswered = recorded, False
+
+    def _run_to_go_on_with(self, run: _Run) -> str | None:
+        """The run of the latest attempt that is not fenced, if there is one; all others are discarded."""
+        found = self._tracker.trial_runs(self._parent, run.number)
+        usable = [one.run_id for one in found if one.attempt > run.fenced][:1]
+        for one in found:
+            if one.run_id not in usable:
+                self._tracker.discard_run(one.run_id)
+        return usable[0] if usable else None
 
 
 def _as_json(value: object) -> object:
