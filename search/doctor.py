@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from architectures.command import Parser, print_json, run
 from architectures.fields import allowed, as_recorded
-from search.agreement import EPOCH_METRICS, compare_metrics, compare_parameters, figures, parameters
+from search.agreement import EPOCH_METRICS, ONCE, compare_metrics, compare_parameters, figures, parameters
 from search.config import SweepConfig
 
 if TYPE_CHECKING:
@@ -148,6 +148,8 @@ class Examination:
 
     def _one_run_a_trial(self, trials: Sequence[FrozenTrial]) -> dict[int, RunRecord]:
         """The run of each trial that has one; others are deleted, which `mlflow runs restore` can undo."""
+        from optuna.trial import TrialState
+
         by_trial: dict[int, list[RunRecord]] = {}
         parent = self.study.parent_run_id
         orphans = self.tracker.orphans(parent, self.study.name)
@@ -158,6 +160,9 @@ class Examination:
         for number, records in sorted(by_trial.items()):
             if number >= len(trials):
                 superfluous = records
+            elif trials[number].state == TrialState.RUNNING:  # its owner removes those of other attempts
+                kept[number] = max(records, key=lambda one: one.attempt)
+                continue
             else:
                 told = trials[number].user_attrs.get("run_id")
                 best = max(records, key=lambda one: (one.run_id == told, one.status == "FINISHED", len(one.metrics)))
@@ -266,7 +271,7 @@ class Examination:
         `source` is the trial that was trained: this one, or the one that it was answered from.
         """
         number, run_id = trial.number, record.run_id
-        points = {key: self.tracker.course(run_id, key) for key in EPOCH_METRICS}
+        points = self.tracker.points(run_id, (*EPOCH_METRICS, *(key for key in ONCE if key in record.metrics)))
         found = compare_metrics(trial, source, record, points)
         if found.doubled:
             problem = f"{found.doubled} stand twice"
