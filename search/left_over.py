@@ -71,14 +71,17 @@ def as_owner(study: Study, number: int, write: Callable[[], T]) -> T:
         raise OwnershipLost(str(error)) from error
 
 
-def deliver_left_over(study: Study, outbox: Outbox) -> list[Ended]:
+def deliver_left_over(study: Study, outbox: Outbox, say: Callable[[str], None]) -> list[Ended]:
     """Write to MLflow what processes that are gone have left on disk, and tell the study of the trials that ended.
 
-    Trials that a living sweep runs are left to it. To be called inside `study.alone()`.
+    Trials that a living sweep runs are left to it, files that cannot be read are set aside, and `say` is told. To be
+    called inside `study.alone()`.
 
     Raises:
         TrackingUnavailable: if MLflow is away.
     """
+    for number, reason in outbox.unreadable().items():
+        say(f"warning: {outbox.set_aside(number, reason)}")
     waiting, finished = study.waiting_and_finished()
     left = outbox.left_over()
     for number in finished.intersection(left):

@@ -280,10 +280,14 @@ def _take_up(
     study: Study, tracker: Tracker, outbox: Outbox, dataset: datasets.Dataset, progress: TrialProgress
 ) -> None:
     """Take up what sweeps that are gone have left: trials on their way, and writes that MLflow has not got yet."""
+
+    def say(text: str) -> None:
+        progress.say(escape(text))
+
     recover(study, tracker)
     with study.alone():
-        delivered = deliver_left_over(study, outbox)
-        evaluate_left_over(study, tracker, dataset, lambda text: progress.say(escape(text)))
+        delivered = deliver_left_over(study, outbox, say)
+        evaluate_left_over(study, tracker, dataset, say)
     for ended in delivered:
         progress.say(f"trial {ended.number}: its end was kept on disk and is in MLflow now")
     if interrupted := len(study.interrupted()):

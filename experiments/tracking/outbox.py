@@ -1,32 +1,31 @@
 """The runs of a sweep's trials: written to MLflow at once, or kept on disk while it is away and delivered in order.
 
-A trial's writes that could not be delivered stand in `mlflow-outbox/<study>/<trial number>.jsonl`, a JSON object a
-line, with the model that is to be kept beside it. They are delivered by the sweep when MLflow is back, by the next
+A trial's writes that could not be delivered stand in a file (`experiments.tracking.kept`), with the model that is to
+be kept beside it. They are delivered by the sweep when MLflow is back, by the next
 sweep of the study, or by `python -m search.doctor`. What an unanswered request may have written already is looked up
 before it is written again.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field, is_dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 from architectures.errors import ProjectError
 from architectures.redaction import redact
-from experiments.config import EpochMetrics, ModelSize, RunResult, run_result
+from experiments.config import EpochMetrics, ModelSize, RunResult
+from experiments.tracking.kept import FOLDER, Kept, Unreadable
 from experiments.tracking.records import ATTEMPT, ModelRecord, RunStart
 from experiments.tracking.runs import Tracker
 from experiments.tracking.store import TrackingError, TrackingUnavailable
 
-FOLDER = Path("mlflow-outbox")  # in the working directory, as the databases are by default
+LONGEST_REASON = 200  # characters of why a file cannot be read
 PROBE_SECONDS = 2.0  # between two looks whether MLflow is back
 LAST = ("finish", "answer", "end", "fail")  # writes that end a run
 
@@ -87,13 +86,18 @@ class Outbox:
         # MLflow would ask a server again for minutes, and write twice what it only did not answer.
         os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
-        self.folder = folder.absolute() / quote(study, safe="")
+        self._kept = Kept(folder, study)
         self._tracker, self._parent, self._owns, self._say = tracker, parent_run_id, owns, say
         self._runs: dict[int, _Run] = {}
         self._ended: list[Ended] = []
         self._lost: list[int] = []
         self._probed = float("-inf")
         self._away_since: float | None = None
+
+    @property
+    def folder(self) -> Path:
+        """Where the study's writes wait."""
+        return self._kept.folder
 
     @property
     def waiting(self) -> int:
@@ -172,8 +176,23 @@ class Outbox:
 
     def left_over(self) -> list[int]:
         """Numbers of the trials of which a process that is gone has left writes on disk."""
-        found = (int(path.stem) for path in self.folder.glob("*.jsonl") if path.stem.isdecimal())
-        return sorted(number for number in found if number not in self._runs)
+        return sorted(self._kept.numbers() - self._runs.keys())
+
+    def unreadable(self) -> dict[int, str]:
+        """Those of them that no sweep of this version can have written, or that are damaged, and why."""
+        found = {}
+        for number in self.left_over():
+            try:
+                self._kept.read(number)
+            except Unreadable as error:
+                found[number] = str(error)
+        return found
+
+    def set_aside(self, number: int, reason: str) -> str:
+        """Give a file that cannot be read a name under which nobody looks for it; returns what to say of that."""
+        path = self._kept.path(number)
+        aside = self._kept.set_aside(number)
+        return f"{path} cannot be read ({redact(reason)[:LONGEST_REASON]}): set aside as {aside.name}"
 
     def take_up(self, number: int, *, attempt: int, fenced: int) -> None:
         """Deliver what a process that is gone has left of a trial; a run that it had not ended is KILLED then.
@@ -183,24 +202,19 @@ class Outbox:
             OwnershipLost: where the trial is another sweep's by now.
         """
         run = _Run(number, True, attempt, fenced)
-        for line in self._path(number).read_text(encoding="utf-8").splitlines():
-            try:
-                run.waiting.append(_parsed(line))
-            except ValueError:  # cut off by the end of the process that wrote it
-                break
+        run.waiting += self._kept.read(number)
         if run.waiting and run.waiting[0].get("parent") == self._parent:  # else of a study that had the same name
             self._runs[number] = run
             ends = run.waiting[-1]["do"] in LAST
             self._flush(run)
             if not ends and run.run_id:
                 self._tracker.end(run.run_id, "KILLED", outcome="interrupted")
-        self._path(number).unlink(missing_ok=True)
+        self._kept.remove(number)
 
     def forget(self, number: int) -> None:
         """Drop what waits of a trial: it is somebody else's now, or begun anew."""
         self._runs.pop(number, None)
-        self._path(number).unlink(missing_ok=True)
-        (self.folder / f"{number}.keras").unlink(missing_ok=True)
+        self._kept.remove(number)
 
     def abandon(self, number: int) -> None:
         """Drop all of a trial that is another sweep's by now: what waits, and what this attempt has put into MLflow."""
@@ -216,9 +230,6 @@ class Outbox:
         if number in self._runs and self._runs[number].waiting:
             self.forget(number)
 
-    def _path(self, number: int) -> Path:
-        return self.folder / f"{number}.jsonl"
-
     def _write(self, number: int, do: str, **values: object) -> None:
         run = self._runs[number]
         write = {"do": do, "at": time.time(), "parent": self._parent} | values
@@ -233,19 +244,13 @@ class Outbox:
         self._keep(run, write)
 
     def _keep(self, run: _Run, write: dict[str, Any]) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
         if write["do"] == "finish" and write["keep"]:
-            model = self.folder / f"{run.number}.keras"
+            model = self._kept.model(run.number)
+            model.parent.mkdir(parents=True, exist_ok=True)
             shutil.move(write["result"].keras_file, model)
             write["result"] = replace(write["result"], keras_file=model)
-        with self._path(run.number).open("a", encoding="utf-8") as file:
-            if not file.tell() and run.run_id:
-                file.write(
-                    json.dumps({"do": "known", "at": write["at"], "parent": self._parent, "run_id": run.run_id}) + "\n"
-                )
-            file.write(json.dumps(write, default=_as_json) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+        known = {"do": "known", "at": write["at"], "parent": self._parent, "run_id": run.run_id}
+        self._kept.append(run.number, *([known] if run.run_id and not run.waiting else []), write)
         run.waiting.append(write)
 
     def _flush(self, run: _Run) -> None:
@@ -257,7 +262,7 @@ class Outbox:
                 run.again = run.unanswered = True
                 raise
             del run.waiting[0]
-        self._path(run.number).unlink(missing_ok=True)
+        self._kept.remove(run.number)
 
     def _deliver(self, run: _Run, write: Mapping[str, Any]) -> None:
         """Write to MLflow what is not there yet, if the trial is this process'."""
@@ -280,9 +285,9 @@ class Outbox:
         if write["do"] == "known":
             run.run_id = self._run_to_go_on_with(run)
             if run.run_id is None:
-                raise OwnershipLost(f"The run of trial {run.number} that {self._path(run.number)} goes on is given up.")
+                raise OwnershipLost(f"The run that {self._kept.path(run.number)} goes on is given up.")
         if (run_id := run.run_id) is None:
-            raise ProjectError(f"What is kept in {self._path(run.number)} has no start: it cannot be delivered.")
+            raise ProjectError(f"What is kept in {self._kept.path(run.number)} has no start: it cannot be delivered.")
         if run.unanswered or write["do"] == "known":
             run.recorded = tracker.last_epoch(run_id)
         ended = None
@@ -328,22 +333,3 @@ class Outbox:
             if one.run_id not in usable:
                 self._tracker.discard_run(one.run_id)
         return usable[0] if usable else None
-
-
-def _as_json(value: object) -> object:
-    """What `json` does not know: dataclasses, arrays, paths."""
-    if is_dataclass(value) and not isinstance(value, type):
-        return asdict(value)
-    return value.tolist() if hasattr(value, "tolist") else str(value)
-
-
-def _parsed(line: str) -> dict[str, Any]:
-    """A write as it was before `_as_json`; raises ValueError for a line that is not whole."""
-    write = json.loads(line)
-    kinds: dict[str, Callable[[Any], object]] = {
-        "start": lambda values: RunStart(**values),
-        "size": lambda values: ModelSize(**values),
-        "metrics": lambda values: EpochMetrics(**values),
-        "result": run_result,
-    }
-    return {key: kinds[key](value) if key in kinds else value for key, value in write.items()}
