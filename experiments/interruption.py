@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
-_struck = False  # since the outermost `interruptible` began
+_struck = False  # and nobody has asked since
 _pausing = False
 
 
@@ -32,8 +32,15 @@ def interruptible() -> Iterator[Callable[[], bool]]:
             raise KeyboardInterrupt
 
     before: dict[int, Any] = {n: signal.signal(n, interrupt) for n in (signal.SIGINT, signal.SIGTERM)}
+
+    def asked() -> bool:
+        global _struck
+        if struck:
+            _struck = False
+        return struck
+
     try:
-        yield lambda: struck
+        yield asked
     finally:
         _struck = False
         for number, handler in before.items():
@@ -44,7 +51,7 @@ def pause(seconds: float) -> None:
     """Sleep between two looks for something that another process holds, or that is away.
 
     Raises:
-        KeyboardInterrupt: on Ctrl-C, also one that `interruptible` has noted since the last look.
+        KeyboardInterrupt: on Ctrl-C, also one that `interruptible` has noted and nobody has asked about since.
     """
     global _pausing
     if threading.current_thread() is not threading.main_thread():  # which gets no signals

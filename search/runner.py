@@ -114,8 +114,8 @@ class Runner:
                     self.outbox.deliver()
                     self._tell(progress)
                 self._tidy(progress)
+                self.outbox.deliver(at_once=True)  # while they are this process'
                 self._put_back()
-                self.outbox.deliver(at_once=True)
                 self._tell(progress)
         except BaseException:
             with contextlib.suppress(Exception):  # a full disk, a lost server: the first error is the one to tell
@@ -419,6 +419,8 @@ class Runner:
     def _lose_untold(self, number: int, progress: TrialProgress) -> None:
         if running := self._running.get(number) or self._untold.get(number, (None,))[0]:
             self._lose(running, progress)
+        else:
+            self.outbox.forget(number)  # was given back: whoever tries it again writes all of it
 
     def _tidy(self, progress: TrialProgress) -> None:
         """Evaluate the models that were kept, and drop those that better ones have overtaken. Workers train on."""

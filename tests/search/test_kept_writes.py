@@ -51,7 +51,7 @@ def waiting_trial(study: str) -> FrozenTrial:
     """A trial in the queue of a study, of which a sweep that is gone has reported two epochs."""
     known = study_of(Path.cwd(), study)
     first = known.trials[0]
-    params = {**first.params, "dropout": 0.123}
+    params = {**first.params, "dropout": len(known.trials) / 100}
     trial = create_trial(
         state=TrialState.WAITING,
         params=params,
@@ -146,10 +146,17 @@ UNREADABLE = {
     "a-list": lambda lines: b"[1, 2]\n" + "\n".join(lines).encode(),
     "a-folder": None,
 }
+QUICK = (("not-utf-8", "doctor"), ("a-field-of-another-version", "sweep"), ("a-folder", "sweep"))
 
 
-@pytest.mark.parametrize("kind", UNREADABLE)
-@pytest.mark.parametrize("by", ["sweep", "doctor"])
+@pytest.mark.parametrize(
+    ("kind", "by"),
+    [
+        pytest.param(kind, by, marks=() if (kind, by) in QUICK else pytest.mark.slow)
+        for kind in UNREADABLE
+        for by in ("sweep", "doctor")
+    ],
+)
 def test_what_cannot_be_read_is_set_aside_and_said_once(kind: str, by: str, command: Command, capfd) -> None:  # type: ignore[no-untyped-def]
     result = swept("odd")
     good, bad = waiting_trial("odd").number, waiting_trial("odd").number
