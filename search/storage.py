@@ -188,12 +188,27 @@ def open_storage(url: str, takeover_seconds: int = 60, *, create: bool = True) -
             if not path.exists() or not path.stat().st_size:
                 with exclusive(url, "tables"):
                     make_database(path, lambda beside: optuna.storages.RDBStorage(beside).remove_session())
-            return PatientStorage(url, takeover_seconds)
+            return _opened(url, takeover_seconds)
         try:
             with exclusive(url, "tables"):  # Optuna's start fails where two make them
                 return PatientStorage(url, takeover_seconds)
         except ImportError as error:
             raise ProjectError(f"{error}: PostgreSQL needs pip install 'pocketnets[postgres]'.") from None
+
+
+def _opened(url: str, takeover_seconds: int) -> PatientStorage:
+    """A SQLite storage that exists, once no other process has it locked."""
+    since, told = time.monotonic(), False
+    while True:
+        try:
+            return PatientStorage(url, takeover_seconds)
+        except Exception as error:
+            if not is_outage(error) or time.monotonic() - since > OUTAGE_SECONDS:
+                raise
+        if not told:
+            told = True
+            print(f"warning: the study storage {url} is locked by another process; waiting for it", file=sys.stderr)
+        pause(RETRY_SECONDS)
 
 
 @contextmanager

@@ -1,8 +1,7 @@
-"""Databases that another process holds, and an MLflow that goes away at the end: waited for, said, and interruptible."""
+"""Databases that another process holds, an MLflow that goes away at the end: waited for, said, interruptible."""
 
 from __future__ import annotations
 
-import functools
 import importlib
 import os
 import signal
@@ -38,16 +37,21 @@ STEPS = (  # of a sweep: what calls MLflow without the outbox
 def locked_at(folder: Path, step: str) -> None:
     """In a process of its own: sweep, while MLflow is away from a step on, for some seconds."""
     os.chdir(folder)
+    with Path("err").open("w") as file:
+        os.dup2(file.fileno(), 2)
     module, _, name = step.partition(":")
     holder = importlib.import_module(module)
     real = getattr(holder, name)
 
-    @functools.wraps(real)
+    calls = 0
+
     def away(*arguments: object, **options: object) -> object:
-        setattr(holder, name, real)
-        held = sqlite3.connect(folder / "mlflow.db", isolation_level=None, check_same_thread=False)
-        held.execute("BEGIN EXCLUSIVE")
-        threading.Timer(AWAY_SECONDS, held.rollback).start()
+        nonlocal calls
+        calls += 1
+        if calls == 1:
+            held = sqlite3.connect(folder / "mlflow.db", isolation_level=None, check_same_thread=False)
+            held.execute("BEGIN EXCLUSIVE")
+            threading.Timer(AWAY_SECONDS, held.rollback).start()
         return real(*arguments, **options)
 
     setattr(holder, name, away)
@@ -74,14 +78,14 @@ def in_a_process(target: Callable[..., None], *arguments: object) -> int | None:
 @pytest.mark.parametrize(
     "step", [pytest.param(one, marks=() if one.endswith("_register") else pytest.mark.slow) for one in STEPS]
 )
-def test_a_locked_mlflow_is_waited_for(step: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_locked_mlflow_is_waited_for(step: str, tmp_path: Path) -> None:
     Tracker(f"sqlite:///{tmp_path}/mlflow.db")
     assert in_a_process(locked_at, tmp_path, step) == 0
-    assert "MLflow is away, waiting for it" in capfd.readouterr().err
+    assert "MLflow is away, waiting for it" in (tmp_path / "err").read_text()
     assert_nothing_lost(tmp_path, "away", 2, 2)
 
 
-def killed_at(folder: Path, step: str, server: MlflowServer, started: str) -> None:
+def killed_at(folder: Path, step: str, server: int, uri: str, killed: Path) -> None:
     """In a process of its own: sweep, while the server is killed at a step."""
     os.chdir(folder)
     module, _, name = step.partition(":")
@@ -89,13 +93,13 @@ def killed_at(folder: Path, step: str, server: MlflowServer, started: str) -> No
     real = getattr(holder, name)
 
     def away(*arguments: object, **options: object) -> object:
-        setattr(holder, name, real)
-        server.kill()
-        Path(started).touch()
+        if not killed.exists():
+            os.killpg(server, signal.SIGKILL)
+            killed.touch()
         return real(*arguments, **options)
 
     setattr(holder, name, away)
-    sweep_here(server.uri)
+    sweep_here(uri)
 
 
 @pytest.mark.slow
@@ -105,10 +109,11 @@ def test_a_server_that_goes_away_at_the_end_is_waited_for(step: str, tmp_path: P
     folder.mkdir()
     with MlflowServer(folder) as server:
         killed = tmp_path / "killed"
-        process = warm_context().Process(target=killed_at, args=(tmp_path, step, server, str(killed)))
+        assert server.process
+        arguments = (tmp_path, step, server.process.pid, server.uri, killed)
+        process = warm_context().Process(target=killed_at, args=arguments)
         process.start()
         wait_until(killed.exists)
-        assert server.process
         server.process.wait(30)
         time.sleep(4)
         assert process.is_alive()
