@@ -21,6 +21,7 @@ from tests.support.warm import warm_context
 
 TRIALS, EPOCHS = 2, 2
 BLOCKED_SECONDS = 6.0  # after which a sweep that has not ended waits for what the stopped one has locked
+QUICK = 20  # the strike that `make test` makes: in the middle of a trial
 STRIKES = 30  # of as many writes as there are; the rest is between two of these
 
 
@@ -90,8 +91,19 @@ def strike(folder: Path, made: Path, write: int, *, race: bool) -> None:
     assert_whole(folder)
 
 
-@pytest.mark.parametrize("race", [False, True], ids=["done", "at-work"])
-@pytest.mark.parametrize("point", [pytest.param(n, marks=pytest.mark.slow) for n in range(STRIKES)])
+@pytest.mark.parametrize(
+    ("point", "race"),
+    [
+        pytest.param(
+            point,
+            race,
+            id=f"{point}-{'at-work' if race else 'done'}",
+            marks=() if (point, race) == (QUICK, False) else pytest.mark.slow,
+        )
+        for point in range(STRIKES)
+        for race in (False, True)
+    ],
+)
 def test_stopped_past_the_takeover_and_continued(point: int, race: bool, made: Path, tmp_path: Path) -> None:
     writes = (made / "writes").read_text().splitlines()
     strike(tmp_path, made, 1 + point * (len(writes) - 1) // (STRIKES - 1), race=race)
