@@ -188,13 +188,15 @@ class Name(Allowed):
         if value == "" and self.empty:
             return ""
         if not isinstance(value, str) or not _is_name(value):
-            raise InvalidValue(f"{value!r} is not a name: 1 to {MAX_NAME} printable characters, none of / : \" ' \\ %")
+            raise InvalidValue(
+                f"{value!r} is not a name: 1 to {MAX_NAME} printable characters, none of / : \" ' \\ %, not . or .."
+            )
         return value
 
 
 def _is_name(text: str) -> bool:
     signs = any(sign in text for sign in "/:\"'\\%")
-    return bool(text.strip()) and len(text) <= MAX_NAME and not signs and text.isprintable()
+    return bool(text.strip()) and text not in (".", "..") and len(text) <= MAX_NAME and not signs and text.isprintable()
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from architectures.errors import UsageError
 from architectures.fields import Allowed, InvalidValue
+from experiments.names import fits, folder_name
 
 if TYPE_CHECKING:
     from conversion.coreml_file import Format
@@ -62,7 +63,7 @@ def default_output(name: str, *, image: tuple[int, int, int], labels: Sequence[s
     """
     if image == (28, 28, 1) and tuple(labels) == DIGITS:
         return DEFAULT_OUTPUT
-    folder = name if name.strip(".") else f"model{name}"  # no `..`
+    folder = name if fits(name) else folder_name(name)  # no `..`, and none that is too long
     return OTHER_MODELS / folder / OTHER_NAME
 
 

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import errno
 import os
+import sys
+import time
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from experiments.interruption import pause
+
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
 
+PATIENCE_SECONDS = 5.0  # after which a wait for a lock is told
+LOCK_SECONDS = 0.02  # between two looks whether it is free
 LOCK_CLASS = 7077  # of PostgreSQL's advisory locks: sets ours apart from those of other programs
 
 
@@ -70,35 +76,96 @@ def _closed(connection: Connection) -> None:
 
 
 @contextmanager
-def exclusive(url: str, name: str, engine: Engine | None = None) -> Iterator[None]:
-    """Keep other processes that use the same name on the same database waiting while the block runs.
+def exclusive(url: str, name: str, engine: Engine | None = None, *, lock: str = "lock") -> Iterator[None]:
+    """Keep other processes that use the same names on the same database waiting while the block runs.
 
     The lock goes with its process, and with the database's connection: nothing has to be cleared after a kill -9.
+    Whoever waits for longer than a few seconds says for whom; Ctrl-C ends the wait.
 
     Args:
         url: of SQLite or PostgreSQL.
-        name: what is locked; a SQLite file has one lock for all names.
+        name: what is locked; a SQLite file has one `lock` for all names.
         engine: PostgreSQL's, where there is one already.
+        lock: which of the locks of that name.
     """
     path = sqlite_path(url)
-    if path is None:
-        import sqlalchemy
-
-        held = engine or sqlalchemy.create_engine(url)
-        try:
-            with ExitStack() as stack:
-                connection = held.connect()
-                stack.callback(_closed, connection)
-                key = zlib.crc32(name.encode()) - 2**31  # a signed 32-bit number
-                connection.execute(sqlalchemy.text(f"SELECT pg_advisory_xact_lock({LOCK_CLASS}, {key})"))
-                yield
-        finally:
-            if engine is None:
-                held.dispose()
+    if path is not None:
+        with _locked_file(path.with_name(f"{path.name}-{lock}")):
+            yield
         return
+    import sqlalchemy
+
+    held = engine or sqlalchemy.create_engine(url)
+    try:
+        with ExitStack() as stack:
+            connection = held.connect()
+            stack.callback(_closed, connection)
+            key = zlib.crc32((name if lock == "lock" else f"{name} {lock}").encode()) - 2**31  # signed, of 32 bits
+            attempt = sqlalchemy.text(f"SELECT pg_try_advisory_xact_lock({LOCK_CLASS}, {key})")
+            _wait(lambda: bool(connection.scalar(attempt)), lambda: _holder_in_postgresql(connection, name, key))
+            yield
+    finally:
+        if engine is None:
+            held.dispose()
+
+
+@contextmanager
+def _locked_file(path: Path) -> Iterator[None]:
+    """Hold the lock of a file, which names its holder.
+
+    A file of its own: closing the database's would drop the locks that SQLite holds on it in this process.
+    """
     import fcntl
 
-    # A file of its own: closing the database's would drop the locks that SQLite holds on it in this process.
-    with path.with_name(f"{path.name}-lock").open("a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    with path.open("a+", encoding="utf-8") as file:
+
+        def taken() -> bool:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return False
+            return True
+
+        _wait(taken, lambda: f"{path.name}, which {_holder_of(path)} holds")
+        with suppress(OSError):  # of a disk that is full: it is a help only
+            file.truncate(0)
+            file.write(str(os.getpid()))
+            file.flush()
         yield
+
+
+def _wait(taken: Callable[[], bool], holder: Callable[[], str]) -> None:
+    """Wait until a lock is taken, and say for whom if that lasts."""
+    since, told = time.monotonic(), False
+    while not taken():
+        if not told and time.monotonic() - since > PATIENCE_SECONDS:
+            told = True
+            print(f"warning: waiting for {holder()}", file=sys.stderr)
+        pause(LOCK_SECONDS)
+
+
+def _holder_of(path: Path) -> str:
+    """The process that holds the lock of a file, as far as it can be told."""
+    import psutil
+
+    text = path.read_text(encoding="utf-8").strip()
+    try:
+        process = psutil.Process(int(text))
+        stopped = process.status() == psutil.STATUS_STOPPED
+    except (ValueError, psutil.Error):  # of another host, or one that has not said so yet
+        return f"process {text}" if text else "another process"
+    return f"process {text}, which is stopped (kill -CONT {text} lets it go on)," if stopped else f"process {text}"
+
+
+def _holder_in_postgresql(connection: Connection, name: str, key: int) -> str:
+    """The session of PostgreSQL that holds a lock, as far as it can be told."""
+    import sqlalchemy
+
+    found = connection.execute(
+        sqlalchemy.text(
+            "SELECT pid, client_addr FROM pg_locks JOIN pg_stat_activity USING (pid) "
+            f"WHERE locktype = 'advisory' AND granted AND classid = {LOCK_CLASS} AND objid = {key % 2**32}"
+        )
+    ).first()
+    where = f"PostgreSQL's session {found[0]} from {found[1] or 'this host'}" if found else "another session"
+    return f"the lock of {name}, which {where} holds"

@@ -18,6 +18,17 @@ if TYPE_CHECKING:
 
 EPOCH_METRICS = tuple(field.name for field in fields(EpochMetrics) if field.name != "epoch")
 FINAL_METRICS = ("best_epoch", "best_val_accuracy", "best_val_loss", "keras_bytes", "latency_ms", "images_per_second")
+OF_THE_NETWORK = ("parameters", "macs", "coreml_bytes")
+ONCE = (  # what a run records once, not each epoch
+    *FINAL_METRICS,
+    *OF_THE_NETWORK,
+    "drawn_accuracy",
+    "expected_calibration_error",
+    "val_accuracy_low",
+    "val_accuracy_high",
+    "macro_precision",
+    "macro_recall",
+)
 
 
 @dataclass(frozen=True)
@@ -32,7 +43,7 @@ class Parameters:
 class Metrics:
     """Differences of a run's metrics; those in `str` as a person reads them, empty where there is none."""
 
-    doubled: str  # epochs that stand twice
+    doubled: str  # epochs, and figures that a run has once, that stand twice
     strange: str  # epochs that the trial did not have
     contradicting: tuple[str, ...]
     missing_course: dict[int, float]  # val_accuracy by epoch, as the study holds it
@@ -56,13 +67,14 @@ def compare_metrics(
         trial: what the run is of.
         source: the trial that was trained: this one, or the one that it was answered from.
         record: the run.
-        points: what it has recorded of each of EPOCH_METRICS, as (epoch, value).
+        points: what it has recorded of each of EPOCH_METRICS, and of ONCE as far as it has them, as (epoch, value).
     """
     from search.standing import val_accuracies
 
     course = dict(enumerate(val_accuracies(source), 1))
     known = figures(source, dict(points["val_loss"]))
-    steps = {key: Counter(step for step, _ in found) for key, found in points.items()}
+    steps = {key: Counter(step for step, _ in points[key]) for key in EPOCH_METRICS}
+    again = [key for key in ONCE if len(points.get(key, ())) > 1]
     held = steps["val_accuracy"]
     wrong = [step for step, value in course.items() if step in held and (step, value) not in points["val_accuracy"]]
     lost = ""
@@ -72,7 +84,15 @@ def compare_metrics(
         ends = [key for key in _expected(source) if key not in record.metrics and key not in known]
         lost = "; ".join(filter(None, [_epochs(epochs), ", ".join(ends)]))
     return Metrics(
-        doubled=_epochs({key: [step for step in found if found[step] > 1] for key, found in steps.items()}),
+        doubled="; ".join(
+            filter(
+                None,
+                [
+                    _epochs({key: [step for step in found if found[step] > 1] for key, found in steps.items()}),
+                    ", ".join(again),
+                ],
+            )
+        ),
         strange=_epochs({key: found.keys() - course.keys() for key, found in steps.items()}),
         contradicting=(
             *(f"val_accuracy of epoch {step}" for step in wrong),
@@ -129,7 +149,7 @@ def figures(trial: FrozenTrial, val_losses: Mapping[int, float]) -> dict[str, fl
 
 def _expected(trial: FrozenTrial) -> tuple[str, ...]:
     """Names of the final metrics that the run of a trial has."""
-    built = ("parameters", "macs", "coreml_bytes") if "coreml_bytes" in trial.user_attrs else ()
+    built = OF_THE_NETWORK if "coreml_bytes" in trial.user_attrs else ()
     return built + (FINAL_METRICS if trial.state.name == "COMPLETE" else ())
 
 

@@ -20,6 +20,7 @@ from rich.markup import escape
 
 from architectures.errors import ProjectError
 from architectures.redaction import redact
+from experiments.interruption import interruptible
 from search.config import SweepConfig
 from search.engines import WorkerFailed
 from search.engines.cluster import Share, check_nodes, connected, facts, places
@@ -138,8 +139,6 @@ def sweep_on_ray(config: SweepConfig, given: Mapping[str, object]) -> SweepResul
     Raises:
         ProjectError: as `search.orchestrate.sweep`, and where there is no such cluster.
     """
-    from search.runner import interruptible
-
     share = Share(config.cpus_per_trial, config.gpus_per_trial)
     with (
         interruptible() as early,  # Ctrl-C would be lost in the starts of Ray's processes

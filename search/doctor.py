@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from architectures.command import Parser, print_json, run
 from architectures.fields import allowed, as_recorded
-from search.agreement import EPOCH_METRICS, compare_metrics, compare_parameters, figures, parameters
+from search.agreement import EPOCH_METRICS, ONCE, compare_metrics, compare_parameters, figures, parameters
 from search.config import SweepConfig
 
 if TYPE_CHECKING:
@@ -84,23 +84,28 @@ class Examination:
                     self.tracker.end(parent.run_id, "KILLED", outcome="interrupted")
 
     def _abandoned(self) -> None:
-        for trial in self.study.take_over(dry_run=self.dry_run):
+        from search.left_over import recover
+
+        found = self.study.take_over(dry_run=True) if self.dry_run else recover(self.study, self.tracker)
+        for trial in found:
             remedy = "back in the queue of the study; its run is KILLED until then"
-            run_id = trial.user_attrs.get("run_id")
-            if self._found("nobody runs it any more", remedy, trial=trial.number, run_id=run_id) and run_id:
-                self.tracker.end(run_id, "KILLED", outcome="interrupted")
+            self._found("nobody runs it any more", remedy, trial=trial.number, run_id=trial.user_attrs.get("run_id"))
 
     def _left_on_disk(self) -> None:
         from experiments.tracking import Outbox
         from search.left_over import deliver_left_over
 
-        outbox = Outbox(self.tracker, self.study.name, self.study.parent_run_id)
+        outbox = Outbox(self.tracker, self.study.name, self.study.parent_run_id, owns=self.study.owns)
+        for number, reason in outbox.unreadable().items():
+            problem = f"what is kept of it in {outbox.folder} cannot be read: {reason}"
+            if self._found(problem, "set aside, under another name", trial=number):
+                outbox.set_aside(number, reason)
         waiting = self.study.waiting_and_finished()[0].intersection(outbox.left_over())
         problem = f"writes that MLflow has not got are kept in {outbox.folder}"
         delivered = [self._found(problem, "delivered", trial=number) for number in sorted(waiting)]
         if any(delivered):
             with self.study.alone():
-                deliver_left_over(self.study, outbox)
+                deliver_left_over(self.study, outbox, lambda _: None)
 
     def _unevaluated(self) -> None:
         from architectures.errors import ProjectError
@@ -147,6 +152,8 @@ class Examination:
 
     def _one_run_a_trial(self, trials: Sequence[FrozenTrial]) -> dict[int, RunRecord]:
         """The run of each trial that has one; others are deleted, which `mlflow runs restore` can undo."""
+        from optuna.trial import TrialState
+
         by_trial: dict[int, list[RunRecord]] = {}
         parent = self.study.parent_run_id
         orphans = self.tracker.orphans(parent, self.study.name)
@@ -157,6 +164,9 @@ class Examination:
         for number, records in sorted(by_trial.items()):
             if number >= len(trials):
                 superfluous = records
+            elif trials[number].state == TrialState.RUNNING:  # its owner removes those of other attempts
+                kept[number] = max(records, key=lambda one: one.attempt)
+                continue
             else:
                 told = trials[number].user_attrs.get("run_id")
                 best = max(records, key=lambda one: (one.run_id == told, one.status == "FINISHED", len(one.metrics)))
@@ -265,7 +275,7 @@ class Examination:
         `source` is the trial that was trained: this one, or the one that it was answered from.
         """
         number, run_id = trial.number, record.run_id
-        points = {key: self.tracker.course(run_id, key) for key in EPOCH_METRICS}
+        points = self.tracker.points(run_id, (*EPOCH_METRICS, *(key for key in ONCE if key in record.metrics)))
         found = compare_metrics(trial, source, record, points)
         if found.doubled:
             problem = f"{found.doubled} stand twice"

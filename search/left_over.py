@@ -3,14 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from typing import TypeVar
 
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
 from experiments.attempts import Attempts
 from experiments.datasets import Dataset
 from experiments.evaluation import EVALUATED, FOLDER, write_evaluation
-from experiments.tracking import NOT_DRAWN, Ended, Outbox, RunRecord, Tracker
+from experiments.tracking import (
+    NOT_DRAWN,
+    Ended,
+    Outbox,
+    OwnershipLost,
+    RunRecord,
+    Tracker,
+    TrackingError,
+    TrackingUnavailable,
+)
+from search.claims import FENCED
+from search.owner import attempt_of
 from search.study import Study
+
+T = TypeVar("T")
 
 ANSWERS_LOST = "its answers on the validation images were not kept"
 
@@ -20,28 +36,75 @@ def state_of(ended: Ended) -> TrialState:
     return {"FINISHED": TrialState.COMPLETE, "FAILED": TrialState.FAIL}.get(ended.status, TrialState.PRUNED)
 
 
-def deliver_left_over(study: Study, outbox: Outbox) -> list[Ended]:
+def recover(study: Study, tracker: Tracker) -> list[FrozenTrial]:
+    """Put trials back in the queue that nobody runs any more; their runs are KILLED until they are tried again.
+
+    Where the owner may still write, late, its run is given up: the next attempt starts another one.
+    """
+    dead = study.take_over()
+    for trial in dead:
+        with suppress(TrackingUnavailable, OwnershipLost):  # whoever tries it again looks at its runs, too
+            for run in tracker.trial_runs(study.parent_run_id, trial.number):
+                if run.attempt <= trial.user_attrs.get(FENCED, 0):
+                    tracker.discard_run(run.run_id)
+                else:
+                    as_owner(study, trial.number, partial(tracker.end, run.run_id, "KILLED", outcome="interrupted"))
+        study.requeue(trial.number)
+    return dead
+
+
+def as_owner(study: Study, number: int, write: Callable[[], T]) -> T:
+    """Write to the run of a trial of this process.
+
+    Raises:
+        OwnershipLost: where the trial is another sweep's by now, whether MLflow was asked or not.
+    """
+    if not study.owns(number):
+        raise OwnershipLost(f"Trial {number} is another sweep's by now.")
+    try:
+        return write()
+    except TrackingUnavailable:
+        raise
+    except TrackingError as error:  # as MLflow refuses writes to a run that was given up
+        if study.owns(number):
+            raise
+        raise OwnershipLost(str(error)) from error
+
+
+def deliver_left_over(study: Study, outbox: Outbox, say: Callable[[str], None]) -> list[Ended]:
     """Write to MLflow what processes that are gone have left on disk, and tell the study of the trials that ended.
 
-    Trials that a living sweep runs are left to it. To be called inside `study.alone()`.
+    Trials that a living sweep runs are left to it, files that cannot be read are set aside, and `say` is told. To be
+    called inside `study.alone()`.
 
     Raises:
         TrackingUnavailable: if MLflow is away.
     """
+    for number, reason in outbox.unreadable().items():
+        say(f"warning: {outbox.set_aside(number, reason)}")
     waiting, finished = study.waiting_and_finished()
     left = outbox.left_over()
     for number in finished.intersection(left):
         outbox.forget(number)  # another attempt has ended since
-    outbox.take_up(waiting.intersection(left))
     told = []
-    for ended in outbox.ended():
-        # One that was interrupted, or answered from another trial, is asked again.
-        again = ended.outcome == "interrupted" or (ended.status == "FINISHED" and ended.result is None)
-        if not again and study.adopt(ended.number):
-            value = ended.result.best_val_accuracy if ended.result else None
-            model = ended.model.model_id if ended.model else None
-            study.tell(ended.number, state_of(ended), value, run_id=ended.run_id, model_id=model)
-            told.append(ended)
+    for number in sorted(waiting.intersection(left)):
+        trial = study.adopt(number)
+        if trial is None:
+            continue
+        try:
+            outbox.take_up(number, attempt=attempt_of(trial), fenced=trial.user_attrs.get(FENCED, 0))
+            for ended in outbox.ended():
+                # One that was interrupted, or answered from another trial, is asked again.
+                again = ended.outcome == "interrupted" or (ended.status == "FINISHED" and ended.result is None)
+                if not again:
+                    value = ended.result.best_val_accuracy if ended.result else None
+                    model = ended.model.model_id if ended.model else None
+                    study.tell(ended.number, state_of(ended), value, run_id=ended.run_id, model_id=model)
+                    told.append(ended)
+        except OwnershipLost:
+            outbox.abandon(number)
+        finally:
+            study.requeue(number)  # unless it was told
     return told
 
 
@@ -87,6 +150,19 @@ def evaluate_again(run: RunRecord, tracker: Tracker, dataset: Dataset, *, figure
         attempts.reasons["evaluation"] = ANSWERS_LOST
     tracker.tag_not_drawn(run.run_id, str(attempts), FOLDER)
     return str(attempts)
+
+
+def end_parent(study: Study, tracker: Tracker, status: str) -> None:
+    """End the run of a sweep as FINISHED, KILLED by an interruption, or FAILED, unless other sweeps of it go on.
+
+    One that another sweep has FINISHED since stays so: this one was stopped, and came too late.
+    """
+    with study.alone():
+        if study.others_run():
+            return
+        if status != "FINISHED" and study.is_done() and tracker.run(study.parent_run_id).status == "FINISHED":
+            return
+        tracker.end(study.parent_run_id, status, outcome="interrupted" if status == "KILLED" else None)
 
 
 def drop_overtaken(study: Study, tracker: Tracker) -> None:

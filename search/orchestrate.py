@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from rich.markup import escape
 
@@ -19,6 +20,7 @@ from conversion.prefer import Preference, smallest
 from conversion.promote import DEFAULT_MODEL
 from experiments import datasets, leaderboard
 from experiments.attempts import Attempts
+from experiments.interruption import interruptible
 from experiments.leaderboard import Row
 from experiments.main_guard import check_main_guard
 from experiments.precision import Gpu, resolve_precision
@@ -31,9 +33,10 @@ from search.engines import Engine
 from search.engines.local import LocalEngine, cores
 from search.engines.messages import Known, Ready, WorkerSetup
 from search.engines.shared_data import save_dataset
-from search.left_over import deliver_left_over, drop_overtaken, evaluate_left_over
+from search.left_over import deliver_left_over, drop_overtaken, end_parent, evaluate_left_over, recover
+from search.patience import patiently
 from search.progress import TrialProgress
-from search.runner import Runner, interruptible
+from search.runner import Runner
 from search.space import fitting_batch_sizes
 from search.study import Study
 
@@ -146,7 +149,8 @@ def sweep(
         # Workers import TensorFlow from here on: what else takes a second of imports comes now, not before.
         from search.report import REPORT, write_report
 
-        tracker = Tracker(config.tracking_uri)
+        tracker = patiently(lambda: Tracker(config.tracking_uri), progress)
+        tracker.hear_interruptions()
         dataset = load_dataset(config.dataset, config.plugins)
         if not study.exists:
             asked = "batch_sizes" in given
@@ -160,23 +164,27 @@ def sweep(
         for warning in ready.warnings:
             progress.say(f"warning: left out: {escape(warning)}")
         architectures = choose_architectures(ready, config.architectures, dataset.name)
-        with study.alone():  # others may start a sweep of the same study at the same time
-            study.reopen(given)
-            if (study.config.dataset, study.config.plugins) != (config.dataset, config.plugins):
-                raise ProjectError(f"Study {study.name!r} was made with other options meanwhile. Run this again.")
-            parent = _open_study(study, tracker, dataset, architectures, ready.gpu)
+
+        def opened() -> str:
+            with study.alone():  # others may start a sweep of the same study at the same time
+                study.reopen(given)
+                if (study.config.dataset, study.config.plugins) != (config.dataset, config.plugins):
+                    raise ProjectError(f"Study {study.name!r} was made with other options meanwhile. Run this again.")
+                return _open_study(study, tracker, dataset, architectures, ready.gpu)
+
+        parent = patiently(opened, progress)
         config = study.config
         architectures = tuple(known for known in architectures if known.name in config.architectures)
 
         def say(text: str) -> None:
             progress.say(escape(text))
 
-        outbox = Outbox(tracker, study.name, parent, say=say)
+        outbox = Outbox(tracker, study.name, parent, owns=study.owns, say=say)
         try:
-            _take_up(study, tracker, outbox, dataset, progress)
+            patiently(lambda: _take_up(study, tracker, outbox, dataset, progress), progress)
             progress.done(study.started(), study.standing.best_value())
             ready_at = time.perf_counter()
-            experiment_id = tracker.experiment(config.experiment_name)
+            experiment_id = patiently(lambda: tracker.experiment(config.experiment_name), progress)
             where = environment(setup.threads, ready.gpu, config.plugins)
             runner = Runner(study, tracker, outbox, dataset, where, experiment_id, parent, architectures, folder)
             interrupted = interrupted or stack.enter_context(interruptible())
@@ -192,33 +200,49 @@ def sweep(
             attempts = Attempts()
             with attempts.part("comparison"):
                 compared, left_out = _compared(study)
+
+            def registered_all() -> tuple[list[VersionRecord], Preference | None]:
+                progress.waiting("registering the best models")
+                with study.alone():
+                    evaluate_left_over(study, tracker, dataset, say)  # of sweeps that have died meanwhile
+                    versions, preferred = _register(study, tracker), None
+                    if versions:
+                        with attempts.part("what promote --prefer smallest takes"):
+                            preferred = smallest(tracker, config.registered_name, dataset)
+                    drop_overtaken(study, tracker)
+                return versions, preferred
+
+            def ranked() -> list[Row]:
+                with attempts.part("leaderboard"):
+                    return leaderboard.rows(tracker, Selection(config.experiment_name, study.name))
+                return []
+
+            def drawn() -> str | None:
+                progress.waiting("drawing the study")
+                what: Any = {"compared": compared, "left_out": left_out, "attempts": attempts}
+                return (
+                    tracker.place_in_run(parent, REPORT)
+                    if write_report(study, tracker, parent, board, **what)
+                    else None
+                )
+
+            # Without all trials nothing is registered or drawn, and an MLflow that is away not waited for.
             with contextlib.suppress(*([TrackingUnavailable] if stopped else [])):
                 if not stopped:
-                    progress.waiting("registering the best models")
-                    with study.alone():
-                        evaluate_left_over(study, tracker, dataset, say)  # of sweeps that have died meanwhile
-                        registered = _register(study, tracker)
-                        if registered:
-                            with attempts.part("what promote --prefer smallest takes"):
-                                preference = smallest(tracker, config.registered_name, dataset)
-                        drop_overtaken(study, tracker)
+                    registered, preference = patiently(registered_all, progress)
                 if any(study.standing.counts().values()):
-                    with attempts.part("leaderboard"):
-                        board = leaderboard.rows(tracker, Selection(config.experiment_name, study.name))
+                    board = ranked() if stopped else patiently(ranked, progress)
                 if not stopped:
-                    progress.waiting("drawing the study")
-                    if write_report(
-                        study, tracker, parent, board, compared=compared, left_out=left_out, attempts=attempts
-                    ):
-                        report = tracker.place_in_run(parent, REPORT)
+                    report = patiently(drawn, progress)
                 if attempts.reasons:
                     say(f"warning: not drawn: {attempts}")
-                if not study.others_run(runner.mine()):
-                    tracker.end(parent, "KILLED" if stopped else "FINISHED", outcome="interrupted" if stopped else None)
-        except BaseException:
+                if stopped:
+                    end_parent(study, tracker, "KILLED")
+                else:
+                    patiently(lambda: end_parent(study, tracker, "FINISHED"), progress)
+        except BaseException as error:
             with contextlib.suppress(Exception):  # the first error is the one to tell
-                if not study.others_run():
-                    tracker.end(parent, "FAILED")
+                end_parent(study, tracker, "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
             raise
     return SweepResult(
         study=study.name,
@@ -281,12 +305,14 @@ def _take_up(
     study: Study, tracker: Tracker, outbox: Outbox, dataset: datasets.Dataset, progress: TrialProgress
 ) -> None:
     """Take up what sweeps that are gone have left: trials on their way, and writes that MLflow has not got yet."""
-    for trial in study.take_over():
-        if run_id := trial.user_attrs.get("run_id"):
-            tracker.end(run_id, "KILLED", outcome="interrupted")  # until it is tried again
+
+    def say(text: str) -> None:
+        progress.say(escape(text))
+
+    recover(study, tracker)
     with study.alone():
-        delivered = deliver_left_over(study, outbox)
-        evaluate_left_over(study, tracker, dataset, lambda text: progress.say(escape(text)))
+        delivered = deliver_left_over(study, outbox, say)
+        evaluate_left_over(study, tracker, dataset, say)
     for ended in delivered:
         progress.say(f"trial {ended.number}: its end was kept on disk and is in MLflow now")
     if interrupted := len(study.interrupted()):

@@ -1,4 +1,4 @@
-"""Which process runs a trial, as the study records it, and whether that process still lives."""
+"""Who owns a trial, as the study records it, and whether that process still lives."""
 
 from __future__ import annotations
 
@@ -10,19 +10,23 @@ from pathlib import Path
 
 import optuna
 import psutil
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
 
 
-def this_process(worker: str) -> str:
-    """This process and one of its workers, as a trial's `owner`."""
+def this_process(worker: str, attempt: int = 1) -> str:
+    """This process, one of its workers and which attempt at the trial it is, as the trial's `owner`.
+
+    The attempt is the fencing token: no two owners of a trial have the same one, and its run holds it, too.
+    """
     started = psutil.Process().create_time()
     own = {"host": platform.node(), "processes": _namespace(), "pid": os.getpid(), "started": started}
-    return json.dumps(own | {"worker": worker})
+    return json.dumps(own | {"worker": worker, "attempt": attempt})
 
 
-def is_owned(held: FrozenTrial, trial: optuna.Trial) -> bool:
-    """Whether the storage holds a trial as it was asked: nobody has taken it over since."""
-    return held.state == TrialState.RUNNING and held.user_attrs.get("owner") == trial.user_attrs["owner"]
+def attempt_of(trial: FrozenTrial | optuna.Trial) -> int:
+    """How many owners a trial has had: 0 for one that was never asked."""
+    owner = trial.user_attrs.get("owner")
+    return json.loads(owner).get("attempt", 1) if owner else 0  # 1: recorded before they were counted
 
 
 def may_live(trial: FrozenTrial) -> bool:
@@ -42,8 +46,10 @@ def may_live(trial: FrozenTrial) -> bool:
         # A process id is used again; one that was started at the same time is the same process.
         same = abs(process.create_time() - owner["started"]) < 1
         return same and process.status() != psutil.STATUS_ZOMBIE  # as in containers, where nobody may collect it
-    except psutil.Error:
+    except psutil.NoSuchProcess:
         return False
+    except psutil.Error:  # another user's
+        return True
 
 
 def _namespace() -> int | None:

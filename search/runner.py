@@ -9,15 +9,12 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.metadata import entry_points
 from pathlib import Path
-from types import FrameType
-from typing import Any
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
@@ -32,6 +29,7 @@ from experiments.evaluation import write_evaluation
 from experiments.tracking import (
     Ended,
     Outbox,
+    OwnershipLost,
     Tracker,
     TrackingUnavailable,
     code_tags,
@@ -42,7 +40,7 @@ from search.config import SweepConfig
 from search.engines import Engine, WorkerFailed
 from search.engines.cluster import facts
 from search.engines.messages import Built, Died, EpochEnded, Event, Failed, Finished, Job, Known, Placed, Ready, Stopped
-from search.left_over import drop_overtaken, state_of
+from search.left_over import drop_overtaken, recover, state_of
 from search.progress import TrialProgress
 from search.ranking import Scored
 from search.space import Values
@@ -61,7 +59,9 @@ class _Running:
 
     trial: optuna.Trial
     config: RunConfig
-    again: bool  # an earlier attempt may have left a run
+    attempt: int  # from 1
+    fenced: int = 0  # the last attempt whose run is not to be gone on with
+    asks: bool = False  # its worker waits to hear whether it goes on
     placed: bool = False  # it has a run, or will have one when MLflow is back
     lost: bool = False  # another sweep has taken it over
     size: ModelSize | None = None
@@ -83,7 +83,7 @@ class Runner:
     folder: Path  # for the models of trials on their way
     _running: dict[int, _Running] = field(default_factory=dict)
     _twins: dict[int, _Running] = field(default_factory=dict)  # wait for a trial of the same configuration
-    _untold: dict[int, tuple[optuna.Trial, Scored | None]] = field(default_factory=dict)  # MLflow lacks their end
+    _untold: dict[int, tuple[_Running, Scored | None]] = field(default_factory=dict)  # MLflow lacks their end
     _sizes: dict[tuple[object, ...], ModelSize] = field(default_factory=dict)  # by RunConfig.network
     _to_evaluate: list[Ended] = field(default_factory=list)
     _ask_at: float = 0.0  # on the monotonic clock: when the study is asked for a trial again
@@ -99,7 +99,7 @@ class Runner:
         """
         deadline = time.monotonic() + (self.study.config.timeout or float("inf"))
         try:
-            with self.study.signs_of_life():
+            with self.study.claims.signs_of_life():
                 while not interrupted() and not self._not_convertible:
                     in_time = time.monotonic() < deadline
                     worker = engine.free_worker() if in_time and time.monotonic() >= self._ask_at else None
@@ -112,11 +112,11 @@ class Runner:
                     if (event := engine.next_event(POLL_SECONDS)) is not None:
                         self._handle(event, engine, progress)
                     self.outbox.deliver()
-                    self._tell()
+                    self._tell(progress)
                 self._tidy(progress)
+                self.outbox.deliver(at_once=True)  # while they are this process'
                 self._put_back()
-                self.outbox.deliver(at_once=True)
-                self._tell()
+                self._tell(progress)
         except BaseException:
             with contextlib.suppress(Exception):  # a full disk, a lost server: the first error is the one to tell
                 self._put_back()
@@ -149,7 +149,7 @@ class Runner:
         if self._twins:
             progress.waiting("waiting for another trial of the same configuration")
             return True
-        if self.study.others_run(self.mine()):
+        if self.study.others_run():
             progress.waiting("waiting for the trials of other sweeps of this study")
             return True
         if replicates := self.study.enqueue_replicates():
@@ -159,19 +159,12 @@ class Runner:
 
     def _take_over(self, progress: TrialProgress) -> bool:
         """Give trials back to the study that nobody runs any more."""
-        dead = self.study.take_over(self.mine())
+        dead = recover(self.study, self.tracker)
         for trial in dead:
-            if run_id := trial.user_attrs.get("run_id"):
-                with contextlib.suppress(TrackingUnavailable):
-                    self.tracker.end(run_id, "KILLED", outcome="interrupted")  # until it is tried again
             progress.say(f"trial {trial.number}: nobody runs it any more; it is tried again")
         if dead:
             self._ask_at = 0.0
         return bool(dead)
-
-    def mine(self) -> set[int]:
-        """Numbers of the trials that run or wait here, or have ended here and are not told yet."""
-        return {*self._running, *self._twins, *self._untold}
 
     def _start(self, engine: Engine, worker: str, progress: TrialProgress) -> bool:
         """Start a trial that waited for its twin, or the study's next one; returns whether there was one."""
@@ -185,30 +178,39 @@ class Runner:
                 return self._take_over(progress)
             trial = asked.trial
             if trial.number in {*self._running, *self._twins}:  # lost, and its worker does not know yet
-                self.study.requeue(trial)
+                self.study.requeue(trial.number)
                 self._ask_at = time.monotonic() + OTHERS_SECONDS
                 return False
-            running = _Running(trial, run_config(self.study.config, trial, asked.values), asked.again)
+            config = run_config(self.study.config, trial, asked.values)
+            running = _Running(trial, config, asked.attempt, asked.fenced)
             self._running[trial.number] = running
             same = self._same(trial)
             if same and not same.state.is_finished():
                 self._twins[trial.number] = self._running.pop(trial.number)
                 return True
+        progress.started(running.trial.number, running.config)
+        try:
+            self._begin(running, same, engine, progress)
+        except OwnershipLost:
+            self._lose(running, progress)
+            self._running.pop(running.trial.number, None)
+        return True
+
+    def _begin(self, running: _Running, same: FrozenTrial | None, engine: Engine, progress: TrialProgress) -> None:
+        """Answer a trial from the `same` one, end it where its file would be too large, or have it trained."""
         trial, config = running.trial, running.config
-        progress.started(trial.number, config)
         if same:
             self._answer(running, same, progress)
-            return True
+            return
         # A sweep's other texts in the file all have one length: networks of the same widths have files of one size.
         size = self._size(config.network)
         if size and not self.study.fits(size.coreml_bytes):
             self._place(running, self.environment)
             self._record_size(running, size)
             self._end_infeasible(running, progress)
-            return True
+            return
         text = file_facts(self.dataset, config, NO_RUN, self.study.name)
         engine.submit(Job(trial.number, config, text, size, self.folder / f"{trial.number}.keras"))
-        return True
 
     def _same(self, trial: optuna.Trial) -> FrozenTrial | None:
         """The trial of the same configuration that answers this one, or will."""
@@ -230,7 +232,7 @@ class Runner:
     def _twin_that_waits_no_more(self, progress: TrialProgress) -> tuple[_Running, FrozenTrial | None] | None:
         """A trial that runs now, and the twin that answers it: its twin has ended, or nobody will run that one."""
         for number, running in list(self._twins.items()):
-            if not self.study.owns(running.trial):
+            if not self.study.owns(number):
                 del self._twins[number]
                 self._lose(running, progress)
                 continue
@@ -256,12 +258,17 @@ class Runner:
             trial_number=number,
             replicate_of=running.trial.user_attrs.get(REPLICATE_OF),
         )
-        self.outbox.start(number, start, again=running.again)
+        self.outbox.start(number, start, attempt=running.attempt, fenced=running.fenced)
         running.placed = True
-        if run_id := self.outbox.run_id(number):
-            running.trial.set_user_attr("run_id", run_id)
-        if environment.host != running.trial.user_attrs.get(HOST, self.environment.host):
-            running.trial.set_user_attr(HOST, environment.host)
+        run_id = self.outbox.run_id(number)
+
+        def note(_: FrozenTrial) -> None:
+            if run_id:
+                running.trial.set_user_attr("run_id", run_id)
+            if environment.host != running.trial.user_attrs.get(HOST, self.environment.host):
+                running.trial.set_user_attr(HOST, environment.host)
+
+        self.study.owned(number, note)
 
     def _handle(self, event: Event, engine: Engine, progress: TrialProgress) -> None:
         if isinstance(event, Ready):
@@ -272,27 +279,36 @@ class Runner:
             return  # between two trials; another has been started
         assert event.number is not None
         running = self._running[event.number]
-        if not running.lost and not isinstance(event, EpochEnded) and not self.study.owns(running.trial):
+        running.asks = isinstance(event, Built | EpochEnded)
+        try:
+            if not running.lost:
+                if not isinstance(event, EpochEnded) and not self.study.owns(event.number):
+                    raise OwnershipLost(f"Trial {event.number} is another sweep's by now.")
+                self._follow(event, running, engine, progress)
+                return
+        except OwnershipLost:
             self._lose(running, progress)
-        if running.lost:
-            if isinstance(event, Built | EpochEnded):
-                engine.reply(event.number, False)
-            elif not isinstance(event, Placed):
-                del self._running[event.number]
-            return
+        if running.asks:
+            self._reply(running, engine, False)
+        if isinstance(event, Finished | Failed | Died | Stopped):
+            self._running.pop(event.number, None)
+
+    def _reply(self, running: _Running, engine: Engine, go_on: bool) -> None:
+        running.asks = False
+        engine.reply(running.trial.number, go_on)
+
+    def _follow(self, event: Event, running: _Running, engine: Engine, progress: TrialProgress) -> None:
+        """Do what an event of a trial that is this process' asks for."""
         match event:
             case Placed(_, environment):
                 self._place(running, environment)
             case Built(number, size):
-                engine.reply(number, self.study.fits(size.coreml_bytes))
+                self._reply(running, engine, self.study.fits(size.coreml_bytes))
                 self._record_size(running, size)
                 progress.built(number, size)
             case EpochEnded(number, metrics):
                 verdict = self.study.report(running.trial, metrics.val_accuracy, metrics.epoch)
-                engine.reply(number, verdict == Verdict.GO_ON)  # first: the worker trains on while this process writes
-                if verdict == Verdict.LOST:
-                    self._lose(running, progress)
-                    return
+                self._reply(running, engine, verdict == Verdict.GO_ON)  # first: the worker trains on meanwhile
                 self.outbox.epoch(number, metrics)
                 running.last_metrics = metrics
                 progress.epoch(number, metrics)
@@ -324,8 +340,7 @@ class Runner:
         """End a trial whose configuration has been tried with what was measured then: it would be the same again."""
         number = running.trial.number
         self._place(running, self.environment)
-        self.study.record_size(running.trial, answer.user_attrs["coreml_bytes"])
-        running.trial.set_user_attr(DUPLICATE_OF, answer.number)
+        self.study.record_size(running.trial, answer.user_attrs["coreml_bytes"], **{DUPLICATE_OF: answer.number})
         complete = answer.state == TrialState.COMPLETE
         value = answer.values[0] if complete else 0.0
         self._end(running, Scored(number, value, answer.user_attrs["coreml_bytes"]) if complete else None)
@@ -379,26 +394,37 @@ class Runner:
         """Note that a trial has ended: as complete, which is `scored`, or otherwise."""
         number = running.trial.number
         del self._running[number]
-        self._untold[number] = (running.trial, scored)
+        self._untold[number] = (running, scored)
 
-    def _tell(self) -> None:
+    def _tell(self, progress: TrialProgress) -> None:
         """Tell the study of the trials whose ends MLflow holds."""
         for ended in self.outbox.ended():
             if ended.number not in self._untold:
                 continue  # was given back
-            trial, scored = self._untold.pop(ended.number)
-            if not self.study.owns(trial):
-                continue  # another sweep has taken it over while MLflow was away
+            _, scored = self._untold[ended.number]
             value = scored.val_accuracy if scored else None
             state = TrialState.COMPLETE if scored else state_of(ended)
             model = ended.model.model_id if ended.model else None
-            self.study.tell(ended.number, state, value, run_id=ended.run_id, model_id=model)
+            try:
+                self.study.tell(ended.number, state, value, run_id=ended.run_id, model_id=model)
+            except OwnershipLost:
+                self._lose_untold(ended.number, progress)
+                continue
+            del self._untold[ended.number]
             if ended.model:
                 self._to_evaluate.append(ended)
+        for number in self.outbox.lost():
+            self._lose_untold(number, progress)
+
+    def _lose_untold(self, number: int, progress: TrialProgress) -> None:
+        if running := self._running.get(number) or self._untold.get(number, (None,))[0]:
+            self._lose(running, progress)
+        else:
+            self.outbox.forget(number)  # was given back: whoever tries it again writes all of it
 
     def _tidy(self, progress: TrialProgress) -> None:
         """Evaluate the models that were kept, and drop those that better ones have overtaken. Workers train on."""
-        self._tell()
+        self._tell(progress)
         try:
             while self._to_evaluate:
                 ended = self._to_evaluate[0]
@@ -423,22 +449,29 @@ class Runner:
 
     def _lose(self, running: _Running, progress: TrialProgress) -> None:
         """Leave a trial to the sweep that has taken it over."""
+        number = running.trial.number
         running.lost = True
-        self.outbox.forget(running.trial.number)
-        progress.lost(running.trial.number, f"trial {running.trial.number}: another sweep has taken it over")
+        self._untold.pop(number, None)
+        self.outbox.abandon(number)
+        progress.lost(number, f"trial {number}: another sweep has taken it over")
 
     def _give_back(self, running: _Running) -> None:
         """Leave a trial that was interrupted in the queue of the study, and its run KILLED.
 
         Where that fails, the next sweep of the study finds it without a living owner and does the same.
         """
-        self._running.pop(running.trial.number, None)
-        self._twins.pop(running.trial.number, None)
+        number = running.trial.number
+        self._running.pop(number, None)
+        self._twins.pop(number, None)
         if running.lost:
             return
-        if running.placed and self.outbox.run_id(running.trial.number):
-            self.outbox.end(running.trial.number, "KILLED", outcome="interrupted")  # until it is tried again
-        self.study.requeue(running.trial)
+        try:
+            if running.placed and self.outbox.run_id(number):
+                self.outbox.end(number, "KILLED", outcome="interrupted")  # until it is tried again
+        except OwnershipLost:
+            self.outbox.abandon(number)
+            return
+        self.study.requeue(number)
         self._ask_at = 0.0
 
     def _put_back(self) -> None:
@@ -470,24 +503,3 @@ def file_facts(dataset: Dataset, config: RunConfig, run_id: str, study: str = ""
         git_commit=git_commit(),
         val_accuracy=0.0,
     )
-
-
-@contextlib.contextmanager
-def interruptible() -> Iterator[Callable[[], bool]]:
-    """Make Ctrl-C and SIGTERM something to ask about: they never strike in the middle of a write to a database.
-
-    The second one strikes as ever.
-    """
-    struck = False
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        nonlocal struck
-        struck = True
-        signal.signal(number, before[number])
-
-    before: dict[int, Any] = {n: signal.signal(n, interrupt) for n in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield lambda: struck
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -17,10 +17,11 @@ import sqlalchemy
 from architectures.errors import ProjectError, UsageError
 from architectures.redaction import learn, redact, redact_chain
 from experiments.databases import exclusive, make_database, raise_if_full, sqlite_path
+from experiments.interruption import pause
 
 OUTAGE_SECONDS = 600  # for which a database that is away is waited for
 RETRY_SECONDS = 1.0
-SQLITE_TIMEOUT = 60  # seconds for which SQLite waits for another process' write
+SQLITE_TIMEOUT = 5  # seconds for which SQLite itself waits for another process' write: Ctrl-C cannot end that
 
 # A host or a database that vanishes without a word is noticed on both sides, and what it has locked is free again.
 KEEPALIVE = {
@@ -74,11 +75,12 @@ class PatientStorage(optuna.storages.RDBStorage):
     @contextmanager
     def impatient(self) -> Iterator[None]:
         """In this block and thread an outage raises."""
+        before = getattr(self._thread, "impatient", False)
         self._thread.impatient = True
         try:
             yield
         finally:
-            self._thread.impatient = False
+            self._thread.impatient = before
 
     def patiently(self, act: Callable[[], T]) -> T:
         """Call `act`, again and again while the database is away."""
@@ -96,7 +98,7 @@ class PatientStorage(optuna.storages.RDBStorage):
                 if not self._told:
                     self._told = True
                     print("warning: the study storage does not answer; waiting for it", file=sys.stderr)
-                time.sleep(RETRY_SECONDS)
+                pause(RETRY_SECONDS)
                 self.scoped_session.remove()  # what the broken connection had begun
                 continue
             if away_since:
@@ -111,14 +113,14 @@ class PatientStorage(optuna.storages.RDBStorage):
             self.patiently(lambda: stack.enter_context(exclusive(self.url, name, self.engine)))
             yield
 
-    def alone(self, name: str, act: Callable[[], T]) -> T:
-        """Call `act` while no other process is in a call of `alone` or a block of `exclusive` with this name.
+    def alone(self, name: str, act: Callable[[], T], *, lock: str = "lock") -> T:
+        """Call `act` while no other process is in a call of `alone` or a block of `exclusive` with these names.
 
         Where the database goes away meanwhile, and the lock with it, `act` is called again.
         """
 
         def locked() -> T:
-            with exclusive(self.url, name, self.engine), self.impatient():
+            with exclusive(self.url, name, self.engine, lock=lock), self.impatient():
                 return act()
 
         return self.patiently(locked)
@@ -186,12 +188,27 @@ def open_storage(url: str, takeover_seconds: int = 60, *, create: bool = True) -
             if not path.exists() or not path.stat().st_size:
                 with exclusive(url, "tables"):
                     make_database(path, lambda beside: optuna.storages.RDBStorage(beside).remove_session())
-            return PatientStorage(url, takeover_seconds)
+            return _opened(url, takeover_seconds)
         try:
             with exclusive(url, "tables"):  # Optuna's start fails where two make them
                 return PatientStorage(url, takeover_seconds)
         except ImportError as error:
             raise ProjectError(f"{error}: PostgreSQL needs pip install 'pocketnets[postgres]'.") from None
+
+
+def _opened(url: str, takeover_seconds: int) -> PatientStorage:
+    """A SQLite storage that exists, once no other process has it locked."""
+    since, told = time.monotonic(), False
+    while True:
+        try:
+            return PatientStorage(url, takeover_seconds)
+        except Exception as error:
+            if not is_outage(error) or time.monotonic() - since > OUTAGE_SECONDS:
+                raise
+        if not told:
+            told = True
+            print(f"warning: the study storage {url} is locked by another process; waiting for it", file=sys.stderr)
+        pause(RETRY_SECONDS)
 
 
 @contextmanager

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-import threading
 import time
 import warnings
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from copy import copy
 from dataclasses import asdict, dataclass
 from enum import Enum
+from typing import TypeVar, cast
 
 import optuna
 from optuna.study import StudyDirection
@@ -19,9 +19,11 @@ from optuna.trial import FrozenTrial, TrialState
 
 from architectures.errors import ProjectError, UsageError
 from experiments.config import ModelSize
+from experiments.tracking import OwnershipLost
+from search.claims import FENCED, Claim, Claims
 from search.config import SweepConfig
 from search.engines.messages import Known
-from search.owner import is_owned, may_live, this_process
+from search.owner import attempt_of, may_live
 from search.pruning import RANDOM_TRIALS, WARMUP_EPOCHS, Course, LateMarks, cannot_enter_front
 from search.space import Values
 from search.standing import COURSE, MODEL_ID, REPLICATE_OF, Standing, val_accuracies
@@ -30,6 +32,7 @@ from search.storage import one_line, open_storage
 MAX_ATTEMPTS = 3  # of one trial whose worker dies under it; then it counts as failed
 PRUNED_AT = "pruned_at"  # user attribute of a trial that was found hopeless: the epoch
 OWN_FIRST = "own_first"  # user attribute of a study that was given configurations to try first
+T = TypeVar("T")
 DIRECTIONS = {"val_accuracy": StudyDirection.MAXIMIZE, "coreml_bytes": StudyDirection.MINIMIZE}
 
 
@@ -39,7 +42,8 @@ class Asked:
 
     trial: optuna.Trial
     values: Values
-    again: bool  # an earlier attempt may have left a run in MLflow
+    attempt: int  # from 1; an earlier one may have left a run in MLflow
+    fenced: int  # the last attempt whose run is not to be gone on with: its owner may still write
 
 
 class Verdict(Enum):
@@ -47,7 +51,6 @@ class Verdict(Enum):
 
     GO_ON = "go on"
     PRUNE = "prune"
-    LOST = "lost"  # another sweep has taken it over: this one's host did not give a sign of life for too long
 
 
 class Study:
@@ -61,11 +64,11 @@ class Study:
             ProjectError: if the storage cannot be opened.
         """
         self.config = config
-        self._mine: set[int] = set()  # ids of the trials that this process runs
         self.settled: set[str] = set()  # ids of overtaken models that this process has dropped, or left as registered
         with self._one_line():
             self._patient = open_storage(config.storage, config.takeover_after)
             self._storage = optuna.storages.get_storage(self._patient)
+            self.claims = Claims(self._patient, self._storage, config.study)
             self.exists = False
             self.reopen(given)
 
@@ -159,32 +162,40 @@ class Study:
                 f"{digest[:12]}: its trials would not be comparable. Choose another --study."
             )
 
-    def take_over(self, mine: Collection[int] = (), *, dry_run: bool = False) -> list[FrozenTrial]:
-        """Put trials that nobody runs any more back in the queue.
+    def take_over(self, *, dry_run: bool = False) -> list[FrozenTrial]:
+        """Claim trials that nobody runs any more, to be put back in the queue: see `search.left_over.recover`.
 
         That is those whose process is gone, on this host, or has given no sign of life, on others; and those of this
-        process that are not `mine`: a database that went away may have made one without saying so.
+        process that it does not know of: a database that went away may have made one without saying so. What may
+        still live may also still write: the runs of its attempts are fenced off.
 
         Args:
-            mine: numbers of the trials that this process runs.
             dry_run: only say which.
         """
 
-        def act() -> list[FrozenTrial]:
+        def act() -> list[tuple[FrozenTrial, Claim | None]]:
             running = self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-            theirs = [trial for trial in running if trial.number not in mine]
+            theirs = [trial for trial in running if trial.number not in self.claims.numbers]
             if not theirs:
                 return []
             # After an outage of the database nobody could give a sign of life: theirs are waited for.
             patience = time.monotonic() - self._patient.answered_since > self.config.takeover_after
             silent = set(self._patient._get_stale_trial_ids(self._study._study_id)) if patience else set()
             dead = [trial for trial in theirs if trial._trial_id in silent or not may_live(trial)]
-            for trial in () if dry_run else dead:
-                self._storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
-            return dead
+            if dry_run:
+                return [(trial, None) for trial in dead]
+            for trial in dead:
+                if may_live(trial):
+                    self._storage.set_trial_user_attr(trial._trial_id, FENCED, attempt_of(trial))
+            claims = [self.claims.write(trial, "recovery") for trial in dead]
+            return [(self._storage.get_trial(claim.trial_id), claim) for claim in claims]
 
         with self._one_line():
-            return self._patient.alone(self.name, act)
+            found = self._patient.alone(self.name, lambda: self.claims.alone(act))
+        for trial, claim in found:
+            if claim:
+                self.claims.hold(trial.number, claim)
+        return [trial for trial, _ in found]
 
     def waiting_and_finished(self) -> tuple[set[int], set[int]]:
         """Numbers of the trials in the queue, and of those that have ended."""
@@ -193,49 +204,39 @@ class Study:
         waiting = {trial.number for trial in trials if trial.state == TrialState.WAITING}
         return waiting, {trial.number for trial in trials if trial.state.is_finished()}
 
-    def others_run(self, mine: Collection[int] = ()) -> bool:
-        """Whether trials are running that are not `mine`."""
+    def others_run(self) -> bool:
+        """Whether trials are running that are not this process'."""
         with self._one_line():
             running = self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-        return any(trial.number not in mine for trial in running)
+        return any(trial.number not in self.claims.numbers for trial in running)
 
-    def requeue(self, trial: optuna.Trial) -> None:
+    def owned(self, number: int, act: Callable[[FrozenTrial], T]) -> T | None:
+        """Write to a trial while nobody can take it over: see `Claims.owned`.
+
+        Raises:
+            OwnershipLost: where another sweep has taken it over.
+        """
+        with self._one_line():
+            return self.claims.owned(number, act)
+
+    def owns(self, number: int) -> bool:
+        """Whether a trial is still this process' to run."""
+        with self._one_line():
+            return self.claims.owns(number)
+
+    def is_done(self) -> bool:
+        """Whether all trials that were asked for have ended."""
+        waiting, finished = self.waiting_and_finished()
+        return not waiting and len(finished) >= self.config.trials and not self.others_run()
+
+    def requeue(self, number: int) -> None:
         """Put a trial back in the queue: it will be asked again with its values, its number and its MLflow run."""
-        self._mine.discard(trial._trial_id)
-        with self._one_line():
-            if self.owns(trial):
-                self._storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
 
-    def owns(self, trial: optuna.Trial) -> bool:
-        """Whether a trial is still this process' to run: a sweep that waited in vain for a sign of life takes it."""
-        with self._one_line():
-            held = self._storage.get_trial(trial._trial_id)
-        owned = is_owned(held, trial)
-        if not owned:
-            self._mine.discard(trial._trial_id)
-        return owned
+        def act(held: FrozenTrial) -> None:
+            self._storage.set_trial_state_values(held._trial_id, TrialState.WAITING)
 
-    @contextmanager
-    def signs_of_life(self) -> Iterator[None]:
-        """Record in the storage, from a thread of its own, that the trials of this process are being run."""
-        over = threading.Event()
-
-        def record() -> None:
-            while not over.wait(self._patient.heartbeat_interval):
-                for trial_id in tuple(self._mine):
-                    try:
-                        with self._patient.impatient():
-                            self._patient.record_heartbeat(trial_id)
-                    except Exception:  # the sweep meets it, too, and waits or says so
-                        continue
-
-        thread = threading.Thread(target=record, daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            over.set()
-            thread.join()
+        with self._one_line(), suppress(OwnershipLost):
+            self.claims.owned(number, act, last=True, done=(TrialState.WAITING,))
 
     def started(self) -> int:
         """Trials that have ended or are running, replicates left out."""
@@ -300,9 +301,8 @@ class Study:
         Returns:
             None where all trials that were asked for have been started, here or by other sweeps of the study.
         """
-        owner = this_process(worker)
 
-        def act() -> Asked | None:
+        def act() -> tuple[Asked, Claim] | None:
             trials = self._study.get_trials(deepcopy=False)
             searched = [trial for trial in trials if REPLICATE_OF not in trial.user_attrs]
             waiting = [trial for trial in trials if trial.state == TrialState.WAITING]
@@ -323,17 +323,18 @@ class Study:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # signs of life are given by `signs_of_life`
                 trial = self._study.ask()
-            again = "owner" in trial.user_attrs
-            self._patient.record_heartbeat(trial._trial_id)
-            trial.set_user_attr("owner", owner)
+            claim = self.claims.write(self._storage.get_trial(trial._trial_id), worker)
             # Drawn before another sweep asks: it must see where it gets the same configuration.
-            return Asked(trial, self.config.space.suggest(trial, architectures), again)
+            values = self.config.space.suggest(trial, architectures)
+            return Asked(trial, values, claim.attempt, trial.user_attrs.get(FENCED, 0)), claim
 
         with self._one_line():
-            asked = self._patient.alone(self.name, act)
-            if asked is not None:
-                self._mine.add(asked.trial._trial_id)
-            return asked
+            found = self._patient.alone(self.name, lambda: self.claims.alone(act))
+        if found is None:
+            return None
+        asked, claim = found
+        self.claims.hold(asked.trial.number, claim)
+        return asked
 
     def has_more(self) -> bool:
         """Whether `ask` would give a trial now."""
@@ -351,16 +352,20 @@ class Study:
         """Whether a file is small enough for its network to be trained."""
         return self.config.max_coreml_bytes is None or coreml_bytes <= self.config.max_coreml_bytes
 
-    def record_size(self, trial: optuna.Trial, coreml_bytes: int) -> None:
+    def record_size(self, trial: optuna.Trial, coreml_bytes: int, **more: object) -> None:
         """Record the size of a trial's file.
 
         The limit is a constraint of the study: Optuna's sampler learns from it, and an oversized trial, which never
-        reports an epoch, sets no bar for others.
+        reports an epoch, sets no bar for others. `more` are further attributes of the trial.
         """
-        with self._one_line():
-            trial.set_user_attr("coreml_bytes", coreml_bytes)
+
+        def act(_: FrozenTrial) -> None:
+            for key, value in {"coreml_bytes": coreml_bytes, **more}.items():
+                trial.set_user_attr(key, value)
             if self.config.max_coreml_bytes is not None and not trial.constraints:
                 trial.set_constraint("coreml_bytes", coreml_bytes - self.config.max_coreml_bytes)
+
+        self.owned(trial.number, act)
 
     def has_size(self, architecture: str) -> bool:
         """Whether the file of a network of this architecture has been measured: some of them can be converted."""
@@ -386,12 +391,12 @@ class Study:
         """Report an epoch's val_accuracy; returns what becomes of the trial.
 
         Epochs that an earlier attempt has reported were judged then, and after the last one nothing would be saved.
+
+        Raises:
+            OwnershipLost: where another sweep has taken it over.
         """
-        with self._one_line():
-            held = self._storage.get_trial(trial._trial_id)
-            if not is_owned(held, trial):
-                self._mine.discard(trial._trial_id)
-                return Verdict.LOST
+
+        def act(held: FrozenTrial) -> Verdict:
             if epoch > len(before := val_accuracies(held)):
                 course = (*before, value)
                 marks = LateMarks(self._storage)
@@ -407,6 +412,8 @@ class Study:
             elif before[epoch - 1] != value:  # an earlier attempt's, on other threads or another processor
                 self._correct(held, epoch, value)
             return Verdict.PRUNE if trial.user_attrs.get(PRUNED_AT) == epoch else Verdict.GO_ON
+
+        return cast(Verdict, self.owned(trial.number, act))
 
     def _is_hopeless(self, held: FrozenTrial, course: tuple[float, ...], marks: LateMarks) -> bool:
         """Whether a trial with these val_accuracies is to be pruned; a replicate is trained to its end."""
@@ -429,10 +436,13 @@ class Study:
 
     def lost_attempt(self, trial: optuna.Trial) -> int:
         """Count an attempt at a trial that died with its worker; returns how many have."""
-        with self._one_line():
-            lost = trial.user_attrs.get("lost_attempts", 0) + 1
+
+        def act(held: FrozenTrial) -> int:
+            lost = held.user_attrs.get("lost_attempts", 0) + 1
             trial.set_user_attr("lost_attempts", lost)
             return lost
+
+        return cast(int, self.owned(trial.number, act))
 
     def tell(
         self,
@@ -451,28 +461,43 @@ class Study:
             val_accuracy: of a complete one.
             run_id: its run in MLflow.
             model_id: its model in MLflow, if that was kept.
+
+        Raises:
+            OwnershipLost: where another sweep has taken it over.
         """
-        with self._one_line():
-            held = self._study.get_trials(deepcopy=False)[number]
-            self._mine.discard(held._trial_id)
-            if held.state.is_finished():
-                return  # told before, by a call whose answer an outage has cut off
+
+        def act(held: FrozenTrial) -> None:
             for key, value in {"run_id": run_id, MODEL_ID: model_id}.items():
                 if value and held.user_attrs.get(key) != value:
                     self._storage.set_trial_user_attr(held._trial_id, key, value)
             values = None
             if state == TrialState.COMPLETE:
                 values = [val_accuracy, held.user_attrs["coreml_bytes"]][: len(self.config.objectives)]
-            with suppress(optuna.exceptions.UpdateFinishedTrialError):  # by a call that an outage left unanswered
-                self._study.tell(number, values, state=state, skip_if_finished=True)
+            self._study.tell(number, values, state=state)
 
-    def adopt(self, number: int) -> bool:
-        """Take a trial out of the queue to tell how it ended; False where another sweep was faster."""
+        ended = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
         with self._one_line():
+            self.claims.owned(number, act, last=True, done=ended)
+
+    def adopt(self, number: int) -> FrozenTrial | None:
+        """Claim a trial of the queue to tell how it ended; None where another sweep was faster."""
+
+        def act() -> tuple[FrozenTrial, Claim] | None:
             held = self._study.get_trials(deepcopy=False)[number]
             if held.state != TrialState.WAITING:
-                return False
-            return self._storage.set_trial_state_values(held._trial_id, TrialState.RUNNING)
+                return None
+            if not self._storage.set_trial_state_values(held._trial_id, TrialState.RUNNING):
+                return None
+            claim = self.claims.write(held, "delivery")
+            return self._storage.get_trial(claim.trial_id), claim
+
+        with self._one_line():
+            found = self.claims.alone(act)
+        if found is None:
+            return None
+        trial, claim = found
+        self.claims.hold(number, claim)
+        return trial
 
 
 def sweep_studies(storage: str, study: str | None = None) -> list[str]:

@@ -33,6 +33,7 @@ from experiments.config import (
     RunResult,
 )
 from experiments.datasets import title
+from experiments.interruption import interruptible
 from experiments.precision import Gpu, resolve_precision
 from search.config import AUTO
 from search.sweep import SCHEDULE_HELP, add_common, add_data, dataset_given
@@ -188,7 +189,7 @@ def _train(
 ) -> tuple[RunResult, ModelRecord]:
     """Train on the engine, write each epoch and keep the model; ends the run as FAILED or KILLED where that fails."""
     from search.engines.messages import Job
-    from search.runner import file_facts, interruptible
+    from search.runner import file_facts
 
     try:
         with interruptible() as interrupted:

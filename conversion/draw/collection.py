@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from architectures.errors import UsageError
+from experiments.names import fits
 from experiments.strokes import render
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ def collection_in(folder: Path, labels: Sequence[str]) -> Collection:
         OSError: if the folder cannot be made.
     """
     for label in labels:
-        if not label.strip(". ") or set(label) & set('/\\:*?"<>|') or not label.isprintable():
+        if not fits(label) or not label.strip(". ") or set(label) & set('/\\:*?"<>|') or not label.isprintable():
             raise UsageError(f"Drawings of the label {label!r} cannot be kept: it is not a folder's name.")
     if folder.is_file():
         raise UsageError(f"{folder} is a file, not a folder for drawings.")

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 from architectures.errors import ProjectError
 from experiments.datasets.registry import SPLITS, Dataset, Split
 from experiments.datasets.source import Source
+from experiments.names import shortened
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,6 +32,7 @@ IN_MEMORY_BYTES = 2**28  # of pixels: more lies on disk and streams. A machine t
 BLOCK_BYTES = 2**24  # of pixels that are decoded, written or hashed at a time
 VERSION = 1  # of how sources become pixels and splits: another one decodes again
 PROGRESS_SECONDS = 5.0  # between two lines of progress
+READABLE = 100  # bytes of a data set's title in the name of its folder
 FACTS = "dataset.json"
 
 
@@ -51,7 +53,7 @@ def folder_of(source: Source, files: Iterable[Path]) -> Path:
         digest.update(os.fsencode(f"\n{file} {facts.st_size} {facts.st_mtime_ns}"))
     home = os.environ.get("XDG_CACHE_HOME")
     root = Path(home) if home and Path(home).is_absolute() else Path.home() / ".cache"
-    return root / "pocketnets" / "datasets" / f"{source.title}-{digest.hexdigest()[:16]}"
+    return root / "pocketnets" / "datasets" / f"{shortened(source.title, READABLE)}-{digest.hexdigest()[:16]}"
 
 
 def opened(folder: Path) -> Dataset | None:

@@ -8,7 +8,7 @@ from experiments.tracking.coreml_flavor import ServedFile
 from experiments.tracking.looks import Look, LookRecord
 from experiments.tracking.lookup import Selection, is_original, merit
 from experiments.tracking.models import CANDIDATE, CHAMPION
-from experiments.tracking.outbox import Ended, Outbox
+from experiments.tracking.outbox import Ended, Outbox, OwnershipLost
 from experiments.tracking.promotions import PLACE_TAG, PromotionRecord
 from experiments.tracking.records import ModelRecord, RunRecord, VersionFacts, VersionRecord
 from experiments.tracking.retention import StoredModel
@@ -28,6 +28,7 @@ __all__ = [
     "LookRecord",
     "ModelRecord",
     "Outbox",
+    "OwnershipLost",
     "PromotionRecord",
     "RunRecord",
     "Selection",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
@@ -134,10 +134,23 @@ class Lookup(Store):
                 for run in self._pages(experiment.experiment_id, terms, page=PAGE)
             ]
 
-    def course(self, run_id: str, metric: str) -> list[tuple[int, float]]:
-        """Each value of a metric that a run has recorded, with its epoch."""
+    def points(self, run_id: str, metrics: Iterable[str]) -> dict[str, list[tuple[int, float]]]:
+        """Each value of some metrics that a run has recorded, with its epoch."""
+        from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore, SqlMetric
+
+        found: dict[str, list[tuple[int, float]]] = {metric: [] for metric in metrics}
+        store = self._client._tracking_client.store
         with one_line(self.uri):
-            return [(point.step, point.value) for point in self._client.get_metric_history(run_id, metric)]
+            if isinstance(store, SqlAlchemyStore):  # MLflow's client asks for one metric at a time
+                with store.ManagedSessionMaker() as session:
+                    for row in session.query(SqlMetric).filter(SqlMetric.run_uuid == run_id):
+                        if row.key in found:
+                            found[row.key].append((row.step, math.nan if row.is_nan else row.value))
+            else:
+                for metric in found:
+                    history = self._client.get_metric_history(run_id, metric)
+                    found[metric] = [(point.step, point.value) for point in history]
+        return found
 
     def runs(self, experiment: str, *, study: str | None = None) -> list[RunRecord]:
         """Training runs of an experiment, the latest first.

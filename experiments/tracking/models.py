@@ -40,6 +40,7 @@ class Models(Lookup):
         that are known; the folder it would write is written here.
         """
         from mlflow.entities import LoggedModelOutput, LoggedModelStatus
+        from mlflow.exceptions import MlflowException
 
         with one_line(self.uri), tempfile.TemporaryDirectory(prefix="pocketnets-") as folder:
             run = self._client.get_run(run_id)
@@ -53,7 +54,13 @@ class Models(Lookup):
             )
             write_keras_flavor(Path(folder), result, model.model_id, run_id)
             self._client.log_model_artifacts(model.model_id, folder)
-            self._client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=result.best_epoch)])
+            try:
+                self._client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=result.best_epoch)])
+            except MlflowException as error:
+                if error.error_code == "INVALID_PARAMETER_VALUE":  # the run was given up meanwhile, the model with it
+                    self._artifacts(model.artifact_location).delete_artifacts()
+                    _remove_empty_folder(model.artifact_location, model.model_id)
+                raise
             self._client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
         return ModelRecord(model.model_id, run_id, result.keras_sha256)
 

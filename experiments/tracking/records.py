@@ -10,6 +10,8 @@ from architectures.fields import as_recorded
 from architectures.knobs import RUN_PARAMETERS, knob_from_text
 from experiments.config import RunConfig
 
+ATTEMPT = "attempt"  # tag of a trial's run: which attempt at the trial writes to it
+
 
 @dataclass(frozen=True)
 class RunRecord:
@@ -21,6 +23,11 @@ class RunRecord:
     params: Mapping[str, str]
     metrics: Mapping[str, float]
     tags: Mapping[str, str]
+
+    @property
+    def attempt(self) -> int:
+        """Which attempt at its trial writes to it; 1 where that was recorded before they were counted."""
+        return int(self.tags.get(ATTEMPT, 1))
 
     @property
     def config(self) -> RunConfig:
@@ -65,7 +72,7 @@ class RunStart:
     @property
     def of_the_same_bits(self) -> dict[str, str]:
         """The tags without which an interrupted run would not go on bit for bit."""
-        return {key: value for key, value in self.tags.items() if key not in ("host", "mlflow.user")}
+        return {key: value for key, value in self.tags.items() if key not in ("host", "mlflow.user", ATTEMPT)}
 
 
 @dataclass(frozen=True)

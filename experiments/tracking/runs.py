@@ -13,7 +13,7 @@ from experiments.config import Environment, EpochMetrics, ModelSize, RunConfig, 
 from experiments.datasets import Dataset
 from experiments.tracking.inputs import as_dataset_input, dataset_facts, log_input
 from experiments.tracking.looks import Looks
-from experiments.tracking.records import ModelRecord, RunStart
+from experiments.tracking.records import ATTEMPT, ModelRecord, RunRecord, RunStart, run_record
 from experiments.tracking.retention import Retention
 from experiments.tracking.source import source_tags
 from experiments.tracking.store import one_line, quoted
@@ -53,9 +53,9 @@ class Tracker(Retention, Looks):
     def start_run(self, start: RunStart) -> str:
         """Start a run and write its parameters, tags and data."""
         original = start.tags.get("replicate_of")
-        if original and (found := self.find_run(start.tags["mlflow.parentRunId"], int(original))):
+        if original and (found := self.trial_runs(start.tags["mlflow.parentRunId"], int(original))):
             with one_line(self.uri):
-                self._client.set_tag(found, "replicated", "True")  # so that a reader need not look for them
+                self._client.set_tag(found[0].run_id, "replicated", "True")  # so that a reader need not look for them
         with one_line(self.uri):
             run_id = self._client.create_run(
                 start.experiment_id, run_name=start.name, tags=dict(start.tags)
@@ -63,16 +63,27 @@ class Tracker(Retention, Looks):
             self._log_configuration(run_id, start)
         return run_id
 
-    def find_run(self, parent: str, trial_number: int) -> str | None:
-        """Id of a trial's run under a parent, if an earlier attempt has made one."""
+    def trial_runs(self, parent: str, trial_number: int) -> list[RunRecord]:
+        """A trial's runs under a parent, the latest attempt's first: one, unless a sweep was cut short or stopped."""
         with one_line(self.uri):
             parent_run = self._client.get_run(parent)
             found = self._client.search_runs(
                 [parent_run.info.experiment_id],
                 f"tags.`mlflow.parentRunId` = '{parent}' and tags.trial_number = '{trial_number}'",
-                max_results=1,
             )
-        return found[0].info.run_id if found else None
+        return sorted(map(run_record, found), key=lambda run: -run.attempt)
+
+    def discard_run(self, run_id: str) -> None:
+        """Delete the run of an attempt that was given up, with its models: MLflow takes no further writes to it.
+
+        To be done again changes nothing; its owner, who may be writing to it still, does the same once it notices.
+        """
+        with one_line(self.uri):
+            experiment_id = self._client.get_run(run_id).info.experiment_id
+            self._client.delete_run(run_id)
+            models = self._client.search_logged_models([experiment_id], f"source_run_id = {quoted(run_id)}")
+        for model in models:
+            self.drop_model(model.model_id)
 
     def resume_run(self, run_id: str, start: RunStart) -> int | None:
         """Set a run that was interrupted back to RUNNING.
@@ -88,8 +99,9 @@ class Tracker(Retention, Looks):
                 self._client.delete_run(run_id)
                 return None
             self._reopen(run_id)
-            if tags.get("host") != start.tags["host"]:
-                self._client.set_tag(run_id, "host", start.tags["host"])
+            for key in ("host", ATTEMPT):
+                if tags.get(key) != start.tags.get(key, tags.get(key)):
+                    self._client.set_tag(run_id, key, start.tags[key])
             self._log_configuration(run_id, start)  # again: it may have been killed before it had them
         return self.last_epoch(run_id)
 

@@ -22,6 +22,9 @@ DEFAULT_URI = "sqlite:///mlflow.db"
 CONNECT_SECONDS = 5  # after which a server that cannot be reached is reported
 ANSWER_SECONDS = 30  # after which one that is reached and does not answer is
 AWAY = {407, 502, 503, 504}  # what a proxy or a gateway answers in place of the server
+MLFLOW_TIMEOUT = "PRAGMA busy_timeout = 20000"
+BUSY_SECONDS = 3  # for which a sweep lets SQLite wait for another process' write
+SHORTENED = "before_cursor_execute"  # SQLAlchemy's event
 GROWTH = 4  # of the number of runs since SQLite last counted them, after which it counts again
 ANALYZED_ROWS = 400  # of each index: an estimate of what it holds in milliseconds, as SQLite's manual recommends
 
@@ -66,11 +69,13 @@ class Store:
         _check_reachable(uri)
         uri = absolute(uri)
         path = sqlite_path(uri)
-        if path and not path.exists():
+        if path and (not path.exists() or not path.stat().st_size):  # an empty file may have been left by a look at it
             if not create:
-                raise TrackingError(f"The tracking store {self.uri} does not exist. Run python -m search.sweep first.")
-            with one_line(self.uri):
-                make_database(path, _make_store)
+                missing = "is empty" if path.exists() else "does not exist"
+                raise TrackingError(f"The tracking store {self.uri} {missing}. Run python -m search.sweep first.")
+            with one_line(self.uri), exclusive(uri, "tables"):
+                if not path.exists() or not path.stat().st_size:  # another process was first
+                    make_database(path, _make_store)
         with one_line(uri):
             from mlflow import MlflowClient
 
@@ -78,6 +83,21 @@ class Store:
             # MLflow makes the tables of a new PostgreSQL database here, and fails where two do.
             with exclusive(uri, "mlflow") if uri.startswith("postgresql") else nullcontext():
                 self._client.search_experiments(max_results=1)
+
+    def hear_interruptions(self) -> None:
+        """Give up a SQLite that another process has locked after seconds, in which Ctrl-C is not heard.
+
+        MLflow 3 sets 20 s in each session. To be called by who waits and tries again.
+        """
+        from sqlalchemy import event
+
+        def shortened(_c: object, _k: object, statement: str, parameters: object, *_: object) -> tuple[str, object]:
+            return statement.replace(MLFLOW_TIMEOUT, f"PRAGMA busy_timeout = {BUSY_SECONDS * 1000}"), parameters
+
+        for client in (self._client._tracking_client, self._client._get_registry_client()):
+            engine = getattr(client.store, "engine", None)
+            if engine is not None and sqlite_path(self.uri) and not event.contains(engine, SHORTENED, shortened):
+                event.listen(engine, SHORTENED, shortened, retval=True)
 
     def check_reachable(self) -> None:
         """Raise TrackingUnavailable at once where the store's server cannot be reached."""
@@ -244,6 +264,8 @@ def _is_outage(uri: str, error: BaseException) -> bool:
                 return True
             case MlflowException() if uri.startswith("http") and seen.get_http_status_code() in (429, 500, 503, 504):
                 return True
+            case DBAPIError(orig=cause) if "sqlite" in type(cause).__module__:
+                return "locked" in str(cause)  # another process has it for longer than SQLite waits
             case DBAPIError(orig=cause) if uri.startswith("postgresql"):
                 state = getattr(cause, "sqlstate", None)
                 return state is None or state.startswith(("08", "57P"))

@@ -228,6 +228,14 @@ def test_an_epoch_that_stands_twice(
     assert remain(command) == [f"{metric} of epochs {step} stand twice"]
 
 
+def test_figures_that_stand_twice(own_store: Path, client: MlflowClient, command: Command) -> None:
+    """As a sweep that was stopped for long might have left them."""
+    run = children_of(own_store, "small")[0]
+    for metric in ("best_epoch", "latency_ms", "macs"):
+        client.log_metric(run.info.run_id, metric, run.data.metrics[metric], step=9)
+    assert remain(command) == ["best_epoch, latency_ms, macs stand twice"]
+
+
 def test_an_epoch_that_no_trial_had(own_store: Path, client: MlflowClient, command: Command) -> None:
     client.log_metric(children_of(own_store, "small")[0].info.run_id, "loss", 0.5, step=4)
     assert remain(command) == ["its run has loss of epochs 4, the study does not"]

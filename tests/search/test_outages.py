@@ -16,6 +16,7 @@ import pytest
 from mlflow import MlflowClient
 from optuna.trial import TrialState
 
+from experiments.names import folder_name
 from tests.support.commands import environment
 from tests.support.components import require
 from tests.support.servers import AnyProcess, MlflowServer, PostgresServer, wait_until
@@ -201,7 +202,7 @@ def test_the_mlflow_server_is_killed_and_training_goes_on(
     mlflow_server.kill()
     before = len(trials_of(storage))
     wait_until(lambda: len(trials_of(storage)) >= before + 2, process)  # further trials were started meanwhile
-    assert list((tmp_path / "mlflow-outbox" / "shared").glob("*.jsonl"))
+    assert list((tmp_path / "mlflow-outbox" / folder_name("shared")).glob("*.jsonl"))
     mlflow_server.start()
     err = finished(process)
     assert "MLflow is away, training goes on" in err
@@ -218,7 +219,7 @@ def test_server_and_sweep_are_killed_and_what_was_kept_on_disk_is_delivered(
     process = start(0.2, **options)
     wait_until(lambda: count(storage, TrialState.COMPLETE) >= 1, process)
     mlflow_server.kill()
-    kept = tmp_path / "mlflow-outbox" / "shared"
+    kept = tmp_path / "mlflow-outbox" / folder_name("shared")
     wait_until(lambda: any('"finish"' in path.read_text() for path in kept.glob("*.jsonl")), process)
     process.kill()
     process.communicate()

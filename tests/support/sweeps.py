@@ -57,10 +57,12 @@ def experiment_id(client: MlflowClient, name: str = "mnist5k") -> str:
     return experiment.experiment_id
 
 
-def children_of(folder: Path, name: str) -> list[Run]:
+def children_of(folder: Path, name: str, experiment: str = "mnist5k") -> list[Run]:
     """The runs of a study's trials, by number."""
     client = MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
-    found = client.search_runs([experiment_id(client)], f"tags.study = '{name}' and tags.trial_number != ''")
+    found = client.search_runs(
+        [experiment_id(client, experiment)], f"tags.study = '{name}' and tags.trial_number != ''"
+    )
     return sorted(found, key=lambda run: int(run.data.tags["trial_number"]))
 
 

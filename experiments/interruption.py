@@ -1,0 +1,66 @@
+"""Ctrl-C and SIGTERM: asked about between writes, and obeyed at once while something is waited for."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+_struck = False  # and nobody has asked since
+_pausing = False
+
+
+@contextmanager
+def interruptible() -> Iterator[Callable[[], bool]]:
+    """Make Ctrl-C and SIGTERM something to ask about: they never strike in the middle of a write to a database.
+
+    The second one strikes as ever, and the first one where it comes in a `pause`.
+    """
+    global _struck
+    struck = False
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        global _struck
+        nonlocal struck
+        struck = _struck = True
+        signal.signal(number, before[number])
+        if _pausing:
+            raise KeyboardInterrupt
+
+    before: dict[int, Any] = {n: signal.signal(n, interrupt) for n in (signal.SIGINT, signal.SIGTERM)}
+
+    def asked() -> bool:
+        global _struck
+        if struck:
+            _struck = False
+        return struck
+
+    try:
+        yield asked
+    finally:
+        _struck = False
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def pause(seconds: float) -> None:
+    """Sleep between two looks for something that another process holds, or that is away.
+
+    Raises:
+        KeyboardInterrupt: on Ctrl-C, also one that `interruptible` has noted and nobody has asked about since.
+    """
+    global _pausing
+    if threading.current_thread() is not threading.main_thread():  # which gets no signals
+        time.sleep(seconds)
+        return
+    _pausing = True
+    try:
+        if _struck:
+            raise KeyboardInterrupt
+        time.sleep(seconds)
+    finally:
+        _pausing = False

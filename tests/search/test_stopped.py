@@ -1,0 +1,109 @@
+"""A sweep that is stopped past the takeover, at each of its writes, and continued beside the one that took over."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import sqlite3
+import time
+from contextlib import closing, suppress
+from pathlib import Path
+
+import psutil
+import pytest
+from mlflow import MlflowClient
+
+from search.doctor import examine
+from tests.support.stopped_at import RACE_SECONDS, run
+from tests.support.sweeps import assert_nothing_lost
+from tests.support.warm import warm_context
+
+TRIALS, EPOCHS = 2, 2
+BLOCKED_SECONDS = 6.0  # after which a sweep that has not ended waits for what the stopped one has locked
+QUICK = 20  # the strike that `make test` makes: in the middle of a trial
+STRIKES = 30  # of as many writes as there are; the rest is between two of these
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with an empty mlflow.db, and the names of the writes of a whole sweep."""
+    folder = tmp_path_factory.mktemp("made")
+    MlflowClient(f"sqlite:///{folder / 'mlflow.db'}").search_experiments(max_results=1)
+    whole = tmp_path_factory.mktemp("whole")
+    shutil.copy(folder / "mlflow.db", whole)
+    process = warm_context().Process(target=run, args=(whole,), kwargs={"names": folder / "writes"})
+    process.start()
+    process.join(120)
+    assert process.exitcode == 0
+    assert_whole(whole)
+    return folder
+
+
+def assert_whole(folder: Path) -> None:
+    """Nothing is lost, nothing stands twice, and nothing is left over; the doctor agrees."""
+    assert_nothing_lost(folder, "stopped", TRIALS, EPOCHS)
+    uri = f"sqlite:///{folder / 'mlflow.db'}"
+    client = MlflowClient(uri, uri)
+    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+    runs = {run.info.run_id: run for run in client.search_runs(experiments)}
+    for run_id, found in runs.items():
+        for metric in found.data.metrics:
+            points = [(point.step, point.value) for point in client.get_metric_history(run_id, metric)]
+            assert len({step for step, _ in points}) == len(points), (metric, points)
+    models = client.search_logged_models(experiments)
+    assert {model.source_run_id for model in models} <= runs.keys()
+    with closing(sqlite3.connect(folder / "optuna.db")) as database:
+        assert not database.execute("select count(*) from trials where state in ('RUNNING', 'WAITING')").fetchone()[0]
+    assert examine(f"sqlite:///{folder / 'optuna.db'}", uri) == []
+
+
+def silence(folder: Path) -> None:
+    """Let what a stopped sweep runs look as if it had been silent for long, unless it has the database locked."""
+    with suppress(sqlite3.Error), closing(sqlite3.connect(folder / "optuna.db", timeout=0.2)) as database:
+        database.execute("update trial_heartbeats set heartbeat = datetime('now', '-1 hour')")
+        database.commit()
+
+
+def strike(folder: Path, made: Path, write: int, *, race: bool) -> None:
+    """Stop a sweep before a write, let another take over, continue the first; `race`: while the other is at work."""
+    shutil.copy(made / "mlflow.db", folder)
+    stopped, other = (
+        warm_context().Process(target=run, args=(folder,), kwargs=options)
+        for options in ({"stop_at": write}, {"epoch_seconds": RACE_SECONDS if race else 0.0})
+    )
+    stopped.start()
+    assert stopped.pid
+    try:
+        deadline = time.monotonic() + 60
+        while psutil.Process(stopped.pid).status() != psutil.STATUS_STOPPED:
+            assert stopped.exitcode is None, "it ended before that write"
+            assert time.monotonic() < deadline, "it did not come to that write"
+            time.sleep(0.02)
+        silence(folder)
+        other.start()
+        other.join(3.0 if race else BLOCKED_SECONDS)
+    finally:
+        os.kill(stopped.pid, signal.SIGCONT)
+    for process in (stopped, other):
+        process.join(120)
+        assert process.exitcode == 0
+    assert_whole(folder)
+
+
+@pytest.mark.parametrize(
+    ("point", "race"),
+    [
+        pytest.param(
+            point,
+            race,
+            id=f"{point}-{'at-work' if race else 'done'}",
+            marks=() if (point, race) == (QUICK, False) else pytest.mark.slow,
+        )
+        for point in range(STRIKES)
+        for race in (False, True)
+    ],
+)
+def test_stopped_past_the_takeover_and_continued(point: int, race: bool, made: Path, tmp_path: Path) -> None:
+    writes = (made / "writes").read_text().splitlines()
+    strike(tmp_path, made, 1 + point * (len(writes) - 1) // (STRIKES - 1), race=race)
