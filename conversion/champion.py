@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from architectures.errors import ProjectError
+from architectures.scratch import scratch_folder
 from conversion import runtime
 from conversion.coreml_file import CoreMLFile, read
 from conversion.runtime import Executable, Interface
@@ -54,9 +54,9 @@ def load_champion(tracker: Tracker, name: str) -> Champion | None:
     if version is None:
         return None
     promotion = tracker.current_promotion(version)
-    with tempfile.TemporaryDirectory(prefix="pocketnets-") as folder:
-        fetch(tracker, promotion, Path(folder))
-        return Champion(version, promotion, runtime.load(Path(folder) / promotion.file_name))
+    with scratch_folder() as folder:
+        fetch(tracker, promotion, folder)
+        return Champion(version, promotion, runtime.load(folder / promotion.file_name))
 
 
 def fetch(tracker: Tracker, promotion: PromotionRecord, folder: Path) -> CoreMLFile:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, get_args
 from architectures.command import Parser, print_json, run
 from architectures.errors import ProjectError, UsageError
 from architectures.fields import Name, Number, Whole, allowed, validate
+from architectures.scratch import scratch_folder
 from conversion.choose import MAX_ACCURACY_LOSS
 from conversion.choose import show as show_choice
 from conversion.compress import COMPRESSIONS, Compression
@@ -163,8 +163,8 @@ def promote(config: PromoteConfig) -> Promotion:
         champion = load_champion(tracker, registered_name)
     except ProjectError as error:
         champion = error
-    with tempfile.TemporaryDirectory(prefix="pocketnets-") as folder:
-        saved = Path(folder) / path.name
+    with scratch_folder() as folder:
+        saved = folder / path.name
         write(file, saved)
         interface = load(saved).interface
         occupied = taken(path, tracker, name=registered_name, dataset=dataset.name)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 
 from architectures.errors import ProjectError
+from architectures.scratch import scratch_folder
 from conversion.files import staged, write
 from conversion.output import default_output
 from conversion.report import Examination, summary, write_evidence
@@ -41,11 +41,10 @@ def record_refusal(tracker: Tracker, examination: Examination, version: VersionR
         The folder among the model's artifacts that holds the report; those of earlier promotions stay as they are.
     """
     place = f"refused/{examination.created_at:%Y%m%dT%H%M%S.%fZ}"
-    with tempfile.TemporaryDirectory(prefix="pocketnets-") as name:
-        folder = Path(name) / place
-        folder.mkdir(parents=True)
-        write_evidence(folder, examination)
-        tracker.attach(examination.candidate.model, Path(name))
+    with scratch_folder() as folder:
+        (folder / place).mkdir(parents=True)
+        write_evidence(folder / place, examination)
+        tracker.attach(examination.candidate.model, folder)
     if version:
         when = examination.created_at.isoformat(timespec="seconds")
         reasons = "; ".join(examination.decision.reasons)[:LONGEST_TAG]
@@ -69,8 +68,7 @@ def publish(
     interface = examination.interface
     image = interface.input
     tags = tags_of(examination)
-    with tempfile.TemporaryDirectory(prefix="pocketnets-") as folder_name:
-        folder = Path(folder_name)
+    with scratch_folder() as folder:
         usual = default_output(name, image=(image.height, image.width, image.channels), labels=interface.labels)
         shipped = folder / usual.with_suffix(path.suffix).name  # whatever a person calls the one on disk
         write(examination.file, shipped)

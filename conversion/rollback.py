@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from architectures.command import Parser, print_json, run
 from architectures.errors import ProjectError, UsageError
+from architectures.scratch import scratch_folder
 from conversion.output import DEFAULT_OUTPUT, Place, checked_place, default_output, output_path, taken
 from conversion.promote import DEFAULT_MODEL
 
@@ -77,8 +77,7 @@ def rollback(
     tracker = Tracker(tracking_uri, create=False)
     if model not in (known := tracker.registered_names()):
         raise UsageError(f"Unknown registered model {model!r} in {tracking_uri}. Known: {', '.join(known) or 'none'}.")
-    with tempfile.TemporaryDirectory(prefix="pocketnets-") as name:
-        folder = Path(name)
+    with scratch_folder() as folder:
         try:
             champion = tracker.champion(model)
             if champion is None:

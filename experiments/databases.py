@@ -10,6 +10,8 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from architectures.scratch import scratch_beside
+
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
 
@@ -35,8 +37,8 @@ def make_database(path: Path, make_tables: Callable[[str], None]) -> None:
     A process that is killed meanwhile leaves no half-migrated file, which no later start could open. Where two make
     the same one, the first wins and the other's is dropped.
     """
-    beside = path.absolute().with_name(f".{path.name}.{os.getpid()}")
-    try:
+    with scratch_beside(path) as folder:
+        beside = folder / path.name
         make_tables(f"sqlite:///{beside}")
         try:
             os.link(beside, path)
@@ -46,10 +48,6 @@ def make_database(path: Path, make_tables: Callable[[str], None]) -> None:
         except OSError:  # a file system without hard links
             if not path.exists():
                 beside.rename(path)
-    finally:
-        for left in list(beside.parent.iterdir()):
-            if left.name.startswith(beside.name):  # the file itself and SQLite's journals
-                left.unlink(missing_ok=True)
 
 
 def raise_if_full(url: str, error: BaseException) -> None:

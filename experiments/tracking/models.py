@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,6 +10,7 @@ from urllib.parse import urlparse
 from urllib.request import url2pathname
 
 from architectures.errors import ProjectError, UsageError
+from architectures.scratch import scratch_folder
 from experiments.config import RunResult
 from experiments.tracking.keras_flavor import MODEL_FILE, PROBABILITIES_FILE, write_keras_flavor
 from experiments.tracking.lookup import Lookup
@@ -41,7 +41,7 @@ class Models(Lookup):
         """
         from mlflow.entities import LoggedModelOutput, LoggedModelStatus
 
-        with one_line(self.uri), tempfile.TemporaryDirectory(prefix="pocketnets-") as folder:
+        with one_line(self.uri), scratch_folder() as folder:
             run = self._client.get_run(run_id)
             model = self._client.create_logged_model(
                 experiment_id=run.info.experiment_id,
@@ -51,8 +51,8 @@ class Models(Lookup):
                 tags={"keras_sha256": result.keras_sha256},
                 model_type="classifier",
             )
-            write_keras_flavor(Path(folder), result, model.model_id, run_id)
-            self._client.log_model_artifacts(model.model_id, folder)
+            write_keras_flavor(folder, result, model.model_id, run_id)
+            self._client.log_model_artifacts(model.model_id, str(folder))
             self._client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=result.best_epoch)])
             self._client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
         return ModelRecord(model.model_id, run_id, result.keras_sha256)
@@ -100,8 +100,8 @@ class Models(Lookup):
             self._client.set_logged_model_tags(model_id, {PRUNED_TAG: datetime.now(UTC).isoformat(timespec="seconds")})
             files = self._artifacts(model.artifact_location)
             if any(entry.path == REPORTS for entry in files.list_artifacts()):
-                with tempfile.TemporaryDirectory(prefix="pocketnets-") as folder:
-                    reports = files.download_artifacts(REPORTS, dst_path=folder)
+                with scratch_folder() as folder:
+                    reports = files.download_artifacts(REPORTS, dst_path=str(folder))
                     self._client.log_artifacts(str(model.source_run_id), reports, REPORTS)
             files.delete_artifacts()
             self._client.delete_logged_model(model_id)
@@ -311,8 +311,8 @@ class Models(Lookup):
             files = self._artifacts(self._client.get_logged_model(model.model_id).artifact_location)
             if all(entry.path != PROBABILITIES_FILE for entry in files.list_artifacts()):  # kept before they were
                 return None
-        with tempfile.TemporaryDirectory(prefix="pocketnets-") as folder:
-            return np.load(self._download(model.model_id, PROBABILITIES_FILE, Path(folder)))
+        with scratch_folder() as folder:
+            return np.load(self._download(model.model_id, PROBABILITIES_FILE, folder))
 
     def _download(self, model_id: str, name: str, folder: Path) -> Path:
         """Fetch a file or a folder of a LoggedModel."""

@@ -7,13 +7,13 @@ was. The alias `champion` of NAME says which kept model is promoted, that of NAM
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from architectures.errors import ProjectError
+from architectures.scratch import scratch_folder
 from experiments.tracking.coreml_flavor import ServedFile, write_coreml_flavor
 from experiments.tracking.models import CHAMPION, Models
 from experiments.tracking.records import VersionRecord
@@ -116,7 +116,7 @@ class Promotions(Models):
             "file_name": served.file.name,
             **({} if previous is None else {"previous_promotion": str(previous)}),
         }
-        with one_line(self.uri), tempfile.TemporaryDirectory(prefix="pocketnets-") as folder:
+        with one_line(self.uri), scratch_folder() as folder:
             run = self._client.get_run(version.run_id)
             model = self._client.create_logged_model(
                 experiment_id=run.info.experiment_id,
@@ -125,10 +125,10 @@ class Promotions(Models):
                 tags=tags,
                 model_type="coreml",
             )
-            write_coreml_flavor(Path(folder), served, model_id=model.model_id, run_id=version.run_id)
+            write_coreml_flavor(folder, served, model_id=model.model_id, run_id=version.run_id)
             for part in EVIDENCE:
-                (Path(folder) / part).write_bytes((evidence / part).read_bytes())
-            self._client.log_model_artifacts(model.model_id, folder)
+                (folder / part).write_bytes((evidence / part).read_bytes())
+            self._client.log_model_artifacts(model.model_id, str(folder))
             self._client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
             made = self._add_version(name, model.model_id, version.run_id, {**tags, "model_id": model.model_id})
         return _promotion_record(made)
