@@ -14,7 +14,7 @@ from architectures.scratch import scratch_folder
 from conversion import runtime
 from conversion.coreml_file import CoreMLFile, read
 from conversion.runtime import Executable, Interface
-from experiments.tracking import PromotionRecord, Tracker, VersionRecord
+from experiments.tracking import Current, PromotionRecord, Tracker, VersionRecord
 
 Indices = npt.NDArray[np.int64]
 
@@ -30,6 +30,11 @@ class Champion:
     @property
     def name(self) -> str:
         return f"champion (version {self.version.version}, promotion {self.promotion.number})"
+
+    @property
+    def current(self) -> Current:
+        """What was promoted when it was loaded."""
+        return Current(self.version.version, self.promotion.number)
 
 
 @dataclass(frozen=True)

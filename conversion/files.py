@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -61,6 +62,14 @@ def standing(path: Path) -> tuple[Path, ...]:
     """The forms of a file, `X.mlmodel` and `X.mlpackage`, that are on disk."""
     forms = (path.with_suffix(f".{form}") for form in FORMATS)
     return tuple(form for form in forms if os.path.lexists(form))
+
+
+def remove(path: Path) -> None:
+    """Remove a file or a package."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _write(content: bytes, path: Path) -> None:

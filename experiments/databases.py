@@ -17,6 +17,15 @@ if TYPE_CHECKING:
 
 LOCK_CLASS = 7077  # of PostgreSQL's advisory locks: sets ours apart from those of other programs
 
+# A host or a database that vanishes without a word is noticed on both sides, and what it has locked is free again.
+KEEPALIVE = {
+    "connect_timeout": 10,  # seconds
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    "options": "-c tcp_keepalives_idle=30 -c tcp_keepalives_interval=10 -c tcp_keepalives_count=3",
+}
+
 
 def sqlite_path(url: str) -> Path | None:
     """The file of a SQLite URL; None for another database.
