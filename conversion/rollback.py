@@ -74,7 +74,7 @@ def rollback(
     from experiments.tracking import PLACE_TAG, Tracker, TrackingError
 
     chosen = checked_place(output)
-    tracker = Tracker(tracking_uri, create=False)
+    tracker = Tracker(tracking_uri, create=False, write=not dry_run)
     if model not in (known := tracker.registered_names()):
         raise UsageError(f"Unknown registered model {model!r} in {tracking_uri}. Known: {', '.join(known) or 'none'}.")
     with scratch_folder() as folder, ExitStack() as stack:
