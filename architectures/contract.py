@@ -10,10 +10,8 @@ Checks that need higher floors, conversion above all, come from the entry-point 
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable
 from importlib.metadata import entry_points
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,6 +20,7 @@ from architectures import registry
 from architectures.errors import ProjectError, UsageError
 from architectures.redaction import redact
 from architectures.registry import Architecture, Shape
+from architectures.scratch import scratch_folder
 
 if TYPE_CHECKING:
     import keras
@@ -175,8 +174,8 @@ def saving(architecture: Architecture, input_shape: Shape, filters: int) -> None
     import keras
 
     model = architecture.build(input_shape, CLASSES, filters=filters)
-    with tempfile.TemporaryDirectory(prefix="pocketnets-") as folder:
-        file = Path(folder) / "model.keras"
+    with scratch_folder() as folder:
+        file = folder / "model.keras"
         model.save(file)
         loaded = keras.saving.load_model(file, compile=False, safe_mode=True)
     images = _images(input_shape)

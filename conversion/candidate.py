@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from architectures import load_plugin
 from architectures.errors import ProjectError
 from architectures.quiet import import_tensorflow
+from architectures.scratch import scratch_folder
 from conversion.convert import Converter, FileFacts
 from conversion.parity import in_float64
 from conversion.prefer import Preference, smallest
@@ -117,8 +116,8 @@ def load_candidate(
         model = tracker.version(name, preference.taken.version)
         run = tracker.run(model.run_id)
     config = run.config
-    with tempfile.TemporaryDirectory(prefix="pocketnets-") as folder:
-        classifier = load_classifier(tracker.download_keras(model, Path(folder)), model.keras_sha256)
+    with scratch_folder() as folder:
+        classifier = load_classifier(tracker.download_keras(model, folder), model.keras_sha256)
     facts = FileFacts(
         class_names=dataset.class_names,
         dataset=dataset.name,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,10 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 from architectures.errors import ProjectError
+from architectures.scratch import scratch_folder
 from conversion import runtime
 from conversion.coreml_file import CoreMLFile, read
 from conversion.runtime import Executable, Interface
-from experiments.tracking import PromotionRecord, Tracker, VersionRecord
+from experiments.tracking import Current, PromotionRecord, Tracker, VersionRecord
 
 Indices = npt.NDArray[np.int64]
 
@@ -30,6 +30,11 @@ class Champion:
     @property
     def name(self) -> str:
         return f"champion (version {self.version.version}, promotion {self.promotion.number})"
+
+    @property
+    def current(self) -> Current:
+        """What was promoted when it was loaded."""
+        return Current(self.version.version, self.promotion.number)
 
 
 @dataclass(frozen=True)
@@ -54,9 +59,9 @@ def load_champion(tracker: Tracker, name: str) -> Champion | None:
     if version is None:
         return None
     promotion = tracker.current_promotion(version)
-    with tempfile.TemporaryDirectory(prefix="pocketnets-") as folder:
-        fetch(tracker, promotion, Path(folder))
-        return Champion(version, promotion, runtime.load(Path(folder) / promotion.file_name))
+    with scratch_folder() as folder:
+        fetch(tracker, promotion, folder)
+        return Champion(version, promotion, runtime.load(folder / promotion.file_name))
 
 
 def fetch(tracker: Tracker, promotion: PromotionRecord, folder: Path) -> CoreMLFile:

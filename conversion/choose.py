@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from architectures.command import console
 from architectures.errors import ProjectError
+from architectures.scratch import scratch_folder
 from conversion.compress import COMPRESSIONS, IOS_OF_SPECIFICATION, MINIMUM_IOS, Compression
 from conversion.coreml_file import FORMATS, CoreMLFile, Format
 
@@ -79,8 +79,8 @@ def choose(
     """
     from conversion.runtime import NotCheckable
 
-    with tempfile.TemporaryDirectory(prefix="pocketnets-") as folder:
-        measured = [pair for format in formats for pair in _measured(converter, format, split, Path(folder))]
+    with scratch_folder() as folder:
+        measured = [pair for format in formats for pair in _measured(converter, format, split, folder)]
     variants = [variant for variant, _ in measured]
     uncompressed = {variant.format: variant.val_accuracy for variant in variants if variant.compression == "none"}
     eligible: list[tuple[Variant, CoreMLFile]] = []
@@ -134,8 +134,8 @@ def _measured(
 
 def accuracy_of(file: CoreMLFile, split: Split) -> float:
     """Share of a split's images that a file reads right; raises NotCheckable where it cannot be executed here."""
-    with tempfile.TemporaryDirectory(prefix="pocketnets-") as folder:
-        answers, _ = _execute(file, Path(folder), split)
+    with scratch_folder() as folder:
+        answers, _ = _execute(file, folder, split)
     return float((answers == split.labels).mean())
 
 

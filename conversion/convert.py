@@ -6,7 +6,6 @@ import contextlib
 import gc
 import logging
 import shutil
-import tempfile
 import weakref
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -16,6 +15,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from architectures.errors import ProjectError
+from architectures.scratch import scratch_folder
 from conversion import runtime
 from conversion.compress import Compression, check_available, compress_network, compress_program
 from conversion.coreml_file import CoreMLFile, Format, mlmodel, mlpackage
@@ -147,8 +147,8 @@ class Converter:
         wanted = (format, compression)
         if wanted not in self._executables:
             file = self.file(format=format, compression=compression)
-            with tempfile.TemporaryDirectory(prefix="pocketnets-") as folder:
-                path = Path(folder) / f"model{file.suffix}"
+            with scratch_folder() as folder:
+                path = folder / f"model{file.suffix}"
                 write(file, path)
                 self._executables[wanted] = runtime.load(path)
         return self._executables[wanted]

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from architectures.scratch import scratch_beside
 from conversion.coreml_file import FORMATS, CoreMLFile
 
 
@@ -20,7 +21,7 @@ def staged(file: CoreMLFile, path: Path) -> Iterator[Callable[[], None]]:
     `X.mlpackage` and the reverse, since Xcode cannot hold both; where it fails, everything is as it was.
 
     An `.mlmodel` is replaced in one step. No system call of Python's replaces a folder: a package that stands is
-    renamed, then the new one, and only a process killed between these two leaves the old one under its hidden name.
+    moved aside, then the new one in, and only a process killed between these two leaves the place empty.
 
     Raises:
         OSError: if the file cannot be written or moved.
@@ -31,29 +32,27 @@ def staged(file: CoreMLFile, path: Path) -> Iterator[Callable[[], None]]:
     if file.format == "mlmodel" and path.is_dir():
         raise IsADirectoryError(21, "Is a directory", str(path))
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    _remove(beside)  # of a process that was killed and had the same number
-    try:
+    with scratch_beside(path.with_suffix("")) as folder:
+        made = folder / path.name
         if file.format == "mlmodel":
             (content,) = file.members.values()
-            _write(content, beside)
+            _write(content, made)
         else:
             for name, content in file.members.items():
-                member = beside / name
+                member = made / name
                 member.parent.mkdir(parents=True, exist_ok=True)
                 _write(content, member)
-        yield lambda: _move(beside, path)
-    finally:
-        _remove(beside)
+        yield lambda: _move(made, path)
 
 
 def write(file: CoreMLFile, path: Path) -> None:
     """Write a file whole or not at all; arguments and errors as for `staged`.
 
-    >>> from conversion.coreml_file import mlmodel
-    >>> write(mlmodel(b"content"), Path("Digits.mlpackage"))
-    Traceback (most recent call last):
-    ValueError: A Core ML file of the format mlmodel is named *.mlmodel, not Digits.mlpackage.
+        >>> from architectures.scratch import scratch_beside
+    from conversion.coreml_file import mlmodel
+        >>> write(mlmodel(b"content"), Path("Digits.mlpackage"))
+        Traceback (most recent call last):
+        ValueError: A Core ML file of the format mlmodel is named *.mlmodel, not Digits.mlpackage.
     """
     with staged(file, path) as put:
         put()
@@ -63,6 +62,14 @@ def standing(path: Path) -> tuple[Path, ...]:
     """The forms of a file, `X.mlmodel` and `X.mlpackage`, that are on disk."""
     forms = (path.with_suffix(f".{form}") for form in FORMATS)
     return tuple(form for form in forms if os.path.lexists(form))
+
+
+def remove(path: Path) -> None:
+    """Remove a file or a package."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _write(content: bytes, path: Path) -> None:
@@ -77,7 +84,7 @@ def _move(source: Path, target: Path) -> None:
     try:
         for old in standing(target):
             if old != target or target.is_dir() or source.is_dir():  # a file is replaced by the renaming itself
-                kept = old.with_name(f"{source.name}.{old.suffix[1:]}")
+                kept = source.with_name(f"old{old.suffix}")
                 old.rename(kept)
                 aside[kept] = old
         source.replace(target)
@@ -85,12 +92,3 @@ def _move(source: Path, target: Path) -> None:
         for kept, old in aside.items():
             kept.rename(old)
         raise
-    for kept in aside:
-        _remove(kept)
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)

@@ -69,6 +69,10 @@ class Decision:
         """Why the file may not ship; empty if it may."""
         return tuple(criterion.finding for criterion in self.criteria if criterion.refuses)
 
+    def overtaken(self, finding: str) -> Decision:
+        """The same, refused because something else was promoted since; nothing overrides that."""
+        return Decision((*self.criteria, Criterion("one at a time", "failed", finding)))
+
     @property
     def outcome(self) -> Literal["promoted", "forced", "refused"]:
         if not self.reasons:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import base64
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from architectures.scratch import scratch_folder
 from conversion.choose import draw
 from conversion.evaluation_page import NOT_EXECUTED, calibration, classes, looked, mistakes
 from conversion.gallery import draw_flips
@@ -223,8 +223,8 @@ def _confusion(class_names: Sequence[str], matrix: Sequence[Sequence[int]]) -> s
 
 def _drawn(draw: Callable[[Path], object]) -> bytes:
     """The picture that a function writes to a path."""
-    with tempfile.TemporaryDirectory(prefix="pocketnets-") as folder:
-        path = Path(folder) / "picture.png"
+    with scratch_folder() as folder:
+        path = folder / "picture.png"
         draw(path)
         return path.read_bytes()
 

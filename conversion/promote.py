@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import argparse
 import sys
-import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, get_args
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, get_args
 from architectures.command import Parser, print_json, run
 from architectures.errors import ProjectError, UsageError
 from architectures.fields import PLUGINS, Name, Number, Whole, allowed, validate
+from architectures.scratch import scratch_folder
 from conversion.choose import MAX_ACCURACY_LOSS
 from conversion.choose import show as show_choice
 from conversion.compress import COMPRESSIONS, Compression
@@ -120,11 +120,12 @@ def promote(config: PromoteConfig) -> Promotion:
     from conversion.convert import coremltools
     from conversion.files import write
     from conversion.gate import PromotionRefused, judge
-    from conversion.publish import publish, record_refusal
+    from conversion.publish import Overtaken, publish, record_refusal
     from conversion.report import Examination
     from conversion.runtime import load
+    from conversion.switch import settle_left_over
     from conversion.verify import verify
-    from experiments.tracking import Tracker
+    from experiments.tracking import Current, Tracker
 
     if config.compress != "auto":
         check_available(config.format or "mlmodel", config.compress)
@@ -158,13 +159,17 @@ def promote(config: PromoteConfig) -> Promotion:
     dataset = candidate.dataset
     usual = default_output(registered_name, image=dataset.input_shape, labels=dataset.class_names)
     path = output_path(config.output, usual, file.format)
+    if not config.dry_run:
+        settle_left_over(tracker, registered_name)
+    judged = tracker.current(registered_name)
     champion: Champion | ProjectError | None
     try:
         champion = load_champion(tracker, registered_name)
+        judged = champion.current if champion else Current(None, None)
     except ProjectError as error:
         champion = error
-    with tempfile.TemporaryDirectory(prefix="pocketnets-") as folder:
-        saved = Path(folder) / path.name
+    with scratch_folder() as folder:
+        saved = folder / path.name
         write(file, saved)
         interface = load(saved).interface
         occupied = taken(path, tracker, name=registered_name, dataset=dataset.name)
@@ -180,14 +185,23 @@ def promote(config: PromoteConfig) -> Promotion:
         )
     decision = decide(evidence)
     examination = Examination(candidate, file, interface, choice, evidence, decision, datetime.now(UTC))
+
+    def refusal(examination: Examination) -> PromotionRefused:
+        report = record_refusal(tracker, examination, version)
+        page = tracker.place_in_model(candidate.model.model_id, f"{report}/promotion.html")
+        refused = Promotion(examination, path, version, None, page, time.perf_counter() - started)
+        return PromotionRefused(examination.decision.reasons, refused.as_json() | {"report": report}, refused)
+
     record = page = None
     if not config.dry_run:
         if decision.outcome == "refused":
-            report = record_refusal(tracker, examination, version)
-            page = tracker.place_in_model(candidate.model.model_id, f"{report}/promotion.html")
-            refused = Promotion(examination, path, version, None, page, time.perf_counter() - started)
-            raise PromotionRefused(decision.reasons, refused.as_json() | {"report": report}, refused)
-        version, record = publish(tracker, examination, name=registered_name, path=path)
+            raise refusal(examination)
+        try:
+            version, record = publish(
+                tracker, examination, name=registered_name, path=path, judged=judged, taken=occupied
+            )
+        except Overtaken as overtaken:
+            raise refusal(replace(examination, decision=decision.overtaken(str(overtaken)))) from None
         page = tracker.place_in_model(record.model_id, "promotion.html")
     return Promotion(examination, path, version, record, page, time.perf_counter() - started)
 

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 
 from architectures.errors import ProjectError
+from architectures.scratch import scratch_folder
 from conversion.files import staged, write
 from conversion.output import default_output
+from conversion.output import taken as place_taken
 from conversion.report import Examination, summary, write_evidence
-from experiments.tracking import PLACE_TAG, PromotionRecord, ServedFile, Tracker, TrackingError, VersionRecord
+from conversion.switch import FACTS, crown, settle, switching
+from experiments.tracking import PLACE_TAG, Current, PromotionRecord, ServedFile, Tracker, VersionRecord
 
 SCRIPT = Path(__file__).with_name("pyfunc_model.py")
 SCRIPT_NEEDS = ("pocketnets", "mlflow", "coremltools", "numpy", "scipy", "pandas")
-FACTS = ("coreml_sha256", "coreml_bytes", "coreml_format", "compression", "test_accuracy")  # of the evidence
-TAGS = (*FACTS, "parity", "promotion", "promotion_reasons", "forced_reason")  # of a promoted version
 LONGEST_TAG = 5000  # characters: what every MLflow store takes
 NONE = "none"
 
@@ -41,11 +41,10 @@ def record_refusal(tracker: Tracker, examination: Examination, version: VersionR
         The folder among the model's artifacts that holds the report; those of earlier promotions stay as they are.
     """
     place = f"refused/{examination.created_at:%Y%m%dT%H%M%S.%fZ}"
-    with tempfile.TemporaryDirectory(prefix="pocketnets-") as name:
-        folder = Path(name) / place
-        folder.mkdir(parents=True)
-        write_evidence(folder, examination)
-        tracker.attach(examination.candidate.model, Path(name))
+    with scratch_folder() as folder:
+        (folder / place).mkdir(parents=True)
+        write_evidence(folder / place, examination)
+        tracker.attach(examination.candidate.model, folder)
     if version:
         when = examination.created_at.isoformat(timespec="seconds")
         reasons = "; ".join(examination.decision.reasons)[:LONGEST_TAG]
@@ -53,24 +52,45 @@ def record_refusal(tracker: Tracker, examination: Examination, version: VersionR
     return place
 
 
+class Overtaken(ProjectError):
+    """What a promotion was judged against is not there any more: another process was faster. Nothing was changed."""
+
+
 def publish(
-    tracker: Tracker, examination: Examination, *, name: str, path: Path
+    tracker: Tracker, examination: Examination, *, name: str, path: Path, judged: Current, taken: str | None
 ) -> tuple[VersionRecord, PromotionRecord]:
     """Make a file the champion: in the registry under `name`, and at `path`.
 
-    Whatever can fail for want of space comes first; then the history gains a promotion that nothing points to, the
-    file takes its place, and the aliases move, the champion's last. A process killed in between leaves a champion
-    whose file and history are whole, and the next promotion ends what this one began.
+    Under the promotion lock it is held first against what it was judged by. Then whatever can fail for want of space is
+    done: the file is written beside its place, the history gains a promotion that nothing points to. Then the file
+    takes its place and the aliases move, the champion's last. An error undoes all, the next command what a killed
+    process has written.
+
+    Args:
+        tracker: the store.
+        examination: the file, its evidence and the decision.
+        name: of the registered model.
+        path: of the file.
+        judged: what was current when the file was judged.
+        taken: why the place was taken then, which a person has overridden; None if it was not.
 
     Raises:
+        Overtaken: if something else is current now, or stands in the place.
+        ProjectError: if the model was removed meanwhile.
         OSError: if the file cannot be written.
         TrackingError: if the store fails.
+        LockLost: if the lock was lost, as by a process that stood still; what was begun is undone by its next holder.
     """
-    interface = examination.interface
+    interface, model = examination.interface, examination.candidate.model
     image = interface.input
     tags = tags_of(examination)
-    with tempfile.TemporaryDirectory(prefix="pocketnets-") as folder_name:
-        folder = Path(folder_name)
+    with scratch_folder() as folder, tracker.promotion_lock(f"promotes to {name}") as check:
+        settle(tracker, name)
+        _check_current(tracker, name, judged)
+        if place_taken(path, tracker, name=name, dataset=examination.candidate.dataset.name) != taken:
+            raise Overtaken(f"what stands at {path} is not what stood there when the file was judged: run it again")
+        if tracker.is_removed(model):
+            raise ProjectError(f"The model of run {model.run_id} was removed meanwhile: nothing needed it.")
         usual = default_output(name, image=(image.height, image.width, image.channels), labels=interface.labels)
         shipped = folder / usual.with_suffix(path.suffix).name  # whatever a person calls the one on disk
         write(examination.file, shipped)
@@ -84,25 +104,31 @@ def publish(
             columns=(interface.label_name, *interface.shown_labels),
         )
         with staged(examination.file, path) as put:
-            previous = _current(tracker, name)
-            version = tracker.register(name, examination.candidate.model)
+            version = tracker.register(name, model)
             when = examination.created_at.isoformat(timespec="seconds")
             made = {**tags, "promoted_at": when, PLACE_TAG: str(path.absolute())}
-            record = tracker.log_promotion(version, served, folder, made, previous)
-            if _current(tracker, name) != previous:
-                raise ProjectError(f"Another promotion of {name} came first: run this one again, against its file.")
-            tracker.attach(version, folder)
-            put()
-            tracker.crown(record, version, tags)
+            with switching(tracker, name, path):
+                record = tracker.log_promotion(version, served, folder, made, judged.promotion)
+                tracker.attach(version, folder)
+                check()
+                put()
+                check()
+                crown(tracker, record)
     return version, record
 
 
-def _current(tracker: Tracker, name: str) -> int | None:
-    """Number of the promotion that is replaced, if there is one."""
-    try:
-        champion = tracker.champion(name)
-        return tracker.current_promotion(champion).number if champion else None
-    except TrackingError:
-        raise
-    except ProjectError:  # the alias was set by hand, which the gate has refused and a person overridden
-        return None
+def _check_current(tracker: Tracker, name: str, judged: Current) -> None:
+    """Raise Overtaken where something else is current than what a file was judged against."""
+    now = tracker.current(name)
+    if now == judged:
+        return
+    against = f"judged against promotion {judged.promotion}" if judged.promotion else "judged without a champion"
+    if judged.version and not judged.promotion:
+        against = f"judged while version {judged.version} was champion without a promotion"
+    if now.promotion is None:
+        came = "there is no champion any more" if now.version is None else f"version {now.version} was set by hand"
+    elif judged.promotion and now.promotion < judged.promotion:
+        came = f"{now.promotion} is the champion's again"
+    else:
+        came = f"{now.promotion} was promoted"
+    raise Overtaken(f"{against}, {came} meanwhile: run it again")

@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import argparse
 import sys
-import tempfile
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from architectures.command import Parser, print_json, run
 from architectures.errors import ProjectError, UsageError
+from architectures.scratch import scratch_folder
 from conversion.output import DEFAULT_OUTPUT, Place, checked_place, default_output, output_path, taken
 from conversion.promote import DEFAULT_MODEL
 
@@ -69,16 +69,18 @@ def rollback(
     """
     from conversion.champion import fetch
     from conversion.files import staged
-    from conversion.publish import TAGS
     from conversion.runtime import load
+    from conversion.switch import TAGS, crown, note_return, settle, switching
     from experiments.tracking import PLACE_TAG, Tracker, TrackingError
 
     chosen = checked_place(output)
-    tracker = Tracker(tracking_uri, create=False)
+    tracker = Tracker(tracking_uri, create=False, write=not dry_run)
     if model not in (known := tracker.registered_names()):
         raise UsageError(f"Unknown registered model {model!r} in {tracking_uri}. Known: {', '.join(known) or 'none'}.")
-    with tempfile.TemporaryDirectory(prefix="pocketnets-") as name:
-        folder = Path(name)
+    with scratch_folder() as folder, ExitStack() as stack:
+        if not dry_run:
+            check = stack.enter_context(tracker.promotion_lock(f"rolls {model} back"))
+            settle(tracker, model)
         try:
             champion = tracker.champion(model)
             if champion is None:
@@ -87,16 +89,15 @@ def rollback(
             if left.previous is None:
                 raise ProjectError(f"promotion {left.number} of {left.name} replaced no other")
             restored = tracker.promotion(left.name, left.previous)
-            version = tracker.version(model, restored.source)
             file = fetch(tracker, restored, folder)
             interface = load(folder / restored.file_name).interface
-            tags = {key: restored.tags[key] for key in TAGS}
+            version = tracker.version(model, restored.source)
         except TrackingError:
             raise
         except ProjectError as error:
             raise RollbackRefused(f"Rollback refused: {str(error).rstrip('.')}.") from error
-        except KeyError as error:
-            raise RollbackRefused(f"Rollback refused: promotion {restored.number} has no tag {error}.") from None
+        if missing := [key for key in TAGS if key not in restored.tags]:
+            raise RollbackRefused(f"Rollback refused: promotion {restored.number} has no tag {missing[0]!r}.")
         image, dataset = interface.input, interface.metadata.user_defined.get("dataset", "")
         usual = default_output(model, image=(image.height, image.width, image.channels), labels=interface.labels)
         path = output_path(chosen, usual, file.format)
@@ -104,13 +105,14 @@ def rollback(
             raise RollbackRefused(f"Rollback refused: {occupied}: move it, or choose --output.")
         result = Rollback(left, restored, version, path)
         if not dry_run:
-            with staged(file, path) as put:
+            with staged(file, path) as put, switching(tracker, model, path, target=restored.number):
                 tracker.attach(version, folder)
-                now = datetime.now(UTC).isoformat(timespec="seconds")
-                tracker.tag_promotion(left, {"rolled_back_at": now, "rolled_back_to": str(restored.number)})
                 tracker.tag_promotion(restored, {PLACE_TAG: str(path.absolute())})
+                check()
                 put()
-                tracker.crown(restored, version, tags)
+                check()
+                crown(tracker, restored)
+                note_return(tracker, left, restored)
     return result
 
 

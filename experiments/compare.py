@@ -221,7 +221,7 @@ def parser() -> Parser:
 def _body(arguments: argparse.Namespace) -> int:
     from experiments.tracking import Tracker, default_uri
 
-    tracker = Tracker(arguments.tracking_uri or default_uri(), create=False)
+    tracker = Tracker(arguments.tracking_uri or default_uri(), create=False, write=False)
     comparison = compare(tracker, arguments.run_ids)
     if arguments.html:
         from experiments.compare_page import write_page

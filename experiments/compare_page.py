@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from html import escape
 from pathlib import Path
 
+from architectures.scratch import scratch_beside
 from experiments.compare import CURVES, Comparison, cells, headings
 from experiments.page import html_page
 from experiments.tables import html_table
@@ -20,15 +20,14 @@ def write_page(comparison: Comparison, path: Path) -> None:
     Raises:
         OSError: if it cannot be written.
     """
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    page = _page(comparison)
     try:
-        beside.write_text(_page(comparison), encoding="utf-8")
-        beside.replace(path)
+        with scratch_beside(path) as folder:
+            (folder / path.name).write_text(page, encoding="utf-8")
+            (folder / path.name).replace(path)
     except OSError as error:
         error.filename2 = path  # what the user named, not the file beside it
         raise
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 def _page(comparison: Comparison) -> str:

@@ -12,6 +12,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from architectures.scratch import scratch_beside
 from experiments.interruption import pause
 
 if TYPE_CHECKING:
@@ -20,6 +21,15 @@ if TYPE_CHECKING:
 PATIENCE_SECONDS = 5.0  # after which a wait for a lock is told
 LOCK_SECONDS = 0.02  # between two looks whether it is free
 LOCK_CLASS = 7077  # of PostgreSQL's advisory locks: sets ours apart from those of other programs
+
+# A host or a database that vanishes without a word is noticed on both sides, and what it has locked is free again.
+KEEPALIVE = {
+    "connect_timeout": 10,  # seconds
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    "options": "-c tcp_keepalives_idle=30 -c tcp_keepalives_interval=10 -c tcp_keepalives_count=3",
+}
 
 
 def sqlite_path(url: str) -> Path | None:
@@ -41,8 +51,8 @@ def make_database(path: Path, make_tables: Callable[[str], None]) -> None:
     A process that is killed meanwhile leaves no half-migrated file, which no later start could open. Where two make
     the same one, the first wins and the other's is dropped.
     """
-    beside = path.absolute().with_name(f".{path.name}.{os.getpid()}")
-    try:
+    with scratch_beside(path) as folder:
+        beside = folder / path.name
         make_tables(f"sqlite:///{beside}")
         try:
             os.link(beside, path)
@@ -52,10 +62,6 @@ def make_database(path: Path, make_tables: Callable[[str], None]) -> None:
         except OSError:  # a file system without hard links
             if not path.exists():
                 beside.rename(path)
-    finally:
-        for left in list(beside.parent.iterdir()):
-            if left.name.startswith(beside.name):  # the file itself and SQLite's journals
-                left.unlink(missing_ok=True)
 
 
 def raise_if_full(url: str, error: BaseException) -> None:

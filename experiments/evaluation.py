@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import csv
 import json
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from architectures.scratch import scratch_folder
 from experiments.labels import told_apart
 
 if TYPE_CHECKING:
@@ -215,8 +215,7 @@ def write_evaluation(
 
     metrics: dict[str, float] = {}
     attempts = Attempts()
-    with attempts.part("files"), tempfile.TemporaryDirectory(prefix="pocketnets-") as name:
-        folder = Path(name)
+    with attempts.part("files"), scratch_folder() as folder:
         with attempts.part("evaluation"):
             found = evaluate(probabilities, dataset.val.labels, dataset.class_names)
             metrics = found.metrics()

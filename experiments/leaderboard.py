@@ -374,7 +374,7 @@ def _body(arguments: argparse.Namespace) -> int:
         limit = FILE_ROWS if arguments.json or arguments.csv else ROWS
     name, options = arguments.dataset, (arguments.image_size, arguments.color_mode)
     dataset = located(name or DEFAULT_EXPERIMENT, *options) if name or any(options) else None
-    tracker = Tracker(arguments.tracking_uri or default_uri(), create=False)
+    tracker = Tracker(arguments.tracking_uri or default_uri(), create=False, write=False)
     experiment = arguments.experiment or (title(dataset) if dataset else tracker.usual_experiment(DEFAULT_EXPERIMENT))
     selection = Selection(experiment, arguments.study, tuple(arguments.architectures or ()), dataset)
     asked = limit + 1 if limit else None  # one more tells whether there are more

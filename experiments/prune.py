@@ -104,7 +104,7 @@ def parser() -> Parser:
 def _body(arguments: argparse.Namespace) -> int:
     from experiments.tracking import Tracker, default_uri
 
-    tracker = Tracker(arguments.tracking_uri or default_uri(), create=False)
+    tracker = Tracker(arguments.tracking_uri or default_uri(), create=False, write=not arguments.dry_run)
     pruning = prune(tracker, experiment=arguments.experiment, dry_run=arguments.dry_run)
     if arguments.json:
         print_json(pruning.as_json())

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from architectures.errors import ProjectError
 from architectures.quiet import import_tensorflow
+from architectures.scratch import scratch_folder
 from experiments.config import EpochMetrics, ModelSize, RunConfig
 from experiments.main_guard import check_main_guard, raise_if_unguarded
 from experiments.precision import Gpu, visible_gpu
@@ -131,9 +130,9 @@ def _main(connection: Connection, request: Request) -> None:
             return metrics.epoch != request.epochs
 
         weights = None
-        with tempfile.TemporaryDirectory(prefix="pocketnets-") as folder:
+        with scratch_folder() as folder:
             try:
-                keras_file = Path(folder) / "model.keras"
+                keras_file = folder / "model.keras"
                 result = train(request.config, dataset, keras_file=keras_file, size=measure, on_epoch=on_epoch)
                 weights = result.weights_sha256
             except TrainingStopped:

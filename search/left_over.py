@@ -169,5 +169,5 @@ def drop_overtaken(study: Study, tracker: Tracker) -> None:
     """Drop the kept models of a study that better ones have overtaken, but for those that are registered."""
     for model_id, run_id in study.standing.overtaken(study.settled).items():
         if tracker.registered_name(run_id) is None:
-            tracker.drop_model(model_id)
+            tracker.drop_model(model_id)  # or not, where it is being promoted
         study.settled.add(model_id)

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from rich.markup import escape
 
 from architectures.errors import ProjectError, UsageError
 from architectures.fields import validate
+from architectures.scratch import scratch_folder
 from conversion.compress import check_available
 from conversion.prefer import Preference, smallest
 from conversion.promote import DEFAULT_MODEL
@@ -140,11 +139,10 @@ def sweep(
     setup = WorkerSetup(config.plugins, config.architectures, threads)
     with (
         engine(setup) if engine else LocalEngine(setup, config.workers) as placed,
-        tempfile.TemporaryDirectory(prefix="pocketnets-") as name,
+        scratch_folder() as folder,
         progress or TrialProgress(config.trials, config.workers) as progress,
         contextlib.ExitStack() as stack,
     ):
-        folder = Path(name)
         progress.waiting("starting TensorFlow")
         # Workers import TensorFlow from here on: what else takes a second of imports comes now, not before.
         from search.report import REPORT, write_report

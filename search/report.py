@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 
+from architectures.scratch import scratch_folder
 from experiments import leaderboard
 from experiments.attempts import Attempts
 from experiments.leaderboard import Row
@@ -55,8 +55,7 @@ def write_report(
         TrackingError: if MLflow does not take it.
     """
     written = False
-    with attempts.part("files"), tempfile.TemporaryDirectory(prefix="pocketnets-") as name:
-        folder = Path(name)
+    with attempts.part("files"), scratch_folder() as folder:
         figures: list[Figure] = []
         with attempts.part("leaderboard"):
             _write_leaderboard(folder, board)

@@ -16,21 +16,12 @@ import sqlalchemy
 
 from architectures.errors import ProjectError, UsageError
 from architectures.redaction import learn, redact, redact_chain
-from experiments.databases import exclusive, make_database, raise_if_full, sqlite_path
+from experiments.databases import KEEPALIVE, exclusive, make_database, raise_if_full, sqlite_path
 from experiments.interruption import pause
 
 OUTAGE_SECONDS = 600  # for which a database that is away is waited for
 RETRY_SECONDS = 1.0
 SQLITE_TIMEOUT = 5  # seconds for which SQLite itself waits for another process' write: Ctrl-C cannot end that
-
-# A host or a database that vanishes without a word is noticed on both sides, and what it has locked is free again.
-KEEPALIVE = {
-    "connect_timeout": 10,  # seconds
-    "keepalives_idle": 30,
-    "keepalives_interval": 10,
-    "keepalives_count": 3,
-    "options": "-c tcp_keepalives_idle=30 -c tcp_keepalives_interval=10 -c tcp_keepalives_count=3",
-}
 
 T = TypeVar("T")
 

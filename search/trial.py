@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import sys
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from architectures.command import Parser, print_json, run, traceback_text
 from architectures.errors import ProjectError, UsageError
 from architectures.fields import PLUGINS, Choice, Name, allowed, validate
 from architectures.knobs import Knob, knob_from_text
+from architectures.scratch import scratch_folder
 from conversion.compress import check_available
 from experiments.config import (
     BATCH_SIZE,
@@ -123,12 +123,11 @@ def run_trial(config: TrialConfig) -> TrialResult:
     setup = WorkerSetup(config.plugins, (config.architecture,), cores())
     with (
         LocalEngine(setup, 1) as engine,
-        tempfile.TemporaryDirectory(prefix="pocketnets-") as name,
+        scratch_folder() as folder,
         TrialProgress(1, 1) as progress,
     ):
         progress.waiting("starting TensorFlow")
         tracker = Tracker(config.tracking_uri)  # imports MLflow while the worker imports TensorFlow
-        folder = Path(name)
         dataset = load_dataset(config.dataset, config.plugins)
         (batch_size,) = usable_batch_sizes(
             (config.batch_size or RunConfig.batch_size,),

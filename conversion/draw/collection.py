@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from architectures.errors import UsageError
+from architectures.scratch import scratch_beside
 from experiments.names import fits
 from experiments.strokes import render
 
@@ -51,14 +51,11 @@ class Collection:
         Image.fromarray(render(drawing.strokes, pad=drawing.pad)).save(content, "PNG", pnginfo=text)
         name = f"{hashlib.sha256(strokes.encode()).hexdigest()[:NAME_LENGTH]}.png"
         path = self.folder / correction.label / name
-        beside = path.with_name(f".{name}.{os.getpid()}")
         with self._adding:  # of two labels for one drawing each would remove the other
             path.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                beside.write_bytes(content.getvalue())
-                beside.replace(path)
-            finally:
-                beside.unlink(missing_ok=True)
+            with scratch_beside(path) as folder:
+                (folder / name).write_bytes(content.getvalue())
+                (folder / name).replace(path)
             for other in self.folder.glob(f"*/{name}"):
                 if other != path:
                     other.unlink()

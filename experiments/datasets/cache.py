@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from architectures.errors import ProjectError
+from architectures.scratch import scratch_beside
 from experiments.datasets.registry import SPLITS, Dataset, Split
 from experiments.datasets.source import Source
 from experiments.names import shortened
@@ -97,13 +98,10 @@ def write(
     images = sum(map(len, labels.values()))
     needed = images * int(np.prod(shape))
     folder.parent.mkdir(parents=True, exist_ok=True)
-    _remove_abandoned(folder)
-    if (free := shutil.disk_usage(folder.parent).free) < needed:
-        raise _too_small(name, folder, needed, free)
-    staging = folder.with_name(f".{folder.name}.{os.getpid()}")
-    staging.mkdir()
     try:
-        with contextlib.ExitStack() as stack:
+        with scratch_beside(folder) as staging, contextlib.ExitStack() as stack:
+            if (free := shutil.disk_usage(folder.parent).free) < needed:
+                raise _too_small(name, folder, needed, free)
             written = {}
             for part, values in labels.items():
                 np.save(staging / f"{part}_labels.npy", values.astype(np.int64))
@@ -112,16 +110,15 @@ def write(
                 write_array_header_1_0(written[part], header)
             for part, block in _told(name, images, blocks):
                 written[part].write(np.ascontiguousarray(block).data)  # a full disk is an error here, of a map a signal
-        digest = Dataset(name, tuple(class_names), *_mapped(staging)).digest
-        facts = {"name": name, "class_names": list(class_names), "digest": digest, "files": _files(staging)}
-        (staging / FACTS).write_text(json.dumps(facts), encoding="utf-8")
-        _move(staging, folder)
+            stack.close()
+            digest = Dataset(name, tuple(class_names), *_mapped(staging)).digest
+            facts = {"name": name, "class_names": list(class_names), "digest": digest, "files": _files(staging)}
+            (staging / FACTS).write_text(json.dumps(facts), encoding="utf-8")
+            _move(staging, folder)
     except OSError as error:
         if error.errno != errno.ENOSPC:
             raise
         raise _too_small(name, folder, needed, shutil.disk_usage(folder.parent).free) from error
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
     _say(f"{name}: {needed / 2**20:,.0f} MiB of decoded images cached in {folder}")
     dataset = opened(folder)
     if dataset is None:
@@ -153,16 +150,6 @@ def _move(staging: Path, folder: Path) -> None:
         except OSError:
             if opened(folder) is None:  # not another process that was first
                 raise
-
-
-def _remove_abandoned(folder: Path) -> None:
-    """Remove what processes that were killed have left of this cache."""
-    import psutil
-
-    for left in folder.parent.glob(f".{folder.name}.*"):
-        number = left.name.rpartition(".")[2]
-        if number.isdecimal() and not (psutil.pid_exists(int(number)) and int(number) != os.getpid()):
-            shutil.rmtree(left, ignore_errors=True)
 
 
 def _told(name: str, images: int, blocks: Iterable[tuple[str, np.ndarray]]) -> Iterator[tuple[str, np.ndarray]]:

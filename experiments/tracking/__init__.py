@@ -9,7 +9,7 @@ from experiments.tracking.looks import Look, LookRecord
 from experiments.tracking.lookup import Selection, is_original, merit
 from experiments.tracking.models import CANDIDATE, CHAMPION
 from experiments.tracking.outbox import Ended, Outbox, OwnershipLost
-from experiments.tracking.promotions import PLACE_TAG, PromotionRecord
+from experiments.tracking.promotions import PLACE_TAG, Begun, Current, PromotionRecord
 from experiments.tracking.records import ModelRecord, RunRecord, VersionFacts, VersionRecord
 from experiments.tracking.retention import StoredModel
 from experiments.tracking.runs import NOT_DRAWN, NOT_DRAWN_FILE, Tracker, run_start
@@ -22,6 +22,8 @@ __all__ = [
     "NOT_DRAWN",
     "NOT_DRAWN_FILE",
     "PLACE_TAG",
+    "Begun",
+    "Current",
     "Ended",
     "ExperimentDeleted",
     "Look",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import tempfile
+import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,9 +11,11 @@ from urllib.parse import urlparse
 from urllib.request import url2pathname
 
 from architectures.errors import ProjectError, UsageError
+from architectures.scratch import scratch_folder
 from experiments.config import RunResult
 from experiments.tracking.keras_flavor import MODEL_FILE, PROBABILITIES_FILE, write_keras_flavor
 from experiments.tracking.lookup import Lookup
+from experiments.tracking.promotion_lock import TICKETS
 from experiments.tracking.records import ModelRecord, VersionFacts, VersionRecord, run_record
 from experiments.tracking.store import absolute, one_line, quoted
 
@@ -27,6 +29,7 @@ CANDIDATE = "candidate"  # alias: the best of the last sweep
 CHAMPION = "champion"  # alias: the promoted version
 REPORTS = "refused"  # folder of refused promotions' reports beside a model's files: records, which stay
 PRUNED_TAG = "pruned_at"  # of a LoggedModel whose files are being removed
+MODEL_ID = re.compile(r"m-[0-9a-f]{32}")
 RUNS_AT_ONCE = 50  # asked for in one search, whose text a server takes in its URL
 
 
@@ -42,7 +45,7 @@ class Models(Lookup):
         from mlflow.entities import LoggedModelOutput, LoggedModelStatus
         from mlflow.exceptions import MlflowException
 
-        with one_line(self.uri), tempfile.TemporaryDirectory(prefix="pocketnets-") as folder:
+        with one_line(self.uri), scratch_folder() as folder:
             run = self._client.get_run(run_id)
             model = self._client.create_logged_model(
                 experiment_id=run.info.experiment_id,
@@ -52,8 +55,8 @@ class Models(Lookup):
                 tags={"keras_sha256": result.keras_sha256},
                 model_type="classifier",
             )
-            write_keras_flavor(Path(folder), result, model.model_id, run_id)
-            self._client.log_model_artifacts(model.model_id, folder)
+            write_keras_flavor(folder, result, model.model_id, run_id)
+            self._client.log_model_artifacts(model.model_id, str(folder))
             try:
                 self._client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=result.best_epoch)])
             except MlflowException as error:
@@ -89,11 +92,17 @@ class Models(Lookup):
                     return ModelRecord(model.model_id, run_id, model.tags["keras_sha256"])
         return None
 
-    def drop_model(self, model_id: str) -> None:
+    def drop_model(self, model_id: str) -> bool:
         """Remove a kept model that nothing needs any more; reports of refused promotions go to its run.
 
         At each moment the store is consistent: from its mark on no command takes the model for a kept one. What is cut
         short here is gone on with by `experiments.prune`.
+
+        A model is marked, then looked for in the registry; who registers one looks for the mark afterwards. Of two at
+        once at least one sees the other, whatever lock they hold.
+
+        Returns:
+            Whether it was removed: False if a version refers to it.
         """
         from mlflow.exceptions import MlflowException
 
@@ -103,16 +112,33 @@ class Models(Lookup):
             except MlflowException as error:
                 if error.error_code != "RESOURCE_DOES_NOT_EXIST":
                     raise
-                return  # another sweep of the study has removed it
+                return True  # another sweep of the study has removed it
             self._client.set_logged_model_tags(model_id, {PRUNED_TAG: datetime.now(UTC).isoformat(timespec="seconds")})
+            versions = self._search_versions(f"run_id = {quoted(str(model.source_run_id))}")
+            if any(model_id in model_ids(version) for version in versions):
+                self._client.delete_logged_model_tag(model_id, PRUNED_TAG)
+                return False
             files = self._artifacts(model.artifact_location)
             if any(entry.path == REPORTS for entry in files.list_artifacts()):
-                with tempfile.TemporaryDirectory(prefix="pocketnets-") as folder:
-                    reports = files.download_artifacts(REPORTS, dst_path=folder)
+                with scratch_folder() as folder:
+                    reports = files.download_artifacts(REPORTS, dst_path=str(folder))
                     self._client.log_artifacts(str(model.source_run_id), reports, REPORTS)
             files.delete_artifacts()
             self._client.delete_logged_model(model_id)
             _remove_empty_folder(model.artifact_location, model_id)
+        return True
+
+    def is_removed(self, model: ModelRecord) -> bool:
+        """Whether a model that was kept is gone or going."""
+        from mlflow.exceptions import MlflowException
+
+        with one_line(self.uri):
+            try:
+                return PRUNED_TAG in self._client.get_logged_model(model.model_id).tags
+            except MlflowException as error:
+                if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                    raise
+                return True
 
     def place_in_model(self, model_id: str, name: str) -> str:
         """Where a file beside a model is: a path on this machine, or a URI."""
@@ -143,7 +169,11 @@ class Models(Lookup):
         return total
 
     def register(self, name: str, model: ModelRecord) -> VersionRecord:
-        """The registry version of a kept model, made where there is none yet."""
+        """The registry version of a kept model, made where there is none yet.
+
+        Raises:
+            ProjectError: if the model is being removed.
+        """
         with one_line(self.uri):
             if known := self.registered(name, model):
                 return known
@@ -159,7 +189,11 @@ class Models(Lookup):
             }
             if "study" in run.tags:
                 tags["study"] = run.tags["study"]
-            return _version_record(self._add_version(name, model.model_id, model.run_id, tags))
+            made = self._add_version(name, model.model_id, model.run_id, tags)
+            if self.is_removed(model):
+                self._client.delete_model_version(name, made.version)
+                raise ProjectError(f"The model of run {model.run_id} was removed meanwhile: nothing needed it.")
+            return _version_record(made)
 
     def registered(self, name: str, model: ModelRecord) -> VersionRecord | None:
         """The version of a registered model that holds a kept model, if there is one."""
@@ -226,7 +260,7 @@ class Models(Lookup):
         with one_line(self.uri):
             while True:
                 page = self._client.search_registered_models(page_token=token)
-                names += [model.name for model in page]
+                names += [model.name for model in page if model.name != TICKETS]
                 token = page.token
                 if not token:
                     return names
@@ -318,8 +352,8 @@ class Models(Lookup):
             files = self._artifacts(self._client.get_logged_model(model.model_id).artifact_location)
             if all(entry.path != PROBABILITIES_FILE for entry in files.list_artifacts()):  # kept before they were
                 return None
-        with tempfile.TemporaryDirectory(prefix="pocketnets-") as folder:
-            return np.load(self._download(model.model_id, PROBABILITIES_FILE, Path(folder)))
+        with scratch_folder() as folder:
+            return np.load(self._download(model.model_id, PROBABILITIES_FILE, folder))
 
     def _download(self, model_id: str, name: str, folder: Path) -> Path:
         """Fetch a file or a folder of a LoggedModel."""
@@ -349,6 +383,12 @@ def shown_place(location: str, name: str) -> str:
     if location.startswith("file:"):
         location = url2pathname(urlparse(location).path)
     return f"{location.rstrip('/')}/{name}"
+
+
+def model_ids(version: ModelVersion) -> set[str]:
+    """The LoggedModels that a version refers to in any of MLflow's ways."""
+    texts = (version.model_id, version.tags.get("model_id"), version.source)
+    return {found for text in texts if text for found in MODEL_ID.findall(str(text))}
 
 
 def _is_kept_model(found: ModelVersion) -> bool:

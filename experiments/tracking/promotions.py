@@ -7,17 +7,22 @@ was. The alias `champion` of NAME says which kept model is promoted, that of NAM
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Mapping
-from dataclasses import dataclass
+import json
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from architectures.errors import ProjectError
+from architectures.scratch import scratch_folder
+from experiments.locks import Check
 from experiments.tracking.coreml_flavor import ServedFile, write_coreml_flavor
 from experiments.tracking.models import CHAMPION, Models
+from experiments.tracking.promotion_lock import promotion_lock
 from experiments.tracking.records import VersionRecord
-from experiments.tracking.store import one_line, quoted
+from experiments.tracking.store import TrackingError, absolute, one_line, quoted
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
@@ -26,6 +31,8 @@ COREML_SUFFIX = "-coreml"  # of the registered model whose versions are the prom
 SHA256_TAG = "coreml_sha256"  # on a promotion, and on the kept model that it promoted last
 PLACE_TAG = "place"  # of a promotion: where its file was put last, on whichever machine
 PROMOTION_TAGS = {"model_id", "source_version", "file_name", SHA256_TAG}  # that a person's own versions lack
+BEGUN_TAG = "promotion_begun"  # of a registered model: what a process writes to, and what it found
+ABANDONED_TAG = "abandoned_at"  # of a promotion that never came to its end
 EVIDENCE = ("promotion.json", "promotion.html")
 
 
@@ -42,9 +49,105 @@ class PromotionRecord:
     previous: int | None  # number of the promotion that it replaced
     tags: Mapping[str, str]
 
+    @property
+    def abandoned(self) -> bool:
+        """Whether its process ended before it was made."""
+        return ABANDONED_TAG in self.tags
+
+
+@dataclass(frozen=True)
+class Current:
+    """What is promoted at a moment."""
+
+    version: int | None  # the champion; None: there is none
+    promotion: int | None  # that made it champion; None also where the alias was set by hand
+
+
+@dataclass(frozen=True)
+class Begun:
+    """A promotion or a rollback on its way, with what it needs to be undone, or to be ended, by another process."""
+
+    found: int | None  # number of the promotion that was current
+    last: int  # highest number of a promotion before: a higher one was made on this way
+    target: int | None  # that a rollback makes current; None for a promotion, which makes its own
+    place: str  # of the file, absolute
+    stood: str | None  # SHA-256 of the file that was there
+    host: str
+
 
 class Promotions(Models):
     """Promotions of one MLflow store."""
+
+    @contextmanager
+    def promotion_lock(self, purpose: str) -> Iterator[Check]:
+        """Hold the lock of whoever writes aliases, files or the history of promotions, or removes models.
+
+        Yields:
+            A function to call just before a write; it raises LockLost once another process holds the lock.
+        """
+        with ExitStack() as stack:
+            with one_line(self.uri):
+                check = stack.enter_context(promotion_lock(self._client, absolute(self.uri), purpose))
+            yield check
+
+    def current(self, name: str) -> Current:
+        """What is promoted of a registered model now."""
+        champion = self.champion(name)
+        if champion is None:
+            return Current(None, None)
+        try:
+            return Current(champion.version, self.current_promotion(champion).number)
+        except TrackingError:
+            raise
+        except ProjectError:  # the alias was set by hand
+            return Current(champion.version, None)
+
+    def promotions(self, name: str) -> list[PromotionRecord]:
+        """All promotions of a registered model, also those that were abandoned, by number."""
+        with one_line(self.uri):
+            found = [each for each in self._versions(name + COREML_SUFFIX) if each.tags.keys() >= PROMOTION_TAGS]
+        return sorted(map(_promotion_record, found), key=lambda promotion: promotion.number)
+
+    def begin(self, name: str, begun: Begun) -> None:
+        """Note what is about to be written, and what was found, on a registered model."""
+        with one_line(self.uri):
+            self._client.set_registered_model_tag(name, BEGUN_TAG, json.dumps(asdict(begun)))
+
+    def begun(self, name: str) -> Begun | None:
+        """What was begun and not ended; under the promotion lock: by a process that is gone."""
+        from mlflow.exceptions import MlflowException
+
+        with one_line(self.uri):
+            try:
+                text = self._client.get_registered_model(name).tags.get(BEGUN_TAG)
+            except MlflowException as error:
+                if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                    raise
+                return None
+        return Begun(**json.loads(text)) if text else None
+
+    def ended(self, name: str) -> None:
+        """Note that what was begun has come to an end, whichever."""
+        with one_line(self.uri):
+            self._client.delete_registered_model_tag(name, BEGUN_TAG)
+
+    def abandon(self, promotion: PromotionRecord, tags: Collection[str]) -> None:
+        """Mark a promotion that was never made, and let its version have the `tags` of the last that was, if any."""
+        from mlflow.exceptions import MlflowException
+
+        self.tag_promotion(promotion, {ABANDONED_TAG: datetime.now(UTC).isoformat(timespec="seconds")})
+        name = promotion.name.removesuffix(COREML_SUFFIX)
+        others = [each for each in self.promotions(name) if each.source == promotion.source and not each.abandoned]
+        with one_line(self.uri):
+            version = self._client.get_model_version(name, str(promotion.source))
+            if version.tags.get(SHA256_TAG) != promotion.sha256:
+                return
+            for key in version.tags.keys() & tags:
+                if others:
+                    self._client.set_model_version_tag(name, version.version, key, others[-1].tags[key])
+                else:
+                    with suppress(MlflowException):  # gone already
+                        self._client.delete_model_version_tag(name, version.version, key)
 
     def champion(self, name: str) -> VersionRecord | None:
         """The promoted version of a registered model, if there is one."""
@@ -74,6 +177,7 @@ class Promotions(Models):
             sha256 = version.tags.get(SHA256_TAG)
             made = [_promotion_record(found) for found in self._versions(name) if found.tags.keys() >= PROMOTION_TAGS]
             made = [each for each in made if each.source == champion.version and each.sha256 == sha256]
+            made = [each for each in made if not each.abandoned]
             if not made:
                 digest = f" of a file with SHA-256 {sha256[:12]}..." if sha256 else ""
                 raise ProjectError(
@@ -116,7 +220,7 @@ class Promotions(Models):
             "file_name": served.file.name,
             **({} if previous is None else {"previous_promotion": str(previous)}),
         }
-        with one_line(self.uri), tempfile.TemporaryDirectory(prefix="pocketnets-") as folder:
+        with one_line(self.uri), scratch_folder() as folder:
             run = self._client.get_run(version.run_id)
             model = self._client.create_logged_model(
                 experiment_id=run.info.experiment_id,
@@ -125,10 +229,10 @@ class Promotions(Models):
                 tags=tags,
                 model_type="coreml",
             )
-            write_coreml_flavor(Path(folder), served, model_id=model.model_id, run_id=version.run_id)
+            write_coreml_flavor(folder, served, model_id=model.model_id, run_id=version.run_id)
             for part in EVIDENCE:
-                (Path(folder) / part).write_bytes((evidence / part).read_bytes())
-            self._client.log_model_artifacts(model.model_id, folder)
+                (folder / part).write_bytes((evidence / part).read_bytes())
+            self._client.log_model_artifacts(model.model_id, str(folder))
             self._client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
             made = self._add_version(name, model.model_id, version.run_id, {**tags, "model_id": model.model_id})
         return _promotion_record(made)
@@ -138,6 +242,24 @@ class Promotions(Models):
         self._alias(promotion.name, CHAMPION, promotion.number)
         self.tag_version(version, tags)
         self.set_alias(version, CHAMPION)
+
+    def is_crowned(self, promotion: PromotionRecord) -> bool:
+        """Whether `crown` has moved both aliases to a promotion and its version, and this one tells of its file."""
+        name = promotion.tags["source_model"]
+        champion = self.champion(name)
+        if champion is None or champion.version != promotion.source:
+            return False
+        with one_line(self.uri):
+            crowned = self._client.get_registered_model(promotion.name).aliases.get(CHAMPION)
+            version = self._client.get_model_version(name, str(promotion.source))
+        return (str(crowned), version.tags.get(SHA256_TAG)) == (str(promotion.number), promotion.sha256)
+
+    def crown_none(self, name: str) -> None:
+        """Take back the alias of a first promotion that was not made."""
+        from mlflow.exceptions import MlflowException
+
+        with one_line(self.uri), suppress(MlflowException):  # it was not set yet
+            self._client.delete_registered_model_alias(name + COREML_SUFFIX, CHAMPION)
 
     def tag_promotion(self, promotion: PromotionRecord, tags: Mapping[str, str]) -> None:
         """Set tags on a promotion."""

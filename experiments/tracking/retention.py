@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from experiments.tracking.models import PRUNED_TAG
+from experiments.tracking.models import PRUNED_TAG, model_ids
 from experiments.tracking.promotions import COREML_SUFFIX, Promotions
 from experiments.tracking.store import one_line, quoted
 
@@ -15,7 +14,6 @@ if TYPE_CHECKING:
     from mlflow.entities import LoggedModel, Run
     from mlflow.entities.model_registry import ModelVersion
 
-MODEL_ID = re.compile(r"m-[0-9a-f]{32}")
 UNFINISHED = {"RUNNING", "SCHEDULED"}
 
 
@@ -48,7 +46,7 @@ class Retention(Promotions):
             if not experiments:
                 return []
             versions = self._versions()
-            needed = {found: version for version in versions for found in _model_ids(version)}
+            needed = {found: version for version in versions for found in model_ids(version)}
             promoted = {str(version.run_id) for version in versions if version.name.endswith(COREML_SUFFIX)}
             runs: dict[str, Run | None] = {}
             models = {model.model_id: model for model in self._logged_models(list(experiments))}
@@ -118,22 +116,29 @@ class Retention(Promotions):
     def remove_files(self, model: StoredModel) -> bool:
         """Remove a model that nothing needs; its run keeps its metrics, and gets the reports of refused promotions.
 
+        Whether that still holds is asked again under the promotion lock.
+
         Returns:
-            Whether it was removed: False if somebody has registered it meanwhile.
+            Whether it was removed: False if somebody needs it now.
 
         Raises:
             TrackingError: if the artifact store refuses; the next removal tries again.
-        OSError: if a file on this machine cannot be removed; likewise.
+            OSError: if a file on this machine cannot be removed; likewise.
         """
-        with one_line(self.uri):
-            versions = self._search_versions(f"run_id = {quoted(model.run_id)}")
-            if any(model.model_id in _model_ids(version) for version in versions):
-                return False
-        self.drop_model(model.model_id)
-        return True
+        from mlflow.exceptions import MlflowException
 
-
-def _model_ids(version: ModelVersion) -> set[str]:
-    """The LoggedModels that a version refers to in any of MLflow's ways."""
-    texts = (version.model_id, version.tags.get("model_id"), version.source)
-    return {found for text in texts if text for found in MODEL_ID.findall(str(text))}
+        with self.promotion_lock("removes models that nothing needs"):
+            with one_line(self.uri):
+                try:
+                    found = self._client.get_logged_model(model.model_id)
+                except MlflowException as error:
+                    if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                        raise
+                    return True  # another pruning was first
+                versions = self._search_versions(f"run_id = {quoted(model.run_id)}") if model.run_id else []
+                needed = {each: version for version in versions for each in model_ids(version)}
+                promoted = {str(version.run_id) for version in versions if version.name.endswith(COREML_SUFFIX)}
+                runs: dict[str, Run | None] = {}
+                if self._why_needed(found, self._run_once(model.run_id, runs), needed, promoted, runs):
+                    return False
+            return self.drop_model(model.model_id)

@@ -49,12 +49,13 @@ class ExperimentDeleted(ProjectError):
 class Store:
     """One MLflow store. Nothing global is changed: `mlflow.set_tracking_uri` would also set MLFLOW_TRACKING_URI."""
 
-    def __init__(self, uri: str, *, create: bool = True) -> None:
+    def __init__(self, uri: str, *, create: bool = True, write: bool = True) -> None:
         """Connect.
 
         Args:
             uri: a database or a server.
-            create: whether a SQLite file that does not exist is made; a command that only reads refuses it.
+            create: whether a SQLite file that does not exist is made; a command that needs what is in it refuses it.
+            write: whether it will be written to; False takes a SQLite file that is read-only.
 
         Raises:
             TrackingError: if the store cannot be reached or opened.
@@ -66,7 +67,7 @@ class Store:
         """
         self.uri = uri
         learn(uri)
-        _check_reachable(uri)
+        _check_reachable(uri, write=write)
         uri = absolute(uri)
         path = sqlite_path(uri)
         if path and (not path.exists() or not path.stat().st_size):  # an empty file may have been left by a look at it
@@ -195,7 +196,7 @@ def _make_store(uri: str) -> None:
     MlflowClient(tracking_uri=uri, registry_uri=uri).search_experiments(max_results=1)
 
 
-def _check_reachable(uri: str) -> None:
+def _check_reachable(uri: str, *, write: bool = True) -> None:
     """Fail at once where MLflow would retry for minutes: a server that does not answer, a database without a folder."""
     scheme = uri.partition(":")[0].lower() if "://" in uri else ""
     if scheme in {"http", "https"}:
@@ -207,7 +208,7 @@ def _check_reachable(uri: str) -> None:
                 f"The tracking store {uri} cannot be opened: {path} is not a file in an existing folder."
             )
         place = path if path.exists() else path.parent
-        if not os.access(place, os.W_OK):
+        if write and not os.access(place, os.W_OK):
             raise TrackingError(f"The tracking store {uri} cannot be opened: {place} is not writable.")
     elif scheme in {"", "file"}:
         raise TrackingError(

@@ -10,7 +10,6 @@ import contextlib
 import itertools
 import os
 import queue
-import tempfile
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import ray
 from ray.exceptions import RayError, RayTaskError
 
+from architectures.scratch import scratch_folder
 from search.engines import WorkerFailed
 from search.engines.cluster import Share, check_this_node
 from search.engines.messages import (
@@ -221,8 +221,8 @@ def _train(broker: Any, ticket: int, setup: WorkerSetup, dataset: PackedDataset,
         except RayError as error:
             raise ConnectionError("The broker is gone.") from error
 
-    with tempfile.TemporaryDirectory(prefix="pocketnets-") as name:
-        here = replace(job, keras_file=Path(name) / "model.keras")
+    with scratch_folder() as folder:
+        here = replace(job, keras_file=folder / "model.keras")
 
         def send(event: Event) -> None:
             ask(event, here.keras_file.read_bytes() if isinstance(event, Finished) else None)

@@ -26,6 +26,7 @@ from experiments.config import ModelSize, RunConfig, RunResult
 from experiments.datasets import Dataset, Split, cache
 from experiments.training import train
 from search.engines.shared_data import open_dataset, save_dataset
+from tests.support.scratch import killed_in_a_scratch_folder
 from tests.support.warm import Program
 
 LIMIT = 1_000 * 2**20  # bytes that each process may allocate
@@ -211,10 +212,8 @@ def test_what_a_killed_process_left_is_removed(tmp_path: Path, own_cache: Path) 
     name, _ = sources(tmp_path)
     datasets.load(name)
     (folder,) = own_cache.iterdir()
-    process = subprocess.Popen([sys.executable, "-c", ""])
-    process.wait()
-    left = folder.with_name(f".{folder.name}.{process.pid}")
-    folder.rename(left)
+    left = killed_in_a_scratch_folder(folder)
+    folder.rename(left / "half-written")
     datasets.load(name)
     assert list(own_cache.iterdir()) == [folder]
 

@@ -1,0 +1,161 @@
+"""Locks between processes and hosts: freed by the death of their holder, and named by it to those who wait.
+
+Each is a context manager that yields a function to be called just before a write: it raises `LockLost` where the lock
+is not held any more, as after an hour of standstill, or when a connection broke.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import platform
+import sys
+import time
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from architectures.errors import ProjectError
+from architectures.redaction import redact
+from experiments.databases import KEEPALIVE, LOCK_CLASS
+
+POLL_SECONDS = 0.1
+TOLD_AFTER = 5.0  # seconds of waiting, after which it is said who holds a lock
+LONGEST_NAME = 63  # bytes that PostgreSQL keeps of a connection's name
+
+Check = Callable[[], None]
+
+
+class LockLost(ProjectError):
+    """A lock was lost before the last write that it guards; the next command ends or undoes what was begun."""
+
+
+def this_process(purpose: str) -> str:
+    """This process and what it does, for those who wait for it.
+
+    >>> this_process("promotes").endswith(": promotes")
+    True
+    """
+    return f"process {os.getpid()} on {platform.node()}: {purpose}"
+
+
+def wait_until(acquired: Callable[[], bool], holder: Callable[[], str], what: str) -> None:
+    """Poll until a lock is acquired, saying on stderr whom it waits for. Ctrl-C ends it."""
+    started, told = time.monotonic(), False
+    while not acquired():
+        if not told and time.monotonic() - started > TOLD_AFTER:
+            by = holder() or "another process"
+            print(redact(f"waiting for the {what}, held by {by}"), file=sys.stderr, flush=True)
+            told = True
+        time.sleep(POLL_SECONDS)
+
+
+@contextlib.contextmanager
+def file_lock(path: Path, what: str, purpose: str) -> Iterator[Check]:
+    """Hold a lock on a file: between all processes that see it, on one host or on a shared file system.
+
+    The file is there while the lock is held, or was when its holder was killed: what stands in it holds nobody up.
+
+    Args:
+        path: of the lock's own file.
+        what: the lock is called.
+        purpose: of its holder.
+    """
+    held = -1
+
+    def acquired() -> bool:
+        nonlocal held
+        held = _open(path)
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if _is_at(held, path):
+                return True
+        except BlockingIOError:
+            pass
+        os.close(held)
+        held = -1
+        return False
+
+    def check() -> None:
+        if not _is_at(held, path):
+            raise LockLost(f"The {what} is lost: {path} was removed or replaced. Run the command again.")
+
+    try:
+        wait_until(acquired, lambda: path.read_text(errors="replace").strip(), what)
+        _write(held, this_process(purpose))
+        yield check
+    finally:
+        if held >= 0:
+            with contextlib.suppress(OSError):  # another user's folder
+                if _is_at(held, path):
+                    path.unlink()
+            os.close(held)
+
+
+def _open(path: Path) -> int:
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    except PermissionError:  # another user's: it can be locked all the same
+        return os.open(path, os.O_RDONLY)
+
+
+def _write(file: int, text: str) -> None:
+    with contextlib.suppress(OSError):  # another user's, or a full disk
+        os.ftruncate(file, 0)
+        os.pwrite(file, text.encode(), 0)
+
+
+def _is_at(file: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+@contextlib.contextmanager
+def postgres_lock(url: str, what: str, purpose: str) -> Iterator[Check]:
+    """Hold an advisory lock of a PostgreSQL database: between all hosts. It goes with the connection."""
+    import sqlalchemy
+
+    key = {"class": LOCK_CLASS, "key": zlib.crc32(what.encode()) - 2**31}  # a signed 32-bit number
+    keepalive = KEEPALIVE if "+psycopg" in url else {}
+    engine = sqlalchemy.create_engine(url, poolclass=sqlalchemy.NullPool, connect_args=keepalive)
+    name = this_process(purpose).encode()[:LONGEST_NAME].decode(errors="ignore")
+    with engine.connect() as connection, contextlib.ExitStack() as stack:
+
+        def asked(text: str, **values: object) -> object:
+            return connection.scalar(sqlalchemy.text(text), values)
+
+        def acquired() -> bool:
+            if asked("SELECT pg_try_advisory_xact_lock(:class, :key)", **key):
+                return True
+            connection.rollback()
+            return False
+
+        def holder() -> str:
+            found = asked(
+                "SELECT application_name FROM pg_locks JOIN pg_stat_activity USING (pid) WHERE locktype = 'advisory' "
+                "AND granted AND classid = :class AND objid::bigint = (:key + 4294967296) % 4294967296",
+                **key,
+            )
+            return str(found or "")
+
+        def check() -> None:
+            try:
+                asked("SELECT 1")
+            except sqlalchemy.exc.SQLAlchemyError as error:
+                raise LockLost(f"The {what} is lost: {' '.join(str(error).split())[:200]}. Run it again.") from error
+
+        stack.callback(_end, connection)
+        asked("SELECT set_config('application_name', :name, false)", name=name)
+        connection.commit()
+        wait_until(acquired, holder, what)
+        yield check
+
+
+def _end(connection: object) -> None:
+    from sqlalchemy.exc import SQLAlchemyError
+
+    with contextlib.suppress(SQLAlchemyError):  # it may be broken, and the lock free, already
+        connection.invalidate()  # type: ignore[attr-defined]

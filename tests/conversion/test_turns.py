@@ -1,0 +1,225 @@
+"""Two promotions, rollbacks or prunings at once, and struck in between: one after the other, or not at all."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from conversion import publish
+from conversion.output import DEFAULT_OUTPUT
+from conversion.switch import TAGS, settle_left_over
+from experiments.tracking import Current, Tracker
+from tests.support.commands import Command
+from tests.support.judged import Judged, judge
+from tests.support.promotions import NAME, PROMOTIONS, REFUSAL_TAGS, artifacts, champion, client_of, shipped, snapshot
+from tests.support.stores import Swept
+
+FORCED = ("--force", "--reason", "a test")
+
+
+def uri_of(folder: Path) -> str:
+    return f"sqlite:///{folder / 'mlflow.db'}"
+
+
+def current(folder: Path) -> Current:
+    return Current(champion(folder), champion(folder, PROMOTIONS))
+
+
+def test_a_promotion_that_another_overtook_is_refused(
+    own_promoted: Path, swept: Swept, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The issue's: judged against 1, 2 was promoted meanwhile. It changes nothing, --force or not, and says so."""
+    other = judge(own_promoted, "--author", "Ada")
+    publishing = publish.publish
+
+    def overtaken(tracker, *arguments, **options):
+        monkeypatch.setattr(publish, "publish", publishing)
+        assert Judged(other.examination, own_promoted / DEFAULT_OUTPUT).publish(uri_of(own_promoted)) == 2
+        before.append(snapshot(own_promoted, but=REFUSAL_TAGS))
+        return publishing(tracker, *arguments, **options)
+
+    before: list[dict] = []
+    monkeypatch.setattr(publish, "publish", overtaken)
+    found = command("conversion.promote", "--version", swept.result["leaderboard"][1]["version"], *FORCED, "--json")
+    assert found.code == 3
+    assert found.error.endswith("judged against promotion 1, 2 was promoted meanwhile: run it again.")
+    assert snapshot(own_promoted, but=REFUSAL_TAGS) == before[0]
+    assert found.json["decision"] == "refused"
+    assert found.json["gate"][-1]["name"] == "one at a time"
+    monkeypatch.setattr(publish, "publish", overtaken)
+    assert current(own_promoted).promotion == 2
+    monkeypatch.setattr(publish, "publish", publishing)
+    again = command("conversion.promote", "--version", swept.result["leaderboard"][1]["version"], *FORCED, "--json")
+    assert (again.code, again.json["promotion"], again.json["previous_promotion"]) == (0, 3, 2)
+
+
+def test_rolled_back_meanwhile(own_promoted: Path, command: Command) -> None:
+    first, second = (judge(own_promoted, "--author", name) for name in ("Ada", "Grace"))
+    place = own_promoted / DEFAULT_OUTPUT
+    assert Judged(first.examination, place).publish(uri_of(own_promoted)) == 2
+    assert command("conversion.rollback").code == 0
+    before = snapshot(own_promoted)
+    with pytest.raises(publish.Overtaken, match="judged against promotion 2, 1 is the champion's again meanwhile"):
+        Judged(second.examination, place).publish(uri_of(own_promoted), Current(1, 2))
+    assert snapshot(own_promoted) == before
+
+
+def test_a_file_that_came_meanwhile_stays(own_promoted: Path) -> None:
+    judged = judge(own_promoted, "--author", "Ada")
+    place = own_promoted / DEFAULT_OUTPUT
+    place.write_bytes(b"somebody's work")
+    before = snapshot(own_promoted)
+    with pytest.raises(publish.Overtaken, match="is not what stood there when the file was judged"):
+        Judged(judged.examination, place).publish(uri_of(own_promoted))
+    assert snapshot(own_promoted) == before
+
+
+def unregister(folder: Path, version: int) -> None:
+    """Delete a version by hand: nothing needs its model then."""
+    client_of(folder).delete_model_version(NAME, str(version))
+
+
+def test_prune_asks_again_before_it_removes(own_promoted: Path, swept: Swept) -> None:
+    """A model is promoted between prune's look and its removal."""
+    unneeded = swept.result["leaderboard"][1]
+    unregister(own_promoted, unneeded["version"])
+    judged = judge(own_promoted, "--run", unneeded["run_id"], *FORCED)
+    tracker = Tracker(uri_of(own_promoted))
+    (looked,) = (model for model in tracker.stored_models() if not model.needed)
+    assert looked.run_id == unneeded["run_id"]
+    Judged(judged.examination, own_promoted / DEFAULT_OUTPUT).publish(uri_of(own_promoted))
+    assert not tracker.remove_files(looked)
+    champion_files = artifacts(own_promoted, current(own_promoted).version or 0, NAME)
+    assert (champion_files / "data" / "model.keras").is_file()
+    assert not tracker.is_removed(judged.examination.candidate.model)
+
+
+def test_a_model_that_was_removed_is_not_promoted(own_promoted: Path, swept: Swept) -> None:
+    """A model is removed between its judgement and its publication."""
+    unneeded = swept.result["leaderboard"][1]
+    unregister(own_promoted, unneeded["version"])
+    judged = judge(own_promoted, "--run", unneeded["run_id"], *FORCED)
+    tracker = Tracker(uri_of(own_promoted))
+    (looked,) = (model for model in tracker.stored_models() if not model.needed)
+    assert tracker.remove_files(looked)
+    before = snapshot(own_promoted)
+    with pytest.raises(Exception, match="was removed meanwhile"):
+        Judged(judged.examination, own_promoted / DEFAULT_OUTPUT).publish(uri_of(own_promoted))
+    assert snapshot(own_promoted) == before
+
+
+class Killed(BaseException):
+    """Stands for the end of the process: nothing catches it."""
+
+
+WRITES = ("begin", "log_promotion", "attach", "crown", "tag_version", "set_alias", "ended")
+
+
+@pytest.mark.parametrize("options", [("--author", "Ada"), ("--version",)], ids=["same model", "another"])
+def test_what_a_killed_promotion_left_is_undone_or_ended(
+    options: tuple, own_promoted: Path, swept: Swept, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed before and after each write: then the promotion was made, or all is as before but for its record."""
+    if options[0] == "--version":
+        options = ("--version", swept.result["leaderboard"][1]["version"], *FORCED)
+    judged = Judged(judge(own_promoted, *options).examination, own_promoted / DEFAULT_OUTPUT)
+    tracker, place = Tracker(uri_of(own_promoted)), own_promoted / DEFAULT_OUTPUT
+    for write in WRITES:
+        for after in (False, True):
+            before, file = current(own_promoted), shipped(own_promoted)
+            real = getattr(Tracker, write)
+
+            def die(*arguments, real=real, after=after):
+                if after:
+                    real(*arguments)
+                raise Killed
+
+            with monkeypatch.context() as patched:
+                patched.setattr(Tracker, write, die)
+                with pytest.raises(Killed):
+                    judged.publish(uri_of(own_promoted))
+            settle_left_over(tracker, NAME)
+            now = current(own_promoted)
+            made = (write, after) in {("crown", True), ("set_alias", True), ("ended", False), ("ended", True)}
+            if options[0] == "--author":  # the champion's alias stands there already
+                made = made or (write, after) in {("tag_version", True), ("set_alias", False)}
+            assert (now != before) == made, (write, after)
+            assert (shipped(own_promoted) != file) == made, (write, after)
+            assert_whole(own_promoted)
+            if made:
+                assert command("conversion.rollback").code == 0
+                assert (current(own_promoted), shipped(own_promoted)) == (before, file)
+                assert_whole(own_promoted)
+    assert not list(place.parent.glob(".*"))
+
+
+def assert_whole(folder: Path) -> None:
+    """Aliases, file, evidence and history of the champion are of one promotion, and nothing is left half-way."""
+    client, tracker = client_of(folder), Tracker(uri_of(folder))
+    now = current(folder)
+    assert now.version
+    assert now.promotion
+    assert tracker.current(NAME) == now
+    assert tracker.begun(NAME) is None
+    made = {promotion.number: promotion for promotion in tracker.promotions(NAME)}
+    crowned = made[now.promotion]
+    assert crowned.source == now.version
+    assert not crowned.abandoned
+    tags = client.get_model_version(NAME, str(now.version)).tags
+    assert {key: tags[key] for key in TAGS} == {key: crowned.tags[key] for key in TAGS}
+    for number, name in ((now.promotion, PROMOTIONS), (now.version, NAME)):
+        found = artifacts(folder, number, name)
+        assert (found / DEFAULT_OUTPUT.name).read_bytes() == shipped(folder)
+        assert json.loads((found / "promotion.json").read_text())["coreml_sha256"] == crowned.sha256
+    assert (artifacts(folder, now.version, NAME) / "data" / "model.keras").is_file()
+    assert [path.name for path in (folder / DEFAULT_OUTPUT).parent.iterdir()] == [DEFAULT_OUTPUT.name]
+    chain = [now.promotion]
+    while (before := made[chain[-1]].previous) is not None:
+        assert before < chain[-1]
+        assert not made[before].abandoned
+        chain.append(before)
+    lost = [each for each in made.values() if each.number not in chain and not each.abandoned]
+    assert all("rolled_back_to" in each.tags for each in lost), lost
+    for version in client.search_model_versions(f"name = '{NAME}'"):
+        told = version.tags.get("coreml_sha256")
+        of = [each for each in made.values() if each.source == int(version.version) and not each.abandoned]
+        assert told in {None, *(each.sha256 for each in of)}
+
+
+def test_the_first_promotion_is_undone_too(own_store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    judged = Judged(judge(own_store).examination, own_store / DEFAULT_OUTPUT)
+    tracker = Tracker(uri_of(own_store))
+
+    def die(*_: object) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Tracker, "set_alias", die)
+        with pytest.raises(Killed):
+            judged.publish(uri_of(own_store))
+    assert (own_store / DEFAULT_OUTPUT).is_file()
+    settle_left_over(tracker, NAME)
+    assert current(own_store) == Current(None, None)
+    assert not (own_store / DEFAULT_OUTPUT).exists()
+    tags = client_of(own_store).get_model_version(NAME, "1").tags
+    assert not tags.keys() & set(TAGS)
+    assert judged.publish(uri_of(own_store)) == 2
+    assert_whole(own_store)
+
+
+def test_an_error_undoes_what_was_begun(own_promoted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    judged = Judged(judge(own_promoted, "--author", "Ada").examination, own_promoted / DEFAULT_OUTPUT)
+    before, file = current(own_promoted), shipped(own_promoted)
+    tag_version = Tracker.tag_version
+
+    def fail(*arguments):
+        monkeypatch.setattr(Tracker, "tag_version", tag_version)
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Tracker, "tag_version", fail)
+    with pytest.raises(OSError, match="No space"):
+        judged.publish(uri_of(own_promoted))
+    assert (current(own_promoted), shipped(own_promoted)) == (before, file)
+    assert_whole(own_promoted)

@@ -1,0 +1,78 @@
+"""A promotion, a rollback and a pruning that are struck: each in a process of its own that ends at a chosen step."""
+
+from __future__ import annotations
+
+import copyreg
+import os
+import pickle
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from types import MappingProxyType
+
+from sqlalchemy import Engine, event
+
+from conversion.rollback import RollbackRefused, rollback
+from experiments.prune import prune
+from experiments.tracking import Tracker
+from tests.support.judged import Judged
+from tests.support.killed_at import KILLED
+
+REFUSED = 3
+STEPS = ("open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.link")  # on disk; beside each statement of SQL
+
+
+def act(action: str, folder: Path, kill_at: int | None, counted: Path | None = None) -> None:
+    """In a process of its own: do one thing in a folder, and end as by kill -9 at the step of that number.
+
+    Args:
+        action: promote, rollback or prune.
+        folder: with the store, the file's place, `judged` as written by `keep`, and `tmp` for temporary files.
+        kill_at: before which step, counted from 1; None: not at all.
+        counted: where the number of steps is written.
+    """
+    os.chdir(folder)
+    os.environ["TMPDIR"] = tempfile.tempdir = str(folder / "tmp")
+    judged: Judged = pickle.loads((folder / "judged").read_bytes())
+    uri = f"sqlite:///{folder / 'mlflow.db'}"
+    Tracker(uri)  # connected, which is no step
+    steps = 0
+
+    def step(*_: object, **__: object) -> None:
+        nonlocal steps
+        steps += 1
+        if steps == kill_at:
+            os._exit(KILLED)
+
+    def audited(name: str, arguments: tuple[object, ...]) -> None:
+        if name in STEPS and str(arguments[0]).startswith(str(folder)):
+            step()
+
+    event.listen(Engine, "before_cursor_execute", step)
+    sys.addaudithook(audited)
+    actions: dict[str, Callable[[], object]] = {
+        "promote": lambda: judged.publish(uri),
+        "rollback": lambda: rollback(uri),
+        "prune": lambda: prune(Tracker(uri)),
+    }
+    try:
+        actions[action]()
+    except RollbackRefused:
+        sys.exit(REFUSED)
+    except Exception as error:
+        if "meanwhile" not in str(error):
+            raise
+        sys.exit(REFUSED)
+    if counted:
+        counted.write_text(str(steps))
+
+
+def _proxy(values: dict) -> MappingProxyType:
+    return MappingProxyType(values)
+
+
+def keep(judged: Judged, folder: Path) -> None:
+    """Write what `act` promotes into a folder."""
+    copyreg.pickle(MappingProxyType, lambda proxy: (_proxy, (dict(proxy),)))
+    (folder / "judged").write_bytes(pickle.dumps(judged))
