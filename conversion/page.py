@@ -177,8 +177,9 @@ def _parity(examination: Examination) -> str:
     rounding = max((part.rounding or 0 for part in evidence.parity), default=0)
     text = (
         "Accuracies of the executed file and of the model; differences of a probability. What is allowed is "
-        f"{ROUNDINGS} times what float32 costs the model itself, at most {rounding:.1e} here, measured against float64, "
-        f"and at least {LEAST_ALLOWANCE:.1e}. What compression costs is the difference to the uncompressed model."
+        f"{ROUNDINGS} times what float32 costs the model itself, at most {rounding:.1e} here, measured against "
+        f"float64, and at least {LEAST_ALLOWANCE:.1e}. What compression costs is the difference to the uncompressed "
+        "model."
     )
     weights = f"{len(evidence.weights)} weights of the model were found in the file, each as its compression leaves it."
     weights = weights if evidence.weights and all(not each.fault for each in evidence.weights) else ""
