@@ -36,8 +36,10 @@ def npz(source: Source) -> Dataset:
         if not isinstance(opened, np.lib.npyio.NpzFile):
             raise ValueError("it holds one array")
         with opened as file:
-            held = file.files
-            arrays = {key: array for key in NAMES if key in held and isinstance(array := file[key], np.ndarray)}
+            held = [name.removesuffix(".npy") for name in file.zip.namelist() if name.endswith(".npy")]
+            arrays = {key: file[f"{key}.npy"] for key in NAMES if key in held}
+        if not all(isinstance(array, np.ndarray) for array in arrays.values()):
+            raise ValueError("a member is no array")
     except Exception as error:  # NumPy and zipfile raise whatever they stumble over
         raise ProjectError(f"{source.path} is damaged or not an .npz file of plain arrays: {error}.") from error
     given = [part for part in PARTS if part != "val" or {"x_val", "y_val"} & arrays.keys()]
