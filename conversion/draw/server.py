@@ -27,6 +27,7 @@ from threadpoolctl import threadpool_limits
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from architectures.command import one_line
+from architectures.display import say
 from conversion.draw.collection import Collection
 from conversion.draw.reader import Reader
 from conversion.draw.request import MAX_BODY_BYTES, BadRequest, TooLarge, parse_correction, parse_drawing
@@ -118,7 +119,7 @@ def serve(app: ASGIApp, listener: socket.socket) -> None:
         text = f"{context['message']}: {one_line(error)}" if error else str(context["message"])
         if text not in told and not running.should_exit:
             told.add(text)
-            print(f"warning: {text}", file=sys.stderr, flush=True)
+            say(f"warning: {text}", file=sys.stderr, flush=True)
 
     async def answer() -> None:
         asyncio.get_running_loop().set_exception_handler(tell)
@@ -214,7 +215,7 @@ class Guard:
         except asyncio.CancelledError:  # the server ends, and the connection is closed already
             pass
         except Exception as error:  # the answer was 500
-            print(f"error: {scope['path']!r}: {one_line(error)}", file=sys.stderr, flush=True)
+            say(f"error: {scope['path']!r}: {one_line(error)}", file=sys.stderr, flush=True)
 
 
 def _refuse(status: int, text: str) -> Response:

@@ -36,7 +36,8 @@ def npz(source: Source) -> Dataset:
         if not isinstance(opened, np.lib.npyio.NpzFile):
             raise ValueError("it holds one array")
         with opened as file:
-            held = [name.removesuffix(".npy") for name in file.zip.namelist() if name.endswith(".npy")]
+            members = file.zip.namelist() if file.zip else []
+            held = [name.removesuffix(".npy") for name in members if name.endswith(".npy")]
             arrays = {key: file[f"{key}.npy"] for key in NAMES if key in held}
         if not all(isinstance(array, np.ndarray) for array in arrays.values()):
             raise ValueError("a member is no array")
