@@ -10,6 +10,7 @@ from pathlib import Path
 
 from architectures import registry
 from architectures.command import Parser, print_json, run
+from architectures.display import say
 from architectures.errors import UsageError
 from architectures.fields import Whole
 from architectures.starter import write_starter
@@ -74,11 +75,9 @@ def _new(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print_json({"builder": str(builder), "test": str(test)})
     else:
-        print(
-            f"Wrote {builder} and {test}. Next:\n"
-            f"  python {test}\n"
-            f"  python -m search.sweep --plugin {builder} --architecture {arguments.new_name} --trials 4"
-        )
+        say(f"Wrote {builder} and {test}. Next:")
+        say(f"  python {test}")
+        say(f"  python -m search.sweep --plugin {builder} --architecture {arguments.new_name} --trials 4")
     return 0
 
 

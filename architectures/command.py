@@ -18,8 +18,9 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
+from architectures.display import say, visible
 from architectures.errors import ProjectError
 from architectures.redaction import redact
 
@@ -42,7 +43,7 @@ class Parser(argparse.ArgumentParser):
         self.add_argument("--debug", action="store_true", help="show the traceback of an error")
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"error: {redact(message)} (see {self.prog} --help)\n")
+        self.exit(2, f"error: {visible(redact(message))} (see {self.prog} --help)\n")
 
 
 def run(parser: Parser, body: Callable[[argparse.Namespace], int], argv: Sequence[str] | None = None) -> int:
@@ -67,14 +68,15 @@ def _code(parser: Parser, body: Callable[[argparse.Namespace], int], argv: Seque
         sys.stdout.flush()  # here, where a full disk becomes one line
         return code
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+        say("interrupted", file=sys.stderr)
         return INTERRUPTED
     except Exception as error:
         if isinstance(error, BrokenPipeError) and _reader_has_left():
             raise
         if arguments.debug:
-            print(traceback_text(error), end="", file=sys.stderr)
-        print(f"error: {one_line(error)}", file=sys.stderr)
+            for line in traceback_text(error).splitlines():
+                say(line, file=sys.stderr)
+        say(f"error: {one_line(error)}", file=sys.stderr)
         return error.exit_code if isinstance(error, ProjectError) else 1
 
 
@@ -129,15 +131,19 @@ def traceback_text(error: BaseException) -> str:
 
 
 def console() -> Console:
-    """Where tables are printed."""
+    """Where tables are printed: the writer of what Rich draws; a name is no command and no emoji there."""
     from rich.console import Console
+    from rich.text import Text
 
     class Screen(Console):
+        def render_str(self, text: str, **how: Any) -> Text:
+            return super().render_str(visible(text), **how)
+
         def on_broken_pipe(self) -> None:
             raise BrokenPipeError  # as print does; Rich would end the process with 1
 
-    made = Screen(highlight=False)
-    return made if made.is_terminal else Screen(highlight=False, width=PIPE_WIDTH)
+    made = Screen(highlight=False, emoji=False)
+    return made if made.is_terminal else Screen(highlight=False, emoji=False, width=PIPE_WIDTH)
 
 
 def print_json(result: dict[str, object]) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from importlib.metadata import entry_points
 from pathlib import Path
 
+from architectures.display import say
 from architectures.errors import PluginError
 from architectures.quiet import set_keras
 
@@ -68,5 +69,5 @@ def load_installed(group: str) -> dict[str, PluginError]:
             guarded_import(f"{point.name} ({point.value})", point.load)
         except PluginError as error:
             broken[point.name] = error
-            print(f"warning: left out: {' '.join(str(error).split())}", file=sys.stderr)
+            say(f"warning: left out: {' '.join(str(error).split())}", file=sys.stderr)
     return broken

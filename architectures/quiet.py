@@ -14,6 +14,7 @@ import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
+from architectures.display import say
 from architectures.errors import ProjectError
 
 # By variable: the library that reads it on import, and the value that all here relies on.
@@ -67,7 +68,7 @@ def _do_without_home() -> None:
         why = f"the home directory {home} is not there or not writable"
         spare = _spare_home()
     os.environ.setdefault("MPLCONFIGDIR", str(spare))  # Matplotlib keeps what it knows of fonts
-    print(f"warning: {why}; using {spare} instead; set HOME to a writable folder.", file=sys.stderr)
+    say(f"warning: {why}; using {spare} instead; set HOME to a writable folder.", file=sys.stderr)
 
 
 def _spare_home() -> Path:

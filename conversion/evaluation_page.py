@@ -5,11 +5,11 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Sequence
-from html import escape
 from typing import TYPE_CHECKING
 
 from conversion.tables import strong, table
 from experiments.labels import told_apart
+from experiments.tables import html_text
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,10 +27,10 @@ def looked(look: Look | None) -> str:
     """How often the test images had been looked at."""
     if look is None:
         return '<p class="soft">The test images were not looked at.</p>'
-    rows = [(str(one.number), escape(one.command), one.at, escape(one.run_id)) for one in reversed(look.earlier)]
+    rows = [(str(one.number), html_text(one.command), one.at, html_text(one.run_id)) for one in reversed(look.earlier)]
     history = table(("look", "command", "at (UTC)", "run"), rows) if rows else ""
     return (
-        f"<p>This was {escape(look.text)}. The more often a choice was made on these images, the less "
+        f"<p>This was {html_text(look.text)}. The more often a choice was made on these images, the less "
         f"they say of unseen ones.</p>"
         + (f"<details><summary>Looks before</summary>{history}</details>" if history else "")
     )
@@ -79,7 +79,7 @@ def mistakes(evaluation: Evaluation | None, images: npt.NDArray[np.uint8], class
     names = told_apart(class_names)
     figures = [
         f'<figure><img alt="#{each.index}" {_png(images[each.index])}><figcaption>#{each.index}: '
-        f"{escape(names[each.true_label])}<br>answer {escape(names[each.answer])}, "
+        f"{html_text(names[each.true_label])}<br>answer {html_text(names[each.answer])}, "
         f"{each.confidence:.3f}</figcaption></figure>"
         for each in evaluation.mistakes
     ]

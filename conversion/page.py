@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +15,7 @@ from conversion.gallery import draw_flips
 from conversion.parity import LEAST_ALLOWANCE, ROUNDINGS
 from conversion.tables import strong, table
 from experiments.labels import told_apart
+from experiments.tables import html_text
 
 if TYPE_CHECKING:
     from conversion.choose import Choice
@@ -84,16 +84,16 @@ def page(examination: Examination, facts: Mapping[str, Any]) -> str:
     test = evidence.test_evaluation
     verdict = {
         "promoted": '<p class="passed">Promoted: every criterion was met.</p>',
-        "forced": f'<p class="failed">Promoted by force: {escape(str(decision.forced_reason))}</p>',
+        "forced": f'<p class="failed">Promoted by force: {html_text(str(decision.forced_reason))}</p>',
         "refused": '<p class="failed">Refused: nothing was changed.</p>',
     }[decision.outcome]
     return PAGE.format(
-        title=f"{escape(examination.candidate.run.name)} as a Core ML file",
+        title=f"{html_text(examination.candidate.run.name)} as a Core ML file",
         verdict=verdict,
         key=_key_figures(facts),
         gate=table(
             ("criterion", "verdict", "finding"),
-            [(strong(each.name), _verdict(each), escape(each.finding)) for each in decision.criteria],
+            [(strong(each.name), _verdict(each), html_text(each.finding)) for each in decision.criteria],
         ),
         compression=_compression(examination.choice),
         origin=_origin(facts, examination.candidate.preference),
@@ -118,7 +118,7 @@ def _key_figures(facts: Mapping[str, Any]) -> str:
     if "val_accuracy" in facts:
         model = f"on validation images; the model {facts['model_val_accuracy']:.4f}"
         shown.append((f"{facts['val_accuracy']:.4f}", model))
-    return "".join(f"<div><b>{escape(value)}</b><span>{escape(name)}</span></div>" for value, name in shown)
+    return "".join(f"<div><b>{html_text(value)}</b><span>{html_text(name)}</span></div>" for value, name in shown)
 
 
 def _compression(choice: Choice | None) -> str:
@@ -129,10 +129,10 @@ def _compression(choice: Choice | None) -> str:
         file = f"{each.format} {each.compression}"
         size = f"{each.size_bytes:,}" if each.size_bytes else ""
         if each.val_accuracy is None:
-            measured = ("not checkable", "", escape(each.not_checkable or ""))
+            measured = ("not checkable", "", html_text(each.not_checkable or ""))
         else:
             measured = (f"{each.val_accuracy:.4f}", str(each.flips), f"{each.minimum_ios}+")
-        rows.append(((strong(file) + " (taken)") if each.chosen else escape(file), size, *measured))
+        rows.append(((strong(file) + " (taken)") if each.chosen else html_text(file), size, *measured))
     text = (
         f"Every file was executed on {choice.images:,} validation images. The smallest was taken that is at most "
         f"{choice.max_accuracy_loss:g} points below the uncompressed file of its format."
@@ -154,10 +154,10 @@ def _origin(facts: Mapping[str, Any], preference: Preference | None) -> str:
         "coreml_sha256": "SHA-256 of the file",
         "coreml_reproducible_sha256": "SHA-256 without the date",
     }
-    rows = [(strong(title), escape(str(facts[key]))) for key, title in names.items() if facts[key] is not None]
+    rows = [(strong(title), html_text(str(facts[key]))) for key, title in names.items() if facts[key] is not None]
     if preference:
-        rows.append((strong("the smallest that is as good"), escape(preference.text)))
-    return table((), rows) + f'<p class="soft">Without the date: {escape(str(facts["reproducible_by"]))}.</p>'
+        rows.append((strong("the smallest that is as good"), html_text(preference.text)))
+    return table((), rows) + f'<p class="soft">Without the date: {html_text(str(facts["reproducible_by"]))}.</p>'
 
 
 def _parity(examination: Examination) -> str:
@@ -169,7 +169,7 @@ def _parity(examination: Examination) -> str:
         figures = (f"{part.images:,}", f"{part.file_accuracy:.4f}", f"{part.model_accuracy:.4f}")
         allowed = "any" if part.allowance is None else f"{part.allowance:.1e}"
         differences = (f"{part.max_difference:.1e}", allowed, f"{part.mean_difference:.1e}", str(part.label_flips))
-        rows.append((escape(against), part.split, *figures, *differences))
+        rows.append((html_text(against), part.split, *figures, *differences))
         if part.flips:
             draw_part = partial(draw_flips, part, examination.candidate.split(part.split), dataset.class_names)
             galleries.append(_picture(_drawn(draw_part), f"{part.split} images that get another label, {against}"))
@@ -183,7 +183,7 @@ def _parity(examination: Examination) -> str:
     )
     weights = f"{len(evidence.weights)} weights of the model were found in the file, each as its compression leaves it."
     weights = weights if evidence.weights and all(not each.fault for each in evidence.weights) else ""
-    apple = f"Apple's runtime: {escape(evidence.native.status)}."
+    apple = f"Apple's runtime: {html_text(evidence.native.status)}."
     return (
         table(head, rows, figures=range(2, 9))
         + f'<p class="soft">{text} {weights} {apple}</p>'
@@ -208,7 +208,7 @@ def _confusion(class_names: Sequence[str], matrix: Sequence[Sequence[int]]) -> s
     """A shaded table: drawing it would cost as much time as converting the model."""
     if not matrix:
         return NOT_EXECUTED
-    names = [escape(name) for name in told_apart(class_names)]
+    names = [html_text(name) for name in told_apart(class_names)]
     rows = []
     for name, counts in zip(names, matrix, strict=True):
         total = max(1, sum(counts))
@@ -231,11 +231,11 @@ def _drawn(draw: Callable[[Path], object]) -> bytes:
 
 def _picture(png: bytes, text: str, *, kind: str = "") -> str:
     data = base64.b64encode(png).decode()
-    return f'<img class="{kind}" alt="{escape(text)}" src="data:image/png;base64,{data}">'
+    return f'<img class="{kind}" alt="{html_text(text)}" src="data:image/png;base64,{data}">'
 
 
 def _short(text: str) -> str:
-    return escape(text if len(text) <= LONGEST else text[: LONGEST - 3] + "...")
+    return html_text(text if len(text) <= LONGEST else text[: LONGEST - 3] + "...")
 
 
 def _verdict(criterion: Criterion) -> str:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, get_args
 
 from architectures.command import Parser, print_json, run
+from architectures.display import say
 from architectures.errors import ProjectError, UsageError
 from architectures.fields import PLUGINS, Name, Number, Whole, allowed, validate
 from architectures.scratch import scratch_folder
@@ -320,14 +321,14 @@ def _body(arguments: argparse.Namespace) -> int:
     if promotion.examination.decision.outcome != "refused":
         return 0
     for reason in promotion.examination.decision.reasons:
-        print(f"error: would be refused: {reason}", file=sys.stderr)
+        say(f"error: would be refused: {reason}", file=sys.stderr)
     return PromotionRefused.exit_code
 
 
 def _show(promotion: Promotion) -> None:
     examination, facts = promotion.examination, promotion.as_json()
     if examination.candidate.preference:
-        print(f"--prefer smallest takes {examination.candidate.preference.text}.")
+        say(f"--prefer smallest takes {examination.candidate.preference.text}.")
     if examination.choice:
         show_choice(examination.choice)
     outcome = examination.decision.outcome
@@ -335,24 +336,24 @@ def _show(promotion: Promotion) -> None:
         verb = {"promoted": "Promoted", "forced": "Promoted by force"}[outcome]
     else:
         verb = {"promoted": "Would promote", "forced": "Would promote by force", "refused": "Not promoted:"}[outcome]
-    print(f"{verb} {facts['run']} (run {facts['run_id']}) to {promotion.path}")
+    say(f"{verb} {facts['run']} (run {facts['run_id']}) to {promotion.path}")
     show(examination.evidence)
     for criterion in examination.decision.criteria:
         sign = "ok  " if criterion.verdict == "passed" else "FAIL" if criterion.refuses else "-   "
-        print(f"  {sign} {criterion.name}: {criterion.finding}")
+        say(f"  {sign} {criterion.name}: {criterion.finding}")
     if "test_accuracy" in facts:
-        print(
+        say(
             f"Test accuracy of the file {facts['test_accuracy']:.4f} "
             f"(95 % interval {facts['test_accuracy_low']:.3f} to {facts['test_accuracy_high']:.3f}), "
             f"{facts['coreml_bytes']:,} bytes, {promotion.seconds:.1f} s"
         )
     if promotion.record:
-        print(
+        say(
             f"Alias champion on version {facts['version']} of {facts['registered_model']}, "
             f"and on promotion {facts['promotion']} in {facts['promotion_model']}."
         )
     if promotion.page:
-        print(f"Page: {promotion.page}")
+        say(f"Page: {promotion.page}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

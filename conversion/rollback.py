@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from architectures.command import Parser, print_json, run
+from architectures.display import say
 from architectures.errors import ProjectError, UsageError
 from architectures.scratch import scratch_folder
 from conversion.output import DEFAULT_OUTPUT, Place, checked_place, default_output, output_path, taken
@@ -143,14 +144,14 @@ def _body(arguments: argparse.Namespace) -> int:
         return 0
     facts = done.as_json()
     verb = "Would return" if arguments.dry_run else "Returned"
-    print(
+    say(
         f"{verb} from promotion {done.left.number} (version {done.left.source} of {done.version.registered_name}) to "
         f"promotion {done.restored.number} of {facts['promoted_at']} (version {done.version.version}, run "
         f"{done.version.run_id})"
     )
-    print(f"  {done.path}: {facts['coreml_bytes']:,} bytes, SHA-256 {done.restored.sha256}, as it was promoted")
+    say(f"  {done.path}: {facts['coreml_bytes']:,} bytes, SHA-256 {done.restored.sha256}, as it was promoted")
     if not arguments.dry_run:
-        print(f"Alias champion on version {done.version.version} of {done.version.registered_name}.")
+        say(f"Alias champion on version {done.version.version} of {done.version.registered_name}.")
     return 0
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from html import escape
+
+from experiments.tables import html_text
 
 
 def strong(text: str) -> str:
     """What a row is about."""
-    return f"<b>{escape(text)}</b>"
+    return f"<b>{html_text(text)}</b>"
 
 
 def table(head: Sequence[str], body: Iterable[Sequence[str]], *, figures: Iterable[int] = ()) -> str:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from architectures.command import Parser, print_json, run
+from architectures.display import say
 from architectures.fields import PluginName
 from conversion.native import Native
 from conversion.structure import COMPRESSION_KEY, Check, check, structural_checks
@@ -219,29 +220,29 @@ def show(evidence: Evidence) -> None:
     """Print checks, weights and what executing showed."""
     for one in evidence.checks:
         detail = "" if one.passed else f"  expected {one.expected}, found {one.found}"
-        print(f"  {'ok  ' if one.passed else 'FAIL'} {one.name}{detail}")
+        say(f"  {'ok  ' if one.passed else 'FAIL'} {one.name}{detail}")
     if evidence.weights:
         obeyed = sum(not weight.fault for weight in evidence.weights)
         complete = obeyed == len(evidence.weights)
-        print(
+        say(
             f"  {'ok  ' if complete else 'FAIL'} weights  {obeyed} of {len(evidence.weights)} tensors are the model's, "
             f"compression {evidence.compression}"
         )
     else:
-        print("  -    weights  not compared")
+        say("  -    weights  not compared")
     for part in evidence.original:
-        print(
+        say(
             f"  {part.split}: {part.images} images executed, accuracy of the file {part.file_accuracy:.4f} "
             f"(model {part.model_accuracy:.4f})"
         )
     if evidence.differences:
-        print(f"  {'differences of probabilities':37} {'split':5} {'largest':>8} {'allowed':>8} {'labels differ':>14}")
+        say(f"  {'differences of probabilities':37} {'split':5} {'largest':>8} {'allowed':>8} {'labels differ':>14}")
     for against, part in evidence.differences:
         allowed = "any" if part.allowance is None else f"{part.allowance:.1e}"
-        print(f"  {against:37} {part.split:5} {part.max_difference:8.1e} {allowed:>8} {part.label_flips:14}")
-    print(f"  Apple's runtime: {evidence.native.status}")
+        say(f"  {against:37} {part.split:5} {part.max_difference:8.1e} {allowed:>8} {part.label_flips:14}")
+    say(f"  Apple's runtime: {evidence.native.status}")
     if evidence.test_look:
-        print(f"  This was {evidence.test_look.text}.")
+        say(f"  This was {evidence.test_look.text}.")
 
 
 def _body(arguments: argparse.Namespace) -> int:
@@ -267,10 +268,10 @@ def _body(arguments: argparse.Namespace) -> int:
             }
         )
     else:
-        print(f"{arguments.file}: {'verified' if evidence.verified else 'DIFFERS'} against run {candidate.run.run_id}")
+        say(f"{arguments.file}: {'verified' if evidence.verified else 'DIFFERS'} against run {candidate.run.run_id}")
         show(evidence)
     for fault in evidence.faults:
-        print(f"error: {fault}", file=sys.stderr)
+        say(f"error: {fault}", file=sys.stderr)
     return 0 if evidence.verified else 1
 
 

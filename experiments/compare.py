@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from architectures.command import Parser, print_json, run
+from architectures.display import say
 from architectures.errors import UsageError
 from experiments.config import EpochMetrics
 
@@ -166,7 +168,8 @@ def sparklines(curves: Sequence[Sequence[float]], low: float, high: float, *, wi
     reach = high - low or 1.0
 
     def bar(value: float) -> str:
-        return BARS[round((value - low) / reach * (len(BARS) - 1))]
+        share = (value - low) / reach
+        return BARS[round(share * (len(BARS) - 1))] if 0 <= share <= 1 else " "  # NaN is nowhere
 
     return [
         "".join(bar(curve[min(end, len(curve)) - 1]) for start, end in pairwise(starts) if start < len(curve))
@@ -186,7 +189,7 @@ def show(comparison: Comparison) -> None:
     print_cells(["", "result", *heads], cells([*ended, *comparison.metrics]))
     for key, title in CURVES.items():
         curves = [[getattr(metrics, key) for metrics in run.epochs] for run in runs]
-        points = [value for curve in curves for value in curve]
+        points = [value for curve in curves for value in curve if math.isfinite(value)]
         if not points:
             continue
         low, high = min(points), max(points)
@@ -201,7 +204,7 @@ def show(comparison: Comparison) -> None:
                 break
         print_cells(titles, lines, title=f"{title}, scale {low:.4f} to {high:.4f}")
     if not comparison.same_data:
-        print("These runs were trained on different data: their accuracies cannot be compared.")
+        say("These runs were trained on different data: their accuracies cannot be compared.")
 
 
 def parser() -> Parser:
@@ -227,7 +230,7 @@ def _body(arguments: argparse.Namespace) -> int:
         from experiments.compare_page import write_page
 
         write_page(comparison, arguments.html)
-        print(f"wrote {arguments.html}", file=sys.stderr)
+        say(f"wrote {arguments.html}", file=sys.stderr)
     if arguments.json:
         print_json(comparison.as_json())
     else:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from html import escape
 from pathlib import Path
 
 from architectures.scratch import scratch_beside
 from experiments.compare import CURVES, Comparison, cells, headings
 from experiments.page import html_page
-from experiments.tables import html_table
+from experiments.tables import html_table, html_text
 
 HEIGHT = 380  # pixels of a figure
 COLOURS = ("#2b6cb0", "#dd9a33", "#2f855a", "#c53030", "#6b46c1", "#319795", "#b83280", "#4a5568")
@@ -51,7 +50,7 @@ def _page(comparison: Comparison) -> str:
     for key, what in CURVES.items():
         figure = _curves(comparison, key)
         if figure is not None:
-            parts += [f"<h2>{escape(what.capitalize())} by epoch</h2>", figure]
+            parts += [f"<h2>{html_text(what.capitalize())} by epoch</h2>", figure]
     return html_page(" and ".join(heads) if len(heads) < 4 else f"{len(heads)} runs", parts)
 
 
@@ -65,10 +64,10 @@ def _curves(comparison: Comparison, key: str):  # type: ignore[no-untyped-def]  
         figure.add_scatter(
             x=[metrics.epoch for metrics in run.epochs],
             y=[getattr(metrics, key) for metrics in run.epochs],
-            name=head,
+            name=html_text(head),  # Plotly reads some HTML
             mode="lines+markers",
             line={"color": COLOURS[number % len(COLOURS)]},
-            hovertemplate=f"{escape(head)}<br>epoch %{{x}}: %{{y:.4f}}<extra></extra>",
+            hovertemplate=f"{html_text(head)}<br>epoch %{{x}}: %{{y:.4f}}<extra></extra>",
         )
     if not figure.data:
         return None

@@ -5,7 +5,6 @@ Of a kept model on the validation images, written to its run; of a promoted file
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -13,8 +12,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from architectures.display import visible
 from architectures.scratch import scratch_folder
 from experiments.labels import told_apart
+from experiments.tables import write_csv
 
 if TYPE_CHECKING:
     import numpy as np
@@ -263,7 +264,7 @@ def write_report(
     def matrix(path: Path) -> None:
         with path.open("w", newline="", encoding="utf-8") as file:
             rows = ([name, *row] for name, row in zip(names, evaluation.confusion_matrix, strict=True))
-            csv.writer(file, lineterminator="\n").writerows([["true\\predicted", *names], *rows])
+            write_csv([["true\\predicted", *names], *rows], file)
 
     def mistakes(path: Path) -> None:
         captions = [
@@ -299,11 +300,12 @@ def mistakes_title(evaluation: Evaluation, what: str) -> str:
 
 def _table(evaluation: Evaluation) -> str:
     """Precision and recall of each class as text."""
-    wide = max(12, *(len(each.name) for each in evaluation.classes))
+    names = [visible(each.name) for each in evaluation.classes]
+    wide = max(12, *map(len, names))
     lines = [f"{'class':<{wide}}  precision  recall      f1  images"]
     lines += [
-        f"{each.name:<{wide}}  {each.precision:9.4f}  {each.recall:6.4f}  {each.f1:6.4f}  {each.images:6d}"
-        for each in evaluation.classes
+        f"{name:<{wide}}  {each.precision:9.4f}  {each.recall:6.4f}  {each.f1:6.4f}  {each.images:6d}"
+        for name, each in zip(names, evaluation.classes, strict=True)
     ]
     lines.append(
         f"{'mean':<{wide}}  {evaluation.macro_precision:9.4f}  {evaluation.macro_recall:6.4f}          "

@@ -3,8 +3,8 @@
 Keras' safe mode refuses lambdas. It does not bound memory, it reads what a configuration names (vocabularies, files of
 other frameworks), and it takes a configuration without modules for one of an older format, with that format's looser
 rules. So everything is looked at here first, in this order: the archive's directory, the classes in `config.json`, the
-HDF5 objects in `model.weights.h5`, and last the weights and activations that the layers would make, which are counted
-without being made. Nothing is extracted: no file is written.
+HDF5 objects in `model.weights.h5`, and last the weights that the layers would make and the work that they would do,
+which are counted without being made and done. Nothing is extracted: no file is written.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from architectures.errors import ProjectError
+from experiments.graph_work import trace, work
 
 if TYPE_CHECKING:
     import keras
@@ -35,7 +36,10 @@ MAX_ARCHIVE_BYTES = 2**28  # 67 million float32 weights; chollet at its publishe
 MAX_DIRECTORY_BYTES = 4096  # of the list of members at the archive's end; a real one has 171
 MAX_CONFIG_BYTES = 2**24  # malireddi's has 9 KB
 MAX_HDF5_OBJECTS = 10_000  # groups and datasets; some four a layer
-MAX_ACTIVATIONS = 2**25  # values of one layer for one image: 128 MiB of float32
+MAX_CLASSES = 20_000  # layers, and what they are made of; mobilenet_v3 has 233
+MAX_ACTIVATIONS = 2**25  # values of one layer or operation for one image: 128 MiB of float32
+MAX_MULTIPLICATIONS = 10**11  # of a whole network for one image: seconds; VGG-16 has a sixth of that
+MAX_UNROLLED = 1_000  # steps of a layer that repeats its operations in the graph for each of them
 
 END_RECORD = struct.Struct("<4s4H2LH")  # signature, disks, entries here and in all, size, offset, comment
 END_SIGNATURE = b"PK\x05\x06"
@@ -149,10 +153,14 @@ def _check_member(member: zipfile.ZipInfo) -> None:
 def _check_classes(config: dict[str, Any]) -> None:
     """Everything that a configuration would make comes from Keras or was registered by code of this process."""
     todo: list[Any] = [config]
+    classes = 0
     while todo:
         node = todo.pop()
         if isinstance(node, dict):
             if "class_name" in node:
+                classes += 1
+                if classes > MAX_CLASSES:
+                    raise _Fault(f"{CONFIG} holds more than {MAX_CLASSES:,} classes")
                 _check_class(node)
             todo.extend(node.values())
         elif isinstance(node, list):
@@ -262,19 +270,54 @@ def _needed_weights(config: dict[str, Any]) -> int:
 def _count_weights(config: dict[str, Any]) -> int:
     import keras
 
-    try:
-        with keras.StatelessScope(initialize_variables=False):
+    with keras.StatelessScope(initialize_variables=False):
+        try:
             model = keras.saving.deserialize_keras_object({**config, "compile_config": None}, safe_mode=True)
-    except Exception as error:  # whatever a layer says to a configuration that it does not understand
-        raise _Fault(f"Keras cannot build it: {_line(error)}") from error
-    if not isinstance(model, keras.Model):
-        raise _Fault(f"{CONFIG} describes a {type(model).__name__}, not a model")
-    for operation in _operations(model):
-        for output in keras.tree.flatten(operation.output):
+        except Exception as error:  # whatever a layer says to a configuration that it does not understand
+            raise _Fault(f"Keras cannot build it: {_line(error)}") from error
+        if not isinstance(model, keras.Model):
+            raise _Fault(f"{CONFIG} describes a {type(model).__name__}, not a model")
+        weights = sum(math.prod(weight.shape) for weight in model.weights)
+        for operation in _operations(model):
+            _check_operation(operation)
+        _check_work(model, weights)
+    return weights
+
+
+def _check_operation(operation: Any) -> None:
+    """Refuse a layer or function whose outputs are too large, or whose graph would be."""
+    import keras
+
+    for node in operation._inbound_nodes:
+        for output in node.output_tensors:
             values = math.prod(size or 1 for size in output.shape)  # None is the number of images
             if values > MAX_ACTIVATIONS:
                 raise _Fault(f"its layer {operation.name!r} computes {values:,} values for an image")
-    return sum(math.prod(weight.shape) for weight in model.weights)
+        parts = operation._flatten_layers() if isinstance(operation, keras.Layer) else ()
+        depth = sum(isinstance(part, keras.layers.TimeDistributed) or getattr(part, "unroll", False) for part in parts)
+        steps = math.prod(size or 1 for tensor in node.input_tensors[:1] for size in tensor.shape[1 : 1 + depth])
+        if steps > MAX_UNROLLED:
+            raise _Fault(f"its layer {operation.name!r} unrolls {steps:,} steps; the limit is {MAX_UNROLLED:,}")
+
+
+def _check_work(model: keras.Model, weights: int) -> None:
+    """Refuse a model that would take too long or too much memory for one image."""
+    if any(None in each.shape[1:] for each in model.inputs):
+        raise _Fault("its input has no fixed size")
+    try:
+        done = list(work(trace(model)))
+    except Exception as error:
+        raise _Fault(f"Keras cannot build it: {_line(error)}") from error
+    largest = max(done, key=lambda each: each.values)
+    if largest.values > max(MAX_ACTIVATIONS, weights):  # a weight may be turned or cast whole
+        raise _Fault(f"its operation {largest.name!r} takes {largest.values:,} values for an image")
+    total = sum(each.multiplications for each in done)
+    if total > MAX_MULTIPLICATIONS:
+        longest = max(done, key=lambda each: each.multiplications)
+        raise _Fault(
+            f"it takes the time of {total:.1e} multiplications for an image, most of it in {longest.name!r}; the limit "
+            f"is {MAX_MULTIPLICATIONS:.0e}"
+        )
 
 
 def _operations(model: keras.Model) -> Iterator[Any]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import csv
 import json
+import math
 import sys
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass, fields, replace
@@ -12,9 +12,11 @@ from statistics import fmean
 from typing import TYPE_CHECKING, TextIO
 
 from architectures.command import Parser, image_size, print_json, run, several
-from architectures.errors import UsageError
+from architectures.display import say
+from architectures.errors import ProjectError, UsageError
 from architectures.fields import Whole
 from architectures.knobs import Knob
+from experiments import tables
 from experiments.config import LEARNING_RATES, RunConfig
 from experiments.datasets import COLOR_MODES, located, title
 from experiments.tables import fits, markdown, print_cells
@@ -114,10 +116,10 @@ def rows(tracker: Tracker, selection: Selection, *, limit: int | None = None) ->
     Raises:
         UsageError: for an unknown experiment, or a study, architecture or data set that it does not hold.
     """
-    from experiments.tracking import is_original, merit
+    from experiments.tracking import merit
 
     if limit is None:
-        best = sorted(filter(is_original, tracker.finished_runs(selection)), key=merit)
+        best = sorted(filter(tracker.is_shown, tracker.finished_runs(selection)), key=merit)
     else:
         best = tracker.best_runs(selection, limit)
     # All before a run in this order are as accurate: what is on the front among the first is so among all.
@@ -138,10 +140,11 @@ def rows(tracker: Tracker, selection: Selection, *, limit: int | None = None) ->
         first.sort(key=lambda record: (-fmean(replicates[_trial(record)]), merit(record)))
     shown = [*first, *(record for record in best if record not in first)][:limit]
     versions = tracker.versions_of([record.run_id for record in shown])
-    return [
-        _row(rank, record, record.run_id in front, versions.get(record.run_id), replicates.get(_trial(record), []))
-        for rank, record in enumerate(shown, 1)
-    ]
+    return _rows(
+        tracker,
+        ((record, versions.get(record.run_id), replicates.get(_trial(record), [])) for record in shown),
+        front,
+    )
 
 
 def _replicates(tracker: Tracker, selection: Selection, best: Sequence[RunRecord]) -> list[RunRecord]:
@@ -174,12 +177,43 @@ def version_rows(tracker: Tracker, name: str, selection: Selection, *, limit: in
     ]
     if not chosen:
         _check_exists(versions, name, selection)
+    chosen = [version for version in chosen if _ranks(version)]
     chosen.sort(key=lambda v: (-float(v.tags["best_val_accuracy"]), v.expected_coreml_bytes, v.version))
     front = _front((version.run_id, version.expected_coreml_bytes) for version in chosen)
-    return [
-        _row(rank, tracker.run(version.run_id), version.run_id in front, version, [])
-        for rank, version in enumerate(chosen[:limit], 1)
-    ]
+    return _rows(tracker, ((tracker.run(version.run_id), version, []) for version in chosen), front, limit=limit)
+
+
+def _ranks(version: VersionFacts) -> bool:
+    """Whether a version's tags say what it is ranked by; one whose tags do not is named."""
+    try:
+        if math.isfinite(float(version.tags["best_val_accuracy"])) and version.expected_coreml_bytes:
+            return True
+    except (KeyError, ValueError):
+        pass
+    place = f"version {version.version} of {version.registered_name}"
+    say(f"warning: left out: {place}: its tags name no accuracy and bytes", file=sys.stderr)
+    return False
+
+
+def _rows(
+    tracker: Tracker,
+    found: Iterable[tuple[RunRecord, VersionFacts | None, Sequence[float]]],
+    front: Collection[str],
+    *,
+    limit: int | None = None,
+) -> list[Row]:
+    """The first rows of runs with their versions and replicates; a run whose record cannot be read is named."""
+    board: list[Row] = []
+    for record, version, replicates in found:
+        if limit is not None and len(board) == limit:
+            break
+        try:
+            board.append(_row(len(board) + 1, record, record.run_id in front, version, replicates))
+        except ProjectError as error:
+            tracker.leave_out(record, str(error))
+        except (ArithmeticError, KeyError, ValueError) as error:
+            tracker.leave_out(record, f"Run {record.run_id} ({record.name}) holds what cannot be read: {error}.")
+    return board
 
 
 def _check_exists(versions: Sequence[VersionFacts], name: str, selection: Selection) -> None:
@@ -211,6 +245,8 @@ def _row(rank: int, record: RunRecord, pareto: bool, version: VersionFacts | Non
 
     accuracy = record.metrics["best_val_accuracy"]
     images = int(record.tags.get("val_images", 0))
+    if images < 0:
+        raise ValueError(f"val_images={images}")
     low, high = accuracy_interval(round(accuracy * images), images) if images else (None, None)
     promoted = version.tags if version and "coreml_sha256" in version.tags else {}
     mean_low, mean_high = mean_interval(replicates) or (None, None)
@@ -325,10 +361,8 @@ def as_json(board: Sequence[Row]) -> list[dict[str, object]]:
 
 def write_csv(board: Sequence[Row], file: TextIO) -> None:
     """The rows with all their fields; knobs as JSON, aliases separated by spaces, what is not known empty."""
-    writer = csv.DictWriter(file, [field.name for field in fields(Row)], lineterminator="\n")
-    writer.writeheader()
-    for row in board:
-        writer.writerow(asdict(row) | {"knobs": json.dumps(row.knobs), "aliases": " ".join(row.aliases)})
+    written = (asdict(row) | {"knobs": json.dumps(row.knobs), "aliases": " ".join(row.aliases)} for row in board)
+    tables.write_csv([[field.name for field in fields(Row)], *(row.values() for row in written)], file)
 
 
 def parser() -> Parser:
@@ -394,7 +428,8 @@ def _body(arguments: argparse.Namespace) -> int:
         write_csv(board, sys.stdout)
     elif arguments.markdown:
         titles, lines = cells(board, versions=bool(arguments.model))
-        print(markdown(titles, lines), f"\n\\* {_note(titles, more)}", sep="\n")
+        for line in (*markdown(titles, lines).splitlines(), "", f"\\* {_note(titles, more)}"):
+            say(line)
     else:
         named = arguments.model or arguments.study or experiment
         one_study = named == arguments.study

@@ -6,10 +6,9 @@ import base64
 import gzip
 from collections.abc import Sequence
 from functools import cache
-from html import escape
 from typing import Any
 
-from experiments.tables import STYLE
+from experiments.tables import STYLE, html_text
 
 # Each figure stands as JSON behind its place, which it fills from side to side. Without being told not to, plotly.js
 # offers a button that sends the figure to its makers' server.
@@ -36,8 +35,10 @@ def html_page(title: str, parts: Sequence[Any]) -> str:
     drawn = [part if isinstance(part, str) else _figure(part) for part in parts]
     if any(not isinstance(part, str) for part in parts):
         drawn.append(f"<script type='module'>const PLOTLY = '{_plotly()}';{DRAW}</script>")
-    head = f"<!doctype html><html lang='en'><head><meta charset='utf-8'><title>{escape(title)}</title>"
-    return "".join([head, f"<style>{STYLE}</style></head><body><h1>{escape(title)}</h1>", *drawn, "</body></html>\n"])
+    head = f"<!doctype html><html lang='en'><head><meta charset='utf-8'><title>{html_text(title)}</title>"
+    return "".join(
+        [head, f"<style>{STYLE}</style></head><body><h1>{html_text(title)}</h1>", *drawn, "</body></html>\n"]
+    )
 
 
 def _figure(figure: Any) -> str:

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from architectures.command import Parser, one_line, print_json, run
+from architectures.display import say
 from architectures.errors import ProjectError
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ def show(pruning: Pruning) -> None:
         print_cells(titles, lines)
     verb = "Would remove" if pruning.dry_run else "Removed"
     count = len(pruning.removed)
-    print(
+    say(
         f"{verb} {count} model{'' if count == 1 else 's'}, {pruning.bytes_freed:,} bytes; kept {len(pruning.kept)}. "
         f"Runs keep their metrics."
     )
@@ -111,7 +112,7 @@ def _body(arguments: argparse.Namespace) -> int:
     else:
         show(pruning)
     for model, error in pruning.failed:
-        print(f"error: {model.model_id} was not removed: {error}", file=sys.stderr)
+        say(f"error: {model.model_id} was not removed: {error}", file=sys.stderr)
     return 1 if pruning.failed else 0
 
 

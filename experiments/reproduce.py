@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from architectures.command import Parser, print_json, run
+from architectures.display import say
 from architectures.errors import ProjectError, UsageError
 from architectures.fields import PluginName
 from architectures.quiet import RELIED_ON
@@ -129,13 +130,13 @@ def reproduce(tracker: Tracker, run_id: str, *, plugins: tuple[str, ...] = ()) -
         settings=tuple((key[8:], value) for key, value in origin.tags.items() if key.startswith("setting.")),
         epochs=None if record.status == "FINISHED" else recorded[-1].epoch,
     )
-    print(
+    say(
         f"training {record.name} again: {request.config.dataset}, {len(recorded)} epochs, {request.threads} "
         f"thread{'s' if request.threads > 1 else ''}, {request.config.precision}",
         file=sys.stderr,
     )
     try:
-        found = retrain(request, _say(len(recorded)))
+        found = retrain(request, _tell(len(recorded)))
     except CannotTrain as error:
         raise NotReproducible(
             f"Run {run_id} ({record.name}) cannot be trained here: {error} A plugin that has moved, or that the run "
@@ -260,13 +261,11 @@ def _differences(record: RunRecord, recorded: Sequence[EpochMetrics], found: Ret
     return tuple(different)
 
 
-def _say(epochs: int) -> Callable[[EpochMetrics], None]:
-    def say(metrics: EpochMetrics) -> None:
-        print(
-            f"epoch {metrics.epoch} of {epochs}: val_accuracy {metrics.val_accuracy:.4f}", file=sys.stderr, flush=True
-        )
+def _tell(epochs: int) -> Callable[[EpochMetrics], None]:
+    def tell(metrics: EpochMetrics) -> None:
+        say(f"epoch {metrics.epoch} of {epochs}: val_accuracy {metrics.val_accuracy:.4f}", file=sys.stderr, flush=True)
 
-    return say
+    return tell
 
 
 def show(result: Reproduction) -> None:
@@ -277,12 +276,12 @@ def show(result: Reproduction) -> None:
     epochs = f"{result.epochs} epoch{'s' if result.epochs != 1 else ''}"
     where = f"on {result.threads} thread{'s' if result.threads > 1 else ''}, {result.seconds:.0f} s"
     if result.identical:
-        print(f"identical: {result.run}, {epochs}{weights}, {where}")
+        say(f"identical: {result.run}, {epochs}{weights}, {where}")
     elif not result.trained:
-        print(f"differs: the data of {result.run} are not here any more; it was not trained again")
+        say(f"differs: the data of {result.run} are not here any more; it was not trained again")
     else:
         count = len(result.differences)
-        print(f"differs: {result.run}, {count} figure{'s' if count > 1 else ''} of {epochs}{weights}, {where}")
+        say(f"differs: {result.run}, {count} figure{'s' if count > 1 else ''} of {epochs}{weights}, {where}")
         lines = [
             [one.what, str(one.epoch or ""), _text(one.recorded), _text(one.found), _distance(one)]
             for one in result.differences[:SHOWN]
@@ -291,12 +290,12 @@ def show(result: Reproduction) -> None:
         caption = f"{more} more: --json" if more else ""
         print_cells(["figure", "epoch", "recorded", "now", "difference"], lines, caption=caption)
     if result.answered_by:
-        print(f"Its figures were measured in run {result.answered_by}, which is what was repeated.")
+        say(f"Its figures were measured in run {result.answered_by}, which is what was repeated.")
     if result.conditions:
         lines = [[one.what, one.recorded, one.here] for one in result.conditions]
         print_cells(["not the same", "of the run", "here"], lines)
     if result.likely_cause:
-        print(f"Likely cause: {result.likely_cause}.")
+        say(f"Likely cause: {result.likely_cause}.")
 
 
 def _text(value: float | str | None) -> str:

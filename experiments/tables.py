@@ -1,13 +1,15 @@
-"""Tables as texts: in the terminal, as Markdown and as HTML."""
+"""Tables as texts: in the terminal, as CSV, Markdown and HTML, each with the one writer that makes names safe there."""
 
 from __future__ import annotations
 
+import csv
 import html
 import re
-from collections.abc import Collection, Sequence
-from typing import Literal
+from collections.abc import Collection, Iterable, Sequence
+from typing import Literal, TextIO
 
 from architectures.command import console
+from architectures.display import visible
 
 # Columns that do not hold figures.
 WORDS = frozenset(
@@ -19,6 +21,8 @@ NAMES = frozenset({"", "run", "experiment", "parameter", "result", "figure", "no
 NARROWEST = 8  # characters: no column folds to less
 FOLDED = 12  # characters: what a column of words needs to be read with ease
 FIGURE = re.compile(r"[-+]?[\d.,]{1,21}(e[-+]\d+)?")
+NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
+FORMULAS = ("=", "+", "-", "@", "\t", "\r", "\uff1d", "\uff0b", "\uff0d", "\uff20")  # also as wide characters
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #1a202c; max-width: 1080px; margin: 2em auto; padding: 0 1em; }
 h1 { font-size: 1.6em; } h2 { font-size: 1.15em; margin-top: 2em; border-bottom: 1px solid #e2e8f0; }
@@ -42,6 +46,7 @@ def print_cells(
     from rich.markup import escape
     from rich.table import Table
 
+    titles, lines = [*map(visible, titles)], [[*map(visible, line)] for line in lines]
     screen = console()
     framed = fits(titles, lines)
     widths = _widths(titles, lines)
@@ -50,7 +55,7 @@ def print_cells(
         screen.width = max(screen.width, sum(widths) + 3 * (len(widths) - 1))  # what cannot fold is not cut either
     table = Table(
         title=escape(title),
-        caption=caption,
+        caption=escape(caption),
         title_justify="left",
         caption_justify="left",
         show_edge=framed,
@@ -66,7 +71,7 @@ def print_cells(
 
 def fits(titles: Sequence[str], lines: Cells, *, folding: Collection[str] = ()) -> bool:
     """Whether the terminal is wide enough for a table, where the columns of titles in `folding` may be narrowed."""
-    widths = _widths(titles, lines)
+    widths = _widths([*map(visible, titles)], [[*map(visible, line)] for line in lines])
     widths = [min(width, FOLDED) if title in folding else width for title, width in zip(titles, widths, strict=True)]
     return sum(widths) + 3 * len(widths) + 1 <= console().width
 
@@ -103,8 +108,44 @@ def markdown(titles: Sequence[str], lines: Cells, *, words: Collection[str] = WO
     | a\\|b | 12 |
     """
     rule = "|".join("---" if title in words else "---:" for title in titles)
-    rows = [" | ".join(text.replace("|", "\\|").strip() for text in line) for line in (titles, *lines)]
+    rows = [" | ".join(map(markdown_text, line)) for line in (titles, *lines)]
     return "\n".join([f"| {rows[0]} |", f"|{rule}|", *(f"| {row} |" for row in rows[1:])])
+
+
+def markdown_text(text: str) -> str:
+    """A text for a cell or a line of Markdown, in which it is no link, picture, emphasis, HTML or end of a cell.
+
+    >>> print(markdown_text("val_acc _a_ *b* |<i>|"))
+    val_acc \\_a\\_ \\*b\\* \\|&lt;i&gt;\\|
+    """
+    escaped = re.sub(r"[\\`*\[\]!|~]|(?<![^\W_])_|_(?![^\W_])", r"\\\g<0>", visible(text).strip())
+    return html.escape(escaped, quote=False)
+
+
+def write_csv(rows: Iterable[Iterable[object]], file: TextIO) -> None:
+    """Write rows as CSV; a text that a spreadsheet would compute gets an apostrophe before it.
+
+    >>> import sys
+    >>> write_csv([["=1+1", "-0.5", -0.5, "a,b", None]], sys.stdout)
+    '=1+1,-0.5,-0.5,"a,b",
+    """
+    csv.writer(file, lineterminator="\n").writerows([_csv_cell(value) for value in row] for row in rows)
+
+
+def _csv_cell(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    begins_a_formula = value.lstrip(" ")[:1] in FORMULAS and not NUMBER.fullmatch(value)
+    return f"'{visible(value)}" if value and begins_a_formula else visible(value)
+
+
+def html_text(text: str) -> str:
+    """A text for a page, also within an attribute.
+
+    >>> html_text("a\\x1b <b>")
+    'a\\\\x1b &lt;b&gt;'
+    """
+    return html.escape(visible(text))
 
 
 def html_table(titles: Sequence[str], lines: Cells, *, words: Collection[str] = WORDS) -> str:
@@ -112,7 +153,7 @@ def html_table(titles: Sequence[str], lines: Cells, *, words: Collection[str] = 
     kinds = [" class='text'" if title in words else "" for title in titles]
 
     def row(cell: str, texts: Sequence[str]) -> str:
-        cells = (f"<{cell}{kind}>{html.escape(text)}</{cell}>" for kind, text in zip(kinds, texts, strict=True))
+        cells = (f"<{cell}{kind}>{html_text(text)}</{cell}>" for kind, text in zip(kinds, texts, strict=True))
         return f"<tr>{''.join(cells)}</tr>"
 
     return f"<div class='wide'><table>{row('th', titles)}{''.join(row('td', line) for line in lines)}</table></div>"

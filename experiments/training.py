@@ -35,6 +35,7 @@ from experiments.classifier import (
 from experiments.config import EpochMetrics, ModelSize, RunConfig, RunResult
 from experiments.datasets import Dataset, Split
 from experiments.drawn import drawn_accuracy
+from experiments.graph_work import macs
 
 if TYPE_CHECKING:
     import keras
@@ -275,14 +276,4 @@ def count_macs(classifier: keras.Model) -> int:
         .get_concrete_function(tf.TensorSpec((1, *network.input_shape[1:]), tf.float32))
         .graph
     )
-    macs = 0
-    for operation in graph.get_operations():
-        if operation.type in {"Conv2D", "DepthwiseConv2dNative"}:
-            kernel, output = operation.inputs[1].shape, operation.outputs[0].shape
-            # A depthwise kernel is (h, w, channels, multiplier): each output channel reads one input channel.
-            taps = kernel[0] * kernel[1] * (kernel[2] if operation.type == "Conv2D" else 1)
-            macs += output.num_elements() * taps
-        elif operation.type in {"MatMul", "BatchMatMulV2"}:
-            transposed = operation.get_attr("transpose_a" if operation.type == "MatMul" else "adj_x")
-            macs += operation.outputs[0].shape.num_elements() * operation.inputs[0].shape[-2 if transposed else -1]
-    return macs
+    return sum(map(macs, graph.get_operations()))

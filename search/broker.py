@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from rich.markup import escape
 
+from architectures.display import say
 from architectures.errors import ProjectError
 from architectures.redaction import redact
 from experiments.interruption import interruptible
@@ -154,7 +155,7 @@ def sweep_on_ray(config: SweepConfig, given: Mapping[str, object]) -> SweepResul
                 ended = _follow(config, dict(given), at_a_time, lambda: early() or later())
             except RayActorError as error:
                 reason = str(error).strip().partition("\n")[0]
-                print(f"warning: the sweep's broker died: {redact(reason)}", file=sys.stderr)
+                say(f"warning: the sweep's broker died: {redact(reason)}", file=sys.stderr)
                 continue
             if ended.result is None:
                 raise WorkerFailed(ended.message, ended.exit_code) from ProjectError(ended.traceback)

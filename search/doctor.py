@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from architectures.command import Parser, print_json, run
+from architectures.display import say
 from architectures.fields import allowed, as_recorded
 from search.agreement import EPOCH_METRICS, ONCE, compare_metrics, compare_parameters, figures, parameters
 from search.config import SweepConfig
@@ -412,7 +413,8 @@ def _body(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print_json({"study": arguments.study, "findings": [asdict(one) for one in findings], "mended": mended})
     else:
-        print("\n".join(_lines(findings, dry_run=arguments.dry_run)))
+        for line in _lines(findings, dry_run=arguments.dry_run):
+            say(line)
     return 0 if mended == len(findings) else 1
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from rich.markup import escape
 
+from architectures.display import say
 from architectures.errors import ProjectError, UsageError
 from architectures.fields import validate
 from architectures.scratch import scratch_folder
@@ -81,19 +82,17 @@ class SweepResult:
         if self.comparisons:
             print_cells(comparison.TITLES, comparison.cells(self.comparisons), title="Architectures by paired t-test")
         if self.not_compared:
-            print(comparison.told(self.not_compared))
+            say(comparison.told(self.not_compared))
         counts = ", ".join(f"{count} {state}" for state, count in self.counts.items())
-        print(f"Trials: {counts}. MLflow experiment {self.experiment}, run {self.parent_run_id}.")
+        say(f"Trials: {counts}. MLflow experiment {self.experiment}, run {self.parent_run_id}.")
         if self.report:
-            print(f"Report: {self.report}")
+            say(f"Report: {self.report}")
         if self.candidate:
             versions = ", ".join(map(str, self.registered))
-            print(
-                f"Registered as {self.registered_name}: versions {versions}, alias {CANDIDATE} on {self.candidate}.\n"
-                f"Next: mlflow ui, or {self._promote}"
-            )
+            say(f"Registered as {self.registered_name}: versions {versions}, alias {CANDIDATE} on {self.candidate}.")
+            say(f"Next: mlflow ui, or {self._promote}")
         if self.preference:
-            print(f"{self._promote} --prefer smallest would take {self.preference.text}.")
+            say(f"{self._promote} --prefer smallest would take {self.preference.text}.")
 
     @property
     def _promote(self) -> str:
@@ -437,7 +436,7 @@ def _register(study: Study, tracker: Tracker) -> list[VersionRecord]:
     for trial in sorted(study.standing.to_register(), key=lambda trial: -means.get(trial.number, 0.0)):
         model = tracker.kept_model(trial.user_attrs["run_id"])
         if model is None:  # an earlier sweep kept fewer, or died before it had written this one
-            print(
+            say(
                 f"warning: trial {trial.number} is among the best {study.config.keep} or on the front of accuracy and "
                 f"bytes, but its model was not kept: it is not registered",
                 file=sys.stderr,

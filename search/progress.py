@@ -14,6 +14,7 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
+from architectures.display import visible
 from architectures.redaction import redact
 from experiments.config import EpochMetrics, ModelSize, RunConfig, RunResult
 
@@ -42,7 +43,7 @@ class TrialProgress:
     """Progress of a number of trials. Use as a context manager. Without a terminal only the lines are written."""
 
     def __init__(self, trials: int, workers: int) -> None:
-        self._console = _Screen(stderr=True, highlight=False)
+        self._console = _Screen(stderr=True, highlight=False, emoji=False)
         self._trials, self._done, self._workers = trials, 0, workers
         self._waiting = Spinner("dots", "starting")
         self._seconds: list[float] = []  # of the trials finished here
@@ -60,11 +61,11 @@ class TrialProgress:
 
     def say(self, text: str) -> None:
         """Write a line above the table, without secrets."""
-        self._console.print(redact(text), soft_wrap=True)
+        self._console.print(visible(redact(text)), soft_wrap=True)
 
     def waiting(self, text: str) -> None:
         """Say what is being waited for while no trial runs."""
-        self._waiting.update(text=text)
+        self._waiting.update(text=visible(text))
 
     def expect_more(self, replicates: int) -> None:
         """Say that the best configurations are trained again."""
@@ -156,7 +157,7 @@ class TrialProgress:
             epoch = last.epoch if last else 0
             table.add_row(
                 str(number),
-                Text(config.architecture),
+                Text(visible(config.architecture)),
                 str(config.filters),
                 f"{config.dropout:.2f}",
                 str(config.batch_size),

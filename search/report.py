@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from html import escape
 from pathlib import Path
 
 from architectures.scratch import scratch_folder
@@ -12,7 +11,7 @@ from experiments import leaderboard
 from experiments.attempts import Attempts
 from experiments.leaderboard import Row
 from experiments.page import html_page
-from experiments.tables import html_table
+from experiments.tables import html_table, html_text
 from experiments.tracking import NOT_DRAWN, Tracker
 from search import comparison
 from search.comparison import Comparison
@@ -113,7 +112,7 @@ def _page(
     what = f"{config.dataset}, {config.epochs} epochs at most, objective {' and '.join(config.objectives)}"
     if config.max_coreml_bytes:
         what += f", files of at most {config.max_coreml_bytes:,} bytes"
-    parts = [f"<p>{escape(what)}.<br>Trials: {counts}.</p>"]
+    parts = [f"<p>{html_text(what)}.<br>Trials: {counts}.</p>"]
     if board:
         titles, rows = leaderboard.cells(board[:ROWS], without=("study", "run id"))
         parts += ["<h2>Leaderboard</h2>", html_table(titles, rows)]
@@ -128,12 +127,12 @@ def _page(
             "p by Holm's method.</p>"
         )
     if left_out:
-        parts.append(f"<p class='note'>{escape(comparison.told(left_out))}</p>")
+        parts.append(f"<p class='note'>{html_text(comparison.told(left_out))}</p>")
     if not study.config.figures:
         parts.append("<p class='note'>Figures were turned off (--figures off).</p>")
     for figure in figures:
-        parts.append(f"<h2>{escape(figure.title)}</h2>")
-        missing = f"<p class='note'>Could not be drawn: {escape(figure.reason)}</p>"
+        parts.append(f"<h2>{html_text(figure.title)}</h2>")
+        missing = f"<p class='note'>Could not be drawn: {html_text(figure.reason)}</p>"
         parts.append(missing if figure.page is None else figure.page)
     return html_page(f"Study {study.name}", parts + _not_drawn(lacking))
 
@@ -142,5 +141,4 @@ def _not_drawn(missing: Mapping[str, str]) -> list[str]:
     """What could not be made, and why."""
     if not missing:
         return []
-    rows = [(escape(part), escape(reason)) for part, reason in missing.items()]
-    return ["<h2>Not drawn</h2>", html_table(("part", "why"), rows)]
+    return ["<h2>Not drawn</h2>", html_table(("part", "why"), list(missing.items()))]

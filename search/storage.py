@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import optuna
 import sqlalchemy
 
+from architectures.display import say
 from architectures.errors import ProjectError, UsageError
 from architectures.redaction import learn, redact, redact_chain
 from experiments.databases import KEEPALIVE, exclusive, make_database, raise_if_full, sqlite_path
@@ -88,7 +89,7 @@ class PatientStorage(optuna.storages.RDBStorage):
                     raise
                 if not self._told:
                     self._told = True
-                    print("warning: the study storage does not answer; waiting for it", file=sys.stderr)
+                    say("warning: the study storage does not answer; waiting for it", file=sys.stderr)
                 pause(RETRY_SECONDS)
                 self.scoped_session.remove()  # what the broken connection had begun
                 continue

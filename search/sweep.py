@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from architectures.command import INTERRUPTED, Parser, image_size, print_json, run, several
+from architectures.display import say
 from architectures.fields import PluginName, allowed
 from architectures.redaction import MARK, redact
 from experiments.config import COMPRESSIONS, LEARNING_RATES, PRECISIONS
@@ -277,15 +278,13 @@ def _body(arguments: argparse.Namespace) -> int:
     else:
         result.show()
     if result.interrupted:
-        print(f"interrupted; to continue: {_continuation(arguments, result.study, result.trials)}", file=sys.stderr)
+        say(f"interrupted; to continue: {_continuation(arguments, result.study, result.trials)}", file=sys.stderr)
         return INTERRUPTED
     if not result.counts["complete"] and not result.counts["pruned"]:
         if result.counts["infeasible"]:
-            print(
-                "error: No trial's file was within --max-coreml-bytes; the smallest widths need more.", file=sys.stderr
-            )
+            say("error: No trial's file was within --max-coreml-bytes; the smallest widths need more.", file=sys.stderr)
         else:
-            print("error: All trials failed; their runs in MLflow hold the tracebacks.", file=sys.stderr)
+            say("error: All trials failed; their runs in MLflow hold the tracebacks.", file=sys.stderr)
         return 1
     return 0
 

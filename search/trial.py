@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from architectures.command import Parser, print_json, run, traceback_text
+from architectures.display import say
 from architectures.errors import ProjectError, UsageError
 from architectures.fields import PLUGINS, Choice, Name, allowed, validate
 from architectures.knobs import Knob, knob_from_text
@@ -344,10 +345,12 @@ def _body(arguments: argparse.Namespace) -> int:
         print_json(trial.as_json())
     else:
         result = trial.result
-        print(
+        say(
             f"Run {trial.run_id}: val_accuracy {result.best_val_accuracy:.4f} at epoch {result.best_epoch}, "
             f"{result.size.parameters:,} parameters, {result.size.coreml_bytes:,} Core ML bytes, "
-            f"{result.latency_ms:.2f} ms an image.\n"
+            f"{result.latency_ms:.2f} ms an image."
+        )
+        say(
             f"Registered as {trial.model.registered_name}, version {trial.model.version}. "
             f"Next: python -m conversion.promote --run {trial.run_id}"
         )

@@ -64,6 +64,29 @@ def test_the_walk_sees_imports_inside_functions(tmp_path: Path) -> None:
     assert imported_modules(file) == {"search", "mlflow"}
 
 
+def test_lines_are_printed_by_the_one_writer() -> None:
+    """`say` keeps names from a store one line of text; JSON and the starter's own text hold none that could harm."""
+    allowed = {
+        "architectures/display.py",
+        "architectures/command.py",
+        "architectures/starter.py",
+        "experiments/fonts.py",
+    }
+    calls = [
+        f"{file.relative_to(ROOT)}:{node.lineno}"
+        for file in SOURCES
+        if file.relative_to(ROOT).as_posix() not in allowed
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in {"print", "sys.stdout.write", "sys.stderr.write"}
+    ]
+    assert not calls
+
+
+@pytest.mark.parametrize("module", ["html", "csv"])
+def test_each_medium_has_one_writer(module: str) -> None:
+    assert [file.name for file in SOURCES if module in imported_modules(file)] == ["tables.py"]
+
+
 # Who may take a data set's test images: looks, which count it, the data sets themselves, and the record of their sizes.
 TEST_IMAGES = ("experiments/datasets/", "experiments/tracking/looks.py", "experiments/tracking/inputs.py")
 

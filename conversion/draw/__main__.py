@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from architectures.command import Parser, print_json, run
+from architectures.display import say
 from architectures.errors import ProjectError
 from architectures.fields import Whole
 from conversion.output import DEFAULT_OUTPUT
@@ -83,7 +84,7 @@ def _body(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print_json({"address": address, "file": str(reader.path), "run_id": run_id, "run_link": link})
     else:
-        print(f"Draw at {address} (Ctrl-C ends). {reader.path} answers, run {run_id}.")
+        say(f"Draw at {address} (Ctrl-C ends). {reader.path} answers, run {run_id}.")
     sys.stdout.flush()
     with contextlib.suppress(KeyboardInterrupt):  # the way to end it
         serve(application(reader, port=port, run_link=link, collection=collection), listener)

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from architectures.errors import ProjectError
 
-MAX_BODY_BYTES = 2**18  # of a request: some 20,000 points, where a digit has a few hundred
+MAX_BODY_BYTES = 2**18  # of a request: all points that are allowed, with every digit of a double
+MAX_POINTS = 4_000  # a digit has a few hundred; the worst scribble of as many takes a tenth of a second
 MAX_PAD = 1e6  # units; a pad of less than one unit is as wrong
 
 Stroke = tuple[tuple[float, float], ...]
@@ -16,6 +17,14 @@ Stroke = tuple[tuple[float, float], ...]
 
 class BadRequest(ProjectError):
     """A request that the page would not send."""
+
+
+class TooLarge(BadRequest):
+    """A drawing beyond what is read: the answer is 413."""
+
+    @classmethod
+    def of_bytes(cls, came: str) -> TooLarge:
+        return cls(f"The drawing takes {came} bytes; {MAX_BODY_BYTES:,} are allowed: clear the pad.")
 
 
 @dataclass(frozen=True)
@@ -72,6 +81,8 @@ def _drawing(fields: dict[str, object]) -> Drawing:
     strokes = fields["strokes"]
     if not isinstance(strokes, list) or not all(isinstance(stroke, list) for stroke in strokes):
         raise BadRequest("strokes must be a list of lists of points.")
+    if (points := sum(max(len(stroke), 1) for stroke in strokes)) > MAX_POINTS:
+        raise TooLarge(f"The drawing has {points:,} points; {MAX_POINTS:,} are allowed: clear the pad.")
     return Drawing(
         tuple(tuple(_point(point) for point in stroke) for stroke in strokes),
         _number(fields["pad"], "pad", 1, MAX_PAD),

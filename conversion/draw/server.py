@@ -2,28 +2,40 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
+import contextlib
+import os
+import resource
 import socket
+import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
+import h11
 import uvicorn
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
+from threadpoolctl import threadpool_limits
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from architectures.command import one_line
+from architectures.display import say
 from conversion.draw.collection import Collection
 from conversion.draw.reader import Reader
-from conversion.draw.request import MAX_BODY_BYTES, BadRequest, parse_correction, parse_drawing
+from conversion.draw.request import MAX_BODY_BYTES, BadRequest, TooLarge, parse_correction, parse_drawing
 
 HOST = "127.0.0.1"
 PAGE = Path(__file__).with_name("page.html")
-TOO_LONG = f"The drawing is too long, it may take {MAX_BODY_BYTES:,} bytes: clear the pad."
+REQUEST_SECONDS = 10  # from its first byte, or from the connection, until a request is whole
+DESCRIPTORS = 8_192  # open connections and files at most, where the system lets a process have as many
 HEADERS = {
     # The page holds its own style and script and talks to this server alone.
     "Content-Security-Policy": (
@@ -38,7 +50,8 @@ HEADERS = {
 
 def bind(port: int) -> socket.socket:
     """A socket that listens on 127.0.0.1; port 0 takes a free one. Raises OSError where the port is taken."""
-    listener = socket.socket()
+    # asyncio sets TCP_NODELAY only on sockets that name TCP; without it each kept-alive answer waits 40 ms.
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((HOST, port))
@@ -49,12 +62,71 @@ def bind(port: int) -> socket.socket:
     return listener
 
 
+class Connection(H11Protocol):
+    """A browser's connection: closed where a request is not whole in time, and at once when the server ends."""
+
+    _deadline: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._watch()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        self._watch()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._forget()
+        super().connection_lost(exc)
+
+    def shutdown(self) -> None:
+        self.transport.close()
+
+    def _watch(self) -> None:
+        """Start the clock of a request, or stop it once the request is whole."""
+        if self.conn.their_state not in (h11.IDLE, h11.SEND_BODY):
+            self._forget()
+        elif self._deadline is None:
+            self._deadline = self.loop.call_later(REQUEST_SECONDS, self.transport.close)
+
+    def _forget(self) -> None:
+        if self._deadline:
+            self._deadline.cancel()
+            self._deadline = None
+
+
+def server(app: ASGIApp) -> uvicorn.Server:
+    """What answers; its own log is off: errors are told in one line."""
+    return uvicorn.Server(
+        uvicorn.Config(
+            app, http=Connection, lifespan="off", log_level="critical", server_header=False, timeout_graceful_shutdown=1
+        )
+    )
+
+
 def serve(app: ASGIApp, listener: socket.socket) -> None:
     """Answer until Ctrl-C."""
-    config = uvicorn.Config(
-        app, http="h11", lifespan="off", log_level="error", server_header=False, timeout_graceful_shutdown=1
-    )
-    uvicorn.Server(config).run(sockets=[listener])
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):
+        wanted = DESCRIPTORS if most == resource.RLIM_INFINITY else min(DESCRIPTORS, most)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
+
+    running, told = server(app), set[str]()
+
+    def tell(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """Say what went wrong in the loop itself, such as a lack of descriptors: once, in one line."""
+        error = context.get("exception")
+        text = f"{context['message']}: {one_line(error)}" if error else str(context["message"])
+        if text not in told and not running.should_exit:
+            told.add(text)
+            say(f"warning: {text}", file=sys.stderr, flush=True)
+
+    async def answer() -> None:
+        asyncio.get_running_loop().set_exception_handler(tell)
+        await running.serve(sockets=[listener])
+
+    with threadpool_limits(1, user_api="blas"):  # for one image, threads wait for each other longer than they compute
+        asyncio.run(answer())
 
 
 def application(reader: Reader, *, port: int, run_link: str | None, collection: Collection | None) -> ASGIApp:
@@ -71,7 +143,9 @@ def application(reader: Reader, *, port: int, run_link: str | None, collection: 
         return JSONResponse(_facts(reader, run_link, collection))
 
     async def read(request: Request) -> Response:
-        answer = await run_in_threadpool(reader.read, parse_drawing(await _body(request)))
+        drawing = parse_drawing(await _body(request))
+        async with reading:  # more threads than processors would only take them from each other
+            answer = await run_in_threadpool(reader.read, drawing)
         return JSONResponse(
             {
                 "guesses": [asdict(guess) for guess in answer.guesses],
@@ -88,21 +162,23 @@ def application(reader: Reader, *, port: int, run_link: str | None, collection: 
         correction = parse_correction(await _body(request), reader.labels)
         try:
             await run_in_threadpool(collection.add, correction)
+            kept = await run_in_threadpool(len, collection)
         except OSError as error:
             text = f"{collection.folder} cannot be written: {error.strerror}."
             return JSONResponse({"error": text}, status_code=507)
-        return JSONResponse({"label": correction.label, "kept": await run_in_threadpool(len, collection)})
+        return JSONResponse({"label": correction.label, "kept": kept})
 
     def refuse(request: Request, error: Exception) -> Response:
-        return JSONResponse({"error": str(error)}, status_code=400)
+        return JSONResponse({"error": str(error)}, status_code=413 if isinstance(error, TooLarge) else 400)
 
     def refuse_http(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
         return JSONResponse({"error": error.detail}, status_code=error.status_code, headers=error.headers)
 
+    page, reading = PAGE.read_bytes(), asyncio.Semaphore(os.cpu_count() or 1)
     app = Starlette(
         routes=[
-            Route("/", lambda request: FileResponse(PAGE, headers=HEADERS)),
+            Route("/", lambda request: HTMLResponse(page, headers=HEADERS)),
             Route("/model", model),
             Route("/read", read, methods=["POST"]),
             Route("/keep", keep, methods=["POST"]),
@@ -131,9 +207,15 @@ class Guard:
         media_type = headers.get("content-type", "").partition(";")[0].strip()
         if scope["method"] == "POST" and media_type != "application/json":
             return await _refuse(415, "Send application/json.")(scope, receive, send)
-        if int(headers.get("content-length", "0")) > MAX_BODY_BYTES:  # h11 has refused what is no number
-            return await _refuse(413, TOO_LONG)(scope, receive, send)
-        return await self.app(scope, receive, send)
+        length = int(headers.get("content-length", "0"))  # h11 has refused what is no number
+        if length > MAX_BODY_BYTES:
+            return await _refuse(413, str(TooLarge.of_bytes(f"{length:,}")))(scope, receive, send)
+        try:
+            await self.app(scope, receive, send)
+        except asyncio.CancelledError:  # the server ends, and the connection is closed already
+            pass
+        except Exception as error:  # the answer was 500
+            say(f"error: {scope['path']!r}: {one_line(error)}", file=sys.stderr, flush=True)
 
 
 def _refuse(status: int, text: str) -> Response:
@@ -141,12 +223,12 @@ def _refuse(status: int, text: str) -> Response:
 
 
 async def _body(request: Request) -> bytes:
-    """A request's body; where one of no declared length exceeds the limit, the answer is 413."""
+    """A request's body; raises TooLarge where one of no declared length exceeds the limit."""
     body = b""
     async for chunk in request.stream():
         body += chunk
         if len(body) > MAX_BODY_BYTES:
-            raise HTTPException(413, TOO_LONG)
+            raise TooLarge.of_bytes(f"more than {MAX_BODY_BYTES:,}")
     return body
 
 

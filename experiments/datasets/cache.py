@@ -20,6 +20,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from architectures.display import say
 from architectures.errors import ProjectError
 from architectures.scratch import scratch_beside
 from experiments.datasets.registry import SPLITS, Dataset, Split
@@ -164,7 +165,7 @@ def _told(name: str, images: int, blocks: Iterable[tuple[str, np.ndarray]]) -> I
 
 
 def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+    say(text, file=sys.stderr, flush=True)
 
 
 def _too_small(name: str, folder: Path, needed: int, free: int) -> ProjectError:

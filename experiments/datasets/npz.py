@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     import numpy as np
 
 
+PARTS = ("train", "val", "test")
+NAMES = tuple(f"{kind}_{part}" for part in PARTS for kind in "xy")  # of the arrays that are read
+
+
 @register_source("npz", takes="FILE")
 def npz(source: Source) -> Dataset:
     """Images of whole numbers 0 to 255 in (N, height, width[, 1 or 3]), labels (N,); val may be left out.
@@ -32,13 +36,17 @@ def npz(source: Source) -> Dataset:
         if not isinstance(opened, np.lib.npyio.NpzFile):
             raise ValueError("it holds one array")
         with opened as file:
-            arrays = {key: array for key in file.files if isinstance(array := file[key], np.ndarray)}
+            members = file.zip.namelist() if file.zip else []
+            held = [name.removesuffix(".npy") for name in members if name.endswith(".npy")]
+            arrays = {key: file[f"{key}.npy"] for key in NAMES if key in held}
+        if not all(isinstance(array, np.ndarray) for array in arrays.values()):
+            raise ValueError("a member is no array")
     except Exception as error:  # NumPy and zipfile raise whatever they stumble over
         raise ProjectError(f"{source.path} is damaged or not an .npz file of plain arrays: {error}.") from error
-    given = [part for part in ("train", "val", "test") if part != "val" or {"x_val", "y_val"} & arrays.keys()]
+    given = [part for part in PARTS if part != "val" or {"x_val", "y_val"} & arrays.keys()]
     if missing := [f"{kind}_{part}" for part in given for kind in "xy" if f"{kind}_{part}" not in arrays]:
         raise ProjectError(
-            f"{source.path} lacks {', '.join(missing)}. It holds {', '.join(arrays) or 'no array'}; expected are "
+            f"{source.path} lacks {', '.join(missing)}. It holds {', '.join(held) or 'no array'}; expected are "
             f"x_train, y_train, x_test, y_test, and x_val, y_val if you like."
         )
     parts = {}

@@ -52,6 +52,8 @@ def write_coreml_flavor(folder: Path, served: ServedFile, *, model_id: str, run_
         inputs=Schema([TensorSpec(np.dtype("uint8"), (-1, *served.input_shape))]),
         outputs=Schema([ColSpec("string", label), *(ColSpec("float", name) for name in classes)]),
     )
+    # The script checks what comes: by the signature MLflow would cut 0.5 down to 0 before it asked.
+    model.signature._is_signature_from_type_hint = True
     pyfunc.add_to_model(
         model,
         loader_module="mlflow.pyfunc.loaders.code_model",

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 import re
+import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
-from architectures.errors import UsageError
+from architectures.display import say
+from architectures.errors import ProjectError, UsageError
 from experiments.config import EpochMetrics
 from experiments.tracking.records import RunRecord, run_record
 from experiments.tracking.store import Store, one_line, quoted
@@ -217,7 +219,7 @@ class Lookup(Store):
         for run in self._pages(
             experiment_id, [*terms, f"{accuracy} >= 0"], page=limit + SPARE, order=f"{accuracy} DESC"
         ):
-            if is_original(run_record(run)):
+            if self.is_shown(run_record(run)):
                 found.append(run)
             if len(found) == limit:
                 break
@@ -228,7 +230,7 @@ class Lookup(Store):
         for run in self._pages(
             experiment_id, [*terms, f"{accuracy} = {last!r}"], page=limit + SPARE, order="metrics.coreml_bytes ASC"
         ):
-            if is_original(run_record(run)):
+            if self.is_shown(run_record(run)):
                 if len(above) >= limit and run.data.metrics["coreml_bytes"] > above[-1].data.metrics["coreml_bytes"]:
                     break  # those of one size are all read: age decides among them
                 above.append(run)
@@ -241,7 +243,7 @@ class Lookup(Store):
             experiment_id = self._experiment_id(selection.experiment)
             for terms in _terms(selection):
                 for run in map(run_record, self._pages(experiment_id, terms + of_trial, page=SPARE)):
-                    if is_original(run):
+                    if self.is_shown(run):
                         return run
         return None
 
@@ -251,7 +253,7 @@ class Lookup(Store):
         with one_line(self.uri):
             experiment_id = self._experiment_id(selection.experiment)
             return any(
-                is_original(run_record(other))
+                self.is_shown(run_record(other))
                 for above, below in ((">", "<="), (">=", "<"))
                 for terms in _terms(selection)
                 for other in self._pages(
@@ -264,6 +266,22 @@ class Lookup(Store):
                     page=SPARE,
                 )
             )
+
+    def is_shown(self, run: RunRecord) -> bool:
+        """Whether a run is an original one whose record can be read; one that cannot be is named, once."""
+        if not is_original(run):
+            return False
+        try:
+            return bool(run.config)
+        except ProjectError as error:
+            self.leave_out(run, str(error))
+            return False
+
+    def leave_out(self, run: RunRecord, reason: str) -> None:
+        """Name a run that is left out, once, on stderr."""
+        if run.run_id not in self._left_out:
+            self._left_out.add(run.run_id)
+            say(f"warning: left out: {reason}", file=sys.stderr)
 
     def _pages(self, experiment_id: str, terms: list[str], *, page: int, order: str | None = None) -> Iterator[Run]:
         """Runs that meet all terms, page after page."""
@@ -302,7 +320,7 @@ def is_original(run: RunRecord) -> bool:
     """Whether a run was trained to its end for itself: it repeats or answers no other one."""
     return (
         run.status == "FINISHED"
-        and not any(math.isnan(run.metrics.get(key, math.nan)) for key in ("best_val_accuracy", "coreml_bytes"))
+        and all(math.isfinite(run.metrics.get(key, math.nan)) for key in ("best_val_accuracy", "coreml_bytes"))
         and not {"replicate_of", "duplicate_of"} & run.tags.keys()
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -235,7 +236,7 @@ class Models(Lookup):
     def best(self, name: str) -> VersionRecord:
         """The registered version with the highest val_accuracy, then the smallest Core ML file, then the oldest."""
         with one_line(self.uri):
-            known = [found for found in self._versions(name) if "best_val_accuracy" in found.tags]
+            known = [found for found in self._versions(name) if _is_ranked(found)]
             if not known:
                 names = ", ".join(self.registered_names()) or "none"
                 raise UsageError(
@@ -394,6 +395,14 @@ def model_ids(version: ModelVersion) -> set[str]:
 def _is_kept_model(found: ModelVersion) -> bool:
     """Whether `register` made a version; a promotion's has the same run, and holds a Core ML file."""
     return {"keras_sha256", "model_id"} <= found.tags.keys()
+
+
+def _is_ranked(found: ModelVersion) -> bool:
+    """Whether a version's tags hold the figures that it is chosen by."""
+    try:
+        return math.isfinite(float(found.tags["best_val_accuracy"])) and int(found.tags["expected_coreml_bytes"]) > 0
+    except (KeyError, ValueError):
+        return False
 
 
 def _version_record(found: ModelVersion) -> VersionRecord:

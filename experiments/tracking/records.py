@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 from architectures.errors import ProjectError
 from architectures.fields import as_recorded
@@ -11,6 +13,7 @@ from architectures.knobs import RUN_PARAMETERS, knob_from_text
 from experiments.config import RunConfig
 
 ATTEMPT = "attempt"  # tag of a trial's run: which attempt at the trial writes to it
+Number = TypeVar("Number", int, float)
 
 
 @dataclass(frozen=True)
@@ -31,24 +34,24 @@ class RunRecord:
 
     @property
     def config(self) -> RunConfig:
-        """The configuration that the run recorded; raises ProjectError for a run that is not one of ours."""
+        """The configuration that the run recorded; raises ProjectError where it has recorded none that can be read."""
         try:
             return as_recorded(
                 RunConfig,
                 architecture=self.params["architecture"],
                 dataset=self.params["dataset"],
-                filters=int(self.params["filters"]),
-                dropout=float(self.params["dropout"]),
-                batch_size=int(self.params["batch_size"]),
-                learning_rate=float(self.params["learning_rate"]),
+                filters=self._number("filters", int),
+                dropout=self._number("dropout", float),
+                batch_size=self._number("batch_size", int),
+                learning_rate=self._number("learning_rate", float),
                 schedule=self.params.get("schedule", "constant"),  # as all runs were that have recorded none
-                epochs=int(self.params["epochs"]),
-                seed=int(self.params["seed"]),
+                epochs=self._number("epochs", int),
+                seed=self._number("seed", int),
                 precision=self.params["precision"],
                 optimizer=self.params["optimizer"],
                 augment=self.params["augment"] == "True",
                 compress=self.params.get("compress", "none"),
-                label_smoothing=float(self.params.get("label_smoothing", 0)),
+                label_smoothing=self._number("label_smoothing", float) if "label_smoothing" in self.params else 0.0,
                 knobs=tuple(
                     (name, knob_from_text(text))
                     for name, text in sorted(self.params.items())
@@ -57,6 +60,17 @@ class RunRecord:
             )
         except KeyError as error:
             raise ProjectError(f"Run {self.run_id} has no parameter {error}: it is not a training run.") from None
+
+    def _number(self, name: str, kind: type[Number]) -> Number:
+        """A parameter as a number; raises ProjectError for anything else."""
+        text = self.params[name]
+        try:
+            if math.isfinite(value := kind(text)):
+                return value
+        except ValueError:
+            pass
+        what = "a whole number" if kind is int else "a number"
+        raise ProjectError(f"Run {self.run_id} ({self.name}) records {name}={text[:40]!r}, which is not {what}.")
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-Predict = Callable[[Any], Any]  # from the input that the model's signature describes to its output
+from architectures.errors import UsageError
+
+Predict = Callable[[Any], Any]  # from an input as it came, which it checks, to an output as the signature says
 
 ARTIFACT = "coreml"  # MLflow's name of the file that the script is given
 
@@ -14,6 +16,7 @@ ARTIFACT = "coreml"  # MLflow's name of the file that the script is given
 def serve(load: Callable[[Path], Predict]) -> None:
     """Make this script's model one that reads its file with `load` and answers with the function that this returns."""
     import numpy as np
+    from mlflow.exceptions import MlflowException
     from mlflow.models import set_model
     from mlflow.pyfunc import PythonModel
 
@@ -22,6 +25,9 @@ def serve(load: Callable[[Path], Predict]) -> None:
             self.answer = load(Path(context.artifacts[ARTIFACT]))
 
         def predict(self, context: Any, model_input: np.ndarray, params: Any = None) -> Any:
-            return self.answer(model_input)
+            try:
+                return self.answer(model_input)
+            except UsageError as error:  # a server answers 400
+                raise MlflowException.invalid_parameter_value(str(error)) from None
 
     set_model(Served())

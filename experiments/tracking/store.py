@@ -66,6 +66,7 @@ class Store:
         experiments.tracking.store.TrackingError: The tracking store sqlite:///missing.db does not exist. ...
         """
         self.uri = uri
+        self._left_out: set[str] = set()  # runs that were named as such
         learn(uri)
         _check_reachable(uri, write=write)
         uri = absolute(uri)

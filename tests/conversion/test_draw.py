@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
+import contextlib
 import http.client
 import json
 import re
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -17,20 +20,24 @@ import numpy as np
 import pytest
 import uvicorn
 from mlflow import MlflowClient
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.types import Receive, Scope, Send
 
 import architectures
 from conversion import runtime
 from conversion.convert import FileFacts, convert
+from conversion.draw import server as draw_server
 from conversion.draw.collection import Collection
 from conversion.draw.reader import GUESSES, SURE, Answer, Guess, Reader, open_reader
-from conversion.draw.request import Drawing, parse_drawing
+from conversion.draw.request import MAX_POINTS, Drawing, parse_drawing
 from conversion.draw.server import application, bind
 from conversion.files import write
 from experiments import datasets
 from experiments.classifier import as_classifier
 from experiments.strokes import render
 from tests.support.drafts import Draft
-from tests.support.drawing_page import answering, serving
+from tests.support.drawing_page import answering, half_a_request, serving
 
 READING = Path(__file__).parents[2] / "ios/DigitKit/Sources/DigitKit/Reading.swift"
 SEVEN = {"pad": 300, "strokes": [[[60, 50], [200, 50], [110, 250]]]}
@@ -294,9 +301,16 @@ def test_other_sites_are_refused(served: Served) -> None:
 
 
 def test_the_size_of_a_request_is_limited(served: Served) -> None:
-    many = {"pad": 300, "strokes": [[[k % 300, k // 300] for k in range(15_000)]]}
+    many = {"pad": 300, "strokes": [[[k % 300, k // 300] for k in range(MAX_POINTS)]]}
     assert served.post("/read", many)[0] == 200
-    assert served.post("/read", b" " * (2**18 + 1))[0] == 413
+    for more in ([[1, 1]], []):  # a stroke without points is counted, too
+        status, answer = served.post("/read", many | {"strokes": [*many["strokes"], more]})
+        assert (status, answer["error"]) == (413, "The drawing has 4,001 points; 4,000 are allowed: clear the pad.")
+    status, answer = served.post("/read", b" " * (2**18 + 1))
+    assert (status, answer["error"]) == (
+        413,
+        "The drawing takes 262,145 bytes; 262,144 are allowed: clear the pad.",
+    )
     connection = http.client.HTTPConnection("127.0.0.1", served.port, timeout=20)
     connection.request(
         "POST", "/read", iter([b" " * 2**17] * 3), {"Content-Type": "application/json"}, encode_chunked=True
@@ -320,6 +334,102 @@ def test_a_request_that_breaks_off_is_no_error_of_the_server(
             browser.sendall(f"{head}Content-Length: 2\r\n\r\n{{}}".encode())
             assert browser.recv(100).startswith(b"HTTP/1.1 400")
     assert capfd.readouterr().err == ""
+
+
+def test_answers_leave_at_once() -> None:
+    """Without TCP_NODELAY the kernel holds each kept-alive answer back for 40 ms."""
+    asked: list[int] = []
+
+    class Asking(draw_server.Connection):
+        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+            super().connection_made(transport)
+            accepted = transport.get_extra_info("socket")
+            asked.append(accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await Response()(scope, receive, send)
+
+    with bind(0) as listener, ThreadPoolExecutor() as threads, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(draw_server, "Connection", Asking)
+        port = listener.getsockname()[1]
+        server = draw_server.server(app)
+        threads.submit(server.run, sockets=[listener])
+        try:
+            assert Served(port, {}, Path()).ask("GET", "/")[0] == 200
+        finally:
+            server.should_exit = True
+    assert asked == [1]
+
+
+def test_unfinished_requests_are_closed_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(draw_server, "REQUEST_SECONDS", 0.2)
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await PlainTextResponse(await Request(scope, receive).body())(scope, receive, send)
+
+    with bind(0) as listener, ThreadPoolExecutor() as threads:
+        port = listener.getsockname()[1]
+        server = draw_server.server(app)
+        threads.submit(server.run, sockets=[listener])
+        try:
+            with contextlib.ExitStack() as open_ones:
+                for part in range(4):
+                    browser = open_ones.enter_context(socket.create_connection(("127.0.0.1", port), timeout=20))
+                    browser.sendall(half_a_request(port, part))
+                    assert browser.recv(100) == b""
+                kept = open_ones.enter_context(contextlib.closing(http.client.HTTPConnection("127.0.0.1", port)))
+                for _ in range(2):  # one that is whole stays open, however long it was before
+                    kept.request("POST", "/read", b"whole")
+                    assert kept.getresponse().read() == b"whole"
+                    time.sleep(0.3)
+        finally:
+            server.should_exit = True
+
+
+def test_it_ends_without_a_word_while_requests_are_unfinished(
+    digits_file: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with contextlib.ExitStack() as open_ones, serving(digits_file) as facts:
+        port = int(facts["address"].split(":")[-1].strip("/"))
+        for number in range(300):
+            browser = open_ones.enter_context(socket.create_connection(("127.0.0.1", port), timeout=20))
+            browser.sendall(half_a_request(port, number))
+        whole = b'{"pad": 300, "strokes": [[[1, 1], [299, 299]]]}'
+        for _ in range(100):  # and others wait for their answer
+            browser = open_ones.enter_context(socket.create_connection(("127.0.0.1", port), timeout=20))
+            head = half_a_request(port, 2).replace(b"100\r\n", f"{len(whole)}\r\n".encode())
+            browser.sendall(head + b"\r\n" + whole)
+    assert capfd.readouterr().err == ""
+
+
+def test_without_descriptors_it_says_so_once_and_goes_on(digits_file: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    with serving(digits_file, descriptors=40) as facts:
+        port = int(facts["address"].split(":")[-1].strip("/"))
+        with contextlib.ExitStack() as open_ones:
+            for _ in range(60):
+                open_ones.enter_context(socket.create_connection(("127.0.0.1", port), timeout=20))
+            time.sleep(1.5)  # asyncio tries again after a second
+        assert Served(port, {}, Path()).ask("GET", "/")[0] == 200
+    said = capfd.readouterr().err.splitlines()
+    assert len(said) == 1, said
+    assert said[0].startswith("warning: socket.accept() out of system resource: Too many open files")
+
+
+def test_a_fault_of_the_server_is_one_line(digits_file: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    class Broken(Reader):
+        def read(self, drawing: Drawing) -> Answer:
+            raise ValueError("broken")
+
+    with bind(0) as listener, ThreadPoolExecutor() as threads:
+        port = listener.getsockname()[1]
+        app = application(Broken(digits_file, runtime.load(digits_file)), port=port, run_link=None, collection=None)
+        server = draw_server.server(app)
+        threads.submit(server.run, sockets=[listener])
+        try:
+            assert Served(port, {}, Path()).ask("POST", "/read", ONE)[0] == 500
+        finally:
+            server.should_exit = True
+    assert capfd.readouterr().err.splitlines() == ["error: '/read': ValueError: broken (--debug shows where)"]
 
 
 def test_only_this_machine_is_served(served: Served) -> None:

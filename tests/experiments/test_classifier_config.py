@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import io
 import json
 import os
 import re
@@ -11,12 +12,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import h5py
 import keras
 import numpy as np
 import pytest
 
 import architectures
-from tests.support.keras_files import CONFIG, load, refusal, right, write
+from experiments.classifier import as_classifier
+from tests.support.keras_files import CONFIG, WEIGHTS, load, refusal, right, write
 
 
 @pytest.fixture
@@ -139,6 +142,91 @@ def test_hostile_configurations(
     found = refusal(write(tmp_path / "model.keras", changed(members, change)))
     assert re.search(text, found), found
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 2**18, "KiB: more than 256 MiB"
+
+
+def scores(images: Any) -> Any:
+    pixels = keras.layers.UpSampling1D(100)(keras.layers.Reshape((784, 1))(images))
+    return keras.layers.MultiHeadAttention(4, 2)(pixels, pixels)
+
+
+def steps(layer: Callable[[], Any], factor: int = 1_000) -> Callable[[Any], Any]:
+    return lambda images: layer()(keras.layers.UpSampling1D(factor)(keras.layers.Reshape((784, 1))(images)))
+
+
+def pooled(layer: type[keras.layers.Layer]) -> Callable[[Any], Any]:
+    return lambda images: layer(2_000, strides=1, padding="same")(keras.layers.UpSampling2D(100)(images))
+
+
+def same_layer_often(images: Any) -> Any:
+    layer = keras.layers.Conv2D(32, 5, padding="same")
+    x = keras.layers.Conv2D(32, 1)(keras.layers.UpSampling2D(30)(images))
+    for _ in range(20):
+        x = layer(x)
+    return x
+
+
+L = keras.layers
+GREEDY: dict[str, tuple[Callable[[Any], Any], str]] = {
+    "attention_scores": (scores, "its operation '.*' takes [0-9,]{14} values"),
+    "dilation": (lambda x: L.Conv2D(1, 3, padding="same", dilation_rate=10**6)(x), "takes [0-9,]{18} values"),
+    "depthwise_dilation": (lambda x: L.DepthwiseConv2D(3, padding="same", dilation_rate=10**6)(x), "takes [0-9,]{17}"),
+    "lstm": (steps(lambda: L.LSTM(64)), "takes the time of .* multiplications"),
+    "gru_both_ways": (steps(lambda: L.Bidirectional(L.GRU(64))), "takes the time of .* multiplications"),
+    "unrolled": (steps(lambda: L.LSTM(2, unroll=True)), "'lstm.*' unrolls 784,000 steps"),
+    "wrapped": (steps(lambda: L.Bidirectional(L.LSTM(2, unroll=True))), "unrolls 784,000 steps"),
+    "distributed": (steps(lambda: L.TimeDistributed(L.Dense(2))), "'time_distributed.*' unrolls 784,000 steps"),
+    "max_pooling": (pooled(L.MaxPooling2D), "takes the time of .*pool"),
+    "mean_pooling": (pooled(L.AveragePooling2D), "takes the time of .*pool"),
+    "transposed": (lambda x: L.Conv2DTranspose(1, 5_000, padding="same")(x), "weights|values|multiplications"),
+    "convolutions": (same_layer_often, "takes the time of .*onvolution"),
+    "no_size": (lambda x: L.GlobalAveragePooling2D()(keras.Input((None, None, 1))), "no fixed size"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", GREEDY)
+def test_files_that_would_take_all_memory_or_minutes(name: str, tmp_path: Path) -> None:
+    make, text = GREEDY[name]
+    with keras.StatelessScope(initialize_variables=False):
+        images = keras.Input((28, 28, 1))
+        made = make(images)
+        start = images if name != "no_size" else made._keras_history.operation.input
+        config = keras.saving.serialize_keras_object(keras.Model(start, made))
+    members = right() | {CONFIG: json.dumps(config).encode(), WEIGHTS: many_weights()}
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    found = refusal(write(tmp_path / "model.keras", members))
+    assert re.search(text, found), found
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 2**19, "KiB: more than 512 MiB"
+
+
+def many_weights() -> bytes:
+    """As many as the layers above may need."""
+    content = io.BytesIO()
+    with h5py.File(content, "w") as file:
+        file["many"] = np.zeros(2**17, np.float32)
+    return content.getvalue()
+
+
+@pytest.mark.parametrize("name", [*architectures.names(), "attention", "recurrent", "shared"])
+def test_usual_networks_are_within_the_limits(name: str, tmp_path: Path) -> None:
+    images = keras.Input((28, 28, 1))
+    pixels = L.Reshape((784, 1))(images)
+    layer = L.Dense(2)
+    networks: dict[str, Callable[[], Any]] = {
+        "attention": lambda: L.MultiHeadAttention(2, 4)(pixels, pixels),
+        "recurrent": lambda: L.Bidirectional(L.LSTM(8))(pixels),
+        "shared": lambda: layer(pixels) + layer(pixels * 2.0),
+    }
+    if name in networks:
+        model = keras.Model(images, networks[name]())
+    else:
+        model = as_classifier(architectures.build(name, (28, 28, 1), 10, filters=4 if name == "chollet" else None))
+    model.save(tmp_path / "model.keras")
+    assert load(tmp_path / "model.keras").count_params() == model.count_params()
+
+
+def test_a_configuration_of_very_many_classes(members: dict[str, bytes], tmp_path: Path) -> None:
+    many = changed(members, lambda config: config.update(more=[layers(config)[1]] * 10_000))
+    assert "more than 20,000 classes" in refusal(write(tmp_path / "model.keras", many))
 
 
 def test_real_files_with_a_lambda_or_an_unregistered_class(tmp_path: Path) -> None:

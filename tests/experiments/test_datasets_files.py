@@ -115,6 +115,14 @@ def test_npz(tmp_path: Path) -> None:
     assert np.array_equal(loaded.val.images, colored[3:9])
 
 
+def test_members_of_an_npz_that_nobody_asked_for_are_not_read(tmp_path: Path) -> None:
+    file = tmp_path / "own.npz"
+    np.savez(file, **arrays())
+    with zipfile.ZipFile(file, "a") as archive:
+        archive.writestr("more.npy", b"no array")  # nor is it one of 4 GiB
+    assert len(datasets.load(f"npz:{file}").train) == 33
+
+
 NPZ_FAULTS: dict[str, tuple[dict[str, np.ndarray | None], str]] = {
     "no test": ({"x_test": None}, "lacks x_test. It holds x_train"),
     "half a val": ({"x_val": pictures(6)}, "lacks y_val"),

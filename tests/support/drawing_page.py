@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import math
+import resource
 import signal
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,18 +19,37 @@ from tests.support.drafts import Draft
 
 
 @contextmanager
-def serving(file: Path, *arguments: object) -> Iterator[dict]:
-    """`python -m conversion.draw` on a file, as a person starts it and ends it; gives what --json printed."""
+def serving(file: Path, *arguments: object, descriptors: int | None = None) -> Iterator[dict]:
+    """`python -m conversion.draw` on a file, as a person starts it and ends it; gives what --json printed.
+
+    `descriptors`: how many the process may have once it serves.
+    """
     command = [sys.executable, "-m", "conversion.draw", file, "--port", "0", "--json", *arguments]
     process = subprocess.Popen(list(map(str, command)), stdout=subprocess.PIPE, text=True)
     assert process.stdout
     try:
-        yield json.loads(process.stdout.readline())
+        facts = json.loads(process.stdout.readline())
+        if descriptors:
+            wait_for_answer(facts["address"])
+            resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (descriptors, descriptors))
+        yield facts
     finally:
         process.send_signal(signal.SIGINT)  # Ctrl-C
         code = process.wait(timeout=20)
         process.stdout.close()
     assert code == 0
+
+
+def wait_for_answer(address: str) -> None:
+    with urllib.request.urlopen(address, timeout=20) as answer:
+        answer.read()
+
+
+def half_a_request(port: int, number: int) -> bytes:
+    """A request that breaks off: before its first byte, in its line, in its headers, in its body."""
+    line = b"POST /read HTTP/1.1\r\n"
+    headers = f"Host: 127.0.0.1:{port}\r\nContent-Type: application/json\r\nContent-Length: 100\r\n".encode()
+    return (b"", line[:7], line + headers, line + headers + b"\r\n{")[number % 4]
 
 
 def answering(file: Path, label: str, confidence: float, path: Path) -> Path:
