@@ -7,7 +7,7 @@ import Observation
 @Observable
 final class Session {
   /// Whether there is a model, and whether drawings may be given to it.
-  enum State: Equatable {
+  enum Phase: Equatable {
     case loading
     /// No promotion has put a model into the app.
     case missing
@@ -16,7 +16,7 @@ final class Session {
     case ready(ModelFacts)
   }
 
-  private(set) var state = State.loading
+  private(set) var phase = Phase.loading
   private(set) var drawing = Drawing()
   private(set) var image = DigitImage()
   private(set) var reading: Reading?
@@ -39,27 +39,27 @@ final class Session {
   func load() async {
     do {
       guard let readers = try await loader.load() else {
-        state = .missing
+        phase = .missing
         return
       }
       if let mismatch = readers.facts.mismatch {
-        state = .refused(mismatch)
+        phase = .refused(mismatch)
       } else {
         self.readers = readers
-        state = .ready(readers.facts)
+        phase = .ready(readers.facts)
       }
     } catch {
-      state = .refused("The model cannot be loaded: \(error.localizedDescription)")
+      phase = .refused("The model cannot be loaded: \(error.localizedDescription)")
     }
   }
 
   /// Puts the finger down; points are shares of the pad's side.
-  func begin(at point: Point) {
+  func begin(at point: PadPoint) {
     drawing.begin(at: point)
     changed()
   }
 
-  func move(to point: Point) {
+  func move(to point: PadPoint) {
     drawing.move(to: point)
     changed()
   }

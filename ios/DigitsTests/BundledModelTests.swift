@@ -11,7 +11,7 @@ final class BundledModelTests: XCTestCase {
       throw XCTSkip("No model: run python -m conversion.promote")
     }
     XCTAssertNil(readers.facts.mismatch)
-    let line = [Point(x: 0.5, y: 0.1), Point(x: 0.5, y: 0.9)]
+    let line = [PadPoint(x: 0.5, y: 0.1), PadPoint(x: 0.5, y: 0.9)]
     let image = Preprocessing.render([line], pad: 1)
     let direct = try await readers.direct.read(image)
     let vision = try await readers.vision.read(image)
@@ -23,7 +23,7 @@ final class BundledModelTests: XCTestCase {
   }
 
   func testThePixelBufferHoldsTheImage() throws {
-    let image = Preprocessing.render([[Point(x: 0.2, y: 0.2), Point(x: 0.7, y: 0.9)]], pad: 1)
+    let image = Preprocessing.render([[PadPoint(x: 0.2, y: 0.2), PadPoint(x: 0.7, y: 0.9)]], pad: 1)
     let buffer = try image.pixelBuffer()
     XCTAssertEqual(CVPixelBufferGetWidth(buffer), DigitImage.side)
     CVPixelBufferLockBaseAddress(buffer, .readOnly)

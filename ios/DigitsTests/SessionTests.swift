@@ -45,14 +45,14 @@ final class SessionTests: XCTestCase {
   func testWithoutAModel() async {
     let session = Session(loader: Loader(metadata: nil))
     await session.load()
-    XCTAssertEqual(session.state, .missing)
+    XCTAssertEqual(session.phase, .missing)
   }
 
   func testAnotherPreprocessingIsRefused() async {
     let session = Session(loader: Loader(metadata: ["preprocessing_version": "0"]))
     await session.load()
-    guard case .refused(let reason) = session.state else {
-      return XCTFail("\(session.state)")
+    guard case .refused(let reason) = session.phase else {
+      return XCTFail("\(session.phase)")
     }
     XCTAssertTrue(reason.contains("version 0"))
   }
@@ -62,8 +62,8 @@ final class SessionTests: XCTestCase {
     await session.load()
     let nothing = await session.predict()
     XCTAssertNil(nothing)
-    session.begin(at: Point(x: 0.5, y: 0.1))
-    session.move(to: Point(x: 0.5, y: 0.9))
+    session.begin(at: PadPoint(x: 0.5, y: 0.1))
+    session.move(to: PadPoint(x: 0.5, y: 0.9))
     let reading = await session.predict()
     XCTAssertEqual(reading?.answer?.label, "1")
     XCTAssertNotEqual(session.image, DigitImage())
@@ -75,7 +75,7 @@ final class SessionTests: XCTestCase {
   func testAFailureIsTold() async {
     let session = Session(loader: Loader(failure: .noProbabilities))
     await session.load()
-    session.begin(at: Point(x: 0.5, y: 0.5))
+    session.begin(at: PadPoint(x: 0.5, y: 0.5))
     let reading = await session.predict()
     XCTAssertNil(reading)
     XCTAssertNotNil(session.failure)
@@ -86,7 +86,7 @@ final class SessionTests: XCTestCase {
     let session = Session(loader: Loader(failure: .noProbabilities, finger: finger))
     finger.session = session
     await session.load()
-    session.begin(at: Point(x: 0.5, y: 0.5))
+    session.begin(at: PadPoint(x: 0.5, y: 0.5))
     let reading = await session.predict()
     XCTAssertNil(reading)
     XCTAssertTrue(session.drawing.isEmpty)

@@ -3,6 +3,7 @@ set -euo pipefail
 out=$(mktemp -d)
 trap 'rm -rf "$out"' EXIT
 flags=(-swift-version 6 -warnings-as-errors -parse-as-library -wmo -I "$out")
+flags+=(-I Stubs/MacTypes -Xfrontend -import-module -Xfrontend MacTypes) # as Foundation does on Apple's platforms
 
 library() { # name, sources: a module to import
   swiftc "${flags[@]}" -enable-testing -module-name "$1" -emit-module -emit-module-path "$out/$1.swiftmodule" "${@:2}"

@@ -23,7 +23,7 @@ struct PadView: View {
       .gesture(
         DragGesture(minimumDistance: 0)
           .onChanged { drag in
-            let point = Point(
+            let point = PadPoint(
               x: share(drag.location.x, of: side), y: share(drag.location.y, of: side))
             if isDown {
               session.move(to: point)

@@ -7,7 +7,7 @@ struct RootView: View {
 
   var body: some View {
     NavigationStack {
-      switch session.state {
+      switch session.phase {
       case .loading:
         ProgressView("Loading the model")
       case .missing:

@@ -21,7 +21,6 @@ public let kCVReturnSuccess: CVReturn = 0
 
 // https://developer.apple.com/documentation/corevideo/kcvpixelformattype_onecomponent8
 public var kCVPixelFormatType_OneComponent8: OSType { fatalError() }
-public typealias OSType = UInt32
 
 // https://developer.apple.com/documentation/corevideo/cvpixelbufferlockflags
 public struct CVPixelBufferLockFlags: OptionSet, Sendable {

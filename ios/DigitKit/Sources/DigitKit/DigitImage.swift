@@ -15,7 +15,7 @@ public struct DigitImage: Sendable, Hashable {
   }
 
   /// Mean column and row of the ink: exact sums, one division each. The image must hold ink.
-  var centerOfMass: Point {
+  var centerOfMass: PadPoint {
     var total = 0
     var columns = 0
     var rows = 0
@@ -24,6 +24,6 @@ public struct DigitImage: Sendable, Hashable {
       columns += Int(ink) * (index % Self.side)
       rows += Int(ink) * (index / Self.side)
     }
-    return Point(x: Double(columns) / Double(total), y: Double(rows) / Double(total))
+    return PadPoint(x: Double(columns) / Double(total), y: Double(rows) / Double(total))
   }
 }

@@ -24,7 +24,7 @@ final class GoldenDrawingsTests: XCTestCase {
     XCTAssertEqual(file.preprocessingVersion, Preprocessing.version)
     XCTAssertGreaterThanOrEqual(file.drawings.count, 60)
     for golden in file.drawings {
-      let strokes = golden.strokes.map { $0.map { Point(x: $0[0], y: $0[1]) } }
+      let strokes = golden.strokes.map { $0.map { PadPoint(x: $0[0], y: $0[1]) } }
       let image = Preprocessing.render(strokes, pad: golden.pad)
       let different = zip(image.pixels, golden.pixels).filter { $0 != $1 }.count
       XCTAssertEqual(image.pixels.count, golden.pixels.count, golden.name)
@@ -34,7 +34,7 @@ final class GoldenDrawingsTests: XCTestCase {
 
   func testPointsThatAreNotFiniteAreLeftOut() {
     let broken = [
-      Point(x: 10, y: 10), Point(x: .nan, y: 50), Point(x: 200, y: .infinity), Point(x: 20, y: 200),
+      PadPoint(x: 10, y: 10), PadPoint(x: .nan, y: 50), PadPoint(x: 200, y: .infinity), PadPoint(x: 20, y: 200),
     ]
     XCTAssertEqual(
       Preprocessing.render([broken], pad: 300), Preprocessing.render([[broken[0], broken[3]]], pad: 300))
