@@ -14,6 +14,11 @@ public struct DigitImage: Sendable, Hashable {
     self.pixels = pixels
   }
 
+  /// The same for any model.
+  public var image: PixelImage {
+    PixelImage(width: Self.side, height: Self.side, channels: 1, pixels: pixels)
+  }
+
   /// Mean column and row of the ink: exact sums, one division each. The image must hold ink.
   var centerOfMass: PadPoint {
     var total = 0
