@@ -21,6 +21,7 @@ INTERPOLATION = r"\\\((?:[^()]|\([^()]*\))*\)"
 LITERAL = re.compile(rf'"((?:[^"\\\n]|\\[^(]|{INTERPOLATION})*)"')
 SPECIFIER = re.compile(r"%(?:\d\$)?(@|lld|lf)")
 UNSHOWN = re.compile(r"#Preview\(|verbatim: |preconditionFailure\(|^\s*case \.?\w+: \"")  # what precedes a literal
+TOPMOST = re.compile(r"^(?:@\S+ |\w+ )*(?:class|enum|protocol|struct|typealias) (\w+)", re.M)
 DECLARATION = re.compile(r"^\s*(?:[@\w()]+ )*(?:actor|class|enum|protocol|struct|typealias) (\w+)", re.M)
 
 
@@ -29,10 +30,8 @@ def apple_names(ios: Path) -> dict[str, str]:
     stubs = ios / "Stubs"
     found = {
         name: str(file.relative_to(ios))
-        for file in sorted(stubs.rglob("*.swift"))
-        for name in re.findall(
-            r"^.*?\b(?:open|public) .*?\b(?:class|enum|protocol|struct|typealias) (\w+)", file.read_text(), re.M
-        )
+        for file in stubs.rglob("*.swift")
+        for name in TOPMOST.findall(file.read_text())
     }
     for page, names in re.findall(r"^(https\S+) (.+)$", (stubs / "apple-names.txt").read_text(), re.M):
         found |= dict.fromkeys(names.split(), page)
