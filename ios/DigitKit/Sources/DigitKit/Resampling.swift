@@ -1,7 +1,7 @@
 /// Pillow's antialiased bilinear filter, which the trainer resizes with, in the same integers.
 ///
-/// After `Resample.c` of Pillow: weights in doubles, rounded to 22 bits behind the point; the rows first, rounded to 8
-/// bits, then the columns. Apple's filters are others, so none of them is used.
+/// After `Resample.c` of Pillow 13: weights in doubles, rounded to 22 bits behind the point; the rows first, rounded to 8
+/// bits, then the columns, or the other way round where that is less work. Apple's filters are others: none is used.
 extension PixelImage {
   /// Part of an image in pixels, in the precision that Pillow cuts in.
   struct Box: Hashable {
@@ -19,8 +19,9 @@ extension PixelImage {
     let box = box ?? Box(left: 0, top: 0, right: Float(width), bottom: Float(height))
     let rows = Self.weights(from: box.left, to: box.right, of: width, count: size.width)
     let columns = Self.weights(from: box.top, to: box.bottom, of: height, count: size.height)
-    let narrow = stretched(rows: rows)
-    return narrow.stretched(columns: columns)
+    let columnsFirst = size.height < height && height - size.height > 2 * (width - size.width)
+    return columnsFirst
+      ? stretched(columns: columns).stretched(rows: rows) : stretched(rows: rows).stretched(columns: columns)
   }
 
   /// What a pixel of the result is made of: neighbours from `first` on, and the weight of each.
