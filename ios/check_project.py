@@ -31,6 +31,9 @@ APP_SETTINGS = ("INFOPLIST_FILE", "ASSETCATALOG_COMPILER_APPICON_NAME")  # that 
 PACKAGED = re.compile(rf"{PACKAGE}/(Package\.swift|Sources/{PACKAGE}/.+|Tests/{PACKAGE}Tests/.+)")
 ID = re.compile("[0-9A-F]{24}")
 ICON_SIDE = 1024  # pixels
+COLORS = ("GRAYSCALE", "RGB", "BGR")  # Core ML puts the channels in order
+FITS = ("crop", "pad", "squash")
+OPTIONAL = {"fit", "threshold"}  # metadata that not every file has
 
 
 def faults_of_project(ios: Path) -> Iterator[str]:
@@ -87,29 +90,46 @@ def faults_of_project(ios: Path) -> Iterator[str]:
         plist = entry.get("buildSettings", {}).get("INFOPLIST_FILE")
         if plist and not (ios / plist).exists():
             yield f"{plist} is a build setting and not on the disk"
-    for scheme in (ios / PROJECT).rglob("*.xcscheme"):
+    yield from _faults_of_schemes(objects, ios)
+
+
+def _faults_of_schemes(objects: dict, ios: Path) -> Iterator[str]:
+    """Schemes that cannot be read, name targets that are not there, or leave out the package's tests."""
+    schemes = list((ios / PROJECT).rglob("*.xcscheme"))
+    manifest = ios / PACKAGE / "Package.swift"
+    tests = set(re.findall(r'\.testTarget\(\s*name: "(\w+)"', manifest.read_text())) if manifest.exists() else set()
+    for scheme in schemes:
         try:
-            references = ElementTree.parse(scheme).iter("BuildableReference")
+            tree = ElementTree.parse(scheme)
         except ElementTree.ParseError as error:
             yield f"{scheme.name} cannot be read: {error}"
             continue
-        for reference in references:
-            if objects.get(reference.get("BlueprintIdentifier"), {}).get("name") != reference.get("BlueprintName"):
-                yield f"{scheme.name} names target {reference.get('BlueprintName')}, which the project does not have"
-    if not list((ios / PROJECT).rglob("*.xcscheme")):
+        for reference in tree.iter("BuildableReference"):
+            name = reference.get("BlueprintName")
+            packaged = reference.get("ReferencedContainer") == f"container:{PACKAGE}"
+            target = objects.get(reference.get("BlueprintIdentifier"), {})
+            if not (name in tests if packaged else target.get("name") == name):
+                yield f"{scheme.name} names target {name}, which the project does not have"
+        tested = {entry.get("BlueprintName") for entry in tree.iterfind(".//TestableReference/BuildableReference")}
+        yield from (f"{scheme.name} does not test {name}" for name in sorted(tests - tested))
+    if not schemes:
         yield "the project has no shared scheme"
 
 
 def _faults_of_target(target: dict, objects: dict, ios: Path) -> Iterator[str]:
-    """A target that imports the package and does not link it; an app without its plist's or its icon's setting."""
+    """A target that imports the package and does not link it, or whose host does; an app without a plist or an icon."""
     folders = [ios / objects[name]["path"] for name in target.get("fileSystemSynchronizedGroups", [])]
     imports = any(f"import {PACKAGE}" in file.read_text() for folder in folders for file in folder.rglob("*.swift"))
     linked = [objects[name]["productName"] for name in target.get("packageProductDependencies", [])]
-    if imports and not linked:
+    configurations = objects[target["buildConfigurationList"]]["buildConfigurations"]
+    hosted = any("TEST_HOST" in objects[name]["buildSettings"] for name in configurations)
+    if imports and not linked and not hosted:
         yield f"target {target['name']} imports {PACKAGE} and does not link it"
+    if linked and hosted:
+        yield f"target {target['name']} links {PACKAGE}, which its host has already: there would be two of each type"
     if target["productType"] != "com.apple.product-type.application":
         return
-    for name in objects[target["buildConfigurationList"]]["buildConfigurations"]:
+    for name in configurations:
         settings = objects[name]["buildSettings"]
         yield from (f"{key} is not set in {target['name']}" for key in APP_SETTINGS if key not in settings)
         icon = settings.get("ASSETCATALOG_COMPILER_APPICON_NAME")
@@ -203,59 +223,58 @@ def _size(picture: Path) -> tuple[int, int] | None:
     return (int.from_bytes(head[16:20]), int.from_bytes(head[20:24])) if head[:4] == b"\x89PNG" else None
 
 
-def expected_interface(ios: Path) -> dict[str, str]:
-    """What the app's code expects of a model, read from the Swift sources."""
-    sources = ios / PACKAGE / "Sources/DigitKit"
-    text = "".join((sources / name).read_text() for name in ("ModelInterface.swift", "Preprocessing.swift"))
-    held = dict(re.findall(r'static let (\w+) = "?([\w.]+)"?', text))
-    return {
-        "input": held["image"],
-        "probabilities": held["probabilities"],
-        "label": held["label"],
-        "image": f"{held['side']}x{held['side']} GRAYSCALE",
-        "preprocessing version": held["version"],
-    }
+def swift_numbers(ios: Path) -> dict[str, str]:
+    """Constants of the preprocessing, read from the Swift source."""
+    source = (ios / PACKAGE / "Sources/DigitKit/Preprocessing.swift").read_text()
+    return dict(re.findall(r"static let (\w+) = ([\w.]+)", source))
 
 
 def expected_metadata(ios: Path) -> list[str]:
     """Keys of a model's metadata that the app reads, from the Swift source."""
     keys = re.findall(r'metadata\["([\w.]+)"\]', (ios / PACKAGE / "Sources/DigitKit/ModelFacts.swift").read_text())
     assert keys
-    return keys
+    return [key for key in keys if key not in OPTIONAL]
 
 
 def promoted_models(ios: Path) -> list[Path]:
-    """The promoted model where there is one; two forms of it would collide in Xcode."""
-    name = re.search(r'resource = "(\w+)"', (ios / PACKAGE / "Sources/DigitKit/ModelInterface.swift").read_text())
-    assert name
-    return sorted((ios / "Digits").rglob(f"{name[1]}.ml*"))
+    """Models in the app's folder; two of a name would collide in Xcode."""
+    found = [path for suffix in (".mlmodel", ".mlpackage") for path in (ios / "Digits").rglob(f"*{suffix}")]
+    return sorted(path for path in found if ".mlpackage" not in str(path.parent))
 
 
 def faults_of_model(ios: Path) -> Iterator[str]:
-    """Where the promoted model's interface or metadata is not what the app expects; the file is loaded and executed."""
+    """Where a model's interface or metadata is not what the app can use; the file is loaded and executed."""
     from conversion import runtime
 
     models = promoted_models(ios)
-    if len(models) > 1:
-        yield f"{', '.join(path.name for path in models)} collide: Xcode can hold one form of a model"
+    source = (ios / PACKAGE / "Sources/DigitKit/ModelInterface.swift").read_text()
+    names = re.findall(r'"(\w+)"', re.findall(r"resources = \[(.+)\]", source)[0])
+    for stem in sorted({path.stem for path in models}):
+        forms = [path.name for path in models if path.stem == stem]
+        if len(forms) > 1:
+            yield f"{', '.join(forms)} collide: Xcode can hold one form of a model"
+        if stem not in names:
+            yield f"{forms[0]} is not read: the app looks for {' or '.join(names)}"
     for path in models:
         interface = runtime.load(path).interface
         image, metadata = interface.input, interface.metadata.user_defined
-        found = {
-            "input": image.name,
-            "probabilities": interface.probabilities_name,
-            "label": interface.label_name,
-            "image": f"{image.width}x{image.height} {image.color}",
-            "preprocessing version": metadata.get("preprocessing_version", "none"),
-        }
-        for name, expected in expected_interface(ios).items():
-            if found[name] != expected:
-                yield f"{path.name}: {name} is {found[name]}, the app expects {expected}"
+        if image.color not in COLORS:
+            yield f"{path.name}: {image.name} is {image.color}, the app gives {' or '.join(COLORS)}"
+        if not all(isinstance(label, str) for label in interface.labels):
+            yield f"{path.name}: labels must be texts, the app shows them"
+        numbers = swift_numbers(ios)
+        side = int(numbers["side"])
+        drawn = set(interface.labels) == set("0123456789") and image.color == "GRAYSCALE"
+        made_for = metadata.get("preprocessing_version", "none")
+        if drawn and (image.width, image.height) == (side, side) and made_for != numbers["version"]:
+            yield f"{path.name}: preprocessing version is {made_for}, the app expects {numbers['version']}"
         for key in expected_metadata(ios):
             if not metadata.get(key):
                 yield f"{path.name}: the metadata has no {key}, the app reads it"
-        if not all(isinstance(label, str) for label in interface.labels):
-            yield f"{path.name}: labels must be texts, the app shows them"
+        if metadata.get("fit", "crop") not in FITS:
+            yield f"{path.name}: fit is {metadata['fit']}, the app knows {', '.join(FITS)}"
+        if not re.fullmatch(r"0(\.\d+)?|1(\.0+)?", metadata.get("threshold", "0")):
+            yield f"{path.name}: threshold is {metadata['threshold']}, it must be a number from 0 to 1"
 
 
 def main() -> int:
@@ -263,7 +282,7 @@ def main() -> int:
     for fault in faults:
         print(f"error: {fault}", file=sys.stderr)
     if not promoted_models(IOS):
-        print("The promoted model's interface was not checked: none is in Digits/.")
+        print("No model's interface was checked: none is in Digits/.")
     return 1 if faults else 0
 
 

@@ -10,7 +10,7 @@ let package = Package(
     .testTarget(
       name: "DigitKitTests",
       dependencies: ["DigitKit"],
-      resources: [.process("golden-drawings.json")]
+      resources: [.process("golden-drawings.json"), .process("golden-pictures.json")]
     ),
   ]
 )

@@ -1,3 +1,4 @@
+import DigitKit
 import SwiftUI
 
 @main
@@ -7,7 +8,6 @@ struct DigitsApp: App {
   var body: some Scene {
     WindowGroup {
       RootView(session: session)
-        .task { await session.load() }
     }
   }
 
@@ -18,5 +18,5 @@ struct DigitsApp: App {
 }
 
 private struct NoModel: ModelLoader {
-  func load() async throws -> Readers? { nil }
+  func load() async throws -> LoadedModel? { nil }
 }

@@ -1,41 +1,55 @@
 import CoreVideo
 import DigitKit
-import XCTest
+import Testing
 
 @testable import Digits
 
-/// The promoted model on this device, where one was promoted before the build.
-final class BundledModelTests: XCTestCase {
-  func testBothWaysReadAOne() async throws {
-    guard let readers = try await BundledModel().load() else {
-      throw XCTSkip("No model: run python -m conversion.promote")
+/// The promoted model on this device, where one of digits was promoted before the build.
+struct BundledModelTests {
+  @Test func bothWaysReadAOne() async throws {
+    guard let model = try await BundledModel().load(), model.interface.mode == .drawing else {
+      return  // run python -m conversion.promote
     }
-    XCTAssertNil(readers.facts.mismatch)
-    let line = [Point(x: 0.5, y: 0.1), Point(x: 0.5, y: 0.9)]
-    let image = Preprocessing.render([line], pad: 1)
-    let direct = try await readers.direct.read(image)
-    let vision = try await readers.vision.read(image)
-    XCTAssertEqual(direct.best.first?.label, "1")
-    XCTAssertEqual(vision.best.first?.label, "1")
-    XCTAssertEqual(
-      try XCTUnwrap(vision.best.first).confidence, try XCTUnwrap(direct.best.first).confidence,
-      accuracy: 0.01)
+    #expect(model.facts.drawingProblem == nil)
+    let line = [PadPoint(x: 0.5, y: 0.1), PadPoint(x: 0.5, y: 0.9)]
+    let image = Preprocessing.render([line], pad: 1).image
+    let direct = Reading(confidences: try await model.reader.read(image, by: .direct), threshold: nil)
+    let vision = Reading(confidences: try await model.reader.read(image, by: .vision), threshold: nil)
+    #expect(direct.best.first?.label == "1")
+    #expect(vision.best.first?.label == "1")
+    let difference = try #require(vision.best.first).confidence - #require(direct.best.first).confidence
+    #expect(abs(difference) < 0.01)
   }
 
-  func testThePixelBufferHoldsTheImage() throws {
-    let image = Preprocessing.render([[Point(x: 0.2, y: 0.2), Point(x: 0.7, y: 0.9)]], pad: 1)
+  @Test func thePixelBufferHoldsTheImage() throws {
+    let image = Preprocessing.render([[PadPoint(x: 0.2, y: 0.2), PadPoint(x: 0.7, y: 0.9)]], pad: 1).image
     let buffer = try image.pixelBuffer()
-    XCTAssertEqual(CVPixelBufferGetWidth(buffer), DigitImage.side)
+    #expect(CVPixelBufferGetWidth(buffer) == image.width)
     CVPixelBufferLockBaseAddress(buffer, .readOnly)
     defer { CVPixelBufferUnlockBaseAddress(buffer, .readOnly) }
-    let base = try XCTUnwrap(CVPixelBufferGetBaseAddress(buffer))
+    let base = try #require(CVPixelBufferGetBaseAddress(buffer))
     let stride = CVPixelBufferGetBytesPerRow(buffer)
-    for row in 0..<DigitImage.side {
-      for column in 0..<DigitImage.side {
-        XCTAssertEqual(
-          base.load(fromByteOffset: row * stride + column, as: UInt8.self),
-          image.pixels[row * DigitImage.side + column])
+    for row in 0..<image.height {
+      for column in 0..<image.width {
+        #expect(
+          base.load(fromByteOffset: row * stride + column, as: UInt8.self) == image.pixels[row * image.width + column])
       }
     }
+  }
+
+  @Test func aColoredBufferComesBack() throws {
+    let pixels = (0..<5 * 3 * 3).map { UInt8($0 * 5) }
+    let image = PixelImage(width: 5, height: 3, channels: 3, pixels: pixels)
+    #expect(PixelImage(try image.pixelBuffer()) == image)
+  }
+
+  @Test func everyStateHasAText() {
+    let problems: [any Error] = [
+      ModelProblem.inputs(2), ModelProblem.notAnImage("image"), ModelProblem.pixelFormat("image"),
+      ModelProblem.noProbabilities, ModelProblem.labels, ModelProblem.noPreprocessing,
+      ModelProblem.preprocessing("0"), ModelProblem.fit("zoom"), ModelProblem.threshold("high"),
+      ReadingError.noPicture, ReadingError.noProbabilities, CameraProblem.notAllowed,
+    ]
+    #expect(Set(problems.map(explain)).count == problems.count)
   }
 }

@@ -3,6 +3,7 @@ set -euo pipefail
 out=$(mktemp -d)
 trap 'rm -rf "$out"' EXIT
 flags=(-swift-version 6 -warnings-as-errors -parse-as-library -wmo -I "$out")
+flags+=(-I Stubs/MacTypes -Xfrontend -import-module -Xfrontend MacTypes) # as Foundation does on Apple's platforms
 
 library() { # name, sources: a module to import
   swiftc "${flags[@]}" -enable-testing -module-name "$1" -emit-module -emit-module-path "$out/$1.swiftmodule" "${@:2}"
@@ -13,12 +14,22 @@ check() { # name, sources: down to SIL, where data races are found
 }
 
 library DigitKit DigitKit/Sources/DigitKit/*.swift
-library CoreVideo Stubs/CoreVideo/*.swift
-library CoreML Stubs/CoreML/*.swift
-library Vision Stubs/Vision/*.swift
-library SwiftUI Stubs/SwiftUI/*.swift
-library XCTest Stubs/XCTest/*.swift
-mapfile -t app < <(find Digits -name '*.swift')
+library AppleFoundation Stubs/AppleFoundation/*.swift
+flags+=(-Xfrontend -import-module -Xfrontend AppleFoundation)
+for name in CoreVideo CoreGraphics CoreMedia AVFoundation Accelerate UIKit CoreML Vision SwiftUI PhotosUI XCTest; do
+  library "$name" Stubs/"$name"/*.swift
+done
+
+# Linux has no macro #Preview: each becomes a function that makes the preview's view.
+cp -r Digits "$out/app"
+previews=0
+while IFS= read -r file; do
+  while grep -q '^#Preview' "$file"; do
+    previews=$((previews + 1))
+    sed -i "0,/^#Preview.*{\$/s//@MainActor @ViewBuilder func preview$previews() -> some View {/" "$file"
+  done
+done < <(grep -rl '^#Preview' "$out/app")
+mapfile -t app < <(find "$out/app" -name '*.swift')
 check Digits "${app[@]}"
 library Digits "${app[@]}"
 check DigitsTests DigitsTests/*.swift

@@ -11,15 +11,17 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from coremltools.proto.Model_pb2 import Model
 
 from architectures import build
 from conversion.convert import FileFacts, convert
-from conversion.coreml_file import FORMATS, CoreMLFile, Format
+from conversion.coreml_file import FORMATS, MODEL_MEMBER, ONLY_MEMBER, CoreMLFile, Format
 from conversion.files import write
 from experiments.classifier import as_classifier
 
 IOS = Path(__file__).parents[2] / "ios"
 PBXPROJ = "Digits.xcodeproj/project.pbxproj"
+SCHEME = "Digits.xcodeproj/xcshareddata/xcschemes/Digits.xcscheme"
 
 _spec = importlib.util.spec_from_file_location("check_project", IOS / "check_project.py")
 assert _spec
@@ -191,6 +193,18 @@ CHANGES: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda ios: (ios / "DigitKit/Lost.swift").write_text(""),
         "DigitKit/Lost.swift is in no target of DigitKit",
     ),
+    "package linked twice": (
+        lambda ios: edit(
+            ios / PBXPROJ,
+            "packageProductDependencies = (\n\t\t\t);\n\t\t\tproductName = DigitsTests",
+            "packageProductDependencies = (D1617500000000000000000E);\n\t\t\tproductName = DigitsTests",
+        ),
+        "target DigitsTests links DigitKit, which its host has already",
+    ),
+    "package's tests not in the scheme": (
+        lambda ios: edit(ios / SCHEME, "DigitKitTests", "DigitsTests"),
+        "Digits.xcscheme does not test DigitKitTests",
+    ),
     "broken project": (lambda ios: (ios / PBXPROJ).write_text("{"), "project.pbxproj cannot be read"),
     "id defined twice": (
         lambda ios: edit(
@@ -201,7 +215,7 @@ CHANGES: dict[str, tuple[Callable[[Path], object], str]] = {
         "id D16175000000000000000014 is defined more than once",
     ),
     "broken scheme": (
-        lambda ios: (ios / "Digits.xcodeproj/xcshareddata/xcschemes/Digits.xcscheme").write_text("<"),
+        lambda ios: (ios / SCHEME).write_text("<"),
         "Digits.xcscheme cannot be read",
     ),
     "broken privacy manifest": (
@@ -210,7 +224,7 @@ CHANGES: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "wrong scheme": (
         lambda ios: edit(
-            ios / "Digits.xcodeproj/xcshareddata/xcschemes/Digits.xcscheme",
+            ios / SCHEME,
             'BlueprintName = "DigitsTests"',
             'BlueprintName = "Tests"',
         ),
@@ -251,9 +265,9 @@ def test_the_promoted_model_is_held_to_the_app(ios: Path, digits_file: Path) -> 
     shutil.copy(digits_file, folder / "DigitClassifier.mlmodel")
     assert faults(ios) == []
     edit(ios / "DigitKit/Sources/DigitKit/Preprocessing.swift", "version = 1", "version = 2")
-    edit(ios / "DigitKit/Sources/DigitKit/ModelInterface.swift", '"output"', '"probabilities"')
+    edit(ios / "DigitKit/Sources/DigitKit/ModelInterface.swift", '"DigitClassifier"', '"Digits"')
     assert faults(ios) == [
-        "DigitClassifier.mlmodel: probabilities is output, the app expects probabilities",
+        "DigitClassifier.mlmodel is not read: the app looks for Classifier or Digits",
         "DigitClassifier.mlmodel: preprocessing version is 1, the app expects 2",
     ]
     (folder / "DigitClassifier.mlpackage").mkdir()
@@ -288,37 +302,57 @@ def faults_of(file: CoreMLFile, ios: Path) -> list[str]:
     return [fault.removeprefix(f"DigitClassifier{file.suffix}: ") for fault in faults(ios)]
 
 
-MODELS: dict[str, tuple[Callable[[Format], CoreMLFile], str]] = {
-    "input": (lambda format: renamed(converted(format), "image"), "input is egami, the app expects image"),
-    "output": (lambda format: renamed(converted(format), "output"), "probabilities is tuptuo, the app expects output"),
-    "label": (
-        lambda format: renamed(converted(format), "classLabel"),
-        "label is lebaLssalc, the app expects classLabel",
-    ),
-    "size": (
-        lambda format: converted(format, shape=(32, 32, 1)),
-        "image is 32x32 GRAYSCALE, the app expects 28x28 GRAYSCALE",
-    ),
-    "colour": (
-        lambda format: converted(format, shape=(28, 28, 3)),
-        "image is 28x28 RGB, the app expects 28x28 GRAYSCALE",
-    ),
+def told(file: CoreMLFile, **metadata: str) -> CoreMLFile:
+    """The same file with other user metadata."""
+    model = Model.FromString(file.members[message_of(file)])
+    model.description.metadata.userDefined.update(metadata)
+    return replace(file, members={**file.members, message_of(file): model.SerializeToString()})
+
+
+def message_of(file: CoreMLFile) -> str:
+    return ONLY_MEMBER if file.format == "mlmodel" else MODEL_MEMBER
+
+
+CLOTHES = tuple(f"clothes {number}" for number in range(10))
+
+MODELS: dict[str, Callable[[Format], CoreMLFile]] = {
+    "digits": converted,
+    "digits under other names": lambda format: renamed(renamed(converted(format), "image"), "output"),
+    "larger digits": lambda format: converted(format, shape=(32, 32, 1)),
+    "clothes": lambda format: told(converted(format, labels=CLOTHES), preprocessing_version="0"),
+    "colors": lambda format: converted(format, shape=(48, 64, 3), labels=("cat", "dog")),
+    "fit and threshold": lambda format: told(converted(format), fit="pad", threshold="0.4375"),
+}
+FAULTS: dict[str, tuple[Callable[[Format], CoreMLFile], str]] = {
     "label type": (
         lambda format: converted(format, labels=tuple(range(10))),
         "labels must be texts, the app shows them",
+    ),
+    "preprocessing": (
+        lambda format: told(converted(format), preprocessing_version="0"),
+        "preprocessing version is 0, the app expects 1",
+    ),
+    "fit": (
+        lambda format: told(converted(format), fit="letterbox"),
+        "fit is letterbox, the app knows crop, pad, squash",
+    ),
+    "threshold": (
+        lambda format: told(converted(format), threshold="1.5"),
+        "threshold is 1.5, it must be a number from 0 to 1",
     ),
 }
 
 
 @pytest.mark.parametrize("format", FORMATS)
-def test_a_converted_model_has_no_fault(ios: Path, format: Format) -> None:
-    assert faults_of(converted(format), ios) == []
+@pytest.mark.parametrize("name", MODELS)
+def test_any_classifier_of_images_has_no_fault(ios: Path, name: str, format: Format) -> None:
+    assert faults_of(MODELS[name](format), ios) == []
 
 
 @pytest.mark.parametrize("format", FORMATS)
-@pytest.mark.parametrize("name", MODELS)
-def test_another_interface_is_found(ios: Path, name: str, format: Format) -> None:
-    make, complaint = MODELS[name]
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_file_that_the_app_cannot_use_is_found(ios: Path, name: str, format: Format) -> None:
+    make, complaint = FAULTS[name]
     assert faults_of(make(format), ios) == [complaint]
 
 

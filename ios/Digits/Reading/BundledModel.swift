@@ -1,4 +1,5 @@
 import CoreML
+import CoreVideo
 import DigitKit
 import Foundation
 
@@ -7,14 +8,13 @@ import Foundation
 /// It is loaded by name and has no generated class: an `.mlmodel` and an `.mlpackage` both compile to an `.mlmodelc`, and
 /// an app without a model still builds.
 struct BundledModel: ModelLoader {
-  func load() async throws -> Readers? {
-    guard
-      let url = Bundle.main.url(forResource: ModelInterface.resource, withExtension: "mlmodelc")
-    else {
+  func load() async throws -> LoadedModel? {
+    let urls = ModelInterface.resources.compactMap { Bundle.main.url(forResource: $0, withExtension: "mlmodelc") }
+    guard let url = urls.first else {
       return nil
     }
-    let direct = try CoreMLReader(url: url)
-    return Readers(facts: direct.facts, vision: try VisionReader(url: url), direct: direct)
+    let reader = try await ModelReader.load(url: url)
+    return LoadedModel(facts: reader.facts, interface: reader.interface, reader: reader)
   }
 }
 
@@ -33,9 +33,9 @@ extension ModelFacts {
   /// - Parameters:
   ///   - model: a loaded model.
   ///   - url: its compiled folder.
-  init(model: MLModel, url: URL) {
+  init(model: MLModel, url: URL) throws(ModelProblem) {
     let metadata = model.modelDescription.metadata
-    self.init(
+    try self.init(
       metadata: metadata[.creatorDefinedKey] as? [String: String] ?? [:],
       license: metadata[.license] as? String ?? "",
       bytes: Self.bytes(of: url)
@@ -48,5 +48,32 @@ extension ModelFacts {
       .enumerator(at: folder, includingPropertiesForKeys: [.fileSizeKey])?
       .compactMap { ($0 as? URL).flatMap { try? $0.resourceValues(forKeys: [.fileSizeKey]).fileSize } }
       .reduce(0, +)
+  }
+}
+
+extension ModelDescription {
+  init(_ description: MLModelDescription) {
+    self.init(
+      inputs: description.inputDescriptionsByName.values.map { input in
+        Input(
+          name: input.name,
+          size: input.imageConstraint.map { ImageSize(width: $0.pixelsWide, height: $0.pixelsHigh) },
+          colors: input.imageConstraint.flatMap { ModelInterface.Colors(pixelFormat: $0.pixelFormatType) }
+        )
+      },
+      probabilities: description.predictedProbabilitiesName,
+      labels: description.classLabels as? [String]
+    )
+  }
+}
+
+extension ModelInterface.Colors {
+  /// Nil for a format that the app does not fill, one of 16 bits for instance.
+  fileprivate init?(pixelFormat: OSType) {
+    switch pixelFormat {
+    case kCVPixelFormatType_OneComponent8: self = .gray
+    case kCVPixelFormatType_32BGRA, kCVPixelFormatType_32ARGB: self = .rgb
+    default: return nil
+    }
   }
 }

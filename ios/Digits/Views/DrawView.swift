@@ -3,35 +3,38 @@ import SwiftUI
 
 /// The pad with its buttons, and the reading below it.
 struct DrawView: View {
-  let session: Session
-  let facts: ModelFacts
-  @State private var showsModel = false
+  @Bindable var session: DrawingSession
   @Environment(\.verticalSizeClass) private var height
 
   var body: some View {
     // The pad stands outside the scroll view, which would take drags for scrolling.
-    let layout =
-      height == .compact
-      ? AnyLayout(HStackLayout(spacing: 16)) : AnyLayout(VStackLayout(spacing: 16))
+    let layout = height == .compact ? AnyLayout(HStackLayout(spacing: 16)) : AnyLayout(VStackLayout(spacing: 16))
     layout {
       PadView(session: session)
       ScrollView {
         VStack(spacing: 16) {
           HStack(spacing: 12) {
+            Button("Undo", systemImage: "arrow.uturn.backward") {
+              session.undo()
+              announce(String(localized: "The last stroke is gone."))
+            }
+            .accessibilityIdentifier("undo")
             Button("Clear", systemImage: "trash") {
               session.clear()
-              announce("The pad is empty.")
+              announce(String(localized: "The pad is empty."))
             }
             .accessibilityIdentifier("clear")
             Button("Predict", systemImage: "sparkles") {
-              Task { await predict() }
+              Task { await session.announceReading() }
             }
             .buttonStyle(.borderedProminent)
             .accessibilityIdentifier("predict")
           }
           .buttonStyle(.bordered)
           .disabled(session.drawing.isEmpty)
-          ReadingView(reading: session.reading, image: session.image, failure: session.failure)
+          ReadingView(reading: session.reading, image: session.image.image, failure: session.failure.map(explain)) {
+            Text("Draw a digit")
+          }
         }
         .frame(maxWidth: 480)
       }
@@ -39,24 +42,33 @@ struct DrawView: View {
     }
     .padding()
     .navigationTitle("Draw a digit")
-    .toolbar {
-      Button("Model", systemImage: "info.circle") {
-        showsModel = true
-      }
-      .accessibilityIdentifier("model")
-    }
-    .sheet(isPresented: $showsModel) {
-      ModelView(session: session, facts: facts)
-    }
+    .modelButton(facts: session.model.facts, path: $session.path)
   }
+}
 
-  private func predict() async {
-    let reading = await session.predict()
-    announce(reading?.spoken ?? session.failure ?? "There is nothing to read.")
+extension DrawingSession {
+  /// Says the reading of the drawing as it is to VoiceOver.
+  func announceReading() async {
+    let reading = await predict()
+    if let text = reading?.spoken ?? failure.map(explain) {
+      announce(text)
+    }
   }
 }
 
 /// Says something to VoiceOver.
 func announce(_ text: String) {
   AccessibilityNotification.Announcement(text).post()
+}
+
+#Preview("Read") {
+  DrawView(session: .preview(confidences: [0.86, 0.1, 0.04]))
+}
+
+#Preview("Not known") {
+  DrawView(session: .preview(confidences: [0.4, 0.35, 0.25]))
+}
+
+#Preview("Failed") {
+  DrawView(session: .preview(confidences: [], failure: .noProbabilities))
 }

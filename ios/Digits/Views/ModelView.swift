@@ -3,8 +3,8 @@ import SwiftUI
 
 /// What the model's file says about itself, and the way that images take to it.
 struct ModelView: View {
-  @Bindable var session: Session
   let facts: ModelFacts
+  @Binding var path: ReaderPath
   @Environment(\.dismiss) private var dismiss
 
   var body: some View {
@@ -19,6 +19,11 @@ struct ModelView: View {
               Text(accuracy, format: .percent.precision(.fractionLength(1)))
             }
           }
+          if let threshold = facts.threshold {
+            LabeledContent("Answers from a confidence of") {
+              Text(threshold, format: .percent.precision(.fractionLength(0)))
+            }
+          }
           if let bytes = facts.bytes {
             LabeledContent("Bytes on this device") {
               Text(bytes, format: .number)
@@ -28,9 +33,9 @@ struct ModelView: View {
           fact("License", facts.license)
         }
         Section("Way to the model") {
-          Picker("Way to the model", selection: $session.path) {
+          Picker("Way to the model", selection: $path) {
             ForEach(ReaderPath.allCases) { path in
-              Text(path.rawValue).tag(path)
+              Text(verbatim: path.name).tag(path)
             }
           }
           .pickerStyle(.segmented)
@@ -38,19 +43,55 @@ struct ModelView: View {
       }
       .navigationTitle("Model")
       .toolbar {
-        Button("Done") {
-          dismiss()
+        ToolbarItem(placement: .confirmationAction) {
+          Button("Done") {
+            dismiss()
+          }
         }
       }
     }
   }
 
-  @ViewBuilder private func fact(_ name: String, _ value: String) -> some View {
+  @ViewBuilder private func fact(_ name: LocalizedStringKey, _ value: String) -> some View {
     if !value.isEmpty {
       LabeledContent(name) {
         Text(value)
           .textSelection(.enabled)
       }
     }
+  }
+}
+
+/// A button in the toolbar that shows the model's facts.
+private struct ModelButton: ViewModifier {
+  let facts: ModelFacts
+  @Binding var path: ReaderPath
+  @State private var isShown = false
+
+  func body(content: Content) -> some View {
+    content
+      .toolbar {
+        ToolbarItem(placement: .primaryAction) {
+          Button("Model", systemImage: "info.circle") {
+            isShown = true
+          }
+          .accessibilityIdentifier("model")
+        }
+      }
+      .sheet(isPresented: $isShown) {
+        ModelView(facts: facts, path: $path)
+      }
+  }
+}
+
+extension View {
+  func modelButton(facts: ModelFacts, path: Binding<ReaderPath>) -> some View {
+    modifier(ModelButton(facts: facts, path: path))
+  }
+}
+
+#Preview {
+  if let facts = try? LoadedModel.preview(labels: ["7", "9"]).facts {
+    ModelView(facts: facts, path: .constant(.vision))
   }
 }

@@ -3,42 +3,27 @@ import SwiftUI
 
 /// A square to draw on. Points are kept as shares of its side, so that a turn of the device moves nothing.
 struct PadView: View {
-  let session: Session
-  @State private var isDown = false
+  let session: DrawingSession
   @GestureState private var isTouched = false
 
-  /// Share of the side: how wide a line is shown. What the model sees has its own pen.
-  private static let line = 0.06
-
   var body: some View {
+    let strokes = session.drawing.strokes
     GeometryReader { geometry in
       let side = min(geometry.size.width, geometry.size.height)
-      Canvas { context, _ in
-        context.stroke(
-          path(side: side),
-          with: .color(.primary),
-          style: StrokeStyle(lineWidth: Self.line * side, lineCap: .round, lineJoin: .round)
-        )
-      }
-      .gesture(
-        DragGesture(minimumDistance: 0)
-          .onChanged { drag in
-            let point = Point(
-              x: share(drag.location.x, of: side), y: share(drag.location.y, of: side))
-            if isDown {
-              session.move(to: point)
-            } else {
-              isDown = true
-              session.begin(at: point)
+      StrokesView(strokes: strokes)
+        .gesture(
+          DragGesture(minimumDistance: 0)
+            .updating($isTouched) { _, touched, _ in touched = true }
+            .onChanged { drag in
+              session.touch(
+                PadPoint(x: share(drag.location.x, of: side), y: share(drag.location.y, of: side)))
             }
-          }
-          .updating($isTouched) { _, touched, _ in touched = true }
-      )
+            .onEnded { _ in lift() }
+        )
     }
     .onChange(of: isTouched) { _, touched in
-      if !touched {  // also where the system took the touch away
-        isDown = false
-        Task { await announceReading() }
+      if !touched {  // where the system took the touch away no end is told
+        lift()
       }
     }
     .aspectRatio(1, contentMode: .fit)
@@ -46,10 +31,10 @@ struct PadView: View {
     .accessibilityElement()
     .accessibilityIdentifier("pad")
     .accessibilityLabel("Drawing pad")
-    .accessibilityValue(strokes)
+    .accessibilityValue("\(strokes.count) strokes")
     .accessibilityHint("Draw a digit with one finger.")
-    .accessibilityAddTraits(.allowsDirectInteraction)
-    .accessibilityAction(named: "Take back a stroke") {
+    .accessibilityDirectTouch(options: .silentOnTouch)
+    .accessibilityAction(named: "Undo") {
       session.undo()
     }
     .accessibilityAction(named: "Clear") {
@@ -57,18 +42,10 @@ struct PadView: View {
     }
   }
 
-  private var strokes: LocalizedStringKey {
-    switch session.drawing.strokes.count {
-    case 0: "Empty"
-    case 1: "1 stroke"
-    case let count: "\(count) strokes"
-    }
-  }
-
-  private func announceReading() async {
-    let reading = await session.predict()
-    if let text = reading?.spoken ?? session.failure {
-      announce(text)
+  private func lift() {
+    if session.isDown {
+      session.lift()
+      Task { await session.announceReading() }
     }
   }
 
@@ -76,10 +53,30 @@ struct PadView: View {
   private func share(_ value: CGFloat, of side: CGFloat) -> Double {
     side > 0 ? min(max(Double(value / side), 0), 1) : 0
   }
+}
 
-  private func path(side: CGFloat) -> Path {
+/// Strokes as lines; drawn anew whenever they change.
+struct StrokesView: View {
+  let strokes: [[PadPoint]]
+
+  /// Share of the side: how wide a line is shown. What the model sees has its own pen.
+  private static let line = 0.06
+
+  var body: some View {
+    let strokes = strokes  // what the closure draws is the value that this body was made for
+    Canvas { context, size in
+      let side = min(size.width, size.height)
+      context.stroke(
+        Self.path(strokes, side: side),
+        with: .color(.primary),
+        style: StrokeStyle(lineWidth: Self.line * side, lineCap: .round, lineJoin: .round)
+      )
+    }
+  }
+
+  private nonisolated static func path(_ strokes: [[PadPoint]], side: CGFloat) -> Path {
     var path = Path()
-    for stroke in session.drawing.strokes {
+    for stroke in strokes {
       let points = stroke.map { CGPoint(x: $0.x * side, y: $0.y * side) }
       guard let first = points.first else {
         continue
@@ -92,4 +89,8 @@ struct PadView: View {
     }
     return path
   }
+}
+
+#Preview {
+  StrokesView(strokes: [[PadPoint(x: 0.25, y: 0.2), PadPoint(x: 0.75, y: 0.2), PadPoint(x: 0.4, y: 0.85)]])
 }

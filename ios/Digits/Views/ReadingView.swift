@@ -1,22 +1,21 @@
 import DigitKit
 import SwiftUI
 
-/// The model's answer, its three best guesses, and what it saw.
-struct ReadingView: View {
+/// The model's answer, its best guesses, and the picture that it saw.
+struct ReadingView<Invitation: View>: View {
   let reading: Reading?
-  let image: DigitImage
+  let image: PixelImage?
   let failure: String?
+  /// What stands in the answer's place before there is one.
+  @ViewBuilder let invitation: Invitation
 
   var body: some View {
     VStack(alignment: .leading, spacing: 12) {
       HStack(alignment: .center) {
         headline
         Spacer()
-        VStack {
-          ThumbnailView(image: image)
-          Text("What the model sees")
-            .font(.caption)
-            .foregroundStyle(.secondary)
+        if let image {
+          SeenView(image: image)
         }
       }
       if let failure {
@@ -24,6 +23,7 @@ struct ReadingView: View {
       }
       ForEach(reading?.best ?? []) { guess in
         BarView(guess: guess)
+          .accessibilityHidden(guess == reading?.best.first)  // the headline says it
       }
     }
     .padding()
@@ -31,21 +31,24 @@ struct ReadingView: View {
   }
 
   @ViewBuilder private var headline: some View {
-    if let answer = reading?.answer {
+    if let reading, !reading.best.isEmpty {
+      answer(of: reading)
+        .accessibilityIdentifier("answer")
+        .accessibilityLabel(reading.spoken)
+    } else {
+      invitation
+        .font(.title2)
+        .accessibilityIdentifier("answer")
+    }
+  }
+
+  @ViewBuilder private func answer(of reading: Reading) -> some View {
+    if let answer = reading.answer {
       Text(answer.label)
         .font(.system(.largeTitle, design: .rounded, weight: .bold))
-        .accessibilityIdentifier("answer")
-        .accessibilityLabel("The model reads \(answer.label)")
-    } else if let guess = reading?.best.first {
-      Text("Not sure: \(guess.label)?")
-        .font(.title2)
-        .accessibilityIdentifier("answer")
-        .accessibilityLabel("Not sure, perhaps \(guess.label)")
     } else {
-      Text("Draw a digit")
+      Text("I do not know")
         .font(.title2)
-        .foregroundStyle(.secondary)
-        .accessibilityIdentifier("answer")
     }
   }
 }
@@ -68,24 +71,23 @@ struct BarView: View {
   }
 }
 
-/// The 28 by 28 pixels as the model gets them.
-struct ThumbnailView: View {
-  let image: DigitImage
+/// The pixels as the model gets them, and what they are.
+struct SeenView: View {
+  let image: PixelImage
 
   var body: some View {
-    Canvas { context, size in
-      let pixel = size.width / CGFloat(DigitImage.side)
-      for (index, ink) in image.pixels.enumerated() where ink > 0 {
-        let corner = CGPoint(
-          x: CGFloat(index % DigitImage.side) * pixel, y: CGFloat(index / DigitImage.side) * pixel)
-        context.fill(
-          Path(CGRect(origin: corner, size: CGSize(width: pixel, height: pixel))),
-          with: .color(Color(white: Double(ink) / 255))
-        )
+    VStack {
+      if let picture = image.cgImage {
+        Image(decorative: picture, scale: 1)
+          .resizable()
+          .interpolation(.none)
+          .aspectRatio(contentMode: .fit)
+          .frame(width: 84, height: 84)
+          .background(.black, in: .rect(cornerRadius: 8))
       }
+      Text("What the model sees")
+        .font(.caption)
     }
-    .frame(width: 84, height: 84)
-    .background(.black, in: .rect(cornerRadius: 8))
     .accessibilityElement()
     .accessibilityLabel("What the model sees")
   }

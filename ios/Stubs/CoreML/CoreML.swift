@@ -35,7 +35,23 @@ public struct MLModelMetadataKey: Hashable, RawRepresentable, Sendable {
 
 // https://developer.apple.com/documentation/coreml/mlmodeldescription
 open class MLModelDescription {
+  open var inputDescriptionsByName: [String: MLFeatureDescription] { fatalError() }
+  open var predictedProbabilitiesName: String? { fatalError() }
+  open var classLabels: [Any]? { fatalError() }
   open var metadata: [MLModelMetadataKey: Any] { fatalError() }
+}
+
+// https://developer.apple.com/documentation/coreml/mlfeaturedescription
+open class MLFeatureDescription {
+  open var name: String { fatalError() }
+  open var imageConstraint: MLImageConstraint? { fatalError() }
+}
+
+// https://developer.apple.com/documentation/coreml/mlimageconstraint
+open class MLImageConstraint {
+  open var pixelsHigh: Int { fatalError() }
+  open var pixelsWide: Int { fatalError() }
+  open var pixelFormatType: OSType { fatalError() }
 }
 
 // https://developer.apple.com/documentation/coreml/mlfeaturevalue
@@ -57,7 +73,11 @@ open class MLDictionaryFeatureProvider: MLFeatureProvider {
 
 // https://developer.apple.com/documentation/coreml/mlmodel
 open class MLModel {
-  public init(contentsOf url: URL, configuration: MLModelConfiguration) throws { fatalError() }
+  init() {}
+  // https://developer.apple.com/documentation/coreml/mlmodel/load(contentsof:configuration:)
+  open class func load(
+    contentsOf url: URL, configuration: MLModelConfiguration = MLModelConfiguration()
+  ) async throws -> MLModel { fatalError() }
   open var modelDescription: MLModelDescription { fatalError() }
   open func prediction(from input: any MLFeatureProvider) throws -> any MLFeatureProvider {
     fatalError()

@@ -20,8 +20,17 @@ public typealias CVReturn = Int32
 public let kCVReturnSuccess: CVReturn = 0
 
 // https://developer.apple.com/documentation/corevideo/kcvpixelformattype_onecomponent8
-public var kCVPixelFormatType_OneComponent8: OSType { fatalError() }
-public typealias OSType = UInt32
+public let kCVPixelFormatType_OneComponent8: OSType = 0x4C30_3038
+
+// https://developer.apple.com/documentation/corevideo/kcvpixelformattype_32bgra
+public let kCVPixelFormatType_32BGRA: OSType = 0x4247_5241
+
+// https://developer.apple.com/documentation/corevideo/kcvpixelformattype_32argb
+public let kCVPixelFormatType_32ARGB: OSType = 0x20
+
+// https://developer.apple.com/documentation/corevideo/kcvpixelbufferpixelformattypekey
+// A CFString with Apple, which Linux cannot cast to String.
+public var kCVPixelBufferPixelFormatTypeKey: String { fatalError() }
 
 // https://developer.apple.com/documentation/corevideo/cvpixelbufferlockflags
 public struct CVPixelBufferLockFlags: OptionSet, Sendable {
@@ -63,3 +72,9 @@ public func CVPixelBufferGetBytesPerRow(_ buffer: CVPixelBuffer) -> Int { fatalE
 
 // https://developer.apple.com/documentation/corevideo/cvpixelbuffergetwidth(_:)
 public func CVPixelBufferGetWidth(_ buffer: CVPixelBuffer) -> Int { fatalError() }
+
+// https://developer.apple.com/documentation/corevideo/cvpixelbuffergetheight(_:)
+public func CVPixelBufferGetHeight(_ buffer: CVPixelBuffer) -> Int { fatalError() }
+
+// https://developer.apple.com/documentation/corevideo/cvpixelbuffergetpixelformattype(_:)
+public func CVPixelBufferGetPixelFormatType(_ buffer: CVPixelBuffer) -> OSType { fatalError() }

@@ -52,24 +52,15 @@ public struct GestureMask: OptionSet, Sendable {
   public static let all = GestureMask(rawValue: 3)
 }
 
-// https://developer.apple.com/documentation/swiftui/accessibilitytraits
-public struct AccessibilityTraits: SetAlgebra, Sendable {
-  public typealias ArrayLiteralElement = AccessibilityTraits
-  public typealias Element = AccessibilityTraits
-  public init() {}
-  public static let allowsDirectInteraction = AccessibilityTraits()
-  public func contains(_ member: Self) -> Bool { fatalError() }
-  public func union(_ other: Self) -> Self { fatalError() }
-  public func intersection(_ other: Self) -> Self { fatalError() }
-  public func symmetricDifference(_ other: Self) -> Self { fatalError() }
-  public mutating func insert(_ newMember: Self) -> (inserted: Bool, memberAfterInsert: Self) {
-    fatalError()
+// https://developer.apple.com/documentation/swiftui/accessibilitydirecttouchoptions
+public struct AccessibilityDirectTouchOptions: OptionSet, Sendable {
+  public let rawValue: UInt
+
+  public init(rawValue: UInt) {
+    self.rawValue = rawValue
   }
-  public mutating func remove(_ member: Self) -> Self? { fatalError() }
-  public mutating func update(with newMember: Self) -> Self? { fatalError() }
-  public mutating func formUnion(_ other: Self) { fatalError() }
-  public mutating func formIntersection(_ other: Self) { fatalError() }
-  public mutating func formSymmetricDifference(_ other: Self) { fatalError() }
+
+  public static let silentOnTouch = AccessibilityDirectTouchOptions(rawValue: 1)
 }
 
 // https://developer.apple.com/documentation/swiftui/accessibilitychildbehavior
@@ -146,6 +137,13 @@ extension View {
     priority: TaskPriority = .userInitiated,
     @_inheritActorContext _ action: sending @escaping @isolated(any) () async -> Void
   ) -> some View { _Modified<Self>() }
+  // https://developer.apple.com/documentation/swiftui/view/task(id:priority:_:)
+  public func task<T: Equatable>(
+    id value: T, priority: TaskPriority = .userInitiated,
+    @_inheritActorContext _ action: sending @escaping @isolated(any) () async -> Void
+  ) -> some View { _Modified<Self>() }
+  // https://developer.apple.com/documentation/swiftui/view/ondisappear(perform:)
+  public func onDisappear(perform action: (() -> Void)? = nil) -> some View { _Modified<Self>() }
   // https://developer.apple.com/documentation/swiftui/view/sheet(ispresented:ondismiss:content:)
   public func sheet<Content: View>(
     isPresented: Binding<Bool>, onDismiss: (() -> Void)? = nil,
@@ -153,8 +151,8 @@ extension View {
   ) -> some View { _Modified<Self>() }
   // https://developer.apple.com/documentation/swiftui/view/navigationtitle(_:)-43srq
   public func navigationTitle(_ titleKey: LocalizedStringKey) -> some View { _Modified<Self>() }
-  // https://developer.apple.com/documentation/swiftui/view/toolbar(content:)-7vdkx
-  public func toolbar<Content: View>(@ViewBuilder content: () -> Content) -> some View {
+  // https://developer.apple.com/documentation/swiftui/view/toolbar(content:)-5w0tj
+  public func toolbar<Content: ToolbarContent>(@ToolbarContentBuilder content: () -> Content) -> some View {
     _Modified<Self>()
   }
   // https://developer.apple.com/documentation/swiftui/view/accessibilityelement(children:)
@@ -172,10 +170,14 @@ extension View {
   public func accessibilityValue(_ valueKey: LocalizedStringKey) -> some View { _Modified<Self>() }
   // https://developer.apple.com/documentation/swiftui/view/accessibilityhint(_:)
   public func accessibilityHint(_ hintKey: LocalizedStringKey) -> some View { _Modified<Self>() }
-  // https://developer.apple.com/documentation/swiftui/view/accessibilityaddtraits(_:)
-  public func accessibilityAddTraits(_ traits: AccessibilityTraits) -> some View {
-    _Modified<Self>()
-  }
+  // https://developer.apple.com/documentation/swiftui/view/accessibilitydirecttouch(_:options:)
+  public func accessibilityDirectTouch(
+    _ isDirectTouchArea: Bool = true, options: AccessibilityDirectTouchOptions = []
+  ) -> some View { _Modified<Self>() }
+  // https://developer.apple.com/documentation/swiftui/view/accessibilityhidden(_:)
+  public func accessibilityHidden(_ hidden: Bool) -> some View { _Modified<Self>() }
+  // https://developer.apple.com/documentation/swiftui/view/modifier(_:)
+  public func modifier<T: ViewModifier>(_ modifier: T) -> some View { _Modified<Self>() }
   // https://developer.apple.com/documentation/swiftui/view/accessibilityaction(named:_:)-9ra29
   public func accessibilityAction(named nameKey: LocalizedStringKey, _ handler: @escaping () -> Void)
     -> some View

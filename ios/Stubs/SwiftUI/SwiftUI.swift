@@ -22,7 +22,9 @@ extension PrimitiveView {
 }
 
 // https://developer.apple.com/documentation/swiftui/emptyview
-public struct EmptyView: PrimitiveView {}
+public struct EmptyView: PrimitiveView {
+  public init() {}
+}
 
 // https://developer.apple.com/documentation/swiftui/tupleview
 public struct TupleView<T>: PrimitiveView {}
@@ -89,6 +91,8 @@ extension State: Sendable where Value: Sendable {}
 // https://developer.apple.com/documentation/swiftui/binding
 @propertyWrapper @dynamicMemberLookup public struct Binding<Value> {
   public init(get: @escaping () -> Value, set: @escaping (Value) -> Void) { fatalError() }
+  // https://developer.apple.com/documentation/swiftui/binding/constant(_:)
+  public static func constant(_ value: Value) -> Binding<Value> { fatalError() }
   public var wrappedValue: Value {
     get { fatalError() }
     nonmutating set { fatalError() }
@@ -118,6 +122,7 @@ extension State: Sendable where Value: Sendable {}
 // https://developer.apple.com/documentation/swiftui/environmentvalues
 public struct EnvironmentValues {
   public var dismiss: DismissAction { fatalError() }
+  public var openURL: OpenURLAction { fatalError() }
   public var verticalSizeClass: UserInterfaceSizeClass? { fatalError() }
 }
 
@@ -139,6 +144,39 @@ public struct Transaction {}
 // https://developer.apple.com/documentation/swiftui/dismissaction
 @MainActor @preconcurrency public struct DismissAction {
   @MainActor @preconcurrency public func callAsFunction() { fatalError() }
+}
+
+// https://developer.apple.com/documentation/swiftui/openurlaction
+@MainActor @preconcurrency public struct OpenURLAction: Sendable {
+  @MainActor @preconcurrency public func callAsFunction(_ url: URL) { fatalError() }
+}
+
+// https://developer.apple.com/documentation/swiftui/viewmodifier
+@MainActor @preconcurrency public protocol ViewModifier {
+  associatedtype Body: View
+  @ViewBuilder @MainActor @preconcurrency func body(content: Content) -> Body
+  typealias Content = _ViewModifier_Content<Self>
+}
+
+public struct _ViewModifier_Content<Modifier: ViewModifier>: PrimitiveView {}
+
+// https://developer.apple.com/documentation/swiftui/toolbarcontent
+@MainActor @preconcurrency public protocol ToolbarContent {}
+
+// https://developer.apple.com/documentation/swiftui/toolbarcontentbuilder
+@resultBuilder public struct ToolbarContentBuilder {
+  public static func buildBlock<Content: ToolbarContent>(_ content: Content) -> some ToolbarContent { content }
+}
+
+// https://developer.apple.com/documentation/swiftui/toolbaritemplacement
+public struct ToolbarItemPlacement {
+  public static var primaryAction: ToolbarItemPlacement { fatalError() }
+  public static var confirmationAction: ToolbarItemPlacement { fatalError() }
+}
+
+// https://developer.apple.com/documentation/swiftui/toolbaritem
+public struct ToolbarItem<ID, Content: View>: ToolbarContent {
+  public init(placement: ToolbarItemPlacement, @ViewBuilder content: () -> Content) where ID == () { fatalError() }
 }
 
 // https://developer.apple.com/documentation/swiftui/horizontalalignment

@@ -1,4 +1,5 @@
 // Containers, controls and drawing. See SwiftUI.swift.
+import CoreGraphics
 import Foundation
 
 // https://developer.apple.com/documentation/swiftui/navigationstack
@@ -86,12 +87,21 @@ extension ForEach where ID == Data.Element.ID, Content: View, Data.Element: Iden
 // https://developer.apple.com/documentation/swiftui/localizedstringkey
 public struct LocalizedStringKey: Equatable, ExpressibleByStringInterpolation {
   public init(stringLiteral value: String) { fatalError() }
+  // https://developer.apple.com/documentation/swiftui/localizedstringkey/stringinterpolation
+  public init(stringInterpolation: StringInterpolation) { fatalError() }
+  public struct StringInterpolation: StringInterpolationProtocol {
+    public init(literalCapacity: Int, interpolationCount: Int) { fatalError() }
+    public mutating func appendLiteral(_ literal: String) { fatalError() }
+    public mutating func appendInterpolation(_ string: String) { fatalError() }
+    public mutating func appendInterpolation(_ value: Int) { fatalError() }
+  }
 }
 
 // https://developer.apple.com/documentation/swiftui/text
 public struct Text: PrimitiveView, Equatable {
   public init(_ key: LocalizedStringKey, comment: StaticString? = nil) { fatalError() }
   @_disfavoredOverload public init<S: StringProtocol>(_ content: S) { fatalError() }
+  public init(verbatim content: String) { fatalError() }
   public init<F: FormatStyle>(_ input: F.FormatInput, format: F)
   where F.FormatInput: Equatable, F.FormatOutput == String { fatalError() }
 }
@@ -108,7 +118,25 @@ extension Label where Title == Text, Icon == Image {
 }
 
 // https://developer.apple.com/documentation/swiftui/image
-public struct Image: PrimitiveView {}
+public struct Image: PrimitiveView {
+  // https://developer.apple.com/documentation/swiftui/image/orientation
+  public enum Orientation: UInt8, Sendable { case up }
+  // https://developer.apple.com/documentation/swiftui/image/interpolation
+  public enum Interpolation: Sendable { case none, low, medium, high }
+  // https://developer.apple.com/documentation/swiftui/image/resizingmode
+  public enum ResizingMode: Sendable { case tile, stretch }
+  // https://developer.apple.com/documentation/swiftui/image/init(decorative:scale:orientation:)
+  public init(decorative cgImage: CGImage, scale: CGFloat, orientation: Orientation = .up) { fatalError() }
+  public func interpolation(_ interpolation: Interpolation) -> Image { fatalError() }
+  public func resizable(capInsets: EdgeInsets = EdgeInsets(), resizingMode: ResizingMode = .stretch) -> Image {
+    fatalError()
+  }
+}
+
+// https://developer.apple.com/documentation/swiftui/edgeinsets
+public struct EdgeInsets: Equatable, Sendable {
+  public init() {}
+}
 
 // https://developer.apple.com/documentation/swiftui/button
 public struct Button<Label: View>: PrimitiveView {}
@@ -121,6 +149,12 @@ extension Button where Label == SwiftUI.Label<Text, Image> {
   public init(
     _ titleKey: LocalizedStringKey, systemImage: String, action: @escaping @MainActor () -> Void
   ) { fatalError() }
+}
+
+// https://developer.apple.com/documentation/swiftui/toggle
+public struct Toggle<Label: View>: PrimitiveView {}
+extension Toggle where Label == Text {
+  public init(_ titleKey: LocalizedStringKey, isOn: Binding<Bool>) { fatalError() }
 }
 
 // https://developer.apple.com/documentation/swiftui/progressview
@@ -154,6 +188,10 @@ extension Picker where Label == Text {
 
 // https://developer.apple.com/documentation/swiftui/contentunavailableview
 public struct ContentUnavailableView<Label: View, Description: View, Actions: View>: PrimitiveView {
+  public init(
+    @ViewBuilder label: () -> Label, @ViewBuilder description: () -> Description = { EmptyView() },
+    @ViewBuilder actions: () -> Actions = { EmptyView() }
+  ) { fatalError() }
 }
 extension ContentUnavailableView
 where Label == SwiftUI.Label<Text, Image>, Description == Text?, Actions == EmptyView {
@@ -295,6 +333,8 @@ public struct Font: Hashable, Sendable {
 extension Gesture {
   public func onChanged(_ action: @escaping (Value) -> Void) -> _EndedGesture<Self>
   where Value: Equatable { fatalError() }
+  // https://developer.apple.com/documentation/swiftui/gesture/onended(_:)
+  public func onEnded(_ action: @escaping (Value) -> Void) -> _EndedGesture<Self> { fatalError() }
   public func updating<State>(
     _ state: GestureState<State>,
     body: @escaping (Value, inout State, inout Transaction) -> Void

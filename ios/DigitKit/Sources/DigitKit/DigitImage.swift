@@ -14,8 +14,13 @@ public struct DigitImage: Sendable, Hashable {
     self.pixels = pixels
   }
 
+  /// The same for any model.
+  public var image: PixelImage {
+    PixelImage(width: Self.side, height: Self.side, channels: 1, pixels: pixels)
+  }
+
   /// Mean column and row of the ink: exact sums, one division each. The image must hold ink.
-  var centerOfMass: Point {
+  var centerOfMass: PadPoint {
     var total = 0
     var columns = 0
     var rows = 0
@@ -24,6 +29,6 @@ public struct DigitImage: Sendable, Hashable {
       columns += Int(ink) * (index % Self.side)
       rows += Int(ink) * (index / Self.side)
     }
-    return Point(x: Double(columns) / Double(total), y: Double(rows) / Double(total))
+    return PadPoint(x: Double(columns) / Double(total), y: Double(rows) / Double(total))
   }
 }

@@ -1,5 +1,5 @@
 /// A place on the pad: x to the right, y down, in the pad's unit.
-public struct Point: Sendable, Hashable {
+public struct PadPoint: Sendable, Hashable {
   public var x: Double
   public var y: Double
 
@@ -11,7 +11,7 @@ public struct Point: Sendable, Hashable {
 
 /// What a finger left on a square pad, stroke by stroke.
 public struct Drawing: Sendable, Hashable {
-  public private(set) var strokes: [[Point]] = []
+  public private(set) var strokes: [[PadPoint]] = []
 
   public init() {}
 
@@ -21,12 +21,12 @@ public struct Drawing: Sendable, Hashable {
   }
 
   /// Starts a stroke; a stroke of one point is a dot.
-  public mutating func begin(at point: Point) {
+  public mutating func begin(at point: PadPoint) {
     strokes.append([point])
   }
 
   /// Adds a point to the stroke under the finger, and begins one where there is none.
-  public mutating func move(to point: Point) {
+  public mutating func move(to point: PadPoint) {
     guard let last = strokes.indices.last else {
       return begin(at: point)
     }

@@ -5,6 +5,10 @@ public struct ModelFacts: Sendable, Hashable {
   public let dataset: String
   /// Share of the validation images that were read right, 0 to 1.
   public let validationAccuracy: Double?
+  /// How photographs are brought to the model's size; the centre is cut out where the file does not say.
+  public let fit: Fit
+  /// Confidence below which the answer is "I do not know"; nil where the file names none.
+  public let threshold: Double?
   /// Day of the conversion, as coremltools wrote it.
   public let date: String?
   /// Size of the compiled model on this device.
@@ -16,28 +20,44 @@ public struct ModelFacts: Sendable, Hashable {
   ///   - metadata: the file's user-defined metadata.
   ///   - license: the file's licence.
   ///   - bytes: size of the model on this device.
-  public init(metadata: [String: String], license: String = "", bytes: Int? = nil) {
+  public init(metadata: [String: String], license: String = "", bytes: Int? = nil) throws(ModelProblem) {
     runID = metadata["run_id"] ?? ""
     architecture = metadata["architecture"] ?? ""
     dataset = metadata["dataset"] ?? ""
     validationAccuracy = metadata["val_accuracy"].flatMap(Double.init)
-    date = metadata["com.github.apple.coremltools.conversion_date"]
     preprocessingVersion = metadata["preprocessing_version"]
+    fit = try Self.fit(metadata["fit"])
+    threshold = try Self.threshold(metadata["threshold"])
+    date = metadata["com.github.apple.coremltools.conversion_date"]
     self.license = license
     self.bytes = bytes
   }
 
-  /// Why this app must not read drawings with the model; nil where it may.
-  public var mismatch: String? {
+  /// Why drawings must not be given to the model; nil where they may.
+  public var drawingProblem: ModelProblem? {
     guard let preprocessingVersion else {
-      return "The model does not say how its images are prepared. Promote one with python -m conversion.promote."
+      return .noPreprocessing
     }
-    guard preprocessingVersion == String(Preprocessing.version) else {
-      return """
-        The model was made for version \(preprocessingVersion) of the preprocessing, this app has version \
-        \(Preprocessing.version). Promote the model again, or build the app from the same commit.
-        """
+    return preprocessingVersion == String(Preprocessing.version) ? nil : .preprocessing(preprocessingVersion)
+  }
+
+  private static func fit(_ text: String?) throws(ModelProblem) -> Fit {
+    guard let text else {
+      return .crop
     }
-    return nil
+    guard let fit = Fit(rawValue: text) else {
+      throw .fit(text)
+    }
+    return fit
+  }
+
+  private static func threshold(_ text: String?) throws(ModelProblem) -> Double? {
+    guard let text else {
+      return nil
+    }
+    guard let value = Double(text), (0...1).contains(value) else {
+      throw .threshold(text)
+    }
+    return value
   }
 }

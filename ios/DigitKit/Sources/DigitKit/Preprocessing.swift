@@ -29,7 +29,7 @@ public enum Preprocessing {
   /// - Parameters:
   ///   - strokes: lines of points, from (0, 0) top left to (pad, pad).
   ///   - pad: the side of the pad, in the unit of the points; one of `pads`.
-  public static func render(_ strokes: [[Point]], pad: Double) -> DigitImage {
+  public static func render(_ strokes: [[PadPoint]], pad: Double) -> DigitImage {
     precondition(pads.contains(pad), "The side of the pad must be a number from 1e-300 to 1e+300.")
     let lines = strokes.map { onPad($0, pad: pad) }.filter { !$0.isEmpty }
     let points = lines.joined()
@@ -39,26 +39,26 @@ public enum Preprocessing {
     var low = first
     var high = first
     for point in points {
-      low = Point(x: min(low.x, point.x), y: min(low.y, point.y))
-      high = Point(x: max(high.x, point.x), y: max(high.y, point.y))
+      low = PadPoint(x: min(low.x, point.x), y: min(low.y, point.y))
+      high = PadPoint(x: max(high.x, point.x), y: max(high.y, point.y))
     }
     let scale = (box - pen) / max(max(high.x - low.x, high.y - low.y), pad * smallest)
-    let middle = Point(x: (low.x + high.x) / 2, y: (low.y + high.y) / 2)
+    let middle = PadPoint(x: (low.x + high.x) / 2, y: (low.y + high.y) / 2)
     let segments = lines.flatMap { line in
-      pairs(thinned(line.map { Point(x: ($0.x - middle.x) * scale, y: ($0.y - middle.y) * scale) }))
+      pairs(thinned(line.map { PadPoint(x: ($0.x - middle.x) * scale, y: ($0.y - middle.y) * scale) }))
     }
-    let mass = paint(segments, offset: Point(x: center, y: center)).centerOfMass
+    let mass = paint(segments, offset: PadPoint(x: center, y: center)).centerOfMass
     return paint(
-      segments, offset: Point(x: center + (center - mass.x), y: center + (center - mass.y)))
+      segments, offset: PadPoint(x: center + (center - mass.x), y: center + (center - mass.y)))
   }
 
-  private static func onPad(_ stroke: [Point], pad: Double) -> [Point] {
+  private static func onPad(_ stroke: [PadPoint], pad: Double) -> [PadPoint] {
     stroke.filter { $0.x.isFinite && $0.y.isFinite }.map {
-      Point(x: min(max($0.x, 0), pad), y: min(max($0.y, 0), pad))
+      PadPoint(x: min(max($0.x, 0), pad), y: min(max($0.y, 0), pad))
     }
   }
 
-  private static func thinned(_ line: [Point]) -> [Point] {
+  private static func thinned(_ line: [PadPoint]) -> [PadPoint] {
     var kept = [line[0]]
     for index in line.indices.dropFirst() {
       let awayX = line[index].x - kept[kept.count - 1].x
@@ -71,12 +71,12 @@ public enum Preprocessing {
   }
 
   /// A line's points in pairs; a single point with itself.
-  private static func pairs(_ line: [Point]) -> [(Point, Point)] {
+  private static func pairs(_ line: [PadPoint]) -> [(PadPoint, PadPoint)] {
     line.count > 1 ? Array(zip(line, line.dropFirst())) : [(line[0], line[0])]
   }
 
   /// Draws segments given in pixels: ink falls with the distance of a pixel's centre from the nearest of them.
-  private static func paint(_ segments: [(Point, Point)], offset: Point) -> DigitImage {
+  private static func paint(_ segments: [(PadPoint, PadPoint)], offset: PadPoint) -> DigitImage {
     var nearest = [Double](repeating: .infinity, count: side * side)  // squared distance
     for (start, end) in segments {
       let fromX = start.x + offset.x

@@ -1,24 +1,24 @@
 import DigitKit
-import XCTest
+import Testing
 
-final class DrawingTests: XCTestCase {
-  func testStrokes() {
+struct DrawingTests {
+  @Test func strokes() {
     var drawing = Drawing()
-    XCTAssertTrue(drawing.isEmpty)
-    drawing.begin(at: Point(x: 1, y: 2))
-    drawing.move(to: Point(x: 3, y: 4))
-    drawing.begin(at: Point(x: 5, y: 6))
-    XCTAssertEqual(drawing.strokes, [[Point(x: 1, y: 2), Point(x: 3, y: 4)], [Point(x: 5, y: 6)]])
+    #expect(drawing.isEmpty)
+    drawing.begin(at: PadPoint(x: 1, y: 2))
+    drawing.move(to: PadPoint(x: 3, y: 4))
+    drawing.begin(at: PadPoint(x: 5, y: 6))
+    #expect(drawing.strokes == [[PadPoint(x: 1, y: 2), PadPoint(x: 3, y: 4)], [PadPoint(x: 5, y: 6)]])
     drawing.undo()
-    XCTAssertEqual(drawing.strokes.count, 1)
+    #expect(drawing.strokes.count == 1)
     drawing.clear()
     drawing.undo()
-    XCTAssertTrue(drawing.isEmpty)
+    #expect(drawing.isEmpty)
   }
 
-  func testAMoveWithoutABeginning() {
+  @Test func aMoveWithoutABeginning() {
     var drawing = Drawing()
-    drawing.move(to: Point(x: 1, y: 2))
-    XCTAssertEqual(drawing.strokes, [[Point(x: 1, y: 2)]])
+    drawing.move(to: PadPoint(x: 1, y: 2))
+    #expect(drawing.strokes == [[PadPoint(x: 1, y: 2)]])
   }
 }

@@ -1,9 +1,9 @@
 import DigitKit
 import Foundation
-import XCTest
+import Testing
 
 /// The drawings that `experiments/strokes.py` is held to as well.
-final class GoldenDrawingsTests: XCTestCase {
+struct GoldenDrawingsTests {
   private struct File: Decodable {
     let preprocessingVersion: Int
     let drawings: [Golden]
@@ -16,28 +16,28 @@ final class GoldenDrawingsTests: XCTestCase {
     let pixels: Data
   }
 
-  func testEveryPixel() throws {
-    let url = try XCTUnwrap(Bundle.module.url(forResource: "golden-drawings", withExtension: "json"))
+  @Test func everyPixel() throws {
+    let url = try #require(Bundle.module.url(forResource: "golden-drawings", withExtension: "json"))
     let decoder = JSONDecoder()
     decoder.keyDecodingStrategy = .convertFromSnakeCase
     let file = try decoder.decode(File.self, from: Data(contentsOf: url))
-    XCTAssertEqual(file.preprocessingVersion, Preprocessing.version)
-    XCTAssertGreaterThanOrEqual(file.drawings.count, 60)
+    #expect(file.preprocessingVersion == Preprocessing.version)
+    #expect(file.drawings.count >= 60)
     for golden in file.drawings {
-      let strokes = golden.strokes.map { $0.map { Point(x: $0[0], y: $0[1]) } }
+      let strokes = golden.strokes.map { $0.map { PadPoint(x: $0[0], y: $0[1]) } }
       let image = Preprocessing.render(strokes, pad: golden.pad)
       let different = zip(image.pixels, golden.pixels).filter { $0 != $1 }.count
-      XCTAssertEqual(image.pixels.count, golden.pixels.count, golden.name)
-      XCTAssertEqual(different, 0, "\(golden.name): \(different) pixels differ")
+      #expect(image.pixels.count == golden.pixels.count, "\(golden.name)")
+      #expect(different == 0, "\(golden.name): \(different) pixels differ")
     }
   }
 
-  func testPointsThatAreNotFiniteAreLeftOut() {
+  @Test func pointsThatAreNotFiniteAreLeftOut() {
     let broken = [
-      Point(x: 10, y: 10), Point(x: .nan, y: 50), Point(x: 200, y: .infinity), Point(x: 20, y: 200),
+      PadPoint(x: 10, y: 10), PadPoint(x: .nan, y: 50), PadPoint(x: 200, y: .infinity), PadPoint(x: 20, y: 200),
     ]
-    XCTAssertEqual(
-      Preprocessing.render([broken], pad: 300), Preprocessing.render([[broken[0], broken[3]]], pad: 300))
-    XCTAssertEqual(Preprocessing.render([[broken[1]]], pad: 300), DigitImage())
+    #expect(
+      Preprocessing.render([broken], pad: 300) == Preprocessing.render([[broken[0], broken[3]]], pad: 300))
+    #expect(Preprocessing.render([[broken[1]]], pad: 300) == DigitImage())
   }
 }

@@ -1,0 +1,68 @@
+import DigitKit
+import Foundation
+import Observation
+
+/// Why there is no picture from the camera.
+enum CameraProblem: Error, Equatable {
+  case notAllowed
+  /// The device has none, as the simulator.
+  case missing
+  case notUsable
+
+  var text: String {
+    switch self {
+    case .notAllowed: String(localized: "The camera is not allowed")
+    case .missing: String(localized: "This device has no camera.")
+    case .notUsable: String(localized: "The camera cannot be used now.")
+    }
+  }
+}
+
+/// The camera's frames, one after the other.
+@MainActor
+@Observable
+final class CameraFeed {
+  enum Phase: Equatable {
+    case off
+    case starting
+    case running
+    case failed(CameraProblem)
+  }
+
+  private(set) var state = Phase.off
+  private(set) var frame: Photograph?
+  /// Whether each frame is read.
+  var isLive = true
+
+  @ObservationIgnored private let camera = Camera()
+  @ObservationIgnored private var frames: Task<Void, Never>?
+
+  /// Asks for the camera and starts it; what arrives while a frame is being read is left out.
+  func run(reading read: @escaping @MainActor (Photograph) async -> Void) async {
+    state = .starting
+    isLive = true
+    do {
+      let stream = try await camera.start()
+      state = .running
+      frames = Task {
+        for await frame in stream {
+          self.frame = frame
+          await camera.level()
+          if isLive {
+            await read(frame)
+          }
+        }
+      }
+    } catch {
+      state = .failed(error)
+    }
+  }
+
+  func stop() {
+    frames?.cancel()
+    frames = nil
+    frame = nil
+    state = .off
+    Task { await camera.stop() }
+  }
+}

@@ -1,0 +1,137 @@
+"""Reads the Swift sources: names of types, texts and their translations.  Run: python ios/check_sources.py
+
+Exit codes: 0 nothing wrong, 1 faults, one line each.
+"""
+
+from __future__ import annotations
+
+import json
+import plistlib
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+IOS = Path(__file__).parent
+OURS = ("DigitKit/Sources", "DigitKit/Tests", "Digits", "DigitsTests", "DigitsUITests")
+LANGUAGES = ("de", "fr")  # beside English
+CATALOG, PLIST_CATALOG = "Digits/Localizable.xcstrings", "Digits/InfoPlist.xcstrings"
+USAGE = {"AVFoundation": "NSCameraUsageDescription"}  # what iOS asks a person, by the framework that makes it ask
+INTERPOLATION = r"\\\((?:[^()]|\([^()]*\))*\)"
+LITERAL = re.compile(rf'"((?:[^"\\\n]|\\[^(]|{INTERPOLATION})*)"')
+SPECIFIER = re.compile(r"%(?:\d\$)?(@|lld|lf)")
+UNSHOWN = re.compile(r"#Preview\(|verbatim: |preconditionFailure\(|^\s*case \.?\w+: \"")  # what precedes a literal
+TOPMOST = re.compile(r"^(?:@\S+ |\w+ )*(?:class|enum|protocol|struct|typealias) (\w+)", re.M)
+DECLARATION = re.compile(r"^\s*(?:[@\w()]+ )*(?:actor|class|enum|protocol|struct|typealias) (\w+)", re.M)
+
+
+def apple_names(ios: Path) -> dict[str, str]:
+    """Where each name of a type of Apple's comes from: the list, the stubs, and the header behind Foundation."""
+    stubs = ios / "Stubs"
+    found = {
+        name: str(file.relative_to(ios))
+        for file in stubs.rglob("*.swift")
+        for name in TOPMOST.findall(file.read_text())
+    }
+    for page, names in re.findall(r"^(https\S+) (.+)$", (stubs / "apple-names.txt").read_text(), re.M):
+        found |= dict.fromkeys(names.split(), page)
+    header = (stubs / "MacTypes/MacTypes.h").read_text()
+    for line in header.splitlines():
+        if line.startswith("typedef"):
+            declared = re.sub(r"\{.*\}", "", line.removeprefix("typedef")).rstrip(";")
+            pointers = re.findall(r"\(\*(\w+)\)", declared)
+            names = [part.split()[-1].strip("* ") for part in re.sub(r"\[\d+\]", "", declared).split(",")]
+            found |= dict.fromkeys(pointers or names, "MacTypes.h")
+    return found
+
+
+def faults_of_names(ios: Path) -> Iterator[str]:
+    """Types of ours that are named like one of Apple's: ambiguous where both are imported, else misleading."""
+    apple = apple_names(ios)
+    for place in OURS:
+        for file in sorted((ios / place).rglob("*.swift")):
+            for name in DECLARATION.findall(file.read_text()):
+                if name in apple:
+                    yield f"{file.relative_to(ios)}: type {name} is named like one of Apple's ({apple[name]})"
+
+
+def shown_texts(ios: Path) -> dict[str, str]:
+    """Literals of the app that a person may see, with the file of each: those with a space or a capital in front."""
+    found = {}
+    for file in sorted((ios / "Digits").rglob("*.swift")):
+        if "Previews" in file.parts:
+            continue
+        for line in file.read_text().splitlines():
+            code = re.sub(r"^\s*//.*|\s//.*$", "", line)
+            for literal in LITERAL.finditer(code):
+                plain = re.sub(INTERPOLATION, "", literal[1])
+                shown = " " in plain or plain[:1].isupper()
+                before = code[: literal.start() + 1]
+                if shown and ("String(localized:" in before or not UNSHOWN.search(before)):
+                    found[literal[1]] = str(file.relative_to(ios))
+    return found
+
+
+def faults_of_texts(ios: Path) -> Iterator[str]:
+    """Texts that no catalog has, catalog entries that nobody shows, and translations that are missing or do not fit."""
+    strings = yield from _catalog(ios / CATALOG, ios)
+    shown = {re.sub(INTERPOLATION, "\0", text): file for text, file in shown_texts(ios).items()}
+    keys = {SPECIFIER.sub("\0", key): key for key in strings}
+    for text, file in shown.items():
+        if text not in keys:
+            yield f"{file}: {text.replace(chr(0), '…')!r} is not in {CATALOG}"
+    yield from (f"{CATALOG}: {key!r} is shown nowhere" for text, key in keys.items() if text not in shown)
+    for key, entry in strings.items():
+        yield from _faults_of_entry(key, entry, key)
+    plist = plistlib.loads((ios / "Config/Info.plist").read_bytes())
+    translated = yield from _catalog(ios / PLIST_CATALOG, ios)
+    sources = "".join(file.read_text() for file in (ios / "Digits").rglob("*.swift"))
+    for framework, key in USAGE.items():
+        if f"import {framework}\n" in sources and not plist.get(key):
+            yield f"Config/Info.plist has no {key}, which {framework} needs: iOS ends the app"
+    for key, entry in translated.items():
+        if key not in plist:
+            yield f"{PLIST_CATALOG}: {key} is not in Config/Info.plist"
+        yield from _faults_of_entry(key, entry, plist.get(key, ""))
+    yield from (f"{PLIST_CATALOG} has no {key}" for key in plist if key in USAGE.values() and key not in translated)
+    project = (ios / "Digits.xcodeproj/project.pbxproj").read_text()
+    regions = re.findall(r"knownRegions = \((.*?)\)", project, re.S)
+    for language in LANGUAGES:
+        if not regions or language not in re.findall(r"\w+", regions[0]):
+            yield f"the project does not know the language {language}"
+
+
+def _catalog(file: Path, ios: Path) -> Iterator[str]:
+    """The entries of a string catalog; a fault where there is none."""
+    try:
+        return json.loads(file.read_text())["strings"]
+    except (OSError, ValueError, KeyError) as error:
+        yield f"{file.relative_to(ios)} is not a string catalog: {error!r}"
+        return {}
+
+
+def _faults_of_entry(key: str, entry: dict, english: str) -> Iterator[str]:
+    """A translation that is missing, unfinished, or has other values to fill in than the English text."""
+    for language in LANGUAGES:
+        found = entry.get("localizations", {}).get(language, {})
+        plural = found.get("variations", {}).get("plural", {})
+        units = [part.get("stringUnit", {}) for part in plural.values()] or [found.get("stringUnit", {})]
+        if "other" not in plural and plural:
+            yield f"{key!r} has no plural form `other` in {language}"
+        for unit in units:
+            value = unit.get("value", "")
+            if not value or unit.get("state") != "translated":
+                yield f"{key!r} is not translated to {language}"
+            elif sorted(SPECIFIER.findall(value)) != sorted(SPECIFIER.findall(english)):
+                yield f"{key!r} has other values to fill in in {language}: {value!r}"
+
+
+def main() -> int:
+    faults = [*faults_of_names(IOS), *faults_of_texts(IOS)]
+    for fault in faults:
+        print(f"error: {fault}", file=sys.stderr)
+    return 1 if faults else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
