@@ -33,9 +33,10 @@ from experiments.config import (
     RunResult,
 )
 from experiments.datasets import title
+from experiments.datasets.arguments import OPTIONS, add_arguments, dataset_given
 from experiments.precision import Gpu, resolve_precision
 from search.config import AUTO
-from search.sweep import SCHEDULE_HELP, add_common, add_data, dataset_given
+from search.sweep import SCHEDULE_HELP, add_common
 
 if TYPE_CHECKING:
     from experiments.datasets import Dataset
@@ -243,7 +244,7 @@ def parser() -> Parser:
     made = Parser("search.trial", "Train one configuration as one tracked run, and keep and register its model.")
     add = made.add_argument
     add("--architecture", required=True, type=_architecture, metavar="NAME", help="registered architecture")
-    add_data(made)
+    add_arguments(made)
     add("--epochs", type=allowed(TrialConfig, "epochs"), metavar="N", help="epochs at most (default 10)")
     add(
         "--batch-size",
@@ -331,9 +332,9 @@ def _knob(text: str) -> tuple[str, Knob]:
 def _body(arguments: argparse.Namespace) -> int:
     from experiments.tracking import default_uri
 
-    options = {key: value for key, value in vars(arguments).items() if value is not None}
-    options |= dataset_given(arguments)
-    for common in ("json", "debug", "image_size", "color_mode"):
+    options = vars(arguments) | {"dataset": dataset_given(arguments, TrialConfig.dataset)}
+    options = {key: value for key, value in options.items() if value is not None}
+    for common in ("json", "debug", *OPTIONS):
         options.pop(common, None)
     if "augment" in options:
         options["augment"] = options["augment"] == "on"

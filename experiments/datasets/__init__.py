@@ -4,7 +4,6 @@
 is the `dataset` parameter of a run, from which its data are loaded again.
 """
 
-from experiments.datasets import builtin, cache, folder, idx, npz, registry  # noqa: F401  # imported, they register
 from experiments.datasets.registry import (
     Dataset,
     Split,
@@ -14,11 +13,13 @@ from experiments.datasets.registry import (
     register_dataset,
     register_source,
 )
-from experiments.datasets.source import COLOR_MODES, Source, located, title
+from experiments.datasets.source import COLOR_MODES, FITS, Options, Source, located, title
 
 __all__ = [
     "COLOR_MODES",
+    "FITS",
     "Dataset",
+    "Options",
     "Source",
     "Split",
     "is_known",
