@@ -54,6 +54,7 @@ def test_every_file_of_the_architecture_exists() -> None:
     assert not [path for path in found if not (ROOT / path).exists()]
 
 
+@pytest.mark.slow
 def test_the_pages_are_made_without_a_warning(tmp_path: Path) -> None:
     make = ["make", "--no-print-directory", "--dry-run", "docs"]  # `make test` may be what runs this
     told = subprocess.run(make, cwd=ROOT, capture_output=True, text=True, check=True)

@@ -15,7 +15,6 @@ IN_MINUTES = {
     "two workers": f"{SEARCH}/test_survival.py::test_two_workers",
     "kill -9 of a sweep": f"{SEARCH}/test_survival.py::test_kill_9_of_the_sweep_and_continuation",
     "kill -9 of a worker": f"{SEARCH}/test_survival.py::test_kill_9_of_a_worker_loses_one_attempt",
-    "Ctrl-C": f"{SEARCH}/test_survival.py::test_interruption_and_continuation[2]",
     "a strike at a random statement": f"{SEARCH}/test_kill_points.py::test_struck_anywhere_and_continued[0]",
     "a strike at a write": f"{SEARCH}/test_kill_points.py::test_killed_at_a_write_and_continued",
     "a worker that dies of every trial": f"{SEARCH}/test_sweep.py::test_a_trial_that_kills_every_worker_is_given_up",
@@ -34,6 +33,7 @@ IN_MINUTES = {
 
 # Those that need a component, a gigabyte or many strikes:
 IN_TEST_SLOW = {
+    "Ctrl-C": f"{SEARCH}/test_survival.py::test_interruption_and_continuation[2]",
     "SIGTERM": f"{SEARCH}/test_survival.py::test_interruption_and_continuation[15]",
     "two sweeps at once": f"{SEARCH}/test_outages.py::test_two_sweeps_started_at_once_on_fresh_databases",
     "a host that dies": f"{SEARCH}/test_outages.py::test_trials_of_a_dead_host_are_taken_over",

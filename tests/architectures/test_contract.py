@@ -16,7 +16,7 @@ from architectures.errors import ProjectError, UsageError
 from architectures.registry import Architecture, Shape
 
 BUILT_IN = ("allconv", "chollet", "convmixer", "malireddi", "mobilenet", "mobilenet_v3", "pocket", "resnet")
-DEEP = ("convmixer", "mobilenet_v3", "resnet")  # whose conversions take seconds
+DEEP = ("allconv", "convmixer", "mobilenet", "mobilenet_v3", "resnet")  # whose conversions take seconds
 
 
 @pytest.mark.parametrize(

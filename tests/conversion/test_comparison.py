@@ -171,12 +171,13 @@ OF_THE_INTERFACE = {  # what properties tell: `conversion.structure`
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("format", "compression"),
     [
         ("mlmodel", "none"),
-        pytest.param("mlmodel", "palette4", marks=pytest.mark.slow),
-        pytest.param("mlpackage", "int8", marks=pytest.mark.slow),
+        ("mlmodel", "palette4"),
+        ("mlpackage", "int8"),
     ],
 )
 def test_wrong_files_are_caught_all_the_same(

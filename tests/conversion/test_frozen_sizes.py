@@ -68,7 +68,7 @@ def converters(trainable: bool) -> tuple[Converter, Converter]:
     return Converter(measured, FACTS), Converter(trained(after), FACTS)
 
 
-@pytest.mark.parametrize("trainable", [False, True], ids=["frozen", "trained"])
+@pytest.mark.parametrize("trainable", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["frozen", "trained"])
 @pytest.mark.parametrize(("format", "compression"), MINIMUM_IOS)
 def test_size_of_every_compression(format: str, compression: str, trainable: bool) -> None:
     told, shipped = (converter.file(format=format, compression=compression) for converter in converters(trainable))

@@ -30,7 +30,7 @@ from tests.support.stores import Swept
 FEW = 100  # images of a split: enough to execute, and the rules for weights need none
 FORMATS = ("mlmodel", "mlpackage")
 KINDS = [(format, compression) for format in FORMATS for compression in ("none", "float16", "int8", "palette4")]
-IN_MINUTES = (("mlmodel", "palette4"), ("mlpackage", "none"), ("mlpackage", "int8"))
+IN_MINUTES = (("mlmodel", "palette4"), ("mlpackage", "int8"))
 FIRST_AND_FURTHER = [pytest.param(kind, marks=() if kind in IN_MINUTES else pytest.mark.slow) for kind in KINDS]
 OTHERS = [("mlmodel", "palette6"), ("mlmodel", "palette2"), ("mlpackage", "palette2"), ("mlpackage", "prune50")]
 
@@ -172,6 +172,7 @@ def test_every_wrong_file_is_caught(kind: tuple[str, str], on_few: tuple[Candida
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("format", FORMATS)
 def test_every_wrong_file_of_a_colour_network_is_caught(
     format: str, colourful: Candidate, colourful_converter: Converter, tmp_path: Path

@@ -105,6 +105,7 @@ def test_bad_options_are_one_line(command: Command) -> None:
         assert "Traceback" not in found.err
 
 
+@pytest.mark.slow
 def test_debians_clothes_are_read_and_learnt(tmp_path: Path) -> None:
     require(DEBIAN.is_dir(), install="apt-get install dataset-fashion-mnist")
     clothes = datasets.load(f"idx:{DEBIAN}")

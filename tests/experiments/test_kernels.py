@@ -225,7 +225,7 @@ def test_fused_adam_steps_as_keras_does(decaying: bool, dtype: str) -> None:
         assert np.allclose(mine, other, rtol=1e-4, atol=1e-7)
 
 
-@pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16"])
+@pytest.mark.parametrize("precision", ["float32", pytest.param("mixed_bfloat16", marks=pytest.mark.slow)])
 def test_training_uses_all_three(precision: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Keras' own would raise here."""
 

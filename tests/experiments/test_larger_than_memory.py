@@ -269,7 +269,12 @@ def trained(config: RunConfig, dataset: Dataset, folder: Path) -> RunResult:
 
 
 @pytest.mark.parametrize(
-    "changes", [{"precision": "float32"}, {"precision": "mixed_bfloat16"}, {"augment": True, "label_smoothing": 0.1}]
+    "changes",
+    [
+        {"precision": "float32"},
+        pytest.param({"precision": "mixed_bfloat16"}, marks=pytest.mark.slow),
+        pytest.param({"augment": True, "label_smoothing": 0.1}, marks=pytest.mark.slow),
+    ],
 )
 def test_streamed_training_gives_the_same_bits(changes: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = datasets.load("mnist5k")

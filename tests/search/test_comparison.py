@@ -118,6 +118,7 @@ def test_configurations_rank_by_the_mean_of_seeds_and_architectures_are_compared
     assert comparison["verdict"] in Path(page).read_text()
 
 
+@pytest.mark.slow
 def test_more_seeds_are_added_to_those_there_are(compared: tuple[Path, Outcome], command: Command) -> None:
     found = command("search.sweep", "--study", "fair", "--replicates", "3", *NO_FIGURES, "--json", cwd=compared[0])
     assert found.code == 0, found.err
@@ -241,6 +242,7 @@ def test_configurations_given_first_are_tried_first_and_once(tmp_path: Path, com
     assert [{key: trial.params[key] for key in given} for trial, given in zip(trials, first, strict=True)] == first
 
 
+@pytest.mark.slow
 def test_a_continued_study_tries_what_the_whole_one_does_after_the_configurations_given_first(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -70,7 +70,8 @@ def test_an_empty_file_is_made_a_study_storage_by_one_of_several(tmp_path: Path)
         assert list(pool.map(opened, range(4))) == [[]] * 4
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_interruption_and_continuation(number: signal.Signals, tmp_path: Path) -> None:
     arguments = ["--study", "stopped", "--trials", "3", *TINY, *PUBLISHED]
     arguments[arguments.index("--epochs") + 1] = "8"  # long enough to be struck in the middle

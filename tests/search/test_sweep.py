@@ -29,7 +29,7 @@ def test_the_small_sweep_is_whole(swept: Swept) -> None:
 
 
 def test_the_same_seed_gives_the_same_sweep(swept: Swept, tmp_path: Path) -> None:
-    again = run_module("search.sweep", "--study", "small", *SWEEP, "--json", cwd=tmp_path)
+    again = run_module("search.sweep", "--study", "small", *SWEEP, *NO_FIGURES, "--json", cwd=tmp_path)
     assert again.code == 0, again.err
 
     def comparable(result: dict) -> list:
