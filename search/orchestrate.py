@@ -19,6 +19,7 @@ from conversion.prefer import Preference, smallest
 from conversion.promote import DEFAULT_MODEL
 from experiments import datasets, leaderboard
 from experiments.attempts import Attempts
+from experiments.datasets.summary import summary
 from experiments.leaderboard import Row
 from experiments.main_guard import check_main_guard
 from experiments.precision import Gpu, resolve_precision
@@ -148,6 +149,8 @@ def sweep(
 
         tracker = Tracker(config.tracking_uri)
         dataset = load_dataset(config.dataset, config.plugins)
+        for line in summary(dataset):
+            progress.say(escape(line))
         if not study.exists:
             asked = "batch_sizes" in given
             sizes = usable_batch_sizes(

@@ -111,6 +111,7 @@ def run_trial(config: TrialConfig) -> TrialResult:
     """
     from rich.markup import escape
 
+    from experiments.datasets.summary import summary
     from experiments.evaluation import write_evaluation
     from experiments.tracking import Tracker, environment, run_start
     from search.engines.local import LocalEngine, cores
@@ -130,6 +131,8 @@ def run_trial(config: TrialConfig) -> TrialResult:
         tracker = Tracker(config.tracking_uri)  # imports MLflow while the worker imports TensorFlow
         folder = Path(name)
         dataset = load_dataset(config.dataset, config.plugins)
+        for line in summary(dataset):
+            progress.say(escape(line))
         (batch_size,) = usable_batch_sizes(
             (config.batch_size or RunConfig.batch_size,),
             dataset,

@@ -13,7 +13,7 @@ from experiments.datasets.registry import (
     register_dataset,
     register_source,
 )
-from experiments.datasets.source import COLOR_MODES, FITS, Options, Source, located, title
+from experiments.datasets.source import COLOR_MODES, FITS, Options, Source, located, reading_of, title
 
 __all__ = [
     "COLOR_MODES",
@@ -26,6 +26,7 @@ __all__ = [
     "load",
     "located",
     "names",
+    "reading_of",
     "register_dataset",
     "register_source",
     "title",

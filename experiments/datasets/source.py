@@ -163,6 +163,19 @@ def title(text: str) -> str:
     return source.title if source else text
 
 
+def reading_of(text: str) -> dict[str, str]:
+    """How the images of a data set in files are fitted, and on what: what a run and a Core ML file record.
+
+    >>> reading_of("mnist5k"), reading_of("folder:/data/pets?image_size=96x96&fit=pad")
+    ({}, {'fit': 'pad', 'background': 'white'})
+    """
+    source = parse(text)
+    if source is None or source.scheme != RESIZABLE:
+        return {}
+    options = source.options.over(DEFAULTS)
+    return {"fit": str(options.fit), "background": str(options.background)}
+
+
 def located(text: str, options: Options = Options()) -> str:
     """A data set's name with its options in it and its path absolute: what a run records.
 
