@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from html import escape
 from pathlib import Path
 
 from experiments.compare import CURVES, Comparison, cells, headings
-from experiments.page import html_page
+from experiments.page import html_page, save
 from experiments.tables import html_table
 
 HEIGHT = 380  # pixels of a figure
@@ -20,15 +19,7 @@ def write_page(comparison: Comparison, path: Path) -> None:
     Raises:
         OSError: if it cannot be written.
     """
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        beside.write_text(_page(comparison), encoding="utf-8")
-        beside.replace(path)
-    except OSError as error:
-        error.filename2 = path  # what the user named, not the file beside it
-        raise
-    finally:
-        beside.unlink(missing_ok=True)
+    save(_page(comparison), path)
 
 
 def _page(comparison: Comparison) -> str:

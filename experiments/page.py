@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import base64
 import gzip
+import os
 from collections.abc import Sequence
 from functools import cache
 from html import escape
+from pathlib import Path
 from typing import Any
 
 from experiments.tables import STYLE
@@ -36,8 +38,28 @@ def html_page(title: str, parts: Sequence[Any]) -> str:
     drawn = [part if isinstance(part, str) else _figure(part) for part in parts]
     if any(not isinstance(part, str) for part in parts):
         drawn.append(f"<script type='module'>const PLOTLY = '{_plotly()}';{DRAW}</script>")
-    head = f"<!doctype html><html lang='en'><head><meta charset='utf-8'><title>{escape(title)}</title>"
+    head = (
+        "<!doctype html><html lang='en'><head><meta charset='utf-8'>"
+        f"<meta name='viewport' content='width=device-width'><title>{escape(title)}</title>"
+    )
     return "".join([head, f"<style>{STYLE}</style></head><body><h1>{escape(title)}</h1>", *drawn, "</body></html>\n"])
+
+
+def save(page: str, path: Path) -> None:
+    """Write a page, whole or not at all.
+
+    Raises:
+        OSError: if it cannot be written.
+    """
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        beside.write_text(page, encoding="utf-8")
+        beside.replace(path)
+    except OSError as error:
+        error.filename2 = path  # what the user named, not the file beside it
+        raise
+    finally:
+        beside.unlink(missing_ok=True)
 
 
 def _figure(figure: Any) -> str:

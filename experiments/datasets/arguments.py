@@ -20,8 +20,13 @@ Value = TypeVar("Value")
 
 def add_arguments(parser: Parser, help: str = NAMES) -> None:
     """Add `--dataset` with its help, and the options of images in files."""
+    parser.add_argument("--dataset", metavar="NAME", help=help)
+    add_image_options(parser)
+
+
+def add_image_options(parser: Parser) -> None:
+    """Add the options of images in files."""
     add = parser.add_argument
-    add("--dataset", metavar="NAME", help=help)
     add("--image-size", type=_type(image_size), metavar="HxW", help="fit the images of folder:DIR to this size")
     add("--fit", choices=FITS, help="how: their centre (crop, the default), all with margins (pad), or squashed")
     add("--color-mode", choices=COLOR_MODES, help="of the images of folder:DIR (default: as they are)")

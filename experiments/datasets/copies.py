@@ -26,6 +26,9 @@ class Place:
     label: int
     file: str  # empty where it has none
 
+    def __str__(self) -> str:
+        return self.file or f"{self.split} {self.row}"
+
 
 @dataclass(frozen=True)
 class Copies:
@@ -89,5 +92,5 @@ def _images(count: int) -> str:
 
 
 def _named(groups: Sequence[Sequence[Place]]) -> str:
-    named = [" = ".join(place.file or f"{place.split} {place.row}" for place in group) for group in groups[:SHOWN]]
+    named = [" = ".join(map(str, group)) for group in groups[:SHOWN]]
     return ", ".join(named) + (", ..." if len(groups) > SHOWN else "")

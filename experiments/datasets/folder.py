@@ -7,7 +7,6 @@ missing are held out of train, the same images every time.
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -17,6 +16,7 @@ from typing import cast
 import numpy as np
 
 from architectures.errors import UsageError
+from experiments.cores import cores
 from experiments.datasets import cache, pixels
 from experiments.datasets.copies import copies_in
 from experiments.datasets.layout import layout
@@ -49,7 +49,7 @@ def folder(source: Source) -> Dataset:
     place = cache.folder_of(source, everything)
     if known := cache.opened(place):
         return known
-    with ThreadPoolExecutor(_cores()) as pool:
+    with ThreadPoolExecutor(cores()) as pool:
         headers = dict(zip(everything, pool.map(pixels.header, everything), strict=True))
         form = _form(headers, source)
         parts = {}
@@ -118,7 +118,3 @@ def _listed(files: Sequence[Path | str], root: Path | None = None) -> str:
     names = [str(file.relative_to(root)) if root and isinstance(file, Path) else str(file) for file in files]
     shown = ", ".join(names[:SHOWN])
     return f"{len(files):,} images ({shown}{', ...' * (len(names) > SHOWN)})" if len(files) > 1 else shown
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
