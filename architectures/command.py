@@ -27,7 +27,6 @@ from architectures.redaction import redact
 if TYPE_CHECKING:
     from rich.console import Console
 
-MAX_SIDE = 9_999  # pixels of an image
 PIPE_WIDTH = 250  # columns: a file or a pipe has no width to fit into
 INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 READER_LEFT = 141  # 128 + SIGPIPE, which ends other programs whose output nobody reads
@@ -172,15 +171,3 @@ def several(text: str) -> tuple[str, ...]:
     if not all(found):
         raise argparse.ArgumentTypeError(f"{text!r} has an empty name: write NAME or NAME,NAME")
     return found
-
-
-def image_size(text: str) -> tuple[int, int]:
-    """An argparse type: height and width.
-
-    >>> image_size("24x32")
-    (24, 32)
-    """
-    parts = text.split("x")
-    if len(parts) != 2 or not all(part.isdecimal() and 0 < int(part) <= MAX_SIDE for part in parts):
-        raise argparse.ArgumentTypeError(f"{text!r} is not HxW, height and width in pixels, 1 to {MAX_SIDE} each")
-    return int(parts[0]), int(parts[1])

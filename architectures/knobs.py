@@ -12,6 +12,8 @@ RUN_PARAMETERS = frozenset(
     [
         "architecture",
         "dataset",
+        "fit",
+        "background",
         "batch_size",
         "dropout",
         "filters",

@@ -127,6 +127,7 @@ def load_candidate(
         study=run.tags.get("study", ""),
         git_commit=run.tags.get("mlflow.source.git.commit", "unknown"),
         val_accuracy=run.metrics["best_val_accuracy"],
+        **datasets.reading_of(config.dataset),
         author=author,
         license=license,
     )

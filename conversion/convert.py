@@ -44,7 +44,9 @@ class FileFacts:
     study: str  # empty for a run outside a study
     git_commit: str
     val_accuracy: float
-    author: str = ""  # empty, as the next: not told, and not in the file
+    fit: str = ""  # of photographs to the input's size: crop, pad or squash; empty, as the next: not in the file
+    background: str = ""  # beneath what is transparent and beside what is padded
+    author: str = ""
     license: str = ""
 
     def user_defined(self) -> dict[str, str]:
@@ -57,6 +59,7 @@ class FileFacts:
             "dataset_digest": self.dataset_digest,
             "val_accuracy": f"{self.val_accuracy:.4f}",
             "preprocessing_version": str(PREPROCESSING_VERSION),
+            **{key: value for key in ("fit", "background") if (value := getattr(self, key))},
             "git_commit": self.git_commit,
             "com.apple.coreml.model.preview.type": "imageClassifier",
         }

@@ -50,4 +50,6 @@ def structural_checks(interface: Interface, candidate: Candidate) -> list[Check]
         check("run id", candidate.run.run_id, user.get("run_id", "none")),
         check("dataset digest", candidate.dataset.digest, user.get("dataset_digest", "none")),
         check("preprocessing version", str(PREPROCESSING_VERSION), user.get("preprocessing_version", "none")),
+        check("fit", candidate.facts.fit or "none", user.get("fit", "none")),
+        check("background", candidate.facts.background or "none", user.get("background", "none")),
     ]

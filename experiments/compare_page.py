@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from architectures.scratch import scratch_beside
 from experiments.compare import CURVES, Comparison, cells, headings
-from experiments.page import html_page
+from experiments.page import html_page, save
 from experiments.tables import html_table, html_text
 
 HEIGHT = 380  # pixels of a figure
@@ -19,14 +18,7 @@ def write_page(comparison: Comparison, path: Path) -> None:
     Raises:
         OSError: if it cannot be written.
     """
-    page = _page(comparison)
-    try:
-        with scratch_beside(path) as folder:
-            (folder / path.name).write_text(page, encoding="utf-8")
-            (folder / path.name).replace(path)
-    except OSError as error:
-        error.filename2 = path  # what the user named, not the file beside it
-        raise
+    save(_page(comparison), path)
 
 
 def _page(comparison: Comparison) -> str:

@@ -11,14 +11,15 @@ from dataclasses import asdict, dataclass, fields, replace
 from statistics import fmean
 from typing import TYPE_CHECKING, TextIO
 
-from architectures.command import Parser, image_size, print_json, run, several
+from architectures.command import Parser, print_json, run, several
 from architectures.display import say
 from architectures.errors import ProjectError, UsageError
 from architectures.fields import Whole
 from architectures.knobs import Knob
 from experiments import tables
 from experiments.config import LEARNING_RATES, RunConfig
-from experiments.datasets import COLOR_MODES, located, title
+from experiments.datasets import title
+from experiments.datasets.arguments import add_arguments, dataset_given
 from experiments.tables import fits, markdown, print_cells
 
 if TYPE_CHECKING:
@@ -385,9 +386,7 @@ def parser() -> Parser:
         metavar="NAME,NAME",
         help="only these architectures; repeatable",
     )
-    add("--dataset", metavar="NAME", help="only runs on this data set, named as for search.sweep")
-    add("--image-size", type=image_size, metavar="HxW", help="to which the images of folder:DIR were resized")
-    add("--color-mode", choices=COLOR_MODES, help="in which the images of folder:DIR were read")
+    add_arguments(made, "only runs on this data set, named as for search.sweep")
     add("--model", metavar="NAME", help="versions of this registered model instead of runs")
     add(
         "--limit",
@@ -406,8 +405,7 @@ def _body(arguments: argparse.Namespace) -> int:
     limit = arguments.limit
     if limit is None:
         limit = FILE_ROWS if arguments.json or arguments.csv else ROWS
-    name, options = arguments.dataset, (arguments.image_size, arguments.color_mode)
-    dataset = located(name or DEFAULT_EXPERIMENT, *options) if name or any(options) else None
+    dataset = dataset_given(arguments, DEFAULT_EXPERIMENT)
     tracker = Tracker(arguments.tracking_uri or default_uri(), create=False, write=False)
     experiment = arguments.experiment or (title(dataset) if dataset else tracker.usual_experiment(DEFAULT_EXPERIMENT))
     selection = Selection(experiment, arguments.study, tuple(arguments.architectures or ()), dataset)

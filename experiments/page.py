@@ -6,8 +6,10 @@ import base64
 import gzip
 from collections.abc import Sequence
 from functools import cache
+from pathlib import Path
 from typing import Any
 
+from architectures.scratch import scratch_beside
 from experiments.tables import STYLE, html_text
 
 # Each figure stands as JSON behind its place, which it fills from side to side. Without being told not to, plotly.js
@@ -35,10 +37,27 @@ def html_page(title: str, parts: Sequence[Any]) -> str:
     drawn = [part if isinstance(part, str) else _figure(part) for part in parts]
     if any(not isinstance(part, str) for part in parts):
         drawn.append(f"<script type='module'>const PLOTLY = '{_plotly()}';{DRAW}</script>")
-    head = f"<!doctype html><html lang='en'><head><meta charset='utf-8'><title>{html_text(title)}</title>"
-    return "".join(
-        [head, f"<style>{STYLE}</style></head><body><h1>{html_text(title)}</h1>", *drawn, "</body></html>\n"]
+    head = (
+        "<!doctype html><html lang='en'><head><meta charset='utf-8'>"
+        f"<meta name='viewport' content='width=device-width'><title>{html_text(title)}</title>"
     )
+    style = f"<style>{STYLE}</style></head><body><h1>{html_text(title)}</h1>"
+    return "".join([head, style, *drawn, "</body></html>\n"])
+
+
+def save(page: str, path: Path) -> None:
+    """Write a page, whole or not at all.
+
+    Raises:
+        OSError: if it cannot be written.
+    """
+    try:
+        with scratch_beside(path) as folder:
+            (folder / path.name).write_text(page, encoding="utf-8")
+            (folder / path.name).replace(path)
+    except OSError as error:
+        error.filename2 = path  # what the user named, not the file beside it
+        raise
 
 
 def _figure(figure: Any) -> str:

@@ -20,6 +20,7 @@ from conversion.prefer import Preference, smallest
 from conversion.promote import DEFAULT_MODEL
 from experiments import datasets, leaderboard
 from experiments.attempts import Attempts
+from experiments.datasets.summary import summary
 from experiments.interruption import interruptible
 from experiments.leaderboard import Row
 from experiments.main_guard import check_main_guard
@@ -149,6 +150,8 @@ def sweep(
         tracker = patiently(lambda: Tracker(config.tracking_uri), progress)
         tracker.hear_interruptions()
         dataset = load_dataset(config.dataset, config.plugins)
+        for line in summary(dataset):
+            progress.say(escape(line))
         if not study.exists:
             asked = "batch_sizes" in given
             sizes = usable_batch_sizes(

@@ -24,7 +24,7 @@ from architectures.errors import UsageError
 from architectures.plugins import plugin_sha256
 from conversion.convert import FileFacts
 from experiments.config import Environment, EpochMetrics, ModelSize, RunConfig, RunResult
-from experiments.datasets import Dataset
+from experiments.datasets import Dataset, reading_of
 from experiments.evaluation import write_evaluation
 from experiments.tracking import (
     Ended,
@@ -502,4 +502,5 @@ def file_facts(dataset: Dataset, config: RunConfig, run_id: str, study: str = ""
         study=study,
         git_commit=git_commit(),
         val_accuracy=0.0,
+        **reading_of(config.dataset),
     )

@@ -10,12 +10,12 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from architectures.command import INTERRUPTED, Parser, image_size, print_json, run, several
+from architectures.command import INTERRUPTED, Parser, print_json, run, several
 from architectures.display import say
 from architectures.fields import PluginName, allowed
 from architectures.redaction import MARK, redact
 from experiments.config import COMPRESSIONS, LEARNING_RATES, PRECISIONS
-from experiments.datasets import COLOR_MODES, located
+from experiments.datasets.arguments import add_arguments, dataset_given
 from search.config import (
     AUGMENT,
     AUTO,
@@ -46,7 +46,7 @@ def parser() -> Parser:
         metavar="NAME",
         help="create or continue this study (default: a new dated name)",
     )
-    add_data(made)
+    add_arguments(made)
     add(
         "--architecture",
         dest="architectures",
@@ -216,24 +216,6 @@ def _configurations(text: str) -> tuple[dict[str, object], ...]:
     return tuple(found)
 
 
-def add_data(made: Parser) -> None:
-    """The options that say which images; `search.trial` has the same."""
-    made.add_argument(
-        "--dataset",
-        metavar="NAME",
-        help="mnist5k (bundled, the default), digits, mnist, fashion_mnist, cifar10, a plugin's, or your own files: "
-        "folder:DIR (a folder per class), idx:DIR (MNIST's format), npz:FILE",
-    )
-    made.add_argument("--image-size", type=image_size, metavar="HxW", help="resize the images of folder:DIR")
-    made.add_argument("--color-mode", choices=COLOR_MODES, help="of the images of folder:DIR (default: as they are)")
-
-
-def dataset_given(arguments: argparse.Namespace) -> dict[str, str]:
-    """The data set that was asked for, if one was, as it is recorded: its options inside, its path absolute."""
-    name, options = arguments.dataset, (arguments.image_size, arguments.color_mode)
-    return {"dataset": located(name or SweepConfig.dataset, *options)} if name or any(options) else {}
-
-
 def add_common(made: Parser) -> None:
     """The options that `search.trial` shares."""
     made.add_argument("--tracking-uri", metavar="URI", help="default: MLFLOW_TRACKING_URI or sqlite:///mlflow.db")
@@ -258,7 +240,8 @@ def _body(arguments: argparse.Namespace) -> int:
         from search.engines.local import auto_workers
 
         options["workers"] = None if arguments.engine == "ray" else auto_workers()
-    given = given_options(options) | dataset_given(arguments)
+    options["dataset"] = dataset_given(arguments, SweepConfig.dataset)
+    given = given_options(options)
     from experiments.tracking import default_uri
 
     given.setdefault("tracking_uri", default_uri())

@@ -34,10 +34,11 @@ from experiments.config import (
     RunResult,
 )
 from experiments.datasets import title
+from experiments.datasets.arguments import OPTIONS, add_arguments, dataset_given
 from experiments.interruption import interruptible
 from experiments.precision import Gpu, resolve_precision
 from search.config import AUTO
-from search.sweep import SCHEDULE_HELP, add_common, add_data, dataset_given
+from search.sweep import SCHEDULE_HELP, add_common
 
 if TYPE_CHECKING:
     from experiments.datasets import Dataset
@@ -112,6 +113,7 @@ def run_trial(config: TrialConfig) -> TrialResult:
     """
     from rich.markup import escape
 
+    from experiments.datasets.summary import summary
     from experiments.evaluation import write_evaluation
     from experiments.tracking import Tracker, environment, run_start
     from search.engines.local import LocalEngine, cores
@@ -130,6 +132,8 @@ def run_trial(config: TrialConfig) -> TrialResult:
         progress.waiting("starting TensorFlow")
         tracker = Tracker(config.tracking_uri)  # imports MLflow while the worker imports TensorFlow
         dataset = load_dataset(config.dataset, config.plugins)
+        for line in summary(dataset):
+            progress.say(escape(line))
         (batch_size,) = usable_batch_sizes(
             (config.batch_size or RunConfig.batch_size,),
             dataset,
@@ -244,7 +248,7 @@ def parser() -> Parser:
     made = Parser("search.trial", "Train one configuration as one tracked run, and keep and register its model.")
     add = made.add_argument
     add("--architecture", required=True, type=_architecture, metavar="NAME", help="registered architecture")
-    add_data(made)
+    add_arguments(made)
     add("--epochs", type=allowed(TrialConfig, "epochs"), metavar="N", help="epochs at most (default 10)")
     add(
         "--batch-size",
@@ -332,9 +336,9 @@ def _knob(text: str) -> tuple[str, Knob]:
 def _body(arguments: argparse.Namespace) -> int:
     from experiments.tracking import default_uri
 
-    options = {key: value for key, value in vars(arguments).items() if value is not None}
-    options |= dataset_given(arguments)
-    for common in ("json", "debug", "image_size", "color_mode"):
+    options = vars(arguments) | {"dataset": dataset_given(arguments, TrialConfig.dataset)}
+    options = {key: value for key, value in options.items() if value is not None}
+    for common in ("json", "debug", *OPTIONS):
         options.pop(common, None)
     if "augment" in options:
         options["augment"] = options["augment"] == "on"

@@ -14,6 +14,7 @@ FLOORS = ("architectures", "experiments", "conversion", "search")
 ENTRY_POINTS = (
     "architectures",
     "experiments.compare",
+    "experiments.inspect",
     "experiments.leaderboard",
     "experiments.prune",
     "experiments.reproduce",

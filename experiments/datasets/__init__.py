@@ -4,7 +4,6 @@
 is the `dataset` parameter of a run, from which its data are loaded again.
 """
 
-from experiments.datasets import builtin, cache, folder, idx, npz, registry  # noqa: F401  # imported, they register
 from experiments.datasets.registry import (
     Dataset,
     Split,
@@ -14,17 +13,20 @@ from experiments.datasets.registry import (
     register_dataset,
     register_source,
 )
-from experiments.datasets.source import COLOR_MODES, Source, located, title
+from experiments.datasets.source import COLOR_MODES, FITS, Options, Source, located, reading_of, title
 
 __all__ = [
     "COLOR_MODES",
+    "FITS",
     "Dataset",
+    "Options",
     "Source",
     "Split",
     "is_known",
     "load",
     "located",
     "names",
+    "reading_of",
     "register_dataset",
     "register_source",
     "title",

@@ -11,29 +11,31 @@ import contextlib
 import errno
 import hashlib
 import json
+import math
 import os
 import shutil
 import stat
-import sys
-import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from architectures.display import say
+import numpy as np
+from numpy.lib.format import write_array_header_1_0
+
 from architectures.errors import ProjectError
 from architectures.scratch import scratch_beside
+from experiments.datasets import progress
 from experiments.datasets.registry import SPLITS, Dataset, Split
 from experiments.datasets.source import Source
 from experiments.names import shortened
 
 if TYPE_CHECKING:
-    import numpy as np
+    from experiments.datasets.splits import Part
 
 IN_MEMORY_BYTES = 2**28  # of pixels: more lies on disk and streams. A machine that runs TensorFlow has these 256 MiB
 BLOCK_BYTES = 2**24  # of pixels that are decoded, written or hashed at a time
-VERSION = 1  # of how sources become pixels and splits: another one decodes again
-PROGRESS_SECONDS = 5.0  # between two lines of progress
+VERSION = 2  # of how sources become pixels and splits: another one decodes again
 READABLE = 100  # bytes of a data set's title in the name of its folder
 FACTS = "dataset.json"
 
@@ -64,8 +66,9 @@ def opened(folder: Path) -> Dataset | None:
         facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
         if facts["files"] != _files(folder):
             return None
-        dataset = Dataset(facts["name"], tuple(facts["class_names"]), *_mapped(folder))
-    except (OSError, ValueError, KeyError):
+        splits = _mapped(folder, facts["file_names"])
+        dataset = Dataset(facts["name"], tuple(facts["class_names"]), *splits, notes=tuple(facts["notes"]))
+    except (OSError, ValueError, KeyError, TypeError):
         return None
     # Not a field: `replace` must not carry it to other images. What was written has been hashed.
     vars(dataset)["digest"] = facts["digest"]
@@ -76,7 +79,7 @@ def write(
     folder: Path,
     name: str,
     class_names: Sequence[str],
-    labels: Mapping[str, np.ndarray],
+    parts: Mapping[str, Part],
     shape: tuple[int, ...],
     blocks: Iterable[tuple[str, np.ndarray]],
 ) -> Dataset:
@@ -86,54 +89,100 @@ def write(
         folder: its place.
         name: of the data set.
         class_names: what the labels are indices into.
-        labels: of each split.
+        parts: labels and names of files of each split.
         shape: height, width and channels of an image.
         blocks: consecutive uint8 images of the splits, each with the name of its split.
 
     Raises:
         ProjectError: where the disk is full, or whatever reading the blocks raises; then nothing is left.
     """
-    import numpy as np
-    from numpy.lib.format import write_array_header_1_0
-
-    images = sum(map(len, labels.values()))
-    needed = images * int(np.prod(shape))
+    needed = sum(len(part.labels) for part in parts.values()) * math.prod(shape)
     folder.parent.mkdir(parents=True, exist_ok=True)
     try:
         with scratch_beside(folder) as staging, contextlib.ExitStack() as stack:
             if (free := shutil.disk_usage(folder.parent).free) < needed:
                 raise _too_small(name, folder, needed, free)
             written = {}
-            for part, values in labels.items():
-                np.save(staging / f"{part}_labels.npy", values.astype(np.int64))
-                written[part] = stack.enter_context((staging / f"{part}_images.npy").open("wb"))
-                header = {"descr": "|u1", "fortran_order": False, "shape": (len(values), *shape)}
-                write_array_header_1_0(written[part], header)
-            for part, block in _told(name, images, blocks):
-                written[part].write(np.ascontiguousarray(block).data)  # a full disk is an error here, of a map a signal
+            for split, part in parts.items():
+                np.save(staging / f"{split}_labels.npy", part.labels.astype(np.int64))
+                written[split] = stack.enter_context((staging / f"{split}_images.npy").open("wb"))
+                header = {"descr": "|u1", "fortran_order": False, "shape": (len(part.labels), *shape)}
+                write_array_header_1_0(written[split], header)
+            for split, block in blocks:  # a full disk is an error here, of a map a signal
+                written[split].write(np.ascontiguousarray(block).data)
             stack.close()
-            digest = Dataset(name, tuple(class_names), *_mapped(staging)).digest
-            facts = {"name": name, "class_names": list(class_names), "digest": digest, "files": _files(staging)}
+            facts = {
+                "name": name,
+                "class_names": list(class_names),
+                "digest": Dataset(name, tuple(class_names), *_mapped(staging, dict.fromkeys(parts))).digest,
+                "files": _files(staging),
+                "file_names": {split: part.files for split, part in parts.items()},
+                "notes": [],
+            }
             (staging / FACTS).write_text(json.dumps(facts), encoding="utf-8")
             _move(staging, folder)
     except OSError as error:
         if error.errno != errno.ENOSPC:
             raise
         raise _too_small(name, folder, needed, shutil.disk_usage(folder.parent).free) from error
-    _say(f"{name}: {needed / 2**20:,.0f} MiB of decoded images cached in {folder}")
+    progress.say(f"{name}: {needed / 2**20:,.0f} MiB of decoded images cached in {folder}")
     dataset = opened(folder)
     if dataset is None:
         raise ProjectError(f"The cache of {name} in {folder} changed while it was written. Try again.")
     return dataset
 
 
-def _mapped(folder: Path) -> list[Split]:
-    import numpy as np
+def noted(folder: Path, dataset: Dataset, notes: Sequence[str]) -> Dataset:
+    """A data set with notes; where it lies in a cache, they do so too."""
+    if not isinstance(dataset.train.images, np.memmap):
+        return replace(dataset, notes=tuple(notes))
+    facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
+    with scratch_beside(folder / FACTS) as staging:
+        (staging / FACTS).write_text(json.dumps(facts | {"notes": list(notes)}), encoding="utf-8")
+        (staging / FACTS).replace(folder / FACTS)
+    return opened(folder) or replace(dataset, notes=tuple(notes))
 
-    return [
-        Split(*(np.load(folder / f"{part}_{kind}.npy", mmap_mode="r") for kind in ("images", "labels")))
+
+@contextlib.contextmanager
+def staged(folder: Path, name: str, shape: tuple[int, ...], blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+    """Images (N, height, width[, channels]) on disk beside a cache that is to be made of them; then they are removed.
+
+    Raises:
+        ProjectError: where the disk is full, or whatever reading the blocks raises.
+    """
+    needed = 2 * math.prod(shape)  # once more as the cache
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with scratch_beside(folder) as staging:
+            if (free := shutil.disk_usage(folder.parent).free) < needed:
+                raise _too_small(name, folder, needed, free)
+            with (staging / "images").open("wb") as file:
+                for block in blocks:
+                    file.write(np.ascontiguousarray(block).data)
+            yield np.memmap(staging / "images", np.uint8, "r", shape=shape)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        raise _too_small(name, folder, needed, shutil.disk_usage(folder.parent).free) from error
+
+
+def in_blocks(images: np.ndarray) -> Iterator[np.ndarray]:
+    """Images (N, ...), some at a time."""
+    some = max(1, BLOCK_BYTES // max(1, math.prod(images.shape[1:])))
+    for first in range(0, len(images), some):
+        yield images[first : first + some]
+
+
+def _mapped(folder: Path, files: Mapping[str, Sequence[str] | None]) -> tuple[Split, Split, Split]:
+    train, val, test = (
+        Split(
+            np.load(folder / f"{part}_images.npy", mmap_mode="r"),
+            np.load(folder / f"{part}_labels.npy", mmap_mode="r"),
+            None if (names := files[part]) is None else tuple(names),
+        )
         for part in SPLITS
-    ]
+    )
+    return train, val, test
 
 
 def _files(folder: Path) -> dict[str, list[int]]:
@@ -151,21 +200,6 @@ def _move(staging: Path, folder: Path) -> None:
         except OSError:
             if opened(folder) is None:  # not another process that was first
                 raise
-
-
-def _told(name: str, images: int, blocks: Iterable[tuple[str, np.ndarray]]) -> Iterator[tuple[str, np.ndarray]]:
-    """The blocks, with a line on stderr every few seconds."""
-    done, last = 0, time.monotonic()
-    for part, block in blocks:
-        yield part, block
-        done += len(block)
-        if time.monotonic() - last > PROGRESS_SECONDS:
-            last = time.monotonic()
-            _say(f"{name}: {done:,} of {images:,} images decoded")
-
-
-def _say(text: str) -> None:
-    say(text, file=sys.stderr, flush=True)
 
 
 def _too_small(name: str, folder: Path, needed: int, free: int) -> ProjectError:

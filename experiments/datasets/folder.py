@@ -1,163 +1,120 @@
-"""`folder:DIR`: a folder per class, as `keras.utils.image_dataset_from_directory` expects.
+"""`folder:DIR`: a folder per class, as `keras.utils.image_dataset_from_directory` expects, or such folders by split.
 
-The classes may lie in subfolders train, val and test; those that are missing are held out of train, the same images
-every time. Where there are none of them, DIR itself holds the classes.
+Which files are read is `experiments.datasets.layout`'s to say, how is `experiments.datasets.pixels`'. Splits that are
+missing are held out of train, the same images every time.
 """
 
 from __future__ import annotations
 
 import math
-import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import cast
 
-from architectures.errors import ProjectError, UsageError
-from experiments.datasets import cache
-from experiments.datasets.registry import Dataset, register_source
-from experiments.datasets.source import Source
-from experiments.datasets.splits import Pixels, assemble
+import numpy as np
 
-if TYPE_CHECKING:
-    import numpy as np
-    from PIL import Image
+from architectures.errors import UsageError
+from experiments.cores import cores
+from experiments.datasets import cache, pixels
+from experiments.datasets.copies import copies_in
+from experiments.datasets.layout import layout
+from experiments.datasets.pixels import Form, Header, constant
+from experiments.datasets.registry import SPLITS, Dataset, register_source
+from experiments.datasets.source import DEFAULTS, Fit, Source
+from experiments.datasets.splits import Part, Pixels, assemble
 
-PARTS = ("train", "val", "test")
-SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png")  # Keras reads the same
-GRAYSCALE = {"1", "L", "LA"}  # Pillow's modes
-COLORED = {"P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "LAB", "HSV"}
+SHOWN = 3  # names in a note
 
 
 @register_source("folder", takes="DIR")
 def folder(source: Source) -> Dataset:
     """Images by class, labelled with the folders' names in alphabetical order.
 
-    Images stay as they are, or are resized with an antialiased bilinear filter, regardless of their proportions. They
-    are grayscale if all files are, else RGB, unless one is asked for. Transparency is dropped.
+    Images keep their size, which must then be one, or are fitted to the one that is asked for. They are grayscale if
+    all files are, else RGB, unless one is asked for. What else a person should know is in the data set's `notes`.
 
     Raises:
         UsageError: for a folder that is not there, or images of different sizes that are not to be resized.
         ProjectError: for images that cannot be read, or data that fit no classifier.
     """
-    import numpy as np
-
     if not source.path.is_dir():
         raise UsageError(f"There is no folder {source.path}.")
-    classes = {part: _classes(path) for part, path in _parts(source.path).items()}
-    names = sorted(classes["train"])
-    for part, found in classes.items():
-        if sorted(found) != names:
-            lacking, more = sorted(set(names) - set(found)), sorted(set(found) - set(names))
-            said = [f"lacks {', '.join(lacking)}"] * bool(lacking) + [f"has also {', '.join(more)}"] * bool(more)
-            raise ProjectError(f"{source.path}: the classes of train and {part} differ: {part} {' and '.join(said)}.")
-    files = {part: [file for name in names for file in found[name]] for part, found in classes.items()}
+    source = replace(source, options=source.options.over(DEFAULTS))
+    found = layout(source.path)
+    names = found.class_names
+    files = {split: [file for name in names for file in classes[name]] for split, classes in found.files.items()}
     everything = [file for part in files.values() for file in part]
     place = cache.folder_of(source, everything)
     if known := cache.opened(place):
         return known
-    size, mode = _form(everything, source)
-    parts = {}
-    for part, found in classes.items():
-        labels = np.repeat(np.arange(len(names)), [len(found[name]) for name in names])
-        parts[part] = _pixels(files[part], size, mode), labels
-    return assemble(source.title, names, parts, place)
+    with ThreadPoolExecutor(cores()) as pool:
+        headers = dict(zip(everything, pool.map(pixels.header, everything), strict=True))
+        form = _form(headers, source)
+        parts = {}
+        for split, classes in found.files.items():
+            labels = np.repeat(np.arange(len(names)), [len(classes[name]) for name in names])
+            shown = [str(file.relative_to(source.path)) for file in files[split]]
+            parts[split] = Part(_pixels(files[split], form, pool), labels, shown)
+        dataset = assemble(source.title, names, parts, place)
+    notes = [*found.notes, *_notes_of_headers(headers, source.path), *_notes_of_pixels(dataset)]
+    return cache.noted(place, dataset, notes)
 
 
-def _parts(path: Path) -> dict[str, Path]:
-    """The folders that hold classes, by split."""
-    found = _subfolders(path)
-    parts = {part: found[part] for part in PARTS if part in found}
-    if not parts:
-        if found and all(name.lower() in PARTS for name in found):
-            raise ProjectError(f"{path} holds {', '.join(sorted(found))}: write train, val and test in small letters.")
-        return {"train": path}
-    if "train" not in parts:
-        raise ProjectError(f"{path} holds {' and '.join(parts)}, but no train.")
-    if others := sorted(found.keys() - parts):
-        raise ProjectError(
-            f"{path} holds {', '.join(others)} beside {', '.join(parts)}: either it holds train, val and test, or "
-            f"a folder per class."
-        )
-    return parts
-
-
-def _classes(path: Path) -> dict[str, list[Path]]:
-    """The image files of each class, sorted."""
-    found = {
-        name: sorted(file for file in folder.rglob("*") if file.suffix.lower() in SUFFIXES and file.name[0] != ".")
-        for name, folder in _subfolders(path).items()
-    }
-    if not found:
-        raise ProjectError(f"{path} holds no folders: one per class is expected, with its images.")
-    if empty := sorted(name for name, files in found.items() if not files):
-        raise ProjectError(f"{path}: class {empty[0]!r} is empty: no {', '.join(SUFFIXES)} in its folder.")
-    return found
-
-
-def _subfolders(path: Path) -> dict[str, Path]:
-    """The folders in a folder by name, the hidden ones left out."""
-    found = {}
-    for entry in path.iterdir():
-        if entry.name[0] == ".":
-            continue
-        if entry.is_symlink() and not entry.exists():
-            raise ProjectError(f"{entry} is a broken link.")
-        if entry.is_dir():
-            if any(unicodedata.category(sign) in {"Cc", "Cs"} for sign in entry.name):  # control, or no character
-                raise ProjectError(f"{path} holds a folder {entry.name!r}: a class is named by printable characters.")
-            found[entry.name] = entry
-    return found
-
-
-def _form(files: Sequence[Path], source: Source) -> tuple[tuple[int, int], str]:
-    """Height, width and Pillow's mode that all images are to have; reads their headers."""
-
+def _form(headers: Mapping[Path, Header], source: Source) -> Form:
+    """What all images are to have in common."""
     sizes: dict[tuple[int, int], Path] = {}
-    modes = set()
-    for file in files:
-        with _opened(file) as image:
-            modes.add(image.mode)
-            sizes.setdefault((image.height, image.width), file)
-            if image.mode not in GRAYSCALE | COLORED:
-                raise ProjectError(f"{file} has pixels of Pillow's mode {image.mode}, not 8 bits a component.")
-    if source.image_size is None and len(sizes) > 1:
-        shown = " and ".join(f"{h}x{w} ({file.relative_to(source.path)})" for (h, w), file in list(sizes.items())[:2])
+    for file, header in headers.items():
+        sizes.setdefault(header.size, file)
+    options = source.options
+    if options.image_size is None and len(sizes) > 1:
+        first = list(sizes.items())[:2]
+        shown = " and ".join(f"{h}x{w} ({file.relative_to(source.path)})" for (h, w), file in first)
         raise UsageError(f"{source.path} holds images of different sizes, {shown}. Resize all: --image-size HxW.")
-    size = source.image_size or next(iter(sizes))
-    gray = source.color_mode == "grayscale" if source.color_mode else modes <= GRAYSCALE
-    return size, "L" if gray else "RGB"
+    found = "grayscale" if all(header.is_gray for header in headers.values()) else "rgb"
+    mode = "L" if (options.color_mode or found) == "grayscale" else "RGB"
+    size = options.image_size or next(iter(sizes))
+    return Form(size, mode, cast(Fit, options.fit), options.background or "")
 
 
-def _pixels(files: Sequence[Path], size: tuple[int, int], mode: str) -> Pixels:
-    """Images as uint8 (N, height, width[, 3]), decoded block by block when they are wanted."""
-    import numpy as np
-
-    shape = (*size, 3) if mode == "RGB" else size
+def _pixels(files: Sequence[Path], form: Form, pool: ThreadPoolExecutor) -> Pixels:
+    """Images as uint8 (N, height, width[, 3]), decoded block by block when they are wanted, by all cores."""
+    assert form.size
+    shape = (*form.size, 3) if form.mode == "RGB" else form.size
     some = max(1, cache.BLOCK_BYTES // math.prod(shape))
 
     def blocks() -> Iterator[np.ndarray]:
         for first in range(0, len(files), some):
-            yield np.stack([_decoded(file, size, mode) for file in files[first : first + some]])
+            yield np.stack(list(pool.map(lambda file: pixels.read(file, form), files[first : first + some])))
 
     return Pixels((len(files), *shape), blocks)
 
 
-def _decoded(file: Path, size: tuple[int, int], mode: str) -> np.ndarray:
-    import numpy as np
-    from PIL import Image
-
-    with _opened(file) as image:
-        try:
-            pixels = image.convert(mode)
-        except (OSError, SyntaxError, ValueError, EOFError) as error:
-            raise ProjectError(f"{file} is not a readable image: {error}.") from error
-        return np.asarray(pixels.resize(size[::-1], Image.Resampling.BILINEAR))
+def _notes_of_headers(headers: Mapping[Path, Header], root: Path) -> list[str]:
+    animated = [file for file, header in headers.items() if header.is_animated]
+    return [f"the first frame is read of {_listed(animated, root)}"] if animated else []
 
 
-def _opened(file: Path) -> Image.Image:
-    from PIL import Image
+def _notes_of_pixels(dataset: Dataset) -> list[str]:
+    told = []
+    blank = [
+        name
+        for split in SPLITS
+        for name, is_blank in zip(getattr(dataset, split).files, _constant(getattr(dataset, split).images), strict=True)
+        if is_blank
+    ]
+    if blank:
+        told.append(f"{_listed(blank)} {'are' if len(blank) > 1 else 'is'} of one colour alone")
+    return told + copies_in(dataset).notes
 
-    try:
-        return Image.open(file)
-    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
-        raise ProjectError(f"{file} is not a readable image: {error}.") from error
+
+def _constant(images: np.ndarray) -> Iterator[bool]:
+    for block in cache.in_blocks(images):
+        yield from constant(block)
+
+
+def _listed(files: Sequence[Path | str], root: Path | None = None) -> str:
+    names = [str(file.relative_to(root)) if root and isinstance(file, Path) else str(file) for file in files]
+    shown = ", ".join(names[:SHOWN])
+    return f"{len(files):,} images ({shown}{', ...' * (len(names) > SHOWN)})" if len(files) > 1 else shown

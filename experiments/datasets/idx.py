@@ -19,7 +19,7 @@ from architectures.errors import ProjectError, UsageError
 from experiments.datasets import cache
 from experiments.datasets.registry import Dataset, register_source
 from experiments.datasets.source import Source
-from experiments.datasets.splits import Pixels, numbered
+from experiments.datasets.splits import Part, Pixels, numbered
 
 if TYPE_CHECKING:
     import numpy as np
@@ -56,7 +56,7 @@ def idx(source: Source) -> Dataset:
             raise ProjectError(f"{image_file} holds images of {'x'.join(map(str, images.shape[1:]))} pixels.")
         if images.shape[3:] not in ((), (1,), (3,)):
             raise ProjectError(f"{image_file} holds images of {images.shape[3]} components, not 1 or 3.")
-        parts[part] = images, labels
+        parts[part] = Part(images, labels)
     return numbered(source.title, parts, place)
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from architectures.errors import ProjectError, UsageError
 from experiments.datasets.registry import Dataset, register_source
 from experiments.datasets.source import Source
-from experiments.datasets.splits import numbered
+from experiments.datasets.splits import Part, numbered
 
 if TYPE_CHECKING:
     import numpy as np
@@ -55,7 +55,7 @@ def npz(source: Source) -> Dataset:
         y = _labels(f"{source.path}: y_{part}", arrays[f"y_{part}"])
         if len(x) != len(y):
             raise ProjectError(f"{source.path}: x_{part} holds {len(x)} images and y_{part} {len(y)} labels.")
-        parts[part] = x, y
+        parts[part] = Part(x, y)
     return numbered(source.title, parts)
 
 

@@ -7,6 +7,7 @@ to `--plugin`. Only a loader that a person asks for by name may reach the networ
 from __future__ import annotations
 
 import hashlib
+import importlib
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 SPLITS = ("train", "val", "test")
+OWN = ("builtin", "folder", "idx", "npz")  # modules that register; imported when a name is looked up: they import NumPy
 DIGEST_BYTES = 2**24  # of pixels that are hashed at a time: mapped images may be more than memory holds
 
 
@@ -30,6 +32,7 @@ class Split:
 
     images: np.ndarray
     labels: np.ndarray
+    files: tuple[str, ...] | None = None  # of the images, below the data set's folder, where they have files
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -44,6 +47,7 @@ class Dataset:
     train: Split
     val: Split
     test: Split
+    notes: tuple[str, ...] = ()  # what a person should know of how it was read: what was left out, copies
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
@@ -73,7 +77,16 @@ Reader = Callable[[Source], Dataset]
 _registry: dict[str, Loader] = {}
 _readers: dict[str, tuple[Reader, str]] = {}  # by scheme, with what stands after its colon
 _broken: dict[str, PluginError] = {}  # installed plugins that failed, by the name of their entry point
+_own_loaded = False
 _entry_points_loaded = False
+
+
+def _load_own() -> None:
+    global _own_loaded
+    if not _own_loaded:
+        _own_loaded = True
+        for module in OWN:
+            importlib.import_module(f"experiments.datasets.{module}")
 
 
 def register_dataset(name: str) -> Callable[[Loader], Loader]:
@@ -87,6 +100,7 @@ def register_dataset(name: str) -> Callable[[Loader], Loader]:
     """
 
     def decorate(loader: Loader) -> Loader:
+        _load_own()
         taken = _registry.get(name)
         if taken and (taken.__module__, taken.__qualname__) != (loader.__module__, loader.__qualname__):
             raise PluginError(
@@ -103,6 +117,7 @@ def register_source(scheme: str, *, takes: str) -> Callable[[Reader], Reader]:
     """Register a reader `(Source) -> Dataset` of `scheme:PATH`; `takes` says what PATH is. Raises as the other one."""
 
     def decorate(reader: Reader) -> Reader:
+        _load_own()
         taken = _readers[scheme][0] if scheme in _readers else None
         if taken and (taken.__module__, taken.__qualname__) != (reader.__module__, reader.__qualname__):
             raise PluginError(f"Data sets {scheme}: of {reader.__module__} are already read by {taken.__module__}.")
@@ -123,6 +138,7 @@ def names() -> list[str]:
     global _entry_points_loaded
     if not _entry_points_loaded:
         _entry_points_loaded = True
+        _load_own()
         _broken.update(load_installed("datasets"))
     return sorted(_registry)
 
@@ -151,8 +167,9 @@ def load(name: str) -> Dataset:
             f"Unknown data set {name!r}.{did_you_mean(name)} Registered: {', '.join(names())}. From files: {sources}."
         )
     source = parse(name)
-    if source and source.scheme != RESIZABLE and (source.image_size or source.color_mode):
-        raise UsageError(f"image_size and color_mode are for {RESIZABLE}:DIR, not for {name}.")
+    if source and source.scheme != RESIZABLE and source.options.any:
+        given = ", ".join(key for key, value in vars(source.options).items() if value is not None)
+        raise UsageError(f"{given}: for {RESIZABLE}:DIR alone, not for {name}.")
     dataset = _readers[source.scheme][0](source) if source else _registry[name]()
     _check(dataset)
     return dataset

@@ -3,20 +3,105 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, Literal, get_args
 
 from architectures.errors import UsageError
 
 COLOR_MODES = ("grayscale", "rgb")  # as `keras.utils.image_dataset_from_directory` calls them
 RESIZABLE = "folder"  # the scheme whose images may be resized and change their colours
+WHITE = "white"
+
+Fit = Literal["crop", "pad", "squash"]  # the names that `experiments.datasets.pixels` implements
+FITS: tuple[Fit, ...] = get_args(Fit)
 
 _NAME_LENGTH = 100  # characters of a file's name that a title keeps
-_TEXT = re.compile(
-    r"(?P<scheme>[a-z][a-z0-9_]*):(?P<path>.+?)"
-    r"(?:\?(?:image_size=(?P<height>[1-9]\d{0,3})x(?P<width>[1-9]\d{0,3}))?&?(?:color_mode=(?P<color_mode>grayscale|rgb))?)?",
-    re.DOTALL,
-)
+_TEXT = re.compile(r"(?P<scheme>[a-z][a-z0-9_]*):(?P<path>.+)", re.DOTALL)
+
+
+def image_size(text: str) -> tuple[int, int]:
+    """Height and width.
+
+    Raises:
+        UsageError: for anything but HxW of 1 to 9,999 pixels.
+
+    >>> image_size("24x32")
+    (24, 32)
+    """
+    found = re.fullmatch(r"([1-9]\d{0,3})x([1-9]\d{0,3})", text)
+    if not found:
+        raise UsageError(f"image size: {text!r} is not HEIGHTxWIDTH, as 28x28, each from 1 to 9999.")
+    return int(found[1]), int(found[2])
+
+
+def color_mode(text: str) -> str:
+    return _one_of("color mode", text, COLOR_MODES)
+
+
+def fit(text: str) -> str:
+    return _one_of("fit", text, FITS)
+
+
+def background(text: str) -> str:
+    """A colour by its name in CSS, or as six hexadecimal digits.
+
+    Raises:
+        UsageError: for anything else.
+
+    >>> background("White"), background("#FFF"), background("102030")
+    ('white', 'white', '102030')
+    """
+    from PIL import ImageColor
+
+    for spelled in (text, f"#{text}"):
+        try:
+            color = ImageColor.getrgb(spelled)
+        except ValueError:
+            continue
+        if len(color) == 3:
+            code = "{:02x}{:02x}{:02x}".format(*color)
+            return next((name for name in (WHITE, "black") if ImageColor.getrgb(name) == color), code)
+    raise UsageError(f"background: {text!r} is no colour, as white, black, or six hexadecimal digits as 1e90ff.")
+
+
+def _one_of(what: str, text: str, allowed: tuple[str, ...]) -> str:
+    if text not in allowed:
+        raise UsageError(f"{what}: {text!r} is none of {', '.join(allowed)}.")
+    return text
+
+
+_OPTIONS: dict[str, Callable[[str], object]] = {
+    "image_size": image_size,
+    "color_mode": color_mode,
+    "fit": fit,
+    "background": background,
+}
+_OPTION = rf"(?:{'|'.join(_OPTIONS)})=[^&]*"
+_QUERY = re.compile(rf"(?P<path>.+?)\?(?P<query>{_OPTION}(?:&{_OPTION})*)", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Options:
+    """How the images of files become those of a data set; None: as the reader has it unless it is told."""
+
+    image_size: tuple[int, int] | None = None  # height and width of all; None: as they are
+    color_mode: str | None = None  # one of COLOR_MODES; None: as the files have it
+    fit: str | None = None  # one of FITS: to `image_size`
+    background: str | None = None  # beneath transparent pixels and beside padded images: a colour
+
+    @property
+    def any(self) -> bool:
+        """Whether one is given."""
+        return self != Options()
+
+    def over(self, others: Options) -> Options:
+        """These, and the others where these are not given."""
+        return Options(**{name: ours if ours is not None else vars(others)[name] for name, ours in vars(self).items()})
+
+
+DEFAULTS = Options(fit="crop", background=WHITE)
 
 
 @dataclass(frozen=True)
@@ -25,37 +110,47 @@ class Source:
 
     scheme: str  # the registered reader: folder, idx, npz
     path: Path
-    image_size: tuple[int, int] | None = None  # height and width to resize to; None: as they are
-    color_mode: str | None = None  # one of COLOR_MODES; None: as the files have it
+    options: Options = Options()
 
     def __str__(self) -> str:
         """The text that `parse` reads."""
-        options = []
-        if self.image_size:
-            options.append("image_size={}x{}".format(*self.image_size))
-        if self.color_mode:
-            options.append(f"color_mode={self.color_mode}")
-        return f"{self.scheme}:{self.path}" + (f"?{'&'.join(options)}" if options else "")
+        told = {name: value for name, value in vars(self.options).items() if value is not None}
+        if self.options.image_size:
+            told["image_size"] = "{}x{}".format(*self.options.image_size)
+        query = "&".join(f"{name}={value}" for name, value in told.items())
+        return f"{self.scheme}:{self.path}" + (f"?{query}" if query else "")
 
     @property
     def title(self) -> str:
-        """A name for experiments and models, without the place on this machine."""
+        """A name for experiments and models, without the place on this machine and what is usual."""
         stem = self.path.name.removesuffix(f".{self.scheme}")
-        parts = [self.scheme, re.sub(r"[^\w.]+", "-", stem)[:_NAME_LENGTH].strip("-")]
-        if self.image_size:
-            parts.append("{}x{}".format(*self.image_size))
-        if self.color_mode:
-            parts.append(self.color_mode)
+        options = self.options
+        parts: list[str | None] = [self.scheme, re.sub(r"[^\w.]+", "-", stem)[:_NAME_LENGTH].strip("-")]
+        if options.image_size:
+            parts.append("{}x{}".format(*options.image_size))
+        parts.append(options.color_mode)
+        parts.append(None if options.fit == DEFAULTS.fit else options.fit)
+        parts.append(None if options.background == DEFAULTS.background else options.background)
         return "-".join(part for part in parts if part)
 
 
 def parse(text: str) -> Source | None:
-    """The files that a data set's name stands for; None where it is the name of a registered data set."""
+    """The files that a data set's name stands for; None where it is the name of a registered data set.
+
+    Raises:
+        UsageError: for a value that an option does not take.
+    """
     found = _TEXT.fullmatch(text)
     if not found:
         return None
-    size = (int(found["height"]), int(found["width"])) if found["height"] else None
-    return Source(found["scheme"], Path(found["path"]), size, found["color_mode"])
+    path = found["path"]
+    values: dict[str, Any] = {}
+    if asked := _QUERY.fullmatch(path):
+        path = asked["path"]
+        for part in asked["query"].split("&"):
+            name, _, value = part.partition("=")
+            values[name] = _OPTIONS[name](value)
+    return Source(found["scheme"], Path(path), Options(**values))
 
 
 def title(text: str) -> str:
@@ -68,27 +163,36 @@ def title(text: str) -> str:
     return source.title if source else text
 
 
-def located(text: str, image_size: tuple[int, int] | None = None, color_mode: str | None = None) -> str:
+def reading_of(text: str) -> dict[str, str]:
+    """How the images of a data set in files are fitted, and on what: what a run and a Core ML file record.
+
+    >>> reading_of("mnist5k"), reading_of("folder:/data/pets?image_size=96x96&fit=pad")
+    ({}, {'fit': 'pad', 'background': 'white'})
+    """
+    source = parse(text)
+    if source is None or source.scheme != RESIZABLE:
+        return {}
+    options = source.options.over(DEFAULTS)
+    return {"fit": str(options.fit), "background": str(options.background)}
+
+
+def located(text: str, options: Options = Options()) -> str:
     """A data set's name with its options in it and its path absolute: what a run records.
 
     Raises:
         UsageError: for options that the data set does not take.
     """
     source = parse(text)
-    if (image_size or color_mode) and (source is None or source.scheme != RESIZABLE):
-        raise UsageError(
-            f"--image-size and --color-mode are for --dataset {RESIZABLE}:DIR, not for {text}.{did_you_mean(text)}"
-        )
-    if source is None:
-        return text
-    return str(
-        replace(
-            source,
-            path=source.path.expanduser().resolve(),
-            image_size=image_size or source.image_size,
-            color_mode=color_mode or source.color_mode,
-        )
-    )
+    if source is None or source.scheme != RESIZABLE:
+        if options.any:
+            given = ", ".join(f"--{name.replace('_', '-')}" for name, value in vars(options).items() if value)
+            raise UsageError(f"{given}: for --dataset {RESIZABLE}:DIR alone, not for {text}.{did_you_mean(text)}")
+        if source is None:
+            return text
+        options = source.options
+    else:
+        options = options.over(source.options).over(DEFAULTS)
+    return str(replace(source, path=source.path.expanduser().resolve(), options=options))
 
 
 def did_you_mean(text: str) -> str:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import NamedTuple, cast
+
+import numpy as np
+from sklearn.model_selection import train_test_split
 
 from architectures.errors import ProjectError
-from experiments.datasets import cache
+from experiments.datasets import cache, progress
+from experiments.datasets.copies import first_of_equals
 from experiments.datasets.registry import SPLITS, Dataset, Split
-
-if TYPE_CHECKING:
-    import numpy as np
 
 SPLIT_SEED = 20180601  # fixed for ever: a run's validation images never depend on a flag
 BOTH_SHARE = 1 / 10  # of a class's images, for val and for test, where the data have neither
@@ -27,25 +30,25 @@ class Pixels:
     blocks: Callable[[], Iterator[np.ndarray]]  # all of them in their order, uint8, some at a time
 
 
-if TYPE_CHECKING:
-    Part = tuple[np.ndarray | Pixels, np.ndarray]  # uint8 images (N, height, width[, channels]), whole labels (N,)
+class Part(NamedTuple):
+    """What the data have of a split."""
+
+    images: np.ndarray | Pixels  # uint8 (N, height, width[, channels])
+    labels: np.ndarray  # whole numbers (N,)
+    files: Sequence[str] | None = None
 
 
-def freeze(images: np.ndarray, labels: np.ndarray) -> Split:
+def freeze(images: np.ndarray, labels: np.ndarray, files: Sequence[str] | None = None) -> Split:
     """Hold images and labels in their canonical form, read-only."""
-    import numpy as np
-
     images = np.ascontiguousarray(images.reshape(*images.shape[:3], -1), dtype=np.uint8)
     labels = np.ascontiguousarray(labels.reshape(-1), dtype=np.int64)
     images.setflags(write=False)
     labels.setflags(write=False)
-    return Split(images, labels)
+    return Split(images, labels, None if files is None else tuple(files))
 
 
 def stratified(images: np.ndarray, labels: np.ndarray, *, held_out: int) -> tuple[Split, Split]:
     """Split off `held_out` images with every class in its share; the same images every time."""
-    from sklearn.model_selection import train_test_split
-
     kept_x, held_x, kept_y, held_y = train_test_split(
         images, labels, test_size=held_out, stratify=labels, random_state=SPLIT_SEED
     )
@@ -58,9 +61,7 @@ def numbered(name: str, parts: Mapping[str, Part], place: Path | None = None) ->
     Raises:
         ProjectError: as `assemble`, and for labels that leave a number out or are not counted from 0.
     """
-    import numpy as np
-
-    found = np.unique(parts["train"][1])
+    found = np.unique(parts["train"].labels)
     if not len(found):
         raise ProjectError(f"Data set {name!r}: train holds no images.")
     if found[0] < 0:
@@ -87,63 +88,105 @@ def assemble(name: str, class_names: Sequence[str], parts: Mapping[str, Part], p
         ProjectError: for one class alone, an empty split, a class that a split lacks, labels out of range, images
             of different sizes, or too few images of a class to hold some out.
     """
-    import numpy as np
-
     if len(class_names) < 2:
         raise ProjectError(f"Data set {name!r} holds one class, {class_names[0]!r}: a classifier needs two or more.")
-    shape = parts["train"][0].shape[1:]
-    for part, (images, labels) in parts.items():
-        if not len(labels):
-            raise ProjectError(f"Data set {name!r}: {part} holds no images.")
-        if labels.min() < 0 or labels.max() >= len(class_names):
-            wrong = labels.min() if labels.min() < 0 else labels.max()
-            raise ProjectError(
-                f"Data set {name!r}: {part} holds label {wrong}, out of range: those of train are 0 to "
-                f"{len(class_names) - 1}."
-            )
-        counts = np.bincount(labels, minlength=len(class_names))
-        if not counts.all():
-            empty = class_names[int(counts.argmin())]
-            raise ProjectError(
-                f"Data set {name!r}: class {empty!r} is empty in {part}. Every split must hold images of every class."
-            )
-        if images.shape[1:] != shape:
-            sizes = " and ".join("x".join(map(str, one)) for one in (shape, images.shape[1:]))
-            raise ProjectError(f"Data set {name!r}: the images of train and {part} have different sizes, {sizes}.")
-    missing = [part for part in ("test", "val") if part not in parts]
-    counts = np.bincount(parts["train"][1])
-    if counts.min() <= len(missing):
-        raise ProjectError(
-            f"Data set {name!r}: class {class_names[int(counts.argmin())]!r} has {counts.min()} training images, too "
-            f"few to hold out {' and '.join(missing)}: at least {len(missing) + 1}."
-        )
-    chosen = {part: (part, np.arange(len(labels))) for part, (_, labels) in parts.items()}  # source and rows of a split
-    for part in missing:
-        share = BOTH_SHARE if len(missing) == 2 else ONE_SHARE
-        rows = chosen["train"][1]
-        held = _held_out(parts["train"][1][rows], np.maximum(1, np.round(counts * share)).astype(int))
-        chosen["train"], chosen[part] = ("train", rows[~held]), ("train", rows[held])
-    answers = {part: parts[source][1][rows] for part, (source, rows) in chosen.items()}
+    shape = parts["train"].images.shape[1:]
+    for split, part in parts.items():
+        _check_labels(name, split, class_names, part.labels)
+        if part.images.shape[1:] != shape:
+            sizes = " and ".join("x".join(map(str, one)) for one in (shape, part.images.shape[1:]))
+            raise ProjectError(f"Data set {name!r}: the images of train and {split} have different sizes, {sizes}.")
     form = (*shape, 1)[:3]
-    if place and sum(len(one) for one in answers.values()) * int(np.prod(form)) > cache.IN_MEMORY_BYTES:
-        return cache.write(place, name, class_names, answers, form, _by_split(parts, chosen))
-    filled = {part: np.empty((len(answers[part]), *form), np.uint8) for part in SPLITS}
-    done = dict.fromkeys(SPLITS, 0)
-    for part, block in _by_split(parts, chosen):
-        filled[part][done[part] : done[part] + len(block)] = block
-        done[part] += len(block)
-    return Dataset(name, tuple(class_names), *(freeze(filled[part], answers[part]) for part in SPLITS))
+    if sum(len(part.labels) for part in parts.values()) * math.prod(form) <= cache.IN_MEMORY_BYTES:
+        place = None
+    missing = [split for split in ("test", "val") if split not in parts]
+    with contextlib.ExitStack() as stack:
+        sources: dict[str, np.ndarray | Pixels] = {}
+        rows = {split: (split, np.arange(len(part.labels))) for split, part in parts.items()}  # of which source
+        for split, part in parts.items():
+            again = split == "train" and bool(missing)
+            sources[split] = images = _read(name, part.images, place, stack, again=again)
+            if again:
+                rows |= _hold_out(name, class_names, cast("np.ndarray", images), part.labels, missing)
+        chosen = {
+            split: Part(sources[source], parts[source].labels[taken], _taken(parts[source].files, taken))
+            for split, (source, taken) in rows.items()
+        }
+        blocks = _by_split(sources, rows)
+        if place:
+            return cache.write(place, name, class_names, chosen, form, blocks)
+        filled = {split: np.empty((len(part.labels), *form), np.uint8) for split, part in chosen.items()}
+        done = dict.fromkeys(SPLITS, 0)
+        for split, block in blocks:
+            filled[split][done[split] : done[split] + len(block)] = block
+            done[split] += len(block)
+    train, val, test = (freeze(filled[split], chosen[split].labels, chosen[split].files) for split in SPLITS)
+    return Dataset(name, tuple(class_names), train, val, test)
+
+
+def _taken(files: Sequence[str] | None, rows: np.ndarray) -> list[str] | None:
+    return None if files is None else [files[row] for row in rows]
+
+
+def _check_labels(name: str, part: str, class_names: Sequence[str], labels: np.ndarray) -> None:
+    if not len(labels):
+        raise ProjectError(f"Data set {name!r}: {part} holds no images.")
+    if labels.min() < 0 or labels.max() >= len(class_names):
+        wrong = labels.min() if labels.min() < 0 else labels.max()
+        raise ProjectError(
+            f"Data set {name!r}: {part} holds label {wrong}, out of range: those of train are 0 to "
+            f"{len(class_names) - 1}."
+        )
+    counts = np.bincount(labels, minlength=len(class_names))
+    if not counts.all():
+        empty = class_names[int(counts.argmin())]
+        raise ProjectError(
+            f"Data set {name!r}: class {empty!r} is empty in {part}. Every split must hold images of every class."
+        )
+
+
+def _read(
+    name: str, images: np.ndarray | Pixels, place: Path | None, stack: contextlib.ExitStack, *, again: bool
+) -> np.ndarray | Pixels:
+    """Images that are in memory, or on disk where they are too many and will be looked at again."""
+    if not isinstance(images, Pixels):
+        return images
+    told = Pixels(images.shape, lambda: progress.told(name, images.shape[0], images.blocks()))
+    if place:
+        return stack.enter_context(cache.staged(place, name, told.shape, told.blocks())) if again else told
+    return np.concatenate(list(told.blocks()))
+
+
+def _hold_out(
+    name: str, class_names: Sequence[str], images: np.ndarray, labels: np.ndarray, missing: Sequence[str]
+) -> dict[str, tuple[str, np.ndarray]]:
+    """The rows of train that each split gets. Copies of an image stay together, where the first of them falls."""
+    first = first_of_equals(images)
+    originals = np.flatnonzero(first == np.arange(len(labels)))
+    counts = np.bincount(labels[originals], minlength=len(class_names))
+    if counts.min() <= len(missing):
+        all_of_them = np.bincount(labels)[int(counts.argmin())]
+        told = "" if all_of_them == counts.min() else f" that are no copies of others ({all_of_them} with these)"
+        raise ProjectError(
+            f"Data set {name!r}: class {class_names[int(counts.argmin())]!r} has {counts.min()} training images{told}, "
+            f"too few to hold out {' and '.join(missing)}: at least {len(missing) + 1}."
+        )
+    share = BOTH_SHARE if len(missing) == 2 else ONE_SHARE
+    kept, chosen = originals, {}
+    for part in missing:
+        held = _held_out(labels[kept], np.maximum(1, np.round(counts * share)).astype(int))
+        chosen[part] = "train", np.flatnonzero(np.isin(first, kept[held]))
+        kept = kept[~held]
+    return chosen | {"train": ("train", np.flatnonzero(np.isin(first, kept)))}
 
 
 def _by_split(
-    parts: Mapping[str, Part], chosen: Mapping[str, tuple[str, np.ndarray]]
+    sources: Mapping[str, np.ndarray | Pixels], chosen: Mapping[str, tuple[str, np.ndarray]]
 ) -> Iterator[tuple[str, np.ndarray]]:
     """All images (n, height, width, channels) of all sources, block by block, with the split they belong to."""
-    import numpy as np
-
-    for source, (images, _) in parts.items():
+    for source, images in sources.items():
         first = 0
-        for block in images.blocks() if isinstance(images, Pixels) else [images]:
+        for block in images.blocks() if isinstance(images, Pixels) else cache.in_blocks(images):
             block = block.reshape(*block.shape[:3], -1)
             for part, (of, rows) in chosen.items():
                 low, high = np.searchsorted(rows, [first, first + len(block)])
@@ -157,8 +200,6 @@ def _held_out(labels: np.ndarray, each: np.ndarray) -> np.ndarray:
 
     scikit-learn's split may leave a rare class out.
     """
-    import numpy as np
-
     random = np.random.RandomState(SPLIT_SEED)  # its stream never changes, a Generator's may
     held = np.zeros(len(labels), bool)
     for label, count in enumerate(each):

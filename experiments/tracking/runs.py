@@ -10,7 +10,7 @@ from pathlib import Path
 
 from architectures.redaction import redact
 from experiments.config import Environment, EpochMetrics, ModelSize, RunConfig, RunResult
-from experiments.datasets import Dataset
+from experiments.datasets import Dataset, reading_of
 from experiments.tracking.inputs import as_dataset_input, dataset_facts, log_input
 from experiments.tracking.looks import Looks
 from experiments.tracking.records import ATTEMPT, ModelRecord, RunRecord, RunStart, run_record
@@ -359,4 +359,5 @@ def run_start(
     if replicate_of is not None:
         tags["replicate_of"] = str(replicate_of)
     params = {key: str(value) for key, value in config.parameters().items()}
+    params |= reading_of(config.dataset)
     return RunStart(experiment_id, name, params, tags, dataset_facts(dataset, config.dataset))

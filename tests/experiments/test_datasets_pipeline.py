@@ -49,7 +49,7 @@ def test_from_a_folder_to_a_file(signs: Path, tmp_path: Path, command: Command) 
     found = trial()
     assert found.code == 0, found.err
     assert found.json["registered_model"] == f"{TITLE}-classifier"
-    recorded = f"folder:{signs}?image_size=24x32"
+    recorded = f"folder:{signs}?image_size=24x32&fit=crop&background=white"
     assert found.json["dataset"] == recorded
     data = datasets.load(recorded)
     client = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
@@ -89,10 +89,13 @@ def test_from_a_folder_to_a_file(signs: Path, tmp_path: Path, command: Command) 
 def test_bad_options_are_one_line(command: Command) -> None:
     sweep = ("search.sweep", "--trials", "1")
     for arguments, message in (
-        (("--image-size", "24"), "'24' is not HxW"),
-        (("--image-size", "0x8", "--dataset", "folder:x"), "'0x8' is not HxW"),
-        (("--image-size", "8x8"), "--image-size and --color-mode are for --dataset folder:DIR, not for mnist5k"),
-        (("--color-mode", "rgb", "--dataset", "digits"), "are for --dataset folder:DIR, not for digits"),
+        (("--image-size", "24"), "image size: '24' is not HEIGHTxWIDTH"),
+        (("--image-size", "0x8", "--dataset", "folder:x"), "'0x8' is not HEIGHTxWIDTH"),
+        (("--image-size", "8x8"), "--image-size: for --dataset folder:DIR alone, not for mnist5k"),
+        (
+            ("--color-mode", "rgb", "--dataset", "digits"),
+            "--color-mode: for --dataset folder:DIR alone",
+        ),
         (("--color-mode", "pink"), "invalid choice"),
         (("--dataset", "folder:nowhere"), "There is no folder /"),
     ):

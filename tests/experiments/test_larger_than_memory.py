@@ -23,7 +23,7 @@ from PIL import Image
 from architectures.errors import ProjectError
 from experiments import datasets, streaming
 from experiments.config import ModelSize, RunConfig, RunResult
-from experiments.datasets import Dataset, Split, cache
+from experiments.datasets import Dataset, Split, cache, progress
 from experiments.training import train
 from search.engines.shared_data import open_dataset, save_dataset
 from tests.support.scratch import killed_in_a_scratch_folder
@@ -152,7 +152,7 @@ def test_from_disk_it_is_the_same_data(
         with monkeypatch.context() as small:
             small.setattr(cache, "IN_MEMORY_BYTES", 1_000)
             small.setattr(cache, "BLOCK_BYTES", 2_000)
-            small.setattr(cache, "PROGRESS_SECONDS", 0.0)
+            small.setattr(progress, "SECONDS", 0.0)
             decoded = datasets.load(name)
         assert isinstance(decoded.train.images, np.memmap)
         said = capfd.readouterr().err
@@ -220,7 +220,7 @@ def test_what_a_killed_process_left_is_removed(tmp_path: Path, own_cache: Path) 
 
 DISK_FULL = """
 import resource, signal, sys
-from experiments.datasets import cache
+from experiments.datasets import cache, progress
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 cache.IN_MEMORY_BYTES = 1000
 {limit}
@@ -231,7 +231,7 @@ LIMITS = {
     "before": "import shutil\nshutil.disk_usage = lambda path, real=shutil.disk_usage: real(path)._replace(free=9)",
     "meanwhile": "import errno, numpy as np\n"
     "def full(*_): raise OSError(errno.ENOSPC, 'No space left on device')\n"
-    "cache._told = lambda *_: full()",
+    "cache.write_array_header_1_0 = full",
 }
 
 

@@ -65,8 +65,8 @@ def test_table_shows_what_json_holds(swept: Swept, command: Command) -> None:
         (["--model", "mnist5k-classifier", "--architecture", "nope"], "Unknown architecture 'nope'"),
         (["--model", "mnist5k-classifier", "--dataset", "nope"], "Unknown data set 'nope'"),
         (["--csv", "--markdown"], "Choose one"),
-        (["--dataset", "mnist5k", "--image-size", "24x32"], "for --dataset folder:DIR, not for mnist5k"),
-        (["--dataset", "folder:signs", "--image-size", "24"], "'24' is not HxW"),
+        (["--dataset", "mnist5k", "--image-size", "24x32"], "for --dataset folder:DIR alone, not for mnist5k"),
+        (["--dataset", "folder:signs", "--image-size", "24"], "'24' is not HEIGHTxWIDTH"),
     ],
 )
 def test_wrong_usage(arguments: list[str], message: str, swept: Swept, command: Command) -> None:
@@ -178,7 +178,7 @@ def test_versions_of_a_registered_model(promoted: Promoted, command: Command) ->
 
 
 def test_resized_folder_is_named_as_for_a_sweep(tmp_path: Path, command: Command) -> None:
-    resized = f"folder:{tmp_path / 'signs'}?image_size=24x32&color_mode=rgb"
+    resized = f"folder:{tmp_path / 'signs'}?image_size=24x32&color_mode=rgb&fit=crop&background=white"
     runs: list[dict[str, object]] = [
         {"accuracy": 0.9, "bytes": 100, "dataset": dataset} for dataset in (resized, resized.partition("?")[0])
     ]

@@ -1,0 +1,56 @@
+"""The options that say which images: of `search.sweep`, `search.trial`, `experiments.leaderboard`."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from typing import TypeVar
+
+from architectures.command import Parser
+from architectures.errors import UsageError
+from experiments.datasets.source import COLOR_MODES, FITS, Options, background, image_size, located
+
+NAMES = (
+    "mnist5k (bundled, the default), digits, mnist, fashion_mnist, cifar10, a plugin's, or your own files: folder:DIR "
+    "(a folder per class), idx:DIR (MNIST's format), npz:FILE"
+)
+OPTIONS = tuple(vars(Options()))
+Value = TypeVar("Value")
+
+
+def add_arguments(parser: Parser, help: str = NAMES) -> None:
+    """Add `--dataset` with its help, and the options of images in files."""
+    parser.add_argument("--dataset", metavar="NAME", help=help)
+    add_image_options(parser)
+
+
+def add_image_options(parser: Parser) -> None:
+    """Add the options of images in files."""
+    add = parser.add_argument
+    add("--image-size", type=_type(image_size), metavar="HxW", help="fit the images of folder:DIR to this size")
+    add("--fit", choices=FITS, help="how: their centre (crop, the default), all with margins (pad), or squashed")
+    add("--color-mode", choices=COLOR_MODES, help="of the images of folder:DIR (default: as they are)")
+    add(
+        "--background",
+        type=_type(background),
+        metavar="COLOR",
+        help="beneath transparent pixels and beside padded images: white (default), black, or as 1e90ff",
+    )
+
+
+def dataset_given(arguments: argparse.Namespace, default: str) -> str | None:
+    """The data set that was asked for, as it is recorded: its options inside, its path absolute; None if none was."""
+    options = Options(**{name: getattr(arguments, name) for name in OPTIONS})
+    return located(arguments.dataset or default, options) if arguments.dataset or options.any else None
+
+
+def _type(parse: Callable[[str], Value]) -> Callable[[str], Value]:
+    """An argparse type of a function that raises UsageError."""
+
+    def parsed(text: str) -> Value:
+        try:
+            return parse(text)
+        except UsageError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    return parsed

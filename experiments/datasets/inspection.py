@@ -1,0 +1,179 @@
+"""What a data set is, and what is wrong with it, before a night is spent on it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from experiments.cores import cores
+from experiments.datasets import cache, pixels
+from experiments.datasets.copies import Copies, Place, copies_in
+from experiments.datasets.layout import layout
+from experiments.datasets.near_copies import near_copies
+from experiments.datasets.pixels import constant
+from experiments.datasets.registry import SPLITS, Dataset, load
+from experiments.datasets.source import DEFAULTS, Options, parse
+
+IMBALANCE = 3.0  # times as many images in the largest class as in the smallest: worth a word
+SIDE = 96  # pixels at which images of different sizes are looked at, unless a size is asked for
+
+
+@dataclass(frozen=True)
+class Files:
+    """What the files of a data set are: counts of images."""
+
+    sizes: Mapping[str, int]  # HEIGHTxWIDTH, upright
+    formats: Mapping[str, int]
+    modes: Mapping[str, int]  # Pillow's
+    profiles: Mapping[str, int]  # colour profiles other than sRGB
+    turned: int  # by their EXIF orientation
+    unread: Mapping[str, int]  # files of other kinds
+    skipped: int  # hidden and system files and folders
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What was found; `problems` are what `--strict` refuses."""
+
+    dataset: Dataset
+    counts: Mapping[str, tuple[int, ...]]  # images of each class, by split
+    files: Files | None  # None where the images have none
+    constant: tuple[Place, ...]
+    copies: Copies
+    near: tuple[tuple[Place, Place], ...]
+    looked_at: tuple[int, int] | None  # the size at which images of different sizes were looked at
+
+    @property
+    def imbalance(self) -> float:
+        """Images of the largest class by those of the smallest."""
+        totals = np.sum(list(self.counts.values()), axis=0)
+        return float(totals.max() / totals.min())
+
+    @property
+    def near_across_splits(self) -> tuple[tuple[Place, Place], ...]:
+        return tuple(pair for pair in self.near if pair[0].split != pair[1].split)
+
+    @property
+    def problems(self) -> list[str]:
+        """What should be mended before training, a sentence each."""
+        told = []
+        if self.files and self.files.unread:
+            told.append(f"{sum(self.files.unread.values()):,} files were not read")
+        told += [
+            f"{len(found):,} {what}"
+            for what, found in (
+                ("images are of one colour alone", self.constant),
+                ("images have copies in other splits", self.copies.across_splits),
+                ("images have copies in other classes", self.copies.across_classes),
+                ("pairs of near copies lie in different splits", self.near_across_splits),
+            )
+            if found
+        ]
+        if self.imbalance > IMBALANCE:
+            told.append(f"the largest class has {self.imbalance:.1f} times the images of the smallest")
+        return told
+
+    def as_json(self) -> dict[str, object]:
+        def place(one: Place) -> dict[str, object]:
+            return {"split": one.split, "row": one.row, "class": self.dataset.class_names[one.label], "file": one.file}
+
+        return {
+            "dataset": self.dataset.name,
+            "digest": self.dataset.digest,
+            "input_shape": list(self.dataset.input_shape),
+            "looked_at": self.looked_at,
+            "classes": list(self.dataset.class_names),
+            "counts": {split: list(counts) for split, counts in self.counts.items()},
+            "imbalance": self.imbalance,
+            "files": vars(self.files) if self.files else None,
+            "notes": list(self.dataset.notes),
+            "constant": [place(one) for one in self.constant],
+            "copies": [[place(one) for one in group] for group in self.copies.groups],
+            "copies_across_splits": len(self.copies.across_splits),
+            "copies_across_classes": len(self.copies.across_classes),
+            "near_copies": [[place(one) for one in pair] for pair in self.near],
+            "problems": self.problems,
+        }
+
+
+def inspect(name: str) -> Inspection:
+    """Look at a data set.
+
+    Args:
+        name: as `datasets.load` takes it. Images of a folder that have different sizes are looked at in one of SIDE
+            pixels a side, unless a size is asked for.
+
+    Raises:
+        ProjectError: as `datasets.load`.
+    """
+    files, sizes = _files(name)
+    looked_at = None
+    source = parse(name)
+    if source and files and not source.options.image_size and len(sizes) > 1:
+        looked_at = (SIDE, SIDE)
+        options = Options(image_size=looked_at).over(source.options).over(DEFAULTS)
+        name = str(replace(source, options=options))
+    dataset = load(name)
+    counts = {
+        split: tuple(np.bincount(getattr(dataset, split).labels, minlength=dataset.num_classes).tolist())
+        for split in SPLITS
+    }
+    copies = copies_in(dataset)
+    return Inspection(dataset, counts, files, _constant(dataset), copies, _near(dataset, copies), looked_at)
+
+
+def _files(name: str) -> tuple[Files | None, set[tuple[int, int]]]:
+    source = parse(name)
+    if source is None or source.scheme != "folder" or not source.path.is_dir():
+        return None, set()
+    found = layout(source.path)
+    images = [file for classes in found.files.values() for each in classes.values() for file in each]
+    with ThreadPoolExecutor(cores()) as pool:
+        headers = list(pool.map(pixels.header, images))
+
+    def counted(values: list[str]) -> dict[str, int]:
+        return dict(Counter(values).most_common())
+
+    files = Files(
+        sizes=counted(["{}x{}".format(*header.size) for header in headers]),
+        formats=counted([header.format for header in headers]),
+        modes=counted([header.mode for header in headers]),
+        profiles=counted([header.profile for header in headers if header.profile]),
+        turned=sum(header.turned for header in headers),
+        unread=dict(found.unread),
+        skipped=found.skipped,
+    )
+    return files, {header.size for header in headers}
+
+
+def _place(dataset: Dataset, split: str, row: int) -> Place:
+    part = getattr(dataset, split)
+    return Place(split, row, int(part.labels[row]), part.files[row] if part.files else "")
+
+
+def _constant(dataset: Dataset) -> tuple[Place, ...]:
+    found = []
+    for split in SPLITS:
+        first = 0
+        for block in cache.in_blocks(getattr(dataset, split).images):
+            found += [_place(dataset, split, first + int(row)) for row in np.flatnonzero(constant(block))]
+            first += len(block)
+    return tuple(found)
+
+
+def _near(dataset: Dataset, copies: Copies) -> tuple[tuple[Place, Place], ...]:
+    """Pairs of near copies, of each image's copies the first alone."""
+    again = {(place.split, place.row) for group in copies.groups for place in group[1:]}
+    rows = [
+        (split, row) for split in SPLITS for row in range(len(getattr(dataset, split))) if (split, row) not in again
+    ]
+    images = np.concatenate([getattr(dataset, split).images for split in SPLITS])
+    starts = dict(zip(SPLITS, np.cumsum([0, len(dataset.train), len(dataset.val)]), strict=True))
+    kept = images[[int(starts[split]) + row for split, row in rows]]
+    return tuple(
+        (_place(dataset, *rows[one]), _place(dataset, *rows[other])) for one, other in near_copies(kept, cores())
+    )

@@ -1,0 +1,54 @@
+"""Near copies: the same picture, saved again, resized or a little changed.
+
+Candidates have perceptual hashes (ImageHash's pHash, 64 bits) that differ in few bits; their pixels decide.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import combinations
+
+import numpy as np
+from imagehash import phash
+from PIL import Image
+
+BITS = 4  # of 64 that may differ
+CORRELATION = 0.985  # of pixels; a JPEG of quality 90 of mere noise reaches 0.995, no two digits of mnist5k do
+BUCKET = 50  # images of one bucket that are compared with each other: flat ones have the same hash by the thousand
+
+
+def near_copies(images: np.ndarray, cores: int) -> list[tuple[int, int]]:
+    """Pairs of rows of images (N, height, width, channels) that are nearly, but not exactly, alike."""
+    with ThreadPoolExecutor(cores) as pool:
+        hashes = np.array(list(pool.map(_hash, images)), np.uint64).reshape(-1)
+    pairs = set()
+    for bucket in _buckets(hashes):
+        for one, other in combinations(bucket[:BUCKET], 2):
+            if int(hashes[one] ^ hashes[other]).bit_count() <= BITS:
+                pairs.add((one, other))
+    return sorted(pair for pair in pairs if _alike(images[pair[0]], images[pair[1]]))
+
+
+def _hash(image: np.ndarray) -> int:
+    return int(str(phash(Image.fromarray(image.squeeze(axis=-1) if image.shape[-1] == 1 else image))), 16)
+
+
+def _buckets(hashes: np.ndarray) -> list[Sequence[int]]:
+    """Rows whose hashes agree in one of BITS + 1 parts: two that differ in BITS bits do so in one at least."""
+    found: dict[tuple[int, int], list[int]] = defaultdict(list)
+    parts = np.array_split(np.arange(64, dtype=np.uint64), BITS + 1)
+    for place, bits in enumerate(parts):
+        mask = np.bitwise_or.reduce(np.uint64(1) << bits)
+        for row, key in enumerate((hashes & mask).tolist()):
+            found[place, key].append(row)
+    return [rows for rows in found.values() if len(rows) > 1]
+
+
+def _alike(one: np.ndarray, other: np.ndarray) -> bool:
+    if np.array_equal(one, other):
+        return False
+    ours, theirs = ((image - image.mean(axis=(0, 1))).ravel() for image in (one, other))
+    scale = np.linalg.norm(ours) * np.linalg.norm(theirs)
+    return bool(scale and ours @ theirs >= CORRELATION * scale)  # a flat image is like any other flat one

@@ -1,0 +1,272 @@
+"""From an image file to the pixels that a person sees in it: turned upright, in sRGB, opaque, fitted to a size.
+
+Order of the steps: the file's first frame; its orientation (EXIF); its colour profile to sRGB; transparency on the
+background; gray or RGB; size. A JPEG that is to become much smaller is decoded smaller: libjpeg halves it as long as
+three times the size remains (Pillow's `reducing_gap`, from 3 on no different to the eye from resizing all pixels).
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+import numpy as np
+from PIL import Image, ImageCms, ImageColor, ImageOps
+from PIL.ExifTags import Base
+
+from architectures.errors import ProjectError
+from experiments.datasets.source import WHITE
+
+if TYPE_CHECKING:
+    from experiments.datasets.source import Fit
+
+SUFFIXES = {  # of the files that are read, whatever their content is; those of a phone, a camera, a scanner, the web
+    *(".apng", ".avif", ".bmp", ".dib", ".gif", ".heic", ".heif", ".hif", ".jfif", ".jpe", ".jpeg", ".jpg", ".png"),
+    *(".tif", ".tiff", ".webp"),
+}
+GRAYSCALE = {"1", "L", "LA", "La"}  # Pillow's modes
+COLORED = {"P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "LAB", "HSV"}
+ANIMATED = {"GIF", "PNG", "WEBP", "AVIF"}
+TURNED = {5, 6, 7, 8}  # orientations that swap height and width
+UPRIGHT = {"TIFF", "HEIF"}  # formats whose size is upright when they are opened
+REDUCING_GAP = 3.0
+UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError, ImageCms.PyCMSError)
+BROKEN_EXIF = (SyntaxError, ValueError, TypeError, KeyError, OverflowError, struct.error)
+RESAMPLING = Image.Resampling.BILINEAR  # antialiased, as Pillow's is
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a file says of its image before it is decoded."""
+
+    size: tuple[int, int]  # height and width, upright
+    mode: str  # Pillow's
+    format: str  # Pillow's name: JPEG, PNG
+    turned: bool  # by its EXIF orientation
+    frames: int
+    profile: str | None  # the name of its colour profile, where it is not sRGB
+
+    @property
+    def is_animated(self) -> bool:
+        return self.frames > 1 and self.format in ANIMATED
+
+    @property
+    def is_gray(self) -> bool:
+        return self.mode in GRAYSCALE
+
+
+@dataclass(frozen=True)
+class Form:
+    """What all images of a data set become."""
+
+    size: tuple[int, int] | None  # height and width; None: as they are
+    mode: str  # Pillow's: L or RGB
+    fit: Fit = "crop"
+    background: str = WHITE
+
+    @property
+    def color(self) -> tuple[int, int, int]:
+        """The background's red, green and blue."""
+        return color_of(self.background)
+
+
+def color_of(background: str) -> tuple[int, int, int]:
+    """Red, green and blue of a colour by its name or six hexadecimal digits."""
+    try:
+        found = ImageColor.getrgb(background)
+    except ValueError:
+        found = ImageColor.getrgb(f"#{background}")
+    return found[:3]
+
+
+@functools.cache
+def _register_heif() -> None:
+    import pillow_heif
+
+    pillow_heif.register_heif_opener()
+
+
+def header(file: Path) -> Header:
+    """Read what a file says of its image.
+
+    Raises:
+        ProjectError: for a file that is no image, or one of more than 8 bits a component.
+    """
+    with _opened(file) as image:
+        _check_depth(file, image)
+        try:
+            frames = getattr(image, "n_frames", 1)
+        except UNREADABLE as error:
+            raise _unreadable(file, error) from error
+        orientation = _orientation(image)
+        width, height = image.size
+        if orientation in TURNED and image.format not in UPRIGHT:
+            width, height = height, width
+        return Header(
+            (height, width),
+            image.mode,
+            image.format or "",
+            orientation in range(2, 9),
+            frames,
+            _profile_name(image.info.get("icc_profile")),
+        )
+
+
+def read(file: Path, form: Form) -> np.ndarray:
+    """The pixels of a file as uint8 (height, width[, 3]).
+
+    Raises:
+        ProjectError: for a file that is no image, is damaged, or has more than 8 bits a component.
+    """
+    with _opened(file) as image:
+        _check_depth(file, image)
+        try:
+            return np.asarray(_formed(image, form))
+        except UNREADABLE as error:
+            raise _unreadable(file, error) from error
+
+
+def _formed(image: Image.Image, form: Form) -> Image.Image:
+    if form.size:
+        _draft(image, form.size)
+    image.load()
+    image = opaque(in_srgb(_upright(image)), form.color).convert(form.mode)
+    return fitted(image, form) if form.size else image
+
+
+def _draft(image: Image.Image, size: tuple[int, int]) -> None:
+    """Have a JPEG decoded at 1/2, 1/4 or 1/8 of its size where that is still large enough in both directions."""
+    least = int(REDUCING_GAP * max(size))  # whichever way it will be turned
+    if min(image.size) > least:
+        image.draft(None, (least, least))
+
+
+def _orientation(image: Image.Image) -> int:
+    """The EXIF tag, 1 where there is none; nothing is decoded for it, as Pillow does to search the end of a PNG."""
+    if image.format == "PNG" and "exif" not in image.info:
+        return 1
+    try:
+        return int(image.getexif().get(Base.Orientation, 1))
+    except BROKEN_EXIF:
+        return 1
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    try:
+        return ImageOps.exif_transpose(image)
+    except BROKEN_EXIF:  # viewers show it as it lies
+        return image
+
+
+def in_srgb(image: Image.Image) -> Image.Image:
+    """An image in sRGB; one without a colour profile, or with a broken one, as it is."""
+    profile = image.info.get("icc_profile")
+    if not profile or _profile_name(profile) is None:
+        return _from_lab(image) if image.mode == "LAB" else image
+    alpha = image.convert("RGBA").getchannel("A") if image.has_transparency_data else None
+    if image.mode not in {"L", "RGB", "CMYK", "LAB"}:
+        image = image.convert("L" if image.mode in GRAYSCALE else "RGB")
+    try:
+        converted = _transformed(image, _to_srgb(profile, image.mode))
+    except ImageCms.PyCMSError:  # of another colour space than the image's: viewers show it without
+        converted = image
+    if alpha is not None:
+        converted.putalpha(alpha)
+    return converted
+
+
+def opaque(image: Image.Image, color: tuple[int, int, int]) -> Image.Image:
+    """An image without transparency: what lies beneath it is of one colour."""
+    if not image.has_transparency_data:
+        return image
+    gray = image.mode in GRAYSCALE and len(set(color)) == 1
+    beneath = Image.new("RGBA", image.size, (*color, 255))
+    beneath.alpha_composite(image.convert("RGBA"))
+    return beneath.convert("L" if gray else "RGB")
+
+
+def fitted(image: Image.Image, form: Form) -> Image.Image:
+    """An image at the form's size: its centre, all of it with margins, or all of it whatever its proportions.
+
+    Sizes are rounded to whole pixels, halves up, and what is cropped or added is one pixel less at the left and top
+    where it is odd, before the pixels are resampled: bilinear, with a filter as wide as the reduction.
+    """
+    assert form.size
+    height, width = form.size
+    if form.fit == "crop":
+        side = (
+            min(image.width, _share(image.height, width, height)),
+            min(image.height, _share(image.width, height, width)),
+        )
+        left, top = (image.width - side[0]) // 2, (image.height - side[1]) // 2
+        image = image.crop((left, top, left + side[0], top + side[1]))
+    if form.fit != "pad":
+        return image.resize((width, height), RESAMPLING)
+    whole = min(width, _share(image.width, height, image.height)), min(height, _share(image.height, width, image.width))
+    canvas = Image.new("RGB", (width, height), form.color).convert(image.mode)
+    canvas.paste(image.resize(whole, RESAMPLING), ((width - whole[0]) // 2, (height - whole[1]) // 2))
+    return canvas
+
+
+def _share(pixels: int, numerator: int, denominator: int) -> int:
+    """pixels * numerator / denominator, rounded, at least 1."""
+    return max(1, (2 * pixels * numerator + denominator) // (2 * denominator))
+
+
+@functools.lru_cache(maxsize=64)
+def _profile_name(profile: bytes | None) -> str | None:
+    """The name of a colour profile; None for none, a broken one, and sRGB."""
+    if not profile:
+        return None
+    try:
+        name = ImageCms.getProfileDescription(ImageCms.ImageCmsProfile(io.BytesIO(profile))).strip()
+    except (OSError, ImageCms.PyCMSError):
+        return None
+    return None if name.lower().startswith("srgb") else name or "unnamed"
+
+
+@functools.lru_cache(maxsize=64)
+def _to_srgb(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform:
+    source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+    return ImageCms.buildTransform(source, ImageCms.createProfile("sRGB"), mode, "RGB")
+
+
+def _from_lab(image: Image.Image) -> Image.Image:
+    lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
+    return _transformed(image, ImageCms.buildTransform(lab, srgb, "LAB", "RGB"))
+
+
+def _transformed(image: Image.Image, transform: ImageCms.ImageCmsTransform) -> Image.Image:
+    return cast(Image.Image, ImageCms.applyTransform(image, transform))  # None where it would work in place
+
+
+def _opened(file: Path) -> Image.Image:
+    _register_heif()
+    try:
+        return Image.open(file)
+    except UNREADABLE as error:
+        raise _unreadable(file, error) from error
+
+
+def _unreadable(file: Path, error: Exception) -> ProjectError:
+    return ProjectError(f"{file} is not a readable image: {error}.")
+
+
+def _check_depth(file: Path, image: Image.Image) -> None:
+    """Pillow reads the high bytes of 16 bits in colour, and clips those in gray: neither is what a person sees."""
+    deep = any(";16" in str(tile.args) for tile in getattr(image, "tile", ())) or image.mode not in GRAYSCALE | COLORED
+    if deep:
+        raise ProjectError(
+            f"{file} has pixels of more than 8 bits a component ({image.mode}, {image.format}). Convert all such "
+            f"files, which spreads their range over 8 bits: mogrify -auto-level -depth 8 '{file.parent}/*{file.suffix}'"
+        )
+
+
+def constant(images: np.ndarray) -> np.ndarray:
+    """Which images (N, height, width[, channels]) have one colour alone, as bool (N,)."""
+    first = images[:, :1, :1]
+    return (images == first).all(axis=tuple(range(1, images.ndim)))

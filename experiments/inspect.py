@@ -1,0 +1,107 @@
+"""Look at a data set before training on it.  Run: python -m experiments.inspect DATASET"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from architectures.command import Parser, print_json, run
+from architectures.display import say
+from experiments.datasets.arguments import NAMES, add_image_options, dataset_given
+
+if TYPE_CHECKING:
+    from experiments.datasets.inspection import Inspection
+
+SHOWN = 5  # lines of each kind of finding in the terminal; --json and --html have all
+WIDTH = 24  # characters of a class's name
+
+
+def parser() -> Parser:
+    made = Parser(
+        "experiments.inspect",
+        "What a data set holds, what was not read, copies and leaks.",
+    )
+    made.add_argument("dataset", metavar="DATASET", help=NAMES)
+    add_image_options(made)
+    made.add_argument("--html", type=Path, metavar="FILE", help="also write a page with pictures of every class")
+    made.add_argument("--strict", action="store_true", help="end with exit code 1 where something is wrong")
+    made.add_argument(
+        "--plugin",
+        dest="plugins",
+        action="append",
+        metavar="MODULE",
+        help="module or .py file that registers data sets",
+    )
+    return made
+
+
+def show(inspection: Inspection) -> None:
+    """Print what was found."""
+    from experiments.tables import print_cells
+
+    dataset = inspection.dataset
+    height, width, channels = dataset.input_shape
+    splits = list(inspection.counts)
+    lines = [
+        [name[:WIDTH], *(f"{inspection.counts[split][label]:,}" for split in splits)]
+        for label, name in enumerate(dataset.class_names)
+    ]
+    lines.append(["all", *(f"{sum(inspection.counts[split]):,}" for split in splits)])
+    print_cells(["class", *splits], lines, words={"class"}, title=f"{dataset.name}: {height}x{width}x{channels}")
+    if inspection.files:
+        found = inspection.files
+        for what, counts in (("sizes", found.sizes), ("formats", found.formats), ("modes", found.modes)):
+            print(f"{what}: {_counted(counts)}")
+        if found.profiles:
+            say(f"colour profiles, converted to sRGB: {_counted(found.profiles)}")
+        if found.turned:
+            print(f"turned upright: {found.turned:,}")
+    if inspection.looked_at:
+        print("sizes differ: looked at in {}x{}; choose one with --image-size".format(*inspection.looked_at))
+    for note in dataset.notes:
+        say(f"note: {note}")
+    names = [f"{one} ~ {other}" for one, other in inspection.near]
+    if names:
+        say(f"near copies, {len(names):,} pairs:")
+        for line in [*names[:SHOWN], *["..."] * (len(names) > SHOWN)]:
+            say(f"  {line}")
+    for problem in inspection.problems:
+        say(f"wrong: {problem}")
+    if not inspection.problems:
+        print("nothing wrong was found")
+
+
+def _counted(counts: Mapping[str, int]) -> str:
+    shown = [f"{name} ({count:,})" for name, count in list(counts.items())[:SHOWN]]
+    return ", ".join(shown) + (f" and {len(counts) - SHOWN} others" if len(counts) > SHOWN else "")
+
+
+def _body(arguments: argparse.Namespace) -> int:
+    name = dataset_given(arguments, "")
+    from architectures import load_plugin
+    from experiments.datasets.inspection import inspect
+
+    for plugin in arguments.plugins or ():
+        load_plugin(plugin)
+    inspection = inspect(str(name))
+    if arguments.html:
+        from experiments.inspect_page import write_page
+
+        write_page(inspection, arguments.html)
+        say(f"wrote {arguments.html}", file=sys.stderr)
+    if arguments.json:
+        print_json(inspection.as_json())
+    else:
+        show(inspection)
+    return int(arguments.strict and bool(inspection.problems))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    return run(parser(), _body, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,479 @@
+"""A person's own pictures are read as they are seen, whatever wrote them, and what is not read is told."""
+
+from __future__ import annotations
+
+import io
+import unicodedata
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pillow_heif
+import pytest
+from PIL import Image, ImageCms, ImageOps
+
+from architectures.errors import ProjectError, UsageError
+from experiments import datasets
+from experiments.datasets import Dataset, Options, pixels
+from experiments.datasets.layout import is_system, layout, split_named
+from experiments.datasets.pixels import SUFFIXES, Form
+from tests.support import profiles
+
+SIDE = 16
+RNG = np.random.default_rng(3)
+PARTS = ("train", "val", "test")
+
+
+def picture(label: int, mode: str = "RGB", *, size: tuple[int, int] = (SIDE, SIDE)) -> Image.Image:
+    """Noise, bright in the upper half of class 0 and in the lower half of class 1."""
+    values = RNG.integers(0, 90, (*size, 3), np.uint8)
+    half = size[0] // 2
+    values[:half] += np.uint8(150 * (label == 0))
+    values[half:] += np.uint8(150 * (label == 1))
+    return Image.fromarray(values).convert(mode)
+
+
+def write(
+    folder: Path,
+    count: int = 12,
+    *,
+    classes: tuple[str, ...] = ("top", "bottom"),
+    suffix: str = ".png",
+    **options: object,
+) -> Path:
+    for label, name in enumerate(classes):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+        for number in range(count):
+            picture(label % 2).save(folder / name / f"{number:02}{suffix}")
+    return folder
+
+
+def load(folder: Path, **options: object) -> Dataset:
+    return datasets.load(datasets.located(f"folder:{folder}", Options(**options)))  # type: ignore[arg-type]
+
+
+def images_of(dataset: Dataset) -> dict[str, np.ndarray]:
+    """The images by the names of their files."""
+    parts = [getattr(dataset, part) for part in PARTS]
+    return {name: image for part in parts for name, image in zip(part.files or (), part.images, strict=True)}
+
+
+def read(file: Path, **form: object) -> np.ndarray:
+    return pixels.read(file, Form(**({"size": None, "mode": "RGB"} | form)))  # type: ignore[arg-type]
+
+
+WRITERS: dict[str, str] = {
+    ".jpg": "JPEG",
+    ".jpeg": "JPEG",
+    ".jpe": "JPEG",
+    ".jfif": "JPEG",
+    ".png": "PNG",
+    ".webp": "WEBP",
+    ".gif": "GIF",
+    ".apng": "PNG",
+    ".bmp": "BMP",
+    ".dib": "DIB",
+    ".tif": "TIFF",
+    ".tiff": "TIFF",
+    ".avif": "AVIF",
+    ".heic": "HEIF",
+    ".heif": "HEIF",
+    ".hif": "HEIF",
+}
+
+
+def test_every_format_is_read(tmp_path: Path) -> None:
+    assert set(WRITERS) == SUFFIXES
+    pillow_heif.register_heif_opener()
+    write(tmp_path, 3)
+    smooth = Image.fromarray(np.linspace(0, 255, SIDE * SIDE * 3).reshape(SIDE, SIDE, 3).astype(np.uint8))
+    for suffix, writer in WRITERS.items():
+        smooth.save(tmp_path / "top" / f"smooth{suffix}", writer)
+        smooth.save(tmp_path / "top" / f"LOUD{suffix.upper()}", writer)
+    dataset = load(tmp_path)
+    found = images_of(dataset)
+    assert len(found) == 6 + 2 * len(WRITERS)
+    for suffix in WRITERS:
+        difference = np.abs(found[f"top/smooth{suffix}"].astype(int) - np.asarray(smooth)).mean()
+        assert difference < 12, suffix
+    assert not any("not read" in note for note in dataset.notes)
+
+
+def test_a_suffix_that_lies_is_read_by_content(tmp_path: Path) -> None:
+    write(tmp_path)
+    shown = picture(0)
+    shown.save(tmp_path / "top" / "lie.jpg", "PNG")
+    assert np.array_equal(images_of(load(tmp_path))["top/lie.jpg"], np.asarray(shown))
+
+
+def test_what_is_not_read_is_counted_and_told(tmp_path: Path) -> None:
+    write(tmp_path)
+    for number in range(4):
+        (tmp_path / "top" / f"{number}.tif.part").write_bytes(b"II*\0")
+    for number in range(3):
+        (tmp_path / "bottom" / f"{number}.txt").write_text("x")
+    (tmp_path / "bottom" / "LICENSE").write_text("x")
+    (tmp_path / "labels.csv").write_text("x")
+    (told,) = load(tmp_path).notes
+    assert told == "9 files not read: 1 .csv, 4 .tif.part, 3 .txt, 1 without an ending"
+
+
+ORIENTATIONS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_90,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_270,
+}
+
+
+@pytest.mark.parametrize("orientation", ORIENTATIONS)
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".tif"])
+def test_turned_as_the_camera_was_held(orientation: int, suffix: str, tmp_path: Path) -> None:
+    seen = picture(0, size=(12, 20))
+    tag = Image.Exif()
+    tag[0x0112] = orientation
+    file = tmp_path / f"turned{suffix}"
+    lossless = {"lossless": True} if suffix == ".webp" else {"quality": 100, "subsampling": 0}
+    seen.transpose(ORIENTATIONS[orientation]).save(file, exif=tag, **(lossless if suffix != ".tif" else {}))
+    header = pixels.header(file)
+    assert header.size == (12, 20)
+    assert header.turned
+    difference = np.abs(read(file).astype(int) - np.asarray(seen))
+    assert difference.max() <= (16 if suffix == ".jpg" else 0)
+
+
+def test_a_broken_exif_is_no_broken_image(tmp_path: Path) -> None:
+    file = tmp_path / "x.jpg"
+    picture(0).save(file, exif=b"Exif\0\0II*\0\xff\xff\xff\xff")
+    assert read(file).shape == (SIDE, SIDE, 3)
+    assert not pixels.header(file).turned
+
+
+@pytest.mark.parametrize("primaries", [profiles.DISPLAY_P3, profiles.ADOBE_RGB], ids=["Display P3", "Adobe RGB"])
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "P"])
+def test_profiles_become_srgb(primaries: tuple[tuple[float, ...], ...], mode: str, tmp_path: Path) -> None:
+    values = RNG.integers(0, 256, (8, 8, 3), np.uint8)
+    shown = Image.fromarray(values)
+    shown = shown.quantize(64) if mode == "P" else shown.convert(mode)
+    values = np.asarray(shown.convert("RGB"))
+    profile = profiles.profile(primaries, b"a wide display")
+    shown.save(tmp_path / "wide.png", icc_profile=profile)
+    assert pixels.header(tmp_path / "wide.png").profile == "a wide display"
+    found = read(tmp_path / "wide.png").astype(int)
+    assert np.abs(found - profiles.as_srgb(values, primaries)).max() <= 2
+    assert np.abs(found - values).max() > 10
+    shown.save(tmp_path / "same.png", icc_profile=ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    assert np.array_equal(read(tmp_path / "same.png"), values)
+
+
+def test_a_profile_of_lab_becomes_srgb(tmp_path: Path) -> None:
+    """Lightness 53, a 80, b 67 is sRGB's red."""
+    lab = np.zeros((SIDE, SIDE, 3), np.uint8)
+    lab[:] = (round(53.24 * 2.55), 80, 67)
+    Image.fromarray(lab, "LAB").save(tmp_path / "x.tif")
+    assert np.abs(read(tmp_path / "x.tif")[0, 0].astype(int) - (255, 0, 0)).max() < 12
+
+
+def test_a_broken_profile_is_shown_without(tmp_path: Path) -> None:
+    shown = picture(0)
+    shown.save(tmp_path / "x.png", icc_profile=b"nothing of the kind")
+    assert np.array_equal(read(tmp_path / "x.png"), np.asarray(shown))
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P", "L and a transparent gray", "RGB and a transparent colour"])
+def test_transparency_lies_on_the_background(mode: str, tmp_path: Path) -> None:
+    file = tmp_path / "icon.png"
+    if " " in mode:
+        icon = Image.new(mode.split()[0], (SIDE, SIDE), 0)
+        icon.paste(Image.new(icon.mode, (4, 4), "white"), (2, 2))
+        icon.save(file, transparency=255 if icon.mode == "L" else (255, 255, 255))
+        seen = np.asarray(icon.convert("L")) == 0
+    else:
+        values = np.zeros((SIDE, SIDE, 4), np.uint8)
+        values[2:6, 2:6, 3] = 255
+        icon = Image.fromarray(values)
+        (icon.quantize(4) if mode == "P" else icon.convert(mode)).save(file)
+        seen = values[..., 3] == 255
+    for background, expected in (("white", (255, 255, 255)), ("102030", (16, 32, 48))):
+        found = read(file, background=background)
+        assert np.abs(found[~seen].astype(int) - expected).max() <= 1
+        assert np.abs(found[seen].astype(int)).max() <= 1
+
+
+def test_icons_are_told_apart_by_their_shape_and_the_background_is_recorded(tmp_path: Path) -> None:
+    for label, name in enumerate(("left", "right")):
+        (tmp_path / name).mkdir()
+        for number in range(12):
+            values = np.zeros((SIDE, SIDE, 4), np.uint8)
+            values[number : number + 3, 8 * label : 8 * label + 6, 3] = 255
+            Image.fromarray(values).save(tmp_path / name / f"{number}.png")
+    white, gray = load(tmp_path), load(tmp_path, background="808080")
+    assert min(image.min() for image in images_of(white).values()) == 0
+    assert white.notes == ()
+    assert gray.digest != white.digest
+    assert gray.name.endswith("-808080")
+    with pytest.raises(ProjectError, match=r"has 0 training images that are no copies of others \(12 with these\)"):
+        load(tmp_path, background="black")
+    assert datasets.located(f"folder:{tmp_path}").endswith("?fit=crop&background=white")
+
+
+def sixteen_bit_png(channels: int) -> bytes:
+    import struct
+    import zlib
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    colour = {1: 0, 2: 4, 3: 2, 4: 6}[channels]
+    rows = b"".join(b"\0" + bytes(2 * channels * SIDE) for _ in range(SIDE))
+    head = chunk(b"IHDR", struct.pack(">IIBBBBB", SIDE, SIDE, 16, colour, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + head + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+
+
+def deep_tiff(mode: str) -> bytes:
+    buffer = io.BytesIO()
+    Image.new(mode, (SIDE, SIDE)).save(buffer, "TIFF")
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("kind", [1, 2, 3, 4, "I;16", "I", "F"])
+def test_more_than_8_bits_are_refused_alike(kind: int | str, tmp_path: Path) -> None:
+    write(tmp_path, suffix=".tif")
+    content = sixteen_bit_png(kind) if isinstance(kind, int) else deep_tiff(kind)
+    (tmp_path / "top" / "00.tif").write_bytes(content)
+    with pytest.raises(
+        ProjectError, match=r"00.tif has pixels of more than 8 bits .*mogrify -auto-level -depth 8 '.*/top/\*\.tif'"
+    ):
+        load(tmp_path)
+
+
+LEFTOVERS = (
+    *(".ipynb_checkpoints/0-checkpoint.png", "@eaDir/0.png", "deep/er/.Trash-1000/0.png", "__MACOSX/top/._0.png"),
+    *("Thumbs.db", "._00.png", "desktop.ini", "00.png:Zone.Identifier", "Icon\r", ".DS_Store", "#recycle/0.png"),
+)
+
+
+@pytest.mark.parametrize("place", LEFTOVERS)
+def test_what_a_computer_leaves_is_skipped_at_every_depth(place: str, tmp_path: Path) -> None:
+    write(tmp_path)
+    expected = images_of(load(tmp_path)).keys()
+    for folder in (tmp_path, tmp_path / "top"):
+        file = folder / place
+        file.parent.mkdir(parents=True, exist_ok=True)
+        picture(1).save(file, "PNG")
+    if "deep" in place:  # an ordinary folder, which at the top would be a class
+        (tmp_path / "deep" / "er" / "1.png").write_bytes((tmp_path / "top" / "00.png").read_bytes())
+        (tmp_path / "deep").rename(tmp_path / "bottom" / "deep")
+        expected = expected | {"bottom/deep/er/1.png"}
+    found = load(tmp_path)
+    assert images_of(found).keys() == expected
+    assert any("hidden or system files and folders skipped" in note for note in found.notes)
+
+
+SPLITS = [
+    *(("train", "test"), ("training", "testing"), ("Training", "Testing"), ("TRAIN", "VALIDATION"), ("train", "valid")),
+    *(("seg_train", "seg_test"), ("seg_train", "seg_pred"), ("train_images", "test-images"), ("trainset", "testset")),
+    *(("Train Data", "Test Data"), ("train", "val", "test"), ("01_train", "02_dev")),
+]
+
+
+@pytest.mark.parametrize("names", SPLITS)
+def test_splits_are_known_whatever_their_spelling(names: tuple[str, ...], tmp_path: Path) -> None:
+    for place, name in enumerate(names):
+        write(tmp_path / name, 12 - 2 * place)
+    dataset = load(tmp_path)
+    assert dataset.class_names == ("bottom", "top")
+    assert sum(len(getattr(dataset, part)) for part in PARTS) == sum(
+        2 * (12 - 2 * place) for place in range(len(names))
+    )
+    assert all(name.startswith(names[0]) for name in dataset.train.files or ())
+    if "pred" in names[1] or "est" in names[1]:
+        assert all(name.startswith(names[1]) for name in dataset.test.files or ())
+
+
+def test_an_archive_in_a_folder_of_its_name_and_images_without_a_class(tmp_path: Path) -> None:
+    write(tmp_path / "seg_train" / "seg_train")
+    write(tmp_path / "seg_test" / "seg_test", 3)
+    (tmp_path / "seg_pred" / "seg_pred").mkdir(parents=True)
+    picture(0).save(tmp_path / "seg_pred" / "seg_pred" / "0.png")
+    dataset = load(tmp_path)
+    assert [len(dataset.train), len(dataset.val), len(dataset.test)] == [22, 2, 6]
+    assert dataset.notes == ("1 images in seg_pred not read: they have no class",)
+    assert load(tmp_path).digest == dataset.digest
+    (tmp_path / "outer").mkdir()
+    for name in ("seg_train", "seg_test", "seg_pred"):
+        (tmp_path / name).rename(tmp_path / "outer" / name)
+    assert load(tmp_path).digest == dataset.digest
+
+
+def test_a_class_that_is_named_like_a_split(tmp_path: Path) -> None:
+    beside = write(tmp_path / "beside", classes=("car", "plane", "train"))
+    dataset = load(beside)
+    assert dataset.class_names == ("car", "plane", "train")
+    assert dataset.notes == ("train hold images beside car, plane: read as classes",)
+    within = write(tmp_path / "within" / "train", classes=("car", "test", "train"))
+    assert load(within.parent).class_names == ("car", "test", "train")
+
+
+def by_site(folder: Path) -> None:
+    for site in ("north", "south"):
+        write(folder / site)
+
+
+def both_spellings(folder: Path) -> None:
+    write(folder / "train")
+    write(folder / "Training")
+
+
+def splits_in_classes(folder: Path) -> None:
+    for name in ("cat", "dog"):
+        write(folder / name, classes=("train", "test"))
+
+
+STRUCTURES: dict[str, tuple[Callable[[Path], object], str]] = {
+    "folders of classes": (by_site, "each of north, south holds the folders bottom, top. Which are the classes?"),
+    "splits within": (splits_in_classes, "each of cat, dog holds the folders test, train. Which are the classes?"),
+    "one split twice": (both_spellings, "holds Training and train: which of them is train?"),
+    "flat": (lambda path: write(path, classes=("train", "test")), "train holds no folders: one per class"),
+}
+
+
+@pytest.mark.parametrize("kind", STRUCTURES)
+def test_a_structure_that_raises_a_question(kind: str, tmp_path: Path) -> None:
+    make, message = STRUCTURES[kind]
+    make(tmp_path)
+    with pytest.raises(ProjectError) as refused:
+        load(tmp_path)
+    assert message in str(refused.value)
+
+
+def test_images_in_subfolders_belong_to_their_class(tmp_path: Path) -> None:
+    write(tmp_path)
+    (tmp_path / "top" / "holiday").mkdir()
+    picture(0).save(tmp_path / "top" / "holiday" / "x.png")
+    dataset = load(tmp_path)
+    assert "top/holiday/x.png" in images_of(dataset)
+    assert dataset.notes == ("1 images lie in subfolders of their class, and belong to it",)
+
+
+def test_names_are_normalised(tmp_path: Path) -> None:
+    """A Mac writes an accent as a sign of its own."""
+    apart, together = unicodedata.normalize("NFD", "café"), unicodedata.normalize("NFC", "café")
+    write(tmp_path / "train", classes=(apart, "bar"))
+    write(tmp_path / "test", 2, classes=(together, "bar"))
+    assert load(tmp_path).class_names == ("bar", together)
+
+
+def test_fits(tmp_path: Path) -> None:
+    wide = np.zeros((20, 40, 3), np.uint8)
+    wide[:, 10:30] = 200
+    file = tmp_path / "wide.png"
+    Image.fromarray(wide).save(file)
+    crop, pad, squash = (read(file, size=(10, 10), fit=fit) for fit in ("crop", "pad", "squash"))
+    assert crop.min() == 200  # the centre alone
+    assert pad[[0, -1]].min() == 255  # margins above and below
+    assert (pad[5, 0].max(), pad[5, 5].min()) == (0, 200)
+    assert (squash[:, 0].max(), squash[:, 5].min()) == (0, 200)
+    gray = read(file, size=(10, 10), fit="pad", mode="L", background="black")
+    assert gray.shape == (10, 10)
+    assert gray[0].max() == 0
+
+
+def test_the_fit_is_part_of_what_is_recorded(tmp_path: Path) -> None:
+    write(tmp_path)
+    picture(0, size=(SIDE, 2 * SIDE)).save(tmp_path / "top" / "wide.png")
+    digests = {fit: load(tmp_path, image_size=(SIDE, SIDE), fit=fit).digest for fit in datasets.FITS}
+    assert len(set(digests.values())) == 3
+    assert load(tmp_path, image_size=(SIDE, SIDE)).digest == digests["crop"]
+    with pytest.raises(UsageError, match="fit: 'stretch' is none of crop, pad, squash"):
+        datasets.load(f"folder:{tmp_path}?image_size=8x8&fit=stretch")
+    with pytest.raises(UsageError, match="background: 'sky' is no colour"):
+        datasets.load(f"folder:{tmp_path}?background=sky")
+
+
+def test_a_photograph_that_is_decoded_smaller_looks_the_same(tmp_path: Path) -> None:
+    smooth = np.add.outer(np.linspace(0, 120, 1200), np.linspace(0, 120, 1600)).astype(np.uint8)
+    file = tmp_path / "large.jpg"
+    Image.fromarray(smooth).convert("RGB").save(file, quality=95)
+    with Image.open(file) as image:
+        whole = np.asarray(ImageOps.fit(image, (60, 40), Image.Resampling.BILINEAR))
+    assert np.abs(read(file, size=(40, 60)).astype(int) - whole).max() <= 2
+
+
+def test_copies_lie_in_one_split(tmp_path: Path) -> None:
+    write(tmp_path, 30)
+    for number in range(0, 30, 2):  # as other files, and with other encodings of the same pixels
+        shown = Image.open(tmp_path / "top" / f"{number:02}.png")
+        shown.save(tmp_path / "top" / f"copy {number}.bmp")
+        shown.save(tmp_path / "top" / f"again {number}.webp", lossless=True)
+    dataset = load(tmp_path)
+    where = {name: part for part in PARTS for name in getattr(dataset, part).files}
+    for number in range(0, 30, 2):
+        copies = {where[f"top/{name}"] for name in (f"{number:02}.png", f"copy {number}.bmp", f"again {number}.webp")}
+        assert len(copies) == 1
+    assert set(where.values()) == set(PARTS)
+    assert any(note.startswith("30 images are a copy of another: top/") for note in dataset.notes)
+
+
+def test_without_copies_the_splits_are_those_of_before(tmp_path: Path) -> None:
+    """Records of older runs name the data by a digest."""
+    rng = np.random.default_rng(0)
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        for number in range(20):
+            Image.fromarray(rng.integers(0, 256, (4, 5), np.uint8)).save(tmp_path / name / f"{number:02}.png")
+    held = [[int(name[2:4]) for name in getattr(load(tmp_path), part).files] for part in ("val", "test")]
+    assert held == HELD_OUT
+
+
+HELD_OUT = [[5, 11, 3, 6], [4, 7, 4, 18]]
+
+
+def test_copies_in_two_classes_and_two_splits_are_told(tmp_path: Path) -> None:
+    write(tmp_path / "train")
+    write(tmp_path / "test", 4)
+    shown = Image.open(tmp_path / "train" / "top" / "00.png")
+    shown.save(tmp_path / "train" / "bottom" / "twin.bmp")
+    shown.save(tmp_path / "test" / "top" / "leak.tif")
+    notes = load(tmp_path).notes
+    names = "train/bottom/twin.bmp = train/top/00.png = test/top/leak.tif"
+    assert f"2 images are a copy of another: {names}" in notes
+    assert f"1 image is of several classes: {names}" in notes
+    assert f"1 image is in several splits: {names}" in notes
+
+
+def test_animations_are_read_by_their_first_frame(tmp_path: Path) -> None:
+    write(tmp_path)
+    frames = [Image.new("RGB", (SIDE, SIDE), color) for color in ("red", "blue")]
+    for suffix in (".gif", ".apng", ".webp"):
+        frames[0].save(
+            tmp_path / "top" / f"moving{suffix}",
+            "PNG" if suffix == ".apng" else None,
+            save_all=True,
+            append_images=frames[1:],
+        )
+    dataset = load(tmp_path)
+    assert all(images_of(dataset)[f"top/moving{suffix}"][0, 0, 0] > 240 for suffix in (".gif", ".apng", ".webp"))
+    assert any(note.startswith("the first frame is read of 3 images (") for note in dataset.notes)
+
+
+def test_names_of_splits_and_of_systems() -> None:
+    assert split_named("trains") is None
+    assert split_named("latest") is None
+    assert split_named("train test") is None
+    assert not is_system("eaDir.png")
+
+
+def test_images_of_one_colour_are_told(tmp_path: Path) -> None:
+    write(tmp_path)
+    Image.new("RGB", (SIDE, SIDE), "red").save(tmp_path / "top" / "red.png")
+    assert load(tmp_path).notes == ("top/red.png is of one colour alone",)
+
+
+def test_what_lies_in_a_folder(tmp_path: Path) -> None:
+    write(tmp_path)
+    found = layout(tmp_path)
+    assert (found.class_names, found.notes) == (["bottom", "top"], [])
