@@ -190,31 +190,15 @@ def opaque(image: Image.Image, color: tuple[int, int, int]) -> Image.Image:
 
 
 def fitted(image: Image.Image, form: Form) -> Image.Image:
-    """An image at the form's size: its centre, all of it with margins, or all of it whatever its proportions.
-
-    Sizes are rounded to whole pixels, halves up, and what is cropped or added is one pixel less at the left and top
-    where it is odd, before the pixels are resampled: bilinear, with a filter as wide as the reduction.
-    """
+    """An image at the form's size: its centre, all of it with margins, or all of it whatever its proportions."""
     assert form.size
-    height, width = form.size
+    size = form.size[::-1]
     if form.fit == "crop":
-        side = (
-            min(image.width, _share(image.height, width, height)),
-            min(image.height, _share(image.width, height, width)),
-        )
-        left, top = (image.width - side[0]) // 2, (image.height - side[1]) // 2
-        image = image.crop((left, top, left + side[0], top + side[1]))
-    if form.fit != "pad":
-        return image.resize((width, height), RESAMPLING)
-    whole = min(width, _share(image.width, height, image.height)), min(height, _share(image.height, width, image.width))
-    canvas = Image.new("RGB", (width, height), form.color).convert(image.mode)
-    canvas.paste(image.resize(whole, RESAMPLING), ((width - whole[0]) // 2, (height - whole[1]) // 2))
-    return canvas
-
-
-def _share(pixels: int, numerator: int, denominator: int) -> int:
-    """pixels * numerator / denominator, rounded, at least 1."""
-    return max(1, (2 * pixels * numerator + denominator) // (2 * denominator))
+        return ImageOps.fit(image, size, RESAMPLING)
+    if form.fit == "pad":
+        color = ImageColor.getcolor("#{:02x}{:02x}{:02x}".format(*form.color), image.mode)
+        return ImageOps.pad(image, size, RESAMPLING, color=color)
+    return image.resize(size, RESAMPLING)
 
 
 @functools.lru_cache(maxsize=64)

@@ -373,7 +373,7 @@ def test_fits(tmp_path: Path) -> None:
     file = tmp_path / "wide.png"
     Image.fromarray(wide).save(file)
     crop, pad, squash = (read(file, size=(10, 10), fit=fit) for fit in ("crop", "pad", "squash"))
-    assert crop.min() == 200  # the centre alone
+    assert crop[:, 1:-1].min() == 200  # the centre alone
     assert pad[[0, -1]].min() == 255  # margins above and below
     assert (pad[5, 0].max(), pad[5, 5].min()) == (0, 200)
     assert (squash[:, 0].max(), squash[:, 5].min()) == (0, 200)
