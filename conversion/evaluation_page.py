@@ -78,7 +78,7 @@ def mistakes(evaluation: Evaluation | None, images: npt.NDArray[np.uint8], class
         return NOT_EXECUTED
     names = told_apart(class_names)
     figures = [
-        f'<figure><img alt="#{each.index}" {_png(images[each.index])}><figcaption>#{each.index}: '
+        f'<figure><img alt="{html_text(each.name)}" {_png(images[each.index])}><figcaption>{html_text(each.name)}: '
         f"{html_text(names[each.true_label])}<br>answer {html_text(names[each.answer])}, "
         f"{each.confidence:.3f}</figcaption></figure>"
         for each in evaluation.mistakes

@@ -170,7 +170,9 @@ def verify(
     return replace(
         evidence,
         test_predictions=tuple(answers["test"].argmax(axis=1).tolist()),
-        test_evaluation=evaluate(answers["test"], splits["test"].labels, candidate.dataset.class_names),
+        test_evaluation=evaluate(
+            answers["test"], splits["test"].labels, candidate.dataset.class_names, splits["test"].files
+        ),
         test_look=candidate.look,
     )
 

@@ -29,6 +29,7 @@ FOLDER = "evaluation"  # among a run's artifacts
 EVALUATED = "expected_calibration_error"  # metric that every evaluated run has
 CALIBRATION_BINS = 15  # of equal width, as in Guo et al. 2017
 MISTAKES_SHOWN = 20  # the most confident ones
+CAPTION = 18  # characters of a file's name below its picture
 
 
 def accuracy_interval(correct: int, images: int) -> tuple[float, float]:
@@ -94,6 +95,12 @@ class Mistake:
     true_label: int
     answer: int  # label index
     confidence: float
+    file: str = ""  # below the data set's folder; empty where the images have no files
+
+    @property
+    def name(self) -> str:
+        """What a person finds the image by."""
+        return self.file or f"#{self.index}"
 
 
 @dataclass(frozen=True)
@@ -125,9 +132,14 @@ class Evaluation:
 
 
 def evaluate(
-    probabilities: npt.NDArray[np.float32], labels: npt.NDArray[np.int64], class_names: Sequence[str]
+    probabilities: npt.NDArray[np.float32],
+    labels: npt.NDArray[np.int64],
+    class_names: Sequence[str],
+    files: Sequence[str] | None = None,
 ) -> Evaluation:
     """Hold probabilities (N, classes), of a softmax or sigmoid head, against label indices (N,).
+
+    The names of the images' files, where they have some, name the mistakes.
 
     Calibration as in C. Guo, G. Pleiss, Y. Sun, K. Weinberger, "On Calibration of Modern Neural Networks", ICML 2017,
     section 2: bins of equal width, each closed above, of the confidence in the answer.
@@ -137,7 +149,7 @@ def evaluate(
     >>> found.correct, found.confusion_matrix, round(found.expected_calibration_error, 4)
     (2, ((1, 0), (1, 1)), 0.3)
     >>> found.mistakes
-    (Mistake(index=1, true_label=1, answer=0, confidence=0.6),)
+    (Mistake(index=1, true_label=1, answer=0, confidence=0.6, file=''),)
     """
     import numpy as np
     from sklearn.calibration import calibration_curve
@@ -181,7 +193,10 @@ def evaluate(
             CalibrationBin(float(edges[b]), float(edges[b + 1]), int(counts[b]), float(mean), float(accuracy))
             for b, mean, accuracy in zip(filled, confidences, accuracies, strict=True)
         ),
-        mistakes=tuple(Mistake(int(i), int(labels[i]), int(answers[i]), float(confidence[i])) for i in worst),
+        mistakes=tuple(
+            Mistake(int(i), int(labels[i]), int(answers[i]), float(confidence[i]), files[i] if files else "")
+            for i in worst.tolist()
+        ),
     )
 
 
@@ -218,7 +233,7 @@ def write_evaluation(
     attempts = Attempts()
     with attempts.part("files"), scratch_folder() as folder:
         with attempts.part("evaluation"):
-            found = evaluate(probabilities, dataset.val.labels, dataset.class_names)
+            found = evaluate(probabilities, dataset.val.labels, dataset.class_names, dataset.val.files)
             metrics = found.metrics()
             write_report(found, dataset.val.images, folder, what="validation", attempts=attempts, figures=figures)
         attempts.write(folder)
@@ -268,7 +283,8 @@ def write_report(
 
     def mistakes(path: Path) -> None:
         captions = [
-            f"#{mistake.index}: {short[mistake.true_label]}\nanswer {short[mistake.answer]}, {mistake.confidence:.3f}"
+            f"{_end(visible(mistake.name))}: {short[mistake.true_label]}\n"
+            f"answer {short[mistake.answer]}, {mistake.confidence:.3f}"
             for mistake in evaluation.mistakes
         ]
         wrong = [images[mistake.index] for mistake in evaluation.mistakes]
@@ -287,6 +303,11 @@ def write_report(
     for name, make in (parts | (drawn if figures else {})).items():
         with attempts.part(name, folder / name):
             make(folder / name)
+
+
+def _end(name: str) -> str:
+    """The end of a long name, which tells files apart."""
+    return name if len(name) <= CAPTION else f"...{name[-CAPTION:]}"
 
 
 def mistakes_title(evaluation: Evaluation, what: str) -> str:

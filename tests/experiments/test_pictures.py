@@ -17,6 +17,7 @@ from experiments import datasets
 from experiments.datasets import Dataset, Options, pixels
 from experiments.datasets.layout import is_system, layout, split_named
 from experiments.datasets.pixels import SUFFIXES, Form
+from experiments.evaluation import evaluate
 from tests.support import profiles
 
 SIDE = 16
@@ -477,3 +478,13 @@ def test_what_lies_in_a_folder(tmp_path: Path) -> None:
     write(tmp_path)
     found = layout(tmp_path)
     assert (found.class_names, found.notes) == (["bottom", "top"], [])
+
+
+def test_mistakes_have_the_names_of_their_files(tmp_path: Path) -> None:
+    dataset = load(write(tmp_path))
+    answers = np.eye(2, dtype=np.float32)[1 - dataset.val.labels]
+    found = evaluate(answers, dataset.val.labels, dataset.class_names, dataset.val.files)
+    assert {mistake.name for mistake in found.mistakes} == set(dataset.val.files or ())
+    assert {mistake.name[:3] for mistake in found.mistakes} == {"bot", "top"}
+    nameless = evaluate(answers, dataset.val.labels, dataset.class_names)
+    assert {mistake.name for mistake in nameless.mistakes} == {f"#{row}" for row in range(len(dataset.val))}
