@@ -142,6 +142,8 @@ def promote(config: PromoteConfig) -> Promotion:
         author=config.author,
         license=config.license,
     )
+    if not config.dry_run:
+        tracker.check_not_deleted(candidate.run.run_id)  # its experiment takes no record of a promotion
     coremltools()  # imported before the clock starts
     started = time.perf_counter()
     registered_name = _registered_name(tracker, candidate, config.model)

@@ -375,7 +375,7 @@ def parser() -> Parser:
     add(
         "--experiment",
         metavar="NAME",
-        help="MLflow experiment (default: the data set's name, mnist5k, or where there is none the last one)",
+        help="MLflow experiment (default: the data set's name, the study's own, mnist5k, else the last one)",
     )
     add("--study", metavar="NAME", help="only runs of this study")
     add(
@@ -407,7 +407,9 @@ def _body(arguments: argparse.Namespace) -> int:
         limit = FILE_ROWS if arguments.json or arguments.csv else ROWS
     dataset = dataset_given(arguments, DEFAULT_EXPERIMENT)
     tracker = Tracker(arguments.tracking_uri or default_uri(), create=False, write=False)
-    experiment = arguments.experiment or (title(dataset) if dataset else tracker.usual_experiment(DEFAULT_EXPERIMENT))
+    experiment = arguments.experiment or (
+        title(dataset) if dataset else tracker.usual_experiment(DEFAULT_EXPERIMENT, arguments.study)
+    )
     selection = Selection(experiment, arguments.study, tuple(arguments.architectures or ()), dataset)
     asked = limit + 1 if limit else None  # one more tells whether there are more
     if arguments.model:

@@ -38,7 +38,12 @@ class Lookup(Store):
     """Runs of one MLflow store, read."""
 
     def run(self, name: str) -> RunRecord:
-        """Read a run by its id, a prefix of it that no other run's has, or its name; raises UsageError for others."""
+        """Read a run by its id, a prefix of it that no other run's has, or its name.
+
+        Raises:
+            UsageError: where it is none, or several.
+            ExperimentDeleted: for the prefix or the name of a run that went with its experiment.
+        """
         from mlflow.exceptions import MlflowException
 
         with one_line(self.uri):
@@ -48,6 +53,8 @@ class Lookup(Store):
                 if error.error_code not in {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}:
                     raise
             found = self._named(name)
+            for run in () if found else self._named(name, in_deleted=True):
+                self._live_experiment(run.info.run_id)
         if len(found) == 1:
             return run_record(found[0])
         if not found:
@@ -59,31 +66,39 @@ class Lookup(Store):
         more = f" and {len(found) - LISTED} more" if len(found) > LISTED else ""
         raise UsageError(f"{name!r} is not one run but several: {', '.join(listed)}{more}. Give the id of one.")
 
-    def _named(self, name: str) -> list[Run]:
-        """Runs of this name, or whose ids begin so, the latest first; runs that were deleted are left out."""
+    def _named(self, name: str, *, in_deleted: bool = False) -> list[Run]:
+        """Runs of this name, or whose ids begin so, the latest first; runs that were deleted are left out.
+
+        Those `in_deleted` experiments are found on request, and no others then.
+        """
+        from mlflow.entities import ViewType
+
+        view, kind = (ViewType.ALL, ViewType.DELETED_ONLY) if in_deleted else (ViewType.ACTIVE_ONLY,) * 2
         terms = [f"attributes.run_name = {quoted(name)}"]
         if PREFIX.fullmatch(name):
             terms.append(f"attributes.run_id LIKE '{name}%'")
-        experiments = [each.experiment_id for each in self._client.search_experiments()]
+        experiments = [each.experiment_id for each in self._client.search_experiments(view_type=kind)]
         found = {
             run.info.run_id: run
             for term in terms
-            for run in (self._client.search_runs(experiments, term, max_results=PAGE) if experiments else ())
+            for run in (self._client.search_runs(experiments, term, view, max_results=PAGE) if experiments else ())
         }
         return sorted(found.values(), key=lambda run: -run.info.start_time)
 
-    def usual_experiment(self, name: str) -> str:
-        """The experiment of this name, or where there is none that of the latest training run."""
+    def usual_experiment(self, name: str, study: str | None = None) -> str:
+        """The experiment of a study, else the one of this name, else that of the latest training run."""
         with one_line(self.uri):
             experiments = {each.experiment_id: each.name for each in self._client.search_experiments()}
-            if name in experiments.values() or not experiments:
+            if not experiments or (not study and name in experiments.values()):
                 return name
             latest = self._client.search_runs(
                 list(experiments),
-                "params.architecture != ''",
+                f"tags.study = {quoted(study)}" if study else "params.architecture != ''",
                 max_results=1,
                 order_by=["attributes.start_time DESC"],
             )
+        if study and not latest:
+            return self.usual_experiment(name)
         return experiments[latest[0].info.experiment_id] if latest else name
 
     def epochs(self, run_id: str) -> tuple[EpochMetrics, ...]:

@@ -198,6 +198,18 @@ def test_choosing_by_run_version_output_and_author(own_store: Path, swept: Swept
     assert (metadata.author, metadata.license) == ("Ada", "CC0")
 
 
+def test_a_model_whose_experiment_was_deleted(own_store: Path, command: Command) -> None:
+    client = client_of(own_store)
+    experiment_id = client.get_experiment_by_name("mnist5k").experiment_id
+    client.delete_experiment(experiment_id)
+    before = snapshot(own_store)
+    refused = command("conversion.promote")
+    assert refused.code == 1
+    assert f"Restore it: mlflow experiments restore --experiment-id {experiment_id}." in refused.error
+    assert snapshot(own_store) == before
+    assert Tracker(f"sqlite:///{own_store / 'mlflow.db'}").looks(datasets.load("mnist5k").digest) == ()
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [

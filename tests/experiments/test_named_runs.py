@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from architectures.errors import UsageError
+from architectures.errors import ProjectError, UsageError
 from experiments.tracking import Tracker
 from tests.support.commands import Command
 
@@ -38,6 +38,20 @@ def test_a_run_by_its_name_and_by_the_beginning_of_its_id(store: tuple[Tracker, 
     for given in ("malireddi", first[:12].upper() + "x", "", "%", f"{first[:6]}%", "z" * 32, "0" * 32):
         with pytest.raises(UsageError, match="Unknown run"):
             tracker.run(given)
+
+
+def test_a_run_of_a_deleted_experiment_is_not_called_unknown(store: tuple[Tracker, MlflowClient]) -> None:
+    tracker, client = store
+    run_id = add(client, "photos", "pocket-3")
+    add(client, "mnist5k", "pocket-4")
+    experiment_id = client.get_experiment_by_name("photos").experiment_id
+    client.delete_experiment(experiment_id)
+    for given in ("pocket-3", run_id[:12]):
+        with pytest.raises(
+            ProjectError, match=rf"'photos' is deleted\. Restore it: .* --experiment-id {experiment_id}\."
+        ):
+            tracker.run(given)
+    assert tracker.run(run_id).run_id == run_id
 
 
 def test_what_names_several_runs_is_told_with_each(store: tuple[Tracker, MlflowClient]) -> None:
@@ -75,6 +89,10 @@ def test_the_experiment_that_is_shown(store: tuple[Tracker, MlflowClient], comma
     assert tracker.usual_experiment("mnist5k") == "mnist5k"
     assert command("experiments.leaderboard", "--json").json["experiment"] == "mnist5k"
     assert command("experiments.leaderboard", "--json", "--experiment", "photos").json["experiment"] == "photos"
+    add(client, "signs", "pocket-4", study="day")
+    assert command("experiments.leaderboard", "--json", "--study", "day").json["experiment"] == "signs"
+    unknown = command("experiments.leaderboard", "--study", "night")
+    assert "Unknown study 'night' in experiment 'mnist5k'" in unknown.error
 
 
 def test_several_architectures_in_one_option(store: tuple[Tracker, MlflowClient], command: Command) -> None:
