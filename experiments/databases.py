@@ -123,7 +123,7 @@ def _locked_file(path: Path) -> Iterator[None]:
     """
     import fcntl
 
-    with path.open("a+", encoding="utf-8") as file:
+    with path.open("ab") as file:
 
         def taken() -> bool:
             try:
@@ -134,9 +134,8 @@ def _locked_file(path: Path) -> Iterator[None]:
 
         _wait(taken, lambda: f"{path.name}, which {_holder_of(path)} holds")
         with suppress(OSError):  # of a disk that is full: it is a help only
-            file.truncate(0)
-            file.write(str(os.getpid()))
-            file.flush()
+            os.ftruncate(file.fileno(), 0)
+            os.write(file.fileno(), str(os.getpid()).encode())
         yield
 
 
