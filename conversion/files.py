@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from architectures.scratch import scratch_beside
+from architectures.scratch import remove_abandoned, scratch_beside
 from conversion.coreml_file import FORMATS, CoreMLFile
 
 
@@ -56,6 +56,11 @@ def write(file: CoreMLFile, path: Path) -> None:
     """
     with staged(file, path) as put:
         put()
+
+
+def clear(path: Path) -> None:
+    """Remove what processes that were killed have left beside a file's place."""
+    remove_abandoned(path.absolute().parent, f".{path.stem}.")
 
 
 def standing(path: Path) -> tuple[Path, ...]:

@@ -119,7 +119,7 @@ def promote(config: PromoteConfig) -> Promotion:
     from conversion.choose import accuracy_of, choose
     from conversion.compress import check_available
     from conversion.convert import coremltools
-    from conversion.files import write
+    from conversion.files import clear, write
     from conversion.gate import PromotionRefused, judge
     from conversion.publish import Overtaken, publish, record_refusal
     from conversion.report import Examination
@@ -164,6 +164,7 @@ def promote(config: PromoteConfig) -> Promotion:
     path = output_path(config.output, usual, file.format)
     if not config.dry_run:
         settle_left_over(tracker, registered_name)
+        clear(path)
     judged = tracker.current(registered_name)
     champion: Champion | ProjectError | None
     try:
@@ -284,6 +285,11 @@ def parser() -> Parser:
         action="store_true",
         help="show the decision and change nothing; a look at the test images counts",
     )
+    add(
+        "--check",
+        action="store_true",
+        help="promote nothing: say whether the file in its place is the champion's, and exit 1 if it is not",
+    )
     add("--force", action="store_true", help="promote in spite of what the gate finds; needs --reason")
     add("--reason", metavar="TEXT", help="why --force is right; recorded with what it overrode")
     add_common(made)
@@ -294,7 +300,7 @@ def _config(arguments: argparse.Namespace) -> PromoteConfig:
     from experiments.tracking import default_uri
 
     options = {key: value for key, value in vars(arguments).items() if value is not None}
-    for other in ("json", "debug", "force", "reason"):
+    for other in ("json", "debug", "force", "reason", "check"):
         options.pop(other, None)
     reason = (arguments.reason or "").strip()
     if arguments.force != bool(reason):
@@ -308,6 +314,8 @@ def _body(arguments: argparse.Namespace) -> int:
     from conversion.gate import PromotionRefused
 
     config = _config(arguments)
+    if arguments.check:
+        return _check(config, as_json=arguments.json)
     try:
         promotion = promote(config)
     except PromotionRefused as refused:
@@ -325,6 +333,21 @@ def _body(arguments: argparse.Namespace) -> int:
     for reason in promotion.examination.decision.reasons:
         say(f"error: would be refused: {reason}", file=sys.stderr)
     return PromotionRefused.exit_code
+
+
+def _check(config: PromoteConfig, *, as_json: bool) -> int:
+    from conversion.in_place import check_in_place
+    from experiments.tracking import Tracker
+
+    tracker = Tracker(config.tracking_uri, create=False, write=False)
+    found = check_in_place(tracker, config.model or DEFAULT_MODEL, config.output)
+    if as_json:
+        print_json(found.as_json())
+    elif not found.problems:
+        print(f"{found.path} is the file of promotion {found.promotion}, the champion of {found.registered_name}.")
+    for problem in found.problems:
+        print(f"error: {problem}", file=sys.stderr)
+    return 1 if found.problems else 0
 
 
 def _show(promotion: Promotion) -> None:

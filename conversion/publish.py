@@ -6,7 +6,7 @@ from pathlib import Path
 
 from architectures.errors import ProjectError
 from architectures.scratch import scratch_folder
-from conversion.files import staged, write
+from conversion.files import clear, staged, write
 from conversion.output import default_output
 from conversion.output import taken as place_taken
 from conversion.report import Examination, summary, write_evidence
@@ -86,6 +86,7 @@ def publish(
     tags = tags_of(examination)
     with scratch_folder() as folder, tracker.promotion_lock(f"promotes to {name}") as check:
         settle(tracker, name)
+        clear(path)
         _check_current(tracker, name, judged)
         if place_taken(path, tracker, name=name, dataset=examination.candidate.dataset.name) != taken:
             raise Overtaken(f"what stands at {path} is not what stood there when the file was judged: run it again")

@@ -17,9 +17,9 @@ from architectures.errors import ProjectError
 from architectures.scratch import scratch_folder
 from conversion.champion import fetch
 from conversion.coreml_file import read
-from conversion.files import remove, standing, write
+from conversion.files import clear, remove, standing, write
 from experiments.locks import LockLost
-from experiments.tracking import PLACE_TAG, Begun, PromotionRecord, Tracker, TrackingError
+from experiments.tracking import Begun, PromotionRecord, Tracker, TrackingError
 
 FACTS = ("coreml_sha256", "coreml_bytes", "coreml_format", "compression", "test_accuracy")  # of the evidence
 TAGS = (*FACTS, "parity", "promotion", "promotion_reasons", "forced_reason")  # of a promoted version
@@ -56,7 +56,7 @@ def switching(tracker: Tracker, name: str, path: Path, *, target: int | None = N
 
 def crown(tracker: Tracker, promotion: PromotionRecord) -> None:
     """Make a promotion the current one: tags of its version, and the aliases, the champion's last."""
-    name = promotion.tags["source_model"]
+    name = promotion.source_name
     version = tracker.version(name, promotion.source)
     tracker.crown(promotion, version, {key: promotion.tags[key] for key in TAGS})
 
@@ -71,6 +71,7 @@ def settle(tracker: Tracker, name: str) -> None:
     begun = tracker.begun(name)
     if begun is None:
         return
+    clear(Path(begun.place))
     made = {promotion.number: promotion for promotion in tracker.promotions(name)}
     own = [promotion for number, promotion in made.items() if number > begun.last]
     target = made.get(begun.target) if begun.target is not None else next(iter(own), None)
@@ -139,9 +140,3 @@ def _put_back(tracker: Tracker, name: str, begun: Begun, target: PromotionRecord
     with scratch_folder() as folder:
         file = fetch(tracker, before[-1], folder)
     write(file, place.with_suffix(file.suffix))
-
-
-def place_of(promotion: PromotionRecord) -> Path | None:
-    """Where a promotion's file was put last, on whichever machine."""
-    place = promotion.tags.get(PLACE_TAG)
-    return Path(place) if place else None

@@ -50,6 +50,11 @@ class PromotionRecord:
     tags: Mapping[str, str]
 
     @property
+    def source_name(self) -> str:
+        """The registered model whose version was promoted."""
+        return self.name.removesuffix(COREML_SUFFIX)
+
+    @property
     def abandoned(self) -> bool:
         """Whether its process ended before it was made."""
         return ABANDONED_TAG in self.tags
@@ -136,7 +141,7 @@ class Promotions(Models):
         from mlflow.exceptions import MlflowException
 
         self.tag_promotion(promotion, {ABANDONED_TAG: datetime.now(UTC).isoformat(timespec="seconds")})
-        name = promotion.name.removesuffix(COREML_SUFFIX)
+        name = promotion.source_name
         others = [each for each in self.promotions(name) if each.source == promotion.source and not each.abandoned]
         with one_line(self.uri):
             version = self._client.get_model_version(name, str(promotion.source))
@@ -245,7 +250,7 @@ class Promotions(Models):
 
     def is_crowned(self, promotion: PromotionRecord) -> bool:
         """Whether `crown` has moved both aliases to a promotion and its version, and this one tells of its file."""
-        name = promotion.tags["source_model"]
+        name = promotion.source_name
         champion = self.champion(name)
         if champion is None or champion.version != promotion.source:
             return False

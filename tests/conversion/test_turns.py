@@ -223,3 +223,49 @@ def test_an_error_undoes_what_was_begun(own_promoted: Path, monkeypatch: pytest.
         judged.publish(uri_of(own_promoted))
     assert (current(own_promoted), shipped(own_promoted)) == (before, file)
     assert_whole(own_promoted)
+
+
+def test_check_says_whether_the_file_is_the_champions(own_promoted: Path, command: Command) -> None:
+    """Of a promotion, of an older one, of somebody else, and none."""
+    place = own_promoted / DEFAULT_OUTPUT
+    assert command("conversion.promote", "--check", "--output", DEFAULT_OUTPUT).code == 0
+    first = place.read_bytes()
+    judged = Judged(judge(own_promoted, "--author", "Ada").examination, place)
+    judged.publish(uri_of(own_promoted))
+    found = command("conversion.promote", "--check")
+    assert (found.code, found.err) == (0, "")
+    assert found.out.strip() == f"{place} is the file of promotion 2, the champion of {NAME}."
+    before = snapshot(own_promoted)
+    for content, told in (
+        (first, f"{place} is not the champion's file, promotion 2, but that of promotion 1"),
+        (b"another", f"{place} is not the champion's file, promotion 2, but of SHA-256"),
+        (None, f"there is no {place}"),
+    ):
+        place.unlink()
+        if content:
+            place.write_bytes(content)
+        found = command("conversion.promote", "--check", "--json")
+        assert found.code == 1
+        assert told in found.error
+        assert told in found.json["problems"][0]
+    place.write_bytes((artifacts(own_promoted, 2) / place.name).read_bytes())
+    assert snapshot(own_promoted) == before
+    assert command("conversion.promote", "--check", "--model", "nope").code == 2
+
+
+def test_check_tells_of_a_promotion_that_has_not_ended(
+    own_promoted: Path, monkeypatch: pytest.MonkeyPatch, command: Command
+) -> None:
+    judged = Judged(judge(own_promoted, "--author", "Ada").examination, own_promoted / DEFAULT_OUTPUT)
+
+    def die(*_: object) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Tracker, "crown", die)
+        with pytest.raises(Killed):
+            judged.publish(uri_of(own_promoted))
+    found = command("conversion.promote", "--check", "--output", DEFAULT_OUTPUT)
+    assert found.code == 1
+    assert "a promotion was begun on" in found.err
+    assert "is not the champion's file, promotion 1, but that of promotion 2" in found.err

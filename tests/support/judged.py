@@ -39,7 +39,7 @@ def judge(folder: Path, *arguments: object) -> Judged:
 
     def keep(_: Tracker, examination: Examination, *, path: Path, **__: object) -> None:
         candidate = examination.candidate
-        alone = replace(candidate, classifier=None, tracker=None)
+        alone = replace(candidate, classifier=None, tracker=None)  # type: ignore[arg-type]
         vars(alone)["_tested"] = candidate._tested
         found.append(Judged(replace(examination, candidate=alone), path))
         raise _Judged
