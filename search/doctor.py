@@ -75,6 +75,7 @@ class Examination:
             self._unevaluated()
             trials = self.study.optuna_study.get_trials(deepcopy=False)
             runs = self._one_run_a_trial(trials)
+            self._course = self.tracker.courses([record.run_id for _, record in sorted(runs.items())], EPOCH_METRICS)
             for trial in trials:
                 self._trial(trial, trials, runs)
             self._report(parent)
@@ -266,7 +267,7 @@ class Examination:
         `source` is the trial that was trained: this one, or the one that it was answered from.
         """
         number, run_id = trial.number, record.run_id
-        points = {key: self.tracker.course(run_id, key) for key in EPOCH_METRICS}
+        points = {key: self._course(run_id, key) for key in EPOCH_METRICS}
         found = compare_metrics(trial, source, record, points)
         if found.doubled:
             problem = f"{found.doubled} stand twice"
