@@ -124,7 +124,7 @@ def markdown_text(text: str) -> str:
     >>> print(markdown_text("val_acc _a_ *b* |<i>|"))
     val_acc \\_a\\_ \\*b\\* \\|&lt;i&gt;\\|
     """
-    escaped = re.sub(r"[\\`*\[\]!|~]|(?<![^\W_])_|_(?![^\W_])", r"\\\g<0>", visible(text).strip())
+    escaped = re.sub(r"[\\`\[\]!|~]|(?<!\s)\*|\*(?!\s|$)|(?<![^\W_])_|_(?![^\W_])", r"\\\g<0>", visible(text).strip())
     return html.escape(escaped, quote=False)
 
 

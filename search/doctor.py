@@ -75,6 +75,8 @@ class Examination:
             self._unevaluated()
             trials = self.study.optuna_study.get_trials(deepcopy=False)
             runs = self._one_run_a_trial(trials)
+            run_ids = [record.run_id for _, record in sorted(runs.items())]
+            self._course = self.tracker.courses(run_ids, (*EPOCH_METRICS, *ONCE))
             for trial in trials:
                 self._trial(trial, trials, runs)
             self._report(parent)
@@ -276,7 +278,8 @@ class Examination:
         `source` is the trial that was trained: this one, or the one that it was answered from.
         """
         number, run_id = trial.number, record.run_id
-        points = self.tracker.points(run_id, (*EPOCH_METRICS, *(key for key in ONCE if key in record.metrics)))
+        once = (key for key in ONCE if key in record.metrics)
+        points = {key: self._course(run_id, key) for key in (*EPOCH_METRICS, *once)}
         found = compare_metrics(trial, source, record, points)
         if found.doubled:
             problem = f"{found.doubled} stand twice"

@@ -114,12 +114,8 @@ def unevaluated(study: Study, tracker: Tracker) -> list[RunRecord]:
     Their sweep ended before it could evaluate them, or something could not be drawn (tag `not_drawn`).
     """
     kept = study.standing.kept().values()
-    runs = tracker.children(study.parent_run_id) if kept else []
-    return [
-        run
-        for run in runs
-        if run.run_id in kept and run.status == "FINISHED" and (EVALUATED not in run.metrics or NOT_DRAWN in run.tags)
-    ]
+    runs = tracker.children(study.parent_run_id, list(kept))
+    return [run for run in runs if run.status == "FINISHED" and (EVALUATED not in run.metrics or NOT_DRAWN in run.tags)]
 
 
 def evaluate_left_over(study: Study, tracker: Tracker, dataset: Dataset, say: Callable[[str], None]) -> None:

@@ -508,8 +508,8 @@ def sweep_studies(storage: str, study: str | None = None) -> list[str]:
         ProjectError: if the storage does not exist or cannot be opened.
     """
     with one_line(storage):
-        summaries = optuna.get_all_study_summaries(open_storage(storage, create=False), include_best_trial=False)
-    known = [summary.study_name for summary in summaries if "config" in summary.user_attrs]
+        held = open_storage(storage, create=False).get_all_studies()  # Optuna's summaries would read all trials
+    known = [each.study_name for each in held if "config" in each.user_attrs]
     if study is not None and study not in known:
         raise UsageError(f"Unknown study {study!r} in {storage}. It holds: {', '.join(known) or 'none'}.")
     return [study] if study else known

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 import re
 import sys
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING
 
 from architectures.display import say
@@ -16,11 +16,14 @@ from experiments.tracking.records import RunRecord, run_record
 from experiments.tracking.store import Store, one_line, quoted
 
 if TYPE_CHECKING:
-    from mlflow.entities import Run
+    from mlflow.entities import Metric, Run
 
 PAGE = 1_000  # runs that are read at once where all are wanted
 PREFIX = re.compile(r"[0-9a-f]{1,31}")  # of a run's id
 LISTED = 5  # runs that are named where several are meant
+AT_ONCE = 50  # ids in one search, whose text a server takes in its URL
+AHEAD = 200  # runs whose metrics are read at once
+MOST_POINTS = 10**9  # of a metric in one answer: all
 SPARE = 5  # runs read beside those asked for: replicates and answered ones are left out here, not by MLflow
 
 
@@ -32,6 +35,34 @@ class Selection:
     study: str | None = None
     architectures: tuple[str, ...] = ()
     dataset: str | None = None  # as runs record it
+
+
+@dataclass
+class Courses:
+    """Metrics of runs, read for the runs that are likely to be asked for next, too."""
+
+    uri: str
+    course: Callable[[str, str], list[tuple[int, float]]]
+    bulk: Callable[[list[str], str, int], Iterable[Metric]] | None
+    run_ids: tuple[str, ...]
+    metrics: tuple[str, ...]
+    _read: dict[tuple[str, str], list[tuple[int, float]]] = field(default_factory=dict)
+
+    def __call__(self, run_id: str, metric: str) -> list[tuple[int, float]]:
+        """Each value of a metric that a run has recorded, with its epoch."""
+        if (run_id, metric) not in self._read:
+            if self.bulk is None or run_id not in self.run_ids or metric not in self.metrics:
+                return self.course(run_id, metric)
+            place = self.run_ids.index(run_id)
+            self._read_ahead(self.bulk, self.run_ids[place : place + AHEAD])
+        return self._read[run_id, metric]
+
+    def _read_ahead(self, bulk: Callable[[list[str], str, int], Iterable[Metric]], run_ids: tuple[str, ...]) -> None:
+        self._read = {(run_id, metric): [] for run_id in run_ids for metric in self.metrics}
+        for metric in self.metrics:
+            with one_line(self.uri):
+                for point in bulk(list(run_ids), metric, MOST_POINTS):
+                    self._read[str(point.run_id), metric].append((point.step, point.value))
 
 
 class Lookup(Store):
@@ -126,20 +157,24 @@ class Lookup(Store):
         self._check_not_deleted(self._client.get_experiment(experiment_id))
         return experiment_id
 
-    def children(self, parent_run_id: str) -> list[RunRecord]:
-        """The runs of a sweep's trials; raises ExperimentDeleted."""
+    def children(self, parent_run_id: str, run_ids: Sequence[str] | None = None) -> list[RunRecord]:
+        """The runs of a sweep's trials, all or those of these ids; raises ExperimentDeleted."""
         with one_line(self.uri):
             experiment_id = self._live_experiment(parent_run_id)
             terms = [f"tags.`mlflow.parentRunId` = {quoted(parent_run_id)}", "tags.trial_number != ''"]
-            return [run_record(run) for run in self._pages(experiment_id, terms, page=PAGE)]
+            some: list[list[str]] = [[]]
+            if run_ids is not None:
+                parts = (run_ids[start : start + AT_ONCE] for start in range(0, len(run_ids), AT_ONCE))
+                some = [[f"attributes.run_id IN ({', '.join(map(quoted, part))})"] for part in parts]
+            return [run_record(run) for each in some for run in self._pages(experiment_id, terms + each, page=PAGE)]
 
     def orphans(self, parent_run_id: str, study: str) -> list[RunRecord]:
         """Runs of a study's trials that name no parent, in the experiment of the sweep's."""
         with one_line(self.uri):
             experiment_id = self._client.get_run(parent_run_id).info.experiment_id
-            terms = [f"tags.study = {quoted(study)}", "tags.trial_number != ''"]
+            terms = [f"tags.study = {quoted(study)}", "tags.trial_number != ''", "tags.`mlflow.parentRunId` IS NULL"]
             runs = [run_record(run) for run in self._pages(experiment_id, terms, page=PAGE)]
-        return [run for run in runs if "mlflow.parentRunId" not in run.tags and run.tags["trial_number"].isdecimal()]
+        return [run for run in runs if run.tags["trial_number"].isdecimal()]
 
     def running(self, study: str | None = None) -> list[RunRecord]:
         """Runs of sweeps that are RUNNING, in all experiments; `study`: only those of that name."""
@@ -151,23 +186,16 @@ class Lookup(Store):
                 for run in self._pages(experiment.experiment_id, terms, page=PAGE)
             ]
 
-    def points(self, run_id: str, metrics: Iterable[str]) -> dict[str, list[tuple[int, float]]]:
-        """Each value of some metrics that a run has recorded, with its epoch."""
-        from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore, SqlMetric
-
-        found: dict[str, list[tuple[int, float]]] = {metric: [] for metric in metrics}
-        store = self._client._tracking_client.store
+    def course(self, run_id: str, metric: str) -> list[tuple[int, float]]:
+        """Each value of a metric that a run has recorded, with its epoch."""
         with one_line(self.uri):
-            if isinstance(store, SqlAlchemyStore):  # MLflow's client asks for one metric at a time
-                with store.ManagedSessionMaker() as session:
-                    for row in session.query(SqlMetric).filter(SqlMetric.run_uuid == run_id):
-                        if row.key in found:
-                            found[row.key].append((row.step, math.nan if row.is_nan else row.value))
-            else:
-                for metric in found:
-                    history = self._client.get_metric_history(run_id, metric)
-                    found[metric] = [(point.step, point.value) for point in history]
-        return found
+            return [(point.step, point.value) for point in self._client.get_metric_history(run_id, metric)]
+
+    def courses(self, run_ids: Sequence[str], metrics: Sequence[str]) -> Courses:
+        """As `course` for many runs; a database is asked for many of them at once."""
+        store = self._client._tracking_client.store
+        bulk = getattr(store, "get_metric_history_bulk", None)  # a server has none
+        return Courses(self.uri, self.course, bulk, tuple(run_ids), tuple(metrics))
 
     def runs(self, experiment: str, *, study: str | None = None) -> list[RunRecord]:
         """Training runs of an experiment, the latest first.

@@ -15,7 +15,7 @@ from architectures.errors import ProjectError, UsageError
 from architectures.scratch import scratch_folder
 from experiments.config import RunResult
 from experiments.tracking.keras_flavor import MODEL_FILE, PROBABILITIES_FILE, write_keras_flavor
-from experiments.tracking.lookup import Lookup
+from experiments.tracking.lookup import AT_ONCE, Lookup
 from experiments.tracking.promotion_lock import TICKETS
 from experiments.tracking.records import ModelRecord, VersionFacts, VersionRecord, run_record
 from experiments.tracking.store import absolute, one_line, quoted
@@ -31,7 +31,7 @@ CHAMPION = "champion"  # alias: the promoted version
 REPORTS = "refused"  # folder of refused promotions' reports beside a model's files: records, which stay
 PRUNED_TAG = "pruned_at"  # of a LoggedModel whose files are being removed
 MODEL_ID = re.compile(r"m-[0-9a-f]{32}")
-RUNS_AT_ONCE = 50  # asked for in one search, whose text a server takes in its URL
+IN_A_DATABASE = 500  # ids in one search of a database
 
 
 class Models(Lookup):
@@ -280,8 +280,9 @@ class Models(Lookup):
         """The latest registry version of each of these runs that has one."""
         with one_line(self.uri):
             found: list[ModelVersion] = []
-            for start in range(0, len(run_ids), RUNS_AT_ONCE):
-                ids = ", ".join(map(quoted, run_ids[start : start + RUNS_AT_ONCE]))
+            many = AT_ONCE if self.uri.startswith("http") else IN_A_DATABASE
+            for start in range(0, len(run_ids), many):
+                ids = ", ".join(map(quoted, run_ids[start : start + many]))
                 found += self._search_versions(f"run_id IN ({ids})")
             return {facts.run_id: facts for facts in reversed(self._facts(found))}
 
