@@ -86,7 +86,9 @@ def _picture(image: np.ndarray, side: int) -> str:
     file = io.BytesIO()
     picture.save(file, "PNG")
     content = base64.b64encode(file.getvalue()).decode()
-    return f"<img alt='' width='{picture.width}' height='{picture.height}' src='data:image/png;base64,{content}'>"
+    scale = max(1, side // max(picture.size))
+    width, height = scale * picture.width, scale * picture.height
+    return f"<img alt='' width='{width}' height='{height}' src='data:image/png;base64,{content}'>"
 
 
 def _components(dataset: Dataset) -> go.Figure:

@@ -61,17 +61,17 @@ class Inspection:
     def problems(self) -> list[str]:
         """What should be mended before training, a sentence each."""
         told = []
-        if self.files and self.files.unread:
-            told.append(f"{sum(self.files.unread.values()):,} files were not read")
+        unread = sum(self.files.unread.values()) if self.files else 0
         told += [
-            f"{len(found):,} {what}"
-            for what, found in (
-                ("images are of one colour alone", self.constant),
-                ("images have copies in other splits", self.copies.across_splits),
-                ("images have copies in other classes", self.copies.across_classes),
-                ("pairs of near copies lie in different splits", self.near_across_splits),
+            f"{what}: {count:,}"
+            for what, count in (
+                ("files that were not read", unread),
+                ("images of one colour alone", len(self.constant)),
+                ("images with copies in other splits", len(self.copies.across_splits)),
+                ("images with copies in other classes", len(self.copies.across_classes)),
+                ("pairs of near copies in different splits", len(self.near_across_splits)),
             )
-            if found
+            if count
         ]
         if self.imbalance > IMBALANCE:
             told.append(f"the largest class has {self.imbalance:.1f} times the images of the smallest")

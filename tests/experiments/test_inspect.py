@@ -66,11 +66,11 @@ def test_what_is_wrong_is_told_with_names(pets: Path, command: Command) -> None:
     assert [place["file"] for place in told["constant"]] == ["cat/flat.png"]
     assert told["files"]["unread"] == {".txt": 1}
     problems = "\n".join(told["problems"])
-    for problem in ("1 files were not read", "1 images are of one colour", "1 images have copies in other classes"):
+    for problem in ("files that were not read: 1", "one colour alone: 1", "images with copies in other classes: 1"):
         assert problem in problems
     shown = command(*given)
     assert shown.code == 0
-    assert "wrong: 1 images have copies in other classes" in shown.out
+    assert "wrong: images with copies in other classes: 1" in shown.out
     assert max(map(len, shown.out.splitlines()[:8])) <= 80
 
 
