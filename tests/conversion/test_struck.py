@@ -19,7 +19,7 @@ from tests.support.struck import REFUSED, act, keep
 from tests.support.warm import warm_context
 
 ACTIONS = ("promote", "rollback", "prune")
-POINTS = [pytest.param(seed, marks=pytest.mark.slow if seed else ()) for seed in range(100)]
+POINTS = range(100)
 
 
 @dataclass(frozen=True)
@@ -70,6 +70,7 @@ def scene(promoted: Promoted, swept: Swept, tmp_path_factory: pytest.TempPathFac
     return Scene(folder, steps)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", POINTS)
 def test_struck_at_a_random_point(seed: int, scene: Scene, tmp_path: Path) -> None:
     chance = random.Random(seed)

@@ -117,6 +117,7 @@ class Killed(BaseException):
 WRITES = ("begin", "log_promotion", "attach", "crown", "tag_version", "set_alias", "ended")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [("--author", "Ada"), ("--version",)], ids=["same model", "another"])
 def test_what_a_killed_promotion_left_is_undone_or_ended(
     options: tuple, own_promoted: Path, swept: Swept, command: Command, monkeypatch: pytest.MonkeyPatch
