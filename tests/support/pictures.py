@@ -56,14 +56,15 @@ def pixels(picture: Picture) -> np.ndarray:
     noise = index * np.uint32(2654435761) + np.uint32(picture.seed * 2246822519 % 2**32)
     noise ^= noise >> np.uint32(15)
     noise *= np.uint32(2246822519)
-    noise = (noise ^ (noise >> np.uint32(13))).astype(np.int64) & 255
+    noise ^= noise >> np.uint32(13)
+    noises = (noise & np.uint32(255)).astype(np.int64)
     slope = x * 255 * (c + 1) // max(picture.width - 1, 1) + y * 255 * (picture.seed % 3 + 1) // max(
         picture.height - 1, 1
     )
     slope = 255 - abs(slope % 511 - 255)
     checks = ((x // 3 + y // 2) % 2) * 255 + 0 * c
     kind = picture.seed % 4
-    return ((slope * 3 + noise) // 4 if kind == 0 else (noise, checks, slope)[kind - 1]).astype(np.uint8)
+    return ((slope * 3 + noises) // 4 if kind == 0 else (noises, checks, slope)[kind - 1]).astype(np.uint8)
 
 
 def fitted(picture: Picture) -> np.ndarray:
@@ -71,10 +72,10 @@ def fitted(picture: Picture) -> np.ndarray:
     stored = pixels(picture)
     image = Image.fromarray(stored[:, :, 0] if picture.channels == 1 else stored, MODES[picture.channels])
     image.getexif()[ExifTags.Base.Orientation] = picture.orientation
-    image = ImageOps.exif_transpose(image)
+    ImageOps.exif_transpose(image, in_place=True)
     if picture.space == "displayP3":
         profile = ImageCms.ImageCmsProfile(io.BytesIO(display_p3()))
-        image = ImageCms.profileToProfile(image, profile, ImageCms.createProfile("sRGB"), outputMode=image.mode)
+        ImageCms.profileToProfile(image, profile, ImageCms.createProfile("sRGB"), inPlace=True)
     if image.mode == "RGBA":
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     image = image.convert("L" if picture.colors == "gray" else "RGB")
@@ -114,7 +115,7 @@ def pictures() -> list[Picture]:
     found = [
         *(Picture(**{**asdict(plain), "orientation": turn, "seed": turn}) for turn in range(1, 9)),
         *(Picture(1, 1, channels, 5, 1, "sRGB", (7, 5), "rgb", fit) for channels in (1, 3, 4) for fit in FITS),
-        *(Picture(4032, 3024, 3, seed, 6, "sRGB", (32, 32), "rgb", fit) for seed, fit in enumerate(FITS)),
+        Picture(4032, 3024, 3, 0, 6, "displayP3", (32, 32), "rgb", "crop"),  # as an iPhone stores it
         *(
             Picture(w, h, 3, 1, 1, "sRGB", (9, 9), "gray", fit)
             for w, h in ((1, 300), (300, 1), (999, 2))

@@ -1,0 +1,159 @@
+"""`ios/check` catches what would break the app: copies of `ios/` with one fault each, in Swift or around it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.support.components import require
+
+ROOT = Path(__file__).parents[2]
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+SWIFT = Path(os.environ.get("SWIFT_ROOT") or CACHE / "pocketnets/swift-trixie")
+PROJECT = "Digits.xcodeproj/project.pbxproj"
+KIT = "DigitKit/Sources/DigitKit"
+
+
+@dataclass(frozen=True)
+class Fault:
+    """An edit of one file, the part of the check that must refuse it, and what it must say."""
+
+    part: str
+    file: str
+    old: str
+    new: str
+    complaint: str
+
+
+FAULTS = {
+    "a type named like one of Apple's": Fault(
+        "types",
+        f"{KIT}/Drawing.swift",
+        "public struct PadPoint",
+        "public typealias PadPoint = Point\npublic struct Point",
+        "'Point' is ambiguous for type lookup",
+    ),
+    "a signature that Apple does not have": Fault(
+        "types", "Digits/Views/DrawView.swift", ".padding()", ".padding(edges: 3)", "incorrect argument label"
+    ),
+    "a data race": Fault(
+        "types",
+        "Digits/Views/PadView.swift",
+        "Task { await session.announceReading() }",
+        "Task.detached { session.clear() }",
+        "main actor-isolated instance method 'clear()'",
+    ),
+    "a model that crosses actors": Fault(
+        "types",
+        "Digits/Reading/ModelReader.swift",
+        "private let model: MLModel",
+        "nonisolated let model: MLModel",
+        "non-Sendable type 'MLModel'",
+    ),
+    "a call without await": Fault(
+        "types", "Digits/Camera/CameraFeed.swift", "await camera.level()", "camera.level()", "expression is 'async'"
+    ),
+    "a state without a screen": Fault(
+        "types",
+        "Digits/Views/RootView.swift",
+        "case .missing:",
+        "case .missing where 1 > 2:",
+        "switch must be exhaustive",
+    ),
+    "a problem without a text": Fault(
+        "types",
+        f"{KIT}/ModelInterface.swift",
+        "case noProbabilities\n  case labels",
+        "case noProbabilities\n  case tooLarge\n  case labels",
+        "switch must be exhaustive",
+    ),
+    "a preview that does not compile": Fault(
+        "types",
+        "Digits/Views/PhotoView.swift",
+        "PhotoView(session: .preview())",
+        "PhotoView()",
+        "missing argument for parameter 'session'",
+    ),
+    "a test that does not compile": Fault(
+        "types", "DigitsTests/BundledModelTests.swift", "model.facts", "model.fact", "has no member 'fact'"
+    ),
+    "a UI test off the main actor": Fault(
+        "types",
+        "DigitsUITests/DrawingUITests.swift",
+        "@MainActor\nfinal class",
+        "final class",
+        "in a synchronous nonisolated context",
+    ),
+    "another pen": Fault("package", f"{KIT}/Preprocessing.swift", "pen = 2.2", "pen = 2.3", "pixels differ"),
+    "another filter": Fault(
+        "package", f"{KIT}/Resampling.swift", "Int32(0.5 + ", "Int32(", "pixels differ, by up to 1"
+    ),
+    "two inferences a lift": Fault(
+        "package",
+        f"{KIT}/DrawingSession.swift",
+        "if current == nil {\n      restart()",
+        "if true {\n      restart()",
+        "reader.asked",
+    ),
+    "a threshold that is not looked at": Fault(
+        "package", f"{KIT}/Reading.swift", ">= threshold ?? 0", ">= 0", "belowTheThresholdItDoesNotKnow"
+    ),
+    "code in another form": Fault(
+        "format", "Digits/Texts.swift", "  switch error {", "    switch error {", "[Indentation]"
+    ),
+    "a text without a translation": Fault(
+        "sources", "Digits/Views/PhotoView.swift", '"Read along"', '"Read on"', "'Read on' is not in"
+    ),
+    "no sentence for the camera": Fault(
+        "sources", "Config/Info.plist", "NSCameraUsageDescription", "NSCameraUsage", "has no NSCameraUsageDescription"
+    ),
+    "an id that leads nowhere": Fault(
+        "project",
+        PROJECT,
+        "rootObject = D16175000000000000000001",
+        "rootObject = D161750000000000000000FF",
+        "not defined",
+    ),
+    "the package linked twice": Fault(
+        "project",
+        PROJECT,
+        "packageProductDependencies = (\n\t\t\t);\n\t\t\tproductName = DigitsTests;",
+        "packageProductDependencies = (D1617500000000000000000E);\n\t\t\tproductName = DigitsTests;",
+        "links DigitKit, which its host has already",
+    ),
+}
+NEEDS_SWIFT = {"types", "package", "format"}
+
+
+def case(name: str) -> object:
+    return pytest.param(FAULTS[name], marks=[pytest.mark.slow] * (FAULTS[name].part in NEEDS_SWIFT), id=name)
+
+
+def test_there_are_enough() -> None:
+    assert len(FAULTS) >= 15
+
+
+@pytest.mark.parametrize("fault", map(case, FAULTS))
+def test_a_broken_app_is_caught(tmp_path: Path, fault: Fault) -> None:
+    if fault.part in NEEDS_SWIFT:
+        require(SWIFT.is_dir() and os.geteuid() == 0, install="ios/check, as root on Debian or Ubuntu")
+    ios = shutil.copytree(ROOT / "ios", tmp_path / "ios", ignore=shutil.ignore_patterns("*.mlmodel", "*.mlpackage"))
+    file = ios / fault.file
+    text = file.read_text()
+    assert fault.old in text
+    file.write_text(text.replace(fault.old, fault.new))
+    done = subprocess.run(
+        [ios / "check", fault.part],
+        env=os.environ | {"PYTHON": sys.executable, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=1200,
+    )
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert fault.complaint in done.stdout + done.stderr

@@ -1,0 +1,47 @@
+"""The golden pictures are what Pillow makes of them today, and what a data set of pictures reads."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from experiments import datasets
+from tests.support.pictures import FILE, FITS, MODES, Picture, content, fitted, pictures, pixels
+
+
+def test_the_committed_file_is_todays() -> None:
+    assert FILE.read_text() == content()
+
+
+def test_every_kind_is_there() -> None:
+    found = pictures()
+    assert len(found) >= 200
+    assert Counter(picture.orientation for picture in found).keys() == set(range(1, 9))
+    assert {picture.fit for picture in found} == set(FITS)
+    assert {picture.channels for picture in found} == {1, 3, 4}
+    assert any(picture.space == "displayP3" and picture.channels == 4 for picture in found)
+    assert any((picture.width, picture.height) == (1, 1) for picture in found)
+    assert any(picture.width * picture.height > 12e6 for picture in found)
+
+
+@pytest.mark.parametrize("colors", ["gray", "rgb"])
+def test_a_data_set_reads_the_same(tmp_path: Path, colors: str) -> None:
+    """Squashed pictures in sRGB that lie upright: as an app fits them, so is the network trained."""
+    channels = 1 if colors == "gray" else 3
+    some = [
+        Picture(w, h, channels, 4 * w + h, 1, "sRGB", (16, 12), colors, "squash") for w in (3, 40, 90) for h in (9, 70)
+    ]
+    for name in ("cat", "dog"):
+        (tmp_path / name).mkdir()
+        for number, picture in enumerate(some):
+            stored = pixels(picture)
+            image = Image.fromarray(stored[:, :, 0] if channels == 1 else stored, MODES[channels])
+            image.save(tmp_path / name / f"{number}.png")
+    read = datasets.load(f"folder:{tmp_path}?image_size=12x16")
+    everything = np.concatenate([read.train.images, read.val.images, read.test.images])
+    expected = {fitted(picture).tobytes() for picture in some}
+    assert {np.asarray(image).astype(np.uint8).tobytes() for image in everything} == expected
