@@ -145,17 +145,19 @@ def read(path: Path) -> CoreMLFile:
     """Read a file or a package from disk.
 
     Raises:
-        CorruptModel: if it is missing or a folder without a manifest, or anything points outside of a package.
+        CorruptModel: if it is missing or no Core ML file, or anything points outside of a package.
         NotCheckable: if it is too large.
     """
     from conversion.runtime.model_file import content_of
+    from conversion.runtime.opening import opened
     from conversion.runtime.package import Package
 
-    if not path.is_dir():
-        return mlmodel(content_of(path))
-    Package(path)  # refuses links and names that leave the folder
-    found = {file.relative_to(path).as_posix(): file for file in path.rglob("*") if file.is_file()}
-    return CoreMLFile("mlpackage", {name: _content(file) for name, file in found.items()})
+    with opened(path) as place:
+        if not place.is_dir():
+            return mlmodel(content_of(place, source=str(path)))
+        Package(place, source=str(path))  # refuses links and names that leave the folder
+        found = {file.relative_to(place).as_posix(): file for file in place.rglob("*") if file.is_file()}
+        return CoreMLFile("mlpackage", {name: _content(file) for name, file in found.items()})
 
 
 def _content(path: Path) -> bytes:

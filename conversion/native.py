@@ -51,9 +51,11 @@ def compare(path: Path, executable: Executable, images: npt.NDArray[np.uint8]) -
     from PIL import Image
 
     from conversion.convert import coremltools
+    from conversion.runtime.opening import opened
 
     ct = coremltools()
-    model = ct.models.MLModel(str(path), compute_units=ct.ComputeUnit.CPU_ONLY)
+    with opened(path) as found:
+        model = ct.models.MLModel(str(found), compute_units=ct.ComputeUnit.CPU_ONLY)
     interface = executable.interface
     sample = images[:SAMPLE]
     pictures = [Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image) for image in sample]

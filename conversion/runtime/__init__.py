@@ -12,6 +12,7 @@ from conversion.runtime.interface import (
     Interface,
     Metadata,
     NotCheckable,
+    NotCoreML,
     Prediction,
 )
 
@@ -22,13 +23,15 @@ def load(path: str | os.PathLike[str]) -> Executable:
     Everything is checked here, one blank image included: a file that loads can be executed.
 
     Args:
-        path: an `.mlmodel` file that holds a neuralnetwork, or an `.mlpackage` folder that holds an ML Program.
+        path: an `.mlmodel` file that holds a neuralnetwork, an `.mlpackage` folder that holds an ML Program, or a
+            `.zip` of either.
 
     Returns:
         The file, ready to answer `predict`. It computes in float32, whatever the precision of the stored weights.
 
     Raises:
         CorruptModel: if the file is missing, damaged, or contradicts itself.
+        NotCoreML: if it is a file of another kind, a CorruptModel that says which.
         NotCheckable: if it holds anything that this executor does not know.
 
     >>> load("missing.mlmodel")
@@ -50,6 +53,7 @@ __all__ = [
     "Interface",
     "Metadata",
     "NotCheckable",
+    "NotCoreML",
     "Prediction",
     "load",
 ]

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from scipy.special import erf, logsumexp, ndtr
+import scipy  # its `special` is imported by its first use, which most networks never need: half a second
 
 from conversion.runtime.interface import Array
 from conversion.runtime.limits import PASS_COST, bounded, bounded_window, bounded_work
@@ -89,7 +89,7 @@ def gelu(x: Array, mode: str) -> Array:
     """Gaussian error linear unit; mode "EXACT", "TANH_APPROXIMATION" or "SIGMOID_APPROXIMATION"."""
     x = np.maximum(x, -LARGEST)  # its limit there is 0
     if mode == "EXACT":
-        return x * ndtr(x)  # (1 + erf(x / sqrt(2))) / 2 loses all digits below -5
+        return x * scipy.special.ndtr(x)  # (1 + erf(x / sqrt(2))) / 2 loses all digits below -5
     if mode == "TANH_APPROXIMATION":
         return x * _sigmoid(2 * SQRT_TWO_OVER_PI * (x + 0.044715 * x * x * x))  # (1 + tanh(y)) / 2 is sigmoid(2 y)
     return x * _sigmoid(1.702 * x)
@@ -145,7 +145,7 @@ PLAIN: dict[str, Callable[[Array], Array]] = {
     **{name: getattr(np, name) for name in ("ceil", "floor", "sign")},
     **{name: in_double(getattr(np, name)) for name in ("cos", "cosh", "exp2", "sin", "sinh", "tan", "tanh")},
     **{f"a{name}": in_double(getattr(np, f"arc{name}")) for name in ("cos", "cosh", "sin", "sinh", "tan", "tanh")},
-    "erf": in_double(erf),
+    "erf": in_double(lambda x: scipy.special.erf(x)),
 }
 exp, tanh, floor_divide = in_double(np.exp), PLAIN["tanh"], in_double(np.floor_divide)
 
@@ -256,7 +256,7 @@ REDUCTIONS: dict[str, Reduction] = {
     "MAX": lambda x, axes: x.max(axis=axes, keepdims=True),
     "MIN": lambda x, axes: x.min(axis=axes, keepdims=True),
     "LOGSUM": _reduction(lambda x, **options: np.log(x.sum(**options))),
-    "LOGSUMEXP": _reduction(logsumexp),
+    "LOGSUMEXP": _reduction(lambda *x, **how: scipy.special.logsumexp(*x, **how)),
 }
 
 

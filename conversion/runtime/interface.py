@@ -41,6 +41,12 @@ class CorruptModel(FileError):
     """The file is missing, truncated, garbage, or contradicts itself. Exit code 1."""
 
 
+class NotCoreML(CorruptModel):
+    """What was given is something else than a Core ML file, which the error names. Exit code 2."""
+
+    exit_code = 2
+
+
 @dataclass(frozen=True)
 class ImageInput:
     """The image that the file asks for, and what the file does to it before its first layer."""
@@ -149,6 +155,7 @@ __all__ = [
     "Interface",
     "Metadata",
     "NotCheckable",
+    "NotCoreML",
     "Prediction",
     "frozen_mapping",
 ]

@@ -23,10 +23,10 @@ from conversion.runtime.model_file import check_labels, check_outputs, image_inp
 from conversion.runtime.network import blaming
 from conversion.runtime.package import Package
 from conversion.runtime.weight_file import WeightFile
+from conversion.runtime.weight_references import MODEL_FOLDER
 
 KIND = "mlProgram"
 MAIN = "main"  # the only function of a package that is not one of several
-MODEL_FOLDER = "@model_path/"  # how a program calls the folder that it lies in
 
 
 def load(model: Any, package: Package | None, *, source: str, size_bytes: int) -> BatchedExecutable:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from conversion.runtime import schema
+from conversion.runtime.foreign import refuse_pointer
 from conversion.runtime.interface import (
     Array,
     CorruptModel,
@@ -32,7 +33,7 @@ def content_of(path: Path, *, source: str | None = None, most: int = MAX_FILE_BY
         most: bytes that it may have.
 
     Raises:
-        CorruptModel: if it is missing, empty, or no file.
+        CorruptModel: if it is missing, empty, a Git LFS pointer, or no file.
         NotCheckable: if it is too large.
     """
     source = source or str(path)
@@ -47,6 +48,7 @@ def content_of(path: Path, *, source: str | None = None, most: int = MAX_FILE_BY
         raise CorruptModel(f"{source}: cannot be read: {getattr(error, 'strerror', None) or error}.") from error
     if not content:
         raise CorruptModel(f"{source}: the file is empty.")
+    refuse_pointer(content, source)
     return content
 
 

@@ -26,24 +26,31 @@ def is_package(path: Path) -> bool:
         return False
 
 
+class MissingMember(ValueError):
+    """A package has no file of a name."""
+
+
 class Package:
     """The members of a package, checked before they are read.
 
     Args:
         path: the package's folder.
+        source: its name in errors, if not the path.
 
     Raises:
         CorruptModel: if the manifest is missing or damaged, or anything lies or points outside of the folder.
         NotCheckable: if it has too many members or bytes, or a manifest of another version.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.source = str(path)
+    def __init__(self, path: Path, *, source: str | None = None) -> None:
+        self.source = source or str(path)
         try:
             self._root = path.resolve(strict=True)
             self.size_bytes = self._measured()
         except (OSError, RuntimeError) as error:  # RuntimeError: a loop of links
-            raise CorruptModel(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}.") from error
+            raise CorruptModel(
+                f"{self.source}: cannot be read: {getattr(error, 'strerror', None) or error}."
+            ) from error
         self._model_path = PurePosixPath(DATA, self._root_item())
 
     @cached_property
@@ -59,6 +66,7 @@ class Package:
             beside_model: which of these.
 
         Raises:
+            MissingMember: if there is none.
             ValueError: if it is not inside the package, or no file.
         """
         parts = PurePosixPath(name)
@@ -68,7 +76,7 @@ class Package:
         try:
             found = (base / parts).resolve(strict=True)
         except (OSError, RuntimeError) as error:
-            raise ValueError(f"the package has no file {name!r}") from error
+            raise MissingMember(f"the package has no file {name!r}") from error
         if not found.is_relative_to(self._root):
             raise ValueError(f"the file {name!r} lies outside of the package")
         if not found.is_file():  # nor a pipe, which would be waited for

@@ -42,17 +42,18 @@ class WeightFile:
 
     Args:
         path: the file, known to exist.
+        most: bytes that it may have.
 
     Raises:
         ValueError: if it is not such a file.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, most: int = MAX_FILE_BYTES) -> None:
         self._path = path
         try:
             self._size = path.stat().st_size
-            if self._size > MAX_FILE_BYTES:
-                raise Unsupported(f"its weights are {self._size:,} bytes; the limit is {MAX_FILE_BYTES:,}")
+            if self._size > most:
+                raise Unsupported(f"its weights are {self._size:,} bytes; the limit is {most:,}")
             header = self._read(0, HEADER_BYTES)
         except OSError as error:
             raise ValueError(f"the weights cannot be read: {error.strerror}") from error

@@ -1,0 +1,71 @@
+"""Which files of weights an ML Program refers to, and by which operations."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from conversion.runtime.foreign import HEAD_BYTES, refuse_pointer
+from conversion.runtime.interface import CorruptModel
+from conversion.runtime.package import MissingMember, Package
+
+MODEL_FOLDER = "@model_path/"  # how a program calls the folder that it lies in
+
+
+class Reference(NamedTuple):
+    """A blob that an operation reads."""
+
+    operation: Any  # its message
+    file_name: str
+    offset: int  # of the blob's header
+
+
+def references(program: Any) -> Iterator[Reference]:
+    """Every blob that a `Program` message reads."""
+    for operation in operations(program):
+        for value in values_of(operation):
+            if value.WhichOneof("value") == "blobFileValue":
+                yield Reference(operation, value.blobFileValue.fileName, value.blobFileValue.offset)
+
+
+def operations(program: Any) -> Iterator[Any]:
+    """The operations of all functions of a `Program` message, and those of blocks in them."""
+    for name in sorted(program.functions):
+        blocks = program.functions[name].block_specializations
+        waiting = [blocks[opset] for opset in sorted(blocks, reverse=True)]
+        while waiting:
+            for operation in waiting.pop().operations:
+                yield operation
+                waiting.extend(operation.blocks)
+
+
+def values_of(operation: Any) -> Iterator[Any]:
+    """The constants in an operation's message."""
+    for name in operation.attributes:
+        yield operation.attributes[name]
+    for name in operation.inputs:
+        for argument in operation.inputs[name].arguments:
+            if argument.WhichOneof("binding") == "value":
+                yield argument.value
+
+
+def check_weights(model: Any, package: Package | None, source: str) -> None:
+    """Refuse a `Model` message whose files of weights are not there.
+
+    Raises:
+        CorruptModel: if one is missing from the package, or is a Git LFS pointer.
+    """
+    for file_name in sorted({found.file_name for found in references(model.mlProgram)}):
+        name = file_name.removeprefix(MODEL_FOLDER)
+        if package is None:
+            raise CorruptModel(
+                f"{source}: its weights lie in {file_name!r}, and this file is not in a package: give the package."
+            )
+        try:
+            file = package.member(name, beside_model=True)
+        except MissingMember as error:
+            raise CorruptModel(f"{source}: its weights are missing: {error}.") from None
+        except ValueError:  # a name that leads elsewhere: reading the operation says which
+            continue
+        with file.open("rb") as opened:
+            refuse_pointer(opened.read(HEAD_BYTES), f"{source}: {name}")
