@@ -125,12 +125,13 @@ def read(file: Path, form: Form) -> np.ndarray:
     with _opened(file) as image:
         _check_depth(file, image)
         try:
-            return np.asarray(_formed(image, form))
+            return np.asarray(formed(image, form))
         except UNREADABLE as error:
             raise _unreadable(file, error) from error
 
 
-def _formed(image: Image.Image, form: Form) -> Image.Image:
+def formed(image: Image.Image, form: Form) -> Image.Image:
+    """An image, not yet decoded or in memory, in a form."""
     if form.size:
         _draft(image, form.size)
     image.load()

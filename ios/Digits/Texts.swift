@@ -30,6 +30,8 @@ extension ModelProblem {
       String(localized: "The model was made for version \(version) of the preprocessing. Promote it again.")
     case .fit(let name):
       String(localized: "The model wants photographs fitted by \(name), which the app does not know.")
+    case .background(let text):
+      String(localized: "The model's background is \(text), which is no colour.")
     case .threshold(let text):
       String(localized: "The model's threshold is \(text), which is no number from 0 to 1.")
     }

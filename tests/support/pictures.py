@@ -7,7 +7,6 @@ languages compute, so that twelve megapixels take a line of the file.
 from __future__ import annotations
 
 import base64
-import io
 import itertools
 import json
 import random
@@ -16,13 +15,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import ExifTags, Image, ImageCms, ImageOps
+from PIL import ExifTags, Image
+
+from experiments.datasets.pixels import Form, formed
+from experiments.datasets.source import FITS, Fit
 
 FILE = Path(__file__).parents[2] / "ios/DigitKit/Tests/DigitKitTests/golden-pictures.json"
 COUNT = 200
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}
-FITS = ("crop", "pad", "squash")
-BILINEAR = Image.Resampling.BILINEAR
 # Display P3 as Apple's own profile has it: colorants in D50, sRGB's curve (ICC.1:2010, parametric function 3).
 COLORANTS = ((0.51512, 0.2412, -0.00105), (0.29198, 0.69225, 0.04189), (0.1571, 0.06657, 0.78407))
 CURVE = (2.4, 1 / 1.055, 0.055 / 1.055, 1 / 12.92, 0.04045)
@@ -40,13 +40,15 @@ class Picture:
     space: str  # sRGB or displayP3
     target: tuple[int, int]  # width, height
     colors: str  # gray or rgb
-    fit: str  # crop, pad or squash
+    fit: Fit
+    background: str = "white"
 
     @property
     def name(self) -> str:
-        return "{width}x{height}x{channels} seed {seed}, turned {orientation}, {space}, {fit} to {target}".format(
-            **asdict(self)
+        told = (
+            "{width}x{height}x{channels} seed {seed}, turned {orientation}, {space}, {fit} to {target} on {background}"
         )
+        return told.format(**asdict(self))
 
 
 def pixels(picture: Picture) -> np.ndarray:
@@ -68,24 +70,14 @@ def pixels(picture: Picture) -> np.ndarray:
 
 
 def fitted(picture: Picture) -> np.ndarray:
-    """What a model is given: turned upright, in sRGB, on white, in the model's colours, brought to its size."""
+    """What a model is given: as a data set reads a file of these pixels."""
     stored = pixels(picture)
     image = Image.fromarray(stored[:, :, 0] if picture.channels == 1 else stored, MODES[picture.channels])
     image.getexif()[ExifTags.Base.Orientation] = picture.orientation
-    ImageOps.exif_transpose(image, in_place=True)
     if picture.space == "displayP3":
-        profile = ImageCms.ImageCmsProfile(io.BytesIO(display_p3()))
-        ImageCms.profileToProfile(image, profile, ImageCms.createProfile("sRGB"), inPlace=True)
-    if image.mode == "RGBA":
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    image = image.convert("L" if picture.colors == "gray" else "RGB")
-    if picture.fit == "crop":
-        image = ImageOps.fit(image, picture.target, BILINEAR)
-    elif picture.fit == "pad":
-        image = ImageOps.pad(image, picture.target, BILINEAR)
-    else:
-        image = image.resize(picture.target, BILINEAR)
-    return np.asarray(image)
+        image.info["icc_profile"] = display_p3()
+    form = Form(picture.target[::-1], "L" if picture.colors == "gray" else "RGB", picture.fit, picture.background)
+    return np.asarray(formed(image, form))
 
 
 def display_p3() -> bytes:
@@ -137,6 +129,7 @@ def pictures() -> list[Picture]:
                 target=(draw.randint(1, 20), draw.randint(1, 20)) if draw.random() < 0.5 else (16, 16),
                 colors=draw.choice(("gray", "rgb", "rgb")),
                 fit=draw.choice(FITS),
+                background=draw.choice(("white", "white", "black", "1e90ff")),
             )
         )
     return found

@@ -2,7 +2,7 @@
 public enum Fit: String, Sendable, Hashable, CaseIterable {
   /// Its centre is cut out in the model's proportions.
   case crop
-  /// It is kept whole, with black beside it.
+  /// It is kept whole, with the model's background beside it.
   case pad
   /// It is stretched.
   case squash

@@ -7,6 +7,8 @@ public struct ModelFacts: Sendable, Hashable {
   public let validationAccuracy: Double?
   /// How photographs are brought to the model's size; the centre is cut out where the file does not say.
   public let fit: Fit
+  /// Beneath what is transparent and beside what is kept whole; white where the file does not say.
+  public let background: Background
   /// Confidence below which the answer is "I do not know"; nil where the file names none.
   public let threshold: Double?
   /// Day of the conversion, as coremltools wrote it.
@@ -27,6 +29,7 @@ public struct ModelFacts: Sendable, Hashable {
     validationAccuracy = metadata["val_accuracy"].flatMap(Double.init)
     preprocessingVersion = metadata["preprocessing_version"]
     fit = try Self.fit(metadata["fit"])
+    background = try Self.background(metadata["background"])
     threshold = try Self.threshold(metadata["threshold"])
     date = metadata["com.github.apple.coremltools.conversion_date"]
     self.license = license
@@ -49,6 +52,16 @@ public struct ModelFacts: Sendable, Hashable {
       throw .fit(text)
     }
     return fit
+  }
+
+  private static func background(_ text: String?) throws(ModelProblem) -> Background {
+    guard let text else {
+      return .white
+    }
+    guard let background = Background(text) else {
+      throw .background(text)
+    }
+    return background
   }
 
   private static func threshold(_ text: String?) throws(ModelProblem) -> Double? {

@@ -108,5 +108,6 @@ public enum ModelProblem: Error, Hashable {
   case preprocessing(String)
   /// It wants images fitted in a way that the app does not know.
   case fit(String)
+  case background(String)
   case threshold(String)
 }

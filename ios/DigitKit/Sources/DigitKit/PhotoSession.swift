@@ -48,6 +48,8 @@ public final class PhotoSession {
 
   /// Off the main actor: it takes long for a photograph of many pixels.
   nonisolated private func prepared(_ photograph: Photograph) async -> PixelImage {
-    photograph.fitted(to: model.interface.size, colors: model.interface.colors, fit: model.facts.fit)
+    photograph.fitted(
+      to: model.interface.size, colors: model.interface.colors, fit: model.facts.fit,
+      background: model.facts.background)
   }
 }

@@ -32,31 +32,33 @@ public struct Photograph: Sendable, Hashable {
     self.colorSpace = colorSpace
   }
 
-  /// The picture as the trainer reads its own: turned upright, in sRGB, on white, gray where the model is, and brought to
+  /// The picture as the trainer reads its own: turned upright, in sRGB, on a background, gray where the model is, and brought to
   /// the model's size; every pixel as Pillow has it.
-  public func fitted(to size: ImageSize, colors: ModelInterface.Colors, fit: Fit) -> PixelImage {
+  public func fitted(to size: ImageSize, colors: ModelInterface.Colors, fit: Fit, background: Background = .white)
+    -> PixelImage
+  {
     var picture = image.turned(orientation)
     if colorSpace == .displayP3, picture.channels > 1 {
       picture = picture.convertedFromDisplayP3()
     }
     if picture.channels == 4 {
-      picture = picture.onWhite()
+      picture = picture.over(background)
     }
     switch colors {
     case .gray: picture = picture.gray()
     case .rgb: picture = picture.rgb()
     }
-    return picture.fitted(to: size, fit: fit)
+    return picture.fitted(to: size, fit: fit, background: background)
   }
 }
 
 extension PixelImage {
   /// Brought to a size as Pillow's `ImageOps.fit`, `ImageOps.pad` and `Image.resize` do with the bilinear filter.
-  func fitted(to size: ImageSize, fit: Fit) -> PixelImage {
+  func fitted(to size: ImageSize, fit: Fit, background: Background) -> PixelImage {
     switch fit {
     case .squash: resized(to: size)
     case .crop: resized(to: size, box: centre(in: size))
-    case .pad: padded(to: size)
+    case .pad: padded(to: size, with: background)
     }
   }
 
@@ -75,8 +77,8 @@ extension PixelImage {
     return Box(left: Float(left), top: Float(top), right: Float(left + cutWidth), bottom: Float(top + cutHeight))
   }
 
-  /// As large as it fits in a size, black beside it.
-  private func padded(to size: ImageSize) -> PixelImage {
+  /// As large as it fits in a size, a background beside it.
+  private func padded(to size: ImageSize, with background: Background) -> PixelImage {
     let found = Double(width) / Double(height)
     let wanted = Double(size.width) / Double(size.height)
     var inner = size
@@ -87,7 +89,8 @@ extension PixelImage {
       let width = (Double(width) / Double(height) * Double(size.height)).rounded(.toNearestOrEven)
       inner = ImageSize(width: Int(width), height: size.height)
     }
-    var result = [UInt8](repeating: 0, count: size.width * size.height * channels)
+    let pixel = background.components(channels: channels)
+    var result = (0..<size.width * size.height).flatMap { _ in pixel }
     if inner.width > 0, inner.height > 0 {
       let picture = resized(to: inner)
       let left = Int((Double(size.width - inner.width) * 0.5).rounded(.toNearestOrEven))
@@ -132,12 +135,13 @@ extension PixelImage {
     return PixelImage(width: newWidth, height: newHeight, channels: channels, pixels: result)
   }
 
-  /// Over white, as Pillow's `Image.alpha_composite`.
-  func onWhite() -> PixelImage {
-    mapped(to: 3) { source, target in
+  /// Over a background, as Pillow's `Image.alpha_composite`.
+  func over(_ background: Background) -> PixelImage {
+    let beneath = background.components(channels: 3).map(Int.init)
+    return mapped(to: 3) { source, target in
       let alpha = Int(source[3])
       for channel in 0..<3 {
-        let sum = (Int(source[channel]) * alpha + 255 * (255 - alpha) + 128) << 7
+        let sum = (Int(source[channel]) * alpha + beneath[channel] * (255 - alpha) + 128) << 7
         target[channel] = UInt8((((sum >> 8) + sum) >> 8) >> 7)
       }
     }

@@ -19,6 +19,7 @@ struct GoldenPicturesTests {
     let target: [Int]
     let colors: String
     let fit: String
+    let background: String
     let pixels: Data
 
     func photograph() throws -> Photograph {
@@ -73,7 +74,8 @@ struct GoldenPicturesTests {
     for golden in file.pictures {
       let image = try golden.photograph().fitted(
         to: ImageSize(width: golden.target[0], height: golden.target[1]),
-        colors: golden.colors == "gray" ? .gray : .rgb, fit: try #require(Fit(rawValue: golden.fit)))
+        colors: golden.colors == "gray" ? .gray : .rgb, fit: try #require(Fit(rawValue: golden.fit)),
+        background: try #require(Background(golden.background)))
       let pairs = zip(image.pixels, golden.pixels)
       let different = pairs.filter { $0 != $1 }.count
       let most = pairs.map { abs(Int($0) - Int($1)) }.max() ?? 0

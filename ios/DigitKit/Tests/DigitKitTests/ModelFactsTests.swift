@@ -32,6 +32,12 @@ struct ModelFactsTests {
     #expect(told.fit == .pad)
     #expect(told.threshold == 0.4375)
     #expect(throws: ModelProblem.fit("letterbox")) { try ModelFacts(metadata: ["fit": "letterbox"]) }
+    #expect(try ModelFacts(metadata: [:]).background == .white)
+    #expect(
+      try ModelFacts(metadata: ["background": "1e90ff"]).background == Background(red: 30, green: 144, blue: 255))
+    for text in ["sky", "+12345", "12345", "1234567"] {
+      #expect(throws: ModelProblem.background(text)) { try ModelFacts(metadata: ["background": text]) }
+    }
     for text in ["", "high", "1.5", "-0.1", "nan"] {
       #expect(throws: ModelProblem.threshold(text)) { try ModelFacts(metadata: ["threshold": text]) }
     }
