@@ -99,11 +99,12 @@ class Examination:
         from search.left_over import deliver_left_over
 
         outbox = Outbox(self.tracker, self.study.name, self.study.parent_run_id, owns=self.study.owns)
-        for number, reason in outbox.unreadable().items():
+        unreadable = outbox.unreadable()
+        for number, reason in unreadable.items():
             problem = f"what is kept of it in {outbox.folder} cannot be read: {reason}"
             if self._found(problem, "set aside, under another name", trial=number):
                 outbox.set_aside(number, reason)
-        waiting = self.study.waiting_and_finished()[0].intersection(outbox.left_over())
+        waiting = self.study.waiting_and_finished()[0].intersection(outbox.left_over()) - unreadable.keys()
         problem = f"writes that MLflow has not got are kept in {outbox.folder}"
         delivered = [self._found(problem, "delivered", trial=number) for number in sorted(waiting)]
         if any(delivered):

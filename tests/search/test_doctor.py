@@ -292,7 +292,7 @@ def test_what_cannot_be_mended_remains(own_store: Path, client: MlflowClient, co
     for _ in range(2):
         found = command(DOCTOR)
         assert found.code == 1
-        assert "remains  small, trial 0: val_accuracy of epochs 3 stand twice" in found.out
+        assert "remains  small, trial 0: val_accuracy of epochs 3; best_val_accuracy stand twice" in found.out
         assert "best_val_accuracy differ between study and run" in found.out
 
 
