@@ -3,6 +3,7 @@ set -euo pipefail
 out=$(mktemp -d)
 trap 'rm -rf "$out"' EXIT
 flags=(-swift-version 6 -warnings-as-errors -parse-as-library -wmo -I "$out")
+flags+=(-Xfrontend -warn-long-expression-type-checking=5000) # ms of a processor; Xcode gives up on such
 flags+=(-I Stubs/MacTypes -Xfrontend -import-module -Xfrontend MacTypes) # as Foundation does on Apple's platforms
 
 library() { # name, sources: a module to import

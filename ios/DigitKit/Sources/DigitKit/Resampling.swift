@@ -34,14 +34,20 @@ extension PixelImage {
     let scale = Double(high - low) / Double(count)
     let support = max(scale, 1)
     return (0..<count).map { index in
-      let center = Double(low) + (Double(index) + 0.5) * scale
+      let center: Double = Double(low) + (Double(index) + 0.5) * scale
       let first = max(Int(center - support + 0.5), 0)
       let end = min(Int(center + support + 0.5), length)
-      let shares = (first..<end).map { max(1 - abs((Double($0) - center + 0.5) * (1 / support)), 0) }
-      let total = shares.reduce(0, +)
-      return Weights(
-        first: first,
-        values: shares.map { Int32(0.5 + (total == 0 ? $0 : $0 / total) * Double(1 << precision)) })
+      var shares: [Double] = []
+      for place in first..<end {
+        let distance: Double = (Double(place) - center + 0.5) * (1 / support)
+        shares.append(max(1 - abs(distance), 0))
+      }
+      let total: Double = shares.reduce(0, +)
+      let values = shares.map { (share: Double) -> Int32 in
+        let weight: Double = total == 0 ? share : share / total
+        return Int32(0.5 + weight * Double(1 << precision))
+      }
+      return Weights(first: first, values: values)
     }
   }
 
