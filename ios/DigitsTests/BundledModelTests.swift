@@ -47,7 +47,8 @@ struct BundledModelTests {
     let problems: [any Error] = [
       ModelProblem.inputs(2), ModelProblem.notAnImage("image"), ModelProblem.pixelFormat("image"),
       ModelProblem.noProbabilities, ModelProblem.labels, ModelProblem.noPreprocessing,
-      ModelProblem.preprocessing("0"), ModelProblem.fit("zoom"), ModelProblem.background("sky"), ModelProblem.threshold("high"),
+      ModelProblem.preprocessing("0"), ModelProblem.fit("zoom"), ModelProblem.background("sky"),
+      ModelProblem.threshold("high"),
       ReadingError.noPicture, ReadingError.noProbabilities, CameraProblem.notAllowed,
     ]
     #expect(Set(problems.map(explain)).count == problems.count)

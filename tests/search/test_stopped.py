@@ -1,4 +1,4 @@
-"""A sweep that is stopped past the takeover, at each of its writes, and continued beside the one that took over."""
+"""A sweep that is stopped past the takeover, at thirty of its writes, and continued beside the one that took over."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.support.warm import warm_context
 TRIALS, EPOCHS = 2, 2
 BLOCKED_SECONDS = 6.0  # after which a sweep that has not ended waits for what the stopped one has locked
 QUICK = 20  # the strike that `make test` makes: in the middle of a trial
-STRIKES = 30  # of as many writes as there are; the rest is between two of these
+STRIKES = 30  # spread evenly over all writes of a sweep
 
 
 @pytest.fixture(scope="module")
