@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 
 from experiments import datasets
-from tests.support.pictures import FILE, FITS, MODES, Picture, content, fitted, pictures, pixels
+from experiments.datasets.source import FITS, Fit
+from tests.support.pictures import FILE, MODES, Picture, content, fitted, pictures, pixels
 
 
 def test_the_committed_file_is_todays() -> None:
@@ -28,20 +29,21 @@ def test_every_kind_is_there() -> None:
     assert any(picture.width * picture.height > 12e6 for picture in found)
 
 
+@pytest.mark.parametrize("fit", FITS)
 @pytest.mark.parametrize("colors", ["gray", "rgb"])
-def test_a_data_set_reads_the_same(tmp_path: Path, colors: str) -> None:
-    """Squashed pictures in sRGB that lie upright: as an app fits them, so is the network trained."""
+def test_a_data_set_reads_the_same(tmp_path: Path, colors: str, fit: Fit) -> None:
+    """Upright pictures in sRGB: as an app fits them, so is the network trained."""
     channels = 1 if colors == "gray" else 3
-    some = [
-        Picture(w, h, channels, 4 * w + h, 1, "sRGB", (16, 12), colors, "squash") for w in (3, 40, 90) for h in (9, 70)
-    ]
-    for name in ("cat", "dog"):
+    expected = set()
+    for label, name in enumerate(("cat", "dog")):
         (tmp_path / name).mkdir()
-        for number, picture in enumerate(some):
+        for number, (width, height) in enumerate((w, h) for w in (3, 40, 90) for h in (9, 70)):
+            seed = 4 * width + height + 1000 * label
+            picture = Picture(width, height, channels, seed, 1, "sRGB", (16, 12), colors, fit, "1e90ff")
             stored = pixels(picture)
             image = Image.fromarray(stored[:, :, 0] if channels == 1 else stored, MODES[channels])
             image.save(tmp_path / name / f"{number}.png")
-    read = datasets.load(f"folder:{tmp_path}?image_size=12x16")
+            expected.add(fitted(picture).tobytes())
+    read = datasets.load(f"folder:{tmp_path}?image_size=12x16&fit={fit}&background=1e90ff")
     everything = np.concatenate([read.train.images, read.val.images, read.test.images])
-    expected = {fitted(picture).tobytes() for picture in some}
-    assert {np.asarray(image).astype(np.uint8).tobytes() for image in everything} == expected
+    assert {image.squeeze().tobytes() for image in everything} == expected

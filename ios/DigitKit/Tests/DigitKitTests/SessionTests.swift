@@ -201,7 +201,7 @@ struct PhotoSessionTests {
     await session.read(photograph)
     #expect(session.seen?.width == 4)
     #expect(session.seen?.channels == 1)
-    #expect(session.seen?.pixels.prefix(4) == [255, 255, 255, 255])  // black above the picture
+    #expect(session.seen?.pixels.prefix(4) == [255, 255, 255, 255])  // white above the picture
     #expect(session.reading?.answer?.label == "1")
   }
 
