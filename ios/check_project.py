@@ -33,7 +33,7 @@ ID = re.compile("[0-9A-F]{24}")
 ICON_SIDE = 1024  # pixels
 COLORS = ("GRAYSCALE", "RGB", "BGR")  # Core ML puts the channels in order
 FITS = ("crop", "pad", "squash")
-OPTIONAL = {"fit", "threshold"}  # metadata that not every file has
+OPTIONAL = {"fit", "background", "threshold"}  # metadata that not every file has
 
 
 def faults_of_project(ios: Path) -> Iterator[str]:
@@ -273,6 +273,9 @@ def faults_of_model(ios: Path) -> Iterator[str]:
                 yield f"{path.name}: the metadata has no {key}, the app reads it"
         if metadata.get("fit", "crop") not in FITS:
             yield f"{path.name}: fit is {metadata['fit']}, the app knows {', '.join(FITS)}"
+        background = metadata.get("background", "white")
+        if not re.fullmatch("white|black|[0-9a-f]{6}", background):
+            yield f"{path.name}: background is {background}, the app knows white, black and six hexadecimal digits"
         if not re.fullmatch(r"0(\.\d+)?|1(\.0+)?", metadata.get("threshold", "0")):
             yield f"{path.name}: threshold is {metadata['threshold']}, it must be a number from 0 to 1"
 

@@ -321,7 +321,7 @@ MODELS: dict[str, Callable[[Format], CoreMLFile]] = {
     "larger digits": lambda format: converted(format, shape=(32, 32, 1)),
     "clothes": lambda format: told(converted(format, labels=CLOTHES), preprocessing_version="0"),
     "colors": lambda format: converted(format, shape=(48, 64, 3), labels=("cat", "dog")),
-    "fit and threshold": lambda format: told(converted(format), fit="pad", threshold="0.4375"),
+    "fit and threshold": lambda format: told(converted(format), fit="pad", background="1e90ff", threshold="0.4375"),
 }
 FAULTS: dict[str, tuple[Callable[[Format], CoreMLFile], str]] = {
     "label type": (
@@ -335,6 +335,10 @@ FAULTS: dict[str, tuple[Callable[[Format], CoreMLFile], str]] = {
     "fit": (
         lambda format: told(converted(format), fit="letterbox"),
         "fit is letterbox, the app knows crop, pad, squash",
+    ),
+    "background": (
+        lambda format: told(converted(format), background="sky"),
+        "background is sky, the app knows white, black and six hexadecimal digits",
     ),
     "threshold": (
         lambda format: told(converted(format), threshold="1.5"),
