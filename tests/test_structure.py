@@ -18,6 +18,7 @@ ENTRY_POINTS = (
     "experiments.leaderboard",
     "experiments.prune",
     "experiments.reproduce",
+    "conversion.describe",
     "conversion.draw",
     "conversion.promote",
     "conversion.rollback",
