@@ -20,6 +20,7 @@ ENTRY_POINTS = (
     "experiments.reproduce",
     "conversion.describe",
     "conversion.draw",
+    "conversion.predict",
     "conversion.promote",
     "conversion.rollback",
     "conversion.verify",
