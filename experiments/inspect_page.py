@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import plotly.graph_objects as go
-from PIL import Image
 from sklearn.decomposition import PCA
 
 from experiments.datasets import Dataset
 from experiments.datasets.copies import Place
 from experiments.datasets.inspection import Inspection
-from experiments.page import html_page, save
+from experiments.page import html_page, picture, save
 from experiments.tables import html_table, html_text
 
 PICTURES = 12  # of a class on the sheet
@@ -73,22 +70,10 @@ def _sheet(dataset: Dataset, label: int) -> str:
     mean = np.zeros(dataset.input_shape)
     for row in rows:
         mean += dataset.train.images[row]
-    shown = "".join(_picture(image, SIDE) for image in images)
-    average = _picture(np.round(mean / len(rows)).astype(np.uint8), MEAN_SIDE)
+    shown = "".join(picture(image, SIDE) for image in images)
+    average = picture(np.round(mean / len(rows)).astype(np.uint8), MEAN_SIDE)
     name = html_text(dataset.class_names[label])
     return f"<figure>{average}{shown}<figcaption>{name}</figcaption></figure>"
-
-
-def _picture(image: np.ndarray, side: int) -> str:
-    picture = Image.fromarray(image.squeeze(axis=-1) if image.shape[-1] == 1 else image)
-    if max(picture.size) > side:
-        picture.thumbnail((side, side))
-    file = io.BytesIO()
-    picture.save(file, "PNG")
-    content = base64.b64encode(file.getvalue()).decode()
-    scale = max(1, side // max(picture.size))
-    width, height = scale * picture.width, scale * picture.height
-    return f"<img alt='' width='{width}' height='{height}' src='data:image/png;base64,{content}'>"
 
 
 def _components(dataset: Dataset) -> go.Figure:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import base64
 import gzip
+import io
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from architectures.scratch import scratch_beside
 from experiments.tables import STYLE, html_text
+
+if TYPE_CHECKING:
+    import numpy as np
 
 # Each figure stands as JSON behind its place, which it fills from side to side. Without being told not to, plotly.js
 # offers a button that sends the figure to its makers' server.
@@ -58,6 +62,21 @@ def save(page: str, path: Path) -> None:
     except OSError as error:
         error.filename2 = path  # what the user named, not the file beside it
         raise
+
+
+def picture(image: np.ndarray, side: int) -> str:
+    """An image (height, width, 1 or 3) of uint8 within a page, at most so many pixels high and wide."""
+    from PIL import Image
+
+    shown = Image.fromarray(image.squeeze(axis=-1) if image.shape[-1] == 1 else image)
+    if max(shown.size) > side:
+        shown.thumbnail((side, side))
+    file = io.BytesIO()
+    shown.save(file, "PNG")
+    content = base64.b64encode(file.getvalue()).decode()
+    scale = max(1, side // max(shown.size))  # small ones larger, each pixel a square
+    width, height = scale * shown.width, scale * shown.height
+    return f"<img alt='' width='{width}' height='{height}' src='data:image/png;base64,{content}'>"
 
 
 def _figure(figure: Any) -> str:

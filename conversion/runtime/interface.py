@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol
@@ -16,8 +17,9 @@ if TYPE_CHECKING:
 
     Array = npt.NDArray[np.float32]
     Images = npt.NDArray[np.uint8]
+    Pictures = Images | str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | Sequence[Images]
 else:  # the names of the types are enough at run time, and a command's --help should not cost NumPy's import
-    Array = Images = Any
+    Array = Images = Pictures = Any
 
 
 MAX_ERROR = 1000  # characters; a file may call its layers whatever it likes
@@ -137,8 +139,8 @@ class Executable(Protocol):
     def probabilities(self, images: Images, *, batch_size: int | None = None) -> Array:
         """Probabilities (N, number of labels) of uint8 images (N, height, width, channels)."""
 
-    def predict(self, images: Images, *, batch_size: int | None = None) -> Prediction:
-        """Probabilities and most probable labels of uint8 images (N, height, width, channels)."""
+    def predict(self, images: Pictures, *, batch_size: int | None = None) -> Prediction:
+        """Probabilities and most probable labels of uint8 images (N, height, width, channels), or of image files."""
 
 
 def frozen_mapping(items: Mapping[str, str]) -> Mapping[str, str]:
@@ -156,6 +158,7 @@ __all__ = [
     "Metadata",
     "NotCheckable",
     "NotCoreML",
+    "Pictures",
     "Prediction",
     "frozen_mapping",
 ]

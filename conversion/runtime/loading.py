@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import conversion.runtime.mlprogram as mlprogram
 import conversion.runtime.neuralnetwork as neuralnetwork
@@ -13,6 +14,8 @@ from conversion.runtime.model_file import content_of, parsed
 from conversion.runtime.opening import opened
 from conversion.runtime.package import Package, is_package
 from conversion.runtime.weight_references import check_weights
+
+EXECUTED = (neuralnetwork.KIND, mlprogram.KIND)
 
 
 def load(path: Path) -> BatchedExecutable:
@@ -25,15 +28,20 @@ def _load(path: Path, source: str) -> BatchedExecutable:
     package = Package(path, source=source) if is_package(path) else None
     content = package.model if package else content_of(path, source=source)
     model, unknown = parsed(content, source)
-    kind = model.WhichOneof("Type")
-    known = (neuralnetwork.KIND, mlprogram.KIND)
-    if kind not in known:
-        raise NotCheckable(f"{source}: holds a model of the type {kind}; only {' and '.join(known)} can be executed.")
+    check_kind(model, source)
     if unknown:
         raise NotCheckable(f"{source}: {unknown} has a field that this version does not know.")
     check_weights(model, package, source)
     size_bytes = package.size_bytes if package else len(content)
     with one_network():
-        if kind == neuralnetwork.KIND:
+        if model.WhichOneof("Type") == neuralnetwork.KIND:
             return neuralnetwork.load(model, source=source, size_bytes=size_bytes)
         return mlprogram.load(model, package, source=source, size_bytes=size_bytes)
+
+
+def check_kind(model: Any, source: str) -> None:
+    """Raise NotCheckable if a message is of a model that there is no executor for."""
+    kind = model.WhichOneof("Type")
+    if kind not in EXECUTED:
+        known = " and ".join(EXECUTED)
+        raise NotCheckable(f"{source}: holds a model of the type {kind}; only {known} can be executed.")

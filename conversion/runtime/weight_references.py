@@ -23,7 +23,7 @@ class Reference(NamedTuple):
 def references(program: Any) -> Iterator[Reference]:
     """Every blob that a `Program` message reads."""
     for operation in operations(program):
-        for value in values_of(operation):
+        for _, value in values_of(operation):
             if value.WhichOneof("value") == "blobFileValue":
                 yield Reference(operation, value.blobFileValue.fileName, value.blobFileValue.offset)
 
@@ -39,14 +39,14 @@ def operations(program: Any) -> Iterator[Any]:
                 waiting.extend(operation.blocks)
 
 
-def values_of(operation: Any) -> Iterator[Any]:
-    """The constants in an operation's message."""
+def values_of(operation: Any) -> Iterator[tuple[str, Any]]:
+    """The constants in an operation's message, each with the name of its parameter."""
     for name in operation.attributes:
-        yield operation.attributes[name]
+        yield name, operation.attributes[name]
     for name in operation.inputs:
         for argument in operation.inputs[name].arguments:
             if argument.WhichOneof("binding") == "value":
-                yield argument.value
+                yield name, argument.value
 
 
 def check_weights(model: Any, package: Package | None, source: str) -> None:

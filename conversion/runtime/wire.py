@@ -6,7 +6,8 @@ object. So the fields are counted first, which reads only the tags and lengths b
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 from google.protobuf.descriptor import FieldDescriptor as Field
 
@@ -79,6 +80,37 @@ def first_unknown(content: bytes, message_type: Any, source: str) -> str | None:
     except IndexError:
         raise damaged from None
     return unknown
+
+
+class Span(NamedTuple):
+    """Where a field of a message lies in a file."""
+
+    number: int
+    start: int  # of its tag
+    content: int  # of what stands behind tag and length
+    end: int
+
+
+def delimited_fields(content: bytes, span: Span) -> Iterator[Span]:
+    """The fields of the message within a span that have a length: messages, texts, runs of numbers.
+
+    Args:
+        content: bytes that `first_unknown` has looked through.
+        span: of the message.
+    """
+    place = span.content
+    while place < span.end:
+        start = place
+        tag, place = _varint(content, place)
+        kind = tag & 7
+        if kind == DELIMITED:
+            size, place = _varint(content, place)
+            yield Span(tag >> 3, start, place, place + size)
+            place += size
+        elif kind == VARINT:
+            _, place = _varint(content, place)
+        else:
+            place += FIXED_BYTES[kind]
 
 
 def _known(message_type: Any) -> Known:

@@ -1,0 +1,141 @@
+"""Execute a Core ML classifier on pictures.  Run: python -m conversion.predict FILE IMAGE|FOLDER|DATASET ...
+
+Exit codes: 0 done, 1 a picture could not be read, 3 the file cannot be executed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from architectures.command import Parser, print_json, run
+from architectures.display import say
+from architectures.fields import Whole
+from experiments.datasets.source import FITS
+
+if TYPE_CHECKING:
+    from conversion.predictions import Predictions
+
+TOP = 3  # labels of a picture
+SHOWN = 50  # pictures and mistakes in the terminal; --json, --csv and --html have more
+MOST_CROSSED = 20  # classes whose confusion matrix is printed
+WORDS = frozenset({"picture", "truth", "label", "second", "true\\predicted"})
+
+
+def parser() -> Parser:
+    made = Parser("conversion.predict", "Execute a Core ML classifier on pictures, folders of them, or a data set.")
+    add = made.add_argument
+    add("file", type=Path, metavar="FILE", help="a Core ML classifier (.mlmodel, .mlpackage, or a .zip of one)")
+    add(
+        "sources",
+        nargs="+",
+        metavar="IMAGE|FOLDER|DATASET",
+        help="images, folders of them (a folder per label tells the truth), or data sets (mnist5k, folder:DIR)",
+    )
+    add("--fit", choices=FITS, help="how pictures get the file's size (default: as its metadata say, else crop)")
+    add("--background", metavar="COLOR", help="beneath transparency and beside pad (default: as the metadata say)")
+    add("--split", choices=("train", "val"), default="val", help="of a data set (default val)")
+    add("--top", type=Whole(1), default=TOP, metavar="K", help=f"labels of each picture (default {TOP})")
+    add("--csv", type=Path, metavar="PATH", help="also write a line for each picture")
+    add("--html", type=Path, metavar="PATH", help="also write a page with the pictures by confidence")
+    add(
+        "--plugin",
+        dest="plugins",
+        action="append",
+        default=[],
+        metavar="MODULE",
+        help="module or .py file that registers data sets; repeatable",
+    )
+    return made
+
+
+def show(found: Predictions) -> None:
+    """Print the answers, and what they are worth."""
+    from experiments.tables import print_cells
+
+    several = len(found.answers) > SHOWN
+    if not found.evaluation or not several:
+        titles = ["picture", "truth", "label", "probability", "second", "probability"]
+        lines = [
+            [answer.picture.name, found.truth_of(answer) or "", *_told(answer.top[:2])]
+            for answer in found.answers[:SHOWN]
+        ]
+        print_cells(titles, lines, words=WORDS)
+        if several:
+            say(f"and {len(found.answers) - SHOWN:,} more: --csv, --json and --html have them")
+    if found.evaluation:
+        _show_evaluation(found)
+
+
+def _told(top: Sequence[tuple[str, float]]) -> list[str]:
+    cells = [text for label, probability in top for text in (label, f"{probability:.4f}")]
+    return (cells + [""] * 4)[:4]
+
+
+def _show_evaluation(found: Predictions) -> None:
+    from experiments.tables import print_cells
+
+    worth = found.evaluation
+    assert worth
+    names = [each.name for each in worth.classes]
+    if len(names) <= MOST_CROSSED:
+        rows = zip(names, worth.confusion_matrix, strict=True)
+        print_cells(["true\\predicted", *names], [[name, *(f"{n:,}" for n in row)] for name, row in rows], words=WORDS)
+    if found.mistakes:
+        lines = [
+            [answer.picture.name, found.truth_of(answer) or "", *_told(answer.top[:1])[:2]]
+            for answer in found.mistakes[:SHOWN]
+        ]
+        print_cells(
+            ["picture", "truth", "label", "probability"], lines, words=WORDS, title="Mistakes, the surest first"
+        )
+        if len(found.mistakes) > SHOWN:
+            say(f"and {len(found.mistakes) - SHOWN:,} more: --csv, --json and --html have them")
+    say(
+        f"{worth.correct:,} of {worth.images:,} right: accuracy {worth.accuracy:.4f}, 95 % interval "
+        f"{worth.accuracy_low:.4f} to {worth.accuracy_high:.4f}"
+    )
+
+
+def _body(arguments: argparse.Namespace) -> int:
+    from architectures import load_plugin
+    from conversion.predictions import predict
+
+    for plugin in arguments.plugins:
+        load_plugin(plugin)
+    found = predict(
+        arguments.file,
+        arguments.sources,
+        fit=arguments.fit,
+        background=arguments.background,
+        split=arguments.split,
+        top=arguments.top,
+    )
+    if arguments.csv:
+        found.write_csv(arguments.csv)
+    if arguments.html:
+        from conversion.predictions_page import write_page
+
+        write_page(found, arguments.html)
+    for path in filter(None, (arguments.csv, arguments.html)):
+        say(f"wrote {path}", file=sys.stderr)
+    for note in found.notes:
+        say(f"note: {note}", file=sys.stderr)
+    if arguments.json:
+        print_json(found.as_json())
+    else:
+        show(found)
+    for reason in found.unread:
+        say(f"error: {reason}", file=sys.stderr)
+    return int(bool(found.unread))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    return run(parser(), _body, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

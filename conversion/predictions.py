@@ -1,0 +1,184 @@
+"""What a Core ML file answers for pictures, and how often it is right."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from functools import cached_property, partial
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+
+from architectures.errors import ProjectError
+from conversion import runtime
+from conversion.pictures import Picture, pictures_of
+from conversion.runtime.reading import form_of
+from experiments.cores import cores
+from experiments.datasets import progress
+from experiments.datasets.pixels import Form
+from experiments.datasets.source import background as color_named
+from experiments.evaluation import Evaluation, evaluate
+from experiments.page import save
+from experiments.tables import write_csv
+
+BLOCK_BYTES = 2**26  # of pixels that are read before they are answered
+FEW = 64  # images: reading them with threads, or telling of it, would not pay
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the file says of one picture."""
+
+    picture: Picture
+    top: tuple[tuple[str, float], ...]  # labels with their probabilities, the most probable first
+
+    @property
+    def label(self) -> str:
+        return self.top[0][0]
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """The answers of a file, and what they are worth where the truth is known."""
+
+    file: str
+    labels: tuple[str, ...]
+    form: Form  # what every picture became
+    answers: tuple[Answer, ...]
+    evaluation: Evaluation | None  # of the pictures whose label is known; None: of none
+    judged: tuple[Answer, ...]  # these, in the order of the evaluation's indices
+    unread: tuple[str, ...]  # why a picture has no answer
+    notes: tuple[str, ...]
+
+    def truth_of(self, answer: Answer) -> str | None:
+        """The true label's name; None where nobody says."""
+        return None if answer.picture.truth is None else self.labels[answer.picture.truth]
+
+    @cached_property
+    def mistakes(self) -> tuple[Answer, ...]:
+        """The wrong answers, the surest first."""
+        wrong = [answer for answer in self.judged if answer.label != self.truth_of(answer)]
+        return tuple(sorted(wrong, key=lambda answer: -answer.top[0][1]))
+
+    def write_csv(self, path: Path) -> None:
+        """Write a line for each picture, the file whole or not at all; raises OSError where it cannot be written."""
+        most = max((len(answer.top) for answer in self.answers), default=0)
+        names = [name for place in range(1, most + 1) for name in (f"label {place}", f"probability {place}")]
+        text = io.StringIO()
+        rows = (
+            [answer.picture.name, self.truth_of(answer), *chain.from_iterable(answer.top)] for answer in self.answers
+        )
+        write_csv([["picture", "truth", *names], *rows], text)
+        save(text.getvalue(), path)
+
+    def as_json(self) -> dict[str, object]:
+        """All of it as JSON holds it."""
+        found = self.evaluation
+        told = {} if found is None else {name: value for name, value in asdict(found).items() if name != "mistakes"}
+        return {
+            "file": self.file,
+            "fit": self.form.fit,
+            "background": self.form.background,
+            "labels": self.labels,
+            "images": len(self.answers),
+            "answers": [self._row(answer) for answer in self.answers],
+            "evaluation": told or None,
+            "mistakes": [self._row(answer) for answer in self.mistakes],
+            "unread": self.unread,
+            "notes": self.notes,
+        }
+
+    def _row(self, answer: Answer) -> dict[str, object]:
+        top = [{"label": label, "probability": probability} for label, probability in answer.top]
+        return {"image": answer.picture.name, "truth": self.truth_of(answer), "top": top}
+
+
+def predict(
+    path: Path,
+    sources: Sequence[str],
+    *,
+    fit: str | None = None,
+    background: str | None = None,
+    split: str = "val",
+    top: int = 3,
+) -> Predictions:
+    """Execute a file on pictures.
+
+    Args:
+        path: a Core ML classifier.
+        sources: image files, folders, data sets.
+        fit: how pictures become the file's size; by default as its metadata say.
+        background: beneath transparent pixels and beside padded pictures; by default as the metadata say.
+        split: of a data set, `train` or `val`.
+        top: labels that are told of each picture.
+
+    Raises:
+        UsageError: for a source that is not there or does not fit the file.
+        CorruptModel: if the file is damaged.
+        NotCheckable: if it cannot be executed.
+    """
+    file = runtime.load(path)
+    form = form_of(file.interface, fit=fit, color=None if background is None else color_named(background))
+    pictures, notes = pictures_of(sources, file.interface, form, split=split)
+    labels = file.interface.shown_labels
+    answers: list[Answer] = []
+    found: list[np.ndarray] = []
+    unread: list[str] = []
+    blocks = _blocks(pictures, form, unread)
+    for block, images in blocks:
+        probabilities = file.probabilities(images)
+        order = np.argsort(-probabilities, axis=1, kind="stable")[:, :top]
+        chosen = np.take_along_axis(probabilities, order, axis=1).tolist()
+        for picture, best, values in zip(block, order.tolist(), chosen, strict=True):
+            named = tuple(labels[index] for index in best)
+            answers.append(Answer(picture, tuple(zip(named, values, strict=True))))
+        found.append(probabilities)
+    judged = [row for row, answer in enumerate(answers) if answer.picture.truth is not None]
+    evaluation = None
+    if judged:
+        truth = np.array([answers[row].picture.truth for row in judged], np.int64)
+        evaluation = evaluate(np.concatenate(found)[judged], truth, labels)
+    return Predictions(
+        file=str(path),
+        labels=labels,
+        form=form,
+        answers=tuple(answers),
+        evaluation=evaluation,
+        judged=tuple(answers[row] for row in judged),
+        unread=tuple(sorted(unread)),
+        notes=tuple(notes),
+    )
+
+
+def _blocks(pictures: Sequence[Picture], form: Form, unread: list[str]) -> Iterator[tuple[list[Picture], np.ndarray]]:
+    """Pictures with their pixels (n, height, width, channels), some at a time; what cannot be read is noted."""
+    assert form.size
+    channels = 1 if form.mode == "L" else 3
+    some = max(1, BLOCK_BYTES // (form.size[0] * form.size[1] * channels))
+    read: list[list[Picture]] = []
+
+    def blocks() -> Iterator[np.ndarray]:
+        with ThreadPoolExecutor(cores()) as pool:
+            for first in range(0, len(pictures), some):
+                block = pictures[first : first + some]
+                images = list(pool.map(partial(_read, unread=unread), block, chunksize=1))
+                read.append([picture for picture, image in zip(block, images, strict=True) if image is not None])
+                kept = [image for image in images if image is not None]
+                yield np.array(kept, np.uint8).reshape(len(kept), *form.size, channels)
+
+    told = progress.told("pictures", len(pictures), blocks()) if len(pictures) > FEW else blocks()
+    for images in told:
+        block = read.pop()
+        if block:
+            yield block, images
+
+
+def _read(picture: Picture, *, unread: list[str]) -> np.ndarray | None:
+    try:
+        return picture.read()
+    except ProjectError as error:
+        unread.append(str(error))
+        return None
