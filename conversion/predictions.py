@@ -155,9 +155,9 @@ def predict(
 
 def _blocks(pictures: Sequence[Picture], form: Form, unread: list[str]) -> Iterator[tuple[list[Picture], np.ndarray]]:
     """Pictures with their pixels (n, height, width, channels), some at a time; what cannot be read is noted."""
-    assert form.size
-    channels = 1 if form.mode == "L" else 3
-    some = max(1, BLOCK_BYTES // (form.size[0] * form.size[1] * channels))
+    shape, channels = form.size, 1 if form.mode == "L" else 3
+    assert shape
+    some = max(1, BLOCK_BYTES // (shape[0] * shape[1] * channels))
     read: list[list[Picture]] = []
 
     def blocks() -> Iterator[np.ndarray]:
@@ -167,7 +167,7 @@ def _blocks(pictures: Sequence[Picture], form: Form, unread: list[str]) -> Itera
                 images = list(pool.map(partial(_read, unread=unread), block, chunksize=1))
                 read.append([picture for picture, image in zip(block, images, strict=True) if image is not None])
                 kept = [image for image in images if image is not None]
-                yield np.array(kept, np.uint8).reshape(len(kept), *form.size, channels)
+                yield np.array(kept, np.uint8).reshape(len(kept), *shape, channels)
 
     told = progress.told("pictures", len(pictures), blocks()) if len(pictures) > FEW else blocks()
     for images in told:

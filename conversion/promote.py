@@ -344,9 +344,9 @@ def _check(config: PromoteConfig, *, as_json: bool) -> int:
     if as_json:
         print_json(found.as_json())
     elif not found.problems:
-        print(f"{found.path} is the file of promotion {found.promotion}, the champion of {found.registered_name}.")
+        say(f"{found.path} is the file of promotion {found.promotion}, the champion of {found.registered_name}.")
     for problem in found.problems:
-        print(f"error: {problem}", file=sys.stderr)
+        say(f"error: {problem}", file=sys.stderr)
     return 1 if found.problems else 0
 
 

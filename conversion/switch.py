@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
+from architectures.display import say
 from architectures.errors import ProjectError
 from architectures.scratch import scratch_folder
 from conversion.champion import fetch
@@ -115,7 +116,7 @@ def _undo(
         except TrackingError:
             raise
         except ProjectError as error:
-            print(f"warning: the evidence of promotion {found.number} cannot be put back: {error}", file=sys.stderr)
+            say(f"warning: the evidence of promotion {found.number} cannot be put back: {error}", file=sys.stderr)
         else:
             tracker.attach(tracker.version(name, found.source), folder)
     crown(tracker, found)
@@ -135,7 +136,7 @@ def _put_back(tracker: Tracker, name: str, begun: Begun, target: PromotionRecord
         return
     before = [promotion for promotion in tracker.promotions(name) if promotion.sha256 == begun.stood]
     if not before:
-        print(f"warning: {place} holds the file of promotion {target.number}, which was not made", file=sys.stderr)
+        say(f"warning: {place} holds the file of promotion {target.number}, which was not made", file=sys.stderr)
         return
     with scratch_folder() as folder:
         file = fetch(tracker, before[-1], folder)

@@ -12,6 +12,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from architectures.display import say
 from architectures.scratch import scratch_beside
 from experiments.interruption import pause
 
@@ -145,7 +146,7 @@ def _wait(taken: Callable[[], bool], holder: Callable[[], str]) -> None:
     while not taken():
         if not told and time.monotonic() - since > PATIENCE_SECONDS:
             told = True
-            print(f"warning: waiting for {holder()}", file=sys.stderr)
+            say(f"warning: waiting for {holder()}", file=sys.stderr)
         pause(LOCK_SECONDS)
 
 

@@ -54,13 +54,13 @@ def show(inspection: Inspection) -> None:
     if inspection.files:
         found = inspection.files
         for what, counts in (("sizes", found.sizes), ("formats", found.formats), ("modes", found.modes)):
-            print(f"{what}: {_counted(counts)}")
+            say(f"{what}: {_counted(counts)}")
         if found.profiles:
             say(f"colour profiles, converted to sRGB: {_counted(found.profiles)}")
         if found.turned:
-            print(f"turned upright: {found.turned:,}")
+            say(f"turned upright: {found.turned:,}")
     if inspection.looked_at:
-        print("sizes differ: looked at in {}x{}; choose one with --image-size".format(*inspection.looked_at))
+        say("sizes differ: looked at in {}x{}; choose one with --image-size".format(*inspection.looked_at))
     for note in dataset.notes:
         say(f"note: {note}")
     names = [f"{one} ~ {other}" for one, other in inspection.near]
@@ -71,7 +71,7 @@ def show(inspection: Inspection) -> None:
     for problem in inspection.problems:
         say(f"wrong: {problem}")
     if not inspection.problems:
-        print("nothing wrong was found")
+        say("nothing wrong was found")
 
 
 def _counted(counts: Mapping[str, int]) -> str:

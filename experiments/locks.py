@@ -16,6 +16,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from architectures.display import say
 from architectures.errors import ProjectError
 from architectures.redaction import redact
 from experiments.databases import KEEPALIVE, LOCK_CLASS
@@ -46,7 +47,7 @@ def wait_until(acquired: Callable[[], bool], holder: Callable[[], str], what: st
     while not acquired():
         if not told and time.monotonic() - started > TOLD_AFTER:
             by = holder() or "another process"
-            print(redact(f"waiting for the {what}, held by {by}"), file=sys.stderr, flush=True)
+            say(redact(f"waiting for the {what}, held by {by}"), file=sys.stderr, flush=True)
             told = True
         time.sleep(POLL_SECONDS)
 

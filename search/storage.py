@@ -199,7 +199,7 @@ def _opened(url: str, takeover_seconds: int) -> PatientStorage:
                 raise
         if not told:
             told = True
-            print(f"warning: the study storage {url} is locked by another process; waiting for it", file=sys.stderr)
+            say(f"warning: the study storage {url} is locked by another process; waiting for it", file=sys.stderr)
         pause(RETRY_SECONDS)
 
 
