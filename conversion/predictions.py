@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import cached_property, partial
-from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -68,9 +68,7 @@ class Predictions:
         most = max((len(answer.top) for answer in self.answers), default=0)
         names = [name for place in range(1, most + 1) for name in (f"label {place}", f"probability {place}")]
         text = io.StringIO()
-        rows = (
-            [answer.picture.name, self.truth_of(answer), *chain.from_iterable(answer.top)] for answer in self.answers
-        )
+        rows = ([answer.picture.name, self.truth_of(answer), *_flat(answer.top)] for answer in self.answers)
         write_csv([["picture", "truth", *names], *rows], text)
         save(text.getvalue(), path)
 
@@ -155,25 +153,29 @@ def predict(
 
 def _blocks(pictures: Sequence[Picture], form: Form, unread: list[str]) -> Iterator[tuple[list[Picture], np.ndarray]]:
     """Pictures with their pixels (n, height, width, channels), some at a time; what cannot be read is noted."""
-    shape, channels = form.size, 1 if form.mode == "L" else 3
-    assert shape
-    some = max(1, BLOCK_BYTES // (shape[0] * shape[1] * channels))
+    assert form.size
+    shape = (*form.size, 1 if form.mode == "L" else 3)
+    some = max(1, BLOCK_BYTES // math.prod(shape))
     read: list[list[Picture]] = []
 
     def blocks() -> Iterator[np.ndarray]:
         with ThreadPoolExecutor(cores()) as pool:
             for first in range(0, len(pictures), some):
                 block = pictures[first : first + some]
-                images = list(pool.map(partial(_read, unread=unread), block, chunksize=1))
+                images = list(pool.map(partial(_read, unread=unread), block))
                 read.append([picture for picture, image in zip(block, images, strict=True) if image is not None])
                 kept = [image for image in images if image is not None]
-                yield np.array(kept, np.uint8).reshape(len(kept), *shape, channels)
+                yield np.array(kept, np.uint8).reshape(len(kept), *shape)
 
     told = progress.told("pictures", len(pictures), blocks()) if len(pictures) > FEW else blocks()
     for images in told:
         block = read.pop()
         if block:
             yield block, images
+
+
+def _flat(top: Sequence[tuple[str, float]]) -> list[object]:
+    return [cell for pair in top for cell in pair]
 
 
 def _read(picture: Picture, *, unread: list[str]) -> np.ndarray | None:

@@ -121,11 +121,11 @@ class BatchedExecutable:
             arrays = [image for image in images if isinstance(image, np.ndarray)]
             if len(arrays) == len(images) and len({(image.shape, image.dtype) for image in arrays}) == 1:
                 images = np.stack(arrays)
-        channels = self._interface.input.channels
+        wanted = self._interface.input
         if isinstance(images, np.ndarray):
-            if images.ndim == 2 and channels == 1:
-                return images[None, :, :, None]
-            return images[None] if images.ndim == 3 and images.shape[-1] == channels else images
+            if wanted.channels == 1 and images.ndim < 4 and images.shape[-2:] == (wanted.height, wanted.width):
+                images = images[..., None]
+            return images[None] if images.ndim == 3 else images
         return cast(Images, images)
 
     def _check(self, images: Images) -> None:

@@ -129,10 +129,12 @@ def test_what_cannot_be_read_is_named_and_the_rest_answered(command: Command, di
 
 def test_wrong_sources_are_told(command: Command, digits: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
+    images, labels = np.random.default_rng(0).integers(0, 256, (60, 8, 8), np.uint8), np.arange(60) % 10
+    np.savez(tmp_path / "small.npz", x_train=images, y_train=labels, x_test=images, y_test=labels)
     for source, words in {
         "nowhere.jpg": "There is no file, folder or data set 'nowhere.jpg'",
         str(tmp_path / "empty"): "no images are there",
-        "digits": "digits holds images of 8x8x1; the file takes 28x28x1",
+        f"npz:{tmp_path}/small.npz": "npz-small holds images of 8x8x1; the file takes 28x28x1",
     }.items():
         done = command("conversion.predict", digits, source)
         assert done.code == 2

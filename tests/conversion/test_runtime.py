@@ -220,7 +220,7 @@ def test_per_channel_scales_belong_to_output_channels(tmp_path: Path) -> None:
     [
         (np.zeros((2, 8, 10, 3), np.float32), "uint8"),
         (np.zeros((2, 10, 8, 3), np.uint8), r"\(N, 8, 10, 3\), not \(2, 10, 8, 3\)"),
-        (np.zeros((8, 10, 3), np.uint8), "shape"),
+        (np.zeros((8, 10), np.uint8), "shape"),
         ([[1]], "NumPy array"),
     ],
 )
