@@ -27,7 +27,10 @@ def load(path: Path) -> Predict:
     def predict(given: object) -> pd.DataFrame:
         import pandas as pd
 
-        answer = executable.predict(as_images(given))
+        images = as_images(given)
+        if images.ndim != 4:  # a table has a line for each image
+            raise UsageError(f"Images must be (N, height, width, channels), not {images.shape}.")
+        answer = executable.predict(images)
         table = pd.DataFrame(answer.probabilities, columns=list(names))
         table.insert(0, executable.interface.label_name, [names[index] for index in answer.indices])
         return table
