@@ -25,7 +25,8 @@ NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 FORMULAS = ("=", "+", "-", "@", "\t", "\r", "\uff1d", "\uff0b", "\uff0d", "\uff20")  # also as wide characters
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #1a202c; max-width: 1080px; margin: 2em auto; padding: 0 1em; }
-h1 { font-size: 1.6em; } h2 { font-size: 1.15em; margin-top: 2em; border-bottom: 1px solid #e2e8f0; }
+h1 { font-size: 1.6em; overflow-wrap: anywhere; }
+h2 { font-size: 1.15em; margin-top: 2em; border-bottom: 1px solid #e2e8f0; }
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; font-size: 0.88em; font-variant-numeric: tabular-nums; }
 th, td { padding: 0.25em 0.8em; text-align: right; white-space: nowrap; } th { color: #4a5568; font-weight: 600; }
