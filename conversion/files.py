@@ -48,11 +48,10 @@ def staged(file: CoreMLFile, path: Path) -> Iterator[Callable[[], None]]:
 def write(file: CoreMLFile, path: Path) -> None:
     """Write a file whole or not at all; arguments and errors as for `staged`.
 
-        >>> from architectures.scratch import scratch_beside
-    from conversion.coreml_file import mlmodel
-        >>> write(mlmodel(b"content"), Path("Digits.mlpackage"))
-        Traceback (most recent call last):
-        ValueError: A Core ML file of the format mlmodel is named *.mlmodel, not Digits.mlpackage.
+    >>> from conversion.coreml_file import mlmodel
+    >>> write(mlmodel(b"content"), Path("Digits.mlpackage"))
+    Traceback (most recent call last):
+    ValueError: A Core ML file of the format mlmodel is named *.mlmodel, not Digits.mlpackage.
     """
     with staged(file, path) as put:
         put()

@@ -127,8 +127,8 @@ def test_files_without_their_format_are_guessed(tmp_path: Path, monkeypatch: pyt
         with pytest.raises(UsageError, match="Unknown data set") as error:
             datasets.load(given)
         assert f"Did you mean {meant}? Registered: " in str(error.value)
-        with pytest.raises(UsageError, match="are for --dataset folder:DIR") as error:
-            datasets.located(given, image_size=(32, 32))
+        with pytest.raises(UsageError, match="--image-size: for --dataset folder:DIR alone") as error:
+            datasets.located(given, datasets.Options((32, 32)))
         assert str(error.value).endswith(f" Did you mean {meant}?")
     for given in ("nothing", ""):
         with pytest.raises(UsageError) as error:

@@ -42,7 +42,7 @@ def test_one_holds_it_and_who_waits_says_for_whom(uri: str, tmp_path: Path) -> N
     assert first.end() == (0, "")
     second.wait()
     assert second.end()[0] == 0
-    assert not list(tmp_path.glob("mlflow.db-*"))
+    assert not list(tmp_path.glob("mlflow.db-promotions*"))
 
 
 def test_it_is_free_at_its_holders_death(uri: str, tmp_path: Path) -> None:

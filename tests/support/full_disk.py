@@ -24,7 +24,7 @@ def limit(database: str, pages: int) -> None:
 
     def connected(connection: sqlite3.Connection, _: object) -> None:
         _, _, file = connection.execute("PRAGMA database_list").fetchone()
-        if Path(file).name == database:
+        if Path(file) == Path.cwd() / database:  # not where it is made, beside
             most.append(connection.execute("PRAGMA page_count").fetchone()[0] + pages)
             connection.execute(f"PRAGMA max_page_count = {most[0]}")
 
