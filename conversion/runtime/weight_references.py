@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 from conversion.runtime.foreign import HEAD_BYTES, refuse_pointer
 from conversion.runtime.interface import CorruptModel
@@ -12,7 +13,8 @@ from conversion.runtime.package import MissingMember, Package
 MODEL_FOLDER = "@model_path/"  # how a program calls the folder that it lies in
 
 
-class Reference(NamedTuple):
+@dataclass(frozen=True)
+class Reference:
     """A blob that an operation reads."""
 
     operation: Any  # its message

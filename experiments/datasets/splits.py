@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, cast
+from typing import cast
 
 import numpy as np
 from sklearn.model_selection import train_test_split
@@ -30,7 +30,8 @@ class Pixels:
     blocks: Callable[[], Iterator[np.ndarray]]  # all of them in their order, uint8, some at a time
 
 
-class Part(NamedTuple):
+@dataclass(frozen=True)
+class Part:
     """What the data have of a split."""
 
     images: np.ndarray | Pixels  # uint8 (N, height, width[, channels])

@@ -29,6 +29,7 @@ from search.engines.shared_data import open_dataset, save_dataset
 from tests.support.scratch import killed_in_a_scratch_folder
 from tests.support.warm import Program
 
+DISTINCT = 16  # images of a class in a folder; all others are links to these, and stay with them in a split
 LIMIT = 1_000 * 2**20  # bytes that each process may allocate
 THUMBNAIL = """
 import keras
@@ -74,13 +75,14 @@ def write_idx(folder: Path, *, images: int, side: int, block: int = 1) -> None:
 
 
 def write_folder(folder: Path, *, each: int, shape: tuple[int, ...]) -> None:
-    """A folder of three classes of RGB images."""
+    """A folder of three classes of RGB images: red, green, blue."""
     for label in range(3):
         (folder / f"class {label}").mkdir(parents=True)
-        for place, image in enumerate(bright(label, 4, shape, label)):
+        for place, image in enumerate(bright(0, DISTINCT, shape, label)):
+            image[..., label] += 120
             first = folder / f"class {label}" / f"{place:04}.png"
             Image.fromarray(image).save(first, compress_level=1)
-            for number in range(place + 4, each, 4):
+            for number in range(place + DISTINCT, each, DISTINCT):
                 first.with_name(f"{number:04}.png").hardlink_to(first)
 
 
@@ -113,7 +115,7 @@ def test_data_larger_than_the_limit_of_memory(kind: str, tmp_path: Path, own_cac
     chosen = ("--plugin", "thumbnail.py", "--json")
     trained = limited(
         *("search.trial", "--dataset", f"{kind}:big", "--architecture", "thumbnail", "--batch-size", "16"),
-        *("--epochs", "2", "--learning-rate", "0.1", *chosen),
+        *("--epochs", "2", "--learning-rate", "0.01", *chosen),
         cwd=tmp_path,
     )
     assert trained.returncode == 0, trained.stderr
