@@ -127,7 +127,13 @@ class Killed(BaseException):
 
 
 @pytest.mark.parametrize(
-    ("step", "after"), [("log_promotion", True), ("crown", False), ("tag_version", False), ("set_alias", False)]
+    ("step", "after"),
+    [
+        ("log_promotion", True),
+        ("crown", False),
+        pytest.param("tag_version", False, marks=pytest.mark.slow),
+        pytest.param("set_alias", False, marks=pytest.mark.slow),
+    ],
 )
 def test_a_killed_promotion_is_ended_by_the_next(
     step: str,

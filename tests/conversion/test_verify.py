@@ -30,7 +30,7 @@ from tests.support.stores import Swept
 FEW = 100  # images of a split: enough to execute, and the rules for weights need none
 FORMATS = ("mlmodel", "mlpackage")
 KINDS = [(format, compression) for format in FORMATS for compression in ("none", "float16", "int8", "palette4")]
-IN_MINUTES = (("mlmodel", "palette4"), ("mlpackage", "int8"))
+IN_MINUTES = (("mlpackage", "int8"),)
 FIRST_AND_FURTHER = [pytest.param(kind, marks=() if kind in IN_MINUTES else pytest.mark.slow) for kind in KINDS]
 OTHERS = [("mlmodel", "palette6"), ("mlmodel", "palette2"), ("mlpackage", "palette2"), ("mlpackage", "prune50")]
 

@@ -333,6 +333,7 @@ def test_a_run_can_be_ended_before_its_first_epoch(few: Dataset, tmp_path: Path)
     assert not (tmp_path / "model.keras").exists()
 
 
+@pytest.mark.slow
 def test_the_profile_of_a_step_tells_its_groups_apart(tmp_path: Path) -> None:
     """In a process of its own: TensorFlow has to be told of one thread before anything else."""
     program = Path(__file__).parents[2] / "benchmarks" / "training_step.py"

@@ -14,6 +14,7 @@ from experiments.datasets.source import FITS, Fit
 from tests.support.pictures import FILE, MODES, Picture, content, fitted, pictures, pixels
 
 
+@pytest.mark.slow
 def test_the_committed_file_is_todays() -> None:
     assert FILE.read_text() == content()
 

@@ -48,6 +48,7 @@ def trained(folder: Path) -> list[FrozenTrial]:
     return [trial for trial in study_of(folder, "same").trials if "duplicate_of" not in trial.user_attrs]
 
 
+@pytest.mark.slow
 def test_two_workers_that_start_the_same_train_it_once(tmp_path: Path) -> None:
     assert run(4, workers=2, epoch_seconds=0.3).counts["complete"] == 4
     assert_nothing_lost(tmp_path, "same", 4, EPOCHS)
@@ -94,6 +95,7 @@ def test_the_twin_of_a_sweep_that_is_killed_waits_for_its_other_attempt(tmp_path
     assert [trial.number for trial in trained(tmp_path)] == [0]
 
 
+@pytest.mark.slow
 def test_the_twin_of_a_trial_that_nobody_will_run_is_trained(tmp_path: Path) -> None:
     """The first of two sweeps asks for more trials than the second, and is killed past the second one's number."""
     given = POINT | {"study": "same", "tracking_uri": "sqlite:///mlflow.db", "architectures": ["chollet"]}

@@ -266,6 +266,7 @@ def few_images(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_few_images_get_a_smaller_batch_unless_one_is_asked_for(few_images: Path, command: Command) -> None:
     tiny = ["--dataset", "npz:own.npz", "--architecture", "malireddi", "--epochs", "1", "--json"]
     sweep = ["search.sweep", "--study", "own", *tiny, *NO_FIGURES, "--filters", "4", "--keep", "1"]
