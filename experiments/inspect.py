@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from architectures.command import Parser, print_json, run
 from architectures.display import say
+from architectures.fields import PluginName
 from experiments.datasets.arguments import NAMES, add_image_options, dataset_given
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ def parser() -> Parser:
         "--plugin",
         dest="plugins",
         action="append",
+        type=PluginName(),
         metavar="MODULE",
         help="module or .py file that registers data sets",
     )

@@ -8,8 +8,9 @@ import socket
 
 from architectures.errors import ProjectError
 from architectures.quiet import import_tensorflow
+from experiments.datasets.parts import Part
 from experiments.datasets.registry import Dataset, register_dataset
-from experiments.datasets.splits import Part, assemble, freeze, stratified
+from experiments.datasets.splits import assemble, freeze, stratified
 
 DOWNLOAD_TIMEOUT = 30.0  # seconds without an answer
 

@@ -18,7 +18,6 @@ import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.lib.format import write_array_header_1_0
@@ -26,12 +25,10 @@ from numpy.lib.format import write_array_header_1_0
 from architectures.errors import ProjectError
 from architectures.scratch import scratch_beside
 from experiments.datasets import progress
+from experiments.datasets.parts import Part
 from experiments.datasets.registry import SPLITS, Dataset, Split
 from experiments.datasets.source import Source
 from experiments.names import shortened
-
-if TYPE_CHECKING:
-    from experiments.datasets.splits import Part
 
 IN_MEMORY_BYTES = 2**28  # of pixels: more lies on disk and streams. A machine that runs TensorFlow has these 256 MiB
 BLOCK_BYTES = 2**24  # of pixels that are decoded, written or hashed at a time

@@ -20,10 +20,11 @@ from experiments.cores import cores
 from experiments.datasets import cache, pixels
 from experiments.datasets.copies import copies_in
 from experiments.datasets.layout import layout
+from experiments.datasets.parts import Part, Pixels
 from experiments.datasets.pixels import Form, Header, constant
 from experiments.datasets.registry import SPLITS, Dataset, register_source
 from experiments.datasets.source import DEFAULTS, Fit, Source
-from experiments.datasets.splits import Part, Pixels, assemble
+from experiments.datasets.splits import assemble
 
 SHOWN = 3  # names in a note
 

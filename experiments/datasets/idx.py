@@ -17,9 +17,10 @@ from typing import IO, TYPE_CHECKING
 
 from architectures.errors import ProjectError, UsageError
 from experiments.datasets import cache
+from experiments.datasets.parts import Part, Pixels
 from experiments.datasets.registry import Dataset, register_source
 from experiments.datasets.source import Source
-from experiments.datasets.splits import Part, Pixels, numbered
+from experiments.datasets.splits import numbered
 
 if TYPE_CHECKING:
     import numpy as np

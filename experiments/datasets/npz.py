@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from architectures.errors import ProjectError, UsageError
+from experiments.datasets.parts import Part
 from experiments.datasets.registry import Dataset, register_source
 from experiments.datasets.source import Source
-from experiments.datasets.splits import Part, numbered
+from experiments.datasets.splits import numbered
 
 if TYPE_CHECKING:
     import numpy as np

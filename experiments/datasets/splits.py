@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import cast
 
@@ -15,28 +14,12 @@ from sklearn.model_selection import train_test_split
 from architectures.errors import ProjectError
 from experiments.datasets import cache, progress
 from experiments.datasets.copies import first_of_equals
+from experiments.datasets.parts import Part, Pixels
 from experiments.datasets.registry import SPLITS, Dataset, Split
 
 SPLIT_SEED = 20180601  # fixed for ever: a run's validation images never depend on a flag
 BOTH_SHARE = 1 / 10  # of a class's images, for val and for test, where the data have neither
 ONE_SHARE = 1 / 12  # where they lack one: 5,000 of MNIST's 60,000
-
-
-@dataclass(frozen=True)
-class Pixels:
-    """Images that are decoded when they are wanted, as they may be more than memory holds."""
-
-    shape: tuple[int, ...]  # N, height, width[, channels]
-    blocks: Callable[[], Iterator[np.ndarray]]  # all of them in their order, uint8, some at a time
-
-
-@dataclass(frozen=True)
-class Part:
-    """What the data have of a split."""
-
-    images: np.ndarray | Pixels  # uint8 (N, height, width[, channels])
-    labels: np.ndarray  # whole numbers (N,)
-    files: Sequence[str] | None = None
 
 
 def freeze(images: np.ndarray, labels: np.ndarray, files: Sequence[str] | None = None) -> Split:
