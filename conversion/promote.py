@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from experiments.tracking import PromotionRecord, Tracker, VersionRecord
 
 DEFAULT_MODEL = "mnist5k-classifier"
+READ_BY_CHECK = {"check", "model", "output", "tracking_uri", "plugins", "json", "debug"}  # options of promote
 Prefer = Literal["best", "smallest"]
 PREFERENCES: tuple[Prefer, ...] = get_args(Prefer)
 
@@ -315,6 +316,10 @@ def _body(arguments: argparse.Namespace) -> int:
 
     config = _config(arguments)
     if arguments.check:
+        unused = sorted(name for name, value in vars(arguments).items() if value and name not in READ_BY_CHECK)
+        if unused:
+            given = ", ".join(f"--{name.removesuffix('_id').replace('_', '-')}" for name in unused)
+            raise UsageError(f"--check takes --model, --output and --tracking-uri, not {given}.")
         return _check(config, as_json=arguments.json)
     try:
         promotion = promote(config)

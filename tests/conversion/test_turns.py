@@ -252,6 +252,9 @@ def test_check_says_whether_the_file_is_the_champions(own_promoted: Path, comman
     place.write_bytes((artifacts(own_promoted, 2) / place.name).read_bytes())
     assert snapshot(own_promoted) == before
     assert command("conversion.promote", "--check", "--model", "nope").code == 2
+    refused = command("conversion.promote", "--check", "--run", "abc", "--max-bytes", "9")
+    assert refused.code == 2
+    assert "--check takes --model, --output and --tracking-uri, not --max-bytes, --run." in refused.error
 
 
 def test_check_tells_of_a_promotion_that_has_not_ended(
