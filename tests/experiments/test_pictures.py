@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import io
-import unicodedata
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,49 +12,11 @@ from PIL import Image, ImageCms, ImageOps
 
 from architectures.errors import ProjectError, UsageError
 from experiments import datasets
-from experiments.datasets import Dataset, Options, pixels
-from experiments.datasets.layout import is_system, layout, split_named
+from experiments.datasets import pixels
 from experiments.datasets.pixels import SUFFIXES, Form
 from experiments.evaluation import evaluate
 from tests.support import profiles
-
-SIDE = 16
-RNG = np.random.default_rng(3)
-PARTS = ("train", "val", "test")
-
-
-def picture(label: int, mode: str = "RGB", *, size: tuple[int, int] = (SIDE, SIDE)) -> Image.Image:
-    """Noise, bright in the upper half of class 0 and in the lower half of class 1."""
-    values = RNG.integers(0, 90, (*size, 3), np.uint8)
-    half = size[0] // 2
-    values[:half] += np.uint8(150 * (label == 0))
-    values[half:] += np.uint8(150 * (label == 1))
-    return Image.fromarray(values).convert(mode)
-
-
-def write(
-    folder: Path,
-    count: int = 12,
-    *,
-    classes: tuple[str, ...] = ("top", "bottom"),
-    suffix: str = ".png",
-    **options: object,
-) -> Path:
-    for label, name in enumerate(classes):
-        (folder / name).mkdir(parents=True, exist_ok=True)
-        for number in range(count):
-            picture(label % 2).save(folder / name / f"{number:02}{suffix}")
-    return folder
-
-
-def load(folder: Path, **options: object) -> Dataset:
-    return datasets.load(datasets.located(f"folder:{folder}", Options(**options)))  # type: ignore[arg-type]
-
-
-def images_of(dataset: Dataset) -> dict[str, np.ndarray]:
-    """The images by the names of their files."""
-    parts = [getattr(dataset, part) for part in PARTS]
-    return {name: image for part in parts for name, image in zip(part.files or (), part.images, strict=True)}
+from tests.support.photographs import RNG, SIDE, images_of, load, picture, write
 
 
 def read(file: Path, **form: object) -> np.ndarray:
@@ -105,18 +65,6 @@ def test_a_suffix_that_lies_is_read_by_content(tmp_path: Path) -> None:
     shown = picture(0)
     shown.save(tmp_path / "top" / "lie.jpg", "PNG")
     assert np.array_equal(images_of(load(tmp_path))["top/lie.jpg"], np.asarray(shown))
-
-
-def test_what_is_not_read_is_counted_and_told(tmp_path: Path) -> None:
-    write(tmp_path)
-    for number in range(4):
-        (tmp_path / "top" / f"{number}.tif.part").write_bytes(b"II*\0")
-    for number in range(3):
-        (tmp_path / "bottom" / f"{number}.txt").write_text("x")
-    (tmp_path / "bottom" / "LICENSE").write_text("x")
-    (tmp_path / "labels.csv").write_text("x")
-    (told,) = load(tmp_path).notes
-    assert told == "9 files not read: 1 .csv, 4 .tif.part, 3 .txt, 1 without an ending"
 
 
 ORIENTATIONS = {
@@ -251,123 +199,6 @@ def test_more_than_8_bits_are_refused_alike(kind: int | str, tmp_path: Path) -> 
         load(tmp_path)
 
 
-LEFTOVERS = (
-    *(".ipynb_checkpoints/0-checkpoint.png", "@eaDir/0.png", "deep/er/.Trash-1000/0.png", "__MACOSX/top/._0.png"),
-    *("Thumbs.db", "._00.png", "desktop.ini", "00.png:Zone.Identifier", "Icon\r", ".DS_Store", "#recycle/0.png"),
-)
-
-
-@pytest.mark.parametrize("place", LEFTOVERS)
-def test_what_a_computer_leaves_is_skipped_at_every_depth(place: str, tmp_path: Path) -> None:
-    write(tmp_path)
-    expected = images_of(load(tmp_path)).keys()
-    for folder in (tmp_path, tmp_path / "top"):
-        file = folder / place
-        file.parent.mkdir(parents=True, exist_ok=True)
-        picture(1).save(file, "PNG")
-    if "deep" in place:  # an ordinary folder, which at the top would be a class
-        (tmp_path / "deep" / "er" / "1.png").write_bytes((tmp_path / "top" / "00.png").read_bytes())
-        (tmp_path / "deep").rename(tmp_path / "bottom" / "deep")
-        expected = expected | {"bottom/deep/er/1.png"}
-    found = load(tmp_path)
-    assert images_of(found).keys() == expected
-    assert any("hidden or system files and folders skipped" in note for note in found.notes)
-
-
-SPLITS = [
-    *(("train", "test"), ("training", "testing"), ("Training", "Testing"), ("TRAIN", "VALIDATION"), ("train", "valid")),
-    *(("seg_train", "seg_test"), ("seg_train", "seg_pred"), ("train_images", "test-images"), ("trainset", "testset")),
-    *(("Train Data", "Test Data"), ("train", "val", "test"), ("01_train", "02_dev")),
-]
-
-
-@pytest.mark.parametrize("names", SPLITS)
-def test_splits_are_known_whatever_their_spelling(names: tuple[str, ...], tmp_path: Path) -> None:
-    for place, name in enumerate(names):
-        write(tmp_path / name, 12 - 2 * place)
-    dataset = load(tmp_path)
-    assert dataset.class_names == ("bottom", "top")
-    assert sum(len(getattr(dataset, part)) for part in PARTS) == sum(
-        2 * (12 - 2 * place) for place in range(len(names))
-    )
-    assert all(name.startswith(names[0]) for name in dataset.train.files or ())
-    if "pred" in names[1] or "est" in names[1]:
-        assert all(name.startswith(names[1]) for name in dataset.test.files or ())
-
-
-def test_an_archive_in_a_folder_of_its_name_and_images_without_a_class(tmp_path: Path) -> None:
-    write(tmp_path / "seg_train" / "seg_train")
-    write(tmp_path / "seg_test" / "seg_test", 3)
-    (tmp_path / "seg_pred" / "seg_pred").mkdir(parents=True)
-    picture(0).save(tmp_path / "seg_pred" / "seg_pred" / "0.png")
-    dataset = load(tmp_path)
-    assert [len(dataset.train), len(dataset.val), len(dataset.test)] == [22, 2, 6]
-    assert dataset.notes == ("1 images in seg_pred not read: they have no class",)
-    assert load(tmp_path).digest == dataset.digest
-    (tmp_path / "outer").mkdir()
-    for name in ("seg_train", "seg_test", "seg_pred"):
-        (tmp_path / name).rename(tmp_path / "outer" / name)
-    assert load(tmp_path).digest == dataset.digest
-
-
-def test_a_class_that_is_named_like_a_split(tmp_path: Path) -> None:
-    beside = write(tmp_path / "beside", classes=("car", "plane", "train"))
-    dataset = load(beside)
-    assert dataset.class_names == ("car", "plane", "train")
-    assert dataset.notes == ("train hold images beside car, plane: read as classes",)
-    within = write(tmp_path / "within" / "train", classes=("car", "test", "train"))
-    assert load(within.parent).class_names == ("car", "test", "train")
-
-
-def by_site(folder: Path) -> None:
-    for site in ("north", "south"):
-        write(folder / site)
-
-
-def both_spellings(folder: Path) -> None:
-    write(folder / "train")
-    write(folder / "Training")
-
-
-def splits_in_classes(folder: Path) -> None:
-    for name in ("cat", "dog"):
-        write(folder / name, classes=("train", "test"))
-
-
-STRUCTURES: dict[str, tuple[Callable[[Path], object], str]] = {
-    "folders of classes": (by_site, "each of north, south holds the folders bottom, top. Which are the classes?"),
-    "splits within": (splits_in_classes, "each of cat, dog holds the folders test, train. Which are the classes?"),
-    "one split twice": (both_spellings, "holds Training and train: which of them is train?"),
-    "flat": (lambda path: write(path, classes=("train", "test")), "train holds no folders: one per class"),
-}
-
-
-@pytest.mark.parametrize("kind", STRUCTURES)
-def test_a_structure_that_raises_a_question(kind: str, tmp_path: Path) -> None:
-    make, message = STRUCTURES[kind]
-    make(tmp_path)
-    with pytest.raises(ProjectError) as refused:
-        load(tmp_path)
-    assert message in str(refused.value)
-
-
-def test_images_in_subfolders_belong_to_their_class(tmp_path: Path) -> None:
-    write(tmp_path)
-    (tmp_path / "top" / "holiday").mkdir()
-    picture(0).save(tmp_path / "top" / "holiday" / "x.png")
-    dataset = load(tmp_path)
-    assert "top/holiday/x.png" in images_of(dataset)
-    assert dataset.notes == ("1 images lie in subfolders of their class, and belong to it",)
-
-
-def test_names_are_normalised(tmp_path: Path) -> None:
-    """A Mac writes an accent as a sign of its own."""
-    apart, together = unicodedata.normalize("NFD", "café"), unicodedata.normalize("NFC", "café")
-    write(tmp_path / "train", classes=(apart, "bar"))
-    write(tmp_path / "test", 2, classes=(together, "bar"))
-    assert load(tmp_path).class_names == ("bar", together)
-
-
 def test_fits(tmp_path: Path) -> None:
     wide = np.zeros((20, 40, 3), np.uint8)
     wide[:, 10:30] = 200
@@ -404,48 +235,6 @@ def test_a_photograph_that_is_decoded_smaller_looks_the_same(tmp_path: Path) -> 
     assert np.abs(read(file, size=(40, 60)).astype(int) - whole).max() <= 2
 
 
-def test_copies_lie_in_one_split(tmp_path: Path) -> None:
-    write(tmp_path, 30)
-    for number in range(0, 30, 2):  # as other files, and with other encodings of the same pixels
-        shown = Image.open(tmp_path / "top" / f"{number:02}.png")
-        shown.save(tmp_path / "top" / f"copy {number}.bmp")
-        shown.save(tmp_path / "top" / f"again {number}.webp", lossless=True)
-    dataset = load(tmp_path)
-    where = {name: part for part in PARTS for name in getattr(dataset, part).files}
-    for number in range(0, 30, 2):
-        copies = {where[f"top/{name}"] for name in (f"{number:02}.png", f"copy {number}.bmp", f"again {number}.webp")}
-        assert len(copies) == 1
-    assert set(where.values()) == set(PARTS)
-    assert any(note.startswith("30 images are a copy of another: top/") for note in dataset.notes)
-
-
-def test_without_copies_the_splits_are_those_of_before(tmp_path: Path) -> None:
-    """Records of older runs name the data by a digest."""
-    rng = np.random.default_rng(0)
-    for name in ("a", "b"):
-        (tmp_path / name).mkdir()
-        for number in range(20):
-            Image.fromarray(rng.integers(0, 256, (4, 5), np.uint8)).save(tmp_path / name / f"{number:02}.png")
-    held = [[int(name[2:4]) for name in getattr(load(tmp_path), part).files] for part in ("val", "test")]
-    assert held == HELD_OUT
-
-
-HELD_OUT = [[5, 11, 3, 6], [4, 7, 4, 18]]
-
-
-def test_copies_in_two_classes_and_two_splits_are_told(tmp_path: Path) -> None:
-    write(tmp_path / "train")
-    write(tmp_path / "test", 4)
-    shown = Image.open(tmp_path / "train" / "top" / "00.png")
-    shown.save(tmp_path / "train" / "bottom" / "twin.bmp")
-    shown.save(tmp_path / "test" / "top" / "leak.tif")
-    notes = load(tmp_path).notes
-    names = "train/bottom/twin.bmp = train/top/00.png = test/top/leak.tif"
-    assert f"2 images are a copy of another: {names}" in notes
-    assert f"1 image is of several classes: {names}" in notes
-    assert f"1 image is in several splits: {names}" in notes
-
-
 def test_animations_are_read_by_their_first_frame(tmp_path: Path) -> None:
     write(tmp_path)
     frames = [Image.new("RGB", (SIDE, SIDE), color) for color in ("red", "blue")]
@@ -461,23 +250,10 @@ def test_animations_are_read_by_their_first_frame(tmp_path: Path) -> None:
     assert any(note.startswith("the first frame is read of 3 images (") for note in dataset.notes)
 
 
-def test_names_of_splits_and_of_systems() -> None:
-    assert split_named("trains") is None
-    assert split_named("latest") is None
-    assert split_named("train test") is None
-    assert not is_system("eaDir.png")
-
-
 def test_images_of_one_colour_are_told(tmp_path: Path) -> None:
     write(tmp_path)
     Image.new("RGB", (SIDE, SIDE), "red").save(tmp_path / "top" / "red.png")
     assert load(tmp_path).notes == ("top/red.png is of one colour alone",)
-
-
-def test_what_lies_in_a_folder(tmp_path: Path) -> None:
-    write(tmp_path)
-    found = layout(tmp_path)
-    assert (found.class_names, found.notes) == (["bottom", "top"], [])
 
 
 def test_mistakes_have_the_names_of_their_files(tmp_path: Path) -> None:
