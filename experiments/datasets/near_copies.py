@@ -6,9 +6,8 @@ Candidates have perceptual hashes (ImageHash's pHash, 64 bits) that differ in fe
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import combinations
 
 import numpy as np
 from imagehash import phash
@@ -16,19 +15,25 @@ from PIL import Image
 
 BITS = 4  # of 64 that may differ
 CORRELATION = 0.985  # of pixels; a JPEG of quality 90 of mere noise reaches 0.995, no two digits of mnist5k do
-BUCKET = 50  # images of one bucket that are compared with each other: flat ones have the same hash by the thousand
+ROWS = 512  # hashes that are held against a bucket's at a time
 
 
 def near_copies(images: np.ndarray, cores: int) -> list[tuple[int, int]]:
     """Pairs of rows of images (N, height, width, channels) that are nearly, but not exactly, alike."""
     with ThreadPoolExecutor(cores) as pool:
         hashes = np.array(list(pool.map(_hash, images)), np.uint64).reshape(-1)
-    pairs = set()
-    for bucket in _buckets(hashes):
-        for one, other in combinations(bucket[:BUCKET], 2):
-            if int(hashes[one] ^ hashes[other]).bit_count() <= BITS:
-                pairs.add((one, other))
+    pairs = {pair for bucket in _buckets(hashes) for pair in _close(np.array(bucket), hashes)}
     return sorted(pair for pair in pairs if _alike(images[pair[0]], images[pair[1]]))
+
+
+def _close(rows: np.ndarray, hashes: np.ndarray) -> Iterator[tuple[int, int]]:
+    """Pairs of a bucket whose hashes differ in few bits; the rows ascend."""
+    for first in range(0, len(rows), ROWS):
+        some = rows[first : first + ROWS]
+        differing = np.bitwise_count(hashes[some, np.newaxis] ^ hashes[rows])
+        for one, other in np.argwhere(differing <= BITS).tolist():
+            if first + one < other:
+                yield int(some[one]), int(rows[other])
 
 
 def _hash(image: np.ndarray) -> int:
