@@ -40,7 +40,7 @@ def switching(tracker: Tracker, name: str, path: Path, *, target: int | None = N
     The block ends with `crown`. To be called under the promotion lock, after `settle`.
     """
     made = tracker.promotions(name)
-    stood = next((read(form).sha256 for form in standing(path)), None)
+    stood = next(map(_digest, standing(path)), None)
     found = tracker.current(name).promotion
     last = made[-1].number if made else 0
     tracker.begin(name, Begun(found, last, target, str(path.absolute()), stood, platform.node()))
@@ -53,6 +53,14 @@ def switching(tracker: Tracker, name: str, path: Path, *, target: int | None = N
             settle(tracker, name)
         raise
     tracker.ended(name)
+
+
+def _digest(form: Path) -> str:
+    """A standing file's SHA-256; a word for one that cannot be read, which no promotion has written."""
+    try:
+        return read(form).sha256
+    except ProjectError:
+        return "unreadable"
 
 
 def crown(tracker: Tracker, promotion: PromotionRecord) -> None:
@@ -125,7 +133,7 @@ def _undo(
 def _put_back(tracker: Tracker, name: str, begun: Begun, target: PromotionRecord) -> None:
     """Let the place hold what it held before, where it holds the target's file, or nothing after a kill in between."""
     place = Path(begun.place)
-    digests = {form: read(form).sha256 for form in standing(place)}
+    digests = {form: _digest(form) for form in standing(place)}
     ours = [form for form, digest in digests.items() if digest == target.sha256]
     between = not digests and begun.stood is not None and begun.host == platform.node() and place.parent.is_dir()
     if begun.stood == target.sha256 or not (ours or between):

@@ -88,7 +88,7 @@ def _body(arguments: argparse.Namespace) -> int:
 
     for plugin in arguments.plugins or ():
         load_plugin(plugin)
-    inspection = inspect(str(name))
+    inspection = inspect(name or arguments.dataset)
     if arguments.html:
         from experiments.inspect_page import write_page
 

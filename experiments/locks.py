@@ -67,23 +67,31 @@ def file_lock(path: Path, what: str, purpose: str) -> Iterator[Check]:
 
     def acquired() -> bool:
         nonlocal held
-        held = _open(path)
+        file = _open(path)
         try:
-            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if _is_at(held, path):
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if _is_at(file, path):
+                held = file
                 return True
         except BlockingIOError:
             pass
-        os.close(held)
-        held = -1
+        finally:
+            if held < 0:
+                os.close(file)
         return False
+
+    def holder() -> str:
+        try:
+            return path.read_text(errors="replace").strip()
+        except OSError:  # it has been released meanwhile
+            return ""
 
     def check() -> None:
         if not _is_at(held, path):
             raise LockLost(f"The {what} is lost: {path} was removed or replaced. Run the command again.")
 
     try:
-        wait_until(acquired, lambda: path.read_text(errors="replace").strip(), what)
+        wait_until(acquired, holder, what)
         _write(held, this_process(purpose))
         yield check
     finally:

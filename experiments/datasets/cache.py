@@ -64,7 +64,7 @@ def opened(folder: Path) -> Dataset | None:
         if facts["files"] != _files(folder):
             return None
         splits = _mapped(folder, facts["file_names"])
-        dataset = Dataset(facts["name"], tuple(facts["class_names"]), *splits, notes=tuple(facts["notes"]))
+        dataset = Dataset(facts["name"], tuple(facts["class_names"]), *splits)
     except (OSError, ValueError, KeyError, TypeError):
         return None
     # Not a field: `replace` must not carry it to other images. What was written has been hashed.
@@ -114,7 +114,7 @@ def write(
                 "digest": Dataset(name, tuple(class_names), *_mapped(staging, dict.fromkeys(parts))).digest,
                 "files": _files(staging),
                 "file_names": {split: part.files for split, part in parts.items()},
-                "notes": [],
+                "notes": None,
             }
             (staging / FACTS).write_text(json.dumps(facts), encoding="utf-8")
             _move(staging, folder)
@@ -129,15 +129,30 @@ def write(
     return dataset
 
 
-def noted(folder: Path, dataset: Dataset, notes: Sequence[str]) -> Dataset:
-    """A data set with notes; where it lies in a cache, they do so too."""
-    if not isinstance(dataset.train.images, np.memmap):
-        return replace(dataset, notes=tuple(notes))
-    facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
-    with scratch_beside(folder / FACTS) as staging:
-        (staging / FACTS).write_text(json.dumps(facts | {"notes": list(notes)}), encoding="utf-8")
-        (staging / FACTS).replace(folder / FACTS)
-    return opened(folder) or replace(dataset, notes=tuple(notes))
+def notes(folder: Path) -> list[str] | None:
+    """What was noted of a cache's images; None where there is none, or a kill came in between."""
+    try:
+        found: list[str] | None = json.loads((folder / FACTS).read_text(encoding="utf-8"))["notes"]
+    except (OSError, ValueError, KeyError):
+        return None
+    return found
+
+
+def write_notes(folder: Path, notes: Sequence[str]) -> None:
+    """Note something of a cache's images, if there is a cache."""
+    with contextlib.suppress(FileNotFoundError):
+        facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
+        with scratch_beside(folder / FACTS) as staging:
+            (staging / FACTS).write_text(json.dumps(facts | {"notes": list(notes)}), encoding="utf-8")
+            (staging / FACTS).replace(folder / FACTS)
+
+
+def with_notes(dataset: Dataset, notes: Sequence[str]) -> Dataset:
+    """A data set with notes; its images are the same, and so is the digest where it is known."""
+    made = replace(dataset, notes=tuple(notes))
+    if "digest" in vars(dataset):
+        vars(made)["digest"] = dataset.digest
+    return made
 
 
 @contextlib.contextmanager

@@ -48,19 +48,20 @@ def folder(source: Source) -> Dataset:
     files = {split: [file for name in names for file in classes[name]] for split, classes in found.files.items()}
     everything = [file for part in files.values() for file in part]
     place = cache.folder_of(source, everything)
-    if known := cache.opened(place):
-        return known
-    with ThreadPoolExecutor(cores()) as pool:
-        headers = dict(zip(everything, pool.map(pixels.header, everything), strict=True))
-        form = _form(headers, source)
-        parts = {}
-        for split, classes in found.files.items():
-            labels = np.repeat(np.arange(len(names)), [len(classes[name]) for name in names])
-            shown = [str(file.relative_to(source.path)) for file in files[split]]
-            parts[split] = Part(_pixels(files[split], form, pool), labels, shown)
-        dataset = assemble(source.title, names, parts, place)
-    notes = [*found.notes, *_notes_of_headers(headers, source.path), *_notes_of_pixels(dataset)]
-    return cache.noted(place, dataset, notes)
+    dataset, notes = cache.opened(place), cache.notes(place)  # these are of the images; what lies beside may change
+    if dataset is None or notes is None:
+        with ThreadPoolExecutor(cores()) as pool:
+            headers = dict(zip(everything, pool.map(pixels.header, everything), strict=True))
+            form = _form(headers, source)
+            parts = {}
+            for split, classes in found.files.items():
+                labels = np.repeat(np.arange(len(names)), [len(classes[name]) for name in names])
+                shown = [str(file.relative_to(source.path)) for file in files[split]]
+                parts[split] = Part(_pixels(files[split], form, pool), labels, shown)
+            dataset = dataset or assemble(source.title, names, parts, place)
+        notes = [*_notes_of_headers(headers, source.path), *_notes_of_pixels(dataset)]
+        cache.write_notes(place, notes)
+    return cache.with_notes(dataset, [*found.notes, *notes])
 
 
 def _form(headers: Mapping[Path, Header], source: Source) -> Form:

@@ -108,6 +108,7 @@ def _split_folders(root: Path, found: Layout) -> dict[str, Path]:
     """The folders that hold classes, by split."""
     folders = _subfolders(root)
     while len(folders) == 1 and not split_named(*folders) and not _images_in(*folders.values()):
+        _subfolders(root, found)  # what else lies there
         (root,) = folders.values()  # an archive's folder in a folder of its name
         folders = _subfolders(root)
     splits = {name: split for name in folders if (split := split_named(name))}
@@ -118,7 +119,7 @@ def _split_folders(root: Path, found: Layout) -> dict[str, Path]:
     if others and len(flat) == len(splits):
         found.remarks.append(f"{' and '.join(sorted(splits))} hold images beside {', '.join(others)}: read as classes")
         return {"train": root}
-    predicted = [name for name in others if _words(name) <= UNLABELLED]
+    predicted = [name for name in others if (words := _words(name)) and words <= UNLABELLED]
     for name in predicted:
         others.remove(name)
         if "test" not in splits.values() and _subfolders(folders[name]):

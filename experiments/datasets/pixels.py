@@ -243,8 +243,9 @@ def _unreadable(file: Path, error: Exception) -> ProjectError:
 
 def _check_depth(file: Path, image: Image.Image) -> None:
     """Pillow reads the high bytes of 16 bits in colour, and clips those in gray: neither is what a person sees."""
-    deep = any(";16" in str(tile.args) for tile in getattr(image, "tile", ())) or image.mode not in GRAYSCALE | COLORED
-    if deep:
+    raw = [str(tile.args) for tile in getattr(image, "tile", ())]
+    deep = any(";16" in each and "BGR;16" not in each for each in raw)  # 5 or 6 bits a component: 16 a pixel
+    if deep or image.mode not in GRAYSCALE | COLORED:
         raise ProjectError(
             f"{file} has pixels of more than 8 bits a component ({image.mode}, {image.format}). Convert all such "
             f"files, which spreads their range over 8 bits: mogrify -auto-level -depth 8 '{file.parent}/*{file.suffix}'"

@@ -193,6 +193,20 @@ def test_other_files_and_a_damaged_cache_are_decoded_again(tmp_path: Path, own_c
 
 
 @pytest.mark.usefixtures("small_memory")
+def test_notes_stay_with_a_cache_and_tell_what_came_since(tmp_path: Path, own_cache: Path) -> None:
+    _, name = sources(tmp_path)
+    (copies,) = datasets.load(name).notes
+    assert "images are a copy of another" in copies
+    (tmp_path / "some images" / "class 0" / "x.txt").write_text("x")
+    told = ("1 file not read: 1 .txt", copies)
+    assert datasets.load(name).notes == told
+    (folder,) = own_cache.iterdir()
+    facts = json.loads((folder / "dataset.json").read_text())
+    (folder / "dataset.json").write_text(json.dumps(facts | {"notes": None}))  # a kill came before they were written
+    assert datasets.load(name).notes == told
+
+
+@pytest.mark.usefixtures("small_memory")
 @pytest.mark.parametrize("damage", ["gzip", "image"])
 def test_damaged_files_leave_no_cache(damage: str, tmp_path: Path, own_cache: Path) -> None:
     idx, folder = sources(tmp_path)

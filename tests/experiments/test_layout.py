@@ -84,6 +84,20 @@ def test_an_archive_in_a_folder_of_its_name_and_images_without_a_class(tmp_path:
     assert load(tmp_path).digest == dataset.digest
 
 
+@pytest.mark.parametrize("name", ["images", "data", "2024", "_"])
+def test_a_folder_whose_name_says_nothing_is_no_split(name: str, tmp_path: Path) -> None:
+    write(tmp_path / "train")
+    write(tmp_path / name, 3)
+    with pytest.raises(ProjectError, match=f"holds {name} beside train: either it holds train, val and test"):
+        load(tmp_path)
+
+
+def test_what_lies_beside_an_archives_folder_is_told(tmp_path: Path) -> None:
+    write(tmp_path / "pets")
+    (tmp_path / "README.md").write_text("x")
+    assert load(tmp_path).notes == ("1 file not read: 1 .md",)
+
+
 def test_a_class_that_is_named_like_a_split(tmp_path: Path) -> None:
     beside = write(tmp_path / "beside", classes=("car", "plane", "train"))
     dataset = load(beside)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -170,9 +172,6 @@ def test_icons_are_told_apart_by_their_shape_and_the_background_is_recorded(tmp_
 
 
 def sixteen_bit_png(channels: int) -> bytes:
-    import struct
-    import zlib
-
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
@@ -186,6 +185,16 @@ def deep_tiff(mode: str) -> bytes:
     buffer = io.BytesIO()
     Image.new(mode, (SIDE, SIDE)).save(buffer, "TIFF")
     return buffer.getvalue()
+
+
+def test_sixteen_bits_a_pixel_are_read(tmp_path: Path) -> None:
+    """Five or six bits a component, as small displays have them."""
+    red = struct.pack("<H", 0b11111_000000_00000) * SIDE * SIDE
+    head = struct.pack("<IiiHHIIiiII", 40, SIDE, SIDE, 1, 16, 3, len(red), 0, 0, 0, 0)
+    masks = struct.pack("<III", 0b11111 << 11, 0b111111 << 5, 0b11111)
+    start = 14 + len(head) + len(masks)
+    (tmp_path / "x.bmp").write_bytes(b"BM" + struct.pack("<IHHI", start + len(red), 0, 0, start) + head + masks + red)
+    assert read(tmp_path / "x.bmp")[0, 0].tolist() == [255, 0, 0]
 
 
 @pytest.mark.parametrize("kind", [1, 2, 3, 4, "I;16", "I", "F"])
