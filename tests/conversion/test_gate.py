@@ -329,6 +329,16 @@ def test_force_is_recorded_with_its_reason(own_promoted: Path, command: Command)
     assert (tags["promotion"], tags["promotion_reasons"], tags["forced_reason"]) == ("promoted", "none", "none")
 
 
+def test_a_file_that_cannot_be_read_is_replaced_by_force(own_promoted: Path, command: Command) -> None:
+    """A Git LFS pointer, as in a clone without its large files."""
+    place = own_promoted / DEFAULT_OUTPUT
+    place.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 21207\n")
+    assert command("conversion.promote").code == 3
+    forced = command("conversion.promote", "--force", "--reason", "a pointer", "--json")
+    assert forced.code == 0, forced.err
+    assert command("conversion.promote", "--check").code == 0
+
+
 def test_a_dry_run_changes_nothing(own_store: Path, command: Command) -> None:
     before = snapshot(own_store)
     found = command("conversion.promote", "--dry-run")
