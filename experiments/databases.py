@@ -24,13 +24,32 @@ LOCK_SECONDS = 0.02  # between two looks whether it is free
 LOCK_CLASS = 7077  # of PostgreSQL's advisory locks: sets ours apart from those of other programs
 
 # A host or a database that vanishes without a word is noticed on both sides, and what it has locked is free again.
-KEEPALIVE = {
+KEEPALIVE: dict[str, int | str] = {
     "connect_timeout": 10,  # seconds
     "keepalives_idle": 30,
     "keepalives_interval": 10,
     "keepalives_count": 3,
     "options": "-c tcp_keepalives_idle=30 -c tcp_keepalives_interval=10 -c tcp_keepalives_count=3",
 }
+
+
+def keepalive(url: str) -> dict[str, int | str]:
+    """Arguments of a connection to a PostgreSQL database; what the URL says itself stays, and options are added to.
+
+    >>> keepalive("postgresql+psycopg://localhost/x?connect_timeout=3&options=-csearch_path%3Dmine")["options"][:20]
+    '-csearch_path=mine -'
+    >>> keepalive("sqlite:///optuna.db")
+    {}
+    """
+    import sqlalchemy
+
+    made = sqlalchemy.make_url(url)
+    if not made.get_driver_name().startswith("psycopg"):
+        return {}
+    added = {name: value for name, value in KEEPALIVE.items() if name not in made.query}
+    if "options" in made.query:
+        added["options"] = f"{made.query['options']} {KEEPALIVE['options']}"
+    return added
 
 
 def sqlite_path(url: str) -> Path | None:

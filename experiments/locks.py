@@ -19,7 +19,7 @@ from pathlib import Path
 from architectures.display import say
 from architectures.errors import ProjectError
 from architectures.redaction import redact
-from experiments.databases import KEEPALIVE, LOCK_CLASS
+from experiments.databases import LOCK_CLASS, keepalive
 
 POLL_SECONDS = 0.1
 TOLD_AFTER = 5.0  # seconds of waiting, after which it is said who holds a lock
@@ -128,8 +128,7 @@ def postgres_lock(url: str, what: str, purpose: str) -> Iterator[Check]:
     import sqlalchemy
 
     key = {"class": LOCK_CLASS, "key": zlib.crc32(what.encode()) - 2**31}  # a signed 32-bit number
-    keepalive = KEEPALIVE if "+psycopg" in url else {}
-    engine = sqlalchemy.create_engine(url, poolclass=sqlalchemy.NullPool, connect_args=keepalive)
+    engine = sqlalchemy.create_engine(url, poolclass=sqlalchemy.NullPool, connect_args=keepalive(url))
     name = this_process(purpose).encode()[:LONGEST_NAME].decode(errors="ignore")
     with engine.connect() as connection, contextlib.ExitStack() as stack:
 

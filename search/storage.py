@@ -17,7 +17,7 @@ import sqlalchemy
 from architectures.display import say
 from architectures.errors import ProjectError, UsageError
 from architectures.redaction import learn, redact, redact_chain
-from experiments.databases import KEEPALIVE, exclusive, make_database, raise_if_full, sqlite_path
+from experiments.databases import exclusive, keepalive, make_database, raise_if_full, sqlite_path
 from experiments.interruption import pause
 
 OUTAGE_SECONDS = 600  # for which a database that is away is waited for
@@ -57,7 +57,7 @@ class PatientStorage(optuna.storages.RDBStorage):
         self._told = False
         engine: dict[str, Any] = {"connect_args": {"timeout": SQLITE_TIMEOUT}}
         if sqlite_path(url) is None:
-            engine = {"pool_pre_ping": True, "connect_args": KEEPALIVE if "+psycopg" in url else {}}
+            engine = {"pool_pre_ping": True, "connect_args": keepalive(url)}
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             super().__init__(
