@@ -17,19 +17,20 @@ if TYPE_CHECKING:
 RESOLVED = frozenset({"NoOp", "Assert", "ReadVariableOp"})
 
 
-def check_convertible(network: keras.Model, name: str) -> None:
+def check_convertible(network: keras.Model, name: str, *, tested: bool = False) -> None:
     """Raise NotConvertible, with the layer, for a network with an operation that coremltools lacks.
 
-    A conversion takes seconds for deep networks, so the traced operations are looked up first, in some tenths of one;
-    only where coremltools does not know all of them is the network converted, which decides. An operation whose
-    arguments alone are unsupported is not found here, but by the conversion that measures a trial's file.
+    A conversion takes seconds for deep networks. Where the architecture is tested to be convertible, the traced
+    operations are looked up instead, in some tenths of one, and converted only if coremltools does not know them all:
+    another version may lack some.
 
     Args:
         network: freshly built, from (N, height, width, channels) to (N, num_classes).
         name: of its architecture.
+        tested: whether tests of this project convert it.
     """
     with contextlib.suppress(Exception):  # of a layer that fails when it is traced: the conversion says so
-        if _operations(network) <= _known():
+        if tested and _operations(network) <= _known():
             return
     labels = tuple(map(str, range(network.output_shape[1])))
     try:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import gc
 import threading
 from collections.abc import Callable
+from pathlib import Path
 
 from architectures.command import one_line, traceback_text
 from architectures.errors import NotConvertible, PluginError, ProjectError, UsageError
@@ -64,12 +65,14 @@ class Trainer:
         from conversion.convertible import check_convertible
 
         self._dataset = dataset
+        families = Path(registry.__file__).parent
         known, warnings = [], [one_line(error) for error in registry.left_out()]
         for name in self._setup.architectures or registry.names():
             architecture = registry.get(name)
             misfit = None
             try:
-                check_convertible(architecture.build(dataset.input_shape, dataset.num_classes), name)
+                built = architecture.build(dataset.input_shape, dataset.num_classes)
+                check_convertible(built, name, tested=Path(architecture.source).parent == families)
             except UsageError as error:  # images too small for this one, or an operation that Core ML lacks
                 misfit = str(error)
                 if isinstance(error, NotConvertible) and name not in self._setup.architectures:

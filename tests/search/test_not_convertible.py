@@ -75,7 +75,12 @@ def test_the_layer_is_named_without_converting_others(monkeypatch: pytest.Monkey
     with pytest.raises(NotConvertible, match=LAYER):
         check_convertible(network(LogGamma()), "odd")
     monkeypatch.setattr("conversion.convertible.convert", lambda *_: pytest.fail("it was converted"))
-    check_convertible(network(layers.Conv2D(4, 3), layers.BatchNormalization(), layers.ReLU()), "even")
+    check_convertible(network(layers.Conv2D(4, 3), layers.BatchNormalization(), layers.ReLU()), "even", tested=True)
+
+
+def test_what_only_its_arguments_make_unconvertible_is_found_before_training() -> None:
+    with pytest.raises(NotConvertible, match="cannot convert odd"):
+        check_convertible(network(layers.Conv2D(4, 3), layers.PReLU(shared_axes=[1, 2, 3])), "odd")
 
 
 @pytest.mark.parametrize("wanted", [(), ("odd", "even")])
