@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Protocol
 from unittest.mock import patch
 
+from mlflow.tracking._tracking_service import utils
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -74,7 +76,11 @@ def run_module(module: str, *arguments: object, cwd: Path, **changes: str) -> Ou
 
 
 def invoke(module: str, *arguments: object, cwd: Path, **changes: str) -> Outcome:
-    """Run the `main` of `python -m module` in this process, with a folder, an environment and outputs of its own."""
+    """Run the `main` of `python -m module` in this process, with a folder, an environment and outputs of its own.
+
+    Where a model's artifacts lie, which MLflow remembers by its id, is forgotten: copies of a store have equal ids.
+    """
+    utils._artifact_repos_cache.clear()
     with tempfile.TemporaryDirectory() as folder:
         out, err = Path(folder, "out"), Path(folder, "err")
         with (
