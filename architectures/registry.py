@@ -7,6 +7,7 @@ modules or files handed to `load_plugin` (the command line's `--plugin`).
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib
 import importlib.util
 import inspect
@@ -26,10 +27,7 @@ from architectures.quiet import import_tensorflow, set_keras
 if TYPE_CHECKING:
     import keras
 
-NOT_FAMILIES = {
-    *("__main__", "blocks", "command", "contract", "errors", "fields", "knobs", "plugins", "quiet", "receptive"),
-    *("registry", "starter", "table"),
-}
+FAMILIES = Path(__file__).with_name("families")
 SIGNATURE = "(input_shape, num_classes, *, filters, dropout)"
 
 LARGEST_SIDE_TRIED = 96  # pixels, in the search for the smallest image that a network takes
@@ -300,9 +298,9 @@ def _load_families() -> None:
     import_tensorflow()
     _families_loaded = True  # first, so that a family may read the registry
     try:
-        for module in pkgutil.iter_modules([str(Path(__file__).parent)]):
-            if module.name not in NOT_FAMILIES:
-                guarded_import(module.name, lambda name=module.name: importlib.import_module(f"architectures.{name}"))  # type: ignore[misc]
+        for module in pkgutil.iter_modules([str(FAMILIES)]):
+            place = f"architectures.families.{module.name}"
+            guarded_import(module.name, functools.partial(importlib.import_module, place))
         _broken.update(load_installed("architectures"))
     except BaseException:
         _families_loaded = False

@@ -21,15 +21,15 @@ import numpy as np
 
 import architectures
 from conversion import runtime
-from conversion.convert import FileFacts, convert
-from conversion.files import write
+from conversion.coreml.convert import FileFacts, convert
+from conversion.coreml.writing import write
 from experiments import datasets
 from experiments.classifier import forward_function, load_classifier, predict
 from experiments.config import ModelSize, RunConfig
 from experiments.datasets import Split
-from experiments.evaluation import write_evaluation
+from experiments.evaluation.metrics import write_evaluation
 from experiments.tracking import Tracker, environment, run_start
-from experiments.training import train
+from experiments.training.loop import train
 
 LIMIT = 5.0  # seconds
 

@@ -31,16 +31,16 @@ from scipy import stats
 import architectures
 from architectures.command import several
 from conversion import runtime
-from conversion.choose import choose
-from conversion.convert import Converter, FileFacts
-from conversion.files import write
+from conversion.coreml.convert import Converter, FileFacts
+from conversion.coreml.writing import write
+from conversion.promotion.compression_search import choose
 from experiments import datasets
 from experiments.classifier import forward_function, load_classifier, predict
 from experiments.config import LEARNING_RATES, ModelSize, RunConfig
-from experiments.evaluation import accuracy_interval
-from experiments.precision import resolve_precision
+from experiments.evaluation.metrics import accuracy_interval
 from experiments.tracking import Tracker, default_uri
-from experiments.training import train
+from experiments.training.loop import train
+from experiments.training.precision import resolve_precision
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,9 @@
 
 Run: python benchmarks/gpu.py --epochs 4      (pip install -e '.[gpu]', and a GPU that TensorFlow sees)
 
-Each architecture is trained twice by `experiments.training.train` in one process: on the GPU as this project does it,
-with kernels of a fixed order; on the GPU with TF_DETERMINISTIC_OPS=0; and on the processor. A time is the median epoch
-but for the first, which traces the graph. `same bits` compares the weights of the two trainings.
+Each architecture is trained twice by `experiments.training.loop.train` in one process: on the GPU as this project does
+it, with kernels of a fixed order; on the GPU with TF_DETERMINISTIC_OPS=0; and on the processor. A time is the median
+epoch but for the first, which traces the graph. `same bits` compares the weights of the two trainings.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ def trained(arguments: argparse.Namespace) -> None:
     from architectures import registry
     from experiments import datasets
     from experiments.config import ModelSize, RunConfig
-    from experiments.precision import resolve_precision, visible_gpu
-    from experiments.training import train
+    from experiments.training.loop import train
+    from experiments.training.precision import resolve_precision, visible_gpu
 
     gpu = visible_gpu()
     precision = resolve_precision(arguments.precision, gpu)

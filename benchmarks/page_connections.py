@@ -28,8 +28,8 @@ import numpy as np
 
 import architectures
 from architectures.fields import Whole
-from conversion.convert import FileFacts, convert
-from conversion.files import write
+from conversion.coreml.convert import FileFacts, convert
+from conversion.coreml.writing import write
 from experiments.classifier import as_classifier
 
 GOLDEN = Path(__file__).parents[1] / "ios/DigitKit/Tests/DigitKitTests/golden-drawings.json"

@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 
-from search.ranking import Scored, front
+from search.study.ranking import Scored, front
 
 WORST_ACCURACY, WORST_BYTES = 0.8, 10_000_000
 

@@ -28,12 +28,12 @@ from experiments import datasets  # noqa: E402
 from experiments.classifier import forward_function, load_classifier, predict  # noqa: E402
 from experiments.config import ModelSize, RunConfig  # noqa: E402
 from experiments.datasets import Split  # noqa: E402
-from experiments.drawn import PAD, on_pad, trace  # noqa: E402
-from experiments.evaluation import accuracy_interval  # noqa: E402
-from experiments.precision import resolve_precision  # noqa: E402
-from experiments.strokes import render  # noqa: E402
+from experiments.evaluation.drawn import PAD, on_pad, trace  # noqa: E402
+from experiments.evaluation.metrics import accuracy_interval  # noqa: E402
+from experiments.evaluation.strokes import render  # noqa: E402
 from experiments.tracking import Tracker, default_uri  # noqa: E402
-from experiments.training import train  # noqa: E402
+from experiments.training.loop import train  # noqa: E402
+from experiments.training.precision import resolve_precision  # noqa: E402
 from search.config import SweepConfig  # noqa: E402
 
 FOLDS = 10

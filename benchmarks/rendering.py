@@ -10,7 +10,7 @@ import time
 
 import numpy as np
 
-from experiments.strokes import render
+from experiments.evaluation.strokes import render
 
 PAD = 300.0
 POINTS = 2_000

@@ -4,8 +4,8 @@ Run: python benchmarks/round_trip.py [FILE]
      python benchmarks/round_trip.py --dataset mnist     # 1,000 of each digit where mnist5k has 50
 
 Each test digit is traced to the strokes of a pen, drawn at a random size and place on a pad, and rendered by
-the app's rules (`experiments.drawn`); the file itself is executed on both. The look at the test images is recorded in
-MLflow.
+the app's rules (`experiments.evaluation.drawn`); the file itself is executed on both. The look at the test images is
+recorded in MLflow.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from pathlib import Path
 import numpy as np
 
 from conversion import runtime
-from conversion.output import DEFAULT_OUTPUT
+from conversion.promotion.place import DEFAULT_OUTPUT
 from experiments import datasets
-from experiments.drawn import PAD, on_pad, trace
-from experiments.strokes import render
+from experiments.evaluation.drawn import PAD, on_pad, trace
+from experiments.evaluation.strokes import render
 from experiments.tracking import Tracker, default_uri
 
 

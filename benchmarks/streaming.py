@@ -19,7 +19,7 @@ import architectures
 from experiments import datasets
 from experiments.config import ModelSize, RunConfig
 from experiments.datasets import Split, cache
-from experiments.training import train
+from experiments.training.loop import train
 
 
 def main() -> None:

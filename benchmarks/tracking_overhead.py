@@ -2,7 +2,7 @@
 
 Run: python benchmarks/tracking_overhead.py --epochs 12
 
-The same configurations are trained by `search.sweep` and by `experiments.training.train` alone, in turn, each in a
+The same configurations are trained by `search.sweep` and by `experiments.training.loop.train` alone, in turn, each in a
 fresh process, start-up aside. Printed is the share by which the sweep takes longer.
 """
 
@@ -24,8 +24,8 @@ import tensorflow as tf
 from architectures import registry
 from experiments import datasets
 from experiments.config import ModelSize, RunConfig
-from experiments.precision import resolve_precision
-from experiments.training import train
+from experiments.training.precision import resolve_precision
+from experiments.training.loop import train
 
 trials, epochs = json.loads(sys.argv[1]), int(sys.argv[2])
 data = datasets.load("mnist5k")

@@ -3,7 +3,7 @@
 Run: python benchmarks/training_speed.py --seeds 5
      python benchmarks/training_speed.py --seeds 5 --bfloat16    # also where the processor only emulates it
 
-For each seed every network is trained as `Model.fit` does it with NumPy arrays, by `experiments.training.train` in
+For each seed every network is trained as `Model.fit` does it with NumPy arrays, by `experiments.training.loop.train` in
 float32 and, where the processor or GPU multiplies bfloat16 natively, in mixed_bfloat16; one after the other in one
 process, on the same images with the same batches, epochs, optimizer and constant rate, all with a validation after each
 epoch. A time is the median epoch of a run, the first one left out, which traces the graph. Ratios are of one seed's
@@ -33,8 +33,8 @@ from architectures.command import several  # noqa: E402
 from experiments import datasets  # noqa: E402
 from experiments.classifier import build_classifier  # noqa: E402
 from experiments.config import ModelSize, RunConfig  # noqa: E402
-from experiments.precision import native_bfloat16, visible_gpu  # noqa: E402
-from experiments.training import train  # noqa: E402
+from experiments.training.loop import train  # noqa: E402
+from experiments.training.precision import native_bfloat16, visible_gpu  # noqa: E402
 
 FIT, FLOAT, HALF = "Model.fit", "float32", "mixed_bfloat16"
 

@@ -3,7 +3,7 @@
 Run: python benchmarks/training_step.py --architecture chollet
      python benchmarks/training_step.py --architecture chollet --precision mixed_bfloat16
 
-The graph of an epoch, as `experiments.training.train` runs it, takes some steps on one thread under TensorFlow's
+The graph of an epoch, as `experiments.training.loop.train` runs it, takes some steps on one thread under TensorFlow's
 profiler, after as many that are not measured. An operation's time is its own, without those that it waits for. Printed
 are milliseconds a step and shares of all; `executor` is TensorFlow's way from one operation to the next.
 """
@@ -30,7 +30,7 @@ from experiments import datasets, training  # noqa: E402
 from experiments.classifier import build_classifier  # noqa: E402
 from experiments.config import RunConfig  # noqa: E402
 from experiments.datasets import Split  # noqa: E402
-from experiments.kernels import with_fast_kernels  # noqa: E402
+from experiments.training.kernels import with_fast_kernels  # noqa: E402
 
 # Of an event's name, such as `while/body/while/classifier/malireddi/conv2d/Relu:_MklNativeFusedConv2D`, or where that
 # names none of them an operation of the loop itself. The first that fits.

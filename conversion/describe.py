@@ -31,7 +31,7 @@ def parser() -> Parser:
 def show(described: Description) -> None:
     """Print what a file is, and the table of its parts."""
     from conversion.description import metadata_of
-    from experiments.tables import print_cells
+    from experiments.views.tables import print_cells
 
     ios = f"iOS {described.minimum_ios} or later" if described.minimum_ios else "of an unknown iOS"
     say(f"{described.file}: {described.kind}, specification {described.specification_version}, {ios}")
@@ -67,7 +67,7 @@ def show(described: Description) -> None:
 
 def show_differences(found: Sequence[tuple[str, str, str]]) -> None:
     """Print what differs between two files."""
-    from experiments.tables import print_cells
+    from experiments.views.tables import print_cells
 
     if found:
         print_cells(["what", "file", "other"], found, words=WORDS)

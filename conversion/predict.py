@@ -54,7 +54,7 @@ def parser() -> Parser:
 
 def show(found: Predictions) -> None:
     """Print the answers, and what they are worth."""
-    from experiments.tables import print_cells
+    from experiments.views.tables import print_cells
 
     several = len(found.answers) > SHOWN
     if not found.evaluation or not several:
@@ -76,7 +76,7 @@ def _told(top: Sequence[tuple[str, float]]) -> list[str]:
 
 
 def _show_evaluation(found: Predictions) -> None:
-    from experiments.tables import print_cells
+    from experiments.views.tables import print_cells
 
     worth = found.evaluation
     assert worth

@@ -20,9 +20,9 @@ from experiments.cores import cores
 from experiments.datasets import progress
 from experiments.datasets.pixels import Form
 from experiments.datasets.source import background as color_named
-from experiments.evaluation import Evaluation, evaluate
-from experiments.page import save
-from experiments.tables import write_csv
+from experiments.evaluation.metrics import Evaluation, evaluate
+from experiments.views.page import save
+from experiments.views.tables import write_csv
 
 BLOCK_BYTES = 2**26  # of pixels that are read before they are answered
 FEW = 64  # images: reading them with threads, or telling of it, would not pay

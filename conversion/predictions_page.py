@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from conversion.predictions import Answer, Predictions
-from experiments.page import html_page, picture, save
-from experiments.tables import html_table, html_text
+from experiments.views.page import html_page, picture, save
+from experiments.views.tables import html_table, html_text
 
 MOST = 2_000  # pictures on a page: the least confident, mistakes before all others
 SIDE = 96  # pixels of a picture at most

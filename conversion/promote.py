@@ -19,17 +19,25 @@ from architectures.display import say
 from architectures.errors import ProjectError, UsageError
 from architectures.fields import PLUGINS, Name, Number, Whole, allowed, validate
 from architectures.scratch import scratch_folder
-from conversion.choose import MAX_ACCURACY_LOSS
-from conversion.choose import show as show_choice
-from conversion.compress import COMPRESSIONS, Compression
-from conversion.coreml_file import FORMATS, Format
-from conversion.output import DEFAULT_OUTPUT, OTHER_MODELS, OTHER_NAME, Place, default_output, output_path, taken
+from conversion.coreml.compress import COMPRESSIONS, Compression
+from conversion.coreml.file import FORMATS, Format
+from conversion.promotion.compression_search import MAX_ACCURACY_LOSS
+from conversion.promotion.compression_search import show as show_choice
+from conversion.promotion.place import (
+    DEFAULT_OUTPUT,
+    OTHER_MODELS,
+    OTHER_NAME,
+    Place,
+    default_output,
+    output_path,
+    taken,
+)
 from conversion.verify import add_common, show
 
 if TYPE_CHECKING:
-    from conversion.candidate import Candidate
-    from conversion.gate import Decision
-    from conversion.report import Examination
+    from conversion.promotion.candidate import Candidate
+    from conversion.promotion.gate import Decision
+    from conversion.promotion.report import Examination
     from conversion.verify import Evidence
     from experiments.tracking import PromotionRecord, Tracker, VersionRecord
 
@@ -89,7 +97,7 @@ class Promotion:
     seconds: float  # start-up aside
 
     def as_json(self) -> dict[str, object]:
-        from conversion.report import summary
+        from conversion.promotion.report import summary
 
         return summary(self.examination) | {
             "file": str(self.path),
@@ -115,17 +123,17 @@ def promote(config: PromoteConfig) -> Promotion:
     An example stands in docs/api.md.
     """
 
-    from conversion.candidate import load_candidate
-    from conversion.champion import Champion, load_champion
-    from conversion.choose import accuracy_of, choose
-    from conversion.compress import check_available
-    from conversion.convert import coremltools
-    from conversion.files import clear, write
-    from conversion.gate import PromotionRefused, judge
-    from conversion.publish import Overtaken, publish, record_refusal
-    from conversion.report import Examination
+    from conversion.coreml.compress import check_available
+    from conversion.coreml.convert import coremltools
+    from conversion.coreml.writing import clear, write
+    from conversion.promotion.candidate import load_candidate
+    from conversion.promotion.champion import Champion, load_champion
+    from conversion.promotion.compression_search import accuracy_of, choose
+    from conversion.promotion.gate import PromotionRefused, judge
+    from conversion.promotion.publish import Overtaken, publish, record_refusal
+    from conversion.promotion.report import Examination
+    from conversion.promotion.switch import settle_left_over
     from conversion.runtime import load
-    from conversion.switch import settle_left_over
     from conversion.verify import verify
     from experiments.tracking import Current, Tracker
 
@@ -312,7 +320,7 @@ def _config(arguments: argparse.Namespace) -> PromoteConfig:
 
 
 def _body(arguments: argparse.Namespace) -> int:
-    from conversion.gate import PromotionRefused
+    from conversion.promotion.gate import PromotionRefused
 
     config = _config(arguments)
     if arguments.check:
@@ -341,7 +349,7 @@ def _body(arguments: argparse.Namespace) -> int:
 
 
 def _check(config: PromoteConfig, *, as_json: bool) -> int:
-    from conversion.in_place import check_in_place
+    from conversion.promotion.in_place import check_in_place
     from experiments.tracking import Tracker
 
     tracker = Tracker(config.tracking_uri, create=False, write=False)

@@ -17,8 +17,8 @@ from architectures.command import Parser, print_json, run
 from architectures.display import say
 from architectures.errors import ProjectError, UsageError
 from architectures.scratch import scratch_folder
-from conversion.output import DEFAULT_OUTPUT, Place, checked_place, default_output, output_path, taken
 from conversion.promote import DEFAULT_MODEL
+from conversion.promotion.place import DEFAULT_OUTPUT, Place, checked_place, default_output, output_path, taken
 
 if TYPE_CHECKING:
     from experiments.tracking import PromotionRecord, VersionRecord
@@ -68,10 +68,10 @@ def rollback(
         OSError: if the file cannot be written; nothing was changed.
         TrackingError: if the store cannot be reached.
     """
-    from conversion.champion import fetch
-    from conversion.files import staged
+    from conversion.coreml.writing import staged
+    from conversion.promotion.champion import fetch
+    from conversion.promotion.switch import TAGS, crown, note_return, settle, switching
     from conversion.runtime import load
-    from conversion.switch import TAGS, crown, note_return, settle, switching
     from experiments.tracking import PLACE_TAG, Tracker, TrackingError
 
     chosen = checked_place(output)

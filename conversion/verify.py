@@ -2,8 +2,8 @@
 
 Two comparisons make the first verdict. Each weight in the file must be the model's after the file's compression, by a
 rule that holds for every element. And the file's answers must be those of the model with these weights, its twin, up to
-the rounding of float32, which is measured on the model itself (`conversion.parity`). Where the weights cannot be put
-back into the model, its own conversion takes the twin's place (`conversion.comparison`). What the compression costs is
+the rounding of float32, which is measured on the model itself (`parity`). Where the weights cannot be put
+back into the model, its own conversion takes the twin's place (`comparison`). What the compression costs is
 the second comparison, with the model as it was trained; how much of that is too much is for the gate to say.
 
 Exit codes: 0 verified, 1 differs, 3 not checkable.
@@ -21,19 +21,19 @@ from typing import TYPE_CHECKING
 from architectures.command import Parser, print_json, run
 from architectures.display import say
 from architectures.fields import PluginName
-from conversion.native import Native
-from conversion.structure import COMPRESSION_KEY, Check, check, structural_checks
+from conversion.verification.checks import COMPRESSION_KEY, Check, check, structural_checks
+from conversion.verification.native import Native
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from conversion.candidate import Candidate
-    from conversion.comparison import Route
-    from conversion.parity import Parity
-    from conversion.twin import Weight
+    from conversion.promotion.candidate import Candidate
+    from conversion.verification.comparison import Route
+    from conversion.verification.parity import Parity
+    from conversion.verification.reference_model import Weight
     from experiments.datasets import Split
-    from experiments.evaluation import Evaluation
+    from experiments.evaluation.metrics import Evaluation
     from experiments.tracking import Look
 
 NOT_RUN = Native("not run: the file differs")
@@ -112,13 +112,14 @@ def verify(
 
     An example stands in docs/api.md.
     """
-    from conversion import native, runtime
-    from conversion.comparison import Comparison, Executed, compare_with_model
-    from conversion.compress import IOS_OF_SPECIFICATION
-    from conversion.coreml_file import read
-    from conversion.parity import parities
-    from conversion.rules import RULES
-    from experiments.evaluation import evaluate
+    from conversion import runtime
+    from conversion.coreml.compress import IOS_OF_SPECIFICATION
+    from conversion.coreml.file import read
+    from conversion.verification import native
+    from conversion.verification.comparison import Comparison, Executed, compare_with_model
+    from conversion.verification.compression_bounds import RULES
+    from conversion.verification.parity import parities
+    from experiments.evaluation.metrics import evaluate
 
     executable = runtime.load(path)
     interface = executable.interface
@@ -179,7 +180,7 @@ def verify(
 
 def _compression_checks(claimed: str, asked: str | None, weights: tuple[Weight, ...]) -> list[Check]:
     """Whether what the file says of its compression is one, is the one asked for, and is what it stores."""
-    from conversion.compress import COMPRESSIONS, SMALLEST_KERNEL
+    from conversion.coreml.compress import COMPRESSIONS, SMALLEST_KERNEL
 
     found = {weight.rule for weight in weights if weight.kernel and weight.elements >= SMALLEST_KERNEL}
     if claimed not in COMPRESSIONS:
@@ -251,7 +252,7 @@ def _body(arguments: argparse.Namespace) -> int:
     from conversion import runtime
 
     runtime.load(arguments.file)  # a damaged file is told before TensorFlow is imported
-    from conversion.candidate import load_candidate
+    from conversion.promotion.candidate import load_candidate
     from experiments.tracking import Tracker, default_uri
 
     tracker = Tracker(arguments.tracking_uri or default_uri(), create=False)

@@ -179,7 +179,7 @@ def sparklines(curves: Sequence[Sequence[float]], low: float, high: float, *, wi
 
 def show(comparison: Comparison) -> None:
     """Print parameters, figures and curves."""
-    from experiments.tables import fits, print_cells
+    from experiments.views.tables import fits, print_cells
 
     runs = comparison.runs
     heads = headings(runs)
@@ -227,7 +227,7 @@ def _body(arguments: argparse.Namespace) -> int:
     tracker = Tracker(arguments.tracking_uri or default_uri(), create=False, write=False)
     comparison = compare(tracker, arguments.run_ids)
     if arguments.html:
-        from experiments.compare_page import write_page
+        from experiments.views.comparison_page import write_page
 
         write_page(comparison, arguments.html)
         say(f"wrote {arguments.html}", file=sys.stderr)

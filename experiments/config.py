@@ -47,7 +47,7 @@ class RunConfig:
     seed: Annotated[int, SEED] = 0
     precision: Annotated[str, Choice(PRECISIONS)] = "float32"  # never `auto`, which is resolved before
     optimizer: Annotated[str, Choice(OPTIMIZERS)] = "adam"
-    augment: bool = False  # training images are shifted, scaled and rotated: experiments/augmentation.py
+    augment: bool = False  # training images are shifted, scaled and rotated: experiments/training/augmentation.py
     label_smoothing: Annotated[float, LABEL_SMOOTHING] = (
         0.0  # share of a training label that is spread over all classes
     )

@@ -42,7 +42,7 @@ def parser() -> Parser:
 
 def show(inspection: Inspection) -> None:
     """Print what was found."""
-    from experiments.tables import print_cells
+    from experiments.views.tables import print_cells
 
     dataset = inspection.dataset
     height, width, channels = dataset.input_shape
@@ -90,7 +90,7 @@ def _body(arguments: argparse.Namespace) -> int:
         load_plugin(plugin)
     inspection = inspect(name or arguments.dataset)
     if arguments.html:
-        from experiments.inspect_page import write_page
+        from experiments.views.inspection_page import write_page
 
         write_page(inspection, arguments.html)
         say(f"wrote {arguments.html}", file=sys.stderr)

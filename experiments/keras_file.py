@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from architectures.errors import ProjectError
-from experiments.graph_work import trace, work
+from experiments.training.graph_work import trace, work
 
 if TYPE_CHECKING:
     import keras

@@ -16,11 +16,11 @@ from architectures.display import say
 from architectures.errors import ProjectError, UsageError
 from architectures.fields import Whole
 from architectures.knobs import Knob
-from experiments import tables
 from experiments.config import LEARNING_RATES, RunConfig
 from experiments.datasets import title
 from experiments.datasets.arguments import add_arguments, dataset_given
-from experiments.tables import fits, markdown, print_cells
+from experiments.views import tables
+from experiments.views.tables import fits, markdown, print_cells
 
 if TYPE_CHECKING:
     from experiments.tracking import RunRecord, Selection, Tracker, VersionFacts
@@ -242,7 +242,7 @@ def _trial(record: RunRecord) -> tuple[str, str]:
 
 
 def _row(rank: int, record: RunRecord, pareto: bool, version: VersionFacts | None, replicates: Sequence[float]) -> Row:
-    from experiments.evaluation import accuracy_interval, mean_interval
+    from experiments.evaluation.metrics import accuracy_interval, mean_interval
 
     accuracy = record.metrics["best_val_accuracy"]
     images = int(record.tags.get("val_images", 0))

@@ -70,7 +70,7 @@ def prune(tracker: Tracker, *, experiment: str | None = None, dry_run: bool = Fa
 
 def show(pruning: Pruning) -> None:
     """Print what was removed, what was kept and why."""
-    from experiments.tables import print_cells
+    from experiments.views.tables import print_cells
 
     models = [*pruning.removed, *(model for model, _ in pruning.failed), *pruning.kept]
     if models:

@@ -19,9 +19,9 @@ from architectures.quiet import RELIED_ON
 from experiments.config import EpochMetrics
 
 if TYPE_CHECKING:
-    from experiments.precision import Gpu
-    from experiments.retraining import Request, Retrained
     from experiments.tracking import RunRecord, Tracker
+    from experiments.training.precision import Gpu
+    from experiments.training.process import Request, Retrained
 
 COMPARED = ("loss", "accuracy", "val_loss", "val_accuracy")  # of each epoch: all but its time
 SIZES = ("parameters", "macs")
@@ -109,7 +109,7 @@ def reproduce(tracker: Tracker, run_id: str, *, plugins: tuple[str, ...] = ()) -
         NotReproducible: for a run that has nothing to compare, or whose data set or plugin is not here.
         ProjectError: where training fails.
     """
-    from experiments.retraining import CannotTrain, Request, retrain
+    from experiments.training.process import CannotTrain, Request, retrain
 
     started = time.perf_counter()
     record = tracker.run(run_id)
@@ -270,7 +270,7 @@ def _tell(epochs: int) -> Callable[[EpochMetrics], None]:
 
 def show(result: Reproduction) -> None:
     """Print the verdict, and tables of what differs."""
-    from experiments.tables import print_cells
+    from experiments.views.tables import print_cells
 
     weights = " and the weights" if result.weights_compared else "; it has no final weights"
     epochs = f"{result.epochs} epoch{'s' if result.epochs != 1 else ''}"

@@ -25,7 +25,7 @@ from experiments.interruption import interruptible
 from search.config import SweepConfig
 from search.engines import WorkerFailed
 from search.engines.cluster import Share, check_nodes, connected, facts, places
-from search.progress import TrialProgress
+from search.trials.progress import TrialProgress
 
 if TYPE_CHECKING:
     from search.engines.messages import Event

@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING
 from architectures.command import Parser, print_json, run
 from architectures.display import say
 from architectures.fields import allowed, as_recorded
-from search.agreement import EPOCH_METRICS, ONCE, compare_metrics, compare_parameters, figures, parameters
 from search.config import SweepConfig
+from search.repair.run_diff import EPOCH_METRICS, ONCE, compare_metrics, compare_parameters, figures, parameters
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
     from experiments.tracking import RunRecord, Tracker
-    from search.study import Study
+    from search.study.study import Study
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ class Examination:
                     self.tracker.end(parent.run_id, "KILLED", outcome="interrupted")
 
     def _abandoned(self) -> None:
-        from search.left_over import recover
+        from search.trials.recovery import recover
 
         found = self.study.take_over(dry_run=True) if self.dry_run else recover(self.study, self.tracker)
         for trial in found:
@@ -96,7 +96,7 @@ class Examination:
 
     def _left_on_disk(self) -> None:
         from experiments.tracking import Outbox
-        from search.left_over import deliver_left_over
+        from search.trials.recovery import deliver_left_over
 
         outbox = Outbox(self.tracker, self.study.name, self.study.parent_run_id, owns=self.study.owns)
         unreadable = outbox.unreadable()
@@ -114,8 +114,8 @@ class Examination:
     def _unevaluated(self) -> None:
         from architectures.errors import ProjectError
         from experiments.tracking import NOT_DRAWN
-        from search.left_over import answers_lost, evaluate_again, unevaluated
         from search.orchestrate import load_dataset
+        from search.trials.recovery import answers_lost, evaluate_again, unevaluated
 
         left = unevaluated(self.study, self.tracker)
         if not left:
@@ -190,7 +190,7 @@ class Examination:
     def _trial(self, trial: FrozenTrial, trials: Sequence[FrozenTrial], runs: Mapping[int, RunRecord]) -> None:
         from optuna.trial import TrialState
 
-        from search.standing import DUPLICATE_OF
+        from search.study.results import DUPLICATE_OF
 
         number = trial.number
         record = runs.get(number)
@@ -236,7 +236,7 @@ class Examination:
 
     def _restore(self, trial: FrozenTrial, source: FrozenTrial, status: str, reason: str | None) -> None:
         """Make the run that a trial lacks, with what the study knows of it; `source` as for `_figures`."""
-        from search.standing import REPLICATE_OF, val_accuracies
+        from search.study.results import REPLICATE_OF, val_accuracies
 
         remedy = "made anew with what the study holds: parameters, val_accuracy, bytes (tag restored)"
         if not self._found("has no run in MLflow", remedy, trial=trial.number):
@@ -308,7 +308,7 @@ class Examination:
 
 def _end_of(trial: FrozenTrial) -> tuple[str, str | None]:
     """Status and `outcome` of the run of a trial that has ended."""
-    from search.standing import outcome
+    from search.study.results import outcome
 
     match outcome(trial):
         case "complete":
@@ -341,7 +341,7 @@ def examine(
         ProjectError: if the storage or MLflow cannot be reached.
     """
     from experiments.tracking import Tracker
-    from search.study import Study, sweep_studies
+    from search.study.study import Study, sweep_studies
 
     tracker = Tracker(tracking_uri, create=False)
     running = tracker.running(study)  # read first: the study of a sweep that starts meanwhile is found below

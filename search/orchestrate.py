@@ -15,31 +15,31 @@ from architectures.display import say
 from architectures.errors import ProjectError, UsageError
 from architectures.fields import validate
 from architectures.scratch import scratch_folder
-from conversion.compress import check_available
-from conversion.prefer import Preference, smallest
+from conversion.coreml.compress import check_available
 from conversion.promote import DEFAULT_MODEL
+from conversion.promotion.preference import Preference, smallest
 from experiments import datasets, leaderboard
 from experiments.attempts import Attempts
 from experiments.datasets.summary import summary
 from experiments.interruption import interruptible
 from experiments.leaderboard import Row
 from experiments.main_guard import check_main_guard
-from experiments.precision import Gpu, resolve_precision
-from experiments.tables import print_cells
 from experiments.tracking import CANDIDATE, Outbox, Selection, Tracker, TrackingUnavailable, VersionRecord, environment
-from search import comparison
-from search.comparison import Comparison, Replicated, compare_architectures
+from experiments.training.precision import Gpu, resolve_precision
+from experiments.views.tables import print_cells
 from search.config import AUTO, FIXED, SweepConfig
 from search.engines import Engine
 from search.engines.local import LocalEngine, cores
 from search.engines.messages import Known, Ready, WorkerSetup
 from search.engines.shared_data import save_dataset
-from search.left_over import deliver_left_over, drop_overtaken, end_parent, evaluate_left_over, recover
-from search.patience import patiently
-from search.progress import TrialProgress
-from search.runner import Runner
+from search.report import significance
+from search.report.significance import Comparison, Replicated, compare_architectures
 from search.space import fitting_batch_sizes
-from search.study import Study
+from search.study.study import Study
+from search.trials.loop import Runner
+from search.trials.patience import patiently
+from search.trials.progress import TrialProgress
+from search.trials.recovery import deliver_left_over, drop_overtaken, end_parent, evaluate_left_over, recover
 
 
 @dataclass(frozen=True)
@@ -81,9 +81,11 @@ class SweepResult:
             more = len(shown) < len(self.leaderboard)
             leaderboard.print_table(shown, f"Study {self.study}", one_study=True, more=more)
         if self.comparisons:
-            print_cells(comparison.TITLES, comparison.cells(self.comparisons), title="Architectures by paired t-test")
+            print_cells(
+                significance.TITLES, significance.cells(self.comparisons), title="Architectures by paired t-test"
+            )
         if self.not_compared:
-            say(comparison.told(self.not_compared))
+            say(significance.told(self.not_compared))
         counts = ", ".join(f"{count} {state}" for state, count in self.counts.items())
         say(f"Trials: {counts}. MLflow experiment {self.experiment}, run {self.parent_run_id}.")
         if self.report:
@@ -145,7 +147,7 @@ def sweep(
     ):
         progress.waiting("starting TensorFlow")
         # Workers import TensorFlow from here on: what else takes a second of imports comes now, not before.
-        from search.report import REPORT, write_report
+        from search.report.page import REPORT, write_report
 
         tracker = patiently(lambda: Tracker(config.tracking_uri), progress)
         tracker.hear_interruptions()
@@ -409,7 +411,7 @@ def _replicated(study: Study) -> list[Replicated]:
 def _compared(study: Study) -> tuple[Sequence[Comparison], Sequence[str]]:
     """Architectures by the replicates of their best configurations, and those of which none was replicated."""
     replicated = _replicated(study)
-    return compare_architectures(replicated), comparison.not_compared(study.config.architectures, replicated)
+    return compare_architectures(replicated), significance.not_compared(study.config.architectures, replicated)
 
 
 def report_again(study: Study, tracker: Tracker) -> str:
@@ -418,7 +420,7 @@ def report_again(study: Study, tracker: Tracker) -> str:
     Raises:
         TrackingError: if MLflow does not take it.
     """
-    from search.report import write_report
+    from search.report.page import write_report
 
     compared: Sequence[Comparison] = ()
     left_out: Sequence[str] = ()

@@ -16,7 +16,7 @@ from architectures.errors import ProjectError, UsageError
 from architectures.fields import PLUGINS, Choice, Name, allowed, validate
 from architectures.knobs import Knob, knob_from_text
 from architectures.scratch import scratch_folder
-from conversion.compress import check_available
+from conversion.coreml.compress import check_available
 from experiments.config import (
     BATCH_SIZE,
     COMPRESSIONS,
@@ -36,7 +36,7 @@ from experiments.config import (
 from experiments.datasets import title
 from experiments.datasets.arguments import OPTIONS, add_arguments, dataset_given
 from experiments.interruption import interruptible
-from experiments.precision import Gpu, resolve_precision
+from experiments.training.precision import Gpu, resolve_precision
 from search.config import AUTO
 from search.sweep import SCHEDULE_HELP, add_common
 
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from experiments.tracking import ModelRecord, Tracker, VersionRecord
     from search.engines.local import LocalEngine
     from search.engines.messages import Known
-    from search.progress import TrialProgress
+    from search.trials.progress import TrialProgress
 
 
 @dataclass(frozen=True)
@@ -114,13 +114,13 @@ def run_trial(config: TrialConfig) -> TrialResult:
     from rich.markup import escape
 
     from experiments.datasets.summary import summary
-    from experiments.evaluation import write_evaluation
+    from experiments.evaluation.metrics import write_evaluation
     from experiments.tracking import Tracker, environment, run_start
     from search.engines.local import LocalEngine, cores
     from search.engines.messages import WorkerSetup
     from search.engines.shared_data import save_dataset
     from search.orchestrate import choose_architectures, load_dataset, usable_batch_sizes
-    from search.progress import TrialProgress
+    from search.trials.progress import TrialProgress
 
     check_available("mlmodel", config.compress)
     setup = WorkerSetup(config.plugins, (config.architecture,), cores())
@@ -193,7 +193,7 @@ def _train(
 ) -> tuple[RunResult, ModelRecord]:
     """Train on the engine, write each epoch and keep the model; ends the run as FAILED or KILLED where that fails."""
     from search.engines.messages import Job
-    from search.runner import file_facts
+    from search.trials.loop import file_facts
 
     try:
         with interruptible() as interrupted:
@@ -222,7 +222,7 @@ def _follow(
     """Write what the worker says until it has a result."""
     from search.engines import WorkerFailed
     from search.engines.messages import Built, Died, EpochEnded, Failed, Finished
-    from search.runner import POLL_SECONDS
+    from search.trials.loop import POLL_SECONDS
 
     while not interrupted():
         match engine.next_event(POLL_SECONDS):

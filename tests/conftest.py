@@ -18,7 +18,7 @@ architectures.quiet.import_tensorflow()  # first and in silence: several modules
 
 from mlflow.tracking._tracking_service import utils  # noqa: E402
 
-from experiments import retraining  # noqa: E402
+from experiments.training import process  # noqa: E402
 from search.engines import local  # noqa: E402
 from tests.support.commands import Command, Outcome, invoke, run_module  # noqa: E402
 from tests.support.stores import MadeOnce, Promoted, Swept, copy_migrations, copy_store  # noqa: E402
@@ -42,7 +42,7 @@ def warm_children() -> Iterator[None]:
     copy_migrations()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(local, "CONTEXT", warm_context())
-        patch.setattr(retraining, "CONTEXT", warm_context())
+        patch.setattr(process, "CONTEXT", warm_context())
         yield
 
 

@@ -63,7 +63,7 @@ def test_each_heavy_library_has_one_doorway(file: Path) -> None:
 
 def test_the_walk_sees_imports_inside_functions(tmp_path: Path) -> None:
     file = tmp_path / "probe.py"
-    file.write_text("def f():\n    from search.study import Study\n    import mlflow.keras\n")
+    file.write_text("def f():\n    from search.study.study import Study\n    import mlflow.keras\n")
     assert imported_modules(file) == {"search", "mlflow"}
 
 
@@ -73,7 +73,7 @@ def test_lines_are_printed_by_the_one_writer() -> None:
         "architectures/display.py",
         "architectures/command.py",
         "architectures/starter.py",
-        "experiments/fonts.py",
+        "experiments/evaluation/fonts.py",
     }
     calls = [
         f"{file.relative_to(ROOT)}:{node.lineno}"

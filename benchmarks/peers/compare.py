@@ -155,7 +155,7 @@ def main() -> None:
     arguments = parser.parse_args()
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: arguments.cores])  # children inherit it
 
-    from experiments.precision import resolve_precision
+    from experiments.training.precision import resolve_precision
 
     precision = resolve_precision("auto")
     print(

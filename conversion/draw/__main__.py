@@ -14,7 +14,7 @@ from architectures.command import Parser, print_json, run
 from architectures.display import say
 from architectures.errors import ProjectError
 from architectures.fields import Whole
-from conversion.output import DEFAULT_OUTPUT
+from conversion.promotion.place import DEFAULT_OUTPUT
 
 DEFAULT_PORT = 8765
 LOCAL_UI = "http://127.0.0.1:5000"  # where `make ui` shows a store that is a file
@@ -41,7 +41,7 @@ def parser() -> Parser:
 
 def promoted_file() -> Path:
     """The promoted file in its place, in either form; raises ProjectError where there is none."""
-    from conversion.files import standing
+    from conversion.coreml.writing import standing
 
     found = standing(DEFAULT_OUTPUT)
     if not found:

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 from architectures.errors import UsageError
 from architectures.scratch import scratch_beside
+from experiments.evaluation.strokes import render
 from experiments.names import fits
-from experiments.strokes import render
 
 if TYPE_CHECKING:
     from conversion.draw.request import Correction

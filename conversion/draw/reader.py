@@ -12,7 +12,7 @@ from conversion import runtime
 from conversion.draw.request import Drawing
 from conversion.runtime import Executable
 from experiments.classifier import PREPROCESSING_VERSION
-from experiments.strokes import SIDE, render
+from experiments.evaluation.strokes import SIDE, render
 
 if TYPE_CHECKING:
     import numpy as np

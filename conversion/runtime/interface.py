@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol
 
 from architectures.errors import ProjectError
-from experiments.labels import told_apart
+from experiments.evaluation.labels import told_apart
 
 if TYPE_CHECKING:
     import numpy as np

@@ -13,7 +13,7 @@ from pathlib import Path
 from architectures.plugins import plugin_sha256
 from architectures.quiet import RELIED_ON
 from experiments.config import Environment
-from experiments.precision import Gpu, native_bfloat16
+from experiments.training.precision import Gpu, native_bfloat16
 
 RECORDED_PACKAGES = ("tensorflow", "keras", "coremltools", "mlflow", "optuna", "numpy")
 EQUIVALENTS = {"tensorflow": "tensorflow-cpu"}  # the same release as a smaller wheel, without CUDA

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from architectures.knobs import Knob
-from conversion.convert import FileFacts
+from conversion.coreml.convert import FileFacts
 from experiments.config import Environment, EpochMetrics, ModelSize, RunConfig, RunResult
-from experiments.precision import Gpu
+from experiments.training.precision import Gpu
 
 
 @dataclass(frozen=True)

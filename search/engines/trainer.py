@@ -41,7 +41,7 @@ class Trainer:
         import_tensorflow()
         import tensorflow as tf
 
-        from experiments.precision import visible_gpu
+        from experiments.training.precision import visible_gpu
 
         tf.config.threading.set_intra_op_parallelism_threads(setup.threads)
         tf.config.threading.set_inter_op_parallelism_threads(setup.threads)
@@ -50,7 +50,7 @@ class Trainer:
         import tqdm
 
         from architectures import registry
-        from conversion.convert import coremltools
+        from conversion.coreml.convert import coremltools
 
         # The lock that tqdm makes by default is a semaphore, of which a killed process would leave a warning at exit.
         tqdm.tqdm.set_lock(threading.RLock())
@@ -62,17 +62,16 @@ class Trainer:
     def hold(self, dataset: Dataset) -> Ready:
         """Take the data set for all jobs, and say which architectures fit it and can be shipped."""
         from architectures import registry
-        from conversion.convertible import check_convertible
+        from conversion.coreml.convertible import check_convertible
 
         self._dataset = dataset
-        families = Path(registry.__file__).parent
         known, warnings = [], [one_line(error) for error in registry.left_out()]
         for name in self._setup.architectures or registry.names():
             architecture = registry.get(name)
             misfit = None
             try:
                 built = architecture.build(dataset.input_shape, dataset.num_classes)
-                check_convertible(built, name, tested=Path(architecture.source).parent == families)
+                check_convertible(built, name, tested=Path(architecture.source).parent == registry.FAMILIES)
             except UsageError as error:  # images too small for this one, or an operation that Core ML lacks
                 misfit = str(error)
                 if isinstance(error, NotConvertible) and name not in self._setup.architectures:
@@ -100,8 +99,8 @@ class Trainer:
         Raises:
             EOFError, ConnectionError: if nobody listens any more.
         """
-        from conversion.convert import coreml_bytes
-        from experiments.training import TrainingStopped, count_macs, train
+        from conversion.coreml.convert import coreml_bytes
+        from experiments.training.loop import TrainingStopped, count_macs, train
 
         def measure(classifier) -> ModelSize:  # type: ignore[no-untyped-def]  # keras.Model
             try:

@@ -16,8 +16,8 @@ from architectures import quiet, registry
 from architectures.errors import ProjectError
 from experiments import reproduce
 from experiments.config import RunConfig
-from experiments.retraining import Request
 from experiments.tracking import RunRecord, code_tags, environment
+from experiments.training.process import Request
 
 OTHERWISE = {"floatx": "float64", "epsilon": 1e-3, "backend": "jax", "image_data_format": "channels_first"}
 AS_EVER = ("float32", 1e-7, "channels_last")
@@ -25,7 +25,7 @@ AS_EVER = ("float32", 1e-7, "channels_last")
 LOOK = """
 import json
 from architectures import registry
-from conversion.convert import coremltools
+from conversion.coreml.convert import coremltools
 network = registry.build("malireddi", (28, 28, 1), 10)
 import keras, tensorflow
 from experiments.tracking.source import environment

@@ -16,7 +16,7 @@ PROGRAM = """
 import sys
 from architectures.command import Parser, console, run
 from architectures.errors import ProjectError
-from search.progress import TrialProgress
+from search.trials.progress import TrialProgress
 
 def refuse():
     print("text")

@@ -13,11 +13,11 @@ import pytest
 from PIL import Image
 
 from conversion import runtime
-from conversion.candidate import Candidate
-from conversion.choose import Choice, Variant, choose, draw, show
-from conversion.compress import MINIMUM_IOS
-from conversion.convert import Converter
-from conversion.files import write
+from conversion.coreml.compress import MINIMUM_IOS
+from conversion.coreml.convert import Converter
+from conversion.coreml.writing import write
+from conversion.promotion.candidate import Candidate
+from conversion.promotion.compression_search import Choice, Variant, choose, draw, show
 from conversion.runtime import NotCheckable
 from experiments.classifier import as_classifier
 from experiments.datasets import Split

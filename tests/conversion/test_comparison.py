@@ -10,14 +10,15 @@ import numpy as np
 import pytest
 from keras import KerasTensor, layers
 
-from conversion import files, runtime
-from conversion.candidate import Candidate
-from conversion.comparison import Comparison, Executed, compare_with_model
-from conversion.compress import MINIMUM_IOS, Compression
-from conversion.convert import Converter
-from conversion.coreml_file import Format
-from conversion.parity import FILE, UNCOMPRESSED
+from conversion import runtime
+from conversion.coreml import writing
+from conversion.coreml.compress import MINIMUM_IOS, Compression
+from conversion.coreml.convert import Converter
+from conversion.coreml.file import Format
+from conversion.promotion.candidate import Candidate
 from conversion.runtime import CorruptModel, NotCheckable
+from conversion.verification.comparison import Comparison, Executed, compare_with_model
+from conversion.verification.parity import FILE, UNCOMPRESSED
 from experiments.classifier import as_classifier
 from experiments.datasets import Dataset, Split
 from tests.conversion.test_convert import FACTS
@@ -124,7 +125,7 @@ def compared(path: Path, candidate: Candidate, compression: str) -> Comparison:
 
 def saved(converter: Converter, format: Format, compression: Compression, folder: Path) -> Path:
     path = folder / f"right.{format}"
-    files.write(converter.file(format=format, compression=compression), path)
+    writing.write(converter.file(format=format, compression=compression), path)
     return path
 
 
@@ -165,7 +166,7 @@ def test_a_constant_in_an_unknown_place_is_not_checkable(tmp_path: Path) -> None
         compared(path, candidate, "palette4")
 
 
-OF_THE_INTERFACE = {  # what properties tell: `conversion.structure`
+OF_THE_INTERFACE = {  # what properties tell: `conversion.verification.checks`
     *("other_colour", "labels_rotated", "two_labels_swapped", "input_renamed", "output_renamed", "another_run"),
     "another_compression",
 }

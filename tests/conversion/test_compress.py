@@ -13,8 +13,7 @@ import pytest
 
 from architectures.errors import UsageError
 from conversion import runtime
-from conversion.candidate import Candidate, load_candidate
-from conversion.compress import (
+from conversion.coreml.compress import (
     BITS,
     COMPRESSIONS,
     IOS_OF_SPECIFICATION,
@@ -23,9 +22,10 @@ from conversion.compress import (
     SPARSITY,
     palette,
 )
-from conversion.convert import Converter, coreml_bytes
-from conversion.coreml_file import FORMATS, CoreMLFile
-from conversion.files import write
+from conversion.coreml.convert import Converter, coreml_bytes
+from conversion.coreml.file import FORMATS, CoreMLFile
+from conversion.coreml.writing import write
+from conversion.promotion.candidate import Candidate, load_candidate
 from experiments.classifier import as_classifier, network_of
 from experiments.tracking import Tracker
 from tests.conversion.test_convert import FACTS, randomized

@@ -20,14 +20,14 @@ import architectures
 from architectures.errors import ProjectError, UsageError
 from architectures.registry import Architecture
 from conversion import runtime
-from conversion.compress import MINIMUM_IOS
-from conversion.convert import Converter, FileFacts, convert, coreml_bytes
-from conversion.coreml_file import FORMATS, CoreMLFile
-from conversion.files import write
+from conversion.coreml.compress import MINIMUM_IOS
+from conversion.coreml.convert import Converter, FileFacts, convert, coreml_bytes
+from conversion.coreml.file import FORMATS, CoreMLFile
+from conversion.coreml.writing import write
 from experiments.classifier import as_classifier, forward_function, network_of
 from experiments.config import RunConfig
 from experiments.datasets import Dataset, Split
-from experiments.training import train
+from experiments.training.loop import train
 
 FACTS = FileFacts(
     class_names=tuple("0123456789"),

@@ -13,8 +13,8 @@ import coremltools
 import pytest
 from coremltools.proto.Model_pb2 import Model
 
-from conversion.coreml_file import DATE_KEY, CoreMLFile, mlmodel, mlpackage, read
-from conversion.files import staged, write
+from conversion.coreml.file import DATE_KEY, CoreMLFile, mlmodel, mlpackage, read
+from conversion.coreml.writing import staged, write
 from conversion.runtime import CorruptModel
 
 

@@ -26,16 +26,16 @@ from starlette.types import Receive, Scope, Send
 
 import architectures
 from conversion import runtime
-from conversion.convert import FileFacts, convert
+from conversion.coreml.convert import FileFacts, convert
+from conversion.coreml.writing import write
 from conversion.draw import server as draw_server
 from conversion.draw.collection import Collection
 from conversion.draw.reader import GUESSES, SURE, Answer, Guess, Reader, open_reader
 from conversion.draw.request import MAX_POINTS, Drawing, parse_drawing
 from conversion.draw.server import application, bind
-from conversion.files import write
 from experiments import datasets
 from experiments.classifier import as_classifier
-from experiments.strokes import render
+from experiments.evaluation.strokes import render
 from tests.support.drafts import Draft
 from tests.support.drawing_page import answering, half_a_request, serving
 

@@ -14,13 +14,13 @@ import pytest
 from scipy.stats import binom
 
 from conversion import runtime
-from conversion.champion import compare
-from conversion.gate import SIGNIFICANCE, Decision, _guessing
-from conversion.output import DEFAULT_OUTPUT
-from conversion.parity import Parity
+from conversion.promotion.champion import compare
+from conversion.promotion.gate import SIGNIFICANCE, Decision, _guessing
+from conversion.promotion.place import DEFAULT_OUTPUT
+from conversion.verification.parity import Parity
 from conversion.verify import Evidence
 from experiments import datasets
-from experiments.evaluation import evaluate
+from experiments.evaluation.metrics import evaluate
 from experiments.tracking import Tracker
 from tests.support.commands import Command
 from tests.support.promotions import (

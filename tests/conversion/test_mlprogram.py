@@ -14,7 +14,7 @@ import pytest
 from coremltools.converters.mil import Builder as mb
 
 from architectures.errors import UsageError
-from conversion.convert import frozen_objects
+from conversion.coreml.convert import frozen_objects
 from conversion.runtime import CorruptModel, NotCheckable, load
 from tests.conversion.test_runtime import PARAMETERS, trained
 from tests.support.layers import (
@@ -176,7 +176,7 @@ def test_metadata(tmp_path: Path) -> None:
 
 
 def test_renamed_probabilities(tmp_path: Path) -> None:
-    """As `conversion.convert` renames them for a neuralnetwork."""
+    """As `conversion.coreml.convert` renames them for a neuralnetwork."""
     package = convert_program(classifier((6, 10, 1)))
     spec = package.get_spec()
     ct.utils.rename_feature(spec, spec.description.predictedProbabilitiesName, "output")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from conversion.coreml_file import read
+from conversion.coreml.file import read
 from conversion.runtime import CorruptModel, NotCheckable, NotCoreML, load, opening
 from tests.conversion.fuzz import sample
 from tests.support.commands import Command

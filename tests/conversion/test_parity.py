@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from keras import KerasTensor, layers
 
-from conversion.parity import LEAST_ALLOWANCE, ROUNDINGS, Parity, in_float64, parities
+from conversion.verification.parity import LEAST_ALLOWANCE, ROUNDINGS, Parity, in_float64, parities
 from experiments.classifier import PIXEL_SCALE, as_classifier, forward_function
 from experiments.datasets import Split
 from tests.conversion.test_comparison import candidate_of, compared, saved, splits_of

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from conversion import runtime
-from conversion.output import DEFAULT_OUTPUT, Place, default_output, taken
 from conversion.promote import PromoteConfig, promote
+from conversion.promotion.place import DEFAULT_OUTPUT, Place, default_output, taken
 from experiments.tracking import Tracker
 from tests.support.commands import Command
 from tests.support.promotions import NAME, REFUSAL_TAGS, shipped, snapshot

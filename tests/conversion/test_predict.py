@@ -13,15 +13,15 @@ import pytest
 from PIL import Image
 
 from architectures.errors import ProjectError, UsageError
-from conversion.coreml_file import mlmodel
-from conversion.files import write
+from conversion.coreml.file import mlmodel
+from conversion.coreml.writing import write
 from conversion.predictions import predict
 from conversion.runtime import load
 from conversion.runtime.reading import form_of
 from conversion.runtime.schema import model_class
 from experiments import datasets
 from experiments.datasets import pixels
-from experiments.evaluation import accuracy_interval
+from experiments.evaluation.metrics import accuracy_interval
 from tests.conversion.fuzz import sample
 from tests.support.commands import Command
 

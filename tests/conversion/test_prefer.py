@@ -9,9 +9,9 @@ import pytest
 from scipy.stats import binom
 
 from architectures.errors import UsageError
-from conversion.gate import SIGNIFICANCE
-from conversion.prefer import _held_against
 from conversion.promote import PromoteConfig
+from conversion.promotion.gate import SIGNIFICANCE
+from conversion.promotion.preference import _held_against
 from experiments import datasets
 from experiments.tracking import Tracker, VersionFacts
 from tests.support.commands import Command

@@ -11,7 +11,7 @@ import coremltools
 import pytest
 
 from conversion import runtime
-from conversion.output import DEFAULT_OUTPUT, output_path
+from conversion.promotion.place import DEFAULT_OUTPUT, output_path
 from experiments import datasets
 from experiments.tracking import Tracker
 from tests.support.commands import Command
@@ -125,7 +125,7 @@ def test_the_confusion_matrix_is_that_of_the_file(promoted: Promoted) -> None:
 def test_the_file_is_evaluated_on_the_test_images(promoted: Promoted) -> None:
     from dataclasses import asdict
 
-    from experiments.evaluation import evaluate
+    from experiments.evaluation.metrics import evaluate
 
     data = datasets.load("mnist5k")
     probabilities = runtime.load(promoted.folder / DEFAULT_OUTPUT).probabilities(data.test.images)
@@ -265,7 +265,7 @@ def test_a_full_disk_leaves_nothing_half_written(own_store: Path, swept: Swept) 
         "import resource, runpy, signal, sys\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "from contextlib import contextmanager\n"
-        "import conversion.files as files\n"
+        "import conversion.coreml.writing as files\n"
         "staged = files.staged\n"
         "@contextmanager\n"
         "def limited(content, path):\n"

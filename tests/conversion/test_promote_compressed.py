@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from conversion import runtime
-from conversion.output import DEFAULT_OUTPUT
+from conversion.promotion.place import DEFAULT_OUTPUT
 from experiments import datasets
 from tests.support.commands import Command
 from tests.support.promotions import artifacts, client_of

@@ -21,8 +21,8 @@ import pytest
 
 from architectures.errors import UsageError
 from conversion import runtime
-from conversion.output import DEFAULT_OUTPUT
-from conversion.pyfunc_model import as_images
+from conversion.promotion.place import DEFAULT_OUTPUT
+from conversion.promotion.pyfunc_model import as_images
 from experiments import datasets
 from tests.support.promotions import artifacts
 from tests.support.stores import Promoted

@@ -13,14 +13,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from conversion import convert, native
-from conversion.convert import Converter
-from conversion.coreml_file import FORMATS
+from conversion.coreml import convert
+from conversion.coreml.convert import Converter
+from conversion.coreml.file import FORMATS
+from conversion.coreml.writing import write
 from conversion.draw.collection import collection_in
 from conversion.draw.reader import open_reader
 from conversion.draw.request import parse_correction, parse_drawing
-from conversion.files import write
 from conversion.runtime import Executable, load
+from conversion.verification import native
 from tests.conversion.test_convert import FACTS, randomized
 
 NAMES = ("crane", "dog", "crane", "4", "5", "6", "7", "8", "9", "10")
@@ -46,7 +47,7 @@ def test_it_executes_and_tells_which(file: Path) -> None:
 
 
 def test_the_mlflow_model_has_a_column_for_each(file: Path) -> None:
-    from conversion import pyfunc_model
+    from conversion.promotion import pyfunc_model
 
     table = pyfunc_model.load(file)(IMAGES)
     assert isinstance(table, pd.DataFrame)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from conversion.output import DEFAULT_OUTPUT
+from conversion.promotion.place import DEFAULT_OUTPUT
 from experiments.tracking import Tracker
 from tests.support.commands import Command, invoke
 from tests.support.promotions import NAME, PROMOTIONS, artifacts, champion, client_of, shipped, snapshot

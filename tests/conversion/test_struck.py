@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from conversion.output import DEFAULT_OUTPUT
+from conversion.promotion.place import DEFAULT_OUTPUT
 from tests.conversion.test_turns import FORCED, assert_whole, unregister
 from tests.support.commands import invoke
 from tests.support.judged import Judged, judge

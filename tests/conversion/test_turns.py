@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from conversion import publish
-from conversion.output import DEFAULT_OUTPUT
-from conversion.switch import TAGS, settle_left_over
+from conversion.promotion import publish
+from conversion.promotion.place import DEFAULT_OUTPUT
+from conversion.promotion.switch import TAGS, settle_left_over
 from experiments.tracking import Current, Tracker
 from tests.support.commands import Command
 from tests.support.judged import Judged, judge

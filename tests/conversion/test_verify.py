@@ -11,14 +11,14 @@ import keras
 import numpy as np
 import pytest
 
-from conversion import files
-from conversion.candidate import Candidate, load_candidate
-from conversion.convert import Converter, convert
-from conversion.gallery import draw_flips
-from conversion.parity import FILE
-from conversion.rules import RULES
+from conversion.coreml import writing
+from conversion.coreml.convert import Converter, convert
+from conversion.promotion.candidate import Candidate, load_candidate
+from conversion.promotion.gallery import draw_flips
 from conversion.runtime import CorruptModel, NotCheckable, load
-from conversion.twin import Twin
+from conversion.verification.compression_bounds import RULES
+from conversion.verification.parity import FILE
+from conversion.verification.reference_model import Twin
 from conversion.verify import verify
 from experiments.classifier import as_classifier, network_of
 from experiments.datasets import Dataset, Split
@@ -103,7 +103,7 @@ def colourful(best: Candidate) -> Candidate:
 def saved(converter: Converter, kind: tuple[str, str], folder: Path) -> Path:
     format, compression = kind
     path = folder / f"right.{format}"
-    files.write(converter.file(format=format, compression=compression), path)
+    writing.write(converter.file(format=format, compression=compression), path)
     return path
 
 
@@ -186,7 +186,7 @@ def test_another_runs_weights(format: str, best: Candidate, swept: Swept, tracke
     other = swept.result["leaderboard"][1]["run_id"]
     stranger = load_candidate(tracker, command="test", name="", run_id=other)
     path = tmp_path / f"stranger.{format}"
-    files.write(convert(stranger.classifier, best.facts, format=format), path)
+    writing.write(convert(stranger.classifier, best.facts, format=format), path)
     assert any("weights" in fault or "model's" in fault for fault in verify(path, best).faults)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import coremltools
 import pytest
 
-from conversion.output import DEFAULT_OUTPUT
+from conversion.promotion.place import DEFAULT_OUTPUT
 from tests.support.commands import Command, Outcome
 from tests.support.stores import Promoted, Swept
 

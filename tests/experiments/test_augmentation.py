@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from experiments.augmentation import MAX_ROTATION, MAX_SCALE, MAX_SHIFT, SHIFT_SIDE, augmented
+from experiments.training.augmentation import MAX_ROTATION, MAX_SCALE, MAX_SHIFT, SHIFT_SIDE, augmented
 
 HEIGHT, WIDTH = 28, 56
 IMAGES = 300

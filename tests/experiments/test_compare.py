@@ -9,10 +9,10 @@ import pytest
 from mlflow import MlflowClient
 from rich.console import Console
 
-from experiments import tables
 from experiments.compare import BARS, CURVES, Compared, Comparison, compare, show, sparklines, text
 from experiments.config import EpochMetrics
 from experiments.tracking import Tracker
+from experiments.views import tables
 from tests.support.commands import Command
 from tests.support.stores import Swept
 

@@ -16,7 +16,7 @@ from conversion import runtime
 from experiments import datasets
 from experiments.config import ModelSize, RunConfig
 from experiments.datasets import Split
-from experiments.training import train
+from experiments.training.loop import train
 from tests.support.commands import Command, Outcome
 from tests.support.components import require
 

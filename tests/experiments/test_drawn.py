@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments import datasets, drawn
-from experiments.drawn import PAD, box_centred, drawn_accuracy, mass_centred, on_pad, trace, whole_pad
-from experiments.strokes import CENTER, SIDE, center_of_mass, render
+from experiments import datasets
+from experiments.evaluation import drawn
+from experiments.evaluation.drawn import PAD, box_centred, drawn_accuracy, mass_centred, on_pad, trace, whole_pad
+from experiments.evaluation.strokes import CENTER, SIDE, center_of_mass, render
 from experiments.tracking import Tracker
 from tests.support.drawings import drawings as drawings_by_hand
 from tests.support.stores import Swept

@@ -13,9 +13,9 @@ from PIL import Image
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import classification_report, confusion_matrix
 
-from experiments import evaluation
 from experiments.attempts import Attempts
-from experiments.evaluation import CALIBRATION_BINS, MISTAKES_SHOWN, Evaluation, evaluate, write_report
+from experiments.evaluation import metrics
+from experiments.evaluation.metrics import CALIBRATION_BINS, MISTAKES_SHOWN, Evaluation, evaluate, write_report
 from tests.support.stores import Swept
 
 FILES = {
@@ -160,11 +160,9 @@ def test_the_picture_of_mistakes_holds_these_images_in_their_colours(tmp_path: P
 def test_without_a_mistake_the_picture_says_so(tmp_path: Path) -> None:
     found = written((8, 8, 1), ("a", "b"), tmp_path, right=True)
     assert found.mistakes == ()
-    assert evaluation.mistakes_title(found, "validation") == "No mistake on 200 validation images"
+    assert metrics.mistakes_title(found, "validation") == "No mistake on 200 validation images"
     some = written((8, 8, 1), ("a", "b"), tmp_path)
-    assert evaluation.mistakes_title(some, "test").startswith(
-        f"{some.images - some.correct} mistakes on 200 test images"
-    )
+    assert metrics.mistakes_title(some, "test").startswith(f"{some.images - some.correct} mistakes on 200 test images")
     assert Image.open(tmp_path / "mistakes.png").height > 400
 
 

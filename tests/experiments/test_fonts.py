@@ -11,8 +11,8 @@ from fontTools.pens.ttGlyphPen import TTGlyphPen
 from matplotlib import font_manager
 from PIL import Image
 
-from experiments import fonts
-from experiments.pictures import draw_images
+from experiments.evaluation import fonts
+from experiments.evaluation.pictures import draw_images
 
 SQUARE = ((0, 0), (0, 700), (700, 700), (700, 0))
 

@@ -16,14 +16,14 @@ from mlflow.entities import Metric, Param, RunTag
 import architectures
 from architectures.command import console
 from architectures.display import visible
-from conversion.convert import FileFacts, convert
+from conversion.coreml.convert import FileFacts, convert
+from conversion.coreml.writing import write
 from conversion.draw.reader import open_reader
 from conversion.draw.server import _facts
-from conversion.files import write
-from experiments import tables
 from experiments.classifier import as_classifier
-from experiments.evaluation import evaluate
+from experiments.evaluation.metrics import evaluate
 from experiments.tracking import Tracker
+from experiments.views import tables
 from tests.support.commands import Command, Outcome
 
 NAME = (
@@ -189,10 +189,10 @@ def test_the_page_of_a_comparison(hostile: Hostile, command: Command) -> None:
 def test_class_labels_in_the_files_of_an_evaluation_and_a_promotion(tmp_path: Path) -> None:
     import numpy as np
 
-    from conversion.evaluation_page import classes, mistakes
-    from conversion.page import _confusion
+    from conversion.promotion.evaluation_page import classes, mistakes
+    from conversion.promotion.page import _confusion
     from experiments.attempts import Attempts
-    from experiments.evaluation import write_report
+    from experiments.evaluation.metrics import write_report
 
     labels = (NAME, NAME, "-7")
     images = np.zeros((6, 28, 28, 1), np.uint8)

@@ -16,8 +16,8 @@ from experiments import datasets
 from experiments.classifier import load_classifier
 from experiments.config import ModelSize, RunConfig
 from experiments.datasets import Split
-from experiments.kernels import LEVELS, FusedAdam, FusedNormalization, MaskedDropout, with_fast_kernels
-from experiments.training import train
+from experiments.training.kernels import LEVELS, FusedAdam, FusedNormalization, MaskedDropout, with_fast_kernels
+from experiments.training.loop import train
 
 SHAPE = (9, 31, 11, 41)  # an odd number of elements
 SIGMAS = 5  # a share beyond these is no accident

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from experiments.attempts import Attempts
-from experiments.evaluation import evaluate, write_report
-from experiments.labels import told_apart
-from experiments.pictures import short_names
+from experiments.evaluation.labels import told_apart
+from experiments.evaluation.metrics import evaluate, write_report
+from experiments.evaluation.pictures import short_names
 
 
 @pytest.mark.parametrize(

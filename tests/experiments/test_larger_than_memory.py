@@ -21,10 +21,11 @@ import pytest
 from PIL import Image
 
 from architectures.errors import ProjectError
-from experiments import datasets, streaming
+from experiments import datasets
 from experiments.config import ModelSize, RunConfig, RunResult
 from experiments.datasets import Dataset, Split, cache, progress
-from experiments.training import train
+from experiments.training import streaming
+from experiments.training.loop import train
 from search.engines.shared_data import open_dataset, save_dataset
 from tests.support.scratch import killed_in_a_scratch_folder
 from tests.support.warm import Program

@@ -15,10 +15,10 @@ from mlflow.entities import Metric, Param
 from rich.console import Console
 from scipy.stats import binomtest
 
-from experiments import tables
-from experiments.evaluation import accuracy_interval
+from experiments.evaluation.metrics import accuracy_interval
 from experiments.leaderboard import print_table, rows
 from experiments.tracking import Selection, Tracker
+from experiments.views import tables
 from tests.support.commands import Command, Outcome
 from tests.support.stores import Promoted, Swept
 

@@ -16,7 +16,7 @@ from architectures.errors import ProjectError, UsageError
 from experiments import datasets
 from experiments.datasets import pixels
 from experiments.datasets.pixels import SUFFIXES, Form
-from experiments.evaluation import evaluate
+from experiments.evaluation.metrics import evaluate
 from tests.support import profiles
 from tests.support.photographs import RNG, SIDE, images_of, load, picture, write
 

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments import strokes
 from experiments.classifier import PREPROCESSING_VERSION
-from experiments.strokes import BOX, CENTER, center_of_mass, render
+from experiments.evaluation import strokes
+from experiments.evaluation.strokes import BOX, CENTER, center_of_mass, render
 from tests.support.drawings import FILE, drawings
 
 SWIFT = Path(__file__).parents[2] / "ios/DigitKit/Sources/DigitKit/Preprocessing.swift"

@@ -7,8 +7,9 @@ import re
 import pytest
 from rich.console import Console
 
-from experiments import compare, prune, reproduce, tables
+from experiments import compare, prune, reproduce
 from experiments.tracking import StoredModel
+from experiments.views import tables
 
 COLUMNS = 80
 

@@ -18,7 +18,7 @@ from mlflow.entities import Run
 
 from architectures.errors import UsageError
 from conversion import runtime
-from conversion.output import DEFAULT_OUTPUT
+from conversion.promotion.place import DEFAULT_OUTPUT
 from experiments import datasets
 from experiments.tracking import Tracker, TrackingError, source
 from tests.support.commands import invoke

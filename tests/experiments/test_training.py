@@ -14,7 +14,7 @@ import tensorflow as tf
 
 import architectures
 from architectures.errors import UsageError
-from experiments import datasets, training
+from experiments import datasets
 from experiments.classifier import (
     PIXEL_SCALE,
     as_classifier,
@@ -26,8 +26,9 @@ from experiments.classifier import (
 )
 from experiments.config import EpochMetrics, ModelSize, RunConfig, RunResult
 from experiments.datasets import Dataset, Split
-from experiments.precision import Gpu, native_bfloat16, resolve_precision
-from experiments.training import TrainingDiverged, TrainingStopped, count_macs, train
+from experiments.training import loop
+from experiments.training.loop import TrainingDiverged, TrainingStopped, count_macs, train
+from experiments.training.precision import Gpu, native_bfloat16, resolve_precision
 
 BFLOAT16 = pytest.param("mixed_bfloat16", marks=pytest.mark.slow)
 CONFIG = RunConfig("malireddi", "mnist5k", filters=8, dropout=0.2, batch_size=100, epochs=3, learning_rate=3e-3)
@@ -67,7 +68,7 @@ def test_a_digit_that_cannot_be_drawn_costs_no_model(
     def fails(*_: object) -> float:
         raise TypeError("no pen")
 
-    monkeypatch.setattr(training, "drawn_accuracy", fails)
+    monkeypatch.setattr(loop, "drawn_accuracy", fails)
     result = trained(replace(CONFIG, filters=1, epochs=1), few, tmp_path)
     assert (result.drawn_accuracy, result.not_measured) == (None, "drawn_accuracy: TypeError: no pen")
     assert result.keras_file.exists()
@@ -91,7 +92,7 @@ def test_threads_do_not_decide_the_order_in_which_gradients_are_added(few: Datas
     x = keras.layers.Add()([keras.layers.Dense(4)(x) for _ in range(4)])
     network = keras.Model(inputs, keras.layers.Dense(10, activation="softmax")(x))
     tf.config.optimizer.set_experimental_options({"arithmetic_optimization": True})  # whatever was trained before
-    epoch = training._epoch_function(as_classifier(network), CONFIG, few.train).get_concrete_function()
+    epoch = loop._epoch_function(as_classifier(network), CONFIG, few.train).get_concrete_function()
     graph = epoch.graph.as_graph_def()
     nodes = [*graph.node, *(node for function in graph.library.function for node in function.node_def)]
     assert {len(node.input) for node in nodes if node.op == "AddN"} == {2}
@@ -107,7 +108,7 @@ def test_penalties_that_layers_ask_for_count(policy: str, kind: str, few: Datase
         dense = keras.layers.Dense(8, **{kind: penalty}, dtype=policy)
         head = keras.layers.Dense(10, "softmax")
         network = keras.Sequential([keras.Input((28, 28, 1)), keras.layers.Flatten(), dense, head])
-        run_epoch = training._epoch_function(as_classifier(network), CONFIG, few.train)
+        run_epoch = loop._epoch_function(as_classifier(network), CONFIG, few.train)
         losses.append(float(run_epoch(np.arange(len(few.train)), 1)[0]))
     assert losses[1] > losses[0] + 1
 
@@ -194,12 +195,12 @@ def test_a_falling_rate_falls_to_nothing_and_its_run_is_never_ended_early(
     few: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     steps = 10
-    rate = training._learning_rate(replace(CONFIG, epochs=4), steps)
+    rate = loop._learning_rate(replace(CONFIG, epochs=4), steps)
     assert [float(rate(step * steps)) for step in (0, 2, 4)] == pytest.approx([3e-3, 1.5e-3, 0], abs=1e-9)
-    assert training._learning_rate(replace(CONFIG, schedule="constant"), steps) == 3e-3
-    scripted(monkeypatch, [(1.0, 0.5)] + [(2.0, 0.4)] * (training.PATIENCE + 2))
-    result = trained(replace(CONFIG, epochs=training.PATIENCE + 3), few, tmp_path)
-    assert (result.best_epoch, len(result.epochs)) == (1, training.PATIENCE + 3)
+    assert loop._learning_rate(replace(CONFIG, schedule="constant"), steps) == 3e-3
+    scripted(monkeypatch, [(1.0, 0.5)] + [(2.0, 0.4)] * (loop.PATIENCE + 2))
+    result = trained(replace(CONFIG, epochs=loop.PATIENCE + 3), few, tmp_path)
+    assert (result.best_epoch, len(result.epochs)) == (1, loop.PATIENCE + 3)
 
 
 def scripted(monkeypatch: pytest.MonkeyPatch, values: list[tuple[float, float]]) -> None:
@@ -209,7 +210,7 @@ def scripted(monkeypatch: pytest.MonkeyPatch, values: list[tuple[float, float]])
     def validate(forward: object, split: Split) -> tuple[float, float, np.ndarray]:
         return *next(pairs), np.zeros((len(split), 10), np.float32)
 
-    monkeypatch.setattr(training, "_validate", validate)
+    monkeypatch.setattr(loop, "_validate", validate)
 
 
 @pytest.mark.parametrize(
@@ -218,7 +219,7 @@ def scripted(monkeypatch: pytest.MonkeyPatch, values: list[tuple[float, float]])
         ([(1.0, 0.5), (0.9, 0.6), (0.8, 0.4)], 2, 3),  # highest accuracy
         ([(1.0, 0.5), (0.9, 0.5), (0.95, 0.5)], 2, 3),  # then the lowest loss
         ([(1.0, 0.5), (1.0, 0.5), (1.0, 0.5)], 1, 3),  # then the first
-        ([(1.0, 0.5)] + [(2.0, 0.4)] * 19, 1, 1 + training.PATIENCE),  # patience
+        ([(1.0, 0.5)] + [(2.0, 0.4)] * 19, 1, 1 + loop.PATIENCE),  # patience
     ],
 )
 def test_which_epoch_is_kept(
@@ -230,7 +231,7 @@ def test_which_epoch_is_kept(
 
 
 def test_a_loss_that_is_not_finite_is_an_error(few: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(training, "_learning_rate", lambda config, steps: 1e30)
+    monkeypatch.setattr(loop, "_learning_rate", lambda config, steps: 1e30)
     with pytest.raises(TrainingDiverged, match="not finite after epoch 1.*lower the learning rate"):
         trained(CONFIG, few, tmp_path)
     assert not (tmp_path / "model.keras").exists()
@@ -308,7 +309,7 @@ def test_augmentation_and_smoothing_change_training_and_the_same_seed_gives_the_
 
 
 def test_validation_never_sees_augmented_images(few: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(training, "augmented", lambda images, *, seed: images[:, ::-1])
+    monkeypatch.setattr(loop, "augmented", lambda images, *, seed: images[:, ::-1])
     result = trained(replace(CONFIG, epochs=6, augment=True), few, tmp_path)
     kept = load_classifier(result.keras_file, result.keras_sha256)
 

@@ -14,9 +14,9 @@ import pytest
 from coremltools.proto.Model_pb2 import Model
 
 from architectures import build
-from conversion.convert import FileFacts, convert
-from conversion.coreml_file import FORMATS, MODEL_MEMBER, ONLY_MEMBER, CoreMLFile, Format
-from conversion.files import write
+from conversion.coreml.convert import FileFacts, convert
+from conversion.coreml.file import FORMATS, MODEL_MEMBER, ONLY_MEMBER, CoreMLFile, Format
+from conversion.coreml.writing import write
 from experiments.classifier import as_classifier
 
 IOS = Path(__file__).parents[2] / "ios"

@@ -17,13 +17,13 @@ from scipy.stats import ttest_rel
 from architectures.errors import UsageError
 from benchmarks.no_training import NoTraining
 from experiments.config import ModelSize, RunConfig, RunResult
-from search.comparison import Replicated, compare_architectures
 from search.config import SweepConfig
 from search.engines.messages import Known
 from search.orchestrate import sweep
-from search.progress import TrialProgress
+from search.report.significance import Replicated, compare_architectures
 from search.space import SearchSpace
-from search.standing import Standing
+from search.study.results import Standing
+from search.trials.progress import TrialProgress
 from tests.support.commands import Command, Outcome, invoke
 from tests.support.sweeps import NO_FIGURES, PUBLISHED, children_of, study_of
 from tests.support.warm import Program

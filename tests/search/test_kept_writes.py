@@ -13,16 +13,16 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from architectures.errors import UsageError
 from benchmarks.no_training import NoTraining
-from conversion.output import default_output
+from conversion.promotion.place import default_output
 from experiments import datasets
 from experiments.config import Environment, EpochMetrics
 from experiments.names import MAX_FILE_NAME, folder_name
 from experiments.tracking import Tracker, run_start
 from experiments.tracking.kept import Kept
-from search.agreement import _config
 from search.config import SweepConfig
 from search.orchestrate import SweepResult, sweep
-from search.study import Study
+from search.repair.run_diff import _config
+from search.study.study import Study
 from tests.support.commands import Command
 from tests.support.sweeps import assert_nothing_lost, children_of, study_of
 

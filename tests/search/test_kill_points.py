@@ -21,7 +21,7 @@ from mlflow import MlflowClient
 from optuna.trial import TrialState
 
 from search.config import OBJECTIVES
-from search.standing import val_accuracies
+from search.study.results import val_accuracies
 from tests.support.killed_at import KILLED, arm
 from tests.support.sweeps import assert_nothing_lost, study_of
 from tests.support.warm import warm_context
@@ -34,20 +34,20 @@ STRUCK = 10  # the exit code of a sweep that was struck and came to an end of it
 # A write to a store, which of its calls, and on which side of it the process ends at once, as by kill -9.
 KILL_POINTS = (
     ("experiments.tracking:Tracker._log", 1, "before"),  # the parent run has no parameters
-    ("search.study:Study.create", 1, "before"),
-    ("search.study:open_storage", 1, "after"),
-    ("search.study:Study.ask", 1, "before"),
-    ("search.study:Study.ask", 1, "after"),
+    ("search.study.study:Study.create", 1, "before"),
+    ("search.study.study:open_storage", 1, "after"),
+    ("search.study.study:Study.ask", 1, "before"),
+    ("search.study.study:Study.ask", 1, "after"),
     ("experiments.tracking:Tracker._log", 2, "before"),  # the trial's run has no parameters
     ("experiments.tracking:Tracker.start_run", 1, "after"),
     ("experiments.tracking:Tracker.log_epoch", 2, "before"),
     ("experiments.tracking:Tracker._store", 1, "after"),
     ("mlflow:MlflowClient.finalize_logged_model", 1, "before"),
     ("experiments.tracking:Tracker.finish", 1, "before"),
-    ("search.study:Study.tell", 1, "before"),
-    ("search.study:Study.tell", 1, "after"),
+    ("search.study.study:Study.tell", 1, "before"),
+    ("search.study.study:Study.tell", 1, "after"),
     ("experiments.tracking:Tracker.register", 1, "after"),
-    ("search.report:write_report", 1, "before"),
+    ("search.report.page:write_report", 1, "before"),
 )
 AROUND_THE_END = KILL_POINTS[10:12]  # of a trial: what MLflow holds must be there before the study is told
 
@@ -187,7 +187,7 @@ def test_struck_anywhere_and_continued(seed: int, made: Path, tmp_path: Path) ->
     assert_nothing_lost(folder, "cut", 5, 4)
 
 
-REPORTED = "search.study:Study.report"
+REPORTED = "search.study.study:Study.report"
 MARKED = "optuna.storages._cached_storage:_CachedStorage.set_trial_system_attr"  # as Hyperband does on each rung
 
 

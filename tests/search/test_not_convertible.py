@@ -18,7 +18,7 @@ from architectures import registry
 from architectures.errors import NotConvertible
 from architectures.registry import Architecture
 from benchmarks.no_training import NoTraining
-from conversion.convertible import check_convertible
+from conversion.coreml.convertible import check_convertible
 from experiments import datasets
 from search.config import SweepConfig
 from search.engines import WorkerFailed
@@ -74,7 +74,7 @@ def trainer(*wanted: str) -> Trainer:
 def test_the_layer_is_named_without_converting_others(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(NotConvertible, match=LAYER):
         check_convertible(network(LogGamma()), "odd")
-    monkeypatch.setattr("conversion.convertible.convert", lambda *_: pytest.fail("it was converted"))
+    monkeypatch.setattr("conversion.coreml.convertible.convert", lambda *_: pytest.fail("it was converted"))
     check_convertible(network(layers.Conv2D(4, 3), layers.BatchNormalization(), layers.ReLU()), "even", tested=True)
 
 

@@ -12,15 +12,18 @@ import pytest
 from mlflow import MlflowClient
 
 from benchmarks.no_training import NoTraining
-from experiments import datasets, evaluation, pictures
+from experiments import datasets
 from experiments.attempts import Attempts
-from experiments.evaluation import EVALUATED, evaluate, write_report
+from experiments.evaluation import metrics, pictures
+from experiments.evaluation.metrics import EVALUATED, evaluate, write_report
 from experiments.tracking import Tracker
-from search import doctor, figures, orchestrate, report
+from search import doctor, orchestrate
 from search.config import SweepConfig
 from search.engines.messages import Event, Finished
-from search.left_over import ANSWERS_LOST, evaluate_again
 from search.orchestrate import SweepResult, sweep
+from search.report import figures
+from search.report import page as report_page
+from search.trials.recovery import ANSWERS_LOST, evaluate_again
 
 
 def full(path: Path, text: str, **options: str) -> None:
@@ -160,11 +163,11 @@ def test_an_evaluation_that_fails_as_a_whole(
     swept: Callable[..., SweepResult], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     with monkeypatch.context() as broken:
-        broken.setattr(evaluation, "evaluate", fails)
+        broken.setattr(metrics, "evaluate", fails)
         broken.setattr(orchestrate, "compare_architectures", fails)
         broken.setattr(orchestrate.leaderboard, "rows", fails)
-        broken.setattr(report, "_page", fails)
-        broken.setattr(report, "draw", fails)
+        broken.setattr(report_page, "_page", fails)
+        broken.setattr(report_page, "draw", fails)
         assert swept().report
         broken.setattr(Path, "write_text", full)
         result = swept()  # continued: nobody tries for ever

@@ -11,15 +11,15 @@ from mlflow.entities import Run
 from optuna.trial import FrozenTrial, TrialState
 
 from benchmarks.no_training import NoTraining
-from conversion.candidate import load_candidate
-from conversion.convert import convert
+from conversion.coreml.convert import convert
+from conversion.promotion.candidate import load_candidate
 from experiments.config import ModelSize
 from experiments.tracking import Tracker
 from search.config import SweepConfig
 from search.engines.messages import Job
 from search.orchestrate import sweep
-from search.pruning import RANDOM_TRIALS, WARMUP_EPOCHS, Course, cannot_enter_front
-from search.ranking import Scored, front, ranked
+from search.study.pruning import RANDOM_TRIALS, WARMUP_EPOCHS, Course, cannot_enter_front
+from search.study.ranking import Scored, front, ranked
 from tests.support.commands import Command, Outcome, invoke
 from tests.support.stores import MadeOnce, Swept
 from tests.support.sweeps import NO_FIGURES, children_of, study_of
@@ -65,7 +65,7 @@ def study(made_once: MadeOnce) -> Swept:
 
     def sweep(folder: Path) -> Outcome:
         (folder / "knobbed.py").write_text(KNOBBED)
-        at = ["search.study:Study.report", "3", "after"]  # two epochs are in MLflow, three in the study
+        at = ["search.study.study:Study.report", "3", "after"]  # two epochs are in MLflow, three in the study
         options = ["--study", "front", "--trials", "4", *map(str, OPTIONS)]
         killed = Program("tests.support.killed_at", *at, *options, cwd=folder)
         assert killed.wait() == 9, killed.communicate()

@@ -20,8 +20,8 @@ from PIL import Image
 
 from benchmarks.no_training import NoTraining
 from search.config import SweepConfig
-from search.figures import draw
 from search.orchestrate import sweep
+from search.report.figures import draw
 from tests.support.browser import chromium, requested
 from tests.support.servers import MlflowServer, wait_until
 from tests.support.stores import Swept

@@ -17,8 +17,8 @@ from search.config import SweepConfig
 from search.engines.messages import Event, Finished
 from search.engines.trainer import failed
 from search.orchestrate import sweep
-from search.storage import open_storage
-from search.study import Study
+from search.study.storage import open_storage
+from search.study.study import Study
 from search.sweep import _continuation, parser
 from tests.support.commands import Command
 from tests.support.gateway import Gateway, basic
@@ -170,7 +170,7 @@ def _unknown_study(url: str) -> object:
 def test_a_store_that_does_not_open_keeps_the_secret(
     monkeypatch: pytest.MonkeyPatch, uri: str, opened: Callable[[str], object]
 ) -> None:
-    monkeypatch.setattr("search.storage.OUTAGE_SECONDS", 0)
+    monkeypatch.setattr("search.study.storage.OUTAGE_SECONDS", 0)
     monkeypatch.setattr("mlflow.store.db.utils.MAX_RETRY_COUNT", 1)
     with pytest.raises(ProjectError) as caught:
         opened(uri.format(port=free_port()))

@@ -11,15 +11,15 @@ import pytest
 from scipy.stats import binom
 
 from benchmarks.no_training import NoTraining
-from conversion.gate import SIGNIFICANCE
-from conversion.prefer import smallest
+from conversion.promotion.gate import SIGNIFICANCE
+from conversion.promotion.preference import smallest
 from experiments import datasets
 from experiments.config import EpochMetrics
 from experiments.tracking import Tracker
 from search.config import OBJECTIVES, SweepConfig
 from search.engines.messages import Job
 from search.orchestrate import SweepResult, sweep
-from search.standing import Standing
+from search.study.results import Standing
 from tests.support.promotions import client_of
 
 WRONG = {4: 90, 8: 12, 16: 13, 32: 10}  # of the 500 validation images, by width: 8 and 32 are on the front, as 4 is

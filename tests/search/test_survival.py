@@ -20,8 +20,8 @@ from mlflow import MlflowClient
 from optuna.trial import TrialState
 
 from search.engines import local
-from search.owner import may_live, this_process
-from search.storage import open_storage
+from search.study.owner import may_live, this_process
+from search.study.storage import open_storage
 from tests.support.commands import Command, invoke
 from tests.support.servers import wait_until
 from tests.support.sweeps import (

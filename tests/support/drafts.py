@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from conversion.coreml_file import MODEL_MEMBER, WEIGHTS_FOLDER
+from conversion.coreml.file import MODEL_MEMBER, WEIGHTS_FOLDER
 from conversion.runtime import Executable, load
 from conversion.runtime.schema import model_class
 

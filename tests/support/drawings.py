@@ -1,7 +1,7 @@
 """The golden drawings: digits as people write them, and marks that are none.  Run: python -m tests.support.drawings
 
-Writes the drawings with the pixels that `experiments.strokes` gives them today; tests on both sides hold the committed
-file. Run it only together with a new `PREPROCESSING_VERSION`.
+Writes the drawings with the pixels that `experiments.evaluation.strokes` gives them today; tests on both sides hold the
+committed file. Run it only together with a new `PREPROCESSING_VERSION`.
 """
 
 from __future__ import annotations
@@ -244,7 +244,7 @@ def drawings() -> list[Drawing]:
 
 def main() -> None:
     from experiments.classifier import PREPROCESSING_VERSION
-    from experiments.strokes import render
+    from experiments.evaluation.strokes import render
 
     entries: list[dict[str, Any]] = [
         {

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from unittest.mock import patch
 
-from conversion import publish
-from conversion.report import Examination
+from conversion.promotion import publish
+from conversion.promotion.report import Examination
 from experiments.tracking import Current, Tracker
 from tests.support.commands import invoke
 from tests.support.promotions import NAME

@@ -12,13 +12,13 @@ import mlflow.keras  # noqa: E402, F401
 import numpy as np  # noqa: E402
 import sklearn.metrics  # noqa: E402, F401
 
-import experiments.training  # noqa: E402, F401
+import experiments.training.loop  # noqa: E402, F401
 import search.engines.trainer  # noqa: E402
 import search.orchestrate  # noqa: E402
-import search.report  # noqa: E402, F401
-from conversion.convert import coremltools  # noqa: E402
+import search.report.page  # noqa: E402, F401
+from conversion.coreml.convert import coremltools  # noqa: E402
 from experiments.datasets import load  # noqa: E402
-from experiments.drawn import drawn_accuracy  # noqa: E402
+from experiments.evaluation.drawn import drawn_accuracy  # noqa: E402
 from search.engines.shared_data import open_dataset, save_dataset  # noqa: E402
 from tests.support.stores import copy_migrations  # noqa: E402
 

@@ -42,7 +42,7 @@ def count_writes(stop_at: int | None) -> list[str]:
     """Name each write to MLflow and to the study as it comes; stop this process right before one, from 1."""
     from mlflow import MlflowClient
 
-    from search.storage import PatientStorage
+    from search.study.storage import PatientStorage
 
     seen: list[str] = []
 
@@ -69,13 +69,13 @@ def run(folder: Path, *, stop_at: int | None = None, epoch_seconds: float = 0.0,
     """In a process of its own: sweep in a folder without training, stopped before the write of that number."""
     os.chdir(folder)
     from architectures.errors import ProjectError
-    from search import runner
     from search.config import SweepConfig
     from search.orchestrate import sweep
+    from search.trials import loop
     from tests.support.untrained import untrained
 
     seen = count_writes(stop_at)
-    runner.OTHERS_SECONDS = 0.3
+    loop.OTHERS_SECONDS = 0.3
     config = SweepConfig(
         tracking_uri="sqlite:///mlflow.db",
         study="stopped",

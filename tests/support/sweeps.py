@@ -18,8 +18,8 @@ from mlflow.entities import Run
 from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 
-from search.ranking import Scored, front
-from search.standing import outcome
+from search.study.ranking import Scored, front
+from search.study.results import outcome
 from tests.support.commands import environment
 from tests.support.servers import AnyProcess
 from tests.support.warm import Program

@@ -1,6 +1,6 @@
 /// From strokes on a square pad to the image that the model reads.
 ///
-/// The same pixels as `experiments/strokes.py`, which says why: doubles, and only `+ - * /` and the square root, which
+/// The same pixels as `experiments/evaluation/strokes.py`, which says why: doubles, and only `+ - * /` and the square root, which
 /// IEEE 754 rounds in one way, in the same order. The golden drawings hold both.
 public enum Preprocessing {
   /// Of these rules; the model's metadata names the version that it was made for.

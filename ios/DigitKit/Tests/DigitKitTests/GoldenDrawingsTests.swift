@@ -2,7 +2,7 @@ import DigitKit
 import Foundation
 import Testing
 
-/// The drawings that `experiments/strokes.py` is held to as well.
+/// The drawings that `experiments/evaluation/strokes.py` is held to as well.
 struct GoldenDrawingsTests {
   private struct File: Decodable {
     let preprocessingVersion: Int

@@ -1,0 +1,1 @@
+"""The architectures that ship with the project, a file for each family."""

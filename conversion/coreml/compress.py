@@ -1,0 +1,188 @@
+"""Compression of a converted network's kernels: which choices there are, what each needs, and how it is made.
+
+Kernels are the weights of convolutions and matrix products. What else a network holds stays in half precision:
+coremltools' own quantization of a neuralnetwork also gives each bias a table of its own, which is larger than the
+bias, and its clustering fails (`quantize_weights(mode="kmeans_lut")` of coremltools 9 raises TypeError).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from architectures.errors import UsageError
+from conversion.coreml.file import Format
+from experiments.config import COMPRESSIONS, Compression
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+IOS_OF_SPECIFICATION = MappingProxyType({4: 13, 5: 14, 6: 15, 7: 16, 8: 17, 9: 18})  # oldest iOS by a file's version
+
+# Oldest iOS of a format with a compression, as the files' specification versions say; missing where there is none.
+MINIMUM_IOS = MappingProxyType(
+    {
+        **{("mlmodel", compression): 13 for compression in COMPRESSIONS if not compression.startswith("prune")},
+        **{("mlpackage", compression): 16 for compression in COMPRESSIONS},
+        ("mlpackage", "none"): 15,
+        ("mlpackage", "float16"): 15,
+    }
+)
+BITS = {"int8": 8, "palette6": 6, "palette4": 4, "palette2": 2}  # of a code that stands for a weight
+SPARSITY = {"prune50": 0.5, "prune75": 0.75}  # share of weights that become zero, the smallest
+
+# Weights of the smallest kernel that is compressed. coremltools' own limit of 2,048 leaves out most of a small network;
+# from 64 on, two bits cost 2 to 4 points more accuracy for 400 to 900 bytes less (see experiments/LOG.md).
+SMALLEST_KERNEL = 512
+MAX_CLUSTERINGS = 10_000  # rounds of k-means, of which a million weights need a few hundred
+SMALLEST_CHANNEL = 32  # weights of one output for which an 8-bit scale of its own, 8 bytes, is worth its place
+
+
+def check_available(format: Format, compression: Compression) -> None:
+    """Raise UsageError if a format has no such compression.
+
+    >>> check_available("mlmodel", "palette4")
+    >>> check_available("mlmodel", "prune50")
+    Traceback (most recent call last):
+    architectures.errors.UsageError: Compression prune50 needs --format mlpackage, for iOS 16 or later: ...
+    """
+    if compression not in COMPRESSIONS:
+        raise UsageError(f"Unknown compression {compression!r}. Known: {', '.join(COMPRESSIONS)}.")
+    if (format, compression) not in MINIMUM_IOS:
+        raise UsageError(
+            f"Compression {compression} needs --format mlpackage, for iOS {MINIMUM_IOS['mlpackage', compression]} or "
+            f"later: a {format} stores every zero, so it would not become smaller."
+        )
+
+
+def compress_network(spec: Any, compression: Compression) -> None:
+    """Compress the weights of a neuralnetwork's `Model` message in place.
+
+    Where coremltools writes quantized weights, it writes them so; its specification version 4 already allows them.
+    """
+    if compression == "none":
+        return
+    network = spec.neuralNetworkClassifier
+    for layer in network.layers:
+        if compression in BITS:
+            _compress_kernel(layer, compression)
+    for stored in _weights(network):
+        values = _values(stored)
+        if len(values):
+            stored.float16Value = values.astype("<f2").tobytes()
+            del stored.floatValue[:]
+
+
+def _compress_kernel(layer: Any, compression: Compression) -> None:
+    kind = layer.WhichOneof("layer")
+    if kind not in ("convolution", "innerProduct", "batchedMatmul"):
+        return
+    params = getattr(layer, kind)
+    values = _values(params.weights)
+    if len(values) < SMALLEST_KERNEL:
+        return
+    bits = BITS[compression]
+    quantization = params.weights.quantization
+    if compression == "int8":
+        outputs = params.weightMatrixSecondDimension if kind == "batchedMatmul" else params.outputChannels
+        transposed = kind == "convolution" and params.isDeconvolution  # its outputs do not lie along the first axis
+        channels = outputs if len(values) >= SMALLEST_CHANNEL * outputs and not transposed else 1
+        codes, scale, bias = _linear(values.reshape(channels, -1))
+        quantization.linearQuantization.scale.extend(scale)
+        quantization.linearQuantization.bias.extend(bias)
+    else:
+        table, codes = palette(values, bits)
+        quantization.lookupTableQuantization.floatValue.extend(table)
+    quantization.numberOfBits = bits
+    params.weights.rawValue = _packed(codes, bits)
+    del params.weights.floatValue[:]
+
+
+def _weights(message: Any) -> Iterator[Any]:
+    """All `WeightParams` in a message."""
+    for field, value in message.ListFields():
+        if field.message_type is None:
+            continue
+        for child in value if field.is_repeated else [value]:
+            if field.message_type.name == "WeightParams":
+                yield child
+            else:
+                yield from _weights(child)
+
+
+def _values(stored: Any) -> npt.NDArray[np.float32]:
+    import numpy as np
+
+    return np.fromiter(stored.floatValue, np.float32, len(stored.floatValue))
+
+
+def _linear(
+    rows: npt.NDArray[np.float32],
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """Codes 0..255 of each row, and the scale and bias that make them its values again."""
+    import numpy as np
+
+    low, high = rows.min(axis=1), rows.max(axis=1)
+    scale = np.where(high > low, (high - low) / 255, 1).astype(np.float32)
+    codes = np.rint((rows - low[:, None]) / scale[:, None]).clip(0, 255).astype(np.uint8)
+    return codes.ravel(), scale, low
+
+
+def palette(values: npt.NDArray[np.floating], bits: int) -> tuple[npt.NDArray[np.floating], npt.NDArray[np.uint8]]:
+    """The table that represents values with the least squared error, by k-means.
+
+    Args:
+        values: any shape.
+        bits: of a code.
+
+    Returns:
+        The table's 2**bits entries in ascending order, of the values' type, and the code of each value, flat; the same
+        ones for the same values on any number of processors.
+    """
+    import numpy as np
+    from sklearn.cluster import KMeans
+    from threadpoolctl import threadpool_limits
+
+    # Clustering what half precision can tell apart, weighted by how often it occurs: a million weights are 30,000.
+    points, inverse, counts = np.unique(values.astype(np.float16).ravel(), return_inverse=True, return_counts=True)
+    size = min(2**bits, len(points))
+    with threadpool_limits(1):  # threads would add up in any order
+        # Until nothing changes: verification holds each entry against the mean of the weights that it stands for.
+        means = KMeans(size, n_init=1, tol=0, max_iter=MAX_CLUSTERINGS, random_state=0)
+        means.fit(points[:, None].astype(float), sample_weight=counts)
+    order = np.argsort(means.cluster_centers_[:, 0])
+    table = np.zeros(2**bits, values.dtype)
+    table[:size] = means.cluster_centers_[order, 0]
+    return table, np.argsort(order).astype(np.uint8)[means.labels_][inverse]
+
+
+def _packed(codes: npt.NDArray[np.uint8], bits: int) -> bytes:
+    """Codes of 1..8 bits, most significant bit first, without regard to bytes.
+
+    >>> import numpy as np
+    >>> _packed(np.array([0, 1, 2, 3], np.uint8), 2) == bytes([0b00_01_10_11])
+    True
+    """
+    import numpy as np
+
+    return np.packbits(np.unpackbits(codes[:, None], axis=1)[:, 8 - bits :]).tobytes()
+
+
+def compress_program(model: Any, compression: Compression) -> Any:
+    """A compressed copy of an ML Program in half precision, as coremltools' model."""
+    import coremltools.optimize.coreml as optimize
+
+    limit = {"weight_threshold": SMALLEST_KERNEL - 1}  # coremltools compresses what is larger
+    if compression in SPARSITY:
+        pruner = optimize.OpMagnitudePrunerConfig(target_sparsity=SPARSITY[compression], **limit)
+        return optimize.prune_weights(model, optimize.OptimizationConfig(pruner))
+    if compression == "int8":
+        quantizer = optimize.OpLinearQuantizerConfig(mode="linear_symmetric", dtype="int8", **limit)
+        return optimize.linear_quantize_weights(model, optimize.OptimizationConfig(quantizer))
+    if compression in BITS:
+        bits = BITS[compression]
+        palettizer = optimize.OpPalettizerConfig(mode="custom", lut_function=lambda x: palette(x, bits), **limit)
+        return optimize.palettize_weights(model, optimize.OptimizationConfig(palettizer))
+    return model

@@ -1,0 +1,313 @@
+"""Convert a trained classifier to a Core ML file with the project's names, labels and metadata."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import logging
+import shutil
+import weakref
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from functools import cache, cached_property
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from architectures.errors import ProjectError
+from architectures.scratch import scratch_folder
+from conversion import runtime
+from conversion.coreml.compress import Compression, check_available, compress_network, compress_program
+from conversion.coreml.culprit import layer_behind
+from conversion.coreml.file import CoreMLFile, Format, mlmodel, mlpackage
+from conversion.coreml.naming import INPUT_NAME, OUTPUT_NAME, name_features
+from conversion.coreml.writing import write
+from experiments.classifier import PIXEL_SCALE, PREPROCESSING_VERSION, as_classifier, network_of
+
+if TYPE_CHECKING:
+    import keras
+
+    from architectures.registry import Architecture
+
+VERSION_LENGTH = 8  # characters of the run id that serve as the file's version
+
+
+@dataclass(frozen=True)
+class FileFacts:
+    """What a Core ML file says about itself. The lengths of these texts are part of the file's size."""
+
+    class_names: tuple[str, ...]
+    dataset: str
+    dataset_digest: str
+    architecture: str
+    run_id: str
+    study: str  # empty for a run outside a study
+    git_commit: str
+    val_accuracy: float
+    fit: str = ""  # of photographs to the input's size: crop, pad or squash; empty, as the next: not in the file
+    background: str = ""  # beneath what is transparent and beside what is padded
+    author: str = ""
+    license: str = ""
+
+    def user_defined(self) -> dict[str, str]:
+        """The file's user metadata."""
+        return {
+            "run_id": self.run_id,
+            "study": self.study,
+            "architecture": self.architecture,
+            "dataset": self.dataset,
+            "dataset_digest": self.dataset_digest,
+            "val_accuracy": f"{self.val_accuracy:.4f}",
+            "preprocessing_version": str(PREPROCESSING_VERSION),
+            **{key: value for key in ("fit", "background") if (value := getattr(self, key))},
+            "git_commit": self.git_commit,
+            "com.apple.coreml.model.preview.type": "imageClassifier",
+        }
+
+
+@cache
+def coremltools() -> ModuleType:
+    """coremltools without its warnings, with an operation that it lacks, without a pass that changes answers."""
+    logging.getLogger("coremltools").setLevel(logging.ERROR)  # it warns of every untested library version
+    import coremltools
+    from coremltools.converters.mil import Builder
+    from coremltools.converters.mil.frontend.tensorflow.tf_op_registry import register_tf_op
+    from coremltools.converters.mil.mil.passes.pass_registry import PASS_REGISTRY
+
+    # coremltools 9 fuses a scale and a shift, which is all that Keras leaves of a batch normalization, into one of
+    # variance 1 that adds its default epsilon of 1e-5: answers of a small network were 4e-5 off, now 7e-7.
+    PASS_REGISTRY.passes["common::fuse_elementwise_to_batchnorm"].apply = lambda _pass, _program: None
+
+    @register_tf_op(strict=False)  # leaves alone what a later version has of its own
+    def Erfc(context: Any, node: Any) -> None:  # of an exact GELU
+        erf = Builder.erf(x=context[node.inputs[0]])
+        context.add(node.name, Builder.sub(x=1.0, y=erf, name=node.name))
+
+    return coremltools
+
+
+class Converter:
+    """The conversions of one classifier: it is traced once, and converted once for each format and precision.
+
+    Args:
+        classifier: a model made by `experiments.classifier.build_classifier`, in float32.
+        facts: labels in the order of the model's outputs, and metadata.
+
+    Raises:
+        ProjectError: if the image has neither one nor three channels, or the labels do not fit the output.
+    """
+
+    def __init__(self, classifier: keras.Model, facts: FileFacts) -> None:
+        self._network = network_of(classifier)
+        self._facts = facts
+        self._executables: dict[tuple[Format, Compression], runtime.Executable] = {}
+        channels = self._network.input_shape[3]
+        if channels not in (1, 3):
+            raise ProjectError(f"Core ML images have 1 or 3 channels, the model's have {channels}.")
+        if len(facts.class_names) != self._network.output_shape[1]:  # coremltools would accept it silently
+            raise ProjectError(f"{len(facts.class_names)} labels for {self._network.output_shape[1]} outputs.")
+
+    def file(
+        self, *, format: Format = "mlmodel", compression: Compression = "none", val_accuracy: float | None = None
+    ) -> CoreMLFile:
+        """The file of a format and a compression.
+
+        Args:
+            format: of the file.
+            compression: of its weights.
+            val_accuracy: what the file says of itself, where that is known to differ from the facts'.
+
+        Returns:
+            A file whose content is the same for the same weights, facts, library versions and day.
+
+        Raises:
+            UsageError: if the format has no such compression.
+            ProjectError: if coremltools cannot convert one of the model's operations; it names the layer.
+        """
+        check_available(format, compression)
+        if format == "mlmodel":
+            spec = self._neuralnetwork.get_spec()
+            compress_network(spec, compression)
+            weights = {}
+        else:
+            # Half precision is what all compressed packages start from: their tables and scales are smaller then.
+            model = self._program32 if compression == "none" else self._program16
+            model = _owned(compress_program(model, compression))
+            spec = model.get_spec()
+            weights = {file.name: file.read_bytes() for file in Path(model.weights_dir).iterdir()}
+        name_features(spec)
+        facts = self._facts if val_accuracy is None else replace(self._facts, val_accuracy=val_accuracy)
+        _describe(spec, facts, compression)
+        content = spec.SerializeToString(deterministic=True)
+        return mlmodel(content) if format == "mlmodel" else mlpackage(content, weights)
+
+    def executable(self, format: Format, compression: Compression = "none") -> runtime.Executable:
+        """The file of a format and a compression as it is executed here; made once.
+
+        Raises:
+            ProjectError: as `file` does, or if the file cannot be executed here.
+        """
+        wanted = (format, compression)
+        if wanted not in self._executables:
+            file = self.file(format=format, compression=compression)
+            with scratch_folder() as folder:
+                path = folder / f"model{file.suffix}"
+                write(file, path)
+                self._executables[wanted] = runtime.load(path)
+        return self._executables[wanted]
+
+    @cached_property
+    def _neuralnetwork(self) -> Any:
+        return self._convert(convert_to="neuralnetwork")
+
+    @cached_property
+    def _program32(self) -> Any:
+        return self._convert(convert_to="mlprogram", compute_precision=coremltools().precision.FLOAT32)
+
+    @cached_property
+    def _program16(self) -> Any:
+        return self._convert(convert_to="mlprogram", compute_precision=coremltools().precision.FLOAT16)
+
+    @cached_property
+    def _forward(self) -> Any:
+        """The network as one concrete function: coremltools 9 fails on a Keras 3 model and on its SavedModel."""
+        import tensorflow as tf
+
+        spec = tf.TensorSpec((1, *self._network.input_shape[1:]), tf.float32, name=INPUT_NAME)
+        forward = tf.function(lambda image: self._network(image, training=False))
+        eagerly = tf.config.functions_run_eagerly()
+        tf.config.run_functions_eagerly(True)  # Keras hides grouped convolutions in functions of their own otherwise
+        try:
+            return forward.get_concrete_function(spec)
+        finally:
+            tf.config.run_functions_eagerly(eagerly)
+
+    def _convert(self, **options: Any) -> Any:
+        ct = coremltools()
+        shape = (1, *self._network.input_shape[1:])
+        layout = ct.colorlayout.GRAYSCALE if shape[3] == 1 else ct.colorlayout.RGB
+        try:
+            with frozen_objects():
+                model = ct.convert(
+                    [self._forward],
+                    source="tensorflow",
+                    inputs=[ct.ImageType(name=INPUT_NAME, shape=shape, scale=PIXEL_SCALE, color_layout=layout)],
+                    classifier_config=ct.ClassifierConfig(list(self._facts.class_names)),
+                    skip_model_load=True,
+                    **options,
+                )
+            return _owned(model)
+        except Exception as error:
+            layer = layer_behind(error, self._network)
+            where = f"{self._facts.architecture}, its layer {layer}" if layer else self._facts.architecture
+            text = " ".join(str(error).split())[:300]
+            raise ProjectError(f"coremltools cannot convert {where}: {text}") from error
+
+
+@contextlib.contextmanager
+def frozen_objects() -> Iterator[None]:
+    """Hide all objects that exist from the garbage collector.
+
+    coremltools collects three times a conversion. Over the objects of all imported libraries that takes longer than
+    the conversion itself. What a caller has frozen stays so.
+    """
+    if gc.get_freeze_count():
+        yield
+        return
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
+
+
+def _owned(model: Any) -> Any:
+    """A coremltools model whose temporary package goes with it: coremltools removes it when the process ends."""
+    if model.package_path:
+        weakref.finalize(model, shutil.rmtree, model.package_path, ignore_errors=True)
+    return model
+
+
+def convert(
+    classifier: keras.Model, facts: FileFacts, *, format: Format = "mlmodel", compression: Compression = "none"
+) -> CoreMLFile:
+    """Convert to one file; arguments, result and errors as for `Converter` and its `file`.
+
+    >>> from dataclasses import replace
+    >>> from architectures import build
+    >>> classifier = as_classifier(build("malireddi", (28, 28, 1), 2, filters=4))
+    >>> facts = FileFacts(("cat", "dog"), "pets", "0" * 64, "malireddi", "0" * 32, "", "unknown", 0.9)
+    >>> file = convert(classifier, facts, compression="float16")
+    >>> file.format, file.suffix, file.size_bytes < convert(classifier, facts).size_bytes
+    ('mlmodel', '.mlmodel', True)
+    >>> convert(classifier, replace(facts, class_names=("cat",)))
+    Traceback (most recent call last):
+    architectures.errors.ProjectError: 1 labels for 2 outputs.
+    """
+    return Converter(classifier, facts).file(format=format, compression=compression)
+
+
+def _describe(spec: Any, facts: FileFacts, compression: Compression) -> None:
+    """Write descriptions and metadata into the `Model` message."""
+    description = spec.description
+    image = description.input[0].type.imageType
+    kind, article = ("grayscale", "A") if image.colorSpace == image.GRAYSCALE else ("RGB", "An")
+    size = f"{image.width}x{image.height}"
+    description.input[0].shortDescription = f"{article} {kind} image of {size} pixels, prepared as {facts.dataset} is"
+    for output in description.output:
+        output.shortDescription = (
+            "The probability of each class" if output.name == OUTPUT_NAME else "The most probable class"
+        )
+    metadata = description.metadata
+    metadata.author = facts.author
+    metadata.license = facts.license
+    metadata.shortDescription = (
+        f"Classifies {size} {kind} images of {facts.dataset} into {len(facts.class_names)} classes "
+        f"with the network {facts.architecture}"
+    )
+    metadata.versionString = facts.run_id[:VERSION_LENGTH]
+    for key, value in (facts.user_defined() | {"compression": compression}).items():
+        metadata.userDefined[key] = value
+
+
+def coreml_bytes(
+    classifier: keras.Model, facts: FileFacts, *, format: Format = "mlmodel", compression: Compression = "none"
+) -> int:
+    """Exact size of the file that `convert` gives for this network once it is trained; changes its weights."""
+    randomize_trained(classifier)
+    return convert(classifier, facts, format=format, compression=compression).size_bytes
+
+
+def randomize_trained(classifier: keras.Model) -> None:
+    """Replace what training will change by noise: coremltools leaves out biases that are still zero.
+
+    What a builder has frozen keeps its values, as it does in training.
+    """
+    import numpy as np
+
+    noise = np.random.default_rng(0)
+
+    def randomize(weights: Iterable[keras.Variable]) -> None:
+        for weight in weights:
+            weight.assign(noise.uniform(0.5, 1, weight.shape))
+
+    randomize(classifier.trainable_weights)
+    # Averages of a normalisation change too, unless it is frozen, and other layers' state may: one step tells.
+    before = [weight.numpy() for weight in classifier.non_trainable_weights]
+    if before:
+        classifier(noise.uniform(0, 255, (2, *classifier.input_shape[1:])).astype(np.float32), training=True)
+    randomize(
+        weight
+        for weight, value in zip(classifier.non_trainable_weights, before, strict=True)
+        if not np.array_equal(weight.numpy(), value)
+    )
+
+
+def published_coreml_bytes(
+    architecture: Architecture, input_shape: tuple[int, int, int], num_classes: int, filters: int | None
+) -> int:
+    """Size of the file of a run outside a study on data without a name, for the table of architectures."""
+    classifier = as_classifier(architecture.build(input_shape, num_classes, filters=filters))
+    names = tuple(map(str, range(num_classes)))
+    facts = FileFacts(names, "", "0" * 64, architecture.name, "0" * 32, "", "0" * 40, 0.0)
+    return coreml_bytes(classifier, facts)

@@ -1,0 +1,57 @@
+"""Whether coremltools can convert an architecture, found before a sweep and without converting it where it can."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+
+from architectures.errors import NotConvertible, ProjectError
+from conversion.coreml.convert import FileFacts, convert, coremltools
+from experiments.classifier import as_classifier
+
+if TYPE_CHECKING:
+    import keras
+
+# TensorFlow's operations that are gone when coremltools converts a graph: it makes variables constants, and leaves
+# out what has no output.
+RESOLVED = frozenset({"NoOp", "Assert", "ReadVariableOp"})
+
+
+def check_convertible(network: keras.Model, name: str, *, tested: bool = False) -> None:
+    """Raise NotConvertible, with the layer, for a network with an operation that coremltools lacks.
+
+    A conversion takes seconds for deep networks. Where the architecture is tested to be convertible, the traced
+    operations are looked up instead, in some tenths of one, and converted only if coremltools does not know them all:
+    another version may lack some.
+
+    Args:
+        network: freshly built, from (N, height, width, channels) to (N, num_classes).
+        name: of its architecture.
+        tested: whether tests of this project convert it.
+    """
+    with contextlib.suppress(Exception):  # of a layer that fails when it is traced: the conversion says so
+        if tested and _operations(network) <= _known():
+            return
+    labels = tuple(map(str, range(network.output_shape[1])))
+    try:
+        convert(as_classifier(network), FileFacts(labels, "", "", name, "", "", "", 0.0))
+    except ProjectError as error:
+        raise NotConvertible(str(error)) from error
+
+
+def _operations(network: keras.Model) -> set[str]:
+    """Kinds of TensorFlow operations that a network is made of, those inside the functions that it calls included."""
+    import tensorflow as tf
+
+    spec = tf.TensorSpec((1, *network.input_shape[1:]), tf.float32)
+    graph = tf.function(lambda image: network(image, training=False)).get_concrete_function(spec).graph.as_graph_def()
+    nodes = [*graph.node, *(node for function in graph.library.function for node in function.node_def)]
+    return {node.op for node in nodes}
+
+
+def _known() -> set[str]:
+    """Kinds of TensorFlow operations that coremltools converts or does without."""
+    coremltools()  # with the operations that this project adds
+    from coremltools.converters.mil.frontend.tensorflow.tf_op_registry import _TF_OPS_REGISTRY
+
+    return {*_TF_OPS_REGISTRY, *RESOLVED}

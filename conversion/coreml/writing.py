@@ -1,0 +1,98 @@
+"""Core ML files that appear on disk whole or not at all, whether one file or a package."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from architectures.scratch import remove_abandoned, scratch_beside
+from conversion.coreml.file import FORMATS, CoreMLFile
+
+
+@contextmanager
+def staged(file: CoreMLFile, path: Path) -> Iterator[Callable[[], None]]:
+    """Write a file beside its place, and hand out the function that moves it there.
+
+    What can fail for want of space or permission fails here, before anything else is changed. Without a call of that
+    function nothing is left behind. The function also takes away the other form of the same name, `X.mlmodel` for
+    `X.mlpackage` and the reverse, since Xcode cannot hold both; where it fails, everything is as it was.
+
+    An `.mlmodel` is replaced in one step. No system call of Python's replaces a folder: a package that stands is
+    moved aside, then the new one in, and only a process killed between these two leaves the place empty.
+
+    Raises:
+        OSError: if the file cannot be written or moved.
+        ValueError: if the path has not the format's suffix.
+    """
+    if path.suffix != file.suffix:
+        raise ValueError(f"A Core ML file of the format {file.format} is named *{file.suffix}, not {path.name}.")
+    if file.format == "mlmodel" and path.is_dir():
+        raise IsADirectoryError(21, "Is a directory", str(path))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with scratch_beside(path.with_suffix("")) as folder:
+        made = folder / path.name
+        if file.format == "mlmodel":
+            (content,) = file.members.values()
+            _write(content, made)
+        else:
+            for name, content in file.members.items():
+                member = made / name
+                member.parent.mkdir(parents=True, exist_ok=True)
+                _write(content, member)
+        yield lambda: _move(made, path)
+
+
+def write(file: CoreMLFile, path: Path) -> None:
+    """Write a file whole or not at all; arguments and errors as for `staged`.
+
+    >>> from conversion.coreml.file import mlmodel
+    >>> write(mlmodel(b"content"), Path("Digits.mlpackage"))
+    Traceback (most recent call last):
+    ValueError: A Core ML file of the format mlmodel is named *.mlmodel, not Digits.mlpackage.
+    """
+    with staged(file, path) as put:
+        put()
+
+
+def clear(path: Path) -> None:
+    """Remove what processes that were killed have left beside a file's place."""
+    remove_abandoned(path.absolute().parent, f".{path.stem}.")
+
+
+def standing(path: Path) -> tuple[Path, ...]:
+    """The forms of a file, `X.mlmodel` and `X.mlpackage`, that are on disk."""
+    forms = (path.with_suffix(f".{form}") for form in FORMATS)
+    return tuple(form for form in forms if os.path.lexists(form))
+
+
+def remove(path: Path) -> None:
+    """Remove a file or a package."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _write(content: bytes, path: Path) -> None:
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _move(source: Path, target: Path) -> None:
+    aside: dict[Path, Path] = {}  # where what stood is kept until the new file is in place
+    try:
+        for old in standing(target):
+            if old != target or target.is_dir() or source.is_dir():  # a file is replaced by the renaming itself
+                kept = source.with_name(f"old{old.suffix}")
+                old.rename(kept)
+                aside[kept] = old
+        source.replace(target)
+    except BaseException:
+        for kept, old in aside.items():
+            kept.rename(old)
+        raise

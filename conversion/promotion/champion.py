@@ -1,0 +1,125 @@
+"""The promoted file that a candidate has to stand beside: fetched from its record, checked, executed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from architectures.errors import ProjectError
+from architectures.scratch import scratch_folder
+from conversion import runtime
+from conversion.coreml.file import CoreMLFile, read
+from conversion.runtime import Executable, Interface
+from experiments.tracking import Current, PromotionRecord, Tracker, VersionRecord
+
+Indices = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Champion:
+    """The current champion with its file, ready to be executed."""
+
+    version: VersionRecord
+    promotion: PromotionRecord
+    executable: Executable
+
+    @property
+    def name(self) -> str:
+        return f"champion (version {self.version.version}, promotion {self.promotion.number})"
+
+    @property
+    def current(self) -> Current:
+        """What was promoted when it was loaded."""
+        return Current(self.version.version, self.promotion.number)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two files on the same images."""
+
+    images: int
+    candidate_accuracy: float
+    champion_accuracy: float
+    only_candidate_right: int  # images
+    only_champion_right: int  # images
+    p_value: float  # exact one-sided McNemar test: that chance alone favours the champion so much
+
+
+def load_champion(tracker: Tracker, name: str) -> Champion | None:
+    """The champion of a registered model; None if it has none.
+
+    Raises:
+        ProjectError: if its file cannot be had, differs from its record, or cannot be executed.
+    """
+    version = tracker.champion(name)
+    if version is None:
+        return None
+    promotion = tracker.current_promotion(version)
+    with scratch_folder() as folder:
+        fetch(tracker, promotion, folder)
+        return Champion(version, promotion, runtime.load(folder / promotion.file_name))
+
+
+def fetch(tracker: Tracker, promotion: PromotionRecord, folder: Path) -> CoreMLFile:
+    """Fetch the file and the evidence of a promotion into a folder.
+
+    Raises:
+        ProjectError: if they cannot be had, or the file differs from its record.
+    """
+    file = read(tracker.download_promotion(promotion, folder))
+    if file.sha256 != promotion.sha256:
+        raise ProjectError(
+            f"the file of promotion {promotion.number} of {promotion.name} has SHA-256 {file.sha256[:12]}..., "
+            f"its record says {promotion.sha256[:12]}..."
+        )
+    return file
+
+
+def contract(interface: Interface) -> Mapping[str, str]:
+    """What an app relies on: another file with the same contract can take this one's place."""
+    image = interface.input
+    return {
+        "input name": image.name,
+        "image size": f"{image.width}x{image.height}",
+        "image colour": image.color,
+        "image scale": str(np.float32(image.scale)),
+        "image bias": str(tuple(np.float32(value).item() for value in image.bias)),
+        "probabilities output": interface.probabilities_name,
+        "label output": interface.label_name,
+        "labels": ", ".join(map(str, interface.labels)),
+        "preprocessing version": interface.metadata.user_defined.get("preprocessing_version", "none"),
+    }
+
+
+def compare(candidate: Indices, champion: Indices, labels: Indices) -> Comparison:
+    """McNemar's exact test on the images that only one of two files gets right.
+
+    Two equally good files are each right on half of those images. The test is one-sided: being better is no reason.
+
+    Args:
+        candidate: predicted label indices (N,).
+        champion: predicted label indices (N,).
+        labels: true label indices (N,).
+
+    >>> truth = np.zeros(500, np.int64)
+    >>> worse = np.repeat([1, 0], [9, 491])
+    >>> round(compare(worse, truth, truth).p_value, 4)
+    0.002
+    """
+    from scipy.stats import binomtest
+
+    right, champion_right = candidate == labels, champion == labels
+    gained, lost = int((right & ~champion_right).sum()), int((champion_right & ~right).sum())
+    discordant = gained + lost
+    return Comparison(
+        images=len(labels),
+        candidate_accuracy=float(right.mean()),
+        champion_accuracy=float(champion_right.mean()),
+        only_candidate_right=gained,
+        only_champion_right=lost,
+        p_value=float(binomtest(lost, discordant, 0.5, alternative="greater").pvalue) if discordant else 1.0,
+    )

@@ -1,0 +1,243 @@
+"""The smallest file that is accurate enough: formats x compressions, each executed on the validation images."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from architectures.command import console
+from architectures.errors import ProjectError
+from architectures.scratch import scratch_folder
+from conversion.coreml.compress import COMPRESSIONS, IOS_OF_SPECIFICATION, MINIMUM_IOS, Compression
+from conversion.coreml.file import FORMATS, CoreMLFile, Format
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from conversion.coreml.convert import Converter
+    from experiments.datasets import Split
+
+MAX_ACCURACY_LOSS = 0.2  # points of validation accuracy that a smaller file may cost: one image of 500
+DEEPEST_SHOWN = 5.0  # points below the uncompressed file's accuracy; the picture shows worse files at its edge
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One format and compression of a model, as its executed file turned out."""
+
+    format: Format
+    compression: Compression
+    size_bytes: int | None = None  # None: coremltools cannot convert the model to this format
+    val_accuracy: float | None = None  # of the executed file, 0..1; None: not checked
+    flips: int | None = None  # validation images whose top-1 label is not that of the format's uncompressed file
+    minimum_ios: int | None = None
+    not_checkable: str | None = None  # why it was not executed or compared, and so cannot be chosen
+    chosen: bool = False
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The file that `choose` took, and everything that it looked at."""
+
+    file: CoreMLFile
+    variants: tuple[Variant, ...]
+    images: int  # of the validation split
+    max_accuracy_loss: float  # points, of the uncompressed file's accuracy
+
+    @property
+    def chosen(self) -> Variant:
+        return next(variant for variant in self.variants if variant.chosen)
+
+    def as_json(self) -> dict[str, object]:
+        """JSON-ready; sizes in bytes, accuracies as shares of 1, the allowed loss in points."""
+        return {
+            "images": self.images,
+            "max_accuracy_loss_points": self.max_accuracy_loss,
+            "variants": [asdict(variant) for variant in self.variants],
+        }
+
+
+def choose(
+    converter: Converter,
+    split: Split,
+    *,
+    formats: Sequence[Format] = FORMATS,
+    max_accuracy_loss: float = MAX_ACCURACY_LOSS,
+) -> Choice:
+    """Take the smallest file whose accuracy is within `max_accuracy_loss` points of its format's uncompressed file.
+
+    Each file is written, loaded and executed as it would ship. One that cannot be converted or executed here is
+    listed and never taken. Of files of one size, the more accurate is taken.
+
+    Raises:
+        NotCheckable: if no file of any format can be executed here.
+    """
+    from conversion.runtime import NotCheckable
+
+    with scratch_folder() as folder:
+        measured = [pair for format in formats for pair in _measured(converter, format, split, folder)]
+    variants = [variant for variant, _ in measured]
+    uncompressed = {variant.format: variant.val_accuracy for variant in variants if variant.compression == "none"}
+    eligible: list[tuple[Variant, CoreMLFile]] = []
+    for variant, file in measured:
+        before, after = uncompressed[variant.format], variant.val_accuracy
+        # 1e-9: 0.2 points of 500 images are one image, in floating point too
+        if file and before is not None and after is not None and before - after <= max_accuracy_loss / 100 + 1e-9:
+            eligible.append((variant, file))
+    if not eligible:
+        reasons = "; ".join(f"{v.format}: {v.not_checkable}" for v in variants if v.compression == "none")
+        raise NotCheckable(f"No file of this model can be executed here: {reasons}")
+    chosen, file = min(eligible, key=lambda pair: (pair[1].size_bytes, -(pair[0].val_accuracy or 0)))
+    return Choice(
+        file=file,
+        variants=tuple(replace(variant, chosen=variant is chosen) for variant in variants),
+        images=len(split),
+        max_accuracy_loss=max_accuracy_loss,
+    )
+
+
+def _measured(
+    converter: Converter, format: Format, split: Split, folder: Path
+) -> Iterator[tuple[Variant, CoreMLFile | None]]:
+    """All variants of a format, the uncompressed one first, each with its file."""
+    reference: npt.NDArray[np.int64] | None = None
+    for compression in COMPRESSIONS:
+        if (format, compression) not in MINIMUM_IOS:
+            continue
+        variant, file = Variant(format, compression), None
+        if compression != "none" and reference is None:
+            yield replace(variant, not_checkable="the uncompressed file is not"), None
+            continue
+        try:
+            file = converter.file(format=format, compression=compression)
+            variant = replace(variant, size_bytes=file.size_bytes)
+            answers, ios = _execute(file, folder, split)
+        except ProjectError as error:
+            yield replace(variant, not_checkable=str(error).replace(f"{folder}/", "")), file
+            continue
+        reference = answers if reference is None else reference
+        yield (
+            replace(
+                variant,
+                val_accuracy=float((answers == split.labels).mean()),
+                flips=int((answers != reference).sum()),
+                minimum_ios=ios,
+            ),
+            file,
+        )
+
+
+def accuracy_of(file: CoreMLFile, split: Split) -> float:
+    """Share of a split's images that a file reads right; raises NotCheckable where it cannot be executed here."""
+    with scratch_folder() as folder:
+        answers, _ = _execute(file, folder, split)
+    return float((answers == split.labels).mean())
+
+
+def _execute(file: CoreMLFile, folder: Path, split: Split) -> tuple[npt.NDArray[np.int64], int]:
+    """The label indices that a written file answers, and the oldest iOS that reads it."""
+    from conversion import runtime
+    from conversion.coreml.writing import write
+
+    path = folder / f"model{file.suffix}"
+    write(file, path)
+    executable = runtime.load(path)
+    version = executable.interface.specification_version
+    return executable.probabilities(split.images).argmax(axis=1), IOS_OF_SPECIFICATION[version]
+
+
+def show(choice: Choice) -> None:
+    """Print the table of all files on stdout, the smallest first."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(
+        title=f"Executed on {choice.images:,} validation images; "
+        f"at most {choice.max_accuracy_loss:g} points below the uncompressed file",
+        title_justify="left",
+    )
+    for name, justify in (
+        ("", "left"),
+        ("format", "left"),
+        ("compression", "left"),
+        ("bytes", "right"),
+        ("accuracy", "right"),
+        ("flips", "right"),
+        ("iOS", "right"),
+    ):
+        table.add_column(name, justify=justify)  # type: ignore[arg-type]
+    for variant in sorted(choice.variants, key=lambda variant: variant.size_bytes or 0):
+        measured = (
+            (f"{variant.val_accuracy:.4f}", str(variant.flips), f"{variant.minimum_ios}+")
+            if variant.val_accuracy is not None
+            else (f"not checkable: {escape(variant.not_checkable or '')}", "", "")
+        )
+        table.add_row(
+            "->" if variant.chosen else "",
+            variant.format,
+            variant.compression,
+            f"{variant.size_bytes:,}" if variant.size_bytes else "",
+            *measured,
+            style="bold" if variant.chosen else None,
+        )
+    console().print(table)
+
+
+def draw(choice: Choice) -> bytes:
+    """A PNG of bytes, on a logarithmic axis, against validation accuracy."""
+    from matplotlib.figure import Figure  # not pyplot, which keeps figures and picks a display
+    from matplotlib.ticker import LogLocator
+
+    checked = [variant for variant in choice.variants if variant.val_accuracy is not None]
+    reference = max(variant.val_accuracy or 0 for variant in checked if variant.compression == "none") * 100
+    floor = max(reference - DEEPEST_SHOWN, 0)
+    figure = Figure(figsize=(8, 5), dpi=120, layout="constrained")
+    axes = figure.add_subplot()
+    for format, color, above in (("mlmodel", "tab:blue", True), ("mlpackage", "tab:orange", False)):
+        ours = [variant for variant in checked if variant.format == format]
+        for variant in ours:
+            accuracy = (variant.val_accuracy or 0) * 100
+            worse = accuracy < floor
+            text = f"{variant.compression} ({accuracy:.1f} %)" if worse else variant.compression
+            place = (variant.size_bytes or 0, max(accuracy, floor))
+            axes.plot(*place, "v" if worse else "o", color=color, markersize=7)
+            if variant.chosen:
+                axes.plot(*place, "o", color="none", markeredgecolor="black", markersize=14)
+            axes.annotate(
+                text,
+                place,
+                xytext=(0, 9 if above else -9),
+                textcoords="offset points",
+                rotation=35 if above else -35,
+                ha="left",
+                va="bottom" if above else "top",
+                rotation_mode="anchor",
+                fontsize=8,
+            )
+        if ours:
+            axes.plot([], [], "o", color=color, label=format)
+    limit = reference - choice.max_accuracy_loss
+    axes.axhline(limit, color="gray", linestyle="--", linewidth=1, label=f"{limit:.1f} %, the least accepted")
+    axes.plot([], [], "o", color="none", markeredgecolor="black", markersize=10, label="chosen")
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(lambda size, _: f"{size:,.0f}")
+    axes.xaxis.set_minor_formatter("")
+    axes.margins(x=0.15, y=0.25)
+    axes.set_xlabel("bytes of the file")
+    axes.set_ylabel(f"accuracy of the executed file on {choice.images:,} validation images, %")
+    figure.legend(loc="outside upper center", ncols=4)
+    stream = io.BytesIO()
+    figure.savefig(stream, format="png")
+    return stream.getvalue()
+
+
+def write_choice(choice: Choice, folder: Path) -> None:
+    """Write the table as `compression.json` and the picture as `compression.png`."""
+    (folder / "compression.json").write_text(json.dumps(choice.as_json(), indent=2), encoding="utf-8")
+    (folder / "compression.png").write_bytes(draw(choice))

@@ -1,0 +1,42 @@
+"""A picture of the images that a Core ML file labels otherwise than its model does."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from conversion.verification.parity import Parity
+    from experiments.datasets import Split
+
+
+def draw_flips(parity: Parity, split: Split, class_names: tuple[str, ...], path: Path) -> bool:
+    """Draw the images that `parity` names, each with the true label, the model's and the file's, as a PNG.
+
+    Args:
+        parity: of a file against a model on a split.
+        split: the images and labels that it was measured on.
+        class_names: names by label index.
+        path: where the picture goes.
+
+    Returns:
+        False, and nothing is drawn, if no label differs.
+    """
+    if not parity.flips:
+        return False
+    from experiments.evaluation.pictures import draw_images, short_names
+
+    shown = "" if parity.label_flips == len(parity.flips) else f", the first {len(parity.flips)}"
+    names = short_names(class_names)
+    captions = []
+    for flip in parity.flips:
+        true, model, file = (names[i] for i in (flip.true_label, flip.model_label, flip.file_label))
+        captions.append(f"#{flip.index}: {true}\nmodel {model}, file {file}")
+    draw_images(
+        [split.images[flip.index] for flip in parity.flips],
+        captions,
+        path,
+        title=f"{parity.label_flips} of {parity.images} {parity.split} images get another label{shown}",
+    )
+    return True

@@ -1,0 +1,76 @@
+"""Whether a place holds the champion's file, and the store and the place tell of one promotion."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from architectures.errors import ProjectError, UsageError
+from conversion.coreml.file import Format, read
+from conversion.coreml.writing import standing
+from conversion.promotion.place import DEFAULT_OUTPUT, OTHER_MODELS, OTHER_NAME, output_path
+from experiments.tracking import PLACE_TAG, Tracker, TrackingError
+
+
+@dataclass(frozen=True)
+class InPlace:
+    """What was found of a registered model's champion and of its file."""
+
+    registered_name: str
+    promotion: int | None
+    path: Path | None  # that was looked at
+    problems: tuple[str, ...]  # in words; empty: the file is the champion's
+
+    def as_json(self) -> dict[str, object]:
+        return {
+            "registered_model": self.registered_name,
+            "promotion": self.promotion,
+            "file": str(self.path) if self.path else None,
+            "problems": list(self.problems),
+        }
+
+
+def check_in_place(tracker: Tracker, name: str, output: str | Path | None = None) -> InPlace:
+    """Hold the file that stands in a place against the champion's record; nothing is changed.
+
+    Args:
+        tracker: the store.
+        name: of the registered model.
+        output: the place; None: where the champion's file was put last.
+
+    Raises:
+        UsageError: for an unknown registered model.
+    """
+    if name not in (known := tracker.registered_names()):
+        raise UsageError(f"Unknown registered model {name!r} in {tracker.uri}. Known: {', '.join(known) or 'none'}.")
+    problems = []
+    if begun := tracker.begun(name):
+        what = "rollback" if begun.target is not None else "promotion"
+        problems.append(
+            f"a {what} was begun on {begun.host} and has not ended; if no process runs it any more, the "
+            f"next promotion or rollback settles it"
+        )
+    champion = tracker.champion(name)
+    if champion is None:
+        return InPlace(name, None, None, (*problems, f"{name} has no champion"))
+    try:
+        promotion = tracker.current_promotion(champion)
+    except TrackingError:
+        raise
+    except ProjectError as error:
+        return InPlace(name, None, None, (*problems, str(error)))
+    if not tracker.is_crowned(promotion):
+        problems.append(f"the aliases champion of {name} and of {promotion.name} are of two promotions")
+    usual = DEFAULT_OUTPUT if promotion.file_name.startswith(DEFAULT_OUTPUT.stem) else OTHER_MODELS / name / OTHER_NAME
+    form: Format = "mlmodel" if promotion.file_name.endswith(".mlmodel") else "mlpackage"
+    path = output_path(output or promotion.tags.get(PLACE_TAG), usual, form)
+    found = standing(path)
+    if not found:
+        problems.append(f"there is no {path}")
+    for stands in found:
+        if (digest := read(stands).sha256) == promotion.sha256:
+            continue
+        others = [each.number for each in tracker.promotions(name) if each.sha256 == digest]
+        of = f"that of promotion {others[-1]}" if others else f"of SHA-256 {digest[:12]}..., which {name} does not know"
+        problems.append(f"{stands} is not the champion's file, promotion {promotion.number}, but {of}")
+    return InPlace(name, promotion.number, path, tuple(problems))

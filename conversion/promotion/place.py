@@ -1,0 +1,110 @@
+"""Where a promoted file stands, and to which registered model that place belongs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from architectures.errors import UsageError
+from architectures.fields import Allowed, InvalidValue
+from experiments.names import fits, folder_name
+
+if TYPE_CHECKING:
+    from conversion.coreml.file import Format
+    from experiments.tracking import Tracker
+
+DEFAULT_OUTPUT = Path("ios/Digits/Model/DigitClassifier.mlmodel")  # of digits, which the app reads
+OTHER_MODELS = Path("ios/Models")  # a folder per registered model
+OTHER_NAME = "Classifier.mlmodel"
+DIGITS = tuple("0123456789")
+SUFFIXES = (".mlmodel", ".mlpackage")
+ENDING = re.compile(r"\.[A-Za-z]\w*")  # of a kind of file; the .2 of v1.2 is none
+
+
+class Place(Allowed):
+    """A file or a folder; a slash at its end makes it a folder, whether it exists or not.
+
+    >>> Place()("build/")
+    'build/'
+    >>> Place()("Photos.onnx")
+    Traceback (most recent call last):
+    architectures.fields.InvalidValue: 'Photos.onnx' is no Core ML file: end it in .mlmodel or .mlpackage, or in none
+    """
+
+    def check(self, value: object) -> str:
+        if not isinstance(value, str | Path):
+            raise InvalidValue(f"{value!r} is not a path")
+        text = str(value)
+        if not text:
+            raise InvalidValue("it is empty: give a file or a folder")
+        suffix = Path(text).suffix
+        if suffix not in SUFFIXES and ENDING.fullmatch(suffix) and not _is_folder(text):
+            raise InvalidValue(f"{text!r} is no Core ML file: end it in {' or '.join(SUFFIXES)}, or in none")
+        return text
+
+
+def checked_place(output: str | Path | None) -> str | None:
+    """A place given from Python; raises UsageError as the command line does."""
+    try:
+        return None if output is None else Place().check(output)
+    except InvalidValue as error:
+        raise UsageError(f"output: {error}.") from None
+
+
+def default_output(name: str, *, image: tuple[int, int, int], labels: Sequence[str | int]) -> Path:
+    """The place of a registered model whose images are (height, width, channels).
+
+    >>> str(default_output("mnist5k-classifier", image=(28, 28, 1), labels="0123456789"))
+    'ios/Digits/Model/DigitClassifier.mlmodel'
+    >>> str(default_output("photos-classifier", image=(96, 96, 3), labels=("cat", "dog")))
+    'ios/Models/photos-classifier/Classifier.mlmodel'
+    """
+    if image == (28, 28, 1) and tuple(labels) == DIGITS:
+        return DEFAULT_OUTPUT
+    folder = name if fits(name) else folder_name(name)  # no `..`, and none that is too long
+    return OTHER_MODELS / folder / OTHER_NAME
+
+
+def output_path(output: str | Path | None, default: Path, format: Format = "mlmodel") -> Path:
+    """Where the file goes: a folder gets the default's name, and the suffix is the format's.
+
+    >>> str(output_path("build/Digits", DEFAULT_OUTPUT, "mlpackage"))
+    'build/Digits.mlpackage'
+    >>> str(output_path("build/", DEFAULT_OUTPUT))
+    'build/DigitClassifier.mlmodel'
+    """
+    path = default if output is None else Path(output)
+    if output is not None and _is_folder(str(output)):
+        path /= default.name
+    return path.with_suffix(f".{format}") if path.suffix in SUFFIXES else path.with_name(f"{path.name}.{format}")
+
+
+def taken(path: Path, tracker: Tracker, *, name: str, dataset: str) -> str | None:
+    """Why a promotion of a registered model may not take a place; None where it may.
+
+    A file that stands there, in either form, must be a promotion of the same registered model. One of a store that is
+    gone is told by its data set: whoever starts a new store promotes over the file of the old one.
+    """
+    from conversion.coreml.file import read
+    from conversion.coreml.writing import standing
+    from conversion.runtime import CorruptModel, NotCheckable, load
+
+    for form in standing(path):
+        try:
+            metadata = load(form).interface.metadata.user_defined
+        except (CorruptModel, NotCheckable):
+            metadata = {}
+        if "run_id" not in metadata:
+            return f"{form} exists and was not written by a promotion"
+        owners = tracker.promoted_as(read(form).sha256, form) or tracker.registered_as(metadata["run_id"])
+        if owners and name not in owners:
+            return f"{form} holds a promotion of {' and '.join(owners)}, not of {name}"
+        if not owners and metadata.get("dataset") != dataset:
+            return f"{form} holds a model of {metadata.get('dataset')} that this store does not know, not one of {name}"
+    return None
+
+
+def _is_folder(text: str) -> bool:
+    return text.endswith("/") or (Path(text).is_dir() and Path(text).suffix not in SUFFIXES)

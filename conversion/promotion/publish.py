@@ -1,0 +1,135 @@
+"""Writes a promotion's decision down: a refusal on the version, a promotion on disk and in the registry."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from architectures.errors import ProjectError
+from architectures.scratch import scratch_folder
+from conversion.coreml.writing import clear, staged, write
+from conversion.promotion.place import default_output
+from conversion.promotion.place import taken as place_taken
+from conversion.promotion.report import Examination, summary, write_evidence
+from conversion.promotion.switch import FACTS, crown, settle, switching
+from experiments.tracking import PLACE_TAG, Current, PromotionRecord, ServedFile, Tracker, VersionRecord
+
+SCRIPT = Path(__file__).with_name("pyfunc_model.py")
+SCRIPT_NEEDS = ("pocketnets", "mlflow", "coremltools", "numpy", "scipy", "pandas")
+LONGEST_TAG = 5000  # characters: what every MLflow store takes
+NONE = "none"
+
+
+def tags_of(examination: Examination) -> dict[str, str]:
+    """What a promoted version says about its promotion."""
+    facts, decision, evidence = summary(examination), examination.decision, examination.evidence
+    parity = f"differs: {'; '.join(evidence.faults)}"[:LONGEST_TAG]
+    if evidence.verified:
+        worst = max(evidence.parity, key=lambda part: part.max_difference)
+        parity = f"verified: {worst.max_difference:.1e} <= {worst.allowance:.1e}"
+    return {key: str(facts.get(key, "not measured")) for key in FACTS} | {
+        "parity": parity,
+        "promotion": decision.outcome,
+        "promotion_reasons": ("; ".join(decision.reasons) or NONE)[:LONGEST_TAG],
+        "forced_reason": (decision.forced_reason or NONE)[:LONGEST_TAG],
+    }
+
+
+def record_refusal(tracker: Tracker, examination: Examination, version: VersionRecord | None) -> str:
+    """Write a refusal beside the kept model, and as tags on its version if it has one.
+
+    Returns:
+        The folder among the model's artifacts that holds the report; those of earlier promotions stay as they are.
+    """
+    place = f"refused/{examination.created_at:%Y%m%dT%H%M%S.%fZ}"
+    with scratch_folder() as folder:
+        (folder / place).mkdir(parents=True)
+        write_evidence(folder / place, examination)
+        tracker.attach(examination.candidate.model, folder)
+    if version:
+        when = examination.created_at.isoformat(timespec="seconds")
+        reasons = "; ".join(examination.decision.reasons)[:LONGEST_TAG]
+        tracker.tag_version(version, {"refused_at": when, "refused_reasons": reasons})
+    return place
+
+
+class Overtaken(ProjectError):
+    """What a promotion was judged against is not there any more: another process was faster. Nothing was changed."""
+
+
+def publish(
+    tracker: Tracker, examination: Examination, *, name: str, path: Path, judged: Current, taken: str | None
+) -> tuple[VersionRecord, PromotionRecord]:
+    """Make a file the champion: in the registry under `name`, and at `path`.
+
+    Under the promotion lock it is held first against what it was judged by. Then whatever can fail for want of space is
+    done: the file is written beside its place, the history gains a promotion that nothing points to. Then the file
+    takes its place and the aliases move, the champion's last. An error undoes all, the next command what a killed
+    process has written.
+
+    Args:
+        tracker: the store.
+        examination: the file, its evidence and the decision.
+        name: of the registered model.
+        path: of the file.
+        judged: what was current when the file was judged.
+        taken: why the place was taken then, which a person has overridden; None if it was not.
+
+    Raises:
+        Overtaken: if something else is current now, or stands in the place.
+        ProjectError: if the model was removed meanwhile.
+        OSError: if the file cannot be written.
+        TrackingError: if the store fails.
+        LockLost: if the lock was lost, as by a process that stood still; what was begun is undone by its next holder.
+    """
+    interface, model = examination.interface, examination.candidate.model
+    image = interface.input
+    tags = tags_of(examination)
+    with scratch_folder() as folder, tracker.promotion_lock(f"promotes to {name}") as check:
+        settle(tracker, name)
+        clear(path)
+        _check_current(tracker, name, judged)
+        if place_taken(path, tracker, name=name, dataset=examination.candidate.dataset.name) != taken:
+            raise Overtaken(f"what stands at {path} is not what stood there when the file was judged: run it again")
+        if tracker.is_removed(model):
+            raise ProjectError(f"The model of run {model.run_id} was removed meanwhile: nothing needed it.")
+        usual = default_output(name, image=(image.height, image.width, image.channels), labels=interface.labels)
+        shipped = folder / usual.with_suffix(path.suffix).name  # whatever a person calls the one on disk
+        write(examination.file, shipped)
+        write_evidence(folder, examination)
+        served = ServedFile(
+            file=shipped,
+            size_bytes=examination.file.size_bytes,
+            script=SCRIPT,
+            packages=SCRIPT_NEEDS,
+            input_shape=(image.height, image.width, image.channels),
+            columns=(interface.label_name, *interface.shown_labels),
+        )
+        with staged(examination.file, path) as put:
+            version = tracker.register(name, model)
+            when = examination.created_at.isoformat(timespec="seconds")
+            made = {**tags, "promoted_at": when, PLACE_TAG: str(path.absolute())}
+            with switching(tracker, name, path):
+                record = tracker.log_promotion(version, served, folder, made, judged.promotion)
+                tracker.attach(version, folder)
+                check()
+                put()
+                check()
+                crown(tracker, record)
+    return version, record
+
+
+def _check_current(tracker: Tracker, name: str, judged: Current) -> None:
+    """Raise Overtaken where something else is current than what a file was judged against."""
+    now = tracker.current(name)
+    if now == judged:
+        return
+    against = f"judged against promotion {judged.promotion}" if judged.promotion else "judged without a champion"
+    if judged.version and not judged.promotion:
+        against = f"judged while version {judged.version} was champion without a promotion"
+    if now.promotion is None:
+        came = "there is no champion any more" if now.version is None else f"version {now.version} was set by hand"
+    elif judged.promotion and now.promotion < judged.promotion:
+        came = f"{now.promotion} is the champion's again"
+    else:
+        came = f"{now.promotion} was promoted"
+    raise Overtaken(f"{against}, {came} meanwhile: run it again")

@@ -1,0 +1,198 @@
+"""The evidence of a promotion as files: `promotion.json` for programs and `promotion.html` for people.
+
+`promotion.json`, schema version 4. `units` names the unit of every number by its key.
+
+- `decision`, `reasons`, `forced_reason`: promoted, forced or refused; what failed; why a person overrode it.
+- `created_at`: UTC.
+- `run`, `run_id`, `study`, `architecture`, `dataset`, `dataset_digest`, `git_commit`: where the model comes from.
+- `coreml_format`, `compression`, `minimum_ios`, `coreml_bytes`, `coreml_sha256`: the file.
+- `coreml_reproducible_sha256`, `reproducible_by`: its digest without the date of conversion, and how to compute that.
+- `val_accuracy`, `model_val_accuracy`: of the executed file and of the trained model, on the validation images.
+- `test_accuracy`, `test_accuracy_low`, `test_accuracy_high`, `test_images`: of the executed file, with its 95 % Wilson
+  interval.
+- `class_names`, `confusion_matrix`: of the executed file on the test images, a row per true class, a column per answer.
+- `test_evaluation`: of the executed file on the test images: precision and recall of each class, the expected
+  calibration error and the bins it is made of (`experiments/evaluation/metrics.py`), the most confident mistakes.
+- `test_look`: how many times the test split of these data had been looked at, this time included, and when before.
+- `gate`: each criterion with `name`, `verdict` (passed, failed, not checkable, not asked, no champion, not judged),
+  `finding` and `figures`. Not judged: refused by another one before the test images were looked at.
+- `checks`: each property read from the file, with `name`, `passed`, `expected` and `found`.
+- `route`: how weights and answers were compared with the model's. `twin`: the file's weights were put back into the
+  model. `conversion`: they were held against the uncompressed file that the model is converted to. `none`: not at all.
+- `weights`: each weight of the model (by the route `conversion`, each constant of that file), the tensor of the file
+  that holds it, and the rule of compression it obeys.
+- `parity`: on each split, what was `executed` against the model. By the route `twin`: the file, against the model with
+  the file's weights. By the route `conversion`: the file, or if it is compressed the uncompressed conversion, against
+  the model as it was trained. `rounding` is what float32 costs the model itself, `allowance` the largest difference
+  that this explains.
+- `original`: on each split, the file against the model as it was trained, with the images whose label changes.
+- `native`: what Apple's runtime answered, where there is one.
+- `preference`: of `--prefer smallest`, the best version, the one taken, and how each smaller one that was looked at
+  compares with the best on the validation images; there `champion` is the best, `candidate` the smaller one.
+- `compression_search`: of `--compress auto`, every file that was executed; also as `compression.json` and `.png`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path
+
+from architectures.command import finite
+from conversion.coreml.file import CoreMLFile
+from conversion.promotion.candidate import Candidate
+from conversion.promotion.compression_search import Choice, write_choice
+from conversion.promotion.gate import Decision
+from conversion.runtime import Interface
+from conversion.verify import Evidence
+
+SCHEMA_VERSION = 4
+REPRODUCIBLE_BY = (
+    "SHA-256 of the protobuf message without the user metadata com.github.apple.coremltools.conversion_date, "
+    "serialized with deterministic=True; of a package, of the list that sha256sum prints for its members"
+)
+
+SHARE = "share of images, 0 to 1"
+POINTS = "percentage points"
+PROBABILITY = "probability, 0 to 1"
+UNITS = {
+    "schema_version": "version of this schema",
+    "coreml_bytes": "bytes",
+    "max_bytes": "bytes",
+    "images": "images",
+    "size_bytes": "bytes",
+    "test_images": "images",
+    "flips": "images",
+    "label_flips": "images",
+    "flipped": "index in the split",
+    "index": "index in the split",
+    "true_label": "index in class_names",
+    "model_label": "index in class_names",
+    "file_label": "index in class_names",
+    "elements": "numbers",
+    "confusion_matrix": "images",
+    "correct": "images",
+    "answer": "index in class_names",
+    "number": "looks at the test split of these data, from the first on",
+    "only_candidate_right": "images",
+    "only_champion_right": "images",
+    "accuracy": SHARE,
+    "accuracy_low": SHARE,
+    "accuracy_high": SHARE,
+    "precision": SHARE,
+    "recall": SHARE,
+    "f1": SHARE,
+    "macro_precision": SHARE,
+    "macro_recall": SHARE,
+    "val_accuracy": SHARE,
+    "model_val_accuracy": SHARE,
+    "test_accuracy": SHARE,
+    "test_accuracy_low": SHARE,
+    "test_accuracy_high": SHARE,
+    "file_accuracy": SHARE,
+    "model_accuracy": SHARE,
+    "min_accuracy": SHARE,
+    "largest_class_share": SHARE,
+    "champion_test_accuracy": SHARE,
+    "candidate_accuracy": SHARE,
+    "champion_accuracy": SHARE,
+    "accuracy_loss": POINTS,
+    "max_accuracy_loss": POINTS,
+    "max_accuracy_loss_points": POINTS,
+    "minimum_ios": "version of iOS",
+    "low": PROBABILITY,
+    "high": PROBABILITY,
+    "confidence": PROBABILITY,
+    "expected_calibration_error": PROBABILITY,
+    "max_difference": PROBABILITY,
+    "mean_difference": PROBABILITY,
+    "rounding": PROBABILITY,
+    "allowance": PROBABILITY,
+    "p_value": PROBABILITY,
+    "significance_level": PROBABILITY,
+    "version": "version in the registry",
+    "champion_version": "version in the registry",
+    "champion_promotion": "version in the registry",
+}
+
+
+@dataclass(frozen=True)
+class Examination:
+    """All that a promotion was decided on."""
+
+    candidate: Candidate
+    file: CoreMLFile
+    interface: Interface  # of the file
+    choice: Choice | None  # all files that `--compress auto` executed
+    evidence: Evidence
+    decision: Decision
+    created_at: datetime
+
+
+def summary(examination: Examination) -> dict[str, object]:
+    """The evidence as one JSON-ready object, as described above."""
+    evidence, decision, facts = examination.evidence, examination.decision, examination.candidate.facts
+    preference = examination.candidate.preference
+    result: dict[str, object] = {
+        "schema_version": SCHEMA_VERSION,
+        "decision": decision.outcome,
+        "reasons": list(decision.reasons),
+        "forced_reason": decision.forced_reason,
+        "created_at": examination.created_at.isoformat(timespec="seconds"),
+        "run": examination.candidate.run.name,
+        "run_id": facts.run_id,
+        "study": facts.study or None,
+        "architecture": facts.architecture,
+        "dataset": facts.dataset,
+        "dataset_digest": facts.dataset_digest,
+        "git_commit": facts.git_commit,
+        "coreml_format": evidence.format,
+        "compression": evidence.compression,
+        "minimum_ios": evidence.minimum_ios,
+        "coreml_bytes": evidence.file_bytes,
+        "coreml_sha256": evidence.file_sha256,
+        "coreml_reproducible_sha256": examination.file.reproducible_sha256,
+        "reproducible_by": REPRODUCIBLE_BY,
+    }
+    if evidence.original:
+        val = evidence.against_original("val")
+        result |= {"val_accuracy": val.file_accuracy, "model_val_accuracy": val.model_accuracy}
+    evaluation = evidence.test_evaluation
+    if evaluation:
+        test = evidence.against_original("test")
+        result |= {
+            "test_accuracy": test.file_accuracy,
+            "test_accuracy_low": evaluation.accuracy_low,
+            "test_accuracy_high": evaluation.accuracy_high,
+            "test_images": test.images,
+        }
+    return result | {
+        "gate": [asdict(criterion) for criterion in decision.criteria],
+        "checks": [asdict(check) for check in evidence.checks],
+        "weights": [asdict(weight) for weight in evidence.weights],
+        "route": evidence.route,
+        "parity": [asdict(parity) for parity in evidence.parity],
+        "original": [asdict(parity) for parity in evidence.original],
+        "native": asdict(evidence.native),
+        "class_names": list(facts.class_names),
+        "confusion_matrix": evaluation.confusion_matrix if evaluation else [],
+        "test_evaluation": evaluation and asdict(evaluation),
+        "test_look": evidence.test_look and asdict(evidence.test_look),
+        "preference": preference and asdict(preference),
+        "compression_search": examination.choice.as_json() if examination.choice else None,
+        "units": UNITS,
+    }
+
+
+def write_evidence(folder: Path, examination: Examination) -> Mapping[str, object]:
+    """Write `promotion.json` and a self-contained `promotion.html` into a folder, and return what the former holds."""
+    from conversion.promotion.page import page
+
+    facts = summary(examination)
+    (folder / "promotion.json").write_text(json.dumps(finite(facts), indent=2, allow_nan=False), encoding="utf-8")
+    (folder / "promotion.html").write_text(page(examination, facts), encoding="utf-8")
+    if examination.choice:
+        write_choice(examination.choice, folder)
+    return facts

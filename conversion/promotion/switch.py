@@ -1,0 +1,151 @@
+"""From one current promotion to another: the file in its place and both aliases, or nothing of it.
+
+All of it happens under the promotion lock (`Tracker.promotion_lock`), between `begin` and `ended`. What stands between
+the two in the store was written by a process that is gone: `settle` ends it if its last write was made, else undoes it.
+"""
+
+from __future__ import annotations
+
+import platform
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+
+from architectures.display import say
+from architectures.errors import ProjectError
+from architectures.scratch import scratch_folder
+from conversion.coreml.file import read
+from conversion.coreml.writing import clear, remove, standing, write
+from conversion.promotion.champion import fetch
+from experiments.locks import LockLost
+from experiments.tracking import Begun, PromotionRecord, Tracker, TrackingError
+
+FACTS = ("coreml_sha256", "coreml_bytes", "coreml_format", "compression", "test_accuracy")  # of the evidence
+TAGS = (*FACTS, "parity", "promotion", "promotion_reasons", "forced_reason")  # of a promoted version
+
+
+def settle_left_over(tracker: Tracker, name: str) -> None:
+    """As `settle`, with the lock, where there is something to be settled."""
+    if tracker.begun(name):
+        with tracker.promotion_lock(f"settles what was begun on {name}"):
+            settle(tracker, name)
+
+
+@contextmanager
+def switching(tracker: Tracker, name: str, path: Path, *, target: int | None = None) -> Iterator[None]:
+    """Note what is begun, for a place and a rollback's target, and what was found; an error in the block undoes it.
+
+    The block ends with `crown`. To be called under the promotion lock, after `settle`.
+    """
+    made = tracker.promotions(name)
+    stood = next(map(_digest, standing(path)), None)
+    found = tracker.current(name).promotion
+    last = made[-1].number if made else 0
+    tracker.begin(name, Begun(found, last, target, str(path.absolute()), stood, platform.node()))
+    try:
+        yield
+    except LockLost:  # another process does what is to be done
+        raise
+    except (Exception, KeyboardInterrupt):
+        with suppress(ProjectError, OSError):  # then the next command does
+            settle(tracker, name)
+        raise
+    tracker.ended(name)
+
+
+def _digest(form: Path) -> str:
+    """A standing file's SHA-256; a word for one that cannot be read, which no promotion has written."""
+    try:
+        return read(form).sha256
+    except ProjectError:
+        return "unreadable"
+
+
+def crown(tracker: Tracker, promotion: PromotionRecord) -> None:
+    """Make a promotion the current one: tags of its version, and the aliases, the champion's last."""
+    name = promotion.source_name
+    version = tracker.version(name, promotion.source)
+    tracker.crown(promotion, version, {key: promotion.tags[key] for key in TAGS})
+
+
+def settle(tracker: Tracker, name: str) -> None:
+    """End or undo what a process that is gone has begun; to be called under the promotion lock.
+
+    Raises:
+        TrackingError: if the store fails; the next command tries again.
+        OSError: if the file cannot be written; likewise.
+    """
+    begun = tracker.begun(name)
+    if begun is None:
+        return
+    clear(Path(begun.place))
+    made = {promotion.number: promotion for promotion in tracker.promotions(name)}
+    own = [promotion for number, promotion in made.items() if number > begun.last]
+    target = made.get(begun.target) if begun.target is not None else next(iter(own), None)
+    found = made.get(begun.found) if begun.found is not None else None
+    if target and tracker.is_crowned(target):
+        _end(tracker, begun, target, found)
+    else:
+        _undo(tracker, name, begun, target, found)
+    tracker.ended(name)
+
+
+def _end(tracker: Tracker, begun: Begun, target: PromotionRecord, found: PromotionRecord | None) -> None:
+    crown(tracker, target)  # its tags may not all be there
+    if begun.target is not None and found:
+        note_return(tracker, found, target)
+
+
+def note_return(tracker: Tracker, left: PromotionRecord, restored: PromotionRecord) -> None:
+    """Write on a promotion that a rollback has left it."""
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    tracker.tag_promotion(left, {"rolled_back_at": now, "rolled_back_to": str(restored.number)})
+
+
+def _undo(
+    tracker: Tracker, name: str, begun: Begun, target: PromotionRecord | None, found: PromotionRecord | None
+) -> None:
+    if target:
+        _put_back(tracker, name, begun, target)
+        if begun.target is None:
+            tracker.abandon(target, TAGS)
+    champion = tracker.champion(name)
+    sources = {promotion.source for promotion in (target, found) if promotion}
+    if champion and champion.version not in sources:
+        return  # the alias was set by hand, before or since
+    if found is None:
+        tracker.crown_none(name)
+        return
+    with scratch_folder() as folder:
+        try:
+            fetch(tracker, found, folder)
+        except TrackingError:
+            raise
+        except ProjectError as error:
+            say(f"warning: the evidence of promotion {found.number} cannot be put back: {error}", file=sys.stderr)
+        else:
+            tracker.attach(tracker.version(name, found.source), folder)
+    crown(tracker, found)
+
+
+def _put_back(tracker: Tracker, name: str, begun: Begun, target: PromotionRecord) -> None:
+    """Let the place hold what it held before, where it holds the target's file, or nothing after a kill in between."""
+    place = Path(begun.place)
+    digests = {form: _digest(form) for form in standing(place)}
+    ours = [form for form, digest in digests.items() if digest == target.sha256]
+    between = not digests and begun.stood is not None and begun.host == platform.node() and place.parent.is_dir()
+    if begun.stood == target.sha256 or not (ours or between):
+        return
+    if begun.stood is None:
+        for form in ours:
+            remove(form)
+        return
+    before = [promotion for promotion in tracker.promotions(name) if promotion.sha256 == begun.stood]
+    if not before:
+        say(f"warning: {place} holds the file of promotion {target.number}, which was not made", file=sys.stderr)
+        return
+    with scratch_folder() as folder:
+        file = fetch(tracker, before[-1], folder)
+    write(file, place.with_suffix(file.suffix))

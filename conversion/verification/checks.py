@@ -1,0 +1,55 @@
+"""The properties of a Core ML file that must be as its model says, and that few images would betray."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from conversion.promotion.candidate import Candidate
+    from conversion.runtime import Interface
+
+COMPRESSION_KEY = "compression"  # of the file's user metadata
+
+
+@dataclass(frozen=True)
+class Check:
+    """One property of the file that must be as the model says."""
+
+    name: str
+    passed: bool
+    expected: str
+    found: str
+
+
+def check(name: str, expected: str, found: str) -> Check:
+    return Check(name, expected == found, expected, found)
+
+
+def structural_checks(interface: Interface, candidate: Candidate) -> list[Check]:
+    """Names, image, labels, last layer and origin of a file against those of its model."""
+    import numpy as np
+
+    from architectures.registry import head_of
+    from conversion.coreml.naming import INPUT_NAME, LABEL_NAME, OUTPUT_NAME
+    from experiments.classifier import PIXEL_SCALE, PREPROCESSING_VERSION, network_of
+
+    height, width, channels = candidate.dataset.input_shape
+    image, user = interface.input, interface.metadata.user_defined
+    return [
+        check("input name", INPUT_NAME, image.name),
+        check("probabilities output", OUTPUT_NAME, interface.probabilities_name),
+        check("label output", LABEL_NAME, interface.label_name),
+        check("image size", f"{width}x{height}", f"{image.width}x{image.height}"),
+        check("image colour", "GRAYSCALE" if channels == 1 else "RGB", image.color),
+        check("image scale", str(np.float32(PIXEL_SCALE)), str(np.float32(image.scale))),
+        check("image bias", str((0.0,) * channels), str(tuple(image.bias))),
+        check("label count", str(len(candidate.dataset.class_names)), str(len(interface.labels))),
+        check("label order", str(candidate.dataset.class_names), str(interface.labels)),
+        check("last layer", str(head_of(network_of(candidate.classifier))), interface.head),
+        check("run id", candidate.run.run_id, user.get("run_id", "none")),
+        check("dataset digest", candidate.dataset.digest, user.get("dataset_digest", "none")),
+        check("preprocessing version", str(PREPROCESSING_VERSION), user.get("preprocessing_version", "none")),
+        check("fit", candidate.facts.fit or "none", user.get("fit", "none")),
+        check("background", candidate.facts.background or "none", user.get("background", "none")),
+    ]

@@ -1,0 +1,69 @@
+"""What Apple's own runtime answers for a file, which only macOS has, against our executor."""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import numpy as np
+    import numpy.typing as npt
+
+    from conversion.runtime import Executable
+
+SAMPLE = 64  # images: Apple's runtime takes them one by one
+TOLERANCE = 5e-3  # of a probability: half precision, in which Apple's runtime computes, costs 3e-4 on honest files
+
+
+@dataclass(frozen=True)
+class Native:
+    """The outcome of executing a file in Apple's runtime."""
+
+    status: str  # "agrees", "differs", or "not run: " with the reason
+    images: int = 0
+    max_difference: float | None = None  # of a probability, to our executor's
+
+    @property
+    def fault(self) -> str:
+        """In words; empty unless it was run and differs."""
+        if self.status != "differs":
+            return ""
+        return (
+            f"Apple's runtime and our executor differ by up to {self.max_difference:.1e} on {self.images} images, "
+            f"at most {TOLERANCE:.0e} is allowed"
+        )
+
+
+def compare(path: Path, executable: Executable, images: npt.NDArray[np.uint8]) -> Native:
+    """Execute a file on a sample of images in Apple's runtime, on the processor, where there is one.
+
+    Args:
+        path: the file or package.
+        executable: the same file, loaded by our executor.
+        images: uint8 (N, height, width, channels).
+    """
+    if platform.system() != "Darwin":
+        return Native("not run: needs macOS")
+    import numpy as np
+    from PIL import Image
+
+    from conversion.coreml.convert import coremltools
+    from conversion.runtime.opening import opened
+
+    ct = coremltools()
+    with opened(path) as found:
+        model = ct.models.MLModel(str(found), compute_units=ct.ComputeUnit.CPU_ONLY)
+    interface = executable.interface
+    sample = images[:SAMPLE]
+    pictures = [Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image) for image in sample]
+    answers = [model.predict({interface.input.name: picture})[interface.probabilities_name] for picture in pictures]
+    # Apple's runtime answers by name: of two classes that share one it says one probability.
+    single = [index for index, label in enumerate(interface.labels) if interface.labels.count(label) == 1]
+    if not single:
+        return Native("not run: no class has a name of its own")
+    native = np.array([[answer[interface.labels[index]] for index in single] for answer in answers])
+    difference = float(np.abs(native - executable.probabilities(sample)[:, single]).max())
+    return Native("agrees" if difference <= TOLERANCE else "differs", len(sample), difference)

@@ -1,0 +1,315 @@
+"""The trained model with the weights of its Core ML file, each of which must obey the rule of its compression.
+
+Two halves make a sharp comparison. Each tensor of the file is put back into the layer of the Keras model that it came
+from, and is held there against the trained weight (`compression_bounds`). The model with those weights, the twin, is
+executed by TensorFlow in float32, and must answer as the file does. How a tensor is found does not have to be trusted
+to pass a file: a tensor in a wrong place, or turned around, breaks its rule or changes the twin's answers. To fail one
+it does: see `conversion.verification.comparison`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import permutations
+from typing import TYPE_CHECKING, Any
+
+import keras
+import numpy as np
+
+from conversion.coreml.compress import SMALLEST_KERNEL
+from conversion.verification.compression_bounds import obeyed, offences
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    Array = npt.NDArray[np.float32]
+
+FOLDING = 2.0**-21  # relative to the terms of a sum: a few roundings in float32
+
+layers = keras.layers
+KERNELS = {  # by kind: the kernel's name, and its axes that are output channels
+    layers.Conv1D: ("kernel", (-1,)),
+    layers.Conv2D: ("kernel", (-1,)),
+    layers.Conv1DTranspose: ("kernel", (-2,)),
+    layers.Conv2DTranspose: ("kernel", (-2,)),
+    layers.Dense: ("kernel", (-1,)),
+    layers.DepthwiseConv1D: ("kernel", (-2, -1)),
+    layers.DepthwiseConv2D: ("kernel", (-2, -1)),
+    layers.SeparableConv1D: ("pointwise_kernel", (-1,)),
+    layers.SeparableConv2D: ("pointwise_kernel", (-1,)),
+}
+IDENTITIES = (layers.Dropout, layers.SpatialDropout2D, layers.GaussianNoise, layers.GaussianDropout, layers.Identity)
+
+
+@dataclass(frozen=True)
+class Slot:
+    """One tensor that the file should hold."""
+
+    name: str  # layer and weight of the Keras model
+    expected: Array
+    slack: Array  # what folding in float32 may change; 0 for a weight that is written as it is
+    write: Callable[[Array], None]  # puts a tensor of this shape into the model
+
+
+@dataclass(frozen=True)
+class Weight:
+    """One weight of the model and what the file holds of it."""
+
+    name: str  # layer and weight of the Keras model, or of the uncompressed file that it is converted to here
+    tensor: str  # layer and field of the file; empty if there is none
+    elements: int
+    kernel: bool  # a matrix or a convolution's window: what compressions are for
+    rule: str  # the compression whose rule it obeys; empty if none
+    fault: str  # in words; empty for a weight that obeys
+
+
+@dataclass(frozen=True)
+class _Found:
+    tensor: str
+    stored: Array
+    order: tuple[int, ...]  # of the slot's axes in the tensor
+    sign: float  # -1 where the file holds the negated weight
+    cost: float
+
+
+class Twin:
+    """A model and the weights that a file holds for it.
+
+    Args:
+        network: the trained model. It is changed within `weights_of_the_file` alone.
+        tensors: decoded weights of the file by layer and field.
+        compression: what the file says of itself, a key of `conversion.verification.compression_bounds.RULES`.
+    """
+
+    def __init__(self, network: keras.Model, tensors: Mapping[str, Mapping[str, Array]], compression: str) -> None:
+        self._network = network
+        flat = {f"{layer}.{field}": values for layer, fields in tensors.items() for field, values in fields.items()}
+        slots = _slots(network, flat)
+        self._found = _assigned(slots, flat)
+        self._slots = slots
+        self.weights = tuple(
+            weight
+            for i, slot in enumerate(slots)
+            if (weight := _weight(slot, self._found.get(i), compression)) is not None
+        )
+
+    @contextmanager
+    def weights_of_the_file(self) -> Iterator[None]:
+        """Within this context the model holds the file's weights."""
+        trained = [variable.numpy() for variable in self._network.weights]
+        try:
+            for i, slot in enumerate(self._slots):
+                found = self._found.get(i)
+                slot.write(slot.expected if found is None else _put_back(slot, found))
+            yield
+        finally:
+            for variable, values in zip(self._network.weights, trained, strict=True):
+                variable.assign(values)
+
+
+def _weight(slot: Slot, found: _Found | None, compression: str) -> Weight | None:
+    if found is None:
+        if np.ptp(slot.expected) == 0 and slot.expected.flat[0] in (0, 1):
+            return None  # converters leave out what changes nothing
+        fault = f"{slot.name} has no counterpart in the file"
+        return Weight(slot.name, "", slot.expected.size, is_kernel(slot.expected), "", fault)
+    expected, slack = (_arranged(values, found) for values in (slot.expected * np.float32(found.sign), slot.slack))
+    return held(slot.name, found.tensor, found.stored, expected=expected, slack=slack, compression=compression)
+
+
+def held(name: str, tensor: str, stored: Array, *, expected: Array, slack: Array, compression: str) -> Weight:
+    """Hold a tensor of a file against the weight that it should be.
+
+    Args:
+        name: what the weight is called.
+        tensor: what the file calls it.
+        stored: what the file decodes to.
+        expected: the weight before its compression, in the same shape.
+        slack: what may be between them before any compression, in the same shape.
+        compression: of the file.
+    """
+    small = expected.size < SMALLEST_KERNEL and compression != "none"
+    compression = "float16" if small else compression  # converters leave a small tensor in half precision
+    rule = obeyed(compression, stored, expected, slack)
+    fault = ""
+    if rule is None:
+        wrong = int(offences(compression, stored, expected, slack).sum())
+        with np.errstate(all="ignore"):
+            most = float(np.abs(stored - expected).max())
+        fault = (
+            f"{name}, in the file {tensor}, is not the model's after {compression} compression: "
+            f"{wrong:,} of {expected.size:,} elements break the rule, the largest difference is {most:.2g}"
+        )
+    return Weight(name, tensor, expected.size, is_kernel(expected), rule or "", fault)
+
+
+def is_kernel(values: Array) -> bool:
+    """Whether a weight is a matrix or a convolution's window."""
+    return sum(size > 1 for size in values.shape) > 1
+
+
+# What the file should hold -------------------------------------------------------------------------------------------
+
+
+def _slots(network: keras.Model, tensors: Mapping[str, Array]) -> list[Slot]:
+    flat = network._flatten_layers(include_self=False, recursive=True)
+    slots: list[Slot] = []
+    claimed: set[int] = set()
+    for layer in flat:
+        if isinstance(layer, layers.BatchNormalization):
+            host = _host(layer)
+            folded = host is not None and _is_folded(host, layer, tensors)
+            slots += _folded(host, layer) if host is not None and folded else _normalization(layer)
+            claimed |= {id(variable) for variable in [*layer.weights, *(_kernel_and_bias(host) if folded else [])]}
+    rest = [variable for variable in network.weights if id(variable) not in claimed]
+    slots += [_slot(variable) for variable in rest if "float" in variable.dtype]
+    return slots
+
+
+def _slot(variable: Any) -> Slot:
+    values = variable.numpy().astype(np.float32)
+    return Slot(variable.path, values, np.zeros_like(values), variable.assign)
+
+
+def _host(normalization: keras.Layer) -> keras.Layer | None:
+    """The layer into whose kernel a converter may fold a batch normalization behind it."""
+    try:
+        operation = normalization.input._keras_history.operation
+        while isinstance(operation, (*IDENTITIES, keras.Model)):
+            before = operation.outputs[0] if isinstance(operation, keras.Model) else operation.input
+            operation = before._keras_history.operation
+    except (AttributeError, ValueError):  # a layer that is called several times has no one input
+        return None
+    linear = getattr(operation, "activation", None) in (None, keras.activations.linear)
+    if type(operation) not in KERNELS or not linear:
+        return None
+    name, axes = KERNELS[type(operation)]
+    channels = np.prod([getattr(operation, name).shape[axis] for axis in axes])
+    return operation if channels == normalization.moving_mean.shape[0] else None
+
+
+def _kernel_and_bias(host: keras.Layer) -> list[Any]:
+    kernel = getattr(host, KERNELS[type(host)][0])
+    return [kernel] if getattr(host, "bias", None) is None else [kernel, host.bias]
+
+
+def _affine(layer: keras.Layer) -> tuple[Array, Array, Array]:
+    """Scale and shift of a batch normalization in inference, and the magnitude of the shift's terms."""
+    mean, variance = (x.numpy().astype(np.float32) for x in (layer.moving_mean, layer.moving_variance))
+    scale = np.float32(1) / np.sqrt(variance + np.float32(layer.epsilon))
+    scale = scale if layer.gamma is None else scale * layer.gamma.numpy()
+    beta = np.zeros_like(mean) if layer.beta is None else layer.beta.numpy()
+    return scale, beta - mean * scale, np.abs(beta) + np.abs(mean * scale)
+
+
+def _make_affine(layer: keras.Layer, scale: Array | float, shift: Array) -> None:
+    """Have a batch normalization compute scale * x + shift."""
+    if layer.gamma is None:
+        layer.moving_variance.assign(np.broadcast_to(1 / np.square(scale) - layer.epsilon, shift.shape))
+    else:
+        layer.moving_variance.assign(np.full_like(shift, 1 - layer.epsilon))
+        layer.gamma.assign(np.broadcast_to(scale, shift.shape))
+    if layer.beta is None:
+        layer.moving_mean.assign(-shift / scale)
+    else:
+        layer.moving_mean.assign(np.zeros_like(shift))
+        layer.beta.assign(shift)
+
+
+def _normalization(layer: keras.Layer) -> list[Slot]:
+    scale, shift, terms = _affine(layer)
+    written = {"scale": scale}  # the scale's slot comes first
+
+    def write_scale(values: Array) -> None:
+        written["scale"] = values
+
+    return [
+        Slot(f"{layer.name}/scale", scale, np.abs(scale) * np.float32(FOLDING), write_scale),
+        Slot(
+            f"{layer.name}/shift",
+            shift,
+            terms * np.float32(FOLDING),
+            lambda values: _make_affine(layer, written["scale"], values),
+        ),
+    ]
+
+
+def _folded_kernel(host: keras.Layer, layer: keras.Layer) -> tuple[Any, Array]:
+    """A host's kernel variable, and its values after folding."""
+    name, axes = KERNELS[type(host)]
+    kernel = getattr(host, name)
+    shape = [size if i - len(kernel.shape) in axes else 1 for i, size in enumerate(kernel.shape)]
+    return kernel, kernel.numpy() * _affine(layer)[0].reshape(shape)
+
+
+def _is_folded(host: keras.Layer, layer: keras.Layer, tensors: Mapping[str, Array]) -> bool:
+    """Whether the file holds a host's kernel rather with the batch normalization in it than without."""
+    kernel, folded = _folded_kernel(host, layer)
+    same = [values for values in tensors.values() if values.size == folded.size]
+    nearest = [min((_match("", x, f).cost for f in same), default=1.0) for x in (folded, kernel.numpy())]
+    return nearest[0] <= nearest[1]
+
+
+def _folded(host: keras.Layer, layer: keras.Layer) -> list[Slot]:
+    kernel, folded = _folded_kernel(host, layer)
+    scale, shift, terms = _affine(layer)
+    bias = None if getattr(host, "bias", None) is None else host.bias
+    if bias is not None:
+        shift, terms = shift + bias.numpy() * scale, terms + np.abs(bias.numpy() * scale)
+
+    def write_bias(values: Array) -> None:
+        if bias is not None:
+            bias.assign(np.zeros_like(values))
+        _make_affine(layer, 1.0, values)
+
+    return [
+        Slot(f"{host.name}/{kernel.name}", folded, np.abs(folded) * np.float32(FOLDING), kernel.assign),
+        Slot(f"{host.name}/bias with {layer.name}", shift, terms * np.float32(FOLDING), write_bias),
+    ]
+
+
+# Where the file holds it ---------------------------------------------------------------------------------------------
+
+
+def _assigned(slots: list[Slot], tensors: Mapping[str, Array]) -> dict[int, _Found]:
+    """For each slot the tensor that is it, by the smallest sum of differences between all."""
+    from scipy.optimize import linear_sum_assignment
+
+    assigned: dict[int, _Found] = {}
+    for size in sorted({slot.expected.size for slot in slots}):
+        rows = [i for i, slot in enumerate(slots) if slot.expected.size == size]
+        columns = [(name, values) for name, values in tensors.items() if values.size == size]
+        table = [[_match(name, slots[i].expected, values) for name, values in columns] for i in rows]
+        if not columns:
+            continue
+        chosen = linear_sum_assignment([[found.cost for found in row] for row in table])
+        assigned |= {rows[row]: table[row][column] for row, column in zip(*chosen, strict=True)}
+    return assigned
+
+
+def _match(name: str, expected: Array, stored: Array) -> _Found:
+    """The order of axes, and the sign, in which a weight comes nearest to a tensor of as many elements."""
+    best = _Found(name, stored, tuple(range(expected.ndim)), 1.0, np.inf)
+    norm = max(float(np.linalg.norm(expected)), float(np.linalg.norm(stored)), 1e-30)
+    long = [axis for axis, size in enumerate(expected.shape) if size > 1]
+    short = tuple(axis for axis, size in enumerate(expected.shape) if size == 1)
+    for order in permutations(long):
+        arranged = expected.transpose(short + order).ravel()
+        for sign in (1.0, -1.0):
+            cost = float(np.linalg.norm(stored.ravel() - np.float32(sign) * arranged)) / norm
+            if cost < best.cost:
+                best = _Found(name, stored, short + order, sign, cost)
+    return best if np.isfinite(best.cost) else _Found(name, stored, best.order, 1.0, 2.0)
+
+
+def _arranged(values: Array, found: _Found) -> Array:
+    """A slot's values as the tensor holds them."""
+    return values.transpose(found.order).reshape(found.stored.shape)
+
+
+def _put_back(slot: Slot, found: _Found) -> Array:
+    """A tensor as the slot holds it."""
+    shape = [slot.expected.shape[axis] for axis in found.order]
+    return found.stored.reshape(shape).transpose(np.argsort(found.order)) * np.float32(found.sign)

@@ -1,0 +1,1 @@
+"""Training of one configuration: the loop, and the kernels, precision and data that it computes with."""

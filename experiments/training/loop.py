@@ -1,0 +1,279 @@
+"""Train one configuration on one data set: Adam, cross-entropy, the best epoch's weights kept.
+
+The whole epoch runs inside one TensorFlow graph, on images that stay uint8 in memory: without a Python step per batch
+small networks train faster than under `Model.fit` (benchmarks/sweep_against_plain_loop.py --precision float32). Images
+that memory does not hold stream into the same graph from disk, with the same result (streaming.py).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, SupportsFloat
+
+import numpy as np
+
+from architectures import registry
+from architectures.errors import ProjectError, UsageError
+from architectures.fields import validate
+from experiments.attempts import Attempts
+from experiments.classifier import (
+    as_classifier,
+    build_classifier,
+    forward_function,
+    network_of,
+    predict,
+    weights_sha256,
+)
+from experiments.config import EpochMetrics, ModelSize, RunConfig, RunResult
+from experiments.datasets import Dataset, Split
+from experiments.evaluation.drawn import drawn_accuracy
+from experiments.training import streaming
+from experiments.training.augmentation import augmented
+from experiments.training.graph_work import macs
+
+if TYPE_CHECKING:
+    import keras
+
+PATIENCE = 5  # epochs without a better one after which a run at a constant rate ends
+LATENCY_REPEATS = 30  # single-image predictions whose median is the latency
+SMALLEST_PROBABILITY = 1e-7  # keras.config.epsilon(): keeps the logarithm of a wrong certainty finite
+
+
+class TrainingDiverged(ProjectError):
+    """The loss became NaN or infinite."""
+
+
+class TrainingStopped(ProjectError):
+    """The caller ended a run, as pruning does."""
+
+
+def train(
+    config: RunConfig,
+    dataset: Dataset,
+    *,
+    keras_file: Path,
+    size: ModelSize | Callable[[keras.Model], ModelSize],
+    on_built: Callable[[ModelSize], bool] = lambda _: True,
+    on_epoch: Callable[[EpochMetrics], bool] = lambda _: True,
+) -> RunResult:
+    """Train and keep the weights of the epoch with the highest val_accuracy, then the lowest val_loss.
+
+    For the sake of the same bits it switches TensorFlow's arithmetic optimisation of graphs off in this process and,
+    where there is a GPU, kernels on that add in no fixed order. A plugin's layer that has no other kernel ends with an
+    `UnimplementedError` there; TF_DETERMINISTIC_OPS=0 in the environment allows it.
+
+    Args:
+        config: what to train; the same values on the same machine and thread count give the same bits.
+        dataset: its `train` and `val` splits are used.
+        keras_file: where the kept model is written.
+        size: the sizes where they are known, else measures a built classifier; called before the seed is set, so
+            that it cannot change a result.
+        on_built: told the sizes before the first epoch; returning False ends the run.
+        on_epoch: told each epoch's metrics; returning False ends the run.
+
+    Raises:
+        UsageError: for a configuration that does not fit the data.
+        TrainingDiverged: if a loss is not finite.
+        TrainingStopped: if `on_built` or `on_epoch` returned False.
+
+    An example stands in docs/api.md.
+    """
+    import keras
+
+    from experiments.training.kernels import with_fast_kernels
+
+    validate(config)  # one from an older record was not judged
+    if config.batch_size > len(dataset.train):
+        raise UsageError(f"batch_size {config.batch_size} exceeds the {len(dataset.train)} training images.")
+    architecture = registry.get(config.architecture)
+    keras.backend.clear_session()
+
+    def build(precision: str) -> keras.Model:
+        return build_classifier(architecture, config, dataset.input_shape, dataset.num_classes, precision)
+
+    model_size = size if isinstance(size, ModelSize) else size(build("float32"))
+    if not on_built(model_size):
+        raise TrainingStopped("Ended before the first epoch.")
+
+    keras.utils.set_random_seed(config.seed)
+    kept = build("float32")  # validated, and written in the end
+    trained = kept if config.precision == "float32" else build(config.precision)
+    run_epoch = _epoch_function(with_fast_kernels(trained), config, dataset.train)
+    forward = forward_function(kept)
+    shuffle = np.random.default_rng(config.seed)
+
+    epochs: list[EpochMetrics] = []
+    best: EpochMetrics | None = None
+    best_weights: list[np.ndarray] = []
+    best_probabilities = np.empty((0, dataset.num_classes), np.float32)
+    for epoch in range(1, config.epochs + 1):
+        started = time.perf_counter()
+        loss, accuracy = (float(value) for value in run_epoch(shuffle.permutation(len(dataset.train)), epoch))
+        if trained is not kept:
+            kept.set_weights(trained.get_weights())
+        val_loss, val_accuracy, probabilities = _validate(forward, dataset.val)
+        if not (math.isfinite(loss) and math.isfinite(val_loss)):
+            raise TrainingDiverged(
+                f"The loss of {config.architecture} is not finite after epoch {epoch} "
+                f"(learning rate {config.learning_rate:g}): lower the learning rate."
+            )
+        metrics = EpochMetrics(epoch, loss, accuracy, val_loss, val_accuracy, time.perf_counter() - started)
+        epochs.append(metrics)
+        if best is None or (val_accuracy, -val_loss) > (best.val_accuracy, -best.val_loss):
+            best, best_weights, best_probabilities = metrics, kept.get_weights(), probabilities
+        if not on_epoch(metrics):
+            raise TrainingStopped(f"Ended after epoch {epoch}.")
+        if config.schedule == "constant" and epoch - best.epoch >= PATIENCE:
+            break  # a rate that falls has to fall to its end: the last epochs are where it pays
+
+    assert best is not None  # config.epochs is at least 1
+    kept.set_weights(best_weights)
+    kept.save(keras_file)
+    drawn: float | None = None
+    attempts = Attempts()
+    with attempts.part("drawn_accuracy"):
+        drawn = drawn_accuracy(forward, dataset)
+    steady = epochs[1:] or epochs
+    steps = len(dataset.train) // config.batch_size
+    return RunResult(
+        epochs=tuple(epochs),
+        best_epoch=best.epoch,
+        best_val_accuracy=best.val_accuracy,
+        best_val_loss=best.val_loss,
+        size=model_size,
+        keras_bytes=keras_file.stat().st_size,
+        keras_sha256=hashlib.sha256(keras_file.read_bytes()).hexdigest(),
+        weights_sha256=weights_sha256(kept),
+        latency_ms=_latency_ms(forward, dataset.val),
+        images_per_second=steps * config.batch_size / statistics.median(m.epoch_seconds for m in steady),
+        keras_file=keras_file,
+        input_shape=dataset.input_shape,
+        num_classes=dataset.num_classes,
+        drawn_accuracy=drawn,
+        val_probabilities=best_probabilities,
+        not_measured=str(attempts),
+    )
+
+
+def _epoch_function(
+    classifier: keras.Model, config: RunConfig, split: Split
+) -> Callable[[np.ndarray, int], tuple[SupportsFloat, SupportsFloat]]:
+    """A graph that takes a permutation of the training images through an epoch of that number: mean loss and accuracy.
+
+    The images left over after the last whole batch sit out; the next permutation leaves out others. One fixed batch
+    shape means one trace.
+    """
+    import keras
+    import tensorflow as tf
+
+    from experiments.training.kernels import FusedAdam
+
+    size = config.batch_size
+    steps = len(split) // size
+    # An AddN of three or more adds in the order in which threads free its inputs. So gradients are added in pairs (but
+    # for those inside a plugin's own loops and branches), and this optimisation, which would join the pairs, is off.
+    tf.config.optimizer.set_experimental_options({"arithmetic_optimization": False})
+    if tf.config.list_physical_devices("GPU") and "TF_DETERMINISTIC_OPS" not in os.environ:
+        tf.config.experimental.enable_op_determinism()  # costs nothing that could be measured (LOG.md)
+    optimizer = FusedAdam(_learning_rate(config, steps))
+    variables = classifier.trainable_variables
+    optimizer.build(variables)
+    streamed = streaming.streams(split)
+    images, labels = (None, None) if streamed else (tf.constant(split.images), tf.constant(split.labels))
+    seed = tf.constant(config.seed, tf.int64)
+
+    def mean_loss(target, probabilities):  # type: ignore[no-untyped-def]
+        if config.label_smoothing:
+            spread = tf.one_hot(target, probabilities.shape[1])
+            losses = keras.losses.categorical_crossentropy(
+                spread, probabilities, label_smoothing=config.label_smoothing
+            )
+        else:
+            losses = keras.losses.sparse_categorical_crossentropy(target, probabilities)
+        return tf.reduce_mean(losses)
+
+    @tf.function(input_signature=[tf.TensorSpec((len(split),), tf.int64), tf.TensorSpec((), tf.int32)])
+    def run_epoch(permutation, epoch):  # type: ignore[no-untyped-def]
+        total_loss = tf.constant(0.0)
+        correct = tf.constant(0)
+        stream = iter(streaming.batches(split, permutation, size=size)) if streamed else None
+        for step in tf.range(steps):  # not over the batches themselves: `tf.data` would compute on threads of its own
+            if streamed:
+                batch, target = next(stream)
+            else:
+                chosen = tf.ensure_shape(permutation[step * size : (step + 1) * size], (size,))
+                batch, target = tf.gather(images, chosen), tf.gather(labels, chosen)
+            batch = tf.cast(batch, tf.float32)
+            if config.augment:
+                batch = augmented(batch, seed=tf.stack([seed, tf.cast(epoch * steps + step, tf.int64)]))
+            probabilities = classifier(batch, training=True)
+            loss = mean_loss(target, probabilities)
+            for penalty in classifier.losses:  # of regularisation that a plugin's layers ask for
+                loss += tf.cast(penalty, tf.float32)
+            gradients = tf.gradients(loss, variables, aggregation_method=tf.AggregationMethod.EXPERIMENTAL_TREE)
+            optimizer.apply(gradients, variables)
+            total_loss += loss
+            correct += tf.math.count_nonzero(tf.argmax(probabilities, axis=-1) == target, dtype=tf.int32)
+        return total_loss / steps, correct / (steps * size)
+
+    return run_epoch
+
+
+def _learning_rate(config: RunConfig, steps: int) -> float | keras.optimizers.schedules.LearningRateSchedule:
+    """Adam's rate, or what it is at each step; an epoch has so many of them."""
+    import keras
+
+    if config.schedule == "constant":
+        return config.learning_rate
+    return keras.optimizers.schedules.CosineDecay(config.learning_rate, decay_steps=config.epochs * steps)
+
+
+def _validate(forward: Callable[[np.ndarray], np.ndarray], split: Split) -> tuple[float, float, np.ndarray]:
+    """Mean cross-entropy and accuracy over a split, and the probabilities (N, num_classes)."""
+    probabilities = predict(forward, split.images)
+    of_label = probabilities[np.arange(len(split)), split.labels] / np.maximum(
+        probabilities.sum(axis=1), SMALLEST_PROBABILITY
+    )
+    loss = -float(np.log(np.clip(of_label, SMALLEST_PROBABILITY, 1)).mean())
+    return loss, float((probabilities.argmax(axis=1) == split.labels).mean()), probabilities
+
+
+def _latency_ms(forward: Callable[[np.ndarray], np.ndarray], split: Split) -> float:
+    """Median time of one image through the model, in milliseconds."""
+    times = []
+    for index in range(LATENCY_REPEATS):
+        image = split.images[index % len(split)][None]
+        started = time.perf_counter()
+        forward(image)
+        times.append(time.perf_counter() - started)
+    return statistics.median(times) * 1e3
+
+
+def published_macs(
+    architecture: registry.Architecture, input_shape: tuple[int, int, int], num_classes: int, filters: int | None
+) -> int:
+    """Multiply-accumulates of an architecture for one image, for the table of architectures."""
+    return count_macs(as_classifier(architecture.build(input_shape, num_classes, filters=filters)))
+
+
+def count_macs(classifier: keras.Model) -> int:
+    """Multiply-accumulates for one image, counted on the traced graph: convolutions and matrix products.
+
+    >>> count_macs(as_classifier(registry.build("malireddi", (28, 28, 1), 10)))
+    2575616
+    """
+    import tensorflow as tf
+
+    network = network_of(classifier)
+    graph = (
+        tf.function(lambda image: network(image, training=False))
+        .get_concrete_function(tf.TensorSpec((1, *network.input_shape[1:]), tf.float32))
+        .graph
+    )
+    return sum(map(macs, graph.get_operations()))

@@ -1,0 +1,1 @@
+"""Finding and mending disagreement between a study and MLflow."""

@@ -1,0 +1,165 @@
+"""In what the run of a trial that has ended differs from what the study holds: parameters, epochs, final metrics."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING
+
+from experiments.config import EpochMetrics
+
+if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
+
+    from experiments.config import RunConfig
+    from experiments.tracking import RunRecord
+    from search.config import SweepConfig
+
+EPOCH_METRICS = tuple(field.name for field in fields(EpochMetrics) if field.name != "epoch")
+FINAL_METRICS = ("best_epoch", "best_val_accuracy", "best_val_loss", "keras_bytes", "latency_ms", "images_per_second")
+OF_THE_NETWORK = ("parameters", "macs", "coreml_bytes")
+ONCE = (  # what a run records once, not each epoch
+    *FINAL_METRICS,
+    *OF_THE_NETWORK,
+    "drawn_accuracy",
+    "expected_calibration_error",
+    "val_accuracy_low",
+    "val_accuracy_high",
+    "macro_precision",
+    "macro_recall",
+)
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """Differences of a run's parameters."""
+
+    wrong: tuple[str, ...]  # as a person reads them
+    missing: dict[str, str]  # as the study holds them
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """Differences of a run's metrics; those in `str` as a person reads them, empty where there is none."""
+
+    doubled: str  # epochs, and figures that a run has once, that stand twice
+    strange: str  # epochs that the trial did not have
+    contradicting: tuple[str, ...]
+    missing_course: dict[int, float]  # val_accuracy by epoch, as the study holds it
+    missing_figures: dict[str, float]  # final metrics, as the study holds them
+    lost: str  # what the study does not hold either
+
+
+def compare_parameters(sweep: SweepConfig, trial: FrozenTrial, record: RunRecord) -> Parameters:
+    """Hold a run's parameters against its trial's."""
+    known, held = parameters(sweep, trial), record.params
+    wrong = [f"{key} {held[key]}, not {known.get(key, 'there')}" for key in held if held[key] != known.get(key)]
+    return Parameters(tuple(wrong), {key: known[key] for key in known.keys() - held.keys()})
+
+
+def compare_metrics(
+    trial: FrozenTrial, source: FrozenTrial, record: RunRecord, points: Mapping[str, Sequence[tuple[int, float]]]
+) -> Metrics:
+    """Hold a run's metrics against its trial's.
+
+    Args:
+        trial: what the run is of.
+        source: the trial that was trained: this one, or the one that it was answered from.
+        record: the run.
+        points: what it has recorded of each of EPOCH_METRICS, and of ONCE as far as it has them, as (epoch, value).
+    """
+    from search.study.results import val_accuracies
+
+    course = dict(enumerate(val_accuracies(source), 1))
+    known = figures(source, dict(points["val_loss"]))
+    steps = {key: Counter(step for step, _ in points[key]) for key in EPOCH_METRICS}
+    again = [key for key in ONCE if len(points.get(key, ())) > 1]
+    held = steps["val_accuracy"]
+    wrong = [step for step, value in course.items() if step in held and (step, value) not in points["val_accuracy"]]
+    lost = ""
+    # A failed trial's last attempt may have come less far; of a run that was made anew the tag says what it lacks.
+    if trial.state.name != "FAIL" and "restored" not in record.tags:
+        epochs = {key: course.keys() - steps[key].keys() for key in EPOCH_METRICS if key != "val_accuracy"}
+        ends = [key for key in _expected(source) if key not in record.metrics and key not in known]
+        lost = "; ".join(filter(None, [_epochs(epochs), ", ".join(ends)]))
+    return Metrics(
+        doubled="; ".join(
+            filter(
+                None,
+                [
+                    _epochs({key: [step for step in found if found[step] > 1] for key, found in steps.items()}),
+                    ", ".join(again),
+                ],
+            )
+        ),
+        strange=_epochs({key: found.keys() - course.keys() for key, found in steps.items()}),
+        contradicting=(
+            *(f"val_accuracy of epoch {step}" for step in wrong),
+            *(key for key, value in known.items() if record.metrics.get(key, value) != value),
+        ),
+        missing_course={step: value for step, value in course.items() if step not in held},
+        missing_figures={key: value for key, value in known.items() if key not in record.metrics},
+        lost=lost,
+    )
+
+
+def parameters(sweep: SweepConfig, trial: FrozenTrial) -> dict[str, str]:
+    """What the run of a trial records of its configuration."""
+    return {key: str(value) for key, value in _config(sweep, trial).parameters().items()}
+
+
+def _config(sweep: SweepConfig, trial: FrozenTrial) -> RunConfig:
+    """What a trial was trained with."""
+    from optuna.trial import FixedTrial
+
+    from search.engines.messages import Known
+    from search.trials.loop import run_config
+
+    architecture = trial.params["architecture"]
+    prefix = f"{architecture}."
+    knobs = sorted((key.removeprefix(prefix), (v,)) for key, v in trial.params.items() if key.startswith(prefix))
+    known = Known(architecture, 0, 0.0, misfit=None, knobs=tuple(knobs))  # an ended trial needs no defaults
+    return run_config(sweep, trial, sweep.space.suggest(FixedTrial(trial.params), [known]))
+
+
+def figures(trial: FrozenTrial, val_losses: Mapping[int, float]) -> dict[str, float]:
+    """The final metrics that are known of a trial.
+
+    The study holds no val_loss, which decides between epochs of the same val_accuracy.
+
+    Args:
+        trial: one that was trained.
+        val_losses: by epoch, as far as they are known.
+    """
+    from search.study.results import val_accuracies
+
+    found: dict[str, float] = {}
+    if (size := trial.user_attrs.get("coreml_bytes")) is not None:
+        found["coreml_bytes"] = size
+    if trial.state.name == "COMPLETE":  # of a pruned one Optuna holds the last epoch's
+        found["best_val_accuracy"] = best = trial.values[0]
+        tied = [epoch for epoch, value in enumerate(val_accuracies(trial), 1) if value == best]
+        if len(tied) == 1 or val_losses.keys() >= set(tied):
+            found["best_epoch"] = epoch = min(tied, key=lambda one: val_losses.get(one, 0.0))
+            if epoch in val_losses:
+                found["best_val_loss"] = val_losses[epoch]
+    return found
+
+
+def _expected(trial: FrozenTrial) -> tuple[str, ...]:
+    """Names of the final metrics that the run of a trial has."""
+    built = OF_THE_NETWORK if "coreml_bytes" in trial.user_attrs else ()
+    return built + (FINAL_METRICS if trial.state.name == "COMPLETE" else ())
+
+
+def _epochs(found: Mapping[str, Collection[int]]) -> str:
+    """Metrics with epochs, as a person reads them; empty where no metric has one.
+
+    >>> _epochs({"loss": [2], "accuracy": [], "val_loss": [2], "val_accuracy": [1, 3]})
+    'loss, val_loss of epochs 2; val_accuracy of epochs 1, 3'
+    """
+    metrics: dict[str, list[str]] = {}
+    for key, epochs in found.items():
+        metrics.setdefault(", ".join(map(str, sorted(epochs))), []).append(key)
+    return "; ".join(f"{', '.join(keys)} of epochs {epochs}" for epochs, keys in metrics.items() if epochs)

@@ -1,0 +1,144 @@
+"""A study's report on its parent run: one page that joins the leaderboard and the figures, and each of them alone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from architectures.scratch import scratch_folder
+from experiments import leaderboard
+from experiments.attempts import Attempts
+from experiments.leaderboard import Row
+from experiments.tracking import NOT_DRAWN, Tracker
+from experiments.views.page import html_page
+from experiments.views.tables import html_table, html_text
+from search.report import significance
+from search.report.figures import Figure, draw
+from search.report.significance import Comparison
+from search.study.study import Study
+
+FOLDER = "study"  # among the parent run's artifacts
+REPORT = f"{FOLDER}/report.html"
+ROWS = 25  # of the leaderboard on the page
+
+
+def write_report(
+    study: Study,
+    tracker: Tracker,
+    parent_run_id: str,
+    board: list[Row],
+    *,
+    compared: Sequence[Comparison],
+    left_out: Sequence[str],
+    attempts: Attempts,
+) -> bool:
+    """Write `report.html`, each figure as a page and as a PNG, and the leaderboard into the parent run's artifacts.
+
+    What cannot be made is left out: the page and the parent run's tag `not_drawn` say so. Where the disk takes no files
+    at all the tag alone does.
+
+    Args:
+        study: whose trials are drawn.
+        tracker: where the parent run is.
+        parent_run_id: the parent run.
+        board: the study's rows, the best first.
+        compared: architectures by their replicates.
+        left_out: names of architectures that could not be compared.
+        attempts: what could not be made for the report so far; told the rest.
+
+    Returns:
+        Whether there are files.
+
+    Raises:
+        TrackingError: if MLflow does not take it.
+    """
+    written = False
+    with attempts.part("files"), scratch_folder() as folder:
+        figures: list[Figure] = []
+        with attempts.part("leaderboard"):
+            _write_leaderboard(folder, board)
+        with attempts.part("figures"):
+            figures = draw(study.optuna_study) if study.config.figures else []
+        for figure in figures:
+            if figure.failed:
+                attempts.reasons[figure.name] = figure.reason
+            if figure.page is not None:
+                with attempts.part(f"{figure.name}.html"):
+                    page = html_page(figure.title, [figure.page])
+                    (folder / f"{figure.name}.html").write_text(page, encoding="utf-8")
+                    (folder / f"{figure.name}.png").write_bytes(figure.png)
+        trials: dict[str, str] = {}
+        with attempts.part("evaluations"):  # a run may have been deleted by hand
+            trials = _trials_not_drawn(study, tracker)
+        file = folder / "report.html"
+        with attempts.part("report.html", file):
+            page = _page(study, board, compared, left_out, figures, {**attempts.reasons, **trials})
+            file.write_text(page, encoding="utf-8")
+        if not file.exists():
+            page = html_page(f"Study {study.name}", _not_drawn({**attempts.reasons, **trials}))
+            file.write_text(page, encoding="utf-8")
+        attempts.write(folder)
+        tracker.log_files(parent_run_id, folder, FOLDER)
+        written = True
+    tracker.tag_not_drawn(parent_run_id, str(attempts), FOLDER)
+    return written
+
+
+def _trials_not_drawn(study: Study, tracker: Tracker) -> dict[str, str]:
+    """What the evaluations of kept models lack, by trial."""
+    runs = {number: tracker.run(run_id) for number, run_id in study.standing.kept().items()}
+    return {f"trial {number}": run.tags[NOT_DRAWN] for number, run in runs.items() if NOT_DRAWN in run.tags}
+
+
+def _write_leaderboard(folder: Path, board: list[Row]) -> None:
+    rows = leaderboard.as_json(board)
+    (folder / "leaderboard.json").write_text(json.dumps(rows, indent=2), encoding="utf-8")
+    with (folder / "leaderboard.csv").open("w", newline="", encoding="utf-8") as file:
+        leaderboard.write_csv(board, file)
+
+
+def _page(
+    study: Study,
+    board: list[Row],
+    compared: Sequence[Comparison],
+    left_out: Sequence[str],
+    figures: Sequence[Figure],
+    lacking: Mapping[str, str],
+) -> str:
+    """The whole report."""
+    counts = ", ".join(f"{count} {state}" for state, count in study.standing.counts().items())
+    config = study.config
+    what = f"{config.dataset}, {config.epochs} epochs at most, objective {' and '.join(config.objectives)}"
+    if config.max_coreml_bytes:
+        what += f", files of at most {config.max_coreml_bytes:,} bytes"
+    parts = [f"<p>{html_text(what)}.<br>Trials: {counts}.</p>"]
+    if board:
+        titles, rows = leaderboard.cells(board[:ROWS], without=("study", "run id"))
+        parts += ["<h2>Leaderboard</h2>", html_table(titles, rows)]
+        more = f"; {len(board) - ROWS} more in leaderboard.csv" if len(board) > ROWS else ""
+        parts.append(f"<p class='note'>* on the front of accuracy and bytes{more}</p>")
+    if compared or left_out:
+        parts.append("<h2>Architectures compared</h2>")
+    if compared:
+        parts.append(html_table(significance.TITLES, significance.cells(compared)))
+        parts.append(
+            "<p class='note'>The best configuration of each, trained with further seeds; paired t-test over the seeds, "
+            "p by Holm's method.</p>"
+        )
+    if left_out:
+        parts.append(f"<p class='note'>{html_text(significance.told(left_out))}</p>")
+    if not study.config.figures:
+        parts.append("<p class='note'>Figures were turned off (--figures off).</p>")
+    for figure in figures:
+        parts.append(f"<h2>{html_text(figure.title)}</h2>")
+        missing = f"<p class='note'>Could not be drawn: {html_text(figure.reason)}</p>"
+        parts.append(missing if figure.page is None else figure.page)
+    return html_page(f"Study {study.name}", parts + _not_drawn(lacking))
+
+
+def _not_drawn(missing: Mapping[str, str]) -> list[str]:
+    """What could not be made, and why."""
+    if not missing:
+        return []
+    return ["<h2>Not drawn</h2>", html_table(("part", "why"), list(missing.items()))]

@@ -1,0 +1,138 @@
+"""How a study stands: what its trials have come to, and which of their models are kept for it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from search.config import SweepConfig
+from search.study.pruning import Course
+from search.study.ranking import Scored, front, ranked
+from search.study.storage import one_line
+
+REPLICATE_OF = "replicate_of"  # user attribute of a replicate: the number of the trial that it repeats
+DUPLICATE_OF = "duplicate_of"  # user attribute of a trial that was answered: the number of the one that was trained
+MODEL_ID = "model_id"  # user attribute of a trial whose model was kept
+HOST = "host"  # user attribute of a trial that was computed on another host than its sweep's
+COURSE = "val_accuracies"  # user attribute with each epoch's, where Optuna keeps no intermediate values
+
+optuna.logging.set_verbosity(optuna.logging.ERROR)
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Answers from the trials of a study, as they are at the time of each question."""
+
+    study: optuna.Study
+    config: SweepConfig
+
+    def _trials(self, *states: TrialState) -> list[FrozenTrial]:
+        with one_line(self.config.storage):
+            return self.study.get_trials(deepcopy=False, states=states or None)
+
+    def searched(self) -> list[FrozenTrial]:
+        """All trials but replicates."""
+        return [trial for trial in self._trials() if REPLICATE_OF not in trial.user_attrs]
+
+    def courses(self) -> list[Course]:
+        """Of all complete trials but replicates."""
+        complete = [trial for trial in self.searched() if trial.state == TrialState.COMPLETE and val_accuracies(trial)]
+        return [Course(trial.user_attrs["coreml_bytes"], val_accuracies(trial)) for trial in complete]
+
+    def counts(self) -> dict[str, int]:
+        """Number of trials by how they ended: complete, pruned, infeasible, fail; replicates left out."""
+        counts = dict.fromkeys(("complete", "pruned", "infeasible", "fail"), 0)
+        for trial in self.searched():
+            if trial.state.is_finished():
+                counts[outcome(trial)] += 1
+        return counts
+
+    def best_value(self) -> float | None:
+        """The highest val_accuracy so far."""
+        return max((one.val_accuracy for one in self._scored()), default=None)
+
+    def best(self, number: int) -> list[FrozenTrial]:
+        """The best complete trials: by val_accuracy, then the smaller Core ML file, then the earlier.
+
+        With two objectives those on their front come first, and the rest after them. Of trials with the same
+        configuration the first stands for all.
+        """
+        best = ranked(self._scored(), front_first=len(self.config.objectives) > 1)[:number]
+        trials = self._trials()
+        return [trials[one.number] for one in best]
+
+    def to_register(self) -> list[FrozenTrial]:
+        """The trials whose models are kept, the best first."""
+        keepers = self.keepers()
+        return [trial for trial in self.best(len(self.searched())) if trial.number in keepers]
+
+    def to_replicate(self) -> list[FrozenTrial]:
+        """The best trials, and the best of each architecture, so that every one can be compared."""
+        chosen = self.best(self.config.keep)
+        for trial in self.best(len(self.searched())):
+            if all(one.params["architecture"] != trial.params["architecture"] for one in chosen):
+                chosen.append(trial)
+        return chosen
+
+    def replicated(self) -> dict[int, dict[int, float]]:
+        """The val_accuracy of replicates by the number of the trial that they repeat, the best first, and by seed."""
+        found: dict[int, dict[int, float]] = {}
+        for trial in self._trials(TrialState.COMPLETE):
+            if (number := trial.user_attrs.get(REPLICATE_OF)) is not None:
+                found.setdefault(number, {})[trial.user_attrs["seed"]] = trial.values[0]
+        best = [trial.number for trial in self.best(len(self.searched()))]
+        return {number: found[number] for number in best if number in found}
+
+    def same(self, trial: optuna.Trial) -> list[FrozenTrial]:
+        """Other trials of the same configuration; a replicate has none.
+
+        First those that were trained and have not failed, then those before it that have not ended: a trial may wait
+        for one of these, and no two for each other.
+        """
+        if REPLICATE_OF in trial.user_attrs:
+            return []
+        same = [one for one in self.searched() if one.params == trial.params and one.number != trial.number]
+        known = (TrialState.COMPLETE, TrialState.PRUNED)
+        trained = [one for one in same if one.state in known and DUPLICATE_OF not in one.user_attrs]
+        return trained + [one for one in same if not one.state.is_finished() and one.number < trial.number]
+
+    def keepers(self, *more: Scored) -> set[int]:
+        """Numbers of the trials whose models are kept: the best, and the whole front of accuracy and bytes.
+
+        Whoever is not among them now will not be later. `more` are trials that the study has not been told of.
+        """
+        scored = [*self._scored(), *more]
+        keepers = ranked(scored, front_first=False)[: self.config.keep] + front(scored)
+        return {one.number for one in keepers}
+
+    def kept(self) -> dict[int, str]:
+        """Runs whose models are kept for being among the best, by their trials' numbers."""
+        keepers = self.keepers()
+        return {trial.number: trial.user_attrs["run_id"] for trial in self._with_model() if trial.number in keepers}
+
+    def overtaken(self, settled: Collection[str]) -> dict[str, str]:
+        """Kept models that are not among the best any more, `settled` ones left out: their ids, with their runs'."""
+        keepers = self.keepers()
+        held = [trial.user_attrs for trial in self._with_model() if trial.number not in keepers]
+        return {one[MODEL_ID]: one["run_id"] for one in held if one[MODEL_ID] not in settled}
+
+    def _with_model(self) -> list[FrozenTrial]:
+        return [trial for trial in self._trials(TrialState.COMPLETE) if MODEL_ID in trial.user_attrs]
+
+    def _scored(self) -> list[Scored]:
+        trained = [one for one in self._trials(TrialState.COMPLETE) if DUPLICATE_OF not in one.user_attrs]
+        distinct = {tuple(sorted(one.params.items())): one for one in reversed(trained)}
+        return [Scored(one.number, one.values[0], one.user_attrs["coreml_bytes"]) for one in distinct.values()]
+
+
+def outcome(trial: FrozenTrial) -> str:
+    """How a trial ended: complete, pruned, infeasible or fail."""
+    return "infeasible" if any(value > 0 for value in trial.constraints.values()) else trial.state.name.lower()
+
+
+def val_accuracies(trial: FrozenTrial) -> tuple[float, ...]:
+    """A trial's val_accuracy after each epoch from the first."""
+    return tuple(trial.user_attrs.get(COURSE) or (value for _, value in sorted(trial.intermediate_values.items())))

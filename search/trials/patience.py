@@ -1,0 +1,43 @@
+"""An MLflow that is away is waited for where a sweep cannot go on without it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from rich.markup import escape
+
+from experiments.interruption import pause
+from experiments.tracking import TrackingUnavailable
+from search.trials.progress import TrialProgress
+
+OUTAGE_SECONDS = 600  # for which an MLflow that is away is waited for
+RETRY_SECONDS = 2.0
+
+T = TypeVar("T")
+
+
+def patiently(act: Callable[[], T], progress: TrialProgress) -> T:
+    """Call `act`, which may be called again, until MLflow takes it. To be called outside of all locks.
+
+    Raises:
+        TrackingUnavailable: if MLflow has been away for too long.
+        KeyboardInterrupt: on Ctrl-C meanwhile.
+    """
+    away_since: float | None = None
+    while True:
+        try:
+            result = act()
+        except TrackingUnavailable as error:
+            if away_since is None:
+                away_since = time.monotonic()
+                progress.say(escape(f"MLflow is away, waiting for it: {error}"))
+            if time.monotonic() - away_since > OUTAGE_SECONDS:
+                raise
+            progress.waiting("waiting for MLflow")
+            pause(RETRY_SECONDS)
+            continue
+        if away_since is not None:
+            progress.say(f"MLflow is back after {time.monotonic() - away_since:.0f} s")
+        return result

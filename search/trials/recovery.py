@@ -1,0 +1,169 @@
+"""What sweeps that are gone have left over: writes to MLflow, evaluations, models that are no longer kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from typing import TypeVar
+
+from optuna.trial import FrozenTrial, TrialState
+
+from experiments.attempts import Attempts
+from experiments.datasets import Dataset
+from experiments.evaluation.metrics import EVALUATED, FOLDER, write_evaluation
+from experiments.tracking import (
+    NOT_DRAWN,
+    Ended,
+    Outbox,
+    OwnershipLost,
+    RunRecord,
+    Tracker,
+    TrackingError,
+    TrackingUnavailable,
+)
+from search.study.claims import FENCED
+from search.study.owner import attempt_of
+from search.study.study import Study
+
+T = TypeVar("T")
+
+ANSWERS_LOST = "its answers on the validation images were not kept"
+
+
+def state_of(ended: Ended) -> TrialState:
+    """The state of a trial by how its run ended."""
+    return {"FINISHED": TrialState.COMPLETE, "FAILED": TrialState.FAIL}.get(ended.status, TrialState.PRUNED)
+
+
+def recover(study: Study, tracker: Tracker) -> list[FrozenTrial]:
+    """Put trials back in the queue that nobody runs any more; their runs are KILLED until they are tried again.
+
+    Where the owner may still write, late, its run is given up: the next attempt starts another one.
+    """
+    dead = study.take_over()
+    for trial in dead:
+        with suppress(TrackingUnavailable, OwnershipLost):  # whoever tries it again looks at its runs, too
+            for run in tracker.trial_runs(study.parent_run_id, trial.number):
+                if run.attempt <= trial.user_attrs.get(FENCED, 0):
+                    tracker.discard_run(run.run_id)
+                else:
+                    as_owner(study, trial.number, partial(tracker.end, run.run_id, "KILLED", outcome="interrupted"))
+        study.requeue(trial.number)
+    return dead
+
+
+def as_owner(study: Study, number: int, write: Callable[[], T]) -> T:
+    """Write to the run of a trial of this process.
+
+    Raises:
+        OwnershipLost: where the trial is another sweep's by now, whether MLflow was asked or not.
+    """
+    if not study.owns(number):
+        raise OwnershipLost(f"Trial {number} is another sweep's by now.")
+    try:
+        return write()
+    except TrackingUnavailable:
+        raise
+    except TrackingError as error:  # as MLflow refuses writes to a run that was given up
+        if study.owns(number):
+            raise
+        raise OwnershipLost(str(error)) from error
+
+
+def deliver_left_over(study: Study, outbox: Outbox, say: Callable[[str], None]) -> list[Ended]:
+    """Write to MLflow what processes that are gone have left on disk, and tell the study of the trials that ended.
+
+    Trials that a living sweep runs are left to it, files that cannot be read are set aside, and `say` is told. To be
+    called inside `study.alone()`.
+
+    Raises:
+        TrackingUnavailable: if MLflow is away.
+    """
+    for number, reason in outbox.unreadable().items():
+        say(f"warning: {outbox.set_aside(number, reason)}")
+    waiting, finished = study.waiting_and_finished()
+    left = outbox.left_over()
+    for number in finished.intersection(left):
+        outbox.forget(number)  # another attempt has ended since
+    told = []
+    for number in sorted(waiting.intersection(left)):
+        trial = study.adopt(number)
+        if trial is None:
+            continue
+        try:
+            outbox.take_up(number, attempt=attempt_of(trial), fenced=trial.user_attrs.get(FENCED, 0))
+            for ended in outbox.ended():
+                # One that was interrupted, or answered from another trial, is asked again.
+                again = ended.outcome == "interrupted" or (ended.status == "FINISHED" and ended.result is None)
+                if not again:
+                    value = ended.result.best_val_accuracy if ended.result else None
+                    model = ended.model.model_id if ended.model else None
+                    study.tell(ended.number, state_of(ended), value, run_id=ended.run_id, model_id=model)
+                    told.append(ended)
+        except OwnershipLost:
+            outbox.abandon(number)
+        finally:
+            study.requeue(number)  # unless it was told
+    return told
+
+
+def unevaluated(study: Study, tracker: Tracker) -> list[RunRecord]:
+    """Runs with kept models of the best trials whose evaluation is missing or not whole.
+
+    Their sweep ended before it could evaluate them, or something could not be drawn (tag `not_drawn`).
+    """
+    kept = study.standing.kept().values()
+    runs = tracker.children(study.parent_run_id, list(kept))
+    return [run for run in runs if run.status == "FINISHED" and (EVALUATED not in run.metrics or NOT_DRAWN in run.tags)]
+
+
+def evaluate_left_over(study: Study, tracker: Tracker, dataset: Dataset, say: Callable[[str], None]) -> None:
+    """Evaluate kept models that nobody has tried to evaluate. To be called inside `study.alone()`."""
+    for run in unevaluated(study, tracker):
+        if NOT_DRAWN not in run.tags and (
+            missing := evaluate_again(run, tracker, dataset, figures=study.config.figures)
+        ):
+            say(f"warning: {run.name}: not drawn: {missing}")
+
+
+def answers_lost(run: RunRecord, tracker: Tracker) -> str:
+    """Why a run cannot be evaluated any more; empty where it can."""
+    attempts = Attempts()
+    with attempts.part("answers"):
+        return "" if tracker.val_probabilities(run.run_id) is not None else ANSWERS_LOST
+    return str(attempts)
+
+
+def evaluate_again(run: RunRecord, tracker: Tracker, dataset: Dataset, *, figures: bool) -> str:
+    """Evaluate the kept model of a run that has ended; returns what could not be made and why, empty where all was."""
+    attempts = Attempts()
+    with attempts.part("evaluation"):  # its file of answers may be damaged
+        probabilities = tracker.val_probabilities(run.run_id)
+        if probabilities is not None:
+            best_epoch = int(run.metrics["best_epoch"])
+            return write_evaluation(tracker, run.run_id, probabilities, dataset, best_epoch=best_epoch, figures=figures)
+        attempts.reasons["evaluation"] = ANSWERS_LOST
+    tracker.tag_not_drawn(run.run_id, str(attempts), FOLDER)
+    return str(attempts)
+
+
+def end_parent(study: Study, tracker: Tracker, status: str) -> None:
+    """End the run of a sweep as FINISHED, KILLED by an interruption, or FAILED, unless other sweeps of it go on.
+
+    One that another sweep has FINISHED since stays so: this one was stopped, and came too late.
+    """
+    with study.alone():
+        if study.others_run():
+            return
+        if status != "FINISHED" and study.is_done() and tracker.run(study.parent_run_id).status == "FINISHED":
+            return
+        tracker.end(study.parent_run_id, status, outcome="interrupted" if status == "KILLED" else None)
+
+
+def drop_overtaken(study: Study, tracker: Tracker) -> None:
+    """Drop the kept models of a study that better ones have overtaken, but for those that are registered."""
+    for model_id, run_id in study.standing.overtaken(study.settled).items():
+        if tracker.registered_name(run_id) is None:
+            tracker.drop_model(model_id)  # or not, where it is being promoted
+        study.settled.add(model_id)
