@@ -72,7 +72,8 @@ def write_starter(name: str, folder: Path) -> tuple[Path, Path]:
     for file in files:
         if file.exists() or file.is_symlink():
             raise ProjectError(f"{file} exists and is not overwritten: choose another name.")
-    if importlib.util.find_spec(name) or importlib.util.find_spec(f"architectures.{name}"):
+    hidden = (name, f"architectures.{name}", f"architectures.families.{name}")
+    if any(map(importlib.util.find_spec, hidden)):
         raise UsageError(f"{name!r} is the name of an installed module, which {name}.py would hide: choose another.")
     for file, text in files.items():
         with file.open("x") as opened:

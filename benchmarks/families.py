@@ -36,9 +36,9 @@ from conversion.coreml.writing import write
 from conversion.promotion.compression_search import choose
 from experiments import datasets
 from experiments.classifier import forward_function, load_classifier, predict
-from experiments.config import LEARNING_RATES, ModelSize, RunConfig
+from experiments.config import LEARNING_RATES, ModelSize, RunConfig, default_tracking_uri
 from experiments.evaluation.metrics import accuracy_interval
-from experiments.tracking import Tracker, default_uri
+from experiments.tracking import Tracker
 from experiments.training.loop import train
 from experiments.training.precision import resolve_precision
 
@@ -175,7 +175,7 @@ def main() -> None:
     parser.add_argument("--figure", type=Path)
     arguments = parser.parse_args()
     names = sorted({*(arguments.architecture or architectures.names()), arguments.peer})
-    dataset, tracker = datasets.load(arguments.dataset), Tracker(default_uri())
+    dataset, tracker = datasets.load(arguments.dataset), Tracker(default_tracking_uri())
     measured: dict[str, list[Measured]] = {name: [] for name in names}
     configs = {}
     for name in names:

@@ -26,12 +26,12 @@ from architectures import registry  # noqa: E402
 from architectures.fields import Whole  # noqa: E402
 from experiments import datasets  # noqa: E402
 from experiments.classifier import forward_function, load_classifier, predict  # noqa: E402
-from experiments.config import ModelSize, RunConfig  # noqa: E402
+from experiments.config import ModelSize, RunConfig, default_tracking_uri  # noqa: E402
 from experiments.datasets import Split  # noqa: E402
 from experiments.evaluation.drawn import PAD, on_pad, trace  # noqa: E402
 from experiments.evaluation.metrics import accuracy_interval  # noqa: E402
 from experiments.evaluation.strokes import render  # noqa: E402
-from experiments.tracking import Tracker, default_uri  # noqa: E402
+from experiments.tracking import Tracker  # noqa: E402
 from experiments.training.loop import train  # noqa: E402
 from experiments.training.precision import resolve_precision  # noqa: E402
 from search.config import SweepConfig  # noqa: E402
@@ -58,7 +58,7 @@ def main() -> None:
         precision=resolve_precision("auto"),
     )
     mnist = datasets.load("mnist5k")
-    test, _ = Tracker(default_uri()).look_at_test(mnist, command="benchmarks/recall.py")
+    test, _ = Tracker(default_tracking_uri()).look_at_test(mnist, command="benchmarks/recall.py")
     images = np.concatenate([split.images for split in (mnist.train, mnist.val, test)])
     labels = np.concatenate([split.labels for split in (mnist.train, mnist.val, test)])
     drawn = np.stack([render(lines, pad=PAD) for lines in on_pad(trace(images[..., 0]))])[..., None]

@@ -18,9 +18,10 @@ import numpy as np
 from conversion import runtime
 from conversion.promotion.place import DEFAULT_OUTPUT
 from experiments import datasets
+from experiments.config import default_tracking_uri
 from experiments.evaluation.drawn import PAD, on_pad, trace
 from experiments.evaluation.strokes import render
-from experiments.tracking import Tracker, default_uri
+from experiments.tracking import Tracker
 
 
 def main() -> None:
@@ -29,7 +30,9 @@ def main() -> None:
     parser.add_argument("--dataset", default="mnist5k", help="of 28x28 digits, white on black")
     arguments = parser.parse_args()
     file = runtime.load(arguments.file)
-    test, _ = Tracker(default_uri()).look_at_test(datasets.load(arguments.dataset), command="benchmarks/round_trip.py")
+    test, _ = Tracker(default_tracking_uri()).look_at_test(
+        datasets.load(arguments.dataset), command="benchmarks/round_trip.py"
+    )
     drawn = np.stack([render(lines, pad=PAD) for lines in on_pad(trace(test.images[..., 0]))])[..., None]
     print(f"{'':>9}  accuracy  " + "  ".join(f"{digit:>4}" for digit in range(10)))
     for name, images in (("untouched", test.images), ("drawn", drawn)):

@@ -8,113 +8,12 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 from architectures.command import Parser, print_json, run
 from architectures.display import say
-from architectures.errors import ProjectError, UsageError
-from architectures.scratch import scratch_folder
-from conversion.promote import DEFAULT_MODEL
-from conversion.promotion.place import DEFAULT_OUTPUT, Place, checked_place, default_output, output_path, taken
-
-if TYPE_CHECKING:
-    from experiments.tracking import PromotionRecord, VersionRecord
-
-
-class RollbackRefused(ProjectError):
-    """There is nothing to return to, or it cannot be trusted; nothing was changed. Exit code 3."""
-
-    exit_code = 3
-
-
-@dataclass(frozen=True)
-class Rollback:
-    """A rollback that was made, or would be."""
-
-    left: PromotionRecord
-    restored: PromotionRecord
-    version: VersionRecord  # that becomes champion again
-    path: Path
-
-    def as_json(self) -> dict[str, object]:
-        return {
-            "run_id": self.version.run_id,
-            "registered_model": self.version.registered_name,
-            "version": self.version.version,
-            "promotion_model": self.restored.name,
-            "promotion": self.restored.number,
-            "left_version": self.left.source,
-            "left_promotion": self.left.number,
-            "file": str(self.path),
-            "coreml_sha256": self.restored.sha256,
-            "coreml_bytes": int(self.restored.tags["coreml_bytes"]),
-            **{key: self.restored.tags[key] for key in ("coreml_format", "compression", "promoted_at")},
-        }
-
-
-def rollback(
-    tracking_uri: str, *, model: str = DEFAULT_MODEL, output: str | Path | None = None, dry_run: bool = False
-) -> Rollback:
-    """Make the promotion before the current one the champion again, and put its file, the same bytes, in its place.
-
-    Without `output` that is the registered model's own place.
-
-    Raises:
-        RollbackRefused: if there is none, its file differs from its record, or a file of somebody else or of another
-            registered model stands in the place; nothing was changed.
-        OSError: if the file cannot be written; nothing was changed.
-        TrackingError: if the store cannot be reached.
-    """
-    from conversion.coreml.writing import staged
-    from conversion.promotion.champion import fetch
-    from conversion.promotion.switch import TAGS, crown, note_return, settle, switching
-    from conversion.runtime import load
-    from experiments.tracking import PLACE_TAG, Tracker, TrackingError
-
-    chosen = checked_place(output)
-    tracker = Tracker(tracking_uri, create=False, write=not dry_run)
-    if model not in (known := tracker.registered_names()):
-        raise UsageError(f"Unknown registered model {model!r} in {tracking_uri}. Known: {', '.join(known) or 'none'}.")
-    with scratch_folder() as folder, ExitStack() as stack:
-        if not dry_run:
-            check = stack.enter_context(tracker.promotion_lock(f"rolls {model} back"))
-            settle(tracker, model)
-        try:
-            champion = tracker.champion(model)
-            if champion is None:
-                raise ProjectError(f"{model} has no champion")
-            left = tracker.current_promotion(champion)
-            if left.previous is None:
-                raise ProjectError(f"promotion {left.number} of {left.name} replaced no other")
-            restored = tracker.promotion(left.name, left.previous)
-            file = fetch(tracker, restored, folder)
-            interface = load(folder / restored.file_name).interface
-            version = tracker.version(model, restored.source)
-        except TrackingError:
-            raise
-        except ProjectError as error:
-            raise RollbackRefused(f"Rollback refused: {str(error).rstrip('.')}.") from error
-        if missing := [key for key in TAGS if key not in restored.tags]:
-            raise RollbackRefused(f"Rollback refused: promotion {restored.number} has no tag {missing[0]!r}.")
-        image, dataset = interface.input, interface.metadata.user_defined.get("dataset", "")
-        usual = default_output(model, image=(image.height, image.width, image.channels), labels=interface.labels)
-        path = output_path(chosen, usual, file.format)
-        if occupied := taken(path, tracker, name=model, dataset=dataset):
-            raise RollbackRefused(f"Rollback refused: {occupied}: move it, or choose --output.")
-        result = Rollback(left, restored, version, path)
-        if not dry_run:
-            with staged(file, path) as put, switching(tracker, model, path, target=restored.number):
-                tracker.attach(version, folder)
-                tracker.tag_promotion(restored, {PLACE_TAG: str(path.absolute())})
-                check()
-                put()
-                check()
-                crown(tracker, restored)
-                note_return(tracker, left, restored)
-    return result
+from conversion.promotion.config import DEFAULT_MODEL
+from conversion.promotion.place import DEFAULT_OUTPUT, Place
+from experiments.config import default_tracking_uri
 
 
 def parser() -> Parser:
@@ -131,10 +30,10 @@ def parser() -> Parser:
 
 
 def _body(arguments: argparse.Namespace) -> int:
-    from experiments.tracking import default_uri
+    from conversion.promotion.restore import rollback
 
     done = rollback(
-        arguments.tracking_uri or default_uri(),
+        arguments.tracking_uri or default_tracking_uri(),
         model=arguments.model,
         output=arguments.output,
         dry_run=arguments.dry_run,

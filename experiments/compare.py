@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from architectures.command import Parser, print_json, run
 from architectures.display import say
 from architectures.errors import UsageError
-from experiments.config import EpochMetrics
+from experiments.config import EpochMetrics, default_tracking_uri
 
 if TYPE_CHECKING:
     from experiments.tracking import RunRecord, Tracker
@@ -222,9 +222,9 @@ def parser() -> Parser:
 
 
 def _body(arguments: argparse.Namespace) -> int:
-    from experiments.tracking import Tracker, default_uri
+    from experiments.tracking import Tracker
 
-    tracker = Tracker(arguments.tracking_uri or default_uri(), create=False, write=False)
+    tracker = Tracker(arguments.tracking_uri or default_tracking_uri(), create=False, write=False)
     comparison = compare(tracker, arguments.run_ids)
     if arguments.html:
         from experiments.views.comparison_page import write_page

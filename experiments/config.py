@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+DEFAULT_TRACKING_URI = "sqlite:///mlflow.db"
 LEARNING_RATES = {"cosine": 3e-3, "constant": 1e-3}  # the rate of each schedule where none is asked for
 OPTIMIZERS = ("adam",)
 PRECISIONS = ("float32", "mixed_bfloat16")
@@ -26,6 +28,11 @@ DROPOUT = LABEL_SMOOTHING = Number(0, 1, open_above=True)
 LEARNING_RATE = Number(1e-7, 1)
 SCHEDULE = Choice(tuple(LEARNING_RATES))
 SEED = Whole(0, 2**32 - 1)  # NumPy's
+
+
+def default_tracking_uri() -> str:
+    """MLFLOW_TRACKING_URI where it is set, else SQLite in the working directory: a bare `mlflow ui` shows it."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_TRACKING_URI
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from architectures.display import say
 from architectures.errors import ProjectError, UsageError
 from architectures.fields import Whole
 from architectures.knobs import Knob
-from experiments.config import LEARNING_RATES, RunConfig
+from experiments.config import LEARNING_RATES, RunConfig, default_tracking_uri
 from experiments.datasets import title
 from experiments.datasets.arguments import add_arguments, dataset_given
 from experiments.views import tables
@@ -398,7 +398,7 @@ def parser() -> Parser:
 
 
 def _body(arguments: argparse.Namespace) -> int:
-    from experiments.tracking import Selection, Tracker, default_uri
+    from experiments.tracking import Selection, Tracker
 
     if sum((arguments.json, arguments.csv, arguments.markdown)) > 1:
         raise UsageError("Choose one of --json, --csv and --markdown.")
@@ -406,7 +406,7 @@ def _body(arguments: argparse.Namespace) -> int:
     if limit is None:
         limit = FILE_ROWS if arguments.json or arguments.csv else ROWS
     dataset = dataset_given(arguments, DEFAULT_EXPERIMENT)
-    tracker = Tracker(arguments.tracking_uri or default_uri(), create=False, write=False)
+    tracker = Tracker(arguments.tracking_uri or default_tracking_uri(), create=False, write=False)
     experiment = arguments.experiment or (
         title(dataset) if dataset else tracker.usual_experiment(DEFAULT_EXPERIMENT, arguments.study)
     )

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from architectures.command import Parser, one_line, print_json, run
 from architectures.display import say
 from architectures.errors import ProjectError
+from experiments.config import default_tracking_uri
 
 if TYPE_CHECKING:
     from experiments.tracking import StoredModel, Tracker
@@ -103,9 +104,9 @@ def parser() -> Parser:
 
 
 def _body(arguments: argparse.Namespace) -> int:
-    from experiments.tracking import Tracker, default_uri
+    from experiments.tracking import Tracker
 
-    tracker = Tracker(arguments.tracking_uri or default_uri(), create=False, write=not arguments.dry_run)
+    tracker = Tracker(arguments.tracking_uri or default_tracking_uri(), create=False, write=not arguments.dry_run)
     pruning = prune(tracker, experiment=arguments.experiment, dry_run=arguments.dry_run)
     if arguments.json:
         print_json(pruning.as_json())

@@ -16,7 +16,7 @@ from architectures.display import say
 from architectures.errors import ProjectError, UsageError
 from architectures.fields import PluginName
 from architectures.quiet import RELIED_ON
-from experiments.config import EpochMetrics
+from experiments.config import EpochMetrics, default_tracking_uri
 
 if TYPE_CHECKING:
     from experiments.tracking import RunRecord, Tracker
@@ -330,9 +330,9 @@ def parser() -> Parser:
 
 
 def _body(arguments: argparse.Namespace) -> int:
-    from experiments.tracking import Tracker, default_uri
+    from experiments.tracking import Tracker
 
-    tracker = Tracker(arguments.tracking_uri or default_uri(), create=False)
+    tracker = Tracker(arguments.tracking_uri or default_tracking_uri(), create=False)
     result = reproduce(tracker, arguments.run_id, plugins=tuple(arguments.plugins or ()))
     if arguments.json:
         print_json(result.as_json())

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from architectures.command import Parser, print_json, run
 from architectures.display import say
 from architectures.fields import allowed, as_recorded
+from experiments.config import default_tracking_uri
 from search.config import SweepConfig
 from search.repair.run_diff import EPOCH_METRICS, ONCE, compare_metrics, compare_parameters, figures, parameters
 
@@ -404,11 +405,9 @@ def _lines(findings: Sequence[Finding], *, dry_run: bool) -> Iterator[str]:
 
 
 def _body(arguments: argparse.Namespace) -> int:
-    from experiments.tracking import default_uri
-
     findings = examine(
         arguments.storage,
-        arguments.tracking_uri or default_uri(),
+        arguments.tracking_uri or default_tracking_uri(),
         study=arguments.study,
         takeover_after=arguments.takeover_after,
         dry_run=arguments.dry_run,

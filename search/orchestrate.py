@@ -15,8 +15,8 @@ from architectures.display import say
 from architectures.errors import ProjectError, UsageError
 from architectures.fields import validate
 from architectures.scratch import scratch_folder
-from conversion.coreml.compress import check_available
-from conversion.promote import DEFAULT_MODEL
+from conversion.coreml.formats import check_available
+from conversion.promotion.config import DEFAULT_MODEL
 from conversion.promotion.preference import Preference, smallest
 from experiments import datasets, leaderboard
 from experiments.attempts import Attempts

@@ -14,7 +14,7 @@ from architectures.command import INTERRUPTED, Parser, print_json, run, several
 from architectures.display import say
 from architectures.fields import PluginName, allowed
 from architectures.redaction import MARK, redact
-from experiments.config import COMPRESSIONS, LEARNING_RATES, PRECISIONS
+from experiments.config import COMPRESSIONS, LEARNING_RATES, PRECISIONS, default_tracking_uri
 from experiments.datasets.arguments import add_arguments, dataset_given
 from search.config import (
     AUGMENT,
@@ -242,9 +242,7 @@ def _body(arguments: argparse.Namespace) -> int:
         options["workers"] = None if arguments.engine == "ray" else auto_workers()
     options["dataset"] = dataset_given(arguments, SweepConfig.dataset)
     given = given_options(options)
-    from experiments.tracking import default_uri
-
-    given.setdefault("tracking_uri", default_uri())
+    given.setdefault("tracking_uri", default_tracking_uri())
     given.setdefault("study", new_study_name(str(given.get("dataset", SweepConfig.dataset))))
     started = time.perf_counter()
     config = SweepConfig(**given)  # type: ignore[arg-type]

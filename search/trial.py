@@ -16,7 +16,7 @@ from architectures.errors import ProjectError, UsageError
 from architectures.fields import PLUGINS, Choice, Name, allowed, validate
 from architectures.knobs import Knob, knob_from_text
 from architectures.scratch import scratch_folder
-from conversion.coreml.compress import check_available
+from conversion.coreml.formats import check_available
 from experiments.config import (
     BATCH_SIZE,
     COMPRESSIONS,
@@ -32,6 +32,7 @@ from experiments.config import (
     Compression,
     RunConfig,
     RunResult,
+    default_tracking_uri,
 )
 from experiments.datasets import title
 from experiments.datasets.arguments import OPTIONS, add_arguments, dataset_given
@@ -334,8 +335,6 @@ def _knob(text: str) -> tuple[str, Knob]:
 
 
 def _body(arguments: argparse.Namespace) -> int:
-    from experiments.tracking import default_uri
-
     options = vars(arguments) | {"dataset": dataset_given(arguments, TrialConfig.dataset)}
     options = {key: value for key, value in options.items() if value is not None}
     for common in ("json", "debug", *OPTIONS):
@@ -344,7 +343,7 @@ def _body(arguments: argparse.Namespace) -> int:
         options["augment"] = options["augment"] == "on"
     for several in ("plugins", "knobs"):
         options[several] = tuple(options.get(several, ()))
-    trial = run_trial(TrialConfig(**({"tracking_uri": default_uri()} | options)))
+    trial = run_trial(TrialConfig(**({"tracking_uri": default_tracking_uri()} | options)))
     if arguments.json:
         print_json(trial.as_json())
     else:

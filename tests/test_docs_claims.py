@@ -222,7 +222,7 @@ def test_what_mlflow_holds_is_what_a_sweep_recorded(swept: object) -> None:
 
 def test_exit_codes_are_those_of_the_code() -> None:
     from architectures import command, errors
-    from conversion.promotion.gate import PromotionRefused
+    from conversion.promotion.pipeline import PromotionRefused
     from conversion.runtime import CorruptModel, NotCheckable
 
     rows = _table("docs/commands.md", "## Exit codes")

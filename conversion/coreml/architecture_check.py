@@ -9,7 +9,7 @@ import numpy as np
 
 from architectures.registry import Architecture, Shape
 from conversion.coreml.convert import Converter, FileFacts
-from conversion.coreml.file import FORMATS
+from conversion.coreml.formats import FORMATS
 from conversion.verification.parity import in_float64, parities
 from experiments.classifier import as_classifier, forward_function
 from experiments.datasets import Split

@@ -8,28 +8,13 @@ bias, and its clustering fails (`quantize_weights(mode="kmeans_lut")` of coremlt
 from __future__ import annotations
 
 from collections.abc import Iterator
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from architectures.errors import UsageError
-from conversion.coreml.file import Format
-from experiments.config import COMPRESSIONS, Compression
+import numpy as np
+import numpy.typing as npt
 
-if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
+from experiments.config import Compression
 
-IOS_OF_SPECIFICATION = MappingProxyType({4: 13, 5: 14, 6: 15, 7: 16, 8: 17, 9: 18})  # oldest iOS by a file's version
-
-# Oldest iOS of a format with a compression, as the files' specification versions say; missing where there is none.
-MINIMUM_IOS = MappingProxyType(
-    {
-        **{("mlmodel", compression): 13 for compression in COMPRESSIONS if not compression.startswith("prune")},
-        **{("mlpackage", compression): 16 for compression in COMPRESSIONS},
-        ("mlpackage", "none"): 15,
-        ("mlpackage", "float16"): 15,
-    }
-)
 BITS = {"int8": 8, "palette6": 6, "palette4": 4, "palette2": 2}  # of a code that stands for a weight
 SPARSITY = {"prune50": 0.5, "prune75": 0.75}  # share of weights that become zero, the smallest
 
@@ -38,23 +23,6 @@ SPARSITY = {"prune50": 0.5, "prune75": 0.75}  # share of weights that become zer
 SMALLEST_KERNEL = 512
 MAX_CLUSTERINGS = 10_000  # rounds of k-means, of which a million weights need a few hundred
 SMALLEST_CHANNEL = 32  # weights of one output for which an 8-bit scale of its own, 8 bytes, is worth its place
-
-
-def check_available(format: Format, compression: Compression) -> None:
-    """Raise UsageError if a format has no such compression.
-
-    >>> check_available("mlmodel", "palette4")
-    >>> check_available("mlmodel", "prune50")
-    Traceback (most recent call last):
-    architectures.errors.UsageError: Compression prune50 needs --format mlpackage, for iOS 16 or later: ...
-    """
-    if compression not in COMPRESSIONS:
-        raise UsageError(f"Unknown compression {compression!r}. Known: {', '.join(COMPRESSIONS)}.")
-    if (format, compression) not in MINIMUM_IOS:
-        raise UsageError(
-            f"Compression {compression} needs --format mlpackage, for iOS {MINIMUM_IOS['mlpackage', compression]} or "
-            f"later: a {format} stores every zero, so it would not become smaller."
-        )
 
 
 def compress_network(spec: Any, compression: Compression) -> None:
@@ -113,8 +81,6 @@ def _weights(message: Any) -> Iterator[Any]:
 
 
 def _values(stored: Any) -> npt.NDArray[np.float32]:
-    import numpy as np
-
     return np.fromiter(stored.floatValue, np.float32, len(stored.floatValue))
 
 
@@ -122,8 +88,6 @@ def _linear(
     rows: npt.NDArray[np.float32],
 ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32], npt.NDArray[np.float32]]:
     """Codes 0..255 of each row, and the scale and bias that make them its values again."""
-    import numpy as np
-
     low, high = rows.min(axis=1), rows.max(axis=1)
     scale = np.where(high > low, (high - low) / 255, 1).astype(np.float32)
     codes = np.rint((rows - low[:, None]) / scale[:, None]).clip(0, 255).astype(np.uint8)
@@ -141,7 +105,6 @@ def palette(values: npt.NDArray[np.floating], bits: int) -> tuple[npt.NDArray[np
         The table's 2**bits entries in ascending order, of the values' type, and the code of each value, flat; the same
         ones for the same values on any number of processors.
     """
-    import numpy as np
     from sklearn.cluster import KMeans
     from threadpoolctl import threadpool_limits
 
@@ -165,8 +128,6 @@ def _packed(codes: npt.NDArray[np.uint8], bits: int) -> bytes:
     >>> _packed(np.array([0, 1, 2, 3], np.uint8), 2) == bytes([0b00_01_10_11])
     True
     """
-    import numpy as np
-
     return np.packbits(np.unpackbits(codes[:, None], axis=1)[:, 8 - bits :]).tobytes()
 
 

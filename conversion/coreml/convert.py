@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any
 from architectures.errors import ProjectError
 from architectures.scratch import scratch_folder
 from conversion import runtime
-from conversion.coreml.compress import Compression, check_available, compress_network, compress_program
+from conversion.coreml.compress import compress_network, compress_program
 from conversion.coreml.culprit import layer_behind
-from conversion.coreml.file import CoreMLFile, Format, mlmodel, mlpackage
+from conversion.coreml.file import CoreMLFile, mlmodel, mlpackage
+from conversion.coreml.formats import Compression, Format, check_available
 from conversion.coreml.naming import INPUT_NAME, OUTPUT_NAME, name_features
 from conversion.coreml.writing import write
 from experiments.classifier import PIXEL_SCALE, PREPROCESSING_VERSION, as_classifier, network_of

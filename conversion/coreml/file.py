@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Literal, get_args
 
-Format = Literal["mlmodel", "mlpackage"]
-FORMATS: tuple[Format, ...] = get_args(Format)
+from conversion.coreml.formats import Format
+from conversion.runtime.model_file import content_of, parsed
+from conversion.runtime.opening import opened
+from conversion.runtime.package import Package
 
 MANIFEST = "Manifest.json"
 MODEL_MEMBER = "Data/com.apple.CoreML/model.mlmodel"  # of a package: the program
@@ -71,8 +73,6 @@ class CoreMLFile:
         Raises:
             CorruptModel: if the member that should hold the message does not.
         """
-        from conversion.runtime.model_file import parsed
-
         name = self._message_member()
         model, _ = parsed(self.members[name], source=name)
         model.description.metadata.userDefined.pop(DATE_KEY, None)
@@ -136,8 +136,6 @@ def _identifier(path: str) -> str:
     >>> _identifier("com.apple.CoreML/weights") == _identifier("com.apple.CoreML/weights")
     True
     """
-    import uuid
-
     return str(uuid.uuid5(uuid.NAMESPACE_URL, path))
 
 
@@ -148,10 +146,6 @@ def read(path: Path) -> CoreMLFile:
         CorruptModel: if it is missing or no Core ML file, or anything points outside of a package.
         NotCheckable: if it is too large.
     """
-    from conversion.runtime.model_file import content_of
-    from conversion.runtime.opening import opened
-    from conversion.runtime.package import Package
-
     with opened(path) as place:
         if not place.is_dir():
             return mlmodel(content_of(place, source=str(path)))
@@ -162,6 +156,4 @@ def read(path: Path) -> CoreMLFile:
 
 def _content(path: Path) -> bytes:
     """A member's bytes, which may be none."""
-    from conversion.runtime.model_file import content_of
-
     return content_of(path) if path.stat().st_size else b""

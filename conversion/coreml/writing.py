@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from architectures.scratch import remove_abandoned, scratch_beside
-from conversion.coreml.file import FORMATS, CoreMLFile
+from conversion.coreml.file import CoreMLFile
+from conversion.coreml.formats import FORMATS
 
 
 @contextmanager

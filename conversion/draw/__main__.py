@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import os
-import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from architectures.command import Parser, print_json, run
 from architectures.display import say
-from architectures.errors import ProjectError
 from architectures.fields import Whole
 from conversion.promotion.place import DEFAULT_OUTPUT
 
 DEFAULT_PORT = 8765
-LOCAL_UI = "http://127.0.0.1:5000"  # where `make ui` shows a store that is a file
 
 
 def parser() -> Parser:
@@ -39,55 +35,20 @@ def parser() -> Parser:
     return made
 
 
-def promoted_file() -> Path:
-    """The promoted file in its place, in either form; raises ProjectError where there is none."""
-    from conversion.coreml.writing import standing
-
-    found = standing(DEFAULT_OUTPUT)
-    if not found:
-        raise ProjectError(f"There is no {DEFAULT_OUTPUT}: promote a model first, python -m conversion.promote.")
-    return found[0]
-
-
-def run_link(run_id: str | None, tracking_uri: str | None) -> str | None:
-    """Address of a run in the MLflow UI.
-
-    >>> run_link("3f" * 16, "http://mlflow.example:8080/")
-    'http://mlflow.example:8080/#/runs/3f3f3f3f3f3f3f3f3f3f3f3f3f3f3f3f'
-    >>> run_link("3f" * 16, "http://ann:s3cret@mlflow.example")
-    'http://mlflow.example/#/runs/3f3f3f3f3f3f3f3f3f3f3f3f3f3f3f3f'
-    >>> run_link("3f" * 16, "http://ann:s3/cret@mlflow.example")
-    'http://mlflow.example/#/runs/3f3f3f3f3f3f3f3f3f3f3f3f3f3f3f3f'
-    """
-    if not run_id or not re.fullmatch("[0-9a-f]{32}", run_id):
-        return None
-    server = tracking_uri if tracking_uri and re.match("https?://", tracking_uri) else LOCAL_UI
-    server = re.sub(r"(?<=://)\S*@|[?#].*", "", server)  # a link holds no login: the browser asks for it
-    return f"{server.rstrip('/')}/#/runs/{run_id}"
-
-
 def _body(arguments: argparse.Namespace) -> int:
-    from conversion.draw.collection import collection_in
-    from conversion.draw.reader import open_reader
-    from conversion.draw.server import HOST, application, bind, serve
+    from conversion.draw.session import open_session
 
-    reader = open_reader(arguments.file or promoted_file())
-    try:
-        listener = bind(arguments.port)
-    except OSError as error:
-        raise ProjectError(f"Port {arguments.port}: {error.strerror}. Choose another with --port.") from error
-    collection = collection_in(arguments.collect, reader.labels) if arguments.collect else None
-    port = listener.getsockname()[1]
-    run_id = reader.executable.interface.metadata.user_defined.get("run_id")
-    link = run_link(run_id, arguments.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI"))
-    address = f"http://{HOST}:{port}/"
+    session = open_session(
+        arguments.file, port=arguments.port, collect=arguments.collect, tracking_uri=arguments.tracking_uri
+    )
+    file, run_id = session.reader.path, session.run_id
     if arguments.json:
-        print_json({"address": address, "file": str(reader.path), "run_id": run_id, "run_link": link})
+        print_json({"address": session.address, "file": str(file), "run_id": run_id, "run_link": session.run_link})
     else:
-        say(f"Draw at {address} (Ctrl-C ends). {reader.path} answers, run {run_id}.")
+        say(f"Draw at {session.address} (Ctrl-C ends). {file} answers, run {run_id}.")
     sys.stdout.flush()
     with contextlib.suppress(KeyboardInterrupt):  # the way to end it
-        serve(application(reader, port=port, run_link=link, collection=collection), listener)
+        session.serve()
     return 0
 
 

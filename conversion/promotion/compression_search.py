@@ -7,22 +7,21 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from architectures.command import console
+import numpy as np
+import numpy.typing as npt
+
 from architectures.errors import ProjectError
 from architectures.scratch import scratch_folder
-from conversion.coreml.compress import COMPRESSIONS, IOS_OF_SPECIFICATION, MINIMUM_IOS, Compression
-from conversion.coreml.file import FORMATS, CoreMLFile, Format
+from conversion import runtime
+from conversion.coreml.convert import Converter
+from conversion.coreml.file import CoreMLFile
+from conversion.coreml.formats import COMPRESSIONS, FORMATS, IOS_OF_SPECIFICATION, MINIMUM_IOS, Compression, Format
+from conversion.coreml.writing import write
+from conversion.promotion.config import MAX_ACCURACY_LOSS
+from conversion.runtime import NotCheckable
+from experiments.datasets import Split
 
-if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
-
-    from conversion.coreml.convert import Converter
-    from experiments.datasets import Split
-
-MAX_ACCURACY_LOSS = 0.2  # points of validation accuracy that a smaller file may cost: one image of 500
 DEEPEST_SHOWN = 5.0  # points below the uncompressed file's accuracy; the picture shows worse files at its edge
 
 
@@ -77,8 +76,6 @@ def choose(
     Raises:
         NotCheckable: if no file of any format can be executed here.
     """
-    from conversion.runtime import NotCheckable
-
     with scratch_folder() as folder:
         measured = [pair for format in formats for pair in _measured(converter, format, split, folder)]
     variants = [variant for variant, _ in measured]
@@ -141,51 +138,11 @@ def accuracy_of(file: CoreMLFile, split: Split) -> float:
 
 def _execute(file: CoreMLFile, folder: Path, split: Split) -> tuple[npt.NDArray[np.int64], int]:
     """The label indices that a written file answers, and the oldest iOS that reads it."""
-    from conversion import runtime
-    from conversion.coreml.writing import write
-
     path = folder / f"model{file.suffix}"
     write(file, path)
     executable = runtime.load(path)
     version = executable.interface.specification_version
     return executable.probabilities(split.images).argmax(axis=1), IOS_OF_SPECIFICATION[version]
-
-
-def show(choice: Choice) -> None:
-    """Print the table of all files on stdout, the smallest first."""
-    from rich.markup import escape
-    from rich.table import Table
-
-    table = Table(
-        title=f"Executed on {choice.images:,} validation images; "
-        f"at most {choice.max_accuracy_loss:g} points below the uncompressed file",
-        title_justify="left",
-    )
-    for name, justify in (
-        ("", "left"),
-        ("format", "left"),
-        ("compression", "left"),
-        ("bytes", "right"),
-        ("accuracy", "right"),
-        ("flips", "right"),
-        ("iOS", "right"),
-    ):
-        table.add_column(name, justify=justify)  # type: ignore[arg-type]
-    for variant in sorted(choice.variants, key=lambda variant: variant.size_bytes or 0):
-        measured = (
-            (f"{variant.val_accuracy:.4f}", str(variant.flips), f"{variant.minimum_ios}+")
-            if variant.val_accuracy is not None
-            else (f"not checkable: {escape(variant.not_checkable or '')}", "", "")
-        )
-        table.add_row(
-            "->" if variant.chosen else "",
-            variant.format,
-            variant.compression,
-            f"{variant.size_bytes:,}" if variant.size_bytes else "",
-            *measured,
-            style="bold" if variant.chosen else None,
-        )
-    console().print(table)
 
 
 def draw(choice: Choice) -> bytes:

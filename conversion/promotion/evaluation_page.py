@@ -5,18 +5,16 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
 
 from conversion.promotion.page_tables import strong, table
 from experiments.evaluation.labels import told_apart
+from experiments.evaluation.metrics import CalibrationBin, Evaluation, mistakes_title
+from experiments.tracking import Look
 from experiments.views.tables import html_text
-
-if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
-
-    from experiments.evaluation.metrics import CalibrationBin, Evaluation
-    from experiments.tracking import Look
 
 NOT_EXECUTED = "<p>Not executed on these images.</p>"
 SIDE = 300  # of the reliability curve, in the units of its SVG
@@ -72,8 +70,6 @@ def calibration(evaluation: Evaluation | None) -> str:
 
 def mistakes(evaluation: Evaluation | None, images: npt.NDArray[np.uint8], class_names: Sequence[str]) -> str:
     """The most confident mistakes, each image with the truth, the answer and its confidence."""
-    from experiments.evaluation.metrics import mistakes_title
-
     if evaluation is None:
         return NOT_EXECUTED
     names = told_apart(class_names)
@@ -118,8 +114,6 @@ def _curve(bins: Sequence[CalibrationBin]) -> str:
 
 def _png(image: npt.NDArray[np.uint8]) -> str:
     """An image's `src` and size on the page."""
-    from PIL import Image
-
     stream = io.BytesIO()
     Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).save(stream, format="png")
     height, width = image.shape[:2]

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from conversion.verification.parity import Parity
-    from experiments.datasets import Split
+from conversion.verification.parity import Parity
+from experiments.datasets import Split
+from experiments.evaluation.pictures import draw_images, short_names
 
 
 def draw_flips(parity: Parity, split: Split, class_names: tuple[str, ...], path: Path) -> bool:
@@ -25,8 +23,6 @@ def draw_flips(parity: Parity, split: Split, class_names: tuple[str, ...], path:
     """
     if not parity.flips:
         return False
-    from experiments.evaluation.pictures import draw_images, short_names
-
     shown = "" if parity.label_flips == len(parity.flips) else f", the first {len(parity.flips)}"
     names = short_names(class_names)
     captions = []

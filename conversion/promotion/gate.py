@@ -5,22 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
+
+from scipy.stats import binom, binomtest
 
 from architectures.errors import ProjectError
-from conversion.promotion.champion import Champion, compare, contract
+from conversion.promotion.candidate import Candidate
+from conversion.promotion.champion import SIGNIFICANCE, Champion, compare, contract
+from conversion.promotion.config import PromoteConfig
+from conversion.runtime import Interface
+from conversion.verification.evidence import Evidence
 from conversion.verification.parity import FILE
-
-if TYPE_CHECKING:
-    from conversion.promote import PromoteConfig, Promotion
-    from conversion.promotion.candidate import Candidate
-    from conversion.runtime import Interface
-    from conversion.verify import Evidence
-
-# One-sided, of each test. At most one in twenty candidates as good as the champion is refused, which a person can
-# override, and one guess in twenty passes for none. Of 16 images on which two files disagree, a candidate that loses
-# 12 and gains 4 is caught; a stricter level would let it through.
-SIGNIFICANCE = 0.05
 
 WAY_OUT = " (--force --reason TEXT promotes without the comparison)"
 
@@ -29,18 +24,6 @@ WAY_OUT = " (--force --reason TEXT promotes without the comparison)"
 Verdict = Literal["passed", "failed", "not checkable", "not asked", "no champion", "not judged"]
 REFUSING = ("failed", "not checkable")
 Figure = float | int | str | None
-
-
-class PromotionRefused(ProjectError):
-    """A promotion was refused: no alias and no file was changed. Exit code 3."""
-
-    exit_code = 3
-
-    def __init__(self, reasons: tuple[str, ...], report: Mapping[str, object], promotion: Promotion) -> None:
-        super().__init__("Promotion refused: " + "; ".join(reasons) + ".")
-        self.reasons = reasons
-        self.promotion = promotion  # that was not made
-        self.report = report  # the evidence, JSON-ready; `report` in it says where it was written
 
 
 @dataclass(frozen=True)
@@ -177,8 +160,6 @@ def _written(p_value: float) -> str:
 
 def _guessing(evidence: Evidence) -> Criterion:
     """Whether a file knows more than the most frequent class, as which it could label every image."""
-    from scipy.stats import binom, binomtest
-
     name = "better than guessing"
     if not evidence.original:
         return _asked(name, False, "the file's test accuracy could not be measured")

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from architectures.errors import ProjectError, UsageError
-from conversion.coreml.file import Format, read
+from conversion.coreml.file import read
+from conversion.coreml.formats import Format
 from conversion.coreml.writing import standing
 from conversion.promotion.place import DEFAULT_OUTPUT, OTHER_MODELS, OTHER_NAME, output_path
+from conversion.runtime import CorruptModel, NotCheckable, load
 from experiments.tracking import PLACE_TAG, Tracker, TrackingError
 
 
@@ -74,3 +76,24 @@ def check_in_place(tracker: Tracker, name: str, output: str | Path | None = None
         of = f"that of promotion {others[-1]}" if others else f"of SHA-256 {digest[:12]}..., which {name} does not know"
         problems.append(f"{stands} is not the champion's file, promotion {promotion.number}, but {of}")
     return InPlace(name, promotion.number, path, tuple(problems))
+
+
+def taken(path: Path, tracker: Tracker, *, name: str, dataset: str) -> str | None:
+    """Why a promotion of a registered model may not take a place; None where it may.
+
+    A file that stands there, in either form, must be a promotion of the same registered model. One of a store that is
+    gone is told by its data set: whoever starts a new store promotes over the file of the old one.
+    """
+    for form in standing(path):
+        try:
+            metadata = load(form).interface.metadata.user_defined
+        except (CorruptModel, NotCheckable):
+            metadata = {}
+        if "run_id" not in metadata:
+            return f"{form} exists and was not written by a promotion"
+        owners = tracker.promoted_as(read(form).sha256, form) or tracker.registered_as(metadata["run_id"])
+        if owners and name not in owners:
+            return f"{form} holds a promotion of {' and '.join(owners)}, not of {name}"
+        if not owners and metadata.get("dataset") != dataset:
+            return f"{form} holds a model of {metadata.get('dataset')} that this store does not know, not one of {name}"
+    return None

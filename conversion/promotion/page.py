@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 import base64
+import json
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from architectures.command import finite
 from architectures.scratch import scratch_folder
-from conversion.promotion.compression_search import draw
+from conversion.promotion.compression_search import Choice, draw, write_choice
 from conversion.promotion.evaluation_page import NOT_EXECUTED, calibration, classes, looked, mistakes
 from conversion.promotion.gallery import draw_flips
+from conversion.promotion.gate import Criterion
 from conversion.promotion.page_tables import strong, table
+from conversion.promotion.preference import Preference
+from conversion.promotion.report import Examination, summary
+from conversion.verification.evidence import Evidence
 from conversion.verification.parity import LEAST_ALLOWANCE, ROUNDINGS
 from experiments.evaluation.labels import told_apart
 from experiments.views.tables import html_text
-
-if TYPE_CHECKING:
-    from conversion.promotion.compression_search import Choice
-    from conversion.promotion.gate import Criterion
-    from conversion.promotion.preference import Preference
-    from conversion.promotion.report import Examination
-    from conversion.verify import Evidence
 
 LONGEST = 80  # characters of a value in the table of properties
 
@@ -76,6 +75,16 @@ figcaption {{ font-size: .8rem; overflow-wrap: anywhere; }}
 <h2>Properties read from the file</h2>{checks}
 </body></html>
 """
+
+
+def write_evidence(folder: Path, examination: Examination) -> Mapping[str, object]:
+    """Write `promotion.json` and a self-contained `promotion.html` into a folder, and return what the former holds."""
+    facts = summary(examination)
+    (folder / "promotion.json").write_text(json.dumps(finite(facts), indent=2, allow_nan=False), encoding="utf-8")
+    (folder / "promotion.html").write_text(page(examination, facts), encoding="utf-8")
+    if examination.choice:
+        write_choice(examination.choice, folder)
+    return facts
 
 
 def page(examination: Examination, facts: Mapping[str, Any]) -> str:

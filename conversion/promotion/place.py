@@ -5,15 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from architectures.errors import UsageError
 from architectures.fields import Allowed, InvalidValue
+from conversion.coreml.formats import Format
 from experiments.names import fits, folder_name
-
-if TYPE_CHECKING:
-    from conversion.coreml.file import Format
-    from experiments.tracking import Tracker
 
 DEFAULT_OUTPUT = Path("ios/Digits/Model/DigitClassifier.mlmodel")  # of digits, which the app reads
 OTHER_MODELS = Path("ios/Models")  # a folder per registered model
@@ -79,31 +75,6 @@ def output_path(output: str | Path | None, default: Path, format: Format = "mlmo
     if output is not None and _is_folder(str(output)):
         path /= default.name
     return path.with_suffix(f".{format}") if path.suffix in SUFFIXES else path.with_name(f"{path.name}.{format}")
-
-
-def taken(path: Path, tracker: Tracker, *, name: str, dataset: str) -> str | None:
-    """Why a promotion of a registered model may not take a place; None where it may.
-
-    A file that stands there, in either form, must be a promotion of the same registered model. One of a store that is
-    gone is told by its data set: whoever starts a new store promotes over the file of the old one.
-    """
-    from conversion.coreml.file import read
-    from conversion.coreml.writing import standing
-    from conversion.runtime import CorruptModel, NotCheckable, load
-
-    for form in standing(path):
-        try:
-            metadata = load(form).interface.metadata.user_defined
-        except (CorruptModel, NotCheckable):
-            metadata = {}
-        if "run_id" not in metadata:
-            return f"{form} exists and was not written by a promotion"
-        owners = tracker.promoted_as(read(form).sha256, form) or tracker.registered_as(metadata["run_id"])
-        if owners and name not in owners:
-            return f"{form} holds a promotion of {' and '.join(owners)}, not of {name}"
-        if not owners and metadata.get("dataset") != dataset:
-            return f"{form} holds a model of {metadata.get('dataset')} that this store does not know, not one of {name}"
-    return None
 
 
 def _is_folder(text: str) -> bool:

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from conversion.promotion.champion import Comparison, compare
-from conversion.promotion.gate import SIGNIFICANCE
+from conversion.promotion.champion import SIGNIFICANCE, Comparison, compare
 from experiments.datasets import Dataset
 from experiments.tracking import Tracker, VersionFacts
 

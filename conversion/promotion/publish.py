@@ -7,9 +7,10 @@ from pathlib import Path
 from architectures.errors import ProjectError
 from architectures.scratch import scratch_folder
 from conversion.coreml.writing import clear, staged, write
+from conversion.promotion.in_place import taken as place_taken
+from conversion.promotion.page import write_evidence
 from conversion.promotion.place import default_output
-from conversion.promotion.place import taken as place_taken
-from conversion.promotion.report import Examination, summary, write_evidence
+from conversion.promotion.report import Examination, summary
 from conversion.promotion.switch import FACTS, crown, settle, switching
 from experiments.tracking import PLACE_TAG, Current, PromotionRecord, ServedFile, Tracker, VersionRecord
 

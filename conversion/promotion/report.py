@@ -34,19 +34,15 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from pathlib import Path
 
-from architectures.command import finite
 from conversion.coreml.file import CoreMLFile
 from conversion.promotion.candidate import Candidate
-from conversion.promotion.compression_search import Choice, write_choice
+from conversion.promotion.compression_search import Choice
 from conversion.promotion.gate import Decision
 from conversion.runtime import Interface
-from conversion.verify import Evidence
+from conversion.verification.evidence import Evidence
 
 SCHEMA_VERSION = 4
 REPRODUCIBLE_BY = (
@@ -184,15 +180,3 @@ def summary(examination: Examination) -> dict[str, object]:
         "compression_search": examination.choice.as_json() if examination.choice else None,
         "units": UNITS,
     }
-
-
-def write_evidence(folder: Path, examination: Examination) -> Mapping[str, object]:
-    """Write `promotion.json` and a self-contained `promotion.html` into a folder, and return what the former holds."""
-    from conversion.promotion.page import page
-
-    facts = summary(examination)
-    (folder / "promotion.json").write_text(json.dumps(finite(facts), indent=2, allow_nan=False), encoding="utf-8")
-    (folder / "promotion.html").write_text(page(examination, facts), encoding="utf-8")
-    if examination.choice:
-        write_choice(examination.choice, folder)
-    return facts

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from conversion.promotion.candidate import Candidate
-    from conversion.runtime import Interface
+import numpy as np
+
+from architectures.registry import head_of
+from conversion.coreml.naming import INPUT_NAME, LABEL_NAME, OUTPUT_NAME
+from conversion.promotion.candidate import Candidate
+from conversion.runtime import Interface
+from experiments.classifier import PIXEL_SCALE, PREPROCESSING_VERSION, network_of
 
 COMPRESSION_KEY = "compression"  # of the file's user metadata
 
@@ -28,12 +31,6 @@ def check(name: str, expected: str, found: str) -> Check:
 
 def structural_checks(interface: Interface, candidate: Candidate) -> list[Check]:
     """Names, image, labels, last layer and origin of a file against those of its model."""
-    import numpy as np
-
-    from architectures.registry import head_of
-    from conversion.coreml.naming import INPUT_NAME, LABEL_NAME, OUTPUT_NAME
-    from experiments.classifier import PIXEL_SCALE, PREPROCESSING_VERSION, network_of
-
     height, width, channels = candidate.dataset.input_shape
     image, user = interface.input, interface.metadata.user_defined
     return [

@@ -14,23 +14,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal, cast
+from typing import Literal, cast
 
 import numpy as np
 
 from architectures.errors import ProjectError
-from conversion.coreml.compress import Compression
-from conversion.coreml.file import Format
-from conversion.runtime import NotCheckable
-from conversion.verification.parity import FILE, UNCOMPRESSED, Parity, parities
+from conversion.coreml.formats import Compression, Format
+from conversion.promotion.candidate import Candidate
+from conversion.runtime import Executable, NotCheckable
+from conversion.verification.parity import FILE, UNCOMPRESSED, Answers, Parity, parities
 from conversion.verification.reference_model import FOLDING, Twin, Weight, held
 from experiments.classifier import network_of
-
-if TYPE_CHECKING:
-    from conversion.promotion.candidate import Candidate
-    from conversion.runtime import Executable
-    from conversion.verification.parity import Answers
-    from experiments.datasets import Split
+from experiments.datasets import Split
 
 Route = Literal["twin", "conversion", "none"]
 FORMAT_OF: dict[str, Format] = {"neuralnetwork": "mlmodel", "mlprogram": "mlpackage"}

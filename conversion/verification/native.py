@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import platform
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
 
-if TYPE_CHECKING:
-    from pathlib import Path
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
 
-    import numpy as np
-    import numpy.typing as npt
-
-    from conversion.runtime import Executable
+from conversion.coreml.convert import coremltools
+from conversion.runtime import Executable
+from conversion.runtime.opening import opened
 
 SAMPLE = 64  # images: Apple's runtime takes them one by one
 TOLERANCE = 5e-3  # of a probability: half precision, in which Apple's runtime computes, costs 3e-4 on honest files
@@ -47,12 +47,6 @@ def compare(path: Path, executable: Executable, images: npt.NDArray[np.uint8]) -
     """
     if platform.system() != "Darwin":
         return Native("not run: needs macOS")
-    import numpy as np
-    from PIL import Image
-
-    from conversion.coreml.convert import coremltools
-    from conversion.runtime.opening import opened
-
     ct = coremltools()
     with opened(path) as found:
         model = ct.models.MLModel(str(found), compute_units=ct.ComputeUnit.CPU_ONLY)

@@ -14,7 +14,7 @@ from experiments.tracking.records import ModelRecord, RunRecord, VersionFacts, V
 from experiments.tracking.retention import StoredModel
 from experiments.tracking.runs import NOT_DRAWN, NOT_DRAWN_FILE, Tracker, run_start
 from experiments.tracking.source import code_tags, environment, git_commit
-from experiments.tracking.store import ExperimentDeleted, TrackingError, TrackingUnavailable, default_uri
+from experiments.tracking.store import ExperimentDeleted, TrackingError, TrackingUnavailable
 
 __all__ = [
     "CANDIDATE",
@@ -42,7 +42,6 @@ __all__ = [
     "VersionFacts",
     "VersionRecord",
     "code_tags",
-    "default_uri",
     "environment",
     "git_commit",
     "is_original",

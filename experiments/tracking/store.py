@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING
 
 from architectures.errors import ProjectError, UsageError
 from architectures.redaction import learn, redact, redact_chain
+from experiments.config import DEFAULT_TRACKING_URI
 from experiments.databases import exclusive, make_database, raise_if_full, sqlite_path
 
 if TYPE_CHECKING:
     from mlflow.entities import Experiment
 
-DEFAULT_URI = "sqlite:///mlflow.db"
 CONNECT_SECONDS = 5  # after which a server that cannot be reached is reported
 ANSWER_SECONDS = 30  # after which one that is reached and does not answer is
 AWAY = {407, 502, 503, 504}  # what a proxy or a gateway answers in place of the server
@@ -31,11 +31,6 @@ ANALYZED_ROWS = 400  # of each index: an estimate of what it holds in millisecon
 
 class TrackingError(ProjectError):
     """The tracking store cannot be reached, or refuses what it is asked."""
-
-
-def default_uri() -> str:
-    """MLFLOW_TRACKING_URI where it is set, else SQLite in the working directory: a bare `mlflow ui` shows it."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_URI
 
 
 class TrackingUnavailable(TrackingError):
@@ -214,7 +209,7 @@ def _check_reachable(uri: str, *, write: bool = True) -> None:
     elif scheme in {"", "file"}:
         raise TrackingError(
             f"The tracking store {uri} is a folder, which MLflow 3 no longer writes. "
-            f"Give a database or a server: {DEFAULT_URI}, http://127.0.0.1:5000."
+            f"Give a database or a server: {DEFAULT_TRACKING_URI}, http://127.0.0.1:5000."
         )
 
 

@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 
 from conversion import runtime
-from conversion.coreml.compress import MINIMUM_IOS
 from conversion.coreml.convert import Converter
+from conversion.coreml.formats import MINIMUM_IOS
 from conversion.coreml.writing import write
 from conversion.promotion.candidate import Candidate
 from conversion.promotion.compression_search import Choice, Variant, choose, draw, show

@@ -12,9 +12,8 @@ from keras import KerasTensor, layers
 
 from conversion import runtime
 from conversion.coreml import writing
-from conversion.coreml.compress import MINIMUM_IOS, Compression
 from conversion.coreml.convert import Converter
-from conversion.coreml.file import Format
+from conversion.coreml.formats import MINIMUM_IOS, Compression, Format
 from conversion.promotion.candidate import Candidate
 from conversion.runtime import CorruptModel, NotCheckable
 from conversion.verification.comparison import Comparison, Executed, compare_with_model

@@ -13,17 +13,10 @@ import pytest
 
 from architectures.errors import UsageError
 from conversion import runtime
-from conversion.coreml.compress import (
-    BITS,
-    COMPRESSIONS,
-    IOS_OF_SPECIFICATION,
-    MINIMUM_IOS,
-    SMALLEST_KERNEL,
-    SPARSITY,
-    palette,
-)
+from conversion.coreml.compress import BITS, SMALLEST_KERNEL, SPARSITY, palette
 from conversion.coreml.convert import Converter, coreml_bytes
-from conversion.coreml.file import FORMATS, CoreMLFile
+from conversion.coreml.file import CoreMLFile
+from conversion.coreml.formats import COMPRESSIONS, FORMATS, IOS_OF_SPECIFICATION, MINIMUM_IOS
 from conversion.coreml.writing import write
 from conversion.promotion.candidate import Candidate, load_candidate
 from experiments.classifier import as_classifier, network_of

@@ -20,9 +20,9 @@ import architectures
 from architectures.errors import ProjectError, UsageError
 from architectures.registry import Architecture
 from conversion import runtime
-from conversion.coreml.compress import MINIMUM_IOS
 from conversion.coreml.convert import Converter, FileFacts, convert, coreml_bytes
-from conversion.coreml.file import FORMATS, CoreMLFile
+from conversion.coreml.file import CoreMLFile
+from conversion.coreml.formats import FORMATS, MINIMUM_IOS
 from conversion.coreml.writing import write
 from experiments.classifier import as_classifier, forward_function, network_of
 from experiments.config import RunConfig

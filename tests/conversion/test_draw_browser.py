@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from conversion.draw.reader import SURE
-from conversion.promote import PromoteConfig, promote
+from conversion.promotion.config import PromoteConfig
+from conversion.promotion.pipeline import promote
 from tests.support.browser import chromium, requested
 from tests.support.drawing_page import answering, serving
 

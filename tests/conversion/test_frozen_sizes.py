@@ -11,8 +11,8 @@ import pytest
 import tensorflow as tf
 from keras import layers
 
-from conversion.coreml.compress import MINIMUM_IOS
 from conversion.coreml.convert import Converter, coreml_bytes, randomize_trained
+from conversion.coreml.formats import MINIMUM_IOS
 from experiments.classifier import as_classifier
 from tests.conversion.test_convert import FACTS
 

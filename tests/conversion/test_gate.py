@@ -14,11 +14,11 @@ import pytest
 from scipy.stats import binom
 
 from conversion import runtime
-from conversion.promotion.champion import compare
-from conversion.promotion.gate import SIGNIFICANCE, Decision, _guessing
+from conversion.promotion.champion import SIGNIFICANCE, compare
+from conversion.promotion.gate import Decision, _guessing
 from conversion.promotion.place import DEFAULT_OUTPUT
+from conversion.verification.evidence import Evidence
 from conversion.verification.parity import Parity
-from conversion.verify import Evidence
 from experiments import datasets
 from experiments.evaluation.metrics import evaluate
 from experiments.tracking import Tracker

@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 
 from conversion import runtime
-from conversion.promote import PromoteConfig, promote
-from conversion.promotion.place import DEFAULT_OUTPUT, Place, default_output, taken
+from conversion.promotion.config import PromoteConfig
+from conversion.promotion.in_place import taken
+from conversion.promotion.pipeline import promote
+from conversion.promotion.place import DEFAULT_OUTPUT, Place, default_output
 from experiments.tracking import Tracker
 from tests.support.commands import Command
 from tests.support.promotions import NAME, REFUSAL_TAGS, shipped, snapshot

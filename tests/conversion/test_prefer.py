@@ -9,8 +9,8 @@ import pytest
 from scipy.stats import binom
 
 from architectures.errors import UsageError
-from conversion.promote import PromoteConfig
-from conversion.promotion.gate import SIGNIFICANCE
+from conversion.promotion.champion import SIGNIFICANCE
+from conversion.promotion.config import PromoteConfig
 from conversion.promotion.preference import _held_against
 from experiments import datasets
 from experiments.tracking import Tracker, VersionFacts

@@ -15,7 +15,7 @@ import pytest
 
 from conversion.coreml import convert
 from conversion.coreml.convert import Converter
-from conversion.coreml.file import FORMATS
+from conversion.coreml.formats import FORMATS
 from conversion.coreml.writing import write
 from conversion.draw.collection import collection_in
 from conversion.draw.reader import open_reader

@@ -17,9 +17,9 @@ from conversion.promotion.candidate import Candidate, load_candidate
 from conversion.promotion.gallery import draw_flips
 from conversion.runtime import CorruptModel, NotCheckable, load
 from conversion.verification.compression_bounds import RULES
+from conversion.verification.evidence import verify
 from conversion.verification.parity import FILE
 from conversion.verification.reference_model import Twin
-from conversion.verify import verify
 from experiments.classifier import as_classifier, network_of
 from experiments.datasets import Dataset, Split
 from experiments.tracking import Tracker

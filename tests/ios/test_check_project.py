@@ -15,7 +15,8 @@ from coremltools.proto.Model_pb2 import Model
 
 from architectures import build
 from conversion.coreml.convert import FileFacts, convert
-from conversion.coreml.file import FORMATS, MODEL_MEMBER, ONLY_MEMBER, CoreMLFile, Format
+from conversion.coreml.file import MODEL_MEMBER, ONLY_MEMBER, CoreMLFile
+from conversion.coreml.formats import FORMATS, Format
 from conversion.coreml.writing import write
 from experiments.classifier import as_classifier
 

@@ -17,7 +17,7 @@ from architectures.command import Parser
 from architectures.errors import UsageError
 from architectures.fields import allowed, as_recorded
 from conversion import promote
-from conversion.promote import PromoteConfig
+from conversion.promotion.config import PromoteConfig
 from experiments.config import RunConfig
 from experiments.tracking import RunRecord
 from search import orchestrate, sweep, trial

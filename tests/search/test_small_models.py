@@ -11,7 +11,7 @@ import pytest
 from scipy.stats import binom
 
 from benchmarks.no_training import NoTraining
-from conversion.promotion.gate import SIGNIFICANCE
+from conversion.promotion.champion import SIGNIFICANCE
 from conversion.promotion.preference import smallest
 from experiments import datasets
 from experiments.config import EpochMetrics

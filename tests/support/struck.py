@@ -13,7 +13,7 @@ from types import MappingProxyType
 
 from sqlalchemy import Engine, event
 
-from conversion.rollback import RollbackRefused, rollback
+from conversion.promotion.restore import RollbackRefused, rollback
 from experiments.prune import prune
 from experiments.tracking import Tracker
 from tests.support.judged import Judged

@@ -1,0 +1,90 @@
+"""A drawing page that is about to be served: the file that answers, its address, and where drawings are kept."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+
+from architectures.errors import ProjectError
+from conversion.coreml.writing import standing
+from conversion.draw.collection import Collection, collection_in
+from conversion.draw.reader import Reader, open_reader
+from conversion.draw.server import HOST, application, bind, serve
+from conversion.promotion.place import DEFAULT_OUTPUT
+
+LOCAL_UI = "http://127.0.0.1:5000"  # where `make ui` shows a store that is a file
+
+
+@dataclass(frozen=True)
+class Session:
+    """A page on this machine, bound to its port and not yet served."""
+
+    reader: Reader
+    listener: socket.socket
+    collection: Collection | None
+    run_id: str | None  # of the file
+    run_link: str | None
+
+    @property
+    def port(self) -> int:
+        return int(self.listener.getsockname()[1])
+
+    @property
+    def address(self) -> str:
+        return f"http://{HOST}:{self.port}/"
+
+    def serve(self) -> None:
+        """Answer until Ctrl-C."""
+        page = application(self.reader, port=self.port, run_link=self.run_link, collection=self.collection)
+        serve(page, self.listener)
+
+
+def open_session(file: Path | None, *, port: int, collect: Path | None, tracking_uri: str | None) -> Session:
+    """Load a file and bind the port.
+
+    Args:
+        file: a Core ML file; None: the promoted one in its place.
+        port: 0 for a free one.
+        collect: the folder that corrected drawings are kept in, if any.
+        tracking_uri: where the run's link leads, if it is a server's.
+
+    Raises:
+        ProjectError: if there is no promoted file, the file cannot answer drawings, or the port is taken.
+    """
+    reader = open_reader(file or promoted_file())
+    try:
+        listener = bind(port)
+    except OSError as error:
+        raise ProjectError(f"Port {port}: {error.strerror}. Choose another with --port.") from error
+    collection = collection_in(collect, reader.labels) if collect else None
+    run_id = reader.executable.interface.metadata.user_defined.get("run_id")
+    link = run_link(run_id, tracking_uri or os.environ.get("MLFLOW_TRACKING_URI"))
+    return Session(reader, listener, collection, run_id, link)
+
+
+def promoted_file() -> Path:
+    """The promoted file in its place, in either form; raises ProjectError where there is none."""
+    found = standing(DEFAULT_OUTPUT)
+    if not found:
+        raise ProjectError(f"There is no {DEFAULT_OUTPUT}: promote a model first, python -m conversion.promote.")
+    return found[0]
+
+
+def run_link(run_id: str | None, tracking_uri: str | None) -> str | None:
+    """Address of a run in the MLflow UI.
+
+    >>> run_link("3f" * 16, "http://mlflow.example:8080/")
+    'http://mlflow.example:8080/#/runs/3f3f3f3f3f3f3f3f3f3f3f3f3f3f3f3f'
+    >>> run_link("3f" * 16, "http://ann:s3cret@mlflow.example")
+    'http://mlflow.example/#/runs/3f3f3f3f3f3f3f3f3f3f3f3f3f3f3f3f'
+    >>> run_link("3f" * 16, "http://ann:s3/cret@mlflow.example")
+    'http://mlflow.example/#/runs/3f3f3f3f3f3f3f3f3f3f3f3f3f3f3f3f'
+    """
+    if not run_id or not re.fullmatch("[0-9a-f]{32}", run_id):
+        return None
+    server = tracking_uri if tracking_uri and re.match("https?://", tracking_uri) else LOCAL_UI
+    server = re.sub(r"(?<=://)\S*@|[?#].*", "", server)  # a link holds no login: the browser asks for it
+    return f"{server.rstrip('/')}/#/runs/{run_id}"

@@ -1,0 +1,55 @@
+"""What a promotion is asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal, get_args
+
+from architectures.errors import UsageError
+from architectures.fields import PLUGINS, Name, Number, Whole, validate
+from conversion.coreml.formats import Compression, Format
+from conversion.promotion.place import Place
+
+DEFAULT_MODEL = "mnist5k-classifier"
+MAX_ACCURACY_LOSS = 0.2  # points of validation accuracy that a smaller file may cost: one image of 500
+Prefer = Literal["best", "smallest"]
+PREFERENCES: tuple[Prefer, ...] = get_args(Prefer)
+
+
+@dataclass(frozen=True)
+class PromoteConfig:
+    """What to promote, where to, and on which terms.
+
+    Raises:
+        UsageError: for a value that is not allowed.
+    """
+
+    tracking_uri: str
+    model: Annotated[str, Name()] | None = None  # registered model; None: the run's own, else mnist5k-classifier
+    run_id: str | None = None
+    version: Annotated[int, Whole(1)] | None = None
+    prefer: Prefer = "best"  # of the registered versions; smallest: that is not significantly worse than the best
+    output: Annotated[str | Path, Place()] | None = None  # file or folder; None: the registered model's own place
+    min_accuracy: Annotated[float, Number(0, 1)] | None = None  # of the executed file on the test images, 0..1
+    max_bytes: Annotated[int, Whole(1)] | None = None
+    format: Format | None = None  # None: mlmodel, or what --compress auto finds
+    compress: Compression | Literal["auto"] = "none"
+    # points of validation accuracy that the file may lose
+    max_accuracy_loss: Annotated[float, Number(0, 100)] = MAX_ACCURACY_LOSS
+    author: str = ""  # written into the file, as the next; empty: it names none
+    license: str = ""
+    plugins: Annotated[tuple[str, ...], PLUGINS] = ()
+    dry_run: bool = False
+    forced_reason: str | None = None  # why a refusal is overridden; None: it is not
+
+    def __post_init__(self) -> None:
+        validate(self)
+        if self.run_id is not None and self.version is not None:
+            raise UsageError("PromoteConfig takes run_id or version, not both: each names one model.")
+        if self.prefer != "best" and (self.run_id is not None or self.version is not None):
+            raise UsageError(
+                "PromoteConfig.prefer chooses among the registered versions: leave out run_id and version."
+            )
+        if self.forced_reason is not None and not self.forced_reason.strip():
+            raise UsageError("PromoteConfig.forced_reason is empty: what is overridden is recorded with the reason.")

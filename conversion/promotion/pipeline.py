@@ -1,0 +1,175 @@
+"""A promotion from its configuration to its result.
+
+The file ships only after it was executed here and agreed with its model; otherwise nothing is changed.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from architectures.errors import ProjectError
+from architectures.scratch import scratch_folder
+from conversion.coreml.convert import coremltools
+from conversion.coreml.formats import FORMATS, check_available
+from conversion.coreml.writing import clear, write
+from conversion.promotion.candidate import Candidate, load_candidate
+from conversion.promotion.champion import Champion, load_champion
+from conversion.promotion.compression_search import accuracy_of, choose
+from conversion.promotion.config import DEFAULT_MODEL, PromoteConfig
+from conversion.promotion.gate import Decision, judge
+from conversion.promotion.in_place import InPlace, check_in_place, taken
+from conversion.promotion.place import default_output, output_path
+from conversion.promotion.publish import Overtaken, publish, record_refusal
+from conversion.promotion.report import Examination, summary
+from conversion.promotion.switch import settle_left_over
+from conversion.runtime import load
+from conversion.verification.evidence import Evidence, verify
+from experiments.tracking import Current, PromotionRecord, Tracker, VersionRecord
+
+
+@dataclass(frozen=True)
+class Promotion:
+    """A promotion that was decided, and unless it was a dry run, made."""
+
+    examination: Examination
+    path: Path
+    version: VersionRecord | None  # None where nothing was promoted of a run that was not registered
+    record: PromotionRecord | None  # None for a dry run or a refusal
+    page: str | None  # where promotion.html is, for people: a path, or a URI in a server's store; None for a dry run
+    seconds: float  # start-up aside
+
+    def as_json(self) -> dict[str, object]:
+        return summary(self.examination) | {
+            "file": str(self.path),
+            "registered_model": self.version.registered_name if self.version else None,
+            "version": self.version.version if self.version else None,
+            "promotion_model": self.record.name if self.record else None,
+            "promotion": self.record.number if self.record else None,
+            "previous_promotion": self.record.previous if self.record else None,
+            "page": self.page,
+            "seconds": self.seconds,
+        }
+
+
+class PromotionRefused(ProjectError):
+    """A promotion was refused: no alias and no file was changed. Exit code 3."""
+
+    exit_code = 3
+
+    def __init__(self, reasons: tuple[str, ...], report: Mapping[str, object], promotion: Promotion) -> None:
+        super().__init__("Promotion refused: " + "; ".join(reasons) + ".")
+        self.reasons = reasons
+        self.promotion = promotion  # that was not made
+        self.report = report  # the evidence, JSON-ready; `report` in it says where it was written
+
+
+def promote(config: PromoteConfig) -> Promotion:
+    """Promote a model.
+
+    Raises:
+        UsageError: for an unknown run, version or registered model.
+        PromotionRefused: with every reason; no alias and no file was changed, the refusal was recorded.
+        NotCheckable: if the file cannot be executed here, which nothing overrides; nothing was changed.
+        ProjectError: if there is nothing to convert, or the file cannot be written.
+
+    An example stands in docs/api.md.
+    """
+    if config.compress != "auto":
+        check_available(config.format or "mlmodel", config.compress)
+    tracker = Tracker(config.tracking_uri, create=False)
+    candidate = load_candidate(
+        tracker,
+        command="conversion.promote --dry-run" if config.dry_run else "conversion.promote",
+        name=config.model or DEFAULT_MODEL,
+        run_id=config.run_id,
+        version=config.version,
+        prefer=config.prefer,
+        plugins=config.plugins,
+        author=config.author,
+        license=config.license,
+    )
+    if not config.dry_run:
+        tracker.check_not_deleted(candidate.run.run_id)  # its experiment takes no record of a promotion
+    coremltools()  # imported before the clock starts
+    started = time.perf_counter()
+    registered_name = _registered_name(tracker, candidate, config.model)
+    version = tracker.registered(registered_name, candidate.model)
+    converter, choice = candidate.converter, None
+    if config.compress == "auto":
+        formats = (config.format,) if config.format else FORMATS
+        choice = choose(converter, candidate.dataset.val, formats=formats, max_accuracy_loss=config.max_accuracy_loss)
+        file, compression = choice.file, choice.chosen.compression
+    else:
+        compression = config.compress
+        file = converter.file(format=config.format or "mlmodel", compression=compression)
+    if compression != "none":  # the file tells of its own accuracy, not of the model's
+        accuracy = choice.chosen.val_accuracy if choice else accuracy_of(file, candidate.dataset.val)
+        file = converter.file(format=file.format, compression=compression, val_accuracy=accuracy)
+    dataset = candidate.dataset
+    usual = default_output(registered_name, image=dataset.input_shape, labels=dataset.class_names)
+    path = output_path(config.output, usual, file.format)
+    if not config.dry_run:
+        settle_left_over(tracker, registered_name)
+        clear(path)
+    judged = tracker.current(registered_name)
+    champion: Champion | ProjectError | None
+    try:
+        champion = load_champion(tracker, registered_name)
+        judged = champion.current if champion else Current(None, None)
+    except ProjectError as error:
+        champion = error
+    with scratch_folder() as folder:
+        saved = folder / path.name
+        write(file, saved)
+        interface = load(saved).interface
+        occupied = taken(path, tracker, name=registered_name, dataset=dataset.name)
+
+        def decide(evidence: Evidence) -> Decision:
+            return judge(config, candidate, evidence, interface, champion=champion, path=path, taken=occupied)
+
+        evidence = verify(
+            saved,
+            candidate,
+            compression=compression,
+            worth_a_look=lambda evidence: decide(evidence).outcome != "refused",
+        )
+    decision = decide(evidence)
+    examination = Examination(candidate, file, interface, choice, evidence, decision, datetime.now(UTC))
+
+    def refusal(examination: Examination) -> PromotionRefused:
+        report = record_refusal(tracker, examination, version)
+        page = tracker.place_in_model(candidate.model.model_id, f"{report}/promotion.html")
+        refused = Promotion(examination, path, version, None, page, time.perf_counter() - started)
+        return PromotionRefused(examination.decision.reasons, refused.as_json() | {"report": report}, refused)
+
+    record = page = None
+    if not config.dry_run:
+        if decision.outcome == "refused":
+            raise refusal(examination)
+        try:
+            version, record = publish(
+                tracker, examination, name=registered_name, path=path, judged=judged, taken=occupied
+            )
+        except Overtaken as overtaken:
+            raise refusal(replace(examination, decision=decision.overtaken(str(overtaken)))) from None
+        page = tracker.place_in_model(record.model_id, "promotion.html")
+    return Promotion(examination, path, version, record, page, time.perf_counter() - started)
+
+
+def _registered_name(tracker: Tracker, candidate: Candidate, asked: str | None) -> str:
+    """The registered model that a promotion goes to."""
+    if asked:
+        return asked
+    if isinstance(candidate.model, VersionRecord):
+        return candidate.model.registered_name
+    return tracker.registered_name(candidate.run.run_id) or f"{candidate.dataset.name}-classifier"
+
+
+def check(config: PromoteConfig) -> InPlace:
+    """Whether the file in a registered model's place is its champion's; nothing is changed."""
+    tracker = Tracker(config.tracking_uri, create=False, write=False)
+    return check_in_place(tracker, config.model or DEFAULT_MODEL, config.output)

@@ -1,0 +1,187 @@
+"""Execute a saved Core ML file and hold it against its model.
+
+Two comparisons make the first verdict. Each weight in the file must be the model's after the file's compression, by a
+rule that holds for every element. And the file's answers must be those of the model with these weights, its twin, up to
+the rounding of float32, which is measured on the model itself (`parity`). Where the weights cannot be put back into the
+model, its own conversion takes the twin's place (`comparison`). What the compression costs is the second comparison,
+with the model as it was trained; how much of that is too much is for the gate to say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from conversion import runtime
+from conversion.coreml.compress import SMALLEST_KERNEL
+from conversion.coreml.file import read
+from conversion.coreml.formats import COMPRESSIONS, IOS_OF_SPECIFICATION
+from conversion.promotion.candidate import Candidate, load_candidate
+from conversion.verification import native
+from conversion.verification.checks import COMPRESSION_KEY, Check, check, structural_checks
+from conversion.verification.comparison import Comparison, Executed, Route, compare_with_model
+from conversion.verification.compression_bounds import RULES
+from conversion.verification.native import Native
+from conversion.verification.parity import Parity, parities
+from conversion.verification.reference_model import Weight
+from experiments.datasets import Split
+from experiments.evaluation.metrics import Evaluation, evaluate
+from experiments.tracking import Look, Tracker
+
+NOT_RUN = Native("not run: the file differs")
+NEEDED_TO_EXECUTE = frozenset({"image size", "image colour", "label count"})
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What executing and reading a file showed."""
+
+    file_sha256: str
+    file_bytes: int
+    format: str
+    compression: str  # by the file's metadata
+    minimum_ios: int | None  # oldest iOS whose Core ML reads the file; None for a version that is not known
+    checks: tuple[Check, ...]
+    weights: tuple[Weight, ...] = ()
+    route: Route = "none"  # how weights and answers were compared with the model's
+    parity: tuple[Parity, ...] = ()  # of what was executed with the model, within rounding; on val, then on test
+    original: tuple[Parity, ...] = ()  # of the file with the model as it was trained
+    native: Native = NOT_RUN
+    test_predictions: tuple[int, ...] = ()  # label indices, of the executed file
+    test_evaluation: Evaluation | None = None  # of the executed file; None, as the next, where it saw no test image
+    test_look: Look | None = None  # at the test images
+
+    @property
+    def faults(self) -> tuple[str, ...]:
+        """Everything in which the file differs from its model, in words; empty for a verified file."""
+        found = [f"{check.name}: {check.found}, not {check.expected}" for check in self.checks if not check.passed]
+        found += [weight.fault for weight in self.weights if weight.fault]
+        found += [fault for parity in self.parity for fault in parity.faults]
+        if self.native.fault:
+            found.append(self.native.fault)
+        return tuple(found)
+
+    @property
+    def differences(self) -> tuple[tuple[str, Parity], ...]:
+        """What was executed against which model, in words, and what came out: the rows of one table."""
+        model = "model with its weights" if self.route == "twin" else "model"
+        rows = [(f"{part.executed} against {model}", part) for part in self.parity]
+        if self.compression != "none" or not rows:
+            rows += [(f"{part.executed} against uncompressed model", part) for part in self.original]
+        return tuple(rows)
+
+    @property
+    def verified(self) -> bool:
+        return not self.faults
+
+    def on(self, split: str) -> Parity:
+        """What was executed against the model, within the rounding of float32."""
+        return next(parity for parity in self.parity if parity.split == split)
+
+    def against_original(self, split: str) -> Parity:
+        """The file against the model as it was trained."""
+        return next(parity for parity in self.original if parity.split == split)
+
+
+def verify(
+    path: Path,
+    candidate: Candidate,
+    *,
+    compression: str | None = None,
+    worth_a_look: Callable[[Evidence], bool] = lambda _: True,
+) -> Evidence:
+    """Execute a file on the whole validation and test splits and hold it against its model.
+
+    Args:
+        path: an `.mlmodel` file or an `.mlpackage` folder.
+        candidate: the model that it should be.
+        compression: what was asked for, if known; otherwise the file's own word is held against what it stores.
+        worth_a_look: whether to go on to the test images; asked with the evidence that needs none of them.
+
+    Raises:
+        CorruptModel: if the file cannot be read.
+        NotCheckable: if it holds something that the executor does not know, or a weight in an unknown form.
+
+    An example stands in docs/api.md.
+    """
+    executable = runtime.load(path)
+    interface = executable.interface
+    claimed = interface.metadata.user_defined.get(COMPRESSION_KEY, "none")
+    checks = tuple(structural_checks(interface, candidate))
+    splits: dict[str, Split] = {}
+    answers: dict[str, npt.NDArray[np.float32]] = {}
+
+    def compared(evidence: Evidence, *names: str) -> Evidence:
+        """The evidence with that of more splits."""
+        more = {name: candidate.split(name) for name in names}
+        splits.update(more)
+        answers.update({name: executable.probabilities(split.images) for name, split in more.items()})
+        file = Executed(executable, claimed if claimed in RULES else "none", answers)
+        try:
+            comparison = compare_with_model(file, candidate, more)
+            if comparison.route == evidence.route:
+                comparison = replace(comparison, parity=(*evidence.parity, *comparison.parity))
+            elif len(splits) > len(more):  # the route that was enough for the first images is not for these
+                comparison = compare_with_model(file, candidate, splits)
+        except runtime.NotCheckable as error:
+            if all(check.passed for check in checks):
+                raise runtime.NotCheckable(f"{path}: {error}") from error
+            comparison = Comparison()  # the file differs, whatever it computes
+        return replace(
+            evidence,
+            checks=(*checks, *_compression_checks(claimed, compression, comparison.weights)),
+            weights=comparison.weights,
+            route=comparison.route,
+            parity=comparison.parity,
+            original=(*evidence.original, *parities(more, answers, candidate.forward)),
+        )
+
+    evidence = Evidence(
+        file_sha256=read(path).sha256,
+        file_bytes=interface.size_bytes,
+        format=interface.format,
+        compression=claimed,
+        minimum_ios=IOS_OF_SPECIFICATION.get(interface.specification_version),
+        checks=checks,
+    )
+    if not all(check.passed for check in checks if check.name in NEEDED_TO_EXECUTE):
+        return compared(evidence)
+    evidence = compared(evidence, "val")
+    evidence = replace(evidence, native=native.compare(path, executable, candidate.dataset.val.images))
+    if not worth_a_look(evidence):
+        return evidence
+    evidence = compared(evidence, "test")
+    return replace(
+        evidence,
+        test_predictions=tuple(answers["test"].argmax(axis=1).tolist()),
+        test_evaluation=evaluate(
+            answers["test"], splits["test"].labels, candidate.dataset.class_names, splits["test"].files
+        ),
+        test_look=candidate.look,
+    )
+
+
+def _compression_checks(claimed: str, asked: str | None, weights: tuple[Weight, ...]) -> list[Check]:
+    """Whether what the file says of its compression is one, is the one asked for, and is what it stores."""
+
+    found = {weight.rule for weight in weights if weight.kernel and weight.elements >= SMALLEST_KERNEL}
+    if claimed not in COMPRESSIONS:
+        return [Check("compression", False, asked or f"one of {', '.join(COMPRESSIONS)}", claimed)]
+    compressed = claimed == "none" or claimed in found or "" in found or not found
+    return [
+        check("compression", asked or claimed, claimed),
+        Check("stored compression", compressed, claimed, claimed if compressed else ", ".join(sorted(found))),
+    ]
+
+
+def verify_run(
+    path: Path, run_id: str, *, tracking_uri: str, plugins: tuple[str, ...] = ()
+) -> tuple[Candidate, Evidence]:
+    """As `verify`, against the kept model of a run; raises UsageError for an unknown one."""
+    tracker = Tracker(tracking_uri, create=False)
+    candidate = load_candidate(tracker, command="conversion.verify", name="", run_id=run_id, plugins=plugins)
+    return candidate, verify(path, candidate)

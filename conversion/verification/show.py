@@ -1,0 +1,39 @@
+"""What a verification found, as lines of the terminal."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from architectures.display import say
+
+if TYPE_CHECKING:
+    from conversion.verification.evidence import Evidence
+
+
+def show(evidence: Evidence) -> None:
+    """Print checks, weights and what executing showed."""
+    for one in evidence.checks:
+        detail = "" if one.passed else f"  expected {one.expected}, found {one.found}"
+        say(f"  {'ok  ' if one.passed else 'FAIL'} {one.name}{detail}")
+    if evidence.weights:
+        obeyed = sum(not weight.fault for weight in evidence.weights)
+        complete = obeyed == len(evidence.weights)
+        say(
+            f"  {'ok  ' if complete else 'FAIL'} weights  {obeyed} of {len(evidence.weights)} tensors are the model's, "
+            f"compression {evidence.compression}"
+        )
+    else:
+        say("  -    weights  not compared")
+    for part in evidence.original:
+        say(
+            f"  {part.split}: {part.images} images executed, accuracy of the file {part.file_accuracy:.4f} "
+            f"(model {part.model_accuracy:.4f})"
+        )
+    if evidence.differences:
+        say(f"  {'differences of probabilities':37} {'split':5} {'largest':>8} {'allowed':>8} {'labels differ':>14}")
+    for against, part in evidence.differences:
+        allowed = "any" if part.allowance is None else f"{part.allowance:.1e}"
+        say(f"  {against:37} {part.split:5} {part.max_difference:8.1e} {allowed:>8} {part.label_flips:14}")
+    say(f"  Apple's runtime: {evidence.native.status}")
+    if evidence.test_look:
+        say(f"  This was {evidence.test_look.text}.")
