@@ -21,13 +21,14 @@ import numpy as np
 
 import architectures
 from conversion import runtime
-from conversion.coreml.convert import FileFacts, convert
+from conversion.coreml.convert import convert
+from conversion.coreml.facts import FileFacts
 from conversion.coreml.writing import write
 from experiments import datasets
 from experiments.classifier import forward_function, load_classifier, predict
 from experiments.config import ModelSize, RunConfig
 from experiments.datasets import Split
-from experiments.evaluation.metrics import write_evaluation
+from experiments.evaluation.report import write_evaluation
 from experiments.tracking import Tracker, environment, run_start
 from experiments.training.loop import train
 

@@ -31,13 +31,14 @@ from scipy import stats
 import architectures
 from architectures.command import several
 from conversion import runtime
-from conversion.coreml.convert import Converter, FileFacts
+from conversion.coreml.convert import Converter
+from conversion.coreml.facts import FileFacts
 from conversion.coreml.writing import write
 from conversion.promotion.compression_search import choose
 from experiments import datasets
 from experiments.classifier import forward_function, load_classifier, predict
 from experiments.config import LEARNING_RATES, ModelSize, RunConfig, default_tracking_uri
-from experiments.evaluation.metrics import accuracy_interval
+from experiments.evaluation.intervals import accuracy_interval
 from experiments.tracking import Tracker
 from experiments.training.loop import train
 from experiments.training.precision import resolve_precision

@@ -156,8 +156,8 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     arguments = parser.parse_args()
 
-    from experiments import leaderboard
     from experiments.tracking import Selection, Tracker
+    from experiments.views import leaderboard
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -171,15 +171,13 @@ def main() -> None:
         looks: dict[str, Callable[[], object]] = {
             "the best run": lambda: tracker.best_runs(every, 1),
             "the best registered version": lambda: tracker.best(f"{EXPERIMENT}-classifier"),
-            "leaderboard": lambda: leaderboard.rows(tracker, every, limit=leaderboard.ROWS + 1),
-            "leaderboard of one study": lambda: leaderboard.rows(
-                tracker, Selection(EXPERIMENT, "study-7"), limit=leaderboard.ROWS + 1
-            ),
+            "leaderboard": lambda: leaderboard.rows(tracker, every, limit=11),
+            "leaderboard of one study": lambda: leaderboard.rows(tracker, Selection(EXPERIMENT, "study-7"), limit=11),
             "leaderboard of two architectures": lambda: leaderboard.rows(
-                tracker, Selection(EXPERIMENT, None, ARCHITECTURES[:2]), limit=leaderboard.ROWS + 1
+                tracker, Selection(EXPERIMENT, None, ARCHITECTURES[:2]), limit=11
             ),
             "leaderboard of versions": lambda: leaderboard.version_rows(
-                tracker, f"{EXPERIMENT}-classifier", every, limit=leaderboard.ROWS + 1
+                tracker, f"{EXPERIMENT}-classifier", every, limit=11
             ),
         }
         whole = leaderboard.rows(tracker, every)

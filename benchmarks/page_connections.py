@@ -28,7 +28,8 @@ import numpy as np
 
 import architectures
 from architectures.fields import Whole
-from conversion.coreml.convert import FileFacts, convert
+from conversion.coreml.convert import convert
+from conversion.coreml.facts import FileFacts
 from conversion.coreml.writing import write
 from experiments.classifier import as_classifier
 

@@ -11,8 +11,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from architectures import registry
 from architectures.errors import ProjectError
 from architectures.registry import Architecture
+from experiments import keras_file
 
 if TYPE_CHECKING:
     import keras
@@ -100,12 +102,8 @@ def load_classifier(path: Path, sha256: str) -> keras.Model:
         found = hashlib.file_digest(file, "sha256").hexdigest()
     if found != sha256:
         raise ProjectError(f"{path.name} has SHA-256 {found[:12]}..., its record says {sha256[:12]}...: not loaded.")
-    import architectures
-
-    architectures.names()  # registers the Layer subclasses that families define
+    registry.names()  # registers the Layer subclasses that families define
     import keras
-
-    from experiments import keras_file
 
     keras_file.check(path)
     try:

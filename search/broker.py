@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from rich.markup import escape
 
+from architectures.command import one_line, traceback_text
 from architectures.display import say
 from architectures.errors import ProjectError
 from architectures.redaction import redact
@@ -25,12 +26,12 @@ from experiments.interruption import interruptible
 from search.config import SweepConfig
 from search.engines import WorkerFailed
 from search.engines.cluster import Share, check_nodes, connected, facts, places
+from search.engines.messages import Event, WorkerSetup
+from search.orchestrate import SweepResult, sweep
 from search.trials.progress import TrialProgress
 
 if TYPE_CHECKING:
-    from search.engines.messages import Event
     from search.engines.ray import RayEngine
-    from search.orchestrate import SweepResult
 
 MAX_BROKERS = 3  # that may die in one sweep
 FOLLOW_SECONDS = 0.5  # between two looks for Ctrl-C
@@ -78,10 +79,7 @@ class Broker:
         self._interrupted = True
 
     def _sweep(self, config: SweepConfig, given: dict[str, object], myself: Any) -> Ended:
-        from architectures.command import one_line, traceback_text
-        from search.engines.messages import WorkerSetup
-        from search.engines.ray import RayEngine
-        from search.orchestrate import sweep
+        from search.engines.ray import RayEngine  # and Ray
 
         def engine(setup: WorkerSetup) -> RayEngine:
             made = RayEngine(

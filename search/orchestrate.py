@@ -18,28 +18,32 @@ from architectures.scratch import scratch_folder
 from conversion.coreml.formats import check_available
 from conversion.promotion.config import DEFAULT_MODEL
 from conversion.promotion.preference import Preference, smallest
-from experiments import datasets, leaderboard
+from experiments import datasets
 from experiments.attempts import Attempts
 from experiments.datasets.summary import summary
 from experiments.interruption import interruptible
-from experiments.leaderboard import Row
 from experiments.main_guard import check_main_guard
 from experiments.tracking import CANDIDATE, Outbox, Selection, Tracker, TrackingUnavailable, VersionRecord, environment
 from experiments.training.precision import Gpu, resolve_precision
+from experiments.views import leaderboard, leaderboard_table
+from experiments.views.leaderboard import Row
 from experiments.views.tables import print_cells
 from search.config import AUTO, FIXED, SweepConfig
 from search.engines import Engine
 from search.engines.local import LocalEngine, cores
-from search.engines.messages import Known, Ready, WorkerSetup
+from search.engines.messages import Known, WorkerSetup
 from search.engines.shared_data import save_dataset
 from search.report import significance
-from search.report.significance import Comparison, Replicated, compare_architectures
-from search.space import fitting_batch_sizes
+from search.report.page import REPORT, compared_architectures, replicated, write_report
+from search.report.significance import Comparison
+from search.setup import choose_architectures, load_dataset, usable_batch_sizes
 from search.study.study import Study
 from search.trials.loop import Runner
 from search.trials.patience import patiently
 from search.trials.progress import TrialProgress
 from search.trials.recovery import deliver_left_over, drop_overtaken, end_parent, evaluate_left_over, recover
+
+ROWS = 10  # of the leaderboard that are shown
 
 
 @dataclass(frozen=True)
@@ -69,7 +73,7 @@ class SweepResult:
 
     def as_json(self) -> dict[str, object]:
         return asdict(self) | {
-            "leaderboard": leaderboard.as_json(self.leaderboard),
+            "leaderboard": leaderboard_table.as_json(self.leaderboard),
             "comparisons": [asdict(one) | {"verdict": one.verdict} for one in self.comparisons],
             "candidate": self.candidate,
         }
@@ -77,9 +81,9 @@ class SweepResult:
     def show(self) -> None:
         """Print the leaderboard and what to do next."""
         if self.leaderboard:
-            shown = self.leaderboard[: leaderboard.ROWS]
+            shown = self.leaderboard[:ROWS]
             more = len(shown) < len(self.leaderboard)
-            leaderboard.print_table(shown, f"Study {self.study}", one_study=True, more=more)
+            leaderboard_table.print_table(shown, f"Study {self.study}", one_study=True, more=more)
         if self.comparisons:
             print_cells(
                 significance.TITLES, significance.cells(self.comparisons), title="Architectures by paired t-test"
@@ -146,9 +150,6 @@ def sweep(
         contextlib.ExitStack() as stack,
     ):
         progress.waiting("starting TensorFlow")
-        # Workers import TensorFlow from here on: what else takes a second of imports comes now, not before.
-        from search.report.page import REPORT, write_report
-
         tracker = patiently(lambda: Tracker(config.tracking_uri), progress)
         tracker.hear_interruptions()
         dataset = load_dataset(config.dataset, config.plugins)
@@ -201,7 +202,7 @@ def sweep(
             left_out: Sequence[str] = ()
             attempts = Attempts()
             with attempts.part("comparison"):
-                compared, left_out = _compared(study)
+                compared, left_out = compared_architectures(study)
 
             def registered_all() -> tuple[list[VersionRecord], Preference | None]:
                 progress.waiting("registering the best models")
@@ -321,62 +322,6 @@ def _take_up(
         progress.say(f"taking up {interrupted} interrupted trial{'s' if interrupted > 1 else ''}")
 
 
-def load_dataset(name: str, plugins: tuple[str, ...]) -> datasets.Dataset:
-    """Load a data set, importing the plugins only where one of them must bring it: they may import Keras.
-
-    Raises:
-        UsageError: for an unknown name.
-    """
-    if not datasets.is_known(name):
-        from architectures import load_plugin
-
-        for plugin in plugins:
-            load_plugin(plugin)
-    return datasets.load(name)
-
-
-def usable_batch_sizes(
-    sizes: tuple[int, ...], dataset: datasets.Dataset, *, asked: bool, say: Callable[[str], None]
-) -> tuple[int, ...]:
-    """The batch sizes that were `asked` for, or else those that suit the data, which `say` tells where they are others.
-
-    Raises:
-        UsageError: for a batch that was asked for and is larger than the training split.
-    """
-    images = len(dataset.train)
-    if asked:
-        if max(sizes) > images:
-            raise UsageError(
-                f"Batch size {max(sizes)} exceeds the {images} training images of {dataset.name}: give smaller ones by "
-                f"--batch-size."
-            )
-        return sizes
-    fitting = fitting_batch_sizes(sizes, images)
-    if fitting != sizes:
-        listed, left = (", ".join(map(str, some)) for some in (fitting, sizes))
-        say(f"{dataset.name} has {images} training images: batch size {listed} in place of {left}")
-    return fitting
-
-
-def choose_architectures(ready: Ready, names: tuple[str, ...], dataset: str) -> tuple[Known, ...]:
-    """The architectures of these names, or without any all that fit the images.
-
-    Raises:
-        UsageError: for an unknown name, or images too small.
-    """
-    known = {architecture.name: architecture for architecture in ready.architectures}
-    for name in names:
-        if name not in known:
-            raise UsageError(f"Unknown architecture {name!r}. Registered: {', '.join(known)}.")
-        if misfit := known[name].misfit:
-            raise UsageError(misfit)
-    chosen = tuple(known[name] for name in names or known if not known[name].misfit)
-    if not chosen:
-        reasons = " ".join(architecture.misfit or "" for architecture in ready.architectures)
-        raise UsageError(f"No registered architecture takes the images of {dataset}: {reasons}")
-    return chosen
-
-
 def _parameters(config: SweepConfig, digest: str) -> dict[str, object]:
     """The parent run's parameters."""
     kept = {key: value for key, value in asdict(config).items() if key in FIXED}
@@ -400,44 +345,10 @@ def _first(config: SweepConfig, architectures: tuple[Known, ...]) -> list[dict[s
     return found
 
 
-def _replicated(study: Study) -> list[Replicated]:
-    trials = study.optuna_study.get_trials(deepcopy=False)
-    return [
-        Replicated(number, trials[number].params["architecture"], by_seed)
-        for number, by_seed in study.standing.replicated().items()
-    ]
-
-
-def _compared(study: Study) -> tuple[Sequence[Comparison], Sequence[str]]:
-    """Architectures by the replicates of their best configurations, and those of which none was replicated."""
-    replicated = _replicated(study)
-    return compare_architectures(replicated), significance.not_compared(study.config.architectures, replicated)
-
-
-def report_again(study: Study, tracker: Tracker) -> str:
-    """Write a study's report anew; returns what could not be made and why, empty where all was.
-
-    Raises:
-        TrackingError: if MLflow does not take it.
-    """
-    from search.report.page import write_report
-
-    compared: Sequence[Comparison] = ()
-    left_out: Sequence[str] = ()
-    board: list[Row] = []
-    attempts = Attempts()
-    with attempts.part("comparison"):
-        compared, left_out = _compared(study)
-    with attempts.part("leaderboard"):
-        board = leaderboard.rows(tracker, Selection(study.config.experiment_name, study.name))
-    write_report(study, tracker, study.parent_run_id, board, compared=compared, left_out=left_out, attempts=attempts)
-    return str(attempts)
-
-
 def _register(study: Study, tracker: Tracker) -> list[VersionRecord]:
     """Register the study's best models and its front, and point `candidate` at the best."""
     registered = []
-    means = {one.number: one.mean for one in _replicated(study)}
+    means = {one.number: one.mean for one in replicated(study)}
     for trial in sorted(study.standing.to_register(), key=lambda trial: -means.get(trial.number, 0.0)):
         model = tracker.kept_model(trial.user_attrs["run_id"])
         if model is None:  # an earlier sweep kept fewer, or died before it had written this one

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from architectures.command import INTERRUPTED, Parser, print_json, run, several
 from architectures.display import say
-from architectures.fields import PluginName, allowed
+from architectures.fields import allowed
 from architectures.redaction import MARK, redact
 from experiments.config import COMPRESSIONS, LEARNING_RATES, PRECISIONS, default_tracking_uri
 from experiments.datasets.arguments import add_arguments, dataset_given
@@ -26,11 +26,8 @@ from search.config import (
     given_options,
     new_study_name,
 )
-
-SCHEDULE_HELP = (
-    "of Adam's learning rate: cosine (the default) falls to 0 over --epochs, constant stays and ends a run that does "
-    "not improve for 5 epochs"
-)
+from search.engines.local import auto_workers
+from search.options import SCHEDULE_HELP, add_common
 
 
 def parser() -> Parser:
@@ -216,19 +213,6 @@ def _configurations(text: str) -> tuple[dict[str, object], ...]:
     return tuple(found)
 
 
-def add_common(made: Parser) -> None:
-    """The options that `search.trial` shares."""
-    made.add_argument("--tracking-uri", metavar="URI", help="default: MLFLOW_TRACKING_URI or sqlite:///mlflow.db")
-    made.add_argument(
-        "--plugin",
-        dest="plugins",
-        action="append",
-        type=PluginName(),
-        metavar="MODULE",
-        help="module or .py file that registers architectures or data sets; repeatable",
-    )
-
-
 def _body(arguments: argparse.Namespace) -> int:
     options = vars(arguments) | {
         key: tuple(dict.fromkeys(value)) if (value := getattr(arguments, key)) else None
@@ -237,8 +221,6 @@ def _body(arguments: argparse.Namespace) -> int:
     if arguments.figures:
         options["figures"] = arguments.figures == "on"
     if options["workers"] == AUTO:
-        from search.engines.local import auto_workers
-
         options["workers"] = None if arguments.engine == "ray" else auto_workers()
     options["dataset"] = dataset_given(arguments, SweepConfig.dataset)
     given = given_options(options)

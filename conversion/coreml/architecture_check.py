@@ -8,7 +8,8 @@ from __future__ import annotations
 import numpy as np
 
 from architectures.registry import Architecture, Shape
-from conversion.coreml.convert import Converter, FileFacts
+from conversion.coreml.convert import Converter
+from conversion.coreml.facts import FileFacts
 from conversion.coreml.formats import FORMATS
 from conversion.verification.parity import in_float64, parities
 from experiments.classifier import as_classifier, forward_function

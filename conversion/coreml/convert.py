@@ -8,7 +8,7 @@ import logging
 import shutil
 import weakref
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache, cached_property
 from pathlib import Path
 from types import ModuleType
@@ -19,11 +19,12 @@ from architectures.scratch import scratch_folder
 from conversion import runtime
 from conversion.coreml.compress import compress_network, compress_program
 from conversion.coreml.culprit import layer_behind
+from conversion.coreml.facts import FileFacts
 from conversion.coreml.file import CoreMLFile, mlmodel, mlpackage
 from conversion.coreml.formats import Compression, Format, check_available
 from conversion.coreml.naming import INPUT_NAME, OUTPUT_NAME, name_features
 from conversion.coreml.writing import write
-from experiments.classifier import PIXEL_SCALE, PREPROCESSING_VERSION, as_classifier, network_of
+from experiments.classifier import PIXEL_SCALE, as_classifier, network_of
 
 if TYPE_CHECKING:
     import keras
@@ -31,39 +32,6 @@ if TYPE_CHECKING:
     from architectures.registry import Architecture
 
 VERSION_LENGTH = 8  # characters of the run id that serve as the file's version
-
-
-@dataclass(frozen=True)
-class FileFacts:
-    """What a Core ML file says about itself. The lengths of these texts are part of the file's size."""
-
-    class_names: tuple[str, ...]
-    dataset: str
-    dataset_digest: str
-    architecture: str
-    run_id: str
-    study: str  # empty for a run outside a study
-    git_commit: str
-    val_accuracy: float
-    fit: str = ""  # of photographs to the input's size: crop, pad or squash; empty, as the next: not in the file
-    background: str = ""  # beneath what is transparent and beside what is padded
-    author: str = ""
-    license: str = ""
-
-    def user_defined(self) -> dict[str, str]:
-        """The file's user metadata."""
-        return {
-            "run_id": self.run_id,
-            "study": self.study,
-            "architecture": self.architecture,
-            "dataset": self.dataset,
-            "dataset_digest": self.dataset_digest,
-            "val_accuracy": f"{self.val_accuracy:.4f}",
-            "preprocessing_version": str(PREPROCESSING_VERSION),
-            **{key: value for key in ("fit", "background") if (value := getattr(self, key))},
-            "git_commit": self.git_commit,
-            "com.apple.coreml.model.preview.type": "imageClassifier",
-        }
 
 
 @cache

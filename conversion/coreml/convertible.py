@@ -6,7 +6,8 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from architectures.errors import NotConvertible, ProjectError
-from conversion.coreml.convert import FileFacts, convert, coremltools
+from conversion.coreml.convert import convert, coremltools
+from conversion.coreml.facts import FileFacts
 from experiments.classifier import as_classifier
 
 if TYPE_CHECKING:

@@ -11,7 +11,8 @@ from architectures import load_plugin
 from architectures.errors import ProjectError
 from architectures.quiet import import_tensorflow
 from architectures.scratch import scratch_folder
-from conversion.coreml.convert import Converter, FileFacts
+from conversion.coreml.convert import Converter
+from conversion.coreml.facts import FileFacts
 from conversion.promotion.preference import Preference, smallest
 from conversion.verification.parity import in_float64
 from experiments import datasets

@@ -5,64 +5,18 @@ Of a kept model on the validation images, written to its run; of a promoted file
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from dataclasses import dataclass
 
-from architectures.display import visible
-from architectures.scratch import scratch_folder
+import numpy as np
+import numpy.typing as npt
+
+from experiments.evaluation.intervals import accuracy_interval
 from experiments.evaluation.labels import told_apart
-from experiments.views.tables import write_csv
 
-if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
-
-    from experiments.attempts import Attempts
-    from experiments.datasets import Dataset
-    from experiments.tracking import Tracker
-
-FOLDER = "evaluation"  # among a run's artifacts
 EVALUATED = "expected_calibration_error"  # metric that every evaluated run has
 CALIBRATION_BINS = 15  # of equal width, as in Guo et al. 2017
 MISTAKES_SHOWN = 20  # the most confident ones
-CAPTION = 18  # characters of a file's name below its picture
-
-
-def accuracy_interval(correct: int, images: int) -> tuple[float, float]:
-    """95 % Wilson score interval of an accuracy.
-
-    >>> low, high = accuracy_interval(485, 500)
-    >>> round(low, 4), round(high, 4)
-    (0.9511, 0.9817)
-    """
-    from statistics import NormalDist  # importing scipy.stats takes longer than finding the best of 10,000 runs
-
-    z, share = NormalDist().inv_cdf(0.975), correct / images
-    centre = share + z**2 / (2 * images)
-    reach = z * (share * (1 - share) / images + z**2 / (4 * images**2)) ** 0.5
-    low, high = ((centre + sign * reach) / (1 + z**2 / images) for sign in (-1, 1))
-    return max(0.0, low), min(1.0, high)
-
-
-def mean_interval(values: Sequence[float]) -> tuple[float, float] | None:
-    """95 % interval of a mean by Student's t; None for fewer than two values.
-
-    >>> low, high = mean_interval([0.96, 0.97, 0.98])
-    >>> round(low, 4), round(high, 4)
-    (0.9452, 0.9948)
-    """
-    import numpy as np
-    from scipy.stats import t
-
-    if len(values) < 2:
-        return None
-    mean, error = float(np.mean(values)), float(np.std(values, ddof=1)) / len(values) ** 0.5
-    reach = float(t.ppf(0.975, len(values) - 1)) * error
-    return mean - reach, mean + reach
 
 
 @dataclass(frozen=True)
@@ -151,7 +105,6 @@ def evaluate(
     >>> found.mistakes
     (Mistake(index=1, true_label=1, answer=0, confidence=0.6, file=''),)
     """
-    import numpy as np
     from sklearn.calibration import calibration_curve
     from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
@@ -200,116 +153,6 @@ def evaluate(
     )
 
 
-def write_evaluation(
-    tracker: Tracker,
-    run_id: str,
-    probabilities: npt.NDArray[np.float32],
-    dataset: Dataset,
-    *,
-    best_epoch: int,
-    figures: bool = True,
-) -> str:
-    """Log a run's kept model on the validation images: files under `evaluation/`, headline numbers as metrics.
-
-    What cannot be computed or drawn is left out: the run says so in its tag `not_drawn`.
-
-    Args:
-        tracker: the store.
-        run_id: the run.
-        probabilities: of the validation images (N, num_classes).
-        dataset: the run's.
-        best_epoch: whose weights were kept, which is the step of the metrics.
-        figures: whether to draw the plots.
-
-    Returns:
-        What is missing and why, in one line; empty where nothing is.
-
-    Raises:
-        TrackingError: if MLflow does not take it.
-    """
-    from experiments.attempts import Attempts
-
-    metrics: dict[str, float] = {}
-    attempts = Attempts()
-    with attempts.part("files"), scratch_folder() as folder:
-        with attempts.part("evaluation"):
-            found = evaluate(probabilities, dataset.val.labels, dataset.class_names, dataset.val.files)
-            metrics = found.metrics()
-            write_report(found, dataset.val.images, folder, what="validation", attempts=attempts, figures=figures)
-        attempts.write(folder)
-        tracker.log_files(run_id, folder, FOLDER)
-    tracker.log_evaluation(run_id, metrics, step=best_epoch)
-    tracker.tag_not_drawn(run_id, str(attempts), FOLDER)
-    return str(attempts)
-
-
-def write_report(
-    evaluation: Evaluation,
-    images: npt.NDArray[np.uint8],
-    folder: Path,
-    *,
-    what: str,
-    attempts: Attempts,
-    figures: bool = True,
-) -> None:
-    """Write an evaluation into an existing folder, as numbers and as plots.
-
-    `evaluation.json` holds all of it; `classification_report.txt`, `confusion_matrix.csv` and `.png`, `reliability.png`
-    and `mistakes.png` are for people.
-
-    Args:
-        evaluation: of the images.
-        images: uint8 (N, height, width, 1 or 3).
-        folder: where the files go.
-        what: names the images: `validation`.
-        attempts: told what could not be written.
-        figures: whether to draw the plots.
-    """
-    from experiments.evaluation.pictures import draw_confusion_matrix, draw_images, draw_reliability, short_names
-
-    names = [each.name for each in evaluation.classes]
-    short = short_names(names)
-
-    def numbers(path: Path) -> None:
-        path.write_text(json.dumps(asdict(evaluation), indent=2), encoding="utf-8")
-
-    def table(path: Path) -> None:
-        path.write_text(_table(evaluation), encoding="utf-8")
-
-    def matrix(path: Path) -> None:
-        with path.open("w", newline="", encoding="utf-8") as file:
-            rows = ([name, *row] for name, row in zip(names, evaluation.confusion_matrix, strict=True))
-            write_csv([["true\\predicted", *names], *rows], file)
-
-    def mistakes(path: Path) -> None:
-        captions = [
-            f"{_end(visible(mistake.name))}: {short[mistake.true_label]}\n"
-            f"answer {short[mistake.answer]}, {mistake.confidence:.3f}"
-            for mistake in evaluation.mistakes
-        ]
-        wrong = [images[mistake.index] for mistake in evaluation.mistakes]
-        draw_images(wrong, captions, path, title=mistakes_title(evaluation, what))
-
-    parts: dict[str, Callable[[Path], None]] = {
-        "evaluation.json": numbers,
-        "classification_report.txt": table,
-        "confusion_matrix.csv": matrix,
-    }
-    drawn: dict[str, Callable[[Path], None]] = {
-        "confusion_matrix.png": partial(draw_confusion_matrix, evaluation, what=what),
-        "reliability.png": partial(draw_reliability, evaluation, what=what),
-        "mistakes.png": mistakes,
-    }
-    for name, make in (parts | (drawn if figures else {})).items():
-        with attempts.part(name, folder / name):
-            make(folder / name)
-
-
-def _end(name: str) -> str:
-    """The end of a long name, which tells files apart."""
-    return name if len(name) <= CAPTION else f"...{name[-CAPTION:]}"
-
-
 def mistakes_title(evaluation: Evaluation, what: str) -> str:
     """What a picture of the mistakes shows, or that there are none."""
     wrong, shown = evaluation.images - evaluation.correct, len(evaluation.mistakes)
@@ -317,24 +160,3 @@ def mistakes_title(evaluation: Evaluation, what: str) -> str:
         return f"No mistake on {evaluation.images:,} {what} images"
     which = "all" if shown == wrong else f"the {shown} most confident"
     return f"{wrong:,} mistakes on {evaluation.images:,} {what} images, {which}: truth, answer, confidence"
-
-
-def _table(evaluation: Evaluation) -> str:
-    """Precision and recall of each class as text."""
-    names = [visible(each.name) for each in evaluation.classes]
-    wide = max(12, *map(len, names))
-    lines = [f"{'class':<{wide}}  precision  recall      f1  images"]
-    lines += [
-        f"{name:<{wide}}  {each.precision:9.4f}  {each.recall:6.4f}  {each.f1:6.4f}  {each.images:6d}"
-        for name, each in zip(names, evaluation.classes, strict=True)
-    ]
-    lines.append(
-        f"{'mean':<{wide}}  {evaluation.macro_precision:9.4f}  {evaluation.macro_recall:6.4f}          "
-        f"{evaluation.images:6d}"
-    )
-    lines.append(
-        f"accuracy {evaluation.accuracy:.4f}, 95 % Wilson interval {evaluation.accuracy_low:.4f} to "
-        f"{evaluation.accuracy_high:.4f}; expected calibration error {evaluation.expected_calibration_error:.4f} in "
-        f"{CALIBRATION_BINS} bins"
-    )
-    return "\n".join(lines) + "\n"

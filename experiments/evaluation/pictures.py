@@ -10,16 +10,14 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import numpy as np
+from matplotlib.figure import Figure
+from PIL import Image
 
 from experiments.evaluation.fonts import families
 from experiments.evaluation.labels import told_apart
-
-if TYPE_CHECKING:
-    import numpy as np
-    from matplotlib.figure import Figure
-
-    from experiments.evaluation.metrics import Evaluation
+from experiments.evaluation.metrics import Evaluation
 
 MOST_NUMBERED = 25  # classes whose confusion matrix has its numbers written in: each takes a millisecond
 MOST_NAMED = 60  # classes whose names stand at its sides
@@ -35,7 +33,6 @@ LONGEST_NAME = 16  # characters of a class in a caption
 
 def draw_confusion_matrix(evaluation: Evaluation, path: Path, *, what: str) -> None:
     """Draw true against answered classes as a PNG; `what` names the images, `validation` for instance."""
-    import numpy as np
     from sklearn.metrics import ConfusionMatrixDisplay
 
     names = short_names([each.name for each in evaluation.classes])
@@ -110,9 +107,6 @@ def draw_images(images: Sequence[np.ndarray], captions: Sequence[str], path: Pat
 
 def _scaled(image: np.ndarray, width: int, height: int) -> np.ndarray:
     """A uint8 image in RGB at another size; small ones show their pixels."""
-    import numpy as np
-    from PIL import Image
-
     picture = Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).convert("RGB")
     enlarged = width >= picture.width
     return np.asarray(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from experiments.compare import CURVES, Comparison, cells, headings
+from experiments.views.comparison import CURVES, Comparison, cells, headings
 from experiments.views.page import html_page, save
 from experiments.views.tables import html_table, html_text
 

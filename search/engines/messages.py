@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from architectures.command import one_line, traceback_text
+from architectures.errors import NotConvertible, ProjectError
 from architectures.knobs import Knob
-from conversion.coreml.convert import FileFacts
+from conversion.coreml.facts import FileFacts
 from experiments.config import Environment, EpochMetrics, ModelSize, RunConfig, RunResult
 from experiments.training.precision import Gpu
 
@@ -112,3 +114,9 @@ class Died:
 
 
 Event = Ready | Placed | Built | EpochEnded | Stopped | Finished | Failed | Died
+
+
+def failed(number: int | None, error: BaseException) -> Failed:
+    """What a process says of an error: of a job, or of its own start where `number` is None."""
+    code = error.exit_code if isinstance(error, ProjectError) else 1
+    return Failed(number, one_line(error), traceback_text(error), code, isinstance(error, NotConvertible))

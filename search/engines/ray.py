@@ -13,12 +13,13 @@ import queue
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import ray
 from ray.exceptions import RayError, RayTaskError
 
 from architectures.scratch import scratch_folder
+from experiments.tracking import environment
 from search.engines import WorkerFailed
 from search.engines.cluster import Share, check_this_node
 from search.engines.messages import (
@@ -32,11 +33,10 @@ from search.engines.messages import (
     Placed,
     Ready,
     WorkerSetup,
+    failed,
 )
 from search.engines.shared_data import PackedDataset, pack_dataset
-
-if TYPE_CHECKING:
-    from search.engines.trainer import Trainer
+from search.engines.trainer import Trainer
 
 MAX_CALLS = 25  # trials that a process trains before Ray replaces it: Keras keeps 6-8 MB of each model it has built
 
@@ -189,8 +189,6 @@ _trainer: tuple[Trainer, Ready] | None = None  # of this process, which serves o
 def _prepared(setup: WorkerSetup, dataset: PackedDataset) -> tuple[Trainer, Ready]:
     global _trainer
     if _trainer is None:
-        from search.engines.trainer import Trainer
-
         check_this_node(setup.facts)
         if not ray.get_gpu_ids():
             os.environ["CUDA_VISIBLE_DEVICES"] = ""  # all trials of a node would compute on its first one
@@ -204,15 +202,11 @@ def _describe(setup: WorkerSetup, dataset: PackedDataset) -> Ready | Failed:
     try:
         return _prepared(setup, dataset)[1]
     except Exception as error:
-        from search.engines.trainer import failed
-
         return failed(None, error)
 
 
 def _train(broker: Any, ticket: int, setup: WorkerSetup, dataset: PackedDataset, job: Job) -> None:
     """Train one job, and tell the broker."""
-    from experiments.tracking import environment
-    from search.engines.trainer import failed
 
     def ask(event: Event | None, model: bytes | None = None) -> bool:
         try:

@@ -10,22 +10,27 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from architectures.command import one_line, traceback_text
+from architectures import registry
+from architectures.command import one_line
 from architectures.errors import NotConvertible, PluginError, ProjectError, UsageError
 from architectures.quiet import import_tensorflow
+from conversion.coreml.convert import coreml_bytes, coremltools
+from conversion.coreml.convertible import check_convertible
 from experiments.config import EpochMetrics, ModelSize
 from experiments.datasets import Dataset
+from experiments.training.loop import TrainingStopped, count_macs, train
+from experiments.training.precision import visible_gpu
 from search.engines.messages import (
     Built,
     EpochEnded,
     Event,
-    Failed,
     Finished,
     Job,
     Known,
     Ready,
     Stopped,
     WorkerSetup,
+    failed,
 )
 
 
@@ -41,16 +46,11 @@ class Trainer:
         import_tensorflow()
         import tensorflow as tf
 
-        from experiments.training.precision import visible_gpu
-
         tf.config.threading.set_intra_op_parallelism_threads(setup.threads)
         tf.config.threading.set_inter_op_parallelism_threads(setup.threads)
         self.gpu = visible_gpu()
 
         import tqdm
-
-        from architectures import registry
-        from conversion.coreml.convert import coremltools
 
         # The lock that tqdm makes by default is a semaphore, of which a killed process would leave a warning at exit.
         tqdm.tqdm.set_lock(threading.RLock())
@@ -61,9 +61,6 @@ class Trainer:
 
     def hold(self, dataset: Dataset) -> Ready:
         """Take the data set for all jobs, and say which architectures fit it and can be shipped."""
-        from architectures import registry
-        from conversion.coreml.convertible import check_convertible
-
         self._dataset = dataset
         known, warnings = [], [one_line(error) for error in registry.left_out()]
         for name in self._setup.architectures or registry.names():
@@ -99,8 +96,6 @@ class Trainer:
         Raises:
             EOFError, ConnectionError: if nobody listens any more.
         """
-        from conversion.coreml.convert import coreml_bytes
-        from experiments.training.loop import TrainingStopped, count_macs, train
 
         def measure(classifier) -> ModelSize:  # type: ignore[no-untyped-def]  # keras.Model
             try:
@@ -131,10 +126,3 @@ class Trainer:
             raise
         except Exception as error:
             send(failed(job.number, error))
-
-
-def failed(number: int | None, error: BaseException) -> Failed:
-    """What a process says of an error: of a job, or of its own start where `number` is None."""
-
-    code = error.exit_code if isinstance(error, ProjectError) else 1
-    return Failed(number, one_line(error), traceback_text(error), code, isinstance(error, NotConvertible))

@@ -6,7 +6,7 @@ import os
 import signal
 from multiprocessing.connection import Connection
 
-from search.engines.messages import Built, EpochEnded, Job, Placed, WorkerSetup
+from search.engines.messages import WorkerSetup, failed
 
 
 def main(connection: Connection, setup: WorkerSetup) -> None:
@@ -17,32 +17,12 @@ def main(connection: Connection, setup: WorkerSetup) -> None:
     os.dup2(nowhere, 1)
     os.dup2(nowhere, 2)
     try:
-        _serve(connection, setup)
+        if setup.cores:
+            os.sched_setaffinity(0, setup.cores)  # before TensorFlow starts its threads
+        from search.engines.serving import serve
+
+        serve(connection, setup)
     except (EOFError, ConnectionError):
         pass  # the sweep is gone
     except BaseException as error:
-        from search.engines.trainer import failed
-
         connection.send(failed(None, error))
-
-
-def _serve(connection: Connection, setup: WorkerSetup) -> None:
-    if setup.cores:
-        os.sched_setaffinity(0, setup.cores)  # before TensorFlow starts its threads
-
-    from experiments.tracking import environment
-    from search.engines.shared_data import open_dataset
-    from search.engines.trainer import Trainer
-
-    trainer = Trainer(setup)
-    connection.send(trainer.hold(open_dataset(connection.recv())))
-    where = environment(setup.threads, trainer.gpu, setup.plugins)
-
-    def ask(event: Built | EpochEnded) -> bool:
-        connection.send(event)
-        return connection.recv()
-
-    while True:
-        job: Job = connection.recv()
-        connection.send(Placed(job.number, where))
-        trainer.train(job, connection.send, ask)

@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING
 
-from experiments.config import EpochMetrics
+from optuna.trial import FixedTrial, FrozenTrial
 
-if TYPE_CHECKING:
-    from optuna.trial import FrozenTrial
-
-    from experiments.config import RunConfig
-    from experiments.tracking import RunRecord
-    from search.config import SweepConfig
+from experiments.config import EpochMetrics, RunConfig
+from experiments.tracking import RunRecord
+from search.config import SweepConfig
+from search.engines.messages import Known
+from search.study.results import val_accuracies
+from search.trials.loop import run_config
 
 EPOCH_METRICS = tuple(field.name for field in fields(EpochMetrics) if field.name != "epoch")
 FINAL_METRICS = ("best_epoch", "best_val_accuracy", "best_val_loss", "keras_bytes", "latency_ms", "images_per_second")
@@ -69,8 +68,6 @@ def compare_metrics(
         record: the run.
         points: what it has recorded of each of EPOCH_METRICS, and of ONCE as far as it has them, as (epoch, value).
     """
-    from search.study.results import val_accuracies
-
     course = dict(enumerate(val_accuracies(source), 1))
     known = figures(source, dict(points["val_loss"]))
     steps = {key: Counter(step for step, _ in points[key]) for key in EPOCH_METRICS}
@@ -111,11 +108,6 @@ def parameters(sweep: SweepConfig, trial: FrozenTrial) -> dict[str, str]:
 
 def _config(sweep: SweepConfig, trial: FrozenTrial) -> RunConfig:
     """What a trial was trained with."""
-    from optuna.trial import FixedTrial
-
-    from search.engines.messages import Known
-    from search.trials.loop import run_config
-
     architecture = trial.params["architecture"]
     prefix = f"{architecture}."
     knobs = sorted((key.removeprefix(prefix), (v,)) for key, v in trial.params.items() if key.startswith(prefix))
@@ -132,8 +124,6 @@ def figures(trial: FrozenTrial, val_losses: Mapping[int, float]) -> dict[str, fl
         trial: one that was trained.
         val_losses: by epoch, as far as they are known.
     """
-    from search.study.results import val_accuracies
-
     found: dict[str, float] = {}
     if (size := trial.user_attrs.get("coreml_bytes")) is not None:
         found["coreml_bytes"] = size

@@ -7,15 +7,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from architectures.scratch import scratch_folder
-from experiments import leaderboard
 from experiments.attempts import Attempts
-from experiments.leaderboard import Row
-from experiments.tracking import NOT_DRAWN, Tracker
+from experiments.tracking import NOT_DRAWN, Selection, Tracker
+from experiments.views import leaderboard, leaderboard_table
+from experiments.views.leaderboard import Row
 from experiments.views.page import html_page
 from experiments.views.tables import html_table, html_text
 from search.report import significance
 from search.report.figures import Figure, draw
-from search.report.significance import Comparison
+from search.report.significance import Comparison, Replicated, compare_architectures
 from search.study.study import Study
 
 FOLDER = "study"  # among the parent run's artifacts
@@ -92,10 +92,10 @@ def _trials_not_drawn(study: Study, tracker: Tracker) -> dict[str, str]:
 
 
 def _write_leaderboard(folder: Path, board: list[Row]) -> None:
-    rows = leaderboard.as_json(board)
-    (folder / "leaderboard.json").write_text(json.dumps(rows, indent=2), encoding="utf-8")
-    with (folder / "leaderboard.csv").open("w", newline="", encoding="utf-8") as file:
-        leaderboard.write_csv(board, file)
+    rows = leaderboard_table.as_json(board)
+    (folder / "leaderboard_table.json").write_text(json.dumps(rows, indent=2), encoding="utf-8")
+    with (folder / "leaderboard_table.csv").open("w", newline="", encoding="utf-8") as file:
+        leaderboard_table.write_csv(board, file)
 
 
 def _page(
@@ -114,9 +114,9 @@ def _page(
         what += f", files of at most {config.max_coreml_bytes:,} bytes"
     parts = [f"<p>{html_text(what)}.<br>Trials: {counts}.</p>"]
     if board:
-        titles, rows = leaderboard.cells(board[:ROWS], without=("study", "run id"))
+        titles, rows = leaderboard_table.cells(board[:ROWS], without=("study", "run id"))
         parts += ["<h2>Leaderboard</h2>", html_table(titles, rows)]
-        more = f"; {len(board) - ROWS} more in leaderboard.csv" if len(board) > ROWS else ""
+        more = f"; {len(board) - ROWS} more in leaderboard_table.csv" if len(board) > ROWS else ""
         parts.append(f"<p class='note'>* on the front of accuracy and bytes{more}</p>")
     if compared or left_out:
         parts.append("<h2>Architectures compared</h2>")
@@ -142,3 +142,36 @@ def _not_drawn(missing: Mapping[str, str]) -> list[str]:
     if not missing:
         return []
     return ["<h2>Not drawn</h2>", html_table(("part", "why"), list(missing.items()))]
+
+
+def replicated(study: Study) -> list[Replicated]:
+    """The trials of a study that were trained with further seeds."""
+    trials = study.optuna_study.get_trials(deepcopy=False)
+    return [
+        Replicated(number, trials[number].params["architecture"], by_seed)
+        for number, by_seed in study.standing.replicated().items()
+    ]
+
+
+def compared_architectures(study: Study) -> tuple[Sequence[Comparison], Sequence[str]]:
+    """Architectures by the replicates of their best configurations, and those of which none was replicated."""
+    found = replicated(study)
+    return compare_architectures(found), significance.not_compared(study.config.architectures, found)
+
+
+def report_again(study: Study, tracker: Tracker) -> str:
+    """Write a study's report anew; returns what could not be made and why, empty where all was.
+
+    Raises:
+        TrackingError: if MLflow does not take it.
+    """
+    compared: Sequence[Comparison] = ()
+    left_out: Sequence[str] = ()
+    board: list[Row] = []
+    attempts = Attempts()
+    with attempts.part("comparison"):
+        compared, left_out = compared_architectures(study)
+    with attempts.part("leaderboard"):
+        board = leaderboard.rows(tracker, Selection(study.config.experiment_name, study.name))
+    write_report(study, tracker, study.parent_run_id, board, compared=compared, left_out=left_out, attempts=attempts)
+    return str(attempts)

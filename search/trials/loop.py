@@ -22,10 +22,10 @@ from rich.markup import escape
 
 from architectures.errors import UsageError
 from architectures.plugins import plugin_sha256
-from conversion.coreml.convert import FileFacts
+from conversion.coreml.facts import FileFacts
 from experiments.config import Environment, EpochMetrics, ModelSize, RunConfig, RunResult
 from experiments.datasets import Dataset, reading_of
-from experiments.evaluation.metrics import write_evaluation
+from experiments.evaluation.report import write_evaluation
 from experiments.tracking import (
     Ended,
     Outbox,

@@ -11,7 +11,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from experiments.attempts import Attempts
 from experiments.datasets import Dataset
-from experiments.evaluation.metrics import EVALUATED, FOLDER, write_evaluation
+from experiments.evaluation.metrics import EVALUATED
+from experiments.evaluation.report import FOLDER, write_evaluation
 from experiments.tracking import (
     NOT_DRAWN,
     Ended,

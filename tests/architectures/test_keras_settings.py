@@ -14,7 +14,7 @@ import tensorflow
 
 from architectures import quiet, registry
 from architectures.errors import ProjectError
-from experiments import reproduce
+from experiments import reproduction
 from experiments.config import RunConfig
 from experiments.tracking import RunRecord, code_tags, environment
 from experiments.training.process import Request
@@ -150,5 +150,5 @@ def test_a_variable_that_was_read_before_is_recorded_and_named(monkeypatch: pyte
     record = RunRecord("a" * 32, "pocket-1", "FINISHED", {}, {}, tags)
     config = RunConfig("pocket", "mnist5k", filters=8, dropout=0.1)
     request = Request(config, "", 1, (), (("TF_USE_LEGACY_KERAS", "1"),), None)
-    found = [(one.what, one.recorded, one.here) for one in reproduce._conditions(record, request, None)]
+    found = [(one.what, one.recorded, one.here) for one in reproduction._conditions(record, request, None)]
     assert found == [("setting ONEDNN_DEFAULT_FPMATH_MODE", "none", "BF16"), ("setting TF_USE_LEGACY_KERAS", "1", "0")]

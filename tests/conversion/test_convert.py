@@ -20,7 +20,8 @@ import architectures
 from architectures.errors import ProjectError, UsageError
 from architectures.registry import Architecture
 from conversion import runtime
-from conversion.coreml.convert import Converter, FileFacts, convert, coreml_bytes
+from conversion.coreml.convert import Converter, convert, coreml_bytes
+from conversion.coreml.facts import FileFacts
 from conversion.coreml.file import CoreMLFile
 from conversion.coreml.formats import FORMATS, MINIMUM_IOS
 from conversion.coreml.writing import write

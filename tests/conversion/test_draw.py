@@ -26,7 +26,8 @@ from starlette.types import Receive, Scope, Send
 
 import architectures
 from conversion import runtime
-from conversion.coreml.convert import FileFacts, convert
+from conversion.coreml.convert import convert
+from conversion.coreml.facts import FileFacts
 from conversion.coreml.writing import write
 from conversion.draw import server as draw_server
 from conversion.draw.collection import Collection

@@ -21,7 +21,7 @@ from conversion.runtime.reading import form_of
 from conversion.runtime.schema import model_class
 from experiments import datasets
 from experiments.datasets import pixels
-from experiments.evaluation.metrics import accuracy_interval
+from experiments.evaluation.intervals import accuracy_interval
 from tests.conversion.fuzz import sample
 from tests.support.commands import Command
 

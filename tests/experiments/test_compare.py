@@ -9,10 +9,11 @@ import pytest
 from mlflow import MlflowClient
 from rich.console import Console
 
-from experiments.compare import BARS, CURVES, Compared, Comparison, compare, show, sparklines, text
+from experiments.compare import BARS
 from experiments.config import EpochMetrics
 from experiments.tracking import Tracker
 from experiments.views import tables
+from experiments.views.comparison import CURVES, Compared, Comparison, compare, show, sparklines, text
 from tests.support.commands import Command
 from tests.support.stores import Swept
 
@@ -105,7 +106,7 @@ def test_page_that_cannot_be_written_is_named(
 
 
 def test_two_runs_of_one_name_are_told_apart(swept: Swept, own_store: Path, run_ids: list[str]) -> None:
-    from experiments.compare import headings
+    from experiments.views.comparison import headings
 
     uri = f"sqlite:///{own_store / 'mlflow.db'}"
     MlflowClient(uri).update_run(run_ids[1], name=swept.result["leaderboard"][0]["run"])

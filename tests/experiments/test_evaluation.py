@@ -15,7 +15,8 @@ from sklearn.metrics import classification_report, confusion_matrix
 
 from experiments.attempts import Attempts
 from experiments.evaluation import metrics
-from experiments.evaluation.metrics import CALIBRATION_BINS, MISTAKES_SHOWN, Evaluation, evaluate, write_report
+from experiments.evaluation.metrics import CALIBRATION_BINS, MISTAKES_SHOWN, Evaluation, evaluate
+from experiments.evaluation.report import write_report
 from tests.support.stores import Swept
 
 FILES = {

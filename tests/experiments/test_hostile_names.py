@@ -16,7 +16,8 @@ from mlflow.entities import Metric, Param, RunTag
 import architectures
 from architectures.command import console
 from architectures.display import visible
-from conversion.coreml.convert import FileFacts, convert
+from conversion.coreml.convert import convert
+from conversion.coreml.facts import FileFacts
 from conversion.coreml.writing import write
 from conversion.draw.reader import open_reader
 from conversion.draw.server import _facts
@@ -192,7 +193,7 @@ def test_class_labels_in_the_files_of_an_evaluation_and_a_promotion(tmp_path: Pa
     from conversion.promotion.evaluation_page import classes, mistakes
     from conversion.promotion.page import _confusion
     from experiments.attempts import Attempts
-    from experiments.evaluation.metrics import write_report
+    from experiments.evaluation.report import write_report
 
     labels = (NAME, NAME, "-7")
     images = np.zeros((6, 28, 28, 1), np.uint8)

@@ -10,8 +10,9 @@ import pytest
 
 from experiments.attempts import Attempts
 from experiments.evaluation.labels import told_apart
-from experiments.evaluation.metrics import evaluate, write_report
+from experiments.evaluation.metrics import evaluate
 from experiments.evaluation.pictures import short_names
+from experiments.evaluation.report import write_report
 
 
 @pytest.mark.parametrize(

@@ -15,10 +15,11 @@ from mlflow.entities import Metric, Param
 from rich.console import Console
 from scipy.stats import binomtest
 
-from experiments.evaluation.metrics import accuracy_interval
-from experiments.leaderboard import print_table, rows
+from experiments.evaluation.intervals import accuracy_interval
 from experiments.tracking import Selection, Tracker
 from experiments.views import tables
+from experiments.views.leaderboard import rows
+from experiments.views.leaderboard_table import print_table
 from tests.support.commands import Command, Outcome
 from tests.support.stores import Promoted, Swept
 

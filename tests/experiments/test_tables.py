@@ -7,9 +7,9 @@ import re
 import pytest
 from rich.console import Console
 
-from experiments import compare, prune, reproduce
+from experiments import model_files, reproduction
 from experiments.tracking import StoredModel
-from experiments.views import tables
+from experiments.views import comparison, tables
 
 COLUMNS = 80
 
@@ -33,7 +33,7 @@ def test_prune(capsys: pytest.CaptureFixture[str]) -> None:
         StoredModel(f"m-{number:032x}", "folder-signs", "b" * 32, "malireddi-12", 1_234_567, needed)
         for number, needed in enumerate([None, "version 12 of folder-signs-classifier"])
     ]
-    prune.show(prune.Pruning(True, tuple(models[:1]), tuple(models[1:]), ()))
+    model_files.show(model_files.Pruning(True, tuple(models[:1]), tuple(models[1:]), ()))
     out, columns = printed(capsys)
     for whole in ("model", "folder-signs", "malireddi-12", "1,234,567", "kept", "reason"):
         assert whole in out
@@ -44,7 +44,7 @@ def test_prune(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_compare_three_runs(capsys: pytest.CaptureFixture[str]) -> None:
     runs = [
-        compare.Compared(
+        comparison.Compared(
             run_id=str(number) * 32,
             run=f"malireddi-{number}",
             study="small",
@@ -58,10 +58,10 @@ def test_compare_three_runs(capsys: pytest.CaptureFixture[str]) -> None:
         for number in (1, 2, 3)
     ]
     lines = [
-        tuple(compare.Line(key, tuple(getattr(run, kind)[key] for run in runs)) for key in getattr(runs[0], kind))
+        tuple(comparison.Line(key, tuple(getattr(run, kind)[key] for run in runs)) for key in getattr(runs[0], kind))
         for kind in ("parameters", "origin", "metrics")
     ]
-    compare.show(compare.Comparison(tuple(runs), *lines))
+    comparison.show(comparison.Comparison(tuple(runs), *lines))
     out, _ = printed(capsys)
     for whole in ("mlflow.source.git.commit", "label_smoothing", "best_val_accuracy", "malireddi-3", "1,234,570"):
         assert whole in out
@@ -69,14 +69,14 @@ def test_compare_three_runs(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_reproduce(capsys: pytest.CaptureFixture[str]) -> None:
-    figures = (reproduce.Difference("val_accuracy", 12, 0.9639999866485596, 0.9620000123977661),)
+    figures = (reproduction.Difference("val_accuracy", 12, 0.9639999866485596, 0.9620000123977661),)
     conditions = (
-        reproduce.Condition(
+        reproduction.Condition(
             "code", "commit 0123456789ab, SHA-256 0123456789ab...", "commit ba9876543210, SHA-256 none"
         ),
-        reproduce.Condition("package tensorflow", "2.16.2", "2.17.0"),
+        reproduction.Condition("package tensorflow", "2.16.2", "2.17.0"),
     )
-    reproduce.show(reproduce.Reproduction("a" * 32, "pocket-1", None, True, 1, True, figures, conditions, 1, 2.0))
+    reproduction.show(reproduction.Reproduction("a" * 32, "pocket-1", None, True, 1, True, figures, conditions, 1, 2.0))
     out, _ = printed(capsys)
     assert out.startswith("differs: pocket-1, 1 figure of 1 epoch and the weights, on 1 thread")
     for whole in (

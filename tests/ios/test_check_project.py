@@ -14,7 +14,8 @@ import pytest
 from coremltools.proto.Model_pb2 import Model
 
 from architectures import build
-from conversion.coreml.convert import FileFacts, convert
+from conversion.coreml.convert import convert
+from conversion.coreml.facts import FileFacts
 from conversion.coreml.file import MODEL_MEMBER, ONLY_MEMBER, CoreMLFile
 from conversion.coreml.formats import FORMATS, Format
 from conversion.coreml.writing import write

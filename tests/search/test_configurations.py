@@ -22,7 +22,7 @@ from experiments.config import RunConfig
 from experiments.tracking import RunRecord
 from search import orchestrate, sweep, trial
 from search.config import SweepConfig
-from search.trial import TrialConfig
+from search.trials.config import TrialConfig
 
 MAKE: dict[type, Callable[..., Any]] = {
     RunConfig: partial(RunConfig, architecture="pocket", dataset="mnist5k", filters=8, dropout=0.1),

@@ -15,7 +15,8 @@ from benchmarks.no_training import NoTraining
 from experiments import datasets
 from experiments.attempts import Attempts
 from experiments.evaluation import metrics, pictures
-from experiments.evaluation.metrics import EVALUATED, evaluate, write_report
+from experiments.evaluation.metrics import EVALUATED, evaluate
+from experiments.evaluation.report import write_report
 from experiments.tracking import Tracker
 from search import doctor, orchestrate
 from search.config import SweepConfig

@@ -23,7 +23,7 @@ import pytest
 from optuna.trial import TrialState
 
 from architectures.errors import ProjectError
-from conversion.coreml.convert import FileFacts
+from conversion.coreml.facts import FileFacts
 from experiments import datasets
 from experiments.config import RunConfig
 from search.engines.cluster import Share

@@ -14,8 +14,7 @@ from architectures.errors import ProjectError
 from benchmarks.no_training import NoTraining
 from experiments.tracking import Tracker, TrackingUnavailable
 from search.config import SweepConfig
-from search.engines.messages import Event, Finished
-from search.engines.trainer import failed
+from search.engines.messages import Event, Finished, failed
 from search.orchestrate import sweep
 from search.study.storage import open_storage
 from search.study.study import Study

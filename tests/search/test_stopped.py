@@ -14,7 +14,7 @@ import psutil
 import pytest
 from mlflow import MlflowClient
 
-from search.doctor import examine
+from search.repair.examination import examine
 from tests.support.stopped_at import RACE_SECONDS, run
 from tests.support.sweeps import assert_nothing_lost
 from tests.support.warm import warm_context

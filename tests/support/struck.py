@@ -14,7 +14,7 @@ from types import MappingProxyType
 from sqlalchemy import Engine, event
 
 from conversion.promotion.restore import RollbackRefused, rollback
-from experiments.prune import prune
+from experiments.model_files import prune
 from experiments.tracking import Tracker
 from tests.support.judged import Judged
 from tests.support.killed_at import KILLED

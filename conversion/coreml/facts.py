@@ -1,0 +1,40 @@
+"""What a Core ML file says about itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from experiments.classifier import PREPROCESSING_VERSION
+
+
+@dataclass(frozen=True)
+class FileFacts:
+    """What a Core ML file says about itself. The lengths of these texts are part of the file's size."""
+
+    class_names: tuple[str, ...]
+    dataset: str
+    dataset_digest: str
+    architecture: str
+    run_id: str
+    study: str  # empty for a run outside a study
+    git_commit: str
+    val_accuracy: float
+    fit: str = ""  # of photographs to the input's size: crop, pad or squash; empty, as the next: not in the file
+    background: str = ""  # beneath what is transparent and beside what is padded
+    author: str = ""
+    license: str = ""
+
+    def user_defined(self) -> dict[str, str]:
+        """The file's user metadata."""
+        return {
+            "run_id": self.run_id,
+            "study": self.study,
+            "architecture": self.architecture,
+            "dataset": self.dataset,
+            "dataset_digest": self.dataset_digest,
+            "val_accuracy": f"{self.val_accuracy:.4f}",
+            "preprocessing_version": str(PREPROCESSING_VERSION),
+            **{key: value for key in ("fit", "background") if (value := getattr(self, key))},
+            "git_commit": self.git_commit,
+            "com.apple.coreml.model.preview.type": "imageClassifier",
+        }

@@ -1,0 +1,284 @@
+"""The best runs of an experiment or a study, or the versions of a registered model, as rows."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
+from statistics import fmean
+
+from architectures.display import say
+from architectures.errors import ProjectError, UsageError
+from architectures.knobs import Knob
+from experiments.datasets import title
+from experiments.evaluation.intervals import accuracy_interval, mean_interval
+from experiments.tracking import RunRecord, Selection, Tracker, VersionFacts, merit
+
+
+@dataclass(frozen=True)
+class Row:
+    """A finished run on the leaderboard."""
+
+    rank: int
+    run: str
+    run_id: str
+    study: str | None
+    dataset: str  # as a run records it: what loads the data again
+    architecture: str
+    filters: int
+    dropout: float
+    batch_size: int
+    learning_rate: float
+    schedule: str  # of the learning rate
+    label_smoothing: float
+    augment: bool
+    knobs: dict[str, Knob]  # the architecture's own
+    val_accuracy: float
+    val_accuracy_low: float | None  # 95 % Wilson interval; None where the run does not say of how many images
+    val_accuracy_high: float | None
+    seeds: int  # further ones that this configuration was trained with
+    mean_val_accuracy: float | None  # over those seeds, the first left out: the configuration was chosen for it
+    mean_low: float | None  # 95 % interval of the mean, from two seeds on
+    mean_high: float | None
+    best_epoch: int | None  # None here and below: of a run that was made anew after it was lost
+    parameters: int | None
+    coreml_bytes: int
+    latency_ms: float | None
+    pareto: bool  # no other run is at least as accurate and as small, and better in one
+    version: int | None  # in the registry
+    aliases: tuple[str, ...]  # of that version
+    test_accuracy: float | None  # of its Core ML file, once it was promoted
+    promoted_bytes: int | None  # of that file
+    compression: str | None  # of that file
+
+
+@dataclass(frozen=True)
+class Board:
+    """What a leaderboard shows."""
+
+    name: str  # of the registered model, the study or the experiment
+    experiment: str | None  # None for versions of a registered model
+    rows: tuple[Row, ...]
+    more: bool  # whether there are others
+
+
+def rows(tracker: Tracker, selection: Selection, *, limit: int | None = None) -> list[Row]:
+    """Finished runs, the most accurate first, then the smallest.
+
+    Within a study replicated runs come first, by their mean. Across studies that would put a configuration that was
+    weak in a good study before a strong one that nobody replicated: there the runs' own accuracy ranks.
+
+    A run that repeats another one of its study with a further seed counts in that one's mean; one that was answered
+    from another is left out. The Pareto marks hold among all runs of the selection, also where only the first `limit`
+    are given.
+
+    Raises:
+        UsageError: for an unknown experiment, or a study, architecture or data set that it does not hold.
+    """
+    if limit is None:
+        best = sorted(filter(tracker.is_shown, tracker.finished_runs(selection)), key=merit)
+    else:
+        best = tracker.best_runs(selection, limit)
+    # All before a run in this order are as accurate: what is on the front among the first is so among all.
+    front = _front((record.run_id, record.metrics["coreml_bytes"]) for record in best)
+    replicates: dict[tuple[str, str], list[float]] = {}  # val_accuracies by study and trial number
+    for record in _replicates(tracker, selection, best):
+        if "best_val_accuracy" in record.metrics:
+            of = record.tags.get("study", ""), record.tags["replicate_of"]
+            replicates.setdefault(of, []).append(record.metrics["best_val_accuracy"])
+    first: list[RunRecord] = []  # replicated ones
+    if selection.study:
+        known = {_trial(record): record for record in best}
+        for study, number in sorted(replicates, key=lambda trial: -fmean(replicates[trial]))[:limit]:
+            record_ = known.get((study, number)) or tracker.trial_run(selection, study, number)
+            if record_ and (study, number) not in known and not tracker.is_dominated(record_, selection):
+                front.add(record_.run_id)
+            first += [record_] if record_ else []
+        first.sort(key=lambda record: (-fmean(replicates[_trial(record)]), merit(record)))
+    shown = [*first, *(record for record in best if record not in first)][:limit]
+    versions = tracker.versions_of([record.run_id for record in shown])
+    return _rows(
+        tracker,
+        ((record, versions.get(record.run_id), replicates.get(_trial(record), [])) for record in shown),
+        front,
+    )
+
+
+def _replicates(tracker: Tracker, selection: Selection, best: Sequence[RunRecord]) -> list[RunRecord]:
+    """The replicates of a study, which decide its order; across studies those of the best runs only."""
+    if selection.study:
+        return tracker.finished_runs(selection, replicate_of="")
+    return [
+        replicate
+        for record in best
+        if "replicated" in record.tags
+        for replicate in tracker.finished_runs(
+            replace(selection, study=record.tags["study"]), replicate_of=record.tags["trial_number"]
+        )
+    ]
+
+
+def version_rows(tracker: Tracker, name: str, selection: Selection, *, limit: int | None = None) -> list[Row]:
+    """The versions of a registered model, those of the most accurate runs first; Pareto marks as for `rows`.
+
+    Raises:
+        UsageError: for an unknown registered model, or a study, architecture or data set that no version has.
+    """
+    versions = tracker.versions(name)
+    chosen = [
+        version
+        for version in versions
+        if selection.study in (None, version.tags.get("study"))
+        and selection.dataset in (None, version.tags.get("dataset"))
+        and (not selection.architectures or version.tags.get("architecture") in selection.architectures)
+    ]
+    if not chosen:
+        _check_exists(versions, name, selection)
+    chosen = [version for version in chosen if _ranks(version)]
+    chosen.sort(key=lambda v: (-float(v.tags["best_val_accuracy"]), v.expected_coreml_bytes, v.version))
+    front = _front((version.run_id, version.expected_coreml_bytes) for version in chosen)
+    return _rows(tracker, ((tracker.run(version.run_id), version, []) for version in chosen), front, limit=limit)
+
+
+def _ranks(version: VersionFacts) -> bool:
+    """Whether a version's tags say what it is ranked by; one whose tags do not is named."""
+    try:
+        if math.isfinite(float(version.tags["best_val_accuracy"])) and version.expected_coreml_bytes:
+            return True
+    except (KeyError, ValueError):
+        pass
+    place = f"version {version.version} of {version.registered_name}"
+    say(f"warning: left out: {place}: its tags name no accuracy and bytes", file=sys.stderr)
+    return False
+
+
+def _rows(
+    tracker: Tracker,
+    found: Iterable[tuple[RunRecord, VersionFacts | None, Sequence[float]]],
+    front: Collection[str],
+    *,
+    limit: int | None = None,
+) -> list[Row]:
+    """The first rows of runs with their versions and replicates; a run whose record cannot be read is named."""
+    board: list[Row] = []
+    for record, version, replicates in found:
+        if limit is not None and len(board) == limit:
+            break
+        try:
+            board.append(_row(len(board) + 1, record, record.run_id in front, version, replicates))
+        except ProjectError as error:
+            tracker.leave_out(record, str(error))
+        except (ArithmeticError, KeyError, ValueError) as error:
+            tracker.leave_out(record, f"Run {record.run_id} ({record.name}) holds what cannot be read: {error}.")
+    return board
+
+
+def _check_exists(versions: Sequence[VersionFacts], name: str, selection: Selection) -> None:
+    """Raise UsageError for a study, architecture or data set that no version has."""
+    asked = [("study", "study", selection.study), ("data set", "dataset", selection.dataset)]
+    asked += [("architecture", "architecture", one) for one in selection.architectures]
+    for what, key, value in asked:
+        if value and all(version.tags.get(key) != value for version in versions):
+            raise UsageError(f"Unknown {what} {value!r} in registered model {name!r}.")
+
+
+def _front(best: Iterable[tuple[str, float]]) -> set[str]:
+    """The ids on the front of accuracy and bytes, among ids with bytes, the most accurate first."""
+    smallest = float("inf")
+    front = set()
+    for run_id, size in best:  # on the front if smaller than all before
+        if size < smallest:
+            smallest = size
+            front.add(run_id)
+    return front
+
+
+def _trial(record: RunRecord) -> tuple[str, str]:
+    return record.tags.get("study", ""), record.tags.get("trial_number", "")
+
+
+def _row(rank: int, record: RunRecord, pareto: bool, version: VersionFacts | None, replicates: Sequence[float]) -> Row:
+    accuracy = record.metrics["best_val_accuracy"]
+    images = int(record.tags.get("val_images", 0))
+    if images < 0:
+        raise ValueError(f"val_images={images}")
+    low, high = accuracy_interval(round(accuracy * images), images) if images else (None, None)
+    promoted = version.tags if version and "coreml_sha256" in version.tags else {}
+    mean_low, mean_high = mean_interval(replicates) or (None, None)
+    config = record.config
+    return Row(
+        rank=rank,
+        run=record.name,
+        run_id=record.run_id,
+        study=record.tags.get("study"),
+        dataset=config.dataset,
+        architecture=config.architecture,
+        filters=config.filters,
+        dropout=config.dropout,
+        batch_size=config.batch_size,
+        learning_rate=config.learning_rate,
+        schedule=config.schedule,
+        label_smoothing=config.label_smoothing,
+        augment=config.augment,
+        knobs=dict(config.knobs),
+        val_accuracy=accuracy,
+        val_accuracy_low=low,
+        val_accuracy_high=high,
+        seeds=len(replicates),
+        mean_val_accuracy=fmean(replicates) if replicates else None,
+        mean_low=mean_low,
+        mean_high=mean_high,
+        best_epoch=_whole(record.metrics.get("best_epoch")),
+        parameters=_whole(record.metrics.get("parameters")),
+        coreml_bytes=int(record.metrics["coreml_bytes"]),
+        latency_ms=record.metrics.get("latency_ms"),
+        pareto=pareto,
+        version=version.version if version else None,
+        aliases=version.aliases if version else (),
+        test_accuracy=float(promoted["test_accuracy"]) if "test_accuracy" in promoted else None,
+        promoted_bytes=int(promoted["coreml_bytes"]) if promoted else None,
+        compression=promoted.get("compression"),
+    )
+
+
+def _whole(value: float | None) -> int | None:
+    return None if value is None else int(value)
+
+
+def board(
+    tracking_uri: str,
+    *,
+    usual: str,
+    experiment: str | None = None,
+    study: str | None = None,
+    architectures: tuple[str, ...] = (),
+    dataset: str | None = None,
+    model: str | None = None,
+    limit: int | None = None,
+) -> Board:
+    """The best runs, or with `model` versions, in the store of this address, which is not changed.
+
+    Args:
+        tracking_uri: of the store.
+        usual: the experiment where none is given and the others do not name one.
+        experiment: MLflow experiment.
+        study: only runs of it.
+        architectures: only these; none: all.
+        dataset: only runs on it.
+        model: a registered model.
+        limit: rows at most; None: all.
+
+    Raises:
+        UsageError: for a name that the store does not know.
+    """
+    tracker = Tracker(tracking_uri, create=False, write=False)
+    experiment = experiment or (title(dataset) if dataset else tracker.usual_experiment(usual, study))
+    selection = Selection(experiment, study, architectures, dataset)
+    asked = limit + 1 if limit else None  # one more tells whether there are more
+    if model:
+        found = version_rows(tracker, model, selection, limit=asked)
+    else:
+        found = rows(tracker, selection, limit=asked)
+    shown = tuple(found[:limit])
+    return Board(model or study or experiment, None if model else experiment, shown, len(found) > len(shown))

@@ -1,0 +1,26 @@
+"""What a worker process does once it may import TensorFlow."""
+
+from __future__ import annotations
+
+from multiprocessing.connection import Connection
+
+from experiments.tracking import environment
+from search.engines.messages import Built, EpochEnded, Job, Placed, WorkerSetup
+from search.engines.shared_data import open_dataset
+from search.engines.trainer import Trainer
+
+
+def serve(connection: Connection, setup: WorkerSetup) -> None:
+    """Say which architectures there are, then train job after job."""
+    trainer = Trainer(setup)
+    connection.send(trainer.hold(open_dataset(connection.recv())))
+    where = environment(setup.threads, trainer.gpu, setup.plugins)
+
+    def ask(event: Built | EpochEnded) -> bool:
+        connection.send(event)
+        return connection.recv()
+
+    while True:
+        job: Job = connection.recv()
+        connection.send(Placed(job.number, where))
+        trainer.train(job, connection.send, ask)

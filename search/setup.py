@@ -1,0 +1,65 @@
+"""What a sweep or a trial starts from: the data, the batch sizes that suit them, the architectures that fit them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from architectures import load_plugin
+from architectures.errors import UsageError
+from experiments import datasets
+from search.engines.messages import Known, Ready
+from search.space import fitting_batch_sizes
+
+
+def load_dataset(name: str, plugins: tuple[str, ...]) -> datasets.Dataset:
+    """Load a data set, importing the plugins only where one of them must bring it: they may import Keras.
+
+    Raises:
+        UsageError: for an unknown name.
+    """
+    if not datasets.is_known(name):
+        for plugin in plugins:
+            load_plugin(plugin)
+    return datasets.load(name)
+
+
+def usable_batch_sizes(
+    sizes: tuple[int, ...], dataset: datasets.Dataset, *, asked: bool, say: Callable[[str], None]
+) -> tuple[int, ...]:
+    """The batch sizes that were `asked` for, or else those that suit the data, which `say` tells where they are others.
+
+    Raises:
+        UsageError: for a batch that was asked for and is larger than the training split.
+    """
+    images = len(dataset.train)
+    if asked:
+        if max(sizes) > images:
+            raise UsageError(
+                f"Batch size {max(sizes)} exceeds the {images} training images of {dataset.name}: give smaller ones by "
+                f"--batch-size."
+            )
+        return sizes
+    fitting = fitting_batch_sizes(sizes, images)
+    if fitting != sizes:
+        listed, left = (", ".join(map(str, some)) for some in (fitting, sizes))
+        say(f"{dataset.name} has {images} training images: batch size {listed} in place of {left}")
+    return fitting
+
+
+def choose_architectures(ready: Ready, names: tuple[str, ...], dataset: str) -> tuple[Known, ...]:
+    """The architectures of these names, or without any all that fit the images.
+
+    Raises:
+        UsageError: for an unknown name, or images too small.
+    """
+    known = {architecture.name: architecture for architecture in ready.architectures}
+    for name in names:
+        if name not in known:
+            raise UsageError(f"Unknown architecture {name!r}. Registered: {', '.join(known)}.")
+        if misfit := known[name].misfit:
+            raise UsageError(misfit)
+    chosen = tuple(known[name] for name in names or known if not known[name].misfit)
+    if not chosen:
+        reasons = " ".join(architecture.misfit or "" for architecture in ready.architectures)
+        raise UsageError(f"No registered architecture takes the images of {dataset}: {reasons}")
+    return chosen

@@ -1,0 +1,54 @@
+"""What a single trial is asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from architectures.fields import PLUGINS, Choice, Name, validate
+from architectures.knobs import Knob
+from experiments.config import (
+    BATCH_SIZE,
+    DROPOUT,
+    EPOCHS,
+    FILTERS,
+    LABEL_SMOOTHING,
+    LEARNING_RATE,
+    PRECISIONS,
+    SCHEDULE,
+    SEED,
+    Compression,
+    RunConfig,
+)
+from search.config import AUTO
+
+
+@dataclass(frozen=True)
+class TrialConfig:
+    """One run; what is None is the architecture's published value.
+
+    Raises:
+        UsageError: for a value that is not allowed.
+    """
+
+    tracking_uri: str
+    architecture: str
+    dataset: str = "mnist5k"
+    filters: Annotated[int, FILTERS] | None = None
+    dropout: Annotated[float, DROPOUT] | None = None
+    batch_size: Annotated[int, BATCH_SIZE] | None = None  # None: 128; smaller where there are few images
+    learning_rate: Annotated[float, LEARNING_RATE] | None = None  # None: the schedule's own
+    schedule: Annotated[str, SCHEDULE] = RunConfig.schedule
+    label_smoothing: Annotated[float, LABEL_SMOOTHING] = 0.0
+    augment: bool = False
+    knobs: tuple[tuple[str, Knob], ...] = ()  # the architecture's own; those left out have their first choice
+    epochs: Annotated[int, EPOCHS] = RunConfig.epochs
+    seed: Annotated[int, SEED] = 0
+    precision: Annotated[str, Choice((AUTO, *PRECISIONS))] = AUTO
+    compress: Compression = "none"  # of the file whose bytes are measured
+    experiment: Annotated[str, Name(empty=True)] = ""  # empty: the data set's name
+    register_as: Annotated[str, Name(empty=True)] = ""  # empty: <dataset>-classifier
+    plugins: Annotated[tuple[str, ...], PLUGINS] = ()
+
+    def __post_init__(self) -> None:
+        validate(self)

@@ -1,0 +1,180 @@
+"""One configuration as one tracked run, whose model is kept and registered."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from rich.markup import escape
+
+from architectures.command import traceback_text
+from architectures.errors import ProjectError, UsageError
+from architectures.scratch import scratch_folder
+from conversion.coreml.formats import check_available
+from experiments.config import LEARNING_RATES, RunConfig, RunResult
+from experiments.datasets import Dataset, title
+from experiments.datasets.summary import summary
+from experiments.evaluation.report import write_evaluation
+from experiments.interruption import interruptible
+from experiments.tracking import ModelRecord, Tracker, VersionRecord, environment, run_start
+from experiments.training.precision import Gpu, resolve_precision
+from search.engines import WorkerFailed
+from search.engines.local import LocalEngine, cores
+from search.engines.messages import Built, Died, EpochEnded, Failed, Finished, Job, Known, WorkerSetup
+from search.engines.shared_data import save_dataset
+from search.setup import choose_architectures, load_dataset, usable_batch_sizes
+from search.trials.config import TrialConfig
+from search.trials.loop import POLL_SECONDS, file_facts
+from search.trials.progress import TrialProgress
+
+
+@dataclass(frozen=True)
+class TrialResult:
+    """A finished run and the registry version of its model."""
+
+    run_id: str
+    config: RunConfig
+    result: RunResult
+    model: VersionRecord
+
+    def as_json(self) -> dict[str, object]:
+        metrics = asdict(self.result)
+        for internal in ("keras_file", "val_probabilities", "input_shape", "num_classes"):
+            del metrics[internal]
+        return {
+            "run_id": self.run_id,
+            "registered_model": self.model.registered_name,
+            "version": self.model.version,
+            "history": metrics.pop("epochs"),  # `epochs` is their largest number
+            **self.config.parameters(),
+            **metrics.pop("size"),
+            **metrics,
+        }
+
+
+def run_trial(config: TrialConfig) -> TrialResult:
+    """Train, track, keep and register one configuration.
+
+    Raises:
+        UsageError: for an unknown name or a value out of bounds.
+        ProjectError: if training fails; the run is FAILED in MLflow, with the traceback.
+        KeyboardInterrupt: on Ctrl-C; the run is KILLED.
+    """
+
+    check_available("mlmodel", config.compress)
+    setup = WorkerSetup(config.plugins, (config.architecture,), cores())
+    with (
+        LocalEngine(setup, 1) as engine,
+        scratch_folder() as folder,
+        TrialProgress(1, 1) as progress,
+    ):
+        progress.waiting("starting TensorFlow")
+        tracker = Tracker(config.tracking_uri)  # imports MLflow while the worker imports TensorFlow
+        dataset = load_dataset(config.dataset, config.plugins)
+        for line in summary(dataset):
+            progress.say(escape(line))
+        (batch_size,) = usable_batch_sizes(
+            (config.batch_size or RunConfig.batch_size,),
+            dataset,
+            asked=config.batch_size is not None,
+            say=progress.say,
+        )
+        save_dataset(dataset, folder)
+        engine.provide(folder)
+        ready = engine.wait_until_ready()
+        (known,) = choose_architectures(ready, (config.architecture,), dataset.name)
+        run_config = _run_config(config, known, ready.gpu, batch_size)
+        experiment_id = tracker.experiment(config.experiment or title(config.dataset))
+        where = environment(setup.threads, ready.gpu, config.plugins)
+        run_id = tracker.start_run(
+            run_start(experiment_id, config.architecture, run_config, dataset=dataset, environment=where)
+        )
+        result, kept = _train(engine, tracker, run_id, run_config, dataset, folder, progress)
+        missing = write_evaluation(tracker, run_id, result.val_probabilities, dataset, best_epoch=result.best_epoch)
+        if missing:
+            progress.say(f"warning: not drawn: {escape(missing)}")
+        model = tracker.register(config.register_as or f"{title(config.dataset)}-classifier", kept)
+        return TrialResult(run_id, run_config, result, model)
+
+
+def _run_config(config: TrialConfig, known: Known, gpu: Gpu | None, batch_size: int) -> RunConfig:
+    own = dict(known.knobs)
+    for knob, value in config.knobs:
+        if not any(value == choice and type(value) is type(choice) for choice in own.get(knob, ())):
+            described = "; ".join(f"{name}: {', '.join(map(str, choices))}" for name, choices in own.items())
+            raise UsageError(f"{knob}={value} is no knob of {known.name!r}. It has {described or 'none'}.")
+    return RunConfig(
+        architecture=config.architecture,
+        dataset=config.dataset,
+        filters=known.default_filters if config.filters is None else config.filters,
+        dropout=known.default_dropout if config.dropout is None else config.dropout,
+        batch_size=batch_size,
+        learning_rate=config.learning_rate or LEARNING_RATES[config.schedule],
+        schedule=config.schedule,
+        label_smoothing=config.label_smoothing,
+        augment=config.augment,
+        knobs=tuple(sorted(({knob: choices[0] for knob, choices in own.items()} | dict(config.knobs)).items())),
+        epochs=config.epochs,
+        seed=config.seed,
+        precision=resolve_precision(config.precision, gpu),
+        compress=config.compress,
+    )
+
+
+def _train(
+    engine: LocalEngine,
+    tracker: Tracker,
+    run_id: str,
+    config: RunConfig,
+    dataset: Dataset,
+    folder: Path,
+    progress: TrialProgress,
+) -> tuple[RunResult, ModelRecord]:
+    """Train on the engine, write each epoch and keep the model; ends the run as FAILED or KILLED where that fails."""
+
+    try:
+        with interruptible() as interrupted:
+            progress.started(0, config)
+            engine.submit(Job(0, config, file_facts(dataset, config, run_id), None, folder / "model.keras"))
+            result = _follow(engine, tracker, run_id, progress, interrupted)
+            kept = tracker.finish(run_id, result, keep=True)
+            assert kept is not None  # as was asked
+            return result, kept
+    except KeyboardInterrupt:
+        tracker.end(run_id, "KILLED", outcome="interrupted")
+        raise
+    except Exception as error:
+        with contextlib.suppress(Exception):  # the first error is the one to tell
+            tracker.fail(run_id, traceback_text(error))
+        raise
+
+
+def _follow(
+    engine: LocalEngine,
+    tracker: Tracker,
+    run_id: str,
+    progress: TrialProgress,
+    interrupted: Callable[[], bool],
+) -> RunResult:
+    """Write what the worker says until it has a result."""
+
+    while not interrupted():
+        match engine.next_event(POLL_SECONDS):
+            case Built(number, size):
+                engine.reply(number, True)
+                tracker.log_size(run_id, size)
+                progress.built(number, size)
+            case EpochEnded(number, metrics):
+                engine.reply(number, True)
+                tracker.log_epoch(run_id, metrics)
+                progress.epoch(number, metrics)
+            case Finished(number, result):
+                progress.finished(number, result)
+                return result
+            case Failed(_, message, text, exit_code):
+                raise WorkerFailed(message, exit_code) from ProjectError(text)
+            case Died(_, reason):
+                raise ProjectError(f"The run failed: {reason}.")
+    raise KeyboardInterrupt
