@@ -65,7 +65,7 @@ def main() -> None:
             ("the Core ML file", file.probabilities),
         ):
             start = run_start(experiment, what, config, dataset=dataset, environment=environment(1))
-            run_id = tracker.start_run(start)
+            run_id = tracker.writer.start_run(start)
             started, busy = time.perf_counter(), time.process_time()
             probabilities = answer(dataset.val.images)
             answered = time.perf_counter()

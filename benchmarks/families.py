@@ -100,7 +100,7 @@ def measure(config: RunConfig, dataset: datasets.Dataset, folder: Path, tracker:
     choice = choose(Converter(classifier, facts), dataset.val, formats=["mlmodel"])
     file = folder / "model.mlmodel"
     write(choice.file, file)
-    test, _ = tracker.look_at_test(dataset, command="benchmarks/families.py")
+    test, _ = tracker.test_access.look(dataset, command="benchmarks/families.py")
     answers = runtime.load(file).probabilities(test.images).argmax(axis=1)
     model_answers = predict(forward_function(classifier), test.images).argmax(axis=1)
     seconds = [epoch.epoch_seconds for epoch in result.epochs[1:] or result.epochs]

@@ -50,16 +50,16 @@ def make_store(uri: str, runs: int, *, seed: int = 0) -> None:
     config = RunConfig("pocket", EXPERIMENT, filters=8, dropout=0.1)
     study = {"study": "study-0", "trial_number": 0}
     experiment_id = tracker.experiment(EXPERIMENT)
-    parent = tracker.start_parent(experiment_id, "study-0", {})
-    tracker.end(parent, "FINISHED")
+    parent = tracker.writer.start_parent(experiment_id, "study-0", {})
+    tracker.writer.end(parent, "FINISHED")
     facts = {"dataset": dataset, "environment": environment(2), "parent": parent, **study}
-    first = tracker.start_run(run_start(experiment_id, "pocket-0", config, **facts))
-    tracker.log_size(first, ModelSize(4_954, 300_000, 21_224))
+    first = tracker.writer.start_run(run_start(experiment_id, "pocket-0", config, **facts))
+    tracker.writer.log_size(first, ModelSize(4_954, 300_000, 21_224))
     for epoch in range(1, EPOCHS + 1):
-        tracker.log_epoch(first, EpochMetrics(epoch, 0.1, 0.9, 0.1, 0.9, 0.5))
+        tracker.writer.log_epoch(first, EpochMetrics(epoch, 0.1, 0.9, 0.1, 0.9, 0.5))
     ended = {"best_epoch": EPOCHS, "best_val_accuracy": 0.9, "best_val_loss": 0.1, "keras_bytes": 43_210}
     tracker._log(first, metrics=ended | {"latency_ms": 0.9, "images_per_second": 9_000.0}, step=EPOCHS)
-    tracker.end(first, "FINISHED")
+    tracker.writer.end(first, "FINISHED")
 
     store = _get_sqlalchemy_store(uri, None)
     random_ = random.Random(seed)
@@ -121,7 +121,7 @@ def register_some(uri: str) -> None:
     tracker = Tracker(uri)
     name = f"{EXPERIMENT}-classifier"
     tracker._client.create_registered_model(name)
-    chosen = list(filter(is_original, tracker.finished_runs(Selection(EXPERIMENT))))[::VERSION_EVERY]
+    chosen = list(filter(is_original, tracker.selections.finished(Selection(EXPERIMENT))))[::VERSION_EVERY]
     with _get_sqlalchemy_store(uri, None).ManagedSessionMaker(read_only=False) as session:
         for version, run in enumerate(chosen, 1):
             at = {"name": name, "version": version}
@@ -169,8 +169,8 @@ def main() -> None:
         tracker = Tracker(uri)
         every = Selection(EXPERIMENT)
         looks: dict[str, Callable[[], object]] = {
-            "the best run": lambda: tracker.best_runs(every, 1),
-            "the best registered version": lambda: tracker.best(f"{EXPERIMENT}-classifier"),
+            "the best run": lambda: tracker.selections.best(every, 1),
+            "the best registered version": lambda: tracker.registry.best(f"{EXPERIMENT}-classifier"),
             "leaderboard": lambda: leaderboard.rows(tracker, every, limit=11),
             "leaderboard of one study": lambda: leaderboard.rows(tracker, Selection(EXPERIMENT, "study-7"), limit=11),
             "leaderboard of two architectures": lambda: leaderboard.rows(

@@ -58,7 +58,7 @@ def main() -> None:
         precision=resolve_precision("auto"),
     )
     mnist = datasets.load("mnist5k")
-    test, _ = Tracker(default_tracking_uri()).look_at_test(mnist, command="benchmarks/recall.py")
+    test, _ = Tracker(default_tracking_uri()).test_access.look(mnist, command="benchmarks/recall.py")
     images = np.concatenate([split.images for split in (mnist.train, mnist.val, test)])
     labels = np.concatenate([split.labels for split in (mnist.train, mnist.val, test)])
     drawn = np.stack([render(lines, pad=PAD) for lines in on_pad(trace(images[..., 0]))])[..., None]

@@ -30,7 +30,7 @@ def main() -> None:
     parser.add_argument("--dataset", default="mnist5k", help="of 28x28 digits, white on black")
     arguments = parser.parse_args()
     file = runtime.load(arguments.file)
-    test, _ = Tracker(default_tracking_uri()).look_at_test(
+    test, _ = Tracker(default_tracking_uri()).test_access.look(
         datasets.load(arguments.dataset), command="benchmarks/round_trip.py"
     )
     drawn = np.stack([render(lines, pad=PAD) for lines in on_pad(trace(test.images[..., 0]))])[..., None]

@@ -47,7 +47,7 @@ def prune(tracker: Tracker, *, experiment: str | None = None, dry_run: bool = Fa
     Raises:
         UsageError: for an unknown experiment.
     """
-    stored = tracker.stored_models(experiment)
+    stored = tracker.models.stored_models(experiment)
     removed, failed = [], []
     kept = [model for model in stored if model.needed]
     for model in stored:
@@ -57,7 +57,7 @@ def prune(tracker: Tracker, *, experiment: str | None = None, dry_run: bool = Fa
             removed.append(model)
             continue
         try:
-            (removed if tracker.remove_files(model) else kept).append(model)
+            (removed if tracker.models.remove_files(model) else kept).append(model)
         except (ProjectError, OSError) as error:
             failed.append((model, one_line(error)))
     return Pruning(dry_run, tuple(removed), tuple(kept), tuple(failed))

@@ -105,10 +105,10 @@ def reproduce(tracker: Tracker, run_id: str, *, plugins: tuple[str, ...] = ()) -
         ProjectError: where training fails.
     """
     started = time.perf_counter()
-    record = tracker.run(run_id)
+    record = tracker.runs.get(run_id)
     run_id = record.run_id
     _check_comparable(record)
-    recorded = tracker.epochs(run_id)
+    recorded = tracker.runs.epochs(run_id)
     if not recorded:
         raise NotReproducible(
             f"Run {run_id} ({record.name}) ended before its first epoch: there is nothing to compare."
@@ -176,7 +176,7 @@ def _origin(tracker: Tracker, record: RunRecord) -> RunRecord:
     """The run that trained a configuration: for an answered run the one that answered it."""
     if "duplicate_of" in record.tags:
         with contextlib.suppress(UsageError):  # deleted for good: what remains is this run's own record
-            return tracker.run(record.tags["duplicate_of"])
+            return tracker.runs.get(record.tags["duplicate_of"])
     return record
 
 

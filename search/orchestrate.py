@@ -224,7 +224,7 @@ def sweep(
                 progress.waiting("drawing the study")
                 what: Any = {"compared": compared, "left_out": left_out, "attempts": attempts}
                 return (
-                    tracker.place_in_run(parent, REPORT)
+                    tracker.runs.place_in_run(parent, REPORT)
                     if write_report(study, tracker, parent, board, **what)
                     else None
                 )
@@ -287,7 +287,7 @@ def _open_study(
         study.check_room(first)
         study.go_on()
         parent = study.parent_run_id
-        tracker.resume_parent(parent)
+        tracker.writer.resume_parent(parent)
         study.enqueue(first)
     else:
         config = replace(
@@ -299,7 +299,7 @@ def _open_study(
         first = _first(config, architectures)
         study.check_room(first)
         experiment_id = tracker.experiment(config.experiment_name)
-        parent = tracker.start_parent(experiment_id, study.name, _parameters(config, dataset.digest))
+        parent = tracker.writer.start_parent(experiment_id, study.name, _parameters(config, dataset.digest))
         study.create(config, parent, dataset.digest, first)
     return parent
 
@@ -350,7 +350,7 @@ def _register(study: Study, tracker: Tracker) -> list[VersionRecord]:
     registered = []
     means = {one.number: one.mean for one in replicated(study)}
     for trial in sorted(study.standing.to_register(), key=lambda trial: -means.get(trial.number, 0.0)):
-        model = tracker.kept_model(trial.user_attrs["run_id"])
+        model = tracker.models.kept_model(trial.user_attrs["run_id"])
         if model is None:  # an earlier sweep kept fewer, or died before it had written this one
             say(
                 f"warning: trial {trial.number} is among the best {study.config.keep} or on the front of accuracy and "
@@ -358,7 +358,7 @@ def _register(study: Study, tracker: Tracker) -> list[VersionRecord]:
                 file=sys.stderr,
             )
             continue
-        registered.append(tracker.register(study.config.registered_name, model))
+        registered.append(tracker.registry.register(study.config.registered_name, model))
     if registered:
-        tracker.set_alias(registered[0], CANDIDATE)
+        tracker.registry.set_alias(registered[0], CANDIDATE)
     return registered

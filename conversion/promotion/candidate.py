@@ -41,7 +41,7 @@ class Candidate:
     @cached_property
     def _tested(self) -> tuple[Split, Look]:
         """The test images. Asking for them is recorded in MLflow as one look, however often they are used then."""
-        return self.tracker.look_at_test(
+        return self.tracker.test_access.look(
             self.dataset, command=self.command, run_id=self.run.run_id, source=self.run.config.dataset
         )
 
@@ -93,8 +93,8 @@ def load_candidate(
     for plugin in plugins:
         load_plugin(plugin)
     if run_id is not None:
-        run = tracker.run(run_id)
-        kept = tracker.kept_model(run.run_id)
+        run = tracker.runs.get(run_id)
+        kept = tracker.models.kept_model(run.run_id)
         if kept is None:
             raise ProjectError(
                 f"Run {run.run_id} ({run.name}, {run.status}) has no model: only the best of a sweep are kept. "
@@ -102,8 +102,8 @@ def load_candidate(
             )
         model = kept
     else:
-        model = tracker.version(name, version) if version is not None else tracker.best(name)
-        run = tracker.run(model.run_id)
+        model = tracker.registry.version(name, version) if version is not None else tracker.registry.best(name)
+        run = tracker.runs.get(model.run_id)
     dataset = datasets.load(run.config.dataset)
     recorded = run.tags.get("dataset_digest", "")
     if dataset.digest != recorded:
@@ -114,11 +114,11 @@ def load_candidate(
     preference = None
     if prefer == "smallest":
         preference = smallest(tracker, name, dataset)
-        model = tracker.version(name, preference.taken.version)
-        run = tracker.run(model.run_id)
+        model = tracker.registry.version(name, preference.taken.version)
+        run = tracker.runs.get(model.run_id)
     config = run.config
     with scratch_folder() as folder:
-        classifier = load_classifier(tracker.download_keras(model, folder), model.keras_sha256)
+        classifier = load_classifier(tracker.models.download_keras(model, folder), model.keras_sha256)
     facts = FileFacts(
         class_names=dataset.class_names,
         dataset=dataset.name,

@@ -61,10 +61,10 @@ def load_champion(tracker: Tracker, name: str) -> Champion | None:
     Raises:
         ProjectError: if its file cannot be had, differs from its record, or cannot be executed.
     """
-    version = tracker.champion(name)
+    version = tracker.registry.champion(name)
     if version is None:
         return None
-    promotion = tracker.current_promotion(version)
+    promotion = tracker.promotions.current_promotion(version)
     with scratch_folder() as folder:
         fetch(tracker, promotion, folder)
         return Champion(version, promotion, runtime.load(folder / promotion.file_name))
@@ -76,7 +76,7 @@ def fetch(tracker: Tracker, promotion: PromotionRecord, folder: Path) -> CoreMLF
     Raises:
         ProjectError: if they cannot be had, or the file differs from its record.
     """
-    file = read(tracker.download_promotion(promotion, folder))
+    file = read(tracker.promotions.download_promotion(promotion, folder))
     if file.sha256 != promotion.sha256:
         raise ProjectError(
             f"the file of promotion {promotion.number} of {promotion.name} has SHA-256 {file.sha256[:12]}..., "

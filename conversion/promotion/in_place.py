@@ -43,25 +43,25 @@ def check_in_place(tracker: Tracker, name: str, output: str | Path | None = None
     Raises:
         UsageError: for an unknown registered model.
     """
-    if name not in (known := tracker.registered_names()):
+    if name not in (known := tracker.registry.registered_names()):
         raise UsageError(f"Unknown registered model {name!r} in {tracker.uri}. Known: {', '.join(known) or 'none'}.")
     problems = []
-    if begun := tracker.begun(name):
+    if begun := tracker.promotions.begun(name):
         what = "rollback" if begun.target is not None else "promotion"
         problems.append(
             f"a {what} was begun on {begun.host} and has not ended; if no process runs it any more, the "
             f"next promotion or rollback settles it"
         )
-    champion = tracker.champion(name)
+    champion = tracker.registry.champion(name)
     if champion is None:
         return InPlace(name, None, None, (*problems, f"{name} has no champion"))
     try:
-        promotion = tracker.current_promotion(champion)
+        promotion = tracker.promotions.current_promotion(champion)
     except TrackingError:
         raise
     except ProjectError as error:
         return InPlace(name, None, None, (*problems, str(error)))
-    if not tracker.is_crowned(promotion):
+    if not tracker.promotions.is_crowned(promotion):
         problems.append(f"the aliases champion of {name} and of {promotion.name} are of two promotions")
     usual = DEFAULT_OUTPUT if promotion.file_name.startswith(DEFAULT_OUTPUT.stem) else OTHER_MODELS / name / OTHER_NAME
     form: Format = "mlmodel" if promotion.file_name.endswith(".mlmodel") else "mlpackage"
@@ -72,7 +72,7 @@ def check_in_place(tracker: Tracker, name: str, output: str | Path | None = None
     for stands in found:
         if (digest := read(stands).sha256) == promotion.sha256:
             continue
-        others = [each.number for each in tracker.promotions(name) if each.sha256 == digest]
+        others = [each.number for each in tracker.promotions.all(name) if each.sha256 == digest]
         of = f"that of promotion {others[-1]}" if others else f"of SHA-256 {digest[:12]}..., which {name} does not know"
         problems.append(f"{stands} is not the champion's file, promotion {promotion.number}, but {of}")
     return InPlace(name, promotion.number, path, tuple(problems))
@@ -91,7 +91,9 @@ def taken(path: Path, tracker: Tracker, *, name: str, dataset: str) -> str | Non
             metadata = {}
         if "run_id" not in metadata:
             return f"{form} exists and was not written by a promotion"
-        owners = tracker.promoted_as(read(form).sha256, form) or tracker.registered_as(metadata["run_id"])
+        owners = tracker.promotions.promoted_as(read(form).sha256, form) or tracker.registry.registered_as(
+            metadata["run_id"]
+        )
         if owners and name not in owners:
             return f"{form} holds a promotion of {' and '.join(owners)}, not of {name}"
         if not owners and metadata.get("dataset") != dataset:

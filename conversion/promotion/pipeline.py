@@ -93,11 +93,11 @@ def promote(config: PromoteConfig) -> Promotion:
         license=config.license,
     )
     if not config.dry_run:
-        tracker.check_not_deleted(candidate.run.run_id)  # its experiment takes no record of a promotion
+        tracker.runs.check_not_deleted(candidate.run.run_id)  # its experiment takes no record of a promotion
     coremltools()  # imported before the clock starts
     started = time.perf_counter()
     registered_name = _registered_name(tracker, candidate, config.model)
-    version = tracker.registered(registered_name, candidate.model)
+    version = tracker.registry.registered(registered_name, candidate.model)
     converter, choice = candidate.converter, None
     if config.compress == "auto":
         formats = (config.format,) if config.format else FORMATS
@@ -115,7 +115,7 @@ def promote(config: PromoteConfig) -> Promotion:
     if not config.dry_run:
         settle_left_over(tracker, registered_name)
         clear(path)
-    judged = tracker.current(registered_name)
+    judged = tracker.promotions.current(registered_name)
     champion: Champion | ProjectError | None
     try:
         champion = load_champion(tracker, registered_name)
@@ -142,7 +142,7 @@ def promote(config: PromoteConfig) -> Promotion:
 
     def refusal(examination: Examination) -> PromotionRefused:
         report = record_refusal(tracker, examination, version)
-        page = tracker.place_in_model(candidate.model.model_id, f"{report}/promotion.html")
+        page = tracker.models.place_in_model(candidate.model.model_id, f"{report}/promotion.html")
         refused = Promotion(examination, path, version, None, page, time.perf_counter() - started)
         return PromotionRefused(examination.decision.reasons, refused.as_json() | {"report": report}, refused)
 
@@ -156,7 +156,7 @@ def promote(config: PromoteConfig) -> Promotion:
             )
         except Overtaken as overtaken:
             raise refusal(replace(examination, decision=decision.overtaken(str(overtaken)))) from None
-        page = tracker.place_in_model(record.model_id, "promotion.html")
+        page = tracker.models.place_in_model(record.model_id, "promotion.html")
     return Promotion(examination, path, version, record, page, time.perf_counter() - started)
 
 
@@ -166,7 +166,7 @@ def _registered_name(tracker: Tracker, candidate: Candidate, asked: str | None) 
         return asked
     if isinstance(candidate.model, VersionRecord):
         return candidate.model.registered_name
-    return tracker.registered_name(candidate.run.run_id) or f"{candidate.dataset.name}-classifier"
+    return tracker.registry.registered_name(candidate.run.run_id) or f"{candidate.dataset.name}-classifier"
 
 
 def check(config: PromoteConfig) -> InPlace:

@@ -83,16 +83,18 @@ def smallest(tracker: Tracker, name: str, dataset: Dataset) -> Preference:
     Raises:
         UsageError: if the registered model has no version.
     """
-    best_version = tracker.best(name).version
-    versions = {one.version: one for one in tracker.versions(name)}
+    best_version = tracker.registry.best(name).version
+    versions = {one.version: one for one in tracker.registry.versions(name)}
     taken = best = versions[best_version]
     same_data = best.tags.get("dataset_digest") == dataset.digest
-    reference = tracker.val_probabilities(best.run_id) if same_data else None
+    reference = tracker.models.val_probabilities(best.run_id) if same_data else None
     looked_at: list[Smaller] = []
     for one in sorted(versions.values(), key=lambda one: (one.expected_coreml_bytes, one.version)):
         if one.tags.get("dataset_digest") != dataset.digest or one.expected_coreml_bytes >= best.expected_coreml_bytes:
             continue
-        looked_at.append(_held_against(reference, one, tracker.val_probabilities(one.run_id), dataset.val.labels))
+        looked_at.append(
+            _held_against(reference, one, tracker.models.val_probabilities(one.run_id), dataset.val.labels)
+        )
         if looked_at[-1].as_good:
             taken = one
             break
@@ -122,4 +124,6 @@ def _held_against(
 
 
 def _preferred(tracker: Tracker, version: VersionFacts) -> Preferred:
-    return Preferred(version.version, version.run_id, tracker.run(version.run_id).name, version.expected_coreml_bytes)
+    return Preferred(
+        version.version, version.run_id, tracker.runs.get(version.run_id).name, version.expected_coreml_bytes
+    )

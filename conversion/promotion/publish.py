@@ -45,11 +45,11 @@ def record_refusal(tracker: Tracker, examination: Examination, version: VersionR
     with scratch_folder() as folder:
         (folder / place).mkdir(parents=True)
         write_evidence(folder / place, examination)
-        tracker.attach(examination.candidate.model, folder)
+        tracker.models.attach(examination.candidate.model, folder)
     if version:
         when = examination.created_at.isoformat(timespec="seconds")
         reasons = "; ".join(examination.decision.reasons)[:LONGEST_TAG]
-        tracker.tag_version(version, {"refused_at": when, "refused_reasons": reasons})
+        tracker.registry.tag_version(version, {"refused_at": when, "refused_reasons": reasons})
     return place
 
 
@@ -91,7 +91,7 @@ def publish(
         _check_current(tracker, name, judged)
         if place_taken(path, tracker, name=name, dataset=examination.candidate.dataset.name) != taken:
             raise Overtaken(f"what stands at {path} is not what stood there when the file was judged: run it again")
-        if tracker.is_removed(model):
+        if tracker.models.is_removed(model):
             raise ProjectError(f"The model of run {model.run_id} was removed meanwhile: nothing needed it.")
         usual = default_output(name, image=(image.height, image.width, image.channels), labels=interface.labels)
         shipped = folder / usual.with_suffix(path.suffix).name  # whatever a person calls the one on disk
@@ -106,12 +106,12 @@ def publish(
             columns=(interface.label_name, *interface.shown_labels),
         )
         with staged(examination.file, path) as put:
-            version = tracker.register(name, model)
+            version = tracker.registry.register(name, model)
             when = examination.created_at.isoformat(timespec="seconds")
             made = {**tags, "promoted_at": when, PLACE_TAG: str(path.absolute())}
             with switching(tracker, name, path):
-                record = tracker.log_promotion(version, served, folder, made, judged.promotion)
-                tracker.attach(version, folder)
+                record = tracker.promotions.log_promotion(version, served, folder, made, judged.promotion)
+                tracker.models.attach(version, folder)
                 check()
                 put()
                 check()
@@ -121,7 +121,7 @@ def publish(
 
 def _check_current(tracker: Tracker, name: str, judged: Current) -> None:
     """Raise Overtaken where something else is current than what a file was judged against."""
-    now = tracker.current(name)
+    now = tracker.promotions.current(name)
     if now == judged:
         return
     against = f"judged against promotion {judged.promotion}" if judged.promotion else "judged without a champion"

@@ -67,23 +67,23 @@ def rollback(
     """
     chosen = checked_place(output)
     tracker = Tracker(tracking_uri, create=False, write=not dry_run)
-    if model not in (known := tracker.registered_names()):
+    if model not in (known := tracker.registry.registered_names()):
         raise UsageError(f"Unknown registered model {model!r} in {tracking_uri}. Known: {', '.join(known) or 'none'}.")
     with scratch_folder() as folder, ExitStack() as stack:
         if not dry_run:
             check = stack.enter_context(tracker.promotion_lock(f"rolls {model} back"))
             settle(tracker, model)
         try:
-            champion = tracker.champion(model)
+            champion = tracker.registry.champion(model)
             if champion is None:
                 raise ProjectError(f"{model} has no champion")
-            left = tracker.current_promotion(champion)
+            left = tracker.promotions.current_promotion(champion)
             if left.previous is None:
                 raise ProjectError(f"promotion {left.number} of {left.name} replaced no other")
-            restored = tracker.promotion(left.name, left.previous)
+            restored = tracker.promotions.get(left.name, left.previous)
             file = fetch(tracker, restored, folder)
             interface = load(folder / restored.file_name).interface
-            version = tracker.version(model, restored.source)
+            version = tracker.registry.version(model, restored.source)
         except TrackingError:
             raise
         except ProjectError as error:
@@ -98,8 +98,8 @@ def rollback(
         result = Rollback(left, restored, version, path)
         if not dry_run:
             with staged(file, path) as put, switching(tracker, model, path, target=restored.number):
-                tracker.attach(version, folder)
-                tracker.tag_promotion(restored, {PLACE_TAG: str(path.absolute())})
+                tracker.models.attach(version, folder)
+                tracker.promotions.tag_promotion(restored, {PLACE_TAG: str(path.absolute())})
                 check()
                 put()
                 check()

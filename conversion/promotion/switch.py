@@ -28,7 +28,7 @@ TAGS = (*FACTS, "parity", "promotion", "promotion_reasons", "forced_reason")  # 
 
 def settle_left_over(tracker: Tracker, name: str) -> None:
     """As `settle`, with the lock, where there is something to be settled."""
-    if tracker.begun(name):
+    if tracker.promotions.begun(name):
         with tracker.promotion_lock(f"settles what was begun on {name}"):
             settle(tracker, name)
 
@@ -39,11 +39,11 @@ def switching(tracker: Tracker, name: str, path: Path, *, target: int | None = N
 
     The block ends with `crown`. To be called under the promotion lock, after `settle`.
     """
-    made = tracker.promotions(name)
+    made = tracker.promotions.all(name)
     stood = next(map(_digest, standing(path)), None)
-    found = tracker.current(name).promotion
+    found = tracker.promotions.current(name).promotion
     last = made[-1].number if made else 0
-    tracker.begin(name, Begun(found, last, target, str(path.absolute()), stood, platform.node()))
+    tracker.promotions.begin(name, Begun(found, last, target, str(path.absolute()), stood, platform.node()))
     try:
         yield
     except LockLost:  # another process does what is to be done
@@ -52,7 +52,7 @@ def switching(tracker: Tracker, name: str, path: Path, *, target: int | None = N
         with suppress(ProjectError, OSError):  # then the next command does
             settle(tracker, name)
         raise
-    tracker.ended(name)
+    tracker.promotions.ended(name)
 
 
 def _digest(form: Path) -> str:
@@ -66,8 +66,8 @@ def _digest(form: Path) -> str:
 def crown(tracker: Tracker, promotion: PromotionRecord) -> None:
     """Make a promotion the current one: tags of its version, and the aliases, the champion's last."""
     name = promotion.source_name
-    version = tracker.version(name, promotion.source)
-    tracker.crown(promotion, version, {key: promotion.tags[key] for key in TAGS})
+    version = tracker.registry.version(name, promotion.source)
+    tracker.promotions.crown(promotion, version, {key: promotion.tags[key] for key in TAGS})
 
 
 def settle(tracker: Tracker, name: str) -> None:
@@ -77,19 +77,19 @@ def settle(tracker: Tracker, name: str) -> None:
         TrackingError: if the store fails; the next command tries again.
         OSError: if the file cannot be written; likewise.
     """
-    begun = tracker.begun(name)
+    begun = tracker.promotions.begun(name)
     if begun is None:
         return
     clear(Path(begun.place))
-    made = {promotion.number: promotion for promotion in tracker.promotions(name)}
+    made = {promotion.number: promotion for promotion in tracker.promotions.all(name)}
     own = [promotion for number, promotion in made.items() if number > begun.last]
     target = made.get(begun.target) if begun.target is not None else next(iter(own), None)
     found = made.get(begun.found) if begun.found is not None else None
-    if target and tracker.is_crowned(target):
+    if target and tracker.promotions.is_crowned(target):
         _end(tracker, begun, target, found)
     else:
         _undo(tracker, name, begun, target, found)
-    tracker.ended(name)
+    tracker.promotions.ended(name)
 
 
 def _end(tracker: Tracker, begun: Begun, target: PromotionRecord, found: PromotionRecord | None) -> None:
@@ -101,7 +101,7 @@ def _end(tracker: Tracker, begun: Begun, target: PromotionRecord, found: Promoti
 def note_return(tracker: Tracker, left: PromotionRecord, restored: PromotionRecord) -> None:
     """Write on a promotion that a rollback has left it."""
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    tracker.tag_promotion(left, {"rolled_back_at": now, "rolled_back_to": str(restored.number)})
+    tracker.promotions.tag_promotion(left, {"rolled_back_at": now, "rolled_back_to": str(restored.number)})
 
 
 def _undo(
@@ -110,13 +110,13 @@ def _undo(
     if target:
         _put_back(tracker, name, begun, target)
         if begun.target is None:
-            tracker.abandon(target, TAGS)
-    champion = tracker.champion(name)
+            tracker.promotions.abandon(target, TAGS)
+    champion = tracker.registry.champion(name)
     sources = {promotion.source for promotion in (target, found) if promotion}
     if champion and champion.version not in sources:
         return  # the alias was set by hand, before or since
     if found is None:
-        tracker.crown_none(name)
+        tracker.promotions.crown_none(name)
         return
     with scratch_folder() as folder:
         try:
@@ -126,7 +126,7 @@ def _undo(
         except ProjectError as error:
             say(f"warning: the evidence of promotion {found.number} cannot be put back: {error}", file=sys.stderr)
         else:
-            tracker.attach(tracker.version(name, found.source), folder)
+            tracker.models.attach(tracker.registry.version(name, found.source), folder)
     crown(tracker, found)
 
 
@@ -142,7 +142,7 @@ def _put_back(tracker: Tracker, name: str, begun: Begun, target: PromotionRecord
         for form in ours:
             remove(form)
         return
-    before = [promotion for promotion in tracker.promotions(name) if promotion.sha256 == begun.stood]
+    before = [promotion for promotion in tracker.promotions.all(name) if promotion.sha256 == begun.stood]
     if not before:
         say(f"warning: {place} holds the file of promotion {target.number}, which was not made", file=sys.stderr)
         return

@@ -7,14 +7,11 @@ rules can: they hold every element of a tensor against the trained weight that i
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 
-if TYPE_CHECKING:
-    import numpy.typing as npt
-
-    Array = npt.NDArray[np.float32]
+Array = npt.NDArray[np.float32]
 
 ROUNDING = 2.0**-22  # relative: what two orders of computing one value in float32 may differ by
 HALFWAY = 1e-3  # of a step: how far beyond the middle between two codes a weight may lie for want of digits

@@ -8,18 +8,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from conversion.runtime import NotCheckable
 from experiments.classifier import forward_function, predict
+from experiments.datasets import Split
 
 if TYPE_CHECKING:
     import keras
-    import numpy.typing as npt
 
-    from experiments.datasets import Split
-
-    Answers = Mapping[str, npt.NDArray[np.float32]]  # probabilities of a split's images, by the split's name
-    Forward = Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.floating]]
+Answers = Mapping[str, npt.NDArray[np.float32]]  # probabilities of a split's images, by the split's name
+Forward = Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.floating]]
 
 # A file and its model compute the same sums in another order. Both are off the exact answer, by amounts that the
 # network decides: 1e-7 where it is shallow, 7e-5 in MobileNetV2. The model's own is measured. Honest files of deep

@@ -13,18 +13,16 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import permutations
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import keras
 import numpy as np
+import numpy.typing as npt
 
 from conversion.coreml.compress import SMALLEST_KERNEL
 from conversion.verification.compression_bounds import obeyed, offences
 
-if TYPE_CHECKING:
-    import numpy.typing as npt
-
-    Array = npt.NDArray[np.float32]
+Array = npt.NDArray[np.float32]
 
 FOLDING = 2.0**-21  # relative to the terms of a sum: a few roundings in float32
 

@@ -59,9 +59,9 @@ def write_evaluation(
             metrics = found.metrics()
             write_report(found, dataset.val.images, folder, what="validation", attempts=attempts, figures=figures)
         attempts.write(folder)
-        tracker.log_files(run_id, folder, FOLDER)
-    tracker.log_evaluation(run_id, metrics, step=best_epoch)
-    tracker.tag_not_drawn(run_id, str(attempts), FOLDER)
+        tracker.writer.log_files(run_id, folder, FOLDER)
+    tracker.writer.log_evaluation(run_id, metrics, step=best_epoch)
+    tracker.writer.tag_not_drawn(run_id, str(attempts), FOLDER)
     return str(attempts)
 
 

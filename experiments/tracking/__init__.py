@@ -5,16 +5,17 @@ functions keep their state in the thread, and its Keras flavor infers requiremen
 """
 
 from experiments.tracking.coreml_flavor import ServedFile
-from experiments.tracking.looks import Look, LookRecord
-from experiments.tracking.lookup import Selection, is_original, merit
-from experiments.tracking.models import CANDIDATE, CHAMPION
+from experiments.tracking.guard import ExperimentDeleted, TrackingError, TrackingUnavailable
+from experiments.tracking.models import StoredModel
 from experiments.tracking.outbox import Ended, Outbox, OwnershipLost
 from experiments.tracking.promotions import PLACE_TAG, Begun, Current, PromotionRecord
 from experiments.tracking.records import ModelRecord, RunRecord, VersionFacts, VersionRecord
-from experiments.tracking.retention import StoredModel
-from experiments.tracking.runs import NOT_DRAWN, NOT_DRAWN_FILE, Tracker, run_start
+from experiments.tracking.registry import CANDIDATE, CHAMPION
+from experiments.tracking.selections import Selection, is_original, merit
 from experiments.tracking.source import code_tags, environment, git_commit
-from experiments.tracking.store import ExperimentDeleted, TrackingError, TrackingUnavailable
+from experiments.tracking.test_access import Look, LookRecord
+from experiments.tracking.tracker import Tracker
+from experiments.tracking.writer import NOT_DRAWN, NOT_DRAWN_FILE, run_start
 
 __all__ = [
     "CANDIDATE",

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from experiments.datasets import Dataset
+from experiments.tracking.guard import TrackingError
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -48,11 +49,9 @@ def as_dataset_input(facts: Mapping[str, str], *, context: str = "training") -> 
 
 def log_input(client: MlflowClient, run_id: str, data: DatasetInput) -> None:
     """Write a run's input; a second time changes nothing."""
-    from mlflow.exceptions import MlflowException
-
     try:
         client.log_inputs(run_id, [data])
-    except MlflowException as error:
-        if "INTO datasets" not in str(error):
+    except TrackingError as error:
+        if "INTO datasets" not in str(error.__cause__):
             raise
         client.log_inputs(run_id, [data])  # another run may have brought the same new data in the same instant

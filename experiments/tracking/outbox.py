@@ -20,10 +20,10 @@ from typing import Any
 from architectures.errors import ProjectError
 from architectures.redaction import redact
 from experiments.config import EpochMetrics, ModelSize, RunResult
+from experiments.tracking.guard import TrackingError, TrackingUnavailable
 from experiments.tracking.kept import FOLDER, Kept, Unreadable
 from experiments.tracking.records import ATTEMPT, ModelRecord, RunStart
-from experiments.tracking.runs import Tracker
-from experiments.tracking.store import TrackingError, TrackingUnavailable
+from experiments.tracking.tracker import Tracker
 
 LONGEST_REASON = 200  # characters of why a file cannot be read
 PROBE_SECONDS = 2.0  # between two looks whether MLflow is back
@@ -208,7 +208,7 @@ class Outbox:
             ends = run.waiting[-1]["do"] in LAST
             self._flush(run)
             if not ends and run.run_id:
-                self._tracker.end(run.run_id, "KILLED", outcome="interrupted")
+                self._tracker.writer.end(run.run_id, "KILLED", outcome="interrupted")
         self._kept.remove(number)
 
     def forget(self, number: int) -> None:
@@ -222,8 +222,8 @@ class Outbox:
         self.forget(number)
         if run and run.run_id:
             with suppress(TrackingError):  # what cannot be removed is found by search.doctor
-                if self._tracker.run(run.run_id).attempt == run.attempt:
-                    self._tracker.discard_run(run.run_id)
+                if self._tracker.runs.get(run.run_id).attempt == run.attempt:
+                    self._tracker.writer.discard_run(run.run_id)
 
     def forget_waiting(self, number: int) -> None:
         """Drop what waits of a trial, if anything does."""
@@ -289,28 +289,28 @@ class Outbox:
         if (run_id := run.run_id) is None:
             raise ProjectError(f"What is kept in {self._kept.path(run.number)} has no start: it cannot be delivered.")
         if run.unanswered or write["do"] == "known":
-            run.recorded = tracker.last_epoch(run_id)
+            run.recorded = tracker.runs.last_epoch(run_id)
         ended = None
         match write["do"]:
             case "size":
-                tracker.log_size(run_id, write["size"], again=run.again)
+                tracker.writer.log_size(run_id, write["size"], again=run.again)
             case "epoch":
                 metrics: EpochMetrics = write["metrics"]
                 if metrics.epoch > run.recorded:
-                    tracker.log_epoch(run_id, metrics, at=at)
+                    tracker.writer.log_epoch(run_id, metrics, at=at)
                     run.recorded = metrics.epoch
             case "finish":
                 result: RunResult = write["result"]
-                model = tracker.finish(run_id, result, keep=write["keep"], again=run.again, at=at)
+                model = tracker.writer.finish(run_id, result, keep=write["keep"], again=run.again, at=at)
                 result.keras_file.unlink(missing_ok=True)
                 ended = Ended(run.number, run_id, "FINISHED", None, result, model)
             case "answer":
-                ended = Ended(run.number, run_id, tracker.answer_run(run_id, write["original"]), None)
+                ended = Ended(run.number, run_id, tracker.writer.answer_run(run_id, write["original"]), None)
             case "end":
-                tracker.end(run_id, write["status"], outcome=write["outcome"])
+                tracker.writer.end(run_id, write["status"], outcome=write["outcome"])
                 ended = Ended(run.number, run_id, write["status"], write["outcome"])
             case "fail":
-                tracker.fail(run_id, write["traceback"])
+                tracker.writer.fail(run_id, write["traceback"])
                 ended = Ended(run.number, run_id, "FAILED", None)
         run.unanswered = False
         if ended:
@@ -320,16 +320,16 @@ class Outbox:
         tracker = self._tracker
         run.run_id = self._run_to_go_on_with(run) if run.again else None
         start = replace(start, tags={**start.tags, ATTEMPT: str(run.attempt)})
-        recorded = tracker.resume_run(run.run_id, start) if run.run_id else None
+        recorded = tracker.writer.resume_run(run.run_id, start) if run.run_id else None
         if run.run_id is None or recorded is None:
-            run.run_id, recorded = tracker.start_run(start), 0
+            run.run_id, recorded = tracker.writer.start_run(start), 0
         run.recorded, run.unanswered = recorded, False
 
     def _run_to_go_on_with(self, run: _Run) -> str | None:
         """The run of the latest attempt that is not fenced, if there is one; all others are discarded."""
-        found = self._tracker.trial_runs(self._parent, run.number)
+        found = self._tracker.runs.of_trial(self._parent, run.number)
         usable = [one.run_id for one in found if one.attempt > run.fenced][:1]
         for one in found:
             if one.run_id not in usable:
-                self._tracker.discard_run(one.run_id)
+                self._tracker.writer.discard_run(one.run_id)
         return usable[0] if usable else None

@@ -8,8 +8,7 @@ was. The alias `champion` of NAME says which kept model is promoted, that of NAM
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,17 +16,16 @@ from typing import TYPE_CHECKING
 
 from architectures.errors import ProjectError
 from architectures.scratch import scratch_folder
-from experiments.locks import Check
 from experiments.tracking.coreml_flavor import ServedFile, write_coreml_flavor
-from experiments.tracking.models import CHAMPION, Models
-from experiments.tracking.promotion_lock import promotion_lock
+from experiments.tracking.guard import MISSING, TrackingError, unless_missing
+from experiments.tracking.models import COREML_SUFFIX, Models
 from experiments.tracking.records import VersionRecord
-from experiments.tracking.store import TrackingError, absolute, one_line, quoted
+from experiments.tracking.registry import CHAMPION, Registry
+from experiments.tracking.store import Store, quoted
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
-COREML_SUFFIX = "-coreml"  # of the registered model whose versions are the promotions of another
 SHA256_TAG = "coreml_sha256"  # on a promotion, and on the kept model that it promoted last
 PLACE_TAG = "place"  # of a promotion: where its file was put last, on whichever machine
 PROMOTION_TAGS = {"model_id", "source_version", "file_name", SHA256_TAG}  # that a person's own versions lack
@@ -80,24 +78,17 @@ class Begun:
     host: str
 
 
-class Promotions(Models):
-    """Promotions of one MLflow store."""
+class Promotions:
+    """Promotions of one store."""
 
-    @contextmanager
-    def promotion_lock(self, purpose: str) -> Iterator[Check]:
-        """Hold the lock of whoever writes aliases, files or the history of promotions, or removes models.
-
-        Yields:
-            A function to call just before a write; it raises LockLost once another process holds the lock.
-        """
-        with ExitStack() as stack:
-            with one_line(self.uri):
-                check = stack.enter_context(promotion_lock(self._client, absolute(self.uri), purpose))
-            yield check
+    def __init__(self, store: Store, registry: Registry, models: Models) -> None:
+        self._store, self._client = store, store.client
+        self._registry = registry
+        self._models = models
 
     def current(self, name: str) -> Current:
         """What is promoted of a registered model now."""
-        champion = self.champion(name)
+        champion = self._registry.champion(name)
         if champion is None:
             return Current(None, None)
         try:
@@ -107,65 +98,43 @@ class Promotions(Models):
         except ProjectError:  # the alias was set by hand
             return Current(champion.version, None)
 
-    def promotions(self, name: str) -> list[PromotionRecord]:
+    def all(self, name: str) -> list[PromotionRecord]:
         """All promotions of a registered model, also those that were abandoned, by number."""
-        with one_line(self.uri):
-            found = [each for each in self._versions(name + COREML_SUFFIX) if each.tags.keys() >= PROMOTION_TAGS]
+        found = [each for each in self._store.versions(name + COREML_SUFFIX) if each.tags.keys() >= PROMOTION_TAGS]
         return sorted(map(_promotion_record, found), key=lambda promotion: promotion.number)
 
     def begin(self, name: str, begun: Begun) -> None:
         """Note what is about to be written, and what was found, on a registered model."""
-        with one_line(self.uri):
-            self._client.set_registered_model_tag(name, BEGUN_TAG, json.dumps(asdict(begun)))
+        self._client.set_registered_model_tag(name, BEGUN_TAG, json.dumps(asdict(begun)))
 
     def begun(self, name: str) -> Begun | None:
         """What was begun and not ended; under the promotion lock: by a process that is gone."""
-        from mlflow.exceptions import MlflowException
-
-        with one_line(self.uri):
-            try:
-                text = self._client.get_registered_model(name).tags.get(BEGUN_TAG)
-            except MlflowException as error:
-                if error.error_code != "RESOURCE_DOES_NOT_EXIST":
-                    raise
-                return None
+        try:
+            text = self._client.get_registered_model(name).tags.get(BEGUN_TAG)
+        except TrackingError as error:
+            if error.code != MISSING:
+                raise
+            return None
         return Begun(**json.loads(text)) if text else None
 
     def ended(self, name: str) -> None:
         """Note that what was begun has come to an end, whichever."""
-        with one_line(self.uri):
-            self._client.delete_registered_model_tag(name, BEGUN_TAG)
+        self._client.delete_registered_model_tag(name, BEGUN_TAG)
 
     def abandon(self, promotion: PromotionRecord, tags: Collection[str]) -> None:
         """Mark a promotion that was never made, and let its version have the `tags` of the last that was, if any."""
-        from mlflow.exceptions import MlflowException
-
         self.tag_promotion(promotion, {ABANDONED_TAG: datetime.now(UTC).isoformat(timespec="seconds")})
         name = promotion.source_name
-        others = [each for each in self.promotions(name) if each.source == promotion.source and not each.abandoned]
-        with one_line(self.uri):
-            version = self._client.get_model_version(name, str(promotion.source))
-            if version.tags.get(SHA256_TAG) != promotion.sha256:
-                return
-            for key in version.tags.keys() & tags:
-                if others:
-                    self._client.set_model_version_tag(name, version.version, key, others[-1].tags[key])
-                else:
-                    with suppress(MlflowException):  # gone already
-                        self._client.delete_model_version_tag(name, version.version, key)
-
-    def champion(self, name: str) -> VersionRecord | None:
-        """The promoted version of a registered model, if there is one."""
-        from mlflow.exceptions import MlflowException
-
-        with one_line(self.uri):
-            try:
-                aliases = self._client.get_registered_model(name).aliases
-            except MlflowException as error:
-                if error.error_code != "RESOURCE_DOES_NOT_EXIST":
-                    raise
-                return None
-        return self.version(name, int(aliases[CHAMPION])) if CHAMPION in aliases else None
+        others = [each for each in self.all(name) if each.source == promotion.source and not each.abandoned]
+        version = self._client.get_model_version(name, str(promotion.source))
+        if version.tags.get(SHA256_TAG) != promotion.sha256:
+            return
+        for key in version.tags.keys() & tags:
+            if others:
+                self._client.set_model_version_tag(name, version.version, key, others[-1].tags[key])
+            else:
+                with unless_missing():  # gone already
+                    self._client.delete_model_version_tag(name, version.version, key)
 
     def current_promotion(self, champion: VersionRecord) -> PromotionRecord:
         """The promotion that made a version champion.
@@ -177,19 +146,18 @@ class Promotions(Models):
             ProjectError: if there is none, because somebody set the alias or the tag by hand.
         """
         name = champion.registered_name + COREML_SUFFIX
-        with one_line(self.uri):
-            version = self._client.get_model_version(champion.registered_name, str(champion.version))
-            sha256 = version.tags.get(SHA256_TAG)
-            made = [_promotion_record(found) for found in self._versions(name) if found.tags.keys() >= PROMOTION_TAGS]
-            made = [each for each in made if each.source == champion.version and each.sha256 == sha256]
-            made = [each for each in made if not each.abandoned]
-            if not made:
-                digest = f" of a file with SHA-256 {sha256[:12]}..." if sha256 else ""
-                raise ProjectError(
-                    f"version {champion.version} of {champion.registered_name} has the alias {CHAMPION}, but {name} "
-                    f"holds no promotion of it{digest}"
-                )
-            crowned = int(self._client.get_registered_model(name).aliases.get(CHAMPION, 0))
+        version = self._client.get_model_version(champion.registered_name, str(champion.version))
+        sha256 = version.tags.get(SHA256_TAG)
+        made = [_promotion_record(found) for found in self._store.versions(name) if found.tags.keys() >= PROMOTION_TAGS]
+        made = [each for each in made if each.source == champion.version and each.sha256 == sha256]
+        made = [each for each in made if not each.abandoned]
+        if not made:
+            digest = f" of a file with SHA-256 {sha256[:12]}..." if sha256 else ""
+            raise ProjectError(
+                f"version {champion.version} of {champion.registered_name} has the alias {CHAMPION}, but {name} "
+                f"holds no promotion of it{digest}"
+            )
+        crowned = int(self._client.get_registered_model(name).aliases.get(CHAMPION, 0))
         return max(made, key=lambda each: (each.number == crowned, each.number))
 
     def promoted_as(self, sha256: str, path: Path) -> tuple[str, ...]:
@@ -197,16 +165,14 @@ class Promotions(Models):
 
         A model that is registered twice gives the same bytes twice: where one of them was put at `path`, it is that.
         """
-        with one_line(self.uri):
-            found = self._search_versions(f"tags.{SHA256_TAG} = {quoted(sha256)}")
+        found = self._store.search_versions(f"tags.{SHA256_TAG} = {quoted(sha256)}")
         made = [version for version in found if version.tags.keys() >= PROMOTION_TAGS]
         here = [version for version in made if version.tags.get(PLACE_TAG) == str(path.absolute())]
         return tuple(sorted({version.name.removesuffix(COREML_SUFFIX) for version in here or made}))
 
-    def promotion(self, name: str, number: int) -> PromotionRecord:
+    def get(self, name: str, number: int) -> PromotionRecord:
         """A promotion by its number; raises TrackingError if the registry does not hold it."""
-        with one_line(self.uri):
-            return _promotion_record(self._client.get_model_version(name, str(number)))
+        return _promotion_record(self._client.get_model_version(name, str(number)))
 
     def log_promotion(
         self, version: VersionRecord, served: ServedFile, evidence: Path, tags: Mapping[str, str], previous: int | None
@@ -225,7 +191,7 @@ class Promotions(Models):
             "file_name": served.file.name,
             **({} if previous is None else {"previous_promotion": str(previous)}),
         }
-        with one_line(self.uri), scratch_folder() as folder:
+        with scratch_folder() as folder:
             run = self._client.get_run(version.run_id)
             model = self._client.create_logged_model(
                 experiment_id=run.info.experiment_id,
@@ -239,36 +205,35 @@ class Promotions(Models):
                 (folder / part).write_bytes((evidence / part).read_bytes())
             self._client.log_model_artifacts(model.model_id, str(folder))
             self._client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
-            made = self._add_version(name, model.model_id, version.run_id, {**tags, "model_id": model.model_id})
+            made = self._registry.add_version(
+                name, model.model_id, version.run_id, {**tags, "model_id": model.model_id}
+            )
         return _promotion_record(made)
 
     def crown(self, promotion: PromotionRecord, version: VersionRecord, tags: Mapping[str, str]) -> None:
         """Make a promotion of a version the current one: the champion's alias moves last."""
-        self._alias(promotion.name, CHAMPION, promotion.number)
-        self.tag_version(version, tags)
-        self.set_alias(version, CHAMPION)
+        self._registry.set_alias_of(promotion.name, CHAMPION, promotion.number)
+        self._registry.tag_version(version, tags)
+        self._registry.set_alias(version, CHAMPION)
 
     def is_crowned(self, promotion: PromotionRecord) -> bool:
         """Whether `crown` has moved both aliases to a promotion and its version, and this one tells of its file."""
         name = promotion.source_name
-        champion = self.champion(name)
+        champion = self._registry.champion(name)
         if champion is None or champion.version != promotion.source:
             return False
-        with one_line(self.uri):
-            crowned = self._client.get_registered_model(promotion.name).aliases.get(CHAMPION)
-            version = self._client.get_model_version(name, str(promotion.source))
+        crowned = self._client.get_registered_model(promotion.name).aliases.get(CHAMPION)
+        version = self._client.get_model_version(name, str(promotion.source))
         return (str(crowned), version.tags.get(SHA256_TAG)) == (str(promotion.number), promotion.sha256)
 
     def crown_none(self, name: str) -> None:
         """Take back the alias of a first promotion that was not made."""
-        from mlflow.exceptions import MlflowException
-
-        with one_line(self.uri), suppress(MlflowException):  # it was not set yet
+        with unless_missing():  # it was not set yet
             self._client.delete_registered_model_alias(name + COREML_SUFFIX, CHAMPION)
 
     def tag_promotion(self, promotion: PromotionRecord, tags: Mapping[str, str]) -> None:
         """Set tags on a promotion."""
-        self._tag(promotion.name, promotion.number, tags)
+        self._registry.tag(promotion.name, promotion.number, tags)
 
     def download_promotion(self, promotion: PromotionRecord, folder: Path) -> Path:
         """Fetch a promotion's Core ML file and evidence into a folder; the file's digest is the caller's to check.
@@ -280,7 +245,7 @@ class Promotions(Models):
             TrackingError: if they cannot be had.
         """
         for part in (promotion.file_name, *EVIDENCE):
-            self._download(promotion.model_id, part, folder)
+            self._models.download(promotion.model_id, part, folder)
         return folder / promotion.file_name
 
 

@@ -1,363 +1,204 @@
-"""Experiments and runs: what a sweep and its trials write while they go on."""
+"""Runs, read: one, all of a study, what each has recorded."""
 
 from __future__ import annotations
 
-import json
-import time
-from collections.abc import Mapping
-from dataclasses import asdict
-from pathlib import Path
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING
 
-from architectures.redaction import redact
-from experiments.config import Environment, EpochMetrics, ModelSize, RunConfig, RunResult
-from experiments.datasets import Dataset, reading_of
-from experiments.tracking.inputs import as_dataset_input, dataset_facts, log_input
-from experiments.tracking.looks import Looks
-from experiments.tracking.records import ATTEMPT, ModelRecord, RunRecord, RunStart, run_record
-from experiments.tracking.retention import Retention
-from experiments.tracking.source import source_tags
-from experiments.tracking.store import one_line, quoted
+from architectures.errors import UsageError
+from experiments.config import EpochMetrics
+from experiments.tracking.guard import INVALID, MISSING, TrackingError
+from experiments.tracking.records import RunRecord, run_record
+from experiments.tracking.selections import Selection, check_exists
+from experiments.tracking.store import AT_ONCE, PAGE, Store, quoted, shown_place
 
-NOT_DRAWN = "not_drawn"  # tag of a run: which parts of its report are missing, and why
-NOT_DRAWN_FILE = "not_drawn.txt"  # beside the parts that there are: tracebacks
-LONGEST_TAG = 5_000  # characters: what every MLflow store takes
-MAX_BATCH = 1_000  # metrics that MLflow takes at once
+if TYPE_CHECKING:
+    from mlflow.entities import Metric, Run
+
+PREFIX = re.compile(r"[0-9a-f]{1,31}")  # of a run's id
+LISTED = 5  # runs that are named where several are meant
+AHEAD = 200  # runs whose metrics are read at once
+MOST_POINTS = 10**9  # of a metric in one answer: all
 
 
-class Tracker(Retention, Looks):
-    """Writes and reads runs, models, versions and promotions of one MLflow store."""
+@dataclass
+class Courses:
+    """Metrics of runs, read for the runs that are likely to be asked for next, too."""
 
-    def start_parent(self, experiment_id: str, study: str, config: Mapping[str, object]) -> str:
-        """Start the parent run of a new study; its parameters are the sweep's configuration.
+    uri: str
+    course: Callable[[str, str], list[tuple[int, float]]]
+    bulk: Callable[[list[str], str, int], Iterable[Metric]] | None
+    run_ids: tuple[str, ...]
+    metrics: tuple[str, ...]
+    _read: dict[tuple[str, str], list[tuple[int, float]]] = field(default_factory=dict)
 
-        A parent that a sweep left RUNNING when it was killed before it had made its study is taken over.
+    def __call__(self, run_id: str, metric: str) -> list[tuple[int, float]]:
+        """Each value of a metric that a run has recorded, with its epoch."""
+        if (run_id, metric) not in self._read:
+            if self.bulk is None or run_id not in self.run_ids or metric not in self.metrics:
+                return self.course(run_id, metric)
+            place = self.run_ids.index(run_id)
+            self._read_ahead(self.bulk, self.run_ids[place : place + AHEAD])
+        return self._read[run_id, metric]
+
+    def _read_ahead(self, bulk: Callable[[list[str], str, int], Iterable[Metric]], run_ids: tuple[str, ...]) -> None:
+        self._read = {(run_id, metric): [] for run_id in run_ids for metric in self.metrics}
+        for metric in self.metrics:
+            for point in bulk(list(run_ids), metric, MOST_POINTS):
+                self._read[str(point.run_id), metric].append((point.step, point.value))
+
+
+class Runs:
+    """Runs of one store, read."""
+
+    def __init__(self, store: Store) -> None:
+        self._store, self._client = store, store.client
+
+    def get(self, name: str) -> RunRecord:
+        """Read a run by its id, a prefix of it that no other run's has, or its name.
+
+        Raises:
+            UsageError: where it is none, or several.
+            ExperimentDeleted: for the prefix or the name of a run that went with its experiment.
         """
-        params = {key: str(value) for key, value in config.items()}
-        with one_line(self.uri):
-            found = self._client.search_runs(
-                [experiment_id], f"tags.study = {quoted(study)} and tags.sweep = 'parent' and status = 'RUNNING'"
+        try:
+            return run_record(self._client.get_run(name))
+        except TrackingError as error:
+            if error.code not in {MISSING, INVALID}:
+                raise
+        found = self._named(name)
+        for run in () if found else self._named(name, in_deleted=True):
+            self._store.live_experiment(run.info.run_id)
+        if len(found) == 1:
+            return run_record(found[0])
+        if not found:
+            raise UsageError(
+                f"Unknown run {name!r} in {self._store.uri}: give an id, the beginning of one, or a run's name."
             )
-            if found:
-                run_id = found[0].info.run_id
-            else:
-                tags = source_tags() | {"study": study, "sweep": "parent"}
-                run_id = self._client.create_run(experiment_id, run_name=study, tags=tags).info.run_id
-            self._log(run_id, params=params)
-        return run_id
+        listed = [
+            f"{run.info.run_id} ({run.info.run_name}{f' of {study}' if (study := run.data.tags.get('study')) else ''})"
+            for run in found[:LISTED]
+        ]
+        more = f" and {len(found) - LISTED} more" if len(found) > LISTED else ""
+        raise UsageError(f"{name!r} is not one run but several: {', '.join(listed)}{more}. Give the id of one.")
 
-    def resume_parent(self, run_id: str) -> None:
-        """Set a parent run back to RUNNING."""
-        with one_line(self.uri):
-            self._reopen(run_id)
+    def _named(self, name: str, *, in_deleted: bool = False) -> list[Run]:
+        """Runs of this name, or whose ids begin so, the latest first; runs that were deleted are left out.
 
-    def start_run(self, start: RunStart) -> str:
-        """Start a run and write its parameters, tags and data."""
-        original = start.tags.get("replicate_of")
-        if original and (found := self.trial_runs(start.tags["mlflow.parentRunId"], int(original))):
-            with one_line(self.uri):
-                self._client.set_tag(found[0].run_id, "replicated", "True")  # so that a reader need not look for them
-        with one_line(self.uri):
-            run_id = self._client.create_run(
-                start.experiment_id, run_name=start.name, tags=dict(start.tags)
-            ).info.run_id
-            self._log_configuration(run_id, start)
-        return run_id
+        Those `in_deleted` experiments are found on request, and no others then.
+        """
+        from mlflow.entities import ViewType
 
-    def trial_runs(self, parent: str, trial_number: int) -> list[RunRecord]:
+        view, kind = (ViewType.ALL, ViewType.DELETED_ONLY) if in_deleted else (ViewType.ACTIVE_ONLY,) * 2
+        terms = [f"attributes.run_name = {quoted(name)}"]
+        if PREFIX.fullmatch(name):
+            terms.append(f"attributes.run_id LIKE '{name}%'")
+        experiments = [each.experiment_id for each in self._client.search_experiments(view_type=kind)]
+        found = {
+            run.info.run_id: run
+            for term in terms
+            for run in (self._client.search_runs(experiments, term, view, max_results=PAGE) if experiments else ())
+        }
+        return sorted(found.values(), key=lambda run: -run.info.start_time)
+
+    def usual_experiment(self, name: str, study: str | None = None) -> str:
+        """The experiment of a study, else the one of this name, else that of the latest training run."""
+        experiments = {each.experiment_id: each.name for each in self._client.search_experiments()}
+        if not experiments or (not study and name in experiments.values()):
+            return name
+        latest = self._client.search_runs(
+            list(experiments),
+            f"tags.study = {quoted(study)}" if study else "params.architecture != ''",
+            max_results=1,
+            order_by=["attributes.start_time DESC"],
+        )
+        if study and not latest:
+            return self.usual_experiment(name)
+        return experiments[latest[0].info.experiment_id] if latest else name
+
+    def epochs(self, run_id: str) -> tuple[EpochMetrics, ...]:
+        """What a run has recorded of each epoch, those with all figures."""
+        by_epoch: dict[int, dict[str, float]] = {}
+        keys = [field.name for field in fields(EpochMetrics) if field.name != "epoch"]
+        for key in keys:
+            for point in self._client.get_metric_history(run_id, key):
+                by_epoch.setdefault(point.step, {})[key] = point.value
+        return tuple(
+            EpochMetrics(epoch=epoch, **values)
+            for epoch, values in sorted(by_epoch.items())
+            if values.keys() == set(keys)
+        )
+
+    def check_not_deleted(self, run_id: str) -> None:
+        """Raise ExperimentDeleted where the experiment of a run was deleted."""
+        self._store.live_experiment(run_id)
+
+    def children(self, parent_run_id: str, run_ids: Sequence[str] | None = None) -> list[RunRecord]:
+        """The runs of a sweep's trials, all or those of these ids; raises ExperimentDeleted."""
+        experiment_id = self._store.live_experiment(parent_run_id)
+        terms = [f"tags.`mlflow.parentRunId` = {quoted(parent_run_id)}", "tags.trial_number != ''"]
+        some: list[list[str]] = [[]]
+        if run_ids is not None:
+            parts = (run_ids[start : start + AT_ONCE] for start in range(0, len(run_ids), AT_ONCE))
+            some = [[f"attributes.run_id IN ({', '.join(map(quoted, part))})"] for part in parts]
+        return [run_record(run) for each in some for run in self._store.pages(experiment_id, terms + each, page=PAGE)]
+
+    def orphans(self, parent_run_id: str, study: str) -> list[RunRecord]:
+        """Runs of a study's trials that name no parent, in the experiment of the sweep's."""
+        experiment_id = self._client.get_run(parent_run_id).info.experiment_id
+        terms = [f"tags.study = {quoted(study)}", "tags.trial_number != ''", "tags.`mlflow.parentRunId` IS NULL"]
+        runs = [run_record(run) for run in self._store.pages(experiment_id, terms, page=PAGE)]
+        return [run for run in runs if run.tags["trial_number"].isdecimal()]
+
+    def running(self, study: str | None = None) -> list[RunRecord]:
+        """Runs of sweeps that are RUNNING, in all experiments; `study`: only those of that name."""
+        terms = ["attributes.status = 'RUNNING'", f"tags.study = {quoted(study)}" if study else "tags.study != ''"]
+        return [
+            run_record(run)
+            for experiment in self._client.search_experiments()
+            for run in self._store.pages(experiment.experiment_id, terms, page=PAGE)
+        ]
+
+    def course(self, run_id: str, metric: str) -> list[tuple[int, float]]:
+        """Each value of a metric that a run has recorded, with its epoch."""
+        return [(point.step, point.value) for point in self._client.get_metric_history(run_id, metric)]
+
+    def courses(self, run_ids: Sequence[str], metrics: Sequence[str]) -> Courses:
+        """As `course` for many runs; a database is asked for many of them at once."""
+        store = self._client._tracking_client.store
+        bulk = getattr(store, "get_metric_history_bulk", None)  # a server has none
+        return Courses(self._store.uri, self.course, bulk, tuple(run_ids), tuple(metrics))
+
+    def of_experiment(self, experiment: str, *, study: str | None = None) -> list[RunRecord]:
+        """Training runs of an experiment, the latest first.
+
+        Raises:
+            UsageError: for an unknown experiment, or a study that it does not hold.
+        """
+        selection = Selection(experiment, study)
+        experiment_id = self._store.experiment_id(experiment)
+        terms = ["params.architecture != ''"] + ([f"tags.study = {quoted(study)}"] if study else [])
+        runs = [run_record(run) for run in self._store.pages(experiment_id, terms, page=PAGE)]
+        if not runs:
+            check_exists(self._store, experiment_id, selection)
+        return runs
+
+    def of_trial(self, parent: str, trial_number: int) -> list[RunRecord]:
         """A trial's runs under a parent, the latest attempt's first: one, unless a sweep was cut short or stopped."""
-        with one_line(self.uri):
-            parent_run = self._client.get_run(parent)
-            found = self._client.search_runs(
-                [parent_run.info.experiment_id],
-                f"tags.`mlflow.parentRunId` = '{parent}' and tags.trial_number = '{trial_number}'",
-            )
+        parent_run = self._client.get_run(parent)
+        found = self._client.search_runs(
+            [parent_run.info.experiment_id],
+            f"tags.`mlflow.parentRunId` = '{parent}' and tags.trial_number = '{trial_number}'",
+        )
         return sorted(map(run_record, found), key=lambda run: -run.attempt)
-
-    def discard_run(self, run_id: str) -> None:
-        """Delete the run of an attempt that was given up, with its models: MLflow takes no further writes to it.
-
-        To be done again changes nothing; its owner, who may be writing to it still, does the same once it notices.
-        """
-        with one_line(self.uri):
-            experiment_id = self._client.get_run(run_id).info.experiment_id
-            self._client.delete_run(run_id)
-            models = self._client.search_logged_models([experiment_id], f"source_run_id = {quoted(run_id)}")
-        for model in models:
-            self.drop_model(model.model_id)
-
-    def resume_run(self, run_id: str, start: RunStart) -> int | None:
-        """Set a run that was interrupted back to RUNNING.
-
-        Returns:
-            The last epoch that it has recorded. None where it was computed on another kind of processor, with other
-            code or on other threads: its epochs would not go on bit for bit, so the run is deleted and another is to
-            be started.
-        """
-        with one_line(self.uri):
-            tags = self._client.get_run(run_id).data.tags
-            if any(tags.get(key) != value for key, value in start.of_the_same_bits.items()):
-                self._client.delete_run(run_id)
-                return None
-            self._reopen(run_id)
-            for key in ("host", ATTEMPT):
-                if tags.get(key) != start.tags.get(key, tags.get(key)):
-                    self._client.set_tag(run_id, key, start.tags[key])
-            self._log_configuration(run_id, start)  # again: it may have been killed before it had them
-        return self.last_epoch(run_id)
 
     def last_epoch(self, run_id: str) -> int:
         """The last epoch that a run has recorded whole, 0 before the first."""
-        with one_line(self.uri):
-            # `epoch_seconds` is the last key of an epoch's batch, which SQL stores write in one transaction.
-            return max((metric.step for metric in self._client.get_metric_history(run_id, "epoch_seconds")), default=0)
+        # `epoch_seconds` is the last key of an epoch's batch, which SQL stores write in one transaction.
+        return max((metric.step for metric in self._client.get_metric_history(run_id, "epoch_seconds")), default=0)
 
-    def _log_configuration(self, run_id: str, start: RunStart) -> None:
-        """Write the parameters, and the data as the run's input; a second time changes nothing."""
-        self._log(run_id, params=start.params)
-        log_input(self._client, run_id, as_dataset_input(start.dataset))
-
-    def _reopen(self, run_id: str) -> None:
-        self._client.update_run(run_id, status="RUNNING")
-        self._drop_outcome(run_id)
-
-    def _drop_outcome(self, run_id: str) -> None:
-        if "outcome" in self._client.get_run(run_id).data.tags:
-            self._client.delete_tag(run_id, "outcome")
-
-    def answer_run(self, run_id: str, original_id: str) -> str:
-        """End a run with the results of another one of the same configuration, which its tag `duplicate_of` names.
-
-        Returns:
-            The status, which is the other one's.
-        """
-        from mlflow.entities import Metric
-
-        with one_line(self.uri):
-            original = self._client.get_run(original_id)
-            written = self._client.get_run(run_id).data.metrics  # by an earlier attempt
-            points = []
-            for key in original.data.metrics:
-                steps = {point.step for point in self._client.get_metric_history(run_id, key)} if key in written else ()
-                points += [
-                    Metric(point.key, point.value, point.timestamp, point.step)
-                    for point in self._client.get_metric_history(original_id, key)
-                    if point.step not in steps
-                ]
-            for start in range(0, len(points), MAX_BATCH):
-                self._client.log_batch(run_id, points[start : start + MAX_BATCH])
-            for tag in ("weights_sha256", "outcome"):
-                if tag in original.data.tags:
-                    self._client.set_tag(run_id, tag, original.data.tags[tag])
-            self._client.set_tag(run_id, "duplicate_of", original_id)
-            self._client.set_terminated(run_id, original.info.status)
-        return str(original.info.status)
-
-    def log_epoch(self, run_id: str, metrics: EpochMetrics, *, at: float | None = None) -> None:
-        """Write an epoch's metrics at its step; `at` is when it ended (seconds since 1970) where that is not now."""
-        values = asdict(metrics)
-        step = values.pop("epoch")
-        with one_line(self.uri):
-            self._log(run_id, metrics=values, step=step, at=at)
-
-    def log_size(self, run_id: str, size: ModelSize, *, again: bool = False) -> None:
-        """Write what is known once a network is built; `again` looks first whether an earlier attempt has."""
-        with one_line(self.uri):
-            if not (again and "coreml_bytes" in self._client.get_run(run_id).data.metrics):
-                self._log(run_id, metrics=asdict(size))
-
-    def finish(
-        self, run_id: str, result: RunResult, *, keep: bool, again: bool = False, at: float | None = None
-    ) -> ModelRecord | None:
-        """End a run as FINISHED with its final metrics, and with its model if that is to be kept.
-
-        Args:
-            run_id: the run.
-            result: what it ended with; its Keras file is read if the model is kept.
-            keep: whether the model is kept.
-            again: look first what an earlier attempt has written, and do not write it a second time.
-            at: when it ended (seconds since 1970) where that is not now.
-        """
-        from mlflow.entities import Metric
-
-        model = None
-        if keep:
-            model = (self.kept_model(run_id) if again else None) or self._store(run_id, result)
-        with one_line(self.uri):
-            if not (again and "best_epoch" in self._client.get_run(run_id).data.metrics):
-                now = int((at or time.time()) * 1000)
-                model_id = model.model_id if model else None
-                metrics = _final_metrics(result)
-                if keep and result.drawn_accuracy is not None:
-                    metrics["drawn_accuracy"] = result.drawn_accuracy
-                self._client.log_batch(
-                    run_id,
-                    [
-                        Metric(key, value, now, result.best_epoch, model_id=model_id, run_id=run_id)
-                        for key, value in metrics.items()
-                    ],
-                )
-            self._client.set_tag(run_id, "weights_sha256", result.weights_sha256)
-            if result.not_measured:
-                self._client.set_tag(run_id, "not_measured", result.not_measured)
-            if again:
-                self._drop_outcome(run_id)
-            self._client.set_terminated(run_id, "FINISHED")
-        return model
-
-    def end(self, run_id: str, status: str, *, outcome: str | None = None) -> None:
-        """End a run as FINISHED, FAILED or KILLED, with the reason in the tag `outcome`."""
-        with one_line(self.uri):
-            if outcome:
-                self._client.set_tag(run_id, "outcome", outcome)
-            else:
-                self._drop_outcome(run_id)
-            self._client.set_terminated(run_id, status)
-
-    def delete_run(self, run_id: str) -> None:
-        """Delete a run, which `mlflow runs restore` can undo."""
-        with one_line(self.uri):
-            self._client.delete_run(run_id)
-
-    def adopt_run(self, run_id: str, parent_run_id: str) -> None:
-        """Make a run the child of a sweep's."""
-        with one_line(self.uri):
-            self._client.set_tag(run_id, "mlflow.parentRunId", parent_run_id)
-
-    def undelete_run(self, run_id: str) -> None:
-        """Bring back a run that was deleted."""
-        with one_line(self.uri):
-            self._client.restore_run(run_id)
-
-    def restore_run(
-        self,
-        parent_run_id: str,
-        name: str,
-        *,
-        params: Mapping[str, str],
-        tags: Mapping[str, str],
-        course: Mapping[int, float],
-        figures: Mapping[str, float],
-    ) -> str:
-        """Make the run of a trial anew from what is known elsewhere; it is RUNNING until it is ended.
-
-        Args:
-            parent_run_id: of the sweep.
-            name: of the run.
-            params: its parameters.
-            tags: its tags, the parent's aside.
-            course: val_accuracy by epoch.
-            figures: final metrics.
-        """
-        with one_line(self.uri):
-            experiment_id = self._client.get_run(parent_run_id).info.experiment_id
-            held = {"mlflow.parentRunId": parent_run_id, **tags}
-            run_id = self._client.create_run(experiment_id, run_name=name, tags=held).info.run_id
-            self._log(run_id, params=params)
-        self.log_course(run_id, course)
-        self.log_figures(run_id, figures)
-        return run_id
-
-    def log_params(self, run_id: str, params: Mapping[str, str]) -> None:
-        """Write parameters that a run lacks."""
-        with one_line(self.uri):
-            self._log(run_id, params=params)
-
-    def log_course(self, run_id: str, course: Mapping[int, float]) -> None:
-        """Write the val_accuracy of epochs that a run lacks."""
-        with one_line(self.uri):
-            for step, value in course.items():
-                self._log(run_id, metrics={"val_accuracy": value}, step=step)
-
-    def log_figures(self, run_id: str, figures: Mapping[str, float]) -> None:
-        """Write final metrics that a run lacks."""
-        with one_line(self.uri):
-            self._log(run_id, metrics=figures)
-
-    def fail(self, run_id: str, traceback: str) -> None:
-        """End a run as FAILED, with its traceback, without secrets, as an artifact."""
-        with one_line(self.uri):
-            self._client.log_text(run_id, redact(traceback), "traceback.txt")
-            self._drop_outcome(run_id)
-            self._client.set_terminated(run_id, "FAILED")
-
-    def log_files(self, run_id: str, folder: Path, place: str | None = None) -> None:
-        """Write a folder's content into a run's artifacts."""
-        with one_line(self.uri):
-            self._client.log_artifacts(run_id, str(folder), place)
-
-    def log_evaluation(self, run_id: str, metrics: Mapping[str, float], *, step: int) -> None:
-        """Write the metrics of a kept model's evaluation, unless an earlier attempt has."""
-        with one_line(self.uri):
-            if metrics and not metrics.keys() & self._client.get_run(run_id).data.metrics.keys():
-                self._log(run_id, metrics=metrics, step=step)
-
-    def tag_not_drawn(self, run_id: str, reasons: str, place: str) -> None:
-        """Say on a run what of its report is missing and why.
-
-        Args:
-            run_id: the run.
-            reasons: empty where nothing is missing: what an earlier attempt said is taken back, its tracebacks too.
-            place: the report's folder among the run's artifacts.
-        """
-        with one_line(self.uri):
-            if reasons:
-                self._client.set_tag(run_id, NOT_DRAWN, reasons[:LONGEST_TAG])
-                return
-            run = self._client.get_run(run_id)
-            if NOT_DRAWN not in run.data.tags:
-                return
-            files, note = self._artifacts(str(run.info.artifact_uri)), f"{place}/{NOT_DRAWN_FILE}"
-            if any(entry.path == note for entry in files.list_artifacts(place)):
-                files.delete_artifacts(note)
-            self._client.delete_tag(run_id, NOT_DRAWN)  # last: until then it is taken back again
-
-
-def _final_metrics(result: RunResult) -> dict[str, float]:
-    return {
-        "best_epoch": result.best_epoch,
-        "best_val_accuracy": result.best_val_accuracy,
-        "best_val_loss": result.best_val_loss,
-        "keras_bytes": result.keras_bytes,
-        "latency_ms": result.latency_ms,
-        "images_per_second": result.images_per_second,
-    }
-
-
-def run_start(
-    experiment_id: str,
-    name: str,
-    config: RunConfig,
-    *,
-    dataset: Dataset,
-    environment: Environment,
-    parent: str | None = None,
-    study: str | None = None,
-    trial_number: int | None = None,
-    replicate_of: int | None = None,
-) -> RunStart:
-    """What the run of one configuration starts with.
-
-    A trial that repeats another one of the study with a further seed says which: `replicate_of`.
-    """
-    tags = source_tags() | {
-        "dataset_digest": dataset.digest,
-        "val_images": str(len(dataset.val)),  # for the interval of val_accuracy
-        "host": environment.host,
-        "processor": environment.processor,
-        "threads": str(environment.threads),
-        "bfloat16": environment.bfloat16,
-    }
-    if environment.gpu:
-        tags["gpu"] = environment.gpu
-    if environment.plugins:
-        tags["plugins"] = json.dumps(dict(environment.plugins))
-    tags |= {f"setting.{name}": value for name, value in environment.settings}
-    if parent is not None:
-        tags["mlflow.parentRunId"] = parent
-    if study is not None:
-        tags |= {"study": study, "trial_number": str(trial_number)}
-    if replicate_of is not None:
-        tags["replicate_of"] = str(replicate_of)
-    params = {key: str(value) for key, value in config.parameters().items()}
-    params |= reading_of(config.dataset)
-    return RunStart(experiment_id, name, params, tags, dataset_facts(dataset, config.dataset))
+    def place_in_run(self, run_id: str, name: str) -> str:
+        """Where an artifact of a run is: a path on this machine, or a URI."""
+        return shown_place(str(self._client.get_run(run_id).info.artifact_uri), name)

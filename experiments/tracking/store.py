@@ -8,17 +8,26 @@ import sqlite3
 import ssl
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
-from typing import TYPE_CHECKING
+from contextlib import ExitStack, contextmanager, nullcontext
+from typing import TYPE_CHECKING, cast
+from urllib.parse import urlparse
+from urllib.request import url2pathname
 
-from architectures.errors import ProjectError, UsageError
-from architectures.redaction import learn, redact, redact_chain
+from architectures.errors import UsageError
+from architectures.redaction import learn
 from experiments.config import DEFAULT_TRACKING_URI
-from experiments.databases import exclusive, make_database, raise_if_full, sqlite_path
+from experiments.databases import exclusive, make_database, sqlite_path
+from experiments.locks import Check
+from experiments.tracking.guard import ExperimentDeleted, Guarded, TrackingError, TrackingUnavailable, one_line
+from experiments.tracking.promotion_lock import promotion_lock
 
 if TYPE_CHECKING:
-    from mlflow.entities import Experiment
+    from mlflow import MlflowClient
+    from mlflow.entities import Experiment, Run
+    from mlflow.entities.model_registry import ModelVersion
 
+PAGE = 1_000  # runs that are read at once where all are wanted
+AT_ONCE = 50  # ids in one search, whose text a server takes in its URL
 CONNECT_SECONDS = 5  # after which a server that cannot be reached is reported
 ANSWER_SECONDS = 30  # after which one that is reached and does not answer is
 AWAY = {407, 502, 503, 504}  # what a proxy or a gateway answers in place of the server
@@ -27,18 +36,6 @@ BUSY_SECONDS = 3  # for which a sweep lets SQLite wait for another process' writ
 SHORTENED = "before_cursor_execute"  # SQLAlchemy's event
 GROWTH = 4  # of the number of runs since SQLite last counted them, after which it counts again
 ANALYZED_ROWS = 400  # of each index: an estimate of what it holds in milliseconds, as SQLite's manual recommends
-
-
-class TrackingError(ProjectError):
-    """The tracking store cannot be reached, or refuses what it is asked."""
-
-
-class TrackingUnavailable(TrackingError):
-    """The tracking store does not answer, and may later: its server or database is away."""
-
-
-class ExperimentDeleted(ProjectError):
-    """An experiment was deleted: MLflow hides its runs and takes no new ones until it is restored."""
 
 
 class Store:
@@ -61,7 +58,6 @@ class Store:
         experiments.tracking.store.TrackingError: The tracking store sqlite:///missing.db does not exist. ...
         """
         self.uri = uri
-        self._left_out: set[str] = set()  # runs that were named as such
         learn(uri)
         _check_reachable(uri, write=write)
         uri = absolute(uri)
@@ -76,10 +72,11 @@ class Store:
         with one_line(uri):
             from mlflow import MlflowClient
 
-            self._client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+            self._unguarded = MlflowClient(tracking_uri=uri, registry_uri=uri)
             # MLflow makes the tables of a new PostgreSQL database here, and fails where two do.
             with exclusive(uri, "mlflow") if uri.startswith("postgresql") else nullcontext():
-                self._client.search_experiments(max_results=1)
+                self._unguarded.search_experiments(max_results=1)
+        self.client = cast("MlflowClient", Guarded(self._unguarded, self.uri))
 
     def hear_interruptions(self) -> None:
         """Give up a SQLite that another process has locked after seconds, in which Ctrl-C is not heard.
@@ -91,7 +88,7 @@ class Store:
         def shortened(_c: object, _k: object, statement: str, parameters: object, *_: object) -> tuple[str, object]:
             return statement.replace(MLFLOW_TIMEOUT, f"PRAGMA busy_timeout = {BUSY_SECONDS * 1000}"), parameters
 
-        for client in (self._client._tracking_client, self._client._get_registry_client()):
+        for client in (self.client._tracking_client, self.client._get_registry_client()):
             engine = getattr(client.store, "engine", None)
             if engine is not None and sqlite_path(self.uri) and not event.contains(engine, SHORTENED, shortened):
                 event.listen(engine, SHORTENED, shortened, retval=True)
@@ -124,29 +121,18 @@ class Store:
 
     def experiment(self, name: str) -> str:
         """Id of the experiment `name`, made where there is none."""
-        from mlflow.exceptions import MlflowException
+        found = self.client.get_experiment_by_name(name)
+        if found:
+            check_not_deleted(found)
+            return found.experiment_id
+        try:
+            return self.client.create_experiment(name)
+        except TrackingError:
+            if other := self.client.get_experiment_by_name(name):  # another process was first
+                return other.experiment_id
+            raise
 
-        with one_line(self.uri):
-            found = self._client.get_experiment_by_name(name)
-            if found:
-                self._check_not_deleted(found)
-                return found.experiment_id
-            try:
-                return self._client.create_experiment(name)
-            except MlflowException:
-                if other := self._client.get_experiment_by_name(name):  # another process was first
-                    return other.experiment_id
-                raise
-
-    def _check_not_deleted(self, experiment: Experiment) -> None:
-        """Raise ExperimentDeleted for an experiment that was deleted."""
-        if experiment.lifecycle_stage == "deleted":
-            raise ExperimentDeleted(
-                f"MLflow experiment {experiment.name!r} is deleted. Restore it: mlflow experiments restore "
-                f"--experiment-id {experiment.experiment_id}."
-            )
-
-    def _log(
+    def log(
         self,
         run_id: str,
         *,
@@ -159,11 +145,91 @@ class Store:
         from mlflow.entities import Metric, Param
 
         now = int((at or time.time()) * 1000)
-        self._client.log_batch(
+        self.client.log_batch(
             run_id,
             metrics=[Metric(key, value, now, step) for key, value in (metrics or {}).items()],
             params=[Param(key, value) for key, value in (params or {}).items()],
         )
+
+    def pages(self, experiment_id: str, terms: list[str], *, page: int, order: str | None = None) -> Iterator[Run]:
+        """Runs that meet all terms, page after page."""
+        token = None
+        while True:
+            found = self.client.search_runs(
+                [experiment_id],
+                " and ".join(terms),
+                max_results=page,
+                order_by=[order] if order else None,
+                page_token=token,
+            )
+            yield from found
+            token = found.token
+            if not token:
+                return
+
+    def experiment_id(self, name: str) -> str:
+        """Id of an experiment that is there; raises UsageError for an unknown name, ExperimentDeleted."""
+        found = self.client.get_experiment_by_name(name)
+        if found is None:
+            known = ", ".join(e.name for e in self.client.search_experiments()) or "none"
+            raise UsageError(f"Unknown experiment {name!r} in {self.uri}. It holds: {known}.")
+        check_not_deleted(found)
+        return found.experiment_id
+
+    def live_experiment(self, run_id: str) -> str:
+        """Id of the experiment of a run; raises ExperimentDeleted."""
+        experiment_id = self.client.get_run(run_id).info.experiment_id
+        check_not_deleted(self.client.get_experiment(experiment_id))
+        return experiment_id
+
+    def versions(self, name: str | None = None) -> list[ModelVersion]:
+        """All versions of a registered model, or of all."""
+        return self.search_versions(f"name = {quoted(name)}" if name else None)
+
+    def search_versions(self, text: str | None) -> list[ModelVersion]:
+        """All versions that meet a condition in MLflow's search language."""
+        found: list[ModelVersion] = []
+        token = None
+        while True:
+            page = self.client.search_model_versions(text, page_token=token)
+            found += page
+            token = page.token
+            if not token:
+                return found
+
+    @contextmanager
+    def promotion_lock(self, purpose: str) -> Iterator[Check]:
+        """Hold the lock of whoever writes aliases, files or the history of promotions, or removes models.
+
+        Yields:
+            A function to call just before a write; it raises LockLost once another process holds the lock.
+        """
+        with ExitStack() as stack:
+            with one_line(self.uri):
+                check = stack.enter_context(promotion_lock(self._unguarded, absolute(self.uri), purpose))
+            yield check
+
+
+def check_not_deleted(experiment: Experiment) -> None:
+    """Raise ExperimentDeleted for an experiment that was deleted."""
+    if experiment.lifecycle_stage == "deleted":
+        raise ExperimentDeleted(
+            f"MLflow experiment {experiment.name!r} is deleted. Restore it: mlflow experiments restore "
+            f"--experiment-id {experiment.experiment_id}."
+        )
+
+
+def shown_place(location: str, name: str) -> str:
+    """A file in a place of artifacts, as a person opens it.
+
+    >>> shown_place("file:///home/me/mlruns/1/a%20b", "study/report.html")
+    '/home/me/mlruns/1/a b/study/report.html'
+    >>> shown_place("mlflow-artifacts:/1/models/m-2", "promotion.html")
+    'mlflow-artifacts:/1/models/m-2/promotion.html'
+    """
+    if location.startswith("file:"):
+        location = url2pathname(urlparse(location).path)
+    return f"{location.rstrip('/')}/{name}"
 
 
 def quoted(text: str) -> str:
@@ -244,61 +310,3 @@ def _reason(error: BaseException) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
         text = f"{error.verify_message}; MLFLOW_TRACKING_SERVER_CERT_PATH or REQUESTS_CA_BUNDLE name its authority"
     return text or type(error).__name__
-
-
-def _is_outage(uri: str, error: BaseException) -> bool:
-    """Whether a store may do later what it did not do now: it cannot be reached, or its own database is away."""
-    import requests
-    from mlflow.exceptions import MlflowException
-    from sqlalchemy.exc import DBAPIError
-
-    seen: BaseException | None = error
-    while seen is not None:
-        match seen:
-            case requests.ConnectionError() | requests.Timeout() | requests.exceptions.RetryError():
-                return True
-            case requests.HTTPError(response=response) if response is not None and response.status_code >= 500:
-                return True
-            case MlflowException() if uri.startswith("http") and seen.get_http_status_code() in (429, 500, 503, 504):
-                return True
-            case DBAPIError(orig=cause) if "sqlite" in type(cause).__module__:
-                return "locked" in str(cause)  # another process has it for longer than SQLite waits
-            case DBAPIError(orig=cause) if uri.startswith("postgresql"):
-                state = getattr(cause, "sqlstate", None)
-                return state is None or state.startswith(("08", "57P"))
-        seen = seen.__cause__ or seen.__context__
-    return False
-
-
-def _is_refused_login(error: Exception) -> bool:
-    from mlflow.exceptions import MlflowException
-
-    return isinstance(error, MlflowException) and error.get_http_status_code() == 401
-
-
-@contextmanager
-def one_line(uri: str) -> Iterator[None]:
-    """Turn whatever MLflow or its database raises into one line.
-
-    Raises:
-        TrackingUnavailable: where the store is away for a while.
-        TrackingError: for all else, but for errors that say enough by themselves.
-    """
-    try:
-        yield
-    except (ProjectError, KeyboardInterrupt, GeneratorExit):
-        raise
-    except Exception as error:
-        if _is_refused_login(error):
-            raise TrackingError(
-                f"The tracking server {uri} refuses the login: 401 Unauthorized. MLFLOW_TRACKING_USERNAME and "
-                f"MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN, hold one."
-            ) from None
-        redact_chain(error)  # a traceback shows where it comes from
-        text = f"The tracking store {uri} failed: {redact(' '.join(str(error).split()))[:300]}"
-        if _is_outage(uri, error):
-            raise TrackingUnavailable(text) from error
-        raise_if_full(uri, error)
-        if isinstance(error, OSError) and error.errno is not None:  # a full disk, a missing permission
-            raise
-        raise TrackingError(text) from error

@@ -83,10 +83,10 @@ def compare(tracker: Tracker, run_ids: Sequence[str]) -> Comparison:
     Raises:
         UsageError: for an unknown run, or fewer than two different ones.
     """
-    wanted = {run.run_id: run for run in map(tracker.run, run_ids)}
+    wanted = {run.run_id: run for run in map(tracker.runs.get, run_ids)}
     if len(wanted) < 2:
         raise UsageError("Two different runs or more are compared; the leaderboard shows them.")
-    runs = tuple(_compared(run, tracker.epochs(run_id)) for run_id, run in wanted.items())
+    runs = tuple(_compared(run, tracker.runs.epochs(run_id)) for run_id, run in wanted.items())
     return Comparison(
         runs=runs,
         parameters=_lines(runs, lambda run: run.parameters),

@@ -77,9 +77,9 @@ def rows(tracker: Tracker, selection: Selection, *, limit: int | None = None) ->
         UsageError: for an unknown experiment, or a study, architecture or data set that it does not hold.
     """
     if limit is None:
-        best = sorted(filter(tracker.is_shown, tracker.finished_runs(selection)), key=merit)
+        best = sorted(filter(tracker.selections.is_shown, tracker.selections.finished(selection)), key=merit)
     else:
-        best = tracker.best_runs(selection, limit)
+        best = tracker.selections.best(selection, limit)
     # All before a run in this order are as accurate: what is on the front among the first is so among all.
     front = _front((record.run_id, record.metrics["coreml_bytes"]) for record in best)
     replicates: dict[tuple[str, str], list[float]] = {}  # val_accuracies by study and trial number
@@ -91,13 +91,13 @@ def rows(tracker: Tracker, selection: Selection, *, limit: int | None = None) ->
     if selection.study:
         known = {_trial(record): record for record in best}
         for study, number in sorted(replicates, key=lambda trial: -fmean(replicates[trial]))[:limit]:
-            record_ = known.get((study, number)) or tracker.trial_run(selection, study, number)
-            if record_ and (study, number) not in known and not tracker.is_dominated(record_, selection):
+            record_ = known.get((study, number)) or tracker.selections.trial(selection, study, number)
+            if record_ and (study, number) not in known and not tracker.selections.is_dominated(record_, selection):
                 front.add(record_.run_id)
             first += [record_] if record_ else []
         first.sort(key=lambda record: (-fmean(replicates[_trial(record)]), merit(record)))
     shown = [*first, *(record for record in best if record not in first)][:limit]
-    versions = tracker.versions_of([record.run_id for record in shown])
+    versions = tracker.registry.versions_of([record.run_id for record in shown])
     return _rows(
         tracker,
         ((record, versions.get(record.run_id), replicates.get(_trial(record), [])) for record in shown),
@@ -108,12 +108,12 @@ def rows(tracker: Tracker, selection: Selection, *, limit: int | None = None) ->
 def _replicates(tracker: Tracker, selection: Selection, best: Sequence[RunRecord]) -> list[RunRecord]:
     """The replicates of a study, which decide its order; across studies those of the best runs only."""
     if selection.study:
-        return tracker.finished_runs(selection, replicate_of="")
+        return tracker.selections.finished(selection, replicate_of="")
     return [
         replicate
         for record in best
         if "replicated" in record.tags
-        for replicate in tracker.finished_runs(
+        for replicate in tracker.selections.finished(
             replace(selection, study=record.tags["study"]), replicate_of=record.tags["trial_number"]
         )
     ]
@@ -125,7 +125,7 @@ def version_rows(tracker: Tracker, name: str, selection: Selection, *, limit: in
     Raises:
         UsageError: for an unknown registered model, or a study, architecture or data set that no version has.
     """
-    versions = tracker.versions(name)
+    versions = tracker.registry.versions(name)
     chosen = [
         version
         for version in versions
@@ -138,7 +138,7 @@ def version_rows(tracker: Tracker, name: str, selection: Selection, *, limit: in
     chosen = [version for version in chosen if _ranks(version)]
     chosen.sort(key=lambda v: (-float(v.tags["best_val_accuracy"]), v.expected_coreml_bytes, v.version))
     front = _front((version.run_id, version.expected_coreml_bytes) for version in chosen)
-    return _rows(tracker, ((tracker.run(version.run_id), version, []) for version in chosen), front, limit=limit)
+    return _rows(tracker, ((tracker.runs.get(version.run_id), version, []) for version in chosen), front, limit=limit)
 
 
 def _ranks(version: VersionFacts) -> bool:
@@ -168,9 +168,11 @@ def _rows(
         try:
             board.append(_row(len(board) + 1, record, record.run_id in front, version, replicates))
         except ProjectError as error:
-            tracker.leave_out(record, str(error))
+            tracker.selections.leave_out(record, str(error))
         except (ArithmeticError, KeyError, ValueError) as error:
-            tracker.leave_out(record, f"Run {record.run_id} ({record.name}) holds what cannot be read: {error}.")
+            tracker.selections.leave_out(
+                record, f"Run {record.run_id} ({record.name}) holds what cannot be read: {error}."
+            )
     return board
 
 
@@ -273,12 +275,9 @@ def board(
         UsageError: for a name that the store does not know.
     """
     tracker = Tracker(tracking_uri, create=False, write=False)
-    experiment = experiment or (title(dataset) if dataset else tracker.usual_experiment(usual, study))
+    experiment = experiment or (title(dataset) if dataset else tracker.runs.usual_experiment(usual, study))
     selection = Selection(experiment, study, architectures, dataset)
     asked = limit + 1 if limit else None  # one more tells whether there are more
-    if model:
-        found = version_rows(tracker, model, selection, limit=asked)
-    else:
-        found = rows(tracker, selection, limit=asked)
+    found = version_rows(tracker, model, selection, limit=asked) if model else rows(tracker, selection, limit=asked)
     shown = tuple(found[:limit])
     return Board(model or study or experiment, None if model else experiment, shown, len(found) > len(shown))

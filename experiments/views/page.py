@@ -56,6 +56,9 @@ def save(page: str, path: Path) -> None:
         OSError: if it cannot be written.
     """
     try:
+        if path.exists() and not path.is_file():  # a device or a pipe is written to, never replaced
+            path.write_text(page, encoding="utf-8")
+            return
         with scratch_beside(path) as folder:
             (folder / path.name).write_text(page, encoding="utf-8")
             (folder / path.name).replace(path)

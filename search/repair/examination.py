@@ -31,8 +31,8 @@ class Examination:
     def examine(self) -> None:
         """Find everything and mend what can be mended."""
         try:
-            parent = self.tracker.run(self.study.parent_run_id)
-            self.tracker.check_not_deleted(parent.run_id)
+            parent = self.tracker.runs.get(self.study.parent_run_id)
+            self.tracker.runs.check_not_deleted(parent.run_id)
         except UsageError:
             self.findings.hopeless("its parent run is not in this MLflow store", "give the right one: --tracking-uri")
             return
@@ -46,7 +46,7 @@ class Examination:
             trials = self.study.optuna_study.get_trials(deepcopy=False)
             runs = self._one_run_a_trial(trials)
             run_ids = [record.run_id for _, record in sorted(runs.items())]
-            courses = self.tracker.courses(run_ids, (*EPOCH_METRICS, *ONCE))
+            courses = self.tracker.runs.courses(run_ids, (*EPOCH_METRICS, *ONCE))
             repair = TrialRepair(self.study, self.tracker, self.findings, courses)
             for trial in trials:
                 repair.examine(trial, trials, runs)
@@ -57,7 +57,7 @@ class Examination:
                 if self.findings.found(
                     "the sweep is gone, its run is RUNNING", f"KILLED; {again}", run_id=parent.run_id
                 ):
-                    self.tracker.end(parent.run_id, "KILLED", outcome="interrupted")
+                    self.tracker.writer.end(parent.run_id, "KILLED", outcome="interrupted")
 
     def _abandoned(self) -> None:
         found = self.study.take_over(dry_run=True) if self.dry_run else recover(self.study, self.tracker)
@@ -120,8 +120,8 @@ class Examination:
         """The run of each trial that has one; others are deleted, which `mlflow runs restore` can undo."""
         by_trial: dict[int, list[RunRecord]] = {}
         parent = self.study.parent_run_id
-        orphans = self.tracker.orphans(parent, self.study.name)
-        for record in [*self.tracker.children(parent), *orphans]:
+        orphans = self.tracker.runs.orphans(parent, self.study.name)
+        for record in [*self.tracker.runs.children(parent), *orphans]:
             self.runs.add(record.run_id)
             by_trial.setdefault(int(record.tags["trial_number"]), []).append(record)
         kept = {}
@@ -139,12 +139,12 @@ class Examination:
             problem = "a second run of it" if number in kept else "a run of a trial that the study does not hold"
             for record in superfluous:
                 if self.findings.found(problem, "deleted", trial=number, run_id=record.run_id):
-                    self.tracker.delete_run(record.run_id)
+                    self.tracker.repair.delete_run(record.run_id)
         for number, record in kept.items():
             if record in orphans and self.findings.found(
                 "its run names no parent", "it names the sweep's", trial=number, run_id=record.run_id
             ):
-                self.tracker.adopt_run(record.run_id, parent)
+                self.tracker.repair.adopt_run(record.run_id, parent)
         return kept
 
 
@@ -170,7 +170,7 @@ def examine(
         ProjectError: if the storage or MLflow cannot be reached.
     """
     tracker = Tracker(tracking_uri, create=False)
-    running = tracker.running(study)  # read first: the study of a sweep that starts meanwhile is found below
+    running = tracker.runs.running(study)  # read first: the study of a sweep that starts meanwhile is found below
     findings: list[Finding] = []
     known_runs: set[str] = set()
     for known in sweep_studies(storage, study):

@@ -8,7 +8,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from architectures.errors import UsageError
 from experiments.tracking import RunRecord, Tracker
-from experiments.tracking.lookup import Courses
+from experiments.tracking.runs import Courses
 from search.repair.findings import Findings
 from search.repair.run_diff import EPOCH_METRICS, ONCE, compare_metrics, compare_parameters, figures, parameters
 from search.study.results import DUPLICATE_OF, REPLICATE_OF, outcome, val_accuracies
@@ -38,7 +38,7 @@ class TrialRepair:
             if record and record.status == "RUNNING":
                 problem = "waits to be tried again, its run is RUNNING"
                 if self._findings.found(problem, "KILLED until then", trial=number, run_id=record.run_id):
-                    self._tracker.end(record.run_id, "KILLED", outcome="interrupted")
+                    self._tracker.writer.end(record.run_id, "KILLED", outcome="interrupted")
             return
         status, reason = _end_of(trial)
         record = record or self._deleted(trial)
@@ -51,19 +51,19 @@ class TrialRepair:
         if (record.status, record.tags.get("outcome")) != (status, reason):
             problem = f"ended as {trial.state.name}, its run is {record.status}"
             if self._findings.found(problem, status, trial=number, run_id=record.run_id):
-                self._tracker.end(record.run_id, status, outcome=reason)
+                self._tracker.writer.end(record.run_id, status, outcome=reason)
 
     def _deleted(self, trial: FrozenTrial) -> RunRecord | None:
         """The run of a trial that was deleted, brought back where MLflow holds it still."""
         try:
-            record = self._tracker.run(trial.user_attrs["run_id"])
+            record = self._tracker.runs.get(trial.user_attrs["run_id"])
         except (KeyError, UsageError):
             return None
         of = record.tags.get("mlflow.parentRunId"), record.tags.get("trial_number")
         if of != (self._study.parent_run_id, str(trial.number)):
             return None
         if self._findings.found("its run was deleted", "brought back", trial=trial.number, run_id=record.run_id):
-            self._tracker.undelete_run(record.run_id)
+            self._tracker.repair.undelete_run(record.run_id)
         return record
 
     def _restore(self, trial: FrozenTrial, source: FrozenTrial, status: str, reason: str | None) -> None:
@@ -81,7 +81,7 @@ class TrialRepair:
             tags["duplicate_of"] = source.user_attrs["run_id"]
         if (repeated := trial.user_attrs.get(REPLICATE_OF)) is not None:
             tags["replicate_of"] = str(repeated)
-        run_id = self._tracker.restore_run(
+        run_id = self._tracker.repair.restore_run(
             self._study.parent_run_id,
             f"{trial.params['architecture']}-{trial.number}",
             params=parameters(self._study.config, trial),
@@ -89,7 +89,7 @@ class TrialRepair:
             course=dict(enumerate(val_accuracies(source), 1)),
             figures=figures(source, val_losses={}),
         )
-        self._tracker.end(run_id, status, outcome=reason)
+        self._tracker.writer.end(run_id, status, outcome=reason)
 
     def _parameters(self, trial: FrozenTrial, record: RunRecord) -> None:
         """Hold a run's parameters against the trial's, and write those that it lacks."""
@@ -101,7 +101,7 @@ class TrialRepair:
         if found.missing:
             problem = f"its run lacks the parameters {', '.join(sorted(found.missing))}"
             if self._findings.found(problem, "written as the study holds them", trial=number, run_id=run_id):
-                self._tracker.log_params(run_id, found.missing)
+                self._tracker.repair.log_params(run_id, found.missing)
 
     def _figures(self, trial: FrozenTrial, source: FrozenTrial, record: RunRecord) -> bool:
         """Hold a run's figures against the study's, and write those that it lacks; False where they contradict.
@@ -126,11 +126,11 @@ class TrialRepair:
         if found.missing_course:
             problem = f"its run lacks val_accuracy of epochs {', '.join(map(str, found.missing_course))}"
             if self._findings.found(problem, "written as the study holds them", trial=number, run_id=run_id):
-                self._tracker.log_course(run_id, found.missing_course)
+                self._tracker.repair.log_course(run_id, found.missing_course)
         if found.missing_figures:
             problem = f"its run lacks {', '.join(found.missing_figures)}"
             if self._findings.found(problem, "written as the study and its epochs tell", trial=number, run_id=run_id):
-                self._tracker.log_figures(run_id, found.missing_figures)
+                self._tracker.repair.log_figures(run_id, found.missing_figures)
         if found.lost:
             self._findings.hopeless(
                 f"its run lacks {found.lost}", "the study does not hold it", trial=number, run_id=run_id

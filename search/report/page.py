@@ -79,15 +79,15 @@ def write_report(
             page = html_page(f"Study {study.name}", _not_drawn({**attempts.reasons, **trials}))
             file.write_text(page, encoding="utf-8")
         attempts.write(folder)
-        tracker.log_files(parent_run_id, folder, FOLDER)
+        tracker.writer.log_files(parent_run_id, folder, FOLDER)
         written = True
-    tracker.tag_not_drawn(parent_run_id, str(attempts), FOLDER)
+    tracker.writer.tag_not_drawn(parent_run_id, str(attempts), FOLDER)
     return written
 
 
 def _trials_not_drawn(study: Study, tracker: Tracker) -> dict[str, str]:
     """What the evaluations of kept models lack, by trial."""
-    runs = {number: tracker.run(run_id) for number, run_id in study.standing.kept().items()}
+    runs = {number: tracker.runs.get(run_id) for number, run_id in study.standing.kept().items()}
     return {f"trial {number}": run.tags[NOT_DRAWN] for number, run in runs.items() if NOT_DRAWN in run.tags}
 
 

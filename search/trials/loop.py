@@ -222,7 +222,7 @@ class Runner:
     def _has_run(self, trial: FrozenTrial) -> bool:
         """Whether MLflow holds the run of a trial that has ended still; while it is away, that is taken for granted."""
         try:
-            self.tracker.run(trial.user_attrs["run_id"])
+            self.tracker.runs.get(trial.user_attrs["run_id"])
         except UsageError:
             return False
         except TrackingUnavailable:

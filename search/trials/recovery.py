@@ -45,11 +45,13 @@ def recover(study: Study, tracker: Tracker) -> list[FrozenTrial]:
     dead = study.take_over()
     for trial in dead:
         with suppress(TrackingUnavailable, OwnershipLost):  # whoever tries it again looks at its runs, too
-            for run in tracker.trial_runs(study.parent_run_id, trial.number):
+            for run in tracker.runs.of_trial(study.parent_run_id, trial.number):
                 if run.attempt <= trial.user_attrs.get(FENCED, 0):
-                    tracker.discard_run(run.run_id)
+                    tracker.writer.discard_run(run.run_id)
                 else:
-                    as_owner(study, trial.number, partial(tracker.end, run.run_id, "KILLED", outcome="interrupted"))
+                    as_owner(
+                        study, trial.number, partial(tracker.writer.end, run.run_id, "KILLED", outcome="interrupted")
+                    )
         study.requeue(trial.number)
     return dead
 
@@ -115,7 +117,7 @@ def unevaluated(study: Study, tracker: Tracker) -> list[RunRecord]:
     Their sweep ended before it could evaluate them, or something could not be drawn (tag `not_drawn`).
     """
     kept = study.standing.kept().values()
-    runs = tracker.children(study.parent_run_id, list(kept))
+    runs = tracker.runs.children(study.parent_run_id, list(kept))
     return [run for run in runs if run.status == "FINISHED" and (EVALUATED not in run.metrics or NOT_DRAWN in run.tags)]
 
 
@@ -132,7 +134,7 @@ def answers_lost(run: RunRecord, tracker: Tracker) -> str:
     """Why a run cannot be evaluated any more; empty where it can."""
     attempts = Attempts()
     with attempts.part("answers"):
-        return "" if tracker.val_probabilities(run.run_id) is not None else ANSWERS_LOST
+        return "" if tracker.models.val_probabilities(run.run_id) is not None else ANSWERS_LOST
     return str(attempts)
 
 
@@ -140,12 +142,12 @@ def evaluate_again(run: RunRecord, tracker: Tracker, dataset: Dataset, *, figure
     """Evaluate the kept model of a run that has ended; returns what could not be made and why, empty where all was."""
     attempts = Attempts()
     with attempts.part("evaluation"):  # its file of answers may be damaged
-        probabilities = tracker.val_probabilities(run.run_id)
+        probabilities = tracker.models.val_probabilities(run.run_id)
         if probabilities is not None:
             best_epoch = int(run.metrics["best_epoch"])
             return write_evaluation(tracker, run.run_id, probabilities, dataset, best_epoch=best_epoch, figures=figures)
         attempts.reasons["evaluation"] = ANSWERS_LOST
-    tracker.tag_not_drawn(run.run_id, str(attempts), FOLDER)
+    tracker.writer.tag_not_drawn(run.run_id, str(attempts), FOLDER)
     return str(attempts)
 
 
@@ -157,14 +159,14 @@ def end_parent(study: Study, tracker: Tracker, status: str) -> None:
     with study.alone():
         if study.others_run():
             return
-        if status != "FINISHED" and study.is_done() and tracker.run(study.parent_run_id).status == "FINISHED":
+        if status != "FINISHED" and study.is_done() and tracker.runs.get(study.parent_run_id).status == "FINISHED":
             return
-        tracker.end(study.parent_run_id, status, outcome="interrupted" if status == "KILLED" else None)
+        tracker.writer.end(study.parent_run_id, status, outcome="interrupted" if status == "KILLED" else None)
 
 
 def drop_overtaken(study: Study, tracker: Tracker) -> None:
     """Drop the kept models of a study that better ones have overtaken, but for those that are registered."""
     for model_id, run_id in study.standing.overtaken(study.settled).items():
-        if tracker.registered_name(run_id) is None:
-            tracker.drop_model(model_id)  # or not, where it is being promoted
+        if tracker.registry.registered_name(run_id) is None:
+            tracker.models.drop_model(model_id)  # or not, where it is being promoted
         study.settled.add(model_id)

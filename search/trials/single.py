@@ -88,14 +88,14 @@ def run_trial(config: TrialConfig) -> TrialResult:
         run_config = _run_config(config, known, ready.gpu, batch_size)
         experiment_id = tracker.experiment(config.experiment or title(config.dataset))
         where = environment(setup.threads, ready.gpu, config.plugins)
-        run_id = tracker.start_run(
+        run_id = tracker.writer.start_run(
             run_start(experiment_id, config.architecture, run_config, dataset=dataset, environment=where)
         )
         result, kept = _train(engine, tracker, run_id, run_config, dataset, folder, progress)
         missing = write_evaluation(tracker, run_id, result.val_probabilities, dataset, best_epoch=result.best_epoch)
         if missing:
             progress.say(f"warning: not drawn: {escape(missing)}")
-        model = tracker.register(config.register_as or f"{title(config.dataset)}-classifier", kept)
+        model = tracker.registry.register(config.register_as or f"{title(config.dataset)}-classifier", kept)
         return TrialResult(run_id, run_config, result, model)
 
 
@@ -139,15 +139,15 @@ def _train(
             progress.started(0, config)
             engine.submit(Job(0, config, file_facts(dataset, config, run_id), None, folder / "model.keras"))
             result = _follow(engine, tracker, run_id, progress, interrupted)
-            kept = tracker.finish(run_id, result, keep=True)
+            kept = tracker.writer.finish(run_id, result, keep=True)
             assert kept is not None  # as was asked
             return result, kept
     except KeyboardInterrupt:
-        tracker.end(run_id, "KILLED", outcome="interrupted")
+        tracker.writer.end(run_id, "KILLED", outcome="interrupted")
         raise
     except Exception as error:
         with contextlib.suppress(Exception):  # the first error is the one to tell
-            tracker.fail(run_id, traceback_text(error))
+            tracker.writer.fail(run_id, traceback_text(error))
         raise
 
 
@@ -164,11 +164,11 @@ def _follow(
         match engine.next_event(POLL_SECONDS):
             case Built(number, size):
                 engine.reply(number, True)
-                tracker.log_size(run_id, size)
+                tracker.writer.log_size(run_id, size)
                 progress.built(number, size)
             case EpochEnded(number, metrics):
                 engine.reply(number, True)
-                tracker.log_epoch(run_id, metrics)
+                tracker.writer.log_epoch(run_id, metrics)
                 progress.epoch(number, metrics)
             case Finished(number, result):
                 progress.finished(number, result)

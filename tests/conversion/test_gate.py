@@ -112,7 +112,7 @@ def test_what_needs_no_test_image_costs_no_look(own_promoted: Path, command: Com
     tracker = Tracker(f"sqlite:///{own_promoted / 'mlflow.db'}", create=False)
     digest = datasets.load("mnist5k").digest
     (own_promoted / "mine.mlmodel").write_bytes(b"somebody's work")
-    before = len(tracker.looks(digest))
+    before = len(tracker.test_access.looks(digest))
     for limit in (("--max-bytes", "1000"), ("--output", "mine.mlmodel"), ("--max-bytes", "1", "--min-accuracy", "1")):
         for dry in ((), ("--dry-run",)):
             found = command("conversion.promote", *limit, *dry, "--json")
@@ -122,15 +122,15 @@ def test_what_needs_no_test_image_costs_no_look(own_promoted: Path, command: Com
             assert not {"test_accuracy", "test_images"} & found.json.keys()
             assert found.json["val_accuracy"] == found.json["parity"][0]["file_accuracy"]
             assert [part["split"] for part in found.json["parity"]] == ["val"]
-    assert len(tracker.looks(digest)) == before
+    assert len(tracker.test_access.looks(digest)) == before
     page = Path(command("conversion.promote", "--max-bytes", "1000", "--json").json["page"]).read_text()
     assert "not judged" in page
     assert "The test images were not looked at." in page
-    assert len(tracker.looks(digest)) == before
+    assert len(tracker.test_access.looks(digest)) == before
     forced = command("conversion.promote", "--max-bytes", "1", "--force", "--reason", "a test", "--dry-run", "--json")
     assert forced.code == 0, forced.err
     assert "not judged" not in verdicts(forced.json).values()
-    assert len(tracker.looks(digest)) == before + 1
+    assert len(tracker.test_access.looks(digest)) == before + 1
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,7 @@ def tracker_of(folder: Path) -> Tracker:
 def two_models(own_promoted: Path) -> Path:
     """The promotion's folder, where another registered model holds the same kept model."""
     tracker = tracker_of(own_promoted)
-    tracker.register(OTHER, tracker.best(NAME))
+    tracker.registry.register(OTHER, tracker.registry.best(NAME))
     return own_promoted
 
 
@@ -123,7 +123,7 @@ def test_a_file_of_a_store_that_is_gone(promoted: Promoted, swept: Swept) -> Non
     """Its run and its digest tell nothing then, its data set does."""
     empty = Tracker(f"sqlite:///{swept.folder / 'mlflow.db'}", create=False)
     path = promoted.folder / DEFAULT_OUTPUT
-    assert not empty.promoted_as(promoted.result["coreml_sha256"], path)
+    assert not empty.promotions.promoted_as(promoted.result["coreml_sha256"], path)
     assert taken(path, empty, name=NAME, dataset="mnist5k") is None
     assert f"of {NAME}, not of photos" in str(taken(path, empty, name="photos", dataset="mnist5k"))  # by its run
 

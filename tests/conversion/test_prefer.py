@@ -21,11 +21,11 @@ from tests.support.promotions import NAME, artifacts, client_of, snapshot
 def test_the_smallest_that_is_as_good_is_promoted(own_store: Path, command: Command) -> None:
     tracker = Tracker(f"sqlite:///{own_store / 'mlflow.db'}", create=False)
     labels = datasets.load("mnist5k").val.labels
-    best = tracker.best(NAME)
-    other = next(one for one in tracker.versions(NAME) if one.version != best.version)
+    best = tracker.registry.best(NAME)
+    other = next(one for one in tracker.registry.versions(NAME) if one.version != best.version)
     client = client_of(own_store)
     client.set_model_version_tag(NAME, str(other.version), "expected_coreml_bytes", "1000")
-    right, theirs = (tracker.val_probabilities(run).argmax(1) == labels for run in (other.run_id, best.run_id))
+    right, theirs = (tracker.models.val_probabilities(run).argmax(1) == labels for run in (other.run_id, best.run_id))
     lost, discordant = int((theirs & ~right).sum()), int((theirs ^ right).sum())
     p_value = binom.sf(lost - 1, discordant, 0.5) if discordant else 1.0
     taken = other.version if p_value > SIGNIFICANCE else best.version
@@ -48,7 +48,7 @@ def test_the_smallest_that_is_as_good_is_promoted(own_store: Path, command: Comm
 def test_a_model_that_is_clearly_worse_is_not_taken(own_store: Path, command: Command) -> None:
     """The best one's own file is the only one then: nothing is smaller."""
     client = client_of(own_store)
-    best = Tracker(f"sqlite:///{own_store / 'mlflow.db'}", create=False).best(NAME)
+    best = Tracker(f"sqlite:///{own_store / 'mlflow.db'}", create=False).registry.best(NAME)
     client.set_model_version_tag(NAME, str(best.version), "expected_coreml_bytes", "1")
     shown = command("conversion.promote", "--prefer", "smallest", "--dry-run")
     assert f"takes version {best.version} of {NAME}" in shown.out

@@ -150,7 +150,7 @@ def test_every_look_at_the_test_images_is_counted(own_promoted: Path, promoted: 
     assert verified.json["test_look"]["number"] == 4
     again = command("conversion.promote")
     assert "This was look number 5 at the test split of mnist5k, digest c31602fa7723" in again.out
-    looks = Tracker(f"sqlite:///{own_promoted / 'mlflow.db'}").looks(datasets.load("mnist5k").digest)
+    looks = Tracker(f"sqlite:///{own_promoted / 'mlflow.db'}").test_access.looks(datasets.load("mnist5k").digest)
     assert [look.command for look in looks] == [
         "conversion.promote",
         "conversion.promote --dry-run",
@@ -207,7 +207,7 @@ def test_a_model_whose_experiment_was_deleted(own_store: Path, command: Command)
     assert refused.code == 1
     assert f"Restore it: mlflow experiments restore --experiment-id {experiment_id}." in refused.error
     assert snapshot(own_store) == before
-    assert Tracker(f"sqlite:///{own_store / 'mlflow.db'}").looks(datasets.load("mnist5k").digest) == ()
+    assert Tracker(f"sqlite:///{own_store / 'mlflow.db'}").test_access.looks(datasets.load("mnist5k").digest) == ()
 
 
 @pytest.mark.parametrize(

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from conversion.promotion.place import DEFAULT_OUTPUT
-from experiments.tracking import Tracker
 from tests.support.commands import Command, invoke
 from tests.support.promotions import NAME, PROMOTIONS, artifacts, champion, client_of, shipped, snapshot
 from tests.support.stores import Promoted, Swept, copy_store
+from tests.support.trackers import part_with
 
 FORCED = ("--force", "--reason", "a test")
 
@@ -145,7 +145,7 @@ def test_a_killed_promotion_is_ended_by_the_next(
 ) -> None:
     first = current(own_promoted)
     arguments = ("conversion.promote", "--version", swept.result["leaderboard"][1]["version"], *FORCED)
-    write = getattr(Tracker, step)
+    write = getattr(part_with(step), step)
 
     def die(*arguments, **options):
         if after:
@@ -153,7 +153,7 @@ def test_a_killed_promotion_is_ended_by_the_next(
         raise Killed
 
     with monkeypatch.context() as patched:
-        patched.setattr(Tracker, step, die)
+        patched.setattr(part_with(step), step, die)
         with pytest.raises(Killed):
             command(*arguments)
     assert champion(own_promoted) == first[0]
@@ -175,7 +175,7 @@ def test_a_killed_rollback_is_ended_by_the_next(
 
     for step in ("crown", "tag_version", "set_alias"):
         with monkeypatch.context() as patched:
-            patched.setattr(Tracker, step, die)
+            patched.setattr(part_with(step), step, die)
             with pytest.raises(Killed):
                 command("conversion.rollback")
     assert command("conversion.rollback").code == 0

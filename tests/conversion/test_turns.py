@@ -12,10 +12,13 @@ from conversion.promotion import publish
 from conversion.promotion.place import DEFAULT_OUTPUT
 from conversion.promotion.switch import TAGS, settle_left_over
 from experiments.tracking import Current, Tracker
+from experiments.tracking.promotions import Promotions
+from experiments.tracking.registry import Registry
 from tests.support.commands import Command
 from tests.support.judged import Judged, judge
 from tests.support.promotions import NAME, PROMOTIONS, REFUSAL_TAGS, artifacts, champion, client_of, shipped, snapshot
 from tests.support.stores import Swept
+from tests.support.trackers import part_with
 
 FORCED = ("--force", "--reason", "a test")
 
@@ -88,13 +91,13 @@ def test_prune_asks_again_before_it_removes(own_promoted: Path, swept: Swept) ->
     unregister(own_promoted, unneeded["version"])
     judged = judge(own_promoted, "--run", unneeded["run_id"], *FORCED)
     tracker = Tracker(uri_of(own_promoted))
-    (looked,) = (model for model in tracker.stored_models() if not model.needed)
+    (looked,) = (model for model in tracker.models.stored_models() if not model.needed)
     assert looked.run_id == unneeded["run_id"]
     Judged(judged.examination, own_promoted / DEFAULT_OUTPUT).publish(uri_of(own_promoted))
-    assert not tracker.remove_files(looked)
+    assert not tracker.models.remove_files(looked)
     champion_files = artifacts(own_promoted, current(own_promoted).version or 0, NAME)
     assert (champion_files / "data" / "model.keras").is_file()
-    assert not tracker.is_removed(judged.examination.candidate.model)
+    assert not tracker.models.is_removed(judged.examination.candidate.model)
 
 
 def test_a_model_that_was_removed_is_not_promoted(own_promoted: Path, swept: Swept) -> None:
@@ -103,8 +106,8 @@ def test_a_model_that_was_removed_is_not_promoted(own_promoted: Path, swept: Swe
     unregister(own_promoted, unneeded["version"])
     judged = judge(own_promoted, "--run", unneeded["run_id"], *FORCED)
     tracker = Tracker(uri_of(own_promoted))
-    (looked,) = (model for model in tracker.stored_models() if not model.needed)
-    assert tracker.remove_files(looked)
+    (looked,) = (model for model in tracker.models.stored_models() if not model.needed)
+    assert tracker.models.remove_files(looked)
     before = snapshot(own_promoted)
     with pytest.raises(Exception, match="was removed meanwhile"):
         Judged(judged.examination, own_promoted / DEFAULT_OUTPUT).publish(uri_of(own_promoted))
@@ -131,7 +134,7 @@ def test_what_a_killed_promotion_left_is_undone_or_ended(
     for write in WRITES:
         for after in (False, True):
             before, file = current(own_promoted), shipped(own_promoted)
-            real = getattr(Tracker, write)
+            real = getattr(part_with(write), write)
 
             def die(*arguments, real=real, after=after):
                 if after:
@@ -139,7 +142,7 @@ def test_what_a_killed_promotion_left_is_undone_or_ended(
                 raise Killed
 
             with monkeypatch.context() as patched:
-                patched.setattr(Tracker, write, die)
+                patched.setattr(part_with(write), write, die)
                 with pytest.raises(Killed):
                     judged.publish(uri_of(own_promoted))
             settle_left_over(tracker, NAME)
@@ -163,9 +166,9 @@ def assert_whole(folder: Path) -> None:
     now = current(folder)
     assert now.version
     assert now.promotion
-    assert tracker.current(NAME) == now
-    assert tracker.begun(NAME) is None
-    made = {promotion.number: promotion for promotion in tracker.promotions(NAME)}
+    assert tracker.promotions.current(NAME) == now
+    assert tracker.promotions.begun(NAME) is None
+    made = {promotion.number: promotion for promotion in tracker.promotions.all(NAME)}
     crowned = made[now.promotion]
     assert crowned.source == now.version
     assert not crowned.abandoned
@@ -199,7 +202,7 @@ def test_the_first_promotion_is_undone_too(own_store: Path, monkeypatch: pytest.
         raise Killed
 
     with monkeypatch.context() as patched:
-        patched.setattr(Tracker, "set_alias", die)
+        patched.setattr(Registry, "set_alias", die)
         with pytest.raises(Killed):
             judged.publish(uri_of(own_store))
     assert (own_store / DEFAULT_OUTPUT).is_file()
@@ -215,13 +218,13 @@ def test_the_first_promotion_is_undone_too(own_store: Path, monkeypatch: pytest.
 def test_an_error_undoes_what_was_begun(own_promoted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     judged = Judged(judge(own_promoted, "--author", "Ada").examination, own_promoted / DEFAULT_OUTPUT)
     before, file = current(own_promoted), shipped(own_promoted)
-    tag_version = Tracker.tag_version
+    tag_version = Registry.tag_version
 
     def fail(*arguments):
-        monkeypatch.setattr(Tracker, "tag_version", tag_version)
+        monkeypatch.setattr(Registry, "tag_version", tag_version)
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Tracker, "tag_version", fail)
+    monkeypatch.setattr(Registry, "tag_version", fail)
     with pytest.raises(OSError, match="No space"):
         judged.publish(uri_of(own_promoted))
     assert (current(own_promoted), shipped(own_promoted)) == (before, file)
@@ -268,7 +271,7 @@ def test_check_tells_of_a_promotion_that_has_not_ended(
         raise Killed
 
     with monkeypatch.context() as patched:
-        patched.setattr(Tracker, "crown", die)
+        patched.setattr(Promotions, "crown", die)
         with pytest.raises(Killed):
             judged.publish(uri_of(own_promoted))
     found = command("conversion.promote", "--check", "--output", DEFAULT_OUTPUT)

@@ -73,7 +73,7 @@ def test_golden_digits_are_read(forward: Callable[[np.ndarray], np.ndarray]) -> 
 
 def test_kept_models_have_the_figure(swept: Swept) -> None:
     tracker = Tracker(swept.uri, create=False)
-    kept = [run for run in tracker.runs("mnist5k") if tracker.kept_model(run.run_id)]
+    kept = [run for run in tracker.runs.of_experiment("mnist5k") if tracker.models.kept_model(run.run_id)]
     assert kept
     for run in kept:
         assert abs(run.metrics["drawn_accuracy"] - run.metrics["best_val_accuracy"]) < 0.15

@@ -180,9 +180,9 @@ def test_what_a_kept_run_holds(swept: Swept) -> None:
 
     best = swept.result["leaderboard"][0]["run_id"]
     tracker = Tracker(swept.uri, create=False)
-    model = tracker.kept_model(best)
+    model = tracker.models.kept_model(best)
     assert model is not None
-    file = tracker.download_keras(model, swept.folder / "again")
+    file = tracker.models.download_keras(model, swept.folder / "again")
     data = datasets.load("mnist5k")
     probabilities = predict(forward_function(load_classifier(file, model.keras_sha256)), data.val.images)
     found = evaluate(probabilities, data.val.labels, data.class_names)

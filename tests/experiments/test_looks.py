@@ -13,7 +13,7 @@ from mlflow import MlflowClient
 from experiments import datasets
 from experiments.datasets import Split
 from experiments.tracking import Tracker, TrackingError
-from experiments.tracking.looks import EARLIER_SHOWN, EXPERIMENT
+from experiments.tracking.test_access import EARLIER_SHOWN, EXPERIMENT
 from tests.support.warm import Program
 
 LOOK = """
@@ -21,7 +21,7 @@ import json, sys
 from experiments import datasets
 from experiments.tracking import Tracker
 tracker, data = Tracker(sys.argv[1]), datasets.load("mnist5k")
-numbers = [tracker.look_at_test(data, command=sys.argv[2], run_id="r")[1].number for _ in range(6)]
+numbers = [tracker.test_access.look(data, command=sys.argv[2], run_id="r")[1].number for _ in range(6)]
 print(json.dumps(numbers))
 """
 
@@ -29,7 +29,7 @@ print(json.dumps(numbers))
 def test_a_look_is_written_before_the_images_are_handed_out(tmp_path: Path) -> None:
     uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
     tracker, data = Tracker(uri), datasets.load("mnist5k")
-    split, look = tracker.look_at_test(data, command="conversion.promote", run_id="abc")
+    split, look = tracker.test_access.look(data, command="conversion.promote", run_id="abc")
     assert split is data.test
     assert (look.number, look.dataset, look.dataset_digest, look.earlier) == (1, "mnist5k", data.digest, ())
     assert look.text.startswith("look number 1 at the test split of mnist5k, digest c31602fa7723")
@@ -40,16 +40,16 @@ def test_a_look_is_written_before_the_images_are_handed_out(tmp_path: Path) -> N
     assert (run.data.tags["command"], run.data.tags["run_id"]) == ("conversion.promote", "abc")
     (given,) = run.inputs.dataset_inputs
     assert {tag.key: tag.value for tag in given.tags} == {"mlflow.data.context": "testing"}
-    _, second = tracker.look_at_test(data, command="conversion.verify", run_id="def")
+    _, second = tracker.test_access.look(data, command="conversion.verify", run_id="def")
     assert second.number == 2
     (first,) = second.earlier
     assert (first.number, first.command, first.run_id, first.look_id) == (1, "conversion.promote", "abc", look.look_id)
 
     other = replace(data, test=Split(data.test.images[:9], data.test.labels[:9]))  # counted by themselves
-    assert tracker.look_at_test(other, command="x")[1].number == 1
-    assert len(tracker.looks(data.digest)) == 2
+    assert tracker.test_access.look(other, command="x")[1].number == 1
+    assert len(tracker.test_access.looks(data.digest)) == 2
     for _ in range(EARLIER_SHOWN):
-        _, last = tracker.look_at_test(data, command="x")
+        _, last = tracker.test_access.look(data, command="x")
     assert [one.number for one in last.earlier] == list(range(2, EARLIER_SHOWN + 2))
 
 
@@ -59,7 +59,7 @@ def test_processes_at_the_same_time_lose_none(tmp_path: Path) -> None:
     processes = [Program("tests.support.code", LOOK, uri, name, cwd=tmp_path) for name in "ab"]
     numbers = [json.loads(process.communicate(timeout=120)[0]) for process in processes]
     assert [process.returncode for process in processes] == [0, 0]
-    looks = Tracker(uri).looks(datasets.load("mnist5k").digest)
+    looks = Tracker(uri).test_access.looks(datasets.load("mnist5k").digest)
     assert [look.number for look in looks] == list(range(1, 13))
     assert sorted(look.command for look in looks) == ["a"] * 6 + ["b"] * 6
     for given in numbers:
@@ -71,7 +71,7 @@ def test_who_cannot_record_does_not_look(tmp_path: Path) -> None:
     tracker, data = Tracker(uri), datasets.load("mnist5k")
     (tmp_path / "mlflow.db").write_bytes(b"no database at all" * 99)
     with pytest.raises(TrackingError):
-        tracker.look_at_test(data, command="conversion.promote")
+        tracker.test_access.look(data, command="conversion.promote")
 
 
 def test_a_deleted_experiment_is_one_line(tmp_path: Path) -> None:
@@ -79,11 +79,11 @@ def test_a_deleted_experiment_is_one_line(tmp_path: Path) -> None:
 
     uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
     tracker, data = Tracker(uri), datasets.load("mnist5k")
-    tracker.look_at_test(data, command="x")
+    tracker.test_access.look(data, command="x")
     client = MlflowClient(uri)
     client.delete_experiment(client.get_experiment_by_name(EXPERIMENT).experiment_id)
     with pytest.raises(ProjectError, match="'test-looks' is deleted. Restore it: mlflow experiments restore"):
-        tracker.look_at_test(data, command="x")
+        tracker.test_access.look(data, command="x")
 
 
 def test_the_search_never_has_the_test_images(tmp_path: Path) -> None:

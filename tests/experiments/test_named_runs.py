@@ -34,10 +34,10 @@ def test_a_run_by_its_name_and_by_the_beginning_of_its_id(store: tuple[Tracker, 
     deleted = add(client, "mnist5k", "malireddi-3", study="day")
     client.delete_run(deleted)
     for given, found in (("malireddi-3", first), (first, first), (first[:12], first), ("it's a run", other)):
-        assert tracker.run(given).run_id == found
+        assert tracker.runs.get(given).run_id == found
     for given in ("malireddi", first[:12].upper() + "x", "", "%", f"{first[:6]}%", "z" * 32, "0" * 32):
         with pytest.raises(UsageError, match="Unknown run"):
-            tracker.run(given)
+            tracker.runs.get(given)
 
 
 def test_a_run_of_a_deleted_experiment_is_not_called_unknown(store: tuple[Tracker, MlflowClient]) -> None:
@@ -50,22 +50,22 @@ def test_a_run_of_a_deleted_experiment_is_not_called_unknown(store: tuple[Tracke
         with pytest.raises(
             ProjectError, match=rf"'photos' is deleted\. Restore it: .* --experiment-id {experiment_id}\."
         ):
-            tracker.run(given)
-    assert tracker.run(run_id).run_id == run_id
+            tracker.runs.get(given)
+    assert tracker.runs.get(run_id).run_id == run_id
 
 
 def test_what_names_several_runs_is_told_with_each(store: tuple[Tracker, MlflowClient]) -> None:
     tracker, client = store
     ids = [add(client, "mnist5k", "pocket-4", study=study) for study in ("day", "night")]
     with pytest.raises(UsageError, match="not one run but several") as error:
-        tracker.run("pocket-4")
+        tracker.runs.get("pocket-4")
     for run_id, study in zip(ids, ("day", "night"), strict=True):
         assert f"{run_id} (pocket-4 of {study})" in str(error.value)
     beginnings = {add(client, "mnist5k", "x")[0] for _ in range(20)}  # of sixteen, so two runs share one
     shared = next(one for one in beginnings if sum(run_id[0] == one for run_id in all_ids(client)) > 1)
     with pytest.raises(UsageError, match="not one run but several"):
-        tracker.run(shared)
-    assert tracker.run(ids[0][:20]).run_id == ids[0]
+        tracker.runs.get(shared)
+    assert tracker.runs.get(ids[0][:20]).run_id == ids[0]
 
 
 def all_ids(client: MlflowClient) -> list[str]:
@@ -75,18 +75,18 @@ def all_ids(client: MlflowClient) -> list[str]:
 
 def test_the_experiment_that_is_shown(store: tuple[Tracker, MlflowClient], command: Command) -> None:
     tracker, client = store
-    assert tracker.usual_experiment("mnist5k") == "mnist5k"
+    assert tracker.runs.usual_experiment("mnist5k") == "mnist5k"
     assert "Unknown experiment 'mnist5k'" in command("experiments.leaderboard").error
     add(client, "photos", "pocket-0")
     add(client, "signs", "pocket-1")
     look = client.create_run(client.create_experiment("test-looks"), run_name="look")  # no training run
     assert look
-    assert tracker.usual_experiment("mnist5k") == "signs"
+    assert tracker.runs.usual_experiment("mnist5k") == "signs"
     shown = command("experiments.leaderboard", "--json")
     assert (shown.code, shown.json["experiment"]) == (0, "signs")
     add(client, "mnist5k", "pocket-2")
     add(client, "photos", "pocket-3")
-    assert tracker.usual_experiment("mnist5k") == "mnist5k"
+    assert tracker.runs.usual_experiment("mnist5k") == "mnist5k"
     assert command("experiments.leaderboard", "--json").json["experiment"] == "mnist5k"
     assert command("experiments.leaderboard", "--json", "--experiment", "photos").json["experiment"] == "photos"
     add(client, "signs", "pocket-4", study="day")

@@ -77,7 +77,7 @@ def test_an_error_in_the_block_frees_it(uri: str) -> None:
     for _ in range(2):
         with pytest.raises(KeyError), tracker.promotion_lock("fails"):
             raise KeyError
-    assert tracker.registered_names() == []
+    assert tracker.registry.registered_names() == []
 
 
 def test_a_lock_file_that_was_removed_is_no_lock(tmp_path: Path) -> None:

@@ -41,11 +41,11 @@ class Store:
         where = environment(1)
         study = {"study": "s", "trial_number": 0} if parent else {}
         facts = {"dataset": self.dataset, "environment": where, "parent": parent, **study}
-        run_id = self.tracker.start_run(run_start(self.experiment_id, "pocket", config, **facts))
+        run_id = self.tracker.writer.start_run(run_start(self.experiment_id, "pocket", config, **facts))
         file = self.folder / "model.keras"
         file.write_bytes(os.urandom(5_000))
         size = ModelSize(10, 20, 30)
-        self.tracker.log_size(run_id, size)
+        self.tracker.writer.log_size(run_id, size)
         result = RunResult(
             epochs=(),
             best_epoch=1,
@@ -63,18 +63,18 @@ class Store:
             drawn_accuracy=None,
             val_probabilities=np.zeros((1, 10), np.float32),
         )
-        model = self.tracker.finish(run_id, result, keep=True)
+        model = self.tracker.writer.finish(run_id, result, keep=True)
         assert model
         if register:
-            self.tracker.register("digits-classifier", model)
+            self.tracker.registry.register("digits-classifier", model)
         if status != "FINISHED":
             self.client.update_run(run_id, status=status)
         return model.model_id
 
     def parent(self, status: str, outcome: str | None = None) -> str:
-        run_id = self.tracker.start_parent(self.experiment_id, f"s-{status}", {})
+        run_id = self.tracker.writer.start_parent(self.experiment_id, f"s-{status}", {})
         if status != "RUNNING":
-            self.tracker.end(run_id, status, outcome=outcome)
+            self.tracker.writer.end(run_id, status, outcome=outcome)
         return run_id
 
     def models(self) -> dict[str, LoggedModel]:
@@ -199,7 +199,7 @@ def test_a_removal_that_fails_is_gone_on_with(local: Store, command: Command) ->
         assert [one["model_id"] for one in found.json["failed"]] == [model_id]
         assert [one["model_id"] for one in found.json["removed"]] == [other]
         assert model_id in found.err
-        assert local.tracker.kept_model(str(model.source_run_id)) is None
+        assert local.tracker.models.kept_model(str(model.source_run_id)) is None
     finally:
         subprocess.run(["chattr", "-i", str(data / "model.keras")], check=True)
     assert [one["model_id"] for one in prune(local, command)["removed"]] == [model_id]

@@ -136,15 +136,15 @@ def test_on_fewer_cores_than_threads(swept: Swept) -> None:
 def test_a_pruned_run_is_compared_as_far_as_it_came(own: Parallel) -> None:
     tracker = Tracker(f"sqlite:///{own.folder / 'mlflow.db'}")
     trained = own.run_where("tags.trial_number = '0'")
-    record, epochs = tracker.run(trained), tracker.epochs(trained)
+    record, epochs = tracker.runs.get(trained), tracker.runs.epochs(trained)
     dataset = datasets.load(record.config.dataset)
     experiment_id = own.client.get_run(trained).info.experiment_id
     where = environment(int(record.tags["threads"]), plugins=tuple(json.loads(record.tags["plugins"])))
     start = run_start(experiment_id, "pruned", record.config, dataset=dataset, environment=where)
-    pruned = tracker.start_run(start)
+    pruned = tracker.writer.start_run(start)
     for metrics in epochs[:2]:
-        tracker.log_epoch(pruned, metrics)
-    tracker.end(pruned, "KILLED", outcome="pruned")
+        tracker.writer.log_epoch(pruned, metrics)
+    tracker.writer.end(pruned, "KILLED", outcome="pruned")
     found = own.reproduce(pruned)
     assert found.code == 0, found.err + found.out
     assert (found.json["verdict"], found.json["epochs"], found.json["weights_compared"]) == ("identical", 2, False)

@@ -156,10 +156,10 @@ def test_an_experiment_that_was_deleted(tmp_path: Path) -> None:
     MlflowClient(uri).delete_experiment(identity)
     told = f"MLflow experiment 'digits' is deleted. Restore it: mlflow experiments restore --experiment-id {identity}."
     for read in (
-        lambda: tracker.finished_runs(Selection("digits")),
-        lambda: tracker.best_runs(Selection("digits"), 10),
-        lambda: tracker.children(run_id),
-        lambda: tracker.runs("digits"),
+        lambda: tracker.selections.finished(Selection("digits")),
+        lambda: tracker.selections.best(Selection("digits"), 10),
+        lambda: tracker.runs.children(run_id),
+        lambda: tracker.runs.of_experiment("digits"),
         lambda: tracker.experiment("digits"),
     ):
         with pytest.raises(ProjectError) as refused:

@@ -171,7 +171,7 @@ def test_the_best_are_kept_registered_and_evaluated(client: MlflowClient, childr
     assert swept.result["candidate"] == int(candidate.version)
     for run in ranked:
         if run.info.run_id not in kept_ids:
-            assert Tracker(swept.uri).kept_model(run.info.run_id) is None
+            assert Tracker(swept.uri).models.kept_model(run.info.run_id) is None
             continue
         assert files(client, run.info.run_id) == EVALUATION
         assert set(run.data.metrics) >= OF_KEPT_MODELS
@@ -223,15 +223,15 @@ def test_mlflow_itself_loads_a_kept_model(client: MlflowClient, swept: Swept) ->
 def test_another_store_than_the_default(own_store: Path) -> None:
     before = mlflow.get_tracking_uri()
     tracker = Tracker(f"sqlite:///{own_store / 'mlflow.db'}")  # not the default, sqlite:///mlflow.db here
-    best = tracker.best("mnist5k-classifier")
-    tracker.download_keras(best, own_store)
-    assert tracker.register("another-name", best).version == 1
+    best = tracker.registry.best("mnist5k-classifier")
+    tracker.models.download_keras(best, own_store)
+    assert tracker.registry.register("another-name", best).version == 1
     assert mlflow.get_tracking_uri() == before
     assert "MLFLOW_TRACKING_URI" not in os.environ
 
 
 def test_a_run_reads_back_as_its_configuration(swept: Swept, children: list[Run]) -> None:
-    config = Tracker(swept.uri).run(children[0].info.run_id).config
+    config = Tracker(swept.uri).runs.get(children[0].info.run_id).config
     assert (config.dataset, config.epochs, config.batch_size, config.augment) == ("mnist5k", 3, 64, True)
     assert config.dropout == float(children[0].data.params["dropout"])
 
@@ -239,11 +239,11 @@ def test_a_run_reads_back_as_its_configuration(swept: Swept, children: list[Run]
 def test_names_with_quotes(swept: Swept) -> None:
     tracker = Tracker(swept.uri)
     with pytest.raises(UsageError, match="Unknown study"):
-        tracker.runs("mnist5k", study="it's")
+        tracker.runs.of_experiment("mnist5k", study="it's")
     with pytest.raises(UsageError, match="both kinds of quotes"):
-        tracker.runs("mnist5k", study="""'"'""")
+        tracker.runs.of_experiment("mnist5k", study="""'"'""")
     with pytest.raises(UsageError, match="Unknown experiment"):
-        tracker.runs("it's")
+        tracker.runs.of_experiment("it's")
 
 
 @pytest.mark.parametrize(

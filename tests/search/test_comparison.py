@@ -49,7 +49,7 @@ def compared(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Outcome]:
     """A sweep that was killed at its second replicate and continued."""
     folder = tmp_path_factory.mktemp("compared")
     options = ["--study", "fair", "--trials", str(TRIALS), *SPACE, *REPLICATES]
-    at = ["experiments.tracking:Tracker.finish", "4", "before"]
+    at = ["experiments.tracking.writer:Writer.finish", "4", "before"]
     killed = Program("tests.support.killed_at", *at, *options, cwd=folder)
     assert killed.wait() == 9, killed.communicate()
     done = invoke("search.sweep", "--study", "fair", *NO_FIGURES, "--json", cwd=folder)

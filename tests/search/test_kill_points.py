@@ -33,20 +33,20 @@ STRUCK = 10  # the exit code of a sweep that was struck and came to an end of it
 
 # A write to a store, which of its calls, and on which side of it the process ends at once, as by kill -9.
 KILL_POINTS = (
-    ("experiments.tracking:Tracker._log", 1, "before"),  # the parent run has no parameters
+    ("experiments.tracking.store:Store.log", 1, "before"),  # the parent run has no parameters
     ("search.study.study:Study.create", 1, "before"),
     ("search.study.study:open_storage", 1, "after"),
     ("search.study.study:Study.ask", 1, "before"),
     ("search.study.study:Study.ask", 1, "after"),
-    ("experiments.tracking:Tracker._log", 2, "before"),  # the trial's run has no parameters
-    ("experiments.tracking:Tracker.start_run", 1, "after"),
-    ("experiments.tracking:Tracker.log_epoch", 2, "before"),
-    ("experiments.tracking:Tracker._store", 1, "after"),
+    ("experiments.tracking.store:Store.log", 2, "before"),  # the trial's run has no parameters
+    ("experiments.tracking.writer:Writer.start_run", 1, "after"),
+    ("experiments.tracking.writer:Writer.log_epoch", 2, "before"),
+    ("experiments.tracking.models:Models.store", 1, "after"),
     ("mlflow:MlflowClient.finalize_logged_model", 1, "before"),
-    ("experiments.tracking:Tracker.finish", 1, "before"),
+    ("experiments.tracking.writer:Writer.finish", 1, "before"),
     ("search.study.study:Study.tell", 1, "before"),
     ("search.study.study:Study.tell", 1, "after"),
-    ("experiments.tracking:Tracker.register", 1, "after"),
+    ("experiments.tracking.registry:Registry.register", 1, "after"),
     ("search.report.page:write_report", 1, "before"),
 )
 AROUND_THE_END = KILL_POINTS[10:12]  # of a trial: what MLflow holds must be there before the study is told

@@ -155,7 +155,7 @@ def test_answers_that_were_not_kept_are_said_to_be_lost(tmp_path: Path, monkeypa
     tracker = Tracker("sqlite:///mlflow.db")
     store = client()
     run = store.create_run(tracker.experiment("digits"))  # without a model
-    told = evaluate_again(tracker.run(run.info.run_id), tracker, datasets.load("digits"), figures=False)
+    told = evaluate_again(tracker.runs.get(run.info.run_id), tracker, datasets.load("digits"), figures=False)
     assert told == f"evaluation: {ANSWERS_LOST}"
     assert store.get_run(run.info.run_id).data.tags["not_drawn"] == told
 

@@ -153,7 +153,7 @@ def test_knobs_belong_to_their_architecture_and_read_back(
     for trial, run in zip(trials, children, strict=True):
         knobbed = trial.params["architecture"] == "knobbed"
         assert ("knobbed.kernel_size" in trial.params) == ("kernel_size" in run.data.params) == knobbed
-        config = tracker.run(run.info.run_id).config
+        config = tracker.runs.get(run.info.run_id).config
         assert config.compress == run.data.params["compress"] == "float16"
         assert config.augment == trial.params["augment"]
         assert config.label_smoothing == trial.params["label_smoothing"]

@@ -108,7 +108,7 @@ def test_a_sweep_over_a_server_with_a_login(
     assert "failed: RuntimeError: cannot reach http://ann:***@127.0.0.1" in err
     assert held(out + err) == []
     tracker = Tracker(uri)
-    states = {run.status for run in tracker.runs("mnist5k", study="night")}
+    states = {run.status for run in tracker.runs.of_experiment("mnist5k", study="night")}
     assert states == {"FINISHED", "FAILED"}
     listed = command("search.doctor", "--tracking-uri", uri, "--json", cwd=work)
     board = command("experiments.leaderboard", "--tracking-uri", uri, "--json", cwd=work)
@@ -121,7 +121,7 @@ def test_a_sweep_over_a_server_with_a_login(
     assert "http://ann:***@127.0.0.1" in wrong[0].error
     gateway.status = 500
     with pytest.raises(TrackingUnavailable) as away:
-        tracker.runs("mnist5k")
+        tracker.runs.of_experiment("mnist5k")
     assert held("".join(traceback.format_exception(away.value))) == []
     assert assert_no_file_holds_it(tmp_path) > 10
 

@@ -132,7 +132,7 @@ def test_versions_of_other_data_are_left_out(result: SweepResult, folder: Path) 
 
 def test_answers_that_were_not_kept_are_never_as_good(result: SweepResult, folder: Path) -> None:
     tracker = Tracker(f"sqlite:///{folder / 'mlflow.db'}", create=False)
-    versions = {one.version: one for one in tracker.versions(NAME)}
+    versions = {one.version: one for one in tracker.registry.versions(NAME)}
     small, best = (versions[result.registered[index]] for index in (1, 0))
     place = Path(client_of(folder).get_logged_model(small.model_id).artifact_location.removeprefix("file://"))
     kept = place / "val_probabilities.npy"

@@ -24,7 +24,7 @@ class Judged:
     def publish(self, uri: str, judged: Current | None = None) -> int:
         """Publish in a store, as judged against what is current now or then; returns the promotion's number."""
         tracker = Tracker(uri)
-        against = judged or tracker.current(NAME)
+        against = judged or tracker.promotions.current(NAME)
         made = publish.publish(tracker, self.examination, name=NAME, path=self.place, judged=against, taken=None)
         return made[1].number
 

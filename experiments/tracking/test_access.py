@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from experiments.datasets import Dataset, Split
 from experiments.tracking.inputs import as_dataset_input, dataset_facts, log_input
 from experiments.tracking.source import source_tags
-from experiments.tracking.store import Store, one_line, quoted
+from experiments.tracking.store import Store, check_not_deleted, quoted
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -54,10 +54,13 @@ class Look:
         )
 
 
-class Looks(Store):
-    """Looks at test images that one MLflow store holds."""
+class TestAccess:
+    """Looks at test images that one store holds."""
 
-    def look_at_test(self, dataset: Dataset, *, command: str, run_id: str = "", source: str = "") -> tuple[Split, Look]:
+    def __init__(self, store: Store) -> None:
+        self._store, self._client = store, store.client
+
+    def look(self, dataset: Dataset, *, command: str, run_id: str = "", source: str = "") -> tuple[Split, Look]:
         """Record a look, then hand out the test images: the one way to them.
 
         Args:
@@ -69,16 +72,13 @@ class Looks(Store):
         Raises:
             TrackingError: if it cannot be recorded; then nobody looks.
         """
-        experiment_id = self.experiment(EXPERIMENT)
+        experiment_id = self._store.experiment(EXPERIMENT)
         tags = {"dataset": dataset.name, "dataset_digest": dataset.digest, "command": command, "run_id": run_id}
-        with one_line(self.uri):
-            made = self._client.create_run(
-                experiment_id, run_name=f"{command} {dataset.name}", tags=source_tags() | tags
-            )
-            look_id = made.info.run_id
-            facts = dataset_facts(dataset, source or dataset.name)
-            log_input(self._client, look_id, as_dataset_input(facts, context="testing"))
-            self._client.set_terminated(look_id, "FINISHED")
+        made = self._client.create_run(experiment_id, run_name=f"{command} {dataset.name}", tags=source_tags() | tags)
+        look_id = made.info.run_id
+        facts = dataset_facts(dataset, source or dataset.name)
+        log_input(self._client, look_id, as_dataset_input(facts, context="testing"))
+        self._client.set_terminated(look_id, "FINISHED")
         looks = self.looks(dataset.digest)
         before = next(place for place, look in enumerate(looks) if look.look_id == look_id)
         earlier = looks[max(0, before - EARLIER_SHOWN) : before]
@@ -86,19 +86,18 @@ class Looks(Store):
 
     def looks(self, digest: str) -> tuple[LookRecord, ...]:
         """All looks at the test split of the data with this digest, the first first."""
-        with one_line(self.uri):
-            found = self._client.get_experiment_by_name(EXPERIMENT)
-            if found:
-                self._check_not_deleted(found)
-            runs: list[Run] = []
-            token = None
-            while found:
-                text = f"tags.dataset_digest = {quoted(digest)}"
-                page = self._client.search_runs([found.experiment_id], text, page_token=token, max_results=1000)
-                runs += page
-                token = page.token
-                if not token:
-                    break
+        found = self._client.get_experiment_by_name(EXPERIMENT)
+        if found:
+            check_not_deleted(found)
+        runs: list[Run] = []
+        token = None
+        while found:
+            text = f"tags.dataset_digest = {quoted(digest)}"
+            page = self._client.search_runs([found.experiment_id], text, page_token=token, max_results=1000)
+            runs += page
+            token = page.token
+            if not token:
+                break
         runs.sort(key=lambda run: (run.info.start_time, run.info.run_id))
         return tuple(
             LookRecord(

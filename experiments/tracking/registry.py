@@ -1,0 +1,204 @@
+"""The registry: models by name, their versions, aliases and tags."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from architectures.errors import ProjectError, UsageError
+from experiments.tracking.guard import EXISTS, MISSING, TrackingError
+from experiments.tracking.models import Models
+from experiments.tracking.promotion_lock import TICKETS
+from experiments.tracking.records import ModelRecord, VersionFacts, VersionRecord, run_record
+from experiments.tracking.store import AT_ONCE, Store, quoted
+
+if TYPE_CHECKING:
+    from mlflow.entities.model_registry import ModelVersion
+
+CANDIDATE = "candidate"  # alias: the best of the last sweep
+CHAMPION = "champion"  # alias: the promoted version
+IN_A_DATABASE = 500  # ids in one search of a database
+
+
+class Registry:
+    """Registered models and their versions."""
+
+    def __init__(self, store: Store, models: Models) -> None:
+        self._store, self._client = store, store.client
+        self._models = models
+
+    def register(self, name: str, model: ModelRecord) -> VersionRecord:
+        """The registry version of a kept model, made where there is none yet.
+
+        Raises:
+            ProjectError: if the model is being removed.
+        """
+        if known := self.registered(name, model):
+            return known
+        run = run_record(self._client.get_run(model.run_id))
+        tags = {
+            "model_id": model.model_id,
+            "architecture": run.params["architecture"],
+            "dataset": run.params["dataset"],
+            "dataset_digest": run.tags["dataset_digest"],
+            "keras_sha256": model.keras_sha256,
+            "best_val_accuracy": repr(run.metrics["best_val_accuracy"]),
+            "expected_coreml_bytes": str(int(run.metrics["coreml_bytes"])),
+        }
+        if "study" in run.tags:
+            tags["study"] = run.tags["study"]
+        made = self.add_version(name, model.model_id, model.run_id, tags)
+        if self._models.is_removed(model):
+            self._client.delete_model_version(name, made.version)
+            raise ProjectError(f"The model of run {model.run_id} was removed meanwhile: nothing needed it.")
+        return _version_record(made)
+
+    def registered(self, name: str, model: ModelRecord) -> VersionRecord | None:
+        """The version of a registered model that holds a kept model, if there is one."""
+        for known in self._client.search_model_versions(f"run_id = {quoted(model.run_id)}"):
+            if known.name == name and _is_kept_model(known):
+                return _version_record(known)
+        return None
+
+    def add_version(self, name: str, model_id: str, run_id: str, tags: Mapping[str, str]) -> ModelVersion:
+        """Register an MLflow LoggedModel under a name, which is made where it does not exist."""
+        try:
+            self._client.create_registered_model(name)
+        except TrackingError as error:
+            if error.code != EXISTS:
+                raise
+        source = f"models:/{model_id}"
+        if not self._store.uri.startswith("http"):
+            # MLflow 3.17 looks such a source up in the store that is globally set, whichever store this client has.
+            source = self._client.get_logged_model(model_id).artifact_location
+        return self._client.create_model_version(name, source, run_id=run_id, tags=dict(tags), model_id=model_id)
+
+    def version(self, name: str, number: int) -> VersionRecord:
+        """A registered version; raises UsageError for an unknown name or version."""
+        try:
+            return _version_record(self._client.get_model_version(name, str(number)))
+        except TrackingError as error:
+            if error.code != MISSING:
+                raise
+            known = sorted(int(v.version) for v in self._store.versions(name))
+            choices = f"Its versions: {', '.join(map(str, known))}." if known else "It has no versions."
+            raise UsageError(f"Unknown version {number} of registered model {name!r}. {choices}") from None
+
+    def best(self, name: str) -> VersionRecord:
+        """The registered version with the highest val_accuracy, then the smallest Core ML file, then the oldest."""
+        known = [found for found in self._store.versions(name) if _is_ranked(found)]
+        if not known:
+            names = ", ".join(self.registered_names()) or "none"
+            raise UsageError(
+                f"Registered model {name!r} has no version in {self._store.uri} (registered models: {names}). "
+                f"Run python -m search.sweep first, or name another: --model."
+            )
+        return _version_record(
+            max(
+                known,
+                key=lambda found: (
+                    float(found.tags["best_val_accuracy"]),
+                    -int(found.tags["expected_coreml_bytes"]),
+                    -int(found.version),
+                ),
+            )
+        )
+
+    def registered_names(self) -> list[str]:
+        """Names of all registered models."""
+        names: list[str] = []
+        token = None
+        while True:
+            page = self._client.search_registered_models(page_token=token)
+            names += [model.name for model in page if model.name != TICKETS]
+            token = page.token
+            if not token:
+                return names
+
+    def registered_name(self, run_id: str) -> str | None:
+        """The registered model that holds a run's model, if there is one."""
+        return next(iter(self.registered_as(run_id)), None)
+
+    def registered_as(self, run_id: str) -> tuple[str, ...]:
+        """All registered models that hold a run's model."""
+        found = self._client.search_model_versions(f"run_id = {quoted(run_id)}")
+        return tuple(dict.fromkeys(version.name for version in found if _is_kept_model(version)))
+
+    def versions_of(self, run_ids: Sequence[str]) -> dict[str, VersionFacts]:
+        """The latest registry version of each of these runs that has one."""
+        found: list[ModelVersion] = []
+        many = AT_ONCE if self._store.uri.startswith("http") else IN_A_DATABASE
+        for start in range(0, len(run_ids), many):
+            ids = ", ".join(map(quoted, run_ids[start : start + many]))
+            found += self._store.search_versions(f"run_id IN ({ids})")
+        return {facts.run_id: facts for facts in reversed(self._facts(found))}
+
+    def versions(self, name: str) -> list[VersionFacts]:
+        """The kept models among the versions of a registered model; raises UsageError for an unknown name."""
+        found = self._store.versions(name)
+        if not found and name not in (known := self.registered_names()):
+            raise UsageError(f"Unknown registered model {name!r} in {self._store.uri}. It holds: {', '.join(known)}.")
+        return self._facts(found)
+
+    def _facts(self, found: Sequence[ModelVersion]) -> list[VersionFacts]:
+        """Versions with their aliases, which MLflow's search leaves out."""
+        kept = [version for version in found if _is_kept_model(version)]
+        aliases: dict[tuple[str, int], list[str]] = {}
+        for name in {version.name for version in kept}:
+            for alias, number in sorted(self._client.get_registered_model(name).aliases.items()):
+                aliases.setdefault((name, int(number)), []).append(alias)
+        return [
+            VersionFacts(
+                **vars(_version_record(version)),
+                aliases=tuple(aliases.get((version.name, int(version.version)), ())),
+                tags=version.tags,
+            )
+            for version in kept
+        ]
+
+    def champion(self, name: str) -> VersionRecord | None:
+        """The promoted version of a registered model, if there is one."""
+        try:
+            aliases = self._client.get_registered_model(name).aliases
+        except TrackingError as error:
+            if error.code != MISSING:
+                raise
+            return None
+        return self.version(name, int(aliases[CHAMPION])) if CHAMPION in aliases else None
+
+    def set_alias(self, model: VersionRecord, alias: str) -> None:
+        """Point an alias at a registered version."""
+        self.set_alias_of(model.registered_name, alias, model.version)
+
+    def tag_version(self, model: VersionRecord, tags: Mapping[str, str]) -> None:
+        """Set tags on a registered version."""
+        self.tag(model.registered_name, model.version, tags)
+
+    def set_alias_of(self, name: str, alias: str, number: int) -> None:
+        self._client.set_registered_model_alias(name, alias, str(number))
+
+    def tag(self, name: str, number: int, tags: Mapping[str, str]) -> None:
+        for key, value in tags.items():
+            self._client.set_model_version_tag(name, str(number), key, value)
+
+
+def _is_kept_model(found: ModelVersion) -> bool:
+    """Whether `register` made a version; a promotion's has the same run, and holds a Core ML file."""
+    return {"keras_sha256", "model_id"} <= found.tags.keys()
+
+
+def _is_ranked(found: ModelVersion) -> bool:
+    """Whether a version's tags hold the figures that it is chosen by."""
+    try:
+        return math.isfinite(float(found.tags["best_val_accuracy"])) and int(found.tags["expected_coreml_bytes"]) > 0
+    except (KeyError, ValueError):
+        return False
+
+
+def _version_record(found: ModelVersion) -> VersionRecord:
+    """A version's record; the tags are those that `register` sets."""
+    if not _is_kept_model(found):
+        raise ProjectError(f"Version {found.version} of {found.name!r} was not registered by a sweep or a trial.")
+    tags = found.tags
+    return VersionRecord(tags["model_id"], str(found.run_id), tags["keras_sha256"], found.name, int(found.version))

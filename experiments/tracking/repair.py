@@ -1,0 +1,67 @@
+"""Runs, mended: what `search.doctor` writes, deletes and brings back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from experiments.tracking.store import Store
+
+
+class Repair:
+    """Writes what a run lacks, and brings runs back."""
+
+    def __init__(self, store: Store) -> None:
+        self._store, self._client = store, store.client
+
+    def delete_run(self, run_id: str) -> None:
+        """Delete a run, which `mlflow runs restore` can undo."""
+        self._client.delete_run(run_id)
+
+    def adopt_run(self, run_id: str, parent_run_id: str) -> None:
+        """Make a run the child of a sweep's."""
+        self._client.set_tag(run_id, "mlflow.parentRunId", parent_run_id)
+
+    def undelete_run(self, run_id: str) -> None:
+        """Bring back a run that was deleted."""
+        self._client.restore_run(run_id)
+
+    def restore_run(
+        self,
+        parent_run_id: str,
+        name: str,
+        *,
+        params: Mapping[str, str],
+        tags: Mapping[str, str],
+        course: Mapping[int, float],
+        figures: Mapping[str, float],
+    ) -> str:
+        """Make the run of a trial anew from what is known elsewhere; it is RUNNING until it is ended.
+
+        Args:
+            parent_run_id: of the sweep.
+            name: of the run.
+            params: its parameters.
+            tags: its tags, the parent's aside.
+            course: val_accuracy by epoch.
+            figures: final metrics.
+        """
+        experiment_id = self._client.get_run(parent_run_id).info.experiment_id
+        held = {"mlflow.parentRunId": parent_run_id, **tags}
+        run_id = self._client.create_run(experiment_id, run_name=name, tags=held).info.run_id
+        self._store.log(run_id, params=params)
+        self.log_course(run_id, course)
+        self.log_figures(run_id, figures)
+        return run_id
+
+    def log_params(self, run_id: str, params: Mapping[str, str]) -> None:
+        """Write parameters that a run lacks."""
+        self._store.log(run_id, params=params)
+
+    def log_course(self, run_id: str, course: Mapping[int, float]) -> None:
+        """Write the val_accuracy of epochs that a run lacks."""
+        for step, value in course.items():
+            self._store.log(run_id, metrics={"val_accuracy": value}, step=step)
+
+    def log_figures(self, run_id: str, figures: Mapping[str, float]) -> None:
+        """Write final metrics that a run lacks."""
+        self._store.log(run_id, metrics=figures)

@@ -1,0 +1,182 @@
+"""The best runs of ten thousand, and all that were finished."""
+
+from __future__ import annotations
+
+import math
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from architectures.display import say
+from architectures.errors import ProjectError, UsageError
+from experiments.tracking.records import RunRecord, run_record
+from experiments.tracking.store import PAGE, Store, quoted
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
+
+SPARE = 5  # runs read beside those asked for: replicates and answered ones are left out here, not by MLflow
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which training runs of an experiment; a part that is None or empty selects nothing away."""
+
+    experiment: str
+    study: str | None = None
+    architectures: tuple[str, ...] = ()
+    dataset: str | None = None  # as runs record it
+
+
+class Selections:
+    """The best and the finished runs of a store."""
+
+    def __init__(self, store: Store) -> None:
+        self._store, self._client = store, store.client
+        self._left_out: set[str] = set()  # runs that were named as such
+
+    def finished(self, selection: Selection, *, replicate_of: str | None = None) -> list[RunRecord]:
+        """All finished runs of a selection, the latest first.
+
+        Args:
+            selection: which.
+            replicate_of: only those that repeat the trial of this number; any trial where it is empty.
+
+        Raises:
+            UsageError: for an unknown experiment, or a study, architecture or data set that none of its runs has.
+        """
+        further = [f"tags.replicate_of = {quoted(replicate_of)}" if replicate_of else "tags.replicate_of != ''"]
+        experiment_id = self._store.experiment_id(selection.experiment)
+        runs = [
+            run_record(run)
+            for terms in _terms(selection)
+            for run in self._store.pages(experiment_id, terms if replicate_of is None else terms + further, page=PAGE)
+        ]
+        if not runs and replicate_of is None:
+            check_exists(self._store, experiment_id, selection)
+        return runs
+
+    def best(self, selection: Selection, limit: int) -> list[RunRecord]:
+        """The first `limit` runs of a selection by val_accuracy, then by bytes, then by age.
+
+        Runs without both figures are left out, and those that repeat or answer another one. MLflow orders, and what is
+        read does not grow with the number of runs.
+
+        Raises:
+            UsageError: as `finished_runs`.
+        """
+        self._store.update_statistics()
+        experiment_id = self._store.experiment_id(selection.experiment)
+        best = [run for terms in _terms(selection) for run in self._best(experiment_id, terms, limit)]
+        if not best:
+            check_exists(self._store, experiment_id, selection)
+        return sorted(map(run_record, best), key=merit)[:limit]
+
+    def _best(self, experiment_id: str, terms: list[str], limit: int) -> list[Run]:
+        """The best by MLflow's order of accuracy; among those that share the last one's, the best by that of bytes.
+
+        Two orders in one search, or a filter on a metric that is not the one ordered by, take SQLite seconds where
+        nobody has run ANALYZE on it: in the database of a server, that is.
+        """
+        accuracy = "metrics.best_val_accuracy"
+        found: list[Run] = []
+        for run in self._store.pages(
+            experiment_id, [*terms, f"{accuracy} >= 0"], page=limit + SPARE, order=f"{accuracy} DESC"
+        ):
+            if self.is_shown(run_record(run)):
+                found.append(run)
+            if len(found) == limit:
+                break
+        else:
+            return found
+        last = found[-1].data.metrics["best_val_accuracy"]
+        above = [run for run in found if run.data.metrics["best_val_accuracy"] != last]
+        for run in self._store.pages(
+            experiment_id, [*terms, f"{accuracy} = {last!r}"], page=limit + SPARE, order="metrics.coreml_bytes ASC"
+        ):
+            if self.is_shown(run_record(run)):
+                if len(above) >= limit and run.data.metrics["coreml_bytes"] > above[-1].data.metrics["coreml_bytes"]:
+                    break  # those of one size are all read: age decides among them
+                above.append(run)
+        return above
+
+    def trial(self, selection: Selection, study: str, number: str) -> RunRecord | None:
+        """The run of a trial that was trained to its end, if the selection holds it."""
+        of_trial = [f"tags.study = {quoted(study)}", f"tags.trial_number = {quoted(number)}"]
+        experiment_id = self._store.experiment_id(selection.experiment)
+        for terms in _terms(selection):
+            for run in map(run_record, self._store.pages(experiment_id, terms + of_trial, page=SPARE)):
+                if self.is_shown(run):
+                    return run
+        return None
+
+    def is_dominated(self, run: RunRecord, selection: Selection) -> bool:
+        """Whether another run of the selection is at least as accurate and as small, and better in one."""
+        accuracy, size = run.metrics["best_val_accuracy"], run.metrics["coreml_bytes"]
+        experiment_id = self._store.experiment_id(selection.experiment)
+        return any(
+            self.is_shown(run_record(other))
+            for above, below in ((">", "<="), (">=", "<"))
+            for terms in _terms(selection)
+            for other in self._store.pages(
+                experiment_id,
+                [
+                    *terms,
+                    f"metrics.best_val_accuracy {above} {accuracy!r}",
+                    f"metrics.coreml_bytes {below} {size!r}",
+                ],
+                page=SPARE,
+            )
+        )
+
+    def is_shown(self, run: RunRecord) -> bool:
+        """Whether a run is an original one whose record can be read; one that cannot be is named, once."""
+        if not is_original(run):
+            return False
+        try:
+            return bool(run.config)
+        except ProjectError as error:
+            self.leave_out(run, str(error))
+            return False
+
+    def leave_out(self, run: RunRecord, reason: str) -> None:
+        """Name a run that is left out, once, on stderr."""
+        if run.run_id not in self._left_out:
+            self._left_out.add(run.run_id)
+            say(f"warning: left out: {reason}", file=sys.stderr)
+
+
+def is_original(run: RunRecord) -> bool:
+    """Whether a run was trained to its end for itself: it repeats or answers no other one."""
+    return (
+        run.status == "FINISHED"
+        and all(math.isfinite(run.metrics.get(key, math.nan)) for key in ("best_val_accuracy", "coreml_bytes"))
+        and not {"replicate_of", "duplicate_of"} & run.tags.keys()
+    )
+
+
+def merit(run: RunRecord) -> tuple[float, float, int]:
+    """Sorts runs as a study ranks its trials: accuracy, then bytes, then the earlier."""
+    number = run.tags.get("trial_number", "")
+    return -run.metrics["best_val_accuracy"], run.metrics["coreml_bytes"], int(number) if number.isdecimal() else 0
+
+
+def _terms(selection: Selection) -> list[list[str]]:
+    """The selection in MLflow's search language, which has no `or`: one list of terms for each architecture."""
+    common = ["attributes.status = 'FINISHED'"]
+    if selection.study:
+        common.append(f"tags.study = {quoted(selection.study)}")
+    if selection.dataset:
+        common.append(f"params.dataset = {quoted(selection.dataset)}")
+    if not selection.architectures:
+        return [common]
+    return [[*common, f"params.architecture = {quoted(name)}"] for name in dict.fromkeys(selection.architectures)]
+
+
+def check_exists(store: Store, experiment_id: str, selection: Selection) -> None:
+    """Raise UsageError for a study, architecture or data set that no run of the experiment has."""
+    asked = [("study", "tags.study", selection.study), ("data set", "params.dataset", selection.dataset)]
+    asked += [("architecture", "params.architecture", name) for name in selection.architectures]
+    for what, key, value in asked:
+        if value and not store.client.search_runs([experiment_id], f"{key} = {quoted(value)}", max_results=1):
+            raise UsageError(f"Unknown {what} {value!r} in experiment {selection.experiment!r} of {store.uri}.")

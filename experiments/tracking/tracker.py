@@ -1,0 +1,52 @@
+"""One MLflow store: what it holds, by kind."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from experiments.locks import Check
+from experiments.tracking.models import Models
+from experiments.tracking.promotions import Promotions
+from experiments.tracking.registry import Registry
+from experiments.tracking.repair import Repair
+from experiments.tracking.runs import Runs
+from experiments.tracking.selections import Selections
+from experiments.tracking.store import Store
+from experiments.tracking.test_access import TestAccess
+from experiments.tracking.writer import Writer
+
+
+class Tracker:
+    """Writes and reads runs, models, versions and promotions of one MLflow store."""
+
+    def __init__(self, uri: str, *, create: bool = True, write: bool = True) -> None:
+        """Connect; arguments and errors as for `Store`."""
+        store = Store(uri, create=create, write=write)
+        self.uri, self._store = uri, store
+        self.runs = Runs(store)
+        self.selections = Selections(store)
+        self.models = Models(store)
+        self.registry = Registry(store, self.models)
+        self.promotions = Promotions(store, self.registry, self.models)
+        self.writer = Writer(store, self.runs, self.models)
+        self.repair = Repair(store)
+        self.test_access = TestAccess(store)
+
+    def experiment(self, name: str) -> str:
+        """Id of the experiment `name`, made where there is none; raises ExperimentDeleted."""
+        return self._store.experiment(name)
+
+    def check_reachable(self) -> None:
+        """Raise TrackingUnavailable at once where the store's server cannot be reached."""
+        self._store.check_reachable()
+
+    def hear_interruptions(self) -> None:
+        """As `Store.hear_interruptions`: to be called by who waits for a locked store and tries again."""
+        self._store.hear_interruptions()
+
+    @contextmanager
+    def promotion_lock(self, purpose: str) -> Iterator[Check]:
+        """As `Store.promotion_lock`."""
+        with self._store.promotion_lock(purpose) as check:
+            yield check
