@@ -182,7 +182,7 @@ def sweep(
         def say(text: str) -> None:
             progress.say(escape(text))
 
-        outbox = Outbox(tracker, study.name, parent, owns=study.owns, say=say)
+        outbox = Outbox(tracker, study.name, parent, owns=study.trials.owns, say=say)
         try:
             patiently(lambda: _take_up(study, tracker, outbox, dataset, progress), progress)
             progress.done(study.started(), study.standing.best_value())
@@ -318,7 +318,7 @@ def _take_up(
         evaluate_left_over(study, tracker, dataset, say)
     for ended in delivered:
         progress.say(f"trial {ended.number}: its end was kept on disk and is in MLflow now")
-    if interrupted := len(study.interrupted()):
+    if interrupted := len(study.trials.interrupted()):
         progress.say(f"taking up {interrupted} interrupted trial{'s' if interrupted > 1 else ''}")
 
 

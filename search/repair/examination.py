@@ -51,7 +51,7 @@ class Examination:
             for trial in trials:
                 repair.examine(trial, trials, runs)
             self._report(parent)
-            on_their_way = self.study.others_run()
+            on_their_way = self.study.trials.others_run()
             if parent.status == "RUNNING" and not on_their_way:
                 again = f"python -m search.sweep --study {self.study.name} ends it properly"
                 if self.findings.found(
@@ -60,7 +60,7 @@ class Examination:
                     self.tracker.writer.end(parent.run_id, "KILLED", outcome="interrupted")
 
     def _abandoned(self) -> None:
-        found = self.study.take_over(dry_run=True) if self.dry_run else recover(self.study, self.tracker)
+        found = self.study.trials.take_over(dry_run=True) if self.dry_run else recover(self.study, self.tracker)
         for trial in found:
             remedy = "back in the queue of the study; its run is KILLED until then"
             self.findings.found(
@@ -68,13 +68,13 @@ class Examination:
             )
 
     def _left_on_disk(self) -> None:
-        outbox = Outbox(self.tracker, self.study.name, self.study.parent_run_id, owns=self.study.owns)
+        outbox = Outbox(self.tracker, self.study.name, self.study.parent_run_id, owns=self.study.trials.owns)
         unreadable = outbox.unreadable()
         for number, reason in unreadable.items():
             problem = f"what is kept of it in {outbox.folder} cannot be read: {reason}"
             if self.findings.found(problem, "set aside, under another name", trial=number):
                 outbox.set_aside(number, reason)
-        waiting = self.study.waiting_and_finished()[0].intersection(outbox.left_over()) - unreadable.keys()
+        waiting = self.study.trials.waiting_and_finished()[0].intersection(outbox.left_over()) - unreadable.keys()
         problem = f"writes that MLflow has not got are kept in {outbox.folder}"
         delivered = [self.findings.found(problem, "delivered", trial=number) for number in sorted(waiting)]
         if any(delivered):

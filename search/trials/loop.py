@@ -41,9 +41,11 @@ from search.engines import Engine, WorkerFailed
 from search.engines.cluster import facts
 from search.engines.messages import Built, Died, EpochEnded, Event, Failed, Finished, Job, Known, Placed, Ready, Stopped
 from search.space import Values
+from search.study.judge import Verdict
+from search.study.lifecycle import MAX_ATTEMPTS
 from search.study.ranking import Scored
 from search.study.results import DUPLICATE_OF, HOST, REPLICATE_OF
-from search.study.study import MAX_ATTEMPTS, Study, Verdict
+from search.study.study import Study
 from search.trials.progress import TrialProgress
 from search.trials.recovery import drop_overtaken, recover, state_of
 
@@ -99,7 +101,7 @@ class Runner:
         """
         deadline = time.monotonic() + (self.study.config.timeout or float("inf"))
         try:
-            with self.study.claims.signs_of_life():
+            with self.study.trials.claims.signs_of_life():
                 while not interrupted() and not self._not_convertible:
                     in_time = time.monotonic() < deadline
                     worker = engine.free_worker() if in_time and time.monotonic() >= self._ask_at else None
@@ -143,13 +145,13 @@ class Runner:
         self._waits_since = 0.0
         if not in_time:
             return False
-        if self.study.has_more():  # given back meanwhile, or replicates of another sweep
+        if self.study.trials.has_more():  # given back meanwhile, or replicates of another sweep
             self._ask_at = 0.0
             return True
         if self._twins:
             progress.waiting("waiting for another trial of the same configuration")
             return True
-        if self.study.others_run():
+        if self.study.trials.others_run():
             progress.waiting("waiting for the trials of other sweeps of this study")
             return True
         if replicates := self.study.enqueue_replicates():
@@ -172,13 +174,13 @@ class Runner:
         if released:
             running, same = released
         else:
-            asked = self.study.ask(self.architectures, worker)
+            asked = self.study.trials.ask(self.architectures, worker)
             if asked is None:
                 self._ask_at = time.monotonic() + OTHERS_SECONDS
                 return self._take_over(progress)
             trial = asked.trial
             if trial.number in {*self._running, *self._twins}:  # lost, and its worker does not know yet
-                self.study.requeue(trial.number)
+                self.study.trials.requeue(trial.number)
                 self._ask_at = time.monotonic() + OTHERS_SECONDS
                 return False
             config = run_config(self.study.config, trial, asked.values)
@@ -232,12 +234,12 @@ class Runner:
     def _twin_that_waits_no_more(self, progress: TrialProgress) -> tuple[_Running, FrozenTrial | None] | None:
         """A trial that runs now, and the twin that answers it: its twin has ended, or nobody will run that one."""
         for number, running in list(self._twins.items()):
-            if not self.study.owns(number):
+            if not self.study.trials.owns(number):
                 del self._twins[number]
                 self._lose(running, progress)
                 continue
             same = self._same(running.trial)
-            if same and same.state == TrialState.WAITING and not self.study.has_more():
+            if same and same.state == TrialState.WAITING and not self.study.trials.has_more():
                 same = None  # one of more trials than are asked for now
             if same is None or same.state.is_finished():
                 self._running[number] = self._twins.pop(number)
@@ -268,7 +270,7 @@ class Runner:
             if environment.host != running.trial.user_attrs.get(HOST, self.environment.host):
                 running.trial.set_user_attr(HOST, environment.host)
 
-        self.study.owned(number, note)
+        self.study.trials.owned(number, note)
 
     def _handle(self, event: Event, engine: Engine, progress: TrialProgress) -> None:
         if isinstance(event, Ready):
@@ -282,7 +284,7 @@ class Runner:
         running.asks = isinstance(event, Built | EpochEnded)
         try:
             if not running.lost:
-                if not isinstance(event, EpochEnded) and not self.study.owns(event.number):
+                if not isinstance(event, EpochEnded) and not self.study.trials.owns(event.number):
                     raise OwnershipLost(f"Trial {event.number} is another sweep's by now.")
                 self._follow(event, running, engine, progress)
                 return
@@ -307,7 +309,7 @@ class Runner:
                 self._record_size(running, size)
                 progress.built(number, size)
             case EpochEnded(number, metrics):
-                verdict = self.study.report(running.trial, metrics.val_accuracy, metrics.epoch)
+                verdict = self.study.judge.report(running.trial, metrics.val_accuracy, metrics.epoch)
                 self._reply(running, engine, verdict == Verdict.GO_ON)  # first: the worker trains on meanwhile
                 self.outbox.epoch(number, metrics)
                 running.last_metrics = metrics
@@ -328,7 +330,7 @@ class Runner:
                 if not_convertible and not self.study.has_size(running.config.architecture):
                     self._not_convertible = WorkerFailed(message, exit_code)
             case Died(int(number), reason):
-                if self.study.lost_attempt(running.trial) < MAX_ATTEMPTS:
+                if self.study.trials.lost_attempt(running.trial) < MAX_ATTEMPTS:
                     progress.lost(number, f"trial {number}: {reason}; it is tried again")
                     self.outbox.forget_waiting(number)  # the next attempt, maybe another sweep's, writes all of it
                     self._give_back(running)
@@ -340,7 +342,7 @@ class Runner:
         """End a trial whose configuration has been tried with what was measured then: it would be the same again."""
         number = running.trial.number
         self._place(running, self.environment)
-        self.study.record_size(running.trial, answer.user_attrs["coreml_bytes"], **{DUPLICATE_OF: answer.number})
+        self.study.trials.record_size(running.trial, answer.user_attrs["coreml_bytes"], **{DUPLICATE_OF: answer.number})
         complete = answer.state == TrialState.COMPLETE
         value = answer.values[0] if complete else 0.0
         self._end(running, Scored(number, value, answer.user_attrs["coreml_bytes"]) if complete else None)
@@ -366,7 +368,7 @@ class Runner:
         if network not in self._sizes:
             self.study.share_size(network, self._code, size)
         self._sizes[network] = running.size = size
-        self.study.record_size(running.trial, size.coreml_bytes)
+        self.study.trials.record_size(running.trial, size.coreml_bytes)
         self.outbox.size(running.trial.number, size)
 
     def _end_infeasible(self, running: _Running, progress: TrialProgress) -> None:
@@ -406,7 +408,7 @@ class Runner:
             state = TrialState.COMPLETE if scored else state_of(ended)
             model = ended.model.model_id if ended.model else None
             try:
-                self.study.tell(ended.number, state, value, run_id=ended.run_id, model_id=model)
+                self.study.trials.tell(ended.number, state, value, run_id=ended.run_id, model_id=model)
             except OwnershipLost:
                 self._lose_untold(ended.number, progress)
                 continue
@@ -471,7 +473,7 @@ class Runner:
         except OwnershipLost:
             self.outbox.abandon(number)
             return
-        self.study.requeue(number)
+        self.study.trials.requeue(number)
         self._ask_at = 0.0
 
     def _put_back(self) -> None:

@@ -23,9 +23,9 @@ from experiments.tracking import (
     TrackingError,
     TrackingUnavailable,
 )
-from search.study.claims import FENCED
 from search.study.owner import attempt_of
 from search.study.study import Study
+from search.study.trials.claims import FENCED
 
 T = TypeVar("T")
 
@@ -42,7 +42,7 @@ def recover(study: Study, tracker: Tracker) -> list[FrozenTrial]:
 
     Where the owner may still write, late, its run is given up: the next attempt starts another one.
     """
-    dead = study.take_over()
+    dead = study.trials.take_over()
     for trial in dead:
         with suppress(TrackingUnavailable, OwnershipLost):  # whoever tries it again looks at its runs, too
             for run in tracker.runs.of_trial(study.parent_run_id, trial.number):
@@ -52,7 +52,7 @@ def recover(study: Study, tracker: Tracker) -> list[FrozenTrial]:
                     as_owner(
                         study, trial.number, partial(tracker.writer.end, run.run_id, "KILLED", outcome="interrupted")
                     )
-        study.requeue(trial.number)
+        study.trials.requeue(trial.number)
     return dead
 
 
@@ -62,14 +62,14 @@ def as_owner(study: Study, number: int, write: Callable[[], T]) -> T:
     Raises:
         OwnershipLost: where the trial is another sweep's by now, whether MLflow was asked or not.
     """
-    if not study.owns(number):
+    if not study.trials.owns(number):
         raise OwnershipLost(f"Trial {number} is another sweep's by now.")
     try:
         return write()
     except TrackingUnavailable:
         raise
     except TrackingError as error:  # as MLflow refuses writes to a run that was given up
-        if study.owns(number):
+        if study.trials.owns(number):
             raise
         raise OwnershipLost(str(error)) from error
 
@@ -85,13 +85,13 @@ def deliver_left_over(study: Study, outbox: Outbox, say: Callable[[str], None]) 
     """
     for number, reason in outbox.unreadable().items():
         say(f"warning: {outbox.set_aside(number, reason)}")
-    waiting, finished = study.waiting_and_finished()
+    waiting, finished = study.trials.waiting_and_finished()
     left = outbox.left_over()
     for number in finished.intersection(left):
         outbox.forget(number)  # another attempt has ended since
     told = []
     for number in sorted(waiting.intersection(left)):
-        trial = study.adopt(number)
+        trial = study.trials.adopt(number)
         if trial is None:
             continue
         try:
@@ -102,12 +102,12 @@ def deliver_left_over(study: Study, outbox: Outbox, say: Callable[[str], None]) 
                 if not again:
                     value = ended.result.best_val_accuracy if ended.result else None
                     model = ended.model.model_id if ended.model else None
-                    study.tell(ended.number, state_of(ended), value, run_id=ended.run_id, model_id=model)
+                    study.trials.tell(ended.number, state_of(ended), value, run_id=ended.run_id, model_id=model)
                     told.append(ended)
         except OwnershipLost:
             outbox.abandon(number)
         finally:
-            study.requeue(number)  # unless it was told
+            study.trials.requeue(number)  # unless it was told
     return told
 
 
@@ -157,9 +157,13 @@ def end_parent(study: Study, tracker: Tracker, status: str) -> None:
     One that another sweep has FINISHED since stays so: this one was stopped, and came too late.
     """
     with study.alone():
-        if study.others_run():
+        if study.trials.others_run():
             return
-        if status != "FINISHED" and study.is_done() and tracker.runs.get(study.parent_run_id).status == "FINISHED":
+        if (
+            status != "FINISHED"
+            and study.trials.is_done()
+            and tracker.runs.get(study.parent_run_id).status == "FINISHED"
+        ):
             return
         tracker.writer.end(study.parent_run_id, status, outcome="interrupted" if status == "KILLED" else None)
 

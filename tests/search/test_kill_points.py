@@ -36,16 +36,16 @@ KILL_POINTS = (
     ("experiments.tracking.store:Store.log", 1, "before"),  # the parent run has no parameters
     ("search.study.study:Study.create", 1, "before"),
     ("search.study.study:open_storage", 1, "after"),
-    ("search.study.study:Study.ask", 1, "before"),
-    ("search.study.study:Study.ask", 1, "after"),
+    ("search.study.lifecycle:Lifecycle.ask", 1, "before"),
+    ("search.study.lifecycle:Lifecycle.ask", 1, "after"),
     ("experiments.tracking.store:Store.log", 2, "before"),  # the trial's run has no parameters
     ("experiments.tracking.writer:Writer.start_run", 1, "after"),
     ("experiments.tracking.writer:Writer.log_epoch", 2, "before"),
     ("experiments.tracking.models:Models.store", 1, "after"),
     ("mlflow:MlflowClient.finalize_logged_model", 1, "before"),
     ("experiments.tracking.writer:Writer.finish", 1, "before"),
-    ("search.study.study:Study.tell", 1, "before"),
-    ("search.study.study:Study.tell", 1, "after"),
+    ("search.study.lifecycle:Lifecycle.tell", 1, "before"),
+    ("search.study.lifecycle:Lifecycle.tell", 1, "after"),
     ("experiments.tracking.registry:Registry.register", 1, "after"),
     ("search.report.page:write_report", 1, "before"),
 )

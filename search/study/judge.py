@@ -1,0 +1,92 @@
+"""Whether a trial goes on after an epoch."""
+
+from __future__ import annotations
+
+from copy import copy
+from enum import Enum
+from typing import cast
+
+import optuna
+from optuna.trial import FrozenTrial
+
+from search.config import SweepConfig
+from search.study.lifecycle import Lifecycle
+from search.study.opened import Opened
+from search.study.pruning import RANDOM_TRIALS, WARMUP_EPOCHS, Course, LateMarks, cannot_enter_front
+from search.study.results import COURSE, REPLICATE_OF, val_accuracies
+
+PRUNED_AT = "pruned_at"  # user attribute of a trial that was found hopeless: the epoch
+
+
+class Verdict(Enum):
+    """What becomes of a trial after an epoch."""
+
+    GO_ON = "go on"
+    PRUNE = "prune"
+
+
+class Judge:
+    """Records the val_accuracy of each epoch of a study's trials, and says which are hopeless."""
+
+    def __init__(self, opened: Opened, lifecycle: Lifecycle) -> None:
+        self._open, self._lifecycle = opened, lifecycle
+
+    def report(self, trial: optuna.Trial, value: float, epoch: int) -> Verdict:
+        """Report an epoch's val_accuracy; returns what becomes of the trial.
+
+        Epochs that an earlier attempt has reported were judged then, and after the last one nothing would be saved.
+
+        Raises:
+            OwnershipLost: where another sweep has taken it over.
+        """
+
+        def act(held: FrozenTrial) -> Verdict:
+            if epoch > len(before := val_accuracies(held)):
+                course = (*before, value)
+                marks = LateMarks(self._open.storage)
+                if self._is_hopeless(held, course, marks):
+                    trial.set_user_attr(PRUNED_AT, epoch)  # before the value, with which the epoch counts as judged
+                for mark in marks.made:
+                    self._open.storage.set_trial_system_attr(*mark)
+                # A replicate sets no bar, and Optuna keeps intermediate values of one objective only.
+                if REPLICATE_OF in held.user_attrs or len(self._open.config.objectives) > 1:
+                    trial.set_user_attr(COURSE, course)
+                else:
+                    trial.report(value, epoch)
+            elif before[epoch - 1] != value:  # an earlier attempt's, on other threads or another processor
+                self._correct(held, epoch, value)
+            return Verdict.PRUNE if trial.user_attrs.get(PRUNED_AT) == epoch else Verdict.GO_ON
+
+        return cast(Verdict, self._lifecycle.owned(trial.number, act))
+
+    def _is_hopeless(self, held: FrozenTrial, course: tuple[float, ...], marks: LateMarks) -> bool:
+        """Whether a trial with these val_accuracies is to be pruned; a replicate is trained to its end."""
+        if (
+            REPLICATE_OF in held.user_attrs
+            or len(course) == self._open.config.epochs
+            or self._open.config.pruner == "none"
+        ):
+            return False
+        if len(self._open.config.objectives) > 1:  # Optuna judges one
+            return cannot_enter_front(Course(held.user_attrs["coreml_bytes"], course), self._open.standing.courses())
+        held.intermediate_values = dict(enumerate(course, 1))
+        study = copy(self._open.study)
+        study._storage = marks  # type: ignore[assignment]
+        return study.pruner.prune(study, held)
+
+    def _correct(self, held: FrozenTrial, epoch: int, value: float) -> None:
+        if COURSE in held.user_attrs:
+            course = [*held.user_attrs[COURSE]]
+            course[epoch - 1] = value
+            self._open.storage.set_trial_user_attr(held._trial_id, COURSE, course)
+        else:
+            self._open.storage.set_trial_intermediate_value(held._trial_id, epoch, value)
+
+
+def pruner_of(config: SweepConfig) -> optuna.pruners.BasePruner:
+    """Optuna's pruner for one objective; several are judged by the front."""
+    if config.pruner == "median":
+        return optuna.pruners.MedianPruner(n_startup_trials=RANDOM_TRIALS, n_warmup_steps=WARMUP_EPOCHS)
+    if config.pruner == "hyperband":
+        return optuna.pruners.HyperbandPruner(min_resource=1, max_resource=config.epochs)
+    return optuna.pruners.NopPruner()

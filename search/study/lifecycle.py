@@ -1,0 +1,319 @@
+"""A trial's states, who may change them under which lock, and what is durable before.
+
+What happens when a worker dies in epoch 3: the sweep's loop counts the attempt (`lost_attempt`) and gives the trial
+back (`requeue`), its run KILLED; `ask` hands it out again, to this sweep or another one, which goes on with its run. If
+the whole sweep dies, the trial stays RUNNING until another sweep or the doctor finds its owner gone or silent
+(`take_over`) and gives it back. The rules stand in docs/architecture.md, "Who owns a trial".
+"""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from enum import Enum
+from typing import TypeVar, cast
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from experiments.tracking import OwnershipLost
+from search.engines.messages import Known
+from search.space import Values
+from search.study.claims import FENCED, Claim, Claims
+from search.study.opened import Opened
+from search.study.owner import attempt_of, may_live
+from search.study.pruning import RANDOM_TRIALS
+from search.study.results import MODEL_ID, REPLICATE_OF
+
+MAX_ATTEMPTS = 3  # of one trial whose worker dies under it; then it counts as failed
+OWN_FIRST = "own_first"  # user attribute of a study that was given configurations to try first
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A trial to be run."""
+
+    trial: optuna.Trial
+    values: Values
+    attempt: int  # from 1; an earlier one may have left a run in MLflow
+    fenced: int  # the last attempt whose run is not to be gone on with: its owner may still write
+
+
+class Lock(Enum):
+    """What is held for the moment of a transition."""
+
+    STUDY_AND_TRIALS = "study's and trials'"
+    TRIALS = "trials'"
+
+
+@dataclass(frozen=True)
+class Transition:
+    """One way in which a trial's state or owner changes."""
+
+    by: str  # the method of Lifecycle
+    before: TrialState | None  # None: the trial is made
+    after: tuple[TrialState, ...]
+    who: str
+    lock: Lock
+    durable_before: str  # what is written, and where, before the state changes; empty: nothing
+
+
+# All that ever changes a trial. In between it belongs to its owner, who proves that before each write: `owned`.
+ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
+TRANSITIONS = (
+    Transition("ask", None, (TrialState.RUNNING,), "any sweep of the study", Lock.STUDY_AND_TRIALS, ""),
+    Transition("ask", TrialState.WAITING, (TrialState.RUNNING,), "any sweep of the study", Lock.STUDY_AND_TRIALS, ""),
+    Transition(
+        "adopt",
+        TrialState.WAITING,
+        (TrialState.RUNNING,),
+        "a sweep or the doctor that found its writes on disk",
+        Lock.TRIALS,
+        "the writes, on disk",
+    ),
+    Transition(
+        "take_over",
+        TrialState.RUNNING,
+        (TrialState.RUNNING,),
+        "a sweep or the doctor, where the owner is gone or silent",
+        Lock.STUDY_AND_TRIALS,
+        "fenced, in the study, where the owner may still live",
+    ),
+    Transition(
+        "requeue",
+        TrialState.RUNNING,
+        (TrialState.WAITING,),
+        "the owner",
+        Lock.TRIALS,
+        "the run KILLED, in MLflow or on disk, if there is one",
+    ),
+    Transition("tell", TrialState.RUNNING, ENDED, "the owner", Lock.TRIALS, "the end of the run, in MLflow"),
+)
+
+
+class Lifecycle:
+    """The transitions of one study's trials, and what their owner writes in between."""
+
+    def __init__(self, opened: Opened) -> None:
+        self._open = opened
+        self.claims = Claims(opened.patient, opened.storage, opened.config.study)
+
+    def ask(self, architectures: tuple[Known, ...], worker: str) -> Asked | None:
+        """The next trial: an interrupted one, else each architecture as published, else what TPE suggests.
+
+        What is drawn depends on the seed, the trial's number and the trials before it alone: a study that was
+        interrupted draws what it would have drawn, and sweeps that share a study draw different things.
+
+        Returns:
+            None where all trials that were asked for have been started, here or by other sweeps of the study.
+        """
+
+        def act() -> tuple[Asked, Claim] | None:
+            trials = self._open.study.get_trials(deepcopy=False)
+            searched = [trial for trial in trials if REPLICATE_OF not in trial.user_attrs]
+            waiting = [trial for trial in trials if trial.state == TrialState.WAITING]
+            if not self._has_more(trials):
+                return None
+            published_first = len(searched) < len(architectures) and OWN_FIRST not in self._open.study.user_attrs
+            if not waiting and published_first:
+                self._open.study.enqueue_trial(self._open.config.space.published(architectures[len(searched)]))
+            sampler = optuna.samplers.TPESampler(
+                multivariate=True,
+                n_startup_trials=RANDOM_TRIALS,
+                seed=(self._open.config.seed + (waiting[0].number if waiting else len(trials))) % 2**32,
+            )
+            if isinstance(before := self._open.study.sampler, optuna.samplers.TPESampler):
+                # What all trials have in common, which Optuna goes on from: anew it grows with the study, to 35 ms.
+                sampler._search_space = before._search_space
+            self._open.study.sampler = sampler
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # signs of life are given by `signs_of_life`
+                trial = self._open.study.ask()
+            claim = self.claims.write(self._open.storage.get_trial(trial._trial_id), worker)
+            # Drawn before another sweep asks: it must see where it gets the same configuration.
+            values = self._open.config.space.suggest(trial, architectures)
+            return Asked(trial, values, claim.attempt, trial.user_attrs.get(FENCED, 0)), claim
+
+        with self._open.one_line():
+            found = self._open.patient.alone(self._open.name, lambda: self.claims.alone(act))
+        if found is None:
+            return None
+        asked, claim = found
+        self.claims.hold(asked.trial.number, claim)
+        return asked
+
+    def has_more(self) -> bool:
+        """Whether `ask` would give a trial now."""
+        with self._open.one_line():
+            return self._has_more(self._open.study.get_trials(deepcopy=False))
+
+    def _has_more(self, trials: Sequence[FrozenTrial]) -> bool:
+        waiting = [trial for trial in trials if trial.state == TrialState.WAITING]
+        searched = sum(REPLICATE_OF not in trial.user_attrs for trial in trials)
+        started = searched - sum(REPLICATE_OF not in trial.user_attrs for trial in waiting)
+        replicates_alone = bool(waiting) and all(REPLICATE_OF in trial.user_attrs for trial in waiting)
+        return started < self._open.config.trials or replicates_alone
+
+    def adopt(self, number: int) -> FrozenTrial | None:
+        """Claim a trial of the queue to tell how it ended; None where another sweep was faster."""
+
+        def act() -> tuple[FrozenTrial, Claim] | None:
+            held = self._open.study.get_trials(deepcopy=False)[number]
+            if held.state != TrialState.WAITING:
+                return None
+            if not self._open.storage.set_trial_state_values(held._trial_id, TrialState.RUNNING):
+                return None
+            claim = self.claims.write(held, "delivery")
+            return self._open.storage.get_trial(claim.trial_id), claim
+
+        with self._open.one_line():
+            found = self.claims.alone(act)
+        if found is None:
+            return None
+        trial, claim = found
+        self.claims.hold(number, claim)
+        return trial
+
+    def take_over(self, *, dry_run: bool = False) -> list[FrozenTrial]:
+        """Claim trials that nobody runs any more, to be put back in the queue: see `search.trials.recovery.recover`.
+
+        That is those whose process is gone, on this host, or has given no sign of life, on others; and those of this
+        process that it does not know of: a database that went away may have made one without saying so. What may
+        still live may also still write: the runs of its attempts are fenced off.
+
+        Args:
+            dry_run: only say which.
+        """
+
+        def act() -> list[tuple[FrozenTrial, Claim | None]]:
+            running = self._open.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+            theirs = [trial for trial in running if trial.number not in self.claims.numbers]
+            if not theirs:
+                return []
+            # After an outage of the database nobody could give a sign of life: theirs are waited for.
+            patience = time.monotonic() - self._open.patient.answered_since > self._open.config.takeover_after
+            silent = set(self._open.patient._get_stale_trial_ids(self._open.study._study_id)) if patience else set()
+            dead = [trial for trial in theirs if trial._trial_id in silent or not may_live(trial)]
+            if dry_run:
+                return [(trial, None) for trial in dead]
+            for trial in dead:
+                if may_live(trial):
+                    self._open.storage.set_trial_user_attr(trial._trial_id, FENCED, attempt_of(trial))
+            claims = [self.claims.write(trial, "recovery") for trial in dead]
+            return [(self._open.storage.get_trial(claim.trial_id), claim) for claim in claims]
+
+        with self._open.one_line():
+            found = self._open.patient.alone(self._open.name, lambda: self.claims.alone(act))
+        for trial, claim in found:
+            if claim:
+                self.claims.hold(trial.number, claim)
+        return [trial for trial, _ in found]
+
+    def requeue(self, number: int) -> None:
+        """Put a trial back in the queue: it will be asked again with its values, its number and its MLflow run."""
+
+        def act(held: FrozenTrial) -> None:
+            self._open.storage.set_trial_state_values(held._trial_id, TrialState.WAITING)
+
+        with self._open.one_line(), suppress(OwnershipLost):
+            self.claims.owned(number, act, last=True, done=(TrialState.WAITING,))
+
+    def tell(
+        self,
+        number: int,
+        state: TrialState,
+        val_accuracy: float | None = None,
+        *,
+        run_id: str,
+        model_id: str | None = None,
+    ) -> None:
+        """End a trial.
+
+        Args:
+            number: the trial's.
+            state: how it ended.
+            val_accuracy: of a complete one.
+            run_id: its run in MLflow.
+            model_id: its model in MLflow, if that was kept.
+
+        Raises:
+            OwnershipLost: where another sweep has taken it over.
+        """
+
+        def act(held: FrozenTrial) -> None:
+            for key, value in {"run_id": run_id, MODEL_ID: model_id}.items():
+                if value and held.user_attrs.get(key) != value:
+                    self._open.storage.set_trial_user_attr(held._trial_id, key, value)
+            values = None
+            if state == TrialState.COMPLETE:
+                values = [val_accuracy, held.user_attrs["coreml_bytes"]][: len(self._open.config.objectives)]
+            self._open.study.tell(number, values, state=state)
+
+        with self._open.one_line():
+            self.claims.owned(number, act, last=True, done=ENDED)
+
+    def owned(self, number: int, act: Callable[[FrozenTrial], T]) -> T | None:
+        """Write to a trial while nobody can take it over: see `Claims.owned`.
+
+        Raises:
+            OwnershipLost: where another sweep has taken it over.
+        """
+        with self._open.one_line():
+            return self.claims.owned(number, act)
+
+    def owns(self, number: int) -> bool:
+        """Whether a trial is still this process' to run."""
+        with self._open.one_line():
+            return self.claims.owns(number)
+
+    def record_size(self, trial: optuna.Trial, coreml_bytes: int, **more: object) -> None:
+        """Record the size of a trial's file.
+
+        The limit is a constraint of the study: Optuna's sampler learns from it, and an oversized trial, which never
+        reports an epoch, sets no bar for others. `more` are further attributes of the trial.
+        """
+
+        def act(_: FrozenTrial) -> None:
+            for key, value in {"coreml_bytes": coreml_bytes, **more}.items():
+                trial.set_user_attr(key, value)
+            if self._open.config.max_coreml_bytes is not None and not trial.constraints:
+                trial.set_constraint("coreml_bytes", coreml_bytes - self._open.config.max_coreml_bytes)
+
+        self.owned(trial.number, act)
+
+    def lost_attempt(self, trial: optuna.Trial) -> int:
+        """Count an attempt at a trial that died with its worker; returns how many have."""
+
+        def act(held: FrozenTrial) -> int:
+            lost = held.user_attrs.get("lost_attempts", 0) + 1
+            trial.set_user_attr("lost_attempts", lost)
+            return lost
+
+        return cast(int, self.owned(trial.number, act))
+
+    def others_run(self) -> bool:
+        """Whether trials are running that are not this process'."""
+        with self._open.one_line():
+            running = self._open.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        return any(trial.number not in self.claims.numbers for trial in running)
+
+    def waiting_and_finished(self) -> tuple[set[int], set[int]]:
+        """Numbers of the trials in the queue, and of those that have ended."""
+        with self._open.one_line():
+            trials = self._open.study.get_trials(deepcopy=False)
+        waiting = {trial.number for trial in trials if trial.state == TrialState.WAITING}
+        return waiting, {trial.number for trial in trials if trial.state.is_finished()}
+
+    def is_done(self) -> bool:
+        """Whether all trials that were asked for have ended."""
+        waiting, finished = self.waiting_and_finished()
+        return not waiting and len(finished) >= self._open.config.trials and not self.others_run()
+
+    def interrupted(self) -> list[FrozenTrial]:
+        """Trials in the queue that a worker has begun."""
+        waiting = self._open.study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
+        return [trial for trial in waiting if "owner" in trial.user_attrs]
