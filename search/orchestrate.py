@@ -189,7 +189,16 @@ def sweep(
             ready_at = time.perf_counter()
             experiment_id = patiently(lambda: tracker.experiment(config.experiment_name), progress)
             where = environment(setup.threads, ready.gpu, config.plugins)
-            runner = Runner(study, tracker, outbox, dataset, where, experiment_id, parent, architectures, folder)
+            runner = Runner(
+                study,
+                tracker,
+                outbox,
+                dataset,
+                where,
+                experiment_id=experiment_id,
+                architectures=architectures,
+                folder=folder,
+            )
             interrupted = interrupted or stack.enter_context(interruptible())
             stopped = runner.run(placed, progress, interrupted)
             ended_at = time.perf_counter()

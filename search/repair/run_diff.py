@@ -13,7 +13,7 @@ from experiments.tracking import RunRecord
 from search.config import SweepConfig
 from search.engines.messages import Known
 from search.study.results import val_accuracies
-from search.trials.loop import run_config
+from search.trials.run import run_config
 
 EPOCH_METRICS = tuple(field.name for field in fields(EpochMetrics) if field.name != "epoch")
 FINAL_METRICS = ("best_epoch", "best_val_accuracy", "best_val_loss", "keras_bytes", "latency_ms", "images_per_second")

@@ -25,7 +25,7 @@ from experiments.tracking import (
 )
 from search.study.owner import attempt_of
 from search.study.study import Study
-from search.study.trials.claims import FENCED
+from search.study.claims import FENCED
 
 T = TypeVar("T")
 

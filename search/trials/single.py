@@ -26,8 +26,9 @@ from search.engines.messages import Built, Died, EpochEnded, Failed, Finished, J
 from search.engines.shared_data import save_dataset
 from search.setup import choose_architectures, load_dataset, usable_batch_sizes
 from search.trials.config import TrialConfig
-from search.trials.loop import POLL_SECONDS, file_facts
+from search.trials.loop import POLL_SECONDS
 from search.trials.progress import TrialProgress
+from search.trials.run import file_facts
 
 
 @dataclass(frozen=True)

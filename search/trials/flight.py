@@ -1,0 +1,150 @@
+"""The trials of this process that are on their way: begun, waiting for a duplicate, ended and not yet told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from architectures.errors import UsageError
+from experiments.config import EpochMetrics, ModelSize, RunConfig
+from experiments.tracking import Ended, Outbox, OwnershipLost, Tracker, TrackingUnavailable
+from search.engines import Engine
+from search.study.ranking import Scored
+from search.study.study import Study
+from search.trials.progress import TrialProgress
+from search.trials.recovery import state_of
+
+
+@dataclass
+class OnItsWay:
+    """A trial on its way."""
+
+    trial: optuna.Trial
+    config: RunConfig
+    attempt: int  # from 1
+    fenced: int = 0  # the last attempt whose run is not to be gone on with
+    asks: bool = False  # its worker waits to hear whether it goes on
+    placed: bool = False  # it has a run, or will have one when MLflow is back
+    lost: bool = False  # another sweep has taken it over
+    size: ModelSize | None = None
+    last_metrics: EpochMetrics | None = None
+
+    def reply(self, engine: Engine, go_on: bool) -> None:
+        """Answer its worker."""
+        self.asks = False
+        engine.reply(self.trial.number, go_on)
+
+
+class Flight:
+    """What this process owns of a study."""
+
+    def __init__(self, study: Study, tracker: Tracker, outbox: Outbox) -> None:
+        self._study, self._tracker, self._outbox = study, tracker, outbox
+        self.running: dict[int, OnItsWay] = {}
+        self.twins: dict[int, OnItsWay] = {}  # wait for a trial of the same configuration
+        self.ask_at = 0.0  # on the monotonic clock: when the study is asked for a trial again
+        self.untold: dict[int, tuple[OnItsWay, Scored | None]] = {}  # MLflow lacks their end
+
+    def holds(self, number: int) -> bool:
+        """Whether a trial is on its way here."""
+        return number in self.running or number in self.twins
+
+    def same(self, trial: optuna.Trial) -> FrozenTrial | None:
+        """The trial of the same configuration that answers this one, or will."""
+        for one in self._study.standing.same(trial):
+            if not one.state.is_finished() or self._has_run(one):
+                return one
+        return None
+
+    def _has_run(self, trial: FrozenTrial) -> bool:
+        """Whether MLflow holds the run of a trial that has ended still; while it is away, that is taken for granted."""
+        try:
+            self._tracker.runs.get(trial.user_attrs["run_id"])
+        except UsageError:
+            return False
+        except TrackingUnavailable:
+            pass
+        return True
+
+    def next_unblocked(self, progress: TrialProgress) -> tuple[OnItsWay, FrozenTrial | None] | None:
+        """A trial that runs now, and the twin that answers it: its twin has ended, or nobody will run that one."""
+        for number, running in list(self.twins.items()):
+            if not self._study.trials.owns(number):
+                del self.twins[number]
+                self.lose(running, progress)
+                continue
+            same = self.same(running.trial)
+            if same and same.state == TrialState.WAITING and not self._study.trials.has_more():
+                same = None  # one of more trials than are asked for now
+            if same is None or same.state.is_finished():
+                self.running[number] = self.twins.pop(number)
+                return running, same
+        return None
+
+    def end(self, running: OnItsWay, scored: Scored | None) -> None:
+        """Note that a trial has ended: as complete, which is `scored`, or otherwise."""
+        number = running.trial.number
+        del self.running[number]
+        self.untold[number] = (running, scored)
+
+    def tell(self, progress: TrialProgress) -> list[Ended]:
+        """Tell the study of the trials whose ends MLflow holds; returns those whose models were kept."""
+        kept = []
+        for ended in self._outbox.ended():
+            if ended.number not in self.untold:
+                continue  # was given back
+            _, scored = self.untold[ended.number]
+            value = scored.val_accuracy if scored else None
+            state = TrialState.COMPLETE if scored else state_of(ended)
+            model = ended.model.model_id if ended.model else None
+            try:
+                self._study.trials.tell(ended.number, state, value, run_id=ended.run_id, model_id=model)
+            except OwnershipLost:
+                self._lose_untold(ended.number, progress)
+                continue
+            del self.untold[ended.number]
+            if ended.model:
+                kept.append(ended)
+        for number in self._outbox.lost():
+            self._lose_untold(number, progress)
+        return kept
+
+    def _lose_untold(self, number: int, progress: TrialProgress) -> None:
+        if running := self.running.get(number) or self.untold.get(number, (None,))[0]:
+            self.lose(running, progress)
+        else:
+            self._outbox.forget(number)  # was given back: whoever tries it again writes all of it
+
+    def lose(self, running: OnItsWay, progress: TrialProgress) -> None:
+        """Leave a trial to the sweep that has taken it over."""
+        number = running.trial.number
+        running.lost = True
+        self.untold.pop(number, None)
+        self._outbox.abandon(number)
+        progress.lost(number, f"trial {number}: another sweep has taken it over")
+
+    def give_back(self, running: OnItsWay) -> None:
+        """Leave a trial that was interrupted in the queue of the study, and its run KILLED.
+
+        Where that fails, the next sweep of the study finds it without a living owner and does the same.
+        """
+        number = running.trial.number
+        self.running.pop(number, None)
+        self.twins.pop(number, None)
+        if running.lost:
+            return
+        try:
+            if running.placed and self._outbox.run_id(number):
+                self._outbox.end(number, "KILLED", outcome="interrupted")  # until it is tried again
+        except OwnershipLost:
+            self._outbox.abandon(number)
+            return
+        self._study.trials.requeue(number)
+        self.ask_at = 0.0
+
+    def put_back(self) -> None:
+        """Give back all trials on their way."""
+        for running in [*self.running.values(), *self.twins.values()]:
+            self.give_back(running)

@@ -1,0 +1,146 @@
+"""What each event of a trial leads to: in the study, in its run, and for its worker."""
+
+from __future__ import annotations
+
+from optuna.trial import FrozenTrial, TrialState
+
+from experiments.config import Environment, ModelSize, RunResult
+from experiments.datasets import Dataset
+from experiments.tracking import Outbox, run_start
+from search.engines import Engine, WorkerFailed
+from search.engines.messages import Built, Died, EpochEnded, Event, Failed, Finished, Placed, Stopped
+from search.study.judge import Verdict
+from search.study.lifecycle import MAX_ATTEMPTS
+from search.study.ranking import Scored
+from search.study.results import DUPLICATE_OF, HOST, REPLICATE_OF
+from search.study.study import Study
+from search.trials.flight import Flight, OnItsWay
+from search.trials.progress import TrialProgress
+from search.trials.sizes import Sizes
+
+
+class Follower:
+    """Follows the trials of this process."""
+
+    def __init__(
+        self,
+        study: Study,
+        outbox: Outbox,
+        dataset: Dataset,
+        environment: Environment,
+        experiment_id: str,
+        flight: Flight,
+        sizes: Sizes,
+    ) -> None:
+        self._study, self._outbox, self._dataset = study, outbox, dataset
+        self._environment, self._experiment_id = environment, experiment_id
+        self._flight, self._sizes = flight, sizes
+        self.not_convertible: WorkerFailed | None = None  # ends the sweep: all trials of an architecture would fail
+
+    def follow(self, event: Event, running: OnItsWay, engine: Engine, progress: TrialProgress) -> None:
+        """Do what an event of a trial that is this process' asks for."""
+        match event:
+            case Placed(_, environment):
+                self.place(running, environment)
+            case Built(number, size):
+                running.reply(engine, self._study.fits(size.coreml_bytes))
+                self.record_size(running, size)
+                progress.built(number, size)
+            case EpochEnded(number, metrics):
+                verdict = self._study.judge.report(running.trial, metrics.val_accuracy, metrics.epoch)
+                running.reply(engine, verdict == Verdict.GO_ON)  # first: the worker trains on meanwhile
+                self._outbox.epoch(number, metrics)
+                running.last_metrics = metrics
+                progress.epoch(number, metrics)
+            case Stopped(number):
+                if running.last_metrics is None:
+                    self.end_infeasible(running, progress)
+                    return
+                self._flight.end(running, None)
+                self._outbox.end(number, "KILLED", outcome="pruned")
+                progress.pruned(number, running.last_metrics)
+            case Finished(number, result):
+                self.finish(running, result)
+                progress.finished(number, result, REPLICATE_OF in running.trial.user_attrs)
+            case Failed(int(number), message, text, exit_code, not_convertible):
+                self.fail(running, text)
+                progress.failed(number, message)
+                if not_convertible and not self._study.has_size(running.config.architecture):
+                    self.not_convertible = WorkerFailed(message, exit_code)
+            case Died(int(number), reason):
+                if self._study.trials.lost_attempt(running.trial) < MAX_ATTEMPTS:
+                    progress.lost(number, f"trial {number}: {reason}; it is tried again")
+                    self._outbox.forget_waiting(number)  # the next attempt, maybe another sweep's, writes all of it
+                    self._flight.give_back(running)
+                else:
+                    self.fail(running, f"Given up after {MAX_ATTEMPTS} attempts: {reason}.\n")
+                    progress.failed(number, f"given up after {MAX_ATTEMPTS} attempts: {reason}")
+
+    def place(self, running: OnItsWay, environment: Environment) -> None:
+        """Start a trial's run, which says where it computes, or take up the one of an earlier attempt."""
+        number = running.trial.number
+        start = run_start(
+            self._experiment_id,
+            f"{running.config.architecture}-{number}",
+            running.config,
+            dataset=self._dataset,
+            environment=environment,
+            parent=self._study.parent_run_id,
+            study=self._study.name,
+            trial_number=number,
+            replicate_of=running.trial.user_attrs.get(REPLICATE_OF),
+        )
+        self._outbox.start(number, start, attempt=running.attempt, fenced=running.fenced)
+        running.placed = True
+        run_id = self._outbox.run_id(number)
+
+        def note(_: FrozenTrial) -> None:
+            if run_id:
+                running.trial.set_user_attr("run_id", run_id)
+            if environment.host != running.trial.user_attrs.get(HOST, self._environment.host):
+                running.trial.set_user_attr(HOST, environment.host)
+
+        self._study.trials.owned(number, note)
+
+    def answer(self, running: OnItsWay, answer: FrozenTrial, progress: TrialProgress) -> None:
+        """End a trial whose configuration has been tried with what was measured then: it would be the same again."""
+        number = running.trial.number
+        self.place(running, self._environment)
+        self._study.trials.record_size(
+            running.trial, answer.user_attrs["coreml_bytes"], **{DUPLICATE_OF: answer.number}
+        )
+        complete = answer.state == TrialState.COMPLETE
+        value = answer.values[0] if complete else 0.0
+        self._flight.end(running, Scored(number, value, answer.user_attrs["coreml_bytes"]) if complete else None)
+        self._outbox.answer(number, answer.user_attrs["run_id"])
+        progress.answered(number, answer.number)
+
+    def record_size(self, running: OnItsWay, size: ModelSize) -> None:
+        """Record a network's sizes, for its own trial and for those of the same widths."""
+        self._sizes.measured(running.config.network, size)
+        running.size = size
+        self._study.trials.record_size(running.trial, size.coreml_bytes)
+        self._outbox.size(running.trial.number, size)
+
+    def end_infeasible(self, running: OnItsWay, progress: TrialProgress) -> None:
+        """End a trial whose file would be too large, before its first epoch."""
+        assert running.size is not None
+        self._flight.end(running, None)
+        self._outbox.end(running.trial.number, "KILLED", outcome="infeasible")
+        progress.infeasible(running.trial.number, running.size.coreml_bytes)
+
+    def finish(self, running: OnItsWay, result: RunResult) -> None:
+        """End a trial that was trained to its end; its model is kept where it is among the best."""
+        scored = Scored(running.trial.number, result.best_val_accuracy, result.size.coreml_bytes)
+        replicate = REPLICATE_OF in running.trial.user_attrs
+        untold = [one for _, one in self._flight.untold.values() if one]
+        keep = not replicate and scored.number in self._study.standing.keepers(scored, *untold)
+        self._flight.end(running, scored)
+        self._outbox.finish(running.trial.number, result, keep=keep)
+
+    def fail(self, running: OnItsWay, text: str) -> None:
+        """End a trial that failed, with the text that its run holds."""
+        if not running.placed:
+            self.place(running, self._environment)
+        self._flight.end(running, None)
+        self._outbox.fail(running.trial.number, text)
