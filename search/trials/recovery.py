@@ -23,9 +23,9 @@ from experiments.tracking import (
     TrackingError,
     TrackingUnavailable,
 )
+from search.study.claims import FENCED
 from search.study.owner import attempt_of
 from search.study.study import Study
-from search.study.claims import FENCED
 
 T = TypeVar("T")
 
