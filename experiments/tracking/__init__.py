@@ -5,9 +5,10 @@ functions keep their state in the thread, and its Keras flavor infers requiremen
 """
 
 from experiments.tracking.coreml_flavor import ServedFile
+from experiments.tracking.entries import Ended, OwnershipLost
 from experiments.tracking.guard import ExperimentDeleted, TrackingError, TrackingUnavailable
 from experiments.tracking.models import StoredModel
-from experiments.tracking.outbox import Ended, Outbox, OwnershipLost
+from experiments.tracking.outbox import Outbox
 from experiments.tracking.promotions import PLACE_TAG, Begun, Current, PromotionRecord
 from experiments.tracking.records import ModelRecord, RunRecord, VersionFacts, VersionRecord
 from experiments.tracking.registry import CANDIDATE, CHAMPION

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -213,7 +212,7 @@ class Models:
         needed = {found: version for version in versions for found in model_ids(version)}
         promoted = {str(version.run_id) for version in versions if version.name.endswith(COREML_SUFFIX)}
         runs: dict[str, Run | None] = {}
-        models = {model.model_id: model for model in self._logged_models(list(experiments))}
+        models = {model.model_id: model for model in self._store.logged_models(list(experiments))}
         found = [
             StoredModel(
                 model_id=model.model_id,
@@ -265,15 +264,6 @@ class Models:
                     raise
                 runs[run_id] = None
         return runs[run_id]
-
-    def _logged_models(self, experiment_ids: list[str]) -> Iterator[LoggedModel]:
-        token = None
-        while True:
-            page = self._client.search_logged_models(experiment_ids, page_token=token)
-            yield from page
-            token = page.token
-            if not token:
-                return
 
     def remove_files(self, model: StoredModel) -> bool:
         """Remove a model that nothing needs; its run keeps its metrics, and gets the reports of refused promotions.

@@ -23,7 +23,7 @@ from experiments.tracking.promotion_lock import promotion_lock
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import Experiment, Run
+    from mlflow.entities import Experiment, LoggedModel, Run
     from mlflow.entities.model_registry import ModelVersion
 
 PAGE = 1_000  # runs that are read at once where all are wanted
@@ -196,6 +196,16 @@ class Store:
             token = page.token
             if not token:
                 return found
+
+    def logged_models(self, experiment_ids: list[str]) -> Iterator[LoggedModel]:
+        """All LoggedModels of experiments, page after page."""
+        token = None
+        while True:
+            page = self.client.search_logged_models(experiment_ids, page_token=token)
+            yield from page
+            token = page.token
+            if not token:
+                return
 
     @contextmanager
     def promotion_lock(self, purpose: str) -> Iterator[Check]:

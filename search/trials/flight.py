@@ -10,6 +10,7 @@ from optuna.trial import FrozenTrial, TrialState
 from architectures.errors import UsageError
 from experiments.config import EpochMetrics, ModelSize, RunConfig
 from experiments.tracking import Ended, Outbox, OwnershipLost, Tracker, TrackingUnavailable
+from experiments.tracking.entries import End
 from search.engines import Engine
 from search.study.ranking import Scored
 from search.study.study import Study
@@ -137,7 +138,7 @@ class Flight:
             return
         try:
             if running.placed and self._outbox.run_id(number):
-                self._outbox.end(number, "KILLED", outcome="interrupted")  # until it is tried again
+                self._outbox.write(number, End("KILLED", "interrupted"))  # until it is tried again
         except OwnershipLost:
             self._outbox.abandon(number)
             return

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from optuna.trial import FrozenTrial, TrialState
 
+from architectures.redaction import redact
 from experiments.config import Environment, ModelSize, RunResult
 from experiments.datasets import Dataset
 from experiments.tracking import Outbox, run_start
+from experiments.tracking.entries import Answer, End, Epoch, Fail, Finish, Size
 from search.engines import Engine, WorkerFailed
 from search.engines.messages import Built, Died, EpochEnded, Event, Failed, Finished, Placed, Stopped
 from search.study.judge import Verdict
@@ -49,7 +51,7 @@ class Follower:
             case EpochEnded(number, metrics):
                 verdict = self._study.judge.report(running.trial, metrics.val_accuracy, metrics.epoch)
                 running.reply(engine, verdict == Verdict.GO_ON)  # first: the worker trains on meanwhile
-                self._outbox.epoch(number, metrics)
+                self._outbox.write(number, Epoch(metrics))
                 running.last_metrics = metrics
                 progress.epoch(number, metrics)
             case Stopped(number):
@@ -57,7 +59,7 @@ class Follower:
                     self.end_infeasible(running, progress)
                     return
                 self._flight.end(running, None)
-                self._outbox.end(number, "KILLED", outcome="pruned")
+                self._outbox.write(number, End("KILLED", "pruned"))
                 progress.pruned(number, running.last_metrics)
             case Finished(number, result):
                 self.finish(running, result)
@@ -112,7 +114,7 @@ class Follower:
         complete = answer.state == TrialState.COMPLETE
         value = answer.values[0] if complete else 0.0
         self._flight.end(running, Scored(number, value, answer.user_attrs["coreml_bytes"]) if complete else None)
-        self._outbox.answer(number, answer.user_attrs["run_id"])
+        self._outbox.write(number, Answer(answer.user_attrs["run_id"]))
         progress.answered(number, answer.number)
 
     def record_size(self, running: OnItsWay, size: ModelSize) -> None:
@@ -120,13 +122,13 @@ class Follower:
         self._sizes.measured(running.config.network, size)
         running.size = size
         self._study.trials.record_size(running.trial, size.coreml_bytes)
-        self._outbox.size(running.trial.number, size)
+        self._outbox.write(running.trial.number, Size(size))
 
     def end_infeasible(self, running: OnItsWay, progress: TrialProgress) -> None:
         """End a trial whose file would be too large, before its first epoch."""
         assert running.size is not None
         self._flight.end(running, None)
-        self._outbox.end(running.trial.number, "KILLED", outcome="infeasible")
+        self._outbox.write(running.trial.number, End("KILLED", "infeasible"))
         progress.infeasible(running.trial.number, running.size.coreml_bytes)
 
     def finish(self, running: OnItsWay, result: RunResult) -> None:
@@ -136,11 +138,11 @@ class Follower:
         untold = [one for _, one in self._flight.untold.values() if one]
         keep = not replicate and scored.number in self._study.standing.keepers(scored, *untold)
         self._flight.end(running, scored)
-        self._outbox.finish(running.trial.number, result, keep=keep)
+        self._outbox.write(running.trial.number, Finish(result, keep))
 
     def fail(self, running: OnItsWay, text: str) -> None:
         """End a trial that failed, with the text that its run holds."""
         if not running.placed:
             self.place(running, self._environment)
         self._flight.end(running, None)
-        self._outbox.fail(running.trial.number, text)
+        self._outbox.write(running.trial.number, Fail(redact(text)))

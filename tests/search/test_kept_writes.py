@@ -18,7 +18,7 @@ from experiments import datasets
 from experiments.config import Environment, EpochMetrics
 from experiments.names import MAX_FILE_NAME, folder_name
 from experiments.tracking import Tracker, run_start
-from experiments.tracking.kept import Kept
+from experiments.tracking.journal import Journal
 from search.config import SweepConfig
 from search.orchestrate import SweepResult, sweep
 from search.repair.run_diff import _config
@@ -119,8 +119,8 @@ def test_a_study_never_leaves_the_outbox(command: Command) -> None:
     for name in (".", ".."):
         found = command("search.sweep", "--study", name)
         assert (found.code, f"{name!r} is not a name" in found.error) == (2, True)
-        assert Kept(Path("mlflow-outbox"), name).folder.parent.name == "mlflow-outbox"
-        Kept(Path("mlflow-outbox"), name).remove(0)
+        assert Journal(Path("mlflow-outbox"), name).folder.parent.name == "mlflow-outbox"
+        Journal(Path("mlflow-outbox"), name).remove(0)
         with pytest.raises(UsageError):
             configured(name, 1)
     assert [file.read_text() for file in files] == ["precious"] * 3

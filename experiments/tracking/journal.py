@@ -2,38 +2,23 @@
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict, is_dataclass
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
-from experiments.config import EpochMetrics, ModelSize, run_result
 from experiments.names import fits, folder_name
-from experiments.tracking.records import RunStart
+from experiments.tracking.entries import Known, Start, Write, parsed
 
 FOLDER = Path("mlflow-outbox")  # in the working directory, as the databases are by default
 SET_ASIDE = ".unreadable"  # ends the name of a file that cannot be read
-FIELDS = {  # of each kind of write
-    "start": ("start",),
-    "known": ("run_id",),  # the run that the next lines go on
-    "size": ("size",),
-    "epoch": ("metrics",),
-    "finish": ("result", "keep"),
-    "answer": ("original",),
-    "end": ("status", "outcome"),
-    "fail": ("traceback",),
-}
 
 
 class Unreadable(Exception):
     """A file that no sweep of this version has written, or that was damaged."""
 
 
-class Kept:
+class Journal:
     """The waiting writes of one study's trials."""
 
     def __init__(self, folder: Path, study: str) -> None:
@@ -55,16 +40,16 @@ class Kept:
         found = (path for folder in self._folders for path in folder.glob("*.jsonl"))
         return {int(path.stem) for path in found if path.stem.isascii() and path.stem.isdecimal()}
 
-    def append(self, number: int, *writes: dict[str, Any]) -> None:
+    def append(self, number: int, *writes: Write) -> None:
         """Add writes to a trial's file; on return they are on the disk."""
         self.folder.mkdir(parents=True, exist_ok=True)
         with self.path(number).open("a", encoding="utf-8") as file:
             for write in writes:
-                file.write(json.dumps(write, default=_as_json) + "\n")
+                file.write(write.as_json() + "\n")
             file.flush()
             os.fsync(file.fileno())
 
-    def read(self, number: int) -> list[dict[str, Any]]:
+    def read(self, number: int) -> list[Write]:
         """A trial's writes; a last line that was cut off by the end of its process is left out.
 
         Raises:
@@ -72,17 +57,17 @@ class Kept:
         """
         try:
             *lines, last = self.path(number).read_text(encoding="utf-8").split("\n")
-            writes = [_parsed(line) for line in lines]
+            writes = [parsed(line) for line in lines]
         except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
             raise Unreadable(f"{type(error).__name__}: {error}") from error
         if last:
             with suppress(ValueError, TypeError, KeyError, AttributeError):
-                writes.append(_parsed(last))
-        if writes and writes[0]["do"] not in ("start", "known"):
+                writes.append(parsed(last))
+        if writes and not isinstance(writes[0].entry, Start | Known):
             raise Unreadable("it does not say which run it goes on")
         for write in writes:
-            if write["do"] == "finish" and write["keep"] and not write["result"].keras_file.is_file():
-                raise Unreadable(f"its model {write['result'].keras_file} is gone")
+            if (file := write.entry.file) and not file.is_file():
+                raise Unreadable(f"its model {file} is gone")
         return writes
 
     def remove(self, number: int) -> None:
@@ -104,26 +89,3 @@ def _set_aside(path: Path) -> Path:
         again += 1
         aside = path.with_name(f"{path.name}{SET_ASIDE}-{again}")
     return path.rename(aside)
-
-
-def _as_json(value: object) -> object:
-    """What `json` does not know: dataclasses, arrays, paths."""
-    if is_dataclass(value) and not isinstance(value, type):
-        return asdict(value)
-    return value.tolist() if hasattr(value, "tolist") else str(value)
-
-
-def _parsed(line: str) -> dict[str, Any]:
-    """A write as it was before `_as_json`."""
-    write = json.loads(line)
-    if missing := [key for key in ("at", "parent", *FIELDS[write["do"]]) if key not in write]:
-        raise ValueError(f"a line lacks {', '.join(missing)}")
-    if not isinstance(write["at"], int | float):
-        raise TypeError("a line has no time")
-    kinds: dict[str, Callable[[Any], object]] = {
-        "start": lambda values: RunStart(**values),
-        "size": lambda values: ModelSize(**values),
-        "metrics": lambda values: EpochMetrics(**values),
-        "result": run_result,
-    }
-    return {key: kinds[key](value) if key in kinds else value for key, value in write.items()}
