@@ -39,7 +39,7 @@ NOT_PASSED_ON = ("RAY_", "CUDA_", "OMP_")  # environment of this process that is
 
 
 @dataclass(frozen=True)
-class Ended:
+class SweepEnded:
     """How the sweep in a broker ended: with a result, or an error."""
 
     result: SweepResult | None = None
@@ -58,7 +58,7 @@ class Broker:
 
     async def run(
         self, config: SweepConfig, given: dict[str, object], myself: Any, folder: str, environment: dict[str, str]
-    ) -> Ended:
+    ) -> SweepEnded:
         """Run the sweep, in the folder and environment of the process that asks for it."""
         os.chdir(folder)
         os.environ.update(environment)
@@ -78,7 +78,7 @@ class Broker:
         """End the sweep: its trials are given back."""
         self._interrupted = True
 
-    def _sweep(self, config: SweepConfig, given: dict[str, object], myself: Any) -> Ended:
+    def _sweep(self, config: SweepConfig, given: dict[str, object], myself: Any) -> SweepEnded:
         from search.engines.ray import RayEngine  # and Ray
 
         def engine(setup: WorkerSetup) -> RayEngine:
@@ -94,10 +94,10 @@ class Broker:
         progress = cast(TrialProgress, _Relay(self._said_something))
         try:
             with contextlib.redirect_stderr(_Lines(progress)):
-                return Ended(sweep(config, given, engine, progress, lambda: self._interrupted))
+                return SweepEnded(sweep(config, given, engine, progress, lambda: self._interrupted))
         except Exception as error:
             code = error.exit_code if isinstance(error, ProjectError) else 1
-            return Ended(message=one_line(error), traceback=traceback_text(error), exit_code=code)
+            return SweepEnded(message=one_line(error), traceback=traceback_text(error), exit_code=code)
 
     def _said_something(self, call: str, arguments: tuple[object, ...]) -> None:
         self._said.append((call, arguments))
@@ -164,7 +164,9 @@ def sweep_on_ray(config: SweepConfig, given: Mapping[str, object]) -> SweepResul
     )
 
 
-def _follow(config: SweepConfig, given: dict[str, object], at_a_time: int, interrupted: Callable[[], bool]) -> Ended:
+def _follow(
+    config: SweepConfig, given: dict[str, object], at_a_time: int, interrupted: Callable[[], bool]
+) -> SweepEnded:
     """Start a broker on this node, show what it does, and hand interruptions on.
 
     Raises:

@@ -35,7 +35,7 @@ from search.engines.messages import Known, WorkerSetup
 from search.engines.shared_data import save_dataset
 from search.report import significance
 from search.report.page import REPORT, compared_architectures, replicated, write_report
-from search.report.significance import Comparison
+from search.report.significance import ArchitectureComparison
 from search.setup import choose_architectures, load_dataset, usable_batch_sizes
 from search.study.study import Study
 from search.trials.loop import Runner
@@ -56,7 +56,7 @@ class SweepResult:
     trials: int  # asked for
     counts: dict[str, int]  # of trials by state
     leaderboard: tuple[Row, ...]
-    comparisons: tuple[Comparison, ...]  # of architectures, where configurations were replicated
+    comparisons: tuple[ArchitectureComparison, ...]  # of architectures, where configurations were replicated
     not_compared: tuple[str, ...]  # architectures of which none was, as where each trial was pruned
     registered_name: str
     registered: tuple[int, ...]  # versions, the best first
@@ -185,7 +185,7 @@ def sweep(
         outbox = Outbox(tracker, study.name, parent, owns=study.trials.owns, say=say)
         try:
             patiently(lambda: _take_up(study, tracker, outbox, dataset, progress), progress)
-            progress.done(study.started(), study.standing.best_value())
+            progress.done(study.started(), study.results.best_value())
             ready_at = time.perf_counter()
             experiment_id = patiently(lambda: tracker.experiment(config.experiment_name), progress)
             where = environment(setup.threads, ready.gpu, config.plugins)
@@ -207,7 +207,7 @@ def sweep(
             preference: Preference | None = None
             report: str | None = None
             board: list[Row] = []
-            compared: Sequence[Comparison] = ()
+            compared: Sequence[ArchitectureComparison] = ()
             left_out: Sequence[str] = ()
             attempts = Attempts()
             with attempts.part("comparison"):
@@ -242,7 +242,7 @@ def sweep(
             with contextlib.suppress(*([TrackingUnavailable] if stopped else [])):
                 if not stopped:
                     registered, preference = patiently(registered_all, progress)
-                if any(study.standing.counts().values()):
+                if any(study.results.counts().values()):
                     board = ranked() if stopped else patiently(ranked, progress)
                 if not stopped:
                     report = patiently(drawn, progress)
@@ -261,7 +261,7 @@ def sweep(
         experiment=config.experiment_name,
         parent_run_id=parent,
         trials=config.trials,
-        counts=study.standing.counts(),
+        counts=study.results.counts(),
         leaderboard=tuple(board),
         comparisons=tuple(compared),
         not_compared=tuple(left_out),
@@ -358,7 +358,7 @@ def _register(study: Study, tracker: Tracker) -> list[VersionRecord]:
     """Register the study's best models and its front, and point `candidate` at the best."""
     registered = []
     means = {one.number: one.mean for one in replicated(study)}
-    for trial in sorted(study.standing.to_register(), key=lambda trial: -means.get(trial.number, 0.0)):
+    for trial in sorted(study.results.to_register(), key=lambda trial: -means.get(trial.number, 0.0)):
         model = tracker.models.kept_model(trial.user_attrs["run_id"])
         if model is None:  # an earlier sweep kept fewer, or died before it had written this one
             say(

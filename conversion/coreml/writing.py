@@ -63,7 +63,7 @@ def clear(path: Path) -> None:
     remove_abandoned(path.absolute().parent, f".{path.stem}.")
 
 
-def standing(path: Path) -> tuple[Path, ...]:
+def files_in_place(path: Path) -> tuple[Path, ...]:
     """The forms of a file, `X.mlmodel` and `X.mlpackage`, that are on disk."""
     forms = (path.with_suffix(f".{form}") for form in FORMATS)
     return tuple(form for form in forms if os.path.lexists(form))
@@ -87,7 +87,7 @@ def _write(content: bytes, path: Path) -> None:
 def _move(source: Path, target: Path) -> None:
     aside: dict[Path, Path] = {}  # where what stood is kept until the new file is in place
     try:
-        for old in standing(target):
+        for old in files_in_place(target):
             if old != target or target.is_dir() or source.is_dir():  # a file is replaced by the renaming itself
                 kept = source.with_name(f"old{old.suffix}")
                 old.rename(kept)

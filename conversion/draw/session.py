@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from architectures.errors import ProjectError
-from conversion.coreml.writing import standing
+from conversion.coreml.writing import files_in_place
 from conversion.draw.collection import Collection, collection_in
 from conversion.draw.reader import Reader, open_reader
 from conversion.draw.server import HOST, application, bind, serve
@@ -67,7 +67,7 @@ def open_session(file: Path | None, *, port: int, collect: Path | None, tracking
 
 def promoted_file() -> Path:
     """The promoted file in its place, in either form; raises ProjectError where there is none."""
-    found = standing(DEFAULT_OUTPUT)
+    found = files_in_place(DEFAULT_OUTPUT)
     if not found:
         raise ProjectError(f"There is no {DEFAULT_OUTPUT}: promote a model first, python -m conversion.promote.")
     return found[0]

@@ -44,7 +44,7 @@ class Champion:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class AccuracyTest:
     """Two files on the same images."""
 
     images: int
@@ -101,7 +101,7 @@ def contract(interface: Interface) -> Mapping[str, str]:
     }
 
 
-def compare(candidate: Indices, champion: Indices, labels: Indices) -> Comparison:
+def compare(candidate: Indices, champion: Indices, labels: Indices) -> AccuracyTest:
     """McNemar's exact test on the images that only one of two files gets right.
 
     Two equally good files are each right on half of those images. The test is one-sided: being better is no reason.
@@ -119,7 +119,7 @@ def compare(candidate: Indices, champion: Indices, labels: Indices) -> Compariso
     right, champion_right = candidate == labels, champion == labels
     gained, lost = int((right & ~champion_right).sum()), int((champion_right & ~right).sum())
     discordant = gained + lost
-    return Comparison(
+    return AccuracyTest(
         images=len(labels),
         candidate_accuracy=float(right.mean()),
         champion_accuracy=float(champion_right.mean()),

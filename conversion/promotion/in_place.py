@@ -8,7 +8,7 @@ from pathlib import Path
 from architectures.errors import ProjectError, UsageError
 from conversion.coreml.file import read
 from conversion.coreml.formats import Format
-from conversion.coreml.writing import standing
+from conversion.coreml.writing import files_in_place
 from conversion.promotion.place import DEFAULT_OUTPUT, OTHER_MODELS, OTHER_NAME, output_path
 from conversion.runtime import CorruptModel, NotCheckable, load
 from experiments.tracking import PLACE_TAG, Tracker, TrackingError
@@ -66,7 +66,7 @@ def check_in_place(tracker: Tracker, name: str, output: str | Path | None = None
     usual = DEFAULT_OUTPUT if promotion.file_name.startswith(DEFAULT_OUTPUT.stem) else OTHER_MODELS / name / OTHER_NAME
     form: Format = "mlmodel" if promotion.file_name.endswith(".mlmodel") else "mlpackage"
     path = output_path(output or promotion.tags.get(PLACE_TAG), usual, form)
-    found = standing(path)
+    found = files_in_place(path)
     if not found:
         problems.append(f"there is no {path}")
     for stands in found:
@@ -84,7 +84,7 @@ def taken(path: Path, tracker: Tracker, *, name: str, dataset: str) -> str | Non
     A file that stands there, in either form, must be a promotion of the same registered model. One of a store that is
     gone is told by its data set: whoever starts a new store promotes over the file of the old one.
     """
-    for form in standing(path):
+    for form in files_in_place(path):
         try:
             metadata = load(form).interface.metadata.user_defined
         except (CorruptModel, NotCheckable):

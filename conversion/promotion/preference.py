@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from conversion.promotion.champion import SIGNIFICANCE, Comparison, compare
+from conversion.promotion.champion import SIGNIFICANCE, AccuracyTest, compare
 from experiments.datasets import Dataset
 from experiments.tracking import Tracker, VersionFacts
 
@@ -31,7 +31,7 @@ class Smaller:
 
     version: int
     coreml_bytes: int
-    comparison: Comparison | None  # with the best, which is the champion in it; None: `not_compared` says why
+    comparison: AccuracyTest | None  # with the best, which is the champion in it; None: `not_compared` says why
     not_compared: str = ""
 
     @property

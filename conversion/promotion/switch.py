@@ -17,7 +17,7 @@ from architectures.display import say
 from architectures.errors import ProjectError
 from architectures.scratch import scratch_folder
 from conversion.coreml.file import read
-from conversion.coreml.writing import clear, remove, standing, write
+from conversion.coreml.writing import clear, files_in_place, remove, write
 from conversion.promotion.champion import fetch
 from experiments.locks import LockLost
 from experiments.tracking import Begun, PromotionRecord, Tracker, TrackingError
@@ -40,7 +40,7 @@ def switching(tracker: Tracker, name: str, path: Path, *, target: int | None = N
     The block ends with `crown`. To be called under the promotion lock, after `settle`.
     """
     made = tracker.promotions.all(name)
-    stood = next(map(_digest, standing(path)), None)
+    stood = next(map(_digest, files_in_place(path)), None)
     found = tracker.promotions.current(name).promotion
     last = made[-1].number if made else 0
     tracker.promotions.begin(name, Begun(found, last, target, str(path.absolute()), stood, platform.node()))
@@ -133,7 +133,7 @@ def _undo(
 def _put_back(tracker: Tracker, name: str, begun: Begun, target: PromotionRecord) -> None:
     """Let the place hold what it held before, where it holds the target's file, or nothing after a kill in between."""
     place = Path(begun.place)
-    digests = {form: _digest(form) for form in standing(place)}
+    digests = {form: _digest(form) for form in files_in_place(place)}
     ours = [form for form, digest in digests.items() if digest == target.sha256]
     between = not digests and begun.stood is not None and begun.host == platform.node() and place.parent.is_dir()
     if begun.stood == target.sha256 or not (ours or between):

@@ -23,7 +23,7 @@ from conversion.coreml.formats import Compression, Format
 from conversion.promotion.candidate import Candidate
 from conversion.runtime import Executable, NotCheckable
 from conversion.verification.parity import FILE, UNCOMPRESSED, Answers, Parity, parities
-from conversion.verification.reference_model import FOLDING, Twin, Weight, held
+from conversion.verification.reference_model import FOLDING, ReferenceModel, Weight, held
 from experiments.classifier import network_of
 from experiments.datasets import Split
 
@@ -32,7 +32,7 @@ FORMAT_OF: dict[str, Format] = {"neuralnetwork": "mlmodel", "mlprogram": "mlpack
 
 
 @dataclass(frozen=True)
-class Comparison:
+class ModelComparison:
     """What was found of a file's weights and answers."""
 
     route: Route = "none"  # not compared
@@ -55,7 +55,7 @@ class Executed:
     answers: Answers
 
 
-def compare_with_model(file: Executed, candidate: Candidate, splits: Mapping[str, Split]) -> Comparison:
+def compare_with_model(file: Executed, candidate: Candidate, splits: Mapping[str, Split]) -> ModelComparison:
     """Hold a file against its model.
 
     Args:
@@ -75,15 +75,15 @@ def compare_with_model(file: Executed, candidate: Candidate, splits: Mapping[str
         raise NotCheckable(f"its weights cannot be put back into the model ({twin.faults[0]}), and {error}") from error
 
 
-def _by_twin(file: Executed, candidate: Candidate, splits: Mapping[str, Split]) -> Comparison:
+def _by_twin(file: Executed, candidate: Candidate, splits: Mapping[str, Split]) -> ModelComparison:
     """By the model with the file's weights."""
-    twin = Twin(network_of(candidate.classifier), file.executable.weights, file.compression)
+    twin = ReferenceModel(network_of(candidate.classifier), file.executable.weights, file.compression)
     with twin.weights_of_the_file():
         parity = parities(splits, file.answers, candidate.forward, candidate.exact_forward)
-    return Comparison("twin", twin.weights, parity)
+    return ModelComparison("twin", twin.weights, parity)
 
 
-def _by_conversion(file: Executed, candidate: Candidate, splits: Mapping[str, Split]) -> Comparison | None:
+def _by_conversion(file: Executed, candidate: Candidate, splits: Mapping[str, Split]) -> ModelComparison | None:
     """By the uncompressed file that the model is converted to here; None if the file reads or does something else."""
     reference = _conversion(candidate, file.executable, "none")
     ours, theirs = file.executable.blueprint, reference.blueprint
@@ -104,10 +104,12 @@ def _by_conversion(file: Executed, candidate: Candidate, splits: Mapping[str, Sp
     executed = FILE if file.compression == "none" else UNCOMPRESSED
     answers = file.answers if executed == FILE else _answers(reference, splits)
     parity = parities(splits, answers, candidate.forward, candidate.exact_forward)
-    return Comparison("conversion", weights, tuple(replace(part, executed=executed) for part in parity))
+    return ModelComparison("conversion", weights, tuple(replace(part, executed=executed) for part in parity))
 
 
-def _confirmed(twin: Comparison, file: Executed, candidate: Candidate, splits: Mapping[str, Split]) -> Comparison:
+def _confirmed(
+    twin: ModelComparison, file: Executed, candidate: Candidate, splits: Mapping[str, Split]
+) -> ModelComparison:
     """What the first route found, if it finds nothing against the model's own conversion.
 
     Raises:

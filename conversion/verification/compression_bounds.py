@@ -127,7 +127,7 @@ RULES: dict[str, Rule] = {
 }
 
 
-def offences(rule: str, stored: Array, expected: Array, slack: Array) -> npt.NDArray[np.bool_]:
+def violations(rule: str, stored: Array, expected: Array, slack: Array) -> npt.NDArray[np.bool_]:
     """Which elements of a stored tensor break a rule.
 
     Args:
@@ -147,6 +147,6 @@ def obeyed(compression: str, stored: Array, expected: Array, slack: Array) -> st
     """The strictest rule that a tensor obeys, of those that a compression allows; None if it obeys none."""
     allowed = ("none", *(("float16",) if compression != "none" else ()), compression)
     for rule in dict.fromkeys(allowed):
-        if not offences(rule, stored, expected, slack).any():
+        if not violations(rule, stored, expected, slack).any():
             return rule
     return None

@@ -23,7 +23,7 @@ from conversion.coreml.formats import COMPRESSIONS, IOS_OF_SPECIFICATION
 from conversion.promotion.candidate import Candidate, load_candidate
 from conversion.verification import native
 from conversion.verification.checks import COMPRESSION_KEY, Check, check, structural_checks
-from conversion.verification.comparison import Comparison, Executed, Route, compare_with_model
+from conversion.verification.comparison import Executed, ModelComparison, Route, compare_with_model
 from conversion.verification.compression_bounds import RULES
 from conversion.verification.native import Native
 from conversion.verification.parity import Parity, parities
@@ -130,7 +130,7 @@ def verify(
         except runtime.NotCheckable as error:
             if all(check.passed for check in checks):
                 raise runtime.NotCheckable(f"{path}: {error}") from error
-            comparison = Comparison()  # the file differs, whatever it computes
+            comparison = ModelComparison()  # the file differs, whatever it computes
         return replace(
             evidence,
             checks=(*checks, *_compression_checks(claimed, compression, comparison.weights)),

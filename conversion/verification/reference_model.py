@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from conversion.coreml.compress import SMALLEST_KERNEL
-from conversion.verification.compression_bounds import obeyed, offences
+from conversion.verification.compression_bounds import obeyed, violations
 
 Array = npt.NDArray[np.float32]
 
@@ -72,7 +72,7 @@ class _Found:
     cost: float
 
 
-class Twin:
+class ReferenceModel:
     """A model and the weights that a file holds for it.
 
     Args:
@@ -133,7 +133,7 @@ def held(name: str, tensor: str, stored: Array, *, expected: Array, slack: Array
     rule = obeyed(compression, stored, expected, slack)
     fault = ""
     if rule is None:
-        wrong = int(offences(compression, stored, expected, slack).sum())
+        wrong = int(violations(compression, stored, expected, slack).sum())
         with np.errstate(all="ignore"):
             most = float(np.abs(stored - expected).max())
         fault = (

@@ -39,7 +39,7 @@ def unless_missing() -> Iterator[None]:
 
 
 class Guarded:
-    """Stands for a client of a store: each of its calls raises what `one_line` raises."""
+    """Stands for a client of a store: each of its calls raises what `store_errors` raises."""
 
     def __init__(self, client: object, uri: str) -> None:
         self._client, self._uri = client, uri
@@ -51,7 +51,7 @@ class Guarded:
 
         @functools.wraps(found)
         def call(*arguments: object, **options: object) -> object:
-            with one_line(self._uri):
+            with store_errors(self._uri):
                 return found(*arguments, **options)
 
         return call
@@ -88,7 +88,7 @@ def _is_refused_login(error: Exception) -> bool:
 
 
 @contextmanager
-def one_line(uri: str) -> Iterator[None]:
+def store_errors(uri: str) -> Iterator[None]:
     """Turn whatever MLflow or its database raises into one line.
 
     Raises:

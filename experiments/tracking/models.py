@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from architectures.scratch import scratch_folder
 from experiments.config import RunResult
-from experiments.tracking.guard import INVALID, MISSING, Guarded, TrackingError, one_line
+from experiments.tracking.guard import INVALID, MISSING, Guarded, TrackingError, store_errors
 from experiments.tracking.keras_flavor import MODEL_FILE, PROBABILITIES_FILE, write_keras_flavor
 from experiments.tracking.records import ModelRecord
 from experiments.tracking.store import Store, absolute, quoted, shown_place
@@ -188,7 +188,7 @@ class Models:
 
         location = self._client.get_logged_model(model_id).artifact_location
         uri = self._store.uri
-        with one_line(uri):
+        with store_errors(uri):
             place = f"{location}/{name}"
             return Path(download_artifacts(place, dst_path=str(folder), tracking_uri=absolute(uri)))
 

@@ -18,7 +18,7 @@ from architectures.redaction import learn
 from experiments.config import DEFAULT_TRACKING_URI
 from experiments.databases import exclusive, make_database, sqlite_path
 from experiments.locks import Check
-from experiments.tracking.guard import ExperimentDeleted, Guarded, TrackingError, TrackingUnavailable, one_line
+from experiments.tracking.guard import ExperimentDeleted, Guarded, TrackingError, TrackingUnavailable, store_errors
 from experiments.tracking.promotion_lock import promotion_lock
 
 if TYPE_CHECKING:
@@ -66,10 +66,10 @@ class Store:
             if not create:
                 missing = "is empty" if path.exists() else "does not exist"
                 raise TrackingError(f"The tracking store {self.uri} {missing}. Run python -m search.sweep first.")
-            with one_line(self.uri), exclusive(uri, "tables"):
+            with store_errors(self.uri), exclusive(uri, "tables"):
                 if not path.exists() or not path.stat().st_size:  # another process was first
                     make_database(path, _make_store)
-        with one_line(uri):
+        with store_errors(uri):
             from mlflow import MlflowClient
 
             self._unguarded = MlflowClient(tracking_uri=uri, registry_uri=uri)
@@ -215,7 +215,7 @@ class Store:
             A function to call just before a write; it raises LockLost once another process holds the lock.
         """
         with ExitStack() as stack:
-            with one_line(self.uri):
+            with store_errors(self.uri):
                 check = stack.enter_context(promotion_lock(self._unguarded, absolute(self.uri), purpose))
             yield check
 

@@ -56,7 +56,7 @@ class Line:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class RunComparison:
     """Two or more runs; the lines that differ come first."""
 
     runs: tuple[Compared, ...]
@@ -77,7 +77,7 @@ class Comparison:
         }
 
 
-def compare(tracker: Tracker, run_ids: Sequence[str]) -> Comparison:
+def compare(tracker: Tracker, run_ids: Sequence[str]) -> RunComparison:
     """Read runs and line up their values.
 
     Raises:
@@ -87,7 +87,7 @@ def compare(tracker: Tracker, run_ids: Sequence[str]) -> Comparison:
     if len(wanted) < 2:
         raise UsageError("Two different runs or more are compared; the leaderboard shows them.")
     runs = tuple(_compared(run, tracker.runs.epochs(run_id)) for run_id, run in wanted.items())
-    return Comparison(
+    return RunComparison(
         runs=runs,
         parameters=_lines(runs, lambda run: run.parameters),
         origin=tuple(line for line in _lines(runs, lambda run: run.origin) if line.differs),
@@ -171,7 +171,7 @@ def sparklines(curves: Sequence[Sequence[float]], low: float, high: float, *, wi
     ]
 
 
-def show(comparison: Comparison) -> None:
+def show(comparison: RunComparison) -> None:
     """Print parameters, figures and curves."""
     runs = comparison.runs
     heads = headings(runs)
@@ -199,6 +199,6 @@ def show(comparison: Comparison) -> None:
         say("These runs were trained on different data: their accuracies cannot be compared.")
 
 
-def compare_runs(tracking_uri: str, run_ids: Sequence[str]) -> Comparison:
+def compare_runs(tracking_uri: str, run_ids: Sequence[str]) -> RunComparison:
     """As `compare`, in the store of this address, which is not changed."""
     return compare(Tracker(tracking_uri, create=False, write=False), run_ids)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from experiments.views.comparison import CURVES, Comparison, cells, headings
+from experiments.views.comparison import CURVES, RunComparison, cells, headings
 from experiments.views.page import html_page, save
 from experiments.views.tables import html_table, html_text
 
@@ -12,7 +12,7 @@ HEIGHT = 380  # pixels of a figure
 COLOURS = ("#2b6cb0", "#dd9a33", "#2f855a", "#c53030", "#6b46c1", "#319795", "#b83280", "#4a5568")
 
 
-def write_page(comparison: Comparison, path: Path) -> None:
+def write_page(comparison: RunComparison, path: Path) -> None:
     """Write the page, whole or not at all.
 
     Raises:
@@ -21,7 +21,7 @@ def write_page(comparison: Comparison, path: Path) -> None:
     save(_page(comparison), path)
 
 
-def _page(comparison: Comparison) -> str:
+def _page(comparison: RunComparison) -> str:
     runs = comparison.runs
     heads = headings(runs)
     parts = []
@@ -46,7 +46,7 @@ def _page(comparison: Comparison) -> str:
     return html_page(" and ".join(heads) if len(heads) < 4 else f"{len(heads)} runs", parts)
 
 
-def _curves(comparison: Comparison, key: str):  # type: ignore[no-untyped-def]  # plotly.graph_objects.Figure | None
+def _curves(comparison: RunComparison, key: str):  # type: ignore[no-untyped-def]  # plotly.graph_objects.Figure | None
     import plotly.graph_objects as go
 
     figure = go.Figure()

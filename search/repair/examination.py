@@ -19,7 +19,7 @@ from search.study.study import Study, sweep_studies
 from search.trials.recovery import answers_lost, deliver_left_over, evaluate_again, recover, unevaluated
 
 
-class Examination:
+class StudyRepair:
     """Looks at one study and its runs."""
 
     def __init__(self, study: Study, tracker: Tracker, *, dry_run: bool) -> None:
@@ -47,9 +47,9 @@ class Examination:
             runs = self._one_run_a_trial(trials)
             run_ids = [record.run_id for _, record in sorted(runs.items())]
             courses = self.tracker.runs.courses(run_ids, (*EPOCH_METRICS, *ONCE))
-            repair = TrialRepair(self.study, self.tracker, self.findings, courses)
+            trials_repair = TrialRepair(self.study, self.tracker, self.findings, courses)
             for trial in trials:
-                repair.examine(trial, trials, runs)
+                trials_repair.examine(trial, trials, runs)
             self._report(parent)
             on_their_way = self.study.trials.others_run()
             if parent.status == "RUNNING" and not on_their_way:
@@ -177,10 +177,10 @@ def examine(
         config = as_recorded(
             SweepConfig, tracking_uri=tracking_uri, study=known, storage=storage, takeover_after=takeover_after
         )
-        examination = Examination(Study(config, {}), tracker, dry_run=dry_run)
-        examination.examine()
-        findings += examination.findings.all
-        known_runs |= examination.runs
+        repair = StudyRepair(Study(config, {}), tracker, dry_run=dry_run)
+        repair.examine()
+        findings += repair.findings.all
+        known_runs |= repair.runs
     return findings + [_stray(record) for record in running if record.run_id not in known_runs]
 
 

@@ -15,7 +15,7 @@ from experiments.views.page import html_page
 from experiments.views.tables import html_table, html_text
 from search.report import significance
 from search.report.figures import Figure, draw
-from search.report.significance import Comparison, Replicated, compare_architectures
+from search.report.significance import ArchitectureComparison, Replicated, compare_architectures
 from search.study.study import Study
 
 FOLDER = "study"  # among the parent run's artifacts
@@ -29,7 +29,7 @@ def write_report(
     parent_run_id: str,
     board: list[Row],
     *,
-    compared: Sequence[Comparison],
+    compared: Sequence[ArchitectureComparison],
     left_out: Sequence[str],
     attempts: Attempts,
 ) -> bool:
@@ -87,7 +87,7 @@ def write_report(
 
 def _trials_not_drawn(study: Study, tracker: Tracker) -> dict[str, str]:
     """What the evaluations of kept models lack, by trial."""
-    runs = {number: tracker.runs.get(run_id) for number, run_id in study.standing.kept().items()}
+    runs = {number: tracker.runs.get(run_id) for number, run_id in study.results.kept().items()}
     return {f"trial {number}": run.tags[NOT_DRAWN] for number, run in runs.items() if NOT_DRAWN in run.tags}
 
 
@@ -101,13 +101,13 @@ def _write_leaderboard(folder: Path, board: list[Row]) -> None:
 def _page(
     study: Study,
     board: list[Row],
-    compared: Sequence[Comparison],
+    compared: Sequence[ArchitectureComparison],
     left_out: Sequence[str],
     figures: Sequence[Figure],
     lacking: Mapping[str, str],
 ) -> str:
     """The whole report."""
-    counts = ", ".join(f"{count} {state}" for state, count in study.standing.counts().items())
+    counts = ", ".join(f"{count} {state}" for state, count in study.results.counts().items())
     config = study.config
     what = f"{config.dataset}, {config.epochs} epochs at most, objective {' and '.join(config.objectives)}"
     if config.max_coreml_bytes:
@@ -149,11 +149,11 @@ def replicated(study: Study) -> list[Replicated]:
     trials = study.optuna_study.get_trials(deepcopy=False)
     return [
         Replicated(number, trials[number].params["architecture"], by_seed)
-        for number, by_seed in study.standing.replicated().items()
+        for number, by_seed in study.results.replicated().items()
     ]
 
 
-def compared_architectures(study: Study) -> tuple[Sequence[Comparison], Sequence[str]]:
+def compared_architectures(study: Study) -> tuple[Sequence[ArchitectureComparison], Sequence[str]]:
     """Architectures by the replicates of their best configurations, and those of which none was replicated."""
     found = replicated(study)
     return compare_architectures(found), significance.not_compared(study.config.architectures, found)
@@ -165,7 +165,7 @@ def report_again(study: Study, tracker: Tracker) -> str:
     Raises:
         TrackingError: if MLflow does not take it.
     """
-    compared: Sequence[Comparison] = ()
+    compared: Sequence[ArchitectureComparison] = ()
     left_out: Sequence[str] = ()
     board: list[Row] = []
     attempts = Attempts()

@@ -28,7 +28,7 @@ class Replicated:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class ArchitectureComparison:
     """The best configurations of two architectures, the better one in the mean first."""
 
     first: str
@@ -55,7 +55,7 @@ class Comparison:
         return "no evidence of a difference"
 
 
-def compare_architectures(replicated: Sequence[Replicated]) -> tuple[Comparison, ...]:
+def compare_architectures(replicated: Sequence[Replicated]) -> tuple[ArchitectureComparison, ...]:
     """Compare the best configuration of each architecture with that of each other one.
 
     Args:
@@ -87,7 +87,7 @@ def told(left_out: Sequence[str]) -> str:
     return f"Not compared, as no trial of theirs was replicated: {', '.join(left_out)}."
 
 
-def _compare(first: Replicated, second: Replicated) -> Comparison:
+def _compare(first: Replicated, second: Replicated) -> ArchitectureComparison:
     """Compare on the seeds that both have; the p-value is not adjusted yet."""
     import numpy as np
     from scipy.stats import ttest_rel
@@ -105,7 +105,7 @@ def _compare(first: Replicated, second: Replicated) -> Comparison:
             interval = test.confidence_interval()
             low, high, p_value = float(interval.low), float(interval.high), float(test.pvalue)
     means = [float(mean) for mean in pairs.mean(axis=0)] if seeds else [first.mean, second.mean]
-    return Comparison(
+    return ArchitectureComparison(
         first=first.architecture,
         second=second.architecture,
         first_trial=first.number,
@@ -121,7 +121,7 @@ def _compare(first: Replicated, second: Replicated) -> Comparison:
     )
 
 
-def _holm(comparisons: Sequence[Comparison]) -> tuple[Comparison, ...]:
+def _holm(comparisons: Sequence[ArchitectureComparison]) -> tuple[ArchitectureComparison, ...]:
     """Adjust the p-values for the number of tests (Holm 1979), and judge them."""
     tested = sorted((one for one in comparisons if one.p_value is not None), key=lambda one: one.p_value or 0.0)
     adjusted: dict[tuple[str, str], float] = {}
@@ -145,7 +145,7 @@ def _holm(comparisons: Sequence[Comparison]) -> tuple[Comparison, ...]:
 TITLES = ("comparison", "val acc", "against", "difference", "95 % interval", "p", "seeds", "verdict")
 
 
-def cells(comparisons: Sequence[Comparison]) -> list[list[str]]:
+def cells(comparisons: Sequence[ArchitectureComparison]) -> list[list[str]]:
     """The rows of a table under `TITLES`."""
     return [
         [

@@ -68,7 +68,7 @@ class Judge:
         ):
             return False
         if len(self._open.config.objectives) > 1:  # Optuna judges one
-            return cannot_enter_front(Course(held.user_attrs["coreml_bytes"], course), self._open.standing.courses())
+            return cannot_enter_front(Course(held.user_attrs["coreml_bytes"], course), self._open.results.courses())
         held.intermediate_values = dict(enumerate(course, 1))
         study = copy(self._open.study)
         study._storage = marks  # type: ignore[assignment]

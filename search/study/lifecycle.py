@@ -138,7 +138,7 @@ class Lifecycle:
             values = self._open.config.space.suggest(trial, architectures)
             return Asked(trial, values, claim.attempt, trial.user_attrs.get(FENCED, 0)), claim
 
-        with self._open.one_line():
+        with self._open.errors():
             found = self._open.patient.alone(self._open.name, lambda: self.claims.alone(act))
         if found is None:
             return None
@@ -148,7 +148,7 @@ class Lifecycle:
 
     def has_more(self) -> bool:
         """Whether `ask` would give a trial now."""
-        with self._open.one_line():
+        with self._open.errors():
             return self._has_more(self._open.study.get_trials(deepcopy=False))
 
     def _has_more(self, trials: Sequence[FrozenTrial]) -> bool:
@@ -170,7 +170,7 @@ class Lifecycle:
             claim = self.claims.write(held, "delivery")
             return self._open.storage.get_trial(claim.trial_id), claim
 
-        with self._open.one_line():
+        with self._open.errors():
             found = self.claims.alone(act)
         if found is None:
             return None
@@ -206,7 +206,7 @@ class Lifecycle:
             claims = [self.claims.write(trial, "recovery") for trial in dead]
             return [(self._open.storage.get_trial(claim.trial_id), claim) for claim in claims]
 
-        with self._open.one_line():
+        with self._open.errors():
             found = self._open.patient.alone(self._open.name, lambda: self.claims.alone(act))
         for trial, claim in found:
             if claim:
@@ -219,7 +219,7 @@ class Lifecycle:
         def act(held: FrozenTrial) -> None:
             self._open.storage.set_trial_state_values(held._trial_id, TrialState.WAITING)
 
-        with self._open.one_line(), suppress(OwnershipLost):
+        with self._open.errors(), suppress(OwnershipLost):
             self.claims.owned(number, act, last=True, done=(TrialState.WAITING,))
 
     def tell(
@@ -253,7 +253,7 @@ class Lifecycle:
                 values = [val_accuracy, held.user_attrs["coreml_bytes"]][: len(self._open.config.objectives)]
             self._open.study.tell(number, values, state=state)
 
-        with self._open.one_line():
+        with self._open.errors():
             self.claims.owned(number, act, last=True, done=ENDED)
 
     def owned(self, number: int, act: Callable[[FrozenTrial], T]) -> T | None:
@@ -262,12 +262,12 @@ class Lifecycle:
         Raises:
             OwnershipLost: where another sweep has taken it over.
         """
-        with self._open.one_line():
+        with self._open.errors():
             return self.claims.owned(number, act)
 
     def owns(self, number: int) -> bool:
         """Whether a trial is still this process' to run."""
-        with self._open.one_line():
+        with self._open.errors():
             return self.claims.owns(number)
 
     def record_size(self, trial: optuna.Trial, coreml_bytes: int, **more: object) -> None:
@@ -297,13 +297,13 @@ class Lifecycle:
 
     def others_run(self) -> bool:
         """Whether trials are running that are not this process'."""
-        with self._open.one_line():
+        with self._open.errors():
             running = self._open.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
         return any(trial.number not in self.claims.numbers for trial in running)
 
     def waiting_and_finished(self) -> tuple[set[int], set[int]]:
         """Numbers of the trials in the queue, and of those that have ended."""
-        with self._open.one_line():
+        with self._open.errors():
             trials = self._open.study.get_trials(deepcopy=False)
         waiting = {trial.number for trial in trials if trial.state == TrialState.WAITING}
         return waiting, {trial.number for trial in trials if trial.state.is_finished()}

@@ -7,8 +7,8 @@ from contextlib import AbstractContextManager
 import optuna
 
 from search.config import SweepConfig
-from search.study.results import Standing
-from search.study.storage import PatientStorage, one_line
+from search.study.results import Results
+from search.study.storage import PatientStorage, storage_errors
 
 
 class Opened:
@@ -25,10 +25,10 @@ class Opened:
         return self.config.study
 
     @property
-    def standing(self) -> Standing:
+    def results(self) -> Results:
         """What the trials have come to."""
-        return Standing(self.study, self.config)
+        return Results(self.study, self.config)
 
-    def one_line(self) -> AbstractContextManager[None]:
+    def errors(self) -> AbstractContextManager[None]:
         """Whatever the storage raises becomes one line."""
-        return one_line(self.config.storage)
+        return storage_errors(self.config.storage)

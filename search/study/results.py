@@ -11,7 +11,7 @@ from optuna.trial import FrozenTrial, TrialState
 from search.config import SweepConfig
 from search.study.pruning import Course
 from search.study.ranking import Scored, front, ranked
-from search.study.storage import one_line
+from search.study.storage import storage_errors
 
 REPLICATE_OF = "replicate_of"  # user attribute of a replicate: the number of the trial that it repeats
 DUPLICATE_OF = "duplicate_of"  # user attribute of a trial that was answered: the number of the one that was trained
@@ -23,14 +23,14 @@ optuna.logging.set_verbosity(optuna.logging.ERROR)
 
 
 @dataclass(frozen=True)
-class Standing:
+class Results:
     """Answers from the trials of a study, as they are at the time of each question."""
 
     study: optuna.Study
     config: SweepConfig
 
     def _trials(self, *states: TrialState) -> list[FrozenTrial]:
-        with one_line(self.config.storage):
+        with storage_errors(self.config.storage):
             return self.study.get_trials(deepcopy=False, states=states or None)
 
     def searched(self) -> list[FrozenTrial]:

@@ -170,7 +170,7 @@ def open_storage(url: str, takeover_seconds: int = 60, *, create: bool = True) -
             f"The study storage {url} is neither SQLite nor PostgreSQL: give sqlite:///FILE, or "
             f"postgresql+psycopg://USER@HOST/DATABASE for sweeps on several hosts."
         )
-    with one_line(url):
+    with storage_errors(url):
         if path is not None:
             path = path.absolute()
             if not path.parent.is_dir() or path.is_dir():
@@ -204,7 +204,7 @@ def _opened(url: str, takeover_seconds: int) -> PatientStorage:
 
 
 @contextmanager
-def one_line(url: str) -> Iterator[None]:
+def storage_errors(url: str) -> Iterator[None]:
     """Turn whatever Optuna or its database raises into one line."""
     try:
         yield

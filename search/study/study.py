@@ -19,8 +19,8 @@ from search.config import SweepConfig
 from search.study.judge import Judge, pruner_of
 from search.study.lifecycle import OWN_FIRST, Lifecycle
 from search.study.opened import Opened
-from search.study.results import REPLICATE_OF, Standing
-from search.study.storage import one_line, open_storage
+from search.study.results import REPLICATE_OF, Results
+from search.study.storage import open_storage, storage_errors
 
 DIRECTIONS = {"val_accuracy": StudyDirection.MAXIMIZE, "coreml_bytes": StudyDirection.MINIMIZE}
 
@@ -37,7 +37,7 @@ class Study:
         """
         self.settled: set[str] = set()  # ids of overtaken models that this process has dropped, or left as registered
         self.exists = False
-        with one_line(config.storage):
+        with storage_errors(config.storage):
             self._open = Opened(config, open_storage(config.storage, config.takeover_after))
             self.trials = Lifecycle(self._open)
             self.judge = Judge(self._open, self.trials)
@@ -45,7 +45,7 @@ class Study:
 
     def reopen(self, given: dict[str, object]) -> None:
         """Open the study where it exists, as one that another sweep has made meanwhile."""
-        with self._open.one_line():
+        with self._open.errors():
             if self.exists or self.config.study not in optuna.get_all_study_names(self._open.storage):
                 return
             self._open.study = optuna.load_study(study_name=self.config.study, storage=self._open.storage)
@@ -67,13 +67,13 @@ class Study:
     def alone(self) -> Iterator[None]:
         """Keep other sweeps of this study from being made, continued or finished while the block runs."""
         with ExitStack() as stack:
-            with self._open.one_line():
+            with self._open.errors():
                 stack.enter_context(self._open.patient.exclusive(self.name))
             yield
 
     def go_on(self) -> None:
         """Write down what a continuation of an existing study asks for."""
-        with self._open.one_line():
+        with self._open.errors():
             self._open.study.set_user_attr("config", self.config.recorded())
 
     def create(
@@ -88,7 +88,7 @@ class Study:
         `config` comes last and makes it whole: one whose making was cut off is made anew.
         """
         self.config = config
-        with self._open.one_line():
+        with self._open.errors():
             with suppress(KeyError):
                 optuna.delete_study(study_name=config.study, storage=self._open.storage)
             self._open.study = optuna.create_study(
@@ -124,9 +124,9 @@ class Study:
         return self._open.study
 
     @property
-    def standing(self) -> Standing:
+    def results(self) -> Results:
         """What the trials have come to."""
-        return self._open.standing
+        return self._open.results
 
     @property
     def parent_run_id(self) -> str:
@@ -143,11 +143,11 @@ class Study:
 
     def started(self) -> int:
         """Trials that have ended or are running, replicates left out."""
-        return sum(trial.state != TrialState.WAITING for trial in self.standing.searched())
+        return sum(trial.state != TrialState.WAITING for trial in self.results.searched())
 
     def check_room(self, configurations: Sequence[dict[str, object]]) -> None:
         """Raise UsageError if the study and further configurations are more trials than were asked for."""
-        held = self.standing.searched() if self.exists else []
+        held = self.results.searched() if self.exists else []
         known = [trial.system_attrs.get("fixed_params", trial.params) for trial in held]
         together = len(held) + sum(configuration not in known for configuration in configurations)
         if together > max(len(held), self.config.trials):
@@ -158,7 +158,7 @@ class Study:
 
     def enqueue(self, configurations: Sequence[dict[str, object]]) -> None:
         """Queue configurations that the study does not hold yet; with any, no architecture starts as published."""
-        with self._open.one_line():
+        with self._open.errors():
             if configurations:
                 self._open.study.set_user_attr(OWN_FIRST, True)
             for configuration in configurations:
@@ -179,7 +179,7 @@ class Study:
             }
             wanted = [
                 (trial, (self.config.seed + further) % 2**32)
-                for trial in self.standing.to_replicate()
+                for trial in self.results.to_replicate()
                 for further in range(1, self.config.replicates + 1)
             ]
             missing = [(trial, seed) for trial, seed in wanted if (trial.number, seed) not in known]
@@ -187,7 +187,7 @@ class Study:
                 self._open.study.enqueue_trial(trial.params, {REPLICATE_OF: trial.number, "seed": seed})
             return len(missing)
 
-        with self._open.one_line():
+        with self._open.errors():
             return self._open.patient.alone(self.name, act)
 
     def fits(self, coreml_bytes: int) -> bool:
@@ -196,7 +196,7 @@ class Study:
 
     def has_size(self, architecture: str) -> bool:
         """Whether the file of a network of this architecture has been measured: some of them can be converted."""
-        with self._open.one_line():
+        with self._open.errors():
             trials = self._open.study.get_trials(deepcopy=False)
         return any(
             trial.params.get("architecture") == architecture and "coreml_bytes" in trial.user_attrs for trial in trials
@@ -204,14 +204,14 @@ class Study:
 
     def size(self, network: tuple[object, ...], code: str) -> ModelSize | None:
         """A network's sizes, where a sweep of this study with the same `code` has measured them."""
-        with self._open.one_line():
+        with self._open.errors():
             held = self._open.study.user_attrs.get(_size_of(network))
         return ModelSize(**held["size"]) if held and held["code"] == code else None
 
     def share_size(self, network: tuple[object, ...], code: str, size: ModelSize) -> None:
         """Tell other sweeps of this study, and its continuation, what was measured of a network."""
         held = {"code": code, "size": asdict(size)}
-        with self._open.one_line():
+        with self._open.errors():
             self._open.patient.alone(self.name, lambda: self._open.study.set_user_attr(_size_of(network), held))
 
 
@@ -222,7 +222,7 @@ def sweep_studies(storage: str, study: str | None = None) -> list[str]:
         UsageError: for one that the storage does not hold, or that is not a sweep's.
         ProjectError: if the storage does not exist or cannot be opened.
     """
-    with one_line(storage):
+    with storage_errors(storage):
         held = open_storage(storage, create=False).get_all_studies()  # Optuna's summaries would read all trials
     known = [each.study_name for each in held if "config" in each.user_attrs]
     if study is not None and study not in known:

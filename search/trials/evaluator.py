@@ -37,7 +37,7 @@ class Evaluator:
                     if missing:
                         progress.say(f"warning: trial {ended.number}: not drawn: {escape(missing)}")
                     del self.waiting[0]
-                    if self._study.standing.overtaken(self._study.settled):
+                    if self._study.results.overtaken(self._study.settled):
                         drop_overtaken(self._study, self._tracker)
         except TrackingUnavailable:
             pass

@@ -54,7 +54,7 @@ class Flight:
 
     def same(self, trial: optuna.Trial) -> FrozenTrial | None:
         """The trial of the same configuration that answers this one, or will."""
-        for one in self._study.standing.same(trial):
+        for one in self._study.results.same(trial):
             if not one.state.is_finished() or self._has_run(one):
                 return one
         return None

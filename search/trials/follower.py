@@ -136,7 +136,7 @@ class Follower:
         scored = Scored(running.trial.number, result.best_val_accuracy, result.size.coreml_bytes)
         replicate = REPLICATE_OF in running.trial.user_attrs
         untold = [one for _, one in self._flight.untold.values() if one]
-        keep = not replicate and scored.number in self._study.standing.keepers(scored, *untold)
+        keep = not replicate and scored.number in self._study.results.keepers(scored, *untold)
         self._flight.end(running, scored)
         self._outbox.write(running.trial.number, Finish(result, keep))
 

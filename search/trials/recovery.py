@@ -116,7 +116,7 @@ def unevaluated(study: Study, tracker: Tracker) -> list[RunRecord]:
 
     Their sweep ended before it could evaluate them, or something could not be drawn (tag `not_drawn`).
     """
-    kept = study.standing.kept().values()
+    kept = study.results.kept().values()
     runs = tracker.runs.children(study.parent_run_id, list(kept))
     return [run for run in runs if run.status == "FINISHED" and (EVALUATED not in run.metrics or NOT_DRAWN in run.tags)]
 
@@ -170,7 +170,7 @@ def end_parent(study: Study, tracker: Tracker, status: str) -> None:
 
 def drop_overtaken(study: Study, tracker: Tracker) -> None:
     """Drop the kept models of a study that better ones have overtaken, but for those that are registered."""
-    for model_id, run_id in study.standing.overtaken(study.settled).items():
+    for model_id, run_id in study.results.overtaken(study.settled).items():
         if tracker.registry.registered_name(run_id) is None:
             tracker.models.drop_model(model_id)  # or not, where it is being promoted
         study.settled.add(model_id)

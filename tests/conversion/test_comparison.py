@@ -16,7 +16,7 @@ from conversion.coreml.convert import Converter
 from conversion.coreml.formats import MINIMUM_IOS, Compression, Format
 from conversion.promotion.candidate import Candidate
 from conversion.runtime import CorruptModel, NotCheckable
-from conversion.verification.comparison import Comparison, Executed, compare_with_model
+from conversion.verification.comparison import Executed, ModelComparison, compare_with_model
 from conversion.verification.parity import FILE, UNCOMPRESSED
 from experiments.classifier import as_classifier
 from experiments.datasets import Dataset, Split
@@ -116,7 +116,7 @@ def splits_of(candidate: Candidate) -> Mapping[str, Split]:
     return {"val": candidate.dataset.val, "test": candidate.dataset.test}
 
 
-def compared(path: Path, candidate: Candidate, compression: str) -> Comparison:
+def compared(path: Path, candidate: Candidate, compression: str) -> ModelComparison:
     executable, splits = runtime.load(path), splits_of(candidate)
     answers = {name: executable.probabilities(split.images) for name, split in splits.items()}
     return compare_with_model(Executed(executable, compression, answers), candidate, splits)

@@ -19,7 +19,7 @@ from conversion.runtime import CorruptModel, NotCheckable, load
 from conversion.verification.compression_bounds import RULES
 from conversion.verification.evidence import verify
 from conversion.verification.parity import FILE
-from conversion.verification.reference_model import Twin
+from conversion.verification.reference_model import ReferenceModel
 from experiments.classifier import as_classifier, network_of
 from experiments.datasets import Dataset, Split
 from experiments.tracking import Tracker
@@ -240,7 +240,7 @@ def test_a_weight_in_an_unknown_form_is_compared_with_the_conversion(
 def test_the_twin_gives_the_models_weights_back(best: Candidate, converter: Converter, tmp_path: Path) -> None:
     network = network_of(best.classifier)
     before = [weight.numpy() for weight in network.weights]
-    twin = Twin(network, load(saved(converter, ("mlpackage", "palette2"), tmp_path)).weights, "palette2")
+    twin = ReferenceModel(network, load(saved(converter, ("mlpackage", "palette2"), tmp_path)).weights, "palette2")
     with twin.weights_of_the_file():
         assert any(not np.array_equal(was, now) for was, now in zip(before, network.weights, strict=True))
     assert all(np.array_equal(was, now) for was, now in zip(before, network.weights, strict=True))

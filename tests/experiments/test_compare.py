@@ -13,7 +13,7 @@ from experiments.compare import BARS
 from experiments.config import EpochMetrics
 from experiments.tracking import Tracker
 from experiments.views import tables
-from experiments.views.comparison import CURVES, Compared, Comparison, compare, show, sparklines, text
+from experiments.views.comparison import CURVES, Compared, RunComparison, compare, show, sparklines, text
 from tests.support.commands import Command
 from tests.support.stores import Swept
 
@@ -136,7 +136,7 @@ def test_curves_of_many_epochs_do_not_fold(monkeypatch: pytest.MonkeyPatch, caps
         )
         for name, epochs in (("mobilenet_v3-12", range(1, 61)), ("pocket-3", range(1, 31)), ("pruned-4", range(0)))
     ]
-    show(Comparison(tuple(runs), (), (), ()))
+    show(RunComparison(tuple(runs), (), (), ()))
     out = capsys.readouterr().out
     assert max(map(len, out.splitlines())) <= 80
     for name, length in (("mobilenet_v3-12", 21), ("pocket-3", 11)):

@@ -61,7 +61,7 @@ def test_compare_three_runs(capsys: pytest.CaptureFixture[str]) -> None:
         tuple(comparison.Line(key, tuple(getattr(run, kind)[key] for run in runs)) for key in getattr(runs[0], kind))
         for kind in ("parameters", "origin", "metrics")
     ]
-    comparison.show(comparison.Comparison(tuple(runs), *lines))
+    comparison.show(comparison.RunComparison(tuple(runs), *lines))
     out, _ = printed(capsys)
     for whole in ("mlflow.source.git.commit", "label_smoothing", "best_val_accuracy", "malireddi-3", "1,234,570"):
         assert whole in out

@@ -22,7 +22,7 @@ from search.engines.messages import Known
 from search.orchestrate import sweep
 from search.report.significance import Replicated, compare_architectures
 from search.space import SearchSpace
-from search.study.results import Standing
+from search.study.results import Results
 from search.trials.progress import TrialProgress
 from tests.support.commands import Command, Outcome, invoke
 from tests.support.sweeps import NO_FIGURES, PUBLISHED, children_of, study_of
@@ -184,7 +184,7 @@ def test_replicated_configurations_come_in_the_order_of_the_search() -> None:
     add(8, 0.95)
     add(4, 0.99, replicate_of=0, seed=1)
     add(8, 0.91, replicate_of=1, seed=1)
-    found = Standing(study, SweepConfig(tracking_uri="", study="order")).replicated()
+    found = Results(study, SweepConfig(tracking_uri="", study="order")).replicated()
     assert list(found.items()) == [(1, {1: 0.91}), (0, {1: 0.99})]
 
 

@@ -19,7 +19,7 @@ from experiments.tracking import Tracker
 from search.config import OBJECTIVES, SweepConfig
 from search.engines.messages import Job
 from search.orchestrate import SweepResult, sweep
-from search.study.results import Standing
+from search.study.results import Results
 from tests.support.promotions import client_of
 
 WRONG = {4: 90, 8: 12, 16: 13, 32: 10}  # of the 500 validation images, by width: 8 and 32 are on the front, as 4 is
@@ -75,11 +75,11 @@ def test_the_best_and_the_front_are_kept(objectives: tuple[str, ...]) -> None:
                 user_attrs={"coreml_bytes": size, "run_id": str(width), "model_id": f"m-{width}"},
             )
         )
-    standing = Standing(study, SweepConfig("", "study", objectives=objectives, keep=1))
+    standing = Results(study, SweepConfig("", "study", objectives=objectives, keep=1))
     assert standing.keepers() == {0, 1, 2, 4}
     assert [trial.number for trial in standing.to_register()] == [1, 0, 2, 4]
     assert standing.overtaken(()) == {"m-3": "3"}
-    more = Standing(study, SweepConfig("", "study", objectives=objectives, keep=4))
+    more = Results(study, SweepConfig("", "study", objectives=objectives, keep=4))
     assert [trial.number for trial in more.to_register()] == [1, 0, 2, *([4, 3] if len(objectives) > 1 else [3, 4])]
 
 
