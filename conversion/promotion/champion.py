@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import binomtest
 
 from architectures.errors import ProjectError
 from architectures.scratch import scratch_folder
@@ -116,6 +115,8 @@ def compare(candidate: Indices, champion: Indices, labels: Indices) -> AccuracyT
     >>> round(compare(worse, truth, truth).p_value, 4)
     0.002
     """
+    from scipy.stats import binomtest  # half a second, which a sweep without a registered model need not wait
+
     right, champion_right = candidate == labels, champion == labels
     gained, lost = int((right & ~champion_right).sum()), int((champion_right & ~right).sum())
     discordant = gained + lost

@@ -7,8 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from scipy.stats import binom, binomtest
-
 from architectures.errors import ProjectError
 from conversion.promotion.candidate import Candidate
 from conversion.promotion.champion import SIGNIFICANCE, Champion, compare, contract
@@ -160,6 +158,8 @@ def _written(p_value: float) -> str:
 
 def _guessing(evidence: Evidence) -> Criterion:
     """Whether a file knows more than the most frequent class, as which it could label every image."""
+    from scipy.stats import binom, binomtest
+
     name = "better than guessing"
     if not evidence.original:
         return _asked(name, False, "the file's test accuracy could not be measured")

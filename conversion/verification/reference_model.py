@@ -13,32 +13,32 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import permutations
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import keras
 import numpy as np
 import numpy.typing as npt
 
 from conversion.coreml.compress import SMALLEST_KERNEL
 from conversion.verification.compression_bounds import obeyed, violations
 
+if TYPE_CHECKING:
+    import keras
+
 Array = npt.NDArray[np.float32]
 
 FOLDING = 2.0**-21  # relative to the terms of a sum: a few roundings in float32
 
-layers = keras.layers
-KERNELS = {  # by kind: the kernel's name, and its axes that are output channels
-    layers.Conv1D: ("kernel", (-1,)),
-    layers.Conv2D: ("kernel", (-1,)),
-    layers.Conv1DTranspose: ("kernel", (-2,)),
-    layers.Conv2DTranspose: ("kernel", (-2,)),
-    layers.Dense: ("kernel", (-1,)),
-    layers.DepthwiseConv1D: ("kernel", (-2, -1)),
-    layers.DepthwiseConv2D: ("kernel", (-2, -1)),
-    layers.SeparableConv1D: ("pointwise_kernel", (-1,)),
-    layers.SeparableConv2D: ("pointwise_kernel", (-1,)),
+KERNELS = {  # by Keras' class: the kernel's name, and its axes that are output channels
+    "Conv1D": ("kernel", (-1,)),
+    "Conv2D": ("kernel", (-1,)),
+    "Conv1DTranspose": ("kernel", (-2,)),
+    "Conv2DTranspose": ("kernel", (-2,)),
+    "Dense": ("kernel", (-1,)),
+    "DepthwiseConv1D": ("kernel", (-2, -1)),
+    "DepthwiseConv2D": ("kernel", (-2, -1)),
+    "SeparableConv1D": ("pointwise_kernel", (-1,)),
+    "SeparableConv2D": ("pointwise_kernel", (-1,)),
 }
-IDENTITIES = (layers.Dropout, layers.SpatialDropout2D, layers.GaussianNoise, layers.GaussianDropout, layers.Identity)
 
 
 @dataclass(frozen=True)
@@ -151,12 +151,19 @@ def is_kernel(values: Array) -> bool:
 # What the file should hold -------------------------------------------------------------------------------------------
 
 
+def _kind(layer: keras.Layer) -> str:
+    """The name of Keras' own class; empty for any other one, which may fold otherwise."""
+    return type(layer).__name__ if type(layer).__module__.startswith("keras.") else ""
+
+
 def _slots(network: keras.Model, tensors: Mapping[str, Array]) -> list[Slot]:
+    from keras.layers import BatchNormalization  # the model is loaded, and Keras with it
+
     flat = network._flatten_layers(include_self=False, recursive=True)
     slots: list[Slot] = []
     claimed: set[int] = set()
     for layer in flat:
-        if isinstance(layer, layers.BatchNormalization):
+        if isinstance(layer, BatchNormalization):
             host = _host(layer)
             folded = host is not None and _is_folded(host, layer, tensors)
             slots += _folded(host, layer) if host is not None and folded else _normalization(layer)
@@ -173,23 +180,30 @@ def _slot(variable: Any) -> Slot:
 
 def _host(normalization: keras.Layer) -> keras.Layer | None:
     """The layer into whose kernel a converter may fold a batch normalization behind it."""
+    import keras
+
+    layers = keras.layers
+    identities = (
+        *(layers.Dropout, layers.SpatialDropout2D, layers.GaussianNoise, layers.GaussianDropout),
+        layers.Identity,
+    )
     try:
         operation = normalization.input._keras_history.operation
-        while isinstance(operation, (*IDENTITIES, keras.Model)):
+        while isinstance(operation, (*identities, keras.Model)):
             before = operation.outputs[0] if isinstance(operation, keras.Model) else operation.input
             operation = before._keras_history.operation
     except (AttributeError, ValueError):  # a layer that is called several times has no one input
         return None
     linear = getattr(operation, "activation", None) in (None, keras.activations.linear)
-    if type(operation) not in KERNELS or not linear:
+    if _kind(operation) not in KERNELS or not linear:
         return None
-    name, axes = KERNELS[type(operation)]
+    name, axes = KERNELS[_kind(operation)]
     channels = np.prod([getattr(operation, name).shape[axis] for axis in axes])
     return operation if channels == normalization.moving_mean.shape[0] else None
 
 
 def _kernel_and_bias(host: keras.Layer) -> list[Any]:
-    kernel = getattr(host, KERNELS[type(host)][0])
+    kernel = getattr(host, KERNELS[_kind(host)][0])
     return [kernel] if getattr(host, "bias", None) is None else [kernel, host.bias]
 
 
@@ -236,7 +250,7 @@ def _normalization(layer: keras.Layer) -> list[Slot]:
 
 def _folded_kernel(host: keras.Layer, layer: keras.Layer) -> tuple[Any, Array]:
     """A host's kernel variable, and its values after folding."""
-    name, axes = KERNELS[type(host)]
+    name, axes = KERNELS[_kind(host)]
     kernel = getattr(host, name)
     shape = [size if i - len(kernel.shape) in axes else 1 for i, size in enumerate(kernel.shape)]
     return kernel, kernel.numpy() * _affine(layer)[0].reshape(shape)

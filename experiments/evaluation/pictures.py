@@ -10,14 +10,17 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.figure import Figure
 from PIL import Image
 
 from experiments.evaluation.fonts import families
 from experiments.evaluation.labels import told_apart
 from experiments.evaluation.metrics import Evaluation
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 MOST_NUMBERED = 25  # classes whose confusion matrix has its numbers written in: each takes a millisecond
 MOST_NAMED = 60  # classes whose names stand at its sides
@@ -125,7 +128,6 @@ def _picture(
 ) -> Iterator[Figure]:
     """A figure that is written to a path, the same bytes for the same content; `texts` may be in any script."""
     import matplotlib
-    from matplotlib.figure import Figure
 
     chosen = families(texts)
     with warnings.catch_warnings(), matplotlib.rc_context({"text.parse_math": False, "font.family": chosen}):

@@ -3,6 +3,8 @@
 Most are Optuna's. Those of accuracy are drawn from a copy of the study that has val_accuracy as its only objective:
 Optuna draws none of them for two. Replicates and answered duplicates are on the timeline alone: they are no results of
 the search.
+
+Workers import TensorFlow while this process imports what draws: Matplotlib and Plotly take a second.
 """
 
 from __future__ import annotations
@@ -13,16 +15,16 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import optuna
-from matplotlib.figure import Figure as Picture
-from optuna import visualization
 from optuna.trial import FrozenTrial, TrialState
-from optuna.visualization import matplotlib as static
 
 from search.study.ranking import Scored, front
 from search.study.results import DUPLICATE_OF, HOST, REPLICATE_OF, outcome, val_accuracies
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure as Picture
 
 DOTS_PER_INCH = 110
 SIZE = (10.0, 5.0)  # inches of a PNG
@@ -119,6 +121,9 @@ def _repeats(trial: FrozenTrial) -> bool:
 
 def _optuna(name: str, study: optuna.Study) -> tuple[Any, bytes]:
     """One of Optuna's figures; its functions and their Matplotlib twins have the same names and arguments."""
+    from optuna import visualization
+    from optuna.visualization import matplotlib as static
+
     page = getattr(visualization, f"plot_{name}")(study, target_name="val_accuracy")
     getattr(static, f"plot_{name}")(study, target_name="val_accuracy")
     return page, _current_png()
@@ -138,6 +143,9 @@ def _courses(study: optuna.Study) -> tuple[Any, bytes]:
     """Each trial's accuracy by epoch."""
     if not any(trial.intermediate_values for trial in study.get_trials(deepcopy=False)):
         raise TooFewTrials("No trial has finished an epoch.")
+    from optuna import visualization
+    from optuna.visualization import matplotlib as static
+
     page = visualization.plot_intermediate_values(study)
     page.update_layout(xaxis_title="Epoch", yaxis_title="val_accuracy")
     axes = static.plot_intermediate_values(study)
@@ -214,6 +222,8 @@ def _front_page(trials: Sequence[FrozenTrial]) -> Any:
 
 
 def _front_png(trials: Sequence[FrozenTrial]) -> bytes:
+    from matplotlib.figure import Figure as Picture
+
     complete, best = _complete(trials)
     picture = Picture(figsize=SIZE, layout="constrained")
     axes = picture.add_subplot()
@@ -285,6 +295,8 @@ def _timeline_page(trials: Sequence[FrozenTrial]) -> Any:
 
 
 def _timeline_png(trials: Sequence[FrozenTrial]) -> bytes:
+    from matplotlib.figure import Figure as Picture
+
     bars = _bars(trials)
     workers = sorted({bar.worker for bar in bars}, reverse=True)
     began = min(bar.start for bar in bars)
