@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -67,6 +69,91 @@ def test_the_walk_sees_imports_inside_functions(tmp_path: Path) -> None:
     assert imported_modules(file) == {"search", "mlflow"}
 
 
+# Own modules that may be imported inside a function, beside those that commands import.
+IMPORTED_LATE = {
+    "conversion/runtime/__init__.py": "an import of the executor costs neither NumPy nor protobuf",
+    "conversion/runtime/executable.py": "Pillow, which only files need",
+    "experiments/training/loop.py": "kernels are Keras classes, and Keras is imported by the first training",
+    "experiments/training/process.py": "a process sets its environment before it imports NumPy",
+    "search/broker.py": "Ray may not be installed",
+    "search/engines/worker.py": "a worker sets its cores before it imports TensorFlow",
+}
+MOST_LINES, MOST_LINES_OF_A_CLASS = 400, 250
+MOST_METHODS = 15  # public ones of a part of the tracker
+
+
+def own_imports(tree: ast.AST) -> Iterator[tuple[ast.stmt, set[str]]]:
+    """Imports of this project's modules, each with the modules that it may name."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names = {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names = {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+        else:
+            continue
+        if any(name.partition(".")[0] in FLOORS for name in names):
+            yield node, names
+
+
+def module_of(file: Path) -> str:
+    return file.relative_to(ROOT).with_suffix("").as_posix().replace("/", ".").removesuffix(".__init__")
+
+
+COMMANDS = {f"{name}.__main__" if (ROOT / name.replace(".", "/")).is_dir() else name for name in ENTRY_POINTS}
+
+
+@pytest.mark.parametrize("file", SOURCES, ids=lambda file: str(file.relative_to(ROOT)))
+def test_nothing_imports_a_command(file: Path) -> None:
+    for _, names in own_imports(ast.parse(file.read_text())):
+        assert not names & COMMANDS, f"{file} imports a command: {names & COMMANDS}"
+
+
+def test_commands_alone_import_inside_functions() -> None:
+    late = {}
+    for file in SOURCES:
+        tree = ast.parse(file.read_text())
+        inside = [
+            found
+            for function in ast.walk(tree)
+            if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef)
+            for found in own_imports(function)
+        ]
+        if inside and module_of(file) not in COMMANDS:
+            late[file.relative_to(ROOT).as_posix()] = len(inside)
+    assert late.keys() == IMPORTED_LATE.keys()
+
+
+def test_no_import_goes_in_a_circle() -> None:
+    modules = {module_of(file): file for file in SOURCES}
+    needs: dict[str, set[str]] = {}
+    for name, file in modules.items():
+        tree = ast.parse(file.read_text())
+        late = {
+            node for function in ast.walk(tree) if isinstance(function, ast.FunctionDef) for node in ast.walk(function)
+        }
+        found = [names for node, names in own_imports(tree) if node not in late]
+        needs[name] = {module for names in found for module in names & modules.keys()} - {name}
+    list(TopologicalSorter(needs).static_order())  # raises CycleError, which names the circle
+
+
+@pytest.mark.parametrize("file", SOURCES, ids=lambda file: str(file.relative_to(ROOT)))
+def test_no_module_and_no_class_is_long(file: Path) -> None:
+    text = file.read_text()
+    assert text.count("\n") <= MOST_LINES
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.ClassDef):
+            assert (node.end_lineno or 0) - node.lineno < MOST_LINES_OF_A_CLASS, node.name
+
+
+def test_each_part_of_the_tracker_is_small() -> None:
+    for file in (ROOT / "experiments" / "tracking").glob("*.py"):
+        for node in ast.parse(file.read_text()).body:
+            if isinstance(node, ast.ClassDef):
+                methods = [each for each in node.body if isinstance(each, ast.FunctionDef)]
+                public = [each.name for each in methods if not each.name.startswith("_") and not each.decorator_list]
+                assert len(public) <= MOST_METHODS, f"{node.name}: {public}"
+
+
 def test_lines_are_printed_by_the_one_writer() -> None:
     """`say` keeps names from a store one line of text; JSON and the starter's own text hold none that could harm."""
     allowed = {
@@ -91,7 +178,7 @@ def test_each_medium_has_one_writer(module: str) -> None:
 
 
 # Who may take a data set's test images: looks, which count it, the data sets themselves, and the record of their sizes.
-TEST_IMAGES = ("experiments/datasets/", "experiments/tracking/looks.py", "experiments/tracking/inputs.py")
+TEST_IMAGES = ("experiments/datasets/", "experiments/tracking/test_access.py", "experiments/tracking/inputs.py")
 
 
 def test_split_uses(source: str) -> list[str]:
