@@ -63,9 +63,7 @@ class StudyRepair:
         found = self.study.trials.take_over(dry_run=True) if self.dry_run else recover(self.study, self.tracker)
         for trial in found:
             remedy = "back in the queue of the study; its run is KILLED until then"
-            self.findings.found(
-                "nobody runs it any more", remedy, trial=trial.number, run_id=trial.user_attrs.get("run_id")
-            )
+            self.findings.found("owner is gone", remedy, trial=trial.number, run_id=trial.user_attrs.get("run_id"))
 
     def _left_on_disk(self) -> None:
         outbox = Outbox(self.tracker, self.study.name, self.study.parent_run_id, owns=self.study.trials.owns)

@@ -69,7 +69,7 @@ class Flight:
             pass
         return True
 
-    def next_unblocked(self, progress: TrialProgress) -> tuple[OnItsWay, FrozenTrial | None] | None:
+    def next_unblocked_duplicate(self, progress: TrialProgress) -> tuple[OnItsWay, FrozenTrial | None] | None:
         """A trial that runs now, and the twin that answers it: its twin has ended, or nobody will run that one."""
         for number, running in list(self.twins.items()):
             if not self._study.trials.owns(number):

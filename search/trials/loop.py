@@ -145,14 +145,14 @@ class Runner:
         """Give trials back to the study that nobody runs any more."""
         dead = recover(self.study, self.tracker)
         for trial in dead:
-            progress.say(f"trial {trial.number}: nobody runs it any more; it is tried again")
+            progress.say(f"trial {trial.number}: owner is gone; requeued")
         if dead:
             self.flight.ask_at = 0.0
         return bool(dead)
 
     def _start(self, engine: Engine, worker: str, progress: TrialProgress) -> bool:
         """Start a trial that waited for its twin, or the study's next one; returns whether there was one."""
-        released = self.flight.next_unblocked(progress)
+        released = self.flight.next_unblocked_duplicate(progress)
         if released:
             running, same = released
         else:

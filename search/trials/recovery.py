@@ -1,4 +1,4 @@
-"""What sweeps that are gone have left over: writes to MLflow, evaluations, models that are no longer kept."""
+"""Recover from dead sweeps: deliver queued writes, evaluate kept models, drop superseded ones."""
 
 from __future__ import annotations
 

@@ -311,7 +311,7 @@ def test_a_trial_that_nobody_runs_any_more(own_store: Path, client: MlflowClient
         "owner", json.dumps({**json.loads(trial.user_attrs["owner"]), "host": __import__("platform").node()})
     )
     found = examine(command)
-    assert problems(found) == [(3, "nobody runs it any more", True)]
+    assert problems(found) == [(3, "owner is gone", True)]
     assert study_of(own_store, "small").trials[3].state == TrialState.WAITING
     done = command("search.sweep", "--study", "small", "--trials", "4", *NO_FIGURES, "--json")
     assert done.code == 0, done.err

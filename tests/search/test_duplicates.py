@@ -90,7 +90,7 @@ def test_the_twin_of_a_sweep_that_is_killed_waits_for_its_other_attempt(tmp_path
         for process in sweeps:
             process.kill()
             process.communicate()
-    assert "trial 0: nobody runs it any more" in err
+    assert "trial 0: owner is gone" in err
     assert_nothing_lost(tmp_path, "same", 4, EPOCHS)
     assert [trial.number for trial in trained(tmp_path)] == [0]
 

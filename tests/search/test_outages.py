@@ -133,7 +133,7 @@ def test_two_sweeps_share_a_study_on_postgresql_and_one_is_killed(
         wait_until(victim, *both)
         both[0].kill()
         both[0].communicate(timeout=60)
-        assert "nobody runs it any more; it is tried again" in finished(both[1], 400)
+        assert "owner is gone; requeued" in finished(both[1], 400)
     finally:
         for process in both:
             if process.poll() is None:
@@ -153,7 +153,7 @@ def test_trials_of_a_dead_host_are_taken_over(tmp_path: Path, database: Postgres
     other.wait()
     said = finished(start(0.02, **options))
     # Its start alone may have taken longer than a sign of life is waited for.
-    assert "nobody runs it any more" in said or "taking up 1 interrupted trial" in said, said
+    assert "owner is gone" in said or "taking up 1 interrupted trial" in said, said
     assert_nothing_lost(tmp_path, "shared", 6, EPOCHS, storage=database.url)
     assert count(database.url, TrialState.COMPLETE) == 6
 
