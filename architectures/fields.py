@@ -13,6 +13,7 @@ parser.add_argument("--trials", type=allowed(SweepConfig, "trials"))
 from __future__ import annotations
 
 import argparse
+import inspect
 import sys
 import types
 from abc import ABC, abstractmethod
@@ -20,7 +21,7 @@ from dataclasses import MISSING, dataclass, fields
 from functools import cache
 from numbers import Integral, Real
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 from architectures.errors import UsageError
 
@@ -294,8 +295,12 @@ def _of_hint(hint: Any) -> Allowed:
 
 @cache
 def _declared(config: Any) -> dict[str, Allowed]:
-    # Where the class was written; `runpy` leaves a module's name in sys.modules to the one that it stands in for.
-    hints = get_type_hints(config, config.__post_init__.__globals__, include_extras=True)
+    hints: dict[str, Any] = {}
+    for base in reversed(config.__mro__):
+        # Where the class was written; `runpy` leaves a module's name in sys.modules to the one that it stands in for.
+        written = vars(base).get("__post_init__")
+        names = written.__globals__ if written else vars(sys.modules[base.__module__])
+        hints |= inspect.get_annotations(base, globals=names, eval_str=True)
     return {field.name: _of_hint(hints[field.name]) for field in fields(config)}
 
 

@@ -25,6 +25,7 @@ RUN_PARAMETERS = frozenset(
         "precision",
         "augment",
         "label_smoothing",
+        "weight_decay",
         "knobs",
         "compress",
     ]

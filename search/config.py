@@ -29,12 +29,13 @@ from experiments.config import (
     DROPOUT,
     EPOCHS,
     FILTERS,
-    LABEL_SMOOTHING,
     LEARNING_RATE,
     PRECISIONS,
+    RECIPE,
     SCHEDULE,
     SEED,
     Compression,
+    RecipeRanges,
 )
 from experiments.datasets import title
 from search.space import SearchSpace
@@ -48,7 +49,7 @@ FIXED = (
     "filters",
     "learning_rate",
     "schedule",
-    "label_smoothing",
+    *RECIPE,
     "augment",
     "epochs",
     "objectives",
@@ -101,7 +102,7 @@ class Gpus(Number):
 
 
 @dataclass(frozen=True)
-class SweepConfig:
+class SweepConfig(RecipeRanges):
     """One sweep. The defaults take some minutes on two cores and reach 0.98 on mnist5k.
 
     Raises:
@@ -119,7 +120,6 @@ class SweepConfig:
     # of the highest rate; None: the schedule's own
     learning_rate: Annotated[tuple[float, float], NumberRange(LEARNING_RATE)] | None = None
     schedule: Annotated[str, SCHEDULE] = SearchSpace.schedule
-    label_smoothing: Annotated[tuple[float, float], NumberRange(LABEL_SMOOTHING)] | None = None
     augment: Annotated[str, Choice(AUGMENT)] = "on"  # search: a trial's choice
     objectives: Annotated[tuple[str, ...], Objectives()] = OBJECTIVES[0]
     # a trial whose file would be larger is infeasible and not trained
@@ -226,9 +226,9 @@ class SweepConfig:
             self.dropout,
             self.filters,
             self.learning_rate,
-            self.label_smoothing,
             self.augment,
             self.schedule,
+            **{name: getattr(self, name) for name in RECIPE},
         )
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from architectures.command import Parser
-from architectures.fields import PluginName
+from architectures.fields import PluginName, allowed
+from experiments.config import ASKED, Recipe, RecipeRanges
 
 SCHEDULE_HELP = (
     "of Adam's learning rate: cosine (the default) falls to 0 over --epochs, constant stays and ends a run that does "
@@ -22,3 +23,10 @@ def add_common(made: Parser) -> None:
         metavar="MODULE",
         help="module or .py file that registers architectures or data sets; repeatable",
     )
+
+
+def add_recipe(made: Parser, config: type[Recipe] | type[RecipeRanges], metavar: str, text: str) -> None:
+    """An option for each hyperparameter of the recipe; `text` holds the place of what it is."""
+    for name, asked in ASKED.items():
+        flag = f"--{name.replace('_', '-')}"
+        made.add_argument(flag, type=allowed(config, name), metavar=metavar, help=text.format(asked.help))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from architectures.errors import UsageError
 from architectures.knobs import Knob
-from experiments.config import LEARNING_RATES
+from experiments.config import LEARNING_RATES, RECIPE, Recipe, RecipeRanges
 
 if TYPE_CHECKING:
     import optuna
@@ -31,7 +31,7 @@ def fitting_batch_sizes(default: tuple[int, ...], images: int) -> tuple[int, ...
 
 
 @dataclass(frozen=True)
-class Values:
+class Values(Recipe):
     """One point of the space: the fields of a RunConfig that a trial decides."""
 
     architecture: str
@@ -40,13 +40,12 @@ class Values:
     filters: int
     learning_rate: float
     schedule: str
-    label_smoothing: float
     augment: bool
     knobs: tuple[tuple[str, Knob], ...]  # the architecture's own by name, sorted
 
 
 @dataclass(frozen=True)
-class SearchSpace:
+class SearchSpace(RecipeRanges):
     """Ranges and choices; the defaults are the sweep's in README."""
 
     architectures: tuple[str, ...]
@@ -54,7 +53,6 @@ class SearchSpace:
     dropout: tuple[float, float] = (0.0, 0.5)  # lowest and highest rate
     filters: tuple[int, ...] = (8, 16, 32)  # widths of the first stage
     learning_rate: tuple[float, float] | None = None  # searched on a log scale; None: the schedule's own
-    label_smoothing: tuple[float, float] | None = None  # None: none
     augment: str = "off"  # or on, or search
     schedule: str = "cosine"
 
@@ -76,9 +74,6 @@ class SearchSpace:
                 else LEARNING_RATES[self.schedule]
             ),
             schedule=self.schedule,
-            label_smoothing=(
-                trial.suggest_float("label_smoothing", *self.label_smoothing) if self.label_smoothing else 0.0
-            ),
             augment=(
                 trial.suggest_categorical("augment", (False, True))
                 if self.augment == "search"
@@ -88,7 +83,13 @@ class SearchSpace:
                 (knob, trial.suggest_categorical(f"{architecture}.{knob}", choices))  # type: ignore[misc]  # not None
                 for knob, choices in knobs
             ),
+            **{name: trial.suggest_float(name, *limits) for name, limits in self.recipe.items()},
         )
+
+    @property
+    def recipe(self) -> dict[str, tuple[float, float]]:
+        """What of the recipe is searched: its ranges by name."""
+        return {name: limits for name in RECIPE if (limits := getattr(self, name))}
 
     def published(self, architecture: Known) -> dict[str, object]:
         """An architecture at its published width, rate and knobs, as far as they lie in the space."""
@@ -122,11 +123,9 @@ class SearchSpace:
             "batch_size": self.batch_sizes,
             "filters": self.filters,
         }
-        ranges: dict[str, tuple[float, float]] = {"dropout": self.dropout}
+        ranges: dict[str, tuple[float, float]] = {"dropout": self.dropout, **self.recipe}
         if self.learning_rate:
             ranges["learning_rate"] = self.learning_rate
-        if self.label_smoothing:
-            ranges["label_smoothing"] = self.label_smoothing
         if self.augment == "search":
             choices["augment"] = (False, True)
         names = {name: name for name in (*choices, *ranges)}

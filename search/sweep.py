@@ -27,7 +27,7 @@ from search.config import (
     new_study_name,
 )
 from search.engines.local import auto_workers
-from search.options import SCHEDULE_HELP, add_common
+from search.options import SCHEDULE_HELP, add_common, add_recipe
 
 
 def parser() -> Parser:
@@ -81,12 +81,7 @@ def parser() -> Parser:
         help="search it too, at its highest and on a log scale (default: 3e-3; constant: 1e-3)",
     )
     add("--schedule", choices=tuple(LEARNING_RATES), help=SCHEDULE_HELP)
-    add(
-        "--label-smoothing",
-        type=allowed(SweepConfig, "label_smoothing"),
-        metavar="LOW:HIGH",
-        help="search how much of each training label is spread over all classes (default: none)",
-    )
+    add_recipe(made, SweepConfig, "LOW:HIGH", "search the {} (default: none)")
     add(
         "--augment",
         nargs="?",

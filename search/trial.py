@@ -13,7 +13,7 @@ from architectures.knobs import Knob, knob_from_text
 from experiments.config import COMPRESSIONS, LEARNING_RATES, PRECISIONS, default_tracking_uri
 from experiments.datasets.arguments import OPTIONS, add_arguments, dataset_given
 from search.config import AUTO
-from search.options import SCHEDULE_HELP, add_common
+from search.options import SCHEDULE_HELP, add_common, add_recipe
 from search.trials.config import TrialConfig
 
 
@@ -43,12 +43,7 @@ def parser() -> Parser:
         help="Adam's, at its highest (default 3e-3; constant: 1e-3)",
     )
     add("--schedule", choices=tuple(LEARNING_RATES), help=SCHEDULE_HELP)
-    add(
-        "--label-smoothing",
-        type=allowed(TrialConfig, "label_smoothing"),
-        metavar="X",
-        help="share of each label (default 0)",
-    )
+    add_recipe(made, TrialConfig, "X", "{} (default 0)")
     add(
         "--augment",
         nargs="?",

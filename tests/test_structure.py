@@ -6,10 +6,14 @@ import ast
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import fields
 from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
+
+from architectures.knobs import RUN_PARAMETERS
+from experiments.config import Recipe, RecipeRanges, RunConfig
 
 ROOT = Path(__file__).parent.parent
 FLOORS = ("architectures", "experiments", "conversion", "search")
@@ -143,6 +147,12 @@ def test_no_module_and_no_class_is_long(file: Path) -> None:
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.ClassDef):
             assert (node.end_lineno or 0) - node.lineno < MOST_LINES_OF_A_CLASS, node.name
+
+
+def test_a_hyperparameter_is_declared_whole() -> None:
+    assert [each.name for each in fields(Recipe)] == [each.name for each in fields(RecipeRanges)]
+    assert {each.name for each in fields(RunConfig)} <= RUN_PARAMETERS
+    assert all(each.default == 0 for each in fields(Recipe))  # what a record does not name was off
 
 
 def test_each_part_of_the_tracker_is_small() -> None:

@@ -10,7 +10,7 @@ from typing import TypeVar
 from architectures.errors import ProjectError
 from architectures.fields import as_recorded
 from architectures.knobs import RUN_PARAMETERS, knob_from_text
-from experiments.config import RunConfig
+from experiments.config import RECIPE, RunConfig
 
 ATTEMPT = "attempt"  # tag of a trial's run: which attempt at the trial writes to it
 Number = TypeVar("Number", int, float)
@@ -51,7 +51,7 @@ class RunRecord:
                 optimizer=self.params["optimizer"],
                 augment=self.params["augment"] == "True",
                 compress=self.params.get("compress", "none"),
-                label_smoothing=self._number("label_smoothing", float) if "label_smoothing" in self.params else 0.0,
+                **{name: self._number(name, float) for name in RECIPE if name in self.params},
                 knobs=tuple(
                     (name, knob_from_text(text))
                     for name, text in sorted(self.params.items())

@@ -181,8 +181,9 @@ def _epoch_function(
     tf.config.optimizer.set_experimental_options({"arithmetic_optimization": False})
     if tf.config.list_physical_devices("GPU") and "TF_DETERMINISTIC_OPS" not in os.environ:
         tf.config.experimental.enable_op_determinism()  # costs nothing that could be measured (LOG.md)
-    optimizer = FusedAdam(_learning_rate(config, steps))
+    optimizer = FusedAdam(_learning_rate(config, steps), weight_decay=config.weight_decay or None)
     variables = classifier.trainable_variables
+    optimizer.exclude_from_weight_decay(var_list=[each for each in variables if len(each.shape) < 2])  # but kernels
     optimizer.build(variables)
     streamed = streaming.streams(split)
     images, labels = (None, None) if streamed else (tf.constant(split.images), tf.constant(split.labels))

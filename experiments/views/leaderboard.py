@@ -11,6 +11,7 @@ from statistics import fmean
 from architectures.display import say
 from architectures.errors import ProjectError, UsageError
 from architectures.knobs import Knob
+from experiments.config import Recipe, recipe_of
 from experiments.datasets import title
 from experiments.evaluation.intervals import accuracy_interval, mean_interval
 from experiments.tracking import RunRecord, Selection, Tracker, VersionFacts, merit
@@ -31,7 +32,7 @@ class Row:
     batch_size: int
     learning_rate: float
     schedule: str  # of the learning rate
-    label_smoothing: float
+    recipe: Recipe
     augment: bool
     knobs: dict[str, Knob]  # the architecture's own
     val_accuracy: float
@@ -221,7 +222,7 @@ def _row(rank: int, record: RunRecord, pareto: bool, version: VersionFacts | Non
         batch_size=config.batch_size,
         learning_rate=config.learning_rate,
         schedule=config.schedule,
-        label_smoothing=config.label_smoothing,
+        recipe=Recipe(**recipe_of(config)),
         augment=config.augment,
         knobs=dict(config.knobs),
         val_accuracy=accuracy,

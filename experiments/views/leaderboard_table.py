@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import TextIO
 
-from experiments.config import LEARNING_RATES, RunConfig
+from experiments.config import ASKED, LEARNING_RATES, RECIPE, RunConfig, recipe_of
 from experiments.views import tables
 from experiments.views.leaderboard import Row
 from experiments.views.tables import fits, print_cells
@@ -47,6 +47,7 @@ _ORIGIN_COLUMNS = (
 # What a narrow terminal leaves out, in this order, until the rest fits; --json, --csv and --markdown have all.
 _SPARE = ("run id", "study", "dropout", "batch", "filters", "latency", "parameters")
 _SPARE_OF_VERSIONS = (*_SPARE, "other", "run")
+_NAMES = [name for field in fields(Row) for name in (RECIPE if field.name == "recipe" else (field.name,))]
 _FOLDING = frozenset({"other", "mean of seeds", "aliases"})
 
 
@@ -72,8 +73,7 @@ def _other_values(row: Row) -> str:
         values["learning rate"] = f"{row.learning_rate:.2g}"
     if row.schedule != RunConfig.schedule:
         values["rate"] = row.schedule
-    if row.label_smoothing:
-        values["smoothing"] = f"{row.label_smoothing:.2g}"
+    values |= {ASKED[name].short: f"{value:.2g}" for name, value in recipe_of(row.recipe).items() if value}
     return ", ".join([*(f"{key} {value}" for key, value in values.items()), *(["augmented"] if row.augment else [])])
 
 
@@ -116,10 +116,18 @@ def note(titles: Sequence[str], more: bool) -> str:
 
 def as_json(board: Sequence[Row]) -> list[dict[str, object]]:
     """The rows as JSON objects."""
-    return [asdict(row) for row in board]
+    return [_flat(row) for row in board]
+
+
+def _flat(row: Row) -> dict[str, object]:
+    """A row's fields, those of its recipe in their place."""
+    found: dict[str, object] = {}
+    for name, value in asdict(row).items():
+        found.update(value if name == "recipe" else {name: value})
+    return found
 
 
 def write_csv(board: Sequence[Row], file: TextIO) -> None:
     """The rows with all their fields; knobs as JSON, aliases separated by spaces, what is not known empty."""
-    written = (asdict(row) | {"knobs": json.dumps(row.knobs), "aliases": " ".join(row.aliases)} for row in board)
-    tables.write_csv([[field.name for field in fields(Row)], *(row.values() for row in written)], file)
+    written = (_flat(row) | {"knobs": json.dumps(row.knobs), "aliases": " ".join(row.aliases)} for row in board)
+    tables.write_csv([_NAMES, *(row.values() for row in written)], file)

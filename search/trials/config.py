@@ -12,19 +12,19 @@ from experiments.config import (
     DROPOUT,
     EPOCHS,
     FILTERS,
-    LABEL_SMOOTHING,
     LEARNING_RATE,
     PRECISIONS,
     SCHEDULE,
     SEED,
     Compression,
+    Recipe,
     RunConfig,
 )
 from search.config import AUTO
 
 
 @dataclass(frozen=True)
-class TrialConfig:
+class TrialConfig(Recipe):
     """One run; what is None is the architecture's published value.
 
     Raises:
@@ -39,7 +39,6 @@ class TrialConfig:
     batch_size: Annotated[int, BATCH_SIZE] | None = None  # None: 128; smaller where there are few images
     learning_rate: Annotated[float, LEARNING_RATE] | None = None  # None: the schedule's own
     schedule: Annotated[str, SCHEDULE] = RunConfig.schedule
-    label_smoothing: Annotated[float, LABEL_SMOOTHING] = 0.0
     augment: bool = False
     knobs: tuple[tuple[str, Knob], ...] = ()  # the architecture's own; those left out have their first choice
     epochs: Annotated[int, EPOCHS] = RunConfig.epochs

@@ -13,7 +13,7 @@ from architectures.command import traceback_text
 from architectures.errors import ProjectError, UsageError
 from architectures.scratch import scratch_folder
 from conversion.coreml.formats import check_available
-from experiments.config import LEARNING_RATES, RunConfig, RunResult
+from experiments.config import LEARNING_RATES, RunConfig, RunResult, recipe_of
 from experiments.datasets import Dataset, title
 from experiments.datasets.summary import summary
 from experiments.evaluation.report import write_evaluation
@@ -114,13 +114,13 @@ def _run_config(config: TrialConfig, known: Known, gpu: Gpu | None, batch_size: 
         batch_size=batch_size,
         learning_rate=config.learning_rate or LEARNING_RATES[config.schedule],
         schedule=config.schedule,
-        label_smoothing=config.label_smoothing,
         augment=config.augment,
         knobs=tuple(sorted(({knob: choices[0] for knob, choices in own.items()} | dict(config.knobs)).items())),
         epochs=config.epochs,
         seed=config.seed,
         precision=resolve_precision(config.precision, gpu),
         compress=config.compress,
+        **recipe_of(config),  # type: ignore[arg-type]
     )
 
 

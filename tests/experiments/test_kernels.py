@@ -225,6 +225,35 @@ def test_fused_adam_steps_as_keras_does(decaying: bool, dtype: str) -> None:
         assert np.allclose(mine, other, rtol=1e-4, atol=1e-7)
 
 
+def test_weight_decay_is_adamws_of_kernels_alone() -> None:
+    gradients = np.random.default_rng(0).normal(size=(20, 5, 7)).astype(np.float32)
+    found = []
+    for optimizer in (FusedAdam(0.01, weight_decay=0.3), keras.optimizers.AdamW(0.01, weight_decay=0.3)):
+        kernel, bias = keras.Variable(np.ones((5, 7))), keras.Variable(np.ones(7))
+        optimizer.exclude_from_weight_decay(var_list=[bias])
+        optimizer.build([kernel, bias])
+        for gradient in gradients:
+            optimizer.apply([tf.constant(gradient), tf.constant(gradient[0])], [kernel, bias])
+        found.append([np.array(one) for one in (kernel, bias)])
+    for mine, other in zip(*found, strict=True):
+        assert np.allclose(mine, other, rtol=1e-4, atol=1e-7)
+
+
+def test_a_configuration_decays_its_kernels(tmp_path: Path) -> None:
+    """At a rate so low that gradients change next to nothing, a kernel shrinks by what the decay takes."""
+    digits = datasets.load("digits")
+    few = replace(digits, train=Split(digits.train.images[:64], digits.train.labels[:64]))
+    plain = RunConfig("malireddi", "digits", 4, 0.0, batch_size=1, learning_rate=1e-5, schedule="constant", epochs=1)
+    norms = []
+    for config in (plain, replace(plain, weight_decay=1.0)):
+        result = train(config, few, keras_file=tmp_path / "model.keras", size=ModelSize(0, 0, 0))
+        kept = load_classifier(result.keras_file, result.keras_sha256)
+        norms.append([float(np.linalg.norm(each)) for each in kept.trainable_weights if len(each.shape) > 1])
+    for before, after in zip(*norms, strict=True):
+        assert after / before == pytest.approx((1 - 1e-5) ** 64, rel=5e-5)
+        assert after < before * (1 - 3e-4)
+
+
 @pytest.mark.parametrize("precision", ["float32", pytest.param("mixed_bfloat16", marks=pytest.mark.slow)])
 def test_training_uses_all_three(precision: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Keras' own would raise here."""
