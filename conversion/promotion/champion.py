@@ -84,7 +84,7 @@ def fetch(tracker: Tracker, promotion: PromotionRecord, folder: Path) -> CoreMLF
     return file
 
 
-def contract(interface: Interface) -> Mapping[str, str]:
+def app_contract(interface: Interface) -> Mapping[str, str]:
     """What an app relies on: another file with the same contract can take this one's place."""
     image = interface.input
     return {

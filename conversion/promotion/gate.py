@@ -9,7 +9,7 @@ from typing import Literal
 
 from architectures.errors import ProjectError
 from conversion.promotion.candidate import Candidate
-from conversion.promotion.champion import SIGNIFICANCE, Champion, compare, contract
+from conversion.promotion.champion import SIGNIFICANCE, Champion, app_contract, compare
 from conversion.promotion.config import PromoteConfig
 from conversion.runtime import Interface
 from conversion.verification.evidence import Evidence
@@ -229,7 +229,7 @@ def _contract(interface: Interface, champion: Champion | ProjectError | None) ->
         return Criterion(name, "no champion", "no file was promoted before that an app could rely on")
     if isinstance(champion, ProjectError):
         return _asked(name, False, f"the champion's contract is not known: {champion}{WAY_OUT}")
-    ours, theirs = contract(interface), contract(champion.executable.interface)
+    ours, theirs = app_contract(interface), app_contract(champion.executable.interface)
     changed = "; ".join(f"{key} is {ours[key]}, not {theirs[key]}" for key in ours if ours[key] != theirs[key])
     if changed:
         return _asked(name, False, f"the app's contract with the {champion.name} would break: {changed}")
@@ -246,7 +246,7 @@ def _champion(
         return Criterion(name, "no champion", "there is no champion to be compared with")
     if isinstance(champion, ProjectError):
         return _asked(name, False, f"the champion's file cannot be compared with: {champion}{WAY_OUT}")
-    if contract(interface) != contract(champion.executable.interface) or not evidence.original:
+    if app_contract(interface) != app_contract(champion.executable.interface) or not evidence.original:
         return _asked(name, False, f"the {champion.name} cannot be compared with on the same images")
     if not evidence.test_predictions:
         return _not_judged(name)
