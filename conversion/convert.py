@@ -22,6 +22,7 @@ from conversion.coreml_file import CoreMLFile, Format, mlmodel, mlpackage
 from conversion.culprit import layer_behind
 from conversion.files import write
 from conversion.naming import INPUT_NAME, OUTPUT_NAME, name_features
+from conversion.unknown import THRESHOLD_DIGITS, Measured
 from experiments.classifier import PIXEL_SCALE, PREPROCESSING_VERSION, as_classifier, network_of
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ class FileFacts:
     study: str  # empty for a run outside a study
     git_commit: str
     val_accuracy: float
+    threshold: float = 0.0  # of a confidence, below which the answer is "I do not know"; 0: every guess is an answer
     fit: str = ""  # of photographs to the input's size: crop, pad or squash; empty, as the next: not in the file
     background: str = ""  # beneath what is transparent and beside what is padded
     author: str = ""
@@ -58,6 +60,7 @@ class FileFacts:
             "dataset": self.dataset,
             "dataset_digest": self.dataset_digest,
             "val_accuracy": f"{self.val_accuracy:.4f}",
+            "threshold": f"{self.threshold:.{THRESHOLD_DIGITS}f}",
             "preprocessing_version": str(PREPROCESSING_VERSION),
             **{key: value for key in ("fit", "background") if (value := getattr(self, key))},
             "git_commit": self.git_commit,
@@ -108,14 +111,14 @@ class Converter:
             raise ProjectError(f"{len(facts.class_names)} labels for {self._network.output_shape[1]} outputs.")
 
     def file(
-        self, *, format: Format = "mlmodel", compression: Compression = "none", val_accuracy: float | None = None
+        self, *, format: Format = "mlmodel", compression: Compression = "none", measured: Measured | None = None
     ) -> CoreMLFile:
         """The file of a format and a compression.
 
         Args:
             format: of the file.
             compression: of its weights.
-            val_accuracy: what the file says of itself, where that is known to differ from the facts'.
+            measured: what the file says of itself instead of the facts' figures.
 
         Returns:
             A file whose content is the same for the same weights, facts, library versions and day.
@@ -136,7 +139,9 @@ class Converter:
             spec = model.get_spec()
             weights = {file.name: file.read_bytes() for file in Path(model.weights_dir).iterdir()}
         name_features(spec)
-        facts = self._facts if val_accuracy is None else replace(self._facts, val_accuracy=val_accuracy)
+        facts = self._facts
+        if measured:
+            facts = replace(facts, val_accuracy=measured.val_accuracy, threshold=measured.threshold)
         _describe(spec, facts, compression)
         content = spec.SerializeToString(deterministic=True)
         return mlmodel(content) if format == "mlmodel" else mlpackage(content, weights)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from architectures.scratch import scratch_folder
 from conversion.choose import draw
-from conversion.evaluation_page import NOT_EXECUTED, calibration, classes, looked, mistakes
+from conversion.evaluation_page import NOT_EXECUTED, calibration, classes, looked, mistakes, unknown
 from conversion.gallery import draw_flips
 from conversion.parity import LEAST_ALLOWANCE, ROUNDINGS
 from conversion.tables import strong, table
@@ -69,6 +69,7 @@ figcaption {{ font-size: .8rem; overflow-wrap: anywhere; }}
 <h2>What, and where it comes from</h2>{origin}
 <h2>Executed here, against its model</h2>{parity}
 <h2>On the test images</h2>{looked}
+<h2>I do not know</h2>{unknown}
 <h2>Confusion</h2>{confusion}
 <h2>Precision and recall</h2>{classes}
 <h2>Calibration</h2>{calibration}
@@ -100,6 +101,7 @@ def page(examination: Examination, facts: Mapping[str, Any]) -> str:
         parity=_parity(examination),
         confusion=_confusion(facts["class_names"], facts["confusion_matrix"]),
         looked=looked(evidence.test_look),
+        unknown=unknown(evidence.threshold, evidence.refusals),
         classes=classes(test),
         calibration=calibration(test),
         mistakes=mistakes(test, examination.candidate.split("test").images, facts["class_names"])

@@ -68,6 +68,11 @@ def show(found: Predictions) -> None:
             say(f"and {len(found.answers) - SHOWN:,} more: --csv, --json and --html have them")
     if found.evaluation:
         _show_evaluation(found)
+    if found.threshold:
+        say(
+            f'"I do not know", with a confidence below {found.threshold:.4f}: '
+            f"{len(found.unknown):,} of {len(found.answers):,}"
+        )
 
 
 def _told(top: Sequence[tuple[str, float]]) -> list[str]:

@@ -117,7 +117,7 @@ def promote(config: PromoteConfig) -> Promotion:
 
     from conversion.candidate import load_candidate
     from conversion.champion import Champion, load_champion
-    from conversion.choose import accuracy_of, choose
+    from conversion.choose import choose, measured_on
     from conversion.compress import check_available
     from conversion.convert import coremltools
     from conversion.files import clear, write
@@ -153,13 +153,13 @@ def promote(config: PromoteConfig) -> Promotion:
     if config.compress == "auto":
         formats = (config.format,) if config.format else FORMATS
         choice = choose(converter, candidate.dataset.val, formats=formats, max_accuracy_loss=config.max_accuracy_loss)
-        file, compression = choice.file, choice.chosen.compression
+        file, compression, measured = choice.file, choice.chosen.compression, choice.measured
     else:
         compression = config.compress
         file = converter.file(format=config.format or "mlmodel", compression=compression)
-    if compression != "none":  # the file tells of its own accuracy, not of the model's
-        accuracy = choice.chosen.val_accuracy if choice else accuracy_of(file, candidate.dataset.val)
-        file = converter.file(format=file.format, compression=compression, val_accuracy=accuracy)
+        measured = measured_on(file, candidate.dataset.val)
+    # The file tells of its own accuracy, not of the model's, and from which confidence on its guess is an answer.
+    file = converter.file(format=file.format, compression=compression, measured=measured)
     dataset = candidate.dataset
     usual = default_output(registered_name, image=dataset.input_shape, labels=dataset.class_names)
     path = output_path(config.output, usual, file.format)

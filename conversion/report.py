@@ -26,6 +26,8 @@
   the model as it was trained. `rounding` is what float32 costs the model itself, `allowance` the largest difference
   that this explains.
 - `original`: on each split, the file against the model as it was trained, with the images whose label changes.
+- `threshold`: the confidence from which on the file's guess is an answer, by the rule of `conversion/unknown.py`, and
+  `refusals`: on each split, how many images read right, and how many read wrong, it refuses.
 - `native`: what Apple's runtime answered, where there is one.
 - `preference`: of `--prefer smallest`, the best version, the one taken, and how each smaller one that was looked at
   compares with the best on the validation images; there `champion` is the best, `candidate` the smaller one.
@@ -65,6 +67,10 @@ UNITS = {
     "size_bytes": "bytes",
     "test_images": "images",
     "flips": "images",
+    "right": "images",
+    "right_refused": "images",
+    "wrong_refused": "images",
+    "threshold": PROBABILITY,
     "label_flips": "images",
     "flipped": "index in the split",
     "index": "index in the split",
@@ -175,6 +181,8 @@ def summary(examination: Examination) -> dict[str, object]:
         "route": evidence.route,
         "parity": [asdict(parity) for parity in evidence.parity],
         "original": [asdict(parity) for parity in evidence.original],
+        "threshold": evidence.threshold,
+        "refusals": [asdict(refused) for refused in evidence.refusals],
         "native": asdict(evidence.native),
         "class_names": list(facts.class_names),
         "confusion_matrix": evaluation.confusion_matrix if evaluation else [],

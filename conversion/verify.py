@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,6 +23,14 @@ from architectures.display import say
 from architectures.fields import PluginName
 from conversion.native import Native
 from conversion.structure import COMPRESSION_KEY, Check, check, structural_checks
+from conversion.unknown import (
+    THRESHOLD_DIGITS,
+    THRESHOLD_KEY,
+    Refusals,
+    allowed_refusals,
+    refusals,
+    threshold_in,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -58,6 +66,8 @@ class Evidence:
     test_predictions: tuple[int, ...] = ()  # label indices, of the executed file
     test_evaluation: Evaluation | None = None  # of the executed file; None, as the next, where it saw no test image
     test_look: Look | None = None  # at the test images
+    threshold: float | None = None  # confidence from which on the file's guess is an answer; None: it names none
+    refusals: tuple[Refusals, ...] = ()  # what the threshold refuses, on val, then on test
 
     @property
     def faults(self) -> tuple[str, ...]:
@@ -124,8 +134,12 @@ def verify(
     interface = executable.interface
     claimed = interface.metadata.user_defined.get(COMPRESSION_KEY, "none")
     checks = tuple(structural_checks(interface, candidate))
+    threshold = threshold_in(interface.metadata.user_defined)
     splits: dict[str, Split] = {}
     answers: dict[str, npt.NDArray[np.float32]] = {}
+
+    def refused(name: str, split: Split) -> Refusals:
+        return refusals(name, answers[name], split.labels, threshold or 0.0)
 
     def compared(evidence: Evidence, *names: str) -> Evidence:
         """The evidence with that of more splits."""
@@ -145,11 +159,16 @@ def verify(
             comparison = Comparison()  # the file differs, whatever it computes
         return replace(
             evidence,
-            checks=(*checks, *_compression_checks(claimed, compression, comparison.weights)),
+            checks=(
+                *checks,
+                *_compression_checks(claimed, compression, comparison.weights),
+                *_threshold_checks(interface.metadata.user_defined, answers, splits),
+            ),
             weights=comparison.weights,
             route=comparison.route,
             parity=comparison.parity,
             original=(*evidence.original, *parities(more, answers, candidate.forward)),
+            refusals=(*evidence.refusals, *(refused(name, split) for name, split in more.items() if threshold)),
         )
 
     evidence = Evidence(
@@ -159,6 +178,7 @@ def verify(
         compression=claimed,
         minimum_ios=IOS_OF_SPECIFICATION.get(interface.specification_version),
         checks=checks,
+        threshold=threshold,
     )
     if not all(check.passed for check in checks if check.name in NEEDED_TO_EXECUTE):
         return compared(evidence)
@@ -189,6 +209,23 @@ def _compression_checks(claimed: str, asked: str | None, weights: tuple[Weight, 
         check("compression", asked or claimed, claimed),
         Check("stored compression", compressed, claimed, claimed if compressed else ", ".join(sorted(found))),
     ]
+
+
+def _threshold_checks(
+    user_defined: Mapping[str, str], answers: Mapping[str, npt.NDArray[np.float32]], splits: Mapping[str, Split]
+) -> list[Check]:
+    """Whether the file's threshold, where it names one, refuses no more validation images than its rule allows."""
+    if THRESHOLD_KEY not in user_defined:
+        return []
+    text, threshold = user_defined[THRESHOLD_KEY], threshold_in(user_defined)
+    if threshold is None:
+        return [Check("threshold", False, "a plain number from 0 to 1", text)]
+    if "val" not in answers:
+        return []
+    found = refusals("val", answers["val"], splits["val"].labels, threshold)
+    most = allowed_refusals(found.right)
+    told = f"{text}, which refuses {found.right_refused:,} of {found.right:,} validation images read right"
+    return [Check("threshold", found.right_refused <= most, f"one that refuses at most {most:,}", told)]
 
 
 def parser() -> Parser:
@@ -237,6 +274,8 @@ def show(evidence: Evidence) -> None:
             f"  {part.split}: {part.images} images executed, accuracy of the file {part.file_accuracy:.4f} "
             f"(model {part.model_accuracy:.4f})"
         )
+    for refused in evidence.refusals:
+        say(f'  "I do not know" below {evidence.threshold:.{THRESHOLD_DIGITS}f}, {refused.text}')
     if evidence.differences:
         say(f"  {'differences of probabilities':37} {'split':5} {'largest':>8} {'allowed':>8} {'labels differ':>14}")
     for against, part in evidence.differences:
