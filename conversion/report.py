@@ -6,6 +6,7 @@
 - `created_at`: UTC.
 - `run`, `run_id`, `study`, `architecture`, `dataset`, `dataset_digest`, `git_commit`: where the model comes from.
 - `coreml_format`, `compression`, `minimum_ios`, `coreml_bytes`, `coreml_sha256`: the file.
+- `metadata`: what the file says of itself, by key: the app's measurements on a device are held to it.
 - `coreml_reproducible_sha256`, `reproducible_by`: its digest without the date of conversion, and how to compute that.
 - `val_accuracy`, `model_val_accuracy`: of the executed file and of the trained model, on the validation images.
 - `test_accuracy`, `test_accuracy_low`, `test_accuracy_high`, `test_images`: of the executed file, with its 95 % Wilson
@@ -159,6 +160,7 @@ def summary(examination: Examination) -> dict[str, object]:
         "minimum_ios": evidence.minimum_ios,
         "coreml_bytes": evidence.file_bytes,
         "coreml_sha256": evidence.file_sha256,
+        "metadata": dict(examination.interface.metadata.user_defined),
         "coreml_reproducible_sha256": examination.file.reproducible_sha256,
         "reproducible_by": REPRODUCIBLE_BY,
     }

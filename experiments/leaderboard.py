@@ -58,13 +58,15 @@ class Row:
     best_epoch: int | None  # None here and below: of a run that was made anew after it was lost
     parameters: int | None
     coreml_bytes: int
-    latency_ms: float | None
+    latency_ms: float | None  # of the Keras model, one image, on the host that trained it
     pareto: bool  # no other run is at least as accurate and as small, and better in one
     version: int | None  # in the registry
     aliases: tuple[str, ...]  # of that version
     test_accuracy: float | None  # of its Core ML file, once it was promoted
     promoted_bytes: int | None  # of that file
     compression: str | None  # of that file
+    device_latency_ms: float | None = None  # of that file, one image, on all processors of a phone
+    device: str | None = None  # that phone, with its system
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,8 @@ _COLUMNS = (
     _Column("95 % interval", lambda row: _interval(row)),
     _Column("parameters", lambda row: "" if row.parameters is None else f"{row.parameters:,}"),
     _Column("Core ML bytes", lambda row: f"{row.coreml_bytes:,}{' *' if row.pareto else '  '}"),
-    _Column("latency", lambda row: "" if row.latency_ms is None else f"{row.latency_ms:.2f} ms"),
+    _Column("Keras, host", lambda row: "" if row.latency_ms is None else f"{row.latency_ms:.2f} ms"),
+    _Column("on device", lambda row: _on_device(row), only_if_used=True),
     _Column("ver", lambda row: str(row.version or "")),
 )
 _VERSION_COLUMNS = (
@@ -99,9 +102,9 @@ _ORIGIN_COLUMNS = (
     _Column("run id", lambda row: row.run_id),
 )
 # What a narrow terminal leaves out, in this order, until the rest fits; --json, --csv and --markdown have all.
-_SPARE = ("run id", "study", "dropout", "batch", "filters", "latency", "parameters")
+_SPARE = ("run id", "study", "dropout", "batch", "filters", "Keras, host", "parameters", "on device")
 _SPARE_OF_VERSIONS = (*_SPARE, "other", "run")
-_FOLDING = frozenset({"other", "mean of seeds", "aliases"})
+_FOLDING = frozenset({"other", "mean of seeds", "aliases", "on device"})
 
 
 def rows(tracker: Tracker, selection: Selection, *, limit: int | None = None) -> list[Row]:
@@ -284,6 +287,8 @@ def _row(rank: int, record: RunRecord, pareto: bool, version: VersionFacts | Non
         test_accuracy=float(promoted["test_accuracy"]) if "test_accuracy" in promoted else None,
         promoted_bytes=int(promoted["coreml_bytes"]) if promoted else None,
         compression=promoted.get("compression"),
+        device_latency_ms=record.metrics.get("device_all_latency_ms"),
+        device=record.tags.get("device"),
     )
 
 
@@ -295,6 +300,10 @@ def _interval(row: Row) -> str:
     if row.val_accuracy_low is None or row.val_accuracy_high is None:
         return ""
     return f"{row.val_accuracy_low:.3f} to {row.val_accuracy_high:.3f}"
+
+
+def _on_device(row: Row) -> str:
+    return "" if row.device_latency_ms is None else f"{row.device_latency_ms:.2f} ms, {row.device or 'unnamed'}"
 
 
 def _mean(row: Row) -> str:

@@ -273,6 +273,12 @@ class Tracker(Retention, Looks):
         with one_line(self.uri):
             self._log(run_id, metrics=figures)
 
+    def tag_run(self, run_id: str, tags: Mapping[str, str]) -> None:
+        """Set tags on a run, whatever its status."""
+        with one_line(self.uri):
+            for key, value in tags.items():
+                self._client.set_tag(run_id, key, value)
+
     def fail(self, run_id: str, traceback: str) -> None:
         """End a run as FAILED, with its traceback, without secrets, as an artifact."""
         with one_line(self.uri):
