@@ -120,7 +120,8 @@ actor {name}Reader {{
       throw {name}Error.noImage
     }}
     var made: CVPixelBuffer?
-    let code = CVPixelBufferCreate(kCFAllocatorDefault, Self.width, Self.height, {format}, nil, &made)
+    let code = CVPixelBufferCreate(
+      kCFAllocatorDefault, Self.width, Self.height, {format}, nil, &made)
     guard code == kCVReturnSuccess, let buffer = made,
       CVPixelBufferLockBaseAddress(buffer, []) == kCVReturnSuccess,
       let base = CVPixelBufferGetBaseAddress(buffer)
