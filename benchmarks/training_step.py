@@ -26,10 +26,11 @@ import tensorflow as tf  # noqa: E402
 from tensorflow.tsl.profiler.protobuf.xplane_pb2 import XSpace  # noqa: E402  # the profile's format, which TF ships
 
 from architectures import registry  # noqa: E402
-from experiments import datasets, training  # noqa: E402
+from experiments import datasets  # noqa: E402
 from experiments.classifier import build_classifier  # noqa: E402
 from experiments.config import RunConfig  # noqa: E402
 from experiments.datasets import Split  # noqa: E402
+from experiments.training import loop  # noqa: E402
 from experiments.training.kernels import with_fast_kernels  # noqa: E402
 
 # Of an event's name, such as `while/body/while/classifier/malireddi/conv2d/Relu:_MklNativeFusedConv2D`, or where that
@@ -81,7 +82,7 @@ def profiled(config: RunConfig, dataset: datasets.Dataset, steps: int) -> Counte
     few = replace(dataset, train=Split(dataset.train.images[:images], dataset.train.labels[:images]))
     architecture = registry.get(config.architecture)
     classifier = build_classifier(architecture, config, few.input_shape, few.num_classes, config.precision)
-    run_epoch = training._epoch_function(with_fast_kernels(classifier), config, few.train)
+    run_epoch = loop._epoch_function(with_fast_kernels(classifier), config, few.train)
     order = np.random.default_rng(config.seed).permutation(len(few.train))
     run_epoch(order, 1)
     with tempfile.TemporaryDirectory() as folder:

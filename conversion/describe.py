@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 
 from architectures.command import Parser, print_json, run
 from architectures.display import say
+from architectures.errors import UsageError
+from experiments.views.tables import print_cells
 
 if TYPE_CHECKING:
     from conversion.description import Description
@@ -25,13 +27,13 @@ def parser() -> Parser:
     made = Parser("conversion.describe", "What any Core ML file is: interface, metadata, bytes by layer or operation.")
     made.add_argument("file", type=Path, metavar="FILE", help="a Core ML file (.mlmodel, .mlpackage, or a .zip of one)")
     made.add_argument("--diff", type=Path, metavar="OTHER", help="say what differs from another file (exit code 1)")
+    made.add_argument("--swift", action="store_true", help="print what conversion.swift does, and nothing else")
     return made
 
 
 def show(described: Description) -> None:
     """Print what a file is, and the table of its parts."""
     from conversion.description import metadata_of
-    from experiments.views.tables import print_cells
 
     ios = f"iOS {described.minimum_ios} or later" if described.minimum_ios else "of an unknown iOS"
     say(f"{described.file}: {described.kind}, specification {described.specification_version}, {ios}")
@@ -67,17 +69,31 @@ def show(described: Description) -> None:
 
 def show_differences(found: Sequence[tuple[str, str, str]]) -> None:
     """Print what differs between two files."""
-    from experiments.views.tables import print_cells
-
     if found:
         print_cells(["what", "file", "other"], found, words=WORDS)
     else:
         say("no difference")
 
 
+def _swift(arguments: argparse.Namespace) -> int:
+    from conversion.swift_code import swift_code
+
+    if arguments.diff:
+        raise UsageError("--swift is of one file: leave out --diff.")
+    made = swift_code(arguments.file)
+    if arguments.json:
+        print_json(made.as_json())
+    else:
+        for line in made.swift.splitlines():
+            say(line)
+    return 0
+
+
 def _body(arguments: argparse.Namespace) -> int:
     from conversion.description import describe, differences
 
+    if arguments.swift:
+        return _swift(arguments)
     described = describe(arguments.file)
     if not arguments.diff:
         if arguments.json:

@@ -11,10 +11,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from architectures import load_plugin
 from architectures.command import Parser, print_json, run
 from architectures.display import say
 from architectures.fields import Whole
 from experiments.datasets.source import FITS
+from experiments.views.tables import print_cells
 
 if TYPE_CHECKING:
     from conversion.predictions import Predictions
@@ -54,8 +56,6 @@ def parser() -> Parser:
 
 def show(found: Predictions) -> None:
     """Print the answers, and what they are worth."""
-    from experiments.views.tables import print_cells
-
     several = len(found.answers) > SHOWN
     if not found.evaluation or not several:
         titles = ["picture", "truth", "label", "probability", "second", "probability"]
@@ -68,6 +68,11 @@ def show(found: Predictions) -> None:
             say(f"and {len(found.answers) - SHOWN:,} more: --csv, --json and --html have them")
     if found.evaluation:
         _show_evaluation(found)
+    if found.threshold:
+        say(
+            f'"I do not know", with a confidence below {found.threshold:.4f}: '
+            f"{len(found.unknown):,} of {len(found.answers):,}"
+        )
 
 
 def _told(top: Sequence[tuple[str, float]]) -> list[str]:
@@ -76,8 +81,6 @@ def _told(top: Sequence[tuple[str, float]]) -> list[str]:
 
 
 def _show_evaluation(found: Predictions) -> None:
-    from experiments.views.tables import print_cells
-
     worth = found.evaluation
     assert worth
     names = [each.name for each in worth.classes]
@@ -101,7 +104,6 @@ def _show_evaluation(found: Predictions) -> None:
 
 
 def _body(arguments: argparse.Namespace) -> int:
-    from architectures import load_plugin
     from conversion.predictions import predict
 
     for plugin in arguments.plugins:

@@ -16,6 +16,7 @@ from architectures.errors import ProjectError
 from conversion import runtime
 from conversion.pictures import Picture, pictures_of
 from conversion.runtime.reading import form_of
+from conversion.verification.threshold import threshold_in
 from experiments.cores import cores
 from experiments.datasets import progress
 from experiments.datasets.pixels import Form
@@ -52,10 +53,20 @@ class Predictions:
     judged: tuple[Answer, ...]  # these, in the order of the evaluation's indices
     unread: tuple[str, ...]  # why a picture has no answer
     notes: tuple[str, ...]
+    threshold: float | None  # confidence from which on a guess is an answer; None: the file names none
 
     def truth_of(self, answer: Answer) -> str | None:
         """The true label's name; None where nobody says."""
         return None if answer.picture.truth is None else self.labels[answer.picture.truth]
+
+    def is_known(self, answer: Answer) -> bool:
+        """Whether the file's guess is an answer, by its own threshold."""
+        return answer.top[0][1] >= (self.threshold or 0)
+
+    @cached_property
+    def unknown(self) -> tuple[Answer, ...]:
+        """Those of which the file says "I do not know"."""
+        return tuple(answer for answer in self.answers if not self.is_known(answer))
 
     @cached_property
     def mistakes(self) -> tuple[Answer, ...]:
@@ -85,13 +96,20 @@ class Predictions:
             "answers": [self._row(answer) for answer in self.answers],
             "evaluation": told or None,
             "mistakes": [self._row(answer) for answer in self.mistakes],
+            "threshold": self.threshold,
+            "unknown": len(self.unknown),
             "unread": self.unread,
             "notes": self.notes,
         }
 
     def _row(self, answer: Answer) -> dict[str, object]:
         top = [{"label": label, "probability": probability} for label, probability in answer.top]
-        return {"image": answer.picture.name, "truth": self.truth_of(answer), "top": top}
+        return {
+            "image": answer.picture.name,
+            "truth": self.truth_of(answer),
+            "known": self.is_known(answer),
+            "top": top,
+        }
 
 
 def predict(
@@ -148,6 +166,7 @@ def predict(
         judged=tuple(answers[row] for row in judged),
         unread=tuple(sorted(unread)),
         notes=tuple(notes),
+        threshold=threshold_in(file.interface.metadata.user_defined),
     )
 
 

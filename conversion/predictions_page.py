@@ -48,6 +48,11 @@ def write_page(found: Predictions, path: Path) -> None:
 
 def _page(found: Predictions) -> str:
     parts = [f"<p>{len(found.answers):,} pictures, {found.form.fit}, on {html_text(found.form.background)}.</p>"]
+    if found.threshold:
+        parts.append(
+            f"<p>&ldquo;I do not know&rdquo;, with a confidence below {found.threshold:.4f}: "
+            f"{len(found.unknown):,}.</p>"
+        )
     parts += [f"<p class='note'>{html_text(note)}</p>" for note in (*found.notes, *found.unread)]
     worth = found.evaluation
     if worth:

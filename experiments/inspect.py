@@ -8,10 +8,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from architectures import load_plugin
 from architectures.command import Parser, print_json, run
 from architectures.display import say
 from architectures.fields import PluginName
 from experiments.datasets.arguments import NAMES, add_image_options, dataset_given
+from experiments.views.tables import print_cells
 
 if TYPE_CHECKING:
     from experiments.datasets.inspection import Inspection
@@ -42,8 +44,6 @@ def parser() -> Parser:
 
 def show(inspection: Inspection) -> None:
     """Print what was found."""
-    from experiments.views.tables import print_cells
-
     dataset = inspection.dataset
     height, width, channels = dataset.input_shape
     splits = list(inspection.counts)
@@ -83,7 +83,6 @@ def _counted(counts: Mapping[str, int]) -> str:
 
 def _body(arguments: argparse.Namespace) -> int:
     name = dataset_given(arguments, "")
-    from architectures import load_plugin
     from experiments.datasets.inspection import inspect
 
     for plugin in arguments.plugins or ():

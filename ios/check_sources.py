@@ -31,6 +31,7 @@ def apple_names(ios: Path) -> dict[str, str]:
     found = {
         name: str(file.relative_to(ios))
         for file in stubs.rglob("*.swift")
+        if ".build" not in file.parts
         for name in TOPMOST.findall(file.read_text())
     }
     for page, names in re.findall(r"^(https\S+) (.+)$", (stubs / "apple-names.txt").read_text(), re.M):

@@ -20,6 +20,7 @@ FLOORS = ("architectures", "experiments", "conversion", "search")
 ENTRY_POINTS = (
     "architectures",
     "experiments.compare",
+    "experiments.device",
     "experiments.inspect",
     "experiments.leaderboard",
     "experiments.prune",
@@ -29,6 +30,7 @@ ENTRY_POINTS = (
     "conversion.predict",
     "conversion.promote",
     "conversion.rollback",
+    "conversion.swift",
     "conversion.verify",
     "search.doctor",
     "search.sweep",

@@ -24,6 +24,7 @@ from conversion.coreml.file import CoreMLFile, mlmodel, mlpackage
 from conversion.coreml.formats import Compression, Format, check_available
 from conversion.coreml.naming import INPUT_NAME, OUTPUT_NAME, name_features
 from conversion.coreml.writing import write
+from conversion.verification.threshold import Measured
 from experiments.classifier import PIXEL_SCALE, as_classifier, network_of
 
 if TYPE_CHECKING:
@@ -77,14 +78,14 @@ class Converter:
             raise ProjectError(f"{len(facts.class_names)} labels for {self._network.output_shape[1]} outputs.")
 
     def file(
-        self, *, format: Format = "mlmodel", compression: Compression = "none", val_accuracy: float | None = None
+        self, *, format: Format = "mlmodel", compression: Compression = "none", measured: Measured | None = None
     ) -> CoreMLFile:
         """The file of a format and a compression.
 
         Args:
             format: of the file.
             compression: of its weights.
-            val_accuracy: what the file says of itself, where that is known to differ from the facts'.
+            measured: what the file says of itself instead of the facts' figures.
 
         Returns:
             A file whose content is the same for the same weights, facts, library versions and day.
@@ -105,7 +106,9 @@ class Converter:
             spec = model.get_spec()
             weights = {file.name: file.read_bytes() for file in Path(model.weights_dir).iterdir()}
         name_features(spec)
-        facts = self._facts if val_accuracy is None else replace(self._facts, val_accuracy=val_accuracy)
+        facts = self._facts
+        if measured:
+            facts = replace(facts, val_accuracy=measured.val_accuracy, threshold=measured.threshold)
         _describe(spec, facts, compression)
         content = spec.SerializeToString(deterministic=True)
         return mlmodel(content) if format == "mlmodel" else mlpackage(content, weights)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from conversion.verification.threshold import THRESHOLD_DIGITS
 from experiments.classifier import PREPROCESSING_VERSION
 
 
@@ -19,6 +20,7 @@ class FileFacts:
     study: str  # empty for a run outside a study
     git_commit: str
     val_accuracy: float
+    threshold: float = 0.0  # of a confidence, below which the answer is "I do not know"; 0: every guess is an answer
     fit: str = ""  # of photographs to the input's size: crop, pad or squash; empty, as the next: not in the file
     background: str = ""  # beneath what is transparent and beside what is padded
     author: str = ""
@@ -33,6 +35,7 @@ class FileFacts:
             "dataset": self.dataset,
             "dataset_digest": self.dataset_digest,
             "val_accuracy": f"{self.val_accuracy:.4f}",
+            "threshold": f"{self.threshold:.{THRESHOLD_DIGITS}f}",
             "preprocessing_version": str(PREPROCESSING_VERSION),
             **{key: value for key in ("fit", "background") if (value := getattr(self, key))},
             "git_commit": self.git_commit,

@@ -11,6 +11,7 @@ from architectures.errors import ProjectError
 from conversion import runtime
 from conversion.draw.request import Drawing
 from conversion.runtime import Executable
+from conversion.verification.threshold import threshold_in
 from experiments.classifier import PREPROCESSING_VERSION
 from experiments.evaluation.strokes import SIDE, render
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 GUESSES = 3
-SURE = 0.6  # confidence below which the page and the app say that they are not sure
+SURE = 0.6  # confidence below which the page and the app are not sure, where the file names no threshold
 
 
 class Unreadable(ProjectError):
@@ -44,10 +45,11 @@ class Answer:
     image: npt.NDArray[np.uint8]  # (28, 28), as the file saw it
     render_ms: float
     execute_ms: float
+    threshold: float = SURE
 
     @property
     def sure(self) -> bool:
-        return bool(self.guesses) and self.guesses[0].confidence >= SURE
+        return bool(self.guesses) and self.guesses[0].confidence >= self.threshold
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,9 @@ class Reader:
             ranked = sorted(zip(self.labels, confidences, strict=True), key=lambda pair: -pair[1])
             guesses = tuple(Guess(label, confidence) for label, confidence in ranked[:GUESSES])
         ended = time.perf_counter()
-        return Answer(guesses, image, (rendered - started) * 1e3, (ended - rendered) * 1e3)
+        named = threshold_in(self.executable.interface.metadata.user_defined)
+        threshold = SURE if named is None else named
+        return Answer(guesses, image, (rendered - started) * 1e3, (ended - rendered) * 1e3, threshold)
 
 
 def open_reader(path: Path) -> Reader:

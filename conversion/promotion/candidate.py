@@ -128,6 +128,7 @@ def load_candidate(
         study=run.tags.get("study", ""),
         git_commit=run.tags.get("mlflow.source.git.commit", "unknown"),
         val_accuracy=run.metrics["best_val_accuracy"],
+        threshold=0.0,  # measured on the file that is made
         **datasets.reading_of(config.dataset),
         author=author,
         license=license,

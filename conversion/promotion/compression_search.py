@@ -20,6 +20,7 @@ from conversion.coreml.formats import COMPRESSIONS, FORMATS, IOS_OF_SPECIFICATIO
 from conversion.coreml.writing import write
 from conversion.promotion.config import MAX_ACCURACY_LOSS
 from conversion.runtime import NotCheckable
+from conversion.verification.threshold import Measured, measure
 from experiments.datasets import Split
 
 DEEPEST_SHOWN = 5.0  # points below the uncompressed file's accuracy; the picture shows worse files at its edge
@@ -32,7 +33,8 @@ class Variant:
     format: Format
     compression: Compression
     size_bytes: int | None = None  # None: coremltools cannot convert the model to this format
-    val_accuracy: float | None = None  # of the executed file, 0..1; None: not checked
+    val_accuracy: float | None = None  # of the executed file, 0..1; None, as the next: not checked
+    threshold: float | None = None  # confidence from which on its guess is an answer
     flips: int | None = None  # validation images whose top-1 label is not that of the format's uncompressed file
     minimum_ios: int | None = None
     not_checkable: str | None = None  # why it was not executed or compared, and so cannot be chosen
@@ -51,6 +53,14 @@ class Choice:
     @property
     def chosen(self) -> Variant:
         return next(variant for variant in self.variants if variant.chosen)
+
+    @property
+    def measured(self) -> Measured:
+        """What the file that was taken was measured to be."""
+        chosen = self.chosen
+        assert chosen.val_accuracy is not None
+        assert chosen.threshold is not None
+        return Measured(chosen.val_accuracy, chosen.threshold)
 
     def as_json(self) -> dict[str, object]:
         """JSON-ready; sizes in bytes, accuracies as shares of 1, the allowed loss in points."""
@@ -113,15 +123,18 @@ def _measured(
         try:
             file = converter.file(format=format, compression=compression)
             variant = replace(variant, size_bytes=file.size_bytes)
-            answers, ios = _execute(file, folder, split)
+            probabilities, ios = _execute(file, folder, split)
         except ProjectError as error:
             yield replace(variant, not_checkable=str(error).replace(f"{folder}/", "")), file
             continue
+        answers = probabilities.argmax(axis=1)
         reference = answers if reference is None else reference
+        measured = measure(probabilities, split.labels)
         yield (
             replace(
                 variant,
-                val_accuracy=float((answers == split.labels).mean()),
+                val_accuracy=measured.val_accuracy,
+                threshold=measured.threshold,
                 flips=int((answers != reference).sum()),
                 minimum_ios=ios,
             ),
@@ -129,20 +142,20 @@ def _measured(
         )
 
 
-def accuracy_of(file: CoreMLFile, split: Split) -> float:
-    """Share of a split's images that a file reads right; raises NotCheckable where it cannot be executed here."""
+def measured_on(file: CoreMLFile, split: Split) -> Measured:
+    """Accuracy and threshold of a file on a split's images; raises NotCheckable where it cannot be executed here."""
     with scratch_folder() as folder:
-        answers, _ = _execute(file, folder, split)
-    return float((answers == split.labels).mean())
+        probabilities, _ = _execute(file, folder, split)
+    return measure(probabilities, split.labels)
 
 
-def _execute(file: CoreMLFile, folder: Path, split: Split) -> tuple[npt.NDArray[np.int64], int]:
-    """The label indices that a written file answers, and the oldest iOS that reads it."""
+def _execute(file: CoreMLFile, folder: Path, split: Split) -> tuple[npt.NDArray[np.float32], int]:
+    """The probabilities (N, classes) that a written file answers, and the oldest iOS that reads it."""
     path = folder / f"model{file.suffix}"
     write(file, path)
     executable = runtime.load(path)
     version = executable.interface.specification_version
-    return executable.probabilities(split.images).argmax(axis=1), IOS_OF_SPECIFICATION[version]
+    return executable.probabilities(split.images), IOS_OF_SPECIFICATION[version]
 
 
 def draw(choice: Choice) -> bytes:

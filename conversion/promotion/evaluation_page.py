@@ -11,6 +11,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from conversion.promotion.page_tables import strong, table
+from conversion.verification.threshold import REFUSED_SHARE, THRESHOLD_DIGITS, Refusals
 from experiments.evaluation.labels import told_apart
 from experiments.evaluation.metrics import CalibrationBin, Evaluation, mistakes_title
 from experiments.tracking import Look
@@ -31,6 +32,30 @@ def looked(look: Look | None) -> str:
         f"<p>This was {html_text(look.text)}. The more often a choice was made on these images, the less "
         f"they say of unseen ones.</p>"
         + (f"<details><summary>Looks before</summary>{history}</details>" if history else "")
+    )
+
+
+def unknown(threshold: float | None, refusals: Sequence[Refusals]) -> str:
+    """The threshold below which the file does not answer, and what it refuses."""
+    if threshold is None or not refusals:
+        return "<p>Every guess is an answer: too few validation images were read right to tell.</p>"
+    rows = [
+        (
+            html_text(each.split),
+            f"{each.images:,}",
+            f"{each.right_refused:,} of {each.right:,}",
+            f"{each.wrong_refused:,} of {each.images - each.right:,}",
+            f"{each.answered_right / each.answered:.4f}" if each.answered else "",
+        )
+        for each in refusals
+    ]
+    head = ("split", "images", "right ones refused", "wrong ones refused", "accuracy of the answers")
+    return (
+        f"<p>Below a confidence of <b>{threshold:.{THRESHOLD_DIGITS}f}</b> the answer is "
+        "&ldquo;I do not know&rdquo;.</p>"
+        + table(head, rows, figures=range(1, 5))
+        + f'<p class="soft">Measured on the validation images: of images like them that are read right it refuses at '
+        f"most {REFUSED_SHARE:.0%}, by split conformal prediction. Of other images it promises nothing.</p>"
     )
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from architectures.command import finite
 from architectures.scratch import scratch_folder
 from conversion.promotion.compression_search import Choice, draw, write_choice
-from conversion.promotion.evaluation_page import NOT_EXECUTED, calibration, classes, looked, mistakes
+from conversion.promotion.evaluation_page import NOT_EXECUTED, calibration, classes, looked, mistakes, unknown
 from conversion.promotion.gallery import draw_flips
 from conversion.promotion.gate import Criterion
 from conversion.promotion.page_tables import strong, table
@@ -68,6 +68,7 @@ figcaption {{ font-size: .8rem; overflow-wrap: anywhere; }}
 <h2>What, and where it comes from</h2>{origin}
 <h2>Executed here, against its model</h2>{parity}
 <h2>On the test images</h2>{looked}
+<h2>I do not know</h2>{unknown}
 <h2>Confusion</h2>{confusion}
 <h2>Precision and recall</h2>{classes}
 <h2>Calibration</h2>{calibration}
@@ -109,6 +110,7 @@ def page(examination: Examination, facts: Mapping[str, Any]) -> str:
         parity=_parity(examination),
         confusion=_confusion(facts["class_names"], facts["confusion_matrix"]),
         looked=looked(evidence.test_look),
+        unknown=unknown(evidence.threshold, evidence.refusals),
         classes=classes(test),
         calibration=calibration(test),
         mistakes=mistakes(test, examination.candidate.split("test").images, facts["class_names"])

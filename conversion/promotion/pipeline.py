@@ -18,7 +18,7 @@ from conversion.coreml.formats import FORMATS, check_available
 from conversion.coreml.writing import clear, write
 from conversion.promotion.candidate import Candidate, load_candidate
 from conversion.promotion.champion import Champion, load_champion
-from conversion.promotion.compression_search import accuracy_of, choose
+from conversion.promotion.compression_search import choose, measured_on
 from conversion.promotion.config import DEFAULT_MODEL, PromoteConfig
 from conversion.promotion.gate import Decision, judge
 from conversion.promotion.in_place import InPlace, check_in_place, taken
@@ -102,13 +102,13 @@ def promote(config: PromoteConfig) -> Promotion:
     if config.compress == "auto":
         formats = (config.format,) if config.format else FORMATS
         choice = choose(converter, candidate.dataset.val, formats=formats, max_accuracy_loss=config.max_accuracy_loss)
-        file, compression = choice.file, choice.chosen.compression
+        file, compression, measured = choice.file, choice.chosen.compression, choice.measured
     else:
         compression = config.compress
         file = converter.file(format=config.format or "mlmodel", compression=compression)
-    if compression != "none":  # the file tells of its own accuracy, not of the model's
-        accuracy = choice.chosen.val_accuracy if choice else accuracy_of(file, candidate.dataset.val)
-        file = converter.file(format=file.format, compression=compression, val_accuracy=accuracy)
+        measured = measured_on(file, candidate.dataset.val)
+    # The file tells of its own accuracy, not of the model's, and from which confidence on its guess is an answer.
+    file = converter.file(format=file.format, compression=compression, measured=measured)
     dataset = candidate.dataset
     usual = default_output(registered_name, image=dataset.input_shape, labels=dataset.class_names)
     path = output_path(config.output, usual, file.format)

@@ -6,6 +6,7 @@
 - `created_at`: UTC.
 - `run`, `run_id`, `study`, `architecture`, `dataset`, `dataset_digest`, `git_commit`: where the model comes from.
 - `coreml_format`, `compression`, `minimum_ios`, `coreml_bytes`, `coreml_sha256`: the file.
+- `metadata`: what the file says of itself, by key: the app's measurements on a device are held to it.
 - `coreml_reproducible_sha256`, `reproducible_by`: its digest without the date of conversion, and how to compute that.
 - `val_accuracy`, `model_val_accuracy`: of the executed file and of the trained model, on the validation images.
 - `test_accuracy`, `test_accuracy_low`, `test_accuracy_high`, `test_images`: of the executed file, with its 95 % Wilson
@@ -26,6 +27,9 @@
   the model as it was trained. `rounding` is what float32 costs the model itself, `allowance` the largest difference
   that this explains.
 - `original`: on each split, the file against the model as it was trained, with the images whose label changes.
+- `threshold`: the confidence from which on the file's guess is an answer, by the rule of
+  `conversion/verification/threshold.py`, and `refusals`: on each split, how many images read right, and how many read
+  wrong, it refuses.
 - `native`: what Apple's runtime answered, where there is one.
 - `preference`: of `--prefer smallest`, the best version, the one taken, and how each smaller one that was looked at
   compares with the best on the validation images; there `champion` is the best, `candidate` the smaller one.
@@ -61,6 +65,10 @@ UNITS = {
     "size_bytes": "bytes",
     "test_images": "images",
     "flips": "images",
+    "right": "images",
+    "right_refused": "images",
+    "wrong_refused": "images",
+    "threshold": PROBABILITY,
     "label_flips": "images",
     "flipped": "index in the split",
     "index": "index in the split",
@@ -149,6 +157,7 @@ def summary(examination: Examination) -> dict[str, object]:
         "minimum_ios": evidence.minimum_ios,
         "coreml_bytes": evidence.file_bytes,
         "coreml_sha256": evidence.file_sha256,
+        "metadata": dict(examination.interface.metadata.user_defined),
         "coreml_reproducible_sha256": examination.file.reproducible_sha256,
         "reproducible_by": REPRODUCIBLE_BY,
     }
@@ -171,6 +180,8 @@ def summary(examination: Examination) -> dict[str, object]:
         "route": evidence.route,
         "parity": [asdict(parity) for parity in evidence.parity],
         "original": [asdict(parity) for parity in evidence.original],
+        "threshold": evidence.threshold,
+        "refusals": [asdict(refused) for refused in evidence.refusals],
         "native": asdict(evidence.native),
         "class_names": list(facts.class_names),
         "confusion_matrix": evaluation.confusion_matrix if evaluation else [],

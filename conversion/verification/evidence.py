@@ -9,7 +9,7 @@ with the model as it was trained; how much of that is too much is for the gate t
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -28,6 +28,7 @@ from conversion.verification.compression_bounds import RULES
 from conversion.verification.native import Native
 from conversion.verification.parity import Parity, parities
 from conversion.verification.reference_model import Weight
+from conversion.verification.threshold import THRESHOLD_KEY, Refusals, allowed_refusals, refusals, threshold_in
 from experiments.datasets import Split
 from experiments.evaluation.metrics import Evaluation, evaluate
 from experiments.tracking import Look, Tracker
@@ -54,6 +55,8 @@ class Evidence:
     test_predictions: tuple[int, ...] = ()  # label indices, of the executed file
     test_evaluation: Evaluation | None = None  # of the executed file; None, as the next, where it saw no test image
     test_look: Look | None = None  # at the test images
+    threshold: float | None = None  # confidence from which on the file's guess is an answer; None: it names none
+    refusals: tuple[Refusals, ...] = ()  # what the threshold refuses, on val, then on test
 
     @property
     def faults(self) -> tuple[str, ...]:
@@ -112,8 +115,12 @@ def verify(
     interface = executable.interface
     claimed = interface.metadata.user_defined.get(COMPRESSION_KEY, "none")
     checks = tuple(structural_checks(interface, candidate))
+    threshold = threshold_in(interface.metadata.user_defined)
     splits: dict[str, Split] = {}
     answers: dict[str, npt.NDArray[np.float32]] = {}
+
+    def refused(name: str, split: Split) -> Refusals:
+        return refusals(name, answers[name], split.labels, threshold or 0.0)
 
     def compared(evidence: Evidence, *names: str) -> Evidence:
         """The evidence with that of more splits."""
@@ -133,11 +140,16 @@ def verify(
             comparison = ModelComparison()  # the file differs, whatever it computes
         return replace(
             evidence,
-            checks=(*checks, *_compression_checks(claimed, compression, comparison.weights)),
+            checks=(
+                *checks,
+                *_compression_checks(claimed, compression, comparison.weights),
+                *_threshold_checks(interface.metadata.user_defined, answers, splits),
+            ),
             weights=comparison.weights,
             route=comparison.route,
             parity=comparison.parity,
             original=(*evidence.original, *parities(more, answers, candidate.forward)),
+            refusals=(*evidence.refusals, *(refused(name, split) for name, split in more.items() if threshold)),
         )
 
     evidence = Evidence(
@@ -147,6 +159,7 @@ def verify(
         compression=claimed,
         minimum_ios=IOS_OF_SPECIFICATION.get(interface.specification_version),
         checks=checks,
+        threshold=threshold,
     )
     if not all(check.passed for check in checks if check.name in NEEDED_TO_EXECUTE):
         return compared(evidence)
@@ -176,6 +189,23 @@ def _compression_checks(claimed: str, asked: str | None, weights: tuple[Weight, 
         check("compression", asked or claimed, claimed),
         Check("stored compression", compressed, claimed, claimed if compressed else ", ".join(sorted(found))),
     ]
+
+
+def _threshold_checks(
+    user_defined: Mapping[str, str], answers: Mapping[str, npt.NDArray[np.float32]], splits: Mapping[str, Split]
+) -> list[Check]:
+    """Whether the file's threshold, where it names one, refuses no more validation images than its rule allows."""
+    if THRESHOLD_KEY not in user_defined:
+        return []
+    text, threshold = user_defined[THRESHOLD_KEY], threshold_in(user_defined)
+    if threshold is None:
+        return [Check("threshold", False, "a plain number from 0 to 1", text)]
+    if "val" not in answers:
+        return []
+    found = refusals("val", answers["val"], splits["val"].labels, threshold)
+    most = allowed_refusals(found.right)
+    told = f"{text}, which refuses {found.right_refused:,} of {found.right:,} validation images read right"
+    return [Check("threshold", found.right_refused <= most, f"one that refuses at most {most:,}", told)]
 
 
 def verify_run(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from architectures.display import say
+from conversion.verification.threshold import THRESHOLD_DIGITS
 
 if TYPE_CHECKING:
     from conversion.verification.evidence import Evidence
@@ -29,6 +30,8 @@ def show(evidence: Evidence) -> None:
             f"  {part.split}: {part.images} images executed, accuracy of the file {part.file_accuracy:.4f} "
             f"(model {part.model_accuracy:.4f})"
         )
+    for refused in evidence.refusals:
+        say(f'  "I do not know" below {evidence.threshold:.{THRESHOLD_DIGITS}f}, {refused.text}')
     if evidence.differences:
         say(f"  {'differences of probabilities':37} {'split':5} {'largest':>8} {'allowed':>8} {'labels differ':>14}")
     for against, part in evidence.differences:

@@ -244,9 +244,14 @@ class Promotions:
         Raises:
             TrackingError: if they cannot be had.
         """
-        for part in (promotion.file_name, *EVIDENCE):
-            self._models.download(promotion.model_id, part, folder)
+        self._models.download(promotion.model_id, promotion.file_name, folder)
+        self.download_evidence(promotion, folder)
         return folder / promotion.file_name
+
+    def download_evidence(self, promotion: PromotionRecord, folder: Path) -> None:
+        """Fetch `promotion.json` and `promotion.html` into a folder; raises TrackingError if they cannot be had."""
+        for part in EVIDENCE:
+            self._models.download(promotion.model_id, part, folder)
 
 
 def _promotion_record(found: ModelVersion) -> PromotionRecord:

@@ -62,6 +62,11 @@ class Repair:
         for step, value in course.items():
             self._store.log(run_id, metrics={"val_accuracy": value}, step=step)
 
+    def tag_run(self, run_id: str, tags: Mapping[str, str]) -> None:
+        """Set tags on a run, whatever its status."""
+        for key, value in tags.items():
+            self._client.set_tag(run_id, key, value)
+
     def log_figures(self, run_id: str, figures: Mapping[str, float]) -> None:
         """Write final metrics that a run lacks."""
         self._store.log(run_id, metrics=figures)

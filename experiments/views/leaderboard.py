@@ -45,13 +45,15 @@ class Row:
     best_epoch: int | None  # None here and below: of a run that was made anew after it was lost
     parameters: int | None
     coreml_bytes: int
-    latency_ms: float | None
+    latency_ms: float | None  # of the Keras model, one image, on the host that trained it
     pareto: bool  # no other run is at least as accurate and as small, and better in one
     version: int | None  # in the registry
     aliases: tuple[str, ...]  # of that version
     test_accuracy: float | None  # of its Core ML file, once it was promoted
     promoted_bytes: int | None  # of that file
     compression: str | None  # of that file
+    device_latency_ms: float | None = None  # of that file, one image, on all processors of a phone
+    device: str | None = None  # that phone, with its system
 
 
 @dataclass(frozen=True)
@@ -242,6 +244,8 @@ def _row(rank: int, record: RunRecord, pareto: bool, version: VersionFacts | Non
         test_accuracy=float(promoted["test_accuracy"]) if "test_accuracy" in promoted else None,
         promoted_bytes=int(promoted["coreml_bytes"]) if promoted else None,
         compression=promoted.get("compression"),
+        device_latency_ms=record.metrics.get("device_all_latency_ms"),
+        device=record.tags.get("device"),
     )
 
 

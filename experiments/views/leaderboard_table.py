@@ -32,7 +32,8 @@ _COLUMNS = (
     _Column("95 % interval", lambda row: _interval(row)),
     _Column("parameters", lambda row: "" if row.parameters is None else f"{row.parameters:,}"),
     _Column("Core ML bytes", lambda row: f"{row.coreml_bytes:,}{' *' if row.pareto else '  '}"),
-    _Column("latency", lambda row: "" if row.latency_ms is None else f"{row.latency_ms:.2f} ms"),
+    _Column("Keras, host", lambda row: "" if row.latency_ms is None else f"{row.latency_ms:.2f} ms"),
+    _Column("on device", lambda row: _on_device(row), only_if_used=True),
     _Column("ver", lambda row: str(row.version or "")),
 )
 _VERSION_COLUMNS = (
@@ -45,16 +46,20 @@ _ORIGIN_COLUMNS = (
     _Column("run id", lambda row: row.run_id),
 )
 # What a narrow terminal leaves out, in this order, until the rest fits; --json, --csv and --markdown have all.
-_SPARE = ("run id", "study", "dropout", "batch", "filters", "latency", "parameters")
+_SPARE = ("run id", "study", "dropout", "batch", "filters", "Keras, host", "parameters", "on device")
 _SPARE_OF_VERSIONS = (*_SPARE, "other", "run")
 _NAMES = [name for field in fields(Row) for name in (RECIPE if field.name == "recipe" else (field.name,))]
-_FOLDING = frozenset({"other", "mean of seeds", "aliases"})
+_FOLDING = frozenset({"other", "mean of seeds", "aliases", "on device"})
 
 
 def _interval(row: Row) -> str:
     if row.val_accuracy_low is None or row.val_accuracy_high is None:
         return ""
     return f"{row.val_accuracy_low:.3f} to {row.val_accuracy_high:.3f}"
+
+
+def _on_device(row: Row) -> str:
+    return "" if row.device_latency_ms is None else f"{row.device_latency_ms:.2f} ms, {row.device or 'unnamed'}"
 
 
 def _mean(row: Row) -> str:

@@ -10,7 +10,9 @@ let package = Package(
     .testTarget(
       name: "DigitKitTests",
       dependencies: ["DigitKit"],
-      resources: [.process("golden-drawings.json"), .process("golden-pictures.json")]
+      resources: [
+        .process("golden-drawings.json"), .process("golden-pictures.json"), .process("golden-device-report.json"),
+      ]
     ),
   ]
 )

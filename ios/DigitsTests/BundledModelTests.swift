@@ -4,11 +4,11 @@ import Testing
 
 @testable import Digits
 
-/// The promoted model on this device, where one of digits was promoted before the build.
+/// The app's model on this device: the repository's, unless another was promoted before the build.
 struct BundledModelTests {
   @Test func bothWaysReadAOne() async throws {
     guard let model = try await BundledModel().load(), model.interface.mode == .drawing else {
-      return  // run python -m conversion.promote
+      return  // one of photographs was promoted
     }
     #expect(model.facts.drawingProblem == nil)
     let line = [PadPoint(x: 0.5, y: 0.1), PadPoint(x: 0.5, y: 0.9)]

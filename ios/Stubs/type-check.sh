@@ -1,4 +1,5 @@
-# Type-checks the app and its tests against the stubs; `ios/check` runs it inside the Swift tree.
+# Type-checks the app and its tests against the stubs, or with `code` what `conversion.swift` has written to
+# Stubs/.build/code; `ios/check` runs it inside the Swift tree.
 set -euo pipefail
 out=$(mktemp -d)
 trap 'rm -rf "$out"' EXIT
@@ -10,16 +11,23 @@ library() { # name, sources: a module to import
   swiftc "${flags[@]}" -enable-testing -module-name "$1" -emit-module -emit-module-path "$out/$1.swiftmodule" "${@:2}"
 }
 
-check() { # name, sources: down to SIL, where data races are found
-  swiftc "${flags[@]}" -module-name "$1" -emit-sil -o /dev/null "${@:2}"
+check() { # name, sources: down to SIL, where data races are found; a compiler that fails may remove its output
+  swiftc "${flags[@]}" -module-name "$1" -emit-sil -o "$out/ignored.sil" "${@:2}"
 }
 
-library DigitKit DigitKit/Sources/DigitKit/*.swift
 library AppleFoundation Stubs/AppleFoundation/*.swift
 flags+=(-Xfrontend -import-module -Xfrontend AppleFoundation)
-for name in CoreVideo CoreGraphics CoreMedia AVFoundation Accelerate UIKit CoreML Vision SwiftUI PhotosUI XCTest; do
+for name in ImageIO CoreVideo CoreGraphics CoreMedia AVFoundation Accelerate UIKit CoreML Vision SwiftUI PhotosUI XCTest; do
   library "$name" Stubs/"$name"/*.swift
 done
+
+if [ "${1:-app}" = code ]; then # each file in a module of its own, as in a person's app
+  for file in Stubs/.build/code/*.swift; do
+    check "$(basename "$file" .swift)" "$file"
+  done
+  exit
+fi
+library DigitKit DigitKit/Sources/DigitKit/*.swift
 
 # Linux has no macro #Preview: each becomes a function that makes the preview's view.
 cp -r Digits "$out/app"

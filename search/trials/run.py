@@ -26,7 +26,7 @@ def run_config(sweep: SweepConfig, trial: optuna.Trial | FrozenTrial, values: Va
 
 
 def file_facts(dataset: Dataset, config: RunConfig, run_id: str, study: str = "") -> FileFacts:
-    """Facts of the file that a run would ship; its accuracy, whose text has a fixed length, is not known yet."""
+    """Facts of the file that a run would ship; accuracy and threshold, of a fixed length, are not known yet."""
     return FileFacts(
         class_names=dataset.class_names,
         dataset=dataset.name,
@@ -36,5 +36,6 @@ def file_facts(dataset: Dataset, config: RunConfig, run_id: str, study: str = ""
         study=study,
         git_commit=git_commit(),
         val_accuracy=0.0,
+        threshold=0.0,
         **reading_of(config.dataset),
     )

@@ -111,13 +111,17 @@ def test_it_is_sure_from_the_threshold_on() -> None:
     assert not sure(np.nextafter(SURE, 0))
 
 
-@pytest.mark.parametrize("confidence", [SURE - 0.001, SURE + 0.001])
-def test_a_file_that_is_just_not_sure(digits_file: Path, tmp_path: Path, confidence: float) -> None:
-    reader = open_reader(answering(digits_file, "4", confidence, tmp_path / "four.mlmodel"))
+@pytest.mark.parametrize(("named", "threshold"), [(None, SURE), ("0.8123", 0.8123)])
+@pytest.mark.parametrize("off", [-0.001, 0.001])
+def test_a_file_that_is_just_not_sure(
+    digits_file: Path, tmp_path: Path, named: str | None, threshold: float, off: float
+) -> None:
+    confidence = threshold + off
+    reader = open_reader(answering(digits_file, "4", confidence, tmp_path / "four.mlmodel", threshold=named))
     answer = reader.read(parse_drawing(json.dumps(SEVEN).encode()))
     assert answer.guesses[0].label == "4"
     assert answer.guesses[0].confidence == pytest.approx(confidence, abs=1e-5)
-    assert answer.sure == (confidence > SURE)
+    assert answer.sure == (off > 0)
 
 
 def test_the_app_has_the_same_threshold_and_guesses() -> None:

@@ -33,7 +33,12 @@ _spec.loader.exec_module(check)
 
 
 def faults(ios: Path) -> list[str]:
-    return [*check.faults_of_project(ios), *check.faults_of_files(ios), *check.faults_of_model(ios)]
+    return [
+        *check.faults_of_project(ios),
+        *check.faults_of_files(ios),
+        *check.faults_of_bundled_model(ios),
+        *check.faults_of_model(ios),
+    ]
 
 
 @pytest.fixture
@@ -95,6 +100,14 @@ CHANGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "model in no target": (
         lambda ios: (ios / "Config/DigitClassifier.mlpackage").mkdir(),
         "Config/DigitClassifier.mlpackage is in no target",
+    ),
+    "no bundled model": (
+        lambda ios: (ios / "Digits/Bundled/BundledDigits.mlmodel").unlink(),
+        "BundledDigits.mlmodel is missing: an app built from a fresh clone would have no model",
+    ),
+    "another bundled model": (
+        lambda ios: edit(ios / "Evidence/promotion.json", '"coreml_sha256": "', '"coreml_sha256": "0'),
+        "BundledDigits.mlmodel is not the file that Evidence/promotion.json is of",
     ),
     "file taken out of its target": (take_out_a_view, "Digits/Views/PadView.swift is in no target"),
     "folder in no target": (
@@ -269,7 +282,8 @@ def test_the_promoted_model_is_held_to_the_app(ios: Path, digits_file: Path) -> 
     edit(ios / "DigitKit/Sources/DigitKit/Preprocessing.swift", "version = 1", "version = 2")
     edit(ios / "DigitKit/Sources/DigitKit/ModelInterface.swift", '"DigitClassifier"', '"Digits"')
     assert faults(ios) == [
-        "DigitClassifier.mlmodel is not read: the app looks for Classifier or Digits",
+        "DigitClassifier.mlmodel is not read: the app looks for Classifier or Digits or BundledDigits",
+        "BundledDigits.mlmodel: preprocessing version is 1, the app expects 2",
         "DigitClassifier.mlmodel: preprocessing version is 1, the app expects 2",
     ]
     (folder / "DigitClassifier.mlpackage").mkdir()

@@ -52,10 +52,11 @@ def half_a_request(port: int, number: int) -> bytes:
     return (b"", line[:7], line + headers, line + headers + b"\r\n{")[number % 4]
 
 
-def answering(file: Path, label: str, confidence: float, path: Path) -> Path:
+def answering(file: Path, label: str, confidence: float, path: Path, *, threshold: str | None = None) -> Path:
     """A copy of an `.mlmodel` that sees `label` in every drawing, at one confidence; the others share the rest.
 
-    Its last dense layer has no weights left, and for this label a bias of which softmax makes the confidence.
+    Its last dense layer has no weights left, and for this label a bias of which softmax makes the confidence. Of its
+    metadata the threshold is the one given, or none.
     """
     draft = Draft(file)
     labels = draft.executable.interface.labels
@@ -65,4 +66,8 @@ def answering(file: Path, label: str, confidence: float, path: Path) -> Path:
     draft.replace(dense, "bias", np.zeros_like(bias))
     logit = math.log(confidence * (len(labels) - 1) / (1 - confidence))
     draft.stored(dense, "bias").floatValue[labels.index(label)] = logit
+    metadata = draft.spec.description.metadata.userDefined
+    metadata.pop("threshold", None)
+    if threshold:
+        metadata["threshold"] = threshold
     return draft.save(path)

@@ -3,7 +3,7 @@ import CoreVideo
 import DigitKit
 import Foundation
 
-/// The promoted model in the app's bundle.
+/// The model in the app's bundle: the promoted one, or the repository's before there is one.
 ///
 /// It is loaded by name and has no generated class: an `.mlmodel` and an `.mlpackage` both compile to an `.mlmodelc`, and
 /// an app without a model still builds.
@@ -14,18 +14,34 @@ struct BundledModel: ModelLoader {
       return nil
     }
     let reader = try await ModelReader.load(url: url)
-    return LoadedModel(facts: reader.facts, interface: reader.interface, reader: reader)
+    return LoadedModel(
+      facts: reader.facts, interface: reader.interface, reader: reader, source: CompiledModel(url: url))
+  }
+}
+
+/// The model's compiled folder.
+struct CompiledModel: ReaderSource {
+  let url: URL
+
+  func reader(on processors: Processors) async throws -> any ImageReader {
+    try await ModelReader.load(url: url, on: processors)
   }
 }
 
 extension MLModelConfiguration {
-  /// All processors of a device; the simulator has no Neural Engine and a GPU that cannot be trusted.
-  static var app: MLModelConfiguration {
-    let configuration = MLModelConfiguration()
+  /// Some processors of a device; the simulator has no Neural Engine and a GPU that cannot be trusted.
+  convenience init(processors: Processors) {
+    self.init()
     #if targetEnvironment(simulator)
-      configuration.computeUnits = .cpuOnly
+      computeUnits = .cpuOnly
+    #else
+      computeUnits =
+        switch processors {
+        case .cpu: .cpuOnly
+        case .cpuAndNeuralEngine: .cpuAndNeuralEngine
+        case .all: .all
+        }
     #endif
-    return configuration
   }
 }
 
@@ -38,8 +54,15 @@ extension ModelFacts {
     try self.init(
       metadata: metadata[.creatorDefinedKey] as? [String: String] ?? [:],
       license: metadata[.license] as? String ?? "",
-      bytes: Self.bytes(of: url)
+      bytes: Self.bytes(of: url),
+      format: Self.format(of: url)
     )
+  }
+
+  /// By the files that Core ML's compiler makes of each; nil where neither is there.
+  private static func format(of folder: URL) -> String? {
+    let files = ["mlprogram": "model.mil", "neuralnetwork": "model.espresso.net"]
+    return files.first { FileManager.default.fileExists(atPath: folder.appendingPathComponent($0.value).path) }?.key
   }
 
   /// Bytes of all files in a folder; nil where it cannot be read.

@@ -11,9 +11,12 @@ actor ModelReader: ImageReader {
   private let model: MLModel
   private let vision: VNCoreMLModel
 
-  /// - Parameter url: a compiled model.
-  static func load(url: URL) async throws -> ModelReader {
-    try ModelReader(model: try await MLModel.load(contentsOf: url, configuration: .app), url: url)
+  /// - Parameters:
+  ///   - url: a compiled model.
+  ///   - processors: that Core ML may use.
+  static func load(url: URL, on processors: Processors = .all) async throws -> ModelReader {
+    let configuration = MLModelConfiguration(processors: processors)
+    return try ModelReader(model: try await MLModel.load(contentsOf: url, configuration: configuration), url: url)
   }
 
   private init(model: sending MLModel, url: URL) throws {

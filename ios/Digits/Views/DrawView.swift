@@ -42,7 +42,7 @@ struct DrawView: View {
     }
     .padding()
     .navigationTitle("Draw a digit")
-    .modelButton(facts: session.model.facts, path: $session.path)
+    .modelButton(model: session.model, path: $session.path)
   }
 }
 

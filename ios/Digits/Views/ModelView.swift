@@ -3,11 +3,12 @@ import SwiftUI
 
 /// What the model's file says about itself, and the way that images take to it.
 struct ModelView: View {
-  let facts: ModelFacts
+  let model: LoadedModel
   @Binding var path: ReaderPath
   @Environment(\.dismiss) private var dismiss
 
   var body: some View {
+    let facts = model.facts
     NavigationStack {
       Form {
         Section("Model") {
@@ -40,6 +41,7 @@ struct ModelView: View {
           }
           .pickerStyle(.segmented)
         }
+        SpeedSection(session: SpeedSession(model: model, description: ThisDevice()))
       }
       .navigationTitle("Model")
       .toolbar {
@@ -64,7 +66,7 @@ struct ModelView: View {
 
 /// A button in the toolbar that shows the model's facts.
 private struct ModelButton: ViewModifier {
-  let facts: ModelFacts
+  let model: LoadedModel
   @Binding var path: ReaderPath
   @State private var isShown = false
 
@@ -79,19 +81,19 @@ private struct ModelButton: ViewModifier {
         }
       }
       .sheet(isPresented: $isShown) {
-        ModelView(facts: facts, path: $path)
+        ModelView(model: model, path: $path)
       }
   }
 }
 
 extension View {
-  func modelButton(facts: ModelFacts, path: Binding<ReaderPath>) -> some View {
-    modifier(ModelButton(facts: facts, path: path))
+  func modelButton(model: LoadedModel, path: Binding<ReaderPath>) -> some View {
+    modifier(ModelButton(model: model, path: path))
   }
 }
 
 #Preview {
-  if let facts = try? LoadedModel.preview(labels: ["7", "9"]).facts {
-    ModelView(facts: facts, path: .constant(.vision))
+  if let model = try? LoadedModel.preview(labels: ["7", "9"]) {
+    ModelView(model: model, path: .constant(.vision))
   }
 }

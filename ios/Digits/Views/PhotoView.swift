@@ -42,7 +42,7 @@ struct PhotoView: View {
     }
     .padding()
     .navigationTitle("Read a photo")
-    .modelButton(facts: session.model.facts, path: $session.path)
+    .modelButton(model: session.model, path: $session.path)
     .onChange(of: item) { _, chosen in
       if let chosen {
         Task { await read(chosen) }

@@ -41,4 +41,19 @@ public enum CGColorRenderingIntent: Int32, Sendable {
 public final class CGImage {
   init() {}
   public var colorSpace: CGColorSpace? { fatalError() }
+  public var width: Int { fatalError() }
+  public var height: Int { fatalError() }
+}
+
+// https://developer.apple.com/documentation/coregraphics/cgcontext
+public final class CGContext {
+  // https://developer.apple.com/documentation/coregraphics/cgcontext/init(data:width:height:bitspercomponent:bytesperrow:space:bitmapinfo:)
+  public init?(
+    data: UnsafeMutableRawPointer?, width: Int, height: Int, bitsPerComponent: Int, bytesPerRow: Int,
+    space: CGColorSpace, bitmapInfo: UInt32
+  ) { fatalError() }
+  public func setFillColor(red: CGFloat, green: CGFloat, blue: CGFloat, alpha: CGFloat) { fatalError() }
+  public func fill(_ rect: CGRect) { fatalError() }
+  public func draw(_ image: CGImage, in rect: CGRect, byTiling: Bool = false) { fatalError() }
+  public func makeImage() -> CGImage? { fatalError() }
 }

@@ -1,8 +1,10 @@
 // The part of Core ML that the app uses, with Apple's signatures. Nothing here ever runs.
 //
 // Classes are not Sendable here, whatever Apple promises of them: the app does not rely on it.
+import CoreGraphics
 import CoreVideo
 import Foundation
+import ImageIO
 
 // https://developer.apple.com/documentation/coreml/mlcomputeunits
 public enum MLComputeUnits: Int, Sendable {
@@ -56,7 +58,23 @@ open class MLImageConstraint {
 
 // https://developer.apple.com/documentation/coreml/mlfeaturevalue
 open class MLFeatureValue {
+  // https://developer.apple.com/documentation/coreml/mlfeaturevalue/imageoption
+  public struct ImageOption: Hashable, RawRepresentable, Sendable {
+    public let rawValue: String
+
+    public init(rawValue: String) {
+      self.rawValue = rawValue
+    }
+
+    public static var cropAndScale: ImageOption { fatalError() }
+  }
+
   public convenience init(pixelBuffer value: CVPixelBuffer) { fatalError() }
+  // https://developer.apple.com/documentation/coreml/mlfeaturevalue/init(cgimage:orientation:constraint:options:)
+  public convenience init(
+    cgImage: CGImage, orientation: CGImagePropertyOrientation, constraint: MLImageConstraint,
+    options: [ImageOption: Any]? = nil
+  ) throws { fatalError() }
   open var dictionaryValue: [AnyHashable: NSNumber] { fatalError() }
 }
 

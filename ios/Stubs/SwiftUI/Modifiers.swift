@@ -66,6 +66,7 @@ public struct AccessibilityDirectTouchOptions: OptionSet, Sendable {
 // https://developer.apple.com/documentation/swiftui/accessibilitychildbehavior
 public struct AccessibilityChildBehavior: Hashable, Sendable {
   public static let ignore = AccessibilityChildBehavior()
+  public static let combine = AccessibilityChildBehavior()
 }
 
 // https://developer.apple.com/documentation/accessibility/accessibilitynotification

@@ -183,6 +183,7 @@ public struct ToolbarItem<ID, Content: View>: ToolbarContent {
 public struct HorizontalAlignment: Sendable {
   public static let leading = HorizontalAlignment()
   public static let center = HorizontalAlignment()
+  public static let trailing = HorizontalAlignment()
 }
 
 // https://developer.apple.com/documentation/swiftui/verticalalignment

@@ -166,10 +166,19 @@ extension ProgressView where CurrentValueLabel == EmptyView {
   }
 }
 
+// https://developer.apple.com/documentation/swiftui/sharelink; its content is a label with the title and a symbol
+public struct ShareLink: PrimitiveView {
+  // https://developer.apple.com/documentation/swiftui/sharelink/init(_:item:subject:message:)
+  public init(_ titleKey: LocalizedStringKey, item: URL, subject: Text? = nil, message: Text? = nil) { fatalError() }
+}
+
 // https://developer.apple.com/documentation/swiftui/labeledcontent
 public struct LabeledContent<Label, Content> {}
 extension LabeledContent: View where Label: View, Content: View {
   public var body: Never { fatalError() }
+}
+extension LabeledContent where Label: View, Content: View {
+  public init(@ViewBuilder content: () -> Content, @ViewBuilder label: () -> Label) { fatalError() }
 }
 extension LabeledContent where Label == Text, Content: View {
   public init(_ titleKey: LocalizedStringKey, @ViewBuilder content: () -> Content) { fatalError() }

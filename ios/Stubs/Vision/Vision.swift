@@ -1,7 +1,9 @@
 // The part of Vision that the app uses, with Apple's signatures. Nothing here ever runs.
+import CoreGraphics
 import CoreML
 import CoreVideo
 import Foundation
+import ImageIO
 
 // https://developer.apple.com/documentation/vision/vncoremlmodel
 open class VNCoreMLModel {
@@ -55,5 +57,9 @@ open class VNImageRequestHandler {
   public init(cvPixelBuffer pixelBuffer: CVPixelBuffer, options: [VNImageOption: Any] = [:]) {
     fatalError()
   }
+  // https://developer.apple.com/documentation/vision/vnimagerequesthandler/init(cgimage:orientation:options:)-4c5kv
+  public init(
+    cgImage image: CGImage, orientation: CGImagePropertyOrientation, options: [VNImageOption: Any] = [:]
+  ) { fatalError() }
   open func perform(_ requests: [VNRequest]) throws { fatalError() }
 }

@@ -27,11 +27,16 @@ public struct LoadedModel: Sendable {
   public let facts: ModelFacts
   public let interface: ModelInterface
   public let reader: any ImageReader
+  /// Loads it again, to be timed; nil where that cannot be.
+  public let source: (any ReaderSource)?
 
-  public init(facts: ModelFacts, interface: ModelInterface, reader: any ImageReader) {
+  public init(
+    facts: ModelFacts, interface: ModelInterface, reader: any ImageReader, source: (any ReaderSource)? = nil
+  ) {
     self.facts = facts
     self.interface = interface
     self.reader = reader
+    self.source = source
   }
 }
 

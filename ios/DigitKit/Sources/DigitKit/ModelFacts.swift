@@ -16,13 +16,22 @@ public struct ModelFacts: Sendable, Hashable {
   /// Size of the compiled model on this device.
   public let bytes: Int?
   public let license: String
+  /// Everything that the promotion wrote.
+  public let metadata: [String: String]
+  /// `neuralnetwork` or `mlprogram`; nil where it is not known.
+  public let format: String?
   let preprocessingVersion: String?
 
   /// - Parameters:
   ///   - metadata: the file's user-defined metadata.
   ///   - license: the file's licence.
   ///   - bytes: size of the model on this device.
-  public init(metadata: [String: String], license: String = "", bytes: Int? = nil) throws(ModelProblem) {
+  ///   - format: neuralnetwork or mlprogram.
+  public init(
+    metadata: [String: String], license: String = "", bytes: Int? = nil, format: String? = nil
+  ) throws(ModelProblem) {
+    self.metadata = metadata
+    self.format = format
     runID = metadata["run_id"] ?? ""
     architecture = metadata["architecture"] ?? ""
     dataset = metadata["dataset"] ?? ""

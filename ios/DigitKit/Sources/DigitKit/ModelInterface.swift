@@ -40,8 +40,9 @@ public struct ImageSize: Sendable, Hashable {
 
 /// What goes into a classifier of images and what comes out, as far as the app can use it.
 public struct ModelInterface: Sendable, Hashable {
-  /// Base names of the model in the app's bundle; the first that is there is used.
-  public static let resources = ["Classifier", "DigitClassifier"]
+  /// Base names of the model in the app's bundle; the first that is there is used: a person's own, promoted digits, the
+  /// repository's digits.
+  public static let resources = ["Classifier", "DigitClassifier", "BundledDigits"]
   /// Labels of a model that reads drawings.
   public static let digits: Set<String> = ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"]
 
