@@ -14,7 +14,7 @@ from conversion import runtime
 from conversion.promotion.place import DEFAULT_OUTPUT
 from experiments.device_report import FORMATS, PROCESSORS, read_report
 from tests.support.commands import Command
-from tests.support.promotions import client_of
+from tests.support.promotions import artifacts, client_of
 from tests.support.stores import Promoted
 
 GOLDEN = Path(__file__).parents[2] / "ios/DigitKit/Tests/DigitKitTests/golden-device-report.json"
@@ -141,6 +141,19 @@ def test_what_apple_leaves_out_of_the_metadata_is_no_difference(command: Command
     del told["com.apple.coreml.model.preview.type"]
     report_of(store / DEFAULT_OUTPUT, store / "report.json", metadata=told, format=None)
     assert command("experiments.device", "report.json", cwd=store).code == 0
+
+
+def test_a_promotion_whose_evidence_names_no_metadata(command: Command, store: Path, promoted: Promoted) -> None:
+    """One of before: run, compression and format tell which file it is."""
+    place = artifacts(store, promoted.result["promotion"]) / "promotion.json"
+    evidence = json.loads(place.read_text())
+    del evidence["metadata"]
+    place.write_text(json.dumps(evidence))
+    report_of(store / DEFAULT_OUTPUT, store / "report.json")
+    done = command("experiments.device", "report.json", "--json", cwd=store)
+    assert done.json["coreml_sha256"] == promoted.result["coreml_sha256"]
+    report_of(store / DEFAULT_OUTPUT, store / "report.json", format="mlprogram")
+    assert command("experiments.device", "report.json", cwd=store).code == 2
 
 
 def test_a_kept_model_that_was_never_promoted(command: Command, own_store: Path, promoted: Promoted) -> None:
