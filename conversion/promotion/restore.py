@@ -99,7 +99,7 @@ def rollback(
         if not dry_run:
             with staged(file, path) as put, switching(tracker, model, path, target=restored.number):
                 tracker.models.attach(version, folder)
-                tracker.promotions.tag_promotion(restored, {PLACE_TAG: str(path.absolute())})
+                tracker.registry.tag(restored.name, restored.number, {PLACE_TAG: str(path.absolute())})
                 check()
                 put()
                 check()

@@ -101,7 +101,7 @@ def _end(tracker: Tracker, begun: Begun, target: PromotionRecord, found: Promoti
 def note_return(tracker: Tracker, left: PromotionRecord, restored: PromotionRecord) -> None:
     """Write on a promotion that a rollback has left it."""
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    tracker.promotions.tag_promotion(left, {"rolled_back_at": now, "rolled_back_to": str(restored.number)})
+    tracker.registry.tag(left.name, left.number, {"rolled_back_at": now, "rolled_back_to": str(restored.number)})
 
 
 def _undo(

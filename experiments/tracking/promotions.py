@@ -123,7 +123,9 @@ class Promotions:
 
     def abandon(self, promotion: PromotionRecord, tags: Collection[str]) -> None:
         """Mark a promotion that was never made, and let its version have the `tags` of the last that was, if any."""
-        self.tag_promotion(promotion, {ABANDONED_TAG: datetime.now(UTC).isoformat(timespec="seconds")})
+        self._registry.tag(
+            promotion.name, promotion.number, {ABANDONED_TAG: datetime.now(UTC).isoformat(timespec="seconds")}
+        )
         name = promotion.source_name
         others = [each for each in self.all(name) if each.source == promotion.source and not each.abandoned]
         version = self._client.get_model_version(name, str(promotion.source))
@@ -230,10 +232,6 @@ class Promotions:
         """Take back the alias of a first promotion that was not made."""
         with unless_missing():  # it was not set yet
             self._client.delete_registered_model_alias(name + COREML_SUFFIX, CHAMPION)
-
-    def tag_promotion(self, promotion: PromotionRecord, tags: Mapping[str, str]) -> None:
-        """Set tags on a promotion."""
-        self._registry.tag(promotion.name, promotion.number, tags)
 
     def download_promotion(self, promotion: PromotionRecord, folder: Path) -> Path:
         """Fetch a promotion's Core ML file and evidence into a folder; the file's digest is the caller's to check.
