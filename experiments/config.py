@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
-from architectures.fields import Choice, Number, NumberRange, Whole, validate
+from architectures.fields import Choice, Number, Whole, validate
 from architectures.knobs import Knob
+from experiments.recipe import RECIPE, Recipe
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,58 +25,10 @@ COMPRESSIONS: tuple[Compression, ...] = get_args(Compression)
 
 # What a value may be, for a run, a sweep's ranges and choices, and the options of both.
 BATCH_SIZE = FILTERS = EPOCHS = Whole(1)
-DROPOUT = LABEL_SMOOTHING = Number(0, 1, open_above=True)
-WEIGHT_DECAY = Number(0, 1)
+DROPOUT = Number(0, 1, open_above=True)
 LEARNING_RATE = Number(1e-7, 1)
 SCHEDULE = Choice(tuple(LEARNING_RATES))
 SEED = Whole(0, 2**32 - 1)  # NumPy's
-
-
-@dataclass(frozen=True)
-class Asked:
-    """What the option of a hyperparameter says of it, and how the leaderboard names it."""
-
-    help: str
-    short: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class Recipe:
-    """Hyperparameters of training that are off unless they are asked for.
-
-    The options of trials and sweeps, the search space, the record in MLflow and its reading, and the leaderboard derive
-    from these fields: a new one is a line here and in `RecipeRanges`, what training does with it, and its name in
-    `architectures.knobs.RUN_PARAMETERS`.
-    """
-
-    label_smoothing: Annotated[
-        float, LABEL_SMOOTHING, Asked("share of each training label that is spread over all classes", "smoothing")
-    ] = 0.0
-    weight_decay: Annotated[
-        float,
-        WEIGHT_DECAY,
-        Asked("share of each kernel, times the learning rate, that a step takes off: AdamW's", "decay"),
-    ] = 0.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class RecipeRanges:
-    """From which to which value a sweep searches each of them; None: it stays off."""
-
-    label_smoothing: Annotated[tuple[float, float], NumberRange(LABEL_SMOOTHING)] | None = None
-    weight_decay: Annotated[tuple[float, float], NumberRange(WEIGHT_DECAY)] | None = None
-
-
-RECIPE = tuple(field.name for field in fields(Recipe))
-ASKED: Mapping[str, Asked] = {
-    name: next(one for one in hint.__metadata__ if isinstance(one, Asked))
-    for name, hint in get_type_hints(Recipe, include_extras=True).items()
-}
-
-
-def recipe_of(config: Recipe) -> dict[str, float]:
-    """The recipe of a configuration, by name."""
-    return {name: getattr(config, name) for name in RECIPE}
 
 
 def default_tracking_uri() -> str:

@@ -31,13 +31,12 @@ from experiments.config import (
     FILTERS,
     LEARNING_RATE,
     PRECISIONS,
-    RECIPE,
     SCHEDULE,
     SEED,
     Compression,
-    RecipeRanges,
 )
 from experiments.datasets import title
+from experiments.recipe import RECIPE, RecipeRanges
 from search.space import SearchSpace
 
 # What makes the trials of a study comparable: recorded with it, and not to be changed when it is continued.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from architectures.command import Parser
 from architectures.fields import PluginName, allowed
-from experiments.config import ASKED, Recipe, RecipeRanges
+from experiments.recipe import ASKED, Recipe, RecipeRanges
 
 SCHEDULE_HELP = (
     "of Adam's learning rate: cosine (the default) falls to 0 over --epochs, constant stays and ends a run that does "

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from architectures.errors import UsageError
 from architectures.knobs import Knob
-from experiments.config import LEARNING_RATES, RECIPE, Recipe, RecipeRanges
+from experiments.config import LEARNING_RATES
+from experiments.recipe import RECIPE, Recipe, RecipeRanges
 
 if TYPE_CHECKING:
     import optuna

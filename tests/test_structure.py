@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from architectures.knobs import RUN_PARAMETERS
-from experiments.config import Recipe, RecipeRanges, RunConfig
+from experiments.config import RunConfig
+from experiments.recipe import Recipe, RecipeRanges
 
 ROOT = Path(__file__).parent.parent
 FLOORS = ("architectures", "experiments", "conversion", "search")

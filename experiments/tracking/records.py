@@ -10,7 +10,8 @@ from typing import TypeVar
 from architectures.errors import ProjectError
 from architectures.fields import as_recorded
 from architectures.knobs import RUN_PARAMETERS, knob_from_text
-from experiments.config import RECIPE, RunConfig
+from experiments.config import RunConfig
+from experiments.recipe import RECIPE
 
 ATTEMPT = "attempt"  # tag of a trial's run: which attempt at the trial writes to it
 Number = TypeVar("Number", int, float)

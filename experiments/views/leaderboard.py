@@ -11,9 +11,9 @@ from statistics import fmean
 from architectures.display import say
 from architectures.errors import ProjectError, UsageError
 from architectures.knobs import Knob
-from experiments.config import Recipe, recipe_of
 from experiments.datasets import title
 from experiments.evaluation.intervals import accuracy_interval, mean_interval
+from experiments.recipe import Recipe, recipe_of
 from experiments.tracking import RunRecord, Selection, Tracker, VersionFacts, merit
 
 

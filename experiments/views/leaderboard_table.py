@@ -7,7 +7,8 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import TextIO
 
-from experiments.config import ASKED, LEARNING_RATES, RECIPE, RunConfig, recipe_of
+from experiments.config import LEARNING_RATES, RunConfig
+from experiments.recipe import ASKED, RECIPE, recipe_of
 from experiments.views import tables
 from experiments.views.leaderboard import Row
 from experiments.views.tables import fits, print_cells

@@ -17,9 +17,9 @@ from experiments.config import (
     SCHEDULE,
     SEED,
     Compression,
-    Recipe,
     RunConfig,
 )
+from experiments.recipe import Recipe
 from search.config import AUTO
 
 

@@ -13,11 +13,12 @@ from architectures.command import traceback_text
 from architectures.errors import ProjectError, UsageError
 from architectures.scratch import scratch_folder
 from conversion.coreml.formats import check_available
-from experiments.config import LEARNING_RATES, RunConfig, RunResult, recipe_of
+from experiments.config import LEARNING_RATES, RunConfig, RunResult
 from experiments.datasets import Dataset, title
 from experiments.datasets.summary import summary
 from experiments.evaluation.report import write_evaluation
 from experiments.interruption import interruptible
+from experiments.recipe import recipe_of
 from experiments.tracking import ModelRecord, Tracker, VersionRecord, environment, run_start
 from experiments.training.precision import Gpu, resolve_precision
 from search.engines import WorkerFailed
