@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ Forward = Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.floating]]
 ROUNDINGS = 10
 LEAST_ALLOWANCE = 2.0**-20  # of a probability: eight steps of float32 at 1, for networks that hardly round at all
 HARDEST = 32  # images of each split that are computed exactly: those on which file and model differ most
+EXACT_BYTES = 2**16  # of the images that are computed at once: one of 224x224 fills memory enough in float64
 FLIPPED_SHOWN = 20  # images whose top-1 label differs, named in the evidence
 
 FILE = "file"  # the one that is verified
@@ -137,9 +139,9 @@ def _rounding(splits: Mapping[str, Split], executed: Answers, expected: Answers,
     largest = 0.0
     for name, split in splits.items():
         hardest = np.argsort(-np.abs(executed[name] - expected[name]).max(axis=1))[:HARDEST]
-        computed = [
-            exact(split.images[index : index + 1]) for index in hardest
-        ]  # one at a time: large ones fill memory
+        size = max(1, EXACT_BYTES // math.prod(split.images.shape[1:]))
+        batches = [hardest[start : start + size] for start in range(0, len(hardest), size)]
+        computed = [exact(np.concatenate([split.images[index : index + 1] for index in batch])) for batch in batches]
         cost = np.abs(expected[name][hardest] - np.concatenate(computed))
         largest = max(largest, float(cost.max(initial=0, where=np.isfinite(cost))))
     return largest

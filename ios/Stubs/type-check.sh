@@ -1,25 +1,52 @@
 # Type-checks the app and its tests against the stubs, or with `code` what `conversion.swift` has written to
 # Stubs/.build/code; `ios/check` runs it inside the Swift tree.
 set -euo pipefail
-out=$(mktemp -d)
-trap 'rm -rf "$out"' EXIT
+scratch=$(mktemp -d)
+out=$scratch made=
+trap 'rm -rf "$scratch" "$made"' EXIT
 flags=(-swift-version 6 -warnings-as-errors -parse-as-library -wmo -I "$out")
 flags+=(-Xfrontend -warn-long-expression-type-checking=5000) # ms of a processor; Xcode gives up on such
 flags+=(-I Stubs/MacTypes -Xfrontend -import-module -Xfrontend MacTypes) # as Foundation does on Apple's platforms
 
+compile() { # once more where the driver crashed, as it was seen to do on a busy machine
+  swiftc "$@" || { (($? > 128)) && swiftc "$@"; }
+}
+
 library() { # name, sources: a module to import
-  swiftc "${flags[@]}" -enable-testing -module-name "$1" -emit-module -emit-module-path "$out/$1.swiftmodule" "${@:2}"
+  compile "${flags[@]}" -enable-testing -module-name "$1" -emit-module -emit-module-path "$out/$1.swiftmodule" "${@:2}"
 }
 
-check() { # name, sources: down to SIL, where data races are found; a compiler that fails may remove its output
-  swiftc "${flags[@]}" -module-name "$1" -emit-sil -o "$out/ignored.sil" "${@:2}"
+kept() { # name, command, sources: modules that a command puts into $out, made once for the same sources
+  local key kept
+  key=$(cat "$0" Stubs/MacTypes/* "${@:3}" <(swiftc --version 2>&1) | sha256sum | cut -c 1-16)
+  kept=${XDG_CACHE_HOME:-$HOME/.cache}/type-check/$1-$key
+  if [ ! -d "$kept" ]; then
+    mkdir -p "${kept%/*}"
+    made=$(mktemp -d "${kept%/*}/part-XXXXXX")
+    out=$made "$2"
+    mv -T "$made" "$kept" 2>/dev/null || rm -rf "$made" # another check has been faster
+  fi
+  flags+=(-I "$kept")
 }
 
-library AppleFoundation Stubs/AppleFoundation/*.swift
+kit() { library DigitKit DigitKit/Sources/DigitKit/*.swift; }
+
+stubs() {
+  local flags=("${flags[@]}" -I "$out")
+  library AppleFoundation Stubs/AppleFoundation/*.swift
+  flags+=(-Xfrontend -import-module -Xfrontend AppleFoundation)
+  for name in ImageIO CoreVideo CoreGraphics CoreMedia AVFoundation Accelerate UIKit CoreML Vision SwiftUI PhotosUI XCTest; do
+    library "$name" Stubs/"$name"/*.swift
+  done
+}
+
+check() { # name, sources: down to SIL, where data races are found, in a file: a compiler that fails may remove it
+  compile "${flags[@]}" -enable-testing -module-name "$1" -emit-sil -o "$out/$1.sil" \
+    -emit-module -emit-module-path "$out/$1.swiftmodule" "${@:2}"
+}
+
+kept stubs stubs Stubs/*/*.swift
 flags+=(-Xfrontend -import-module -Xfrontend AppleFoundation)
-for name in ImageIO CoreVideo CoreGraphics CoreMedia AVFoundation Accelerate UIKit CoreML Vision SwiftUI PhotosUI XCTest; do
-  library "$name" Stubs/"$name"/*.swift
-done
 
 if [ "${1:-app}" = code ]; then # each file in a module of its own, as in a person's app
   for file in Stubs/.build/code/*.swift; do
@@ -27,7 +54,7 @@ if [ "${1:-app}" = code ]; then # each file in a module of its own, as in a pers
   done
   exit
 fi
-library DigitKit DigitKit/Sources/DigitKit/*.swift
+kept DigitKit kit DigitKit/Sources/DigitKit/*.swift
 
 # Linux has no macro #Preview: each becomes a function that makes the preview's view.
 cp -r Digits "$out/app"
@@ -40,7 +67,6 @@ while IFS= read -r file; do
 done < <(grep -rl '^#Preview' "$out/app")
 mapfile -t app < <(find "$out/app" -name '*.swift')
 check Digits "${app[@]}"
-library Digits "${app[@]}"
 check DigitsTests DigitsTests/*.swift
 check DigitsUITests DigitsUITests/*.swift
 

@@ -160,6 +160,26 @@ def test_what_a_killed_promotion_left_is_undone_or_ended(
     assert not list(place.parent.glob(".*"))
 
 
+def test_a_promotion_killed_once_it_is_crowned_lacks_nothing(
+    own_promoted: Path, swept: Swept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The alias comes last: whatever belongs to the promotion stands there by then."""
+    judged = judge(own_promoted, "--version", swept.result["leaderboard"][1]["version"], *FORCED)
+    tracker, set_alias = Tracker(uri_of(own_promoted)), Tracker.set_alias
+
+    def die(*arguments: object) -> None:
+        set_alias(*arguments)
+        raise Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Tracker, "set_alias", die)
+        with pytest.raises(Killed):
+            Judged(judged.examination, own_promoted / DEFAULT_OUTPUT).publish(uri_of(own_promoted))
+    settle_left_over(tracker, NAME)
+    assert current(own_promoted).promotion == 2
+    assert_whole(own_promoted)
+
+
 def assert_whole(folder: Path) -> None:
     """Aliases, file, evidence and history of the champion are of one promotion, and nothing is left half-way."""
     client, tracker = client_of(folder), Tracker(uri_of(folder))

@@ -14,8 +14,11 @@ import psutil
 import pytest
 from mlflow import MlflowClient
 
+from experiments.tracking import Tracker
 from search.repair.examination import examine
+from search.study.storage import open_storage
 from tests.support.stopped_at import RACE_SECONDS, run
+from tests.support.stores import DATABASES
 from tests.support.sweeps import assert_nothing_lost
 from tests.support.warm import warm_context
 
@@ -27,17 +30,23 @@ STRIKES = 30  # spread evenly over all writes of a sweep
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with an empty mlflow.db, and the names of the writes of a whole sweep."""
+    """A folder with empty databases, and the names of the writes of a whole sweep."""
     folder = tmp_path_factory.mktemp("made")
-    MlflowClient(f"sqlite:///{folder / 'mlflow.db'}").search_experiments(max_results=1)
+    Tracker(f"sqlite:///{folder / 'mlflow.db'}")
+    open_storage(f"sqlite:///{folder / 'optuna.db'}")
     whole = tmp_path_factory.mktemp("whole")
-    shutil.copy(folder / "mlflow.db", whole)
+    copy_databases(folder, whole)
     process = warm_context().Process(target=run, args=(whole,), kwargs={"names": folder / "writes"})
     process.start()
     process.join(120)
     assert process.exitcode == 0
     assert_whole(whole)
     return folder
+
+
+def copy_databases(source: Path, target: Path) -> None:
+    for name in DATABASES:
+        shutil.copy(source / name, target)
 
 
 def assert_whole(folder: Path) -> None:
@@ -67,7 +76,7 @@ def silence(folder: Path) -> None:
 
 def strike(folder: Path, made: Path, write: int, *, race: bool) -> None:
     """Stop a sweep before a write, let another take over, continue the first; `race`: while the other is at work."""
-    shutil.copy(made / "mlflow.db", folder)
+    copy_databases(made, folder)
     stopped, other = (
         warm_context().Process(target=run, args=(folder,), kwargs=options)
         for options in ({"stop_at": write}, {"epoch_seconds": RACE_SECONDS if race else 0.0})

@@ -1,5 +1,6 @@
 """What the server of warm processes imports and holds: no thread of TensorFlow's may start, or a fork would hang."""
 
+import gc
 import tempfile
 from pathlib import Path
 
@@ -8,10 +9,19 @@ import architectures.quiet
 architectures.quiet.import_tensorflow()
 
 import matplotlib.figure  # noqa: E402, F401
-import mlflow.keras  # noqa: E402, F401
+import mlflow.keras  # noqa: E402
+import mlflow.pyfunc  # noqa: E402
+import mlflow.store.model_registry.sqlalchemy_store  # noqa: E402, F401
 import numpy as np  # noqa: E402
+import optuna  # noqa: E402
+import sklearn.calibration  # noqa: E402
 import sklearn.metrics  # noqa: E402, F401
 
+import conversion.promotion.publish  # noqa: E402
+import conversion.promotion.restore  # noqa: E402
+import conversion.runtime  # noqa: E402, F401
+import experiments.evaluation.pictures  # noqa: E402
+import experiments.model_files  # noqa: E402
 import experiments.training.loop  # noqa: E402, F401
 import search.engines.trainer  # noqa: E402
 import search.orchestrate  # noqa: E402
@@ -24,7 +34,10 @@ from tests.support.stores import copy_migrations  # noqa: E402
 
 coremltools()
 copy_migrations()
+optuna.storages.RDBStorage("sqlite:///:memory:").engine.dispose()  # which finds out the revision that it wants
 with tempfile.TemporaryDirectory() as folder:
     save_dataset(load("mnist5k"), Path(folder))
     digits = open_dataset(Path(folder))
     drawn_accuracy(lambda images: np.zeros((len(images), 10), np.float32), digits)  # which keeps the drawings
+gc.collect()
+gc.freeze()  # nothing of all this is ever looked through, nor copied for it

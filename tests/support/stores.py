@@ -11,6 +11,9 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
+from mlflow.store.db import utils
+from optuna.storages._rdb.storage import _VersionManager
+
 from experiments.databases import sqlite_path
 from experiments.tracking import store
 from tests.support.commands import Outcome
@@ -61,7 +64,21 @@ def copy_store(source: Path, target: Path) -> None:
 
 @functools.cache
 def copy_migrations() -> None:
-    """Make each MLflow store that this process makes as a copy of one: its forty migrations take a second and more."""
+    """Make each MLflow store that this process makes as a copy of one: its forty migrations take a second and more.
+
+    Which revision of their tables MLflow and Optuna want is found out once: they import all migrations for it.
+    """
+    utils._get_latest_schema_revision = functools.cache(utils._get_latest_schema_revision)
+    newest = _VersionManager.get_head_version
+    found: list[str] = []
+
+    def head(self: _VersionManager) -> str:
+        if not found:
+            found.append(newest(self))
+        return found[0]
+
+    setattr(_VersionManager, "get_head_version", head)  # noqa: B010  # mypy knows it as a method
+
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "mlflow.db")
         store._make_store(f"sqlite:///{path}")

@@ -1,0 +1,66 @@
+"""Who owns a trial: one that was silent for too long writes no more, and the next attempt starts a run of its own."""
+
+from __future__ import annotations
+
+import platform
+from pathlib import Path
+
+import pytest
+from optuna.trial import FrozenTrial, TrialState
+
+from experiments.tracking import OwnershipLost
+from search.config import SweepConfig
+from search.engines.messages import Known
+from search.study.study import Asked, Study
+from tests.search.test_stopped import silence
+
+CONFIG = SweepConfig(
+    "sqlite:///mlflow.db", "shared", trials=2, epochs=2, architectures=("pocket",), filters=(4,), batch_sizes=(64,)
+)
+KNOWN = (Known("pocket", 8, 0.1, None),)
+
+
+@pytest.fixture
+def first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Study:
+    """A study that one sweep has made."""
+    monkeypatch.chdir(tmp_path)
+    made = Study(CONFIG, {})
+    made.create(CONFIG, "0" * 32, "digest", [])
+    return made
+
+
+@pytest.fixture
+def taken(first: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Asked, Study]:
+    """A trial that the first sweep asked for on another host, where it may live, and the sweep that took it over."""
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr(platform, "node", lambda: "elsewhere")
+        asked = first.ask(KNOWN, "worker")
+    assert asked
+    silence(tmp_path)
+    second = Study(CONFIG, {})
+    second._patient.answered_since -= 3600
+    assert [trial.number for trial in second.take_over()] == [asked.trial.number]
+    return asked, second
+
+
+def test_what_was_taken_over_is_not_written_to(first: Study, taken: tuple[Asked, Study]) -> None:
+    asked, second = taken
+    number = asked.trial.number
+    written: list[FrozenTrial] = []
+    with pytest.raises(OwnershipLost, match="is another sweep's by now"):
+        first.owned(number, written.append)
+    assert written == []
+    with pytest.raises(OwnershipLost):
+        first.tell(number, TrialState.FAIL, run_id="0" * 32)
+    assert not first.owns(number)
+    assert second.owns(number)
+
+
+def test_the_run_of_who_may_still_write_is_fenced_off(taken: tuple[Asked, Study]) -> None:
+    asked, second = taken
+    second.requeue(asked.trial.number)
+    again = second.ask(KNOWN, "worker")
+    assert again
+    assert again.trial.number == asked.trial.number
+    assert (asked.attempt, asked.fenced) == (1, 0)
+    assert again.fenced == asked.attempt < again.attempt
