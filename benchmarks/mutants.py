@@ -78,7 +78,7 @@ MUTANTS = (
     ),
     Mutant(
         "metrics at the epoch before",
-        "experiments/tracking/runs.py",
+        "experiments/tracking/writer.py",
         'step = values.pop("epoch")',
         'step = values.pop("epoch") - 1',
         ("tests/experiments/test_tracking.py",),
@@ -106,7 +106,7 @@ MUTANTS = (
     ),
     Mutant(
         "a needed model is pruned",
-        "experiments/tracking/retention.py",
+        "experiments/tracking/models.py",
         '            return f"version {version.version} of {version.name}"',
         "            return None",
         ("tests/experiments/test_prune.py",),
@@ -134,7 +134,7 @@ MUTANTS = (
     ),
     Mutant(
         "wrong weights are no fault",
-        "conversion/verify.py",
+        "conversion/verification/evidence.py",
         "        found += [weight.fault for weight in self.weights if weight.fault]\n",
         "",
         ("tests/conversion/test_verify.py",),
@@ -155,17 +155,17 @@ MUTANTS = (
     ),
     Mutant(
         "what a silent sweep may still write is not fenced off",
-        "search/study/study.py",
+        "search/study/lifecycle.py",
         "                if may_live(trial):\n",
         "                if False:\n",
         ("tests/search/test_claims.py", "tests/search/test_stopped.py"),
     ),
     Mutant(
         "the study is told before MLflow",
-        "search/trials/loop.py",
-        "        self.outbox.finish(running.trial.number, result, keep=keep)\n",
-        "        self.study.tell(scored.number, TrialState.COMPLETE, scored.val_accuracy, run_id=None, model_id=None)\n"
-        "        self.outbox.finish(running.trial.number, result, keep=keep)\n",
+        "search/trials/follower.py",
+        "        self._outbox.write(running.trial.number, Finish(result, keep))\n",
+        "        self._study.trials.tell(scored.number, TrialState.COMPLETE, scored.val_accuracy, run_id='')\n"
+        "        self._outbox.write(running.trial.number, Finish(result, keep))\n",
         ("tests/search/test_kill_points.py", "tests/search/test_sweep.py"),
     ),
     Mutant(
