@@ -128,6 +128,7 @@ def _picture(
 ) -> Iterator[Figure]:
     """A figure that is written to a path, the same bytes for the same content; `texts` may be in any script."""
     import matplotlib
+    from matplotlib.figure import Figure
 
     chosen = families(texts)
     with warnings.catch_warnings(), matplotlib.rc_context({"text.parse_math": False, "font.family": chosen}):

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from experiments.datasets import Dataset
-from experiments.tracking.guard import TrackingError
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -51,7 +50,7 @@ def log_input(client: MlflowClient, run_id: str, data: DatasetInput) -> None:
     """Write a run's input; a second time changes nothing."""
     try:
         client.log_inputs(run_id, [data])
-    except TrackingError as error:
-        if "INTO datasets" not in str(error.__cause__):
+    except Exception as error:
+        if "INTO datasets" not in f"{error} {error.__cause__}":
             raise
         client.log_inputs(run_id, [data])  # another run may have brought the same new data in the same instant

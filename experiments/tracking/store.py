@@ -55,7 +55,7 @@ class Store:
         >>> from experiments.tracking import Tracker
         >>> Tracker("sqlite:///missing.db", create=False)
         Traceback (most recent call last):
-        experiments.tracking.store.TrackingError: The tracking store sqlite:///missing.db does not exist. ...
+        experiments.tracking.guard.TrackingError: The tracking store sqlite:///missing.db does not exist. ...
         """
         self.uri = uri
         learn(uri)

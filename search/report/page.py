@@ -93,8 +93,8 @@ def _trials_not_drawn(study: Study, tracker: Tracker) -> dict[str, str]:
 
 def _write_leaderboard(folder: Path, board: list[Row]) -> None:
     rows = leaderboard_table.as_json(board)
-    (folder / "leaderboard_table.json").write_text(json.dumps(rows, indent=2), encoding="utf-8")
-    with (folder / "leaderboard_table.csv").open("w", newline="", encoding="utf-8") as file:
+    (folder / "leaderboard.json").write_text(json.dumps(rows, indent=2), encoding="utf-8")
+    with (folder / "leaderboard.csv").open("w", newline="", encoding="utf-8") as file:
         leaderboard_table.write_csv(board, file)
 
 
@@ -116,7 +116,7 @@ def _page(
     if board:
         titles, rows = leaderboard_table.cells(board[:ROWS], without=("study", "run id"))
         parts += ["<h2>Leaderboard</h2>", html_table(titles, rows)]
-        more = f"; {len(board) - ROWS} more in leaderboard_table.csv" if len(board) > ROWS else ""
+        more = f"; {len(board) - ROWS} more in leaderboard.csv" if len(board) > ROWS else ""
         parts.append(f"<p class='note'>* on the front of accuracy and bytes{more}</p>")
     if compared or left_out:
         parts.append("<h2>Architectures compared</h2>")

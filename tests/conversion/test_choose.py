@@ -17,7 +17,8 @@ from conversion.coreml.convert import Converter
 from conversion.coreml.formats import MINIMUM_IOS
 from conversion.coreml.writing import write
 from conversion.promotion.candidate import Candidate
-from conversion.promotion.compression_search import Choice, Variant, choose, draw, show
+from conversion.promotion.compression_search import Choice, Variant, choose, draw
+from conversion.promotion.show import show_choice
 from conversion.runtime import NotCheckable
 from experiments.classifier import as_classifier
 from experiments.datasets import Split
@@ -66,7 +67,7 @@ def test_the_allowed_loss_and_the_format_decide(candidate: Candidate) -> None:  
 
 
 def test_table_json_and_picture(choice: Choice, capfd: pytest.CaptureFixture[str]) -> None:
-    show(choice)
+    show_choice(choice)
     out, err = capfd.readouterr()
     assert err == ""
     for variant in choice.variants:
@@ -112,7 +113,7 @@ def test_what_cannot_be_executed_is_listed_and_never_chosen(capfd: pytest.Captur
     assert found.chosen.format == "mlpackage"
     assert found.variants[0].size_bytes  # it was made, but not executed
     assert found.variants[0].not_checkable == "model.mlmodel: layer 'cumSum_3' is of the unknown kind cumSum."
-    show(found)
+    show_choice(found)
     assert "not checkable" in capfd.readouterr().out
     assert draw(found).startswith(b"\x89PNG")
 

@@ -13,7 +13,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from conversion.coreml import convert
 from conversion.coreml.convert import Converter
 from conversion.coreml.formats import FORMATS
 from conversion.coreml.writing import write
@@ -85,6 +84,6 @@ def test_apples_runtime_is_compared_where_a_name_says_which(file: Path, monkeypa
     AppleModel.executable = load(file)
     fake = SimpleNamespace(models=SimpleNamespace(MLModel=AppleModel), ComputeUnit=SimpleNamespace(CPU_ONLY=0))
     monkeypatch.setattr(platform, "system", lambda: "Darwin")
-    monkeypatch.setattr(convert, "coremltools", lambda: fake)
+    monkeypatch.setattr(native, "coremltools", lambda: fake)
     found = native.compare(file, AppleModel.executable, IMAGES)
     assert (found.status, found.images) == ("agrees", len(IMAGES))

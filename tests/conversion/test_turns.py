@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from conversion.promotion import publish
+from conversion.promotion import pipeline, publish
 from conversion.promotion.place import DEFAULT_OUTPUT
 from conversion.promotion.switch import TAGS, settle_left_over
 from experiments.tracking import Current, Tracker
@@ -39,22 +39,22 @@ def test_a_promotion_that_another_overtook_is_refused(
     publishing = publish.publish
 
     def overtaken(tracker, *arguments, **options):
-        monkeypatch.setattr(publish, "publish", publishing)
+        monkeypatch.setattr(pipeline, "publish", publishing)
         assert Judged(other.examination, own_promoted / DEFAULT_OUTPUT).publish(uri_of(own_promoted)) == 2
         before.append(snapshot(own_promoted, but=REFUSAL_TAGS))
         return publishing(tracker, *arguments, **options)
 
     before: list[dict] = []
-    monkeypatch.setattr(publish, "publish", overtaken)
+    monkeypatch.setattr(pipeline, "publish", overtaken)
     found = command("conversion.promote", "--version", swept.result["leaderboard"][1]["version"], *FORCED, "--json")
     assert found.code == 3
     assert found.error.endswith("judged against promotion 1, 2 was promoted meanwhile: run it again.")
     assert snapshot(own_promoted, but=REFUSAL_TAGS) == before[0]
     assert found.json["decision"] == "refused"
     assert found.json["gate"][-1]["name"] == "one at a time"
-    monkeypatch.setattr(publish, "publish", overtaken)
+    monkeypatch.setattr(pipeline, "publish", overtaken)
     assert current(own_promoted).promotion == 2
-    monkeypatch.setattr(publish, "publish", publishing)
+    monkeypatch.setattr(pipeline, "publish", publishing)
     again = command("conversion.promote", "--version", swept.result["leaderboard"][1]["version"], *FORCED, "--json")
     assert (again.code, again.json["promotion"], again.json["previous_promotion"]) == (0, 3, 2)
 

@@ -9,11 +9,10 @@ import pytest
 from mlflow import MlflowClient
 from rich.console import Console
 
-from experiments.compare import BARS
 from experiments.config import EpochMetrics
 from experiments.tracking import Tracker
 from experiments.views import tables
-from experiments.views.comparison import CURVES, Compared, RunComparison, compare, show, sparklines, text
+from experiments.views.comparison import BARS, CURVES, Compared, RunComparison, compare, show, sparklines, text
 from tests.support.commands import Command
 from tests.support.stores import Swept
 

@@ -14,8 +14,7 @@ from mlflow import MlflowClient
 
 from architectures.plugins import plugin_sha256
 from experiments import datasets
-from experiments.reproduce import BYSTANDERS
-from experiments.reproduction import Condition, Reproduction
+from experiments.reproduction import BYSTANDERS, Condition, Reproduction
 from experiments.tracking import Tracker, environment, run_start
 from tests.support.commands import Command, Outcome, invoke
 from tests.support.stores import Swept

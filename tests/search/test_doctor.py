@@ -298,7 +298,7 @@ def test_what_cannot_be_mended_remains(own_store: Path, client: MlflowClient, co
 
 def test_a_trial_that_nobody_runs_any_more(own_store: Path, client: MlflowClient, command: Command) -> None:
     study = study_of(own_store, "small")
-    trial = study.trials.ask()
+    trial = study.ask()
     trial.set_user_attr("owner", json.dumps({"host": "gone", "pid": 1, "started": 0.0}))
     with sqlite3.connect(own_store / "optuna.db") as database:
         database.execute(

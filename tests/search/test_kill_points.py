@@ -187,7 +187,7 @@ def test_struck_anywhere_and_continued(seed: int, made: Path, tmp_path: Path) ->
     assert_nothing_lost(folder, "cut", 5, 4)
 
 
-REPORTED = "search.study.study:Study.report"
+REPORTED = "search.study.judge:Judge.report"
 MARKED = "optuna.storages._cached_storage:_CachedStorage.set_trial_system_attr"  # as Hyperband does on each rung
 
 

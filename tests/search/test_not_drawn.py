@@ -14,7 +14,7 @@ from mlflow import MlflowClient
 from benchmarks.no_training import NoTraining
 from experiments import datasets
 from experiments.attempts import Attempts
-from experiments.evaluation import metrics, pictures
+from experiments.evaluation import report as evaluation_report
 from experiments.evaluation.metrics import EVALUATED, evaluate
 from experiments.evaluation.report import write_report
 from experiments.tracking import Tracker
@@ -111,7 +111,7 @@ def test_what_cannot_be_drawn_is_told(
     swept: Callable[..., SweepResult], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     with monkeypatch.context() as broken:
-        broken.setattr(pictures, "draw_reliability", fails)
+        broken.setattr(evaluation_report, "draw_reliability", fails)
         broken.setattr(figures, "_courses", fails)
         result = swept()
         told = capfd.readouterr().err
@@ -164,8 +164,8 @@ def test_an_evaluation_that_fails_as_a_whole(
     swept: Callable[..., SweepResult], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     with monkeypatch.context() as broken:
-        broken.setattr(metrics, "evaluate", fails)
-        broken.setattr(orchestrate, "compare_architectures", fails)
+        broken.setattr(evaluation_report, "evaluate", fails)
+        broken.setattr(report_page, "compare_architectures", fails)
         broken.setattr(orchestrate.leaderboard, "rows", fails)
         broken.setattr(report_page, "_page", fails)
         broken.setattr(report_page, "draw", fails)

@@ -65,7 +65,7 @@ def study(made_once: MadeOnce) -> Swept:
 
     def sweep(folder: Path) -> Outcome:
         (folder / "knobbed.py").write_text(KNOBBED)
-        at = ["search.study.study:Study.report", "3", "after"]  # two epochs are in MLflow, three in the study
+        at = ["search.study.judge:Judge.report", "3", "after"]  # two epochs are in MLflow, three in the study
         options = ["--study", "front", "--trials", "4", *map(str, OPTIONS)]
         killed = Program("tests.support.killed_at", *at, *options, cwd=folder)
         assert killed.wait() == 9, killed.communicate()

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from unittest.mock import patch
 
-from conversion.promotion import publish
+from conversion.promotion import pipeline, publish
 from conversion.promotion.report import Examination
 from experiments.tracking import Current, Tracker
 from tests.support.commands import invoke
@@ -44,6 +44,6 @@ def judge(folder: Path, *arguments: object) -> Judged:
         found.append(Judged(replace(examination, candidate=alone), path))
         raise _Judged
 
-    with patch.object(publish, "publish", keep), suppress(_Judged):
+    with patch.object(pipeline, "publish", keep), suppress(_Judged):
         invoke("conversion.promote", *arguments, cwd=folder)
     return found[0]
