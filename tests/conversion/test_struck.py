@@ -83,9 +83,7 @@ def test_struck_at_a_random_point(seed: int, scene: Scene, tmp_path: Path) -> No
         process.join(300)
         codes[action] = process.exitcode
     assert all(code in ({0, REFUSED, KILLED} if action in struck else {0, REFUSED}) for action, code in codes.items())
-    for action in chance.choice((("promote",), ("rollback", "promote"))):  # the next commands
-        assert run(action, tmp_path) in {0, REFUSED}
-    assert run("prune", tmp_path) == 0
+    assert run(chance.choice(("promote prune", "rollback promote prune")), tmp_path) == 0  # the next commands
     assert_whole(tmp_path)
     litter = {path.name for path in tmp_path.iterdir()} - {"mlflow.db", "optuna.db", "mlruns", "ios", "tmp", "judged"}
     assert not litter

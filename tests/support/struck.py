@@ -23,11 +23,11 @@ REFUSED = 3
 STEPS = ("open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.link")  # on disk; beside each statement of SQL
 
 
-def act(action: str, folder: Path, kill_at: int | None, counted: Path | None = None) -> None:
-    """In a process of its own: do one thing in a folder, and end as by kill -9 at the step of that number.
+def act(actions: str, folder: Path, kill_at: int | None, counted: Path | None = None) -> None:
+    """In a process of its own: do things in a folder, and end as by kill -9 at the step of that number.
 
     Args:
-        action: promote, rollback or prune.
+        actions: promote, rollback or prune, several with spaces between them; the exit code is that of the last.
         folder: with the store, the file's place, `judged` as written by `keep`, and `tmp` for temporary files.
         kill_at: before which step, counted from 1; None: not at all.
         counted: where the number of steps is written.
@@ -51,18 +51,22 @@ def act(action: str, folder: Path, kill_at: int | None, counted: Path | None = N
 
     event.listen(Engine, "before_cursor_execute", step)
     sys.addaudithook(audited)
-    actions: dict[str, Callable[[], object]] = {
+    known: dict[str, Callable[[], object]] = {
         "promote": lambda: judged.publish(uri),
         "rollback": lambda: rollback(uri),
         "prune": lambda: prune(Tracker(uri)),
     }
-    try:
-        actions[action]()
-    except RollbackRefused:
-        sys.exit(REFUSED)
-    except Exception as error:
-        if "meanwhile" not in str(error):
-            raise
+    refused = False
+    for action in actions.split():
+        try:
+            known[action]()
+        except Exception as error:
+            if not isinstance(error, RollbackRefused) and "meanwhile" not in str(error):
+                raise
+            refused = True
+        else:
+            refused = False
+    if refused:
         sys.exit(REFUSED)
     if counted:
         counted.write_text(str(steps))
