@@ -165,14 +165,14 @@ def test_a_promotion_killed_once_it_is_crowned_lacks_nothing(
 ) -> None:
     """The alias comes last: whatever belongs to the promotion stands there by then."""
     judged = judge(own_promoted, "--version", swept.result["leaderboard"][1]["version"], *FORCED)
-    tracker, set_alias = Tracker(uri_of(own_promoted)), Tracker.set_alias
+    tracker, set_alias = Tracker(uri_of(own_promoted)), Registry.set_alias
 
     def die(*arguments: object) -> None:
         set_alias(*arguments)
         raise Killed
 
     with monkeypatch.context() as patched:
-        patched.setattr(Tracker, "set_alias", die)
+        patched.setattr(Registry, "set_alias", die)
         with pytest.raises(Killed):
             Judged(judged.examination, own_promoted / DEFAULT_OUTPUT).publish(uri_of(own_promoted))
     settle_left_over(tracker, NAME)

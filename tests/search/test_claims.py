@@ -11,7 +11,8 @@ from optuna.trial import FrozenTrial, TrialState
 from experiments.tracking import OwnershipLost
 from search.config import SweepConfig
 from search.engines.messages import Known
-from search.study.study import Asked, Study
+from search.study.lifecycle import Asked
+from search.study.study import Study
 from tests.search.test_stopped import silence
 
 CONFIG = SweepConfig(
@@ -34,12 +35,12 @@ def taken(first: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tupl
     """A trial that the first sweep asked for on another host, where it may live, and the sweep that took it over."""
     with monkeypatch.context() as elsewhere:
         elsewhere.setattr(platform, "node", lambda: "elsewhere")
-        asked = first.ask(KNOWN, "worker")
+        asked = first.trials.ask(KNOWN, "worker")
     assert asked
     silence(tmp_path)
     second = Study(CONFIG, {})
-    second._patient.answered_since -= 3600
-    assert [trial.number for trial in second.take_over()] == [asked.trial.number]
+    second._open.patient.answered_since -= 3600
+    assert [trial.number for trial in second.trials.take_over()] == [asked.trial.number]
     return asked, second
 
 
@@ -48,18 +49,18 @@ def test_what_was_taken_over_is_not_written_to(first: Study, taken: tuple[Asked,
     number = asked.trial.number
     written: list[FrozenTrial] = []
     with pytest.raises(OwnershipLost, match="is another sweep's by now"):
-        first.owned(number, written.append)
+        first.trials.owned(number, written.append)
     assert written == []
     with pytest.raises(OwnershipLost):
-        first.tell(number, TrialState.FAIL, run_id="0" * 32)
-    assert not first.owns(number)
-    assert second.owns(number)
+        first.trials.tell(number, TrialState.FAIL, run_id="0" * 32)
+    assert not first.trials.owns(number)
+    assert second.trials.owns(number)
 
 
 def test_the_run_of_who_may_still_write_is_fenced_off(taken: tuple[Asked, Study]) -> None:
     asked, second = taken
-    second.requeue(asked.trial.number)
-    again = second.ask(KNOWN, "worker")
+    second.trials.requeue(asked.trial.number)
+    again = second.trials.ask(KNOWN, "worker")
     assert again
     assert again.trial.number == asked.trial.number
     assert (asked.attempt, asked.fenced) == (1, 0)
