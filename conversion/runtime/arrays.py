@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -83,6 +84,13 @@ def join(blobs: Sequence[Array], axis: int) -> Array:
     shape[0], shape[axis] = count, sum(x.shape[axis] for x in blobs)
     bounded(shape)
     return np.concatenate([np.broadcast_to(x, (count, *x.shape[1:])) for x in blobs], axis=axis)
+
+
+def padded(x: Array, widths: Sequence[tuple[int, int]], **how: Any) -> Array:
+    """`np.pad`, whose result lies in memory in the order in which the blob does."""
+    order = np.argsort([-stride for stride in x.strides], kind="stable")
+    out = np.pad(x.transpose(order), [widths[axis] for axis in order], **how)
+    return out.transpose(np.argsort(order))
 
 
 def cut(x: Array, axis: int, sizes: list[int]) -> list[Array]:

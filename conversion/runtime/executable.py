@@ -13,11 +13,14 @@ from typing import Any, cast
 import numpy as np
 
 from architectures.errors import UsageError
+from conversion.runtime.blocks import helped
 from conversion.runtime.interface import Array, Blueprint, Images, Interface, Pictures, Prediction
 from conversion.runtime.limits import MAX_BLOB_ELEMENTS
 
 CHUNK_BYTES = 2**23  # activations alive at a time per worker: 4 to 16 MiB measured alike, 64 MiB a third slower
-SMALLEST_CHUNK = 8  # images that are worth a worker of their own
+SMALLEST_CHUNK = 8  # images that are worth a worker of their own, if they are not large
+LARGE_IMAGE_BYTES = 2**21  # activations of an image that are worth several workers
+LEAST_LARGE_CHUNK = 2  # large images at a time: a tenth less than one by one, as much as four
 MAX_WORKERS = 16  # bounds memory on large machines
 
 _all_processors = threading.Lock()  # the number of BLAS threads belongs to the process: one batch at a time changes it
@@ -92,8 +95,8 @@ class BatchedExecutable:
         if batch_size is not None and batch_size < 1:
             raise UsageError(f"batch_size must be at least 1, not {batch_size}.")
         count, processors = len(images), min(MAX_WORKERS, _processors())
-        size = batch_size or max(1, min(CHUNK_BYTES // self._bytes_per_image, -(-count // processors)))
-        size = min(size if batch_size else max(size, SMALLEST_CHUNK), self._most_images)
+        size = batch_size or self._chunk(count, processors)
+        size = min(size, self._most_images)
         chunks = [slice(first, first + size) for first in range(0, count, size)]
         answer = np.empty((count, len(self._interface.labels)), np.float32)
 
@@ -101,13 +104,26 @@ class BatchedExecutable:
             with np.errstate(all="ignore"):  # weights may be anything: infinities are an answer too
                 answer[chunk] = self._run(images[chunk])
 
-        if len(chunks) <= 1 or processors == 1:
+        large = self._bytes_per_image >= LARGE_IMAGE_BYTES
+        if processors == 1 or (len(chunks) <= 1 and not large):
             for chunk in chunks:
                 work(chunk)
             return answer
-        with _one_blas_thread() as alone, ThreadPoolExecutor(min(len(chunks), processors) if alone else 1) as pool:
-            list(pool.map(work, chunks))
+        with _one_blas_thread() as alone:
+            if len(chunks) < processors and large:
+                with helped(processors if alone else 1):
+                    for chunk in chunks:
+                        work(chunk)
+                return answer
+            with ThreadPoolExecutor(min(len(chunks), processors) if alone else 1) as pool:
+                list(pool.map(work, chunks))
         return answer
+
+    def _chunk(self, count: int, processors: int) -> int:
+        """Images to compute at a time, of so many."""
+        large = self._bytes_per_image >= LARGE_IMAGE_BYTES
+        least = LEAST_LARGE_CHUNK if large else SMALLEST_CHUNK
+        return max(least, min(CHUNK_BYTES // self._bytes_per_image, -(-count // processors)))
 
     def _as_array(self, images: Pictures) -> Images:
         """Files read, single images as a batch of one; what is neither stays for `_check` to refuse."""

@@ -10,7 +10,7 @@ from contextvars import ContextVar
 MAX_FILE_BYTES = 2**28  # of a model file or a file of weights: 67 million float32; ResNet-50 has 26 million
 MAX_OPERATIONS = 2**15  # layers, or operations and constants, at a fraction of a millisecond each; malireddi has 65
 MAX_BLOB_ELEMENTS = 2**25  # 128 MiB of float32 in one blob; an ImageNet network's largest is a tenth of that
-MAX_TOTAL_ELEMENTS = 2**27  # read and written by all operations for one image, and constants: 512 MiB of float32
+MAX_TOTAL_ELEMENTS = 2**29  # read and written by all operations for one image, and constants: 512 MiB of float32
 MAX_MULTIPLICATIONS = 10**11  # of a whole network for one image: seconds; VGG-16 has a sixth of that
 PASS_COST = 32  # multiplications of a matrix product in the time in which a pass over a blob comes to one more value
 MAX_WINDOW = 2**14  # positions of a window, groups of channels: each costs a pass of its own over the blob

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
+from conversion.runtime.functions import relu
+from conversion.runtime.fusion import Run, ordered, run_length
 from conversion.runtime.interface import Array, CorruptModel, NotCheckable
 from conversion.runtime.limits import Unsupported, bounded_total
 
@@ -38,9 +41,10 @@ class Node:
 
 @dataclass(frozen=True)
 class Step:
-    """One node at work."""
+    """A node at work, or several that are computed as one."""
 
-    node: Node
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
     operation: Operation
     releases: tuple[str, ...]  # blobs that nothing reads any more once it is done
 
@@ -98,7 +102,7 @@ class Network:
         for node in self.nodes:
             with blaming(self._source, node.title), np.errstate(all="ignore"):
                 bounded_total(sum(blobs[name].size for name in node.inputs))
-                written = _written(node, node.operation, blobs)
+                written = _written(node, blobs)
                 for name, shape in zip(node.outputs, node.shapes, strict=False):
                     if written[name].shape[1:] != shape:
                         raise ValueError(f"it declares the shape {shape} and computes {written[name].shape[1:]}")
@@ -108,7 +112,7 @@ class Network:
                 constants.update(written)
         if self.output in constants:
             raise CorruptModel(f"{self._source}: its probabilities do not depend on the image.")
-        self._schedule(constants)
+        self._schedule(constants, {name: blob.shape[1:] for name, blob in blobs.items()})
         self._measure({name: blob.nbytes for name, blob in blobs.items()})
         self.largest_blob = max(blob.size for blob in blobs.values())
         return blobs[self.output]
@@ -117,36 +121,53 @@ class Network:
         """The probabilities' blob (n, ...) of n images (n, *shape of the image's blob)."""
         blobs = {**self._constants, self.image: images}
         for step in self._steps:
-            blobs.update(_written(step.node, step.operation, blobs))
+            blobs.update(_written(step, blobs))
             for name in step.releases:
                 del blobs[name]
         return blobs[self.output]
 
-    def _schedule(self, constants: Mapping[str, Array]) -> None:
-        """Keep the nodes that the probabilities need and that depend on the image; find each blob's last reader."""
-        needed, last_readers, kept = {self.output}, {self.output}, []
-        own_memory = {name for node in self.nodes if node.makes_own_memory for name in node.outputs}
-        # An earlier reader may have kept a view of the blob, so a ReLU overwrites only what it alone reads.
-        readers = Counter([*(name for node in self.nodes for name in node.inputs), self.output])
+    def _schedule(self, constants: Mapping[str, Array], shapes: Mapping[str, tuple[int, ...]]) -> None:
+        """Keep the nodes that the probabilities need and that depend on the image, and find each blob's last reader."""
+        needed, kept = {self.output}, []
         for node in reversed(self.nodes):
-            if needed.isdisjoint(node.outputs) or all(name in constants for name in node.outputs):
-                continue
-            needed.update(node.inputs)
-            fresh = {*node.inputs, *node.outputs} - last_readers - set(constants)
+            if not needed.isdisjoint(node.outputs) and not all(name in constants for name in node.outputs):
+                needed.update(node.inputs)
+                kept.append(node)
+        steps = _steps(kept[::-1], self.output, shapes)
+        last_readers = {self.output, *constants}
+        for place, step in reversed(list(enumerate(steps))):
+            fresh = {*step.inputs, *step.outputs} - last_readers
             last_readers |= fresh
-            operation = node.operation
-            if node.kind in RELU and node.inputs[0] in fresh & own_memory and readers[node.inputs[0]] == 1:
-                operation = _relu_in_place
-            kept.append(Step(node, operation, tuple(sorted(fresh))))
-        self._steps = kept[::-1]
+            steps[place] = dataclasses.replace(step, releases=tuple(sorted(fresh)))
+        self._steps = steps
         self._constants = {name: blob for name, blob in constants.items() if name in needed}
 
     def _measure(self, nbytes: Mapping[str, int]) -> None:
         alive = nbytes[self.image]
         for step in self._steps:
-            alive += sum(nbytes[name] for name in step.node.outputs)
+            alive += sum(nbytes[name] for name in step.outputs)
             self.bytes_per_image = max(self.bytes_per_image, alive)
             alive -= sum(nbytes[name] for name in step.releases)
+
+
+def _steps(nodes: Sequence[Node], output: str, shapes: Mapping[str, tuple[int, ...]]) -> list[Step]:
+    """What is computed one behind the other, runs of nodes as one."""
+    readers = Counter([*(name for node in nodes for name in node.inputs), output])
+    # An earlier reader may have kept a view of the blob, so a ReLU overwrites only what it alone reads.
+    own_memory = {name for node in nodes if node.makes_own_memory for name in node.outputs if readers[name] == 1}
+    nodes = ordered(nodes, readers)
+    steps, place = [], 0
+    while place < len(nodes):
+        node = nodes[place]
+        length = run_length(nodes[place:], shapes, readers)
+        place += length
+        if length > 1:
+            run = Run(nodes[place - length : place], shapes[node.outputs[0]])
+            steps.append(Step(run.inputs, run.outputs, run, ()))
+            continue
+        in_place = node.kind in RELU and node.inputs[0] in own_memory
+        steps.append(Step(node.inputs, node.outputs, _relu_in_place if in_place else node.operation, ()))
+    return steps
 
 
 @contextlib.contextmanager
@@ -162,14 +183,14 @@ def blaming(source: str, title: str) -> Iterator[None]:
         raise CorruptModel(f"{source}: {title} does not add up: {_line(error)}.") from error
 
 
-def _written(node: Node, operation: Operation, blobs: Mapping[str, Array]) -> dict[str, Array]:
-    out = operation(*(blobs[name] for name in node.inputs))
+def _written(step: Node | Step, blobs: Mapping[str, Array]) -> dict[str, Array]:
+    out = step.operation(*(blobs[name] for name in step.inputs))
     values = out if isinstance(out, list) else [out]
-    return dict(zip(node.outputs, (np.asarray(value, np.float32) for value in values), strict=True))
+    return dict(zip(step.outputs, (np.asarray(value, np.float32) for value in values), strict=True))
 
 
 def _relu_in_place(x: Array) -> Array:
-    return np.maximum(x, np.float32(0), out=x)
+    return relu(x, out=x)
 
 
 def _line(error: BaseException) -> str:
