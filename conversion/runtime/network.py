@@ -50,13 +50,13 @@ class Step:
 
 
 class Network:
-    """The nodes between the image and the probabilities.
+    """The nodes between what is given and what is answered: of a classifier, the image and the probabilities.
 
     Args:
-        nodes: in the order of the file; each reads only what is the image, a constant, or written above it, each blob
-            is written once, and `output` is one of them.
-        image: name of the blob that holds the image.
-        output: name of the blob that holds the probabilities.
+        nodes: in the order of the file; each reads only what is given, a constant, or written above it, and each blob
+            is written once.
+        inputs: names of the blobs that are given.
+        outputs: names of the blobs that are answered.
         source: name of the file, for errors.
         constants: blobs (1, *shape) that the nodes read besides.
     """
@@ -65,40 +65,40 @@ class Network:
         self,
         nodes: Sequence[Node],
         *,
-        image: str,
-        output: str,
+        inputs: Sequence[str],
+        outputs: Sequence[str],
         source: str,
         constants: Mapping[str, Array] | None = None,
     ) -> None:
-        self.nodes, self.image, self.output, self._source = tuple(nodes), image, output, source
+        self.nodes, self.inputs, self.outputs, self._source = tuple(nodes), tuple(inputs), tuple(outputs), source
         self._constants = dict(constants or {})
         self._steps: list[Step] = []
         self.bytes_per_image = self.largest_blob = 0
 
     @property
     def head(self) -> str:
-        """What computes the probabilities, seen through nodes that only rearrange them."""
+        """What computes the first output, seen through nodes that only rearrange it."""
         writers = {name: node for node in self.nodes for name in node.outputs}
-        node = writers[self.output]
+        node = writers[self.outputs[0]]
         while node.rearranges and node.inputs and node.inputs[0] in writers:
             node = writers[node.inputs[0]]
         return HEADS.get(node.kind, node.kind)
 
-    def prepare(self, image: Array) -> Array:
+    def prepare(self, *given: Array) -> tuple[Array, ...]:
         """Run every node once on one image: checks all shapes, folds constants, measures the memory needed.
 
         Args:
-            image: (1, *shape of the image's blob).
+            given: a blob (1, *shape) for each input.
 
         Returns:
-            The probabilities' blob (1, ...).
+            A blob (1, ...) for each output.
 
         Raises:
-            CorruptModel: if shapes do not fit, or the probabilities do not depend on the image.
+            CorruptModel: if shapes do not fit, or the outputs depend on no input.
             NotCheckable: if a node meets something unknown, or something beyond all measure.
         """
         constants = dict(self._constants)
-        blobs = {self.image: image, **constants}
+        blobs = {**dict(zip(self.inputs, given, strict=True)), **constants}
         for node in self.nodes:
             with blaming(self._source, node.title), np.errstate(all="ignore"):
                 bounded_total(sum(blobs[name].size for name in node.inputs))
@@ -110,31 +110,31 @@ class Network:
             blobs.update(written)
             if all(name in constants for name in node.inputs):
                 constants.update(written)
-        if self.output in constants:
+        if all(name in constants for name in self.outputs):
             raise CorruptModel(f"{self._source}: its probabilities do not depend on the image.")
         self._schedule(constants, {name: blob.shape[1:] for name, blob in blobs.items()})
         self._measure({name: blob.nbytes for name, blob in blobs.items()})
         self.largest_blob = max(blob.size for blob in blobs.values())
-        return blobs[self.output]
+        return tuple(blobs[name] for name in self.outputs)
 
-    def run(self, images: Array) -> Array:
-        """The probabilities' blob (n, ...) of n images (n, *shape of the image's blob)."""
-        blobs = {**self._constants, self.image: images}
+    def run(self, *given: Array) -> tuple[Array, ...]:
+        """The outputs' blobs (n, ...) of n images; `given` has a blob (n, *shape) for each input."""
+        blobs = {**self._constants, **dict(zip(self.inputs, given, strict=True))}
         for step in self._steps:
             blobs.update(_written(step, blobs))
             for name in step.releases:
                 del blobs[name]
-        return blobs[self.output]
+        return tuple(blobs[name] for name in self.outputs)
 
     def _schedule(self, constants: Mapping[str, Array], shapes: Mapping[str, tuple[int, ...]]) -> None:
         """Keep the nodes that the probabilities need and that depend on the image, and find each blob's last reader."""
-        needed, kept = {self.output}, []
+        needed, kept = set(self.outputs), []
         for node in reversed(self.nodes):
             if not needed.isdisjoint(node.outputs) and not all(name in constants for name in node.outputs):
                 needed.update(node.inputs)
                 kept.append(node)
-        steps = _steps(kept[::-1], self.output, shapes)
-        last_readers = {self.output, *constants}
+        steps = _steps(kept[::-1], self.outputs, shapes)
+        last_readers = {*self.outputs, *constants}
         for place, step in reversed(list(enumerate(steps))):
             fresh = {*step.inputs, *step.outputs} - last_readers
             last_readers |= fresh
@@ -143,16 +143,16 @@ class Network:
         self._constants = {name: blob for name, blob in constants.items() if name in needed}
 
     def _measure(self, nbytes: Mapping[str, int]) -> None:
-        alive = nbytes[self.image]
+        alive = sum(nbytes[name] for name in self.inputs)
         for step in self._steps:
             alive += sum(nbytes[name] for name in step.outputs)
             self.bytes_per_image = max(self.bytes_per_image, alive)
             alive -= sum(nbytes[name] for name in step.releases)
 
 
-def _steps(nodes: Sequence[Node], output: str, shapes: Mapping[str, tuple[int, ...]]) -> list[Step]:
+def _steps(nodes: Sequence[Node], outputs: Sequence[str], shapes: Mapping[str, tuple[int, ...]]) -> list[Step]:
     """What is computed one behind the other, runs of nodes as one."""
-    readers = Counter([*(name for node in nodes for name in node.inputs), output])
+    readers = Counter([*(name for node in nodes for name in node.inputs), *outputs])
     # An earlier reader may have kept a view of the blob, so a ReLU overwrites only what it alone reads.
     own_memory = {name for node in nodes if node.makes_own_memory for name in node.outputs if readers[name] == 1}
     nodes = ordered(nodes, readers)
