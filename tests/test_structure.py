@@ -23,6 +23,7 @@ ENTRY_POINTS = (
     "conversion.predict",
     "conversion.promote",
     "conversion.rollback",
+    "conversion.runtime",
     "conversion.verify",
     "search.doctor",
     "search.sweep",

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
-import threading
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 
 from conversion.runtime.interface import Array
+from conversion.runtime.processors import helpers
 
 POINTWISE_ELEMENTS = 2**16  # of a block: with its operands a fraction of an L2 cache, far more than a call's own cost
-
-_helpers = threading.local()
 
 
 class Block(NamedTuple):
@@ -49,7 +45,7 @@ def blocks(count: int, height: int, *, rows: int) -> list[Block]:
 
 def each(work: Callable[[Block], None], parts: list[Block]) -> None:
     """Compute all parts, on several processors within `helped`."""
-    pool = getattr(_helpers, "pool", None)
+    pool = helpers()
     if pool is None or len(parts) < 2:
         for part in parts:
             work(part)
@@ -60,17 +56,3 @@ def each(work: Callable[[Block], None], parts: list[Block]) -> None:
             work(part)
 
     list(pool.map(quietly, parts))
-
-
-@contextlib.contextmanager
-def helped(processors: int) -> Iterator[None]:
-    """Within this, the blocks of this thread's operations are shared among so many processors."""
-    if processors < 2:
-        yield
-        return
-    with ThreadPoolExecutor(processors) as pool:
-        _helpers.pool = pool
-        try:
-            yield
-        finally:
-            _helpers.pool = None

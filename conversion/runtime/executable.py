@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from typing import Any, cast
@@ -13,18 +11,13 @@ from typing import Any, cast
 import numpy as np
 
 from architectures.errors import UsageError
-from conversion.runtime.blocks import helped
 from conversion.runtime.interface import Array, Blueprint, Images, Interface, Pictures, Prediction
 from conversion.runtime.limits import MAX_BLOB_ELEMENTS
+from conversion.runtime.processors import LARGE_IMAGE_BYTES, MAX_WORKERS, helped, one_blas_thread, processors_here
 
 CHUNK_BYTES = 2**23  # activations alive at a time per worker: 4 to 16 MiB measured alike, 64 MiB a third slower
 SMALLEST_CHUNK = 8  # images that are worth a worker of their own, if they are not large
-LARGE_IMAGE_BYTES = 2**21  # activations of an image that are worth several workers
 LEAST_LARGE_CHUNK = 2  # large images at a time: a tenth less than one by one, as much as four
-MAX_WORKERS = 16  # bounds memory on large machines
-
-_all_processors = threading.Lock()  # the number of BLAS threads belongs to the process: one batch at a time changes it
-_blas: Any = None
 
 
 class BatchedExecutable:
@@ -94,7 +87,7 @@ class BatchedExecutable:
         self._check(images)
         if batch_size is not None and batch_size < 1:
             raise UsageError(f"batch_size must be at least 1, not {batch_size}.")
-        count, processors = len(images), min(MAX_WORKERS, _processors())
+        count, processors = len(images), min(MAX_WORKERS, processors_here())
         size = batch_size or self._chunk(count, processors)
         size = min(size, self._most_images)
         chunks = [slice(first, first + size) for first in range(0, count, size)]
@@ -109,7 +102,7 @@ class BatchedExecutable:
             for chunk in chunks:
                 work(chunk)
             return answer
-        with _one_blas_thread() as alone:
+        with one_blas_thread() as alone:
             if len(chunks) < processors and large:
                 with helped(processors if alone else 1):
                     for chunk in chunks:
@@ -153,27 +146,3 @@ class BatchedExecutable:
             raise UsageError(f"Images must be uint8 with values 0 to 255, not {images.dtype}.")
         if images.ndim != 4 or images.shape[1:] != expected:
             raise UsageError(f"Images must have the shape (N, {', '.join(map(str, expected))}), not {images.shape}.")
-
-
-def _processors() -> int:
-    """Processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-@contextlib.contextmanager
-def _one_blas_thread() -> Iterator[bool]:
-    """Keep each matrix product on its caller's processor; yields False where that cannot be arranged.
-
-    Workers that each compute whole chunks beat one worker with a threaded BLAS by 1.6: everything between the
-    products is then parallel too, and each chunk stays in its processor's cache.
-    """
-    global _blas
-    try:
-        from threadpoolctl import ThreadpoolController
-    except ModuleNotFoundError:
-        yield False
-        return
-    with _all_processors:
-        _blas = _blas or ThreadpoolController().select(user_api="blas")
-        with _blas.limit(limits=1):
-            yield True

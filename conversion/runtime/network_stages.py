@@ -21,6 +21,7 @@ from conversion.runtime.network import Network, blaming
 from conversion.runtime.neuralnetwork import scaler_of
 from conversion.runtime.nn_graph import Graph
 from conversion.runtime.package import Package
+from conversion.runtime.processors import LARGE_IMAGE_BYTES, MAX_WORKERS, helped, one_blas_thread, processors_here
 
 Run = Callable[[Mapping[str, Batch]], dict[str, Batch]]
 EXACT = 1  # of both mappings: the blob has the shape that the file states
@@ -125,10 +126,12 @@ def _answering(
         count = math.prod(answers[0].shape[1:])
         raise CorruptModel(f"{source}: it computes {count} probabilities for {len(labels.values)} labels.")
     most = max(1, MAX_BLOB_ELEMENTS // max(1, network.largest_blob))
+    large = network.bytes_per_image >= LARGE_IMAGE_BYTES
 
     def some(blobs: Sequence[Array]) -> tuple[Array, ...]:
         count = len(blobs[0])
-        parts = [network.run(*(blob[first : first + most] for blob in blobs)) for first in range(0, count, most)]
+        with one_blas_thread() as alone, helped(min(MAX_WORKERS, processors_here()) if alone and large else 1):
+            parts = [network.run(*(blob[first : first + most] for blob in blobs)) for first in range(0, count, most)]
         # A blob that depends on no input is there once.
         joined = (np.concatenate(each) if len(each) > 1 else each[0] for each in zip(*parts, strict=True))
         return tuple(x if len(x) == count else np.broadcast_to(x[:1], (count, *x.shape[1:])) for x in joined)

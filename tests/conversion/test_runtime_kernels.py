@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from conversion.runtime.blocks import Block, helped
+from conversion.runtime.blocks import Block
 from conversion.runtime.convolution import Convolution
 from conversion.runtime.fusion import Pointwise, Run, ordered, run_length
 from conversion.runtime.kernels import NO_PADS, Pads, Pair
 from conversion.runtime.network import Node
+from conversion.runtime.processors import helped
 from tests.support.layers import build_network, loaded
 
 TOLERANCE = {"rtol": 1e-5, "atol": 1e-5}
