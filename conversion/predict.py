@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from architectures.command import Parser, print_json, run
 from architectures.display import say
+from architectures.errors import UsageError
 from architectures.fields import Whole
 from experiments.datasets.source import FITS
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 TOP = 3  # labels of a picture
 SHOWN = 50  # pictures and mistakes in the terminal; --json, --csv and --html have more
 MOST_CROSSED = 20  # classes whose confusion matrix is printed
+COMPUTE_HELP = "float16: as a phone's Neural Engine, simulated, and what that changes (default float32)"
 WORDS = frozenset({"picture", "truth", "label", "second", "true\\predicted"})
 
 
@@ -39,6 +41,8 @@ def parser() -> Parser:
     add("--background", metavar="COLOR", help="beneath transparency and beside pad (default: as the metadata say)")
     add("--split", choices=("train", "val"), default="val", help="of a data set (default val)")
     add("--top", type=Whole(1), default=TOP, metavar="K", help=f"labels of each picture (default {TOP})")
+    add("--compute", choices=("float32", "float16"), default="float32", help=COMPUTE_HELP)
+    add("--accumulate", choices=("float32", "float16"), help="what float16 sums in within a layer (default float32)")
     add("--csv", type=Path, metavar="PATH", help="also write a line for each picture")
     add("--html", type=Path, metavar="PATH", help="also write a page with the pictures by confidence")
     add(
@@ -68,6 +72,8 @@ def show(found: Predictions) -> None:
             say(f"and {len(found.answers) - SHOWN:,} more: --csv, --json and --html have them")
     if found.evaluation:
         _show_evaluation(found)
+    if found.half:
+        say(found.half.text)
 
 
 def _told(top: Sequence[tuple[str, float]]) -> list[str]:
@@ -104,6 +110,8 @@ def _body(arguments: argparse.Namespace) -> int:
     from architectures import load_plugin
     from conversion.predictions import predict
 
+    if arguments.accumulate and arguments.compute != "float16":
+        raise UsageError("--accumulate says what float16 sums in: give --compute float16 with it.")
     for plugin in arguments.plugins:
         load_plugin(plugin)
     found = predict(
@@ -113,6 +121,8 @@ def _body(arguments: argparse.Namespace) -> int:
         background=arguments.background,
         split=arguments.split,
         top=arguments.top,
+        compute=arguments.compute,
+        accumulation=arguments.accumulate or "float32",
     )
     if arguments.csv:
         found.write_csv(arguments.csv)

@@ -26,6 +26,10 @@
   the model as it was trained. `rounding` is what float32 costs the model itself, `allowance` the largest difference
   that this explains.
 - `original`: on each split, the file against the model as it was trained, with the images whose label changes.
+- `float16`: what a phone's arithmetic, simulated, does to the file's answers on the first validation images: labels
+  that differ from float32 and their images, the largest move of a probability, the first layer that overflows and the
+  first whose output vanishes, each with its place in the network and how many images it did so to, and the layers that
+  moved labels. `accumulation` is what it sums in. None where the file was not executed.
 - `native`: what Apple's runtime answered, where there is one.
 - `preference`: of `--prefer smallest`, the best version, the one taken, and how each smaller one that was looked at
   compares with the best on the validation images; there `champion` is the best, `candidate` the smaller one.
@@ -108,6 +112,8 @@ UNITS = {
     "expected_calibration_error": PROBABILITY,
     "max_difference": PROBABILITY,
     "mean_difference": PROBABILITY,
+    "not_numbers": "images",
+    "place": "layers before it",
     "rounding": PROBABILITY,
     "allowance": PROBABILITY,
     "p_value": PROBABILITY,
@@ -175,6 +181,7 @@ def summary(examination: Examination) -> dict[str, object]:
         "route": evidence.route,
         "parity": [asdict(parity) for parity in evidence.parity],
         "original": [asdict(parity) for parity in evidence.original],
+        "float16": evidence.half and asdict(evidence.half),
         "native": asdict(evidence.native),
         "class_names": list(facts.class_names),
         "confusion_matrix": evaluation.confusion_matrix if evaluation else [],

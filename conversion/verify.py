@@ -31,11 +31,13 @@ if TYPE_CHECKING:
     from conversion.candidate import Candidate
     from conversion.comparison import Route
     from conversion.parity import Parity
+    from conversion.runtime.half import Half
     from conversion.twin import Weight
     from experiments.datasets import Split
     from experiments.evaluation import Evaluation
     from experiments.tracking import Look
 
+HALF_IMAGES = 1_000  # of the validation split, computed in float16 too: a second or two
 NOT_RUN = Native("not run: the file differs")
 NEEDED_TO_EXECUTE = frozenset({"image size", "image colour", "label count"})
 
@@ -58,6 +60,7 @@ class Evidence:
     test_predictions: tuple[int, ...] = ()  # label indices, of the executed file
     test_evaluation: Evaluation | None = None  # of the executed file; None, as the next, where it saw no test image
     test_look: Look | None = None  # at the test images
+    half: Half | None = None  # what float16 changes, on the first validation images; None: not executed
 
     @property
     def faults(self) -> tuple[str, ...]:
@@ -97,6 +100,8 @@ def verify(
     *,
     compression: str | None = None,
     worth_a_look: Callable[[Evidence], bool] = lambda _: True,
+    half_images: int = HALF_IMAGES,
+    accumulation: str = "float32",
 ) -> Evidence:
     """Execute a file on the whole validation and test splits and hold it against its model.
 
@@ -105,6 +110,8 @@ def verify(
         candidate: the model that it should be.
         compression: what was asked for, if known; otherwise the file's own word is held against what it stores.
         worth_a_look: whether to go on to the test images; asked with the evidence that needs none of them.
+        half_images: validation images that are computed in float16 too.
+        accumulation: what float16 sums in, one of `half.ACCUMULATIONS`.
 
     Raises:
         CorruptModel: if the file cannot be read.
@@ -118,6 +125,7 @@ def verify(
     from conversion.coreml_file import read
     from conversion.parity import parities
     from conversion.rules import RULES
+    from conversion.runtime import half
     from experiments.evaluation import evaluate
 
     executable = runtime.load(path)
@@ -163,6 +171,13 @@ def verify(
     if not all(check.passed for check in checks if check.name in NEEDED_TO_EXECUTE):
         return compared(evidence)
     evidence = compared(evidence, "val")
+    _, halved = half.compare(
+        path,
+        splits["val"].images[:half_images],
+        accumulation=accumulation,
+        exact=answers["val"][:half_images],
+    )
+    evidence = replace(evidence, half=halved)
     evidence = replace(evidence, native=native.compare(path, executable, candidate.dataset.val.images))
     if not worth_a_look(evidence):
         return evidence
@@ -199,6 +214,15 @@ def parser() -> Parser:
         required=True,
         metavar="RUN_ID",
         help="MLflow run whose model the file should be: its id, a prefix of it, or its name",
+    )
+    made.add_argument(
+        "--compute",
+        choices=("float32", "float16"),
+        default="float32",
+        help=f"float16: simulate a phone's arithmetic on all validation images, not on {HALF_IMAGES:,} alone",
+    )
+    made.add_argument(
+        "--accumulate", choices=("float32", "float16"), default="float32", help="what float16 sums in within a layer"
     )
     add_common(made)
     return made
@@ -242,6 +266,8 @@ def show(evidence: Evidence) -> None:
     for against, part in evidence.differences:
         allowed = "any" if part.allowance is None else f"{part.allowance:.1e}"
         say(f"  {against:37} {part.split:5} {part.max_difference:8.1e} {allowed:>8} {part.label_flips:14}")
+    if evidence.half:
+        say(f"  {evidence.half.text}")
     say(f"  Apple's runtime: {evidence.native.status}")
     if evidence.test_look:
         say(f"  This was {evidence.test_look.text}.")
@@ -258,7 +284,8 @@ def _body(arguments: argparse.Namespace) -> int:
     candidate = load_candidate(
         tracker, command="conversion.verify", name="", run_id=arguments.run, plugins=tuple(arguments.plugins)
     )
-    evidence = verify(arguments.file, candidate)
+    images = len(candidate.dataset.val.images) if arguments.compute == "float16" else HALF_IMAGES
+    evidence = verify(arguments.file, candidate, half_images=images, accumulation=arguments.accumulate)
     if arguments.json:
         print_json(
             {

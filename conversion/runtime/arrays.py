@@ -15,6 +15,7 @@ import numpy as np
 
 from conversion.runtime.interface import Array
 from conversion.runtime.limits import bounded, bounded_work
+from conversion.runtime.precision import matmul
 
 
 def rank(x: Array) -> int:
@@ -63,7 +64,7 @@ def product(a: Array, b: Array, *, transpose_a: bool, transpose_b: bool) -> Arra
     lead = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
     bounded((*lead, a.shape[-2], b.shape[-1]))
     bounded_work(math.prod(lead[1:]) * math.prod(a.shape[-2:]) * b.shape[-1])
-    return a @ b
+    return matmul(a, b)
 
 
 def completed(target: Sequence[int], x: Array) -> tuple[int, ...]:

@@ -13,6 +13,7 @@ import numpy as np
 
 from conversion.runtime.interface import Array
 from conversion.runtime.limits import PASS_COST, bounded, bounded_window, bounded_work
+from conversion.runtime.precision import matmul
 
 Pair = tuple[int, int]  # height, width
 Pads = tuple[Pair, Pair]  # (top, bottom), (left, right)
@@ -86,7 +87,7 @@ def deconv2d(
             down = slice(i, i + (height - 1) * stride[0] + 1, stride[0])
             for j in range(kernel_width):
                 right = slice(j, j + (width - 1) * stride[1] + 1, stride[1])
-                spread = pixels @ kernel[i, j, :, inputs].T
+                spread = matmul(pixels, kernel[i, j, :, inputs].T)
                 canvas[:, down, right, outputs] += spread.reshape(count, height, width, group_outputs)
     if bias is not None:
         canvas += bias

@@ -17,7 +17,7 @@ MAX_FILE_BYTES = min(2**30, max(2**26, MEMORY_BYTES // 8))  # of a model file or
 MAX_OPERATIONS = 2**15  # layers, or operations and constants, at a fraction of a millisecond each; malireddi has 65
 MAX_BLOB_ELEMENTS = min(2**27, MEMORY_BYTES // 64)  # of one blob: a sixteenth of the memory; VGG-16 has 103 million
 # Read and written by all operations for one image, and constants: a quarter of the memory, were all kept.
-MAX_TOTAL_ELEMENTS = min(2**30, MEMORY_BYTES // 16)
+MAX_TOTAL_ELEMENTS = min(2**29, MEMORY_BYTES // 16)  # VGG-16 needs 458 million
 MAX_MULTIPLICATIONS = 10**11  # of a whole network for one image: seconds; VGG-16 has a sixth of that
 PASS_COST = 32  # multiplications of a matrix product in the time in which a pass over a blob comes to one more value
 MAX_WINDOW = 2**14  # positions of a window, groups of channels: each costs a pass of its own over the blob

@@ -15,6 +15,7 @@ from conversion.runtime.limits import MAX_OPERATIONS, Unsupported, bounded_total
 from conversion.runtime.mil_ops import CONSTANT_EXPRESSIONS, OPS, REARRANGING, Op, Operand, Variable
 from conversion.runtime.mil_values import FLEXIBLE, Blob, Constant, TensorType, as_float16, constant, tensor_type
 from conversion.runtime.network import Network, Node, Operation, blaming
+from conversion.runtime.precision import stored as as_stored
 
 MAKES_OWN_MEMORY = frozenset({"conv", "linear", "matmul"})  # a ReLU that is its only reader may overwrite it
 
@@ -195,6 +196,7 @@ class Program:
 
     def _constant(self, stored: Any) -> Constant:
         found = constant(stored, self._blob)
+        found = dataclasses.replace(found, values=as_stored(found.values))
         bounded_total(found.values.size)
         return found
 
@@ -207,7 +209,9 @@ class Program:
             if value.shape != declared.shape:
                 raise ValueError(f"it declares the shape {declared.shape} and computes {value.shape}")
             bounded_total(value.size)
-            self._define(name, Constant(declared, _typed(value, declared, compressed=op.kind in CONSTANT_EXPRESSIONS)))
+            self._define(
+                name, Constant(declared, as_stored(_typed(value, declared, compressed=op.kind in CONSTANT_EXPRESSIONS)))
+            )
 
     def _define(self, name: str, operand: Operand) -> None:
         self._refuse_known(name)

@@ -82,9 +82,8 @@ def load(model: Any, package: Package | None, *, source: str, size_bytes: int) -
         interface,
         program.weights,
         lambda: of_program(program),
-        lambda images: network.run(prepared(images))[0].reshape(len(images), len(found.labels)),
-        bytes_per_image=network.bytes_per_image,
-        largest_blob=network.largest_blob,
+        network,
+        prepared,
     )
 
 

@@ -73,6 +73,7 @@ class Network:
         self.nodes, self.inputs, self.outputs, self._source = tuple(nodes), tuple(inputs), tuple(outputs), source
         self._constants = dict(constants or {})
         self._steps: list[Step] = []
+        self.computed: tuple[Node, ...] = ()  # those that the outputs need and that depend on the inputs, in order
         self.bytes_per_image = self.largest_blob = 0
 
     @property
@@ -126,6 +127,23 @@ class Network:
                 del blobs[name]
         return tuple(blobs[name] for name in self.outputs)
 
+    def one_by_one(self, *given: Array, change: Callable[[int, Node, Array], Array]) -> tuple[Array, ...]:
+        """The outputs' blobs, each node computed by itself in this thread and its outputs changed before they are read.
+
+        Args:
+            given: as for `run`.
+            change: what becomes of a blob; it gets the node's place among those that are computed, and the node.
+        """
+        blobs = {**self._constants, **dict(zip(self.inputs, given, strict=True))}
+        left = Counter([*(name for node in self.computed for name in node.inputs), *self.outputs])
+        for place, node in enumerate(self.computed):
+            blobs.update({name: change(place, node, blob) for name, blob in _written(node, blobs).items()})
+            for name in node.inputs:
+                left[name] -= 1
+                if not left[name] and name not in self._constants:
+                    del blobs[name]
+        return tuple(blobs[name] for name in self.outputs)
+
     def _schedule(self, constants: Mapping[str, Array], shapes: Mapping[str, tuple[int, ...]]) -> None:
         """Keep the nodes that the probabilities need and that depend on the image, and find each blob's last reader."""
         needed, kept = set(self.outputs), []
@@ -133,7 +151,8 @@ class Network:
             if not needed.isdisjoint(node.outputs) and not all(name in constants for name in node.outputs):
                 needed.update(node.inputs)
                 kept.append(node)
-        steps = _steps(kept[::-1], self.outputs, shapes)
+        self.computed = tuple(kept[::-1])
+        steps = _steps(self.computed, self.outputs, shapes)
         last_readers = {*self.outputs, *constants}
         for place, step in reversed(list(enumerate(steps))):
             fresh = {*step.inputs, *step.outputs} - last_readers

@@ -62,9 +62,8 @@ def load(model: Any, *, source: str, size_bytes: int) -> BatchedExecutable:
         interface,
         graph.weights,
         lambda: of_graph(graph),
-        lambda images: graph.run(prepared(images))[0].reshape(len(images), len(labels)),
-        bytes_per_image=graph.bytes_per_image,
-        largest_blob=graph.largest_blob,
+        graph,
+        prepared,
     )
 
 
