@@ -10,6 +10,7 @@ from conversion.runtime.features import Feature, batched, single
 from conversion.runtime.interface import Metadata, NotCheckable
 from conversion.runtime.limits import one_network
 from conversion.runtime.model_file import content_of, metadata, parsed
+from conversion.runtime.network import blaming
 from conversion.runtime.opening import opened
 from conversion.runtime.package import Package, is_package
 from conversion.runtime.stages import Stage, stage
@@ -19,8 +20,8 @@ from conversion.runtime.weight_references import check_weights
 class Model:
     """A loaded file with its inputs and outputs."""
 
-    def __init__(self, made: Stage, told: Metadata) -> None:
-        self._stage, self.metadata = made, told
+    def __init__(self, made: Stage, told: Metadata, *, source: str) -> None:
+        self._stage, self.metadata, self._source = made, told, source
 
     @property
     def kind(self) -> str:
@@ -49,10 +50,12 @@ class Model:
 
         Raises:
             UsageError: if the values are not what the inputs are.
+            CorruptModel: if the file computes something else than it announces.
             NotCheckable: if a value leads to something that cannot be executed.
         """
         answer = self._stage.run(batched(values, self.inputs))
-        return {each.name: single(answer[each.name], each) for each in self.outputs if each.name in answer}
+        with blaming(self._source, f"model {self.kind}"):
+            return {each.name: single(answer[each.name], each) for each in self.outputs if each.name in answer}
 
 
 def load_model(path: Path) -> Model:
@@ -66,4 +69,4 @@ def load_model(path: Path) -> Model:
             raise NotCheckable(f"{source}: {unknown} has a field that this version does not know.")
         check_weights(model, package, source)
         with one_network():
-            return Model(stage(model, package, source=source), metadata(model.description))
+            return Model(stage(model, package, source=source), metadata(model.description), source=source)
