@@ -270,6 +270,7 @@ BUILDERS: dict[str, Callable[..., Run]] = {
     "treeEnsembleClassifier": _classifier(_tree_classifier),
     "treeEnsembleRegressor": _numeric(_tree_regressor),
 }
+EXECUTED = frozenset({*PIPELINES, *NETWORKS, *BUILDERS, "mlProgram"})
 APPLES = "uses Apple's own {}, whose weights are in no file but in Apple's systems: only they can execute it."
 UNKNOWN = {
     "audioFeaturePrint": APPLES.format("audioFeaturePrint"),
