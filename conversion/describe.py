@@ -64,7 +64,7 @@ def show(described: Description) -> None:
     for reason in described.not_executable:
         say(f"cannot be executed here: {reason}")
     if not described.not_executable:
-        say("can be executed here, as far as can be seen without trying")
+        say("can be executed here, as far as can be seen without trying: python -m conversion.runtime")
 
 
 def show_differences(found: Sequence[tuple[str, str, str]]) -> None:

@@ -10,14 +10,14 @@ from typing import Any
 
 from conversion.runtime import CorruptModel, Metadata, NotCheckable, mlprogram
 from conversion.runtime.limits import Unsupported
-from conversion.runtime.loading import EXECUTED, check_kind
 from conversion.runtime.mil_ops import CONSTANT_EXPRESSIONS, OPS
 from conversion.runtime.mil_values import constant
-from conversion.runtime.model_file import content_of, image_input, metadata, parsed
+from conversion.runtime.model_file import content_of, metadata, parsed
 from conversion.runtime.nn_layers import LAYERS
 from conversion.runtime.opening import opened
 from conversion.runtime.package import Package, is_package
 from conversion.runtime.parts import Part, parts_of
+from conversion.runtime.stages import EXECUTED
 from conversion.runtime.weight_references import check_weights, operations
 
 LARGEST = 2**31  # bytes of a protobuf message: the format's own limit
@@ -302,11 +302,10 @@ def _reasons(model: Any, package: Package | None, source: str) -> Iterator[str]:
     if apples := sorted({one.WhichOneof("Type") for one in models} & APPLES):
         yield f"{' and '.join(apples)} is Apple's own network, which the file only names: only Apple's runtime has it"
         return
-    yield from said(lambda: check_kind(model, source))
-    if kind in EXECUTED:
-        yield from said(lambda: image_input(model.description, source))
     for one in models:
         found = one.WhichOneof("Type")
+        if found not in EXECUTED:
+            yield f"holds a model of the type {found}, which nothing here executes"
         if found in NETWORKS:
             yield from _unknown(LAYERS, [layer.WhichOneof("layer") for layer in getattr(one, found).layers], "layer")
     if kind == mlprogram.KIND:
@@ -317,8 +316,6 @@ def _reasons(model: Any, package: Package | None, source: str) -> Iterator[str]:
             yield "keeps a state between predictions"
         kinds = [operation.type for operation in operations(model.mlProgram)]
         yield from _unknown({*OPS, *CONSTANT_EXPRESSIONS, *PROGRAM}, kinds, "operation")
-        if "classify" not in kinds:
-            yield "its program has no operation 'classify'"
 
 
 def _unknown(known: Collection[str], kinds: Sequence[str | None], what: str) -> Iterator[str]:

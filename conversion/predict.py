@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from architectures import load_plugin
 from architectures.command import Parser, print_json, run
 from architectures.display import say
+from architectures.errors import UsageError
 from architectures.fields import Whole
 from experiments.datasets.source import FITS
 from experiments.views.tables import print_cells
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 TOP = 3  # labels of a picture
 SHOWN = 50  # pictures and mistakes in the terminal; --json, --csv and --html have more
 MOST_CROSSED = 20  # classes whose confusion matrix is printed
+COMPUTE_HELP = "float16: as a phone's Neural Engine, simulated, and what that changes (default float32)"
 WORDS = frozenset({"picture", "truth", "label", "second", "true\\predicted"})
 
 
@@ -41,6 +43,8 @@ def parser() -> Parser:
     add("--background", metavar="COLOR", help="beneath transparency and beside pad (default: as the metadata say)")
     add("--split", choices=("train", "val"), default="val", help="of a data set (default val)")
     add("--top", type=Whole(1), default=TOP, metavar="K", help=f"labels of each picture (default {TOP})")
+    add("--compute", choices=("float32", "float16"), default="float32", help=COMPUTE_HELP)
+    add("--accumulate", choices=("float32", "float16"), help="what float16 sums in within a layer (default float32)")
     add("--csv", type=Path, metavar="PATH", help="also write a line for each picture")
     add("--html", type=Path, metavar="PATH", help="also write a page with the pictures by confidence")
     add(
@@ -73,6 +77,8 @@ def show(found: Predictions) -> None:
             f'"I do not know", with a confidence below {found.threshold:.4f}: '
             f"{len(found.unknown):,} of {len(found.answers):,}"
         )
+    if found.half:
+        say(found.half.text)
 
 
 def _told(top: Sequence[tuple[str, float]]) -> list[str]:
@@ -106,6 +112,8 @@ def _show_evaluation(found: Predictions) -> None:
 def _body(arguments: argparse.Namespace) -> int:
     from conversion.predictions import predict
 
+    if arguments.accumulate and arguments.compute != "float16":
+        raise UsageError("--accumulate says what float16 sums in: give --compute float16 with it.")
     for plugin in arguments.plugins:
         load_plugin(plugin)
     found = predict(
@@ -115,6 +123,8 @@ def _body(arguments: argparse.Namespace) -> int:
         background=arguments.background,
         split=arguments.split,
         top=arguments.top,
+        compute=arguments.compute,
+        accumulation=arguments.accumulate or "float32",
     )
     if arguments.csv:
         found.write_csv(arguments.csv)

@@ -15,6 +15,7 @@ import numpy as np
 from architectures.errors import ProjectError
 from conversion import runtime
 from conversion.pictures import Picture, pictures_of
+from conversion.runtime.half import Half, HalfExecutable
 from conversion.runtime.reading import form_of
 from conversion.verification.threshold import threshold_in
 from experiments.cores import cores
@@ -54,6 +55,7 @@ class Predictions:
     unread: tuple[str, ...]  # why a picture has no answer
     notes: tuple[str, ...]
     threshold: float | None  # confidence from which on a guess is an answer; None: the file names none
+    half: Half | None = None  # what float16 does, where the answers are of float16
 
     def truth_of(self, answer: Answer) -> str | None:
         """The true label's name; None where nobody says."""
@@ -100,6 +102,8 @@ class Predictions:
             "unknown": len(self.unknown),
             "unread": self.unread,
             "notes": self.notes,
+            "compute": "float16" if self.half else "float32",
+            "float16": self.half and asdict(self.half),
         }
 
     def _row(self, answer: Answer) -> dict[str, object]:
@@ -120,6 +124,8 @@ def predict(
     background: str | None = None,
     split: str = "val",
     top: int = 3,
+    compute: str = "float32",
+    accumulation: str = "float32",
 ) -> Predictions:
     """Execute a file on pictures.
 
@@ -130,6 +136,8 @@ def predict(
         background: beneath transparent pixels and beside padded pictures; by default as the metadata say.
         split: of a data set, `train` or `val`.
         top: labels that are told of each picture.
+        compute: `float32`, or `float16` as a phone's Neural Engine would, simulated.
+        accumulation: what float16 sums in, one of `half.ACCUMULATIONS`.
 
     Raises:
         UsageError: for a source that is not there or does not fit the file.
@@ -143,9 +151,16 @@ def predict(
     answers: list[Answer] = []
     found: list[np.ndarray] = []
     unread: list[str] = []
+    halved = HalfExecutable(path, accumulation=accumulation) if compute == "float16" else None
+    halves: list[Half] = []
     blocks = _blocks(pictures, form, unread)
     for block, images in blocks:
-        probabilities = file.probabilities(images)
+        if halved:
+            probabilities, half = halved.compare(images)
+            probabilities = np.nan_to_num(probabilities, nan=0.0, posinf=1.0, neginf=0.0)  # what is told counts them
+            halves.append(half)
+        else:
+            probabilities = file.probabilities(images)
         order = np.argsort(-probabilities, axis=1, kind="stable")[:, :top]
         chosen = np.take_along_axis(probabilities, order, axis=1).tolist()
         for picture, best, values in zip(block, order.tolist(), chosen, strict=True):
@@ -167,6 +182,7 @@ def predict(
         unread=tuple(sorted(unread)),
         notes=tuple(notes),
         threshold=threshold_in(file.interface.metadata.user_defined),
+        half=Half.joined(halves) if halves else None,
     )
 
 

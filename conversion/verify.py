@@ -28,16 +28,31 @@ def parser() -> Parser:
         metavar="RUN_ID",
         help="MLflow run whose model the file should be: its id, a prefix of it, or its name",
     )
+    made.add_argument(
+        "--compute",
+        choices=("float32", "float16"),
+        default="float32",
+        help="float16: simulate a phone's arithmetic on all validation images, not on 500 alone",
+    )
+    made.add_argument(
+        "--accumulate", choices=("float32", "float16"), default="float32", help="what float16 sums in within a layer"
+    )
     add_common(made)
     return made
 
 
 def _body(arguments: argparse.Namespace) -> int:
     runtime.load(arguments.file)  # a damaged file is told before TensorFlow is imported
-    from conversion.verification.evidence import verify_run
+    from conversion.verification.evidence import HALF_IMAGES, verify_run
 
-    uri = arguments.tracking_uri or default_tracking_uri()
-    candidate, evidence = verify_run(arguments.file, arguments.run, tracking_uri=uri, plugins=tuple(arguments.plugins))
+    candidate, evidence = verify_run(
+        arguments.file,
+        arguments.run,
+        tracking_uri=arguments.tracking_uri or default_tracking_uri(),
+        plugins=tuple(arguments.plugins),
+        half_images=None if arguments.compute == "float16" else HALF_IMAGES,
+        accumulation=arguments.accumulate,
+    )
     if arguments.json:
         print_json(
             {

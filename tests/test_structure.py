@@ -32,6 +32,7 @@ ENTRY_POINTS = (
     "conversion.promote",
     "conversion.rollback",
     "conversion.swift",
+    "conversion.runtime",
     "conversion.verify",
     "search.doctor",
     "search.sweep",

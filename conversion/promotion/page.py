@@ -194,10 +194,11 @@ def _parity(examination: Examination) -> str:
     )
     weights = f"{len(evidence.weights)} weights of the model were found in the file, each as its compression leaves it."
     weights = weights if evidence.weights and all(not each.fault for each in evidence.weights) else ""
+    half = f"{html_text(evidence.half.text)}." if evidence.half else ""
     apple = f"Apple's runtime: {html_text(evidence.native.status)}."
     return (
         table(head, rows, figures=range(2, 9))
-        + f'<p class="soft">{text} {weights} {apple}</p>'
+        + f'<p class="soft">{text} {weights} {half} {apple}</p>'
         + "".join(f"<p>{gallery}</p>" for gallery in galleries)
     )
 

@@ -30,6 +30,10 @@
 - `threshold`: the confidence from which on the file's guess is an answer, by the rule of
   `conversion/verification/threshold.py`, and `refusals`: on each split, how many images read right, and how many read
   wrong, it refuses.
+- `float16`: what a phone's arithmetic, simulated, does to the file's answers on the first validation images: labels
+  that differ from float32 and their images, the largest move of a probability, the first layer that overflows and the
+  first whose output vanishes, each with its place in the network and how many images it did so to, and the layers that
+  moved labels. `accumulation` is what it sums in. None where the file was not executed.
 - `native`: what Apple's runtime answered, where there is one.
 - `preference`: of `--prefer smallest`, the best version, the one taken, and how each smaller one that was looked at
   compares with the best on the validation images; there `champion` is the best, `candidate` the smaller one.
@@ -112,6 +116,8 @@ UNITS = {
     "expected_calibration_error": PROBABILITY,
     "max_difference": PROBABILITY,
     "mean_difference": PROBABILITY,
+    "not_numbers": "images",
+    "place": "layers before it",
     "rounding": PROBABILITY,
     "allowance": PROBABILITY,
     "p_value": PROBABILITY,
@@ -182,6 +188,7 @@ def summary(examination: Examination) -> dict[str, object]:
         "original": [asdict(parity) for parity in evidence.original],
         "threshold": evidence.threshold,
         "refusals": [asdict(refused) for refused in evidence.refusals],
+        "float16": evidence.half and asdict(evidence.half),
         "native": asdict(evidence.native),
         "class_names": list(facts.class_names),
         "confusion_matrix": evaluation.confusion_matrix if evaluation else [],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from conversion.runtime.interface import (
     CorruptModel,
@@ -15,6 +16,9 @@ from conversion.runtime.interface import (
     NotCoreML,
     Prediction,
 )
+
+if TYPE_CHECKING:
+    from conversion.runtime.model import Model
 
 
 def load(path: str | os.PathLike[str]) -> Executable:
@@ -46,6 +50,23 @@ def load(path: str | os.PathLike[str]) -> Executable:
     return loading.load(path)
 
 
+def load_model(path: str | os.PathLike[str]) -> Model:
+    """Load a Core ML file of any kind that can be executed: features by name go in and come out.
+
+    Args:
+        path: an `.mlmodel` file, an `.mlpackage` folder, or a `.zip` of either.
+
+    Raises:
+        CorruptModel: if the file is missing, damaged, or contradicts itself.
+        NotCoreML: if it is a file of another kind, a CorruptModel that says which.
+        NotCheckable: if it holds anything that this executor does not know, or only Apple's systems have.
+    """
+    path = Path(path)
+    from conversion.runtime import model
+
+    return model.load_model(path)
+
+
 __all__ = [
     "CorruptModel",
     "Executable",
@@ -56,4 +77,5 @@ __all__ = [
     "NotCoreML",
     "Prediction",
     "load",
+    "load_model",
 ]

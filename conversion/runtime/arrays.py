@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from conversion.runtime.interface import Array
 from conversion.runtime.limits import bounded, bounded_work
+from conversion.runtime.precision import matmul
 
 
 def rank(x: Array) -> int:
@@ -62,7 +64,7 @@ def product(a: Array, b: Array, *, transpose_a: bool, transpose_b: bool) -> Arra
     lead = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
     bounded((*lead, a.shape[-2], b.shape[-1]))
     bounded_work(math.prod(lead[1:]) * math.prod(a.shape[-2:]) * b.shape[-1])
-    return a @ b
+    return matmul(a, b)
 
 
 def completed(target: Sequence[int], x: Array) -> tuple[int, ...]:
@@ -83,6 +85,13 @@ def join(blobs: Sequence[Array], axis: int) -> Array:
     shape[0], shape[axis] = count, sum(x.shape[axis] for x in blobs)
     bounded(shape)
     return np.concatenate([np.broadcast_to(x, (count, *x.shape[1:])) for x in blobs], axis=axis)
+
+
+def padded(x: Array, widths: Sequence[tuple[int, int]], **how: Any) -> Array:
+    """`np.pad`, whose result lies in memory in the order in which the blob does."""
+    order = np.argsort([-stride for stride in x.strides], kind="stable")
+    out = np.pad(x.transpose(order), [widths[axis] for axis in order], **how)
+    return out.transpose(np.argsort(order))
 
 
 def cut(x: Array, axis: int, sizes: list[int]) -> list[Array]:

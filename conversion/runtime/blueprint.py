@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 class _Blobs:
     """Numbers in place of names, in the order in which blobs are written."""
 
-    def __init__(self, image: str) -> None:
+    def __init__(self, given: Iterable[str]) -> None:
         self._fresh = count()
-        self._numbers = {image: next(self._fresh)}
+        self._numbers = {name: next(self._fresh) for name in given}
 
     def write(self, names: Iterable[str]) -> str:
         self._numbers |= {name: next(self._fresh) for name in names}
@@ -35,20 +35,20 @@ class _Blobs:
 
 def of_graph(graph: Graph) -> Blueprint:
     """The blueprint of a neuralnetwork."""
-    blobs, lines = _Blobs(graph.image), []
+    blobs, lines = _Blobs(graph.inputs), []
     constants: list[tuple[str, Array]] = []
     for layer in graph.layers:
         constants += [(f"{layer.name}.{field}", values) for field, values in layer.weights.items()]
         shapes = {field: values.shape for field, values in layer.weights.items()}
         told = _without_weights(layer.params).SerializeToString(deterministic=True).hex()
         lines.append(f"{layer.kind} {blobs.read(layer.inputs)} {shapes} {told} -> {blobs.write(layer.outputs)}")
-    return Blueprint((*lines, blobs.read([graph.output])), tuple(constants))
+    return Blueprint((*lines, blobs.read(graph.outputs)), tuple(constants))
 
 
 def of_program(program: Program) -> Blueprint:
     """The blueprint of an ML Program."""
     network = program.network
-    blobs, lines = _Blobs(network.image), []
+    blobs, lines = _Blobs(network.inputs), []
     constants: list[tuple[str, Array]] = []
     for op in program.ops:
         (first, *_), types = op.params.get("x", (None,)), op.types
@@ -67,7 +67,7 @@ def of_program(program: Program) -> Blueprint:
                     told.append(f"{name}={operand.values.tolist()}")
         shapes = [("float" if each.is_float else each.name, each.shape) for each in types]
         lines.append(f"{op.kind} {', '.join(told)} -> {blobs.write(op.outputs)} {shapes}")
-    return Blueprint((*lines, blobs.read([network.output])), tuple(constants))
+    return Blueprint((*lines, blobs.read(network.outputs)), tuple(constants))
 
 
 def _without_weights(message: Any) -> Any:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from typing import Any, cast
@@ -15,13 +13,13 @@ import numpy as np
 from architectures.errors import UsageError
 from conversion.runtime.interface import Array, Blueprint, Images, Interface, Pictures, Prediction
 from conversion.runtime.limits import MAX_BLOB_ELEMENTS
+from conversion.runtime.network import Network, Node
+from conversion.runtime.processors import LARGE_IMAGE_BYTES, MAX_WORKERS, helped, one_blas_thread, processors_here
 
 CHUNK_BYTES = 2**23  # activations alive at a time per worker: 4 to 16 MiB measured alike, 64 MiB a third slower
-SMALLEST_CHUNK = 8  # images that are worth a worker of their own
-MAX_WORKERS = 16  # bounds memory on large machines
-
-_all_processors = threading.Lock()  # the number of BLAS threads belongs to the process: one batch at a time changes it
-_blas: Any = None
+SMALLEST_CHUNK = 8  # images that are worth a worker of their own, if they are not large
+LEAST_LARGE_CHUNK = 2  # large images at a time: a tenth less than one by one, as much as four
+INPUT = Node("the input", "input", (), (), list)  # what changes before the first layer
 
 
 class BatchedExecutable:
@@ -31,9 +29,8 @@ class BatchedExecutable:
         interface: what the file asks for and answers.
         weights: decoded weights by layer name and field name.
         blueprint: makes the file's blueprint.
-        run: computes (n, number of labels) of uint8 images (n, height, width, channels), in any thread.
-        bytes_per_image: activations that are alive at the same time for one image.
-        largest_blob: elements of the largest blob for one image.
+        network: the layers, prepared.
+        prepared: makes the network's input of uint8 images (n, height, width, channels).
     """
 
     def __init__(
@@ -41,17 +38,15 @@ class BatchedExecutable:
         interface: Interface,
         weights: Mapping[str, Mapping[str, Array]],
         blueprint: Callable[[], Blueprint],
-        run: Callable[[Images], Array],
-        *,
-        bytes_per_image: int,
-        largest_blob: int,
+        network: Network,
+        prepared: Callable[[Images], Array],
     ) -> None:
         self._interface = interface
         self._weights = weights
         self._blueprint = blueprint
-        self._run = run
-        self._bytes_per_image = max(1, bytes_per_image)
-        self._most_images = max(1, MAX_BLOB_ELEMENTS // max(1, largest_blob))
+        self._network, self._prepared = network, prepared
+        self.bytes_per_image = max(1, network.bytes_per_image)
+        self._most_images = max(1, MAX_BLOB_ELEMENTS // max(1, network.largest_blob))
 
     @property
     def interface(self) -> Interface:
@@ -91,23 +86,51 @@ class BatchedExecutable:
         self._check(images)
         if batch_size is not None and batch_size < 1:
             raise UsageError(f"batch_size must be at least 1, not {batch_size}.")
-        count, processors = len(images), min(MAX_WORKERS, _processors())
-        size = batch_size or max(1, min(CHUNK_BYTES // self._bytes_per_image, -(-count // processors)))
-        size = min(size if batch_size else max(size, SMALLEST_CHUNK), self._most_images)
+        count, processors = len(images), min(MAX_WORKERS, processors_here())
+        size = batch_size or self._chunk(count, processors)
+        size = min(size, self._most_images)
         chunks = [slice(first, first + size) for first in range(0, count, size)]
         answer = np.empty((count, len(self._interface.labels)), np.float32)
 
         def work(chunk: slice) -> None:
             with np.errstate(all="ignore"):  # weights may be anything: infinities are an answer too
-                answer[chunk] = self._run(images[chunk])
+                answer[chunk] = self._network.run(self._prepared(images[chunk]))[0].reshape(-1, answer.shape[1])
 
-        if len(chunks) <= 1 or processors == 1:
+        large = self.bytes_per_image >= LARGE_IMAGE_BYTES
+        if processors == 1 or (len(chunks) <= 1 and not large):
             for chunk in chunks:
                 work(chunk)
             return answer
-        with _one_blas_thread() as alone, ThreadPoolExecutor(min(len(chunks), processors) if alone else 1) as pool:
-            list(pool.map(work, chunks))
+        with one_blas_thread() as alone:
+            if len(chunks) < processors and large:
+                with helped(processors if alone else 1):
+                    for chunk in chunks:
+                        work(chunk)
+                return answer
+            with ThreadPoolExecutor(min(len(chunks), processors) if alone else 1) as pool:
+                list(pool.map(work, chunks))
         return answer
+
+    @property
+    def operations(self) -> int:
+        """How many layers are computed one after the other."""
+        return len(self._network.computed)
+
+    def title(self, place: int) -> str:
+        """What errors call one of these."""
+        return self._network.computed[place].title
+
+    def one_by_one(self, images: Images, change: Callable[[int, Node, Array], Array]) -> Array:
+        """Probabilities (n, number of labels), each layer's output changed as by `Network.one_by_one`."""
+        self._check(images)
+        (answer,) = self._network.one_by_one(change(-1, INPUT, self._prepared(images)), change=change)
+        return answer.reshape(len(images), -1)
+
+    def _chunk(self, count: int, processors: int) -> int:
+        """Images to compute at a time, of so many."""
+        large = self.bytes_per_image >= LARGE_IMAGE_BYTES
+        least = LEAST_LARGE_CHUNK if large else SMALLEST_CHUNK
+        return max(least, min(CHUNK_BYTES // self.bytes_per_image, -(-count // processors)))
 
     def _as_array(self, images: Pictures) -> Images:
         """Files read, single images as a batch of one; what is neither stays for `_check` to refuse."""
@@ -137,27 +160,3 @@ class BatchedExecutable:
             raise UsageError(f"Images must be uint8 with values 0 to 255, not {images.dtype}.")
         if images.ndim != 4 or images.shape[1:] != expected:
             raise UsageError(f"Images must have the shape (N, {', '.join(map(str, expected))}), not {images.shape}.")
-
-
-def _processors() -> int:
-    """Processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-@contextlib.contextmanager
-def _one_blas_thread() -> Iterator[bool]:
-    """Keep each matrix product on its caller's processor; yields False where that cannot be arranged.
-
-    Workers that each compute whole chunks beat one worker with a threaded BLAS by 1.6: everything between the
-    products is then parallel too, and each chunk stays in its processor's cache.
-    """
-    global _blas
-    try:
-        from threadpoolctl import ThreadpoolController
-    except ModuleNotFoundError:
-        yield False
-        return
-    with _all_processors:
-        _blas = _blas or ThreadpoolController().select(user_api="blas")
-        with _blas.limit(limits=1):
-            yield True

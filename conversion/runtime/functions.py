@@ -16,9 +16,10 @@ import scipy  # its `special` is imported by its first use, which most networks 
 from conversion.runtime.interface import Array
 from conversion.runtime.limits import PASS_COST, bounded, bounded_window, bounded_work
 
-ZERO, ONE = np.float32(0), np.float32(1)
+ZERO, ONE, INFINITY = np.float32(0), np.float32(1), np.float32(np.inf)
 LARGEST = float(np.finfo(np.float32).max)
 LARGEST_EXPONENT = 700.0  # exp of it is finite in float64, and 1 / exp of it is 0 in float32
+LOG2_E = float(np.log2(np.e))
 SQRT_TWO_OVER_PI = float(np.sqrt(2 / np.pi))
 
 
@@ -41,13 +42,29 @@ def _sigmoid(x: np.ndarray) -> np.ndarray:
     return 1 / (1 + np.exp(-np.maximum(x, -LARGEST_EXPONENT)))
 
 
-sigmoid = in_double(_sigmoid)
+def sigmoid(x: Array, out: Array | None = None) -> Array:
+    """1 / (1 + exp(-x))."""
+    _, divisor = _over_sigmoid(x)
+    return np.divide(1, divisor, out=_like(x, out), casting="unsafe")
 
 
-@in_double
-def silu(x: Array) -> Array:
+def silu(x: Array, out: Array | None = None) -> Array:
     """x * sigmoid(x)."""
-    return np.maximum(x, -LARGEST) * _sigmoid(x)  # 0, its limit, for minus infinity
+    return np.divide(*_over_sigmoid(x), out=_like(x, out), casting="unsafe")
+
+
+def _over_sigmoid(x: Array) -> tuple[Array, np.ndarray]:
+    """x, limited to where its sigmoid is more than nothing, and 1 / sigmoid(x) in float64."""
+    limited = clip(x, np.float32(-LARGEST_EXPONENT), INFINITY)
+    divisor = limited.astype(np.float64)
+    divisor *= -LOG2_E
+    np.exp2(divisor, out=divisor)  # in a third less time than exp
+    divisor += 1
+    return limited, divisor
+
+
+def _like(x: Array, out: Array | None) -> Array:
+    return np.empty_like(x) if out is None else out
 
 
 @in_double
@@ -67,6 +84,16 @@ def softsign(x: Array) -> Array:
 def elu(x: Array, alpha: float | np.float32) -> Array:
     """x where positive, alpha * (exp(x) - 1) elsewhere."""
     return np.where(x < 0, alpha * np.expm1(np.minimum(x, 0)), x)
+
+
+def relu(x: Array, out: Array | None = None) -> Array:
+    """x where positive, 0 elsewhere; NaN stays."""
+    return clip(x, ZERO, INFINITY, out=out)
+
+
+def clip(x: Array, low: np.float32, high: np.float32, out: Array | None = None) -> Array:
+    """x where it is between two bounds, else the nearer of these; the upper one if they are the wrong way around."""
+    return np.clip(x, low, high, out=out)  # three times as quick as np.maximum with a number
 
 
 def leaky_relu(x: Array, alpha: Array | np.float32) -> Array:
@@ -175,13 +202,13 @@ def l2_normalize(x: Array, axes: tuple[int, ...], epsilon: np.float32) -> Array:
 
 def batch_normalization(
     mean: Array, variance: Array, gamma: Array, beta: Array, *, epsilon: float
-) -> Callable[[Array], Array]:
+) -> Callable[..., Array]:
     """Normalisation by stored statistics, all in the shape that a blob broadcasts with."""
     factor = (gamma / np.sqrt(variance.astype(np.float64) + epsilon)).astype(np.float32)
 
-    def run(x: Array) -> Array:
+    def run(x: Array, out: Array | None = None) -> Array:
         # The mean first: x * factor and mean * factor may be large where their difference is not.
-        out = x - mean
+        out = np.subtract(x, mean, out=out)
         out *= factor
         out += beta
         return out

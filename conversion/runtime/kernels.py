@@ -1,22 +1,19 @@
-"""Convolution and pooling in NumPy, vectorised over the batch.
+"""Transposed convolution and pooling in NumPy, vectorised over the batch.
 
 Arrays are (N, channels, height, width) to the caller, as Core ML describes them, but lie in memory with channels
-last: the convolutions return such views, and elementwise operations keep the order. That makes every window a run
-of adjacent floats, one matrix product per block of windows, and the transposition before a flatten free.
+last: the kernels return such views, and elementwise operations keep the order. That makes every window a run of
+adjacent floats, and the transposition before a flatten free.
 """
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 
 from conversion.runtime.interface import Array
 from conversion.runtime.limits import PASS_COST, bounded, bounded_window, bounded_work
-
-BLOCK_BYTES = 2**20  # windows gathered at a time: half an L2 cache or so; 0.5 to 4 MiB measured alike
+from conversion.runtime.precision import matmul
 
 Pair = tuple[int, int]  # height, width
 Pads = tuple[Pair, Pair]  # (top, bottom), (left, right)
@@ -38,134 +35,6 @@ def same_pads(size: Pair, window: Pair, stride: Pair, *, top_left_heavy: bool = 
         small, large = total // 2, total - total // 2
         pads.append((large, small) if top_left_heavy else (small, large))
     return pads[0], pads[1]
-
-
-def conv2d(
-    x: Array,
-    kernel: Array,
-    bias: Array | None = None,
-    *,
-    stride: Pair = (1, 1),
-    dilation: Pair = (1, 1),
-    pads: Pads = NO_PADS,
-    groups: int = 1,
-) -> Array:
-    """Two-dimensional convolution.
-
-    Args:
-        x: (N, channels, height, width).
-        kernel: (kernel height, kernel width, channels / groups, output channels), contiguous.
-        bias: (output channels,) or None.
-        stride: vertical and horizontal step.
-        dilation: vertical and horizontal distance between the kernel's taps.
-        pads: zeros added at (top, bottom), (left, right).
-        groups: channels and output channels are cut into so many independent convolutions.
-
-    Returns:
-        (N, output channels, height, width), channels last in memory.
-
-    Raises:
-        ValueError: if the shapes do not fit.
-        Unsupported: if the output or the work is beyond all measure.
-    """
-    kernel_height, kernel_width, group_channels, out_channels = kernel.shape
-    if x.shape[1] != group_channels * groups or out_channels % groups:
-        raise ValueError(
-            f"{x.shape[1]} channels come in; its kernel takes {group_channels} x {groups} groups "
-            f"and gives {out_channels}"
-        )
-    taps = (kernel_height, kernel_width)
-    extent = _extent(taps, dilation)
-    image = _pad_channels_last(x, pads)
-    size = tuple((image.shape[i + 1] - extent[i]) // stride[i] + 1 for i in (0, 1))
-    if min(size) < 1:
-        raise ValueError(f"its kernel of {extent} does not fit into {image.shape[1:3]}")
-    shape = bounded((image.shape[0], *size, out_channels))
-    bounded_work(size[0] * size[1] * kernel.size)
-    bounded((size[1], kernel_height * kernel_width * group_channels))  # one row of gathered windows
-    out = np.empty(shape, np.float32)
-    if group_channels == 1 and groups > 1:
-        _depthwise(image, kernel.reshape(*taps, groups, -1), out, stride=stride, dilation=dilation)
-        if bias is not None:
-            out += bias
-        return out.transpose(0, 3, 1, 2)
-    bounded_window(groups)
-    group_outputs = out_channels // groups
-    for group in range(groups):
-        outputs = slice(group * group_outputs, (group + 1) * group_outputs)
-        inputs = slice(group * group_channels, (group + 1) * group_channels)
-        _convolve(
-            image[..., inputs],
-            np.ascontiguousarray(kernel[..., outputs]).reshape(-1, group_outputs),
-            None if bias is None else bias[outputs],
-            out[..., outputs],
-            taps=taps,
-            stride=stride,
-            dilation=dilation,
-        )
-    return out.transpose(0, 3, 1, 2)
-
-
-def _convolve(
-    image: Array, matrix: Array, bias: Array | None, out: Array, *, taps: Pair, stride: Pair, dilation: Pair
-) -> None:
-    """Gather windows in blocks that stay in the cache, and multiply each block with the kernel's matrix."""
-    extent = _extent(taps, dilation)
-    windows = sliding_window_view(image, extent, axis=(1, 2))
-    windows = windows[:, :: stride[0], :: stride[1], :, :: dilation[0], :: dilation[1]].transpose(0, 1, 2, 4, 5, 3)
-    count, height, width, out_channels = out.shape
-    size = matrix.shape[0]  # of a window
-    rows = max(1, BLOCK_BYTES // (width * size * 4))
-    images = max(1, rows // height)
-    rows = min(rows, height)
-    buffer = np.empty(min(images, count) * rows * width * size, np.float32)
-    for first in range(0, count, images):
-        for top in range(0, height, rows):
-            source = windows[first : first + images, top : top + rows]
-            target = out[first : first + images, top : top + rows]
-            product = np.matmul(
-                _gathered(source, buffer[: source.size]),
-                matrix,
-                out=target.reshape(-1, out_channels) if target.flags.c_contiguous else None,
-            )
-            if bias is not None:
-                product += bias
-            if not target.flags.c_contiguous:  # one of several groups
-                target[...] = product.reshape(target.shape)
-
-
-def _gathered(windows: Array, buffer: Array) -> Array:
-    """Windows (n, rows, columns, taps high, taps wide, channels) as a matrix of one window per row."""
-    size = math.prod(windows.shape[3:])
-    if windows.flags.c_contiguous:  # a kernel of one tap
-        return windows.reshape(-1, size)
-    if windows.shape[5] > 1:
-        np.copyto(buffer.reshape(windows.shape), windows)
-        return buffer.reshape(-1, size)
-    # One channel: a window is no longer made of long runs of floats, but the same tap of a row of windows is.
-    by_tap = windows.transpose(3, 4, 5, 0, 1, 2)
-    np.copyto(buffer.reshape(by_tap.shape), by_tap)
-    return buffer.reshape(size, -1).T
-
-
-def _depthwise(image: Array, kernel: Array, out: Array, *, stride: Pair, dilation: Pair) -> None:
-    """One kernel per channel: a multiply-add over the block for each of the kernel's taps."""
-    taps_high, taps_wide, channels, multiplier = kernel.shape
-    bounded_window(taps_high * taps_wide)
-    count, height, width = out.shape[:3]
-    bounded_work(PASS_COST * height * width * kernel.size)
-    grouped = out.reshape(count, height, width, channels, multiplier)
-    images = max(1, BLOCK_BYTES // (grouped[0].size * 4))
-    product = np.empty((images, *grouped.shape[1:]), np.float32)
-    for first in range(0, count, images):
-        target = grouped[first : first + images]
-        target[...] = 0
-        for i in range(taps_high):
-            down = slice(i * dilation[0], i * dilation[0] + (height - 1) * stride[0] + 1, stride[0])
-            for j in range(taps_wide):
-                right = slice(j * dilation[1], j * dilation[1] + (width - 1) * stride[1] + 1, stride[1])
-                shifted = image[first : first + images, down, right, :, None]
-                target += np.multiply(shifted, kernel[i, j], out=product[: len(target)])
 
 
 def deconv2d(
@@ -218,7 +87,7 @@ def deconv2d(
             down = slice(i, i + (height - 1) * stride[0] + 1, stride[0])
             for j in range(kernel_width):
                 right = slice(j, j + (width - 1) * stride[1] + 1, stride[1])
-                spread = pixels @ kernel[i, j, :, inputs].T
+                spread = matmul(pixels, kernel[i, j, :, inputs].T)
                 canvas[:, down, right, outputs] += spread.reshape(count, height, width, group_outputs)
     if bias is not None:
         canvas += bias
@@ -261,7 +130,7 @@ def pool2d(
     bounded_work(PASS_COST * x.shape[1] * size[0] * (padded[1] * window[0] + size[1] * window[1]))
     reach = [max(0, (size[i] - 1) * stride[i] + window[i] - padded[i]) for i in (0, 1)]
     full: Pads = ((pads[0][0], pads[0][1] + reach[0]), (pads[1][0], pads[1][1] + reach[1]))
-    image = _pad_channels_last(x, full, value=-np.inf if mode == "MAX" else 0.0)
+    image = pad_channels_last(x, full, value=-np.inf if mode == "MAX" else 0.0)
     if mode != "MAX":  # sums of what float32 holds may be more than it does
         image = image.astype(np.float64)
     if mode == "L2":
@@ -306,7 +175,7 @@ def _covered(length: int, pads: Pair, *, window: int, stride: int, size: int, bo
     return covered.astype(np.float32)
 
 
-def _pad_channels_last(x: Array, pads: Pads, value: float = 0.0) -> Array:
+def pad_channels_last(x: Array, pads: Pads, value: float = 0.0) -> Array:
     """(N, channels, height, width) to contiguous (N, height, width, channels) with a border."""
     image = x.transpose(0, 2, 3, 1)
     (top, bottom), (left, right) = pads
@@ -318,5 +187,6 @@ def _pad_channels_last(x: Array, pads: Pads, value: float = 0.0) -> Array:
     return padded
 
 
-def _extent(taps: Pair, dilation: Pair) -> Pair:
+def extent_of(taps: Pair, dilation: Pair) -> Pair:
+    """Height and width that a dilated kernel covers."""
     return (taps[0] - 1) * dilation[0] + 1, (taps[1] - 1) * dilation[1] + 1

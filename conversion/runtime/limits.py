@@ -1,4 +1,7 @@
-"""Bounds that keep a damaged file from asking for all memory or for hours: exceeding one is refused, not tried."""
+"""Bounds that keep a damaged file from asking for all memory or for hours: exceeding one is refused, not tried.
+
+Those on memory follow from the machine's: VGG-16, with half a gigabyte of weights, needs eight gigabytes.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +10,14 @@ import math
 from collections.abc import Iterable, Iterator
 from contextvars import ContextVar
 
-MAX_FILE_BYTES = 2**28  # of a model file or a file of weights: 67 million float32; ResNet-50 has 26 million
+from conversion.runtime.machine import memory_bytes
+
+MEMORY_BYTES = memory_bytes()
+MAX_FILE_BYTES = min(2**30, max(2**26, MEMORY_BYTES // 8))  # of a model file or a file of weights
 MAX_OPERATIONS = 2**15  # layers, or operations and constants, at a fraction of a millisecond each; malireddi has 65
-MAX_BLOB_ELEMENTS = 2**25  # 128 MiB of float32 in one blob; an ImageNet network's largest is a tenth of that
-MAX_TOTAL_ELEMENTS = 2**27  # read and written by all operations for one image, and constants: 512 MiB of float32
+MAX_BLOB_ELEMENTS = min(2**27, MEMORY_BYTES // 64)  # of one blob: a sixteenth of the memory; VGG-16 has 103 million
+# Read and written by all operations for one image, and constants: a quarter of the memory, were all kept.
+MAX_TOTAL_ELEMENTS = min(2**29, MEMORY_BYTES // 16)  # VGG-16 needs 458 million
 MAX_MULTIPLICATIONS = 10**11  # of a whole network for one image: seconds; VGG-16 has a sixth of that
 PASS_COST = 32  # multiplications of a matrix product in the time in which a pass over a blob comes to one more value
 MAX_WINDOW = 2**14  # positions of a window, groups of channels: each costs a pass of its own over the blob
@@ -42,7 +49,10 @@ def bounded_total(elements: int) -> None:
     spent = _spent.get([0, 0])
     spent[0] += elements
     if spent[0] > MAX_TOTAL_ELEMENTS:
-        raise Unsupported(f"with it the network takes more than {MAX_TOTAL_ELEMENTS:,} values for one image")
+        raise Unsupported(
+            f"with it the network takes more than {MAX_TOTAL_ELEMENTS:,} values for one image, "
+            f"the limit on a machine with {MEMORY_BYTES / 2**30:.1f} GiB"
+        )
 
 
 def bounded(shape: Iterable[int]) -> tuple[int, ...]:

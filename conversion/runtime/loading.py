@@ -44,4 +44,7 @@ def check_kind(model: Any, source: str) -> None:
     kind = model.WhichOneof("Type")
     if kind not in EXECUTED:
         known = " and ".join(EXECUTED)
-        raise NotCheckable(f"{source}: holds a model of the type {kind}; only {known} can be executed.")
+        raise NotCheckable(
+            f"{source}: holds a model of the type {kind}; only {known} are classifiers of images. "
+            "Of other kinds many are executed by python -m conversion.runtime."
+        )

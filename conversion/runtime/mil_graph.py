@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,8 +13,9 @@ import numpy as np
 from conversion.runtime.interface import Array, CorruptModel, NotCheckable
 from conversion.runtime.limits import MAX_OPERATIONS, Unsupported, bounded_total
 from conversion.runtime.mil_ops import CONSTANT_EXPRESSIONS, OPS, REARRANGING, Op, Operand, Variable
-from conversion.runtime.mil_values import Blob, Constant, TensorType, as_float16, constant, tensor_type
-from conversion.runtime.network import Network, Node, blaming
+from conversion.runtime.mil_values import FLEXIBLE, Blob, Constant, TensorType, as_float16, constant, tensor_type
+from conversion.runtime.network import Network, Node, Operation, blaming
+from conversion.runtime.precision import stored as as_stored
 
 MAKES_OWN_MEMORY = frozenset({"conv", "linear", "matmul"})  # a ReLU that is its only reader may overwrite it
 
@@ -29,11 +31,11 @@ class Classification:
 
 
 class Program:
-    """The operations between the image and the probabilities.
+    """The operations between what is given and what is answered.
 
     Args:
         block: the message of the program's only function.
-        image: name and declared type of the function's input.
+        inputs: names and types of the function's inputs; what the function declares flexible has a size here.
         blob: reads from a file of weights.
         source: name of the file, for errors.
 
@@ -42,9 +44,11 @@ class Program:
         NotCheckable: if an operation is unknown.
     """
 
-    def __init__(self, block: Any, *, image: Variable, blob: Blob, source: str) -> None:
-        self._source, self._blob = source, blob
-        self._known: dict[str, Operand] = {image.name: image}
+    def __init__(
+        self, block: Any, *, inputs: Sequence[Variable], blob: Blob, source: str, flexible: bool = False
+    ) -> None:
+        self._source, self._blob, self._flexible = source, blob, flexible
+        self._known: dict[str, Operand] = {variable.name: variable for variable in inputs}
         self._inputs: dict[str, Array] = {}  # constants that operations read as blobs
         self._nodes: list[Node] = []
         self.ops: list[Op] = []  # those that compute something, in order
@@ -58,14 +62,14 @@ class Program:
                 raise NotCheckable(f"{source}: {title} comes after the operation 'classify'.")
             with blaming(source, title), np.errstate(all="ignore"):
                 self._add(stored, title)
-        if not self.classification:
-            raise NotCheckable(f"{source}: its program has no operation 'classify'.")
-        if self.classification.probabilities not in {name for node in self._nodes for name in node.outputs}:
-            raise CorruptModel(f"{source}: its probabilities do not depend on the image.")
+        outputs = [self.classification.probabilities] if self.classification else list(block.outputs)
+        if not outputs or not {name for node in self._nodes for name in node.outputs}.issuperset(outputs):
+            what = "probabilities" if self.classification else "outputs"
+            raise CorruptModel(f"{source}: its {what} do not depend on the image.")
         self.network: Network = Network(
             self._nodes,
-            image=image.name,
-            output=self.classification.probabilities,
+            inputs=[variable.name for variable in inputs],
+            outputs=outputs,
             source=source,
             constants=self._inputs,
         )
@@ -124,6 +128,8 @@ class Program:
             name = f"{op.outputs[0]}\0{parameter}"  # what no other value is called: names have no null byte
             self._inputs[name] = _lifted(operand).astype(np.float32)
             names.append(name)
+        if any(FLEXIBLE in declared.shape for declared in op.types):
+            op = dataclasses.replace(op, types=_sized(op, operation))
         for name, declared in zip(op.outputs, op.types, strict=True):
             self._define(name, Variable(name, declared))
         self.ops.append(op)
@@ -168,7 +174,7 @@ class Program:
                 params[name] = (self._constant(value),)
         if not stored.outputs:
             raise ValueError("it has no output")
-        types = tuple(tensor_type(output.type) for output in stored.outputs)
+        types = tuple(tensor_type(output.type, flexible=self._flexible) for output in stored.outputs)
         return Op(stored.outputs[0].name, stored.type, params, tuple(output.name for output in stored.outputs), types)
 
     def _arguments(self, stored: Any, name: str) -> tuple[Operand, ...]:
@@ -190,6 +196,7 @@ class Program:
 
     def _constant(self, stored: Any) -> Constant:
         found = constant(stored, self._blob)
+        found = dataclasses.replace(found, values=as_stored(found.values))
         bounded_total(found.values.size)
         return found
 
@@ -197,10 +204,14 @@ class Program:
         if len(values) != len(op.outputs):
             raise ValueError(f"it has {len(op.outputs)} outputs, not {len(values)}")
         for name, declared, value in zip(op.outputs, op.types, values, strict=True):
+            if FLEXIBLE in declared.shape:
+                declared = declared.sized(value.shape)
             if value.shape != declared.shape:
                 raise ValueError(f"it declares the shape {declared.shape} and computes {value.shape}")
             bounded_total(value.size)
-            self._define(name, Constant(declared, _typed(value, declared, compressed=op.kind in CONSTANT_EXPRESSIONS)))
+            self._define(
+                name, Constant(declared, as_stored(_typed(value, declared, compressed=op.kind in CONSTANT_EXPRESSIONS)))
+            )
 
     def _define(self, name: str, operand: Operand) -> None:
         self._refuse_known(name)
@@ -211,6 +222,19 @@ class Program:
             raise ValueError(f"an output is called {name!r}")
         if name in self._known:
             raise ValueError(f"it writes {name!r} a second time")
+
+
+def _sized(op: Op, operation: Operation) -> tuple[TensorType, ...]:
+    """The types of an operation's outputs, with the sizes that it gives to them where the file leaves these open."""
+    blobs = [
+        _lifted(operand).astype(np.float32)
+        if isinstance(operand, Constant)
+        else np.broadcast_to(np.float32(0), (1, *operand.type.shape))
+        for _, operand in op.reads
+    ]
+    out = operation(*blobs)
+    values = out if isinstance(out, list) else [out]
+    return tuple(declared.sized(np.shape(value)[1:]) for declared, value in zip(op.types, values, strict=True))
 
 
 def _title(stored: Any) -> str:

@@ -12,6 +12,7 @@ import numpy as np
 from conversion.runtime.interface import Array
 from conversion.runtime.limits import MAX_BLOB_ELEMENTS, Unsupported
 
+FLEXIBLE = -1  # a size that the file leaves open
 Shape = tuple[int, ...]
 Blob = Callable[[str, int, str, int, int], bytes]  # file name, offset, type, bytes, unused bits
 
@@ -66,6 +67,18 @@ class TensorType:
         """Whether its values are whole numbers."""
         return "INT" in self.name
 
+    def sized(self, shape: Shape) -> TensorType:
+        """The type with a shape that fits what it leaves open.
+
+        Raises:
+            ValueError: if it does not.
+        """
+        if len(shape) != len(self.shape) or any(
+            own not in (FLEXIBLE, size) for own, size in zip(self.shape, shape, strict=True)
+        ):
+            raise ValueError(f"it declares the shape {self.shape} and computes {shape}")
+        return TensorType(self.name, tuple(shape))
+
 
 @dataclass(frozen=True)
 class Constant:
@@ -75,8 +88,12 @@ class Constant:
     values: np.ndarray  # of the type's shape; floats are float32, strings objects
 
 
-def tensor_type(stored: Any) -> TensorType:
+def tensor_type(stored: Any, *, flexible: bool = False) -> TensorType:
     """Read a `ValueType` message that declares a tensor.
+
+    Args:
+        stored: the message.
+        flexible: whether it may leave sizes open, which are FLEXIBLE then.
 
     Raises:
         ValueError: if it contradicts itself.
@@ -90,9 +107,12 @@ def tensor_type(stored: Any) -> TensorType:
     tensor = stored.tensorType
     shape = []
     for dimension in tensor.dimensions:
-        if dimension.WhichOneof("dimension") != "constant":
+        if dimension.WhichOneof("dimension") == "unknown" and flexible:
+            shape.append(FLEXIBLE)
+        elif dimension.WhichOneof("dimension") != "constant":
             raise Unsupported("a value has no fixed shape")
-        shape.append(dimension.constant.size)
+        else:
+            shape.append(dimension.constant.size)
     if tensor.rank != len(shape):
         raise ValueError(f"a value of rank {tensor.rank} has {len(shape)} dimensions")
     if len(tensor.attributes):

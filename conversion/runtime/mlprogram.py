@@ -43,15 +43,13 @@ def load(model: Any, package: Package | None, *, source: str, size_bytes: int) -
         NotCheckable: if it holds anything unknown.
     """
     description = model.description
-    if len(description.functions) or description.defaultFunctionName:
-        raise NotCheckable(f"{source}: has several functions; one can be executed here.")
-    if len(description.state):
-        raise NotCheckable(f"{source}: keeps a state between predictions.")
+    function, block = main_function(model, source)
     image = image_input(description, source)
-    block, variable = _main(model.mlProgram, image, source)
-    program = Program(block, image=variable, blob=_Weights(package).blob, source=source)
+    variable = _image_variable(function, block, image, source)
+    program = Program(block, inputs=[variable], blob=Weights(package).blob, source=source)
     found = program.classification
-    assert found is not None
+    if not found:
+        raise NotCheckable(f"{source}: its program has no operation 'classify'.")
     for name, announced, what in (
         (found.label_name, description.predictedFeatureName, "label"),
         (found.probabilities_name, description.predictedProbabilitiesName, "dictionary of probabilities"),
@@ -66,7 +64,7 @@ def load(model: Any, package: Package | None, *, source: str, size_bytes: int) -
         return planar(images, image.color)[:, None]
 
     blank = np.zeros((1, image.height, image.width, image.channels), np.uint8)
-    check_labels(found.labels, network.prepare(prepared(blank)), source)
+    check_labels(found.labels, network.prepare(prepared(blank))[0], source)
     interface = Interface(
         format="mlprogram",
         specification_version=model.specificationVersion,
@@ -84,14 +82,22 @@ def load(model: Any, package: Package | None, *, source: str, size_bytes: int) -
         interface,
         program.weights,
         lambda: of_program(program),
-        lambda images: network.run(prepared(images)).reshape(len(images), len(found.labels)),
-        bytes_per_image=network.bytes_per_image,
-        largest_blob=network.largest_blob,
+        network,
+        prepared,
     )
 
 
-def _main(program: Any, image: ImageInput, source: str) -> tuple[Any, Variable]:
-    """The program's only block of operations, and its input."""
+def main_function(model: Any, source: str) -> tuple[Any, Any]:
+    """The program's only function, and its only block of operations.
+
+    Raises:
+        NotCheckable: if there are several, or the model keeps a state.
+    """
+    description, program = model.description, model.mlProgram
+    if len(description.functions) or description.defaultFunctionName:
+        raise NotCheckable(f"{source}: has several functions; one can be executed here.")
+    if len(description.state):
+        raise NotCheckable(f"{source}: keeps a state between predictions.")
     functions = sorted(program.functions)
     if functions != [MAIN]:
         names = ", ".join(map(repr, functions)) or "none"
@@ -99,7 +105,11 @@ def _main(program: Any, image: ImageInput, source: str) -> tuple[Any, Variable]:
     function = program.functions[MAIN]
     if sorted(function.block_specializations) != [function.opset]:
         raise NotCheckable(f"{source}: its program is not written once, for the operations {function.opset!r}.")
-    block = function.block_specializations[function.opset]
+    return function, function.block_specializations[function.opset]
+
+
+def _image_variable(function: Any, block: Any, image: ImageInput, source: str) -> Variable:
+    """The function's only input."""
     if len(function.inputs) != 1 or len(block.inputs):
         raise CorruptModel(f"{source}: its program has {len(function.inputs)} inputs where it announces an image.")
     stored = function.inputs[0]
@@ -111,10 +121,10 @@ def _main(program: Any, image: ImageInput, source: str) -> tuple[Any, Variable]:
             f"{source}: announces the image {image.name!r} of shape {shape}; its program takes {stored.name!r} "
             f"of {declared.name} and shape {declared.shape}."
         )
-    return block, Variable(stored.name, declared)
+    return Variable(stored.name, declared)
 
 
-class _Weights:
+class Weights:
     """The files of weights that a program refers to."""
 
     def __init__(self, package: Package | None) -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
+from conversion.runtime.functions import relu
+from conversion.runtime.fusion import Run, ordered, run_length
 from conversion.runtime.interface import Array, CorruptModel, NotCheckable
 from conversion.runtime.limits import Unsupported, bounded_total
 
@@ -38,21 +41,22 @@ class Node:
 
 @dataclass(frozen=True)
 class Step:
-    """One node at work."""
+    """A node at work, or several that are computed as one."""
 
-    node: Node
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
     operation: Operation
     releases: tuple[str, ...]  # blobs that nothing reads any more once it is done
 
 
 class Network:
-    """The nodes between the image and the probabilities.
+    """The nodes between what is given and what is answered: of a classifier, the image and the probabilities.
 
     Args:
-        nodes: in the order of the file; each reads only what is the image, a constant, or written above it, each blob
-            is written once, and `output` is one of them.
-        image: name of the blob that holds the image.
-        output: name of the blob that holds the probabilities.
+        nodes: in the order of the file; each reads only what is given, a constant, or written above it, and each blob
+            is written once.
+        inputs: names of the blobs that are given.
+        outputs: names of the blobs that are answered.
         source: name of the file, for errors.
         constants: blobs (1, *shape) that the nodes read besides.
     """
@@ -61,44 +65,45 @@ class Network:
         self,
         nodes: Sequence[Node],
         *,
-        image: str,
-        output: str,
+        inputs: Sequence[str],
+        outputs: Sequence[str],
         source: str,
         constants: Mapping[str, Array] | None = None,
     ) -> None:
-        self.nodes, self.image, self.output, self._source = tuple(nodes), image, output, source
+        self.nodes, self.inputs, self.outputs, self._source = tuple(nodes), tuple(inputs), tuple(outputs), source
         self._constants = dict(constants or {})
         self._steps: list[Step] = []
+        self.computed: tuple[Node, ...] = ()  # those that the outputs need and that depend on the inputs, in order
         self.bytes_per_image = self.largest_blob = 0
 
     @property
     def head(self) -> str:
-        """What computes the probabilities, seen through nodes that only rearrange them."""
+        """What computes the first output, seen through nodes that only rearrange it."""
         writers = {name: node for node in self.nodes for name in node.outputs}
-        node = writers[self.output]
+        node = writers[self.outputs[0]]
         while node.rearranges and node.inputs and node.inputs[0] in writers:
             node = writers[node.inputs[0]]
         return HEADS.get(node.kind, node.kind)
 
-    def prepare(self, image: Array) -> Array:
+    def prepare(self, *given: Array) -> tuple[Array, ...]:
         """Run every node once on one image: checks all shapes, folds constants, measures the memory needed.
 
         Args:
-            image: (1, *shape of the image's blob).
+            given: a blob (1, *shape) for each input.
 
         Returns:
-            The probabilities' blob (1, ...).
+            A blob (1, ...) for each output.
 
         Raises:
-            CorruptModel: if shapes do not fit, or the probabilities do not depend on the image.
+            CorruptModel: if shapes do not fit, or the outputs depend on no input.
             NotCheckable: if a node meets something unknown, or something beyond all measure.
         """
         constants = dict(self._constants)
-        blobs = {self.image: image, **constants}
+        blobs = {**dict(zip(self.inputs, given, strict=True)), **constants}
         for node in self.nodes:
             with blaming(self._source, node.title), np.errstate(all="ignore"):
                 bounded_total(sum(blobs[name].size for name in node.inputs))
-                written = _written(node, node.operation, blobs)
+                written = _written(node, blobs)
                 for name, shape in zip(node.outputs, node.shapes, strict=False):
                     if written[name].shape[1:] != shape:
                         raise ValueError(f"it declares the shape {shape} and computes {written[name].shape[1:]}")
@@ -106,47 +111,82 @@ class Network:
             blobs.update(written)
             if all(name in constants for name in node.inputs):
                 constants.update(written)
-        if self.output in constants:
+        if all(name in constants for name in self.outputs):
             raise CorruptModel(f"{self._source}: its probabilities do not depend on the image.")
-        self._schedule(constants)
+        self._schedule(constants, {name: blob.shape[1:] for name, blob in blobs.items()})
         self._measure({name: blob.nbytes for name, blob in blobs.items()})
         self.largest_blob = max(blob.size for blob in blobs.values())
-        return blobs[self.output]
+        return tuple(blobs[name] for name in self.outputs)
 
-    def run(self, images: Array) -> Array:
-        """The probabilities' blob (n, ...) of n images (n, *shape of the image's blob)."""
-        blobs = {**self._constants, self.image: images}
+    def run(self, *given: Array) -> tuple[Array, ...]:
+        """The outputs' blobs (n, ...) of n images; `given` has a blob (n, *shape) for each input."""
+        blobs = {**self._constants, **dict(zip(self.inputs, given, strict=True))}
         for step in self._steps:
-            blobs.update(_written(step.node, step.operation, blobs))
+            blobs.update(_written(step, blobs))
             for name in step.releases:
                 del blobs[name]
-        return blobs[self.output]
+        return tuple(blobs[name] for name in self.outputs)
 
-    def _schedule(self, constants: Mapping[str, Array]) -> None:
-        """Keep the nodes that the probabilities need and that depend on the image; find each blob's last reader."""
-        needed, last_readers, kept = {self.output}, {self.output}, []
-        own_memory = {name for node in self.nodes if node.makes_own_memory for name in node.outputs}
-        # An earlier reader may have kept a view of the blob, so a ReLU overwrites only what it alone reads.
-        readers = Counter([*(name for node in self.nodes for name in node.inputs), self.output])
+    def one_by_one(self, *given: Array, change: Callable[[int, Node, Array], Array]) -> tuple[Array, ...]:
+        """The outputs' blobs, each node computed by itself in this thread and its outputs changed before they are read.
+
+        Args:
+            given: as for `run`.
+            change: what becomes of a blob; it gets the node's place among those that are computed, and the node.
+        """
+        blobs = {**self._constants, **dict(zip(self.inputs, given, strict=True))}
+        left = Counter([*(name for node in self.computed for name in node.inputs), *self.outputs])
+        for place, node in enumerate(self.computed):
+            blobs.update({name: change(place, node, blob) for name, blob in _written(node, blobs).items()})
+            for name in node.inputs:
+                left[name] -= 1
+                if not left[name] and name not in self._constants:
+                    del blobs[name]
+        return tuple(blobs[name] for name in self.outputs)
+
+    def _schedule(self, constants: Mapping[str, Array], shapes: Mapping[str, tuple[int, ...]]) -> None:
+        """Keep the nodes that the probabilities need and that depend on the image, and find each blob's last reader."""
+        needed, kept = set(self.outputs), []
         for node in reversed(self.nodes):
-            if needed.isdisjoint(node.outputs) or all(name in constants for name in node.outputs):
-                continue
-            needed.update(node.inputs)
-            fresh = {*node.inputs, *node.outputs} - last_readers - set(constants)
+            if not needed.isdisjoint(node.outputs) and not all(name in constants for name in node.outputs):
+                needed.update(node.inputs)
+                kept.append(node)
+        self.computed = tuple(kept[::-1])
+        steps = _steps(self.computed, self.outputs, shapes)
+        last_readers = {*self.outputs, *constants}
+        for place, step in reversed(list(enumerate(steps))):
+            fresh = {*step.inputs, *step.outputs} - last_readers
             last_readers |= fresh
-            operation = node.operation
-            if node.kind in RELU and node.inputs[0] in fresh & own_memory and readers[node.inputs[0]] == 1:
-                operation = _relu_in_place
-            kept.append(Step(node, operation, tuple(sorted(fresh))))
-        self._steps = kept[::-1]
+            steps[place] = dataclasses.replace(step, releases=tuple(sorted(fresh)))
+        self._steps = steps
         self._constants = {name: blob for name, blob in constants.items() if name in needed}
 
     def _measure(self, nbytes: Mapping[str, int]) -> None:
-        alive = nbytes[self.image]
+        alive = sum(nbytes[name] for name in self.inputs)
         for step in self._steps:
-            alive += sum(nbytes[name] for name in step.node.outputs)
+            alive += sum(nbytes[name] for name in step.outputs)
             self.bytes_per_image = max(self.bytes_per_image, alive)
             alive -= sum(nbytes[name] for name in step.releases)
+
+
+def _steps(nodes: Sequence[Node], outputs: Sequence[str], shapes: Mapping[str, tuple[int, ...]]) -> list[Step]:
+    """What is computed one behind the other, runs of nodes as one."""
+    readers = Counter([*(name for node in nodes for name in node.inputs), *outputs])
+    # An earlier reader may have kept a view of the blob, so a ReLU overwrites only what it alone reads.
+    own_memory = {name for node in nodes if node.makes_own_memory for name in node.outputs if readers[name] == 1}
+    nodes = ordered(nodes, readers)
+    steps, place = [], 0
+    while place < len(nodes):
+        node = nodes[place]
+        length = run_length(nodes[place:], shapes, readers)
+        place += length
+        if length > 1:
+            run = Run(nodes[place - length : place], shapes[node.outputs[0]])
+            steps.append(Step(run.inputs, run.outputs, run, ()))
+            continue
+        in_place = node.kind in RELU and node.inputs[0] in own_memory
+        steps.append(Step(node.inputs, node.outputs, _relu_in_place if in_place else node.operation, ()))
+    return steps
 
 
 @contextlib.contextmanager
@@ -162,14 +202,14 @@ def blaming(source: str, title: str) -> Iterator[None]:
         raise CorruptModel(f"{source}: {title} does not add up: {_line(error)}.") from error
 
 
-def _written(node: Node, operation: Operation, blobs: Mapping[str, Array]) -> dict[str, Array]:
-    out = operation(*(blobs[name] for name in node.inputs))
+def _written(step: Node | Step, blobs: Mapping[str, Array]) -> dict[str, Array]:
+    out = step.operation(*(blobs[name] for name in step.inputs))
     values = out if isinstance(out, list) else [out]
-    return dict(zip(node.outputs, (np.asarray(value, np.float32) for value in values), strict=True))
+    return dict(zip(step.outputs, (np.asarray(value, np.float32) for value in values), strict=True))
 
 
 def _relu_in_place(x: Array) -> Array:
-    return np.maximum(x, np.float32(0), out=x)
+    return relu(x, out=x)
 
 
 def _line(error: BaseException) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -30,11 +31,11 @@ def load(model: Any, *, source: str, size_bytes: int) -> BatchedExecutable:
     """
     network, description = model.neuralNetworkClassifier, model.description
     image = image_input(description, source)
-    scale, bias = _scaler(network, image, source)
+    scale, bias = scaler_of(network.preprocessing, image, source)
     image = dataclasses.replace(image, scale=scale, bias=bias)
     labels = _labels(network, source)
     output = network.labelProbabilityLayerName or description.predictedProbabilitiesName
-    graph = Graph(network.layers, image=image.name, output=output, source=source)
+    graph = Graph(network.layers, inputs=[image.name], outputs=[output], source=source)
     rank5 = _mapping(network, source)
 
     def prepared(images: Images) -> Array:
@@ -42,7 +43,7 @@ def load(model: Any, *, source: str, size_bytes: int) -> BatchedExecutable:
 
     blank = np.zeros((1, image.height, image.width, image.channels), np.uint8)
     with np.errstate(all="ignore"):
-        answer = graph.prepare(prepared(blank))
+        (answer,) = graph.prepare(prepared(blank))
     check_labels(labels, answer, source)
     interface = Interface(
         format="neuralnetwork",
@@ -61,19 +62,18 @@ def load(model: Any, *, source: str, size_bytes: int) -> BatchedExecutable:
         interface,
         graph.weights,
         lambda: of_graph(graph),
-        lambda images: graph.run(prepared(images)).reshape(len(images), len(labels)),
-        bytes_per_image=graph.bytes_per_image,
-        largest_blob=graph.largest_blob,
+        graph,
+        prepared,
     )
 
 
-def _scaler(network: Any, image: ImageInput, source: str) -> tuple[float, tuple[float, ...]]:
-    """Scale and per-channel bias that the file applies to the image."""
-    if not len(network.preprocessing):
+def scaler_of(steps: Sequence[Any], image: ImageInput, source: str) -> tuple[float, tuple[float, ...]]:
+    """Scale and per-channel bias that the file applies to the image, of its messages of preprocessing."""
+    if not len(steps):
         return image.scale, image.bias
-    if len(network.preprocessing) > 1:
+    if len(steps) > 1:
         raise NotCheckable(f"{source}: preprocesses its image more than once.")
-    step = network.preprocessing[0]
+    step = steps[0]
     if step.featureName not in ("", image.name):
         raise CorruptModel(f"{source}: preprocesses {step.featureName!r}, which is not its input {image.name!r}.")
     if not step.HasField("scaler"):

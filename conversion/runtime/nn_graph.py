@@ -17,12 +17,12 @@ MAKES_OWN_MEMORY = frozenset({"batchedMatmul", "convolution", "innerProduct"})
 
 
 class Graph(Network):
-    """The layers between the image and the probabilities.
+    """The layers between what is given and what is answered.
 
     Args:
         stored: the file's layer messages, in order.
-        image: name of the blob that holds the image.
-        output: name of the blob that holds the probabilities.
+        inputs: names of the blobs that are given.
+        outputs: names of the blobs that are answered.
         source: name of the file, for errors.
 
     Raises:
@@ -30,12 +30,13 @@ class Graph(Network):
         NotCheckable: if a layer is unknown.
     """
 
-    def __init__(self, stored: Sequence[Any], *, image: str, output: str, source: str) -> None:
+    def __init__(self, stored: Sequence[Any], *, inputs: Sequence[str], outputs: Sequence[str], source: str) -> None:
         if len(stored) > MAX_OPERATIONS:
             raise NotCheckable(f"{source}: has {len(stored):,} layers; the limit is {MAX_OPERATIONS:,}.")
         self.layers = [_layer(message, source) for message in stored]
-        _check_names(self.layers, image=image, output=output, source=source)
-        super().__init__([_node(layer, source) for layer in self.layers], image=image, output=output, source=source)
+        _check_names(self.layers, inputs=inputs, outputs=outputs, source=source)
+        nodes = [_node(layer, source) for layer in self.layers]
+        super().__init__(nodes, inputs=inputs, outputs=outputs, source=source)
 
     @property
     def kinds(self) -> tuple[str, ...]:
@@ -55,8 +56,8 @@ def _layer(message: Any, source: str) -> Layer:
     return Layer(message.name, kind, getattr(message, kind), tuple(message.input), tuple(message.output))
 
 
-def _check_names(layers: Sequence[Layer], *, image: str, output: str, source: str) -> None:
-    known = {image}
+def _check_names(layers: Sequence[Layer], *, inputs: Sequence[str], outputs: Sequence[str], source: str) -> None:
+    known = set(inputs)
     for layer in layers:
         for name in layer.inputs:
             if name not in known:
@@ -65,8 +66,9 @@ def _check_names(layers: Sequence[Layer], *, image: str, output: str, source: st
             if name in known:
                 raise CorruptModel(f"{source}: {_title(layer)} writes {name!r} a second time.")
             known.add(name)
-    if output not in known - {image}:
-        raise CorruptModel(f"{source}: no layer writes the probabilities {output!r}.")
+    for output in outputs:
+        if output not in known - set(inputs):
+            raise CorruptModel(f"{source}: no layer writes the output {output!r}.")
 
 
 def _title(layer: Layer) -> str:

@@ -10,7 +10,7 @@ from typing import cast
 import numpy as np
 
 from architectures.errors import UsageError
-from conversion.runtime.interface import Images, Interface
+from conversion.runtime.interface import Images, Interface, Metadata
 from experiments.cores import cores
 from experiments.datasets import pixels
 from experiments.datasets.pixels import Form
@@ -25,15 +25,25 @@ def form_of(interface: Interface, *, fit: str | None = None, color: str | None =
         fit: one of FITS; by default what the metadata say, else `crop`.
         color: the background; by default what the metadata say, else white.
     """
-    told = interface.metadata.user_defined
+    image = interface.input
+    return _form((image.height, image.width, image.channels), interface.metadata, fit=fit, color=color)
+
+
+def _form(shape: tuple[int, ...], metadata: Metadata, *, fit: str | None = None, color: str | None = None) -> Form:
+    height, width, channels = shape
+    told = metadata.user_defined
     fit = fit or (told["fit"] if told.get("fit") in FITS else DEFAULTS.fit)
     if color is None:
         try:
             color = background(told.get("background", ""))
         except UsageError:  # of somebody else's file, or "none"
             color = str(DEFAULTS.background)
-    image = interface.input
-    return Form((image.height, image.width), "L" if image.channels == 1 else "RGB", cast(Fit, fit), color)
+    return Form((height, width), "L" if channels == 1 else "RGB", cast(Fit, fit), color)
+
+
+def read_one(file: Path, shape: tuple[int, ...], metadata: Metadata) -> Images:
+    """The pixels of an image file as uint8 of a shape (height, width, channels); raises as `read` does."""
+    return np.array(pixels.read(file, _form(shape, metadata)), np.uint8).reshape(shape)
 
 
 def read(files: Sequence[str | Path], interface: Interface) -> Images:

@@ -23,6 +23,9 @@ WRITTEN = dict.fromkeys((Field.TYPE_FIXED64, Field.TYPE_SFIXED64, Field.TYPE_DOU
 WRITTEN |= dict.fromkeys((Field.TYPE_FIXED32, Field.TYPE_SFIXED32, Field.TYPE_FLOAT), FIXED32)
 WRITTEN |= dict.fromkeys((Field.TYPE_STRING, Field.TYPE_BYTES, Field.TYPE_MESSAGE), DELIMITED)
 
+# Fields that the format once had, by the message's full name: the labels, which the last stage has too.
+RETIRED = {"CoreML.Specification.PipelineClassifier": (100, 101)}
+
 Known = dict[int, Any]  # by a tag that may stand in a message: the type of the message behind it, or None
 
 
@@ -115,7 +118,7 @@ def delimited_fields(content: bytes, span: Span) -> Iterator[Span]:
 
 def _known(message_type: Any) -> Known:
     """The tags that a message of a type may have."""
-    found: Known = {}
+    found: Known = {number << 3 | DELIMITED: None for number in RETIRED.get(message_type.full_name, ())}
     for field in message_type.fields:
         kind = WRITTEN.get(field.type, VARINT)
         found[field.number << 3 | kind] = field.message_type

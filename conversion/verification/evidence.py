@@ -21,6 +21,8 @@ from conversion.coreml.compress import SMALLEST_KERNEL
 from conversion.coreml.file import read
 from conversion.coreml.formats import COMPRESSIONS, IOS_OF_SPECIFICATION
 from conversion.promotion.candidate import Candidate, load_candidate
+from conversion.runtime import half
+from conversion.runtime.half import Half
 from conversion.verification import native
 from conversion.verification.checks import COMPRESSION_KEY, Check, check, structural_checks
 from conversion.verification.comparison import Executed, ModelComparison, Route, compare_with_model
@@ -33,6 +35,7 @@ from experiments.datasets import Split
 from experiments.evaluation.metrics import Evaluation, evaluate
 from experiments.tracking import Look, Tracker
 
+HALF_IMAGES = 500  # of the validation split, computed in float16 too: a second or two
 NOT_RUN = Native("not run: the file differs")
 NEEDED_TO_EXECUTE = frozenset({"image size", "image colour", "label count"})
 
@@ -57,6 +60,7 @@ class Evidence:
     test_look: Look | None = None  # at the test images
     threshold: float | None = None  # confidence from which on the file's guess is an answer; None: it names none
     refusals: tuple[Refusals, ...] = ()  # what the threshold refuses, on val, then on test
+    half: Half | None = None  # what float16 changes, on the first validation images; None: not executed
 
     @property
     def faults(self) -> tuple[str, ...]:
@@ -96,6 +100,8 @@ def verify(
     *,
     compression: str | None = None,
     worth_a_look: Callable[[Evidence], bool] = lambda _: True,
+    half_images: int | None = HALF_IMAGES,
+    accumulation: str = "float32",
 ) -> Evidence:
     """Execute a file on the whole validation and test splits and hold it against its model.
 
@@ -104,6 +110,8 @@ def verify(
         candidate: the model that it should be.
         compression: what was asked for, if known; otherwise the file's own word is held against what it stores.
         worth_a_look: whether to go on to the test images; asked with the evidence that needs none of them.
+        half_images: validation images that are computed in float16 too; None: all.
+        accumulation: what float16 sums in, one of `half.ACCUMULATIONS`.
 
     Raises:
         CorruptModel: if the file cannot be read.
@@ -164,6 +172,13 @@ def verify(
     if not all(check.passed for check in checks if check.name in NEEDED_TO_EXECUTE):
         return compared(evidence)
     evidence = compared(evidence, "val")
+    _, halved = half.compare(
+        path,
+        splits["val"].images[:half_images],
+        accumulation=accumulation,
+        exact=answers["val"][:half_images],
+    )
+    evidence = replace(evidence, half=halved)
     evidence = replace(evidence, native=native.compare(path, executable, candidate.dataset.val.images))
     if not worth_a_look(evidence):
         return evidence
@@ -209,9 +224,15 @@ def _threshold_checks(
 
 
 def verify_run(
-    path: Path, run_id: str, *, tracking_uri: str, plugins: tuple[str, ...] = ()
+    path: Path,
+    run_id: str,
+    *,
+    tracking_uri: str,
+    plugins: tuple[str, ...] = (),
+    half_images: int | None = HALF_IMAGES,
+    accumulation: str = "float32",
 ) -> tuple[Candidate, Evidence]:
     """As `verify`, against the kept model of a run; raises UsageError for an unknown one."""
     tracker = Tracker(tracking_uri, create=False)
     candidate = load_candidate(tracker, command="conversion.verify", name="", run_id=run_id, plugins=plugins)
-    return candidate, verify(path, candidate)
+    return candidate, verify(path, candidate, half_images=half_images, accumulation=accumulation)

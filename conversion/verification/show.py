@@ -37,6 +37,8 @@ def show(evidence: Evidence) -> None:
     for against, part in evidence.differences:
         allowed = "any" if part.allowance is None else f"{part.allowance:.1e}"
         say(f"  {against:37} {part.split:5} {part.max_difference:8.1e} {allowed:>8} {part.label_flips:14}")
+    if evidence.half:
+        say(f"  {evidence.half.text}")
     say(f"  Apple's runtime: {evidence.native.status}")
     if evidence.test_look:
         say(f"  This was {evidence.test_look.text}.")

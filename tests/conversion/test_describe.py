@@ -102,7 +102,11 @@ def test_a_network_of_arrays_is_described(command: Command, tmp_path: Path) -> N
     done = command("conversion.describe", path)
     assert done.code == 0
     assert "input image: array FLOAT32 1x28x28, or 1-any" in done.out
-    assert "cannot be executed here: holds a model of the type neuralNetwork" in done.out
+    assert "can be executed here, as far as can be seen" in done.out
+    model = model_class()(specificationVersion=1)
+    model.bayesianProbitRegressor.numberOfFeatures = 1
+    done = command("conversion.describe", saved(model, tmp_path / "other.mlmodel"))
+    assert "cannot be executed here: holds a model of the type bayesianProbitRegressor" in done.out
 
 
 def test_apples_own_extractor_is_said_in_one_line(tmp_path: Path) -> None:

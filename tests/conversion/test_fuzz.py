@@ -9,6 +9,7 @@ from random import Random
 
 import pytest
 
+from tests.conversion.fuzz import interfaces
 from tests.conversion.fuzz.fuzz import BROKE, SEEDS, damaged, outcome, seeds
 from tests.conversion.fuzz.sample import read
 from tests.support.commands import run_module
@@ -18,12 +19,16 @@ FILES = 200
 
 @pytest.mark.parametrize("path", sorted(SEEDS.glob("*.zip")), ids=lambda path: path.stem)
 def test_seeds_load(path: Path, tmp_path: Path) -> None:
-    assert outcome(read(path).write(tmp_path)).startswith("loaded")
+    """As a classifier of images, or by its features."""
+    classified, by_features = outcome(read(path).write(tmp_path)).split("; ")
+    assert by_features.startswith("loaded")
+    assert classified.startswith("loaded") or path.stem in interfaces.samples()
 
 
 @pytest.mark.parametrize("path", sorted(BROKE.glob("*.zip")), ids=lambda path: path.stem)
 def test_what_once_broke_ends_in_one_line(path: Path, tmp_path: Path) -> None:
-    assert outcome(read(path).write(tmp_path)).split()[0] in {"CorruptModel", "NotCheckable"}
+    for found in outcome(read(path).write(tmp_path)).split("; "):
+        assert found.split()[0] in {"CorruptModel", "NotCheckable"}
 
 
 def test_damaged_files_end_in_one_line_or_an_answer(tmp_path: Path) -> None:

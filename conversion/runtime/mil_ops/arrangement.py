@@ -15,6 +15,7 @@ from conversion.runtime.arrays import (
     cut,
     index_slices,
     join,
+    padded,
     rank,
     sliced,
     tiled,
@@ -144,10 +145,10 @@ def _pad(op: Op) -> Operation:
     def run(x: Array) -> Array:
         bounded(size + sum(width) for size, width in zip(x.shape, widths, strict=True))
         if mode == "constant":
-            return np.pad(x, widths, constant_values=value)
+            return padded(x, widths, constant_values=value)
         if mode == "reflect" and any(max(width) >= size for width, size in zip(widths[1:], x.shape[1:], strict=True)):
             raise ValueError(f"a border of {amounts} cannot be reflected from a blob of shape {x.shape[1:]}")
-        return np.pad(x, widths, mode="reflect") if mode == "reflect" else np.pad(x, widths, mode="edge")
+        return padded(x, widths, mode="reflect" if mode == "reflect" else "edge")
 
     return run
 

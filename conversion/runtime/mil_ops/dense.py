@@ -12,6 +12,7 @@ from conversion.runtime.interface import Array
 from conversion.runtime.limits import Unsupported, bounded, bounded_work
 from conversion.runtime.mil_ops.op import Builder, Op
 from conversion.runtime.network import Operation
+from conversion.runtime.precision import matmul
 
 
 def _linear(op: Op) -> Operation:
@@ -30,7 +31,7 @@ def _linear(op: Op) -> Operation:
             raise ValueError(f"it reads vectors of {x.shape[-1]:,}; its weight takes {inputs:,}")
         bounded((*x.shape[:-1], outputs))
         bounded_work(math.prod(x.shape[1:]) * outputs)
-        out = x.reshape(-1, inputs) @ matrix
+        out = matmul(x.reshape(-1, inputs), matrix)
         if bias is not None:
             out += bias
         return out.reshape(*x.shape[:-1], outputs)

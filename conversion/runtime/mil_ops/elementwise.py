@@ -10,29 +10,30 @@ import numpy as np
 from conversion.runtime import functions
 from conversion.runtime.arrays import broadcast
 from conversion.runtime.functions import ZERO
+from conversion.runtime.fusion import Pointwise
 from conversion.runtime.interface import Array
 from conversion.runtime.limits import Unsupported
 from conversion.runtime.mil_ops.op import Builder, Constant, Op
 from conversion.runtime.network import Operation
 
 
-def _function(compute: Callable[[Array], Array]) -> Builder:
+def _function(compute: Callable[..., Array], *, takes_out: bool = False) -> Builder:
     """An operation of one input without parameters."""
 
     def build(op: Op) -> Operation:
         op.read("x")
-        return compute
+        return Pointwise(compute, takes_out)
 
     return build
 
 
-def _with_numbers(compute: Callable[..., Array], *names: str) -> Builder:
+def _with_numbers(compute: Callable[..., Array], *names: str, takes_out: bool = False) -> Builder:
     """An operation of one input and constant numbers."""
 
     def build(op: Op) -> Operation:
         op.read("x")
         numbers = [op.number(name) for name in names]
-        return lambda x: compute(x, *numbers)
+        return Pointwise(lambda x, **out: compute(x, *numbers, **out), takes_out)
 
     return build
 
@@ -41,7 +42,7 @@ def _with_epsilon(compute: Callable[[Array, np.float32], Array], default: float)
     def build(op: Op) -> Operation:
         op.read("x")
         epsilon = op.number("epsilon", default)
-        return lambda x: compute(x, epsilon)
+        return Pointwise(lambda x: compute(x, epsilon))
 
     return build
 
@@ -59,17 +60,17 @@ def _per_channel(compute: Callable[..., Array], *names: str) -> Builder:
             if values.shape != (op.operand("x").type.shape[1],):
                 raise ValueError(f"its {name} has the shape {values.shape}, which is not one for each channel")
             parameters.append(values.reshape(-1, *[1] * (op.rank() - 2)))
-        return lambda x: compute(x, *parameters)
+        return Pointwise(lambda x: compute(x, *parameters))
 
     return build
 
 
-def _binary(compute: Callable[[Array, Array], Any]) -> Builder:
+def _binary(compute: Callable[..., Any]) -> Builder:
     """An operation of two inputs that broadcast; a comparison gives 1 and 0."""
 
     def build(op: Op) -> Operation:
         op.read("x", "y")
-        return lambda x, y: compute(*broadcast(x, y))
+        return Pointwise(lambda x, y, **out: compute(*broadcast(x, y), **out), isinstance(compute, np.ufunc))
 
     return build
 
@@ -85,13 +86,13 @@ def _select(op: Op) -> Operation:
         condition, a, b = broadcast(condition, a, b)
         return np.where(condition != 0, a, b)
 
-    return run
+    return Pointwise(run)
 
 
 def _gelu(op: Op) -> Operation:
     op.read("x")
     mode = op.text("mode", ("EXACT", "TANH_APPROXIMATION", "SIGMOID_APPROXIMATION"), "EXACT")
-    return lambda x: functions.gelu(x, mode)
+    return Pointwise(lambda x: functions.gelu(x, mode))
 
 
 def _cast(op: Op) -> Operation:
@@ -116,21 +117,21 @@ OPS: dict[str, Builder] = {
     "leaky_relu": _with_numbers(functions.leaky_relu, "alpha"),
     "linear_activation": _with_numbers(functions.linear, "alpha", "beta"),
     "prelu": _per_channel(functions.leaky_relu, "alpha"),
-    "relu": _function(lambda x: np.maximum(x, ZERO)),
-    "relu6": _function(lambda x: np.minimum(np.maximum(x, ZERO), np.float32(6))),
+    "relu": _function(functions.relu, takes_out=True),
+    "relu6": _function(lambda x, out=None: functions.clip(x, ZERO, np.float32(6), out), takes_out=True),
     "scaled_tanh": _with_numbers(functions.scaled_tanh, "alpha", "beta"),
-    "sigmoid": _function(functions.sigmoid),
+    "sigmoid": _function(functions.sigmoid, takes_out=True),
     "sigmoid_hard": _with_numbers(functions.hard_sigmoid, "alpha", "beta"),
-    "silu": _function(functions.silu),
+    "silu": _function(functions.silu, takes_out=True),
     "softplus": _function(functions.softplus),
     "softplus_parametric": _per_channel(functions.parametric_softplus, "alpha", "beta"),
     "softsign": _function(functions.softsign),
     "thresholded_relu": _with_numbers(functions.thresholded_relu, "alpha"),
     # one input
     **{name: _function(compute) for name, compute in functions.PLAIN.items() if name not in ("acosh", "asinh")},
-    **{name: _function(getattr(np, name)) for name in ("abs", "sqrt", "square")},
+    **{name: _function(getattr(np, name), takes_out=True) for name in ("abs", "sqrt", "square")},
     "cast": _cast,
-    "clip": _with_numbers(lambda x, alpha, beta: np.minimum(np.maximum(x, alpha), beta), "alpha", "beta"),
+    "clip": _with_numbers(functions.clip, "alpha", "beta", takes_out=True),
     "exp": _function(functions.exp),
     "identity": _function(lambda x: x),
     "inverse": _with_epsilon(functions.inverse, 1e-4),

@@ -6,6 +6,7 @@ import numpy as np
 
 from conversion.runtime.arrays import axes_of, axis_of, rank
 from conversion.runtime.functions import batch_normalization, l2_normalize, local_response, normalize, softmax
+from conversion.runtime.fusion import Pointwise
 from conversion.runtime.interface import Array
 from conversion.runtime.mil_ops.op import Builder, Op
 from conversion.runtime.network import Operation
@@ -35,7 +36,8 @@ def _batch_norm(op: Op) -> Operation:
     shape = (-1, *[1] * (op.rank() - 2))
     stored = {"mean": None, "variance": None, "gamma": 1, "beta": 0}
     mean, variance, gamma, beta = (_channel_weight(op, name, value).reshape(shape) for name, value in stored.items())
-    return batch_normalization(mean, variance, gamma, beta, epsilon=float(op.number("epsilon", 1e-5)))
+    epsilon = float(op.number("epsilon", 1e-5))
+    return Pointwise(batch_normalization(mean, variance, gamma, beta, epsilon=epsilon), takes_out=True)
 
 
 def _instance_norm(op: Op) -> Operation:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 import numpy as np
 
 from conversion.runtime.arrays import planes
+from conversion.runtime.convolution import Convolution, Finish
 from conversion.runtime.functions import (
     depth_to_space,
     pixel_shuffle,
@@ -18,8 +19,9 @@ from conversion.runtime.functions import (
     space_to_depth,
     upsample_nearest,
 )
+from conversion.runtime.fusion import Finishing
 from conversion.runtime.interface import Array
-from conversion.runtime.kernels import NO_PADS, Pads, Pair, conv2d, deconv2d, pool2d, same_pads
+from conversion.runtime.kernels import NO_PADS, Pads, Pair, deconv2d, pool2d, same_pads
 from conversion.runtime.limits import MAX_BLOB_ELEMENTS, Unsupported, bounded
 from conversion.runtime.mil_ops.op import Builder, Op
 from conversion.runtime.network import Operation
@@ -36,15 +38,15 @@ SAMPLING = {
 }
 
 
-def _on_planes(op: Op, compute: Callable[[Array], Array]) -> Operation:
+def _on_planes(op: Op, compute: Callable[..., Array]) -> Callable[..., Array]:
     """Call with (N, channels, height, width), whether the file's blob has one spatial dimension or two."""
     if op.rank() not in (3, 4):
         raise Unsupported(f"it reads a blob of rank {op.rank()}; 3 and 4 are known")
     if op.rank() == 4:
 
-        def run(x: Array) -> Array:
+        def run(x: Array, *finish: Finish | None) -> Array:
             image, lead = planes(x, least=4)
-            out = compute(image)
+            out = compute(image, *finish)
             return out.reshape(*lead, *out.shape[1:])
 
         return run
@@ -80,13 +82,16 @@ def _conv(op: Op) -> Operation:
         raise ValueError(f"its bias has the shape {bias.shape} for {taps.shape[3]:,} channels")
     extent = ((taps.shape[0] - 1) * dilation[0] + 1, (taps.shape[1] - 1) * dilation[1] + 1)
 
-    def compute(x: Array) -> Array:
+    convolution = Convolution(taps, bias, stride=stride, dilation=dilation, groups=groups)
+
+    def compute(x: Array, finish: Finish | None = None) -> Array:
         pads = custom
         if kind.startswith("same"):
             pads = same_pads(x.shape[2:], extent, stride, top_left_heavy=kind == "same_lower")
-        return conv2d(x, taps, bias, stride=stride, dilation=dilation, pads=pads, groups=groups)
+        return convolution(x, pads=pads, finish=finish)
 
-    return _on_planes(op, compute)
+    run = _on_planes(op, compute)
+    return Finishing(run) if op.rank() == 4 else run
 
 
 def _taps(op: Op, stored: Array, *, groups: int) -> Array:

@@ -14,6 +14,7 @@ from conversion.runtime.arrays import (
     cut,
     index_slices,
     join,
+    padded,
     planes,
     rank,
     sliced,
@@ -244,7 +245,7 @@ def _constant_pad(layer: Layer) -> Operation:
             raise ValueError(f"it states {len(amounts)} amounts for a blob of rank {rank(x)}")
         widths = [(0, 0), *zip(amounts[::2], amounts[1::2], strict=True)]
         bounded(size + sum(width) for size, width in zip(x.shape, widths, strict=True))
-        return np.pad(x, widths, constant_values=value)
+        return padded(x, widths, constant_values=value)
 
     return run
 

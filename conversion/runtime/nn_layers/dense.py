@@ -11,6 +11,7 @@ from conversion.runtime.interface import Array
 from conversion.runtime.limits import bounded, bounded_work
 from conversion.runtime.network import Operation
 from conversion.runtime.nn_layers.layer import Layer
+from conversion.runtime.precision import matmul
 
 
 def _inner_product(layer: Layer) -> Operation:
@@ -28,7 +29,7 @@ def _inner_product(layer: Layer) -> Operation:
             raise ValueError(f"it reads vectors of {size:,}; its weights take {p.inputChannels:,}")
         bounded((*x.shape[:-vector], p.outputChannels))
         bounded_work(math.prod(x.shape[1:]) * p.outputChannels)
-        out = x.reshape(-1, size) @ matrix
+        out = matmul(x.reshape(-1, size), matrix)
         if bias is not None:
             out += bias
         return out.reshape(*x.shape[:-vector], p.outputChannels, *[1] * (vector - 1))
@@ -51,7 +52,7 @@ def _batched_matmul(layer: Layer) -> Operation:
             raise ValueError(f"it reads vectors of {x.shape[-1]:,}; its weights take {rows:,}")
         bounded((*x.shape[:-1], columns))
         bounded_work(math.prod(x.shape[1:]) * columns)
-        out = x.reshape(-1, rows) @ matrix
+        out = matmul(x.reshape(-1, rows), matrix)
         if bias is not None:
             out += bias
         return out.reshape(*x.shape[:-1], columns)

@@ -10,7 +10,8 @@ import numpy as np
 
 from conversion.runtime import functions
 from conversion.runtime.arrays import broadcast
-from conversion.runtime.functions import ZERO, in_double
+from conversion.runtime.functions import in_double
+from conversion.runtime.fusion import Pointwise
 from conversion.runtime.interface import Array
 from conversion.runtime.limits import Unsupported
 from conversion.runtime.network import Operation
@@ -26,20 +27,20 @@ def _activation(layer: Layer) -> Operation:
         return _per_channel_activation(layer, kind, getattr(layer.params, kind))
     p = getattr(layer.params, kind)
     alpha, beta = np.float32(getattr(p, "alpha", 0)), np.float32(getattr(p, "beta", 0))
+    if kind in ("ReLU", "sigmoid"):
+        return Pointwise({"ReLU": functions.relu, "sigmoid": functions.sigmoid}[kind], takes_out=True)
     chosen: dict[str, Callable[[Array], Any]] = {
         "linear": lambda x: functions.linear(x, alpha, beta),
-        "ReLU": lambda x: np.maximum(x, ZERO),
         "leakyReLU": lambda x: functions.leaky_relu(x, alpha),
         "thresholdedReLU": lambda x: functions.thresholded_relu(x, alpha),
         "tanh": functions.tanh,
         "scaledTanh": lambda x: functions.scaled_tanh(x, alpha, beta),
-        "sigmoid": functions.sigmoid,
         "sigmoidHard": lambda x: functions.hard_sigmoid(x, alpha, beta),
         "ELU": lambda x: functions.elu(x, alpha),
         "softsign": functions.softsign,
         "softplus": functions.softplus,
     }
-    return chosen[kind]
+    return Pointwise(chosen[kind])
 
 
 def _per_channel_activation(layer: Layer, kind: str, params: Any) -> Operation:
@@ -62,7 +63,7 @@ def _per_channel_activation(layer: Layer, kind: str, params: Any) -> Operation:
             return functions.leaky_relu(x, alpha[:, None, None])
         return functions.parametric_softplus(x, alpha[:, None, None], beta[:, None, None])
 
-    return run
+    return Pointwise(run)
 
 
 def _unary(layer: Layer) -> Operation:
@@ -83,7 +84,7 @@ def _unary(layer: Layer) -> Operation:
         "THRESHOLD": lambda x: np.maximum(x, alpha),
     }
     chosen = function[layer.choice("type")]
-    return chosen if scale == 1 and shift == 0 else in_double(lambda x: chosen(scale * x + shift))
+    return Pointwise(chosen if scale == 1 and shift == 0 else in_double(lambda x: chosen(scale * x + shift)))
 
 
 def _function(compute: Callable[[Array], Array]) -> Builder:
@@ -91,19 +92,23 @@ def _function(compute: Callable[[Array], Array]) -> Builder:
 
     def build(layer: Layer) -> Operation:
         layer.expect()
-        return compute
+        return Pointwise(compute)
 
     return build
 
 
-def _binary(compute: Callable[[Array, Array], Array]) -> Builder:
+def _binary(compute: Callable[..., Array]) -> Builder:
     """A layer of two inputs that broadcast."""
 
     def build(layer: Layer) -> Operation:
         layer.expect(inputs=2)
-        return lambda a, b: np.asarray(compute(*broadcast(a, b)), np.float32)
+        return _two(compute)
 
     return build
+
+
+def _two(compute: Callable[..., Array]) -> Pointwise:
+    return Pointwise(lambda a, b, **out: compute(*broadcast(a, b), **out), isinstance(compute, np.ufunc))
 
 
 def _comparison(compute: Callable[[Array, Any], Any]) -> Builder:
@@ -113,24 +118,24 @@ def _comparison(compute: Callable[[Array, Any], Any]) -> Builder:
         layer.expect(inputs=range(1, 3))
         if len(layer.inputs) == 1:
             alpha = np.float32(layer.params.alpha)
-            return lambda x: compute(x, alpha).astype(np.float32)
-        return lambda a, b: compute(*broadcast(a, b)).astype(np.float32)
+            return Pointwise(lambda x: compute(x, alpha))
+        return _two(compute)
 
     return build
 
 
-def _several(compute: Callable[[Array, Any], Array], *, least: int = 1) -> Builder:
+def _several(compute: Callable[..., Array], *, least: int = 1) -> Builder:
     """A layer of several inputs, of which one alone meets the parameter alpha instead, where there is one."""
 
     def build(layer: Layer) -> Operation:
         layer.expect(inputs=range(least, 2**16))
         if len(layer.inputs) == 1 and hasattr(layer.params, "alpha"):
             alpha = np.float32(layer.params.alpha)
-            return lambda x: compute(x, alpha)
+            return Pointwise(lambda x: compute(x, alpha))
         if len(layer.inputs) == 2:
-            return lambda a, b: compute(*broadcast(a, b))
+            return _two(compute)
         together = in_double(lambda first, *others: reduce(compute, others, first))
-        return lambda *blobs: together(*broadcast(*blobs))
+        return Pointwise(lambda *blobs: together(*broadcast(*blobs)))
 
     return build
 
@@ -138,25 +143,25 @@ def _several(compute: Callable[[Array, Any], Array], *, least: int = 1) -> Build
 def _average(layer: Layer) -> Operation:
     layer.expect(inputs=range(1, 2**16))
     mean = in_double(lambda first, *others: reduce(np.add, others, first) / (1 + len(others)))
-    return lambda *blobs: mean(*broadcast(*blobs))
+    return Pointwise(lambda *blobs: mean(*broadcast(*blobs)))
 
 
 def _clip(layer: Layer) -> Operation:
     layer.expect()
     low, high = np.float32(layer.params.minVal), np.float32(layer.params.maxVal)
-    return lambda x: np.minimum(np.maximum(x, low), high)
+    return Pointwise(lambda x, out=None: functions.clip(x, low, high, out), takes_out=True)
 
 
 def _clamped_relu(layer: Layer) -> Operation:
     layer.expect()
     alpha, beta = np.float32(layer.params.alpha), np.float32(layer.params.beta)
-    return lambda x: functions.clamped_relu(x, alpha, beta)
+    return Pointwise(lambda x: functions.clamped_relu(x, alpha, beta))
 
 
 def _gelu(layer: Layer) -> Operation:
     layer.expect()
     mode = layer.choice("mode")
-    return lambda x: functions.gelu(x, mode)
+    return Pointwise(lambda x: functions.gelu(x, mode))
 
 
 def _where(layer: Layer) -> Operation:
@@ -166,18 +171,18 @@ def _where(layer: Layer) -> Operation:
         condition, a, b = broadcast(condition, a, b)
         return np.where(condition != 0, a, b)
 
-    return run
+    return Pointwise(run)
 
 
 def _bias(layer: Layer) -> Operation:
     layer.expect()
     offset = _channel_parameter(layer, "bias", "shape")
 
-    def run(x: Array) -> Array:
+    def run(x: Array, out: Array | None = None) -> Array:
         _check_planes(x, offset)
-        return x + offset
+        return np.add(x, offset, out=out)
 
-    return run
+    return Pointwise(run, takes_out=True)
 
 
 def _scale(layer: Layer) -> Operation:

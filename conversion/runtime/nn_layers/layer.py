@@ -11,6 +11,7 @@ from conversion.runtime.interface import Array
 from conversion.runtime.kernels import Pads, Pair, same_pads
 from conversion.runtime.limits import Unsupported
 from conversion.runtime.network import Operation
+from conversion.runtime.precision import stored
 from conversion.runtime.weights import decode
 
 
@@ -27,7 +28,7 @@ class Layer:
 
     def weight(self, name: str, shape: Sequence[int], *, channel_axis: int = 0, of: Any = None) -> Array:
         """Decode the weights in the field `name`, of the message `of` instead of the layer's own if given."""
-        values = decode(getattr(of or self.params, name), tuple(shape), channel_axis=channel_axis)
+        values: Array = stored(decode(getattr(of or self.params, name), tuple(shape), channel_axis=channel_axis))
         self.weights[name] = values
         return values
 

@@ -6,6 +6,7 @@ import numpy as np
 
 from conversion.runtime.arrays import axis_of, rank
 from conversion.runtime.functions import batch_normalization, l2_normalize, local_response, normalize, softmax
+from conversion.runtime.fusion import Pointwise
 from conversion.runtime.interface import Array
 from conversion.runtime.network import Operation
 from conversion.runtime.nn_layers.layer import Layer, channel_axis
@@ -36,11 +37,11 @@ def _batchnorm(layer: Layer) -> Operation:
         stored = (values[:, None, None] for values in (mean, variance, gamma, beta))
         normalized = batch_normalization(*stored, epsilon=epsilon)
 
-        def fixed(x: Array) -> Array:
+        def fixed(x: Array, out: Array | None = None) -> Array:
             check(x)
-            return normalized(x)
+            return normalized(x, out)
 
-        return fixed
+        return Pointwise(fixed, takes_out=True)
 
     def computed(x: Array) -> Array:
         check(x)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from conversion.runtime.arrays import planes
+from conversion.runtime.arrays import padded, planes
+from conversion.runtime.convolution import Convolution, Finish
 from conversion.runtime.functions import (
     depth_to_space,
     pixel_shuffle,
@@ -12,8 +13,9 @@ from conversion.runtime.functions import (
     space_to_depth,
     upsample_nearest,
 )
+from conversion.runtime.fusion import Finishing
 from conversion.runtime.interface import Array
-from conversion.runtime.kernels import Pads, Pair, conv2d, deconv2d, pool2d
+from conversion.runtime.kernels import Pads, Pair, deconv2d, pool2d
 from conversion.runtime.limits import Unsupported, bounded
 from conversion.runtime.network import Operation
 from conversion.runtime.nn_layers.layer import Layer, border, window_pads
@@ -34,13 +36,14 @@ def _convolution(layer: Layer) -> Operation:
     taps = np.ascontiguousarray(stored.transpose(2, 3, 1, 0))
     extent = ((kernel[0] - 1) * dilation[0] + 1, (kernel[1] - 1) * dilation[1] + 1)
 
-    def run(x: Array) -> Array:
+    convolution = Convolution(taps, bias, stride=stride, dilation=dilation, groups=groups)
+
+    def run(x: Array, finish: Finish | None) -> Array:
         image, lead = planes(x, least=4)
-        pads = window_pads(layer, image.shape[2:], extent, stride)
-        out = conv2d(image, taps, bias, stride=stride, dilation=dilation, pads=pads, groups=groups)
+        out = convolution(image, pads=window_pads(layer, image.shape[2:], extent, stride), finish=finish)
         return out.reshape(*lead, *out.shape[1:])
 
-    return run
+    return Finishing(run)
 
 
 def _deconvolution(
@@ -136,10 +139,10 @@ def _padding(layer: Layer) -> Operation:
         widths = [(0, 0)] * (x.ndim - 2) + [*pads]
         bounded(size + sum(width) for size, width in zip(x.shape, widths, strict=True))
         if kind == "constant":
-            return np.pad(x, widths, constant_values=value)
+            return padded(x, widths, constant_values=value)
         if kind == "reflection" and any(max(pads[i]) >= x.shape[i - 2] for i in (0, 1)):
             raise ValueError(f"a border of {pads} cannot be reflected from planes of {x.shape[-2:]}")
-        return np.pad(x, widths, mode="reflect") if kind == "reflection" else np.pad(x, widths, mode="edge")
+        return padded(x, widths, mode="reflect" if kind == "reflection" else "edge")
 
     return run
 

@@ -17,7 +17,7 @@ import tempfile
 import time
 import traceback
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from mmap import mmap
 from pathlib import Path
@@ -27,7 +27,8 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # one processor; threads' st
 
 import numpy as np
 
-from conversion.runtime import CorruptModel, NotCheckable, load
+from architectures.errors import UsageError
+from conversion.runtime import CorruptModel, NotCheckable, limits, load, load_model
 from conversion.runtime import __file__ as runtime
 from tests.conversion.fuzz.mutate import mutated
 from tests.conversion.fuzz.sample import Sample, read
@@ -35,8 +36,9 @@ from tests.conversion.fuzz.sample import Sample, read
 HERE = Path(__file__).parent
 SEEDS = HERE / "seeds"
 BROKE = HERE / "broke"  # what once was a finding
-SECONDS_PER_FILE = 20  # the limits of conversion.runtime.limits allow some seconds of arithmetic on one processor
-MEMORY_BYTES = 2**31  # beyond what the process takes at rest; those limits allow half of that
+SECONDS_PER_FILE = 20  # of one processor; the limits of conversion.runtime.limits allow some seconds of arithmetic
+WAITED_PER_FILE = 20 * SECONDS_PER_FILE  # for one that waits instead, on however busy a machine
+MEMORY_BYTES = 8 * limits.MAX_TOTAL_ELEMENTS  # beyond what the process takes at rest; those limits allow half of that
 MAX_POOL = 3000  # samples that are damaged further
 LARGE_IMAGE = 2**22  # pixels; it is executed once, others twice
 CURRENT = "current.zip"  # the sample at work, for when it kills the process
@@ -51,12 +53,39 @@ def outcome(path: Path) -> str:
         MemoryError: if there was none left.
         Exception: whatever else the executors let through.
     """
+    return f"{_outcome(path, _classified)}; {_outcome(path, _by_features)}"
+
+
+def _classified(path: Path) -> str:
+    """Load and execute a classifier of images."""
+    executable = load(path)
+    image = executable.interface.input
+    count = 2 if image.height * image.width < LARGE_IMAGE else 1
+    answer = executable.probabilities(np.zeros((count, image.height, image.width, image.channels), np.uint8))
+    assert answer.shape == (count, len(executable.interface.labels))
+    return " ".join(sorted(set(executable.interface.layers)))
+
+
+def _by_features(path: Path) -> str:
+    """Load and execute a file of any kind, with blank inputs."""
+    model = load_model(path)
+    blank: dict[str, object] = {"double": 0.5, "int64": 1, "string": "a", "dictionary": {"a": 1.0}}
+    given = {
+        each.name: blank.get(each.kind, np.zeros(each.shape, np.uint8 if each.kind == "image" else np.float64))
+        for each in model.inputs
+        if each.shape or each.kind in blank
+    }
     try:
-        executable = load(path)
-        image = executable.interface.input
-        count = 2 if image.height * image.width < LARGE_IMAGE else 1
-        answer = executable.probabilities(np.zeros((count, image.height, image.width, image.channels), np.uint8))
-        assert answer.shape == (count, len(executable.interface.labels))
+        answer = model.predict(given)
+    except UsageError as error:  # an array whose shape the file does not state
+        return f"asks for more: {type(error).__name__}"
+    assert set(answer) <= {each.name for each in model.outputs}
+    return f"{model.kind} {len(answer)}"
+
+
+def _outcome(path: Path, execute: Callable[[Path], str]) -> str:
+    try:
+        return f"loaded {execute(path)}"
     except (CorruptModel, NotCheckable) as error:
         text = str(error)
         assert str(path) in text, f"does not name the file: {text}"
@@ -68,7 +97,6 @@ def outcome(path: Path) -> str:
             if isinstance(cause, MemoryError):
                 raise cause from None
         return f"{type(error).__name__} {_place(cause)}"
-    return f"loaded {' '.join(sorted(set(executable.interface.layers)))}"
 
 
 def _place(error: BaseException) -> str:
@@ -117,19 +145,22 @@ def _work(folder: Path, seed: int, counts: np.ndarray, findings: Findings, until
     limit = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize() + MEMORY_BYTES
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    signal.signal(signal.SIGALRM, signal.SIG_DFL)  # kills the process, whatever it is in
+    for kills in (signal.SIGALRM, signal.SIGPROF):  # whatever the process is in
+        signal.signal(kills, signal.SIG_DFL)
     random, pool, known = Random(seed), seeds(), set()
     for sample in damaged(pool, random):
         if time.monotonic() > until:
             return
         path = sample.write(folder)
         sample.keep(folder / CURRENT)
-        signal.setitimer(signal.ITIMER_REAL, SECONDS_PER_FILE)
+        signal.setitimer(signal.ITIMER_PROF, SECONDS_PER_FILE)
+        signal.setitimer(signal.ITIMER_REAL, WAITED_PER_FILE)
         try:
             found = outcome(path)
         except Exception as error:
             found = f"found {_place(error)}: {' '.join(str(error).split())[:100]}"
             findings.add(sample, found)
+        signal.setitimer(signal.ITIMER_PROF, 0)
         signal.setitimer(signal.ITIMER_REAL, 0)
         counts[OUTCOMES.index(found.split()[0])] += 1
         if found not in known and len(pool) < MAX_POOL:

@@ -18,6 +18,7 @@ from coremltools.models.neural_network import quantization_utils
 import architectures
 from experiments.classifier import as_classifier, network_of
 from tests.conversion import test_mlprogram_ops, test_mlprogram_spatial, test_runtime_layers, test_runtime_spatial
+from tests.conversion.fuzz import interfaces
 from tests.conversion.fuzz.sample import Sample, of_package
 from tests.conversion.test_mlprogram_compression import COMPRESSIONS
 from tests.support.layers import (
@@ -115,5 +116,5 @@ def samples() -> dict[str, Sample]:
 
 
 if __name__ == "__main__":
-    for name, sample in samples().items():
+    for name, sample in {**samples(), **interfaces.samples()}.items():
         sample.keep(SEEDS / f"{name}.zip")

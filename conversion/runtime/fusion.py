@@ -1,0 +1,184 @@
+"""Runs of operations that are computed block by block, so that what lies between them never leaves the cache.
+
+A run is pointwise operations one behind the other, with a convolution in front or without. Only its last blob is
+made whole. Each operation computes what it would compute alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+import numpy as np
+
+from conversion.runtime.blocks import POINTWISE_ELEMENTS, Block, blocks, each
+from conversion.runtime.convolution import Finish
+from conversion.runtime.interface import Array
+
+Node = TypeVar("Node", bound="Linked")
+Shape = tuple[int, ...]  # of a blob, without our axis in front
+
+
+@dataclass(frozen=True)
+class Pointwise:
+    """An operation whose output at a place depends on its inputs at that place, or what broadcasts to it, alone."""
+
+    compute: Callable[..., Array]
+    takes_out: bool = False  # whether it writes to a keyword `out`, which may be any of its inputs
+
+    def __call__(self, *blobs: Array) -> Array:
+        return self.compute(*blobs)
+
+    def into(self, out: Array, *blobs: Array) -> None:
+        """Compute into an array, which may be one of the blobs."""
+        if self.takes_out:
+            self.compute(*blobs, out=out)
+        else:
+            np.copyto(out, self.compute(*blobs), casting="unsafe")
+
+
+@dataclass(frozen=True)
+class Finishing:
+    """An operation that can hand each block of its output to what follows it."""
+
+    compute: Callable[[Array, Finish | None], Array]
+
+    def __call__(self, x: Array, finish: Finish | None = None) -> Array:
+        return self.compute(x, finish)
+
+
+class Linked(Protocol):
+    """A node of a network, as far as it matters here."""
+
+    @property
+    def inputs(self) -> tuple[str, ...]: ...
+    @property
+    def outputs(self) -> tuple[str, ...]: ...
+    @property
+    def operation(self) -> Callable[..., Array | list[Array]]: ...
+
+
+def ordered(nodes: Sequence[Node], readers: Mapping[str, int]) -> list[Node]:
+    """The nodes in an order in which what can be computed in one run stands together.
+
+    A pointwise operation that alone reads a blob comes right behind what writes it, if all else that it reads is there.
+    """
+    waiting = {name: node for node in nodes for name in node.inputs if readers[name] == 1}
+    written_here = {name for node in nodes for name in node.outputs}
+    found: list[Node] = []
+    placed: set[str] = set()
+    for node in nodes:
+        following: Node | None = node
+        while following is not None and placed.isdisjoint(following.outputs):
+            found.append(following)
+            placed.update(following.outputs)
+            candidate = waiting.get(following.outputs[0])
+            ready = candidate is not None and placed.issuperset(written_here.intersection(candidate.inputs))
+            following = candidate if ready and candidate and isinstance(candidate.operation, Pointwise) else None
+    return found
+
+
+def run_length(nodes: Sequence[Linked], shapes: Mapping[str, Shape], readers: Mapping[str, int]) -> int:
+    """How many of these nodes, from the first on, can be computed as one run.
+
+    Args:
+        nodes: what is left of a network, in order.
+        shapes: of all blobs.
+        readers: how often each blob is read in the whole network; the answer counts as read.
+    """
+    first = nodes[0]
+    shape = shapes[first.outputs[0]]
+    starts = isinstance(first.operation, Finishing) or _fits(first, shapes, shape)
+    least = 4 if isinstance(first.operation, Finishing) else 3  # a convolution of one dimension has planes of one row
+    if not starts or len(first.outputs) > 1 or len(shape) < least or set(shape[:-3]) - {1}:
+        return 1
+    left = dict.fromkeys(first.outputs, readers[first.outputs[0]])  # readings that are still to come
+    longest = 1
+    for count, node in enumerate(nodes[1:], 2):
+        if left.keys().isdisjoint(node.inputs) or len(node.outputs) > 1 or not _fits(node, shapes, shape):
+            break
+        for name in node.inputs:
+            if name in left:
+                left[name] -= 1
+        if not any(left.values()):  # nothing behind it reads what would not be made
+            longest = count
+        left[node.outputs[0]] = readers[node.outputs[0]]
+    return longest
+
+
+def _fits(node: Linked, shapes: Mapping[str, Shape], shape: Shape) -> bool:
+    """Whether a node can be computed for some rows alone."""
+    if not isinstance(node.operation, Pointwise) or shapes[node.outputs[0]] != shape:
+        return False
+    return all(
+        len(shapes[name]) <= len(shape)
+        and all(own in (1, whole) for own, whole in zip(shapes[name][::-1], shape[::-1], strict=False))
+        for name in node.inputs
+    )
+
+
+@dataclass(frozen=True)
+class _Step:
+    """One pointwise operation of a run."""
+
+    operation: Pointwise
+    inputs: tuple[str, ...]
+    output: str
+    in_place: bool  # whether it writes to the block of the run's output, else to memory of its own
+
+
+class Run:
+    """Several nodes as one operation.
+
+    Args:
+        nodes: as many as `run_length` says.
+        shape: of their blobs.
+    """
+
+    def __init__(self, nodes: Sequence[Linked], shape: Shape) -> None:
+        first = nodes[0].operation
+        self._shape = shape
+        own = {name for node in nodes for name in node.outputs}
+        self.outputs = nodes[-1].outputs
+        self.inputs = tuple(dict.fromkeys(name for node in nodes for name in node.inputs if name not in own))
+        self._convolution = first if isinstance(first, Finishing) else None
+        self._convolved = nodes[0].outputs[0] if self._convolution else None
+        self._steps = _steps(nodes[1:] if self._convolution else nodes, self._convolved)
+
+    def __call__(self, *blobs: Array) -> Array:
+        """The last blob (N, *shape); behind a convolution channels last in memory, else as an input lies there."""
+        *lead, channels, height, width = self._shape
+        given = dict(zip(self.inputs, blobs, strict=True))
+
+        def finish(target: Array, block: Block) -> None:
+            values = {name: block.of(blob, height) for name, blob in given.items()}
+            if self._convolved is not None:
+                values[self._convolved] = target
+            for step in self._steps:
+                out = target if step.in_place else np.empty_like(target)
+                step.operation.into(out, *(values[name] for name in step.inputs))
+                values[step.output] = out
+
+        if self._convolution:
+            return self._convolution(
+                blobs[0], lambda target, block: finish(target.reshape(target.shape[0], *lead, *target.shape[1:]), block)
+            )
+        shape = (max(blob.shape[0] for blob in blobs), *self._shape)
+        like = next((blob for blob in blobs if blob.shape == shape), None)
+        out = np.empty(shape, np.float32) if like is None else np.empty_like(like)
+        parts = blocks(shape[0], height, rows=POINTWISE_ELEMENTS // (width * channels))
+        each(lambda block: finish(block.of(out, height), block), parts)
+        return out
+
+
+def _steps(nodes: Sequence[Linked], held: str | None) -> list[_Step]:
+    """Where each node writes: to the run's output unless a blob that is still to be read lies there, called `held`."""
+    steps = []
+    for place, node in enumerate(nodes):
+        read_later = {name for later in nodes[place + 1 :] for name in later.inputs}
+        in_place = held not in read_later
+        assert isinstance(node.operation, Pointwise)
+        steps.append(_Step(node.operation, node.inputs, node.outputs[0], in_place))
+        held = node.outputs[0] if in_place else held
+    return steps

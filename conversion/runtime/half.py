@@ -1,0 +1,208 @@
+"""What float16, which a phone's Neural Engine computes in, does to a file's answers: a simulation in NumPy.
+
+Weights are float16, and every operation's output is rounded to it; within an operation sums are float32, or float16
+where asked for. It is not Apple's runtime, which fuses operations, sums in an order of its own and may compute on
+other processors in float32: it shows where a network is at risk, and in which layer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from conversion.runtime import precision
+from conversion.runtime.executable import BatchedExecutable
+from conversion.runtime.interface import Array, Images
+from conversion.runtime.loading import load
+from conversion.runtime.network import Node
+
+CHUNK_BYTES = 2**24  # activations alive at a time
+MOST_BLAMED = 20  # images whose new label is traced to a layer: each takes as many executions as log2 of the layers
+ACCUMULATIONS = ("float32", "float16")
+WEIGHTS, TIE = ("rounding of the weights", -2), ("rounding at a tie", -3)
+
+
+@dataclass(frozen=True)
+class Blame:
+    """A layer and how many images it did something to."""
+
+    layer: str
+    images: int
+    place: int  # of the layer among those that are computed; -1 for the input, -2 for the weights
+
+
+@dataclass(frozen=True)
+class Half:
+    """Answers in float16 beside those in float32."""
+
+    images: int
+    accumulation: str  # what sums within an operation are in: one of ACCUMULATIONS
+    label_flips: int  # images whose label is another one than in float32
+    flipped: tuple[int, ...]  # their indices
+    max_difference: float  # of a probability; NaN counts as 1
+    not_numbers: int  # images with a probability that is no number
+    overflow: Blame | None  # the first layer that makes infinities of finite numbers
+    underflow: Blame | None  # the first layer all of whose output becomes 0 for an image, where it was not
+    label_moved_by: tuple[Blame, ...]  # where rounding up to a layer moves the label: by images, at most MOST_BLAMED
+
+    @property
+    def text(self) -> str:
+        """One line for people."""
+        found = [f"{self.label_flips:,} of {self.images:,} labels differ", f"probability by {self.max_difference:.1e}"]
+        if self.overflow:
+            found.append(f"{self.overflow.layer} overflows ({self.overflow.images:,} images)")
+        if self.underflow:
+            found.append(f"all that {self.underflow.layer} computes becomes 0 ({self.underflow.images:,} images)")
+        if self.not_numbers:
+            found.append(f"{self.not_numbers:,} answers are no numbers")
+        found += [f"{each.layer} moves labels ({each.images:,})" for each in self.label_moved_by[:3]]
+        return f"float16, simulated, sums in {self.accumulation}: " + "; ".join(found)
+
+    @classmethod
+    def joined(cls, parts: Sequence[Half]) -> Half:
+        """What was found of several batches, of one after the other."""
+        flipped, before = [], 0
+        for part in parts:
+            flipped += [before + index for index in part.flipped]
+            before += part.images
+        moved = [blame for part in parts for blame in part.label_moved_by]
+        return cls(
+            images=before,
+            accumulation=parts[0].accumulation,
+            label_flips=len(flipped),
+            flipped=tuple(flipped),
+            max_difference=max(part.max_difference for part in parts),
+            not_numbers=sum(part.not_numbers for part in parts),
+            overflow=_first([part.overflow for part in parts if part.overflow]),
+            underflow=_first([part.underflow for part in parts if part.underflow]),
+            label_moved_by=_most_first([_sum(moved, place) for place in dict.fromkeys(each.place for each in moved)]),
+        )
+
+
+def _sum(blames: Sequence[Blame], place: int) -> Blame:
+    same = [each for each in blames if each.place == place]
+    return Blame(same[0].layer, sum(each.images for each in same), place)
+
+
+def _first(blames: Sequence[Blame]) -> Blame | None:
+    return _sum(blames, min(each.place for each in blames)) if blames else None
+
+
+def _most_first(blames: Sequence[Blame]) -> tuple[Blame, ...]:
+    return tuple(sorted(blames, key=lambda each: (-each.images, each.place)))
+
+
+class HalfExecutable:
+    """A loaded file as float32 and float16 compute it.
+
+    Args:
+        path: a Core ML classifier of images.
+        accumulation: one of ACCUMULATIONS.
+        exact: the loaded file, if it is.
+
+    Raises:
+        CorruptModel: if it is damaged.
+        NotCheckable: if it cannot be executed.
+    """
+
+    def __init__(self, path: Path, *, accumulation: str = "float32", exact: BatchedExecutable | None = None) -> None:
+        if accumulation not in ACCUMULATIONS:
+            raise ValueError(f"accumulation is {accumulation!r}, not one of {', '.join(ACCUMULATIONS)}")
+        self.accumulation = accumulation
+        self.exact: BatchedExecutable = exact or load(path)
+        with precision.halved():
+            self._halved: BatchedExecutable = load(path)
+
+    def compare(self, images: Images, exact: Array | None = None) -> tuple[Array, Half]:
+        """Probabilities in float16 (N, number of labels), and what is different.
+
+        Args:
+            images: as for `Executable.probabilities`.
+            exact: the probabilities in float32, if they are known.
+        """
+        exact = self.exact.probabilities(images) if exact is None else exact
+        events = _Events()
+        answer = np.empty_like(exact)
+        size = max(1, CHUNK_BYTES // self._halved.bytes_per_image)
+        for first in range(0, len(images), size):
+            answer[first : first + size] = self._computed(images[first : first + size], events.rounded)
+        labels, before = answer.argmax(axis=1), exact.argmax(axis=1)
+        flipped = np.flatnonzero(labels != before)
+        differences = np.nan_to_num(np.abs(answer.astype(np.float64) - exact), nan=1.0, posinf=1.0)
+        blamed = [self._mover(images[index : index + 1], before[index]) for index in flipped[:MOST_BLAMED].tolist()]
+        moved = {layer: blamed.count(layer) for layer in dict.fromkeys(blamed)}
+        return answer, Half(
+            images=len(images),
+            accumulation=self.accumulation,
+            label_flips=len(flipped),
+            flipped=tuple(flipped.tolist()),
+            max_difference=float(differences.max(initial=0)),
+            not_numbers=int(np.isnan(answer).any(axis=1).sum()),
+            overflow=events.blamed(events.infinite),
+            underflow=events.blamed(events.vanished),
+            label_moved_by=_most_first([Blame(layer, count, place) for (layer, place), count in moved.items()]),
+        )
+
+    def _computed(self, images: Images, change: Callable[[int, Node, Array], Array]) -> Array:
+        with np.errstate(all="ignore"), precision.halved(sums=self.accumulation == "float16"):
+            return self._halved.one_by_one(images, change)
+
+    def _mover(self, image: Images, label: int) -> tuple[str, int]:
+        """The layer up to which float16 leaves a label and from which on it moves it, by bisection.
+
+        The layers behind are computed in float32 with the weights of float16. Where these, or the image, move it alone,
+        they are to blame.
+        """
+
+        def moved(layers: int) -> bool:
+            answer = self._computed(image, lambda place, _, blob: precision.half(blob) if place < layers else blob)
+            return int(answer.argmax()) != label
+
+        if moved(0):
+            return WEIGHTS
+        low, high = 0, self._halved.operations
+        if not moved(high):  # in another chunk products round otherwise
+            return TIE
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (low, middle) if moved(middle) else (middle, high)
+        return self._halved.title(high - 1), high - 1
+
+
+class _Events:
+    """What happens where, as layers are rounded."""
+
+    def __init__(self) -> None:
+        self.infinite: dict[tuple[int, str], int] = {}  # by place and layer: images
+        self.vanished: dict[tuple[int, str], int] = {}
+
+    def rounded(self, place: int, node: Node, blob: Array) -> Array:
+        result = precision.half(blob)
+        axes = tuple(range(1, blob.ndim))
+        finite = np.isfinite(blob)
+        overflow = (np.isinf(result) & finite).any(axis=axes)
+        if not self.infinite:  # sums in float16 are infinite before they are rounded
+            overflow |= np.isinf(blob).any(axis=axes)
+        vanished = (blob != 0).any(axis=axes) & ~(result != 0).any(axis=axes)
+        for found, where in ((overflow, self.infinite), (vanished, self.vanished)):
+            if found.any():
+                where[place, node.title] = where.get((place, node.title), 0) + int(found.sum())
+        return result
+
+    @staticmethod
+    def blamed(where: dict[tuple[int, str], int]) -> Blame | None:
+        """The first layer in the order of the network."""
+        if not where:
+            return None
+        place = min(where)
+        return Blame(place[1], where[place], place[0])
+
+
+def compare(
+    path: Path, images: Images, *, accumulation: str = "float32", exact: Array | None = None
+) -> tuple[Array, Half]:
+    """Probabilities of a file in float16, and what is different from float32; see `HalfExecutable`."""
+    return HalfExecutable(path, accumulation=accumulation).compare(images, exact)
