@@ -91,16 +91,22 @@ MOST_METHODS = 15  # public ones of a part of the tracker
 
 
 def own_imports(tree: ast.AST) -> Iterator[tuple[ast.stmt, set[str]]]:
-    """Imports of this project's modules, each with the modules that it may name."""
+    """Imports of this project's modules, each with the modules that it names."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             names = {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
-            names = {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+            inner = {alias.name: f"{node.module}.{alias.name}" for alias in node.names}
+            names = {inner[name] if _is_module(inner[name]) else node.module for name in inner}
         else:
             continue
         if any(name.partition(".")[0] in FLOORS for name in names):
             yield node, names
+
+
+def _is_module(name: str) -> bool:
+    place = ROOT / name.replace(".", "/")
+    return place.is_dir() or place.with_suffix(".py").is_file()
 
 
 def module_of(file: Path) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from conversion.runtime import learned
+from conversion.runtime.boxes import suppressed
 from conversion.runtime.features import Batch, Feature, Scores, feature
 from conversion.runtime.interface import NotCheckable
 from conversion.runtime.limits import Unsupported
@@ -235,7 +236,7 @@ def _suppression(model: Any, inputs: Sequence[Feature], outputs: Sequence[Featur
         confidence, boxes = (x.reshape(-1, x.shape[-1]) for x in (confidence, boxes))
         if len(confidence) != len(boxes):
             raise ValueError(f"it reads {len(confidence)} confidences of {len(boxes)} boxes")
-        sure, kept = learned.suppressed(
+        sure, kept = suppressed(
             confidence,
             boxes,
             iou=number(values, p.iouThresholdInputFeatureName, p.iouThreshold),

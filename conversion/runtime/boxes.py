@@ -1,0 +1,44 @@
+"""What a detector's last stage does with its boxes."""
+
+from __future__ import annotations
+
+import numpy as np
+
+Matrix = np.ndarray  # float64
+
+
+def suppressed(
+    confidence: Matrix, boxes: Matrix, *, iou: float, least: float, per_class: bool
+) -> tuple[Matrix, Matrix]:
+    """Greedy suppression of boxes that overlap a surer one.
+
+    Args:
+        confidence: (boxes, classes).
+        boxes: (boxes, 4): centre x, centre y, width, height.
+        iou: intersection over union above which the less sure box goes.
+        least: confidence in its surest class that a box needs.
+        per_class: whether boxes of different surest classes leave each other alone.
+
+    Returns:
+        Confidence and boxes of what stays, the surest first.
+    """
+    best, kind = confidence.max(axis=1), confidence.argmax(axis=1)
+    waiting = [int(i) for i in np.argsort(-best, kind="stable") if best[i] >= least]
+    kept: list[int] = []
+    while waiting:
+        first, *rest = waiting
+        kept.append(first)
+        overlap = _overlaps(boxes[first], boxes[rest]) if rest else np.zeros(0)
+        waiting = [
+            i for i, share in zip(rest, overlap, strict=True) if share <= iou or (per_class and kind[i] != kind[first])
+        ]
+    return confidence[kept], boxes[kept]
+
+
+def _overlaps(box: Matrix, others: Matrix) -> Matrix:
+    """Intersection over union of a box with each of the others."""
+    low, high = np.maximum(box[:2] - box[2:] / 2, others[:, :2] - others[:, 2:] / 2), box[:2] + box[2:] / 2
+    high = np.minimum(high, others[:, :2] + others[:, 2:] / 2)
+    shared = np.clip(high - low, 0, None).prod(axis=1)
+    union = box[2:].prod() + others[:, 2:].prod(axis=1) - shared
+    return np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
