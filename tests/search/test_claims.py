@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,12 +12,12 @@ from optuna.trial import FrozenTrial, TrialState
 from experiments.tracking import OwnershipLost
 from search.config import SweepConfig
 from search.engines.messages import Known
-from search.study.lifecycle import Asked
+from search.study.lifecycle import TRANSITIONS, Asked
 from search.study.study import Study
 from tests.search.test_stopped import silence
 
 CONFIG = SweepConfig(
-    "sqlite:///mlflow.db", "shared", trials=2, epochs=2, architectures=("pocket",), filters=(4,), batch_sizes=(64,)
+    "sqlite:///mlflow.db", "shared", trials=3, epochs=2, architectures=("pocket",), filters=(4,), batch_sizes=(64,)
 )
 KNOWN = (Known("pocket", 8, 0.1, None),)
 
@@ -65,3 +66,40 @@ def test_the_run_of_who_may_still_write_is_fenced_off(taken: tuple[Asked, Study]
     assert again.trial.number == asked.trial.number
     assert (asked.attempt, asked.fenced) == (1, 0)
     assert again.fenced == asked.attempt < again.attempt
+
+
+def test_trials_change_their_states_as_the_table_of_transitions_says(
+    first: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each way is taken once, and no other one was: states as the storage holds them before and after each call."""
+    seen: set[tuple[str, TrialState | None, TrialState]] = set()
+
+    def state(number: int) -> TrialState | None:
+        trials = first.optuna_study.get_trials(deepcopy=False)
+        return trials[number].state if number < len(trials) else None
+
+    def taken(by: str, number: int, act: Callable[[], object]) -> None:
+        before = state(number)
+        act()
+        after = state(number)
+        assert after is not None
+        seen.add((by, before, after))
+
+    trials = first.trials
+    taken("ask", 0, lambda: trials.ask(KNOWN, "worker"))
+    taken("requeue", 0, lambda: trials.requeue(0))
+    taken("ask", 0, lambda: trials.ask(KNOWN, "worker"))
+    taken("requeue", 0, lambda: trials.requeue(0))
+    taken("adopt", 0, lambda: trials.adopt(0))
+    trials.claims._held.clear()  # as of a process that is gone
+    taken("take_over", 0, trials.take_over)
+    taken("tell", 0, lambda: trials.tell(0, TrialState.FAIL, run_id="0" * 32))
+    for number, end in ((1, TrialState.PRUNED), (2, TrialState.COMPLETE)):
+        first.optuna_study.enqueue_trial({"architecture": "pocket", "batch_size": 64, "filters": 4, "dropout": 0.1})
+        asked = trials.ask(KNOWN, "worker")
+        assert asked
+        assert asked.trial.number == number
+        trials.record_size(asked.trial, 2_000)
+        taken("tell", number, lambda number=number, end=end: trials.tell(number, end, 0.9, run_id="0" * 32))
+    expected = {(one.by, one.before, after) for one in TRANSITIONS for after in one.after}
+    assert seen == expected
