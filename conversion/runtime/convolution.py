@@ -179,10 +179,12 @@ class Convolution:
 
     def _taps_along(self, width: int) -> Array:
         """The taps of a depthwise kernel, each repeated for a row of the output: (high, wide, width * channels)."""
-        if self._rows_of_taps is None or self._rows_of_taps[0] != width:
+        kept = self._rows_of_taps
+        if kept is None or kept[0] != width:
             bounded((*self._taps, width * self._kernel.shape[3]))
-            self._rows_of_taps = width, np.tile(self._kernel.reshape(*self._taps, -1), (1, 1, width))
-        return self._rows_of_taps[1]
+            kept = width, np.tile(self._kernel.reshape(*self._taps, -1), (1, 1, width))
+            self._rows_of_taps = kept  # another thread may do the same meanwhile
+        return kept[1]
 
     def _finished(self, out: Array, finish: Finish) -> None:
         rows = OUTPUT_ELEMENTS // (out.shape[2] * out.shape[3])

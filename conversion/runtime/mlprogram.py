@@ -46,10 +46,11 @@ def load(model: Any, package: Package | None, *, source: str, size_bytes: int) -
     function, block = main_function(model, source)
     image = image_input(description, source)
     variable = _image_variable(function, block, image, source)
+    if not any(operation.type == "classify" for operation in block.operations):
+        raise NotCheckable(f"{source}: its program has no operation 'classify'.")
     program = Program(block, inputs=[variable], blob=Weights(package).blob, source=source)
     found = program.classification
-    if not found:
-        raise NotCheckable(f"{source}: its program has no operation 'classify'.")
+    assert found
     for name, announced, what in (
         (found.label_name, description.predictedFeatureName, "label"),
         (found.probabilities_name, description.predictedProbabilitiesName, "dictionary of probabilities"),

@@ -197,3 +197,19 @@ def test_from_python_what_is_no_picture_is_told(digits: Path, tmp_path: Path) ->
         file.predict([])
     with pytest.raises(UsageError, match="must have the shape"):
         file.predict(np.zeros((27, 28, 1), np.uint8))
+
+
+def test_answers_as_a_phone_would_compute_them(command: Command, digits: Path, tmp_path: Path) -> None:
+    path = photograph(tmp_path / "x.png")
+    done = command("conversion.predict", digits, path, "--compute", "float16", "--json", "--top", "10")
+    (answer,) = done.json["answers"]
+    found = [one["probability"] for one in answer["top"]]
+    assert found == [float(np.float16(probability)) for probability in found]
+    plain = command("conversion.predict", digits, path, "--json", "--top", "10").json
+    assert (plain["compute"], plain["float16"], done.json["compute"]) == ("float32", None, "float16")
+    assert 0 < done.json["float16"]["max_difference"] < 0.01
+    assert done.json["float16"]["images"] == 1
+    shown = command("conversion.predict", digits, path, "--compute", "float16", "--accumulate", "float16").out
+    assert "float16, simulated, sums in float16: 0 of 1 labels differ" in shown
+    alone = command("conversion.predict", digits, path, "--accumulate", "float16")
+    assert (alone.code, "give --compute float16 with it" in alone.err) == (2, True)

@@ -23,6 +23,11 @@ def test_verify_the_promoted_file(promoted: Promoted, command: Command) -> None:
     table = command("conversion.verify", DEFAULT_OUTPUT, "--run", result["run_id"], cwd=folder)
     assert "verified" in table.out
     assert "500 images executed" in table.out
+    half = found.json["half"]
+    assert (half["images"], half["accumulation"], half["overflow"], half["not_numbers"]) == (500, "float32", None, 0)
+    assert 0 < half["max_difference"] < 0.05
+    assert f"float16, simulated, sums in float32: {half['label_flips']} of 500 labels differ" in table.out
+    assert result["float16"] == half
 
 
 def _one_label_less(spec: Any) -> None:
