@@ -21,7 +21,7 @@ from mlflow.tracking._tracking_service import utils  # noqa: E402
 from experiments.training import process  # noqa: E402
 from search.engines import local  # noqa: E402
 from tests.support.commands import Command, Outcome, invoke, run_module  # noqa: E402
-from tests.support.stores import MadeOnce, Promoted, Swept, copy_migrations, copy_store  # noqa: E402
+from tests.support.stores import MadeOnce, Promoted, Swept, copy_migrations, copy_store, rows  # noqa: E402
 from tests.support.sweeps import SWEEP  # noqa: E402
 from tests.support.warm import warm_context  # noqa: E402
 
@@ -89,10 +89,13 @@ def made_once(tmp_path_factory: pytest.TempPathFactory) -> MadeOnce:
 
 
 @pytest.fixture(scope="session")
-def swept(made_once: MadeOnce) -> Swept:
+def swept(made_once: MadeOnce) -> Iterator[Swept]:
     """A sweep of three trials over both networks, run once for all tests, which must not change it."""
     command = ["search.sweep", "--study", "small", *SWEEP, "--json"]
-    return Swept(*made_once("swept", lambda folder: invoke(*command, cwd=folder)))
+    made = Swept(*made_once("swept", lambda folder: invoke(*command, cwd=folder)))
+    before = rows(made.folder)
+    yield made
+    assert rows(made.folder) == before, "a test has written to the store that all of them share"
 
 
 @pytest.fixture
@@ -103,7 +106,7 @@ def own_store(swept: Swept, tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def promoted(swept: Swept, made_once: MadeOnce) -> Promoted:
+def promoted(swept: Swept, made_once: MadeOnce) -> Iterator[Promoted]:
     """A promotion made once for all tests, which must not change it."""
     from mlflow import MlflowClient
 
@@ -114,12 +117,14 @@ def promoted(swept: Swept, made_once: MadeOnce) -> Promoted:
         return done
 
     folder, printed = made_once("promoted", promote)
+    before = rows(folder)
     uri = f"sqlite:///{folder / 'mlflow.db'}"
     client = MlflowClient(uri, uri)
     version = client.get_model_version_by_alias("mnist5k-classifier", "champion")
     place = Path(client.get_logged_model(version.tags["model_id"]).artifact_location.removeprefix("file://"))
     file = Path("ios/Digits/Model/DigitClassifier.mlmodel")
-    return Promoted(folder, printed, (folder / file).read_bytes(), (place / file.name).read_bytes())
+    yield Promoted(folder, printed, (folder / file).read_bytes(), (place / file.name).read_bytes())
+    assert rows(folder) == before, "a test has written to the store that all of them share"
 
 
 @pytest.fixture

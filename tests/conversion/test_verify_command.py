@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,16 @@ import pytest
 
 from conversion.promotion.place import DEFAULT_OUTPUT
 from tests.support.commands import Command, Outcome
-from tests.support.stores import Promoted, Swept
+from tests.support.stores import Promoted, Swept, copy_store
+
+
+@pytest.fixture(scope="module")
+def promoted(promoted: Promoted, tmp_path_factory: pytest.TempPathFactory) -> Promoted:
+    """A copy: each verification looks at the test images, which is recorded."""
+    folder = tmp_path_factory.mktemp("verified")
+    copy_store(promoted.folder, folder)
+    shutil.copytree(promoted.folder / "ios", folder / "ios")
+    return replace(promoted, folder=folder)
 
 
 def test_verify_the_promoted_file(promoted: Promoted, command: Command) -> None:

@@ -62,6 +62,13 @@ def copy_store(source: Path, target: Path) -> None:
         database.commit()
 
 
+def rows(folder: Path) -> dict[str, int]:
+    """How much a store holds: what a test that changes it would change."""
+    with closing(sqlite3.connect(folder / "mlflow.db")) as database:
+        tables = ("runs", "tags", "metrics", "model_versions", "model_version_tags")
+        return {name: database.execute(f"SELECT count(*) FROM {name}").fetchone()[0] for name in tables}
+
+
 @functools.cache
 def copy_migrations() -> None:
     """Make each MLflow store that this process makes as a copy of one: its forty migrations take a second and more.
