@@ -198,7 +198,7 @@ def test_each_medium_has_one_writer(module: str) -> None:
 
 
 # Who may take a data set's test images: looks, which count it, the data sets themselves, and the record of their sizes.
-TEST_IMAGES = ("experiments/datasets/", "experiments/tracking/test_access.py", "experiments/tracking/inputs.py")
+TEST_IMAGES = ("experiments/datasets/", "experiments/tracking/access.py", "experiments/tracking/inputs.py")
 
 
 def test_split_uses(source: str) -> list[str]:

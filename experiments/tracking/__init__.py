@@ -4,6 +4,7 @@ Keys, tags and aliases are the contract of docs/records.md. Runs are written thr
 functions keep their state in the thread, and its Keras flavor infers requirements for seconds per model.
 """
 
+from experiments.tracking.access import Look, LookRecord
 from experiments.tracking.coreml_flavor import ServedFile
 from experiments.tracking.entries import Ended, OwnershipLost
 from experiments.tracking.guard import ExperimentDeleted, TrackingError, TrackingUnavailable
@@ -14,7 +15,6 @@ from experiments.tracking.records import ModelRecord, RunRecord, VersionFacts, V
 from experiments.tracking.registry import CANDIDATE, CHAMPION
 from experiments.tracking.selections import Selection, is_original, merit
 from experiments.tracking.source import code_tags, environment, git_commit
-from experiments.tracking.test_access import Look, LookRecord
 from experiments.tracking.tracker import Tracker
 from experiments.tracking.writer import NOT_DRAWN, NOT_DRAWN_FILE, run_start
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from experiments.locks import Check
+from experiments.tracking.access import TestAccess
 from experiments.tracking.models import Models
 from experiments.tracking.promotions import Promotions
 from experiments.tracking.registry import Registry
@@ -13,7 +14,6 @@ from experiments.tracking.repair import Repair
 from experiments.tracking.runs import Runs
 from experiments.tracking.selections import Selections
 from experiments.tracking.store import Store
-from experiments.tracking.test_access import TestAccess
 from experiments.tracking.writer import Writer
 
 
