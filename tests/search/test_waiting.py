@@ -29,7 +29,7 @@ STEPS = (  # of a sweep: what calls MLflow without the outbox
     "search.orchestrate:_open_study",
     "search.orchestrate:evaluate_left_over",
     "search.orchestrate:_register",
-    "search.report.page:write_report",
+    "search.orchestrate:write_report",
     "search.orchestrate:end_parent",
 )
 
