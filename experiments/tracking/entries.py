@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields, is_dataclass, replace
 from pathlib import Path
@@ -64,7 +65,7 @@ class TrialRun:
             self.recorded = tracker.runs.last_epoch(self.known)
 
 
-class Entry:
+class Entry(ABC):
     """One write."""
 
     ends = False  # the run
@@ -74,6 +75,7 @@ class Entry:
         """A model that is delivered with it."""
         return None
 
+    @abstractmethod
     def apply(self, run: TrialRun, write: Write, tracker: Tracker) -> Ended | None:
         """Write to MLflow what is not there yet.
 
@@ -81,7 +83,6 @@ class Entry:
             OwnershipLost: if the run that it goes on is given up.
             TrackingError: if MLflow refuses, or is away.
         """
-        raise NotImplementedError
 
 
 @dataclass(frozen=True)
