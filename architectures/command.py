@@ -10,6 +10,7 @@ import _thread
 import argparse
 import contextlib
 import errno
+import gc
 import json
 import math
 import os
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 PIPE_WIDTH = 250  # columns: a file or a pipe has no width to fit into
 INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 READER_LEFT = 141  # 128 + SIGPIPE, which ends other programs whose output nobody reads
+# Allocations between two looks for garbage, 700 in Python 3.11: reading 2,000 runs takes a quarter of its time in them.
+COLLECT_AFTER = 50_000
 STRIKE_AGAIN_AFTER = 0.05  # seconds: once the finaliser is left
 
 
@@ -48,6 +51,7 @@ class Parser(argparse.ArgumentParser):
 def run(parser: Parser, body: Callable[[argparse.Namespace], int], argv: Sequence[str] | None = None) -> int:
     """Parse `argv`, call `body`, and turn what it raises into one line on stderr and an exit code."""
     code = 0
+    gc.set_threshold(COLLECT_AFTER, *gc.get_threshold()[1:])
     try:
         try:
             code = _code(parser, body, argv)

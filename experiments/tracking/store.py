@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from mlflow.entities import Experiment, LoggedModel, Run
     from mlflow.entities.model_registry import ModelVersion
 
-PAGE = 1_000  # runs that are read at once where all are wanted
+PAGE = 1_000  # runs or versions that are read at once where all are wanted
 AT_ONCE = 50  # ids in one search, whose text a server takes in its URL
 CONNECT_SECONDS = 5  # after which a server that cannot be reached is reported
 ANSWER_SECONDS = 30  # after which one that is reached and does not answer is
@@ -191,7 +191,7 @@ class Store:
         found: list[ModelVersion] = []
         token = None
         while True:
-            page = self.client.search_model_versions(text, page_token=token)
+            page = self.client.search_model_versions(text, max_results=PAGE, page_token=token)
             found += page
             token = page.token
             if not token:

@@ -128,8 +128,8 @@ def as_json(board: Sequence[Row]) -> list[dict[str, object]]:
 def _flat(row: Row) -> dict[str, object]:
     """A row's fields, those of its recipe in their place."""
     found: dict[str, object] = {}
-    for name, value in asdict(row).items():
-        found.update(value if name == "recipe" else {name: value})
+    for name, value in vars(row).items():
+        found.update(asdict(value) if name == "recipe" else {name: value})
     return found
 
 

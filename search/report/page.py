@@ -92,8 +92,8 @@ def _trials_not_drawn(study: Study, tracker: Tracker) -> dict[str, str]:
 
 
 def _write_leaderboard(folder: Path, board: list[Row]) -> None:
-    rows = leaderboard_table.as_json(board)
-    (folder / "leaderboard.json").write_text(json.dumps(rows, indent=2), encoding="utf-8")
+    rows = ",\n".join(json.dumps(row) for row in leaderboard_table.as_json(board))
+    (folder / "leaderboard.json").write_text(f"[\n{rows}\n]\n", encoding="utf-8")
     with (folder / "leaderboard.csv").open("w", newline="", encoding="utf-8") as file:
         leaderboard_table.write_csv(board, file)
 
