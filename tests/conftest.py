@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import gc
 import json
 import os
 import shutil
@@ -18,6 +19,7 @@ architectures.quiet.import_tensorflow()  # first and in silence: several modules
 
 from mlflow.tracking._tracking_service import utils  # noqa: E402
 
+from architectures.command import COLLECT_AFTER  # noqa: E402
 from experiments.training import process  # noqa: E402
 from search.engines import local  # noqa: E402
 from tests.support.commands import Command, Outcome, invoke, run_module  # noqa: E402
@@ -25,6 +27,8 @@ from tests.support.stores import MadeOnce, Promoted, Swept, copy_migrations, cop
 from tests.support.sweeps import SWEEP  # noqa: E402
 from tests.support.warm import warm_context  # noqa: E402
 
+gc.freeze()  # what has been imported is never garbage, and a look through all of it takes a second
+gc.set_threshold(COLLECT_AFTER, *gc.get_threshold()[1:])  # as commands do
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job ignores it, and so would its children
 
 

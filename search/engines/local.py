@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import os
+import signal
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -167,6 +168,8 @@ class LocalEngine:
         code = held.process.exitcode
         raise_if_unguarded(code)
         reason = f"killed by signal {-code}" if code is not None and code < 0 else f"exit code {code}"
+        if code == -signal.SIGKILL:
+            reason += ", which a system without free memory sends"
         if not held.ready and (not self._was_ready or self._died_early >= MAX_EARLY_DEATHS):
             raise WorkerFailed(f"A worker could not start: it ended ({reason}).", 1)
         self._died_early += not held.ready
