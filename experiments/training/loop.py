@@ -35,6 +35,7 @@ from experiments.datasets import Dataset, Split
 from experiments.evaluation.drawn import drawn_accuracy
 from experiments.training import streaming
 from experiments.training.augmentation import augmented
+from experiments.training.averages import Averages
 from experiments.training.graph_work import macs
 
 if TYPE_CHECKING:
@@ -106,6 +107,7 @@ def train(
     trained = kept if config.precision == "float32" else build(config.precision)
     run_epoch = _epoch_function(with_fast_kernels(trained), config, dataset.train)
     forward = forward_function(kept)
+    averages = Averages(kept, dataset.train, config.batch_size)
     shuffle = np.random.default_rng(config.seed)
 
     epochs: list[EpochMetrics] = []
@@ -118,6 +120,7 @@ def train(
         loss, accuracy = (float(value) for value in run_epoch(order, epoch))
         if trained is not kept:
             kept.set_weights(trained.get_weights())
+        averages.renew(order)
         val_loss, val_accuracy, val_balanced, probabilities = _validate(forward, dataset.val)
         if not (math.isfinite(loss) and math.isfinite(val_loss)):
             raise TrainingDiverged(
