@@ -10,6 +10,7 @@ Checks that need higher floors, conversion above all, come from the entry-point 
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any
@@ -32,6 +33,7 @@ LEARNING_RATE = 1e-3  # of the one training step: small enough that a step along
 RATES = (0.2, 0.4)  # of dropout
 SEED = 0
 LONGEST_REASON = 1_000  # characters: Keras and TensorFlow print whole configurations
+HIGHEST_MOMENTUM = 0.95  # of batch normalisation's averages: more lag behind where an epoch has less than 20 steps
 ROUNDING = 1e-6  # a probability's: a loaded model computes the same
 
 
@@ -77,6 +79,7 @@ def checks() -> dict[str, Check]:
         training_step,
         saving,
         determinism,
+        averages,
     )
     named = {check.__name__.replace("_", " "): check for check in own}
     return named | {point.name: point.load() for point in entry_points(group="architecture_checks")}
@@ -196,6 +199,22 @@ def determinism(architecture: Architecture, input_shape: Shape, filters: int) ->
     _require(first_layers == second_layers, f"builds {first_layers}, then {second_layers}")
     same = len(first) == len(second) and all(map(np.array_equal, first, second))
     _require(same, "the same seed gives other weights")
+
+
+def averages(architecture: Architecture, input_shape: Shape, filters: int) -> None:
+    """Warn of batch normalisation whose averages lag behind a short run: it breaks nothing, but costs."""
+    import keras
+
+    model = architecture.build(input_shape, CLASSES, filters=filters)
+    found = model._flatten_layers(include_self=False, recursive=True)
+    momenta = [layer.momentum for layer in found if isinstance(layer, keras.layers.BatchNormalization)]
+    if momenta and max(momenta) > HIGHEST_MOMENTUM:
+        warnings.warn(
+            f"Architecture {architecture.name!r} has batch normalisation with a momentum of {max(momenta):g}: where an "
+            f"epoch has fewer than {1 / (1 - max(momenta)):.0f} steps its averages are renewed from training images "
+            f"before each validation, and elsewhere it needs hundreds of steps. Set momentum=0.9.",
+            stacklevel=2,
+        )
 
 
 def _varies(model: keras.Model | keras.Layer, *args: Any, **kwargs: Any) -> bool:

@@ -24,6 +24,8 @@ RUN_PARAMETERS = frozenset(
         "seed",
         "precision",
         "augment",
+        "objective",
+        "class_weight",
         "label_smoothing",
         "weight_decay",
         "knobs",

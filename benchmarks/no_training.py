@@ -63,13 +63,14 @@ class NoTraining:
             self._events.append(EpochEnded(number, self._metrics(job, self._epoch)))
             return
         epochs = tuple(self._metrics(job, epoch) for epoch in range(1, job.config.epochs + 1))
-        best = max(epochs, key=lambda one: one.val_accuracy)
+        best = max(epochs, key=lambda one: one.merit(job.config.objective))
         job.keras_file.write_bytes(b"none")
         result = RunResult(
             epochs=epochs,
             best_epoch=best.epoch,
             best_val_accuracy=best.val_accuracy,
             best_val_loss=best.val_loss,
+            best_val_balanced_accuracy=best.val_balanced_accuracy,
             size=self._size,
             keras_bytes=4,
             keras_sha256="0" * 64,
@@ -99,4 +100,4 @@ class NoTraining:
         # The same configuration always gives the same, as training does.
         chance = random.Random(f"{job.config.parameters()} {epoch}").random()
         accuracy = 0.5 + 0.4 * epoch / job.config.epochs + 0.09 * chance
-        return EpochMetrics(epoch, 1 - accuracy, accuracy, 1 - accuracy, accuracy, 0.0)
+        return EpochMetrics(epoch, 1 - accuracy, accuracy, 1 - accuracy, accuracy, 0.0, accuracy - 0.1)

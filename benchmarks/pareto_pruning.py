@@ -27,7 +27,7 @@ def hypervolume(scored: list[Scored]) -> float:
     volume, largest = 0.0, float(WORST_BYTES)
     for one in front(scored):  # the most accurate and largest first
         decades = max(0.0, math.log10(largest / one.coreml_bytes))
-        volume += decades * max(0.0, one.val_accuracy - WORST_ACCURACY)
+        volume += decades * max(0.0, one.value - WORST_ACCURACY)
         largest = min(largest, one.coreml_bytes)
     return volume
 

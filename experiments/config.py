@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 from architectures.fields import Choice, Number, Whole, validate
 from architectures.knobs import Knob
-from experiments.recipe import RECIPE, Recipe
+from experiments.objective import Objective, final, score, tie_breaker
+from experiments.recipe import RECIPE, Recipe, asked_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -57,6 +58,7 @@ class RunConfig(Recipe):
     optimizer: Annotated[str, Choice(OPTIMIZERS)] = "adam"
     augment: bool = False  # training images are shifted, scaled and rotated: experiments/training/augmentation.py
     knobs: tuple[tuple[str, Knob], ...] = ()  # the architecture's own by name, sorted
+    objective: Objective = "val_accuracy"  # of the epochs, the weights of the best by it are kept
 
     compress: Compression = "none"  # of the Core ML file whose size is measured; training does not know of it
 
@@ -78,10 +80,11 @@ class RunConfig(Recipe):
         values = asdict(self)
         values.update(values.pop("knobs"))
         for name in RECIPE:
-            if not values[name]:
+            if name not in asked_of(self):
                 del values[name]
-        if self.compress == "none":
-            del values["compress"]
+        for name, usual in (("compress", "none"), ("objective", "val_accuracy")):
+            if values[name] == usual:
+                del values[name]
         return values
 
 
@@ -95,6 +98,11 @@ class EpochMetrics:
     val_loss: float  # of the float32 model that would be kept
     val_accuracy: float
     epoch_seconds: float  # training and validation
+    val_balanced_accuracy: float | None = None  # mean over the classes; None: recorded before it was measured
+
+    def merit(self, objective: str) -> tuple[float, float]:
+        """Sorts epochs by an objective, then by the loss, or by the accuracy where the loss is the objective."""
+        return tuple(score(name, getattr(self, name)) for name in (objective, tie_breaker(objective)))  # type: ignore[return-value]
 
 
 @dataclass(frozen=True)
@@ -126,6 +134,11 @@ class RunResult:
     drawn_accuracy: float | None  # on validation digits drawn on a pad; None where the data are no digits of its size
     val_probabilities: npt.NDArray[np.float32] = field(compare=False, repr=False)  # (validation images, num_classes)
     not_measured: str = ""  # what of these figures could not be measured, and why
+    best_val_balanced_accuracy: float | None = None  # None as in EpochMetrics
+
+    def value(self, objective: str) -> float:
+        """What it reached in an objective."""
+        return float(getattr(self, final(objective)))
 
 
 def run_result(values: Mapping[str, Any]) -> RunResult:

@@ -77,7 +77,7 @@ def _body(arguments: argparse.Namespace) -> int:
         leaderboard_table.write_csv(found.rows, sys.stdout)
     elif arguments.markdown:
         titles, lines = leaderboard_table.cells(found.rows, versions=bool(arguments.model))
-        note = leaderboard_table.note(titles, found.more)
+        note = leaderboard_table.note(found.rows, titles, found.more)
         for line in (*markdown(titles, lines).splitlines(), "", f"\\* {note}"):
             say(line)
     else:

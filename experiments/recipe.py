@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Annotated, get_type_hints
 
-from architectures.fields import Number, NumberRange
+from architectures.fields import Choice, Number, NumberRange, Several
 
+CLASS_WEIGHT = Choice(("none", "balanced"))
 LABEL_SMOOTHING = Number(0, 1, open_above=True)
 WEIGHT_DECAY = Number(0, 1)
 
@@ -28,8 +29,14 @@ class Recipe:
     The options of trials and sweeps, the search space, the record in MLflow and its reading, and the leaderboard derive
     from these fields: a new one is a line here and in `RecipeRanges`, what training does with it, and its name in
     `architectures.knobs.RUN_PARAMETERS`.
+    A number or a choice; its default is what records mean that do not name it.
     """
 
+    class_weight: Annotated[
+        str,
+        CLASS_WEIGHT,
+        Asked("weight of an image in the loss: balanced makes all classes count alike, whatever their size", "weights"),
+    ] = "none"
     label_smoothing: Annotated[
         float, LABEL_SMOOTHING, Asked("share of each training label that is spread over all classes", "smoothing")
     ] = 0.0
@@ -42,19 +49,33 @@ class Recipe:
 
 @dataclass(frozen=True, kw_only=True)
 class RecipeRanges:
-    """From which to which value a sweep searches each of them; None: it stays off."""
+    """What a sweep searches of each of them: from which to which number, or which choices; None: it stays off."""
 
+    class_weight: Annotated[tuple[str, ...], Several(CLASS_WEIGHT, minimum=1, distinct=True)] | None = None
     label_smoothing: Annotated[tuple[float, float], NumberRange(LABEL_SMOOTHING)] | None = None
     weight_decay: Annotated[tuple[float, float], NumberRange(WEIGHT_DECAY)] | None = None
 
 
 RECIPE = tuple(field.name for field in fields(Recipe))
+OFF: Mapping[str, float | str] = {name: getattr(Recipe, name) for name in RECIPE}
+_MARKS = {name: hint.__metadata__ for name, hint in get_type_hints(Recipe, include_extras=True).items()}
 ASKED: Mapping[str, Asked] = {
-    name: next(one for one in hint.__metadata__ if isinstance(one, Asked))
-    for name, hint in get_type_hints(Recipe, include_extras=True).items()
+    name: next(mark for mark in marks if isinstance(mark, Asked)) for name, marks in _MARKS.items()
+}
+CHOICES: Mapping[str, tuple[str, ...]] = {
+    name: tuple(map(str, mark.choices)) for name, marks in _MARKS.items() for mark in marks if isinstance(mark, Choice)
 }
 
 
-def recipe_of(config: Recipe) -> dict[str, float]:
+def recipe_of(config: Recipe) -> dict[str, float | str]:
     """The recipe of a configuration, by name."""
     return {name: getattr(config, name) for name in RECIPE}
+
+
+def asked_of(config: Recipe) -> dict[str, float | str]:
+    """What of the recipe is not off, by name.
+
+    >>> asked_of(Recipe(class_weight="balanced"))
+    {'class_weight': 'balanced'}
+    """
+    return {name: value for name, value in recipe_of(config).items() if value != OFF[name]}

@@ -18,7 +18,7 @@ from experiments.training.precision import Gpu
 from experiments.training.process import CannotTrain, Request, Retrained, retrain
 from experiments.views.tables import print_cells
 
-COMPARED = ("loss", "accuracy", "val_loss", "val_accuracy")  # of each epoch: all but its time
+COMPARED = ("loss", "accuracy", "val_loss", "val_accuracy", "val_balanced_accuracy")  # of each epoch: all but its time
 SIZES = ("parameters", "macs")
 SHOWN = 12  # differences in the table
 # Packages whose version may change what a training computes; others only keep records.
@@ -244,6 +244,8 @@ def _differences(record: RunRecord, recorded: Sequence[EpochMetrics], found: Ret
     for epoch in sorted(before_by | now_by):
         for key in COMPARED:
             before, now = (getattr(by.get(epoch), key, None) for by in (before_by, now_by))
+            if key == "val_balanced_accuracy" and before is None:
+                continue  # recorded before it was measured
             if before != now:
                 different.append(Difference(key, epoch, before, now))
     weights = record.tags.get("weights_sha256")

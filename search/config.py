@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 from architectures.errors import UsageError
 from architectures.fields import (
@@ -36,6 +36,7 @@ from experiments.config import (
     Compression,
 )
 from experiments.datasets import title
+from experiments.objective import MINIMIZED, OBJECTIVES, Objective
 from experiments.recipe import RECIPE, RecipeRanges
 from search.space import SearchSpace
 
@@ -62,7 +63,7 @@ FIXED = (
 )
 BEFORE = {"schedule": "constant", "augment": "off"}  # what a study means that was recorded before there was the option
 AUTO = "auto"  # the precision and pruner that a study records are what this stood for where it was made
-OBJECTIVES = (("val_accuracy",), ("val_accuracy", "coreml_bytes"))  # the latter: accuracy up, bytes down
+COREML_BYTES = "coreml_bytes"  # the second objective, where there is one
 PRUNERS = ("median", "hyperband", "front", "none")
 AUGMENT = ("on", "search", "off")
 ENGINES = ("local", "ray")
@@ -79,10 +80,12 @@ class Objectives(Allowed):
         return tuple(part.strip() for part in text.split(","))
 
     def check(self, value: object) -> tuple[str, ...]:
-        if not isinstance(value, tuple | list) or tuple(value) not in OBJECTIVES:
-            choices = " or ".join(",".join(known) for known in OBJECTIVES)
+        known = [given for one in OBJECTIVES for given in ((one,), (one, COREML_BYTES))]
+        if not isinstance(value, tuple | list) or tuple(value) not in known:
             shown = ",".join(map(str, value)) if isinstance(value, tuple | list) else value
-            raise InvalidValue(f"{shown!r} is not among the objectives: {choices}")
+            raise InvalidValue(
+                f"{shown!r} is no objective: {', '.join(OBJECTIVES)}, each alone or followed by ,{COREML_BYTES}"
+            )
         return tuple(value)
 
 
@@ -120,7 +123,7 @@ class SweepConfig(RecipeRanges):
     learning_rate: Annotated[tuple[float, float], NumberRange(LEARNING_RATE)] | None = None
     schedule: Annotated[str, SCHEDULE] = SearchSpace.schedule
     augment: Annotated[str, Choice(AUGMENT)] = "on"  # search: a trial's choice
-    objectives: Annotated[tuple[str, ...], Objectives()] = OBJECTIVES[0]
+    objectives: Annotated[tuple[str, ...], Objectives()] = ("val_accuracy",)
     # a trial whose file would be larger is infeasible and not trained
     max_coreml_bytes: Annotated[int, Whole(1)] | None = None
     compress: Compression = "none"  # of the file whose bytes are the objective and the limit
@@ -166,6 +169,16 @@ class SweepConfig(RecipeRanges):
         }
 
     @property
+    def objective(self) -> Objective:
+        """What the best epoch, trial and model are chosen by."""
+        return cast(Objective, self.objectives[0])
+
+    @property
+    def minimized(self) -> bool:
+        """Whether a lower value of it is better."""
+        return self.objective in MINIMIZED
+
+    @property
     def experiment_name(self) -> str:
         return self.experiment or title(self.dataset)
 
@@ -180,7 +193,7 @@ class SweepConfig(RecipeRanges):
         Raises:
             UsageError: for one that does not fit the objectives.
 
-        >>> SweepConfig("sqlite:///mlflow.db", "night", objectives=OBJECTIVES[1]).resolved_pruner
+        >>> SweepConfig("sqlite:///mlflow.db", "night", objectives=("val_accuracy", "coreml_bytes")).resolved_pruner
         'front'
         """
         fitting = ("front", "none") if len(self.objectives) > 1 else ("median", "hyperband", "none")

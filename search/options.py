@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from architectures.command import Parser
 from architectures.fields import PluginName, allowed
-from experiments.recipe import ASKED, Recipe, RecipeRanges
+from experiments.recipe import ASKED, CHOICES, OFF, Recipe, RecipeRanges
 
 SCHEDULE_HELP = (
     "of Adam's learning rate: cosine (the default) falls to 0 over --epochs, constant stays and ends a run that does "
@@ -25,8 +25,27 @@ def add_common(made: Parser) -> None:
     )
 
 
-def add_recipe(made: Parser, config: type[Recipe] | type[RecipeRanges], metavar: str, text: str) -> None:
-    """An option for each hyperparameter of the recipe; `text` holds the place of what it is."""
+def add_recipe(made: Parser, config: type[Recipe]) -> None:
+    """An option for each hyperparameter of the recipe, for one trial."""
     for name, asked in ASKED.items():
-        flag = f"--{name.replace('_', '-')}"
-        made.add_argument(flag, type=allowed(config, name), metavar=metavar, help=text.format(asked.help))
+        made.add_argument(
+            _flag(name),
+            type=allowed(config, name),
+            metavar="|".join(CHOICES[name]) if name in CHOICES else "X",
+            help=f"{asked.help} (default {OFF[name] or 0})",
+        )
+
+
+def add_recipe_ranges(made: Parser, config: type[RecipeRanges]) -> None:
+    """An option for what is searched of each hyperparameter of the recipe; a single value is given to all trials."""
+    for name, asked in ASKED.items():
+        made.add_argument(
+            _flag(name),
+            type=allowed(config, name),
+            metavar=",".join(CHOICES[name]) if name in CHOICES else "LOW:HIGH",
+            help=f"search the {asked.help} (default: {OFF[name] or 'none'}); one value for all trials",
+        )
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from optuna.trial import FrozenTrial
 from rich.markup import escape
 
 from architectures.display import say
@@ -23,6 +24,7 @@ from experiments.attempts import Attempts
 from experiments.datasets.summary import summary
 from experiments.interruption import interruptible
 from experiments.main_guard import check_main_guard
+from experiments.objective import score
 from experiments.tracking import CANDIDATE, Outbox, Selection, Tracker, TrackingUnavailable, VersionRecord, environment
 from experiments.training.precision import Gpu, resolve_precision
 from experiments.views import leaderboard, leaderboard_table
@@ -53,6 +55,7 @@ class SweepResult:
     study: str
     experiment: str
     parent_run_id: str
+    objective: str  # the first one
     trials: int  # asked for
     counts: dict[str, int]  # of trials by state
     leaderboard: tuple[Row, ...]
@@ -86,7 +89,9 @@ class SweepResult:
             leaderboard_table.print_table(shown, f"Study {self.study}", one_study=True, more=more)
         if self.comparisons:
             print_cells(
-                significance.TITLES, significance.cells(self.comparisons), title="Architectures by paired t-test"
+                significance.titles(self.objective),
+                significance.cells(self.comparisons),
+                title="Architectures by paired t-test",
             )
         if self.not_compared:
             say(significance.told(self.not_compared))
@@ -226,7 +231,9 @@ def sweep(
 
             def ranked() -> list[Row]:
                 with attempts.part("leaderboard"):
-                    return leaderboard.rows(tracker, Selection(config.experiment_name, study.name))
+                    return leaderboard.rows(
+                        tracker, Selection(config.experiment_name, study.name, objective=config.objective)
+                    )
                 return []
 
             def drawn() -> str | None:
@@ -260,6 +267,7 @@ def sweep(
         study=study.name,
         experiment=config.experiment_name,
         parent_run_id=parent,
+        objective=config.objective,
         trials=config.trials,
         counts=study.results.counts(),
         leaderboard=tuple(board),
@@ -358,12 +366,17 @@ def _register(study: Study, tracker: Tracker) -> list[VersionRecord]:
     """Register the study's best models and its front, and point `candidate` at the best."""
     registered = []
     means = {one.number: one.mean for one in replicated(study)}
-    for trial in sorted(study.results.to_register(), key=lambda trial: -means.get(trial.number, 0.0)):
+    objective = study.config.objective
+
+    def replicated_first(trial: FrozenTrial) -> tuple[bool, float]:
+        return trial.number not in means, -score(objective, means.get(trial.number, 0.0))
+
+    for trial in sorted(study.results.to_register(), key=replicated_first):
         model = tracker.models.kept_model(trial.user_attrs["run_id"])
         if model is None:  # an earlier sweep kept fewer, or died before it had written this one
             say(
-                f"warning: trial {trial.number} is among the best {study.config.keep} or on the front of accuracy and "
-                f"bytes, but its model was not kept: it is not registered",
+                f"warning: trial {trial.number} is among the best {study.config.keep} or on the front, but "
+                f"its model was not kept: it is not registered",
                 file=sys.stderr,
             )
             continue

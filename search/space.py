@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from architectures.errors import UsageError
 from architectures.knobs import Knob
 from experiments.config import LEARNING_RATES
-from experiments.recipe import RECIPE, Recipe, RecipeRanges
+from experiments.recipe import CHOICES, RECIPE, Recipe, RecipeRanges
 
 if TYPE_CHECKING:
     import optuna
@@ -84,13 +84,19 @@ class SearchSpace(RecipeRanges):
                 (knob, trial.suggest_categorical(f"{architecture}.{knob}", choices))  # type: ignore[misc]  # not None
                 for knob, choices in knobs
             ),
-            **{name: trial.suggest_float(name, *limits) for name, limits in self.recipe.items()},
+            **{name: trial.suggest_float(name, *limits) for name, limits in self.recipe_ranges.items()},  # type: ignore[arg-type]
+            **{name: trial.suggest_categorical(name, choices) for name, choices in self.recipe_choices.items()},  # type: ignore[arg-type]
         )
 
     @property
-    def recipe(self) -> dict[str, tuple[float, float]]:
-        """What of the recipe is searched: its ranges by name."""
-        return {name: limits for name in RECIPE if (limits := getattr(self, name))}
+    def recipe_ranges(self) -> dict[str, tuple[float, float]]:
+        """The numbers of the recipe that are searched, from which to which."""
+        return {name: limits for name in RECIPE if name not in CHOICES and (limits := getattr(self, name))}
+
+    @property
+    def recipe_choices(self) -> dict[str, tuple[str, ...]]:
+        """The choices of the recipe that are searched."""
+        return {name: choices for name in CHOICES if (choices := getattr(self, name))}
 
     def published(self, architecture: Known) -> dict[str, object]:
         """An architecture at its published width, rate and knobs, as far as they lie in the space."""
@@ -123,8 +129,9 @@ class SearchSpace(RecipeRanges):
             "architecture": self.architectures,
             "batch_size": self.batch_sizes,
             "filters": self.filters,
+            **self.recipe_choices,
         }
-        ranges: dict[str, tuple[float, float]] = {"dropout": self.dropout, **self.recipe}
+        ranges: dict[str, tuple[float, float]] = {"dropout": self.dropout, **self.recipe_ranges}
         if self.learning_rate:
             ranges["learning_rate"] = self.learning_rate
         if self.augment == "search":

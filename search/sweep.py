@@ -27,7 +27,7 @@ from search.config import (
     new_study_name,
 )
 from search.engines.local import auto_workers
-from search.options import SCHEDULE_HELP, add_common, add_recipe
+from search.options import SCHEDULE_HELP, add_common, add_recipe_ranges
 
 
 def parser() -> Parser:
@@ -81,7 +81,7 @@ def parser() -> Parser:
         help="search it too, at its highest and on a log scale (default: 3e-3; constant: 1e-3)",
     )
     add("--schedule", choices=tuple(LEARNING_RATES), help=SCHEDULE_HELP)
-    add_recipe(made, SweepConfig, "LOW:HIGH", "search the {} (default: none)")
+    add_recipe_ranges(made, SweepConfig)
     add(
         "--augment",
         nargs="?",
@@ -94,7 +94,8 @@ def parser() -> Parser:
         dest="objectives",
         type=allowed(SweepConfig, "objectives"),
         metavar="NAMES",
-        help="val_accuracy (the default), or val_accuracy,coreml_bytes: the front of accuracy against bytes",
+        help="val_accuracy (the default), val_balanced_accuracy or val_loss; with ,coreml_bytes behind it the front of "
+        "both",
     )
     add(
         "--max-coreml-bytes",

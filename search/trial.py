@@ -12,6 +12,7 @@ from architectures.fields import allowed
 from architectures.knobs import Knob, knob_from_text
 from experiments.config import COMPRESSIONS, LEARNING_RATES, PRECISIONS, default_tracking_uri
 from experiments.datasets.arguments import OPTIONS, add_arguments, dataset_given
+from experiments.objective import OBJECTIVES
 from search.config import AUTO
 from search.options import SCHEDULE_HELP, add_common, add_recipe
 from search.trials.config import TrialConfig
@@ -43,7 +44,7 @@ def parser() -> Parser:
         help="Adam's, at its highest (default 3e-3; constant: 1e-3)",
     )
     add("--schedule", choices=tuple(LEARNING_RATES), help=SCHEDULE_HELP)
-    add_recipe(made, TrialConfig, "X", "{} (default 0)")
+    add_recipe(made, TrialConfig)
     add(
         "--augment",
         nargs="?",
@@ -59,6 +60,7 @@ def parser() -> Parser:
         metavar="NAME=VALUE",
         help="a hyperparameter of the architecture's own; repeatable",
     )
+    add("--objective", choices=OBJECTIVES, help="keep the weights of the best epoch by it (default val_accuracy)")
     add("--seed", type=allowed(TrialConfig, "seed"), metavar="N", help="default 0")
     add(
         "--precision",

@@ -11,7 +11,7 @@ from architectures.errors import ProjectError
 from architectures.fields import as_recorded
 from architectures.knobs import RUN_PARAMETERS, knob_from_text
 from experiments.config import RunConfig
-from experiments.recipe import RECIPE
+from experiments.recipe import CHOICES, RECIPE
 
 ATTEMPT = "attempt"  # tag of a trial's run: which attempt at the trial writes to it
 Number = TypeVar("Number", int, float)
@@ -52,7 +52,12 @@ class RunRecord:
                 optimizer=self.params["optimizer"],
                 augment=self.params["augment"] == "True",
                 compress=self.params.get("compress", "none"),
-                **{name: self._number(name, float) for name in RECIPE if name in self.params},
+                objective=self.params.get("objective", "val_accuracy"),
+                **{
+                    name: self.params[name] if name in CHOICES else self._number(name, float)
+                    for name in RECIPE
+                    if name in self.params
+                },
                 knobs=tuple(
                     (name, knob_from_text(text))
                     for name, text in sorted(self.params.items())

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from architectures.errors import ProjectError, UsageError
+from experiments.objective import OBJECTIVES, final, score
 from experiments.tracking.guard import EXISTS, MISSING, TrackingError
 from experiments.tracking.models import Models
 from experiments.tracking.promotion_lock import TICKETS
@@ -43,7 +44,8 @@ class Registry:
             "dataset": run.params["dataset"],
             "dataset_digest": run.tags["dataset_digest"],
             "keras_sha256": model.keras_sha256,
-            "best_val_accuracy": repr(run.metrics["best_val_accuracy"]),
+            **{final(one): repr(run.metrics[final(one)]) for one in OBJECTIVES if final(one) in run.metrics},
+            "objective": run.params.get("objective", "val_accuracy"),
             "expected_coreml_bytes": str(int(run.metrics["coreml_bytes"])),
         }
         if "study" in run.tags:
@@ -86,24 +88,16 @@ class Registry:
             raise UsageError(f"Unknown version {number} of registered model {name!r}. {choices}") from None
 
     def best(self, name: str) -> VersionRecord:
-        """The registered version with the highest val_accuracy, then the smallest Core ML file, then the oldest."""
-        known = [found for found in self._store.versions(name) if _is_ranked(found)]
+        """The best registered version: by the objective of the latest one, then the smallest file, then the oldest."""
+        known = [found for found in self._store.versions(name) if is_ranked(found.tags)]
         if not known:
             names = ", ".join(self.registered_names()) or "none"
             raise UsageError(
                 f"Registered model {name!r} has no version in {self._store.uri} (registered models: {names}). "
                 f"Run python -m search.sweep first, or name another: --model."
             )
-        return _version_record(
-            max(
-                known,
-                key=lambda found: (
-                    float(found.tags["best_val_accuracy"]),
-                    -int(found.tags["expected_coreml_bytes"]),
-                    -int(found.version),
-                ),
-            )
-        )
+        objective = ranked_by(known)
+        return _version_record(min(known, key=lambda found: version_merit(found.tags, int(found.version), objective)))
 
     def registered_names(self) -> list[str]:
         """Names of all registered models."""
@@ -188,12 +182,39 @@ def _is_kept_model(found: ModelVersion) -> bool:
     return {"keras_sha256", "model_id"} <= found.tags.keys()
 
 
-def _is_ranked(found: ModelVersion) -> bool:
+def is_ranked(tags: Mapping[str, str]) -> bool:
     """Whether a version's tags hold the figures that it is chosen by."""
     try:
-        return math.isfinite(float(found.tags["best_val_accuracy"])) and int(found.tags["expected_coreml_bytes"]) > 0
+        return math.isfinite(float(tags["best_val_accuracy"])) and int(tags["expected_coreml_bytes"]) > 0
     except (KeyError, ValueError):
         return False
+
+
+def ranked_by(versions: Iterable[ModelVersion | VersionFacts]) -> str:
+    """What the versions of a registered model are ranked by: the objective of the latest one."""
+    latest = max(versions, key=lambda version: int(version.version), default=None)
+    named = latest.tags.get("objective") if latest else None
+    return named if named in OBJECTIVES else "val_accuracy"
+
+
+def version_merit(tags: Mapping[str, str], number: int, objective: str) -> tuple[bool, float, float, int, int]:
+    """Sorts versions, the best first; those that were registered before an objective was measured come last."""
+    value = _number(tags, final(objective))
+    return (
+        value is None,
+        -score(objective, value or 0.0),
+        -float(tags["best_val_accuracy"]),
+        int(tags["expected_coreml_bytes"]),
+        number,
+    )
+
+
+def _number(tags: Mapping[str, str], key: str) -> float | None:
+    try:
+        value = float(tags[key])
+    except (KeyError, ValueError):
+        return None
+    return value if math.isfinite(value) else None
 
 
 def _version_record(found: ModelVersion) -> VersionRecord:

@@ -32,7 +32,7 @@ class Repair:
         *,
         params: Mapping[str, str],
         tags: Mapping[str, str],
-        course: Mapping[int, float],
+        course: Mapping[str, Mapping[int, float]],
         figures: Mapping[str, float],
     ) -> str:
         """Make the run of a trial anew from what is known elsewhere; it is RUNNING until it is ended.
@@ -42,14 +42,15 @@ class Repair:
             name: of the run.
             params: its parameters.
             tags: its tags, the parent's aside.
-            course: val_accuracy by epoch.
+            course: metrics by epoch.
             figures: final metrics.
         """
         experiment_id = self._client.get_run(parent_run_id).info.experiment_id
         held = {"mlflow.parentRunId": parent_run_id, **tags}
         run_id = self._client.create_run(experiment_id, run_name=name, tags=held).info.run_id
         self._store.log(run_id, params=params)
-        self.log_course(run_id, course)
+        for key, values in course.items():
+            self.log_course(run_id, key, values)
         self.log_figures(run_id, figures)
         return run_id
 
@@ -57,10 +58,10 @@ class Repair:
         """Write parameters that a run lacks."""
         self._store.log(run_id, params=params)
 
-    def log_course(self, run_id: str, course: Mapping[int, float]) -> None:
-        """Write the val_accuracy of epochs that a run lacks."""
+    def log_course(self, run_id: str, key: str, course: Mapping[int, float]) -> None:
+        """Write a metric of epochs that a run lacks."""
         for step, value in course.items():
-            self._store.log(run_id, metrics={"val_accuracy": value}, step=step)
+            self._store.log(run_id, metrics={key: value}, step=step)
 
     def tag_run(self, run_id: str, tags: Mapping[str, str]) -> None:
         """Set tags on a run, whatever its status."""

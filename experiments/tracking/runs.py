@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from architectures.errors import UsageError
 from experiments.config import EpochMetrics
+from experiments.objective import OBJECTIVES, Objective
 from experiments.tracking.guard import INVALID, MISSING, TrackingError
 from experiments.tracking.records import RunRecord, run_record
 from experiments.tracking.selections import Selection, check_exists
@@ -118,6 +119,14 @@ class Runs:
             return self.usual_experiment(name)
         return experiments[latest[0].info.experiment_id] if latest else name
 
+    def objective_of(self, experiment: str, study: str | None) -> Objective:
+        """What a study was optimised for; val_accuracy where none is named, or it does not say."""
+        experiments = [each.experiment_id for each in self._client.search_experiments() if each.name == experiment]
+        terms = f"tags.study = {quoted(study or '')} and params.objective != ''"
+        found = self._client.search_runs(experiments, terms, max_results=1) if study and experiments else ()
+        named = found[0].data.params["objective"] if found else ""
+        return next((one for one in OBJECTIVES if one == named), "val_accuracy")
+
     def epochs(self, run_id: str) -> tuple[EpochMetrics, ...]:
         """What a run has recorded of each epoch, those with all figures."""
         by_epoch: dict[int, dict[str, float]] = {}
@@ -128,7 +137,7 @@ class Runs:
         return tuple(
             EpochMetrics(epoch=epoch, **values)
             for epoch, values in sorted(by_epoch.items())
-            if values.keys() == set(keys)
+            if values.keys() | {"val_balanced_accuracy"} == set(keys)  # which older records lack
         )
 
     def check_not_deleted(self, run_id: str) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from architectures.display import say
 from architectures.errors import ProjectError, UsageError
+from experiments.objective import MINIMIZED, Objective, final, score
 from experiments.tracking.records import RunRecord, run_record
 from experiments.tracking.store import PAGE, Store, quoted
 
@@ -26,6 +27,12 @@ class Selection:
     study: str | None = None
     architectures: tuple[str, ...] = ()
     dataset: str | None = None  # as runs record it
+    objective: Objective = "val_accuracy"  # ranks them
+
+    @property
+    def figure(self) -> str:
+        """The metric that ranks them."""
+        return final(self.objective)
 
 
 class Selections:
@@ -57,7 +64,7 @@ class Selections:
         return runs
 
     def best(self, selection: Selection, limit: int) -> list[RunRecord]:
-        """The first `limit` runs of a selection by val_accuracy, then by bytes, then by age.
+        """The first `limit` runs of a selection by its objective, then by bytes, then by age.
 
         Runs without both figures are left out, and those that repeat or answer another one. MLflow orders, and what is
         read does not grow with the number of runs.
@@ -67,34 +74,33 @@ class Selections:
         """
         self._store.update_statistics()
         experiment_id = self._store.experiment_id(selection.experiment)
-        best = [run for terms in _terms(selection) for run in self._best(experiment_id, terms, limit)]
+        best = [run for terms in _terms(selection) for run in self._best(experiment_id, terms, selection, limit)]
         if not best:
             check_exists(self._store, experiment_id, selection)
-        return sorted(map(run_record, best), key=merit)[:limit]
+        return sorted(map(run_record, best), key=lambda run: merit(run, selection.objective))[:limit]
 
-    def _best(self, experiment_id: str, terms: list[str], limit: int) -> list[Run]:
-        """The best by MLflow's order of accuracy; among those that share the last one's, the best by that of bytes.
+    def _best(self, experiment_id: str, terms: list[str], selection: Selection, limit: int) -> list[Run]:
+        """The best by MLflow's order of the objective; of those that share the last one's, the best by bytes.
 
         Two orders in one search, or a filter on a metric that is not the one ordered by, take SQLite seconds where
         nobody has run ANALYZE on it: in the database of a server, that is.
         """
-        accuracy = "metrics.best_val_accuracy"
+        figure = f"metrics.{selection.figure}"
+        order = f"{figure} {'ASC' if selection.objective in MINIMIZED else 'DESC'}"
         found: list[Run] = []
-        for run in self._store.pages(
-            experiment_id, [*terms, f"{accuracy} >= 0"], page=limit + SPARE, order=f"{accuracy} DESC"
-        ):
-            if self.is_shown(run_record(run)):
+        for run in self._store.pages(experiment_id, [*terms, f"{figure} >= 0"], page=limit + SPARE, order=order):
+            if self.is_shown(run_record(run), selection.objective):
                 found.append(run)
             if len(found) == limit:
                 break
         else:
             return found
-        last = found[-1].data.metrics["best_val_accuracy"]
-        above = [run for run in found if run.data.metrics["best_val_accuracy"] != last]
+        last = found[-1].data.metrics[selection.figure]
+        above = [run for run in found if run.data.metrics[selection.figure] != last]
         for run in self._store.pages(
-            experiment_id, [*terms, f"{accuracy} = {last!r}"], page=limit + SPARE, order="metrics.coreml_bytes ASC"
+            experiment_id, [*terms, f"{figure} = {last!r}"], page=limit + SPARE, order="metrics.coreml_bytes ASC"
         ):
-            if self.is_shown(run_record(run)):
+            if self.is_shown(run_record(run), selection.objective):
                 if len(above) >= limit and run.data.metrics["coreml_bytes"] > above[-1].data.metrics["coreml_bytes"]:
                     break  # those of one size are all read: age decides among them
                 above.append(run)
@@ -106,32 +112,33 @@ class Selections:
         experiment_id = self._store.experiment_id(selection.experiment)
         for terms in _terms(selection):
             for run in map(run_record, self._store.pages(experiment_id, terms + of_trial, page=SPARE)):
-                if self.is_shown(run):
+                if self.is_shown(run, selection.objective):
                     return run
         return None
 
     def is_dominated(self, run: RunRecord, selection: Selection) -> bool:
-        """Whether another run of the selection is at least as accurate and as small, and better in one."""
-        accuracy, size = run.metrics["best_val_accuracy"], run.metrics["coreml_bytes"]
+        """Whether another run of the selection is at least as good and as small, and better in one."""
+        value, size = run.metrics[selection.figure], run.metrics["coreml_bytes"]
+        better = "<" if selection.objective in MINIMIZED else ">"
         experiment_id = self._store.experiment_id(selection.experiment)
         return any(
-            self.is_shown(run_record(other))
-            for above, below in ((">", "<="), (">=", "<"))
+            self.is_shown(run_record(other), selection.objective)
+            for above, below in ((better, "<="), (f"{better}=", "<"))
             for terms in _terms(selection)
             for other in self._store.pages(
                 experiment_id,
                 [
                     *terms,
-                    f"metrics.best_val_accuracy {above} {accuracy!r}",
+                    f"metrics.{selection.figure} {above} {value!r}",
                     f"metrics.coreml_bytes {below} {size!r}",
                 ],
                 page=SPARE,
             )
         )
 
-    def is_shown(self, run: RunRecord) -> bool:
+    def is_shown(self, run: RunRecord, objective: Objective = "val_accuracy") -> bool:
         """Whether a run is an original one whose record can be read; one that cannot be is named, once."""
-        if not is_original(run):
+        if not is_original(run, objective):
             return False
         try:
             return bool(run.config)
@@ -146,19 +153,20 @@ class Selections:
             say(f"warning: left out: {reason}", file=sys.stderr)
 
 
-def is_original(run: RunRecord) -> bool:
+def is_original(run: RunRecord, objective: Objective = "val_accuracy") -> bool:
     """Whether a run was trained to its end for itself: it repeats or answers no other one."""
     return (
         run.status == "FINISHED"
-        and all(math.isfinite(run.metrics.get(key, math.nan)) for key in ("best_val_accuracy", "coreml_bytes"))
+        and all(math.isfinite(run.metrics.get(key, math.nan)) for key in (final(objective), "coreml_bytes"))
         and not {"replicate_of", "duplicate_of"} & run.tags.keys()
     )
 
 
-def merit(run: RunRecord) -> tuple[float, float, int]:
-    """Sorts runs as a study ranks its trials: accuracy, then bytes, then the earlier."""
+def merit(run: RunRecord, objective: Objective) -> tuple[float, float, int]:
+    """Sorts runs as a study ranks its trials: the objective, then bytes, then the earlier."""
     number = run.tags.get("trial_number", "")
-    return -run.metrics["best_val_accuracy"], run.metrics["coreml_bytes"], int(number) if number.isdecimal() else 0
+    value = -score(objective, run.metrics[final(objective)])
+    return value, run.metrics["coreml_bytes"], int(number) if number.isdecimal() else 0
 
 
 def _terms(selection: Selection) -> list[list[str]]:

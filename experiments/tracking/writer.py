@@ -140,6 +140,8 @@ class Writer:
         """Write an epoch's metrics at its step; `at` is when it ended (seconds since 1970) where that is not now."""
         values = asdict(metrics)
         step = values.pop("epoch")
+        if values["val_balanced_accuracy"] is None:  # kept on disk before it was measured
+            del values["val_balanced_accuracy"]
         self._store.log(run_id, metrics=values, step=step, at=at)
 
     def log_size(self, run_id: str, size: ModelSize, *, again: bool = False) -> None:
@@ -229,7 +231,9 @@ class Writer:
 
 
 def _final_metrics(result: RunResult) -> dict[str, float]:
+    balanced = result.best_val_balanced_accuracy
     return {
+        **({} if balanced is None else {"best_val_balanced_accuracy": balanced}),
         "best_epoch": result.best_epoch,
         "best_val_accuracy": result.best_val_accuracy,
         "best_val_loss": result.best_val_loss,

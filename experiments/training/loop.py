@@ -35,6 +35,7 @@ from experiments.datasets import Dataset, Split
 from experiments.evaluation.drawn import drawn_accuracy
 from experiments.training import streaming
 from experiments.training.augmentation import augmented
+from experiments.training.averages import Averages
 from experiments.training.graph_work import macs
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ def train(
     on_built: Callable[[ModelSize], bool] = lambda _: True,
     on_epoch: Callable[[EpochMetrics], bool] = lambda _: True,
 ) -> RunResult:
-    """Train and keep the weights of the epoch with the highest val_accuracy, then the lowest val_loss.
+    """Train and keep the weights of the best epoch by the objective: see `EpochMetrics.merit`.
 
     For the sake of the same bits it switches TensorFlow's arithmetic optimisation of graphs off in this process and,
     where there is a GPU, kernels on that add in no fixed order. A plugin's layer that has no other kernel ends with an
@@ -106,6 +107,7 @@ def train(
     trained = kept if config.precision == "float32" else build(config.precision)
     run_epoch = _epoch_function(with_fast_kernels(trained), config, dataset.train)
     forward = forward_function(kept)
+    averages = Averages(kept, dataset.train, config.batch_size)
     shuffle = np.random.default_rng(config.seed)
 
     epochs: list[EpochMetrics] = []
@@ -114,18 +116,21 @@ def train(
     best_probabilities = np.empty((0, dataset.num_classes), np.float32)
     for epoch in range(1, config.epochs + 1):
         started = time.perf_counter()
-        loss, accuracy = (float(value) for value in run_epoch(shuffle.permutation(len(dataset.train)), epoch))
+        order = shuffle.permutation(len(dataset.train))
+        loss, accuracy = (float(value) for value in run_epoch(order, epoch))
         if trained is not kept:
             kept.set_weights(trained.get_weights())
-        val_loss, val_accuracy, probabilities = _validate(forward, dataset.val)
+        averages.renew(order)
+        val_loss, val_accuracy, val_balanced, probabilities = _validate(forward, dataset.val)
         if not (math.isfinite(loss) and math.isfinite(val_loss)):
             raise TrainingDiverged(
                 f"The loss of {config.architecture} is not finite after epoch {epoch} "
                 f"(learning rate {config.learning_rate:g}): lower the learning rate."
             )
-        metrics = EpochMetrics(epoch, loss, accuracy, val_loss, val_accuracy, time.perf_counter() - started)
+        seconds = time.perf_counter() - started
+        metrics = EpochMetrics(epoch, loss, accuracy, val_loss, val_accuracy, seconds, val_balanced)
         epochs.append(metrics)
-        if best is None or (val_accuracy, -val_loss) > (best.val_accuracy, -best.val_loss):
+        if best is None or metrics.merit(config.objective) > best.merit(config.objective):
             best, best_weights, best_probabilities = metrics, kept.get_weights(), probabilities
         if not on_epoch(metrics):
             raise TrainingStopped(f"Ended after epoch {epoch}.")
@@ -146,6 +151,7 @@ def train(
         best_epoch=best.epoch,
         best_val_accuracy=best.val_accuracy,
         best_val_loss=best.val_loss,
+        best_val_balanced_accuracy=best.val_balanced_accuracy,
         size=model_size,
         keras_bytes=keras_file.stat().st_size,
         keras_sha256=hashlib.sha256(keras_file.read_bytes()).hexdigest(),
@@ -188,6 +194,8 @@ def _epoch_function(
     streamed = streaming.streams(split)
     images, labels = (None, None) if streamed else (tf.constant(split.images), tf.constant(split.labels))
     seed = tf.constant(config.seed, tf.int64)
+    balanced = config.class_weight == "balanced"
+    weights = tf.constant(class_weights(split.labels, classifier.output_shape[-1])) if balanced else None
 
     def mean_loss(target, probabilities):  # type: ignore[no-untyped-def]
         if config.label_smoothing:
@@ -197,7 +205,7 @@ def _epoch_function(
             )
         else:
             losses = keras.losses.sparse_categorical_crossentropy(target, probabilities)
-        return tf.reduce_mean(losses)
+        return tf.reduce_mean(losses if weights is None else losses * tf.gather(weights, target))
 
     @tf.function(input_signature=[tf.TensorSpec((len(split),), tf.int64), tf.TensorSpec((), tf.int32)])
     def run_epoch(permutation, epoch):  # type: ignore[no-untyped-def]
@@ -235,14 +243,27 @@ def _learning_rate(config: RunConfig, steps: int) -> float | keras.optimizers.sc
     return keras.optimizers.schedules.CosineDecay(config.learning_rate, decay_steps=config.epochs * steps)
 
 
-def _validate(forward: Callable[[np.ndarray], np.ndarray], split: Split) -> tuple[float, float, np.ndarray]:
-    """Mean cross-entropy and accuracy over a split, and the probabilities (N, num_classes)."""
+def class_weights(labels: np.ndarray, num_classes: int) -> np.ndarray:
+    """The weight of each class's images in the loss, `balanced` as in scikit-learn's `compute_class_weight`.
+
+    >>> class_weights(np.array([0, 0, 0, 1]), 2)
+    array([0.6666667, 2.       ], dtype=float32)
+    """
+    counts = np.bincount(labels, minlength=num_classes)
+    return (len(labels) / (num_classes * np.maximum(counts, 1))).astype(np.float32)
+
+
+def _validate(forward: Callable[[np.ndarray], np.ndarray], split: Split) -> tuple[float, float, float, np.ndarray]:
+    """Mean cross-entropy, accuracy and balanced accuracy over a split, and the probabilities (N, num_classes)."""
     probabilities = predict(forward, split.images)
     of_label = probabilities[np.arange(len(split)), split.labels] / np.maximum(
         probabilities.sum(axis=1), SMALLEST_PROBABILITY
     )
     loss = -float(np.log(np.clip(of_label, SMALLEST_PROBABILITY, 1)).mean())
-    return loss, float((probabilities.argmax(axis=1) == split.labels).mean()), probabilities
+    right = probabilities.argmax(axis=1) == split.labels
+    images = np.bincount(split.labels)
+    recalls = np.bincount(split.labels, weights=right)[images > 0] / images[images > 0]
+    return loss, float(right.mean()), float(recalls.mean()), probabilities
 
 
 def _latency_ms(forward: Callable[[np.ndarray], np.ndarray], split: Split) -> float:

@@ -19,7 +19,7 @@ CURVES = {
     "val_loss": "validation loss",
     "loss": "training loss",
 }
-PER_EPOCH = {"loss", "accuracy", "val_loss", "val_accuracy", "epoch_seconds"}  # curves, not final figures
+PER_EPOCH = {"loss", "accuracy", "val_loss", "val_accuracy", "val_balanced_accuracy", "epoch_seconds"}  # curves
 # Tags beside the parameters that decide what a run computes, shown where the runs differ.
 ORIGIN = ("dataset_digest", "threads", "processor", "mlflow.source.git.commit", "source_sha256", "plugins")
 BARS = "▁▂▃▄▅▆▇█"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import sys
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -13,8 +12,10 @@ from architectures.errors import ProjectError, UsageError
 from architectures.knobs import Knob
 from experiments.datasets import title
 from experiments.evaluation.intervals import accuracy_interval, mean_interval
+from experiments.objective import score
 from experiments.recipe import Recipe, recipe_of
 from experiments.tracking import RunRecord, Selection, Tracker, VersionFacts, merit
+from experiments.tracking.registry import is_ranked, ranked_by, version_merit
 
 
 @dataclass(frozen=True)
@@ -34,8 +35,11 @@ class Row:
     schedule: str  # of the learning rate
     recipe: Recipe
     augment: bool
+    objective: str  # by which its best epoch was chosen
     knobs: dict[str, Knob]  # the architecture's own
-    val_accuracy: float
+    val_accuracy: float | None  # None as `best_epoch`
+    val_balanced_accuracy: float | None  # None, too, where it was recorded before this was measured
+    val_loss: float | None
     val_accuracy_low: float | None  # 95 % Wilson interval; None where the run does not say of how many images
     val_accuracy_high: float | None
     seeds: int  # further ones that this configuration was trained with
@@ -67,7 +71,7 @@ class Board:
 
 
 def rows(tracker: Tracker, selection: Selection, *, limit: int | None = None) -> list[Row]:
-    """Finished runs, the most accurate first, then the smallest.
+    """Finished runs, the best by the selection's objective first, then the smallest.
 
     Within a study replicated runs come first, by their mean. Across studies that would put a configuration that was
     weak in a good study before a strong one that nobody replicated: there the runs' own accuracy ranks.
@@ -80,30 +84,36 @@ def rows(tracker: Tracker, selection: Selection, *, limit: int | None = None) ->
         UsageError: for an unknown experiment, or a study, architecture or data set that it does not hold.
     """
     if limit is None:
-        best = sorted(filter(tracker.selections.is_shown, tracker.selections.finished(selection)), key=merit)
+        finished = tracker.selections.finished(selection)
+        best = [run for run in finished if tracker.selections.is_shown(run, selection.objective)]
+        best.sort(key=lambda run: merit(run, selection.objective))
     else:
         best = tracker.selections.best(selection, limit)
     # All before a run in this order are as accurate: what is on the front among the first is so among all.
     front = _front((record.run_id, record.metrics["coreml_bytes"]) for record in best)
-    replicates: dict[tuple[str, str], list[float]] = {}  # val_accuracies by study and trial number
+    replicates: dict[tuple[str, str], list[RunRecord]] = {}  # by study and trial number
     for record in _replicates(tracker, selection, best):
-        if "best_val_accuracy" in record.metrics:
+        if {"best_val_accuracy", selection.figure} <= record.metrics.keys():
             of = record.tags.get("study", ""), record.tags["replicate_of"]
-            replicates.setdefault(of, []).append(record.metrics["best_val_accuracy"])
+            replicates.setdefault(of, []).append(record)
+
+    def by_mean(trial: tuple[str, str]) -> float:
+        return -score(selection.objective, fmean(one.metrics[selection.figure] for one in replicates[trial]))
+
     first: list[RunRecord] = []  # replicated ones
     if selection.study:
         known = {_trial(record): record for record in best}
-        for study, number in sorted(replicates, key=lambda trial: -fmean(replicates[trial]))[:limit]:
+        for study, number in sorted(replicates, key=by_mean)[:limit]:
             record_ = known.get((study, number)) or tracker.selections.trial(selection, study, number)
             if record_ and (study, number) not in known and not tracker.selections.is_dominated(record_, selection):
                 front.add(record_.run_id)
             first += [record_] if record_ else []
-        first.sort(key=lambda record: (-fmean(replicates[_trial(record)]), merit(record)))
+        first.sort(key=lambda record: (by_mean(_trial(record)), merit(record, selection.objective)))
     shown = [*first, *(record for record in best if record not in first)][:limit]
     versions = tracker.registry.versions_of([record.run_id for record in shown])
     return _rows(
         tracker,
-        ((record, versions.get(record.run_id), replicates.get(_trial(record), [])) for record in shown),
+        ((record, versions.get(record.run_id), replicates.get(_trial(record), ())) for record in shown),
         front,
     )
 
@@ -123,7 +133,7 @@ def _replicates(tracker: Tracker, selection: Selection, best: Sequence[RunRecord
 
 
 def version_rows(tracker: Tracker, name: str, selection: Selection, *, limit: int | None = None) -> list[Row]:
-    """The versions of a registered model, those of the most accurate runs first; Pareto marks as for `rows`.
+    """The versions of a registered model, the best first (`Registry.best`); Pareto marks as for `rows`.
 
     Raises:
         UsageError: for an unknown registered model, or a study, architecture or data set that no version has.
@@ -139,18 +149,16 @@ def version_rows(tracker: Tracker, name: str, selection: Selection, *, limit: in
     if not chosen:
         _check_exists(versions, name, selection)
     chosen = [version for version in chosen if _ranks(version)]
-    chosen.sort(key=lambda v: (-float(v.tags["best_val_accuracy"]), v.expected_coreml_bytes, v.version))
+    objective = ranked_by(versions)
+    chosen.sort(key=lambda version: version_merit(version.tags, version.version, objective))
     front = _front((version.run_id, version.expected_coreml_bytes) for version in chosen)
     return _rows(tracker, ((tracker.runs.get(version.run_id), version, []) for version in chosen), front, limit=limit)
 
 
 def _ranks(version: VersionFacts) -> bool:
     """Whether a version's tags say what it is ranked by; one whose tags do not is named."""
-    try:
-        if math.isfinite(float(version.tags["best_val_accuracy"])) and version.expected_coreml_bytes:
-            return True
-    except (KeyError, ValueError):
-        pass
+    if is_ranked(version.tags):
+        return True
     place = f"version {version.version} of {version.registered_name}"
     say(f"warning: left out: {place}: its tags name no accuracy and bytes", file=sys.stderr)
     return False
@@ -158,7 +166,7 @@ def _ranks(version: VersionFacts) -> bool:
 
 def _rows(
     tracker: Tracker,
-    found: Iterable[tuple[RunRecord, VersionFacts | None, Sequence[float]]],
+    found: Iterable[tuple[RunRecord, VersionFacts | None, Sequence[RunRecord]]],
     front: Collection[str],
     *,
     limit: int | None = None,
@@ -189,7 +197,7 @@ def _check_exists(versions: Sequence[VersionFacts], name: str, selection: Select
 
 
 def _front(best: Iterable[tuple[str, float]]) -> set[str]:
-    """The ids on the front of accuracy and bytes, among ids with bytes, the most accurate first."""
+    """The ids on the front, among ids with bytes, the best first."""
     smallest = float("inf")
     front = set()
     for run_id, size in best:  # on the front if smaller than all before
@@ -203,14 +211,19 @@ def _trial(record: RunRecord) -> tuple[str, str]:
     return record.tags.get("study", ""), record.tags.get("trial_number", "")
 
 
-def _row(rank: int, record: RunRecord, pareto: bool, version: VersionFacts | None, replicates: Sequence[float]) -> Row:
-    accuracy = record.metrics["best_val_accuracy"]
+def _row(
+    rank: int, record: RunRecord, pareto: bool, version: VersionFacts | None, replicates: Sequence[RunRecord]
+) -> Row:
+    accuracy = record.metrics.get("best_val_accuracy")
     images = int(record.tags.get("val_images", 0))
     if images < 0:
         raise ValueError(f"val_images={images}")
-    low, high = accuracy_interval(round(accuracy * images), images) if images else (None, None)
+    low = high = None
+    if images and accuracy is not None:
+        low, high = accuracy_interval(round(accuracy * images), images)
     promoted = version.tags if version and "coreml_sha256" in version.tags else {}
-    mean_low, mean_high = mean_interval(replicates) or (None, None)
+    accuracies = [replicate.metrics["best_val_accuracy"] for replicate in replicates]
+    mean_low, mean_high = mean_interval(accuracies) or (None, None)
     config = record.config
     return Row(
         rank=rank,
@@ -224,14 +237,17 @@ def _row(rank: int, record: RunRecord, pareto: bool, version: VersionFacts | Non
         batch_size=config.batch_size,
         learning_rate=config.learning_rate,
         schedule=config.schedule,
-        recipe=Recipe(**recipe_of(config)),
+        recipe=Recipe(**recipe_of(config)),  # type: ignore[arg-type]
         augment=config.augment,
+        objective=config.objective,
         knobs=dict(config.knobs),
         val_accuracy=accuracy,
+        val_balanced_accuracy=record.metrics.get("best_val_balanced_accuracy"),
+        val_loss=record.metrics.get("best_val_loss"),
         val_accuracy_low=low,
         val_accuracy_high=high,
         seeds=len(replicates),
-        mean_val_accuracy=fmean(replicates) if replicates else None,
+        mean_val_accuracy=fmean(accuracies) if accuracies else None,
         mean_low=mean_low,
         mean_high=mean_high,
         best_epoch=_whole(record.metrics.get("best_epoch")),
@@ -281,7 +297,8 @@ def board(
     """
     tracker = Tracker(tracking_uri, create=False, write=False)
     experiment = experiment or (title(dataset) if dataset else tracker.runs.usual_experiment(usual, study))
-    selection = Selection(experiment, study, architectures, dataset)
+    objective = tracker.runs.objective_of(experiment, study)
+    selection = Selection(experiment, study, architectures, dataset, objective)
     asked = limit + 1 if limit else None  # one more tells whether there are more
     found = version_rows(tracker, model, selection, limit=asked) if model else rows(tracker, selection, limit=asked)
     shown = tuple(found[:limit])

@@ -8,7 +8,8 @@ from dataclasses import asdict, dataclass, fields
 from typing import TextIO
 
 from experiments.config import LEARNING_RATES, RunConfig
-from experiments.recipe import ASKED, RECIPE, recipe_of
+from experiments.objective import WORDS
+from experiments.recipe import ASKED, RECIPE, asked_of
 from experiments.views import tables
 from experiments.views.leaderboard import Row
 from experiments.views.tables import fits, print_cells
@@ -28,7 +29,9 @@ _COLUMNS = (
     _Column("dropout", lambda row: f"{row.dropout:.2f}"),
     _Column("batch", lambda row: str(row.batch_size)),
     _Column("other", lambda row: _other_values(row), only_if_used=True),
-    _Column("val acc", lambda row: f"{row.val_accuracy:.4f}"),
+    _Column("val acc", lambda row: _figure(row.val_accuracy)),
+    _Column("bal acc", lambda row: _figure(row.val_balanced_accuracy) if _is_balanced(row) else "", only_if_used=True),
+    _Column("val loss", lambda row: _figure(row.val_loss) if row.objective == "val_loss" else "", only_if_used=True),
     _Column("mean of seeds", lambda row: _mean(row), only_if_used=True),
     _Column("95 % interval", lambda row: _interval(row)),
     _Column("parameters", lambda row: "" if row.parameters is None else f"{row.parameters:,}"),
@@ -51,6 +54,15 @@ _SPARE = ("run id", "study", "dropout", "batch", "filters", "Keras, host", "para
 _SPARE_OF_VERSIONS = (*_SPARE, "other", "run")
 _NAMES = [name for field in fields(Row) for name in (RECIPE if field.name == "recipe" else (field.name,))]
 _FOLDING = frozenset({"other", "mean of seeds", "aliases", "on device"})
+
+
+def _figure(value: float | None) -> str:
+    return "" if value is None else f"{value:.4f}"
+
+
+def _is_balanced(row: Row) -> bool:
+    """Whether a run was to treat small classes as large ones."""
+    return row.objective == "val_balanced_accuracy" or row.recipe.class_weight == "balanced"
 
 
 def _interval(row: Row) -> str:
@@ -79,7 +91,10 @@ def _other_values(row: Row) -> str:
         values["learning rate"] = f"{row.learning_rate:.2g}"
     if row.schedule != RunConfig.schedule:
         values["rate"] = row.schedule
-    values |= {ASKED[name].short: f"{value:.2g}" for name, value in recipe_of(row.recipe).items() if value}
+    values |= {
+        ASKED[name].short: value if isinstance(value, str) else f"{value:.2g}"
+        for name, value in asked_of(row.recipe).items()
+    }
     return ", ".join([*(f"{key} {value}" for key, value in values.items()), *(["augmented"] if row.augment else [])])
 
 
@@ -111,13 +126,15 @@ def print_table(
         titles, lines = cells(board, without=[*said, *spare[:leaving]], versions=versions)
         if fits(titles, lines, folding=_FOLDING):
             break
-    print_cells(titles, lines, title=heading, caption=f"* {note(titles, more)}")
+    print_cells(titles, lines, title=heading, caption=f"* {note(board, titles, more)}")
 
 
-def note(titles: Sequence[str], more: bool) -> str:
+def note(board: Sequence[Row], titles: Sequence[str], more: bool) -> str:
     """What the mark says, and where the rest is."""
+    objectives = {row.objective for row in board}
+    what = WORDS[objectives.pop()] if len(objectives) == 1 else "accuracy"
     rest = ["run ids: --json"] * ("run id" not in titles) + ["more runs: --limit"] * more
-    return "; ".join(["on the Pareto front of accuracy and bytes", *rest])
+    return "; ".join([f"on the Pareto front of {what} and bytes", *rest])
 
 
 def as_json(board: Sequence[Row]) -> list[dict[str, object]]:

@@ -9,10 +9,11 @@ from dataclasses import dataclass, fields
 from optuna.trial import FixedTrial, FrozenTrial
 
 from experiments.config import EpochMetrics, RunConfig
+from experiments.objective import final, score, tie_breaker
 from experiments.tracking import RunRecord
 from search.config import SweepConfig
 from search.engines.messages import Known
-from search.study.results import val_accuracies
+from search.study.results import values_by_epoch
 from search.trials.run import run_config
 
 EPOCH_METRICS = tuple(field.name for field in fields(EpochMetrics) if field.name != "epoch")
@@ -21,6 +22,7 @@ OF_THE_NETWORK = ("parameters", "macs", "coreml_bytes")
 ONCE = (  # what a run records once, not each epoch
     *FINAL_METRICS,
     *OF_THE_NETWORK,
+    "best_val_balanced_accuracy",  # which older records lack, as they do that of each epoch
     "drawn_accuracy",
     "expected_calibration_error",
     "val_accuracy_low",
@@ -45,7 +47,7 @@ class Metrics:
     doubled: str  # epochs, and figures that a run has once, that stand twice
     strange: str  # epochs that the trial did not have
     contradicting: tuple[str, ...]
-    missing_course: dict[int, float]  # val_accuracy by epoch, as the study holds it
+    missing_course: dict[int, float]  # the objective by epoch, as the study holds it
     missing_figures: dict[str, float]  # final metrics, as the study holds them
     lost: str  # what the study does not hold either
 
@@ -58,7 +60,12 @@ def compare_parameters(sweep: SweepConfig, trial: FrozenTrial, record: RunRecord
 
 
 def compare_metrics(
-    trial: FrozenTrial, source: FrozenTrial, record: RunRecord, points: Mapping[str, Sequence[tuple[int, float]]]
+    trial: FrozenTrial,
+    source: FrozenTrial,
+    record: RunRecord,
+    points: Mapping[str, Sequence[tuple[int, float]]],
+    *,
+    objective: str,
 ) -> Metrics:
     """Hold a run's metrics against its trial's.
 
@@ -67,17 +74,19 @@ def compare_metrics(
         source: the trial that was trained: this one, or the one that it was answered from.
         record: the run.
         points: what it has recorded of each of EPOCH_METRICS, and of ONCE as far as it has them, as (epoch, value).
+        objective: the study's first one.
     """
-    course = dict(enumerate(val_accuracies(source), 1))
-    known = figures(source, dict(points["val_loss"]))
+    course = dict(enumerate(values_by_epoch(source), 1))
+    known = figures(source, objective, dict(points[tie_breaker(objective)]))
     steps = {key: Counter(step for step, _ in points[key]) for key in EPOCH_METRICS}
     again = [key for key in ONCE if len(points.get(key, ())) > 1]
-    held = steps["val_accuracy"]
-    wrong = [step for step, value in course.items() if step in held and (step, value) not in points["val_accuracy"]]
+    held = steps[objective]
+    wrong = [step for step, value in course.items() if step in held and (step, value) not in points[objective]]
     lost = ""
     # A failed trial's last attempt may have come less far; of a run that was made anew the tag says what it lacks.
     if trial.state.name != "FAIL" and "restored" not in record.tags:
-        epochs = {key: course.keys() - steps[key].keys() for key in EPOCH_METRICS if key != "val_accuracy"}
+        recorded = [key for key in EPOCH_METRICS if steps[key] or key != "val_balanced_accuracy"]
+        epochs = {key: course.keys() - steps[key].keys() for key in recorded if key != objective}
         ends = [key for key in _expected(source) if key not in record.metrics and key not in known]
         lost = "; ".join(filter(None, [_epochs(epochs), ", ".join(ends)]))
     return Metrics(
@@ -92,7 +101,7 @@ def compare_metrics(
         ),
         strange=_epochs({key: found.keys() - course.keys() for key, found in steps.items()}),
         contradicting=(
-            *(f"val_accuracy of epoch {step}" for step in wrong),
+            *(f"{objective} of epoch {step}" for step in wrong),
             *(key for key, value in known.items() if record.metrics.get(key, value) != value),
         ),
         missing_course={step: value for step, value in course.items() if step not in held},
@@ -115,25 +124,27 @@ def _config(sweep: SweepConfig, trial: FrozenTrial) -> RunConfig:
     return run_config(sweep, trial, sweep.space.suggest(FixedTrial(trial.params), [known]))
 
 
-def figures(trial: FrozenTrial, val_losses: Mapping[int, float]) -> dict[str, float]:
+def figures(trial: FrozenTrial, objective: str, tie_breakers: Mapping[int, float]) -> dict[str, float]:
     """The final metrics that are known of a trial.
 
-    The study holds no val_loss, which decides between epochs of the same val_accuracy.
+    The study does not hold what decides between epochs that are equal in its objective.
 
     Args:
         trial: one that was trained.
-        val_losses: by epoch, as far as they are known.
+        objective: the study's first one.
+        tie_breakers: what decides, by epoch, as far as it is known.
     """
+    other = tie_breaker(objective)
     found: dict[str, float] = {}
     if (size := trial.user_attrs.get("coreml_bytes")) is not None:
         found["coreml_bytes"] = size
     if trial.state.name == "COMPLETE":  # of a pruned one Optuna holds the last epoch's
-        found["best_val_accuracy"] = best = trial.values[0]
-        tied = [epoch for epoch, value in enumerate(val_accuracies(trial), 1) if value == best]
-        if len(tied) == 1 or val_losses.keys() >= set(tied):
-            found["best_epoch"] = epoch = min(tied, key=lambda one: val_losses.get(one, 0.0))
-            if epoch in val_losses:
-                found["best_val_loss"] = val_losses[epoch]
+        found[final(objective)] = best = trial.values[0]
+        tied = [epoch for epoch, value in enumerate(values_by_epoch(trial), 1) if value == best]
+        if len(tied) == 1 or tie_breakers.keys() >= set(tied):
+            found["best_epoch"] = epoch = max(tied, key=lambda one: score(other, tie_breakers.get(one, 0.0)))
+            if epoch in tie_breakers:
+                found[final(other)] = tie_breakers[epoch]
     return found
 
 

@@ -11,7 +11,7 @@ from experiments.tracking import RunRecord, Tracker
 from experiments.tracking.runs import Courses
 from search.repair.findings import Findings
 from search.repair.run_diff import EPOCH_METRICS, ONCE, compare_metrics, compare_parameters, figures, parameters
-from search.study.results import DUPLICATE_OF, REPLICATE_OF, outcome, val_accuracies
+from search.study.results import DUPLICATE_OF, REPLICATE_OF, outcome, values_by_epoch
 from search.study.study import Study
 
 
@@ -68,7 +68,8 @@ class TrialRepair:
 
     def _restore(self, trial: FrozenTrial, source: FrozenTrial, status: str, reason: str | None) -> None:
         """Make the run that a trial lacks, with what the study knows of it; `source` as for `_figures`."""
-        remedy = "made anew with what the study holds: parameters, val_accuracy, bytes (tag restored)"
+        objective = self._study.config.objective
+        remedy = f"made anew with what the study holds: parameters, {objective}, bytes (tag restored)"
         if not self._findings.found("has no run in MLflow", remedy, trial=trial.number):
             return
         tags = {
@@ -86,8 +87,8 @@ class TrialRepair:
             f"{trial.params['architecture']}-{trial.number}",
             params=parameters(self._study.config, trial),
             tags=tags,
-            course=dict(enumerate(val_accuracies(source), 1)),
-            figures=figures(source, val_losses={}),
+            course={objective: dict(enumerate(values_by_epoch(source), 1))},
+            figures=figures(source, objective, {}),
         )
         self._tracker.writer.end(run_id, status, outcome=reason)
 
@@ -111,7 +112,8 @@ class TrialRepair:
         number, run_id = trial.number, record.run_id
         once = (key for key in ONCE if key in record.metrics)
         points = {key: self._courses(run_id, key) for key in (*EPOCH_METRICS, *once)}
-        found = compare_metrics(trial, source, record, points)
+        objective = self._study.config.objective
+        found = compare_metrics(trial, source, record, points, objective=objective)
         if found.doubled:
             problem = f"{found.doubled} stand twice"
             self._findings.hopeless(problem, "MLflow cannot delete metrics", trial=number, run_id=run_id)
@@ -124,9 +126,9 @@ class TrialRepair:
             self._findings.hopeless(problem, remedy, trial=number, run_id=run_id)
             return False
         if found.missing_course:
-            problem = f"its run lacks val_accuracy of epochs {', '.join(map(str, found.missing_course))}"
+            problem = f"its run lacks {objective} of epochs {', '.join(map(str, found.missing_course))}"
             if self._findings.found(problem, "written as the study holds them", trial=number, run_id=run_id):
-                self._tracker.repair.log_course(run_id, found.missing_course)
+                self._tracker.repair.log_course(run_id, objective, found.missing_course)
         if found.missing_figures:
             problem = f"its run lacks {', '.join(found.missing_figures)}"
             if self._findings.found(problem, "written as the study and its epochs tell", trial=number, run_id=run_id):

@@ -1,7 +1,7 @@
 """A study's figures, each as a Plotly figure for pages and as a Matplotlib PNG.
 
-Most are Optuna's. Those of accuracy are drawn from a copy of the study that has val_accuracy as its only objective:
-Optuna draws none of them for two. Replicates and answered duplicates are on the timeline alone: they are no results of
+Most are Optuna's. Those of the first objective are drawn from a copy of the study that has no other one: Optuna draws
+none of them for two. Replicates and answered duplicates are on the timeline alone: they are no results of
 the search.
 
 Workers import TensorFlow while this process imports what draws: Matplotlib and Plotly take a second.
@@ -18,10 +18,12 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import optuna
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
+from experiments.objective import WORDS
 from search.study.ranking import Scored, front
-from search.study.results import DUPLICATE_OF, HOST, REPLICATE_OF, outcome, val_accuracies
+from search.study.results import DUPLICATE_OF, HOST, REPLICATE_OF, outcome, values_by_epoch
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Picture
@@ -30,6 +32,7 @@ DOTS_PER_INCH = 110
 SIZE = (10.0, 5.0)  # inches of a PNG
 HEIGHT = 460  # pixels on a page
 MAX_CURVES_NAMED = 12  # intermediate values of more trials stand without a legend, which would not fit
+OBJECTIVE = "objective"  # user attribute of the copy
 COLOURS = {"complete": "#2b6cb0", "pruned": "#dd9a33", "infeasible": "#a0aec0", "fail": "#c53030"}
 
 
@@ -56,21 +59,24 @@ def draw(study: optuna.Study) -> list[Figure]:
     if "inline" not in (matplotlib.get_backend(auto_select=False) or ""):  # a notebook's, which needs no display either
         matplotlib.use("agg")  # Optuna draws with pyplot, which would pick one
     trials = study.get_trials(deepcopy=False)
-    accuracy = _by_accuracy(study.study_name, trials)
+    single = _of_first_objective(study, trials)
     with matplotlib.rc_context():  # Optuna changes the style of all figures to come
-        figures = _drawn_all(trials, accuracy)
+        figures = _drawn_all(trials, single)
         interactive = matplotlib.is_interactive()
     matplotlib.interactive(interactive)  # without what a notebook's backend sets when it is loaded, it shows nothing
     return figures
 
 
-def _drawn_all(trials: Sequence[FrozenTrial], accuracy: optuna.Study) -> list[Figure]:
+def _drawn_all(trials: Sequence[FrozenTrial], single: optuna.Study) -> list[Figure]:
+    what = f"Validation {WORDS[_name(single)]}"
     return [
-        _drawn("optimization_history", "Optimization history", lambda: _optuna("optimization_history", accuracy)),
-        _drawn("pareto_front", "Accuracy against bytes", lambda: (_front_page(trials), _front_png(trials))),
-        _drawn("intermediate_values", "Validation accuracy by epoch", lambda: _courses(accuracy)),
-        _drawn("parallel_coordinate", "Parallel coordinates", lambda: _optuna("parallel_coordinate", accuracy)),
-        _drawn("param_importances", "Parameter importances", lambda: _importances(accuracy)),
+        _drawn("optimization_history", "Optimization history", lambda: _optuna("optimization_history", single)),
+        _drawn(
+            "pareto_front", f"{what} against bytes", lambda: (_front_page(trials, single), _front_png(trials, single))
+        ),
+        _drawn("intermediate_values", f"{what} by epoch", lambda: _courses(single)),
+        _drawn("parallel_coordinate", "Parallel coordinates", lambda: _optuna("parallel_coordinate", single)),
+        _drawn("param_importances", "Parameter importances", lambda: _importances(single)),
         _drawn("timeline", "Timeline of workers", lambda: (_timeline_page(trials), _timeline_png(trials))),
     ]
 
@@ -95,9 +101,10 @@ def _drawn(name: str, title: str, make: Callable[[], tuple[Any, bytes]]) -> Figu
     return Figure(name, title, page, png)
 
 
-def _by_accuracy(name: str, trials: Sequence[FrozenTrial]) -> optuna.Study:
-    """A copy of a study in memory, with val_accuracy as its only objective and as its intermediate values."""
-    copy = optuna.create_study(study_name=name, direction="maximize")
+def _of_first_objective(study: optuna.Study, trials: Sequence[FrozenTrial]) -> optuna.Study:
+    """A copy of a study in memory, with its first objective as the only one and as the intermediate values."""
+    copy = optuna.create_study(study_name=study.study_name, direction=study.directions[0])
+    copy.set_user_attr(OBJECTIVE, (study.metric_names or ["val_accuracy"])[0])
     copy.add_trials(
         optuna.trial.create_trial(state=TrialState.FAIL)  # is not drawn; those after it keep their numbers
         if _repeats(trial)
@@ -106,12 +113,17 @@ def _by_accuracy(name: str, trials: Sequence[FrozenTrial]) -> optuna.Study:
             value=trial.values[0] if trial.values else None,
             params=trial.params,
             distributions=trial.distributions,
-            intermediate_values=dict(enumerate(val_accuracies(trial), 1)),
+            intermediate_values=dict(enumerate(values_by_epoch(trial), 1)),
             constraints=trial.constraints,
         )
         for trial in trials
     )
     return copy
+
+
+def _name(single: optuna.Study) -> str:
+    """Of the objective."""
+    return str(single.user_attrs[OBJECTIVE])
 
 
 def _repeats(trial: FrozenTrial) -> bool:
@@ -124,32 +136,32 @@ def _optuna(name: str, study: optuna.Study) -> tuple[Any, bytes]:
     from optuna import visualization
     from optuna.visualization import matplotlib as static
 
-    page = getattr(visualization, f"plot_{name}")(study, target_name="val_accuracy")
-    getattr(static, f"plot_{name}")(study, target_name="val_accuracy")
+    page = getattr(visualization, f"plot_{name}")(study, target_name=_name(study))
+    getattr(static, f"plot_{name}")(study, target_name=_name(study))
     return page, _current_png()
 
 
 def _importances(study: optuna.Study) -> tuple[Any, bytes]:
-    """What share of the differences in accuracy goes with each parameter."""
+    """What share of the differences in the objective goes with each parameter."""
     complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     if len({tuple(trial.params.items()) for trial in complete}) < 2:
         raise TooFewTrials("It takes two complete trials that differ.")
     if len({trial.value for trial in complete}) < 2:
-        raise TooFewTrials("All complete trials have the same accuracy.")
+        raise TooFewTrials(f"All complete trials have the same {_name(study)}.")
     return _optuna("param_importances", study)
 
 
 def _courses(study: optuna.Study) -> tuple[Any, bytes]:
-    """Each trial's accuracy by epoch."""
+    """Each trial's objective by epoch."""
     if not any(trial.intermediate_values for trial in study.get_trials(deepcopy=False)):
         raise TooFewTrials("No trial has finished an epoch.")
     from optuna import visualization
     from optuna.visualization import matplotlib as static
 
     page = visualization.plot_intermediate_values(study)
-    page.update_layout(xaxis_title="Epoch", yaxis_title="val_accuracy")
+    page.update_layout(xaxis_title="Epoch", yaxis_title=_name(study))
     axes = static.plot_intermediate_values(study)
-    axes.set(xlabel="Epoch", ylabel="val_accuracy")
+    axes.set(xlabel="Epoch", ylabel=_name(study))
     if len(page.data) > MAX_CURVES_NAMED and (legend := axes.get_legend()):
         legend.remove()
     return page, _current_png()
@@ -176,19 +188,20 @@ def _png(picture: Picture) -> bytes:
     return file.getvalue()
 
 
-def _complete(trials: Sequence[FrozenTrial]) -> tuple[list[FrozenTrial], list[Scored]]:
+def _complete(trials: Sequence[FrozenTrial], single: optuna.Study) -> tuple[list[FrozenTrial], list[Scored]]:
     """The complete trials that repeat none, and those of them on the front from the smallest to the largest."""
     complete = [trial for trial in trials if outcome(trial) == "complete" and not _repeats(trial)]
     if not complete:
         raise TooFewTrials("No trials are completed yet.")
-    scored = [Scored(trial.number, trial.values[0], trial.user_attrs["coreml_bytes"]) for trial in complete]
+    down = single.direction == StudyDirection.MINIMIZE
+    scored = [Scored(trial.number, trial.values[0], trial.user_attrs["coreml_bytes"], down) for trial in complete]
     return complete, front(scored)[::-1]
 
 
-def _front_page(trials: Sequence[FrozenTrial]) -> Any:
+def _front_page(trials: Sequence[FrozenTrial], single: optuna.Study) -> Any:
     import plotly.graph_objects as go
 
-    complete, best = _complete(trials)
+    complete, best = _complete(trials, single)
     page = go.Figure()
     for architecture in sorted({trial.params["architecture"] for trial in complete}):
         own = [trial for trial in complete if trial.params["architecture"] == architecture]
@@ -203,7 +216,7 @@ def _front_page(trials: Sequence[FrozenTrial]) -> Any:
         )
     page.add_scatter(
         x=[one.coreml_bytes for one in best],
-        y=[one.val_accuracy for one in best],
+        y=[one.value for one in best],
         mode="lines",
         name="front",
         line={"shape": "hv", "color": COLOURS["fail"], "width": 1.5},
@@ -217,14 +230,14 @@ def _front_page(trials: Sequence[FrozenTrial]) -> Any:
         if min(sizes) / 2 <= digit * 10**power <= max(sizes) * 2
     ]
     page.update_xaxes(type="log", title="Core ML bytes", tickvals=ticks, ticktext=[f"{tick:,}" for tick in ticks])
-    page.update_yaxes(title="val_accuracy")
+    page.update_yaxes(title=_name(single))
     return page
 
 
-def _front_png(trials: Sequence[FrozenTrial]) -> bytes:
+def _front_png(trials: Sequence[FrozenTrial], single: optuna.Study) -> bytes:
     from matplotlib.figure import Figure as Picture
 
-    complete, best = _complete(trials)
+    complete, best = _complete(trials, single)
     picture = Picture(figsize=SIZE, layout="constrained")
     axes = picture.add_subplot()
     for architecture in sorted({trial.params["architecture"] for trial in complete}):
@@ -233,13 +246,13 @@ def _front_png(trials: Sequence[FrozenTrial]) -> bytes:
         axes.scatter(x, y, label=architecture, alpha=0.75)
     axes.step(
         [one.coreml_bytes for one in best],
-        [one.val_accuracy for one in best],
+        [one.value for one in best],
         where="post",
         color=COLOURS["fail"],
         linewidth=1.2,
         label="front",
     )
-    axes.set(xscale="log", xlabel="Core ML bytes", ylabel="val_accuracy")
+    axes.set(xscale="log", xlabel="Core ML bytes", ylabel=_name(single))
     axes.grid(alpha=0.3)
     axes.legend()
     return _png(picture)

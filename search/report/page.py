@@ -8,6 +8,7 @@ from pathlib import Path
 
 from architectures.scratch import scratch_folder
 from experiments.attempts import Attempts
+from experiments.objective import WORDS
 from experiments.tracking import NOT_DRAWN, Selection, Tracker
 from experiments.views import leaderboard, leaderboard_table
 from experiments.views.leaderboard import Row
@@ -117,11 +118,11 @@ def _page(
         titles, rows = leaderboard_table.cells(board[:ROWS], without=("study", "run id"))
         parts += ["<h2>Leaderboard</h2>", html_table(titles, rows)]
         more = f"; {len(board) - ROWS} more in leaderboard.csv" if len(board) > ROWS else ""
-        parts.append(f"<p class='note'>* on the front of accuracy and bytes{more}</p>")
+        parts.append(f"<p class='note'>* on the front of {WORDS[config.objective]} and bytes{more}</p>")
     if compared or left_out:
         parts.append("<h2>Architectures compared</h2>")
     if compared:
-        parts.append(html_table(significance.TITLES, significance.cells(compared)))
+        parts.append(html_table(significance.titles(config.objective), significance.cells(compared)))
         parts.append(
             "<p class='note'>The best configuration of each, trained with further seeds; paired t-test over the seeds, "
             "p by Holm's method.</p>"
@@ -148,7 +149,7 @@ def replicated(study: Study) -> list[Replicated]:
     """The trials of a study that were trained with further seeds."""
     trials = study.optuna_study.get_trials(deepcopy=False)
     return [
-        Replicated(number, trials[number].params["architecture"], by_seed)
+        Replicated(number, trials[number].params["architecture"], by_seed, study.config.objective)
         for number, by_seed in study.results.replicated().items()
     ]
 
@@ -172,6 +173,9 @@ def report_again(study: Study, tracker: Tracker) -> str:
     with attempts.part("comparison"):
         compared, left_out = compared_architectures(study)
     with attempts.part("leaderboard"):
-        board = leaderboard.rows(tracker, Selection(study.config.experiment_name, study.name))
+        board = leaderboard.rows(
+            tracker,
+            Selection(study.config.experiment_name, study.name, objective=study.config.objective),
+        )
     write_report(study, tracker, study.parent_run_id, board, compared=compared, left_out=left_out, attempts=attempts)
     return str(attempts)

@@ -10,6 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 
+from experiments.objective import SHORT, score
+
 LEVEL = 0.05  # of significance, for all comparisons of a study together
 MIN_SEEDS = 2  # without which there is nothing to test
 
@@ -20,7 +22,8 @@ class Replicated:
 
     number: int  # of the trial that was repeated
     architecture: str
-    by_seed: Mapping[int, float]  # val_accuracy
+    by_seed: Mapping[int, float]  # what the study's first objective came to
+    objective: str = "val_accuracy"
 
     @property
     def mean(self) -> float:
@@ -36,7 +39,7 @@ class ArchitectureComparison:
     first_trial: int
     second_trial: int
     seeds: int  # pairs
-    first_mean: float  # val_accuracy
+    first_mean: float  # of the study's first objective
     second_mean: float
     difference: float  # of the means
     low: float | None  # 95 % interval of the difference, by Student's t over the pairs
@@ -64,8 +67,9 @@ def compare_architectures(replicated: Sequence[Replicated]) -> tuple[Architectur
     chosen: dict[str, Replicated] = {}
     for one in replicated:
         chosen.setdefault(one.architecture, one)
-    by_mean = sorted(chosen.values(), key=lambda one: (-one.mean, one.number))
-    return _holm([_compare(first, second) for first, second in combinations(by_mean, 2)])
+    by_mean = sorted(chosen.values(), key=lambda one: (-score(one.objective, one.mean), one.number))
+    comparisons = [_compare(first, second) for first, second in combinations(by_mean, 2)]
+    return _holm(comparisons, by_mean[0].objective if by_mean else "val_accuracy")
 
 
 def not_compared(architectures: Iterable[str], replicated: Sequence[Replicated]) -> tuple[str, ...]:
@@ -121,7 +125,7 @@ def _compare(first: Replicated, second: Replicated) -> ArchitectureComparison:
     )
 
 
-def _holm(comparisons: Sequence[ArchitectureComparison]) -> tuple[ArchitectureComparison, ...]:
+def _holm(comparisons: Sequence[ArchitectureComparison], objective: str) -> tuple[ArchitectureComparison, ...]:
     """Adjust the p-values for the number of tests (Holm 1979), and judge them."""
     tested = sorted((one for one in comparisons if one.p_value is not None), key=lambda one: one.p_value or 0.0)
     adjusted: dict[tuple[str, str], float] = {}
@@ -136,17 +140,19 @@ def _holm(comparisons: Sequence[ArchitectureComparison]) -> tuple[ArchitectureCo
             one,
             p_value=adjusted[one.first, one.second],
             # A worse mean can only come first where the seeds that both have are not all that one of them has.
-            significant=adjusted[one.first, one.second] < LEVEL and one.difference > 0,
+            significant=adjusted[one.first, one.second] < LEVEL and score(objective, one.difference) > 0,
         )
         for one in comparisons
     )
 
 
-TITLES = ("comparison", "val acc", "against", "difference", "95 % interval", "p", "seeds", "verdict")
+def titles(objective: str) -> tuple[str, ...]:
+    """Of the columns of `cells`."""
+    return "comparison", SHORT[objective], "against", "difference", "95 % interval", "p", "seeds", "verdict"
 
 
 def cells(comparisons: Sequence[ArchitectureComparison]) -> list[list[str]]:
-    """The rows of a table under `TITLES`."""
+    """The rows of a table under `titles`."""
     return [
         [
             f"{one.first}-{one.first_trial} and {one.second}-{one.second_trial}",

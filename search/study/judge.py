@@ -12,8 +12,8 @@ from optuna.trial import FrozenTrial
 from search.config import SweepConfig
 from search.study.lifecycle import Lifecycle
 from search.study.opened import Opened
-from search.study.pruning import RANDOM_TRIALS, WARMUP_EPOCHS, Course, LateMarks, cannot_enter_front
-from search.study.results import COURSE, REPLICATE_OF, val_accuracies
+from search.study.pruning import RANDOM_TRIALS, WARMUP_EPOCHS, LateMarks, cannot_enter_front
+from search.study.results import COURSE, REPLICATE_OF, values_by_epoch
 
 PRUNED_AT = "pruned_at"  # user attribute of a trial that was found hopeless: the epoch
 
@@ -26,13 +26,13 @@ class Verdict(Enum):
 
 
 class Judge:
-    """Records the val_accuracy of each epoch of a study's trials, and says which are hopeless."""
+    """Records the objective after each epoch of a study's trials, and says which are hopeless."""
 
     def __init__(self, opened: Opened, lifecycle: Lifecycle) -> None:
         self._open, self._lifecycle = opened, lifecycle
 
     def report(self, trial: optuna.Trial, value: float, epoch: int) -> Verdict:
-        """Report an epoch's val_accuracy; returns what becomes of the trial.
+        """Report the objective after an epoch; returns what becomes of the trial.
 
         Epochs that an earlier attempt has reported were judged then, and after the last one nothing would be saved.
 
@@ -41,7 +41,7 @@ class Judge:
         """
 
         def act(held: FrozenTrial) -> Verdict:
-            if epoch > len(before := val_accuracies(held)):
+            if epoch > len(before := values_by_epoch(held)):
                 course = (*before, value)
                 marks = LateMarks(self._open.storage)
                 if self._is_hopeless(held, course, marks):
@@ -60,7 +60,7 @@ class Judge:
         return cast(Verdict, self._lifecycle.owned(trial.number, act))
 
     def _is_hopeless(self, held: FrozenTrial, course: tuple[float, ...], marks: LateMarks) -> bool:
-        """Whether a trial with these val_accuracies is to be pruned; a replicate is trained to its end."""
+        """Whether a trial with these values is to be pruned; a replicate is trained to its end."""
         if (
             REPLICATE_OF in held.user_attrs
             or len(course) == self._open.config.epochs
@@ -68,7 +68,8 @@ class Judge:
         ):
             return False
         if len(self._open.config.objectives) > 1:  # Optuna judges one
-            return cannot_enter_front(Course(held.user_attrs["coreml_bytes"], course), self._open.results.courses())
+            results = self._open.results
+            return cannot_enter_front(results.course(held, course), results.courses())
         held.intermediate_values = dict(enumerate(course, 1))
         study = copy(self._open.study)
         study._storage = marks  # type: ignore[assignment]

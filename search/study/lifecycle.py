@@ -226,7 +226,7 @@ class Lifecycle:
         self,
         number: int,
         state: TrialState,
-        val_accuracy: float | None = None,
+        value: float | None = None,
         *,
         run_id: str,
         model_id: str | None = None,
@@ -236,7 +236,7 @@ class Lifecycle:
         Args:
             number: the trial's.
             state: how it ended.
-            val_accuracy: of a complete one.
+            value: of the first objective, of a complete one.
             run_id: its run in MLflow.
             model_id: its model in MLflow, if that was kept.
 
@@ -245,12 +245,12 @@ class Lifecycle:
         """
 
         def act(held: FrozenTrial) -> None:
-            for key, value in {"run_id": run_id, MODEL_ID: model_id}.items():
-                if value and held.user_attrs.get(key) != value:
-                    self._open.storage.set_trial_user_attr(held._trial_id, key, value)
+            for key, found in {"run_id": run_id, MODEL_ID: model_id}.items():
+                if found and held.user_attrs.get(key) != found:
+                    self._open.storage.set_trial_user_attr(held._trial_id, key, found)
             values = None
             if state == TrialState.COMPLETE:
-                values = [val_accuracy, held.user_attrs["coreml_bytes"]][: len(self._open.config.objectives)]
+                values = [value, held.user_attrs["coreml_bytes"]][: len(self._open.config.objectives)]
             self._open.study.tell(number, values, state=state)
 
         with self._open.errors():

@@ -1,8 +1,8 @@
 """When a trial is hopeless: what Optuna's pruners lack.
 
 They compare one figure, and raise for two: with two objectives a trial is hopeless when it cannot enter the front at
-the size that it has. That is known before the first epoch, so only accuracy is left to judge: the trial must end more
-accurate than every finished one whose file is no larger.
+the size that it has. That is known before the first epoch, so only the other objective is left to judge: the trial must
+end better in it than every finished one whose file is no larger.
 """
 
 from __future__ import annotations
@@ -41,11 +41,13 @@ class Course:
     """How a trial went, or goes."""
 
     coreml_bytes: int
-    val_accuracies: tuple[float, ...]  # of each epoch from the first
+    values: tuple[float, ...]  # of the first objective, of each epoch from the first
+    minimized: bool = False  # whether a lower value is better
 
     def error(self, epochs: int | None = None) -> float:
-        """The lowest share of wrong answers within the first so many epochs, or all."""
-        return 1 - max(self.val_accuracies[:epochs])
+        """The lowest loss, or share of wrong answers, within the first so many epochs, or all."""
+        values = self.values[:epochs]
+        return min(values) if self.minimized else 1 - max(values)
 
 
 def cannot_enter_front(course: Course, finished: Sequence[Course]) -> bool:
@@ -55,7 +57,7 @@ def cannot_enter_front(course: Course, finished: Sequence[Course]) -> bool:
     among them makes the trial's hopeful end; where that is worse than the best finished trial of at most its size,
     the trial is hopeless.
     """
-    epochs = len(course.val_accuracies)
+    epochs = len(course.values)
     if epochs <= WARMUP_EPOCHS or len(finished) < RANDOM_TRIALS:
         return False
     rivals = [one for one in finished if one.coreml_bytes <= course.coreml_bytes]

@@ -1,4 +1,4 @@
-"""Which trials are the best: by accuracy alone, or by the front of accuracy against bytes."""
+"""Which trials are the best: by one figure alone, or by its front against bytes."""
 
 from __future__ import annotations
 
@@ -11,20 +11,21 @@ class Scored:
     """A finished trial's figures."""
 
     number: int
-    val_accuracy: float
+    value: float  # of the study's first objective
     coreml_bytes: int
+    minimized: bool = False  # whether a lower value is better
 
     @property
     def merit(self) -> tuple[float, int, int]:
-        """Sorts by accuracy, then the smaller file, then the earlier trial; the best first."""
-        return -self.val_accuracy, self.coreml_bytes, self.number
+        """Sorts by the objective, then the smaller file, then the earlier trial; the best first."""
+        return self.value if self.minimized else -self.value, self.coreml_bytes, self.number
 
 
 def front(scored: Iterable[Scored]) -> list[Scored]:
-    """Those that no other one beats in accuracy or bytes without losing in the other, the most accurate first.
+    """Those that no other one beats in the objective or bytes without losing in the other, the best first.
 
-    >>> front([Scored(0, 0.9, 500), Scored(1, 0.8, 700), Scored(2, 0.7, 100)])
-    [Scored(number=0, val_accuracy=0.9, coreml_bytes=500), Scored(number=2, val_accuracy=0.7, coreml_bytes=100)]
+    >>> [one.number for one in front([Scored(0, 0.9, 500), Scored(1, 0.8, 700), Scored(2, 0.7, 100)])]
+    [0, 2]
     """
     found: list[Scored] = []
     for one in sorted(scored, key=lambda one: one.merit):

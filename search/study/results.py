@@ -17,7 +17,7 @@ REPLICATE_OF = "replicate_of"  # user attribute of a replicate: the number of th
 DUPLICATE_OF = "duplicate_of"  # user attribute of a trial that was answered: the number of the one that was trained
 MODEL_ID = "model_id"  # user attribute of a trial whose model was kept
 HOST = "host"  # user attribute of a trial that was computed on another host than its sweep's
-COURSE = "val_accuracies"  # user attribute with each epoch's, where Optuna keeps no intermediate values
+COURSE = "val_accuracies"  # user attribute with the objective by epoch, where Optuna keeps no intermediate values
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
@@ -39,8 +39,12 @@ class Results:
 
     def courses(self) -> list[Course]:
         """Of all complete trials but replicates."""
-        complete = [trial for trial in self.searched() if trial.state == TrialState.COMPLETE and val_accuracies(trial)]
-        return [Course(trial.user_attrs["coreml_bytes"], val_accuracies(trial)) for trial in complete]
+        complete = [trial for trial in self.searched() if trial.state == TrialState.COMPLETE and values_by_epoch(trial)]
+        return [self.course(trial, values_by_epoch(trial)) for trial in complete]
+
+    def course(self, trial: FrozenTrial, values: tuple[float, ...]) -> Course:
+        """How a trial went that has reached these values after its epochs."""
+        return Course(trial.user_attrs["coreml_bytes"], values, self.config.minimized)
 
     def counts(self) -> dict[str, int]:
         """Number of trials by how they ended: complete, pruned, infeasible, fail; replicates left out."""
@@ -51,11 +55,11 @@ class Results:
         return counts
 
     def best_value(self) -> float | None:
-        """The highest val_accuracy so far."""
-        return max((one.val_accuracy for one in self._scored()), default=None)
+        """The best value of the objective so far."""
+        return next((one.value for one in ranked(self._scored(), front_first=False)), None)
 
     def best(self, number: int) -> list[FrozenTrial]:
-        """The best complete trials: by val_accuracy, then the smaller Core ML file, then the earlier.
+        """The best complete trials: by the first objective, then the smaller Core ML file, then the earlier.
 
         With two objectives those on their front come first, and the rest after them. Of trials with the same
         configuration the first stands for all.
@@ -78,7 +82,7 @@ class Results:
         return chosen
 
     def replicated(self) -> dict[int, dict[int, float]]:
-        """The val_accuracy of replicates by the number of the trial that they repeat, the best first, and by seed."""
+        """What replicates reached by the number of the trial that they repeat, the best first, and by seed."""
         found: dict[int, dict[int, float]] = {}
         for trial in self._trials(TrialState.COMPLETE):
             if (number := trial.user_attrs.get(REPLICATE_OF)) is not None:
@@ -125,7 +129,11 @@ class Results:
     def _scored(self) -> list[Scored]:
         trained = [one for one in self._trials(TrialState.COMPLETE) if DUPLICATE_OF not in one.user_attrs]
         distinct = {tuple(sorted(one.params.items())): one for one in reversed(trained)}
-        return [Scored(one.number, one.values[0], one.user_attrs["coreml_bytes"]) for one in distinct.values()]
+        return [self.scored(one.number, one.values[0], one.user_attrs["coreml_bytes"]) for one in distinct.values()]
+
+    def scored(self, number: int, value: float, coreml_bytes: int) -> Scored:
+        """A trial's figures, as this study ranks them."""
+        return Scored(number, value, coreml_bytes, self.config.minimized)
 
 
 def outcome(trial: FrozenTrial) -> str:
@@ -133,6 +141,6 @@ def outcome(trial: FrozenTrial) -> str:
     return "infeasible" if any(value > 0 for value in trial.constraints.values()) else trial.state.name.lower()
 
 
-def val_accuracies(trial: FrozenTrial) -> tuple[float, ...]:
-    """A trial's val_accuracy after each epoch from the first."""
+def values_by_epoch(trial: FrozenTrial) -> tuple[float, ...]:
+    """A trial's objective after each epoch from the first."""
     return tuple(trial.user_attrs.get(COURSE) or (value for _, value in sorted(trial.intermediate_values.items())))

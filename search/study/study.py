@@ -15,14 +15,18 @@ from optuna.trial import TrialState
 
 from architectures.errors import ProjectError, UsageError
 from experiments.config import ModelSize
-from search.config import SweepConfig
+from experiments.objective import MINIMIZED
+from search.config import COREML_BYTES, SweepConfig
 from search.study.judge import Judge, pruner_of
 from search.study.lifecycle import OWN_FIRST, Lifecycle
 from search.study.opened import Opened
 from search.study.results import REPLICATE_OF, Results
 from search.study.storage import open_storage, storage_errors
 
-DIRECTIONS = {"val_accuracy": StudyDirection.MAXIMIZE, "coreml_bytes": StudyDirection.MINIMIZE}
+
+def _direction(objective: str) -> StudyDirection:
+    down = objective in MINIMIZED or objective == COREML_BYTES
+    return StudyDirection.MINIMIZE if down else StudyDirection.MAXIMIZE
 
 
 class Study:
@@ -94,7 +98,7 @@ class Study:
             self._open.study = optuna.create_study(
                 study_name=config.study,
                 storage=self._open.storage,
-                directions=[DIRECTIONS[objective] for objective in config.objectives],
+                directions=list(map(_direction, config.objectives)),
             )
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)

@@ -19,6 +19,7 @@ from experiments.config import (
     Compression,
     RunConfig,
 )
+from experiments.objective import Objective
 from experiments.recipe import Recipe
 from search.config import AUTO
 
@@ -41,6 +42,7 @@ class TrialConfig(Recipe):
     schedule: Annotated[str, SCHEDULE] = RunConfig.schedule
     augment: bool = False
     knobs: tuple[tuple[str, Knob], ...] = ()  # the architecture's own; those left out have their first choice
+    objective: Objective = RunConfig.objective  # the best epoch by it is kept
     epochs: Annotated[int, EPOCHS] = RunConfig.epochs
     seed: Annotated[int, SEED] = 0
     precision: Annotated[str, Choice((AUTO, *PRECISIONS))] = AUTO

@@ -97,7 +97,7 @@ class Flight:
             if ended.number not in self.untold:
                 continue  # was given back
             _, scored = self.untold[ended.number]
-            value = scored.val_accuracy if scored else None
+            value = scored.value if scored else None
             state = TrialState.COMPLETE if scored else state_of(ended)
             model = ended.model.model_id if ended.model else None
             try:

@@ -13,7 +13,6 @@ from search.engines import Engine, WorkerFailed
 from search.engines.messages import Built, Died, EpochEnded, Event, Failed, Finished, Placed, Stopped
 from search.study.judge import Verdict
 from search.study.lifecycle import MAX_ATTEMPTS
-from search.study.ranking import Scored
 from search.study.results import DUPLICATE_OF, HOST, REPLICATE_OF
 from search.study.study import Study
 from search.trials.flight import Flight, OnItsWay
@@ -49,7 +48,8 @@ class Follower:
                 self.record_size(running, size)
                 progress.built(number, size)
             case EpochEnded(number, metrics):
-                verdict = self._study.judge.report(running.trial, metrics.val_accuracy, metrics.epoch)
+                value = getattr(metrics, self._study.config.objective)
+                verdict = self._study.judge.report(running.trial, value, metrics.epoch)
                 running.reply(engine, verdict == Verdict.GO_ON)  # first: the worker trains on meanwhile
                 self._outbox.write(number, Epoch(metrics))
                 running.last_metrics = metrics
@@ -111,9 +111,10 @@ class Follower:
         self._study.trials.record_size(
             running.trial, answer.user_attrs["coreml_bytes"], **{DUPLICATE_OF: answer.number}
         )
-        complete = answer.state == TrialState.COMPLETE
-        value = answer.values[0] if complete else 0.0
-        self._flight.end(running, Scored(number, value, answer.user_attrs["coreml_bytes"]) if complete else None)
+        scored = None
+        if answer.state == TrialState.COMPLETE:
+            scored = self._study.results.scored(number, answer.values[0], answer.user_attrs["coreml_bytes"])
+        self._flight.end(running, scored)
         self._outbox.write(number, Answer(answer.user_attrs["run_id"]))
         progress.answered(number, answer.number)
 
@@ -133,7 +134,8 @@ class Follower:
 
     def finish(self, running: OnItsWay, result: RunResult) -> None:
         """End a trial that was trained to its end; its model is kept where it is among the best."""
-        scored = Scored(running.trial.number, result.best_val_accuracy, result.size.coreml_bytes)
+        value = result.value(self._study.config.objective)
+        scored = self._study.results.scored(running.trial.number, value, result.size.coreml_bytes)
         replicate = REPLICATE_OF in running.trial.user_attrs
         untold = [one for _, one in self._flight.untold.values() if one]
         keep = not replicate and scored.number in self._study.results.keepers(scored, *untold)

@@ -17,6 +17,7 @@ from rich.text import Text
 from architectures.display import visible
 from architectures.redaction import redact
 from experiments.config import EpochMetrics, ModelSize, RunConfig, RunResult
+from experiments.objective import SHORT, score
 
 BAR_WIDTH = 16  # columns
 
@@ -29,7 +30,12 @@ class _Trial:
     started: float
     size: ModelSize | None = None
     last: EpochMetrics | None = None
-    best: float | None = None  # val_accuracy
+    best: float | None = None  # of the objective
+
+
+def _better(config: RunConfig, value: float, best: float | None) -> float:
+    """The better of two values of a trial's objective."""
+    return value if best is None or score(config.objective, value) > score(config.objective, best) else best
 
 
 class _Screen(Console):
@@ -73,7 +79,7 @@ class TrialProgress:
         self.say(f"the best configurations with further seeds: {replicates} more trials")
 
     def done(self, trials: int, best: float | None) -> None:
-        """Say how many trials the study holds already, and the highest val_accuracy among them."""
+        """Say how many trials the study holds already, and the best of the objective among them."""
         self._done, self._best = trials, best
 
     def started(self, number: int, config: RunConfig) -> None:
@@ -85,23 +91,27 @@ class TrialProgress:
     def epoch(self, number: int, metrics: EpochMetrics) -> None:
         trial = self._running[number]
         trial.last = metrics
-        trial.best = max(metrics.val_accuracy, trial.best or 0.0)
+        trial.best = _better(trial.config, getattr(metrics, trial.config.objective), trial.best)
 
     def finished(self, number: int, result: RunResult, replicate: bool = False) -> None:
         """Say what a trial has reached; a replicate's further seed makes no better configuration."""
         if result.not_measured:
             self.say(f"warning: trial {number}: not measured: {escape(result.not_measured)}")
-        better = not replicate and (self._best is None or result.best_val_accuracy > self._best)
+        config = self._running[number].config
+        value = result.value(config.objective)
+        better = not replicate and _better(config, value, self._best) != self._best
         if better:
-            self._best = result.best_val_accuracy
+            self._best = value
         self._ended(
             number,
-            f"[bold]val_accuracy {result.best_val_accuracy:.4f}[/] at epoch {result.best_epoch}, "
+            f"[bold]{config.objective} {value:.4f}[/] at epoch {result.best_epoch}, "
             f"{result.size.coreml_bytes:,} bytes{'  [green]best so far[/]' if better else ''}",
         )
 
     def pruned(self, number: int, metrics: EpochMetrics) -> None:
-        self._ended(number, f"[dim]pruned at epoch {metrics.epoch}, val_accuracy {metrics.val_accuracy:.4f}[/]")
+        objective = self._running[number].config.objective
+        value = getattr(metrics, objective)
+        self._ended(number, f"[dim]pruned at epoch {metrics.epoch}, {objective} {value:.4f}[/]")
 
     def infeasible(self, number: int, coreml_bytes: int) -> None:
         self._ended(number, f"[dim]infeasible: {coreml_bytes:,} bytes, not trained[/]")
@@ -146,7 +156,7 @@ class TrialProgress:
             "batch",
             "epoch",
             "",
-            "val acc",
+            SHORT[next(iter(self._running.values())).config.objective],
             "best",
             "bytes",
             "s",
@@ -163,7 +173,7 @@ class TrialProgress:
                 str(config.batch_size),
                 f"{epoch}/{config.epochs}",
                 ProgressBar(total=config.epochs, completed=epoch, width=BAR_WIDTH),
-                f"{last.val_accuracy:.4f}" if last else "",
+                f"{getattr(last, config.objective):.4f}" if last else "",
                 f"{trial.best:.4f}" if trial.best is not None else "",
                 f"{trial.size.coreml_bytes:,}" if trial.size else "",
                 f"{time.monotonic() - trial.started:.0f}",

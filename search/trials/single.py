@@ -117,6 +117,7 @@ def _run_config(config: TrialConfig, known: Known, gpu: Gpu | None, batch_size: 
         schedule=config.schedule,
         augment=config.augment,
         knobs=tuple(sorted(({knob: choices[0] for knob, choices in own.items()} | dict(config.knobs)).items())),
+        objective=config.objective,
         epochs=config.epochs,
         seed=config.seed,
         precision=resolve_precision(config.precision, gpu),

@@ -39,10 +39,11 @@ PARAMS = {
     "precision",
     "augment",
 }
-EPOCH_METRICS = {"loss", "accuracy", "val_loss", "val_accuracy", "epoch_seconds"}
+EPOCH_METRICS = {"loss", "accuracy", "val_loss", "val_accuracy", "val_balanced_accuracy", "epoch_seconds"}
 FINAL_METRICS = {
     "best_epoch",
     "best_val_accuracy",
+    "best_val_balanced_accuracy",
     "best_val_loss",
     "parameters",
     "macs",

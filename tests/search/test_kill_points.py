@@ -20,11 +20,12 @@ import pytest
 from mlflow import MlflowClient
 from optuna.trial import TrialState
 
-from search.config import OBJECTIVES
-from search.study.results import val_accuracies
+from search.study.results import values_by_epoch
 from tests.support.killed_at import KILLED, arm
 from tests.support.sweeps import assert_nothing_lost, study_of
 from tests.support.warm import warm_context
+
+OBJECTIVES = (("val_accuracy",), ("val_accuracy", "coreml_bytes"))
 
 SEEDS = [pytest.param(seed, marks=pytest.mark.slow if seed else ()) for seed in range(30)]
 TRIALS, EPOCHS = 4, 3
@@ -215,13 +216,13 @@ def test_a_trial_that_was_found_hopeless_is_pruned_though_its_sweep_was_killed(
     call = sum(
         sum(key.startswith("completed_rung") for key in trial.system_attrs)
         if place == MARKED
-        else len(val_accuracies(trial))
+        else len(values_by_epoch(trial))
         for trial in until_then
     )
     assert run(cut, 10, (place, call, "after"), **options) == KILLED
     assert run(cut, 10, None) == 0
     ends = [
-        [(trial.state, trial.params, val_accuracies(trial)) for trial in study_of(folder, "cut").trials]
+        [(trial.state, trial.params, values_by_epoch(trial)) for trial in study_of(folder, "cut").trials]
         for folder in (whole, cut)
     ]
     assert ends[0] == ends[1]

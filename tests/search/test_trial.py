@@ -26,6 +26,7 @@ def test_a_trial_is_kept_registered_and_promoted(tmp_path: Path, command: Comman
         *("search.trial", "--architecture", "malireddi", "--filters", "4", "--batch-size", "200", "--epochs", "2"),
         *("--experiment", "mine", "--register-as", "mine-too", "--learning-rate", "0.002", "--seed", "7", "--json"),
         *("--label-smoothing", "0.1", "--augment", "on", "--compress", "float16"),
+        *("--class-weight", "balanced", "--objective", "val_loss"),
     )
     assert found.code == 0, found.err
     result = found.json
@@ -38,6 +39,7 @@ def test_a_trial_is_kept_registered_and_promoted(tmp_path: Path, command: Comman
     assert len(result["history"]) == 2
     assert "study" not in run.data.tags
     assert (run.data.params["augment"], run.data.params["compress"]) == ("True", "float16")
+    assert (run.data.params["class_weight"], run.data.params["objective"]) == ("balanced", "val_loss")
     promoted = command("conversion.promote", "--run", run.info.run_id, "--compress", "float16", "--json")
     assert promoted.code == 0, promoted.err
     assert promoted.json["registered_model"] == "mine-too"  # the run's own, not the default
