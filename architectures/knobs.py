@@ -26,6 +26,8 @@ RUN_PARAMETERS = frozenset(
         "augment",
         "label_smoothing",
         "weight_decay",
+        "mixup",
+        "cutmix",
         "knobs",
         "compress",
     ]

@@ -11,6 +11,7 @@ from architectures.fields import Number, NumberRange
 
 LABEL_SMOOTHING = Number(0, 1, open_above=True)
 WEIGHT_DECAY = Number(0, 1)
+ALPHA = Number(0, 10)
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,12 @@ class Recipe:
         WEIGHT_DECAY,
         Asked("share of each kernel, times the learning rate, that a step takes off: AdamW's", "decay"),
     ] = 0.0
+    mixup: Annotated[
+        float, ALPHA, Asked("alpha of MixUp: how evenly it blends two training images and their labels", "MixUp")
+    ] = 0.0
+    cutmix: Annotated[
+        float, ALPHA, Asked("alpha of CutMix: how large a part of another training image it puts into one", "CutMix")
+    ] = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +53,8 @@ class RecipeRanges:
 
     label_smoothing: Annotated[tuple[float, float], NumberRange(LABEL_SMOOTHING)] | None = None
     weight_decay: Annotated[tuple[float, float], NumberRange(WEIGHT_DECAY)] | None = None
+    mixup: Annotated[tuple[float, float], NumberRange(ALPHA)] | None = None
+    cutmix: Annotated[tuple[float, float], NumberRange(ALPHA)] | None = None
 
 
 RECIPE = tuple(field.name for field in fields(Recipe))

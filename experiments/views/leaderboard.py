@@ -33,7 +33,7 @@ class Row:
     learning_rate: float
     schedule: str  # of the learning rate
     recipe: Recipe
-    augment: bool
+    augment: str
     knobs: dict[str, Knob]  # the architecture's own
     val_accuracy: float
     val_accuracy_low: float | None  # 95 % Wilson interval; None where the run does not say of how many images

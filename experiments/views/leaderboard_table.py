@@ -50,6 +50,7 @@ _ORIGIN_COLUMNS = (
 _SPARE = ("run id", "study", "dropout", "batch", "filters", "Keras, host", "parameters", "on device")
 _SPARE_OF_VERSIONS = (*_SPARE, "other", "run")
 _NAMES = [name for field in fields(Row) for name in (RECIPE if field.name == "recipe" else (field.name,))]
+AUGMENTED = {"digits": "augmented", "photo": "augmented as photos"}
 _FOLDING = frozenset({"other", "mean of seeds", "aliases", "on device"})
 
 
@@ -80,7 +81,8 @@ def _other_values(row: Row) -> str:
     if row.schedule != RunConfig.schedule:
         values["rate"] = row.schedule
     values |= {ASKED[name].short: f"{value:.2g}" for name, value in recipe_of(row.recipe).items() if value}
-    return ", ".join([*(f"{key} {value}" for key, value in values.items()), *(["augmented"] if row.augment else [])])
+    words = [f"{key} {value}" for key, value in values.items()]
+    return ", ".join(words if row.augment == "off" else [*words, AUGMENTED.get(row.augment, row.augment)])
 
 
 def cells(
