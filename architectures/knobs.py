@@ -28,6 +28,8 @@ RUN_PARAMETERS = frozenset(
         "class_weight",
         "label_smoothing",
         "weight_decay",
+        "mixup",
+        "cutmix",
         "knobs",
         "compress",
     ]

@@ -37,7 +37,7 @@ from conversion.coreml.writing import write
 from conversion.promotion.compression_search import choose
 from experiments import datasets
 from experiments.classifier import forward_function, load_classifier, predict
-from experiments.config import LEARNING_RATES, ModelSize, RunConfig, default_tracking_uri
+from experiments.config import AUGMENTATIONS, LEARNING_RATES, ModelSize, RunConfig, default_tracking_uri
 from experiments.evaluation.intervals import accuracy_interval
 from experiments.tracking import Tracker
 from experiments.training.loop import train
@@ -57,7 +57,7 @@ class Measured:
     model_correct: np.ndarray  # by the Keras model
 
 
-def published(wanted: str, dataset: str, epochs: int, schedule: str, augment: bool) -> RunConfig:
+def published(wanted: str, dataset: str, epochs: int, schedule: str, augment: str) -> RunConfig:
     """NAME or NAME:FILTERS with the rest as published."""
     name, _, filters = wanted.partition(":")
     architecture = architectures.get(name)
@@ -74,11 +74,11 @@ def published(wanted: str, dataset: str, epochs: int, schedule: str, augment: bo
     )
 
 
-def searched(name: str, dataset: str, epochs: int, schedule: str, augment: bool, trials: int) -> RunConfig:
+def searched(name: str, dataset: str, epochs: int, schedule: str, augment: str, trials: int) -> RunConfig:
     """The configuration that a sweep of this family alone finds best on the validation images."""
     command = ["-m", "search.sweep", "--json", "--keep", "1", "--architecture", name, "--dataset", dataset]
     command += ["--schedule", schedule]
-    command += ["--trials", str(trials), "--epochs", str(epochs), "--augment", "on" if augment else "off"]
+    command += ["--trials", str(trials), "--epochs", str(epochs), "--augment", augment]
     with tempfile.TemporaryDirectory() as folder:
         done = subprocess.run([sys.executable, *command], cwd=folder, stdout=subprocess.PIPE, text=True, check=True)
     best = json.loads(done.stdout)["leaderboard"][0]
@@ -172,7 +172,7 @@ def main() -> None:
         "--trials", type=int, default=0, help="of each family's own sweep (default: none, as published)"
     )
     parser.add_argument("--schedule", choices=tuple(LEARNING_RATES), default=RunConfig.schedule)
-    parser.add_argument("--augment", choices=("on", "off"), default="on")
+    parser.add_argument("--augment", choices=AUGMENTATIONS, default="digits")
     parser.add_argument("--figure", type=Path)
     arguments = parser.parse_args()
     names = sorted({*(arguments.architecture or architectures.names()), arguments.peer})
@@ -180,7 +180,7 @@ def main() -> None:
     measured: dict[str, list[Measured]] = {name: [] for name in names}
     configs = {}
     for name in names:
-        options = (name, arguments.dataset, arguments.epochs, arguments.schedule, arguments.augment == "on")
+        options = (name, arguments.dataset, arguments.epochs, arguments.schedule, arguments.augment)
         config = searched(*options, arguments.trials) if arguments.trials else published(*options)
         configs[name] = config
         print(f"{name}: filters {config.filters}, dropout {config.dropout:.2f}, batch {config.batch_size}", flush=True)

@@ -52,7 +52,7 @@ def trained(arguments: argparse.Namespace) -> None:
             one.default_dropout,
             batch_size=arguments.batch_size,
             epochs=arguments.epochs,
-            augment=True,
+            augment="digits",
             precision=precision,
         )
         with tempfile.TemporaryDirectory() as folder:

@@ -54,7 +54,7 @@ def main() -> None:
         architecture.default_dropout,
         batch_size=arguments.batch_size,
         epochs=arguments.epochs,
-        augment=True,
+        augment="digits",
         precision=resolve_precision("auto"),
     )
     mnist = datasets.load("mnist5k")

@@ -110,7 +110,7 @@ def main() -> None:
         architecture.default_dropout,
         batch_size=arguments.batch_size,
         precision=arguments.precision,
-        augment=True,
+        augment="digits",
     )
     times: Counter[str] = Counter()
     for event, picoseconds in profiled(config, datasets.load(arguments.dataset), arguments.steps).items():

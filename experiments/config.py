@@ -21,6 +21,8 @@ DEFAULT_TRACKING_URI = "sqlite:///mlflow.db"
 LEARNING_RATES = {"cosine": 3e-3, "constant": 1e-3}  # the rate of each schedule where none is asked for
 OPTIMIZERS = ("adam",)
 PRECISIONS = ("float32", "mixed_bfloat16")
+AUGMENT_BEFORE = {False: "off", True: "digits"}  # what was recorded when there was one kind only
+AUGMENTATIONS = ("off", "digits", "photo")  # how training images are changed at random: experiments/training/
 Compression = Literal["none", "float16", "int8", "palette6", "palette4", "palette2", "prune50", "prune75"]
 COMPRESSIONS: tuple[Compression, ...] = get_args(Compression)
 
@@ -56,7 +58,7 @@ class RunConfig(Recipe):
     seed: Annotated[int, SEED] = 0
     precision: Annotated[str, Choice(PRECISIONS)] = "float32"  # never `auto`, which is resolved before
     optimizer: Annotated[str, Choice(OPTIMIZERS)] = "adam"
-    augment: bool = False  # training images are shifted, scaled and rotated: experiments/training/augmentation.py
+    augment: Annotated[str, Choice(AUGMENTATIONS)] = "off"
     knobs: tuple[tuple[str, Knob], ...] = ()  # the architecture's own by name, sorted
     objective: Objective = "val_accuracy"  # of the epochs, the weights of the best by it are kept
 

@@ -12,6 +12,7 @@ from architectures.fields import Choice, Number, NumberRange, Several
 CLASS_WEIGHT = Choice(("none", "balanced"))
 LABEL_SMOOTHING = Number(0, 1, open_above=True)
 WEIGHT_DECAY = Number(0, 1)
+ALPHA = Number(0, 10)
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,12 @@ class Recipe:
         WEIGHT_DECAY,
         Asked("share of each kernel, times the learning rate, that a step takes off: AdamW's", "decay"),
     ] = 0.0
+    mixup: Annotated[
+        float, ALPHA, Asked("alpha of MixUp: how evenly it blends two training images and their labels", "MixUp")
+    ] = 0.0
+    cutmix: Annotated[
+        float, ALPHA, Asked("alpha of CutMix: how large a part of another training image it puts into one", "CutMix")
+    ] = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +61,8 @@ class RecipeRanges:
     class_weight: Annotated[tuple[str, ...], Several(CLASS_WEIGHT, minimum=1, distinct=True)] | None = None
     label_smoothing: Annotated[tuple[float, float], NumberRange(LABEL_SMOOTHING)] | None = None
     weight_decay: Annotated[tuple[float, float], NumberRange(WEIGHT_DECAY)] | None = None
+    mixup: Annotated[tuple[float, float], NumberRange(ALPHA)] | None = None
+    cutmix: Annotated[tuple[float, float], NumberRange(ALPHA)] | None = None
 
 
 RECIPE = tuple(field.name for field in fields(Recipe))

@@ -25,6 +25,7 @@ from architectures.fields import (
     validate,
 )
 from experiments.config import (
+    AUGMENTATIONS,
     BATCH_SIZE,
     DROPOUT,
     EPOCHS,
@@ -38,7 +39,7 @@ from experiments.config import (
 from experiments.datasets import title
 from experiments.objective import MINIMIZED, OBJECTIVES, Objective
 from experiments.recipe import RECIPE, RecipeRanges
-from search.space import SearchSpace
+from search.space import SEARCH, SEARCH_BEFORE, SearchSpace
 
 # What makes the trials of a study comparable: recorded with it, and not to be changed when it is continued.
 FIXED = (
@@ -65,7 +66,8 @@ BEFORE = {"schedule": "constant", "augment": "off"}  # what a study means that w
 AUTO = "auto"  # the precision and pruner that a study records are what this stood for where it was made
 COREML_BYTES = "coreml_bytes"  # the second objective, where there is one
 PRUNERS = ("median", "hyperband", "front", "none")
-AUGMENT = ("on", "search", "off")
+ON = "on"  # the augmentation that suits the data, which a study and a run record
+AUGMENT = (ON, *AUGMENTATIONS, SEARCH)
 ENGINES = ("local", "ray")
 ARCHITECTURES = Several(Instance(str, "a text"), distinct=True)
 CHANGEABLE = ("trials", "keep", "register_as", "replicates")  # recorded, too: what a continuation means without them
@@ -122,7 +124,7 @@ class SweepConfig(RecipeRanges):
     # of the highest rate; None: the schedule's own
     learning_rate: Annotated[tuple[float, float], NumberRange(LEARNING_RATE)] | None = None
     schedule: Annotated[str, SCHEDULE] = SearchSpace.schedule
-    augment: Annotated[str, Choice(AUGMENT)] = "on"  # search: a trial's choice
+    augment: Annotated[str, Choice((*AUGMENT, SEARCH_BEFORE))] = ON  # search: a trial's choice
     objectives: Annotated[tuple[str, ...], Objectives()] = ("val_accuracy",)
     # a trial whose file would be larger is infeasible and not trained
     max_coreml_bytes: Annotated[int, Whole(1)] | None = None
@@ -218,11 +220,14 @@ class SweepConfig(RecipeRanges):
         """
         held: dict[str, Any] = {field.name: field.default for field in fields(self) if field.name in FIXED + CHANGEABLE}
         held |= BEFORE
-        held |= {key: _tuples(value) for key, value in json.loads(recorded).items()}  # an older record has fewer
+        record = {key: _tuples(value) for key, value in json.loads(recorded).items()}  # an older one has fewer
+        held |= record
+        if "mixup" not in record:  # nor was there more than one kind of augmentation
+            held["augment"] = {ON: "digits", SEARCH: SEARCH_BEFORE}.get(held["augment"], held["augment"])
         for key, value in given.items():
             if key in CHANGEABLE:
                 held[key] = value
-            elif key in FIXED and value not in (held[key], AUTO):
+            elif key in FIXED and not _agree(key, value, held[key]):
                 raise UsageError(
                     f"Study {self.study!r} was made with {key} {_shown(held[key])}, not {_shown(value)}: its trials "
                     f"would not be comparable. Leave the option out, or choose another --study."
@@ -253,6 +258,11 @@ def given_options(options: Mapping[str, object]) -> dict[str, object]:
     """The options that were given on the command line and that a SweepConfig holds."""
     known = {field.name for field in fields(SweepConfig)}
     return {key: value for key, value in options.items() if key in known and value is not None}
+
+
+def _agree(key: str, given: object, held: object) -> bool:
+    """Whether an option may stand beside what a study has recorded."""
+    return given in (held, AUTO) or (key == "augment" and given == ON and held != "off")
 
 
 def _tuples(value: object) -> object:

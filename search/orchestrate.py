@@ -38,7 +38,7 @@ from search.engines.shared_data import save_dataset
 from search.report import significance
 from search.report.page import REPORT, compared_architectures, replicated, write_report
 from search.report.significance import ArchitectureComparison
-from search.setup import choose_architectures, load_dataset, usable_batch_sizes
+from search.setup import choose_architectures, load_dataset, resolve_augmentation, usable_batch_sizes
 from search.study.study import Study
 from search.trials.loop import Runner
 from search.trials.patience import patiently
@@ -312,6 +312,7 @@ def _open_study(
             architectures=tuple(known.name for known in architectures),
             precision=resolve_precision(study.config.precision, gpu),
             pruner=study.config.resolved_pruner,
+            augment=resolve_augmentation(study.config.augment, dataset),
         )
         first = _first(config, architectures)
         study.check_room(first)

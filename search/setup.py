@@ -7,6 +7,7 @@ from collections.abc import Callable
 from architectures import load_plugin
 from architectures.errors import UsageError
 from experiments import datasets
+from search.config import ON
 from search.engines.messages import Known, Ready
 from search.space import fitting_batch_sizes
 
@@ -44,6 +45,13 @@ def usable_batch_sizes(
         listed, left = (", ".join(map(str, some)) for some in (fitting, sizes))
         say(f"{dataset.name} has {images} training images: batch size {listed} in place of {left}")
     return fitting
+
+
+def resolve_augmentation(augment: str, dataset: datasets.Dataset) -> str:
+    """The augmentation that `on` stands for: photographs are in colour, gray images are taken for drawings."""
+    if augment != ON:
+        return augment
+    return "photo" if dataset.input_shape[2] == 3 else "digits"
 
 
 def choose_architectures(ready: Ready, names: tuple[str, ...], dataset: str) -> tuple[Known, ...]:

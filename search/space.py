@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from architectures.errors import UsageError
 from architectures.knobs import Knob
-from experiments.config import LEARNING_RATES
+from experiments.config import AUGMENT_BEFORE, AUGMENTATIONS, LEARNING_RATES
 from experiments.recipe import CHOICES, RECIPE, Recipe, RecipeRanges
 
 if TYPE_CHECKING:
@@ -17,6 +17,11 @@ if TYPE_CHECKING:
     from search.engines.messages import Known
 
 
+SEARCH, SEARCH_BEFORE = "search", "search off or digits"
+AUGMENT_CHOICES: Mapping[str, tuple[str | bool, ...]] = {
+    SEARCH: AUGMENTATIONS,
+    SEARCH_BEFORE: tuple(AUGMENT_BEFORE),  # a study keeps the choices that it began with
+}
 LEAST_STEPS = 4  # in an epoch at a default batch size: fewer teach too little (experiments/LOG.md, 2026-11-26)
 
 
@@ -41,7 +46,7 @@ class Values(Recipe):
     filters: int
     learning_rate: float
     schedule: str
-    augment: bool
+    augment: str
     knobs: tuple[tuple[str, Knob], ...]  # the architecture's own by name, sorted
 
 
@@ -54,7 +59,7 @@ class SearchSpace(RecipeRanges):
     dropout: tuple[float, float] = (0.0, 0.5)  # lowest and highest rate
     filters: tuple[int, ...] = (8, 16, 32)  # widths of the first stage
     learning_rate: tuple[float, float] | None = None  # searched on a log scale; None: the schedule's own
-    augment: str = "off"  # or on, or search
+    augment: str = "off"  # or digits, photo, search
     schedule: str = "cosine"
 
     def suggest(self, trial: optuna.trial.BaseTrial, known: Sequence[Known]) -> Values:
@@ -75,11 +80,7 @@ class SearchSpace(RecipeRanges):
                 else LEARNING_RATES[self.schedule]
             ),
             schedule=self.schedule,
-            augment=(
-                trial.suggest_categorical("augment", (False, True))
-                if self.augment == "search"
-                else self.augment == "on"
-            ),
+            augment=self._augmentation(trial),
             knobs=tuple(
                 (knob, trial.suggest_categorical(f"{architecture}.{knob}", choices))  # type: ignore[misc]  # not None
                 for knob, choices in knobs
@@ -87,6 +88,14 @@ class SearchSpace(RecipeRanges):
             **{name: trial.suggest_float(name, *limits) for name, limits in self.recipe_ranges.items()},  # type: ignore[arg-type]
             **{name: trial.suggest_categorical(name, choices) for name, choices in self.recipe_choices.items()},  # type: ignore[arg-type]
         )
+
+    def _augmentation(self, trial: optuna.trial.BaseTrial) -> str:
+        """What a trial draws, where there is a choice."""
+        choices = AUGMENT_CHOICES.get(self.augment)
+        if choices is None:
+            return self.augment
+        drawn = trial.suggest_categorical("augment", choices)
+        return AUGMENT_BEFORE[drawn] if isinstance(drawn, bool) else str(drawn)
 
     @property
     def recipe_ranges(self) -> dict[str, tuple[float, float]]:
@@ -134,8 +143,8 @@ class SearchSpace(RecipeRanges):
         ranges: dict[str, tuple[float, float]] = {"dropout": self.dropout, **self.recipe_ranges}
         if self.learning_rate:
             ranges["learning_rate"] = self.learning_rate
-        if self.augment == "search":
-            choices["augment"] = (False, True)
+        if self.augment in AUGMENT_CHOICES:
+            choices["augment"] = AUGMENT_CHOICES[self.augment]
         names = {name: name for name in (*choices, *ranges)}
         for architecture in known:
             if architecture.name == given.get("architecture"):

@@ -20,6 +20,7 @@ from search.config import (
     AUGMENT,
     AUTO,
     ENGINES,
+    ON,
     PRUNERS,
     RAY_OPTIONS,
     SweepConfig,
@@ -86,8 +87,9 @@ def parser() -> Parser:
         "--augment",
         nargs="?",
         choices=AUGMENT,
-        const="on",
-        help="shift, scale and rotate the training images: on (the default), off, or search, a trial's choice",
+        const=ON,
+        help="change training images at random: digits (shift, scale, rotate), photo (flip, crop, recolour, "
+        "RandAugment), off, search (a trial's choice), or on (the default): photo where they are in colour",
     )
     add(
         "--objective",

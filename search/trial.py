@@ -10,10 +10,10 @@ from architectures.command import Parser, print_json, run
 from architectures.display import say
 from architectures.fields import allowed
 from architectures.knobs import Knob, knob_from_text
-from experiments.config import COMPRESSIONS, LEARNING_RATES, PRECISIONS, default_tracking_uri
+from experiments.config import AUGMENTATIONS, COMPRESSIONS, LEARNING_RATES, PRECISIONS, default_tracking_uri
 from experiments.datasets.arguments import OPTIONS, add_arguments, dataset_given
 from experiments.objective import OBJECTIVES
-from search.config import AUTO
+from search.config import AUTO, ON
 from search.options import SCHEDULE_HELP, add_common, add_recipe
 from search.trials.config import TrialConfig
 
@@ -48,9 +48,10 @@ def parser() -> Parser:
     add(
         "--augment",
         nargs="?",
-        choices=("on", "off"),
-        const="on",
-        help="shift, scale and rotate the training images",
+        choices=(ON, *AUGMENTATIONS),
+        const=ON,
+        help="change training images at random: digits (shift, scale, rotate), photo (flip, crop, recolour, "
+        "RandAugment), off (the default), or on: photo where they are in colour, else digits",
     )
     add(
         "--knob",
@@ -108,8 +109,6 @@ def _body(arguments: argparse.Namespace) -> int:
     options = {key: value for key, value in options.items() if value is not None}
     for common in ("json", "debug", *OPTIONS):
         options.pop(common, None)
-    if "augment" in options:
-        options["augment"] = options["augment"] == "on"
     for several in ("plugins", "knobs"):
         options[several] = tuple(options.get(several, ()))
     from search.trials.single import run_trial

@@ -10,7 +10,7 @@ from typing import TypeVar
 from architectures.errors import ProjectError
 from architectures.fields import as_recorded
 from architectures.knobs import RUN_PARAMETERS, knob_from_text
-from experiments.config import RunConfig
+from experiments.config import AUGMENT_BEFORE, RunConfig
 from experiments.recipe import CHOICES, RECIPE
 
 ATTEMPT = "attempt"  # tag of a trial's run: which attempt at the trial writes to it
@@ -50,7 +50,7 @@ class RunRecord:
                 seed=self._number("seed", int),
                 precision=self.params["precision"],
                 optimizer=self.params["optimizer"],
-                augment=self.params["augment"] == "True",
+                augment=_augmentation(self.params["augment"]),
                 compress=self.params.get("compress", "none"),
                 objective=self.params.get("objective", "val_accuracy"),
                 **{
@@ -77,6 +77,10 @@ class RunRecord:
             pass
         what = "a whole number" if kind is int else "a number"
         raise ProjectError(f"Run {self.run_id} ({self.name}) records {name}={text[:40]!r}, which is not {what}.")
+
+
+def _augmentation(text: str) -> str:
+    return {str(value): kind for value, kind in AUGMENT_BEFORE.items()}.get(text, text)
 
 
 @dataclass(frozen=True)

@@ -37,6 +37,8 @@ from experiments.training import streaming
 from experiments.training.augmentation import augmented
 from experiments.training.averages import Averages
 from experiments.training.graph_work import macs
+from experiments.training.mixing import mixed
+from experiments.training.photographs import photographed
 
 if TYPE_CHECKING:
     import keras
@@ -194,18 +196,21 @@ def _epoch_function(
     streamed = streaming.streams(split)
     images, labels = (None, None) if streamed else (tf.constant(split.images), tf.constant(split.labels))
     seed = tf.constant(config.seed, tf.int64)
-    balanced = config.class_weight == "balanced"
-    weights = tf.constant(class_weights(split.labels, classifier.output_shape[-1])) if balanced else None
+    classes = classifier.output_shape[-1]
+    weights = tf.constant(class_weights(split.labels, classes)) if config.class_weight == "balanced" else None
+    augment = {"off": None, "digits": augmented, "photo": photographed}[config.augment]
+    mixes = bool(config.mixup or config.cutmix)
 
     def mean_loss(target, probabilities):  # type: ignore[no-untyped-def]
-        if config.label_smoothing:
-            spread = tf.one_hot(target, probabilities.shape[1])
+        if len(target.shape) == 2:  # shares of the classes
             losses = keras.losses.categorical_crossentropy(
-                spread, probabilities, label_smoothing=config.label_smoothing
+                target, probabilities, label_smoothing=config.label_smoothing
             )
         else:
             losses = keras.losses.sparse_categorical_crossentropy(target, probabilities)
-        return tf.reduce_mean(losses if weights is None else losses * tf.gather(weights, target))
+        if weights is not None:
+            losses *= tf.linalg.matvec(target, weights) if len(target.shape) == 2 else tf.gather(weights, target)
+        return tf.reduce_mean(losses)
 
     @tf.function(input_signature=[tf.TensorSpec((len(split),), tf.int64), tf.TensorSpec((), tf.int32)])
     def run_epoch(permutation, epoch):  # type: ignore[no-untyped-def]
@@ -219,10 +224,14 @@ def _epoch_function(
                 chosen = tf.ensure_shape(permutation[step * size : (step + 1) * size], (size,))
                 batch, target = tf.gather(images, chosen), tf.gather(labels, chosen)
             batch = tf.cast(batch, tf.float32)
-            if config.augment:
-                batch = augmented(batch, seed=tf.stack([seed, tf.cast(epoch * steps + step, tf.int64)]))
+            draw = tf.stack([seed, tf.cast(epoch * steps + step, tf.int64)])
+            if augment:
+                batch = augment(batch, seed=draw)
+            shares = tf.one_hot(target, classes) if mixes or config.label_smoothing else target
+            if mixes:
+                batch, shares = mixed(batch, shares, mixup=config.mixup, cutmix=config.cutmix, seed=draw)
             probabilities = classifier(batch, training=True)
-            loss = mean_loss(target, probabilities)
+            loss = mean_loss(shares, probabilities)
             for penalty in classifier.losses:  # of regularisation that a plugin's layers ask for
                 loss += tf.cast(penalty, tf.float32)
             gradients = tf.gradients(loss, variables, aggregation_method=tf.AggregationMethod.EXPERIMENTAL_TREE)

@@ -34,7 +34,7 @@ class Row:
     learning_rate: float
     schedule: str  # of the learning rate
     recipe: Recipe
-    augment: bool
+    augment: str
     objective: str  # by which its best epoch was chosen
     knobs: dict[str, Knob]  # the architecture's own
     val_accuracy: float | None  # None as `best_epoch`

@@ -53,6 +53,7 @@ _ORIGIN_COLUMNS = (
 _SPARE = ("run id", "study", "dropout", "batch", "filters", "Keras, host", "parameters", "on device")
 _SPARE_OF_VERSIONS = (*_SPARE, "other", "run")
 _NAMES = [name for field in fields(Row) for name in (RECIPE if field.name == "recipe" else (field.name,))]
+AUGMENTED = {"digits": "augmented", "photo": "augmented as photos"}
 _FOLDING = frozenset({"other", "mean of seeds", "aliases", "on device"})
 
 
@@ -95,7 +96,8 @@ def _other_values(row: Row) -> str:
         ASKED[name].short: value if isinstance(value, str) else f"{value:.2g}"
         for name, value in asked_of(row.recipe).items()
     }
-    return ", ".join([*(f"{key} {value}" for key, value in values.items()), *(["augmented"] if row.augment else [])])
+    words = [f"{key} {value}" for key, value in values.items()]
+    return ", ".join(words if row.augment == "off" else [*words, AUGMENTED.get(row.augment, row.augment)])
 
 
 def cells(

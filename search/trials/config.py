@@ -8,6 +8,7 @@ from typing import Annotated
 from architectures.fields import PLUGINS, Choice, Name, validate
 from architectures.knobs import Knob
 from experiments.config import (
+    AUGMENTATIONS,
     BATCH_SIZE,
     DROPOUT,
     EPOCHS,
@@ -21,7 +22,7 @@ from experiments.config import (
 )
 from experiments.objective import Objective
 from experiments.recipe import Recipe
-from search.config import AUTO
+from search.config import AUTO, ON
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class TrialConfig(Recipe):
     batch_size: Annotated[int, BATCH_SIZE] | None = None  # None: 128; smaller where there are few images
     learning_rate: Annotated[float, LEARNING_RATE] | None = None  # None: the schedule's own
     schedule: Annotated[str, SCHEDULE] = RunConfig.schedule
-    augment: bool = False
+    augment: Annotated[str, Choice((ON, *AUGMENTATIONS))] = RunConfig.augment
     knobs: tuple[tuple[str, Knob], ...] = ()  # the architecture's own; those left out have their first choice
     objective: Objective = RunConfig.objective  # the best epoch by it is kept
     epochs: Annotated[int, EPOCHS] = RunConfig.epochs

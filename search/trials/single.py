@@ -25,7 +25,7 @@ from search.engines import WorkerFailed
 from search.engines.local import LocalEngine, cores
 from search.engines.messages import Built, Died, EpochEnded, Failed, Finished, Job, Known, WorkerSetup
 from search.engines.shared_data import save_dataset
-from search.setup import choose_architectures, load_dataset, usable_batch_sizes
+from search.setup import choose_architectures, load_dataset, resolve_augmentation, usable_batch_sizes
 from search.trials.config import TrialConfig
 from search.trials.loop import POLL_SECONDS
 from search.trials.progress import TrialProgress
@@ -87,7 +87,7 @@ def run_trial(config: TrialConfig) -> TrialResult:
         engine.provide(folder)
         ready = engine.wait_until_ready()
         (known,) = choose_architectures(ready, (config.architecture,), dataset.name)
-        run_config = _run_config(config, known, ready.gpu, batch_size)
+        run_config = _run_config(config, known, ready.gpu, batch_size, resolve_augmentation(config.augment, dataset))
         experiment_id = tracker.experiment(config.experiment or title(config.dataset))
         where = environment(setup.threads, ready.gpu, config.plugins)
         run_id = tracker.writer.start_run(
@@ -101,7 +101,7 @@ def run_trial(config: TrialConfig) -> TrialResult:
         return TrialResult(run_id, run_config, result, model)
 
 
-def _run_config(config: TrialConfig, known: Known, gpu: Gpu | None, batch_size: int) -> RunConfig:
+def _run_config(config: TrialConfig, known: Known, gpu: Gpu | None, batch_size: int, augment: str) -> RunConfig:
     own = dict(known.knobs)
     for knob, value in config.knobs:
         if not any(value == choice and type(value) is type(choice) for choice in own.get(knob, ())):
@@ -115,7 +115,7 @@ def _run_config(config: TrialConfig, known: Known, gpu: Gpu | None, batch_size: 
         batch_size=batch_size,
         learning_rate=config.learning_rate or LEARNING_RATES[config.schedule],
         schedule=config.schedule,
-        augment=config.augment,
+        augment=augment,
         knobs=tuple(sorted(({knob: choices[0] for knob, choices in own.items()} | dict(config.knobs)).items())),
         objective=config.objective,
         epochs=config.epochs,

@@ -289,7 +289,7 @@ def trained(config: RunConfig, dataset: Dataset, folder: Path) -> RunResult:
     [
         {"precision": "float32"},
         pytest.param({"precision": "mixed_bfloat16"}, marks=pytest.mark.slow),
-        pytest.param({"augment": True, "label_smoothing": 0.1}, marks=pytest.mark.slow),
+        pytest.param({"augment": "photo", "mixup": 0.4, "cutmix": 1.0}, marks=pytest.mark.slow),
     ],
 )
 def test_streamed_training_gives_the_same_bits(changes: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -146,7 +146,9 @@ def test_narrow_terminal_shows_seeds_other_values_and_promotions(
 ) -> None:
     monkeypatch.setattr(tables, "console", lambda: Console(highlight=False, width=80))
     (row, *_) = rows(Tracker(swept.uri), Selection("mnist5k"), limit=1)
-    row = replace(row, run="malireddi-12", knobs={"blocks": 3}, learning_rate=0.5, augment=True, coreml_bytes=1_234_567)
+    row = replace(
+        row, run="malireddi-12", knobs={"blocks": 3}, learning_rate=0.5, augment="digits", coreml_bytes=1_234_567
+    )
     replicated = replace(row, seeds=3, mean_val_accuracy=0.9701, mean_low=0.96, mean_high=0.98)
     version = replace(
         row, aliases=("candidate", "champion"), promoted_bytes=94_000, compression="none", test_accuracy=0.9
@@ -199,7 +201,7 @@ def write_runs(uri: str, runs: Sequence[dict[str, object]], *, experiment: str =
         tags = {"study": run.get("study", "one"), "trial_number": number, "val_images": 500} | dict(run.get("tags", {}))
         made = client.create_run(experiment_id, tags={key: str(value) for key, value in tags.items()})
         params = {"filters": 8, "dropout": 0.1, "batch_size": 64, "learning_rate": 1e-3}
-        params |= {"epochs": 1, "seed": 0, "precision": "float32", "optimizer": "adam", "augment": False}
+        params |= {"epochs": 1, "seed": 0, "precision": "float32", "optimizer": "adam", "augment": "off"}
         params["dataset"] = run.get("dataset", "mnist5k")
         params["architecture"] = run.get("architecture", "pocket")
         figures = {"best_val_accuracy": run["accuracy"], "coreml_bytes": run["bytes"], "best_epoch": 1}

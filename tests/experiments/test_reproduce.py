@@ -71,7 +71,7 @@ def parallel(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     folder = tmp_path_factory.mktemp("parallel")
     (folder / "tiny.py").write_text(PLUGIN)
     write_data(folder / "data.npz")
-    (folder / "first.json").write_text(json.dumps([PLAIN | {"augment": False}, PLAIN | {"augment": True}]))
+    (folder / "first.json").write_text(json.dumps([PLAIN | {"augment": "off"}, PLAIN | {"augment": "photo"}]))
     space = [
         "--filters",
         "8",

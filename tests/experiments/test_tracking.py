@@ -233,7 +233,7 @@ def test_another_store_than_the_default(own_store: Path) -> None:
 
 def test_a_run_reads_back_as_its_configuration(swept: Swept, children: list[Run]) -> None:
     config = Tracker(swept.uri).runs.get(children[0].info.run_id).config
-    assert (config.dataset, config.epochs, config.batch_size, config.augment) == ("mnist5k", 3, 64, True)
+    assert (config.dataset, config.epochs, config.batch_size, config.augment) == ("mnist5k", 3, 64, "digits")
     assert config.dropout == float(children[0].data.params["dropout"])
 
 

@@ -118,7 +118,7 @@ def test_penalties_that_layers_ask_for_count(policy: str, kind: str, few: Datase
     [
         {"precision": "float32"},
         pytest.param({"precision": "mixed_bfloat16"}, marks=pytest.mark.slow),
-        pytest.param({"augment": True, "label_smoothing": 0.1}, marks=pytest.mark.slow),
+        pytest.param({"augment": "photo", "mixup": 0.2, "label_smoothing": 0.1}, marks=pytest.mark.slow),
     ],
 )
 def test_the_kept_model_is_the_one_that_was_measured(changes: dict, few: Dataset, tmp_path: Path) -> None:
@@ -301,7 +301,7 @@ def test_augmentation_and_smoothing_change_training_and_the_same_seed_gives_the_
 ) -> None:
     plain, augmented, smoothed, again = (
         trained(replace(CONFIG, epochs=1, seed=2**32 - 1, **changes), few, tmp_path)
-        for changes in ({}, {"augment": True}, {"label_smoothing": 0.1}, {"augment": True})
+        for changes in ({}, {"augment": "digits"}, {"label_smoothing": 0.1}, {"augment": "digits"})
     )
     assert comparable(augmented) == comparable(again)
     assert len({result.weights_sha256 for result in (plain, augmented, smoothed)}) == 3
@@ -310,7 +310,7 @@ def test_augmentation_and_smoothing_change_training_and_the_same_seed_gives_the_
 
 def test_validation_never_sees_augmented_images(few: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loop, "augmented", lambda images, *, seed: images[:, ::-1])
-    result = trained(replace(CONFIG, epochs=6, augment=True), few, tmp_path)
+    result = trained(replace(CONFIG, epochs=6, augment="digits"), few, tmp_path)
     kept = load_classifier(result.keras_file, result.keras_sha256)
 
     def loss(images: np.ndarray) -> float:

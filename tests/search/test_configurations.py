@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 from collections.abc import Callable
 from dataclasses import fields, replace
@@ -15,13 +16,16 @@ import pytest
 
 from architectures.command import Parser
 from architectures.errors import UsageError
-from architectures.fields import allowed, as_recorded
+from architectures.fields import allowed, as_recorded, validate
 from conversion import promote
 from conversion.promotion.config import PromoteConfig
-from experiments.config import RunConfig
+from experiments.config import AUGMENTATIONS, RunConfig
+from experiments.datasets import Dataset, Split
 from experiments.tracking import RunRecord
 from search import orchestrate, sweep, trial
 from search.config import SweepConfig
+from search.engines.messages import Known
+from search.setup import resolve_augmentation
 from search.trials.config import TrialConfig
 
 MAKE: dict[type, Callable[..., Any]] = {
@@ -50,7 +54,7 @@ OTHERWISE = {"workers", "plugins", "knobs", "enqueue", "architectures", "archite
         (RunConfig, "epochs", -1, "-1 is too small"),
         (RunConfig, "seed", 2**32, "4294967296 is too large: at most 4294967295"),
         (RunConfig, "precision", "auto", "'auto' is not among float32, mixed_bfloat16"),
-        (RunConfig, "augment", "off", "'off' is not True or False"),
+        (RunConfig, "augment", True, "True is not among off, digits, photo"),
         (RunConfig, "label_smoothing", -0.1, "-0.1 is out of range"),
         (RunConfig, "compress", "zip", "'zip' is not among none, float16"),
         (RunConfig, "knobs", (("blocks", None),), "None is not int or float or bool or str"),
@@ -70,7 +74,7 @@ OTHERWISE = {"workers", "plugins", "knobs", "enqueue", "architectures", "archite
         (SweepConfig, "dropout", (0.5, 0.1), "0.5:0.1 is an empty range: write the lower bound first, 0.1:0.5"),
         (SweepConfig, "dropout", 0.5, "0.5 is not a pair of numbers"),
         (SweepConfig, "learning_rate", (1e-9, 0.1), "1e-09 is out of range"),
-        (SweepConfig, "augment", "sometimes", "'sometimes' is not among on, search, off"),
+        (SweepConfig, "augment", "sometimes", "'sometimes' is not among on, off, digits, photo, search"),
         (SweepConfig, "timeout", 0, "0 is out of range"),
         (SweepConfig, "pruner", "random", "'random' is not among auto, median"),
         (SweepConfig, "engine", "dask", "'dask' is not among local, ray"),
@@ -134,7 +138,7 @@ def test_values_are_kept_as_the_command_line_keeps_them(tmp_path: Path, monkeypa
     [
         (RunConfig, "schedule", np.str_("cosine"), "cosine"),
         (RunConfig, "compress", np.str_("int8"), "int8"),
-        (RunConfig, "augment", np.True_, True),
+        (RunConfig, "augment", np.str_("photo"), "photo"),
         (RunConfig, "architecture", np.str_("pocket"), "pocket"),
         (RunConfig, "knobs", ((np.str_("blocks"), np.int64(3)),), (("blocks", 3),)),
         (SweepConfig, "study", np.str_("day"), "day"),
@@ -149,7 +153,7 @@ def test_what_numpy_holds_is_kept_as_python_has_it(config: type, field: str, val
 def test_a_number_is_no_boolean() -> None:
     for value in (1, np.int64(1)):
         with pytest.raises(UsageError, match="is not True or False"):
-            MAKE[RunConfig](augment=value)
+            MAKE[SweepConfig](figures=value)
 
 
 def test_a_record_without_a_required_value_is_none() -> None:
@@ -174,6 +178,67 @@ def test_a_study_from_before_is_continued_with_what_it_recorded() -> None:
     recorded = as_recorded(SweepConfig, tracking_uri="", study="a/b", keep=0).recorded()
     continued = MAKE[SweepConfig]().continuing(recorded, {"trials": 20})
     assert (continued.study, continued.keep, continued.trials) == ("night", 0, 20)
+
+
+@pytest.mark.parametrize(
+    ("recorded", "means", "choices"),
+    [
+        ("on", "digits", None),
+        ("off", "off", None),
+        ("search", "search off or digits", (False, True)),
+    ],
+)
+def test_augmentation_of_a_study_from_before_there_was_more_than_one_kind(
+    recorded: str, means: str, choices: tuple[bool, ...] | None
+) -> None:
+    record = json.loads(MAKE[SweepConfig](augment=recorded).recorded())
+    record = {key: value for key, value in record.items() if key not in ("mixup", "cutmix")}
+    continued = MAKE[SweepConfig]().continuing(json.dumps(record), {})
+    assert continued.augment == means
+    validate(continued)
+    known = (Known("pocket", 8, 0.1, None),)
+    space = replace(continued.space, architectures=("pocket",))
+    study = optuna.create_study()
+    trials = [study.ask() for _ in range(12)]
+    drawn = {space.suggest(trial, known).augment for trial in trials}
+    assert drawn == ({"off", "digits"} if choices else {means})
+    if choices:
+        assert trials[0].distributions["augment"] == optuna.distributions.CategoricalDistribution(choices)
+    again = MAKE[SweepConfig]().continuing(continued.recorded(), {})  # and once more, from what it records then
+    assert again.augment == means
+
+
+def test_a_study_chooses_between_all_kinds_of_augmentation() -> None:
+    space = MAKE[SweepConfig](augment="search", architectures=("pocket",)).space
+    study = optuna.create_study()
+    assert {space.suggest(study.ask(), (Known("pocket", 8, 0.1, None),)).augment for _ in range(20)} == {*AUGMENTATIONS}
+    assert space.configuration({"augment": "photo"}, ()) == {"augment": "photo"}
+
+
+def test_options_agree_with_the_augmentation_that_a_study_has_recorded() -> None:
+    recorded = MAKE[SweepConfig](augment="photo").recorded()
+    for given in ({}, {"augment": "on"}, {"augment": "photo"}):
+        assert MAKE[SweepConfig]().continuing(recorded, given).augment == "photo"
+    with pytest.raises(UsageError, match="made with augment photo, not digits"):
+        MAKE[SweepConfig]().continuing(recorded, {"augment": "digits"})
+    with pytest.raises(UsageError, match="made with augment off, not on"):
+        MAKE[SweepConfig]().continuing(MAKE[SweepConfig](augment="off").recorded(), {"augment": "on"})
+
+
+@pytest.mark.parametrize(("channels", "kind"), [(1, "digits"), (3, "photo")])
+def test_augmentation_that_suits_the_data(channels: int, kind: str) -> None:
+    images = Split(np.zeros((2, 8, 8, channels), np.uint8), np.zeros(2, np.int64))
+    dataset = Dataset("some", ("a", "b"), images, images, images)
+    assert resolve_augmentation("on", dataset) == kind
+    assert [resolve_augmentation(given, dataset) for given in ("off", "digits", "photo", "search")] == [
+        *("off", "digits", "photo", "search")
+    ]
+
+
+@pytest.mark.parametrize(("text", "kind"), [("True", "digits"), ("False", "off"), ("photo", "photo")])
+def test_augmentation_of_a_run_from_before_there_was_more_than_one_kind(text: str, kind: str) -> None:
+    params = {key: str(value) for key, value in MAKE[RunConfig]().parameters().items()} | {"augment": text}
+    assert RunRecord("a" * 32, "pocket-1", "FINISHED", params, {}, {}).config.augment == kind
 
 
 def test_a_study_that_recorded_what_is_refused_today_ends_at_its_start(

@@ -85,7 +85,7 @@ def test_a_study_from_before_there_were_schedules_goes_on_as_it_began(own_store:
     assert found.code == 0, found.err
     *_, last = children_of(own_store, "small")
     used = {key: last.data.params[key] for key in ("schedule", "learning_rate", "augment")}
-    assert used == {"schedule": "constant", "learning_rate": "0.001", "augment": "False"}
+    assert used == {"schedule": "constant", "learning_rate": "0.001", "augment": "off"}
     record = Tracker(f"sqlite:///{own_store / 'mlflow.db'}").runs.get(last.info.run_id)
     params = {key: value for key, value in record.params.items() if key != "schedule"}
     assert replace(record, params=params).config == record.config  # a run from before recorded none

@@ -38,7 +38,7 @@ def test_a_trial_is_kept_registered_and_promoted(tmp_path: Path, command: Comman
     assert result["best_val_accuracy"] == run.data.metrics["best_val_accuracy"]
     assert len(result["history"]) == 2
     assert "study" not in run.data.tags
-    assert (run.data.params["augment"], run.data.params["compress"]) == ("True", "float16")
+    assert (run.data.params["augment"], run.data.params["compress"]) == ("digits", "float16")
     assert (run.data.params["class_weight"], run.data.params["objective"]) == ("balanced", "val_loss")
     promoted = command("conversion.promote", "--run", run.info.run_id, "--compress", "float16", "--json")
     assert promoted.code == 0, promoted.err
