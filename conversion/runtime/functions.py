@@ -1,7 +1,7 @@
 """Elementwise functions, softmax, normalisation and resampling, shared by both formats.
 
 Blobs are float32. What could lose digits on the way, or leave the range of float32 where its result does not, is
-computed in float64 and rounded once; so an answer does not depend on the processor's vector instructions either.
+computed in float64 and rounded once; so an answer hardly depends on the processor either.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from conversion.runtime.limits import PASS_COST, bounded, bounded_window, bounde
 ZERO, ONE, INFINITY = np.float32(0), np.float32(1), np.float32(np.inf)
 LARGEST = float(np.finfo(np.float32).max)
 LARGEST_EXPONENT = 700.0  # exp of it is finite in float64, and 1 / exp of it is 0 in float32
+LEAST_OF_SILU = np.float32(-120)  # below it silu is 0 in float32
 LOG2_E = float(np.log2(np.e))
 SQRT_TWO_OVER_PI = float(np.sqrt(2 / np.pi))
 
@@ -44,23 +45,24 @@ def _sigmoid(x: np.ndarray) -> np.ndarray:
 
 def sigmoid(x: Array, out: Array | None = None) -> Array:
     """1 / (1 + exp(-x))."""
-    _, divisor = _over_sigmoid(x)
+    divisor = clip(x, np.float32(-LARGEST_EXPONENT), INFINITY).astype(np.float64)
+    divisor *= -LOG2_E
+    np.exp2(divisor, out=divisor)  # in a third less time than exp
+    divisor += 1
     return np.divide(1, divisor, out=_like(x, out), casting="unsafe")
 
 
 def silu(x: Array, out: Array | None = None) -> Array:
-    """x * sigmoid(x)."""
-    return np.divide(*_over_sigmoid(x), out=_like(x, out), casting="unsafe")
-
-
-def _over_sigmoid(x: Array) -> tuple[Array, np.ndarray]:
-    """x, limited to where its sigmoid is more than nothing, and 1 / sigmoid(x) in float64."""
-    limited = clip(x, np.float32(-LARGEST_EXPONENT), INFINITY)
-    divisor = limited.astype(np.float64)
-    divisor *= -LOG2_E
-    np.exp2(divisor, out=divisor)  # in a third less time than exp
-    divisor += 1
-    return limited, divisor
+    """x * sigmoid(x), in float32 within 4 units in the last place: in float64 it takes a quarter of an EfficientNet."""
+    limited = clip(x, LEAST_OF_SILU, INFINITY)
+    small = np.abs(limited)
+    np.exp(np.negative(small, out=small), out=small)
+    positive = np.clip(limited, ZERO, INFINITY)
+    np.clip(limited, -INFINITY, ZERO, out=limited)
+    limited *= small
+    limited += positive
+    small += ONE
+    return np.divide(limited, small, out=_like(x, out))
 
 
 def _like(x: Array, out: Array | None) -> Array:

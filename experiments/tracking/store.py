@@ -72,9 +72,9 @@ class Store:
         with store_errors(uri):
             from mlflow import MlflowClient
 
-            self._unguarded = MlflowClient(tracking_uri=uri, registry_uri=uri)
             # MLflow makes the tables of a new PostgreSQL database here, and fails where two do.
             with exclusive(uri, "mlflow") if uri.startswith("postgresql") else nullcontext():
+                self._unguarded = MlflowClient(tracking_uri=uri, registry_uri=uri)
                 self._unguarded.search_experiments(max_results=1)
         self.client = cast("MlflowClient", Guarded(self._unguarded, self.uri))
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -101,6 +103,19 @@ def test_a_database_that_ends_takes_the_lock_along(tmp_path: Path) -> None:
             database.start()
             with pytest.raises(locks.LockLost, match="promotion lock is lost"):
                 check()
+
+
+@pytest.mark.slow
+def test_two_that_open_a_new_database_at_once_make_its_tables_once(tmp_path: Path) -> None:
+    opens = "import sys; from experiments.tracking import Tracker; Tracker(sys.argv[1]); print('opened')"
+    with PostgresServer(tmp_path) as database:
+        both = [
+            subprocess.Popen([sys.executable, "-c", opens, database.url], stdout=-1, stderr=-1, text=True)
+            for _ in range(3)
+        ]
+        said = [one.communicate(120) for one in both]
+    assert [one.returncode for one in both] == [0, 0, 0], said
+    assert [out for out, _ in said] == ["opened\n"] * 3
 
 
 @pytest.mark.slow
