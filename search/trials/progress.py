@@ -106,6 +106,10 @@ class TrialProgress:
     def infeasible(self, number: int, coreml_bytes: int) -> None:
         self._ended(number, f"[dim]infeasible: {coreml_bytes:,} bytes, not trained[/]")
 
+    def oversized(self, number: int, parameters: int, least: int) -> None:
+        text = f"infeasible: {parameters:,} parameters make {least:,} bytes or more, not built"
+        self._ended(number, f"[dim]{text}[/]")
+
     def answered(self, number: int, earlier: int) -> None:
         self._ended(number, f"[dim]same configuration as trial {earlier}: not trained again[/]")
 
