@@ -146,7 +146,7 @@ def sweep(
     with (
         engine(setup) if engine else LocalEngine(setup, config.workers) as placed,
         scratch_folder() as folder,
-        progress or TrialProgress(config.trials, config.workers) as progress,
+        progress or TrialProgress(config.trials, config.workers, prunes=config.pruner != "none") as progress,
         contextlib.ExitStack() as stack,
     ):
         progress.waiting("starting TensorFlow")
