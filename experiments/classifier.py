@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 PIXEL_SCALE = 1 / 255.0
 PREPROCESSING_VERSION = 1  # of how a drawing becomes pixels (strokes.py), stamped in the Core ML file
 PREDICTION_BATCH = 500  # images
-PREDICTION_BYTES = 2**24  # of pixels in a batch: fewer large images at a time
+PREDICTION_BYTES = 500 * 64 * 64 * 3  # of pixels in a batch: fewer large images at a time
 
 
 def build_classifier(

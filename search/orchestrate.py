@@ -38,7 +38,7 @@ from search.engines.shared_data import save_dataset
 from search.report import significance
 from search.report.page import REPORT, compared_architectures, replicated, write_report
 from search.report.significance import ArchitectureComparison
-from search.setup import choose_architectures, load_dataset, resolve_augmentation, usable_batch_sizes
+from search.setup import choose_architectures, load_dataset, resolve_augmentation, usable_batch_sizes, within_memory
 from search.study.study import Study
 from search.trials.loop import Runner
 from search.trials.patience import patiently
@@ -147,11 +147,11 @@ def sweep(
     if config.pruner != AUTO:
         config.resolved_pruner  # noqa: B018  # a pruner that does not fit is refused before anything is made
     threads = config.cpus_per_trial if config.engine == "ray" else max(1, cores() // config.workers)
-    setup = WorkerSetup(config.plugins, config.architectures, threads)
+    setup = WorkerSetup(config.plugins, config.architectures, threads, max(config.filters))
     with (
         engine(setup) if engine else LocalEngine(setup, config.workers) as placed,
         scratch_folder() as folder,
-        progress or TrialProgress(config.trials, config.workers) as progress,
+        progress or TrialProgress(config.trials, config.workers, prunes=config.pruner != "none") as progress,
         contextlib.ExitStack() as stack,
     ):
         progress.waiting("starting TensorFlow")
@@ -172,6 +172,9 @@ def sweep(
         for warning in ready.warnings:
             progress.say(f"warning: left out: {escape(warning)}")
         architectures = choose_architectures(ready, config.architectures, dataset.name)
+        if not study.exists and "batch_sizes" not in given:
+            sizes = within_memory(config.batch_sizes, architectures, say=lambda text: progress.say(escape(text)))
+            study.config = config = replace(config, batch_sizes=sizes)
 
         def opened() -> str:
             with study.alone():  # others may start a sweep of the same study at the same time

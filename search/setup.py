@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from architectures import load_plugin
 from architectures.errors import UsageError
 from experiments import datasets
+from experiments.training.memory import BATCH_BYTES
 from search.config import ON
 from search.engines.messages import Known, Ready
 from search.space import fitting_batch_sizes
@@ -44,6 +45,29 @@ def usable_batch_sizes(
     if fitting != sizes:
         listed, left = (", ".join(map(str, some)) for some in (fitting, sizes))
         say(f"{dataset.name} has {images} training images: batch size {listed} in place of {left}")
+    return fitting
+
+
+def within_memory(
+    sizes: tuple[int, ...], architectures: Sequence[Known], *, say: Callable[[str], None]
+) -> tuple[int, ...]:
+    """Those of the batch sizes whose values memory holds, or where none is so small, the largest power of two.
+
+    >>> large = Known("wide", 32, 0.0, None, image_bytes=100 * 2**20)
+    >>> within_memory((64, 128, 256), [large], say=print)
+    training holds 100 MiB for each image (wide): batch size 8 in place of 64, 128, 256
+    (8,)
+    >>> within_memory((64, 128, 256), [Known("small", 32, 0.0, None, image_bytes=5 * 2**20)], say=print)
+    training holds 5 MiB for each image (small): batch size 64, 128 in place of 64, 128, 256
+    (64, 128)
+    """
+    hungriest = max(architectures, key=lambda known: known.image_bytes)
+    most = max(1, BATCH_BYTES // max(hungriest.image_bytes, 1))
+    fitting = tuple(size for size in sizes if size <= most) or (2 ** (most.bit_length() - 1),)
+    if fitting != sizes:
+        listed, left = (", ".join(map(str, some)) for some in (fitting, sizes))
+        held = f"{hungriest.image_bytes / 2**20:.0f} MiB for each image ({hungriest.name})"
+        say(f"training holds {held}: batch size {listed} in place of {left}")
     return fitting
 
 

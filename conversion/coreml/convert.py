@@ -261,7 +261,7 @@ def randomize_trained(classifier: keras.Model) -> None:
 
     def randomize(weights: Iterable[keras.Variable]) -> None:
         for weight in weights:
-            weight.assign(noise.uniform(0.5, 1, weight.shape))
+            weight.assign(noise.random(weight.shape, np.float32) / 2 + 0.5)
 
     randomize(classifier.trainable_weights)
     # Averages of a normalisation change too, unless it is frozen, and other layers' state may: one step tells.

@@ -9,6 +9,7 @@ from architectures.errors import NotConvertible, ProjectError
 from conversion.coreml.convert import convert, coremltools
 from conversion.coreml.facts import FileFacts
 from experiments.classifier import as_classifier
+from experiments.training.graph_work import trace
 
 if TYPE_CHECKING:
     import keras
@@ -42,10 +43,7 @@ def check_convertible(network: keras.Model, name: str, *, tested: bool = False) 
 
 def _operations(network: keras.Model) -> set[str]:
     """Kinds of TensorFlow operations that a network is made of, those inside the functions that it calls included."""
-    import tensorflow as tf
-
-    spec = tf.TensorSpec((1, *network.input_shape[1:]), tf.float32)
-    graph = tf.function(lambda image: network(image, training=False)).get_concrete_function(spec).graph.as_graph_def()
+    graph = trace(network).as_graph_def()
     nodes = [*graph.node, *(node for function in graph.library.function for node in function.node_def)]
     return {node.op for node in nodes}
 

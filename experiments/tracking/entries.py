@@ -125,6 +125,18 @@ class Size(Entry):
 
 
 @dataclass(frozen=True)
+class Oversize(Entry):
+    """A network was not built: its parameters alone make its file too large."""
+
+    parameters: int
+    coreml_bytes_at_least: int
+
+    def apply(self, run: TrialRun, write: Write, tracker: Tracker) -> None:
+        run.look_again(tracker)
+        tracker.writer.log_oversize(run.known, self.parameters, self.coreml_bytes_at_least)
+
+
+@dataclass(frozen=True)
 class Epoch(Entry):
     """An epoch has ended, unless an earlier attempt has written it."""
 
@@ -193,7 +205,7 @@ class Fail(Entry):
 
 
 KINDS: Mapping[str, type[Entry]] = {
-    kind.__name__.lower(): kind for kind in (Start, Known, Size, Epoch, Finish, Answer, End, Fail)
+    kind.__name__.lower(): kind for kind in (Start, Known, Size, Oversize, Epoch, Finish, Answer, End, Fail)
 }
 PARSED: Mapping[str, Callable[[Any], object]] = {
     "start": lambda values: RunStart(**values),

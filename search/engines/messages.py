@@ -20,6 +20,7 @@ class WorkerSetup:
     plugins: tuple[str, ...]
     architectures: tuple[str, ...]  # wanted; empty: all
     threads: int  # TensorFlow's, per worker
+    filters: int | None = None  # the widest first stage that a trial may draw; None: as published
     cores: tuple[int, ...] = ()  # that a worker may run on; empty: all
     facts: tuple[tuple[str, str], ...] = ()  # that another host must have in common with the sweep's
 
@@ -33,6 +34,7 @@ class Job:
     facts: FileFacts  # of the file that would ship; its accuracy is not known yet
     size: ModelSize | None  # where a network of the same widths has been measured
     keras_file: Path
+    max_coreml_bytes: int | None = None  # a network whose file is certain to be larger is not built
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,7 @@ class Known:
     default_dropout: float
     misfit: str | None  # why it cannot take the data set's images, or be converted to Core ML
     knobs: tuple[tuple[str, tuple[Knob, ...]], ...] = ()  # its own by name, sorted; the default choice first
+    image_bytes: int = 0  # that training holds for each image of a batch, at the widest; 0: not known
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,15 @@ class Built:
 
     number: int
     size: ModelSize
+
+
+@dataclass(frozen=True)
+class Oversized:
+    """A trial ended before its network was built: its parameters alone make the file too large."""
+
+    number: int
+    parameters: int
+    least_coreml_bytes: int  # the file would be no smaller
 
 
 @dataclass(frozen=True)
@@ -113,7 +125,7 @@ class Died:
     reason: str
 
 
-Event = Ready | Placed | Built | EpochEnded | Stopped | Finished | Failed | Died
+Event = Ready | Placed | Oversized | Built | EpochEnded | Stopped | Finished | Failed | Died
 
 
 def failed(number: int | None, error: BaseException) -> Failed:

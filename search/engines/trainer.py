@@ -5,6 +5,7 @@ Importing TensorFlow for each trial would double a short trial's time.
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import threading
 from collections.abc import Callable
@@ -16,9 +17,11 @@ from architectures.errors import NotConvertible, PluginError, ProjectError, Usag
 from architectures.quiet import import_tensorflow
 from conversion.coreml.convert import coreml_bytes, coremltools
 from conversion.coreml.convertible import check_convertible
+from conversion.coreml.least_size import least_coreml_bytes, without_weights
 from experiments.config import EpochMetrics, ModelSize
 from experiments.datasets import Dataset
 from experiments.training.loop import TrainingStopped, count_macs, train
+from experiments.training.memory import image_bytes
 from experiments.training.precision import visible_gpu
 from search.engines.messages import (
     Built,
@@ -27,11 +30,14 @@ from search.engines.messages import (
     Finished,
     Job,
     Known,
+    Oversized,
     Ready,
     Stopped,
     WorkerSetup,
     failed,
 )
+
+QUICK_BYTES = 2**20  # a network of such a file is converted in a second: its exact size is worth more than a bound
 
 
 class Trainer:
@@ -67,8 +73,10 @@ class Trainer:
             architecture = registry.get(name)
             misfit = None
             try:
-                built = architecture.build(dataset.input_shape, dataset.num_classes)
-                check_convertible(built, name, tested=Path(architecture.source).parent == registry.FAMILIES)
+                tested = Path(architecture.source).parent == registry.FAMILIES
+                with without_weights() if tested else contextlib.nullcontext():
+                    built = architecture.build(dataset.input_shape, dataset.num_classes)
+                    check_convertible(built, name, tested=tested)
             except UsageError as error:  # images too small for this one, or an operation that Core ML lacks
                 misfit = str(error)
                 if isinstance(error, NotConvertible) and name not in self._setup.architectures:
@@ -79,11 +87,19 @@ class Trainer:
                 misfit = one_line(error)  # of an installed plugin that nobody asked for
                 warnings.append(misfit)
             knobs = tuple(sorted(architecture.knobs.items()))
-            known.append(Known(name, architecture.default_filters, architecture.default_dropout, misfit, knobs))
+            widest = 0 if misfit else self._image_bytes(architecture)
+            known.append(Known(name, architecture.default_filters, architecture.default_dropout, misfit, knobs, widest))
         # Keras collects garbage before each training, coremltools in each conversion: not over the imports' objects.
         gc.collect()
         gc.freeze()
         return Ready(tuple(known), tuple(warnings), self.gpu)
+
+    def _image_bytes(self, architecture: registry.Architecture) -> int:
+        """What training holds for an image, in the widest network that a trial may draw."""
+        filters, data = self._setup.filters or architecture.default_filters, self._dataset
+        with contextlib.suppress(ProjectError), without_weights():
+            return image_bytes(architecture.build(data.input_shape, data.num_classes, filters=filters))
+        return 0
 
     def train(self, job: Job, send: Callable[[Event], None], ask: Callable[[Built | EpochEnded], bool]) -> None:
         """Train one job and say how it ended.
@@ -111,6 +127,9 @@ class Trainer:
             return ask(EpochEnded(job.number, metrics))
 
         try:
+            if found := self._oversized(job):
+                send(found)
+                return
             result = train(
                 job.config,
                 self._dataset,
@@ -126,3 +145,16 @@ class Trainer:
             raise
         except Exception as error:
             send(failed(job.number, error))
+
+    def _oversized(self, job: Job) -> Oversized | None:
+        """What is to be said of a network whose kernels alone are larger than its file may be."""
+        if job.max_coreml_bytes is None or job.size is not None:
+            return None
+        config, data = job.config, self._dataset
+        with without_weights():
+            network = registry.get(config.architecture).build(
+                data.input_shape, data.num_classes, filters=config.filters, knobs=dict(config.knobs)
+            )
+            least, parameters = least_coreml_bytes(network, config.compress), network.count_params()
+        too_large = least > max(job.max_coreml_bytes, QUICK_BYTES)
+        return Oversized(job.number, parameters, least) if too_large else None

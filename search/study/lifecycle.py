@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
@@ -277,11 +277,18 @@ class Lifecycle:
         reports an epoch, sets no bar for others. `more` are further attributes of the trial.
         """
 
+        self._record_bytes(trial, coreml_bytes, {"coreml_bytes": coreml_bytes, **more})
+
+    def record_oversize(self, trial: optuna.Trial, at_least: int) -> None:
+        """Record how large the file of a trial would be at least, which is more than it may be."""
+        self._record_bytes(trial, at_least, {"coreml_bytes_at_least": at_least})
+
+    def _record_bytes(self, trial: optuna.Trial, known: int, attributes: Mapping[str, object]) -> None:
         def act(_: FrozenTrial) -> None:
-            for key, value in {"coreml_bytes": coreml_bytes, **more}.items():
+            for key, value in attributes.items():
                 trial.set_user_attr(key, value)
             if self._open.config.max_coreml_bytes is not None and not trial.constraints:
-                trial.set_constraint("coreml_bytes", coreml_bytes - self._open.config.max_coreml_bytes)
+                trial.set_constraint("coreml_bytes", known - self._open.config.max_coreml_bytes)
 
         self.owned(trial.number, act)
 

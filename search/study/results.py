@@ -100,7 +100,11 @@ class Results:
             return []
         same = [one for one in self.searched() if one.params == trial.params and one.number != trial.number]
         known = (TrialState.COMPLETE, TrialState.PRUNED)
-        trained = [one for one in same if one.state in known and DUPLICATE_OF not in one.user_attrs]
+        trained = [
+            one
+            for one in same
+            if one.state in known and DUPLICATE_OF not in one.user_attrs and "coreml_bytes" in one.user_attrs
+        ]
         return trained + [one for one in same if not one.state.is_finished() and one.number < trial.number]
 
     def keepers(self, *more: Scored) -> set[int]:

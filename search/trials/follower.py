@@ -8,9 +8,9 @@ from architectures.redaction import redact
 from experiments.config import Environment, ModelSize, RunResult
 from experiments.datasets import Dataset
 from experiments.tracking import Outbox, run_start
-from experiments.tracking.entries import Answer, End, Epoch, Fail, Finish, Size
+from experiments.tracking.entries import Answer, End, Epoch, Fail, Finish, Oversize, Size
 from search.engines import Engine, WorkerFailed
-from search.engines.messages import Built, Died, EpochEnded, Event, Failed, Finished, Placed, Stopped
+from search.engines.messages import Built, Died, EpochEnded, Event, Failed, Finished, Oversized, Placed, Stopped
 from search.study.judge import Verdict
 from search.study.lifecycle import MAX_ATTEMPTS
 from search.study.results import DUPLICATE_OF, HOST, REPLICATE_OF
@@ -47,6 +47,12 @@ class Follower:
                 running.reply(engine, self._study.fits(size.coreml_bytes))
                 self.record_size(running, size)
                 progress.built(number, size)
+            case Oversized(number, parameters, least):
+                self._study.trials.record_oversize(running.trial, least)
+                self._flight.end(running, None)
+                self._outbox.write(number, Oversize(parameters, least))
+                self._outbox.write(number, End("KILLED", "infeasible"))
+                progress.oversized(number, parameters, least)
             case EpochEnded(number, metrics):
                 value = getattr(metrics, self._study.config.objective)
                 verdict = self._study.judge.report(running.trial, value, metrics.epoch)

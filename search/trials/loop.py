@@ -22,7 +22,19 @@ from experiments.tracking import (
     TrackingUnavailable,
 )
 from search.engines import Engine, WorkerFailed
-from search.engines.messages import Built, Died, EpochEnded, Event, Failed, Finished, Job, Known, Ready, Stopped
+from search.engines.messages import (
+    Built,
+    Died,
+    EpochEnded,
+    Event,
+    Failed,
+    Finished,
+    Job,
+    Known,
+    Oversized,
+    Ready,
+    Stopped,
+)
 from search.study.study import Study
 from search.trials.evaluator import Evaluator
 from search.trials.flight import Flight, OnItsWay
@@ -194,7 +206,8 @@ class Runner:
             self.follower.end_infeasible(running, progress)
             return
         text = file_facts(self.dataset, config, NO_RUN, self.study.name)
-        engine.submit(Job(trial.number, config, text, size, self.folder / f"{trial.number}.keras"))
+        file = self.folder / f"{trial.number}.keras"
+        engine.submit(Job(trial.number, config, text, size, file, self.study.config.max_coreml_bytes))
 
     def _handle(self, event: Event, engine: Engine, progress: TrialProgress) -> None:
         if isinstance(event, Ready):
@@ -216,7 +229,7 @@ class Runner:
             self.flight.lose(running, progress)
         if running.asks:
             running.reply(engine, False)
-        if isinstance(event, Finished | Failed | Died | Stopped):
+        if isinstance(event, Finished | Failed | Died | Stopped | Oversized):
             self.flight.running.pop(event.number, None)
 
     def _tell(self, progress: TrialProgress) -> None:

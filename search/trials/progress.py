@@ -18,6 +18,7 @@ from architectures.display import visible
 from architectures.redaction import redact
 from experiments.config import EpochMetrics, ModelSize, RunConfig, RunResult
 from experiments.objective import SHORT, score
+from search.trials.time_left import Course, seconds_left
 
 BAR_WIDTH = 16  # columns
 
@@ -30,7 +31,12 @@ class _Trial:
     started: float
     size: ModelSize | None = None
     last: EpochMetrics | None = None
+    last_at: float = 0.0
     best: float | None = None  # of the objective
+
+    def course(self, now: float) -> Course:
+        epochs = self.last.epoch if self.last else 0
+        return Course(now - self.started, epochs, self.config.epochs, self.last_at - self.started if epochs else 0.0)
 
 
 def _better(config: RunConfig, value: float, best: float | None) -> float:
@@ -48,11 +54,11 @@ class _Screen(Console):
 class TrialProgress:
     """Progress of a number of trials. Use as a context manager. Without a terminal only the lines are written."""
 
-    def __init__(self, trials: int, workers: int) -> None:
+    def __init__(self, trials: int, workers: int, *, prunes: bool = False) -> None:
         self._console = _Screen(stderr=True, highlight=False, emoji=False)
-        self._trials, self._done, self._workers = trials, 0, workers
+        self._trials, self._done, self._workers, self._prunes = trials, 0, workers, prunes
         self._waiting = Spinner("dots", "starting")
-        self._seconds: list[float] = []  # of the trials finished here
+        self._courses: list[Course] = []  # of the trials that have ended here
         self._running: dict[int, _Trial] = {}
         self._best: float | None = None
         self._live = Live(console=self._console, get_renderable=self._shown, transient=True, redirect_stdout=False)
@@ -90,7 +96,7 @@ class TrialProgress:
 
     def epoch(self, number: int, metrics: EpochMetrics) -> None:
         trial = self._running[number]
-        trial.last = metrics
+        trial.last, trial.last_at = metrics, time.monotonic()
         trial.best = _better(trial.config, getattr(metrics, trial.config.objective), trial.best)
 
     def finished(self, number: int, result: RunResult, replicate: bool = False) -> None:
@@ -116,6 +122,10 @@ class TrialProgress:
     def infeasible(self, number: int, coreml_bytes: int) -> None:
         self._ended(number, f"[dim]infeasible: {coreml_bytes:,} bytes, not trained[/]")
 
+    def oversized(self, number: int, parameters: int, least: int) -> None:
+        text = f"infeasible: {parameters:,} parameters make {least:,} bytes or more, not built"
+        self._ended(number, f"[dim]{text}[/]")
+
     def answered(self, number: int, earlier: int) -> None:
         self._ended(number, f"[dim]same configuration as trial {earlier}: not trained again[/]")
 
@@ -130,8 +140,7 @@ class TrialProgress:
     def _ended(self, number: int, text: str) -> None:
         trial = self._running.pop(number)
         seconds = time.monotonic() - trial.started
-        if trial.last:  # others took no time worth counting
-            self._seconds.append(seconds)
+        self._courses.append(trial.course(time.monotonic()))
         self._done += 1
         config = trial.config
         self.say(
@@ -181,7 +190,15 @@ class TrialProgress:
         return Group(table, overall)
 
     def _left(self) -> str:
-        if not self._seconds:
+        running = [trial.course(time.monotonic()) for trial in self._running.values()]
+        seconds = seconds_left(
+            self._courses,
+            running,
+            to_come=max(self._trials - self._done - len(running), 0),
+            workers=self._workers,
+            prunes=self._prunes,
+            before=self._done - len(self._courses),
+        )
+        if seconds is None:
             return ""
-        seconds = sum(self._seconds) / len(self._seconds) * max(self._trials - self._done, 0) / self._workers
         return f"about {seconds / 60:.0f} min left" if seconds > 90 else f"about {seconds:.0f} s left"

@@ -25,7 +25,7 @@ from search.engines import WorkerFailed
 from search.engines.local import LocalEngine, cores
 from search.engines.messages import Built, Died, EpochEnded, Failed, Finished, Job, Known, WorkerSetup
 from search.engines.shared_data import save_dataset
-from search.setup import choose_architectures, load_dataset, resolve_augmentation, usable_batch_sizes
+from search.setup import choose_architectures, load_dataset, resolve_augmentation, usable_batch_sizes, within_memory
 from search.trials.config import TrialConfig
 from search.trials.loop import POLL_SECONDS
 from search.trials.progress import TrialProgress
@@ -66,7 +66,7 @@ def run_trial(config: TrialConfig) -> TrialResult:
     """
 
     check_available("mlmodel", config.compress)
-    setup = WorkerSetup(config.plugins, (config.architecture,), cores())
+    setup = WorkerSetup(config.plugins, (config.architecture,), cores(), config.filters)
     with (
         LocalEngine(setup, 1) as engine,
         scratch_folder() as folder,
@@ -87,6 +87,8 @@ def run_trial(config: TrialConfig) -> TrialResult:
         engine.provide(folder)
         ready = engine.wait_until_ready()
         (known,) = choose_architectures(ready, (config.architecture,), dataset.name)
+        if config.batch_size is None:
+            (batch_size,) = within_memory((batch_size,), (known,), say=lambda text: progress.say(escape(text)))
         run_config = _run_config(config, known, ready.gpu, batch_size, resolve_augmentation(config.augment, dataset))
         experiment_id = tracker.experiment(config.experiment or title(config.dataset))
         where = environment(setup.threads, ready.gpu, config.plugins)

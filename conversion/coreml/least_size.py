@@ -1,0 +1,71 @@
+"""How large a network's Core ML file is at least, from its parameters: no weight is made, and nothing is converted."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from conversion.coreml.compress import BITS
+from experiments.config import Compression
+
+if TYPE_CHECKING:
+    import keras
+
+WHOLE_BITS = {"none": 32, "float16": 16}  # of a weight that is not compressed
+
+
+@contextlib.contextmanager
+def without_weights() -> Iterator[None]:
+    """Networks that are built inside have layers and shapes, and no values: of a hundred million weights in 0.1 s."""
+    import keras
+
+    try:
+        with keras.StatelessScope(initialize_variables=False):
+            yield
+    finally:
+        keras.backend.clear_session()  # Keras would give them values at the end of the next such scope
+
+
+def least_coreml_bytes(network: keras.Model, compression: Compression) -> int:
+    """A bound that the `.mlmodel` of a network is never below, whatever else it holds.
+
+    It counts the kernels alone, of Keras' own convolutions and dense layers in the network's graph: each trained
+    kernel is stored whole, at the bits that the compression gives a weight. What a conversion may fold into others
+    (normalisation, biases), what is frozen, and layers of other kinds count nothing.
+
+    >>> from architectures import registry
+    >>> with without_weights():
+    ...     least_coreml_bytes(registry.build("malireddi", (28, 28, 1), 10), "none")
+    377728
+    """
+    import keras
+
+    kinds = {
+        keras.layers.Conv2D: ("kernel",),
+        keras.layers.Conv2DTranspose: ("kernel",),
+        keras.layers.DepthwiseConv2D: ("kernel",),
+        keras.layers.SeparableConv2D: ("depthwise_kernel", "pointwise_kernel"),
+        keras.layers.Dense: ("_kernel",),
+    }
+    stored = {
+        id(kernel): math.prod(kernel.shape)
+        for layer in _layers(network)
+        for name in kinds.get(type(layer), ())
+        if (kernel := getattr(layer, name)).trainable
+    }
+    bits = WHOLE_BITS.get(compression) or BITS[compression]
+    return sum(count * bits // 8 for count in stored.values())
+
+
+def _layers(network: keras.Model) -> Iterator[keras.layers.Layer]:
+    """Layers that the answer depends on, those inside nested networks too; none of a model with code of its own."""
+    import keras
+
+    graph = type(network) is keras.Sequential or type(network).__name__ == "Functional"
+    for layer in network.layers if graph and len(network.outputs) == 1 else ():
+        if isinstance(layer, keras.Model):
+            yield from _layers(layer)
+        else:
+            yield layer
