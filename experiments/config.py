@@ -46,7 +46,7 @@ class RunConfig(Recipe):
 
     architecture: str
     dataset: str
-    filters: Annotated[int, FILTERS]  # width of the first stage
+    filters: Annotated[int, FILTERS] | None  # width of the first stage; None: the architecture's widths are fixed
     dropout: Annotated[float, DROPOUT]  # rate in [0, 1)
     batch_size: Annotated[int, BATCH_SIZE] = 128
     learning_rate: Annotated[float, LEARNING_RATE] = LEARNING_RATES["cosine"]  # the highest that the schedule reaches
@@ -82,6 +82,8 @@ class RunConfig(Recipe):
                 del values[name]
         if self.compress == "none":
             del values["compress"]
+        if self.filters is None:
+            del values["filters"]
         return values
 
 

@@ -24,6 +24,7 @@ from architectures.fields import (
     as_recorded,
     validate,
 )
+from architectures.knobs import Knob
 from experiments.config import (
     BATCH_SIZE,
     DROPOUT,
@@ -46,6 +47,7 @@ FIXED = (
     "batch_sizes",
     "dropout",
     "filters",
+    "knobs",
     "learning_rate",
     "schedule",
     *RECIPE,
@@ -116,6 +118,8 @@ class SweepConfig(RecipeRanges):
     batch_sizes: Annotated[tuple[int, ...], Wholes(BATCH_SIZE, minimum=1)] = SearchSpace.batch_sizes
     dropout: Annotated[tuple[float, float], NumberRange(DROPOUT)] = SearchSpace.dropout
     filters: Annotated[tuple[int, ...], Wholes(FILTERS, minimum=1)] = SearchSpace.filters
+    # values of architectures' own hyperparameters in place of all their choices
+    knobs: tuple[tuple[str, tuple[Knob, ...]], ...] = ()
     # of the highest rate; None: the schedule's own
     learning_rate: Annotated[tuple[float, float], NumberRange(LEARNING_RATE)] | None = None
     schedule: Annotated[str, SCHEDULE] = SearchSpace.schedule

@@ -38,7 +38,7 @@ class Values(Recipe):
     architecture: str
     batch_size: int
     dropout: float
-    filters: int
+    filters: int | None  # None: of fixed widths
     learning_rate: float
     schedule: str
     augment: bool
@@ -63,12 +63,12 @@ class SearchSpace(RecipeRanges):
         A knob belongs to one architecture: it is drawn for that one alone, under the architecture's name and its own.
         """
         architecture = trial.suggest_categorical("architecture", self.architectures)
-        knobs = next(one.knobs for one in known if one.name == architecture)
+        found = next(one for one in known if one.name == architecture)
         return Values(
             architecture=architecture,
             batch_size=trial.suggest_categorical("batch_size", self.batch_sizes),
             dropout=trial.suggest_float("dropout", *self.dropout),
-            filters=trial.suggest_categorical("filters", self.filters),
+            filters=None if found.default_filters is None else trial.suggest_categorical("filters", self.filters),
             learning_rate=(
                 trial.suggest_float("learning_rate", *self.learning_rate, log=True)
                 if self.learning_rate
@@ -82,7 +82,7 @@ class SearchSpace(RecipeRanges):
             ),
             knobs=tuple(
                 (knob, trial.suggest_categorical(f"{architecture}.{knob}", choices))  # type: ignore[misc]  # not None
-                for knob, choices in knobs
+                for knob, choices in found.knobs
             ),
             **{name: trial.suggest_float(name, *limits) for name, limits in self.recipe.items()},
         )
@@ -132,6 +132,8 @@ class SearchSpace(RecipeRanges):
         names = {name: name for name in (*choices, *ranges)}
         for architecture in known:
             if architecture.name == given.get("architecture"):
+                if architecture.default_filters is None:
+                    del names["filters"]
                 choices.update(architecture.knobs)
                 names.update({knob: f"{architecture.name}.{knob}" for knob, _ in architecture.knobs})
         for name, value in given.items():

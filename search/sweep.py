@@ -13,6 +13,7 @@ from pathlib import Path
 from architectures.command import INTERRUPTED, Parser, print_json, run, several
 from architectures.display import say
 from architectures.fields import allowed
+from architectures.knobs import Knob, knob_from_text
 from architectures.redaction import MARK, redact
 from experiments.config import COMPRESSIONS, LEARNING_RATES, PRECISIONS, default_tracking_uri
 from experiments.datasets.arguments import add_arguments, dataset_given
@@ -73,6 +74,14 @@ def parser() -> Parser:
         type=allowed(SweepConfig, "filters"),
         metavar="N,N",
         help="choices for the first stage's width (default 8,16,32)",
+    )
+    add(
+        "--knob",
+        dest="knobs",
+        action="append",
+        type=_knob,
+        metavar="NAME=VALUE,VALUE",
+        help="search these values of an architecture's own hyperparameter instead of all; repeatable",
     )
     add(
         "--learning-rate",
@@ -195,6 +204,14 @@ def _workers(text: str) -> int | str:
         raise argparse.ArgumentTypeError(f"{error} (or {AUTO})") from None
 
 
+def _knob(text: str) -> tuple[str, tuple[Knob, ...]]:
+    """An argparse type: a knob and its values."""
+    name, equals, values = text.partition("=")
+    if not equals or not all(values.split(",")):
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE or NAME=VALUE,VALUE")
+    return name, tuple(dict.fromkeys(map(knob_from_text, values.split(","))))
+
+
 def _configurations(text: str) -> tuple[dict[str, object], ...]:
     """An argparse type: a file with a JSON list of objects."""
     try:
@@ -211,7 +228,7 @@ def _configurations(text: str) -> tuple[dict[str, object], ...]:
 def _body(arguments: argparse.Namespace) -> int:
     options = vars(arguments) | {
         key: tuple(dict.fromkeys(value)) if (value := getattr(arguments, key)) else None
-        for key in ("architectures", "plugins")
+        for key in ("architectures", "plugins", "knobs")
     }
     if arguments.figures:
         options["figures"] = arguments.figures == "on"

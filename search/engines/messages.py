@@ -21,6 +21,7 @@ class WorkerSetup:
     architectures: tuple[str, ...]  # wanted; empty: all
     threads: int  # TensorFlow's, per worker
     cores: tuple[int, ...] = ()  # that a worker may run on; empty: all
+    knobs: tuple[tuple[str, tuple[Knob, ...]], ...] = ()  # that were asked for: their values in place of all choices
     facts: tuple[tuple[str, str], ...] = ()  # that another host must have in common with the sweep's
 
 
@@ -40,10 +41,10 @@ class Known:
     """A registered architecture, as the sweep's process needs it: that one never imports Keras."""
 
     name: str
-    default_filters: int
+    default_filters: int | None  # None: its widths are fixed
     default_dropout: float
     misfit: str | None  # why it cannot take the data set's images, or be converted to Core ML
-    knobs: tuple[tuple[str, tuple[Knob, ...]], ...] = ()  # its own by name, sorted; the default choice first
+    knobs: tuple[tuple[str, tuple[Knob, ...]], ...] = ()  # its own by name, sorted, with what is searched
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from experiments.config import EpochMetrics, ModelSize
 from experiments.datasets import Dataset
 from experiments.training.loop import TrainingStopped, count_macs, train
 from experiments.training.precision import visible_gpu
+from search.engines.asked import check_asked, searched
 from search.engines.messages import (
     Built,
     EpochEnded,
@@ -63,11 +64,15 @@ class Trainer:
         """Take the data set for all jobs, and say which architectures fit it and can be shipped."""
         self._dataset = dataset
         known, warnings = [], [one_line(error) for error in registry.left_out()]
-        for name in self._setup.architectures or registry.names():
-            architecture = registry.get(name)
-            misfit = None
+        wanted = [registry.get(name) for name in self._setup.architectures or registry.names()]
+        if not self._setup.architectures:  # backbones are searched where they are asked for
+            wanted = [architecture for architecture in wanted if not architecture.find_weights]
+        check_asked(wanted, self._setup.knobs)
+        for architecture in wanted:
+            name, misfit, knobs = architecture.name, None, searched(architecture, self._setup.knobs)
             try:
-                built = architecture.build(dataset.input_shape, dataset.num_classes)
+                first = {knob: choices[0] for knob, choices in knobs}
+                built = architecture.build(dataset.input_shape, dataset.num_classes, knobs=first)
                 check_convertible(built, name, tested=Path(architecture.source).parent == registry.FAMILIES)
             except UsageError as error:  # images too small for this one, or an operation that Core ML lacks
                 misfit = str(error)
@@ -78,7 +83,6 @@ class Trainer:
                     raise
                 misfit = one_line(error)  # of an installed plugin that nobody asked for
                 warnings.append(misfit)
-            knobs = tuple(sorted(architecture.knobs.items()))
             known.append(Known(name, architecture.default_filters, architecture.default_dropout, misfit, knobs))
         # Keras collects garbage before each training, coremltools in each conversion: not over the imports' objects.
         gc.collect()

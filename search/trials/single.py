@@ -66,7 +66,8 @@ def run_trial(config: TrialConfig) -> TrialResult:
     """
 
     check_available("mlmodel", config.compress)
-    setup = WorkerSetup(config.plugins, (config.architecture,), cores())
+    asked = tuple((knob, (value,)) for knob, value in config.knobs)
+    setup = WorkerSetup(config.plugins, (config.architecture,), cores(), knobs=asked)
     with (
         LocalEngine(setup, 1) as engine,
         scratch_folder() as folder,
@@ -102,11 +103,8 @@ def run_trial(config: TrialConfig) -> TrialResult:
 
 
 def _run_config(config: TrialConfig, known: Known, gpu: Gpu | None, batch_size: int) -> RunConfig:
-    own = dict(known.knobs)
-    for knob, value in config.knobs:
-        if not any(value == choice and type(value) is type(choice) for choice in own.get(knob, ())):
-            described = "; ".join(f"{name}: {', '.join(map(str, choices))}" for name, choices in own.items())
-            raise UsageError(f"{knob}={value} is no knob of {known.name!r}. It has {described or 'none'}.")
+    if config.filters is not None and known.default_filters is None:
+        raise UsageError(f"{known.name} has fixed widths: leave --filters out.")
     return RunConfig(
         architecture=config.architecture,
         dataset=config.dataset,
@@ -116,7 +114,7 @@ def _run_config(config: TrialConfig, known: Known, gpu: Gpu | None, batch_size: 
         learning_rate=config.learning_rate or LEARNING_RATES[config.schedule],
         schedule=config.schedule,
         augment=config.augment,
-        knobs=tuple(sorted(({knob: choices[0] for knob, choices in own.items()} | dict(config.knobs)).items())),
+        knobs=tuple((knob, choices[0]) for knob, choices in known.knobs),
         epochs=config.epochs,
         seed=config.seed,
         precision=resolve_precision(config.precision, gpu),
