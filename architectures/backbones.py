@@ -12,12 +12,11 @@ from keras import layers
 
 from architectures.errors import ProjectError, UsageError
 from architectures.knobs import Knob, Setting
-from architectures.weights import IMAGENET, NONE, WEIGHTS
+from architectures.weights import FEATURES, IMAGENET, NONE, WEIGHTS
 
 if TYPE_CHECKING:
     import keras
 
-FEATURES = "features"  # the layer whose output the head takes
 SMALLEST_SIDE = 32  # pixels: these networks halve an image five times
 HEAD, TOP, ALL = "head", "top", "all"
 HIDDEN = (0, 128)  # units of a layer between features and classes; 0: there is none

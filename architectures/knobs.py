@@ -26,6 +26,7 @@ RUN_PARAMETERS = frozenset(
         "seed",
         "precision",
         "augment",
+        "views",
         "label_smoothing",
         "weight_decay",
         "knobs",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 from architectures.fields import Choice, Number, Whole, validate
 from architectures.knobs import Knob
+from architectures.weights import NONE, WEIGHTS
 from experiments.recipe import RECIPE, Recipe
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ COMPRESSIONS: tuple[Compression, ...] = get_args(Compression)
 BATCH_SIZE = FILTERS = EPOCHS = Whole(1)
 DROPOUT = Number(0, 1, open_above=True)
 LEARNING_RATE = Number(1e-7, 1)
+VIEWS = Whole(0, 1_000)
 SCHEDULE = Choice(tuple(LEARNING_RATES))
 SEED = Whole(0, 2**32 - 1)  # NumPy's
 
@@ -34,6 +36,19 @@ SEED = Whole(0, 2**32 - 1)  # NumPy's
 def default_tracking_uri() -> str:
     """MLFLOW_TRACKING_URI where it is set, else SQLite in the working directory: a bare `mlflow ui` shows it."""
     return os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_TRACKING_URI
+
+
+def usual_learning_rate(schedule: str, knobs: tuple[tuple[str, Knob], ...]) -> float:
+    """The rate where none is asked for: a tenth of the schedule's own for a backbone that learns on from its weights.
+
+    >>> usual_learning_rate("cosine", (("train", "head"), ("weights", "imagenet")))
+    0.003
+    >>> usual_learning_rate("cosine", (("train", "top"), ("weights", "imagenet")))
+    0.0003
+    """
+    of = dict(knobs)
+    learns_on = of.get(WEIGHTS, NONE) != NONE and of.get("train") != "head"
+    return LEARNING_RATES[schedule] / 10 if learns_on else LEARNING_RATES[schedule]
 
 
 @dataclass(frozen=True)
@@ -56,6 +71,7 @@ class RunConfig(Recipe):
     precision: Annotated[str, Choice(PRECISIONS)] = "float32"  # never `auto`, which is resolved before
     optimizer: Annotated[str, Choice(OPTIMIZERS)] = "adam"
     augment: bool = False  # training images are shifted, scaled and rotated: experiments/training/augmentation.py
+    views: Annotated[int, VIEWS] = 0  # augmented ones of each image that a frozen backbone sees; 0: a new one an epoch
     knobs: tuple[tuple[str, Knob], ...] = ()  # the architecture's own by name, sorted
 
     compress: Compression = "none"  # of the Core ML file whose size is measured; training does not know of it
@@ -84,6 +100,8 @@ class RunConfig(Recipe):
             del values["compress"]
         if self.filters is None:
             del values["filters"]
+        if not self.views:
+            del values["views"]
         return values
 
 

@@ -34,6 +34,7 @@ from experiments.config import (
     PRECISIONS,
     SCHEDULE,
     SEED,
+    VIEWS,
     Compression,
 )
 from experiments.datasets import title
@@ -52,6 +53,7 @@ FIXED = (
     "schedule",
     *RECIPE,
     "augment",
+    "views",
     "epochs",
     "objectives",
     "max_coreml_bytes",
@@ -124,6 +126,8 @@ class SweepConfig(RecipeRanges):
     learning_rate: Annotated[tuple[float, float], NumberRange(LEARNING_RATE)] | None = None
     schedule: Annotated[str, SCHEDULE] = SearchSpace.schedule
     augment: Annotated[str, Choice(AUGMENT)] = "on"  # search: a trial's choice
+    # augmented ones of each image that a frozen backbone sees; 0: a new one in every epoch
+    views: Annotated[int, VIEWS] = 0
     objectives: Annotated[tuple[str, ...], Objectives()] = OBJECTIVES[0]
     # a trial whose file would be larger is infeasible and not trained
     max_coreml_bytes: Annotated[int, Whole(1)] | None = None

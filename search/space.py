@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from architectures.errors import UsageError
 from architectures.knobs import Knob
-from experiments.config import LEARNING_RATES
+from experiments.config import usual_learning_rate
 from experiments.recipe import RECIPE, Recipe, RecipeRanges
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class SearchSpace(RecipeRanges):
         """
         architecture = trial.suggest_categorical("architecture", self.architectures)
         found = next(one for one in known if one.name == architecture)
-        return Values(
+        drawn = Values(
             architecture=architecture,
             batch_size=trial.suggest_categorical("batch_size", self.batch_sizes),
             dropout=trial.suggest_float("dropout", *self.dropout),
@@ -72,7 +72,7 @@ class SearchSpace(RecipeRanges):
             learning_rate=(
                 trial.suggest_float("learning_rate", *self.learning_rate, log=True)
                 if self.learning_rate
-                else LEARNING_RATES[self.schedule]
+                else 0.0  # it depends on the knobs
             ),
             schedule=self.schedule,
             augment=(
@@ -86,6 +86,7 @@ class SearchSpace(RecipeRanges):
             ),
             **{name: trial.suggest_float(name, *limits) for name, limits in self.recipe.items()},
         )
+        return replace(drawn, learning_rate=drawn.learning_rate or usual_learning_rate(self.schedule, drawn.knobs))
 
     @property
     def recipe(self) -> dict[str, tuple[float, float]]:

@@ -28,7 +28,7 @@ from search.config import (
     new_study_name,
 )
 from search.engines.local import auto_workers
-from search.options import SCHEDULE_HELP, add_common, add_recipe
+from search.options import SCHEDULE_HELP, add_common, add_recipe, add_views
 
 
 def parser() -> Parser:
@@ -98,6 +98,7 @@ def parser() -> Parser:
         const="on",
         help="shift, scale and rotate the training images: on (the default), off, or search, a trial's choice",
     )
+    add_views(made, SweepConfig)
     add(
         "--objective",
         dest="objectives",

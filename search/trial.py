@@ -13,7 +13,7 @@ from architectures.knobs import Knob, knob_from_text
 from experiments.config import COMPRESSIONS, LEARNING_RATES, PRECISIONS, default_tracking_uri
 from experiments.datasets.arguments import OPTIONS, add_arguments, dataset_given
 from search.config import AUTO
-from search.options import SCHEDULE_HELP, add_common, add_recipe
+from search.options import SCHEDULE_HELP, add_common, add_recipe, add_views
 from search.trials.config import TrialConfig
 
 
@@ -51,6 +51,7 @@ def parser() -> Parser:
         const="on",
         help="shift, scale and rotate the training images",
     )
+    add_views(made, TrialConfig)
     add(
         "--knob",
         dest="knobs",

@@ -11,6 +11,7 @@ from architectures import backbones, torch_file
 from architectures.blocks import MOMENTUM
 from architectures.errors import UsageError
 from architectures.registry import Shape, register
+from architectures.weights import FEATURES
 
 # repeats, kernel size, stride of the first, width of the inner layers to that of the input, filters
 STAGES = (
@@ -107,7 +108,7 @@ def _load(model: keras.Model, path: Path) -> None:
         ProjectError: if they are those of another network.
     """
     arrays = torch_file.read(path)
-    features = model.layers.index(model.get_layer(backbones.FEATURES))
+    features = model.layers.index(model.get_layer(FEATURES))
     try:
         for layer in model.layers[:features]:
             if layer.weights:

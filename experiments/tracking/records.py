@@ -51,6 +51,7 @@ class RunRecord:
                 precision=self.params["precision"],
                 optimizer=self.params["optimizer"],
                 augment=self.params["augment"] == "True",
+                views=self._number("views", int) if "views" in self.params else 0,
                 compress=self.params.get("compress", "none"),
                 **{name: self._number(name, float) for name in RECIPE if name in self.params},
                 knobs=tuple(

@@ -16,6 +16,7 @@ from experiments.config import (
     PRECISIONS,
     SCHEDULE,
     SEED,
+    VIEWS,
     Compression,
     RunConfig,
 )
@@ -40,6 +41,7 @@ class TrialConfig(Recipe):
     learning_rate: Annotated[float, LEARNING_RATE] | None = None  # None: the schedule's own
     schedule: Annotated[str, SCHEDULE] = RunConfig.schedule
     augment: bool = False
+    views: Annotated[int, VIEWS] = 0
     knobs: tuple[tuple[str, Knob], ...] = ()  # the architecture's own; those left out have their first choice
     epochs: Annotated[int, EPOCHS] = RunConfig.epochs
     seed: Annotated[int, SEED] = 0

@@ -21,6 +21,7 @@ def run_config(sweep: SweepConfig, trial: optuna.Trial | FrozenTrial, values: Va
         seed=trial.user_attrs.get("seed", sweep.seed),
         precision=sweep.precision,
         compress=sweep.compress,
+        views=sweep.views,
         **vars(values),
     )
 

@@ -15,11 +15,10 @@ from sklearn.datasets import load_sample_image
 
 import architectures
 from architectures import torch_file
-from architectures.backbones import FEATURES
 from architectures.errors import ProjectError, UsageError
 from architectures.families.efficientnet_lite0 import imagenet
 from architectures.knobs import Setting
-from architectures.weights import shown
+from architectures.weights import FEATURES, shown
 from search.engines.asked import check_asked, searched
 from search.engines.messages import Known
 from search.space import SearchSpace
