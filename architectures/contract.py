@@ -46,7 +46,8 @@ def check_architecture(architecture: str | Architecture, *, input_shape: Shape =
 
     Args:
         architecture: a registered name, or what `architectures.get` returns.
-        input_shape: height, width and channels of the images that most checks use; 1 or 3 channels.
+        input_shape: height, width and channels of the images that most checks use; 1 or 3 channels. Where that is less
+            than the architecture's own smallest side, that side.
 
     Raises:
         ContractBroken: an AssertionError that lists every check that failed, with the reason.
@@ -54,7 +55,9 @@ def check_architecture(architecture: str | Architecture, *, input_shape: Shape =
     """
     if isinstance(architecture, str):
         architecture = registry.get(architecture)
-    filters = max(1, architecture.default_filters // 4)
+    filters = None if architecture.default_filters is None else max(1, architecture.default_filters // 4)
+    side = architecture.smallest_side
+    input_shape = (max(side, input_shape[0]), max(side, input_shape[1]), input_shape[2])
     broken = []
     for name, check in checks().items():
         try:
@@ -66,7 +69,7 @@ def check_architecture(architecture: str | Architecture, *, input_shape: Shape =
         raise ContractBroken(f"Architecture {architecture.name!r} breaks its contract. " + " | ".join(broken))
 
 
-Check = Callable[[Architecture, Shape, int], None]  # raises where an architecture fails at this width
+Check = Callable[[Architecture, Shape, int | None], None]  # raises where an architecture fails at this width
 
 
 def checks() -> dict[str, Check]:
@@ -85,7 +88,7 @@ def checks() -> dict[str, Check]:
     return named | {point.name: point.load() for point in entry_points(group="architecture_checks")}
 
 
-def sizes(architecture: Architecture, input_shape: Shape, filters: int) -> None:
+def sizes(architecture: Architecture, input_shape: Shape, filters: int | None) -> None:
     """Grayscale and RGB images of any size from 8x8 up are taken, or refused with the smallest size that works."""
     height, width, _ = input_shape
     for channels in (1, 3):
@@ -96,7 +99,7 @@ def sizes(architecture: Architecture, input_shape: Shape, filters: int) -> None:
                 _require(shape[0] == SMALL_SIDE, f"does not take {shape}, larger than the smallest size it names")
 
 
-def probabilities(architecture: Architecture, input_shape: Shape, filters: int) -> None:
+def probabilities(architecture: Architecture, input_shape: Shape, filters: int | None) -> None:
     """Every image gets probabilities, whatever it is batched with; those of a softmax sum to 1."""
     model = architecture.build(input_shape, CLASSES, filters=filters)
     images = _images(input_shape)
@@ -109,13 +112,15 @@ def probabilities(architecture: Architecture, input_shape: Shape, filters: int) 
     _require(np.allclose(alone, found[:1], atol=1e-5), "answers an image differently when others are in its batch")
 
 
-def filters_widen(architecture: Architecture, input_shape: Shape, filters: int) -> None:
+def filters_widen(architecture: Architecture, input_shape: Shape, filters: int | None) -> None:
     """More filters give more parameters."""
+    if filters is None:
+        return
     counts = [architecture.build(input_shape, CLASSES, filters=filters * times).count_params() for times in (1, 2, 4)]
     _require(counts[0] < counts[1] < counts[2], f"parameters do not grow with filters: {counts}")
 
 
-def dropout_arrives(architecture: Architecture, input_shape: Shape, filters: int) -> None:
+def dropout_arrives(architecture: Architecture, input_shape: Shape, filters: int | None) -> None:
     """The rate reaches layers that drop, and a rate of 0 drops nothing.
 
     Layers that are random in training whatever the rate, as augmentation or noise, are not asked about.
@@ -140,7 +145,7 @@ def dropout_arrives(architecture: Architecture, input_shape: Shape, filters: int
         _require(bool(random) and not dropping, f"two training passes with dropout 0.0 differ{where}")
 
 
-def training_step(architecture: Architecture, input_shape: Shape, filters: int) -> None:
+def training_step(architecture: Architecture, input_shape: Shape, filters: int | None) -> None:
     """One step of gradient descent lowers the loss on a fixed batch, and every trainable weight has a gradient."""
     import keras
     import tensorflow as tf
@@ -172,7 +177,7 @@ def training_step(architecture: Architecture, input_shape: Shape, filters: int) 
     )
 
 
-def saving(architecture: Architecture, input_shape: Shape, filters: int) -> None:
+def saving(architecture: Architecture, input_shape: Shape, filters: int | None) -> None:
     """A `.keras` file loads in safe mode and answers the same."""
     import keras
 
@@ -186,7 +191,7 @@ def saving(architecture: Architecture, input_shape: Shape, filters: int) -> None
     _require(difference <= ROUNDING, f"the loaded model's probabilities differ by {difference:.1e}")
 
 
-def determinism(architecture: Architecture, input_shape: Shape, filters: int) -> None:
+def determinism(architecture: Architecture, input_shape: Shape, filters: int | None) -> None:
     """The same seed builds the same layers and weights."""
     import keras
 
@@ -201,7 +206,7 @@ def determinism(architecture: Architecture, input_shape: Shape, filters: int) ->
     _require(same, "the same seed gives other weights")
 
 
-def averages(architecture: Architecture, input_shape: Shape, filters: int) -> None:
+def averages(architecture: Architecture, input_shape: Shape, filters: int | None) -> None:
     """Warn of batch normalisation whose averages lag behind a short run: it breaks nothing, but costs."""
     import keras
 

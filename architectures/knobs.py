@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Iterable
 
 from architectures.errors import PluginError
 
 Knob = int | float | bool | str  # a knob's value
+PIN = "#sha256="  # between the name of a file, in a knob's value, and the digest that it must have
 # What a run records beside an architecture's own knobs.
 RUN_PARAMETERS = frozenset(
     [
@@ -26,6 +28,7 @@ RUN_PARAMETERS = frozenset(
         "augment",
         "objective",
         "class_weight",
+        "views",
         "label_smoothing",
         "weight_decay",
         "mixup",
@@ -34,6 +37,51 @@ RUN_PARAMETERS = frozenset(
         "compress",
     ]
 )
+
+
+class Setting(tuple[Knob, ...]):
+    """Choices of which a sweep takes the first unless it is told others: of what is done, not of how well it works.
+
+    A file's path is a value too where the setting names the `files` by the ends of their names, and so is a choice or
+    a path with the SHA-256 that its file must have (architectures/weights.py).
+
+    >>> pretrained = Setting(("none", "imagenet"), files=(".pth",))
+    >>> pretrained.allows("mine.pth"), pretrained.allows("mine.txt"), pretrained.allows("imagenet")
+    (True, False, True)
+    """
+
+    files: tuple[str, ...]
+
+    def __new__(cls, choices: Iterable[Knob], files: tuple[str, ...] = ()) -> Setting:
+        made = super().__new__(cls, choices)
+        made.files = files
+        return made
+
+    def allows(self, value: Knob) -> bool:
+        """Whether a value is among the choices or the path of such a file."""
+        if self.files and isinstance(value, str):
+            value = value.partition(PIN)[0]
+            return _among(value, self) or value.endswith(self.files)
+        return _among(value, self)
+
+
+def allows(choices: tuple[Knob, ...], value: Knob) -> bool:
+    """Whether a knob with these choices takes a value; 1 is neither 1.0 nor True."""
+    return choices.allows(value) if isinstance(choices, Setting) else _among(value, choices)
+
+
+def described(choices: tuple[Knob, ...]) -> str:
+    """What a knob takes, as a message lists it.
+
+    >>> described((5, 3)), described(Setting(("none", "imagenet"), files=(".pth", ".h5")))
+    ('5, 3', 'none, imagenet, a .pth or .h5 file')
+    """
+    files = f"a {' or '.join(choices.files)} file" if isinstance(choices, Setting) and choices.files else ""
+    return ", ".join([*map(str, choices), *([files] if files else [])])
+
+
+def _among(value: Knob, choices: tuple[Knob, ...]) -> bool:
+    return any(value == choice and type(value) is type(choice) for choice in choices)
 
 
 def check_knob(what: str, name: str, choices: tuple[Knob, ...]) -> None:

@@ -19,16 +19,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from architectures.errors import PluginError, UsageError
-from architectures.knobs import Knob, check_knob
+from architectures.errors import PluginError, ProjectError, UsageError
+from architectures.knobs import Knob, Setting, allows, check_knob, described
 from architectures.plugins import guarded_import, load_installed
 from architectures.quiet import import_tensorflow, set_keras
+from architectures.weights import WEIGHTS, Find, located, pinned
 
 if TYPE_CHECKING:
     import keras
 
 FAMILIES = Path(__file__).with_name("families")
-SIGNATURE = "(input_shape, num_classes, *, filters, dropout)"
 
 LARGEST_SIDE_TRIED = 96  # pixels, in the search for the smallest image that a network takes
 
@@ -42,10 +42,12 @@ class Architecture:
 
     name: str
     builder: Builder
-    default_filters: int  # width of the first stage
+    default_filters: int | None  # width of the first stage; None: its widths are fixed
     default_dropout: float  # rate of the first dropout layer
     source: str  # file that defines the builder: names both sides of a clash
     knobs: Mapping[str, tuple[Knob, ...]] = field(default_factory=dict)  # choices by name, the default one first
+    smallest_side: int = 1  # pixels of an image's height and width
+    find_weights: Find | None = None  # of a backbone: the file of the choice `imagenet` of its knob `weights`
 
     @property
     def summary(self) -> str:
@@ -80,7 +82,7 @@ class Architecture:
         Args:
             input_shape: height, width and channels of an image whose values are scaled to [0, 1].
             num_classes: width of the output.
-            filters: width of the first stage; the published width by default.
+            filters: width of the first stage; the published width by default. None where widths are fixed.
             dropout: rate in [0, 1) of the dropout layers; the published rate by default.
             knobs: values of the architecture's own hyperparameters; the first choice of each by default.
 
@@ -97,42 +99,79 @@ class Architecture:
         Traceback (most recent call last):
         architectures.errors.UsageError: dropout must be at least 0 and below 1, not 1.0.
         """
-        filters = self.default_filters if filters is None else filters
+        widths = self._widths(filters)
         dropout = self.default_dropout if dropout is None else dropout
-        if filters < 1:
-            raise UsageError(f"filters must be at least 1, not {filters}.")
         if not 0 <= dropout < 1:
             raise UsageError(f"dropout must be at least 0 and below 1, not {dropout}.")
-        values = {"filters": filters, "dropout": dropout, **self._knob_values(knobs or {})}
+        values: dict[str, object] = {**widths, "dropout": dropout, **self.knob_values(knobs or {})}
         height, width, channels = input_shape
+        if min(height, width) < self.smallest_side:
+            raise self._too_small(input_shape, (self.smallest_side, self.smallest_side, channels))
+        if self.find_weights:
+            values[WEIGHTS] = located(str(values[WEIGHTS]), functools.partial(self._weights_found, values))
         shape = (height, width, channels)  # a plain tuple, whatever sequence was given
         set_keras()  # a plugin may have set it otherwise for its own
         try:
             with contextlib.redirect_stdout(sys.stderr):
                 model = self.builder(shape, num_classes, **values)
+        except ProjectError:  # in the builder's own words
+            raise
         except Exception as error:
             smallest = self._smallest_size(input_shape, num_classes, **values)
             if smallest:
-                raise UsageError(
-                    f"Architecture {self.name!r} cannot take {_size(input_shape)} images: "
-                    f"the smallest that work are {_size(smallest)}."
-                ) from error
+                raise self._too_small(input_shape, smallest) from error
             raise PluginError(f"Architecture {self.name!r} ({self.source}) failed to build: {error}") from error
         _check_model(model, self, shape, num_classes)
         return model
 
-    def _knob_values(self, given: Mapping[str, Knob]) -> dict[str, Knob]:
+    def knob_values(self, given: Mapping[str, Knob]) -> dict[str, Knob]:
         """The value of every knob; raises UsageError for one that is unknown or not among the choices."""
         for name, value in given.items():
-            if name not in self.knobs:
-                known = ", ".join(self.knobs) or "none"
-                raise UsageError(f"Architecture {self.name!r} has no knob {name!r}. Its knobs: {known}.")
-            if value not in self.knobs[name]:
-                choices = ", ".join(map(str, self.knobs[name]))
-                raise UsageError(f"Knob {name!r} of {self.name!r} is one of {choices}, not {value}.")
+            self.check_knob(name, value)
         return {name: choices[0] for name, choices in self.knobs.items()} | dict(given)
 
-    def _smallest_size(self, input_shape: Shape, num_classes: int, **values: Knob) -> Shape | None:
+    def check_knob(self, name: str, value: Knob) -> None:
+        """Raise UsageError for a knob that the architecture has not, or a value that it does not take."""
+        if name not in self.knobs:
+            known = ", ".join(self.knobs) or "none"
+            raise UsageError(f"Architecture {self.name!r} has no knob {name!r}. Its knobs: {known}.")
+        if not allows(self.knobs[name], value):
+            raise UsageError(f"Knob {name!r} of {self.name!r} is one of {described(self.knobs[name])}, not {value}.")
+
+    def pinned(self, knobs: Mapping[str, Knob]) -> dict[str, Knob]:
+        """These values of knobs as a run records them: weights with their file's SHA-256.
+
+        Raises:
+            UsageError: for a value that is not allowed, or weights that are not there.
+        """
+        values = self.knob_values(knobs)
+        if self.find_weights:
+            values[WEIGHTS] = pinned(str(values[WEIGHTS]), functools.partial(self._weights_found, values))
+        return values
+
+    def _weights_found(self, values: Mapping[str, object]) -> Path:
+        assert self.find_weights
+        own = {name: values[name] for name in inspect.signature(self.find_weights).parameters}
+        return self.find_weights(**own)
+
+    def _widths(self, filters: int | None) -> dict[str, int]:
+        """The builder's keyword for the width of the first stage, if it takes one."""
+        if self.default_filters is None:
+            if filters is not None:
+                raise UsageError(f"Architecture {self.name!r} has fixed widths: it takes no filters.")
+            return {}
+        filters = self.default_filters if filters is None else filters
+        if filters < 1:
+            raise UsageError(f"filters must be at least 1, not {filters}.")
+        return {"filters": filters}
+
+    def _too_small(self, shape: Shape, smallest: Shape) -> UsageError:
+        return UsageError(
+            f"Architecture {self.name!r} cannot take {_size(shape)} images: the smallest that work are "
+            f"{_size(smallest)}."
+        )
+
+    def _smallest_size(self, input_shape: Shape, num_classes: int, **values: object) -> Shape | None:
         """The smallest square image, larger than this one in some direction, that the builder accepts."""
         height, width, channels = input_shape
         for side in range(min(height, width) + 1, LARGEST_SIDE_TRIED + 1):
@@ -151,19 +190,26 @@ _families_loaded = False
 
 def register(
     *,
-    default_filters: int,
+    default_filters: int | None = None,
     default_dropout: float = 0.25,
     name: str | None = None,
     knobs: Mapping[str, tuple[Knob, ...]] | None = None,
+    smallest_side: int = 1,
+    find_weights: Find | None = None,
 ) -> Callable[[Builder], Builder]:
     """Register a builder `(input_shape, num_classes, *, filters, dropout) -> keras.Model` under its function's name.
 
     Args:
-        default_filters: the published width of the first stage.
+        default_filters: the published width of the first stage. Without it the builder takes no `filters`.
         default_dropout: the published rate of the first dropout layer.
         name: instead of the function's name.
         knobs: hyperparameters of this architecture alone, `{"kernel_size": (3, 5)}`: each is a further keyword of
-            the builder, which a sweep searches over the choices; the first one is the default.
+            the builder, which a sweep searches over the choices; the first one is the default. Of a `Setting` it takes
+            the default unless it is told others.
+        smallest_side: pixels of the least height and width, where that is known without building.
+        find_weights: makes it a backbone with a knob `weights`, which a sweep has to be asked for by name. It returns
+            the file of the choice `imagenet`, and takes as keywords the knobs on which that depends; the builder gets
+            the file that was chosen, or None.
 
     Raises:
         PluginError: if the name is taken, the builder's signature differs, or a knob has no choices.
@@ -174,7 +220,7 @@ def register(
     Traceback (most recent call last):
     architectures.errors.PluginError: Builder 'mine' of ... has the signature (input_shape, num_classes, filters). ...
     """
-    own = {knob: tuple(choices) for knob, choices in (knobs or {}).items()}
+    own = {knob: each if isinstance(each, Setting) else tuple(each) for knob, each in (knobs or {}).items()}
 
     def decorate(builder: Builder) -> Builder:
         chosen = name or builder.__name__
@@ -193,15 +239,19 @@ def register(
         parameters = inspect.signature(builder).parameters
         positional = [p.name for p in parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD]
         keyword = {p.name for p in parameters.values() if p.kind is p.KEYWORD_ONLY and p.default is p.empty}
-        if positional != ["input_shape", "num_classes"] or keyword != {"filters", "dropout", *own}:
-            wanted = SIGNATURE.replace(")", "".join(f", {knob}" for knob in own) + ")")
+        wanted = [*(["filters"] if default_filters is not None else []), "dropout", *own]
+        if positional != ["input_shape", "num_classes"] or keyword != set(wanted):
             raise PluginError(
                 f"Builder {chosen!r} of {source} has the signature {inspect.signature(builder)}. "
-                f"Change it to {chosen}{wanted}."
+                f"Change it to {chosen}(input_shape, num_classes, *, {', '.join(wanted)})."
             )
+        if find_weights and WEIGHTS not in own:
+            raise PluginError(f"Architecture {chosen!r} ({source}) finds weights and has no knob {WEIGHTS!r}.")
         for knob, choices in own.items():
             check_knob(f"Knob {knob!r} of architecture {chosen!r} ({source})", knob, choices)
-        _registry[chosen] = Architecture(chosen, builder, default_filters, default_dropout, source, own)
+        _registry[chosen] = Architecture(
+            chosen, builder, default_filters, default_dropout, source, own, smallest_side, find_weights
+        )
         return builder
 
     return decorate

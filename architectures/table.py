@@ -21,7 +21,7 @@ def summarize(
     row: dict[str, Any] = {
         "name": architecture.name,
         "family": architecture.family,
-        "filters": filters or architecture.default_filters,
+        "filters": _width(architecture, filters),
         "dropout": architecture.default_dropout,
         "summary": architecture.summary,
         "paper": architecture.paper,
@@ -29,8 +29,9 @@ def summarize(
         **dict.fromkeys(_figure_names()),
     }
     try:
-        parameters = architecture.build(input_shape, num_classes, filters=filters).count_params()
-        return row | {"parameters": parameters} | _figures(architecture, input_shape, num_classes, filters)
+        width = filters if architecture.default_filters is not None else None
+        parameters = architecture.build(input_shape, num_classes, filters=width).count_params()
+        return row | {"parameters": parameters} | _figures(architecture, input_shape, num_classes, width)
     except ProjectError as error:
         return row | {"misfit": " ".join(str(error).split())}
 
@@ -63,11 +64,16 @@ def describe(
         "family": architecture.family,
         "paper": architecture.paper,
         "input_shape": list(input_shape),
-        "filters": filters or architecture.default_filters,
+        "filters": _width(architecture, filters),
         "layers": layers,
         "parameters": model.count_params(),
         **_figures(architecture, input_shape, num_classes, filters),
     }
+
+
+def _width(architecture: Architecture, filters: int | None) -> int | None:
+    """The width that is shown; None where widths are fixed."""
+    return None if architecture.default_filters is None else filters or architecture.default_filters
 
 
 def _figure_names() -> list[str]:
@@ -173,7 +179,8 @@ def print_layers(shown: dict[str, Any]) -> None:
     from rich.table import Table
 
     size = "x".join(map(str, shown["input_shape"]))
-    table = Table(title=f"{escape(shown['name'])} on {size}, filters {shown['filters']}", title_justify="left")
+    width = "" if shown["filters"] is None else f", filters {shown['filters']}"
+    table = Table(title=f"{escape(shown['name'])} on {size}{width}", title_justify="left")
     for name in ("layer", "kind"):
         table.add_column(name)
     for name in ("output shape", "receptive field", "parameters"):

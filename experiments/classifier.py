@@ -112,8 +112,10 @@ def load_classifier(path: Path, sha256: str) -> keras.Model:
         raise ProjectError(f"{path.name} cannot be loaded: {' '.join(str(error).split())[:300]}") from error
 
 
-def forward_function(classifier: keras.Model) -> Callable[[np.ndarray], np.ndarray]:
+def forward_function(classifier: keras.Model, dtype: str = "uint8") -> Callable[[np.ndarray], np.ndarray]:
     """A graph from uint8 images (any number, height, width, channels) to float32 probabilities, traced once.
+
+    A model that begins with features takes these, of another `dtype`.
 
     >>> import numpy as np
     >>> from architectures import build
@@ -125,7 +127,7 @@ def forward_function(classifier: keras.Model) -> Callable[[np.ndarray], np.ndarr
 
     graph = tf.function(
         lambda batch: classifier(tf.cast(batch, tf.float32), training=False),
-        input_signature=[tf.TensorSpec((None, *classifier.input_shape[1:]), tf.uint8)],
+        input_signature=[tf.TensorSpec((None, *classifier.input_shape[1:]), dtype)],
     )
     return lambda images: graph(images).numpy()
 

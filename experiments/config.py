@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 from architectures.fields import Choice, Number, Whole, validate
 from architectures.knobs import Knob
+from architectures.weights import NONE, WEIGHTS
 from experiments.objective import Objective, final, score, tie_breaker
 from experiments.recipe import RECIPE, Recipe, asked_of
 
@@ -30,6 +31,7 @@ COMPRESSIONS: tuple[Compression, ...] = get_args(Compression)
 BATCH_SIZE = FILTERS = EPOCHS = Whole(1)
 DROPOUT = Number(0, 1, open_above=True)
 LEARNING_RATE = Number(1e-7, 1)
+VIEWS = Whole(0, 1_000)
 SCHEDULE = Choice(tuple(LEARNING_RATES))
 SEED = Whole(0, 2**32 - 1)  # NumPy's
 
@@ -37,6 +39,19 @@ SEED = Whole(0, 2**32 - 1)  # NumPy's
 def default_tracking_uri() -> str:
     """MLFLOW_TRACKING_URI where it is set, else SQLite in the working directory: a bare `mlflow ui` shows it."""
     return os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_TRACKING_URI
+
+
+def usual_learning_rate(schedule: str, knobs: tuple[tuple[str, Knob], ...]) -> float:
+    """The rate where none is asked for: a tenth of the schedule's own for a backbone that learns on from its weights.
+
+    >>> usual_learning_rate("cosine", (("train", "head"), ("weights", "imagenet")))
+    0.003
+    >>> usual_learning_rate("cosine", (("train", "top"), ("weights", "imagenet")))
+    0.0003
+    """
+    of = dict(knobs)
+    learns_on = of.get(WEIGHTS, NONE) != NONE and of.get("train") != "head"
+    return LEARNING_RATES[schedule] / 10 if learns_on else LEARNING_RATES[schedule]
 
 
 @dataclass(frozen=True)
@@ -49,7 +64,7 @@ class RunConfig(Recipe):
 
     architecture: str
     dataset: str
-    filters: Annotated[int, FILTERS]  # width of the first stage
+    filters: Annotated[int, FILTERS] | None  # width of the first stage; None: the architecture's widths are fixed
     dropout: Annotated[float, DROPOUT]  # rate in [0, 1)
     batch_size: Annotated[int, BATCH_SIZE] = 128
     learning_rate: Annotated[float, LEARNING_RATE] = LEARNING_RATES["cosine"]  # the highest that the schedule reaches
@@ -59,6 +74,7 @@ class RunConfig(Recipe):
     precision: Annotated[str, Choice(PRECISIONS)] = "float32"  # never `auto`, which is resolved before
     optimizer: Annotated[str, Choice(OPTIMIZERS)] = "adam"
     augment: Annotated[str, Choice(AUGMENTATIONS)] = "off"
+    views: Annotated[int, VIEWS] = 0  # augmented ones of each image that a frozen backbone sees; 0: a new one an epoch
     knobs: tuple[tuple[str, Knob], ...] = ()  # the architecture's own by name, sorted
     objective: Objective = "val_accuracy"  # of the epochs, the weights of the best by it are kept
 
@@ -87,6 +103,10 @@ class RunConfig(Recipe):
         for name, usual in (("compress", "none"), ("objective", "val_accuracy")):
             if values[name] == usual:
                 del values[name]
+        if self.filters is None:
+            del values["filters"]
+        if not self.views:
+            del values["views"]
         return values
 
 

@@ -24,6 +24,7 @@ from architectures.fields import (
     as_recorded,
     validate,
 )
+from architectures.knobs import Knob
 from experiments.config import (
     AUGMENTATIONS,
     BATCH_SIZE,
@@ -34,6 +35,7 @@ from experiments.config import (
     PRECISIONS,
     SCHEDULE,
     SEED,
+    VIEWS,
     Compression,
 )
 from experiments.datasets import title
@@ -48,10 +50,12 @@ FIXED = (
     "batch_sizes",
     "dropout",
     "filters",
+    "knobs",
     "learning_rate",
     "schedule",
     *RECIPE,
     "augment",
+    "views",
     "epochs",
     "objectives",
     "max_coreml_bytes",
@@ -121,10 +125,14 @@ class SweepConfig(RecipeRanges):
     batch_sizes: Annotated[tuple[int, ...], Wholes(BATCH_SIZE, minimum=1)] = SearchSpace.batch_sizes
     dropout: Annotated[tuple[float, float], NumberRange(DROPOUT)] = SearchSpace.dropout
     filters: Annotated[tuple[int, ...], Wholes(FILTERS, minimum=1)] = SearchSpace.filters
+    # values of architectures' own hyperparameters in place of all their choices
+    knobs: tuple[tuple[str, tuple[Knob, ...]], ...] = ()
     # of the highest rate; None: the schedule's own
     learning_rate: Annotated[tuple[float, float], NumberRange(LEARNING_RATE)] | None = None
     schedule: Annotated[str, SCHEDULE] = SearchSpace.schedule
     augment: Annotated[str, Choice((*AUGMENT, SEARCH_BEFORE))] = ON  # search: a trial's choice
+    # augmented ones of each image that a frozen backbone sees; 0: a new one in every epoch
+    views: Annotated[int, VIEWS] = 0
     objectives: Annotated[tuple[str, ...], Objectives()] = ("val_accuracy",)
     # a trial whose file would be larger is infeasible and not trained
     max_coreml_bytes: Annotated[int, Whole(1)] | None = None

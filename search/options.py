@@ -25,6 +25,16 @@ def add_common(made: Parser) -> None:
     )
 
 
+def add_views(made: Parser, config: type) -> None:
+    """How many augmented views of an image a frozen backbone sees."""
+    made.add_argument(
+        "--views",
+        type=allowed(config, "views"),
+        metavar="K",
+        help="with --augment and the knob train=head: keep what the backbone makes of K augmented views of each image",
+    )
+
+
 def add_recipe(made: Parser, config: type[Recipe]) -> None:
     """An option for each hyperparameter of the recipe, for one trial."""
     for name, asked in ASKED.items():

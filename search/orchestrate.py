@@ -147,7 +147,7 @@ def sweep(
     if config.pruner != AUTO:
         config.resolved_pruner  # noqa: B018  # a pruner that does not fit is refused before anything is made
     threads = config.cpus_per_trial if config.engine == "ray" else max(1, cores() // config.workers)
-    setup = WorkerSetup(config.plugins, config.architectures, threads, max(config.filters))
+    setup = WorkerSetup(config.plugins, config.architectures, threads, max(config.filters), knobs=config.knobs)
     with (
         engine(setup) if engine else LocalEngine(setup, config.workers) as placed,
         scratch_folder() as folder,

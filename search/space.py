@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from architectures.errors import UsageError
 from architectures.knobs import Knob
-from experiments.config import AUGMENT_BEFORE, AUGMENTATIONS, LEARNING_RATES
+from experiments.config import AUGMENT_BEFORE, AUGMENTATIONS, usual_learning_rate
 from experiments.recipe import CHOICES, RECIPE, Recipe, RecipeRanges
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class Values(Recipe):
     architecture: str
     batch_size: int
     dropout: float
-    filters: int
+    filters: int | None  # None: of fixed widths
     learning_rate: float
     schedule: str
     augment: str
@@ -68,26 +68,27 @@ class SearchSpace(RecipeRanges):
         A knob belongs to one architecture: it is drawn for that one alone, under the architecture's name and its own.
         """
         architecture = trial.suggest_categorical("architecture", self.architectures)
-        knobs = next(one.knobs for one in known if one.name == architecture)
-        return Values(
+        found = next(one for one in known if one.name == architecture)
+        drawn = Values(
             architecture=architecture,
             batch_size=trial.suggest_categorical("batch_size", self.batch_sizes),
             dropout=trial.suggest_float("dropout", *self.dropout),
-            filters=trial.suggest_categorical("filters", self.filters),
+            filters=None if found.default_filters is None else trial.suggest_categorical("filters", self.filters),
             learning_rate=(
                 trial.suggest_float("learning_rate", *self.learning_rate, log=True)
                 if self.learning_rate
-                else LEARNING_RATES[self.schedule]
+                else 0.0  # it depends on the knobs
             ),
             schedule=self.schedule,
             augment=self._augmentation(trial),
             knobs=tuple(
                 (knob, trial.suggest_categorical(f"{architecture}.{knob}", choices))  # type: ignore[misc]  # not None
-                for knob, choices in knobs
+                for knob, choices in found.knobs
             ),
             **{name: trial.suggest_float(name, *limits) for name, limits in self.recipe_ranges.items()},  # type: ignore[arg-type]
             **{name: trial.suggest_categorical(name, choices) for name, choices in self.recipe_choices.items()},  # type: ignore[arg-type]
         )
+        return replace(drawn, learning_rate=drawn.learning_rate or usual_learning_rate(self.schedule, drawn.knobs))
 
     def _augmentation(self, trial: optuna.trial.BaseTrial) -> str:
         """What a trial draws, where there is a choice."""
@@ -148,6 +149,8 @@ class SearchSpace(RecipeRanges):
         names = {name: name for name in (*choices, *ranges)}
         for architecture in known:
             if architecture.name == given.get("architecture"):
+                if architecture.default_filters is None:
+                    del names["filters"]
                 choices.update(architecture.knobs)
                 names.update({knob: f"{architecture.name}.{knob}" for knob, _ in architecture.knobs})
         for name, value in given.items():

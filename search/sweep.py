@@ -13,6 +13,7 @@ from pathlib import Path
 from architectures.command import INTERRUPTED, Parser, print_json, run, several
 from architectures.display import say
 from architectures.fields import allowed
+from architectures.knobs import Knob, knob_from_text
 from architectures.redaction import MARK, redact
 from experiments.config import COMPRESSIONS, LEARNING_RATES, PRECISIONS, default_tracking_uri
 from experiments.datasets.arguments import add_arguments, dataset_given
@@ -28,7 +29,7 @@ from search.config import (
     new_study_name,
 )
 from search.engines.local import auto_workers
-from search.options import SCHEDULE_HELP, add_common, add_recipe_ranges
+from search.options import SCHEDULE_HELP, add_common, add_recipe_ranges, add_views
 
 
 def parser() -> Parser:
@@ -76,6 +77,14 @@ def parser() -> Parser:
         help="choices for the first stage's width (default 8,16,32)",
     )
     add(
+        "--knob",
+        dest="knobs",
+        action="append",
+        type=_knob,
+        metavar="NAME=VALUE,VALUE",
+        help="search these values of an architecture's own hyperparameter instead of all; repeatable",
+    )
+    add(
         "--learning-rate",
         type=allowed(SweepConfig, "learning_rate"),
         metavar="LOW:HIGH",
@@ -91,6 +100,7 @@ def parser() -> Parser:
         help="change training images at random: digits (shift, scale, rotate), photo (flip, crop, recolour, "
         "RandAugment), off, search (a trial's choice), or on (the default): photo where they are in colour",
     )
+    add_views(made, SweepConfig)
     add(
         "--objective",
         dest="objectives",
@@ -198,6 +208,14 @@ def _workers(text: str) -> int | str:
         raise argparse.ArgumentTypeError(f"{error} (or {AUTO})") from None
 
 
+def _knob(text: str) -> tuple[str, tuple[Knob, ...]]:
+    """An argparse type: a knob and its values."""
+    name, equals, values = text.partition("=")
+    if not equals or not all(values.split(",")):
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE or NAME=VALUE,VALUE")
+    return name, tuple(dict.fromkeys(map(knob_from_text, values.split(","))))
+
+
 def _configurations(text: str) -> tuple[dict[str, object], ...]:
     """An argparse type: a file with a JSON list of objects."""
     try:
@@ -214,7 +232,7 @@ def _configurations(text: str) -> tuple[dict[str, object], ...]:
 def _body(arguments: argparse.Namespace) -> int:
     options = vars(arguments) | {
         key: tuple(dict.fromkeys(value)) if (value := getattr(arguments, key)) else None
-        for key in ("architectures", "plugins")
+        for key in ("architectures", "plugins", "knobs")
     }
     if arguments.figures:
         options["figures"] = arguments.figures == "on"

@@ -14,7 +14,7 @@ from experiments.config import AUGMENTATIONS, COMPRESSIONS, LEARNING_RATES, PREC
 from experiments.datasets.arguments import OPTIONS, add_arguments, dataset_given
 from experiments.objective import OBJECTIVES
 from search.config import AUTO, ON
-from search.options import SCHEDULE_HELP, add_common, add_recipe
+from search.options import SCHEDULE_HELP, add_common, add_recipe, add_views
 from search.trials.config import TrialConfig
 
 
@@ -53,6 +53,7 @@ def parser() -> Parser:
         help="change training images at random: digits (shift, scale, rotate), photo (flip, crop, recolour, "
         "RandAugment), off (the default), or on: photo where they are in colour, else digits",
     )
+    add_views(made, TrialConfig)
     add(
         "--knob",
         dest="knobs",

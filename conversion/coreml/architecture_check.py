@@ -19,7 +19,7 @@ CLASSES = tuple("abcdefg")
 IMAGES = 16
 
 
-def check_conversion(architecture: Architecture, input_shape: Shape, filters: int) -> None:
+def check_conversion(architecture: Architecture, input_shape: Shape, filters: int | None) -> None:
     """Convert to each format, execute the saved file, and compare its probabilities with the model's.
 
     Raises:
@@ -28,9 +28,11 @@ def check_conversion(architecture: Architecture, input_shape: Shape, filters: in
     """
     classifier = as_classifier(architecture.build(input_shape, len(CLASSES), filters=filters))
     noise = np.random.default_rng(0)
-    # Every weight counts: a fresh bias is zero, and fresh averages of a normalisation are 0 and 1.
+    # Every weight counts: a fresh bias is zero, fresh averages of a normalisation are 0 and 1. Kernels keep a mean of
+    # zero, with which values stay finite in deep networks.
     varied = [
-        weight * noise.uniform(0.5, 1.5, weight.shape) + noise.uniform(0, 0.1, weight.shape)
+        weight * noise.uniform(0.5, 1.5, weight.shape)
+        + (noise.uniform(0, 0.1, weight.shape) if weight.size and np.ptp(weight) == 0 else 0)
         for weight in classifier.get_weights()
     ]
     classifier.set_weights(varied)

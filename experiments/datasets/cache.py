@@ -52,9 +52,13 @@ def folder_of(source: Source, files: Iterable[Path]) -> Path:
         if not stat.S_ISREG(facts.st_mode):
             raise ProjectError(f"{file} is not a file but a folder, a pipe or a device.")
         digest.update(os.fsencode(f"\n{file} {facts.st_size} {facts.st_mtime_ns}"))
+    return root() / "datasets" / f"{shortened(source.title, READABLE)}-{digest.hexdigest()[:16]}"
+
+
+def root() -> Path:
+    """Where the project keeps what can be computed again."""
     home = os.environ.get("XDG_CACHE_HOME")
-    root = Path(home) if home and Path(home).is_absolute() else Path.home() / ".cache"
-    return root / "pocketnets" / "datasets" / f"{shortened(source.title, READABLE)}-{digest.hexdigest()[:16]}"
+    return (Path(home) if home and Path(home).is_absolute() else Path.home() / ".cache") / "pocketnets"
 
 
 def opened(folder: Path) -> Dataset | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -26,6 +26,12 @@ OWN = ("builtin", "folder", "idx", "npz")  # modules that register; imported whe
 DIGEST_BYTES = 2**24  # of pixels that are hashed at a time: mapped images may be more than memory holds
 
 
+def _blocks(images: np.ndarray) -> Iterator[np.ndarray]:
+    some = max(1, DIGEST_BYTES // max(1, math.prod(images.shape[1:])))
+    for first in range(0, len(images), some):
+        yield images[first : first + some]
+
+
 @dataclass(frozen=True)
 class Split:
     """Images as uint8 (N, height, width, channels) and labels as int64 (N,) indices into the class names."""
@@ -36,6 +42,14 @@ class Split:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    @cached_property
+    def images_digest(self) -> str:
+        """SHA-256 of the images and their shape."""
+        digest = hashlib.sha256(repr(self.images.shape).encode())
+        for block in _blocks(self.images):
+            digest.update(block.tobytes())
+        return digest.hexdigest()
 
 
 @dataclass(frozen=True)
@@ -65,9 +79,8 @@ class Dataset:
         digest = hashlib.sha256(repr(self.class_names).encode())
         for split in (self.train, self.val, self.test):
             digest.update(repr(split.images.shape).encode())
-            some = max(1, DIGEST_BYTES // max(1, math.prod(split.images.shape[1:])))
-            for first in range(0, len(split), some):
-                digest.update(split.images[first : first + some].tobytes())
+            for block in _blocks(split.images):
+                digest.update(block.tobytes())
             digest.update(split.labels.astype("<i8").tobytes())
         return digest.hexdigest()
 

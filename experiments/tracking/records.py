@@ -41,7 +41,7 @@ class RunRecord:
                 RunConfig,
                 architecture=self.params["architecture"],
                 dataset=self.params["dataset"],
-                filters=self._number("filters", int),
+                filters=self._number("filters", int) if "filters" in self.params else None,
                 dropout=self._number("dropout", float),
                 batch_size=self._number("batch_size", int),
                 learning_rate=self._number("learning_rate", float),
@@ -51,6 +51,7 @@ class RunRecord:
                 precision=self.params["precision"],
                 optimizer=self.params["optimizer"],
                 augment=_augmentation(self.params["augment"]),
+                views=self._number("views", int) if "views" in self.params else 0,
                 compress=self.params.get("compress", "none"),
                 objective=self.params.get("objective", "val_accuracy"),
                 **{

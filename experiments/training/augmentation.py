@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
+
+from experiments.training.photographs import photographed
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -52,3 +55,7 @@ def augmented(images: tf.Tensor, *, seed: tf.Tensor) -> tf.Tensor:
         fill_mode="NEAREST",
     )
     return tf.ensure_shape(moved, images.shape)
+
+
+# What a run's `augment` does to a batch of training images; None: nothing.
+AUGMENT: Mapping[str, Callable[..., tf.Tensor] | None] = {"off": None, "digits": augmented, "photo": photographed}

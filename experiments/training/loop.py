@@ -14,7 +14,7 @@ import statistics
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, SupportsFloat
+from typing import TYPE_CHECKING, Any, SupportsFloat
 
 import numpy as np
 
@@ -33,12 +33,11 @@ from experiments.classifier import (
 from experiments.config import EpochMetrics, ModelSize, RunConfig, RunResult
 from experiments.datasets import Dataset, Split
 from experiments.evaluation.drawn import drawn_accuracy
-from experiments.training import streaming
-from experiments.training.augmentation import augmented
+from experiments.training import features, streaming
+from experiments.training.augmentation import AUGMENT
 from experiments.training.averages import Averages
 from experiments.training.graph_work import macs
 from experiments.training.mixing import mixed
-from experiments.training.photographs import photographed
 
 if TYPE_CHECKING:
     import keras
@@ -96,6 +95,7 @@ def train(
         raise UsageError(f"batch_size {config.batch_size} exceeds the {len(dataset.train)} training images.")
     architecture = registry.get(config.architecture)
     keras.backend.clear_session()
+    _compute_alike()
 
     def build(precision: str) -> keras.Model:
         return build_classifier(architecture, config, dataset.input_shape, dataset.num_classes, precision)
@@ -104,12 +104,21 @@ def train(
     if not on_built(model_size):
         raise TrainingStopped("Ended before the first epoch.")
 
-    keras.utils.set_random_seed(config.seed)
-    kept = build("float32")  # validated, and written in the end
-    trained = kept if config.precision == "float32" else build(config.precision)
-    run_epoch = _epoch_function(with_fast_kernels(trained), config, dataset.train)
-    forward = forward_function(kept)
-    averages = Averages(kept, dataset.train, config.batch_size)
+    train_split, val_split = dataset.train, dataset.val
+    prepared = features.taken_apart(config, architecture, dataset, lambda: build("float32"))
+    frozen = _frozen(prepared, config)
+    kept = prepared.classifier if isinstance(prepared, features.Frozen) else prepared  # written in the end
+    forward = frozen.forward if frozen else forward_function(kept)
+    if frozen:  # in float32, whatever the precision
+        train_split, val_split = _featured(frozen, config, dataset)
+        trained = learning = frozen.head
+        validated = forward_function(learning, "float32")
+    else:
+        trained = kept if config.precision == "float32" else build(config.precision)
+        learning, validated = kept, forward
+    images = len(dataset.train)
+    run_epoch = _epoch_function(with_fast_kernels(trained), config, train_split, images)
+    averages = Averages(learning, train_split, config.batch_size)
     shuffle = np.random.default_rng(config.seed)
 
     epochs: list[EpochMetrics] = []
@@ -118,12 +127,12 @@ def train(
     best_probabilities = np.empty((0, dataset.num_classes), np.float32)
     for epoch in range(1, config.epochs + 1):
         started = time.perf_counter()
-        order = shuffle.permutation(len(dataset.train))
+        order = shuffle.permutation(images) + images * ((epoch - 1) % max(1, config.views))
         loss, accuracy = (float(value) for value in run_epoch(order, epoch))
-        if trained is not kept:
-            kept.set_weights(trained.get_weights())
+        if trained is not learning:
+            learning.set_weights(trained.get_weights())
         averages.renew(order)
-        val_loss, val_accuracy, val_balanced, probabilities = _validate(forward, dataset.val)
+        val_loss, val_accuracy, val_balanced, probabilities = _validate(validated, val_split)
         if not (math.isfinite(loss) and math.isfinite(val_loss)):
             raise TrainingDiverged(
                 f"The loss of {config.architecture} is not finite after epoch {epoch} "
@@ -133,14 +142,14 @@ def train(
         metrics = EpochMetrics(epoch, loss, accuracy, val_loss, val_accuracy, seconds, val_balanced)
         epochs.append(metrics)
         if best is None or metrics.merit(config.objective) > best.merit(config.objective):
-            best, best_weights, best_probabilities = metrics, kept.get_weights(), probabilities
+            best, best_weights, best_probabilities = metrics, learning.get_weights(), probabilities
         if not on_epoch(metrics):
             raise TrainingStopped(f"Ended after epoch {epoch}.")
         if config.schedule == "constant" and epoch - best.epoch >= PATIENCE:
             break  # a rate that falls has to fall to its end: the last epochs are where it pays
 
     assert best is not None  # config.epochs is at least 1
-    kept.set_weights(best_weights)
+    learning.set_weights(best_weights)
     kept.save(keras_file)
     drawn: float | None = None
     attempts = Attempts()
@@ -169,10 +178,48 @@ def train(
     )
 
 
+def _compute_alike() -> None:
+    """Set TensorFlow so that the same record gives the same bits; before the first graph is traced."""
+    import tensorflow as tf
+
+    # An AddN of three or more adds in the order in which threads free its inputs. So gradients are added in pairs (but
+    # for those inside a plugin's own loops and branches), and this optimisation, which would join the pairs, is off.
+    tf.config.optimizer.set_experimental_options({"arithmetic_optimization": False})
+    if tf.config.list_physical_devices("GPU") and "TF_DETERMINISTIC_OPS" not in os.environ:
+        tf.config.experimental.enable_op_determinism()  # costs nothing that could be measured (LOG.md)
+
+
+def _frozen(prepared: features.Frozen | keras.Model, config: RunConfig) -> features.Frozen | None:
+    """The classifier taken apart where features can stand for images: where epochs see the same ones, or views of them.
+
+    Raises:
+        UsageError: where views were asked for that nothing would see.
+    """
+    frozen = prepared if isinstance(prepared, features.Frozen) else None
+    if config.views and not (frozen and config.augment != "off"):
+        raise UsageError(
+            f"views {config.views} keeps what a frozen backbone makes of augmented images: it needs augmentation and "
+            f"the knob train=head."
+        )
+    return frozen if config.views or config.augment == "off" else None
+
+
+def _featured(frozen: features.Frozen, config: RunConfig, dataset: Dataset) -> tuple[Split, Split]:
+    """Training and validation data with features for images; of the former one view after another."""
+    train, val = dataset.train, dataset.val
+    if config.views:
+        how: Any = {"augment": config.augment, "seed": config.seed}
+        views = [features.of_split(frozen, train, **how, view=view) for view in range(config.views)]
+        train = Split(np.concatenate(views), np.tile(train.labels, config.views))
+    else:
+        train = Split(features.of_split(frozen, train), train.labels)
+    return train, Split(features.of_split(frozen, val), val.labels)
+
+
 def _epoch_function(
-    classifier: keras.Model, config: RunConfig, split: Split
+    classifier: keras.Model, config: RunConfig, split: Split, count: int
 ) -> Callable[[np.ndarray, int], tuple[SupportsFloat, SupportsFloat]]:
-    """A graph that takes a permutation of the training images through an epoch of that number: mean loss and accuracy.
+    """A graph that takes so many images of a split, in an order, through an epoch: mean loss and accuracy.
 
     The images left over after the last whole batch sit out; the next permutation leaves out others. One fixed batch
     shape means one trace.
@@ -183,12 +230,7 @@ def _epoch_function(
     from experiments.training.kernels import FusedAdam
 
     size = config.batch_size
-    steps = len(split) // size
-    # An AddN of three or more adds in the order in which threads free its inputs. So gradients are added in pairs (but
-    # for those inside a plugin's own loops and branches), and this optimisation, which would join the pairs, is off.
-    tf.config.optimizer.set_experimental_options({"arithmetic_optimization": False})
-    if tf.config.list_physical_devices("GPU") and "TF_DETERMINISTIC_OPS" not in os.environ:
-        tf.config.experimental.enable_op_determinism()  # costs nothing that could be measured (LOG.md)
+    steps = count // size
     optimizer = FusedAdam(_learning_rate(config, steps), weight_decay=config.weight_decay or None)
     variables = classifier.trainable_variables
     optimizer.exclude_from_weight_decay(var_list=[each for each in variables if len(each.shape) < 2])  # but kernels
@@ -198,7 +240,7 @@ def _epoch_function(
     seed = tf.constant(config.seed, tf.int64)
     classes = classifier.output_shape[-1]
     weights = tf.constant(class_weights(split.labels, classes)) if config.class_weight == "balanced" else None
-    augment = {"off": None, "digits": augmented, "photo": photographed}[config.augment]
+    augment = None if config.views else AUGMENT[config.augment]  # features are of augmented images already
     mixes = bool(config.mixup or config.cutmix)
 
     def mean_loss(target, probabilities):  # type: ignore[no-untyped-def]
@@ -212,7 +254,7 @@ def _epoch_function(
             losses *= tf.linalg.matvec(target, weights) if len(target.shape) == 2 else tf.gather(weights, target)
         return tf.reduce_mean(losses)
 
-    @tf.function(input_signature=[tf.TensorSpec((len(split),), tf.int64), tf.TensorSpec((), tf.int32)])
+    @tf.function(input_signature=[tf.TensorSpec((count,), tf.int64), tf.TensorSpec((), tf.int32)])
     def run_epoch(permutation, epoch):  # type: ignore[no-untyped-def]
         total_loss = tf.constant(0.0)
         correct = tf.constant(0)

@@ -25,14 +25,15 @@ def batches(split: Split, permutation: tf.Tensor, *, size: int) -> tf.data.Datas
     """Batches (images uint8, labels) of `size` in the order of a permutation; what is left over at its end sits out."""
     import tensorflow as tf
 
-    steps = len(split) // size
+    steps = permutation.shape[0] // size
+    dtype = split.images.dtype
     labels = tf.constant(split.labels)
 
     def read(rows: np.ndarray) -> np.ndarray:
         return split.images[rows]
 
     def batch(rows: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        images = tf.ensure_shape(tf.numpy_function(read, [rows], tf.uint8), (size, *split.images.shape[1:]))
+        images = tf.ensure_shape(tf.numpy_function(read, [rows], dtype), (size, *split.images.shape[1:]))
         return images, tf.gather(labels, rows)
 
     order = tf.data.Dataset.from_tensor_slices(tf.reshape(permutation[: steps * size], (steps, size)))

@@ -28,7 +28,7 @@ class Row:
     study: str | None
     dataset: str  # as a run records it: what loads the data again
     architecture: str
-    filters: int
+    filters: int | None  # None: of fixed widths
     dropout: float
     batch_size: int
     learning_rate: float

@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import TextIO
 
+from architectures.weights import shown
 from experiments.config import LEARNING_RATES, RunConfig
 from experiments.objective import WORDS
 from experiments.recipe import ASKED, RECIPE, asked_of
@@ -25,7 +26,7 @@ class _Column:
 _COLUMNS = (
     _Column("#", lambda row: str(row.rank)),
     _Column("run", lambda row: row.run),
-    _Column("filters", lambda row: str(row.filters)),
+    _Column("filters", lambda row: str(row.filters or "")),
     _Column("dropout", lambda row: f"{row.dropout:.2f}"),
     _Column("batch", lambda row: str(row.batch_size)),
     _Column("other", lambda row: _other_values(row), only_if_used=True),
@@ -87,7 +88,7 @@ def _mean(row: Row) -> str:
 
 def _other_values(row: Row) -> str:
     """What a run has beside filters, dropout and batch size, where it is not as usual."""
-    values: dict[str, object] = dict(row.knobs)
+    values: dict[str, object] = {name: shown(value) for name, value in row.knobs.items()}
     if row.learning_rate != LEARNING_RATES.get(row.schedule):
         values["learning rate"] = f"{row.learning_rate:.2g}"
     if row.schedule != RunConfig.schedule:

@@ -22,6 +22,7 @@ class WorkerSetup:
     threads: int  # TensorFlow's, per worker
     filters: int | None = None  # the widest first stage that a trial may draw; None: as published
     cores: tuple[int, ...] = ()  # that a worker may run on; empty: all
+    knobs: tuple[tuple[str, tuple[Knob, ...]], ...] = ()  # that were asked for: their values in place of all choices
     facts: tuple[tuple[str, str], ...] = ()  # that another host must have in common with the sweep's
 
 
@@ -42,10 +43,10 @@ class Known:
     """A registered architecture, as the sweep's process needs it: that one never imports Keras."""
 
     name: str
-    default_filters: int
+    default_filters: int | None  # None: its widths are fixed
     default_dropout: float
     misfit: str | None  # why it cannot take the data set's images, or be converted to Core ML
-    knobs: tuple[tuple[str, tuple[Knob, ...]], ...] = ()  # its own by name, sorted; the default choice first
+    knobs: tuple[tuple[str, tuple[Knob, ...]], ...] = ()  # its own by name, sorted, with what is searched
     image_bytes: int = 0  # that training holds for each image of a batch, at the widest; 0: not known
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from architectures import registry
 from architectures.command import one_line
 from architectures.errors import NotConvertible, PluginError, ProjectError, UsageError
+from architectures.knobs import Knob
 from architectures.quiet import import_tensorflow
 from conversion.coreml.convert import coreml_bytes, coremltools
 from conversion.coreml.convertible import check_convertible
@@ -23,6 +24,7 @@ from experiments.datasets import Dataset
 from experiments.training.loop import TrainingStopped, count_macs, train
 from experiments.training.memory import image_bytes
 from experiments.training.precision import visible_gpu
+from search.engines.asked import check_asked, searched
 from search.engines.messages import (
     Built,
     EpochEnded,
@@ -69,13 +71,17 @@ class Trainer:
         """Take the data set for all jobs, and say which architectures fit it and can be shipped."""
         self._dataset = dataset
         known, warnings = [], [one_line(error) for error in registry.left_out()]
-        for name in self._setup.architectures or registry.names():
-            architecture = registry.get(name)
-            misfit = None
+        wanted = [registry.get(name) for name in self._setup.architectures or registry.names()]
+        if not self._setup.architectures:  # backbones are searched where they are asked for
+            wanted = [architecture for architecture in wanted if not architecture.find_weights]
+        check_asked(wanted, self._setup.knobs)
+        for architecture in wanted:
+            name, misfit, knobs = architecture.name, None, searched(architecture, self._setup.knobs)
             try:
+                first = {knob: choices[0] for knob, choices in knobs}
                 tested = Path(architecture.source).parent == registry.FAMILIES
                 with without_weights() if tested else contextlib.nullcontext():
-                    built = architecture.build(dataset.input_shape, dataset.num_classes)
+                    built = architecture.build(dataset.input_shape, dataset.num_classes, knobs=first)
                     check_convertible(built, name, tested=tested)
             except UsageError as error:  # images too small for this one, or an operation that Core ML lacks
                 misfit = str(error)
@@ -86,19 +92,19 @@ class Trainer:
                     raise
                 misfit = one_line(error)  # of an installed plugin that nobody asked for
                 warnings.append(misfit)
-            knobs = tuple(sorted(architecture.knobs.items()))
-            widest = 0 if misfit else self._image_bytes(architecture)
+            widest = 0 if misfit else self._image_bytes(architecture, first)
             known.append(Known(name, architecture.default_filters, architecture.default_dropout, misfit, knobs, widest))
         # Keras collects garbage before each training, coremltools in each conversion: not over the imports' objects.
         gc.collect()
         gc.freeze()
         return Ready(tuple(known), tuple(warnings), self.gpu)
 
-    def _image_bytes(self, architecture: registry.Architecture) -> int:
+    def _image_bytes(self, architecture: registry.Architecture, knobs: dict[str, Knob]) -> int:
         """What training holds for an image, in the widest network that a trial may draw."""
         filters, data = self._setup.filters or architecture.default_filters, self._dataset
         with contextlib.suppress(ProjectError), without_weights():
-            return image_bytes(architecture.build(data.input_shape, data.num_classes, filters=filters))
+            built = architecture.build(data.input_shape, data.num_classes, filters=filters, knobs=knobs)
+            return image_bytes(built)
         return 0
 
     def train(self, job: Job, send: Callable[[Event], None], ask: Callable[[Built | EpochEnded], bool]) -> None:

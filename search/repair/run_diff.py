@@ -120,7 +120,8 @@ def _config(sweep: SweepConfig, trial: FrozenTrial) -> RunConfig:
     architecture = trial.params["architecture"]
     prefix = f"{architecture}."
     knobs = sorted((key.removeprefix(prefix), (v,)) for key, v in trial.params.items() if key.startswith(prefix))
-    known = Known(architecture, 0, 0.0, misfit=None, knobs=tuple(knobs))  # an ended trial needs no defaults
+    filters = trial.params.get("filters")
+    known = Known(architecture, filters, 0.0, misfit=None, knobs=tuple(knobs))  # an ended trial needs no defaults
     return run_config(sweep, trial, sweep.space.suggest(FixedTrial(trial.params), [known]))
 
 

@@ -17,6 +17,7 @@ from experiments.config import (
     PRECISIONS,
     SCHEDULE,
     SEED,
+    VIEWS,
     Compression,
     RunConfig,
 )
@@ -42,6 +43,7 @@ class TrialConfig(Recipe):
     learning_rate: Annotated[float, LEARNING_RATE] | None = None  # None: the schedule's own
     schedule: Annotated[str, SCHEDULE] = RunConfig.schedule
     augment: Annotated[str, Choice((ON, *AUGMENTATIONS))] = RunConfig.augment
+    views: Annotated[int, VIEWS] = 0
     knobs: tuple[tuple[str, Knob], ...] = ()  # the architecture's own; those left out have their first choice
     objective: Objective = RunConfig.objective  # the best epoch by it is kept
     epochs: Annotated[int, EPOCHS] = RunConfig.epochs

@@ -143,8 +143,9 @@ class TrialProgress:
         self._courses.append(trial.course(time.monotonic()))
         self._done += 1
         config = trial.config
+        widths = "" if config.filters is None else f"filters {config.filters}"
         self.say(
-            f"trial {number:>3}  {escape(config.architecture):<12} filters {config.filters:<3} "
+            f"trial {number:>3}  {escape(config.architecture):<12} {widths:<11} "
             f"dropout {config.dropout:.2f} batch {config.batch_size:<4} {seconds:5.1f} s  {text}"
         )
 
@@ -177,7 +178,7 @@ class TrialProgress:
             table.add_row(
                 str(number),
                 Text(visible(config.architecture)),
-                str(config.filters),
+                str(config.filters or ""),
                 f"{config.dropout:.2f}",
                 str(config.batch_size),
                 f"{epoch}/{config.epochs}",

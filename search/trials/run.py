@@ -22,6 +22,7 @@ def run_config(sweep: SweepConfig, trial: optuna.Trial | FrozenTrial, values: Va
         precision=sweep.precision,
         compress=sweep.compress,
         objective=sweep.objective,
+        views=sweep.views,
         **vars(values),
     )
 

@@ -13,7 +13,7 @@ from architectures.command import traceback_text
 from architectures.errors import ProjectError, UsageError
 from architectures.scratch import scratch_folder
 from conversion.coreml.formats import check_available
-from experiments.config import LEARNING_RATES, RunConfig, RunResult
+from experiments.config import RunConfig, RunResult, usual_learning_rate
 from experiments.datasets import Dataset, title
 from experiments.datasets.summary import summary
 from experiments.evaluation.report import write_evaluation
@@ -66,7 +66,8 @@ def run_trial(config: TrialConfig) -> TrialResult:
     """
 
     check_available("mlmodel", config.compress)
-    setup = WorkerSetup(config.plugins, (config.architecture,), cores(), config.filters)
+    asked = tuple((knob, (value,)) for knob, value in config.knobs)
+    setup = WorkerSetup(config.plugins, (config.architecture,), cores(), config.filters, knobs=asked)
     with (
         LocalEngine(setup, 1) as engine,
         scratch_folder() as folder,
@@ -104,21 +105,20 @@ def run_trial(config: TrialConfig) -> TrialResult:
 
 
 def _run_config(config: TrialConfig, known: Known, gpu: Gpu | None, batch_size: int, augment: str) -> RunConfig:
-    own = dict(known.knobs)
-    for knob, value in config.knobs:
-        if not any(value == choice and type(value) is type(choice) for choice in own.get(knob, ())):
-            described = "; ".join(f"{name}: {', '.join(map(str, choices))}" for name, choices in own.items())
-            raise UsageError(f"{knob}={value} is no knob of {known.name!r}. It has {described or 'none'}.")
+    if config.filters is not None and known.default_filters is None:
+        raise UsageError(f"{known.name} has fixed widths: leave --filters out.")
+    knobs = tuple((knob, choices[0]) for knob, choices in known.knobs)
     return RunConfig(
         architecture=config.architecture,
         dataset=config.dataset,
         filters=known.default_filters if config.filters is None else config.filters,
         dropout=known.default_dropout if config.dropout is None else config.dropout,
         batch_size=batch_size,
-        learning_rate=config.learning_rate or LEARNING_RATES[config.schedule],
+        learning_rate=config.learning_rate or usual_learning_rate(config.schedule, knobs),
         schedule=config.schedule,
         augment=augment,
-        knobs=tuple(sorted(({knob: choices[0] for knob, choices in own.items()} | dict(config.knobs)).items())),
+        views=config.views,
+        knobs=knobs,
         objective=config.objective,
         epochs=config.epochs,
         seed=config.seed,

@@ -1,0 +1,75 @@
+"""What backbones share: networks of fixed widths whose weights may come from ImageNet, behind a head of one's own.
+
+Their knobs: `weights` (none, imagenet, a file), `train`, which says how much of the network learns, and `hidden`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from keras import layers
+
+from architectures.errors import ProjectError, UsageError
+from architectures.knobs import Knob, Setting
+from architectures.weights import FEATURES, IMAGENET, NONE, WEIGHTS
+
+if TYPE_CHECKING:
+    import keras
+
+SMALLEST_SIDE = 32  # pixels: these networks halve an image five times
+HEAD, TOP, ALL = "head", "top", "all"
+HIDDEN = (0, 128)  # units of a layer between features and classes; 0: there is none
+
+
+def knobs(*files: str) -> dict[str, tuple[Knob, ...]]:
+    """The knobs of every backbone; `files` are the ends of the names of its weights' files."""
+    return {
+        WEIGHTS: Setting((NONE, IMAGENET), files=files),
+        "train": Setting((ALL, TOP, HEAD)),
+        "hidden": HIDDEN,
+    }
+
+
+def in_colour(x: keras.KerasTensor) -> keras.KerasTensor:
+    """Gray images three times over, as what was learned from colours needs them; others as they are."""
+    return layers.Concatenate(name="gray_to_rgb")([x, x, x]) if x.shape[-1] == 1 else x
+
+
+def with_head(x: keras.KerasTensor, num_classes: int, *, dropout: float, hidden: int) -> keras.KerasTensor:
+    """Probabilities from the last feature map: its mean over all positions, dropout, dense layers."""
+    x = layers.GlobalAveragePooling2D(name=FEATURES)(x)
+    if hidden:
+        x = layers.Dropout(dropout)(x)
+        x = layers.Dense(hidden, activation="relu")(x)
+    x = layers.Dropout(dropout)(x)
+    return layers.Dense(num_classes, activation="softmax")(x)
+
+
+def set_trainable(network: keras.Model, train: str, weights: Path | None) -> None:
+    """Freeze what is not to learn: all before the head, or before the layers that work at the last resolution.
+
+    With weights, batch normalisation keeps the averages that it learned with them, whatever else learns: those of a few
+    photographs would be worse.
+
+    Raises:
+        UsageError: where what is random would stay so.
+    """
+    if weights is None:
+        if train != ALL:
+            raise UsageError(f"train={train} without weights would keep random ones: choose weights, or train={ALL}.")
+        return
+    features = network.get_layer(FEATURES)
+    backbone = network.layers[: network.layers.index(features)]
+    last = features.input.shape[1:3]
+    larger = [place for place, layer in enumerate(backbone) if layer.output.shape[1] > last[0]]
+    first = {ALL: 0, TOP: larger[-1] + 1, HEAD: len(backbone)}[train]
+    for place, layer in enumerate(backbone):
+        layer.trainable = place >= first and not isinstance(layer, layers.BatchNormalization)
+        if place < first and isinstance(layer, layers.Dropout):
+            layer.rate = 0.0
+
+
+def wrong_weights(path: Path, network: str, reason: object) -> ProjectError:
+    """What to say of a file that holds other weights."""
+    return ProjectError(f"{path} holds no weights of {network}: {' '.join(str(reason).split())[:200]}.")

@@ -1,0 +1,66 @@
+"""The value of a backbone's knob `weights`, and the file that it stands for.
+
+`none` stands for no file, `imagenet` for the one that the architecture finds, anything else is a path. What a run
+records holds the file's SHA-256 as well, `imagenet#sha256=5793...`: other weights are refused wherever it is read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+from architectures.errors import ProjectError, UsageError
+from architectures.knobs import PIN
+
+WEIGHTS = "weights"  # the knob
+NONE, IMAGENET = "none", "imagenet"
+FEATURES = "features"  # the layer of a backbone whose output the head takes
+
+Find = Callable[..., Path]  # the file of `imagenet`; keywords are the architecture's other knobs
+
+
+def located(value: str, find: Callable[[], Path]) -> Path | None:
+    """The file of a value; None for no weights.
+
+    Raises:
+        UsageError: if there is no such file.
+        ProjectError: if its SHA-256 is not that of the value.
+    """
+    name, pinned, digest = value.partition(PIN)
+    if name == NONE:
+        return None
+    path = find() if name == IMAGENET else Path(name)
+    if not path.is_file():
+        raise UsageError(f"There is no file {path} with weights.")
+    if pinned and (found := _sha256(path)) != digest:
+        raise ProjectError(f"{path} has SHA-256 {found[:12]}..., not {digest[:12]}...: these are other weights.")
+    return path
+
+
+def pinned(value: str, find: Callable[[], Path]) -> str:
+    """A value as a run records it: the path absolute, with the file's SHA-256.
+
+    >>> pinned("none", lambda: Path())
+    'none'
+    """
+    path = located(value, find)
+    if path is None:
+        return NONE
+    name = value.partition(PIN)[0]
+    return f"{name if name == IMAGENET else path.resolve()}{PIN}{_sha256(path)}"
+
+
+def shown(value: object) -> str:
+    """A knob's value as a table has room for it.
+
+    >>> shown("/home/me/cats.pth#sha256=579344248a93e23026e6"), shown(5)
+    ('cats.pth 57934424', '5')
+    """
+    name, pin, digest = str(value).partition(PIN)
+    return f"{Path(name).name} {digest[:8]}" if pin else name
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

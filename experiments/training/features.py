@@ -1,0 +1,168 @@
+"""What a frozen backbone makes of images: computed once, kept on disk, mapped by every trial that trains a head on it.
+
+A file holds the features of one split, or of one augmented view of it. Its name is a digest of all that decides their
+bits: the images, the backbone's weights and code, TensorFlow's version and threads, the machine. It appears whole or
+not at all, is computed by one process while others wait for it, and can be deleted at any time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from architectures.knobs import PIN
+from architectures.plugins import plugin_sha256
+from architectures.registry import Architecture
+from architectures.scratch import scratch_beside
+from architectures.weights import FEATURES
+from experiments.classifier import forward_function, network_of, weights_sha256
+from experiments.config import RunConfig
+from experiments.datasets import Dataset, Split, cache
+from experiments.locks import file_lock
+from experiments.training.augmentation import AUGMENT
+
+if TYPE_CHECKING:
+    import keras
+
+VERSION = 1  # of how features are computed
+BATCH = 16  # images: the largest layer of EfficientNet-Lite0 at 224x224 holds 5 MB for each
+SETTINGS = ("TF_", "ONEDNN_", "DNNL_", "OMP_")  # begin names of environment variables that may change their bits
+
+
+@dataclass(frozen=True)
+class Frozen:
+    """A classifier taken apart: what learns nothing, and the rest, which share their weights with it."""
+
+    classifier: keras.Model
+    forward: Callable[[np.ndarray], np.ndarray]  # of the classifier
+    trunk: keras.Model  # from pixels of 0..255 to features
+    head: keras.Model  # from features to probabilities
+    digest: str  # of what decides the bits of the features, but for the images
+
+
+_last: dict[object, Frozen] = {}  # what this process trained last: building it again would take longer than a head does
+
+
+def taken_apart(
+    config: RunConfig, architecture: Architecture, dataset: Dataset, build: Callable[[], keras.Model]
+) -> Frozen | keras.Model:
+    """The classifier of a run, taken apart if it has a frozen part, with a fresh head whose bits the seed decides.
+
+    Args:
+        config: of the run.
+        architecture: its own.
+        dataset: that it trains on.
+        build: makes the classifier, where this process does not still have it from a run with the same knobs.
+    """
+    import keras
+
+    keras.utils.set_random_seed(config.seed)
+    key = architecture.name, architecture.source, config.knobs, dataset.input_shape, dataset.num_classes
+    found = _last.get(key)
+    if found is None:
+        built = build()
+        found = _apart(built, architecture)
+        if found is None:
+            return built
+    dropouts = [layer for layer in found.head.layers if isinstance(layer, keras.layers.Dropout)]
+    pinned = any(isinstance(value, str) and PIN in value for _, value in config.knobs)  # the weights cannot be others
+    known = key in _last or all(layer.rate == config.dropout for layer in dropouts)  # what a rate decides in the head
+    _last.clear()
+    if pinned and known:
+        _last[key] = found
+        for layer in dropouts:
+            layer.rate = config.dropout
+    keras.utils.set_random_seed(config.seed)  # the same for one that is built and one that is there
+    found.head.set_weights(keras.models.clone_model(found.head).get_weights())
+    return found
+
+
+def _apart(classifier: keras.Model, architecture: Architecture) -> Frozen | None:
+    """A classifier's frozen part and its head; None where there is no such part, or some of it learns."""
+    import keras
+
+    network = network_of(classifier)
+    if not any(layer.name == FEATURES for layer in getattr(network, "layers", ())):
+        return None
+    features = network.get_layer(FEATURES).output
+    trunk = keras.Sequential(
+        [keras.Input(classifier.input_shape[1:]), classifier.layers[0], keras.Model(network.inputs, features)]
+    )
+    if trunk.trainable_weights or not trunk.weights:
+        return None
+    head = keras.Model(features, network.outputs)
+    return Frozen(classifier, forward_function(classifier), trunk, head, _digest(trunk, architecture))
+
+
+def of_split(frozen: Frozen, split: Split, *, augment: str = "off", seed: int = 0, view: int = 0) -> np.ndarray:
+    """The features (N, F) of a split's images in float32, mapped; of a view of them that is augmented by the seed."""
+    decisive = f"{frozen.digest} {split.images_digest} {augment} {seed} {view}"
+    place = cache.root() / "features" / f"{hashlib.sha256(decisive.encode()).hexdigest()[:32]}.npy"
+    shape = (len(split), frozen.trunk.output_shape[1])
+    if (found := _opened(place, shape)) is not None:
+        return found
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with file_lock(place.with_suffix(".lock"), "cache of features", "computes features"):
+        if _opened(place, shape) is None:
+            compute = _forward(frozen.trunk, augment, seed, view)
+            with scratch_beside(place) as folder:
+                made = [compute(split.images[at : at + BATCH], at) for at in range(0, len(split), BATCH)]
+                np.save(folder / "features.npy", np.concatenate(made))
+                (folder / "features.npy").replace(place)
+    computed = _opened(place, shape)
+    assert computed is not None, f"{place} changed while it was written"
+    return computed
+
+
+def _opened(place: Path, shape: tuple[int, ...]) -> np.ndarray | None:
+    try:
+        found = np.load(place, mmap_mode="r")
+    except (OSError, ValueError):  # not there, or damaged
+        return None
+    return found if found.shape == shape and found.dtype == np.float32 else None
+
+
+def _forward(trunk: keras.Model, augment: str, seed: int, view: int) -> Callable[[np.ndarray, int], np.ndarray]:
+    """A graph from uint8 images, and the place of the first in its split, to features."""
+    import tensorflow as tf
+
+    augmented = AUGMENT[augment]
+
+    @tf.function(
+        input_signature=[
+            tf.TensorSpec((None, *trunk.input_shape[1:]), tf.uint8),
+            tf.TensorSpec((), tf.int64),
+        ]
+    )
+    def compute(images, first):  # type: ignore[no-untyped-def]
+        images = tf.cast(images, tf.float32)
+        if augmented is not None:
+            images = augmented(images, seed=tf.stack([tf.constant(seed, tf.int64), first * 2**20 + view]))
+        return trunk(images, training=False)
+
+    return lambda images, first: compute(images, first).numpy()
+
+
+def _digest(trunk: keras.Model, architecture: Architecture) -> str:
+    import tensorflow as tf
+
+    settings = sorted((name, value) for name, value in os.environ.items() if name.startswith(SETTINGS))
+    decisive = [
+        VERSION,
+        architecture.name,
+        plugin_sha256(architecture.source),
+        weights_sha256(trunk),
+        trunk.input_shape,
+        tf.version.VERSION,
+        tf.config.threading.get_intra_op_parallelism_threads(),
+        platform.node(),
+        settings,
+    ]
+    return hashlib.sha256(repr(decisive).encode()).hexdigest()

@@ -1,0 +1,118 @@
+"""Heads on a frozen backbone: features are computed once, and a result is the same bits whoever computed them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import architectures
+from architectures.errors import UsageError
+from experiments.classifier import forward_function, load_classifier, network_of
+from experiments.config import ModelSize, RunConfig, RunResult
+from experiments.datasets import Dataset, Split
+from experiments.training import features
+from experiments.training.loop import train
+
+PINNED = "imagenet#sha256=579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
+SIDE, CLASSES = 32, 4
+
+
+def split(images: int, seed: int) -> Split:
+    """Noise with a bright bar, whose place is the class."""
+    noise = np.random.default_rng(seed)
+    labels = np.arange(images) % CLASSES
+    made = noise.integers(0, 120, (images, SIDE, SIDE, 3), dtype=np.uint8)
+    for image, label in zip(made, labels, strict=True):
+        image[label * 8 : label * 8 + 8] += 100
+    return Split(made, labels.astype(np.int64))
+
+
+@pytest.fixture(scope="module")
+def dataset() -> Dataset:
+    return Dataset("bars", tuple("abcd"), split(48, 0), split(16, 1), split(8, 2))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory):  # type: ignore[no-untyped-def]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+def run(dataset: Dataset, folder: Path, *, how: str = "head", weights: str = PINNED, **values: object) -> RunResult:
+    knobs = (("hidden", 0), ("train", how), ("weights", weights))
+    usual = {"filters": None, "dropout": 0.2, "batch_size": 16, "epochs": 3, "knobs": knobs}
+    config = RunConfig("efficientnet_lite0", "bars", **(usual | values))  # type: ignore[arg-type]
+    return train(config, dataset, keras_file=folder / "model.keras", size=ModelSize(1, 1, 1))
+
+
+def cached(folder: Path) -> dict[str, int]:
+    return {file.name: file.stat().st_mtime_ns for file in folder.glob("*") if file.name != "lock"}
+
+
+@pytest.fixture(scope="module")
+def first(dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> RunResult:
+    features._last.clear()
+    return run(dataset, tmp_path_factory.mktemp("first"))
+
+
+def bits(result: RunResult) -> tuple[object, ...]:
+    courses = [(one.loss, one.val_loss, one.val_accuracy) for one in result.epochs]
+    return result.weights_sha256, courses, result.val_probabilities.tobytes()
+
+
+def test_a_second_trial_computes_no_features_and_gives_the_same_bits(
+    dataset: Dataset, first: RunResult, tmp_path: Path
+) -> None:
+    folder = features.cache.root() / "features"
+    before = cached(folder)
+    assert len(before) == 2  # of the training and the validation images
+    other = run(dataset, tmp_path, dropout=0.4)
+    again = run(dataset, tmp_path)
+    features._last.clear()  # as in another process
+    built_anew = run(dataset, tmp_path)
+    assert cached(folder) == before
+    assert bits(again) == bits(first) == bits(built_anew)
+    assert other.weights_sha256 != first.weights_sha256
+
+
+def test_the_whole_network_is_kept(dataset: Dataset, first: RunResult) -> None:
+    kept = load_classifier(first.keras_file, first.keras_sha256)
+    found = forward_function(kept)(dataset.val.images)
+    np.testing.assert_allclose(found, first.val_probabilities, atol=1e-5)
+    assert kept.input_shape == (None, SIDE, SIDE, 3)
+
+
+def test_damaged_features_are_computed_again(dataset: Dataset, first: RunResult, tmp_path: Path) -> None:
+    for file in (features.cache.root() / "features").glob("*.npy"):
+        file.write_bytes(file.read_bytes()[:-100])
+    assert bits(run(dataset, tmp_path)) == bits(first)
+
+
+def test_augmented_views_are_cached_too(dataset: Dataset, first: RunResult, tmp_path: Path) -> None:
+    folder = features.cache.root() / "features"
+    before = cached(folder).keys()
+    one, again = (run(dataset, tmp_path, augment=True, views=2) for _ in range(2))
+    assert len(cached(folder).keys() - before) == 2
+    assert bits(one) == bits(again)
+    assert one.weights_sha256 != first.weights_sha256
+    for values in ({"views": 2}, {"views": 2, "augment": True, "how": "top"}):
+        with pytest.raises(UsageError, match="views 2 keeps what a frozen backbone makes of augmented images"):
+            run(dataset, tmp_path, **values)  # type: ignore[arg-type]
+
+
+def test_top_learns_on_and_the_rest_stays(dataset: Dataset, tmp_path: Path) -> None:
+    result = run(dataset, tmp_path, how="top", epochs=1, learning_rate=3e-4)
+    network = network_of(load_classifier(result.keras_file, result.keras_sha256))
+    original = architectures.get("efficientnet_lite0").build(
+        (SIDE, SIDE, 3), CLASSES, knobs={"weights": "imagenet", "train": "top"}
+    )
+    changed = {
+        layer.name
+        for layer, before in zip(network.layers, original.layers, strict=True)
+        if any(not np.array_equal(*pair) for pair in zip(layer.get_weights(), before.get_weights(), strict=True))
+    }
+    assert {"blocks.11.depthwise_conv", "conv_head"} <= changed
+    assert not any(name.startswith(("conv_stem", "blocks.10.", "bn")) or ".bn" in name for name in changed)
