@@ -47,7 +47,7 @@ class NoTraining:
 
     def submit(self, job: Job) -> None:
         self._job, self._epoch = job, 0
-        filters = job.config.filters
+        filters = job.config.filters or 8
         size = job.size or ModelSize(filters * 100, filters * 1_000, filters * 500)
         self._size = size
         self._events += [Placed(job.number, Environment("nowhere", "none", 1, "none", None)), Built(job.number, size)]
