@@ -1,4 +1,4 @@
-"""Reads what Xcode would: project, scheme, plists, assets and the models.  Run: python ios/check_project.py
+"""Reads what Xcode would: project, scheme, package and the models.  Run: python ios/check_project.py
 
 Exit codes: 0 nothing wrong, 1 faults, one line each.
 """
@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import plistlib
 import re
 import sys
 import xml.etree.ElementTree as ElementTree
@@ -27,11 +26,23 @@ SETTINGS = {  # values that the code is written and checked for, and the same in
     "SWIFT_VERSION": (r"6(\.0)?", "6.0"),
     "SWIFT_STRICT_CONCURRENCY": ("complete", "complete"),
     "COREML_CODEGEN_LANGUAGE": ("None", "None"),
+    "SDKROOT": ("iphoneos", "iphoneos"),
+    "LOCALIZATION_PREFERS_STRING_CATALOGS": ("YES", "YES"),
 }
-APP_SETTINGS = ("INFOPLIST_FILE", "ASSETCATALOG_COMPILER_APPICON_NAME")  # that the app's target makes itself
+TESTABLE = "ENABLE_TESTABILITY"  # where tests are run, or they see nothing of the app
+ASSETS = {  # settings that name an asset, and its folder's ending
+    "ASSETCATALOG_COMPILER_APPICON_NAME": ".appiconset",
+    "ASSETCATALOG_COMPILER_GLOBAL_ACCENT_COLOR_NAME": ".colorset",
+}
+APP_SETTINGS = ("INFOPLIST_FILE", *ASSETS)  # that the app's target makes itself
+IDENTIFIER = "PRODUCT_BUNDLE_IDENTIFIER"
+APP, TESTS = "com.apple.product-type.application", "com.apple.product-type.bundle."
+XCODES = {  # variables that Xcode sets
+    *("inherited", "TARGET_NAME", "BUILT_PRODUCTS_DIR", "BUNDLE_EXECUTABLE_FOLDER_PATH", "EXECUTABLE_NAME"),
+    *("PRODUCT_BUNDLE_PACKAGE_TYPE",),
+}
 PACKAGED = re.compile(rf"{PACKAGE}/(Package\.swift|Sources/{PACKAGE}/.+|Tests/{PACKAGE}Tests/.+)")
 ID = re.compile("[0-9A-F]{24}")
-ICON_SIDE = 1024  # pixels
 BUNDLED = "Digits/Bundled/BundledDigits.mlmodel"  # what the app reads with before a promotion
 EVIDENCE = "Evidence/promotion.json"  # of its promotion
 COLORS = ("GRAYSCALE", "RGB", "BGR")  # Core ML puts the channels in order
@@ -88,6 +99,7 @@ def faults_of_project(ios: Path) -> Iterator[str]:
     for target in targets:
         yield from _faults_of_target(target, objects, ios)
     yield from _faults_of_packages(objects, ios)
+    yield from _faults_of_bundles(objects)
     yield from _faults_of_settings(objects, project, ios)
     for entry in objects.values():
         plist = entry.get("buildSettings", {}).get("INFOPLIST_FILE")
@@ -97,10 +109,11 @@ def faults_of_project(ios: Path) -> Iterator[str]:
 
 
 def _faults_of_schemes(objects: dict, ios: Path) -> Iterator[str]:
-    """Schemes that cannot be read, name targets that are not there, or leave out the package's tests."""
+    """Schemes that cannot be read, name targets that are not there, or leave out tests."""
     schemes = list((ios / PROJECT).rglob("*.xcscheme"))
     manifest = ios / PACKAGE / "Package.swift"
-    tests = set(re.findall(r'\.testTarget\(\s*name: "(\w+)"', manifest.read_text())) if manifest.exists() else set()
+    packaged_tests = re.findall(r'\.testTarget\(\s*name: "(\w+)"', manifest.read_text()) if manifest.exists() else []
+    tests = {entry["name"] for entry in objects.values() if entry.get("productType", "").startswith(TESTS)}
     for scheme in schemes:
         try:
             tree = ElementTree.parse(scheme)
@@ -111,16 +124,19 @@ def _faults_of_schemes(objects: dict, ios: Path) -> Iterator[str]:
             name = reference.get("BlueprintName")
             packaged = reference.get("ReferencedContainer") == f"container:{PACKAGE}"
             target = objects.get(reference.get("BlueprintIdentifier"), {})
-            if not (name in tests if packaged else target.get("name") == name):
+            if not (name in packaged_tests if packaged else target.get("name") == name):
                 yield f"{scheme.name} names target {name}, which the project does not have"
-        tested = {entry.get("BlueprintName") for entry in tree.iterfind(".//TestableReference/BuildableReference")}
-        yield from (f"{scheme.name} does not test {name}" for name in sorted(tests - tested))
+        tested = {
+            entry.get("BlueprintName")
+            for entry in tree.iterfind(".//TestableReference[@skipped='NO']/BuildableReference")
+        }
+        yield from (f"{scheme.name} does not test {name}" for name in sorted({*tests, *packaged_tests} - tested))
     if not schemes:
         yield "the project has no shared scheme"
 
 
 def _faults_of_target(target: dict, objects: dict, ios: Path) -> Iterator[str]:
-    """A target that imports the package and does not link it, or whose host does; an app without a plist or an icon."""
+    """A target that imports the package and does not link it, or whose host does; an app without plist or assets."""
     folders = [ios / objects[name]["path"] for name in target.get("fileSystemSynchronizedGroups", [])]
     imports = any(f"import {PACKAGE}" in file.read_text() for folder in folders for file in folder.rglob("*.swift"))
     linked = [objects[name]["productName"] for name in target.get("packageProductDependencies", [])]
@@ -130,14 +146,15 @@ def _faults_of_target(target: dict, objects: dict, ios: Path) -> Iterator[str]:
         yield f"target {target['name']} imports {PACKAGE} and does not link it"
     if linked and hosted:
         yield f"target {target['name']} links {PACKAGE}, which its host has already: there would be two of each type"
-    if target["productType"] != "com.apple.product-type.application":
+    if target["productType"] != APP:
         return
     for name in configurations:
         settings = objects[name]["buildSettings"]
         yield from (f"{key} is not set in {target['name']}" for key in APP_SETTINGS if key not in settings)
-        icon = settings.get("ASSETCATALOG_COMPILER_APPICON_NAME")
-        if icon and not any(list(folder.rglob(f"{icon}.appiconset/Contents.json")) for folder in folders):
-            yield f"the app's icon {icon} is in none of its asset catalogs"
+        for key, suffix in ASSETS.items():
+            asset = settings.get(key)
+            if asset and not any(list(folder.rglob(f"{asset}{suffix}/Contents.json")) for folder in folders):
+                yield f"{asset}{suffix} is in none of the app's asset catalogs"
 
 
 def _ids(value: object) -> list[str]:
@@ -171,16 +188,34 @@ def _faults_of_packages(objects: dict, ios: Path) -> Iterator[str]:
                 yield f"package {entry['relativePath']} is third-party code"
             elif not manifest.exists():
                 yield f"package {PACKAGE} is not on the disk"
-            elif re.search(r"\.(package|binaryTarget)\(", manifest.read_text()):
-                yield f"package {PACKAGE} depends on third-party code"
+            else:
+                yield from _faults_of_manifest(manifest.read_text(), objects)
+
+
+def _faults_of_manifest(manifest: str, objects: dict) -> Iterator[str]:
+    """A package of other people's code, of an older Swift, for a newer iOS than the app's, or of another name."""
+    if re.search(r"\.(package|binaryTarget)\(", manifest):
+        yield f"package {PACKAGE} depends on third-party code"
+    if not re.match(r"// swift-tools-version: [6-9]", manifest):
+        yield f"package {PACKAGE} is not checked as Swift 6"
+    if f'.library(name: "{PACKAGE}"' not in manifest:
+        yield f"package {PACKAGE} has no library of that name"
+    oldest = re.search(r"\.iOS\(\.v(\d+)\)", manifest)
+    for entry in objects.values():
+        target = entry.get("buildSettings", {}).get("IPHONEOS_DEPLOYMENT_TARGET")
+        if target and (oldest is None or int(oldest[1]) > float(target)):
+            yield f"package {PACKAGE} does not run on iOS {target}, from which on the app does"
 
 
 def _faults_of_settings(objects: dict, project: dict, ios: Path) -> Iterator[str]:
     """Build settings that the project does not make, or that are made otherwise anywhere, conditions included."""
     configurations = objects[objects[project["rootObject"]]["buildConfigurationList"]]["buildConfigurations"]
     for name in configurations:
-        for key in SETTINGS.keys() - objects[name]["buildSettings"].keys():
+        settings = objects[name]["buildSettings"]
+        for key in SETTINGS.keys() - settings.keys():
             yield f"{key} is not set in {objects[name]['name']} of the project"
+        if objects[name]["name"] == "Debug" and settings.get(TESTABLE) != "YES":
+            yield f"{TESTABLE} is not YES in Debug of the project"
     made = [
         (f"{entry['name']} ({name})", key.partition("[")[0], value)
         for name, entry in objects.items()
@@ -192,38 +227,30 @@ def _faults_of_settings(objects: dict, project: dict, ios: Path) -> Iterator[str
     for where, key, value in made:
         if key in SETTINGS and not re.fullmatch(SETTINGS[key][0], value):
             yield f"{key} is {value} in {where}, it must be {SETTINGS[key][1]}"
+    used = [(where, name) for where, _, value in made for name in re.findall(r"\$\((\w+)\)", value)]
+    for file in (ios / "Config").glob("*.plist"):
+        used += [(str(file.relative_to(ios)), name) for name in re.findall(r"\$\((\w+)\)", file.read_text())]
+    known = XCODES | {key for _, key, _ in made}
+    yield from (f"$({name}) is used in {where} and set nowhere" for where, name in used if name not in known)
 
 
-def faults_of_files(ios: Path) -> Iterator[str]:
-    """Plists and asset catalogs that cannot be read, and pictures that are missing or of another size."""
-    for file in (*ios.rglob("*.plist"), *ios.rglob("*.xcprivacy")):
-        try:
-            content = plistlib.loads(file.read_bytes())
-        except Exception as error:
-            yield f"{file.relative_to(ios)} is not a property list: {error}"
-            continue
-        if not isinstance(content, dict) or not content:
-            yield f"{file.relative_to(ios)} says nothing"
-    for file in ios.rglob("*.xcassets/**/Contents.json"):
-        try:
-            contents = json.loads(file.read_text())
-        except ValueError as error:
-            yield f"{file.relative_to(ios)} is not JSON: {error}"
-            continue
-        for image in contents.get("images", []):
-            picture = file.with_name(image["filename"])
-            if not picture.exists():
-                yield f"{picture.relative_to(ios)} is missing"
-            elif file.parent.name == "AppIcon.appiconset" and _size(picture) != (ICON_SIDE, ICON_SIDE):
-                yield f"{picture.relative_to(ios)} is not a PNG of {ICON_SIDE}x{ICON_SIDE} pixels"
-    team = re.search(r"^DEVELOPMENT_TEAM *= *(.*)$", (ios / "Config/Digits.xcconfig").read_text(), re.M)
-    if team is None or team[1]:
-        yield "Config/Digits.xcconfig must leave DEVELOPMENT_TEAM empty: it is each person's own"
-
-
-def _size(picture: Path) -> tuple[int, int] | None:
-    head = picture.read_bytes()[:24]
-    return (int.from_bytes(head[16:20]), int.from_bytes(head[20:24])) if head[:4] == b"\x89PNG" else None
+def _faults_of_bundles(objects: dict) -> Iterator[str]:
+    """Targets without an identifier of their own, and tests of an app that is not there."""
+    targets = [entry for entry in objects.values() if entry["isa"] == "PBXNativeTarget"]
+    apps = {target["name"] for target in targets if target["productType"] == APP}
+    owner: dict[str, str] = {}
+    for target in targets:
+        for name in objects[target["buildConfigurationList"]]["buildConfigurations"]:
+            settings = objects[name]["buildSettings"]
+            identifier = settings.get(IDENTIFIER)
+            if not identifier:
+                yield f"{IDENTIFIER} is not set in {target['name']}"
+            elif owner.setdefault(identifier, target["name"]) != target["name"]:
+                yield f"{target['name']} and {owner[identifier]} have the identifier {identifier}"
+            host = re.fullmatch(r".*/(.+)\.app/.*/\1", settings.get("TEST_HOST", ""))
+            tested = host[1] if host else settings.get("TEST_TARGET_NAME")
+            if target["productType"].startswith(TESTS) and tested not in apps:
+                yield f"{target['name']} tests {tested}, which is no app of the project"
 
 
 def swift_numbers(ios: Path) -> dict[str, str]:
@@ -295,7 +322,6 @@ def faults_of_model(ios: Path) -> Iterator[str]:
 def main() -> int:
     faults = [
         *faults_of_project(IOS),
-        *faults_of_files(IOS),
         *faults_of_bundled_model(IOS),
         *faults_of_model(IOS),
     ]

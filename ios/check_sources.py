@@ -20,6 +20,10 @@ USAGE = {"AVFoundation": "NSCameraUsageDescription"}  # what iOS asks a person, 
 INTERPOLATION = r"\\\((?:[^()]|\([^()]*\))*\)"
 LITERAL = re.compile(rf'"((?:[^"\\\n]|\\[^(]|{INTERPOLATION})*)"')
 SPECIFIER = re.compile(r"%(?:\d\$)?(@|lld|lf)")
+SHOWING = re.compile(  # what shows the literal behind it, of whatever form
+    r"(?:\b(?:Text|Button|Label|LabeledContent|Link|Menu|PhotosPicker|Picker|ProgressView|Section|ShareLink|Toggle)"
+    r"|ContentUnavailableView|accessibility(?:Label|Value|Hint)|navigationTitle)\(\"$"
+)
 UNSHOWN = re.compile(r"#Preview\(|verbatim: |preconditionFailure\(|^\s*case \.?\w+: \"")  # what precedes a literal
 TOPMOST = re.compile(r"^(?:@\S+ |\w+ )*(?:class|enum|protocol|struct|typealias) (\w+)", re.M)
 DECLARATION = re.compile(r"^\s*(?:[@\w()]+ )*(?:actor|class|enum|protocol|struct|typealias) (\w+)", re.M)
@@ -57,7 +61,10 @@ def faults_of_names(ios: Path) -> Iterator[str]:
 
 
 def shown_texts(ios: Path) -> dict[str, str]:
-    """Literals of the app that a person may see, with the file of each: those with a space or a capital in front."""
+    """Literals of the app that a person may see, with the file of each.
+
+    Those that are given to what shows them, and those with a space or a capital in front wherever they stand.
+    """
     found = {}
     for file in sorted((ios / "Digits").rglob("*.swift")):
         if "Previews" in file.parts:
@@ -66,8 +73,8 @@ def shown_texts(ios: Path) -> dict[str, str]:
             code = re.sub(r"^\s*//.*|\s//.*$", "", line)
             for literal in LITERAL.finditer(code):
                 plain = re.sub(INTERPOLATION, "", literal[1])
-                shown = " " in plain or plain[:1].isupper()
                 before = code[: literal.start() + 1]
+                shown = " " in plain or plain[:1].isupper() or SHOWING.search(before)
                 if shown and ("String(localized:" in before or not UNSHOWN.search(before)):
                     found[literal[1]] = str(file.relative_to(ios))
     return found
@@ -94,7 +101,8 @@ def faults_of_texts(ios: Path) -> Iterator[str]:
         if key not in plist:
             yield f"{PLIST_CATALOG}: {key} is not in Config/Info.plist"
         yield from _faults_of_entry(key, entry, plist.get(key, ""))
-    yield from (f"{PLIST_CATALOG} has no {key}" for key in plist if key in USAGE.values() and key not in translated)
+    needed = {"CFBundleDisplayName", *USAGE.values()}
+    yield from (f"{PLIST_CATALOG} has no {key}" for key in plist if key in needed and key not in translated)
     project = (ios / "Digits.xcodeproj/project.pbxproj").read_text()
     regions = re.findall(r"knownRegions = \((.*?)\)", project, re.S)
     for language in LANGUAGES:
@@ -103,12 +111,17 @@ def faults_of_texts(ios: Path) -> Iterator[str]:
 
 
 def _catalog(file: Path, ios: Path) -> Iterator[str]:
-    """The entries of a string catalog; a fault where there is none."""
+    """The entries of a string catalog; a fault where there is none, or its keys are not in the code's language."""
     try:
-        return json.loads(file.read_text())["strings"]
+        catalog = json.loads(file.read_text())
+        language, strings = catalog["sourceLanguage"], catalog["strings"]
+        catalog["version"]
     except (OSError, ValueError, KeyError) as error:
         yield f"{file.relative_to(ios)} is not a string catalog: {error!r}"
         return {}
+    if language != "en":
+        yield f"{file.relative_to(ios)} has the source language {language}, the code is in en"
+    return strings
 
 
 def _faults_of_entry(key: str, entry: dict, english: str) -> Iterator[str]:

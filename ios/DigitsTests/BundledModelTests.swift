@@ -49,8 +49,9 @@ struct BundledModelTests {
       ModelProblem.noProbabilities, ModelProblem.labels, ModelProblem.noPreprocessing,
       ModelProblem.preprocessing("0"), ModelProblem.fit("zoom"), ModelProblem.background("sky"),
       ModelProblem.threshold("high"),
-      ReadingError.noPicture, ReadingError.noProbabilities, CameraProblem.notAllowed,
+      ReadingError.noPicture, ReadingError.noProbabilities, ReadingError.noPixelBuffer(code: -6661),
     ]
-    #expect(Set(problems.map(explain)).count == problems.count)
+    let texts = (problems + CameraProblem.allCases).map(explain)
+    #expect(Set(texts).count == texts.count)
   }
 }

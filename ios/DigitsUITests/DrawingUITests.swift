@@ -48,8 +48,8 @@ final class DrawingUITests: XCTestCase {
         thenDragTo: pad.coordinate(withNormalizedOffset: CGVector(dx: 0.5, dy: 0.85)))
     XCTAssertTrue(predict.isEnabled)
     predict.tap()
-    let answer = app.staticTexts["answer"]
-    XCTAssertTrue(answer.label.contains("1"), answer.label)
+    let one = NSPredicate(format: "identifier == 'answer' AND label BEGINSWITH '1,'")
+    XCTAssertTrue(app.staticTexts.matching(one).firstMatch.waitForExistence(timeout: 5))
     try app.performAccessibilityAudit()
     app.buttons["clear"].tap()
     XCTAssertFalse(predict.isEnabled)
@@ -58,7 +58,8 @@ final class DrawingUITests: XCTestCase {
   private func launched(_ arguments: String...) -> XCUIApplication {
     continueAfterFailure = false
     let app = XCUIApplication()
-    app.launchArguments = arguments
+    let english = ["-AppleLanguages", "(en)", "-AppleLocale", "en_US"]  // in which the tests look for texts
+    app.launchArguments = english + arguments
     app.launch()
     return app
   }

@@ -97,6 +97,13 @@ FAULTS = {
         "if true {\n      restart()",
         "reader.asked",
     ),
+    "an older photograph that is shown": Fault(
+        "package",
+        f"{KIT}/PhotoSession.swift",
+        "    let turn = latest\n    do {\n      let image = await prepared(try await load())\n",
+        "    do {\n      let image = await prepared(try await load())\n    let turn = latest\n",
+        "aPhotographThatComesLateDoesNotReplaceANewerOne",
+    ),
     "a threshold that is not looked at": Fault(
         "package", f"{KIT}/Reading.swift", ">= threshold ?? 0", ">= 0", "belowTheThresholdItDoesNotKnow"
     ),
@@ -136,6 +143,19 @@ FAULTS = {
         "rootObject = D16175000000000000000001",
         "rootObject = D161750000000000000000FF",
         "not defined",
+    ),
+    "a plist without a launch screen": Fault(
+        "project", "Config/Info.plist", "UILaunchScreen", "UILaunch", "Config/Info.plist has no UILaunchScreen"
+    ),
+    "a colour too pale for text": Fault(
+        "project",
+        "Digits/Assets.xcassets/AccentColor.colorset/Contents.json",
+        '"blue": "0.847", "green": "0.357"',
+        '"blue": "1", "green": "0.651"',
+        "the light colour has a contrast of",
+    ),
+    "a package for a newer iOS than the app": Fault(
+        "project", "DigitKit/Package.swift", ".iOS(.v17)", ".iOS(.v18)", "package DigitKit does not run on iOS 17.0"
     ),
     "the package linked twice": Fault(
         "project",

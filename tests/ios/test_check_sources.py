@@ -76,6 +76,10 @@ CHANGES: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda ios: edit(ios / "Digits/Views/DrawView.swift", 'Button("Clear"', 'Button("Wipe"'),
         "Digits/Views/DrawView.swift: 'Wipe' is not in Digits/Localizable.xcstrings",
     ),
+    "text of one small word in no catalog": (
+        lambda ios: edit(ios / "Digits/Views/DrawView.swift", 'Text("Draw a digit")', 'Text("draw")'),
+        "Digits/Views/DrawView.swift: 'draw' is not in Digits/Localizable.xcstrings",
+    ),
     "text with a value in no catalog": (
         lambda ios: edit(
             ios / "Digits/Texts.swift", "The model has \\(count) inputs", "The model takes \\(count) inputs"
@@ -97,6 +101,18 @@ CHANGES: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "no catalog": (lambda ios: (ios / CATALOG).unlink(), "Digits/Localizable.xcstrings is not a string catalog"),
     "broken catalog": (lambda ios: (ios / CATALOG).write_text("{"), "Digits/Localizable.xcstrings is not a string"),
+    "catalog of another language": (
+        lambda ios: edit(ios / CATALOG, '"sourceLanguage" : "en"', '"sourceLanguage" : "de"'),
+        "Digits/Localizable.xcstrings has the source language de, the code is in en",
+    ),
+    "catalog without a version": (
+        lambda ios: edit(ios / CATALOG, '"version" : "1.0"', '"edition" : "1.0"'),
+        "Digits/Localizable.xcstrings is not a string catalog: KeyError('version')",
+    ),
+    "app's name in English alone": (
+        lambda ios: edit(ios / "Digits/InfoPlist.xcstrings", '"CFBundleDisplayName"', '"CFBundleName"'),
+        "Digits/InfoPlist.xcstrings has no CFBundleDisplayName",
+    ),
     "language unknown to the project": (
         lambda ios: edit(ios / "Digits.xcodeproj/project.pbxproj", "\t\t\t\tfr,\n", ""),
         "the project does not know the language fr",

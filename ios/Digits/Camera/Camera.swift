@@ -6,14 +6,23 @@ import Foundation
 
 /// The back camera. Its frames come upright, as BGRA; what is not taken in time is left out.
 actor Camera {
+  /// Starting and stopping the session blocks its thread, which is none of those that all tasks share.
+  private let queue = DispatchSerialQueue(label: "camera")
   private let session = AVCaptureSession()
   private let output = AVCaptureVideoDataOutput()
   private let receiver = FrameReceiver()
   private var rotation: AVCaptureDevice.RotationCoordinator?
 
+  nonisolated var unownedExecutor: UnownedSerialExecutor {
+    queue.asUnownedSerialExecutor()
+  }
+
   func start() async throws(CameraProblem) -> AsyncStream<Photograph> {
     guard await AVCaptureDevice.requestAccess(for: .video) else {
       throw .notAllowed
+    }
+    guard !Task.isCancelled else {  // the answer may take long
+      throw .notUsable
     }
     guard let device = AVCaptureDevice.default(for: .video) else {
       throw .missing

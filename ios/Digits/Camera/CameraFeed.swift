@@ -3,7 +3,7 @@ import Foundation
 import Observation
 
 /// Why there is no picture from the camera.
-enum CameraProblem: Error, Equatable {
+enum CameraProblem: Error, Equatable, CaseIterable {
   case notAllowed
   /// The device has none, as the simulator.
   case missing
@@ -35,34 +35,46 @@ final class CameraFeed {
   var isLive = true
 
   @ObservationIgnored private let camera = Camera()
+  /// Ends with the camera stopped, once it is cancelled.
   @ObservationIgnored private var frames: Task<Void, Never>?
 
   /// Asks for the camera and starts it; what arrives while a frame is being read is left out.
-  func run(reading read: @escaping @MainActor (Photograph) async -> Void) async {
+  func run(reading read: @escaping @MainActor (Photograph) async -> Void) {
+    let previous = frames
+    previous?.cancel()
     state = .starting
     isLive = true
-    do {
-      let stream = try await camera.start()
-      state = .running
-      frames = Task {
-        for await frame in stream {
-          self.frame = frame
-          await camera.level()
-          if isLive {
-            await read(frame)
-          }
-        }
-      }
-    } catch {
-      state = .failed(error)
+    frames = Task {
+      await previous?.value
+      await show(reading: read)
     }
   }
 
+  /// Also where the person has not yet answered whether the camera is allowed.
   func stop() {
     frames?.cancel()
-    frames = nil
     frame = nil
     state = .off
-    Task { await camera.stop() }
+  }
+
+  private func show(reading read: @MainActor (Photograph) async -> Void) async {
+    do {
+      let stream = try await camera.start()
+      if !Task.isCancelled {
+        state = .running
+      }
+      for await frame in stream where !Task.isCancelled {
+        self.frame = frame
+        await camera.level()
+        if isLive {
+          await read(frame)
+        }
+      }
+      await camera.stop()
+    } catch {
+      if !Task.isCancelled {
+        state = .failed(error)
+      }
+    }
   }
 }

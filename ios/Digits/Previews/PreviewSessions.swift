@@ -18,7 +18,7 @@ extension DrawingSession {
 }
 
 extension PhotoSession {
-  static func preview(failure: ReadingError? = nil) -> PhotoSession {
+  static func preview(photograph: Photograph? = nil, failure: ReadingError? = nil) -> PhotoSession {
     let reader = PreviewReader(labels: ["cat", "dog", "horse"], failure: failure)
     guard
       let model = try? LoadedModel.preview(
@@ -26,6 +26,27 @@ extension PhotoSession {
     else {
       preconditionFailure("The preview's model must fit the app.")
     }
-    return PhotoSession(model: model)
+    let session = PhotoSession(model: model)
+    if let photograph {
+      Task { await session.read(photograph) }
+    }
+    return session
   }
+}
+
+extension Photograph {
+  /// A disc before a slope of colours.
+  static let preview = Photograph(
+    image: PixelImage(width: 160, height: 120, channels: 3, pixels: (0..<160 * 120).flatMap(previewPixel)))
+
+  private static func previewPixel(_ index: Int) -> [UInt8] {
+    let (row, column) = index.quotientAndRemainder(dividingBy: 160)
+    let (x, y) = (column - 80, row - 60)
+    return x * x + y * y < 1600 ? [250, 220, 90] : [UInt8(column), UInt8(row * 2), 180]
+  }
+}
+
+extension Reading {
+  static let preview = Reading(
+    confidences: ["Great Pyrenees mountain dog": 0.52, "Golden retriever": 0.4, "Cat": 0.08], threshold: nil)
 }

@@ -13,24 +13,21 @@ struct DrawView: View {
       PadView(session: session)
       ScrollView {
         VStack(spacing: 16) {
-          HStack(spacing: 12) {
+          ButtonRow {
             Button("Undo", systemImage: "arrow.uturn.backward") {
-              session.undo()
-              announce(String(localized: "The last stroke is gone."))
+              session.undoAloud()
             }
             .accessibilityIdentifier("undo")
             Button("Clear", systemImage: "trash") {
-              session.clear()
-              announce(String(localized: "The pad is empty."))
+              session.clearAloud()
             }
             .accessibilityIdentifier("clear")
             Button("Predict", systemImage: "sparkles") {
               Task { await session.announceReading() }
             }
-            .buttonStyle(.borderedProminent)
+            .prominent()
             .accessibilityIdentifier("predict")
           }
-          .buttonStyle(.bordered)
           .disabled(session.drawing.isEmpty)
           ReadingView(reading: session.reading, image: session.image.image, failure: session.failure.map(explain)) {
             Text("Draw a digit")
@@ -47,6 +44,16 @@ struct DrawView: View {
 }
 
 extension DrawingSession {
+  func undoAloud() {
+    undo()
+    announce(String(localized: "The last stroke is gone."))
+  }
+
+  func clearAloud() {
+    clear()
+    announce(String(localized: "The pad is empty."))
+  }
+
   /// Says the reading of the drawing as it is to VoiceOver.
   func announceReading() async {
     let reading = await predict()
@@ -56,9 +63,11 @@ extension DrawingSession {
   }
 }
 
-/// Says something to VoiceOver.
+/// Has VoiceOver say something, which what it says of a button that was just pressed does not cut off.
 func announce(_ text: String) {
-  AccessibilityNotification.Announcement(text).post()
+  var announcement = AttributedString(text)
+  announcement.accessibilitySpeechAnnouncementPriority = .high
+  AccessibilityNotification.Announcement(announcement).post()
 }
 
 #Preview("Read") {

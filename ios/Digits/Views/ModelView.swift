@@ -5,7 +5,16 @@ import SwiftUI
 struct ModelView: View {
   let model: LoadedModel
   @Binding var path: ReaderPath
+  @State private var speed: SpeedSession
+  /// How often the person has asked to measure.
+  @State private var measurements = 0
   @Environment(\.dismiss) private var dismiss
+
+  init(model: LoadedModel, path: Binding<ReaderPath>) {
+    self.model = model
+    _path = path
+    _speed = State(initialValue: SpeedSession(model: model, description: ThisDevice()))
+  }
 
   var body: some View {
     let facts = model.facts
@@ -41,7 +50,12 @@ struct ModelView: View {
           }
           .pickerStyle(.segmented)
         }
-        SpeedSection(session: SpeedSession(model: model, description: ThisDevice()))
+        SpeedSection(session: speed) { measurements += 1 }
+      }
+      .task(id: measurements) {  // cancelled where the screen is closed: nothing else runs while it measures
+        if measurements > 0 {
+          await speed.measure()
+        }
       }
       .navigationTitle("Model")
       .toolbar {
@@ -68,6 +82,7 @@ struct ModelView: View {
 private struct ModelButton: ViewModifier {
   let model: LoadedModel
   @Binding var path: ReaderPath
+  let willShow: () -> Void
   @State private var isShown = false
 
   func body(content: Content) -> some View {
@@ -75,6 +90,7 @@ private struct ModelButton: ViewModifier {
       .toolbar {
         ToolbarItem(placement: .primaryAction) {
           Button("Model", systemImage: "info.circle") {
+            willShow()
             isShown = true
           }
           .accessibilityIdentifier("model")
@@ -87,8 +103,11 @@ private struct ModelButton: ViewModifier {
 }
 
 extension View {
-  func modelButton(model: LoadedModel, path: Binding<ReaderPath>) -> some View {
-    modifier(ModelButton(model: model, path: path))
+  /// - Parameter willShow: ends what must not run beside a measurement.
+  func modelButton(
+    model: LoadedModel, path: Binding<ReaderPath>, willShow: @escaping () -> Void = {}
+  ) -> some View {
+    modifier(ModelButton(model: model, path: path, willShow: willShow))
   }
 }
 

@@ -35,10 +35,10 @@ struct PadView: View {
     .accessibilityHint("Draw a digit with one finger.")
     .accessibilityDirectTouch(options: .silentOnTouch)
     .accessibilityAction(named: "Undo") {
-      session.undo()
+      session.undoAloud()
     }
     .accessibilityAction(named: "Clear") {
-      session.clear()
+      session.clearAloud()
     }
   }
 

@@ -1,7 +1,6 @@
 import DigitKit
 import PhotosUI
 import SwiftUI
-import UIKit
 
 /// A photograph from the library or the camera, live or one at a time, and what the model says of it.
 struct PhotoView: View {
@@ -12,25 +11,24 @@ struct PhotoView: View {
   var body: some View {
     ScrollView {
       VStack(spacing: 16) {
-        CameraView(camera: camera)
-        HStack(spacing: 12) {
+        CameraView(state: camera.state, frame: camera.frame)
+        ButtonRow {
           PhotosPicker("Choose a photo", selection: $item, matching: .images)
             .accessibilityIdentifier("choose")
           if camera.state == .running {
             Button("Read", systemImage: "camera") {
               Task { await readFrame() }
             }
-            .buttonStyle(.borderedProminent)
+            .prominent()
             .accessibilityIdentifier("read")
           } else {
             Button("Camera", systemImage: "camera") {
-              Task { await camera.run { await session.read($0) } }
+              camera.run { await session.read($0) }
             }
             .disabled(camera.state == .starting)
             .accessibilityIdentifier("camera")
           }
         }
-        .buttonStyle(.bordered)
         if camera.state == .running {
           Toggle("Read along", isOn: $camera.isLive)
         }
@@ -42,9 +40,10 @@ struct PhotoView: View {
     }
     .padding()
     .navigationTitle("Read a photo")
-    .modelButton(model: session.model, path: $session.path)
+    .modelButton(model: session.model, path: $session.path) { camera.stop() }
     .onChange(of: item) { _, chosen in
       if let chosen {
+        item = nil  // so that the same photograph can be chosen again
         Task { await read(chosen) }
       }
     }
@@ -53,14 +52,14 @@ struct PhotoView: View {
 
   private func read(_ item: PhotosPickerItem) async {
     camera.isLive = false
-    await session.read(file: try? await item.loadTransferable(type: Data.self))
-    announceReading()
+    if await session.read(item) {
+      announceReading()
+    }
   }
 
   private func readFrame() async {
     camera.isLive = false
-    if let frame = camera.frame {
-      await session.read(frame)
+    if let frame = camera.frame, await session.read(frame) {
       announceReading()
     }
   }
@@ -72,40 +71,15 @@ struct PhotoView: View {
   }
 }
 
-/// The camera's picture, or why there is none.
-private struct CameraView: View {
-  let camera: CameraFeed
-  @Environment(\.openURL) private var openURL
-
-  var body: some View {
-    switch camera.state {
-    case .off:
-      EmptyView()
-    case .starting:
-      ProgressView("Starting the camera")
-    case .failed(.notAllowed):
-      ContentUnavailableView {
-        Label("The camera is not allowed", systemImage: "camera.fill")
-      } description: {
-        Text("Allow it in Settings, or choose a photo.")
-      } actions: {
-        Button("Open Settings") {
-          if let url = URL(string: UIApplication.openSettingsURLString) {
-            openURL(url)
-          }
-        }
+extension PhotoSession {
+  /// Reads a photograph of the library.
+  fileprivate func read(_ item: PhotosPickerItem) async -> Bool {
+    await read(loading: {
+      guard let file = try await item.loadTransferable(type: Data.self) else {
+        throw ReadingError.noPicture
       }
-    case .failed(let problem):
-      ContentUnavailableView("No camera", systemImage: "camera.fill", description: Text(problem.text))
-    case .running:
-      if let picture = camera.frame?.image.cgImage {
-        Image(decorative: picture, scale: 1)
-          .resizable()
-          .aspectRatio(contentMode: .fit)
-          .accessibilityElement()
-          .accessibilityLabel("What the camera sees")
-      }
-    }
+      return try await Photograph(file: file)
+    })
   }
 }
 
@@ -113,6 +87,10 @@ private struct CameraView: View {
   PhotoView(session: .preview())
 }
 
+#Preview("Read") {
+  PhotoView(session: .preview(photograph: .preview))
+}
+
 #Preview("Failed") {
-  PhotoView(session: .preview(failure: .noProbabilities))
+  PhotoView(session: .preview(photograph: .preview, failure: .noProbabilities))
 }

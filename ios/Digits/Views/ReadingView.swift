@@ -8,12 +8,16 @@ struct ReadingView<Invitation: View>: View {
   let failure: String?
   /// What stands in the answer's place before there is one.
   @ViewBuilder let invitation: Invitation
+  @Environment(\.dynamicTypeSize) private var textSize
 
   var body: some View {
+    // Large text and the picture find no room beside each other.
+    let layout =
+      textSize.isAccessibilitySize ? AnyLayout(VStackLayout(alignment: .leading)) : AnyLayout(HStackLayout())
     VStack(alignment: .leading, spacing: 12) {
-      HStack(alignment: .center) {
+      layout {
         headline
-        Spacer()
+          .frame(maxWidth: .infinity, alignment: .leading)
         if let image {
           SeenView(image: image)
         }
@@ -58,12 +62,15 @@ struct BarView: View {
   let guess: Guess
 
   var body: some View {
-    HStack(spacing: 12) {
-      Text(guess.label)
-        .font(.headline)
-      ProgressView(value: min(max(guess.confidence, 0), 1))
-      Text(guess.confidence, format: .percent.precision(.fractionLength(1)))
-        .monospacedDigit()
+    // The bars stand below the texts: equally long for labels of any length and text of any size.
+    ProgressView(value: min(max(guess.confidence, 0), 1)) {
+      HStack(alignment: .firstTextBaseline) {
+        Text(guess.label)
+          .font(.headline)
+        Spacer()
+        Text(guess.confidence, format: .percent.precision(.fractionLength(1)))
+          .monospacedDigit()
+      }
     }
     .accessibilityElement()
     .accessibilityLabel(guess.label)
@@ -91,4 +98,9 @@ struct SeenView: View {
     .accessibilityElement()
     .accessibilityLabel("What the model sees")
   }
+}
+
+#Preview("Long labels, large text") {
+  ReadingView(reading: .preview, image: Photograph.preview.image, failure: nil) { EmptyView() }
+    .dynamicTypeSize(.accessibility3)
 }

@@ -3,8 +3,8 @@ import SwiftUI
 
 /// Times the model on this device and shares what came out.
 struct SpeedSection: View {
-  @State var session: SpeedSession
-  @State private var file: URL?
+  let session: SpeedSession
+  let measure: @MainActor () -> Void
 
   var body: some View {
     Section("Speed on this device") {
@@ -25,11 +25,9 @@ struct SpeedSection: View {
         measureButton
       case .measuring(let processors):
         ProgressView("Measuring: \(processors.text)")
-      case .measured:
-        if let file {
-          ShareLink("Share the measurements", item: file)
-            .accessibilityIdentifier("share")
-        }
+      case .measured(_, let file):
+        ShareLink("Share the measurements", item: file)
+          .accessibilityIdentifier("share")
         measureButton
       case .failed(let error):
         Text(explain(error))
@@ -39,19 +37,9 @@ struct SpeedSection: View {
   }
 
   private var measureButton: some View {
-    Button("Measure", systemImage: "stopwatch") {
-      Task { await measure() }
-    }
-    .disabled(!session.canMeasure)
-    .accessibilityIdentifier("measure")
-  }
-
-  private func measure() async {
-    file = nil
-    await session.measure()
-    if case .measured(let report) = session.phase {
-      file = try? report.write(into: FileManager.default.temporaryDirectory)
-    }
+    Button("Measure", systemImage: "stopwatch", action: measure)
+      .disabled(!session.canMeasure)
+      .accessibilityIdentifier("measure")
   }
 
   private func milliseconds(_ value: Double) -> String {
@@ -73,7 +61,7 @@ extension Processors {
 #Preview {
   if let model = try? LoadedModel.preview(labels: ["7", "9"]) {
     Form {
-      SpeedSection(session: SpeedSession(model: model, description: ThisDevice()))
+      SpeedSection(session: SpeedSession(model: model, description: ThisDevice())) {}
     }
   }
 }

@@ -24,6 +24,18 @@ extension String {
   ) { fatalError() }
 }
 
+// https://developer.apple.com/documentation/dispatch/dispatchserialqueue, of Dispatch, which Foundation brings
+public final class DispatchSerialQueue: SerialExecutor {
+  public init(label: String) { fatalError() }
+  public func enqueue(_ job: consuming ExecutorJob) { fatalError() }
+  public func asUnownedSerialExecutor() -> UnownedSerialExecutor { fatalError() }
+}
+
+extension NSPredicate {
+  // https://developer.apple.com/documentation/foundation/nspredicate/init(format:_:)
+  public convenience init(format predicateFormat: String, _ args: any CVarArg...) { fatalError() }
+}
+
 // https://developer.apple.com/documentation/corefoundation/cfstring
 public final class CFString: Equatable {
   public static func == (left: CFString, right: CFString) -> Bool { fatalError() }

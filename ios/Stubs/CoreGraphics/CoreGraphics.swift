@@ -11,6 +11,9 @@ public final class CGColorSpace {
   public static var genericGrayGamma2_2: CFString { fatalError() }
 }
 
+// https://developer.apple.com/documentation/coregraphics/cgcolorspacecreatedevicegray()
+public func CGColorSpaceCreateDeviceGray() -> CGColorSpace { fatalError() }
+
 // https://developer.apple.com/documentation/coregraphics/cgimagealphainfo
 public enum CGImageAlphaInfo: UInt32, Sendable {
   case none = 0
@@ -40,6 +43,7 @@ public enum CGColorRenderingIntent: Int32, Sendable {
 // https://developer.apple.com/documentation/coregraphics/cgimage
 public final class CGImage {
   init() {}
+  public var alphaInfo: CGImageAlphaInfo { fatalError() }
   public var colorSpace: CGColorSpace? { fatalError() }
   public var width: Int { fatalError() }
   public var height: Int { fatalError() }

@@ -73,8 +73,28 @@ public struct AccessibilityChildBehavior: Hashable, Sendable {
 public enum AccessibilityNotification {
   // https://developer.apple.com/documentation/accessibility/accessibilitynotification/announcement
   public struct Announcement: Sendable {
-    public init(_ announcement: String) { fatalError() }
+    public init(_ announcement: AttributedString) { fatalError() }
     public func post() { fatalError() }
+  }
+}
+
+extension AttributeScopes {
+  // https://developer.apple.com/documentation/foundation/attributescopes/accessibilityattributes
+  public enum AccessibilityAttributes {
+    public enum AnnouncementPriorityAttribute {
+      public enum AnnouncementPriority: Sendable { case low, `default`, high }
+    }
+  }
+}
+
+extension AttributedString {
+  // https://developer.apple.com/documentation/foundation/attributescopes/accessibilityattributes/accessibilityspeechannouncementpriority
+  // With Apple it is found by dynamic member lookup.
+  public var accessibilitySpeechAnnouncementPriority:
+    AttributeScopes.AccessibilityAttributes.AnnouncementPriorityAttribute.AnnouncementPriority?
+  {
+    get { fatalError() }
+    set { fatalError() }
   }
 }
 
@@ -105,6 +125,8 @@ extension View {
   public func foregroundStyle<S: ShapeStyle>(_ style: S) -> some View { _Modified<Self>() }
   // https://developer.apple.com/documentation/swiftui/view/font(_:)
   public func font(_ font: Font?) -> some View { _Modified<Self>() }
+  // https://developer.apple.com/documentation/swiftui/view/dynamictypesize(_:)
+  public func dynamicTypeSize(_ size: DynamicTypeSize) -> some View { _Modified<Self>() }
   // https://developer.apple.com/documentation/swiftui/view/monospaceddigit()
   public func monospacedDigit() -> some View { _Modified<Self>() }
   // https://developer.apple.com/documentation/swiftui/view/textselection(_:)

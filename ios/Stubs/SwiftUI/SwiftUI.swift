@@ -79,6 +79,7 @@ public struct WindowGroup<Content: View>: Scene {
 // https://developer.apple.com/documentation/swiftui/state
 @propertyWrapper public struct State<Value> {
   public init(wrappedValue value: Value) { fatalError() }
+  public init(initialValue value: Value) { fatalError() }
   public var wrappedValue: Value {
     get { fatalError() }
     nonmutating set { fatalError() }
@@ -122,6 +123,7 @@ extension State: Sendable where Value: Sendable {}
 // https://developer.apple.com/documentation/swiftui/environmentvalues
 public struct EnvironmentValues {
   public var dismiss: DismissAction { fatalError() }
+  public var dynamicTypeSize: DynamicTypeSize { fatalError() }
   public var openURL: OpenURLAction { fatalError() }
   public var verticalSizeClass: UserInterfaceSizeClass? { fatalError() }
 }
@@ -129,6 +131,13 @@ public struct EnvironmentValues {
 // https://developer.apple.com/documentation/swiftui/userinterfacesizeclass
 public enum UserInterfaceSizeClass: Sendable {
   case compact, regular
+}
+
+// https://developer.apple.com/documentation/swiftui/dynamictypesize
+public enum DynamicTypeSize: Hashable, Comparable, CaseIterable, Sendable {
+  case xSmall, small, medium, large, xLarge, xxLarge, xxxLarge
+  case accessibility1, accessibility2, accessibility3, accessibility4, accessibility5
+  public var isAccessibilitySize: Bool { fatalError() }
 }
 
 // https://developer.apple.com/documentation/swiftui/gesturestate
@@ -189,11 +198,13 @@ public struct HorizontalAlignment: Sendable {
 // https://developer.apple.com/documentation/swiftui/verticalalignment
 public struct VerticalAlignment: Sendable {
   public static let center = VerticalAlignment()
+  public static let firstTextBaseline = VerticalAlignment()
 }
 
 // https://developer.apple.com/documentation/swiftui/alignment
 public struct Alignment: Sendable {
   public static let center = Alignment()
+  public static let leading = Alignment()
 }
 
 // https://developer.apple.com/documentation/swiftui/edge/set
@@ -218,6 +229,7 @@ public enum Axis {
       self.rawValue = rawValue
     }
 
+    public static let horizontal = Set(rawValue: 1)
     public static let vertical = Set(rawValue: 2)
   }
 }

@@ -50,6 +50,11 @@ public struct Spacer: PrimitiveView {
   public init(minLength: CGFloat? = nil) { fatalError() }
 }
 
+// https://developer.apple.com/documentation/swiftui/viewthatfits
+public struct ViewThatFits<Content: View>: PrimitiveView {
+  public init(in axes: Axis.Set = [.horizontal, .vertical], @ViewBuilder content: () -> Content) { fatalError() }
+}
+
 // https://developer.apple.com/documentation/swiftui/scrollview
 public struct ScrollView<Content: View>: PrimitiveView {
   public init(
@@ -127,6 +132,8 @@ public struct Image: PrimitiveView {
   public enum ResizingMode: Sendable { case tile, stretch }
   // https://developer.apple.com/documentation/swiftui/image/init(decorative:scale:orientation:)
   public init(decorative cgImage: CGImage, scale: CGFloat, orientation: Orientation = .up) { fatalError() }
+  // https://developer.apple.com/documentation/swiftui/image/init(_:scale:orientation:label:)
+  public init(_ cgImage: CGImage, scale: CGFloat, orientation: Orientation = .up, label: Text) { fatalError() }
   public func interpolation(_ interpolation: Interpolation) -> Image { fatalError() }
   public func resizable(capInsets: EdgeInsets = EdgeInsets(), resizingMode: ResizingMode = .stretch) -> Image {
     fatalError()
@@ -161,9 +168,8 @@ extension Toggle where Label == Text {
 public struct ProgressView<Label: View, CurrentValueLabel: View>: PrimitiveView {}
 extension ProgressView where CurrentValueLabel == EmptyView {
   public init(_ titleKey: LocalizedStringKey) where Label == Text { fatalError() }
-  public init<V: BinaryFloatingPoint>(value: V?, total: V = 1.0) where Label == EmptyView {
-    fatalError()
-  }
+  // https://developer.apple.com/documentation/swiftui/progressview/init(value:total:label:)
+  public init<V: BinaryFloatingPoint>(value: V?, total: V = 1.0, @ViewBuilder label: () -> Label) { fatalError() }
 }
 
 // https://developer.apple.com/documentation/swiftui/sharelink; its content is a label with the title and a symbol

@@ -90,6 +90,10 @@ public enum XCUIElementType: UInt, Sendable {
 // https://developer.apple.com/documentation/xcuiautomation/xcuielementquery
 @MainActor open class XCUIElementQuery {
   open subscript(key: String) -> XCUIElement { fatalError() }
+  // https://developer.apple.com/documentation/xcuiautomation/xcuielementquery/matching(_:)
+  open func matching(_ predicate: NSPredicate) -> XCUIElementQuery { fatalError() }
+  // https://developer.apple.com/documentation/xcuiautomation/xcuielementtypequeryprovider/firstmatch
+  open var firstMatch: XCUIElement { fatalError() }
 }
 
 // https://developer.apple.com/documentation/xcuiautomation/xcuicoordinate

@@ -19,31 +19,36 @@ public final class PhotoSession {
     self.model = model
   }
 
-  /// Brings a photograph to the model's size and asks the model; a later call's answer is not overwritten.
-  public func read(_ photograph: Photograph) async {
+  /// As `read(loading:)`, of a photograph that is here.
+  @discardableResult public func read(_ photograph: Photograph) async -> Bool {
+    await read(loading: { photograph })
+  }
+
+  /// Brings a photograph to the model's size and asks the model.
+  ///
+  /// - Parameter load: brings the photograph, which may take long; a later call's answer is not overwritten.
+  /// - Returns: whether the answer, or the failure, is what the session shows now.
+  @discardableResult public func read(loading load: @MainActor () async throws -> Photograph) async -> Bool {
     latest += 1
     let turn = latest
     do {
-      let image = await prepared(photograph)
+      let image = await prepared(try await load())
       let confidences = try await model.reader.read(image, by: path)
-      if turn == latest {
-        seen = image
-        reading = Reading(confidences: confidences, threshold: model.facts.threshold)
-        failure = nil
+      guard turn == latest else {
+        return false
       }
+      seen = image
+      reading = Reading(confidences: confidences, threshold: model.facts.threshold)
+      failure = nil
     } catch {
-      if turn == latest {
-        fail(error)
+      guard turn == latest else {
+        return false
       }
+      seen = nil
+      reading = nil
+      failure = error
     }
-  }
-
-  /// There is no photograph to read.
-  public func fail(_ error: any Error) {
-    latest += 1
-    seen = nil
-    reading = nil
-    failure = error
+    return true
   }
 
   /// Off the main actor: it takes long for a photograph of many pixels.

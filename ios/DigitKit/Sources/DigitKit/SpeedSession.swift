@@ -1,3 +1,4 @@
+import Foundation
 import Observation
 
 /// What the app runs on.
@@ -16,7 +17,8 @@ public final class SpeedSession {
   public enum Phase {
     case ready
     case measuring(Processors)
-    case measured(DeviceReport)
+    /// What was measured, and the file that holds it.
+    case measured(DeviceReport, file: URL)
     case failed(any Error)
   }
 
@@ -40,7 +42,10 @@ public final class SpeedSession {
     return model.source != nil
   }
 
-  public func measure<Time: Clock<Duration>>(clock: Time = ContinuousClock()) async {
+  /// Where its task is cancelled, nothing was measured.
+  public func measure<Time: Clock<Duration>>(
+    clock: Time = ContinuousClock(), into folder: URL = FileManager.default.temporaryDirectory
+  ) async {
     guard canMeasure, let source = model.source else {
       return
     }
@@ -51,10 +56,13 @@ public final class SpeedSession {
         timings.append(
           try await Stopwatch(clock: clock).time(source, interface: model.interface, on: processors))
       }
-      phase = .measured(
-        DeviceReport(
-          device: description.device, system: description.system, isSimulator: description.isSimulator,
-          measuredAt: description.now, facts: model.facts, timings: timings))
+      let report = DeviceReport(
+        device: description.device, system: description.system, isSimulator: description.isSimulator,
+        measuredAt: description.now, facts: model.facts, timings: timings)
+      phase = .measured(report, file: try report.write(into: folder))
+    } catch is CancellationError {
+      timings = []
+      phase = .ready
     } catch {
       phase = .failed(error)
     }

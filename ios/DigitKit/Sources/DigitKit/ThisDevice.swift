@@ -16,6 +16,8 @@ public struct ThisDevice: DeviceDescription {
   public var system: String {
     #if os(iOS)
       let name = "iOS"
+    #elseif os(macOS)
+      let name = "macOS"
     #else
       let name = "Linux"
     #endif

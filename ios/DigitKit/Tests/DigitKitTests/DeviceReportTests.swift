@@ -35,10 +35,15 @@ private actor Reader: ImageReader {
 private struct Source: ReaderSource {
   let reader: Reader
   var broken: Processors?
+  /// Where the task that measures is cancelled.
+  var cancelled: Processors?
 
   func reader(on processors: Processors) async throws -> any ImageReader {
     if processors == broken {
       throw ModelProblem.inputs(2)
+    }
+    if processors == cancelled {
+      withUnsafeCurrentTask { $0?.cancel() }
     }
     return reader
   }
@@ -67,7 +72,7 @@ struct DeviceReportTests {
   }
 
   private func measured(_ session: SpeedSession) throws -> DeviceReport {
-    guard case .measured(let report) = session.phase else {
+    guard case .measured(let report, _) = session.phase else {
       throw CocoaError(.featureUnsupported)
     }
     return report
@@ -103,8 +108,10 @@ struct DeviceReportTests {
   @Test func itIsWrittenUnderANameThatSaysWhatItIs() async throws {
     let session = SpeedSession(model: try model(Source(reader: Reader())), description: Phone())
     await session.measure(clock: SlowingClock())
-    let report = try measured(session)
-    let url = try report.write(into: FileManager.default.temporaryDirectory)
+    guard case .measured(let report, let url) = session.phase else {
+      Issue.record("\(session.phase)")
+      return
+    }
     #expect(url.lastPathComponent == "device-report-386bbbe6.json")
     let written = try Data(contentsOf: url)
     #expect(try written == report.json)
@@ -124,12 +131,40 @@ struct DeviceReportTests {
     #expect(session.canMeasure)
   }
 
+  @Test func aReportThatCannotBeWrittenIsTold() async throws {
+    let session = SpeedSession(model: try model(Source(reader: Reader())), description: Phone())
+    await session.measure(clock: SlowingClock(), into: URL(fileURLWithPath: "/no such folder"))
+    guard case .failed = session.phase else {
+      Issue.record("\(session.phase)")
+      return
+    }
+    #expect(session.canMeasure)
+  }
+
+  /// As where the model's screen is closed: nothing goes on, and half a measurement is none.
+  @Test func whereItIsCancelledNothingWasMeasured() async throws {
+    let reader = Reader()
+    let source = Source(reader: reader, cancelled: .cpuAndNeuralEngine)
+    let session = SpeedSession(model: try model(source), description: Phone())
+    await Task { await session.measure(clock: SlowingClock()) }.value
+    guard case .ready = session.phase else {
+      Issue.record("\(session.phase)")
+      return
+    }
+    #expect(session.timings.isEmpty)
+    #expect(await reader.images.count == 101 + 1)
+  }
+
   @Test func theDeviceSaysWhatItIs() {
     let device = ThisDevice()
     #expect(!device.device.isEmpty)
     #expect(device.system.contains(/^\w+ \d+\.\d+/))
     #expect(device.now.contains(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$/))
-    #expect(!device.isSimulator)
+    #if targetEnvironment(simulator)
+      #expect(device.isSimulator)
+    #else
+      #expect(!device.isSimulator)
+    #endif
   }
 
   @Test func withoutASourceThereIsNothingToMeasure() async throws {
