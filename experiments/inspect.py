@@ -65,15 +65,28 @@ def show(inspection: Inspection) -> None:
         say("sizes differ: looked at in {}x{}; choose one with --image-size".format(*inspection.looked_at))
     for note in dataset.notes:
         say(f"note: {note}")
-    names = [f"{one} ~ {other}" for one, other in inspection.near]
-    if names:
-        say(f"near copies, {len(names):,} pairs:")
-        for line in [*names[:SHOWN], *["..."] * (len(names) > SHOWN)]:
-            say(f"  {line}")
+    for what, groups in (
+        ("copies across splits", inspection.copies.across_splits),
+        ("copies across classes", inspection.copies.across_classes),
+    ):
+        _list(what, [" = ".join(f"{place} ({place.split})" for place in group) for group in groups])
+    _list("near copies, pairs", [f"{one} ~ {other}" for one, other in inspection.near])
+    _list("labels in doubt", [suspect.text(dataset.class_names) for suspect in inspection.suspects])
     for problem in inspection.problems:
         say(f"wrong: {problem}")
     if not inspection.problems:
-        say("nothing wrong was found")
+        say("nothing wrong was found" + (", but for labels in doubt" if inspection.suspects else ""))
+
+
+def _list(what: str, lines: Sequence[str]) -> None:
+    """The first of some findings, and how many more there are."""
+    if not lines:
+        return
+    say(f"{what}: {len(lines):,}")
+    for line in lines[:SHOWN]:
+        say(f"  {line}")
+    if len(lines) > SHOWN:
+        say(f"  and {len(lines) - SHOWN:,} more: --json or --html")
 
 
 def _counted(counts: Mapping[str, int]) -> str:

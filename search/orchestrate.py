@@ -36,6 +36,7 @@ from search.engines.local import LocalEngine, cores
 from search.engines.messages import Known, WorkerSetup
 from search.engines.shared_data import save_dataset
 from search.report import significance
+from search.report.data_page import Doubtful, Found, mistakes, write_data_page
 from search.report.page import REPORT, compared_architectures, replicated, write_report
 from search.report.significance import ArchitectureComparison
 from search.setup import choose_architectures, load_dataset, resolve_augmentation, usable_batch_sizes, within_memory
@@ -64,6 +65,7 @@ class SweepResult:
     registered_name: str
     registered: tuple[int, ...]  # versions, the best first
     preference: Preference | None  # what promote --prefer smallest would take; None: nothing is registered
+    doubtful: Doubtful  # images to look at
     report: str | None  # where the report of the study is, for people: a path, or a URI in a server's store
     interrupted: bool
     startup_seconds: float  # until the first trial could start: imports, data, workers
@@ -75,7 +77,10 @@ class SweepResult:
         return self.registered[0] if self.registered else None
 
     def as_json(self) -> dict[str, object]:
-        return asdict(self) | {
+        values = asdict(self)
+        return {
+            **values,
+            **values.pop("doubtful"),
             "leaderboard": leaderboard_table.as_json(self.leaderboard),
             "comparisons": [asdict(one) | {"verdict": one.verdict} for one in self.comparisons],
             "candidate": self.candidate,
@@ -214,6 +219,8 @@ def sweep(
             registered: list[VersionRecord] = []
             preference: Preference | None = None
             report: str | None = None
+            suspects: Found | None = None
+            wrong: Found = ()
             board: list[Row] = []
             compared: Sequence[ArchitectureComparison] = ()
             left_out: Sequence[str] = ()
@@ -256,6 +263,11 @@ def sweep(
                     board = ranked() if stopped else patiently(ranked, progress)
                 if not stopped:
                     report = patiently(drawn, progress)
+                    progress.waiting("looking at the images")
+                    suspects = write_data_page(tracker, parent, dataset, config.dataset, attempts)
+                    if registered:
+                        with attempts.part("mistakes"):
+                            wrong = mistakes(tracker.models.val_probabilities(registered[0].run_id), dataset)
                 if attempts.reasons:
                     say(f"warning: not drawn: {attempts}")
                 if stopped:
@@ -279,6 +291,7 @@ def sweep(
         registered_name=config.registered_name,
         registered=tuple(model.version for model in registered),
         preference=preference,
+        doubtful=Doubtful(wrong, suspects),
         report=report,
         interrupted=stopped,
         startup_seconds=ready_at - started,

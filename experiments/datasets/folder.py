@@ -59,6 +59,7 @@ def folder(source: Source) -> Dataset:
                 shown = [str(file.relative_to(source.path)) for file in files[split]]
                 parts[split] = Part(_pixels(files[split], form, pool), labels, shown)
             dataset = dataset or assemble(source.title, names, parts, place)
+        dataset = replace(dataset, copies=copies_in(dataset))
         notes = [*_notes_of_headers(headers, source.path), *_notes_of_pixels(dataset)]
         cache.write_notes(place, notes)
     return cache.with_notes(dataset, [*found.notes, *notes])
@@ -108,7 +109,7 @@ def _notes_of_pixels(dataset: Dataset) -> list[str]:
     ]
     if blank:
         told.append(f"{_listed(blank)} {'are' if len(blank) > 1 else 'is'} of one colour alone")
-    return told + copies_in(dataset).notes
+    return told + (dataset.copies.notes if dataset.copies else [])
 
 
 def _constant(images: np.ndarray) -> Iterator[bool]:

@@ -11,12 +11,14 @@ import numpy as np
 
 from experiments.cores import cores
 from experiments.datasets import cache, pixels
-from experiments.datasets.copies import Copies, Place, copies_in
+from experiments.datasets.copies import copies_in, place
 from experiments.datasets.layout import layout
 from experiments.datasets.near_copies import near_copies
 from experiments.datasets.pixels import constant
+from experiments.datasets.places import Copies, Place
 from experiments.datasets.registry import SPLITS, Dataset, load
 from experiments.datasets.source import DEFAULTS, Options, parse
+from experiments.datasets.suspects import Suspect, suspects
 
 IMBALANCE = 3.0  # times as many images in the largest class as in the smallest: worth a word
 SIDE = 96  # pixels at which images of different sizes are looked at, unless a size is asked for
@@ -45,6 +47,7 @@ class Inspection:
     constant: tuple[Place, ...]
     copies: Copies
     near: tuple[tuple[Place, Place], ...]
+    suspects: tuple[Suspect, ...]  # images whose labels are likely wrong, the likeliest first; no reason to refuse
     looked_at: tuple[int, int] | None  # the size at which images of different sizes were looked at
 
     @property
@@ -78,9 +81,7 @@ class Inspection:
         return told
 
     def as_json(self) -> dict[str, object]:
-        def place(one: Place) -> dict[str, object]:
-            return {"split": one.split, "row": one.row, "class": self.dataset.class_names[one.label], "file": one.file}
-
+        names = self.dataset.class_names
         return {
             "dataset": self.dataset.name,
             "digest": self.dataset.digest,
@@ -91,11 +92,12 @@ class Inspection:
             "imbalance": self.imbalance,
             "files": vars(self.files) if self.files else None,
             "notes": list(self.dataset.notes),
-            "constant": [place(one) for one in self.constant],
-            "copies": [[place(one) for one in group] for group in self.copies.groups],
+            "constant": [one.as_json(names) for one in self.constant],
+            "copies": [[one.as_json(names) for one in group] for group in self.copies.groups],
             "copies_across_splits": len(self.copies.across_splits),
             "copies_across_classes": len(self.copies.across_classes),
-            "near_copies": [[place(one) for one in pair] for pair in self.near],
+            "near_copies": [[one.as_json(names) for one in pair] for pair in self.near],
+            "suspects": [one.as_json(names) for one in self.suspects],
             "problems": self.problems,
         }
 
@@ -117,13 +119,30 @@ def inspect(name: str) -> Inspection:
         looked_at = (SIDE, SIDE)
         options = Options(image_size=looked_at).over(source.options).over(DEFAULTS)
         name = str(replace(source, options=options))
-    dataset = load(name)
+    return _inspected(load(name), files, looked_at)
+
+
+def inspect_loaded(dataset: Dataset, name: str) -> Inspection:
+    """Look at a data set that was loaded by this name."""
+    return _inspected(dataset, _files(name)[0], None)
+
+
+def _inspected(dataset: Dataset, files: Files | None, looked_at: tuple[int, int] | None) -> Inspection:
     counts = {
         split: tuple(np.bincount(getattr(dataset, split).labels, minlength=dataset.num_classes).tolist())
         for split in SPLITS
     }
-    copies = copies_in(dataset)
-    return Inspection(dataset, counts, files, _constant(dataset), copies, _near(dataset, copies), looked_at)
+    copies = dataset.copies or copies_in(dataset)
+    return Inspection(
+        dataset=dataset,
+        counts=counts,
+        files=files,
+        constant=_constant(dataset),
+        copies=copies,
+        near=_near(dataset, copies),
+        suspects=suspects(dataset),
+        looked_at=looked_at,
+    )
 
 
 def _files(name: str) -> tuple[Files | None, set[tuple[int, int]]]:
@@ -150,17 +169,12 @@ def _files(name: str) -> tuple[Files | None, set[tuple[int, int]]]:
     return files, {header.size for header in headers}
 
 
-def _place(dataset: Dataset, split: str, row: int) -> Place:
-    part = getattr(dataset, split)
-    return Place(split, row, int(part.labels[row]), part.files[row] if part.files else "")
-
-
 def _constant(dataset: Dataset) -> tuple[Place, ...]:
     found = []
     for split in SPLITS:
         first = 0
         for block in cache.in_blocks(getattr(dataset, split).images):
-            found += [_place(dataset, split, first + int(row)) for row in np.flatnonzero(constant(block))]
+            found += [place(dataset, split, first + int(row)) for row in np.flatnonzero(constant(block))]
             first += len(block)
     return tuple(found)
 
@@ -171,9 +185,7 @@ def _near(dataset: Dataset, copies: Copies) -> tuple[tuple[Place, Place], ...]:
     rows = [
         (split, row) for split in SPLITS for row in range(len(getattr(dataset, split))) if (split, row) not in again
     ]
-    images = np.concatenate([getattr(dataset, split).images for split in SPLITS])
-    starts = dict(zip(SPLITS, np.cumsum([0, len(dataset.train), len(dataset.val)]), strict=True))
-    kept = images[[int(starts[split]) + row for split, row in rows]]
+    images = [getattr(dataset, split).images[row] for split, row in rows]  # views: no image is held twice
     return tuple(
-        (_place(dataset, *rows[one]), _place(dataset, *rows[other])) for one, other in near_copies(kept, cores())
+        (place(dataset, *rows[one]), place(dataset, *rows[other])) for one, other in near_copies(images, cores())
     )

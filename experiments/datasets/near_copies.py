@@ -18,8 +18,8 @@ CORRELATION = 0.985  # of pixels; a JPEG of quality 90 of mere noise reaches 0.9
 ROWS = 512  # hashes that are held against a bucket's at a time
 
 
-def near_copies(images: np.ndarray, cores: int) -> list[tuple[int, int]]:
-    """Pairs of rows of images (N, height, width, channels) that are nearly, but not exactly, alike."""
+def near_copies(images: Sequence[np.ndarray], cores: int) -> list[tuple[int, int]]:
+    """Pairs of rows of images (height, width, channels) that are nearly, but not exactly, alike."""
     with ThreadPoolExecutor(cores) as pool:
         hashes = np.array(list(pool.map(_hash, images)), np.uint64).reshape(-1)
     pairs = {pair for bucket in _buckets(hashes) for pair in _close(np.array(bucket), hashes)}

@@ -5,42 +5,44 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
+
+import numpy as np
 
 from architectures import display
-
-if TYPE_CHECKING:
-    import numpy as np
 
 SECONDS = 5.0  # before the first line, and between two; a bar appears after one
 
 
-def told(name: str, images: int, blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-    """The blocks of images (n, ...), while stderr tells how many of all have been decoded."""
-    return _bar(name, images, blocks) if sys.stderr.isatty() else _lines(name, images, blocks)
+def told(
+    name: str, images: int, blocks: Iterable[np.ndarray], *, doing: str = "Reading", done: str = "decoded"
+) -> Iterator[np.ndarray]:
+    """The blocks of images (n, ...), while stderr tells with how many of all something has been done."""
+    if sys.stderr.isatty():
+        return _bar(f"{doing} {name}", images, blocks)
+    return _lines(name, images, blocks, done)
 
 
 def say(text: str) -> None:
     display.say(text, file=sys.stderr, flush=True)
 
 
-def _lines(name: str, images: int, blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+def _lines(name: str, images: int, blocks: Iterable[np.ndarray], what: str) -> Iterator[np.ndarray]:
     done, last = 0, time.monotonic()
     for block in blocks:
         yield block
         done += len(block)
         if time.monotonic() - last > SECONDS:
             last = time.monotonic()
-            say(f"{name}: {done:,} of {images:,} images decoded")
+            say(f"{name}: {done:,} of {images:,} images {what}")
 
 
-def _bar(name: str, images: int, blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+def _bar(text: str, images: int, blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task(display.visible(f"Reading {name}"), total=images)
+        task = progress.add_task(display.visible(text), total=images)
         for block in blocks:
             yield block
             progress.advance(task, len(block))

@@ -10,7 +10,7 @@ import hashlib
 import importlib
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -20,6 +20,8 @@ from experiments.datasets.source import RESIZABLE, Source, did_you_mean, parse
 
 if TYPE_CHECKING:
     import numpy as np
+
+    from experiments.datasets.places import Copies
 
 SPLITS = ("train", "val", "test")
 OWN = ("builtin", "folder", "idx", "npz")  # modules that register; imported when a name is looked up: they import NumPy
@@ -62,6 +64,7 @@ class Dataset:
     val: Split
     test: Split
     notes: tuple[str, ...] = ()  # what a person should know of how it was read: what was left out, copies
+    copies: Copies | None = field(default=None, compare=False, repr=False)  # where its reader has looked for them
 
     @property
     def input_shape(self) -> tuple[int, int, int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -94,7 +94,7 @@ def write_report(
         path.write_text(json.dumps(asdict(evaluation), indent=2), encoding="utf-8")
 
     def table(path: Path) -> None:
-        path.write_text(_table(evaluation), encoding="utf-8")
+        path.write_text(_table(evaluation) + _mistakes(evaluation, names, what), encoding="utf-8")
 
     def matrix(path: Path) -> None:
         with path.open("w", newline="", encoding="utf-8") as file:
@@ -103,7 +103,7 @@ def write_report(
 
     def mistakes(path: Path) -> None:
         captions = [
-            f"{_end(visible(mistake.name))}: {short[mistake.true_label]}\n"
+            f"{_end(visible(mistake.file or f'{what} {mistake.index}'))}: {short[mistake.true_label]}\n"
             f"answer {short[mistake.answer]}, {mistake.confidence:.3f}"
             for mistake in evaluation.mistakes
         ]
@@ -128,6 +128,16 @@ def write_report(
 def _end(name: str) -> str:
     """The end of a long name, which tells files apart."""
     return name if len(name) <= CAPTION else f"...{name[-CAPTION:]}"
+
+
+def _mistakes(evaluation: Evaluation, names: Sequence[str], what: str) -> str:
+    """The most confident mistakes as lines of text, with the whole names of their files."""
+    lines = [
+        f"{mistake.confidence:.4f}  {visible(mistake.file or f'{what} {mistake.index}')}: "
+        f"{visible(names[mistake.true_label])}, answer {visible(names[mistake.answer])}"
+        for mistake in evaluation.mistakes
+    ]
+    return "\n".join(["", mistakes_title(evaluation, what), *lines, ""])
 
 
 def _table(evaluation: Evaluation) -> str:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from architectures.errors import UsageError
+from architectures.scratch import scratch_folder
 from experiments.config import EpochMetrics
 from experiments.objective import OBJECTIVES, Objective
 from experiments.tracking.guard import INVALID, MISSING, TrackingError
@@ -207,6 +209,13 @@ class Runs:
         """The last epoch that a run has recorded whole, 0 before the first."""
         # `epoch_seconds` is the last key of an epoch's batch, which SQL stores write in one transaction.
         return max((metric.step for metric in self._client.get_metric_history(run_id, "epoch_seconds")), default=0)
+
+    def text(self, run_id: str, name: str) -> str | None:
+        """A text among a run's artifacts; None where it is not there."""
+        if all(entry.path != name for entry in self._client.list_artifacts(run_id, name.rpartition("/")[0] or None)):
+            return None
+        with scratch_folder() as folder:
+            return Path(self._client.download_artifacts(run_id, name, str(folder))).read_text(encoding="utf-8")
 
     def place_in_run(self, run_id: str, name: str) -> str:
         """Where an artifact of a run is: a path on this machine, or a URI."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
+from typing import Any
 
 from architectures.display import say
 from architectures.errors import UsageError
@@ -22,6 +24,7 @@ CURVES = {
 PER_EPOCH = {"loss", "accuracy", "val_loss", "val_accuracy", "val_balanced_accuracy", "epoch_seconds"}  # curves
 # Tags beside the parameters that decide what a run computes, shown where the runs differ.
 ORIGIN = ("dataset_digest", "threads", "processor", "mlflow.source.git.commit", "source_sha256", "plugins")
+EVALUATION = "evaluation/evaluation.json"  # of a run whose model was kept
 BARS = "▁▂▃▄▅▆▇█"
 CURVE_WIDTHS = range(40, 7, -1)  # columns at most, and fewer until the table fits into the terminal
 TEXT_LENGTH = 40  # characters of a value that are shown whole
@@ -41,6 +44,7 @@ class Compared:
     origin: Mapping[str, str]  # data, code, versions, machine
     metrics: Mapping[str, float]  # final ones
     epochs: tuple[EpochMetrics, ...]
+    mistakes: tuple[Mapping[str, object], ...] | None = None  # the surest first; None: it was not evaluated
 
 
 @dataclass(frozen=True)
@@ -86,7 +90,10 @@ def compare(tracker: Tracker, run_ids: Sequence[str]) -> RunComparison:
     wanted = {run.run_id: run for run in map(tracker.runs.get, run_ids)}
     if len(wanted) < 2:
         raise UsageError("Two different runs or more are compared; the leaderboard shows them.")
-    runs = tuple(_compared(run, tracker.runs.epochs(run_id)) for run_id, run in wanted.items())
+    runs = tuple(
+        _compared(run, tracker.runs.epochs(run_id), tracker.runs.text(run_id, EVALUATION))
+        for run_id, run in wanted.items()
+    )
     return RunComparison(
         runs=runs,
         parameters=_lines(runs, lambda run: run.parameters),
@@ -95,7 +102,7 @@ def compare(tracker: Tracker, run_ids: Sequence[str]) -> RunComparison:
     )
 
 
-def _compared(record: RunRecord, epochs: tuple[EpochMetrics, ...]) -> Compared:
+def _compared(record: RunRecord, epochs: tuple[EpochMetrics, ...], evaluation: str | None) -> Compared:
     origin = {key: record.tags[key] for key in ORIGIN if key in record.tags}
     origin |= {key: value for key, value in sorted(record.tags.items()) if key.startswith(("version.", "setting."))}
     return Compared(
@@ -108,7 +115,16 @@ def _compared(record: RunRecord, epochs: tuple[EpochMetrics, ...]) -> Compared:
         origin=origin,
         metrics={key: value for key, value in record.metrics.items() if key not in PER_EPOCH},
         epochs=epochs,
+        mistakes=None if evaluation is None else tuple(_mistakes(json.loads(evaluation))),
     )
+
+
+def _mistakes(evaluation: Mapping[str, Any]) -> Iterator[Mapping[str, object]]:
+    """The most confident mistakes of an evaluation, with the names of classes and files."""
+    names = [each["name"] for each in evaluation["classes"]]
+    for one in evaluation["mistakes"]:
+        place = {"split": "val", "row": one["index"], "class": names[one["true_label"]], "file": one.get("file", "")}
+        yield place | {"answer": names[one["answer"]], "confidence": one["confidence"]}
 
 
 def _lines(

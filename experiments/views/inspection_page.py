@@ -10,8 +10,8 @@ import plotly.graph_objects as go
 from sklearn.decomposition import PCA
 
 from experiments.datasets import Dataset
-from experiments.datasets.copies import Place
 from experiments.datasets.inspection import Inspection
+from experiments.datasets.places import Place
 from experiments.views.page import html_page, picture, save
 from experiments.views.tables import html_table, html_text
 
@@ -20,6 +20,7 @@ SIDE = 72  # pixels of a picture at most
 MEAN_SIDE = 96
 POINTS = 2_000  # training images in the picture of principal components
 SEED = 0  # of which these are
+DOUBTED = 60  # pictures of labels in doubt
 PLACES = 200  # lines of a table of findings
 HEIGHT = 420
 
@@ -37,7 +38,11 @@ def _page(inspection: Inspection) -> str:
     dataset = inspection.dataset
     parts: list[object] = []
     problems = "".join(f"<li>{html_text(problem)}</li>" for problem in inspection.problems)
-    parts.append(f"<ul>{problems}</ul>" if problems else "<p>Nothing wrong was found.</p>")
+    parts.append(
+        f"<ul>{problems}</ul>"
+        if problems
+        else f"<p>Nothing wrong was found{', but for labels in doubt' if inspection.suspects else ''}.</p>"
+    )
     parts += [f"<p class='note'>{html_text(note)}</p>" for note in dataset.notes]
     splits = list(inspection.counts)
     lines = [
@@ -57,6 +62,7 @@ def _page(inspection: Inspection) -> str:
     parts += _findings("Images of one colour", [[place] for place in inspection.constant])
     parts += _findings("Copies", inspection.copies.groups)
     parts += _findings("Near copies", inspection.near)
+    parts += _suspects(inspection)
     return html_page(dataset.name, parts)
 
 
@@ -89,6 +95,26 @@ def _components(dataset: Dataset) -> go.Figure:
         )
     figure.update_layout(height=HEIGHT, margin={"l": 40, "r": 10, "t": 10, "b": 40}, template="plotly_white")
     return figure
+
+
+def _suspects(inspection: Inspection) -> list[str]:
+    """Pictures of the images whose labels are in doubt, each with its label and the class that it looks like."""
+    names, found = inspection.dataset.class_names, inspection.suspects
+    if not found:
+        return []
+    splits = {"train": inspection.dataset.train, "val": inspection.dataset.val}
+    shown = []
+    for suspect in found[:DOUBTED]:
+        image = splits[suspect.place.split].images[suspect.place.row]
+        lines = str(suspect.place), f"{names[suspect.place.label]}, looks like {names[suspect.answer]}"
+        caption = "<br>".join(map(html_text, lines))
+        shown.append(f"<figure>{picture(image, SIDE)}<figcaption>{caption}</figcaption></figure>")
+    more = f" The first {DOUBTED} of {len(found):,}." if len(found) > DOUBTED else ""
+    note = (
+        "A simple classifier of pixels, without the image itself, is sure of another class. Many are right, and merely "
+        f"unusual.{more}"
+    )
+    return [f"<h2>Labels in doubt</h2><p class='note'>{note}</p><div class='sheet'>{''.join(shown)}</div>"]
 
 
 def _findings(title: str, groups: object) -> list[str]:

@@ -33,6 +33,7 @@ th, td { padding: 0.25em 0.8em; text-align: right; white-space: nowrap; } th { c
 td.text, th.text { text-align: left; } tr:nth-child(even) td { background: #f7fafc; }
 .note { color: #4a5568; }
 figure { display: inline-block; margin: 0.5em 1em 0.5em 0; } figcaption { font-size: 0.88em; overflow-wrap: anywhere; }
+.sheet figure { max-width: 12em; vertical-align: top; }
 img { image-rendering: pixelated; max-width: 100%; margin: 0 2px 2px 0; vertical-align: top; }
 @media (prefers-color-scheme: dark) {
   body { background: #171923; color: #e2e8f0; } h2 { border-color: #2d3748; } th, .note { color: #a0aec0; }

@@ -13,6 +13,7 @@ from architectures.command import traceback_text
 from architectures.errors import ProjectError, UsageError
 from architectures.scratch import scratch_folder
 from conversion.coreml.formats import check_available
+from experiments.attempts import Attempts
 from experiments.config import RunConfig, RunResult, usual_learning_rate
 from experiments.datasets import Dataset, title
 from experiments.datasets.summary import summary
@@ -25,6 +26,7 @@ from search.engines import WorkerFailed
 from search.engines.local import LocalEngine, cores
 from search.engines.messages import Built, Died, EpochEnded, Failed, Finished, Job, Known, WorkerSetup
 from search.engines.shared_data import save_dataset
+from search.report.data_page import Doubtful, mistakes, write_data_page
 from search.setup import choose_architectures, load_dataset, resolve_augmentation, usable_batch_sizes, within_memory
 from search.trials.config import TrialConfig
 from search.trials.loop import POLL_SECONDS
@@ -40,6 +42,7 @@ class TrialResult:
     config: RunConfig
     result: RunResult
     model: VersionRecord
+    doubtful: Doubtful  # images to look at
 
     def as_json(self) -> dict[str, object]:
         metrics = asdict(self.result)
@@ -53,6 +56,7 @@ class TrialResult:
             **self.config.parameters(),
             **metrics.pop("size"),
             **metrics,
+            **asdict(self.doubtful),
         }
 
 
@@ -98,10 +102,14 @@ def run_trial(config: TrialConfig) -> TrialResult:
         )
         result, kept = _train(engine, tracker, run_id, run_config, dataset, folder, progress)
         missing = write_evaluation(tracker, run_id, result.val_probabilities, dataset, best_epoch=result.best_epoch)
+        attempts = Attempts()
+        suspects = write_data_page(tracker, run_id, dataset, config.dataset, attempts)
+        missing = "; ".join(filter(None, [missing, str(attempts)]))
         if missing:
             progress.say(f"warning: not drawn: {escape(missing)}")
         model = tracker.registry.register(config.register_as or f"{title(config.dataset)}-classifier", kept)
-        return TrialResult(run_id, run_config, result, model)
+        doubtful = Doubtful(mistakes(result.val_probabilities, dataset), suspects)
+        return TrialResult(run_id, run_config, result, model, doubtful)
 
 
 def _run_config(config: TrialConfig, known: Known, gpu: Gpu | None, batch_size: int, augment: str) -> RunConfig:
