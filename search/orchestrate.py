@@ -167,6 +167,8 @@ def sweep(
         for warning in ready.warnings:
             progress.say(f"warning: left out: {escape(warning)}")
         architectures = choose_architectures(ready, config.architectures, dataset.name)
+        if "filters" in given and all(known.default_filters is None for known in architectures):
+            raise UsageError("The architectures of this sweep have fixed widths: leave --filters out.")
 
         def opened() -> str:
             with study.alone():  # others may start a sweep of the same study at the same time
