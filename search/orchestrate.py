@@ -180,6 +180,8 @@ def sweep(
         if not study.exists and "batch_sizes" not in given:
             sizes = within_memory(config.batch_sizes, architectures, say=lambda text: progress.say(escape(text)))
             study.config = config = replace(config, batch_sizes=sizes)
+        if "filters" in given and all(known.default_filters is None for known in architectures):
+            raise UsageError("The architectures of this sweep have fixed widths: leave --filters out.")
 
         def opened() -> str:
             with study.alone():  # others may start a sweep of the same study at the same time

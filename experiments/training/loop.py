@@ -217,9 +217,9 @@ def _featured(frozen: features.Frozen, config: RunConfig, dataset: Dataset) -> t
 
 
 def _epoch_function(
-    classifier: keras.Model, config: RunConfig, split: Split, count: int
+    classifier: keras.Model, config: RunConfig, split: Split, count: int | None = None
 ) -> Callable[[np.ndarray, int], tuple[SupportsFloat, SupportsFloat]]:
-    """A graph that takes so many images of a split, in an order, through an epoch: mean loss and accuracy.
+    """A graph that takes images of a split, all or so many, in an order through an epoch: mean loss and accuracy.
 
     The images left over after the last whole batch sit out; the next permutation leaves out others. One fixed batch
     shape means one trace.
@@ -230,6 +230,7 @@ def _epoch_function(
     from experiments.training.kernels import FusedAdam
 
     size = config.batch_size
+    count = len(split) if count is None else count
     steps = count // size
     optimizer = FusedAdam(_learning_rate(config, steps), weight_decay=config.weight_decay or None)
     variables = classifier.trainable_variables
