@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
-from typing import Any
 
-from optuna.trial import FrozenTrial
 from rich.markup import escape
 
 from architectures.display import say
@@ -18,33 +15,31 @@ from architectures.fields import validate
 from architectures.scratch import scratch_folder
 from conversion.coreml.formats import check_available
 from conversion.promotion.config import DEFAULT_MODEL
-from conversion.promotion.preference import Preference, smallest
+from conversion.promotion.preference import Preference
 from experiments import datasets
-from experiments.attempts import Attempts
 from experiments.datasets.summary import summary
 from experiments.interruption import interruptible
 from experiments.main_guard import check_main_guard
-from experiments.objective import score
-from experiments.tracking import CANDIDATE, Outbox, Selection, Tracker, TrackingUnavailable, VersionRecord, environment
+from experiments.tracking import CANDIDATE, Outbox, Tracker, environment
 from experiments.training.precision import Gpu, resolve_precision
-from experiments.views import leaderboard, leaderboard_table
+from experiments.views import leaderboard_table
 from experiments.views.leaderboard import Row
 from experiments.views.tables import print_cells
 from search.config import AUTO, FIXED, SweepConfig
+from search.ending import Ending
 from search.engines import Engine
 from search.engines.local import LocalEngine, cores
 from search.engines.messages import Known, WorkerSetup
 from search.engines.shared_data import save_dataset
 from search.report import significance
-from search.report.data_page import Doubtful, Found, mistakes, write_data_page
-from search.report.page import REPORT, compared_architectures, replicated, write_report
+from search.report.data_page import Doubtful
 from search.report.significance import ArchitectureComparison
 from search.setup import choose_architectures, load_dataset, resolve_augmentation, usable_batch_sizes, within_memory
 from search.study.study import Study
 from search.trials.loop import Runner
 from search.trials.patience import patiently
 from search.trials.progress import TrialProgress
-from search.trials.recovery import deliver_left_over, drop_overtaken, end_parent, evaluate_left_over, recover
+from search.trials.recovery import deliver_left_over, end_parent, evaluate_left_over, recover
 
 ROWS = 10  # of the leaderboard that are shown
 
@@ -217,65 +212,8 @@ def sweep(
             interrupted = interrupted or stack.enter_context(interruptible())
             stopped = runner.run(placed, progress, interrupted)
             ended_at = time.perf_counter()
-            # All trials have ended: a few seconds more and the sweep is whole.
-            registered: list[VersionRecord] = []
-            preference: Preference | None = None
-            report: str | None = None
-            suspects: Found | None = None
-            wrong: Found = ()
-            board: list[Row] = []
-            compared: Sequence[ArchitectureComparison] = ()
-            left_out: Sequence[str] = ()
-            attempts = Attempts()
-            with attempts.part("comparison"):
-                compared, left_out = compared_architectures(study)
-
-            def registered_all() -> tuple[list[VersionRecord], Preference | None]:
-                progress.waiting("registering the best models")
-                with study.alone():
-                    evaluate_left_over(study, tracker, dataset, say)  # of sweeps that have died meanwhile
-                    versions, preferred = _register(study, tracker), None
-                    if versions:
-                        with attempts.part("what promote --prefer smallest takes"):
-                            preferred = smallest(tracker, config.registered_name, dataset)
-                    drop_overtaken(study, tracker)
-                return versions, preferred
-
-            def ranked() -> list[Row]:
-                with attempts.part("leaderboard"):
-                    return leaderboard.rows(
-                        tracker, Selection(config.experiment_name, study.name, objective=config.objective)
-                    )
-                return []
-
-            def drawn() -> str | None:
-                progress.waiting("drawing the study")
-                what: Any = {"compared": compared, "left_out": left_out, "attempts": attempts}
-                return (
-                    tracker.runs.place_in_run(parent, REPORT)
-                    if write_report(study, tracker, parent, board, **what)
-                    else None
-                )
-
-            # Without all trials nothing is registered or drawn, and an MLflow that is away not waited for.
-            with contextlib.suppress(*([TrackingUnavailable] if stopped else [])):
-                if not stopped:
-                    registered, preference = patiently(registered_all, progress)
-                if any(study.results.counts().values()):
-                    board = ranked() if stopped else patiently(ranked, progress)
-                if not stopped:
-                    report = patiently(drawn, progress)
-                    progress.waiting("looking at the images")
-                    suspects = write_data_page(tracker, parent, dataset, config.dataset, attempts)
-                    if registered:
-                        with attempts.part("mistakes"):
-                            wrong = mistakes(tracker.models.val_probabilities(registered[0].run_id), dataset)
-                if attempts.reasons:
-                    say(f"warning: not drawn: {attempts}")
-                if stopped:
-                    end_parent(study, tracker, "KILLED")
-                else:
-                    patiently(lambda: end_parent(study, tracker, "FINISHED"), progress)
+            ending = Ending(study, tracker, dataset, parent, progress)
+            ending.finish(stopped=stopped)
         except BaseException as error:
             with contextlib.suppress(Exception):  # the first error is the one to tell
                 end_parent(study, tracker, "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
@@ -287,14 +225,14 @@ def sweep(
         objective=config.objective,
         trials=config.trials,
         counts=study.results.counts(),
-        leaderboard=tuple(board),
-        comparisons=tuple(compared),
-        not_compared=tuple(left_out),
+        leaderboard=tuple(ending.board),
+        comparisons=tuple(ending.compared),
+        not_compared=tuple(ending.left_out),
         registered_name=config.registered_name,
-        registered=tuple(model.version for model in registered),
-        preference=preference,
-        doubtful=Doubtful(wrong, suspects),
-        report=report,
+        registered=tuple(model.version for model in ending.registered),
+        preference=ending.preference,
+        doubtful=ending.doubtful,
+        report=ending.report,
         interrupted=stopped,
         startup_seconds=ready_at - started,
         trials_seconds=ended_at - ready_at,
@@ -379,27 +317,3 @@ def _first(config: SweepConfig, architectures: tuple[Known, ...]) -> list[dict[s
         except UsageError as error:
             raise UsageError(f"Configuration {position} of --enqueue: {error}") from None
     return found
-
-
-def _register(study: Study, tracker: Tracker) -> list[VersionRecord]:
-    """Register the study's best models and its front, and point `candidate` at the best."""
-    registered = []
-    means = {one.number: one.mean for one in replicated(study)}
-    objective = study.config.objective
-
-    def replicated_first(trial: FrozenTrial) -> tuple[bool, float]:
-        return trial.number not in means, -score(objective, means.get(trial.number, 0.0))
-
-    for trial in sorted(study.results.to_register(), key=replicated_first):
-        model = tracker.models.kept_model(trial.user_attrs["run_id"])
-        if model is None:  # an earlier sweep kept fewer, or died before it had written this one
-            say(
-                f"warning: trial {trial.number} is among the best {study.config.keep} or on the front, but "
-                f"its model was not kept: it is not registered",
-                file=sys.stderr,
-            )
-            continue
-        registered.append(tracker.registry.register(study.config.registered_name, model))
-    if registered:
-        tracker.registry.set_alias(registered[0], CANDIDATE)
-    return registered

@@ -48,7 +48,7 @@ KILL_POINTS = (
     ("search.study.lifecycle:Lifecycle.tell", 1, "before"),
     ("search.study.lifecycle:Lifecycle.tell", 1, "after"),
     ("experiments.tracking.registry:Registry.register", 1, "after"),
-    ("search.orchestrate:write_report", 1, "before"),
+    ("search.ending:write_report", 1, "before"),
 )
 AROUND_THE_END = KILL_POINTS[10:12]  # of a trial: what MLflow holds must be there before the study is told
 

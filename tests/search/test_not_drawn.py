@@ -18,7 +18,7 @@ from experiments.evaluation import report as evaluation_report
 from experiments.evaluation.metrics import EVALUATED, evaluate
 from experiments.evaluation.report import write_report
 from experiments.tracking import Tracker
-from search import doctor, orchestrate
+from search import doctor, ending
 from search.config import SweepConfig
 from search.engines.messages import Event, Finished
 from search.orchestrate import SweepResult, sweep
@@ -166,7 +166,7 @@ def test_an_evaluation_that_fails_as_a_whole(
     with monkeypatch.context() as broken:
         broken.setattr(evaluation_report, "evaluate", fails)
         broken.setattr(report_page, "compare_architectures", fails)
-        broken.setattr(orchestrate.leaderboard, "rows", fails)
+        broken.setattr(ending.leaderboard, "rows", fails)
         broken.setattr(report_page, "_page", fails)
         broken.setattr(report_page, "draw", fails)
         assert swept().report

@@ -27,10 +27,10 @@ from tests.support.warm import warm_context
 AWAY_SECONDS = 8.0  # longer than SQLite waits by itself
 STEPS = (  # of a sweep: what calls MLflow without the outbox
     "search.orchestrate:_open_study",
-    "search.orchestrate:evaluate_left_over",
-    "search.orchestrate:_register",
-    "search.orchestrate:write_report",
-    "search.orchestrate:end_parent",
+    "search.ending:evaluate_left_over",
+    "search.ending:_register",
+    "search.ending:write_report",
+    "search.ending:end_parent",
 )
 
 

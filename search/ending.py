@@ -1,0 +1,137 @@
+"""What a sweep does once its last trial has ended: it compares, registers, ranks and draws, and ends the parent run."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from optuna.trial import FrozenTrial
+from rich.markup import escape
+
+from architectures.display import say
+from conversion.promotion.preference import Preference, smallest
+from experiments.attempts import Attempts
+from experiments.datasets import Dataset
+from experiments.objective import score
+from experiments.tracking import CANDIDATE, Selection, Tracker, TrackingUnavailable, VersionRecord
+from experiments.views import leaderboard
+from experiments.views.leaderboard import Row
+from search.report.data_page import Doubtful, Found, mistakes, write_data_page
+from search.report.page import REPORT, compared_architectures, replicated, write_report
+from search.report.significance import ArchitectureComparison
+from search.study.study import Study
+from search.trials.patience import patiently
+from search.trials.progress import TrialProgress
+from search.trials.recovery import drop_overtaken, end_parent, evaluate_left_over
+
+
+@dataclass
+class Ending:
+    """The end of a sweep, and what it has come to. What cannot be drawn is told, and ends nothing."""
+
+    study: Study
+    tracker: Tracker
+    dataset: Dataset
+    parent: str  # the sweep's run
+    progress: TrialProgress
+
+    registered: Sequence[VersionRecord] = ()  # the best first
+    preference: Preference | None = None  # what `promote --prefer smallest` takes
+    board: Sequence[Row] = ()
+    compared: Sequence[ArchitectureComparison] = ()
+    left_out: Sequence[str] = ()  # of the comparison, and why
+    doubtful: Doubtful = field(default_factory=lambda: Doubtful((), None))
+    report: str | None = None  # where it lies
+    _attempts: Attempts = field(default_factory=Attempts)
+
+    def finish(self, *, stopped: bool) -> None:
+        """Bring the sweep to its end.
+
+        An MLflow that is away is waited for, unless the sweep was stopped: then nothing is registered or drawn.
+        """
+        with self._attempts.part("comparison"):
+            self.compared, self.left_out = compared_architectures(self.study)
+        if stopped:
+            with contextlib.suppress(TrackingUnavailable):
+                self._rank()
+                self._say_what_is_missing()
+                end_parent(self.study, self.tracker, "KILLED")
+            return
+        for step in (self._register, self._rank, self._draw, self._look_at_images):
+            patiently(step, self.progress)
+        self._say_what_is_missing()
+        patiently(lambda: end_parent(self.study, self.tracker, "FINISHED"), self.progress)
+
+    def _register(self) -> None:
+        self.progress.waiting("registering the best models")
+        with self.study.alone():
+            evaluate_left_over(self.study, self.tracker, self.dataset, self._say)  # of sweeps that have died meanwhile
+            self.registered = _register(self.study, self.tracker)
+            if self.registered:
+                with self._attempts.part("what promote --prefer smallest takes"):
+                    self.preference = smallest(self.tracker, self.study.config.registered_name, self.dataset)
+            drop_overtaken(self.study, self.tracker)
+
+    def _rank(self) -> None:
+        config = self.study.config
+        if any(self.study.results.counts().values()):
+            with self._attempts.part("leaderboard"):
+                selection = Selection(config.experiment_name, config.study, objective=config.objective)
+                self.board = leaderboard.rows(self.tracker, selection)
+
+    def _draw(self) -> None:
+        self.progress.waiting("drawing the study")
+        if write_report(
+            self.study,
+            self.tracker,
+            self.parent,
+            list(self.board),
+            compared=self.compared,
+            left_out=self.left_out,
+            attempts=self._attempts,
+        ):
+            self.report = self.tracker.runs.place_in_run(self.parent, REPORT)
+
+    def _look_at_images(self) -> None:
+        self.progress.waiting("looking at the images")
+        name = self.study.config.dataset
+        suspects = write_data_page(self.tracker, self.parent, self.dataset, name, self._attempts)
+        wrong: Found = ()
+        if self.registered:
+            with self._attempts.part("mistakes"):
+                answers = self.tracker.models.val_probabilities(self.registered[0].run_id)
+                wrong = mistakes(answers, self.dataset)
+        self.doubtful = Doubtful(wrong, suspects)
+
+    def _say_what_is_missing(self) -> None:
+        if self._attempts.reasons:
+            self._say(f"warning: not drawn: {self._attempts}")
+
+    def _say(self, text: str) -> None:
+        self.progress.say(escape(text))
+
+
+def _register(study: Study, tracker: Tracker) -> list[VersionRecord]:
+    """Register the study's best models and its front, and point `candidate` at the best."""
+    registered = []
+    means = {one.number: one.mean for one in replicated(study)}
+    objective = study.config.objective
+
+    def replicated_first(trial: FrozenTrial) -> tuple[bool, float]:
+        return trial.number not in means, -score(objective, means.get(trial.number, 0.0))
+
+    for trial in sorted(study.results.to_register(), key=replicated_first):
+        model = tracker.models.kept_model(trial.user_attrs["run_id"])
+        if model is None:  # an earlier sweep kept fewer, or died before it had written this one
+            say(
+                f"warning: trial {trial.number} is among the best {study.config.keep} or on the front, but "
+                f"its model was not kept: it is not registered",
+                file=sys.stderr,
+            )
+            continue
+        registered.append(tracker.registry.register(study.config.registered_name, model))
+    if registered:
+        tracker.registry.set_alias(registered[0], CANDIDATE)
+    return registered
