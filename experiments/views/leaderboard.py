@@ -12,7 +12,7 @@ from architectures.errors import ProjectError, UsageError
 from architectures.knobs import Knob
 from experiments.datasets import title
 from experiments.evaluation.intervals import accuracy_interval, mean_interval
-from experiments.objective import score
+from experiments.objective import final, score
 from experiments.recipe import Recipe, recipe_of
 from experiments.tracking import RunRecord, Selection, Tracker, VersionFacts, merit
 from experiments.tracking.registry import is_ranked, ranked_by, version_merit
@@ -46,6 +46,7 @@ class Row:
     mean_val_accuracy: float | None  # over those seeds, the first left out: the configuration was chosen for it
     mean_low: float | None  # 95 % interval of the mean, from two seeds on
     mean_high: float | None
+    mean_objective: float | None  # over the same seeds, of the run's objective: what ranks it within its study
     best_epoch: int | None  # None here and below: of a run that was made anew after it was lost
     parameters: int | None
     coreml_bytes: int
@@ -225,6 +226,8 @@ def _row(
     accuracies = [replicate.metrics["best_val_accuracy"] for replicate in replicates]
     mean_low, mean_high = mean_interval(accuracies) or (None, None)
     config = record.config
+    reached = [replicate.metrics.get(final(config.objective)) for replicate in replicates]
+    values = [value for value in reached if value is not None]
     return Row(
         rank=rank,
         run=record.name,
@@ -250,6 +253,7 @@ def _row(
         mean_val_accuracy=fmean(accuracies) if accuracies else None,
         mean_low=mean_low,
         mean_high=mean_high,
+        mean_objective=fmean(values) if values else None,
         best_epoch=_whole(record.metrics.get("best_epoch")),
         parameters=_whole(record.metrics.get("parameters")),
         coreml_bytes=int(record.metrics["coreml_bytes"]),

@@ -9,7 +9,7 @@ from typing import TextIO
 
 from architectures.weights import shown
 from experiments.config import LEARNING_RATES, RunConfig
-from experiments.objective import WORDS
+from experiments.objective import SHORT, WORDS
 from experiments.recipe import ASKED, RECIPE, asked_of
 from experiments.views import tables
 from experiments.views.leaderboard import Row
@@ -79,6 +79,8 @@ def _on_device(row: Row) -> str:
 
 def _mean(row: Row) -> str:
     """The mean over further seeds with its interval."""
+    if row.objective != "val_accuracy" and row.mean_objective is not None:
+        return f"{SHORT[row.objective]} {row.mean_objective:.4f} ({row.seeds})"
     if row.mean_val_accuracy is None:
         return ""
     if row.mean_low is None or row.mean_high is None:
