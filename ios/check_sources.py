@@ -1,4 +1,4 @@
-"""Reads the Swift sources: names of types, texts and their translations.  Run: python ios/check_sources.py
+"""Reads the Swift sources: names of types, tests, texts and their translations.  Run: python ios/check_sources.py
 
 Exit codes: 0 nothing wrong, 1 faults, one line each.
 """
@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 IOS = Path(__file__).parent
+UNIT_TESTS = ("DigitKit/Tests", "DigitsTests")
 OURS = ("DigitKit/Sources", "DigitKit/Tests", "Digits", "DigitsTests", "DigitsUITests")
 LANGUAGES = ("de", "fr")  # beside English
 CATALOG, PLIST_CATALOG = "Digits/Localizable.xcstrings", "Digits/InfoPlist.xcstrings"
@@ -58,6 +59,14 @@ def faults_of_names(ios: Path) -> Iterator[str]:
             for name in DECLARATION.findall(file.read_text()):
                 if name in apple:
                     yield f"{file.relative_to(ios)}: type {name} is named like one of Apple's ({apple[name]})"
+
+
+def faults_of_tests(ios: Path) -> Iterator[str]:
+    """Unit tests of XCTest, which is left to the UI tests."""
+    for place in UNIT_TESTS:
+        for file in sorted((ios / place).rglob("*.swift")):
+            if re.search(r"^import XCTest$", file.read_text(), re.M):
+                yield f"{file.relative_to(ios)} imports XCTest: unit tests are Swift Testing's"
 
 
 def shown_texts(ios: Path) -> dict[str, str]:
@@ -141,7 +150,7 @@ def _faults_of_entry(key: str, entry: dict, english: str) -> Iterator[str]:
 
 
 def main() -> int:
-    faults = [*faults_of_names(IOS), *faults_of_texts(IOS)]
+    faults = [*faults_of_names(IOS), *faults_of_tests(IOS), *faults_of_texts(IOS)]
     for fault in faults:
         print(f"error: {fault}", file=sys.stderr)
     return 1 if faults else 0
