@@ -1,4 +1,4 @@
-"""Reads the Swift sources: names of types, texts and their translations.  Run: python ios/check_sources.py
+"""Reads the Swift sources: names of types, tests, colours, texts and translations.  Run: python ios/check_sources.py
 
 Exit codes: 0 nothing wrong, 1 faults, one line each.
 """
@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 IOS = Path(__file__).parent
+PALE = re.compile(r"foreground(?:Style|Color)\(\.(?:secondary|tertiary|quaternary|quinary|gray)")
+UNIT_TESTS = ("DigitKit/Tests", "DigitsTests")
 OURS = ("DigitKit/Sources", "DigitKit/Tests", "Digits", "DigitsTests", "DigitsUITests")
 LANGUAGES = ("de", "fr")  # beside English
 CATALOG, PLIST_CATALOG = "Digits/Localizable.xcstrings", "Digits/InfoPlist.xcstrings"
@@ -58,6 +60,22 @@ def faults_of_names(ios: Path) -> Iterator[str]:
             for name in DECLARATION.findall(file.read_text()):
                 if name in apple:
                     yield f"{file.relative_to(ios)}: type {name} is named like one of Apple's ({apple[name]})"
+
+
+def faults_of_tests(ios: Path) -> Iterator[str]:
+    """Unit tests of XCTest, which is left to the UI tests."""
+    for place in UNIT_TESTS:
+        for file in sorted((ios / place).rglob("*.swift")):
+            if re.search(r"^import XCTest$", file.read_text(), re.M):
+                yield f"{file.relative_to(ios)} imports XCTest: unit tests are Swift Testing's"
+
+
+def faults_of_colors(ios: Path) -> Iterator[str]:
+    """Text in a colour of less contrast than 4.5:1: the secondary one has 3.4 on white."""
+    for file in sorted((ios / "Digits").rglob("*.swift")):
+        for number, line in enumerate(file.read_text().splitlines(), 1):
+            if pale := PALE.search(line):
+                yield f"{file.relative_to(ios)}:{number}: {pale[0]}) is too pale for text"
 
 
 def shown_texts(ios: Path) -> dict[str, str]:
@@ -141,7 +159,7 @@ def _faults_of_entry(key: str, entry: dict, english: str) -> Iterator[str]:
 
 
 def main() -> int:
-    faults = [*faults_of_names(IOS), *faults_of_texts(IOS)]
+    faults = [*faults_of_names(IOS), *faults_of_tests(IOS), *faults_of_colors(IOS), *faults_of_texts(IOS)]
     for fault in faults:
         print(f"error: {fault}", file=sys.stderr)
     return 1 if faults else 0

@@ -31,9 +31,10 @@ final class DrawingUITests: XCTestCase {
     let app = launched()
     let pad = try pad(of: app)
     app.buttons["model"].tap()
-    XCTAssertTrue(app.staticTexts["Run"].waitForExistence(timeout: 5))
+    let done = app.buttons["Done"]
+    XCTAssertTrue(done.waitForExistence(timeout: 5))
     try app.performAccessibilityAudit()
-    app.buttons["Done"].tap()
+    done.tap()
     XCTAssertTrue(pad.waitForExistence(timeout: 5))
   }
 

@@ -100,8 +100,8 @@ FAULTS = {
     "an older photograph that is shown": Fault(
         "package",
         f"{KIT}/PhotoSession.swift",
-        "    let turn = latest\n    do {\n      let image = await prepared(try await load())\n",
-        "    do {\n      let image = await prepared(try await load())\n    let turn = latest\n",
+        "guard turn == latest",
+        "guard turn <= latest",
         "aPhotographThatComesLateDoesNotReplaceANewerOne",
     ),
     "a threshold that is not looked at": Fault(

@@ -23,7 +23,12 @@ CATALOG = "Digits/Localizable.xcstrings"
 
 
 def faults(ios: Path) -> list[str]:
-    return [*check.faults_of_names(ios), *check.faults_of_texts(ios)]
+    return [
+        *check.faults_of_names(ios),
+        *check.faults_of_tests(ios),
+        *check.faults_of_colors(ios),
+        *check.faults_of_texts(ios),
+    ]
 
 
 def edit(path: Path, old: str, new: str) -> None:
@@ -101,6 +106,14 @@ CHANGES: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "no catalog": (lambda ios: (ios / CATALOG).unlink(), "Digits/Localizable.xcstrings is not a string catalog"),
     "broken catalog": (lambda ios: (ios / CATALOG).write_text("{"), "Digits/Localizable.xcstrings is not a string"),
+    "unit tests of yesterday": (
+        lambda ios: edit(ios / "DigitsTests/BundledModelTests.swift", "import Testing", "import XCTest"),
+        "DigitsTests/BundledModelTests.swift imports XCTest: unit tests are Swift Testing's",
+    ),
+    "pale text": (
+        lambda ios: edit(ios / "Digits/Views/ReadingView.swift", ".font(.caption)", ".foregroundStyle(.secondary)"),
+        "Digits/Views/ReadingView.swift:96: foregroundStyle(.secondary) is too pale for text",
+    ),
     "catalog of another language": (
         lambda ios: edit(ios / CATALOG, '"sourceLanguage" : "en"', '"sourceLanguage" : "de"'),
         "Digits/Localizable.xcstrings has the source language de, the code is in en",

@@ -25,17 +25,17 @@ struct ModelView: View {
           fact("Network", facts.architecture)
           fact("Data", facts.dataset)
           if let accuracy = facts.validationAccuracy {
-            LabeledContent("Validation accuracy") {
+            Fact(name: "Validation accuracy") {
               Text(accuracy, format: .percent.precision(.fractionLength(1)))
             }
           }
           if let threshold = facts.threshold {
-            LabeledContent("Answers from a confidence of") {
+            Fact(name: "Answers from a confidence of") {
               Text(threshold, format: .percent.precision(.fractionLength(0)))
             }
           }
           if let bytes = facts.bytes {
-            LabeledContent("Bytes on this device") {
+            Fact(name: "Bytes on this device") {
               Text(bytes, format: .number)
             }
           }
@@ -70,10 +70,23 @@ struct ModelView: View {
 
   @ViewBuilder private func fact(_ name: LocalizedStringKey, _ value: String) -> some View {
     if !value.isEmpty {
-      LabeledContent(name) {
+      Fact(name: name) {
         Text(value)
           .textSelection(.enabled)
       }
+    }
+  }
+}
+
+/// A name and a value; the secondary colour that a form gives to values would have a contrast of 3.4:1.
+private struct Fact<Value: View>: View {
+  let name: LocalizedStringKey
+  @ViewBuilder let value: Value
+
+  var body: some View {
+    LabeledContent(name) {
+      value
+        .foregroundStyle(Color.primary)
     }
   }
 }

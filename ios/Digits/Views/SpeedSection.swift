@@ -15,6 +15,7 @@ struct SpeedSection: View {
             Text("\(milliseconds(timing.load)) ms to load, \(milliseconds(timing.first)) ms the first image")
               .font(.caption)
           }
+          .foregroundStyle(Color.primary)
         } label: {
           Text(timing.processors.text)
         }
