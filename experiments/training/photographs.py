@@ -1,8 +1,8 @@
 """Training images as a camera might have taken them: flipped, cropped, in another light, and by RandAugment, at random.
 
-Keras' own layers do the same from stateful randomness, its RandAugment in 25 times the time (experiments/LOG.md). Here
-all that moves an image's pixels is one projective transform, and all that changes its colours but the last step one
-matrix; the randomness is decided by the seed that is given.
+Keras' own layers draw from a state, and its RandAugment alone takes more than ten times the time (experiments/LOG.md).
+Here all that moves an image's pixels is one projective transform, and all that changes its colours one matrix; the seed
+that is given decides the randomness.
 """
 
 from __future__ import annotations
@@ -14,18 +14,17 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import tensorflow as tf
 
-LEAST_AREA = 0.5  # of the image that a crop keeps
+LEAST_AREA = 0.6  # of the image that a crop keeps
 MAX_STRETCH = 4 / 3  # of a crop, which is resized to the image's size
-JITTER = 0.2  # of brightness, contrast and saturation, up or down
-MAX_HUE = math.radians(10)  # of a turn about the gray axis
+JITTER = 0.15  # of brightness, contrast and saturation, up or down
+MAX_HUE = math.radians(6)  # of a turn about the gray axis
 ROUNDS = 2  # operations of RandAugment on an image
-STRENGTH = 0.5  # of RandAugment: this share of the greatest values below
+STRENGTH = 1 / 3  # of RandAugment: this share of the greatest values below
 MAX_ROTATION, MAX_SHEAR, MAX_TRANSLATION, MAX_COLOUR = math.radians(30), 0.3, 0.3, 0.9
-MAX_POSTERIZED, MAX_SOLARIZED = 64, 255  # width of a step of brightness; brightness down from 255 that is inverted
 OPERATIONS = (
     *("identity", "rotate", "shear_x", "shear_y", "translate_x", "translate_y"),
-    *("brightness", "contrast", "saturation", "posterize", "solarize"),
-)  # RandAugment's but for equalisation, sharpness and automatic contrast, which look at all of an image first
+    *("brightness", "contrast", "saturation"),
+)  # RandAugment's that a camera could have made: not solarised, posterised or equalised (experiments/LOG.md)
 LUMINANCE = (0.299, 0.587, 0.114)
 DRAWS = 9 + 2 * ROUNDS  # random numbers for an image
 
@@ -46,10 +45,7 @@ def photographed(images: tf.Tensor, *, seed: tf.Tensor) -> tf.Tensor:
     signed = [2 * draw - 1 for draw in draws]
     rounds = [_Round(draws[9 + 2 * each], STRENGTH * signed[10 + 2 * each]) for each in range(ROUNDS)]
     moved = _moved(images, draws, signed, rounds)
-    coloured = _recoloured(moved, signed[5:9], rounds)
-    solarized = 255.0 - MAX_SOLARIZED * sum(each.of("solarize", either=True) for each in rounds)
-    step = 1.0 + MAX_POSTERIZED * sum(each.of("posterize", either=True) for each in rounds)
-    return _stepped(coloured, _broad(solarized), _broad(step))
+    return tf.clip_by_value(_recoloured(moved, signed[5:9], rounds), 0.0, 255.0)
 
 
 class _Round:
@@ -58,14 +54,13 @@ class _Round:
     def __init__(self, draw: tf.Tensor, strength: tf.Tensor) -> None:
         self._place, self._strength = draw * len(OPERATIONS), strength
 
-    def of(self, operation: str, *, either: bool = False) -> tf.Tensor:
-        """How strongly each image is to undergo an operation, negative the other way unless `either`; 0: not."""
+    def of(self, operation: str) -> tf.Tensor:
+        """How strongly each image is to undergo an operation, negative the other way; 0: not at all, as most are."""
         import tensorflow as tf
 
         place = OPERATIONS.index(operation)
         chosen = tf.logical_and(self._place >= place, self._place < place + 1)
-        strength = abs(self._strength) if either else self._strength
-        return tf.where(chosen, strength, tf.zeros_like(strength))
+        return tf.where(chosen, self._strength, tf.zeros_like(self._strength))
 
 
 def _moved(images: tf.Tensor, draws: list[tf.Tensor], signed: list[tf.Tensor], rounds: list[_Round]) -> tf.Tensor:
@@ -133,16 +128,6 @@ def _hue(angle: tf.Tensor) -> tf.Tensor:
     cosine, sine = tf.cos(angle)[:, None, None], tf.sin(angle)[:, None, None]
     about = tf.constant([[0, -1, 1], [1, 0, -1], [-1, 1, 0]], tf.float32) / math.sqrt(3)
     return cosine * tf.eye(3) + (1 - cosine) / 3 + sine * about
-
-
-def _stepped(images: tf.Tensor, solarized: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
-    """Invert what is brighter than `solarized`, and round down to multiples of `step` where it is not 1."""
-    import tensorflow as tf
-
-    held = tf.clip_by_value(images, 0.0, 255.0)
-    bright = tf.cast(held > solarized, tf.float32)  # `tf.where` on values that are broadcast takes ten times as long
-    inverted = held + bright * (255.0 - 2.0 * held)
-    return inverted + tf.cast(step > 1.0, tf.float32) * (tf.floor(inverted / step) * step - inverted)
 
 
 def _matrices(rows: list[list[tf.Tensor]]) -> tf.Tensor:

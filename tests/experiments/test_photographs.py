@@ -97,10 +97,10 @@ def test_each_operation_of_randaugment_changes_images(
 _of = photographs._Round.of
 
 
-def _lenient(self: photographs._Round, operation: str, *, either: bool = False) -> tf.Tensor:
+def _lenient(self: photographs._Round, operation: str) -> tf.Tensor:
     """What an operation that is not among those of the test would be drawn: not at all."""
     if operation in photographs.OPERATIONS:
-        return _of(self, operation, either=either)
+        return _of(self, operation)
     return tf.zeros_like(self._strength)
 
 
