@@ -255,6 +255,7 @@ def _open_study(
     """Create the study with its parent run, or continue it; returns the parent's id."""
     if study.exists:
         study.check_dataset(dataset.digest)
+        study.check_knobs(architectures)
         tracker.experiment(study.config.experiment_name)  # deleted meanwhile, it takes no runs
         first = _first(study.config, architectures)
         study.check_room(first)

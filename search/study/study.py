@@ -10,6 +10,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict
 
 import optuna
+from optuna.distributions import CategoricalDistribution
 from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
@@ -17,6 +18,7 @@ from architectures.errors import ProjectError, UsageError
 from experiments.config import ModelSize
 from experiments.objective import MINIMIZED
 from search.config import COREML_BYTES, SweepConfig
+from search.engines.messages import Known
 from search.study.judge import Judge, pruner_of
 from search.study.lifecycle import OWN_FIRST, Lifecycle
 from search.study.opened import Opened
@@ -197,6 +199,20 @@ class Study:
     def fits(self, coreml_bytes: int) -> bool:
         """Whether a file is small enough for its network to be trained."""
         return self.config.max_coreml_bytes is None or coreml_bytes <= self.config.max_coreml_bytes
+
+    def check_knobs(self, architectures: Sequence[Known]) -> None:
+        """Raise UsageError where trials drew a knob from other values than there are now, as from other weights."""
+        with self._open.errors():
+            trials = self._open.study.get_trials(deepcopy=False)
+        now = {f"{known.name}.{knob}": choices for known in architectures for knob, choices in known.knobs}
+        for trial in trials:
+            for name, drawn in trial.distributions.items():
+                if name in now and isinstance(drawn, CategoricalDistribution) and drawn.choices != now[name]:
+                    before, here = (", ".join(map(str, choices)) for choices in (drawn.choices, now[name]))
+                    raise UsageError(
+                        f"Study {self.name!r} was made with {name} {before}, not {here}: its trials would not be "
+                        f"comparable. Choose another --study."
+                    )
 
     def has_size(self, architecture: str) -> bool:
         """Whether the file of a network of this architecture has been measured: some of them can be converted."""

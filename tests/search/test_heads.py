@@ -6,6 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from architectures.errors import UsageError
+from benchmarks.no_training import NoTraining
+from search.config import SweepConfig
+from search.engines.messages import Known, Ready
+from search.orchestrate import sweep
 from tests.support import photographs
 from tests.support.commands import Command, Outcome, invoke
 from tests.support.stores import MadeOnce, Swept, copy_store
@@ -18,12 +23,12 @@ SMALL = ["--dataset", "folder:photos", "--image-size", "32x32", "--augment", "of
 
 @pytest.fixture(scope="module")
 def heads(made_once: MadeOnce) -> Swept:
-    def sweep(folder: Path) -> Outcome:
+    def made(folder: Path) -> Outcome:
         photographs.write(folder / "photos", 20)
         options = ["--study", "heads", "--trials", "2", "--epochs", "2", "--keep", "1", *NO_FIGURES, "--json"]
         return invoke("search.sweep", *SMALL, *HEADS, *options, cwd=folder)
 
-    return Swept(*made_once("heads", sweep))
+    return Swept(*made_once("heads", made))
 
 
 @pytest.mark.slow
@@ -50,6 +55,28 @@ def test_every_command_takes_it(heads: Swept, tmp_path: Path, command: Command) 
     promoted = command("conversion.promote", "--run", run_id, "--output", "Photos.mlmodel", "--json")
     assert promoted.code == 0, promoted.err
     assert promoted.json["coreml_bytes"] == heads.result["leaderboard"][0]["coreml_bytes"]
+
+
+def test_a_study_is_not_continued_with_other_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    class Pinned(NoTraining):
+        def __init__(self, weights: str) -> None:
+            super().__init__()
+            self.known = Known("malireddi", 32, 0.2, None, (("weights", (weights,)),))
+
+        def wait_until_ready(self) -> Ready:
+            return Ready((self.known,), (), None)
+
+    def run(weights: str, trials: int) -> None:
+        config = SweepConfig("sqlite:///mlflow.db", "pinned", trials=trials, epochs=1, filters=(8,), figures=False)
+        sweep(config, engine=lambda _: Pinned(weights))
+
+    run("imagenet#sha256=aa", 1)
+    with pytest.raises(
+        UsageError, match=r"made with malireddi\.weights imagenet#sha256=aa, not imagenet#sha256=bb: its"
+    ):
+        run("imagenet#sha256=bb", 2)
 
 
 @pytest.mark.parametrize(
