@@ -26,6 +26,7 @@ from architectures.errors import ProjectError
 from architectures.scratch import scratch_beside
 from experiments.datasets import progress
 from experiments.datasets.parts import Part
+from experiments.datasets.places import Copies
 from experiments.datasets.registry import SPLITS, Dataset, Split
 from experiments.datasets.source import Source
 from experiments.names import shortened
@@ -151,9 +152,9 @@ def write_notes(folder: Path, notes: Sequence[str]) -> None:
             (staging / FACTS).replace(folder / FACTS)
 
 
-def with_notes(dataset: Dataset, notes: Sequence[str]) -> Dataset:
-    """A data set with notes; its images are the same, and so is the digest where it is known."""
-    made = replace(dataset, notes=tuple(notes))
+def with_notes(dataset: Dataset, notes: Sequence[str], copies: Copies | None) -> Dataset:
+    """A data set with what was found in it; its images are the same, and so is the digest where it is known."""
+    made = replace(dataset, notes=tuple(notes), copies=copies)
     if "digest" in vars(dataset):
         vars(made)["digest"] = dataset.digest
     return made

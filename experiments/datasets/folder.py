@@ -22,6 +22,7 @@ from experiments.datasets.copies import copies_in
 from experiments.datasets.layout import layout
 from experiments.datasets.parts import Part, Pixels
 from experiments.datasets.pixels import Form, Header, constant
+from experiments.datasets.places import Copies
 from experiments.datasets.registry import SPLITS, Dataset, register_source
 from experiments.datasets.source import DEFAULTS, Fit, Source
 from experiments.datasets.splits import assemble
@@ -48,6 +49,7 @@ def folder(source: Source) -> Dataset:
     files = {split: [file for name in names for file in classes[name]] for split, classes in found.files.items()}
     everything = [file for part in files.values() for file in part]
     place = cache.folder_of(source, everything)
+    copies: Copies | None = None
     dataset, notes = cache.opened(place), cache.notes(place)  # these are of the images; what lies beside may change
     if dataset is None or notes is None:
         with ThreadPoolExecutor(cores()) as pool:
@@ -59,10 +61,10 @@ def folder(source: Source) -> Dataset:
                 shown = [str(file.relative_to(source.path)) for file in files[split]]
                 parts[split] = Part(_pixels(files[split], form, pool), labels, shown)
             dataset = dataset or assemble(source.title, names, parts, place)
-        dataset = replace(dataset, copies=copies_in(dataset))
-        notes = [*_notes_of_headers(headers, source.path), *_notes_of_pixels(dataset)]
+        copies = copies_in(dataset)
+        notes = [*_notes_of_headers(headers, source.path), *_notes_of_pixels(dataset, copies)]
         cache.write_notes(place, notes)
-    return cache.with_notes(dataset, [*found.notes, *notes])
+    return cache.with_notes(dataset, [*found.notes, *notes], copies)
 
 
 def _form(headers: Mapping[Path, Header], source: Source) -> Form:
@@ -99,7 +101,7 @@ def _notes_of_headers(headers: Mapping[Path, Header], root: Path) -> list[str]:
     return [f"the first frame is read of {_listed(animated, root)}"] if animated else []
 
 
-def _notes_of_pixels(dataset: Dataset) -> list[str]:
+def _notes_of_pixels(dataset: Dataset, copies: Copies) -> list[str]:
     told = []
     blank = [
         name
@@ -109,7 +111,7 @@ def _notes_of_pixels(dataset: Dataset) -> list[str]:
     ]
     if blank:
         told.append(f"{_listed(blank)} {'are' if len(blank) > 1 else 'is'} of one colour alone")
-    return told + (dataset.copies.notes if dataset.copies else [])
+    return told + copies.notes
 
 
 def _constant(images: np.ndarray) -> Iterator[bool]:

@@ -219,7 +219,8 @@ def test_usual_networks_are_within_the_limits(name: str, tmp_path: Path) -> None
     if name in networks:
         model = keras.Model(images, networks[name]())
     else:
-        model = as_classifier(architectures.build(name, (28, 28, 1), 10, filters=4 if name == "chollet" else None))
+        side = max(28, architectures.get(name).smallest_side)
+        model = as_classifier(architectures.build(name, (side, side, 1), 10, filters=4 if name == "chollet" else None))
     model.save(tmp_path / "model.keras")
     assert load(tmp_path / "model.keras").count_params() == model.count_params()
 

@@ -94,11 +94,11 @@ def test_damaged_features_are_computed_again(dataset: Dataset, first: RunResult,
 def test_augmented_views_are_cached_too(dataset: Dataset, first: RunResult, tmp_path: Path) -> None:
     folder = features.cache.root() / "features"
     before = cached(folder).keys()
-    one, again = (run(dataset, tmp_path, augment=True, views=2) for _ in range(2))
+    one, again = (run(dataset, tmp_path, augment="digits", views=2) for _ in range(2))
     assert len(cached(folder).keys() - before) == 2
     assert bits(one) == bits(again)
     assert one.weights_sha256 != first.weights_sha256
-    for values in ({"views": 2}, {"views": 2, "augment": True, "how": "top"}):
+    for values in ({"views": 2}, {"views": 2, "augment": "digits", "how": "top"}):
         with pytest.raises(UsageError, match="views 2 keeps what a frozen backbone makes of augmented images"):
             run(dataset, tmp_path, **values)  # type: ignore[arg-type]
 

@@ -208,8 +208,8 @@ def scripted(monkeypatch: pytest.MonkeyPatch, values: list[tuple[float, float]])
     """Let validation return these (loss, accuracy) pairs in turn."""
     pairs = iter(values)
 
-    def validate(forward: object, split: Split) -> tuple[float, float, np.ndarray]:
-        return *next(pairs), np.zeros((len(split), 10), np.float32)
+    def validate(forward: object, split: Split) -> tuple[float, float, float, np.ndarray]:
+        return *next(pairs), 0.5, np.zeros((len(split), 10), np.float32)
 
     monkeypatch.setattr(loop, "_validate", validate)
 
@@ -310,7 +310,7 @@ def test_augmentation_and_smoothing_change_training_and_the_same_seed_gives_the_
 
 
 def test_validation_never_sees_augmented_images(few: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loop, "augmented", lambda images, *, seed: images[:, ::-1])
+    monkeypatch.setattr(loop, "AUGMENT", {"digits": lambda images, *, seed: images[:, ::-1]})
     result = trained(replace(CONFIG, epochs=6, augment="digits"), few, tmp_path)
     kept = load_classifier(result.keras_file, result.keras_sha256)
 
