@@ -9,6 +9,7 @@ from dataclasses import dataclass, fields
 from optuna.trial import FixedTrial, FrozenTrial
 
 from experiments.config import EpochMetrics, RunConfig
+from experiments.datasets import reading_of
 from experiments.objective import final, score, tie_breaker
 from experiments.tracking import RunRecord
 from search.config import SweepConfig
@@ -55,7 +56,9 @@ class Metrics:
 def compare_parameters(sweep: SweepConfig, trial: FrozenTrial, record: RunRecord) -> Parameters:
     """Hold a run's parameters against its trial's."""
     known, held = parameters(sweep, trial), record.params
-    wrong = [f"{key} {held[key]}, not {known.get(key, 'there')}" for key in held if held[key] != known.get(key)]
+    reading = {key: value for key, value in reading_of(sweep.dataset).items() if key in held}  # older ones lack it
+    told = known | reading
+    wrong = [f"{key} {held[key]}, not {told.get(key, 'there')}" for key in held if held[key] != told.get(key)]
     return Parameters(tuple(wrong), {key: known[key] for key in known.keys() - held.keys()})
 
 
