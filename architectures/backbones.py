@@ -12,13 +12,13 @@ from keras import layers
 
 from architectures.errors import ProjectError, UsageError
 from architectures.knobs import Knob, Setting
-from architectures.weights import FEATURES, IMAGENET, NONE, WEIGHTS
+from architectures.weights import FEATURES, HEAD, IMAGENET, NONE, TRAIN, WEIGHTS
 
 if TYPE_CHECKING:
     import keras
 
 SMALLEST_SIDE = 32  # pixels: these networks halve an image five times
-HEAD, TOP, ALL = "head", "top", "all"
+TOP, ALL = "top", "all"
 HIDDEN = (0, 128)  # units of a layer between features and classes; 0: there is none
 
 
@@ -26,7 +26,7 @@ def knobs(*files: str) -> dict[str, tuple[Knob, ...]]:
     """The knobs of every backbone; `files` are the ends of the names of its weights' files."""
     return {
         WEIGHTS: Setting((NONE, IMAGENET), files=files),
-        "train": Setting((ALL, TOP, HEAD)),
+        TRAIN: Setting((ALL, TOP, HEAD)),
         "hidden": HIDDEN,
     }
 

@@ -15,6 +15,7 @@ from architectures.knobs import PIN
 
 WEIGHTS = "weights"  # the knob
 NONE, IMAGENET = "none", "imagenet"
+TRAIN, HEAD = "train", "head"  # the knob that says how much learns, and its value for the head alone
 FEATURES = "features"  # the layer of a backbone whose output the head takes
 
 Find = Callable[..., Path]  # the file of `imagenet`; keywords are the architecture's other knobs

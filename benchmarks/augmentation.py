@@ -49,6 +49,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=30)
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--train", type=int, help="images to train on (default: all that are not held out)")
     arguments = parser.parse_args()
     dataset = datasets.load(arguments.dataset)
     architecture = architectures.get(arguments.architecture)
@@ -66,7 +67,10 @@ def main() -> None:
     found: dict[str, list[float]] = {}
     for kind in dict.fromkeys(("off", *arguments.kinds)):
         started = time.process_time()
-        runs = [trained(replace(base, seed=seed, **KINDS[kind]), dataset) for seed in range(arguments.seeds)]
+        runs = [
+            trained(replace(base, seed=seed, **KINDS[kind]), dataset, most=arguments.train)
+            for seed in range(arguments.seeds)
+        ]
         found[kind] = [val for _, val in runs]
         seconds = (time.process_time() - started) / arguments.seeds
         differences = [after - before for after, before in zip(found[kind], found["off"], strict=True)]
@@ -80,13 +84,13 @@ def main() -> None:
         )
 
 
-def trained(config: RunConfig, dataset: Dataset) -> tuple[float, float]:
-    """Accuracy of the last epoch, on the training images as they were augmented and on those held out by the seed."""
+def trained(config: RunConfig, dataset: Dataset, *, most: int | None = None) -> tuple[float, float]:
+    """Accuracy of the last epoch, on `most` training images as they were augmented and on those held out by the seed."""
     images = np.concatenate([dataset.train.images, dataset.val.images])
     labels = np.concatenate([dataset.train.labels, dataset.val.labels])
     order = np.random.default_rng(config.seed).permutation(len(labels))
     held = round(HELD_OUT * len(order))
-    val, rest = (Split(images[rows], labels[rows]) for rows in (order[:held], order[held:]))
+    val, rest = (Split(images[rows], labels[rows]) for rows in (order[:held], order[held:][:most]))
     with tempfile.TemporaryDirectory() as folder:
         result = train(
             config, replace(dataset, train=rest, val=val), keras_file=Path(folder) / "m.keras", size=ModelSize(0, 0, 0)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 from architectures.fields import Choice, Number, Whole, validate
 from architectures.knobs import Knob
-from architectures.weights import NONE, WEIGHTS
+from architectures.weights import HEAD, NONE, TRAIN, WEIGHTS
 from experiments.objective import Objective, final, score, tie_breaker
 from experiments.recipe import RECIPE, Recipe, asked_of
 
@@ -46,11 +46,11 @@ def usual_learning_rate(schedule: str, knobs: tuple[tuple[str, Knob], ...]) -> f
 
     >>> usual_learning_rate("cosine", (("train", "head"), ("weights", "imagenet")))
     0.003
-    >>> usual_learning_rate("cosine", (("train", "top"), ("weights", "imagenet")))
-    0.0003
+    >>> usual_learning_rate("cosine", (("train", "top"), ("weights", "imagenet"))) == 0.003 / 10
+    True
     """
     of = dict(knobs)
-    learns_on = of.get(WEIGHTS, NONE) != NONE and of.get("train") != "head"
+    learns_on = of.get(WEIGHTS, NONE) != NONE and of.get(TRAIN) != HEAD
     return LEARNING_RATES[schedule] / 10 if learns_on else LEARNING_RATES[schedule]
 
 

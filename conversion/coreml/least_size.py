@@ -38,7 +38,7 @@ def least_coreml_bytes(network: keras.Model, compression: Compression) -> int:
     >>> from architectures import registry
     >>> with without_weights():
     ...     least_coreml_bytes(registry.build("malireddi", (28, 28, 1), 10), "none")
-    377728
+    376960
     """
     import keras
 

@@ -70,8 +70,8 @@ def suspects(dataset: Dataset) -> tuple[Suspect, ...]:
 def disagreement(values: Floats, labels: npt.NDArray[np.int64]) -> Floats:
     """By how much the best other class leads over an image's label (N,); negative where the label is the answer.
 
-    >>> disagreement(np.array([[0.9, 0.1], [0.75, 0.25]], np.float32), np.array([0, 1]))
-    array([-0.8,  0.5], dtype=float32)
+    >>> disagreement(np.array([[1.0, 0.5], [0.75, 0.25]], np.float32), np.array([0, 1]))
+    array([-0.5,  0.5], dtype=float32)
     """
     rows = np.arange(len(labels))
     others = values.copy()

@@ -16,6 +16,7 @@ from architectures.command import one_line
 from architectures.errors import NotConvertible, PluginError, ProjectError, UsageError
 from architectures.knobs import Knob
 from architectures.quiet import import_tensorflow
+from architectures.weights import HEAD, TRAIN
 from conversion.coreml.convert import coreml_bytes, coremltools
 from conversion.coreml.convertible import check_convertible
 from conversion.coreml.least_size import least_coreml_bytes, without_weights
@@ -92,20 +93,25 @@ class Trainer:
                     raise
                 misfit = one_line(error)  # of an installed plugin that nobody asked for
                 warnings.append(misfit)
-            widest = 0 if misfit else self._image_bytes(architecture, first)
+            widest = 0
+            if not misfit:
+                widest = self._widest_image_bytes(architecture, first) if tested else image_bytes(built)
             known.append(Known(name, architecture.default_filters, architecture.default_dropout, misfit, knobs, widest))
         # Keras collects garbage before each training, coremltools in each conversion: not over the imports' objects.
         gc.collect()
         gc.freeze()
         return Ready(tuple(known), tuple(warnings), self.gpu)
 
-    def _image_bytes(self, architecture: registry.Architecture, knobs: dict[str, Knob]) -> int:
-        """What training holds for an image, in the widest network that a trial may draw."""
-        filters, data = self._setup.filters or architecture.default_filters, self._dataset
-        with contextlib.suppress(ProjectError), without_weights():
-            built = architecture.build(data.input_shape, data.num_classes, filters=filters, knobs=knobs)
+    def _widest_image_bytes(self, architecture: registry.Architecture, knobs: dict[str, Knob]) -> int:
+        """What training holds for an image, in the widest network that a trial may draw; 0 where only a head learns."""
+        if knobs.get(TRAIN) == HEAD:
+            return 0
+        filters = architecture.default_filters and (self._setup.filters or architecture.default_filters)
+        with without_weights():
+            built = architecture.build(
+                self._dataset.input_shape, self._dataset.num_classes, filters=filters, knobs=knobs
+            )
             return image_bytes(built)
-        return 0
 
     def train(self, job: Job, send: Callable[[Event], None], ask: Callable[[Built | EpochEnded], bool]) -> None:
         """Train one job and say how it ended.

@@ -22,11 +22,14 @@ FACTS = FileFacts(LABELS, "pets", "0" * 64, "some", "0" * 32, "", "unknown", 0.9
 
 @pytest.mark.parametrize("name", registry.names())
 def test_no_file_is_smaller_than_the_bound(name: str) -> None:
+    architecture = registry.get(name)
+    side, filters = max(28, architecture.smallest_side), architecture.default_filters and 16
+    shape = (side, side, 1)
     with without_weights():
-        unbuilt = registry.build(name, SHAPE, len(LABELS), filters=16)
+        unbuilt = registry.build(name, shape, len(LABELS), filters=filters)
         parameters = unbuilt.count_params()
         bounds = {each: least_coreml_bytes(unbuilt, each) for each in IN_A_MODEL}
-    classifier = as_classifier(registry.build(name, SHAPE, len(LABELS), filters=16))
+    classifier = as_classifier(registry.build(name, shape, len(LABELS), filters=filters))
     assert classifier.count_params() == parameters
     randomize_trained(classifier)
     converter = Converter(classifier, FACTS)

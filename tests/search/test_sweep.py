@@ -226,7 +226,7 @@ def test_hyperband_ends_trials_early_and_the_sweep_is_whole(tmp_path: Path, monk
         (["--pruner", "psychic"], 2, "invalid choice"),
         (["--pruner", "front"], 2, "front needs two. Choose median or hyperband or none."),
         (["--objective", "val_accuracy,coreml_bytes", "--pruner", "median"], 2, "Choose front or none."),
-        (["--objective", "coreml_bytes"], 2, "val_accuracy or val_accuracy,coreml_bytes"),
+        (["--objective", "coreml_bytes"], 2, "val_loss, each alone or followed by ,coreml_bytes"),
         (["--compress", "prune50"], 2, "needs --format mlpackage"),
         (["--max-coreml-bytes", "0"], 2, "0 is too small: at least 1"),
         (["--label-smoothing", "0.5:1"], 2, "below 1"),
