@@ -85,7 +85,7 @@ def main() -> None:
 
 
 def trained(config: RunConfig, dataset: Dataset, *, most: int | None = None) -> tuple[float, float]:
-    """Accuracy of the last epoch, on `most` training images as they were augmented and on those held out by the seed."""
+    """Accuracy of the last epoch: on `most` training images as they were augmented, on those held out by the seed."""
     images = np.concatenate([dataset.train.images, dataset.val.images])
     labels = np.concatenate([dataset.train.labels, dataset.val.labels])
     order = np.random.default_rng(config.seed).permutation(len(labels))
