@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 CLASSES = 7  # unlike any size inside a network
 IMAGES = 8
 SMALL_SIDE = 8  # pixels: smaller images need not work, larger ones must or say what does
-LEARNING_RATE = 1e-3  # of the one training step: small enough that a step along the gradient goes down
+LEARNING_RATES = (1e-3, 1e-4, 1e-5)  # of the one training step: the first is too long for some deep networks
 RATES = (0.2, 0.4)  # of dropout
 SEED = 0
 LONGEST_REASON = 1_000  # characters: Keras and TensorFlow print whole configurations
@@ -169,12 +169,15 @@ def training_step(architecture: Architecture, input_shape: Shape, filters: int |
         weight.path for weight, gradient in zip(model.trainable_variables, gradients, strict=True) if gradient is None
     ]
     _require(not unused, f"weights without a gradient: {', '.join(unused)}")
-    optimizer = keras.optimizers.Adam(LEARNING_RATE)
-    optimizer.apply(gradients, model.trainable_variables)
-    after = float(loss())
-    _require(
-        after < float(before), f"the loss on a fixed batch went from {float(before):.4f} to {after:.4f} in one step"
-    )
+    start = [variable.numpy() for variable in model.trainable_variables]
+    for rate in LEARNING_RATES:
+        for variable, value in zip(model.trainable_variables, start, strict=True):
+            variable.assign(value)
+        keras.optimizers.Adam(rate).apply(gradients, model.trainable_variables)
+        after = float(loss())
+        if after < float(before):
+            return
+    raise ContractBroken(f"the loss on a fixed batch went from {float(before):.4f} to {after:.4f} in one step")
 
 
 def saving(architecture: Architecture, input_shape: Shape, filters: int | None) -> None:

@@ -97,7 +97,7 @@ def _convolution(
 
 
 def _normalized(x: keras.KerasTensor, name: str, activation: str | None = "relu6") -> keras.KerasTensor:
-    x = layers.BatchNormalization(momentum=MOMENTUM, epsilon=EPSILON, moving_variance_initializer="zeros", name=name)(x)
+    x = layers.BatchNormalization(momentum=MOMENTUM, epsilon=EPSILON, name=name)(x)
     return layers.Activation(activation, name=f"{name}.{activation}")(x) if activation else x
 
 
