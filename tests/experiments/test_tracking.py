@@ -280,7 +280,8 @@ def test_a_sweep_and_a_promotion_over_a_server(server: str, tmp_path: Path) -> N
     work = tmp_path / "work"
     work.mkdir()
     swept = invoke(
-        *("search.sweep", "--trials", "1", "--epochs", "1", "--filters", "4", "--architecture", "malireddi", "--json"),
+        *("search.sweep", "--trials", "1", "--epochs", "1", "--filters", "16", "--batch-size", "32"),
+        *("--architecture", "malireddi", "--json"),
         cwd=work,
         MLFLOW_TRACKING_URI=server,
     )
