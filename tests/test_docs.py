@@ -1,9 +1,9 @@
 """Every command of the documents does what it says, and every link leads somewhere.
 
 The blocks of a document run in order in one folder, as a reader would type them in the root of a clone with `.venv`
-activated. They start warm, what `make` would run included; README's and Ray's do so cold among the slow tests. README
-starts with an empty store, the others with a small sweep of mnist5k whose best model was promoted. RUN_ID stands for
-the run of the first registered version, OTHER_RUN_ID for that of the second. Marks in a comment right above a block:
+activated. They start warm, but for README's and Ray's, which are among the slow tests. README starts with an empty
+store, the others with a small sweep of mnist5k whose best model was promoted. RUN_ID stands for the run of the first
+registered version, OTHER_RUN_ID for that of the second. Marks in a comment right above a block:
 
     <!-- not run: why -->     the block is not run; the reason is a sentence
     <!-- with: WORDS -->      WORDS are added to the block's only command: a smaller sweep, or a free port as {port}
@@ -39,7 +39,7 @@ DOCTESTS = ("docs/api.md",)  # their `>>>` examples are run as one doctest, by a
 MARKS = {"not run", "with", "server", "exit", "output"}
 FROM_NOTHING = ("README.md",)
 ON_RAY = ("docs/cluster.md",)
-LONG = ("docs/architectures.md", "docs/promotion.md", "docs/records.md", "docs/sweeps.md")
+LONG = ("docs/architectures.md", "docs/own-app.md", "docs/promotion.md", "docs/records.md", "docs/sweeps.md")
 LINKED = ("Makefile", "setup.cfg", "constraints.txt", "benchmarks", "examples", "tests")  # of a clone's root
 VENV = Path(sys.executable).parent.parent
 
@@ -70,18 +70,18 @@ def _with_commands() -> list[str]:
 def _starts() -> Iterator[ParameterSet]:
     """Documents, and whether their commands start cold."""
     for name in _with_commands():
-        if name not in ON_RAY:
-            yield pytest.param(name, False, id=name, marks=pytest.mark.slow if name in LONG else ())
-        if name in FROM_NOTHING + ON_RAY:
-            yield pytest.param(name, True, id=f"{name}-cold", marks=pytest.mark.slow)
+        cold = name in FROM_NOTHING + ON_RAY
+        slow = cold or name in LONG
+        yield pytest.param(name, cold, id=f"{name}-cold" if cold else name, marks=pytest.mark.slow if slow else ())
 
 
 @pytest.mark.timeout(1500)  # a document is many commands, and the machine may be busy
 @pytest.mark.parametrize(("document", "cold"), list(_starts()))
-def test_commands_run(document: str, cold: bool, promoted: Promoted, tmp_path: Path) -> None:
+def test_commands_run(document: str, cold: bool, request: pytest.FixtureRequest, tmp_path: Path) -> None:
     place = tmp_path / "pocketnets"
     place.mkdir()
     if document not in FROM_NOTHING:
+        promoted: Promoted = request.getfixturevalue("promoted")
         copy_store(promoted.folder, place)
         shutil.copytree(promoted.folder / "ios", place / "ios")
     _like_a_clone(place)

@@ -14,18 +14,13 @@ from architectures import contract, registry
 from architectures.contract import ContractBroken, check_architecture
 from architectures.errors import ProjectError, UsageError
 from architectures.registry import Architecture, Shape
+from tests.support import families
 
 BUILT_IN = ("allconv", "chollet", "convmixer", "malireddi", "mobilenet", "mobilenet_v3", "pocket", "resnet")
-BACKBONES = ("efficientnet_lite0", "keras_efficientnet_v2_b0", "keras_mobilenet_v2", "keras_mobilenet_v3_small")
 DEEP = ("allconv", "convmixer", "mobilenet", "mobilenet_v3", "resnet")  # whose conversions take seconds
 
 
-LONG = {*DEEP, *BACKBONES}
-
-
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=pytest.mark.slow if name in LONG else ()) for name in architectures.names()]
-)
+@pytest.mark.parametrize("name", families.each(slow=(*DEEP, "efficientnet_lite0", *families.OF_KERAS)))
 def test_every_registered_architecture_keeps_the_contract(name: str) -> None:
     check_architecture(name)
 

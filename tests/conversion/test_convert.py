@@ -60,7 +60,7 @@ def saved(file: CoreMLFile, folder: Path) -> Path:
 
 GRAY, COLOUR = (28, 28, 1), (20, 32, 3)
 FILTERS = {GRAY: 8, COLOUR: 5}
-DEEP = ("convmixer", "mobilenet_v3", "resnet")  # whose conversions take seconds
+DEEP = ("allconv", "convmixer", "mobilenet", "mobilenet_v3", "resnet")  # whose conversions take seconds
 families = pytest.mark.parametrize(
     "name",
     [

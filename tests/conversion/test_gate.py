@@ -113,17 +113,19 @@ def test_what_needs_no_test_image_costs_no_look(own_promoted: Path, command: Com
     digest = datasets.load("mnist5k").digest
     (own_promoted / "mine.mlmodel").write_bytes(b"somebody's work")
     before = len(tracker.test_access.looks(digest))
-    for limit in (("--max-bytes", "1000"), ("--output", "mine.mlmodel"), ("--max-bytes", "1", "--min-accuracy", "1")):
-        for dry in ((), ("--dry-run",)):
-            found = command("conversion.promote", *limit, *dry, "--json")
-            assert found.code == 3
-            assert found.json["test_look"] is None
-            assert {verdicts(found.json)[name] for name in ("better than guessing", "champion")} == {"not judged"}
-            assert not {"test_accuracy", "test_images"} & found.json.keys()
-            assert found.json["val_accuracy"] == found.json["parity"][0]["file_accuracy"]
-            assert [part["split"] for part in found.json["parity"]] == ["val"]
-    assert len(tracker.test_access.looks(digest)) == before
-    page = Path(command("conversion.promote", "--max-bytes", "1000", "--json").json["page"]).read_text()
+    for arguments in (
+        ("--max-bytes", "1", "--min-accuracy", "1", "--dry-run"),
+        ("--output", "mine.mlmodel"),
+        ("--max-bytes", "1000"),
+    ):
+        found = command("conversion.promote", *arguments, "--json")
+        assert found.code == 3
+        assert found.json["test_look"] is None
+        assert {verdicts(found.json)[name] for name in ("better than guessing", "champion")} == {"not judged"}
+        assert not {"test_accuracy", "test_images"} & found.json.keys()
+        assert found.json["val_accuracy"] == found.json["parity"][0]["file_accuracy"]
+        assert [part["split"] for part in found.json["parity"]] == ["val"]
+    page = Path(found.json["page"]).read_text()
     assert "not judged" in page
     assert "The test images were not looked at." in page
     assert len(tracker.test_access.looks(digest)) == before

@@ -14,13 +14,14 @@ from conversion.coreml.formats import check_available
 from conversion.coreml.least_size import least_coreml_bytes, without_weights
 from experiments.classifier import as_classifier
 from experiments.config import COMPRESSIONS
+from tests.support import families
 
 SHAPE, LABELS = (28, 28, 1), ("cat", "dog", "hen")
 IN_A_MODEL = [each for each in COMPRESSIONS if not each.startswith("prune")]
 FACTS = FileFacts(LABELS, "pets", "0" * 64, "some", "0" * 32, "", "unknown", 0.9)
 
 
-@pytest.mark.parametrize("name", registry.names())
+@pytest.mark.parametrize("name", families.each(slow=(*families.OF_KERAS, "efficientnet_lite0")))
 def test_no_file_is_smaller_than_the_bound(name: str) -> None:
     architecture = registry.get(name)
     side, filters = max(28, architecture.smallest_side), architecture.default_filters and 16

@@ -19,6 +19,7 @@ import pytest
 
 import architectures
 from experiments.classifier import as_classifier
+from tests.support import families
 from tests.support.keras_files import CONFIG, WEIGHTS, load, refusal, right, write
 
 
@@ -206,7 +207,7 @@ def many_weights() -> bytes:
     return content.getvalue()
 
 
-@pytest.mark.parametrize("name", [*architectures.names(), "attention", "recurrent", "shared"])
+@pytest.mark.parametrize("name", [*families.each(), "attention", "recurrent", "shared"])
 def test_usual_networks_are_within_the_limits(name: str, tmp_path: Path) -> None:
     images = keras.Input((28, 28, 1))
     pixels = L.Reshape((784, 1))(images)

@@ -18,6 +18,7 @@ from experiments.config import ModelSize, RunConfig
 from experiments.datasets import Split
 from experiments.training.kernels import LEVELS, FusedAdam, FusedNormalization, MaskedDropout, with_fast_kernels
 from experiments.training.loop import train
+from tests.support import families
 
 SHAPE = (9, 31, 11, 41)  # an odd number of elements
 SIGMAS = 5  # a share beyond these is no accident
@@ -68,7 +69,7 @@ def test_the_gradient_is_the_mask() -> None:
     assert len(np.unique(gradient)) == 2
 
 
-@pytest.mark.parametrize("name", architectures.names())
+@pytest.mark.parametrize("name", families.each())
 def test_a_network_shares_its_weights_and_answers_as_before(name: str) -> None:
     side = max(28, architectures.get(name).smallest_side)
     network = architectures.build(name, (side, side, 1), 10, dropout=0.2)

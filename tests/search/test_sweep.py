@@ -176,14 +176,12 @@ def test_a_trial_that_kills_every_worker_is_given_up(tmp_path: Path) -> None:
 
 def test_pruned_trials_are_killed_runs(tmp_path: Path) -> None:
     """A network of one filter, which loses half of that to dropout, learns far less than the median."""
-    hopeful = [{"architecture": "malireddi", "filters": 16, "dropout": 0.1 * n, "batch_size": 64} for n in range(4)]
-    hopeless = {"architecture": "malireddi", "filters": 1, "dropout": 0.5, "batch_size": 256}
+    hopeful = [{"architecture": "pocket", "filters": 8, "dropout": 0.1 * n, "batch_size": 32} for n in range(4)]
+    hopeless = {"architecture": "pocket", "filters": 1, "dropout": 0.5, "batch_size": 256}
     (tmp_path / "queue.json").write_text(json.dumps([*hopeful, hopeless]))
-    arguments = ["--enqueue", "queue.json", "--trials", "5", "--filters", "1,16", "--epochs", "4"]
-    done = invoke(
-        *("search.sweep", "--study", "pruned", "--architecture", "malireddi", *arguments, *NO_FIGURES, "--json"),
-        cwd=tmp_path,
-    )
+    space = ["--dataset", "digits", "--architecture", "pocket", "--filters", "1,8", "--batch-size", "32,256"]
+    arguments = ["--enqueue", "queue.json", "--trials", "5", "--epochs", "4", *NO_FIGURES, "--json"]
+    done = invoke("search.sweep", "--study", "pruned", *space, *arguments, cwd=tmp_path)
     assert done.code == 0, done.err
     pruned = 0
     for trial, run in zip(study_of(tmp_path, "pruned").trials, children_of(tmp_path, "pruned"), strict=True):
