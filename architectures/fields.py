@@ -309,6 +309,19 @@ def allowed(config: type, field: str) -> Allowed:
     return _declared(config)[field]
 
 
+def is_range(config: type, field: str) -> bool:
+    """Whether a field of a dataclass, if it is one, holds a lowest and a highest number.
+
+    >>> @dataclass(frozen=True)
+    ... class Night:
+    ...     dropout: Annotated[tuple[float, float], NumberRange(Number(0, 1))] | None = None
+    >>> is_range(Night, "dropout"), is_range(Night, "dataset")
+    (True, False)
+    """
+    kind = _declared(config).get(field)
+    return isinstance(kind.given if isinstance(kind, _OrNone) else kind, NumberRange)
+
+
 def validate(config: object) -> None:
     """Hold every field of a frozen dataclass to its declaration; a list becomes a tuple, NumPy's scalar Python's.
 

@@ -26,6 +26,7 @@ from experiments.views import leaderboard_table
 from experiments.views.leaderboard import Row
 from experiments.views.tables import print_cells
 from search.config import AUTO, FIXED, SweepConfig
+from search.config_file import as_toml
 from search.ending import Ending
 from search.engines import Engine
 from search.engines.local import LocalEngine, cores
@@ -42,6 +43,7 @@ from search.trials.progress import TrialProgress
 from search.trials.recovery import deliver_left_over, end_parent, evaluate_left_over, recover
 
 ROWS = 10  # of the leaderboard that are shown
+CONFIG_FILE = "sweep.toml"  # an artifact of the parent run: all options, without secrets
 
 
 @dataclass(frozen=True)
@@ -276,6 +278,7 @@ def _open_study(
         experiment_id = tracker.experiment(config.experiment_name)
         parent = tracker.writer.start_parent(experiment_id, study.name, _parameters(config, dataset.digest))
         study.create(config, parent, dataset.digest, first)
+    tracker.writer.log_text(parent, as_toml(study.config), CONFIG_FILE)
     return parent
 
 

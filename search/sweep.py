@@ -28,12 +28,13 @@ from search.config import (
     given_options,
     new_study_name,
 )
+from search.config_file import ConfigParser, as_toml
 from search.engines.local import auto_workers
 from search.options import SCHEDULE_HELP, add_common, add_recipe_ranges, add_views
 
 
 def parser() -> Parser:
-    made = Parser(
+    made = ConfigParser(
         "search.sweep",
         "Search batch size, dropout and filters of registered architectures. Every trial is an MLflow run; the best "
         "models are registered.",
@@ -193,7 +194,7 @@ def parser() -> Parser:
         "--enqueue",
         type=_configurations,
         metavar="FILE",
-        help="JSON list of configurations to try first (default: each architecture as published)",
+        help="JSON list of configurations to try first, or a file with one (default: each architecture as published)",
     )
     add("--figures", choices=("on", "off"), help="off: write numbers and tables only (default on)")
     add_common(made)
@@ -217,9 +218,9 @@ def _knob(text: str) -> tuple[str, tuple[Knob, ...]]:
 
 
 def _configurations(text: str) -> tuple[dict[str, object], ...]:
-    """An argparse type: a file with a JSON list of objects."""
+    """An argparse type: a JSON list of objects, or a file with one."""
     try:
-        found = json.loads(Path(text).read_text(encoding="utf-8"))
+        found = json.loads(text if text.startswith("[") else Path(text).read_text(encoding="utf-8"))
     except OSError as error:
         raise argparse.ArgumentTypeError(f"{text}: {error.strerror}") from None
     except (ValueError, RecursionError) as error:
@@ -244,6 +245,10 @@ def _body(arguments: argparse.Namespace) -> int:
     given.setdefault("study", new_study_name(str(given.get("dataset", SweepConfig.dataset))))
     started = time.perf_counter()
     config = SweepConfig(**given)  # type: ignore[arg-type]
+    if arguments.dump_config:
+        for line in as_toml(config, but=() if arguments.study else ("study",)).splitlines():
+            say(line)
+        return 0
     if config.engine == "ray":
         from search.broker import sweep_on_ray
 

@@ -1,0 +1,126 @@
+"""A sweep's options in a TOML file: read in front of those of the command line, and written whole for the record.
+
+A key is an option's name without its dashes, a value what stands behind it on the command line; a list stands for
+values with commas or a colon between them, or for an option that is repeated:
+
+    architecture = ["pocket", "resnet"]
+    filters = [8, 16]
+    dropout = [0.1, 0.4]
+    figures = false
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import NoReturn
+
+from architectures.command import Parser
+from architectures.fields import is_range
+from architectures.redaction import redact
+from search.config import SweepConfig
+
+OPTIONS = {  # where a field has another name
+    "architectures": "architecture",
+    "batch_sizes": "batch-size",
+    "knobs": "knob",
+    "objectives": "objective",
+    "plugins": "plugin",
+}
+REPEATED = ("knobs", "plugins")  # whose values may hold commas
+OF_A_COMMAND_LINE = ("config", "dump_config", "help", "json", "debug")
+
+
+class ConfigParser(Parser):
+    """A parser with `--config FILE`, whose options stand in front of the command line's, and `--dump-config`."""
+
+    _file: Path | None = None
+
+    def __init__(self, module: str, description: str) -> None:
+        super().__init__(module, description)
+        self.add_argument(
+            "--config", type=Path, metavar="FILE", help="TOML file of these options; those given here win over it"
+        )
+        self.add_argument(
+            "--dump-config", action="store_true", help="print what this command would do as such a file, and end"
+        )
+
+    def parse_args(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
+    ) -> argparse.Namespace:
+        typed = sys.argv[1:] if args is None else list(args)
+        given = super().parse_args(typed, namespace)
+        if given.config is None:
+            return given
+        self._file = given.config
+        return super().parse_args([*self._arguments(given), *typed], namespace)
+
+    def error(self, message: str) -> NoReturn:
+        super().error(f"{self._file}: {message}" if self._file else message)
+
+    def _arguments(self, given: argparse.Namespace) -> list[str]:
+        """What the file says, as arguments, but for the options that were given on the command line."""
+        assert self._file
+        try:
+            found = tomllib.loads(self._file.read_text(encoding="utf-8"))
+        except OSError as error:
+            self.error(str(error.strerror))
+        except ValueError as error:  # of TOML and of UTF-8
+            self.error(f"it is not TOML: {error}")
+        options = {name: action.dest for action in self._actions for name in action.option_strings}
+        arguments: list[str] = []
+        for key, value in found.items():
+            flag = f"--{key.replace('_', '-')}"
+            if options.get(flag, "help") in OF_A_COMMAND_LINE:
+                self.error(f"{key!r} is no option that a file can give")
+            dest = options[flag]
+            each = value if dest in REPEATED and isinstance(value, list) else [value]
+            texts = [self._text(key, dest, one) for one in each]
+            if getattr(given, dest) is None:
+                arguments += [f"{flag}={text}" for text in texts]
+        return arguments
+
+    def _text(self, key: str, dest: str, value: object) -> str:
+        """A value as it stands on the command line."""
+        if isinstance(value, bool):
+            return "on" if value else "off"
+        if dest == "enqueue" and isinstance(value, list):
+            return json.dumps(value)
+        if isinstance(value, list):
+            return (":" if is_range(SweepConfig, dest) else ",").join(self._text(key, "", one) for one in value)
+        if not isinstance(value, str | int | float):
+            self.error(f"{key} is {value!r}: a text, a number, true or false, or a list of them is allowed")
+        return str(value)
+
+
+def as_toml(config: SweepConfig, *, but: Sequence[str] = ()) -> str:
+    """All options of a sweep, without secrets, as a file that asks for the same one.
+
+    Args:
+        config: the sweep.
+        but: fields that are left out.
+
+    >>> print(as_toml(SweepConfig("sqlite:///mlflow.db", "night", filters=(8, 16))).splitlines()[0])
+    tracking-uri = "sqlite:///mlflow.db"
+    """
+    values = {field.name: getattr(config, field.name) for field in fields(config) if field.name not in but}
+    values["pruner"] = config.resolved_pruner
+    values["knobs"] = [f"{name}={','.join(map(str, choices))}" for name, choices in config.knobs]
+    return "".join(
+        f"{OPTIONS.get(name, name.replace('_', '-'))} = {_toml(value)}\n"
+        for name, value in values.items()
+        if value is not None and value != "" and value != () and value != []
+    )
+
+
+def _toml(value: object) -> str:
+    if isinstance(value, Mapping):
+        return "{ " + ", ".join(f"{json.dumps(key)} = {_toml(one)}" for key, one in value.items()) + " }"
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_toml, value))}]"
+    return json.dumps(redact(value) if isinstance(value, str) else value, ensure_ascii=False)
