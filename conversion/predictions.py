@@ -154,7 +154,8 @@ def predict(
     unread: list[str] = []
     halved = HalfExecutable(path, accumulation=accumulation) if compute == "float16" else None
     halves: list[Half] = []
-    blocks = _blocks(pictures, form, unread)
+    image = file.interface.input
+    blocks = _blocks(pictures, (image.height, image.width, image.channels), unread)
     for block, images in blocks:
         if halved:
             probabilities, half = halved.compare(images)
@@ -187,10 +188,10 @@ def predict(
     )
 
 
-def _blocks(pictures: Sequence[Picture], form: Form, unread: list[str]) -> Iterator[tuple[list[Picture], np.ndarray]]:
+def _blocks(
+    pictures: Sequence[Picture], shape: tuple[int, int, int], unread: list[str]
+) -> Iterator[tuple[list[Picture], np.ndarray]]:
     """Pictures with their pixels (n, height, width, channels), some at a time; what cannot be read is noted."""
-    assert form.size
-    shape = (*form.size, 1 if form.mode == "L" else 3)
     some = max(1, BLOCK_BYTES // math.prod(shape))
     read: list[list[Picture]] = []
 
