@@ -217,14 +217,14 @@ def _labels_of_program(program: Any) -> tuple[str, ...] | tuple[int, ...]:
     lists = {}
     for operation in operations(program):
         if operation.type == "const" and operation.attributes["val"].type.WhichOneof("type") == "listType":
-            lists[operation.outputs[0].name] = operation.attributes["val"]
+            lists |= {output.name: operation.attributes["val"] for output in operation.outputs}
         if operation.type == "classify":
-            (classes,) = operation.inputs["classes"].arguments
-            stored = classes.value if classes.WhichOneof("binding") == "value" else lists.get(classes.name)
             try:
-                return tuple(constant(stored, _no_blob).values.tolist()) if stored is not None else ()
-            except (Unsupported, ValueError):
+                (classes,) = operation.inputs["classes"].arguments
+                values = constant(_value_of(classes, lists), _no_blob).values
+            except (KeyError, Unsupported, ValueError):  # the executors say what is wrong with it
                 return ()
+            return tuple(values.tolist()) if values.ndim == 1 else ()
     return ()
 
 
@@ -262,7 +262,7 @@ def _scalings_of_program(model: Any) -> Iterator[Scaling]:
             continue
         reads = {key: each.arguments[0] for key, each in operation.inputs.items() if len(each.arguments) == 1}
         x = reads["x"].name if "x" in reads else ""
-        if x not in behind or operation.type not in ("cast", "mul", "add"):
+        if x not in behind or operation.type not in ("cast", "mul", "add") or not len(operation.outputs):
             continue
         name = behind[x]
         if operation.type != "cast":
