@@ -205,6 +205,8 @@ def _inner(model: Any) -> list[Any]:
 
 def _labels(model: Any) -> tuple[str, ...] | tuple[int, ...]:
     kind = model.WhichOneof("Type")
+    if kind is None:  # an empty stage of a pipeline
+        return ()
     stored = getattr(model, kind)
     if "ClassLabels" in stored.DESCRIPTOR.oneofs_by_name and stored.WhichOneof("ClassLabels"):
         return tuple(getattr(stored, stored.WhichOneof("ClassLabels")).vector)
@@ -214,7 +216,7 @@ def _labels(model: Any) -> tuple[str, ...] | tuple[int, ...]:
 
 
 def _labels_of_program(program: Any) -> tuple[str, ...] | tuple[int, ...]:
-    lists = {}
+    lists: dict[str, Any] = {}
     for operation in operations(program):
         if operation.type == "const" and operation.attributes["val"].type.WhichOneof("type") == "listType":
             lists |= {output.name: operation.attributes["val"] for output in operation.outputs}
