@@ -44,6 +44,20 @@ class Scaling:
     scale: float
     bias: tuple[float, ...]  # one per channel, in the order of the input's colour
 
+    @property
+    def text(self) -> str:
+        """The formula, for people.
+
+        >>> [Scaling("x", scale, bias).text for scale, bias in ((0.5, (0.0, 0.0)), (2.0, (-1.0,)), (1.0, (-1.0, 2.0)))]
+        ['pixel * 0.5', 'pixel * 2 - 1', 'pixel * 1 + (-1, 2)']
+        """
+        told = f"pixel * {self.scale:g}"
+        if not any(self.bias):
+            return told
+        if len(set(self.bias)) == 1:
+            return f"{told} {'-' if self.bias[0] < 0 else '+'} {abs(self.bias[0]):g}"
+        return f"{told} + ({', '.join(f'{bias:g}' for bias in self.bias)})"
+
 
 @dataclass(frozen=True)
 class Description:
@@ -176,7 +190,7 @@ def _image(stored: Any) -> str:
 
 
 def _array(stored: Any) -> str:
-    size = f"array {_name_of(stored, 'dataType')} {'x'.join(map(str, stored.shape)) or 'of any shape'}"
+    size = f"array {_name_of(stored, 'dataType')} {'x'.join(map(str, stored.shape)) or 'of no stated shape'}"
     if stored.WhichOneof("ShapeFlexibility") == "enumeratedShapes":
         return f"{size}, or {', '.join('x'.join(map(str, one.shape)) for one in stored.enumeratedShapes.shapes)}"
     if stored.WhichOneof("ShapeFlexibility"):
@@ -185,6 +199,8 @@ def _array(stored: Any) -> str:
 
 
 def _range(stored: Any) -> str:
+    if stored.lowerBound == stored.upperBound:
+        return str(stored.lowerBound)
     return f"{stored.lowerBound}-{'any' if stored.upperBound < 0 else stored.upperBound}"
 
 

@@ -104,7 +104,10 @@ def image_input(description: Any, source: str) -> ImageInput:
     if kind == "multiArrayType" and description.metadata.userDefined.get(PIXELS_KEY) == PIXELS:
         return _array_input(feature, source)
     if kind != "imageType":
-        raise NotCheckable(f"{source}: its input {feature.name!r} is of the type {kind}, not an image.")
+        raise NotCheckable(
+            f"{source}: its input {feature.name!r} is of the type {kind}, not an image. "
+            "Many such files are executed by python -m conversion.runtime."
+        )
     image = feature.type.imageType
     if image.WhichOneof("SizeFlexibility"):
         raise NotCheckable(f"{source}: its input {feature.name!r} has no fixed size.")
