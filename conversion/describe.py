@@ -41,7 +41,7 @@ def show(described: Description) -> None:
         for feature in features:
             say(f"  {what} {feature.name}: {feature.type}" + f"  {feature.description}" * bool(feature.description))
     for scaling in described.scalings:
-        say(f"  {scaling.input}: pixel * {scaling.scale:g} + {', '.join(f'{bias:g}' for bias in scaling.bias)}")
+        say(f"  {scaling.input}: {scaling.text}")
     if described.labels:
         shown = ", ".join(map(str, described.labels[:LABELS_SHOWN]))
         say(f"  {len(described.labels):,} labels: {shown}" + ", ..." * (len(described.labels) > LABELS_SHOWN))

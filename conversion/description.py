@@ -44,6 +44,20 @@ class Scaling:
     scale: float
     bias: tuple[float, ...]  # one per channel, in the order of the input's colour
 
+    @property
+    def text(self) -> str:
+        """The formula, for people.
+
+        >>> [Scaling("x", scale, bias).text for scale, bias in ((0.5, (0.0, 0.0)), (2.0, (-1.0,)), (1.0, (-1.0, 2.0)))]
+        ['pixel * 0.5', 'pixel * 2 - 1', 'pixel * 1 + (-1, 2)']
+        """
+        told = f"pixel * {self.scale:g}"
+        if not any(self.bias):
+            return told
+        if len(set(self.bias)) == 1:
+            return f"{told} {'-' if self.bias[0] < 0 else '+'} {abs(self.bias[0]):g}"
+        return f"{told} + ({', '.join(f'{bias:g}' for bias in self.bias)})"
+
 
 @dataclass(frozen=True)
 class Description:
@@ -176,7 +190,7 @@ def _image(stored: Any) -> str:
 
 
 def _array(stored: Any) -> str:
-    size = f"array {_name_of(stored, 'dataType')} {'x'.join(map(str, stored.shape)) or 'of any shape'}"
+    size = f"array {_name_of(stored, 'dataType')} {'x'.join(map(str, stored.shape)) or 'of no stated shape'}"
     if stored.WhichOneof("ShapeFlexibility") == "enumeratedShapes":
         return f"{size}, or {', '.join('x'.join(map(str, one.shape)) for one in stored.enumeratedShapes.shapes)}"
     if stored.WhichOneof("ShapeFlexibility"):
@@ -185,6 +199,8 @@ def _array(stored: Any) -> str:
 
 
 def _range(stored: Any) -> str:
+    if stored.lowerBound == stored.upperBound:
+        return str(stored.lowerBound)
     return f"{stored.lowerBound}-{'any' if stored.upperBound < 0 else stored.upperBound}"
 
 
@@ -205,6 +221,8 @@ def _inner(model: Any) -> list[Any]:
 
 def _labels(model: Any) -> tuple[str, ...] | tuple[int, ...]:
     kind = model.WhichOneof("Type")
+    if kind is None:  # an empty stage of a pipeline
+        return ()
     stored = getattr(model, kind)
     if "ClassLabels" in stored.DESCRIPTOR.oneofs_by_name and stored.WhichOneof("ClassLabels"):
         return tuple(getattr(stored, stored.WhichOneof("ClassLabels")).vector)
@@ -214,17 +232,17 @@ def _labels(model: Any) -> tuple[str, ...] | tuple[int, ...]:
 
 
 def _labels_of_program(program: Any) -> tuple[str, ...] | tuple[int, ...]:
-    lists = {}
+    lists: dict[str, Any] = {}
     for operation in operations(program):
         if operation.type == "const" and operation.attributes["val"].type.WhichOneof("type") == "listType":
-            lists[operation.outputs[0].name] = operation.attributes["val"]
+            lists |= {output.name: operation.attributes["val"] for output in operation.outputs}
         if operation.type == "classify":
-            (classes,) = operation.inputs["classes"].arguments
-            stored = classes.value if classes.WhichOneof("binding") == "value" else lists.get(classes.name)
             try:
-                return tuple(constant(stored, _no_blob).values.tolist()) if stored is not None else ()
-            except (Unsupported, ValueError):
+                (classes,) = operation.inputs["classes"].arguments
+                values = constant(_value_of(classes, lists), _no_blob).values
+            except (KeyError, Unsupported, ValueError):  # the executors say what is wrong with it
                 return ()
+            return tuple(values.tolist()) if values.ndim == 1 else ()
     return ()
 
 
@@ -262,7 +280,7 @@ def _scalings_of_program(model: Any) -> Iterator[Scaling]:
             continue
         reads = {key: each.arguments[0] for key, each in operation.inputs.items() if len(each.arguments) == 1}
         x = reads["x"].name if "x" in reads else ""
-        if x not in behind or operation.type not in ("cast", "mul", "add"):
+        if x not in behind or operation.type not in ("cast", "mul", "add") or not len(operation.outputs):
             continue
         name = behind[x]
         if operation.type != "cast":

@@ -14,6 +14,7 @@ import numpy as np
 
 from architectures.errors import UsageError
 from conversion.runtime import Interface
+from conversion.runtime.reading import check_pictures
 from experiments import datasets
 from experiments.datasets import pixels
 from experiments.datasets.layout import is_system, split_named
@@ -45,8 +46,10 @@ def pictures_of(
     for source in sources:
         path = Path(source).expanduser()
         if path.is_file():
+            check_pictures(interface.input)
             found.append(Picture(source, None, partial(pixels.read, path, form)))
         elif path.is_dir() and not _holds_splits(path, interface):
+            check_pictures(interface.input)
             found += _of_folder(path, interface, form, notes)
         else:
             name = f"{RESIZABLE}:{path}" if path.is_dir() else source
@@ -94,6 +97,7 @@ def _of_folder(root: Path, interface: Interface, form: Form, notes: list[str]) -
 def _of_dataset(name: str, interface: Interface, form: Form, split: str, notes: list[str]) -> Iterator[Picture]:
     source = parse(name)
     if source and source.scheme == RESIZABLE:
+        check_pictures(interface.input)
         name = str(_as_the_file_wants(source, form))
     dataset = datasets.load(name)
     notes += dataset.notes

@@ -26,7 +26,8 @@ from experiments.evaluation.metrics import Evaluation, evaluate
 from experiments.views.page import save
 from experiments.views.tables import write_csv
 
-BLOCK_BYTES = 2**26  # of pixels that are read before they are answered
+BLOCK_BYTES = 2**25  # of pixels that are read before they are answered, while as many are
+MOST_IN_BLOCK = 2_000  # pictures: small ones are answered while others are read
 READ_TOGETHER = 64  # by one thread: small pictures take less time than handing them over
 FEW = 64  # images: reading them with threads, or telling of it, would not pay
 
@@ -154,7 +155,8 @@ def predict(
     unread: list[str] = []
     halved = HalfExecutable(path, accumulation=accumulation) if compute == "float16" else None
     halves: list[Half] = []
-    blocks = _blocks(pictures, form, unread)
+    image = file.interface.input
+    blocks = _blocks(pictures, (image.height, image.width, image.channels), unread)
     for block, images in blocks:
         if halved:
             probabilities, half = halved.compare(images)
@@ -187,23 +189,32 @@ def predict(
     )
 
 
-def _blocks(pictures: Sequence[Picture], form: Form, unread: list[str]) -> Iterator[tuple[list[Picture], np.ndarray]]:
+def _blocks(
+    pictures: Sequence[Picture], shape: tuple[int, int, int], unread: list[str]
+) -> Iterator[tuple[list[Picture], np.ndarray]]:
     """Pictures with their pixels (n, height, width, channels), some at a time; what cannot be read is noted."""
-    assert form.size
-    shape = (*form.size, 1 if form.mode == "L" else 3)
-    some = max(1, BLOCK_BYTES // math.prod(shape))
+    some = max(1, min(MOST_IN_BLOCK, BLOCK_BYTES // math.prod(shape)))
     read: list[list[Picture]] = []
 
+    def gathered(block: Sequence[Picture], parts: Iterator[list[np.ndarray | None]]) -> np.ndarray:
+        images = [image for part in parts for image in part]
+        read.append([picture for picture, image in zip(block, images, strict=True) if image is not None])
+        kept = [image for image in images if image is not None]
+        return np.array(kept, np.uint8).reshape(len(kept), *shape)
+
     def blocks() -> Iterator[np.ndarray]:
+        before: tuple[Sequence[Picture], Iterator[list[np.ndarray | None]]] | None = None
         with ThreadPoolExecutor(cores()) as pool:
             for first in range(0, len(pictures), some):
                 block = pictures[first : first + some]
                 each = max(1, min(READ_TOGETHER, len(block) // (4 * cores())))
                 parts = [block[place : place + each] for place in range(0, len(block), each)]
-                images = [image for part in pool.map(partial(_read, unread=unread), parts) for image in part]
-                read.append([picture for picture, image in zip(block, images, strict=True) if image is not None])
-                kept = [image for image in images if image is not None]
-                yield np.array(kept, np.uint8).reshape(len(kept), *shape)
+                begun = block, pool.map(partial(_read, unread=unread), parts)
+                if before:
+                    yield gathered(*before)
+                before = begun
+            if before:
+                yield gathered(*before)
 
     told = progress.told("pictures", len(pictures), blocks()) if len(pictures) > FEW else blocks()
     for images in told:

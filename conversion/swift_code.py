@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from conversion import runtime
-from conversion.runtime import Interface
+from conversion.runtime import Interface, NotCheckable
 from conversion.runtime.reading import form_of
 from conversion.verification.threshold import threshold_in
 
@@ -216,6 +216,8 @@ def swift_code(path: Path) -> SwiftCode:
         NotCheckable: if it is no classifier of images that can be executed here.
     """
     interface = runtime.load(path).interface
+    if interface.input.is_array:
+        raise NotCheckable(f"{path}: takes {interface.input.text}, no image: docs/own-app.md says how an app fills it.")
     stem = _stem(path)
     name = type_name(stem)
     form = form_of(interface)

@@ -298,7 +298,7 @@ def faults_of_model(ios: Path) -> Iterator[str]:
         interface = runtime.load(path).interface
         image, metadata = interface.input, interface.metadata.user_defined
         if image.color not in COLORS:
-            yield f"{path.name}: {image.name} is {image.color}, the app gives {' or '.join(COLORS)}"
+            yield f"{path.name}: takes {image.text}, the app gives images of {', '.join(COLORS)}"
         if not all(isinstance(label, str) for label in interface.labels):
             yield f"{path.name}: labels must be texts, the app shows them"
         numbers = swift_numbers(ios)

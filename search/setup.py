@@ -72,7 +72,7 @@ def within_memory(
 
 
 def resolve_augmentation(augment: str, dataset: datasets.Dataset) -> str:
-    """The augmentation that `on` stands for: photographs are in colour, gray images are taken for drawings."""
+    """The augmentation that `on` stands for: photographs are in colour, others are moved alone, as drawings are."""
     if augment != ON:
         return augment
     return "photo" if dataset.input_shape[2] == 3 else "digits"

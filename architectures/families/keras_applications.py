@@ -12,7 +12,7 @@ from keras import layers
 
 from architectures import backbones
 from architectures.blocks import MOMENTUM
-from architectures.errors import ProjectError
+from architectures.errors import ProjectError, UsageError
 from architectures.knobs import Setting
 from architectures.registry import Shape, register
 
@@ -120,6 +120,8 @@ def keras_efficientnet_v2_b0(
     Family: EfficientNet
     Paper: Tan and Le 2021, arXiv:2104.00298
     """
+    if input_shape[2] not in (1, 3):  # its own preprocessing subtracts the mean of three
+        raise UsageError(f"keras_efficientnet_v2_b0 takes images of 1 or 3 channels, not {input_shape[2]}.")
     inputs = keras.Input(input_shape)
     x = layers.Rescaling(255.0)(backbones.in_colour(inputs))  # its own preprocessing begins with bytes
     backbone = keras.applications.EfficientNetV2B0(input_tensor=x, include_top=False, weights=None)

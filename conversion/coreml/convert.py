@@ -24,6 +24,7 @@ from conversion.coreml.file import CoreMLFile, mlmodel, mlpackage
 from conversion.coreml.formats import Compression, Format, check_available
 from conversion.coreml.naming import INPUT_NAME, OUTPUT_NAME, name_features
 from conversion.coreml.writing import write
+from conversion.runtime.interface import ARRAY, COLOR_OF_CHANNELS, PIXELS, PIXELS_KEY
 from conversion.verification.threshold import Measured
 from experiments.classifier import PIXEL_SCALE, as_classifier, network_of
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
     from architectures.registry import Architecture
 
+PREVIEW_KEY = "com.apple.coreml.model.preview.type"  # what Xcode shows a file with
 VERSION_LENGTH = 8  # characters of the run id that serve as the file's version
 
 
@@ -64,16 +66,16 @@ class Converter:
         facts: labels in the order of the model's outputs, and metadata.
 
     Raises:
-        ProjectError: if the image has neither one nor three channels, or the labels do not fit the output.
+        ProjectError: if the labels do not fit the output.
     """
 
     def __init__(self, classifier: keras.Model, facts: FileFacts) -> None:
         self._network = network_of(classifier)
+        self._color = COLOR_OF_CHANNELS.get(self._network.input_shape[3], ARRAY)
+        # Core ML scales an image before the network; an array's scale is the network's first layer.
+        self._traced = classifier if self._color == ARRAY else self._network
         self._facts = facts
         self._executables: dict[tuple[Format, Compression], runtime.Executable] = {}
-        channels = self._network.input_shape[3]
-        if channels not in (1, 3):
-            raise ProjectError(f"Core ML images have 1 or 3 channels, the model's have {channels}.")
         if len(facts.class_names) != self._network.output_shape[1]:  # coremltools would accept it silently
             raise ProjectError(f"{len(facts.class_names)} labels for {self._network.output_shape[1]} outputs.")
 
@@ -138,7 +140,8 @@ class Converter:
 
     @cached_property
     def _program16(self) -> Any:
-        return self._convert(convert_to="mlprogram", compute_precision=coremltools().precision.FLOAT16)
+        precision = coremltools().transform.FP16ComputePrecision(op_selector=lambda operation: not _scales(operation))
+        return self._convert(convert_to="mlprogram", compute_precision=precision)
 
     @cached_property
     def _forward(self) -> Any:
@@ -146,7 +149,7 @@ class Converter:
         import tensorflow as tf
 
         spec = tf.TensorSpec((1, *self._network.input_shape[1:]), tf.float32, name=INPUT_NAME)
-        forward = tf.function(lambda image: self._network(image, training=False))
+        forward = tf.function(lambda image: self._traced(image, training=False))
         eagerly = tf.config.functions_run_eagerly()
         tf.config.run_functions_eagerly(True)  # Keras hides grouped convolutions in functions of their own otherwise
         try:
@@ -157,13 +160,17 @@ class Converter:
     def _convert(self, **options: Any) -> Any:
         ct = coremltools()
         shape = (1, *self._network.input_shape[1:])
-        layout = ct.colorlayout.GRAYSCALE if shape[3] == 1 else ct.colorlayout.RGB
+        if self._color == ARRAY:
+            given = ct.TensorType(name=INPUT_NAME, shape=shape)
+        else:
+            layout = ct.colorlayout[self._color]
+            given = ct.ImageType(name=INPUT_NAME, shape=shape, scale=PIXEL_SCALE, color_layout=layout)
         try:
             with frozen_objects():
                 model = ct.convert(
                     [self._forward],
                     source="tensorflow",
-                    inputs=[ct.ImageType(name=INPUT_NAME, shape=shape, scale=PIXEL_SCALE, color_layout=layout)],
+                    inputs=[given],
                     classifier_config=ct.ClassifierConfig(list(self._facts.class_names)),
                     skip_model_load=True,
                     **options,
@@ -174,6 +181,11 @@ class Converter:
             where = f"{self._facts.architecture}, its layer {layer}" if layer else self._facts.architecture
             text = " ".join(str(error).split())[:300]
             raise ProjectError(f"coremltools cannot convert {where}: {text}") from error
+
+
+def _scales(operation: Any) -> bool:
+    """Whether an operation multiplies an array of pixels; it does so in float32, as Core ML scales an image."""
+    return operation.op_type == "mul" and INPUT_NAME in (operation.x.name, operation.y.name)
 
 
 @contextlib.contextmanager
@@ -222,10 +234,17 @@ def convert(
 def _describe(spec: Any, facts: FileFacts, compression: Compression) -> None:
     """Write descriptions and metadata into the `Model` message."""
     description = spec.description
-    image = description.input[0].type.imageType
-    kind, article = ("grayscale", "A") if image.colorSpace == image.GRAYSCALE else ("RGB", "An")
-    size = f"{image.width}x{image.height}"
-    description.input[0].shortDescription = f"{article} {kind} image of {size} pixels, prepared as {facts.dataset} is"
+    stored = description.input[0].type
+    is_array, image = stored.WhichOneof("Type") == "multiArrayType", stored.imageType
+    if is_array:
+        _, height, width, channels = stored.multiArrayType.shape
+        size, kind = f"{width}x{height}", f"{channels}-channel"
+        told = f"An image of {size} pixels and {channels} channels as an array: {PIXELS}"
+    else:
+        size = f"{image.width}x{image.height}"
+        kind, article = ("grayscale", "A") if image.colorSpace == image.GRAYSCALE else ("RGB", "An")
+        told = f"{article} {kind} image of {size} pixels"
+    description.input[0].shortDescription = f"{told}, prepared as {facts.dataset} is"
     for output in description.output:
         output.shortDescription = (
             "The probability of each class" if output.name == OUTPUT_NAME else "The most probable class"
@@ -238,7 +257,8 @@ def _describe(spec: Any, facts: FileFacts, compression: Compression) -> None:
         f"with the network {facts.architecture}"
     )
     metadata.versionString = facts.run_id[:VERSION_LENGTH]
-    for key, value in (facts.user_defined() | {"compression": compression}).items():
+    of_input = {PIXELS_KEY: PIXELS} if is_array else {PREVIEW_KEY: "imageClassifier"}
+    for key, value in (facts.user_defined() | of_input | {"compression": compression}).items():
         metadata.userDefined[key] = value
 
 

@@ -39,5 +39,4 @@ class FileFacts:
             "preprocessing_version": str(PREPROCESSING_VERSION),
             **{key: value for key in ("fit", "background") if (value := getattr(self, key))},
             "git_commit": self.git_commit,
-            "com.apple.coreml.model.preview.type": "imageClassifier",
         }

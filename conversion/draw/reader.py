@@ -90,9 +90,7 @@ def open_reader(path: Path) -> Reader:
     executable = runtime.load(path)
     image = executable.interface.input
     if (image.width, image.height, image.color) != (SIDE, SIDE, "GRAYSCALE"):
-        raise Unreadable(
-            f"{path} takes {image.width}x{image.height} {image.color} images; drawings become {SIDE}x{SIDE} GRAYSCALE."
-        )
+        raise Unreadable(f"{path} takes {image.text}; drawings become images of {SIDE}x{SIDE} GRAYSCALE.")
     version = executable.interface.metadata.user_defined.get("preprocessing_version")
     if version != str(PREPROCESSING_VERSION):
         raise Unreadable(

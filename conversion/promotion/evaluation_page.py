@@ -8,10 +8,10 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
 from conversion.promotion.page_tables import strong, table
 from conversion.verification.threshold import REFUSED_SHARE, THRESHOLD_DIGITS, Refusals
+from experiments.datasets.viewed import viewed
 from experiments.evaluation.labels import told_apart
 from experiments.evaluation.metrics import CalibrationBin, Evaluation, mistakes_title
 from experiments.tracking import Look
@@ -140,7 +140,7 @@ def _curve(bins: Sequence[CalibrationBin]) -> str:
 def _png(image: npt.NDArray[np.uint8]) -> str:
     """An image's `src` and size on the page."""
     stream = io.BytesIO()
-    Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).save(stream, format="png")
+    viewed(image).save(stream, format="png")
     height, width = image.shape[:2]
     wide, high = (max(1, round(PICTURE * side / max(width, height))) for side in (width, height))
     data = base64.b64encode(stream.getvalue()).decode()

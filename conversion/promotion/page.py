@@ -194,13 +194,26 @@ def _parity(examination: Examination) -> str:
     )
     weights = f"{len(evidence.weights)} weights of the model were found in the file, each as its compression leaves it."
     weights = weights if evidence.weights and all(not each.fault for each in evidence.weights) else ""
-    half = f"{html_text(evidence.half.text)}." if evidence.half else ""
     apple = f"Apple's runtime: {html_text(evidence.native.status)}."
     return (
         table(head, rows, figures=range(2, 9))
-        + f'<p class="soft">{text} {weights} {half} {apple}</p>'
+        + f'<p class="soft">{text} {weights} {apple}</p>'
+        + _arithmetic(evidence)
         + "".join(f"<p>{gallery}</p>" for gallery in galleries)
     )
+
+
+def _arithmetic(evidence: Evidence) -> str:
+    """What the file does in float32 beside what it does in float16."""
+    if not evidence.half or not evidence.arithmetic_rows:
+        return ""
+    head, *rows = evidence.arithmetic_rows
+    told = [(strong(name), *map(html_text, cells)) for name, *cells in rows]
+    text = (
+        "Against the model as it was trained, in float32. float16 is what a phone's Neural Engine computes in: a "
+        "simulation, not Apple's runtime. Against float32 alone: "
+    )
+    return table(head, told) + f'<p class="soft">{text}{html_text(evidence.half.text)}.</p>'
 
 
 def _checks(evidence: Evidence) -> str:

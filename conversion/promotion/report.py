@@ -34,6 +34,8 @@
   that differ from float32 and their images, the largest move of a probability, the first layer that overflows and the
   first whose output vanishes, each with its place in the network and how many images it did so to, and the layers that
   moved labels. `accumulation` is what it sums in. None where the file was not executed.
+- `arithmetic`: the file in float32 and in float16 (`executed`), each against the model as it was trained, on the same
+  images as `float16`. Empty where the file was not executed.
 - `native`: what Apple's runtime answered, where there is one.
 - `preference`: of `--prefer smallest`, the best version, the one taken, and how each smaller one that was looked at
   compares with the best on the validation images; there `champion` is the best, `candidate` the smaller one.
@@ -189,6 +191,7 @@ def summary(examination: Examination) -> dict[str, object]:
         "threshold": evidence.threshold,
         "refusals": [asdict(refused) for refused in evidence.refusals],
         "float16": evidence.half and asdict(evidence.half),
+        "arithmetic": [asdict(parity) for parity in evidence.arithmetic],
         "native": asdict(evidence.native),
         "class_names": list(facts.class_names),
         "confusion_matrix": evaluation.confusion_matrix if evaluation else [],

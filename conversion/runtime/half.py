@@ -52,14 +52,19 @@ class Half:
     def text(self) -> str:
         """One line for people."""
         found = [f"{self.label_flips:,} of {self.images:,} labels differ", f"probability by {self.max_difference:.1e}"]
+        return f"float16, simulated, sums in {self.accumulation}: " + "; ".join([*found, *self.blamed])
+
+    @property
+    def blamed(self) -> tuple[str, ...]:
+        """What goes wrong, and in which layer, in words."""
+        found = []
         if self.overflow:
             found.append(f"{self.overflow.layer} overflows ({self.overflow.images:,} images)")
         if self.underflow:
             found.append(f"all that {self.underflow.layer} computes becomes 0 ({self.underflow.images:,} images)")
         if self.not_numbers:
             found.append(f"{self.not_numbers:,} answers are no numbers")
-        found += [f"{each.layer} moves labels ({each.images:,})" for each in self.label_moved_by[:3]]
-        return f"float16, simulated, sums in {self.accumulation}: " + "; ".join(found)
+        return (*found, *(f"{each.layer} moves labels ({each.images:,})" for each in self.label_moved_by[:3]))
 
     @classmethod
     def joined(cls, parts: Sequence[Half]) -> Half:

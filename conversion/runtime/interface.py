@@ -49,6 +49,12 @@ class NotCoreML(CorruptModel):
     exit_code = 2
 
 
+ARRAY = "ARRAY"  # the colour of images of other than 1 or 3 channels, for which Core ML has no image
+COLOR_OF_CHANNELS = MappingProxyType({1: "GRAYSCALE", 3: "RGB"})  # of any other number: ARRAY
+PIXELS_KEY = "pixels"  # of the metadata of a file whose array holds an image
+PIXELS = "1 x row x column x channel, numbers from 0 to 255"  # the array that is meant by it
+
+
 @dataclass(frozen=True)
 class ImageInput:
     """The image that the file asks for, and what the file does to it before its first layer."""
@@ -56,14 +62,31 @@ class ImageInput:
     name: str
     height: int  # pixels
     width: int  # pixels
-    color: str  # "GRAYSCALE", "RGB" or "BGR": the order in which the network receives the channels
+    color: str  # "GRAYSCALE", "RGB" or "BGR": the order in which the network receives the channels; ARRAY: as they are
     scale: float  # the network receives pixel * scale + bias, pixels being 0..255
     bias: tuple[float, ...]  # one per channel, in the order of `color`
 
     @property
     def channels(self) -> int:
-        """Channels of the image: 1 or 3."""
+        """Channels of the image: 1 or 3, of an array any number."""
         return len(self.bias)
+
+    @property
+    def is_array(self) -> bool:
+        """Whether the file asks for an array (1, height, width, channels) in place of an image."""
+        return self.color == ARRAY
+
+    @property
+    def blob_shape(self) -> tuple[int, int, int, int]:
+        """The shape in which the network receives one image."""
+        sides = self.height, self.width
+        return (1, *sides, self.channels) if self.is_array else (1, self.channels, *sides)
+
+    @property
+    def text(self) -> str:
+        """What the file takes, for errors."""
+        size = f"{self.height}x{self.width}"
+        return f"an array of 1x{size}x{self.channels} numbers" if self.is_array else f"images of {size} {self.color}"
 
 
 @dataclass(frozen=True)
@@ -149,6 +172,10 @@ def frozen_mapping(items: Mapping[str, str]) -> Mapping[str, str]:
 
 
 __all__ = [
+    "ARRAY",
+    "COLOR_OF_CHANNELS",
+    "PIXELS",
+    "PIXELS_KEY",
     "Array",
     "CorruptModel",
     "Executable",

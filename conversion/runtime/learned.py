@@ -302,9 +302,9 @@ LEAF = 6
 
 def trees(p: Any) -> Callable[[Matrix], Matrix]:
     """Sums over all trees (N, dimensions) of a `TreeEnsembleParameters` message."""
-    dimensions = p.numPredictionDimensions
+    (dimensions,) = bounded((p.numPredictionDimensions,))
     base = numbers(p.basePredictionValue) if len(p.basePredictionValue) else np.zeros(dimensions)
-    if dimensions < 1 or base.size != dimensions:
+    if base.size != dimensions:
         raise ValueError(f"it has {base.size} base values for {dimensions} dimensions")
     nodes: dict[int, dict[int, Any]] = {}
     for node in p.nodes:

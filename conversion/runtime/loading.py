@@ -13,6 +13,7 @@ from conversion.runtime.limits import one_network
 from conversion.runtime.model_file import content_of, parsed
 from conversion.runtime.opening import opened
 from conversion.runtime.package import Package, is_package
+from conversion.runtime.stages import unknown
 from conversion.runtime.weight_references import check_weights
 
 EXECUTED = (neuralnetwork.KIND, mlprogram.KIND)
@@ -27,10 +28,10 @@ def load(path: Path) -> BatchedExecutable:
 def _load(path: Path, source: str) -> BatchedExecutable:
     package = Package(path, source=source) if is_package(path) else None
     content = package.model if package else content_of(path, source=source)
-    model, unknown = parsed(content, source)
+    model, unknown_field = parsed(content, source)
     check_kind(model, source)
-    if unknown:
-        raise NotCheckable(f"{source}: {unknown} has a field that this version does not know.")
+    if unknown_field:
+        raise NotCheckable(f"{source}: {unknown_field} has a field that this version does not know.")
     check_weights(model, package, source)
     size_bytes = package.size_bytes if package else len(content)
     with one_network():
@@ -43,6 +44,8 @@ def check_kind(model: Any, source: str) -> None:
     """Raise NotCheckable if a message is of a model that there is no executor for."""
     kind = model.WhichOneof("Type")
     if kind not in EXECUTED:
+        if reason := unknown(model):
+            raise NotCheckable(f"{source}: {reason}")
         known = " and ".join(EXECUTED)
         raise NotCheckable(
             f"{source}: holds a model of the type {kind}; only {known} are classifiers of images. "

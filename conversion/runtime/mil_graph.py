@@ -265,14 +265,14 @@ def _typed(value: np.ndarray, declared: TensorType, *, compressed: bool) -> np.n
     return as_float16(value.astype(np.float32)) if rounded else value.astype(np.float32)
 
 
-def image_scaling(ops: Sequence[Op], image: Variable) -> tuple[float, tuple[float, ...]]:
+def image_scaling(ops: Sequence[Op], image: Variable, *, axis: int) -> tuple[float, tuple[float, ...]]:
     """What the program does to the image before its first other operation: pixel * scale + bias.
 
     That is one multiplication by a number, then one addition of a number for each channel, as coremltools writes them
     for an `ImageType`; either may be missing, and casts between floats may stand between them. Whatever else comes
-    first belongs to the network: then scale is 1 and bias 0.
+    first belongs to the network: then scale is 1 and bias 0. Channels lie on `axis`.
     """
-    channels = image.type.shape[1]
+    channels = image.type.shape[axis]
     scale, bias, name = 1.0, (0.0,) * channels, image.name
     steps = ["mul", "add"]
     readers: dict[str, list[Op]] = {}
@@ -289,7 +289,7 @@ def image_scaling(ops: Sequence[Op], image: Variable) -> tuple[float, tuple[floa
         if op.kind not in steps:
             return scale, bias
         others = [operand for _, operand in op.reads if isinstance(operand, Constant)]
-        amounts = _per_channel(others[0].values, channels) if len(others) == 1 else None
+        amounts = _per_channel(others[0].values, channels, axis) if len(others) == 1 else None
         if amounts is None or (op.kind == "mul" and len(set(amounts)) > 1):
             return scale, bias
         if op.kind == "mul":
@@ -300,12 +300,12 @@ def image_scaling(ops: Sequence[Op], image: Variable) -> tuple[float, tuple[floa
         name = op.outputs[0]
 
 
-def _per_channel(values: np.ndarray, channels: int) -> tuple[float, ...] | None:
-    """A constant that a blob (1, channels, height, width) meets, as one number for each channel, if it is that."""
+def _per_channel(values: np.ndarray, channels: int, axis: int) -> tuple[float, ...] | None:
+    """A constant that the image's blob of rank 4 meets, as one number for each channel, if it is that."""
     if values.dtype != np.float32 or values.ndim > 4:
         return None
     shape = (1,) * (4 - values.ndim) + values.shape
-    if shape[0] != 1 or shape[1] not in (1, channels) or math.prod(shape[2:]) != 1:
+    if shape[axis] not in (1, channels) or math.prod(shape) != shape[axis]:
         return None
     found = [float(value) for value in values.ravel()]
     return tuple(found if len(found) == channels else found * channels)

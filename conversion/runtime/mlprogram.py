@@ -19,7 +19,7 @@ from conversion.runtime.interface import Array, CorruptModel, ImageInput, Images
 from conversion.runtime.mil_graph import Program, image_scaling
 from conversion.runtime.mil_ops import Variable
 from conversion.runtime.mil_values import tensor_type
-from conversion.runtime.model_file import check_labels, check_outputs, image_input, metadata, planar
+from conversion.runtime.model_file import check_labels, check_outputs, image_input, metadata, received
 from conversion.runtime.network import blaming
 from conversion.runtime.package import Package
 from conversion.runtime.weight_file import WeightFile
@@ -57,12 +57,12 @@ def load(model: Any, package: Package | None, *, source: str, size_bytes: int) -
     ):
         if name != announced or name not in block.outputs:
             raise CorruptModel(f"{source}: announces the {what} {announced!r} and computes {name!r}.")
-    scale, bias = image_scaling(program.ops, variable)
+    scale, bias = image_scaling(program.ops, variable, axis=3 if image.is_array else 1)
     image = dataclasses.replace(image, scale=scale, bias=bias)
     network = program.network
 
     def prepared(images: Images) -> Array:
-        return planar(images, image.color)[:, None]
+        return received(images, image)
 
     blank = np.zeros((1, image.height, image.width, image.channels), np.uint8)
     check_labels(found.labels, network.prepare(prepared(blank))[0], source)
@@ -116,7 +116,7 @@ def _image_variable(function: Any, block: Any, image: ImageInput, source: str) -
     stored = function.inputs[0]
     with blaming(source, f"input {stored.name!r}"):
         declared = tensor_type(stored.type)
-    shape = (1, image.channels, image.height, image.width)
+    shape = image.blob_shape
     if stored.name != image.name or not declared.is_float or declared.shape != shape:
         raise CorruptModel(
             f"{source}: announces the image {image.name!r} of shape {shape}; its program takes {stored.name!r} "

@@ -11,6 +11,9 @@ import numpy as np
 from conversion.runtime import schema
 from conversion.runtime.foreign import refuse_pointer
 from conversion.runtime.interface import (
+    ARRAY,
+    PIXELS,
+    PIXELS_KEY,
     Array,
     CorruptModel,
     ImageInput,
@@ -98,8 +101,13 @@ def image_input(description: Any, source: str) -> ImageInput:
         raise NotCheckable(f"{source}: has {len(features)} inputs; one image can be executed here.")
     feature = features[0]
     kind = feature.type.WhichOneof("Type")
+    if kind == "multiArrayType" and description.metadata.userDefined.get(PIXELS_KEY) == PIXELS:
+        return _array_input(feature, source)
     if kind != "imageType":
-        raise NotCheckable(f"{source}: its input {feature.name!r} is of the type {kind}, not an image.")
+        raise NotCheckable(
+            f"{source}: its input {feature.name!r} is of the type {kind}, not an image. "
+            "Many such files are executed by python -m conversion.runtime."
+        )
     image = feature.type.imageType
     if image.WhichOneof("SizeFlexibility"):
         raise NotCheckable(f"{source}: its input {feature.name!r} has no fixed size.")
@@ -113,6 +121,23 @@ def image_input(description: Any, source: str) -> ImageInput:
     if image.height * image.width * channels > MAX_BLOB_ELEMENTS:
         raise NotCheckable(f"{source}: its input of {image.height} x {image.width} pixels is beyond all measure.")
     return ImageInput(feature.name, image.height, image.width, color, 1.0, (0.0,) * channels)
+
+
+def _array_input(feature: Any, source: str) -> ImageInput:
+    """An image as an array of which the metadata say what it holds, PIXELS."""
+    shape = tuple(feature.type.multiArrayType.shape)
+    if len(shape) != 4 or shape[0] != 1 or min(shape) < 1:
+        raise CorruptModel(f"{source}: its input {feature.name!r} has the shape {shape}, not {PIXELS}.")
+    if math.prod(shape) > MAX_BLOB_ELEMENTS:
+        raise NotCheckable(f"{source}: its input {feature.name!r} has the shape {shape}, which is beyond all measure.")
+    return ImageInput(feature.name, shape[1], shape[2], ARRAY, 1.0, (0.0,) * shape[3])
+
+
+def received(images: Images, wanted: ImageInput) -> Array:
+    """uint8 (n, height, width, channels) to float32 (n, *blob_shape), channels last in memory; nothing is scaled."""
+    if wanted.is_array:
+        return images.astype(np.float32, order="C")[:, None]
+    return planar(images, wanted.color)[:, None]
 
 
 def planar(images: Images, color: str) -> Array:

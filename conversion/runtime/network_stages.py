@@ -18,13 +18,12 @@ from conversion.runtime.mil_values import FLEXIBLE, tensor_type
 from conversion.runtime.mlprogram import Weights, main_function
 from conversion.runtime.model_file import planar
 from conversion.runtime.network import Network, blaming
-from conversion.runtime.neuralnetwork import scaler_of
+from conversion.runtime.neuralnetwork import EXACT, scaler_of
 from conversion.runtime.nn_graph import Graph
 from conversion.runtime.package import Package
 from conversion.runtime.processors import LARGE_IMAGE_BYTES, MAX_WORKERS, helped, one_blas_thread, processors_here
 
 Run = Callable[[Mapping[str, Batch]], dict[str, Batch]]
-EXACT = 1  # of both mappings: the blob has the shape that the file states
 
 
 @dataclass(frozen=True)

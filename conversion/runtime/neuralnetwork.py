@@ -11,10 +11,11 @@ import numpy as np
 from conversion.runtime.blueprint import of_graph
 from conversion.runtime.executable import BatchedExecutable
 from conversion.runtime.interface import Array, CorruptModel, ImageInput, Images, Interface, NotCheckable
-from conversion.runtime.model_file import check_labels, check_outputs, image_input, metadata, planar
+from conversion.runtime.model_file import check_labels, check_outputs, image_input, metadata, received
 from conversion.runtime.nn_graph import Graph
 
 KIND = "neuralNetworkClassifier"
+EXACT = 1  # of both mappings: the blob has the shape that the file states
 
 
 def load(model: Any, *, source: str, size_bytes: int) -> BatchedExecutable:
@@ -31,20 +32,25 @@ def load(model: Any, *, source: str, size_bytes: int) -> BatchedExecutable:
     """
     network, description = model.neuralNetworkClassifier, model.description
     image = image_input(description, source)
-    scale, bias = scaler_of(network.preprocessing, image, source)
-    image = dataclasses.replace(image, scale=scale, bias=bias)
+    if not image.is_array:
+        scale, bias = scaler_of(network.preprocessing, image, source)
+        image = dataclasses.replace(image, scale=scale, bias=bias)
     labels = _labels(network, source)
     output = network.labelProbabilityLayerName or description.predictedProbabilitiesName
     graph = Graph(network.layers, inputs=[image.name], outputs=[output], source=source)
-    rank5 = _mapping(network, source)
+    if image.is_array:
+        _check_array(network, source)
+    rank5 = not image.is_array and _mapping(network, source)
 
     def prepared(images: Images) -> Array:
-        return _prepared(images, image, rank5=rank5)
+        return received(images, image) if image.is_array else _prepared(images, image, rank5=rank5)
 
     blank = np.zeros((1, image.height, image.width, image.channels), np.uint8)
     with np.errstate(all="ignore"):
         (answer,) = graph.prepare(prepared(blank))
     check_labels(labels, answer, source)
+    if image.is_array:
+        image = dataclasses.replace(image, scale=graph.first_factor)
     interface = Interface(
         format="neuralnetwork",
         specification_version=model.specificationVersion,
@@ -95,13 +101,21 @@ def _mapping(network: Any, source: str) -> bool:
     return known[network.imageInputShapeMapping]
 
 
+def _check_array(network: Any, source: str) -> None:
+    """Nothing but the network's layers changes an array, and it keeps its shape."""
+    if network.arrayInputShapeMapping != EXACT:
+        raise NotCheckable(f"{source}: maps its array in the way {network.arrayInputShapeMapping}; {EXACT} is known.")
+    if len(network.preprocessing):
+        raise CorruptModel(f"{source}: preprocesses its array as an image.")
+
+
 def _prepared(images: Images, wanted: ImageInput, *, rank5: bool) -> Array:
     """uint8 (n, height, width, channels) to the image's blob (n, [1,] 1, channels, height, width)."""
-    values = planar(images, wanted.color)
+    values = received(images, wanted)
     values *= np.float32(wanted.scale)
     if any(wanted.bias):
         values += np.array(wanted.bias, np.float32)[:, None, None]
-    return values[:, None, None] if rank5 else values[:, None]
+    return values[:, None] if rank5 else values
 
 
 def _labels(network: Any, source: str) -> tuple[str, ...] | tuple[int, ...]:

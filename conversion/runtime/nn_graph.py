@@ -44,6 +44,13 @@ class Graph(Network):
         return tuple(node.kind for node in self.nodes)
 
     @property
+    def first_factor(self) -> float:
+        """The number by which the input is multiplied before anything else is done with it; 1 if there is none."""
+        readers = [layer for layer in self.layers if self.inputs[0] in layer.inputs]
+        multiplied = len(readers) == 1 and readers[0].kind == "multiply" and len(readers[0].inputs) == 1
+        return float(readers[0].params.alpha) if multiplied else 1.0
+
+    @property
     def weights(self) -> dict[str, Mapping[str, Array]]:
         """Decoded weights by layer name and field name."""
         return {layer.name: layer.weights for layer in self.layers if layer.weights}

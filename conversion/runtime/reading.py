@@ -10,7 +10,7 @@ from typing import cast
 import numpy as np
 
 from architectures.errors import UsageError
-from conversion.runtime.interface import Images, Interface, Metadata
+from conversion.runtime.interface import ImageInput, Images, Interface, Metadata
 from experiments.cores import cores
 from experiments.datasets import pixels
 from experiments.datasets.pixels import Form
@@ -27,6 +27,12 @@ def form_of(interface: Interface, *, fit: str | None = None, color: str | None =
     """
     image = interface.input
     return _form((image.height, image.width, image.channels), interface.metadata, fit=fit, color=color)
+
+
+def check_pictures(image: ImageInput) -> None:
+    """Raise UsageError where pictures cannot be what a Core ML file takes."""
+    if image.is_array:
+        raise UsageError(f"The file takes {image.text}, which no picture is: give it a data set of such, npz:FILE.")
 
 
 def _form(shape: tuple[int, ...], metadata: Metadata, *, fit: str | None = None, color: str | None = None) -> Form:
@@ -50,8 +56,10 @@ def read(files: Sequence[str | Path], interface: Interface) -> Images:
     """The pixels of image files as uint8 (N, height, width, channels), read by all cores.
 
     Raises:
+        UsageError: if the Core ML file takes no pictures.
         ProjectError: for a file that is no image, or damaged.
     """
+    check_pictures(interface.input)
     form, image = form_of(interface), interface.input
     shape = (len(files), image.height, image.width, image.channels)
     with ThreadPoolExecutor(cores()) as pool:

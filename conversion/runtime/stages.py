@@ -73,6 +73,14 @@ def _stages(models: Sequence[Any], package: Package | None, *, source: str, dept
     return [stage(model, package, source=source, depth=depth + len(models)) for model in models]
 
 
+def unknown(model: Any) -> str | None:
+    """Why nobody but Apple, or an app, can execute a model, or a stage of it; None where it is not for that."""
+    kind = model.WhichOneof("Type")
+    if kind in PIPELINES:
+        return next((reason for inner in PIPELINES[kind](model) if (reason := unknown(inner))), None)
+    return UNKNOWN.get(kind)
+
+
 def _pipeline(stages: Sequence[Stage], outputs: Sequence[Feature]) -> Run:
     def run(values: Mapping[str, Batch]) -> dict[str, Batch]:
         known = dict(values)

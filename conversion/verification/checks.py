@@ -10,6 +10,7 @@ from architectures.registry import head_of
 from conversion.coreml.naming import INPUT_NAME, LABEL_NAME, OUTPUT_NAME
 from conversion.promotion.candidate import Candidate
 from conversion.runtime import Interface
+from conversion.runtime.interface import ARRAY, COLOR_OF_CHANNELS
 from experiments.classifier import PIXEL_SCALE, PREPROCESSING_VERSION, network_of
 
 COMPRESSION_KEY = "compression"  # of the file's user metadata
@@ -38,7 +39,7 @@ def structural_checks(interface: Interface, candidate: Candidate) -> list[Check]
         check("probabilities output", OUTPUT_NAME, interface.probabilities_name),
         check("label output", LABEL_NAME, interface.label_name),
         check("image size", f"{width}x{height}", f"{image.width}x{image.height}"),
-        check("image colour", "GRAYSCALE" if channels == 1 else "RGB", image.color),
+        check("image colour", COLOR_OF_CHANNELS.get(channels, ARRAY), image.color),
         check("image scale", str(np.float32(PIXEL_SCALE)), str(np.float32(image.scale))),
         check("image bias", str((0.0,) * channels), str(tuple(image.bias))),
         check("label count", str(len(candidate.dataset.class_names)), str(len(interface.labels))),

@@ -28,7 +28,7 @@ from conversion.verification.checks import COMPRESSION_KEY, Check, check, struct
 from conversion.verification.comparison import Executed, ModelComparison, Route, compare_with_model
 from conversion.verification.compression_bounds import RULES
 from conversion.verification.native import Native
-from conversion.verification.parity import Parity, parities
+from conversion.verification.parity import Parity, arithmetics, parities
 from conversion.verification.reference_model import Weight
 from conversion.verification.threshold import THRESHOLD_KEY, Refusals, allowed_refusals, refusals, threshold_in
 from experiments.datasets import Split
@@ -61,6 +61,7 @@ class Evidence:
     threshold: float | None = None  # confidence from which on the file's guess is an answer; None: it names none
     refusals: tuple[Refusals, ...] = ()  # what the threshold refuses, on val, then on test
     half: Half | None = None  # what float16 changes, on the first validation images; None: not executed
+    arithmetic: tuple[Parity, ...] = ()  # the file in float32 and in float16 with the model as trained, on these images
 
     @property
     def faults(self) -> tuple[str, ...]:
@@ -80,6 +81,23 @@ class Evidence:
         if self.compression != "none" or not rows:
             rows += [(f"{part.executed} against uncompressed model", part) for part in self.original]
         return tuple(rows)
+
+    @property
+    def arithmetic_rows(self) -> tuple[tuple[str, str, str], ...]:
+        """What the file does in float32 and in float16, side by side: the rows of one table, its head the first."""
+        if not self.half or not self.arithmetic:
+            return ()
+        exact, halved = self.arithmetic
+        blamed = self.half.blamed or ("none",)
+        return (
+            (f"val, {exact.images:,} images, against the model", "float32", "float16, simulated"),
+            ("accuracy", f"{exact.file_accuracy:.4f}", f"{halved.file_accuracy:.4f}"),
+            ("labels that differ", f"{exact.label_flips:,}", f"{halved.label_flips:,}"),
+            ("probability moved, at most", f"{exact.max_difference:.1e}", f"{halved.max_difference:.1e}"),
+            ("probability moved, mean", f"{exact.mean_difference:.1e}", f"{halved.mean_difference:.1e}"),
+            ("layer to blame", "", blamed[0]),
+            *(("", "", more) for more in blamed[1:]),
+        )
 
     @property
     def verified(self) -> bool:
@@ -172,13 +190,11 @@ def verify(
     if not all(check.passed for check in checks if check.name in NEEDED_TO_EXECUTE):
         return compared(evidence)
     evidence = compared(evidence, "val")
-    _, halved = half.compare(
-        path,
-        splits["val"].images[:half_images],
-        accumulation=accumulation,
-        exact=answers["val"][:half_images],
-    )
-    evidence = replace(evidence, half=halved)
+    some = Split(splits["val"].images[:half_images], splits["val"].labels[:half_images])
+    exact = answers["val"][:half_images]
+    rounded, halved = half.compare(path, some.images, accumulation=accumulation, exact=exact)
+    arithmetic = arithmetics(some, {"float32": exact, "float16": rounded}, candidate.forward)
+    evidence = replace(evidence, half=halved, arithmetic=arithmetic)
     evidence = replace(evidence, native=native.compare(path, executable, candidate.dataset.val.images))
     if not worth_a_look(evidence):
         return evidence

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
 from conversion.coreml.convert import coremltools
 from conversion.runtime import Executable
 from conversion.runtime.opening import opened
+from experiments.datasets.viewed import viewed
 
 SAMPLE = 64  # images: Apple's runtime takes them one by one
 TOLERANCE = 5e-3  # of a probability: half precision, in which Apple's runtime computes, costs 3e-4 on honest files
@@ -52,8 +52,8 @@ def compare(path: Path, executable: Executable, images: npt.NDArray[np.uint8]) -
         model = ct.models.MLModel(str(found), compute_units=ct.ComputeUnit.CPU_ONLY)
     interface = executable.interface
     sample = images[:SAMPLE]
-    pictures = [Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image) for image in sample]
-    answers = [model.predict({interface.input.name: picture})[interface.probabilities_name] for picture in pictures]
+    given = [image[None].astype(np.float32) if interface.input.is_array else viewed(image) for image in sample]
+    answers = [model.predict({interface.input.name: each})[interface.probabilities_name] for each in given]
     # Apple's runtime answers by name: of two classes that share one it says one probability.
     single = [index for index, label in enumerate(interface.labels) if interface.labels.count(label) == 1]
     if not single:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -58,7 +58,7 @@ class Parity:
     file_accuracy: float  # of the executed file
     model_accuracy: float  # of the Keras model
     flips: tuple[Flip, ...] = ()  # the images of `flipped`
-    executed: str = FILE  # or UNCOMPRESSED
+    executed: str = FILE  # or UNCOMPRESSED; of `arithmetics`, one's name
     rounding: float | None = None  # of a probability: what float32 costs the model itself; None: not asked
     allowance: float | None = None  # of a probability: the largest difference that rounding explains; None: any
 
@@ -93,6 +93,22 @@ def parities(
     return tuple(
         _parity(name, executed[name], expected[name], split.labels, rounding) for name, split in splits.items()
     )
+
+
+def arithmetics(split: Split, computed: Answers, forward: Forward) -> tuple[Parity, ...]:
+    """What a file answers in several arithmetics, by their names, against what a model answers in float32.
+
+    Args:
+        split: validation images and labels.
+        computed: probabilities by the arithmetic's name; one that is no number counts as 0.
+        forward: the model.
+    """
+    expected = predict(forward, split.images)
+    found = []
+    for name, answers in computed.items():
+        numbers = np.nan_to_num(answers, nan=0.0, posinf=1.0, neginf=0.0)
+        found.append(replace(_parity("val", numbers, expected, split.labels, None), executed=name))
+    return tuple(found)
 
 
 def in_float64(classifier: keras.Model) -> Forward:

@@ -37,6 +37,8 @@ def show(evidence: Evidence) -> None:
     for against, part in evidence.differences:
         allowed = "any" if part.allowance is None else f"{part.allowance:.1e}"
         say(f"  {against:37} {part.split:5} {part.max_difference:8.1e} {allowed:>8} {part.label_flips:14}")
+    for name, exact, halved in evidence.arithmetic_rows:
+        say(f"  {name:37} {exact:>8}  {halved}".rstrip())
     if evidence.half:
         say(f"  {evidence.half.text}")
     say(f"  Apple's runtime: {evidence.native.status}")

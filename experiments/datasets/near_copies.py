@@ -11,7 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from imagehash import phash
-from PIL import Image
+
+from experiments.datasets.viewed import viewed
 
 BITS = 4  # of 64 that may differ
 CORRELATION = 0.985  # of pixels; a JPEG of quality 90 of mere noise reaches 0.995, no two digits of mnist5k do
@@ -37,7 +38,7 @@ def _close(rows: np.ndarray, hashes: np.ndarray) -> Iterator[tuple[int, int]]:
 
 
 def _hash(image: np.ndarray) -> int:
-    return int(str(phash(Image.fromarray(image.squeeze(axis=-1) if image.shape[-1] == 1 else image))), 16)
+    return int(str(phash(viewed(image))), 16)
 
 
 def _buckets(hashes: np.ndarray) -> list[Sequence[int]]:

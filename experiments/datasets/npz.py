@@ -16,11 +16,12 @@ if TYPE_CHECKING:
 
 PARTS = ("train", "val", "test")
 NAMES = tuple(f"{kind}_{part}" for part in PARTS for kind in "xy")  # of the arrays that are read
+FEW_ROWS = 4  # of an image that is rather the first of its channels, if rows are fewer than columns and channels
 
 
 @register_source("npz", takes="FILE")
 def npz(source: Source) -> Dataset:
-    """Images of whole numbers 0 to 255 in (N, height, width[, 1 or 3]), labels (N,); val may be left out.
+    """Images of whole numbers 0 to 255 in (N, height, width[, channels]), labels (N,); val may be left out.
 
     Without `x_val` and `y_val` a twelfth of train becomes val.
 
@@ -61,10 +62,10 @@ def npz(source: Source) -> Dataset:
 
 
 def _images(what: str, array: np.ndarray) -> np.ndarray:
-    if array.ndim not in (3, 4) or (array.ndim == 4 and array.shape[3] not in (1, 3)) or 0 in array.shape[1:]:
-        raise ProjectError(
-            f"{what} has shape {array.shape}; images are (N, height, width) or (N, height, width, 1 or 3)."
-        )
+    if array.ndim not in (3, 4) or 0 in array.shape[1:]:
+        raise ProjectError(f"{what} has shape {array.shape}; images are (N, height, width[, channels]).")
+    if array.ndim == 4 and array.shape[1] <= FEW_ROWS and array.shape[1] < min(array.shape[2:]):
+        raise ProjectError(f"{what} has shape {array.shape}: channels come last, (N, height, width, channels).")
     if array.dtype == "uint8":
         return array
     if array.dtype.kind not in "iu" or (array.size and (array.min() < 0 or array.max() > 255)):

@@ -135,7 +135,8 @@ def formed(image: Image.Image, form: Form) -> Image.Image:
     if form.size:
         _draft(image, form.size)
     image.load()
-    image = opaque(in_srgb(_upright(image)), form.color).convert(form.mode)
+    image = opaque(in_srgb(_upright(image)), form.color)
+    image = image if image.mode == form.mode else image.convert(form.mode)  # Pillow copies what it need not change
     return fitted(image, form) if form.size else image
 
 
@@ -158,7 +159,7 @@ def _orientation(image: Image.Image) -> int:
 
 def _upright(image: Image.Image) -> Image.Image:
     try:
-        return ImageOps.exif_transpose(image)
+        return ImageOps.exif_transpose(image) if image.getexif().get(Base.Orientation, 1) != 1 else image
     except BROKEN_EXIF:  # viewers show it as it lies
         return image
 
@@ -194,6 +195,8 @@ def fitted(image: Image.Image, form: Form) -> Image.Image:
     """An image at the form's size: its centre, all of it with margins, or all of it whatever its proportions."""
     assert form.size
     size = form.size[::-1]
+    if image.size == size:
+        return image
     if form.fit == "crop":
         return ImageOps.fit(image, size, RESAMPLING)
     if form.fit == "pad":

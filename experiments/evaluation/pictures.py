@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
+from experiments.datasets.viewed import viewed
 from experiments.evaluation.fonts import families
 from experiments.evaluation.labels import told_apart
 from experiments.evaluation.metrics import Evaluation
@@ -87,7 +88,7 @@ def draw_reliability(evaluation: Evaluation, path: Path, *, what: str) -> None:
 
 
 def draw_images(images: Sequence[np.ndarray], captions: Sequence[str], path: Path, *, title: str) -> None:
-    """Draw uint8 images (height, width, 1 or 3) of one size, each under its caption of two lines, as a PNG.
+    """Draw uint8 images (height, width, channels) of one size, each under its caption of two lines, as a PNG.
 
     Without an image the title stands alone, and says so.
     """
@@ -110,7 +111,7 @@ def draw_images(images: Sequence[np.ndarray], captions: Sequence[str], path: Pat
 
 def _scaled(image: np.ndarray, width: int, height: int) -> np.ndarray:
     """A uint8 image in RGB at another size; small ones show their pixels."""
-    picture = Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).convert("RGB")
+    picture = viewed(image).convert("RGB")
     enlarged = width >= picture.width
     return np.asarray(
         picture.resize((max(1, width), max(1, height)), Image.Resampling.NEAREST if enlarged else Image.Resampling.BOX)

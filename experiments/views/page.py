@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from architectures.scratch import scratch_beside
+from experiments.datasets.viewed import viewed
 from experiments.views.tables import STYLE, html_text
 
 if TYPE_CHECKING:
@@ -68,17 +69,15 @@ def save(page: str, path: Path) -> None:
 
 
 def picture(image: np.ndarray, side: int) -> str:
-    """An image (height, width, 1 or 3) of uint8 within a page, at most so many pixels high and wide."""
-    from PIL import Image
-
-    shown = Image.fromarray(image.squeeze(axis=-1) if image.shape[-1] == 1 else image)
-    if max(shown.size) > side:
-        shown.thumbnail((side, side))
+    """An image (height, width, channels) of uint8 within a page, at most so many pixels high and wide."""
+    drawn = viewed(image)
+    if max(drawn.size) > side:
+        drawn.thumbnail((side, side))
     file = io.BytesIO()
-    shown.save(file, "PNG")
+    drawn.save(file, "PNG")
     content = base64.b64encode(file.getvalue()).decode()
-    scale = max(1, side // max(shown.size))  # small ones larger, each pixel a square
-    width, height = scale * shown.width, scale * shown.height
+    scale = max(1, side // max(drawn.size))  # small ones larger, each pixel a square
+    width, height = scale * drawn.width, scale * drawn.height
     return f"<img alt='' width='{width}' height='{height}' src='data:image/png;base64,{content}'>"
 
 

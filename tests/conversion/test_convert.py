@@ -166,11 +166,6 @@ def test_labels_that_do_not_fit_are_refused() -> None:
         convert(model, replace(FACTS, class_names=FACTS.class_names[:9]))
 
 
-def test_two_channels_are_refused() -> None:
-    with pytest.raises(ProjectError, match="1 or 3 channels, the model's have 2"):
-        convert(randomized("malireddi", (28, 28, 2), filters=4), FACTS)
-
-
 def test_an_operation_that_coremltools_does_not_know() -> None:
     network = keras.Sequential(
         [

@@ -121,6 +121,19 @@ def test_apples_own_extractor_is_said_in_one_line(tmp_path: Path) -> None:
     assert "only Apple's runtime has it" in reason
 
 
+def test_shapes_are_told_as_the_file_leaves_them_open(tmp_path: Path) -> None:
+    model = model_class()(specificationVersion=4)
+    model.neuralNetwork.SetInParent()
+    array = model.description.input.add(name="x").type.multiArrayType
+    array.shape.extend([1, 9])
+    for low, high in ((1, 1), (9, 20), (2, -1)):
+        array.shapeRange.sizeRanges.add(lowerBound=low, upperBound=high)
+    model.description.output.add(name="y").type.multiArrayType.SetInParent()
+    described = describe(saved(model, tmp_path / "x.mlmodel"))
+    assert described.inputs[0].type.endswith(" 1x9, or 1 by 9-20 by 2-any")
+    assert described.outputs[0].type.endswith(" of no stated shape")
+
+
 def test_every_unknown_kind_is_named(tmp_path: Path) -> None:
     path = seed("network", tmp_path)
     model = model_class().FromString(path.read_bytes())

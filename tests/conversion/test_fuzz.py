@@ -20,15 +20,18 @@ FILES = 200
 @pytest.mark.parametrize("path", sorted(SEEDS.glob("*.zip")), ids=lambda path: path.stem)
 def test_seeds_load(path: Path, tmp_path: Path) -> None:
     """As a classifier of images, or by its features."""
-    classified, by_features = outcome(read(path).write(tmp_path)).split("; ")
+    classified, by_features, described = outcome(read(path).write(tmp_path)).split("; ")
     assert by_features.startswith("loaded")
+    assert described.startswith("loaded")
     assert classified.startswith("loaded") or path.stem in interfaces.samples()
 
 
 @pytest.mark.parametrize("path", sorted(BROKE.glob("*.zip")), ids=lambda path: path.stem)
 def test_what_once_broke_ends_in_one_line(path: Path, tmp_path: Path) -> None:
-    for found in outcome(read(path).write(tmp_path)).split("; "):
+    *executed, described = outcome(read(path).write(tmp_path)).split("; ")
+    for found in executed:
         assert found.split()[0] in {"CorruptModel", "NotCheckable"}
+    assert described.split()[0] in {"loaded", "CorruptModel", "NotCheckable"}
 
 
 def test_damaged_files_end_in_one_line_or_an_answer(tmp_path: Path) -> None:

@@ -471,6 +471,8 @@ def test_what_only_apple_has_is_told_in_one_line(tmp_path: Path) -> None:
     with pytest.raises(NotCheckable, match="Apple's own visionFeaturePrint.*only they can execute it") as found:
         model_of(spec, tmp_path)
     assert "\n" not in str(found.value)
+    with pytest.raises(NotCheckable, match=r"Apple's own visionFeaturePrint.*only they can execute it\.$"):
+        load(tmp_path / "model.mlmodel")
 
 
 def tree_with_a_loop(p: Any) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from keras import KerasTensor, layers
 
-from conversion.verification.parity import LEAST_ALLOWANCE, ROUNDINGS, Parity, in_float64, parities
+from conversion.verification.parity import LEAST_ALLOWANCE, ROUNDINGS, Parity, arithmetics, in_float64, parities
 from experiments.classifier import PIXEL_SCALE, as_classifier, forward_function
 from experiments.datasets import Split
 from tests.conversion.test_comparison import candidate_of, compared, saved, splits_of
@@ -43,6 +43,17 @@ def test_float64_is_what_numpy_computes() -> None:
     assert exact.dtype == np.float64
     np.testing.assert_allclose(exact, powers / powers.sum(axis=1, keepdims=True), rtol=0, atol=1e-14)
     assert 0 < np.abs(candidate.forward(IMAGES) - exact).max() < 1e-5
+
+
+def test_arithmetics_stand_side_by_side() -> None:
+    split = Split(IMAGES[:3], np.array([0, 1, 1]))
+    model = np.array([[0.9, 0.1], [0.2, 0.8], [0.4, 0.6]], np.float32)
+    halved = np.array([[0.85, 0.15], [0.2, 0.8], [np.nan, np.nan]], np.float32)
+    exact, narrow = arithmetics(split, {"float32": model, "float16": halved}, lambda _: model)
+    assert (exact.executed, exact.label_flips, exact.max_difference, exact.file_accuracy) == ("float32", 0, 0.0, 1.0)
+    assert (narrow.executed, narrow.label_flips, narrow.flipped) == ("float16", 1, (2,))
+    assert narrow.max_difference == pytest.approx(0.6)
+    assert (narrow.file_accuracy, narrow.model_accuracy) == (pytest.approx(2 / 3), 1.0)
 
 
 @pytest.mark.parametrize(

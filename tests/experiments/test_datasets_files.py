@@ -114,6 +114,9 @@ def test_npz(tmp_path: Path) -> None:
     loaded = datasets.load(f"npz:{file}")
     assert [len(loaded.train), len(loaded.val), len(loaded.test)] == [36, 6, 6]
     assert np.array_equal(loaded.val.images, colored[3:9])
+    bands = pictures(36, channels=(12,))
+    np.savez(file, **arrays(x_train=bands, x_test=bands[:6]))
+    assert datasets.load(f"npz:{file}").input_shape == (*SIDES, 12)
 
 
 def test_members_of_an_npz_that_nobody_asked_for_are_not_read(tmp_path: Path) -> None:
@@ -129,7 +132,8 @@ NPZ_FAULTS: dict[str, tuple[dict[str, np.ndarray | None], str]] = {
     "half a val": ({"x_val": pictures(6)}, "lacks y_val"),
     "floats": ({"x_train": pictures(36) / 255}, "x_train holds float64; images are whole numbers from 0 to 255"),
     "too bright": ({"x_train": pictures(36) * np.int64(2)}, "x_train holds int64; images are whole"),
-    "shape": ({"x_train": pictures(36, channels=(2,))}, r"x_train has shape \(36, 6, 4, 2\)"),
+    "shape": ({"x_train": pictures(36, channels=(2, 2))}, r"x_train has shape \(36, 6, 4, 2, 2\)"),
+    "channels first": ({"x_train": np.zeros((36, 3, 6, 4), np.uint8)}, r"\(36, 3, 6, 4\): channels come last"),
     "one-hot": ({"y_train": np.eye(36, dtype=int)}, "labels are whole numbers .* not one-hot"),
     "one label": ({"y_test": np.array(3)}, r"y_test holds int64 of shape \(\); labels are whole numbers \(N,\)"),
     "text labels": ({"y_train": np.array(["cat", "dog"] * 18)}, "y_train holds text; labels are .* counted from 0"),

@@ -8,6 +8,7 @@ is kept in the folder of findings. A file that ends at a place in the code where
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import re
 import resource
@@ -28,6 +29,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # one processor; threads' st
 import numpy as np
 
 from architectures.errors import UsageError
+from conversion.description import describe
 from conversion.runtime import CorruptModel, NotCheckable, limits, load, load_model
 from conversion.runtime import __file__ as runtime
 from tests.conversion.fuzz.mutate import mutated
@@ -46,14 +48,14 @@ WRITTEN = {CURRENT, "sample.mlmodel", "sample.mlpackage"}
 
 
 def outcome(path: Path) -> str:
-    """What loading and executing a file ends in: "loaded", or the error and the place in the code that it came from.
+    """What loading, executing and describing a file end in: "loaded", or the error and the place where it came from.
 
     Raises:
         AssertionError: if the error is not one line that names the file.
         MemoryError: if there was none left.
         Exception: whatever else the executors let through.
     """
-    return f"{_outcome(path, _classified)}; {_outcome(path, _by_features)}"
+    return "; ".join(_outcome(path, execute) for execute in (_classified, _by_features, _described))
 
 
 def _classified(path: Path) -> str:
@@ -81,6 +83,14 @@ def _by_features(path: Path) -> str:
         return f"asks for more: {type(error).__name__}"
     assert set(answer) <= {each.name for each in model.outputs}
     return f"{model.kind} {len(answer)}"
+
+
+def _described(path: Path) -> str:
+    """Say what a file is."""
+    found = describe(path)
+    json.dumps(found.as_json())
+    assert sum(part.bytes for part in found.parts) == found.size_bytes
+    return f"{found.kind} {len(found.not_executable)}"
 
 
 def _outcome(path: Path, execute: Callable[[Path], str]) -> str:

@@ -16,6 +16,10 @@ from coremltools.converters.mil import Builder as mb
 from coremltools.models.neural_network import quantization_utils
 
 import architectures
+from conversion.coreml.convert import convert as converted
+from conversion.coreml.facts import FileFacts
+from conversion.coreml.formats import FORMATS
+from conversion.coreml.writing import write
 from experiments.classifier import as_classifier, network_of
 from tests.conversion import test_mlprogram_ops, test_mlprogram_spatial, test_runtime_layers, test_runtime_spatial
 from tests.conversion.fuzz import interfaces
@@ -34,6 +38,7 @@ from tests.support.layers import (
 )
 
 SEEDS = Path(__file__).parent / "seeds"
+FACTS = FileFacts(tuple("0123456789"), "bands", "0" * 64, "malireddi", "0" * 32, "", "unknown", 0.9)
 LARGEST_CASE = 1500  # bytes: a few layers with large constants would outweigh all others
 PER_PACKAGE = 40  # operations probed by one package: each change of one costs a look at all
 
@@ -55,8 +60,8 @@ def layers_network(cases: dict[str, Any]) -> bytes:
     whole = build_network(soft, outputs=C)
     answer = list(whole.neuralNetworkClassifier.layers)[1:]
     del whole.neuralNetworkClassifier.layers[1:]
-    for name, (write, _) in cases.items():
-        part = build_network(lambda b, write=write: (first(b), write(b)), outputs=C)
+    for name, (add, _) in cases.items():
+        part = build_network(lambda b, add=add: (first(b), add(b)), outputs=C)
         for layer in list(part.neuralNetworkClassifier.layers)[1:]:
             if layer.ByteSize() > LARGEST_CASE:
                 break
@@ -99,6 +104,13 @@ def samples() -> dict[str, Sample]:
             small = quantization_utils.quantize_weights(ct.models.MLModel(plain), bits, mode)
         spec = small if not hasattr(small, "get_spec") else small.get_spec()
         found[f"network_{bits}_{mode}"] = Sample(spec.SerializeToString(deterministic=True))
+    bands = randomize(as_classifier(architectures.build("malireddi", (28, 28, 2), 10, filters=1)))
+    for format in FORMATS:
+        file = converted(bands, FACTS, format=format)
+        with tempfile.TemporaryDirectory() as folder:
+            place = Path(folder, f"bands{file.suffix}")
+            write(file, place)
+            found[f"bands_{format}"] = of_package(place) if place.is_dir() else Sample(place.read_bytes())
     for precision in ("FLOAT16", "FLOAT32"):
         found[f"program_{precision}"] = saved(convert_program(network, precision=precision))
     for name in (
