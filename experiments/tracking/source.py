@@ -17,7 +17,7 @@ from experiments.training.precision import Gpu, native_bfloat16
 
 RECORDED_PACKAGES = ("tensorflow", "keras", "coremltools", "mlflow", "optuna", "numpy")
 EQUIVALENTS = {"tensorflow": "tensorflow-cpu"}  # the same release as a smaller wheel, without CUDA
-PLUGIN_GROUPS = ("architectures", "datasets")  # entry points whose packages are recorded, too
+PLUGIN_GROUPS = ("architectures", "datasets", "optimizers", "losses")  # entry points whose packages are recorded, too
 TRAINING_CODE = ("architectures", "experiments")  # floors that decide what a training computes
 # Variables that change the bits that TensorFlow computes, recorded where they are set.
 SETTINGS = (
@@ -103,7 +103,7 @@ def versions(packages: tuple[str, ...] = RECORDED_PACKAGES) -> dict[str, str]:
 
 
 def installed_plugins() -> tuple[str, ...]:
-    """Names of the packages that bring architectures or data sets."""
+    """Names of the packages that bring architectures, data sets, optimizers or losses."""
     found = {point.dist.name for group in PLUGIN_GROUPS for point in entry_points(group=group) if point.dist}
     return tuple(sorted(found))
 
