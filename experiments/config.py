@@ -54,7 +54,7 @@ def usual_learning_rate(schedule: str, knobs: tuple[tuple[str, Knob], ...], fact
     """
     of = dict(knobs)
     learns_on = of.get(WEIGHTS, NONE) != NONE and of.get(TRAIN) != HEAD
-    rate = LEARNING_RATES[schedule] * factor
+    rate = float(f"{LEARNING_RATES[schedule] * factor:.6g}")  # as a person would write it
     return rate / 10 if learns_on else rate
 
 
