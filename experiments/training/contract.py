@@ -97,14 +97,14 @@ def learning(part: Registered) -> None:
     """A small network learns by it in either precision, twice to the same bits."""
     for precision in PRECISIONS:
         config = replace(_config(part), precision=precision)
-        course, weights = _trained(config)
+        course, weights = trained(config)
         require(bool(np.isfinite(course).all()), f"the loss is not finite in {precision}")
         require(
             course[-1] < LEARNED * course[0],
             f"the loss went from {course[0]:.4g} to {course[-1]:.4g} in {EPOCHS} epochs of {IMAGES // BATCH} steps in "
             f"{precision}, at a rate of {config.learning_rate:g}",
         )
-    again = _trained(config)
+    again = trained(config)
     require(course == again[0] and all(map(np.array_equal, weights, again[1])), "the same seed gives other weights")
 
 
@@ -219,7 +219,7 @@ def _stepped(
     return [np.array(weight) for weight in weights]
 
 
-def _trained(config: RunConfig) -> tuple[list[float], list[np.ndarray]]:
+def trained(config: RunConfig) -> tuple[list[float], list[np.ndarray]]:
     """The loss of each epoch, and the weights, of a network of two dense layers."""
     import keras
 
