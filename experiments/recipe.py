@@ -31,7 +31,8 @@ class Recipe:
 
     The options of trials and sweeps, the search space, the record in MLflow and its reading, and the leaderboard derive
     from these fields: a new one is a line here and in `RecipeRanges`, what training does with it, and its name in
-    `architectures.knobs.RUN_PARAMETERS`.
+    `architectures.knobs.RUN_PARAMETERS`; of one that an optimizer or a loss takes, its builder's keyword and a field of
+    `search.trials.config.TrialConfig`, which tells what was not asked for from 0.
     A number or a choice; its default is what records mean that do not name it.
     """
 

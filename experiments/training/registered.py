@@ -15,7 +15,7 @@ from typing import Any
 from architectures.errors import PluginError, ProjectError, UsageError
 from architectures.fields import InvalidValue, Name, allowed
 from architectures.plugins import load_installed
-from experiments.recipe import ASKED, Recipe, recipe_of
+from experiments.recipe import ASKED, Recipe
 
 
 @dataclass(frozen=True)
@@ -39,13 +39,13 @@ class Takes:
         own = dict(self.own)
         for name, value in asked.items():
             if value is not None and name not in own:
-                option = f"--{name.replace('_', '-')}"
-                raise UsageError(f"The {self.kind} {self.name!r} takes no {option}; it takes {self._options}.")
+                known = ", ".join(map(_option, own)) or "nothing of the kind"
+                raise UsageError(f"The {self.kind} {self.name!r} takes no {_option(name)}; it takes {known}.")
         return {name: own.get(name, 0.0) for name, value in asked.items() if value is None}
 
-    @property
-    def _options(self) -> str:
-        return ", ".join(f"--{name.replace('_', '-')}" for name, _ in self.own) or "nothing of the kind"
+
+def _option(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
 
 
 @dataclass(frozen=True)
@@ -56,18 +56,9 @@ class Registered:
     source: str  # file that defines the builder: names both sides of a clash
     takes: Takes
 
-    @property
-    def summary(self) -> str:
-        """First line of the builder's docstring."""
-        return (inspect.getdoc(self.builder) or "").partition("\n")[0]
-
     def check(self, recipe: Recipe) -> None:
         """Raise UsageError where a recipe asks for what the builder does not take."""
-        self.takes.resolved({name: value or None for name, value in recipe_of(recipe).items() if name in self._kinds})
-
-    @property
-    def _kinds(self) -> tuple[str, ...]:
-        return taken_by(self.takes.kind)
+        self.takes.resolved({name: getattr(recipe, name) or None for name in taken_by(self.takes.kind)})
 
     def build(self, argument: object, recipe: Recipe, made: type) -> Any:
         """What the builder makes of its argument and of its part of a recipe: an instance of `made`.
