@@ -78,21 +78,34 @@ def build(config: RunConfig, num_classes: int) -> Callable[[tf.Tensor, tf.Tensor
 
     registered = get(config.loss)
     loss = registered.build(num_classes, config, keras.losses.Loss)
+    _try_out(loss, registered, num_classes)
 
     def of_each(target: tf.Tensor, probabilities: tf.Tensor) -> tf.Tensor:
         if len(target.shape) == 1:
             if config.loss == CROSS_ENTROPY:  # of whole labels, TensorFlow has a kernel for it
                 return keras.losses.sparse_categorical_crossentropy(target, probabilities)
             target = tf.one_hot(target, num_classes)
-        found = tf.convert_to_tensor(loss.call(target, probabilities))
-        if found.shape.rank != 1:
-            raise PluginError(
-                f"Loss {config.loss!r} ({registered.source}) gives values of shape {tuple(found.shape)}, not one for "
-                f"each image: let its `call` reduce nothing but the classes."
-            )
-        return found
+        return loss.call(target, probabilities)
 
     return of_each
+
+
+def _try_out(loss: keras.losses.Loss, registered: Registered, num_classes: int) -> None:
+    """Ask for the loss of some images: what is raised later, in a graph, is many lines of TensorFlow's."""
+    import tensorflow as tf
+
+    images = num_classes + 1  # unlike the number of classes
+    labels, probabilities = tf.one_hot(tf.range(images) % num_classes, num_classes), tf.ones((images, num_classes))
+    fault = f"Loss {registered.takes.name!r} ({registered.source})"
+    try:
+        found = tf.convert_to_tensor(loss.call(labels, probabilities / num_classes))
+    except Exception as error:  # a plugin's, or a library's
+        raise PluginError(f"{fault} failed: {type(error).__name__}: {error}") from error
+    if found.shape != (images,):
+        raise PluginError(
+            f"{fault} gives values of shape {tuple(found.shape)} for {images} images, not one for each: let its `call` "
+            f"reduce nothing but the classes."
+        )
 
 
 def get(name: str) -> Registered:

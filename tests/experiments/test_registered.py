@@ -135,6 +135,10 @@ def reduced(num_classes):
     return Given(lambda true, found: tf.reduce_mean(tf.square(true - found)))
 
 
+def stumbling(num_classes):
+    return Given(lambda true, found: 1 / 0)
+
+
 def of_the_batch(num_classes):
     return Given(lambda true, found: tf.reduce_mean(tf.square(true - found), 1) - tf.reduce_mean(found[:, 0]))
 
@@ -154,7 +158,11 @@ def rough(num_classes, *, label_smoothing):
 @pytest.mark.parametrize(
     ("builder", "reason"),
     [
-        (reduced, r"gives values of shape \(\), not one for each image: let its `call` reduce nothing but the classes"),
+        (
+            reduced,
+            r"gives values of shape \(\) for 4 images, not one for each: let its `call` reduce nothing but the classes",
+        ),
+        (stumbling, r"each image: Loss 'stumbling' \(.*\) failed: ZeroDivisionError: division by zero"),
         (of_the_batch, "each image: is another one for an image that is batched with others"),
         (without_bounds, "certainty: is not finite where a network is certain"),
         (upside_down, "order: a wrong answer costs less"),
