@@ -11,7 +11,7 @@ Checks that need higher floors, conversion above all, come from the entry-point 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any
 
@@ -38,7 +38,7 @@ ROUNDING = 1e-6  # a probability's: a loaded model computes the same
 
 
 class ContractBroken(ProjectError, AssertionError):
-    """An architecture does not do what the rest of the project relies on; the message lists every reason."""
+    """An architecture, optimizer or loss does not do what the project relies on; the message lists every reason."""
 
 
 def check_architecture(architecture: str | Architecture, *, input_shape: Shape = (28, 28, 1)) -> None:
@@ -58,15 +58,20 @@ def check_architecture(architecture: str | Architecture, *, input_shape: Shape =
     filters = None if architecture.default_filters is None else max(1, architecture.default_filters // 4)
     side = architecture.smallest_side
     input_shape = (max(side, input_shape[0]), max(side, input_shape[1]), input_shape[2])
+    hold(f"Architecture {architecture.name!r}", checks(), architecture, input_shape, filters)
+
+
+def hold(what: str, checks: Mapping[str, Callable[..., None]], *arguments: object) -> None:
+    """Make all checks of something, each with these arguments; raises ContractBroken with every reason."""
     broken = []
-    for name, check in checks().items():
+    for name, check in checks.items():
         try:
-            check(architecture, input_shape, filters)
+            check(*arguments)
         except Exception as error:  # a plugin's, or a library's: whatever it is, it is the reason
             kind = "" if isinstance(error, AssertionError | ProjectError) else f"{type(error).__name__}: "
             broken.append(f"{name}: {kind}{redact(' '.join(str(error).split()))[:LONGEST_REASON]}")
     if broken:
-        raise ContractBroken(f"Architecture {architecture.name!r} breaks its contract. " + " | ".join(broken))
+        raise ContractBroken(f"{what} breaks its contract. " + " | ".join(broken))
 
 
 Check = Callable[[Architecture, Shape, int | None], None]  # raises where an architecture fails at this width
@@ -96,7 +101,7 @@ def sizes(architecture: Architecture, input_shape: Shape, filters: int | None) -
             try:
                 architecture.build(shape, CLASSES, filters=filters)
             except UsageError:  # names the smallest size
-                _require(shape[0] == SMALL_SIDE, f"does not take {shape}, larger than the smallest size it names")
+                require(shape[0] == SMALL_SIDE, f"does not take {shape}, larger than the smallest size it names")
 
 
 def probabilities(architecture: Architecture, input_shape: Shape, filters: int | None) -> None:
@@ -104,12 +109,12 @@ def probabilities(architecture: Architecture, input_shape: Shape, filters: int |
     model = architecture.build(input_shape, CLASSES, filters=filters)
     images = _images(input_shape)
     found = _forward(model, images)
-    _require(found.shape == (IMAGES, CLASSES), f"gives {found.shape} for {IMAGES} images, not {(IMAGES, CLASSES)}")
-    _require(np.isfinite(found).all() and (found >= 0).all() and (found <= 1).all(), "gives values outside [0, 1]")
+    require(found.shape == (IMAGES, CLASSES), f"gives {found.shape} for {IMAGES} images, not {(IMAGES, CLASSES)}")
+    require(np.isfinite(found).all() and (found >= 0).all() and (found <= 1).all(), "gives values outside [0, 1]")
     if registry.head_of(model) == "softmax":
-        _require(np.allclose(found.sum(axis=1), 1, atol=1e-5), f"rows sum to {found.sum(axis=1)}, not 1")
+        require(np.allclose(found.sum(axis=1), 1, atol=1e-5), f"rows sum to {found.sum(axis=1)}, not 1")
     alone = _forward(model, images[:1])
-    _require(np.allclose(alone, found[:1], atol=1e-5), "answers an image differently when others are in its batch")
+    require(np.allclose(alone, found[:1], atol=1e-5), "answers an image differently when others are in its batch")
 
 
 def filters_widen(architecture: Architecture, input_shape: Shape, filters: int | None) -> None:
@@ -117,7 +122,7 @@ def filters_widen(architecture: Architecture, input_shape: Shape, filters: int |
     if filters is None:
         return
     counts = [architecture.build(input_shape, CLASSES, filters=filters * times).count_params() for times in (1, 2, 4)]
-    _require(counts[0] < counts[1] < counts[2], f"parameters do not grow with filters: {counts}")
+    require(counts[0] < counts[1] < counts[2], f"parameters do not grow with filters: {counts}")
 
 
 def dropout_arrives(architecture: Architecture, input_shape: Shape, filters: int | None) -> None:
@@ -132,17 +137,15 @@ def dropout_arrives(architecture: Architecture, input_shape: Shape, filters: int
     images = _images(input_shape)
     low, high = (build(rate) for rate in RATES)
     rates = _rates(low)
-    _require(
-        rates != _rates(high), f"a dropout of {RATES[0]} and of {RATES[1]} build layers of the same rates: {rates}"
-    )
-    _require(_varies(high, images), f"two training passes with dropout {RATES[1]} are the same")
+    require(rates != _rates(high), f"a dropout of {RATES[0]} and of {RATES[1]} build layers of the same rates: {rates}")
+    require(_varies(high, images), f"two training passes with dropout {RATES[1]} are the same")
     none = build(0.0)
     if _varies(none, images):
         own = [_settings(layer) for layer in _random_layers(high)]
         random = _random_layers(none)
         dropping = [layer.name for layer in random if _settings(layer) not in own]
         where = f": in {', '.join(dropping)}" if dropping else ""
-        _require(bool(random) and not dropping, f"two training passes with dropout 0.0 differ{where}")
+        require(bool(random) and not dropping, f"two training passes with dropout 0.0 differ{where}")
 
 
 def training_step(architecture: Architecture, input_shape: Shape, filters: int | None) -> None:
@@ -168,7 +171,7 @@ def training_step(architecture: Architecture, input_shape: Shape, filters: int |
     unused = [
         weight.path for weight, gradient in zip(model.trainable_variables, gradients, strict=True) if gradient is None
     ]
-    _require(not unused, f"weights without a gradient: {', '.join(unused)}")
+    require(not unused, f"weights without a gradient: {', '.join(unused)}")
     start = [variable.numpy() for variable in model.trainable_variables]
     for rate in LEARNING_RATES:
         for variable, value in zip(model.trainable_variables, start, strict=True):
@@ -191,7 +194,7 @@ def saving(architecture: Architecture, input_shape: Shape, filters: int | None) 
         loaded = keras.saving.load_model(file, compile=False, safe_mode=True)
     images = _images(input_shape)
     difference = np.abs(_forward(model, images) - _forward(loaded, images)).max()
-    _require(difference <= ROUNDING, f"the loaded model's probabilities differ by {difference:.1e}")
+    require(difference <= ROUNDING, f"the loaded model's probabilities differ by {difference:.1e}")
 
 
 def determinism(architecture: Architecture, input_shape: Shape, filters: int | None) -> None:
@@ -204,9 +207,9 @@ def determinism(architecture: Architecture, input_shape: Shape, filters: int | N
         model = architecture.build(input_shape, CLASSES, filters=filters)
         built.append(([type(layer).__name__ for layer in model.layers], model.get_weights()))
     (first_layers, first), (second_layers, second) = built
-    _require(first_layers == second_layers, f"builds {first_layers}, then {second_layers}")
+    require(first_layers == second_layers, f"builds {first_layers}, then {second_layers}")
     same = len(first) == len(second) and all(map(np.array_equal, first, second))
-    _require(same, "the same seed gives other weights")
+    require(same, "the same seed gives other weights")
 
 
 def averages(architecture: Architecture, input_shape: Shape, filters: int | None) -> None:
@@ -278,6 +281,6 @@ def _forward(model: keras.Model, images: np.ndarray) -> np.ndarray:
     return np.asarray(model(images, training=False))
 
 
-def _require(held: bool | np.bool_, reason: str) -> None:
+def require(held: bool | np.bool_, reason: str) -> None:
     if not held:
         raise AssertionError(reason)

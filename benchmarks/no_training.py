@@ -40,7 +40,7 @@ class NoTraining:
         self._shape = dataset.input_shape
 
     def wait_until_ready(self) -> Ready:
-        return Ready(ARCHITECTURES, (), None)
+        return Ready(ARCHITECTURES, (), None, ())
 
     def free_worker(self) -> str | None:
         return "worker 1" if self._job is None else None

@@ -82,7 +82,7 @@ def profiled(config: RunConfig, dataset: datasets.Dataset, steps: int) -> Counte
     few = replace(dataset, train=Split(dataset.train.images[:images], dataset.train.labels[:images]))
     architecture = registry.get(config.architecture)
     classifier = build_classifier(architecture, config, few.input_shape, few.num_classes, config.precision)
-    run_epoch = loop._epoch_function(with_fast_kernels(classifier), config, few.train)
+    run_epoch = loop.epoch_function(with_fast_kernels(classifier), config, few.train)
     order = np.random.default_rng(config.seed).permutation(len(few.train))
     run_epoch(order, 1)
     with tempfile.TemporaryDirectory() as folder:

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
-from architectures.fields import Choice, Number, Whole, validate
+from architectures.fields import Choice, Name, Number, Whole, validate
 from architectures.knobs import Knob
 from architectures.weights import HEAD, NONE, TRAIN, WEIGHTS
 from experiments.objective import Objective, final, score, tie_breaker
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 DEFAULT_TRACKING_URI = "sqlite:///mlflow.db"
-LEARNING_RATES = {"cosine": 3e-3, "constant": 1e-3}  # the rate of each schedule where none is asked for
-OPTIMIZERS = ("adam",)
+LEARNING_RATES = {"cosine": 3e-3, "constant": 1e-3}  # Adam's at each schedule where none is asked for
+CROSS_ENTROPY = "cross_entropy"  # the loss of a run that records none
 PRECISIONS = ("float32", "mixed_bfloat16")
 AUGMENT_BEFORE = {False: "off", True: "digits"}  # what was recorded when there was one kind only
 AUGMENTATIONS = ("off", "digits", "photo")  # how training images are changed at random: experiments/training/
@@ -33,6 +33,7 @@ DROPOUT = Number(0, 1, open_above=True)
 LEARNING_RATE = Number(1e-7, 1)
 VIEWS = Whole(0, 1_000)
 SCHEDULE = Choice(tuple(LEARNING_RATES))
+REGISTERED = Name()  # of an optimizer or a loss: which there are, the process that trains knows
 SEED = Whole(0, 2**32 - 1)  # NumPy's
 
 
@@ -41,8 +42,10 @@ def default_tracking_uri() -> str:
     return os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_TRACKING_URI
 
 
-def usual_learning_rate(schedule: str, knobs: tuple[tuple[str, Knob], ...]) -> float:
-    """The rate where none is asked for: a tenth of the schedule's own for a backbone that learns on from its weights.
+def usual_learning_rate(schedule: str, knobs: tuple[tuple[str, Knob], ...], factor: float = 1.0) -> float:
+    """The rate where none is asked for: the schedule's own times the optimizer's factor.
+
+    A backbone that learns on from its weights has a tenth of it.
 
     >>> usual_learning_rate("cosine", (("train", "head"), ("weights", "imagenet")))
     0.003
@@ -51,7 +54,8 @@ def usual_learning_rate(schedule: str, knobs: tuple[tuple[str, Knob], ...]) -> f
     """
     of = dict(knobs)
     learns_on = of.get(WEIGHTS, NONE) != NONE and of.get(TRAIN) != HEAD
-    return LEARNING_RATES[schedule] / 10 if learns_on else LEARNING_RATES[schedule]
+    rate = float(f"{LEARNING_RATES[schedule] * factor:.6g}")  # as a person would write it
+    return rate / 10 if learns_on else rate
 
 
 @dataclass(frozen=True)
@@ -72,7 +76,8 @@ class RunConfig(Recipe):
     epochs: Annotated[int, EPOCHS] = 10  # at a constant rate at most: early stopping may end sooner
     seed: Annotated[int, SEED] = 0
     precision: Annotated[str, Choice(PRECISIONS)] = "float32"  # never `auto`, which is resolved before
-    optimizer: Annotated[str, Choice(OPTIMIZERS)] = "adam"
+    optimizer: Annotated[str, REGISTERED] = "adam"
+    loss: Annotated[str, REGISTERED] = CROSS_ENTROPY
     augment: Annotated[str, Choice(AUGMENTATIONS)] = "off"
     views: Annotated[int, VIEWS] = 0  # augmented ones of each image that a frozen backbone sees; 0: a new one an epoch
     knobs: tuple[tuple[str, Knob], ...] = ()  # the architecture's own by name, sorted
@@ -100,7 +105,7 @@ class RunConfig(Recipe):
         for name in RECIPE:
             if name not in asked_of(self):
                 del values[name]
-        for name, usual in (("compress", "none"), ("objective", "val_accuracy")):
+        for name, usual in (("compress", "none"), ("objective", "val_accuracy"), ("loss", CROSS_ENTROPY)):
             if values[name] == usual:
                 del values[name]
         if self.filters is None:

@@ -12,6 +12,7 @@ from architectures.fields import Choice, Number, NumberRange, Several
 CLASS_WEIGHT = Choice(("none", "balanced"))
 LABEL_SMOOTHING = Number(0, 1, open_above=True)
 WEIGHT_DECAY = Number(0, 1)
+MOMENTUM = Number(0, 1, open_above=True)
 ALPHA = Number(0, 10)
 
 
@@ -21,6 +22,7 @@ class Asked:
 
     help: str
     short: str
+    taken_by: str = ""  # optimizer or loss, whose builder says whether it takes it and what it is unless asked for
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +31,8 @@ class Recipe:
 
     The options of trials and sweeps, the search space, the record in MLflow and its reading, and the leaderboard derive
     from these fields: a new one is a line here and in `RecipeRanges`, what training does with it, and its name in
-    `architectures.knobs.RUN_PARAMETERS`.
+    `architectures.knobs.RUN_PARAMETERS`; of one that an optimizer or a loss takes, its builder's keyword and a field of
+    `search.trials.config.TrialConfig`, which tells what was not asked for from 0.
     A number or a choice; its default is what records mean that do not name it.
     """
 
@@ -39,12 +42,17 @@ class Recipe:
         Asked("weight of an image in the loss: balanced makes all classes count alike, whatever their size", "weights"),
     ] = "none"
     label_smoothing: Annotated[
-        float, LABEL_SMOOTHING, Asked("share of each training label that is spread over all classes", "smoothing")
+        float,
+        LABEL_SMOOTHING,
+        Asked("share of each training label that is spread over all classes", "smoothing", "loss"),
     ] = 0.0
     weight_decay: Annotated[
         float,
         WEIGHT_DECAY,
-        Asked("share of each kernel, times the learning rate, that a step takes off: AdamW's", "decay"),
+        Asked("share of each kernel, times the learning rate, that a step takes off: AdamW's", "decay", "optimizer"),
+    ] = 0.0
+    momentum: Annotated[
+        float, MOMENTUM, Asked("share of a step that the next one goes on with: sgd's", "momentum", "optimizer")
     ] = 0.0
     mixup: Annotated[
         float, ALPHA, Asked("alpha of MixUp: how evenly it blends two training images and their labels", "MixUp")
@@ -61,6 +69,7 @@ class RecipeRanges:
     class_weight: Annotated[tuple[str, ...], Several(CLASS_WEIGHT, minimum=1, distinct=True)] | None = None
     label_smoothing: Annotated[tuple[float, float], NumberRange(LABEL_SMOOTHING)] | None = None
     weight_decay: Annotated[tuple[float, float], NumberRange(WEIGHT_DECAY)] | None = None
+    momentum: Annotated[tuple[float, float], NumberRange(MOMENTUM)] | None = None
     mixup: Annotated[tuple[float, float], NumberRange(ALPHA)] | None = None
     cutmix: Annotated[tuple[float, float], NumberRange(ALPHA)] | None = None
 

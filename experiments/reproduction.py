@@ -201,6 +201,9 @@ def _conditions(record: RunRecord, request: Request, gpu: Gpu | None) -> tuple[C
         for name in known | loaded:
             if known.get(name) != loaded.get(name):
                 found.append(Condition(f"plugin {name}", _short(known.get(name)), _short(loaded.get(name))))
+    for key in sorted(there.keys() & now.keys()):  # one that is not in both has no version in one of them
+        if key.startswith("plugin.") and there[key] != now[key]:
+            found.append(Condition(f"plugin {key[7:]}", _short(there[key]), _short(now[key])))
     packages = [key for key in there.keys() | now.keys() if key.startswith("version.")]
     packages.sort(key=lambda key: (key in BYSTANDERS, key not in DECISIVE, key))
     different = [key for key in packages if there.get(key) != now.get(key)]

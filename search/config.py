@@ -33,6 +33,7 @@ from experiments.config import (
     FILTERS,
     LEARNING_RATE,
     PRECISIONS,
+    REGISTERED,
     SCHEDULE,
     SEED,
     VIEWS,
@@ -52,7 +53,10 @@ FIXED = (
     "filters",
     "knobs",
     "learning_rate",
+    "learning_rate_factor",
     "schedule",
+    "optimizer",
+    "loss",
     *RECIPE,
     "augment",
     "views",
@@ -127,9 +131,12 @@ class SweepConfig(RecipeRanges):
     filters: Annotated[tuple[int, ...], Wholes(FILTERS, minimum=1)] = SearchSpace.filters
     # values of architectures' own hyperparameters in place of all their choices
     knobs: tuple[tuple[str, tuple[Knob, ...]], ...] = ()
-    # of the highest rate; None: the schedule's own
+    # of the highest rate; None: the optimizer's at this schedule
     learning_rate: Annotated[tuple[float, float], NumberRange(LEARNING_RATE)] | None = None
+    learning_rate_factor: Annotated[float, Number(0, 1_000)] = 1.0  # of the optimizer, which a study records
     schedule: Annotated[str, SCHEDULE] = SearchSpace.schedule
+    optimizer: Annotated[str, REGISTERED] = SearchSpace.optimizer
+    loss: Annotated[str, REGISTERED] = SearchSpace.loss
     augment: Annotated[str, Choice((*AUGMENT, SEARCH_BEFORE))] = ON  # search: a trial's choice
     # augmented ones of each image that a frozen backbone sees; 0: a new one in every epoch
     views: Annotated[int, VIEWS] = 0
@@ -253,6 +260,9 @@ class SweepConfig(RecipeRanges):
             self.learning_rate,
             self.augment,
             self.schedule,
+            self.optimizer,
+            self.loss,
+            self.learning_rate_factor,
             **{name: getattr(self, name) for name in RECIPE},
         )
 

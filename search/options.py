@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from architectures.command import Parser
 from architectures.fields import PluginName, allowed
+from experiments.config import CROSS_ENTROPY
 from experiments.recipe import ASKED, CHOICES, OFF, Recipe, RecipeRanges
 
 SCHEDULE_HELP = (
-    "of Adam's learning rate: cosine (the default) falls to 0 over --epochs, constant stays and ends a run that does "
+    "of the learning rate: cosine (the default) falls to 0 over --epochs, constant stays and ends a run that does "
     "not improve for 5 epochs"
 )
 
@@ -21,7 +22,7 @@ def add_common(made: Parser) -> None:
         action="append",
         type=PluginName(),
         metavar="MODULE",
-        help="module or .py file that registers architectures or data sets; repeatable",
+        help="module or .py file that registers architectures, data sets, optimizers or losses; repeatable",
     )
 
 
@@ -36,25 +37,44 @@ def add_views(made: Parser, config: type) -> None:
 
 
 def add_recipe(made: Parser, config: type[Recipe]) -> None:
-    """An option for each hyperparameter of the recipe, for one trial."""
+    """An option for the optimizer, the loss and each hyperparameter of the recipe, for one trial."""
+    _add_registered(made, config)
     for name, asked in ASKED.items():
+        usual = f": the {asked.taken_by}'s own" if asked.taken_by else f" {OFF[name] or 0}"
         made.add_argument(
             _flag(name),
             type=allowed(config, name),
             metavar="|".join(CHOICES[name]) if name in CHOICES else "X",
-            help=f"{asked.help} (default {OFF[name] or 0})",
+            help=f"{asked.help} (default{usual})",
         )
 
 
 def add_recipe_ranges(made: Parser, config: type[RecipeRanges]) -> None:
-    """An option for what is searched of each hyperparameter of the recipe; a single value is given to all trials."""
+    """As `add_recipe`, for what is searched of each; a single value is given to all trials."""
+    _add_registered(made, config)
     for name, asked in ASKED.items():
+        usual = f"the {asked.taken_by}'s own" if asked.taken_by else OFF[name] or "none"
         made.add_argument(
             _flag(name),
             type=allowed(config, name),
             metavar=",".join(CHOICES[name]) if name in CHOICES else "LOW:HIGH",
-            help=f"search the {asked.help} (default: {OFF[name] or 'none'}); one value for all trials",
+            help=f"search the {asked.help} (default: {usual}); one value for all trials",
         )
+
+
+def _add_registered(made: Parser, config: type) -> None:
+    made.add_argument(
+        "--optimizer",
+        type=allowed(config, "optimizer"),
+        metavar="NAME",
+        help="adam (the default), adamw, sgd or a plugin's; those options below that it does not take are refused",
+    )
+    made.add_argument(
+        "--loss",
+        type=allowed(config, "loss"),
+        metavar="NAME",
+        help=f"that training lowers: {CROSS_ENTROPY} (the default), focal or a plugin's",
+    )
 
 
 def _flag(name: str) -> str:

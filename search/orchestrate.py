@@ -35,7 +35,14 @@ from search.engines.shared_data import save_dataset
 from search.report import significance
 from search.report.data_page import Doubtful
 from search.report.significance import ArchitectureComparison
-from search.setup import choose_architectures, load_dataset, resolve_augmentation, usable_batch_sizes, within_memory
+from search.setup import (
+    choose_architectures,
+    load_dataset,
+    resolve_augmentation,
+    usable_batch_sizes,
+    with_builders,
+    within_memory,
+)
 from search.study.study import Study
 from search.trials.loop import Runner
 from search.trials.patience import patiently
@@ -149,7 +156,15 @@ def sweep(
     if config.pruner != AUTO:
         config.resolved_pruner  # noqa: B018  # a pruner that does not fit is refused before anything is made
     threads = config.cpus_per_trial if config.engine == "ray" else max(1, cores() // config.workers)
-    setup = WorkerSetup(config.plugins, config.architectures, threads, max(config.filters), knobs=config.knobs)
+    setup = WorkerSetup(
+        config.plugins,
+        config.architectures,
+        threads,
+        max(config.filters),
+        knobs=config.knobs,
+        optimizer=config.optimizer,
+        loss=config.loss,
+    )
     with (
         engine(setup) if engine else LocalEngine(setup, config.workers) as placed,
         scratch_folder() as folder,
@@ -174,6 +189,8 @@ def sweep(
         for warning in ready.warnings:
             progress.say(f"warning: left out: {escape(warning)}")
         architectures = choose_architectures(ready, config.architectures, dataset.name)
+        if not study.exists:
+            study.config = config = with_builders(config, ready)
         if not study.exists and "batch_sizes" not in given:
             sizes = within_memory(config.batch_sizes, architectures, say=lambda text: progress.say(escape(text)))
             study.config = config = replace(config, batch_sizes=sizes)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from architectures import load_plugin
 from architectures.errors import UsageError
 from experiments import datasets
+from experiments.recipe import Recipe, RecipeRanges
 from experiments.training.memory import BATCH_BYTES
-from search.config import ON
+from experiments.training.registered import taken_by
+from search.config import ON, SweepConfig
 from search.engines.messages import Known, Ready
 from search.space import fitting_batch_sizes
 
@@ -69,6 +73,29 @@ def within_memory(
         held = f"{hungriest.image_bytes / 2**20:.0f} MiB for each image ({hungriest.name})"
         say(f"training holds {held}: batch size {listed} in place of {left}")
     return fitting
+
+
+def of_builders(asked: Recipe | RecipeRanges, ready: Ready) -> dict[str, float]:
+    """What the optimizer and the loss have of their own where nothing was asked for.
+
+    Raises:
+        UsageError: for what was asked for and they do not take.
+    """
+    found: dict[str, float] = {}
+    for takes in ready.takes:
+        found |= takes.resolved({name: getattr(asked, name) for name in taken_by(takes.kind)})
+    return found
+
+
+def with_builders(config: SweepConfig, ready: Ready) -> SweepConfig:
+    """A sweep with what its optimizer and loss have of their own, which its study records; raises as `of_builders`."""
+    own = {name: (value, value) for name, value in of_builders(config, ready).items() if value}
+    return replace(config, learning_rate_factor=learning_rate_factor(ready), **own)  # type: ignore[arg-type]
+
+
+def learning_rate_factor(ready: Ready) -> float:
+    """The optimizer's usual rate, in Adam's."""
+    return math.prod(takes.learning_rate_factor for takes in ready.takes)
 
 
 def resolve_augmentation(augment: str, dataset: datasets.Dataset) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from architectures.errors import UsageError
 from architectures.knobs import Knob
-from experiments.config import AUGMENT_BEFORE, AUGMENTATIONS, usual_learning_rate
+from experiments.config import AUGMENT_BEFORE, AUGMENTATIONS, RunConfig, usual_learning_rate
 from experiments.recipe import CHOICES, RECIPE, Recipe, RecipeRanges
 
 if TYPE_CHECKING:
@@ -46,6 +46,8 @@ class Values(Recipe):
     filters: int | None  # None: of fixed widths
     learning_rate: float
     schedule: str
+    optimizer: str
+    loss: str
     augment: str
     knobs: tuple[tuple[str, Knob], ...]  # the architecture's own by name, sorted
 
@@ -58,9 +60,12 @@ class SearchSpace(RecipeRanges):
     batch_sizes: tuple[int, ...] = (64, 128, 256)
     dropout: tuple[float, float] = (0.0, 0.5)  # lowest and highest rate
     filters: tuple[int, ...] = (8, 16, 32)  # widths of the first stage
-    learning_rate: tuple[float, float] | None = None  # searched on a log scale; None: the schedule's own
+    learning_rate: tuple[float, float] | None = None  # searched on a log scale; None: the optimizer's at the schedule
     augment: str = "off"  # or digits, photo, search
     schedule: str = "cosine"
+    optimizer: str = RunConfig.optimizer
+    loss: str = RunConfig.loss
+    learning_rate_factor: float = 1.0  # of the optimizer: its usual rate in Adam's
 
     def suggest(self, trial: optuna.trial.BaseTrial, known: Sequence[Known]) -> Values:
         """Draw a point; the same trial always gives the same one.
@@ -80,6 +85,8 @@ class SearchSpace(RecipeRanges):
                 else 0.0  # it depends on the knobs
             ),
             schedule=self.schedule,
+            optimizer=self.optimizer,
+            loss=self.loss,
             augment=self._augmentation(trial),
             knobs=tuple(
                 (knob, trial.suggest_categorical(f"{architecture}.{knob}", choices))  # type: ignore[misc]  # not None
@@ -88,7 +95,8 @@ class SearchSpace(RecipeRanges):
             **{name: trial.suggest_float(name, *limits) for name, limits in self.recipe_ranges.items()},  # type: ignore[arg-type]
             **{name: trial.suggest_categorical(name, choices) for name, choices in self.recipe_choices.items()},  # type: ignore[arg-type]
         )
-        return replace(drawn, learning_rate=drawn.learning_rate or usual_learning_rate(self.schedule, drawn.knobs))
+        usual = usual_learning_rate(self.schedule, drawn.knobs, self.learning_rate_factor)
+        return replace(drawn, learning_rate=drawn.learning_rate or usual)
 
     def _augmentation(self, trial: optuna.trial.BaseTrial) -> str:
         """What a trial draws, where there is a choice."""

@@ -14,7 +14,8 @@ import pytest
 
 from architectures.knobs import RUN_PARAMETERS
 from experiments.config import RunConfig
-from experiments.recipe import Recipe, RecipeRanges
+from experiments.recipe import ASKED, Recipe, RecipeRanges
+from search.trials.config import TrialConfig
 
 ROOT = Path(__file__).parent.parent
 FLOORS = ("architectures", "experiments", "conversion", "search")
@@ -82,6 +83,7 @@ IMPORTED_LATE = {
     "conversion/runtime/__init__.py": "an import of the executor costs neither NumPy nor protobuf",
     "conversion/runtime/executable.py": "Pillow, which only files need",
     "experiments/training/loop.py": "kernels are Keras classes, and Keras is imported by the first training",
+    "experiments/training/optimizers.py": "the same",
     "experiments/training/process.py": "a process sets its environment before it imports NumPy",
     "search/broker.py": "Ray may not be installed",
     "search/engines/worker.py": "a worker sets its cores before it imports TensorFlow",
@@ -164,6 +166,7 @@ def test_a_hyperparameter_is_declared_whole() -> None:
     assert {each.name for each in fields(RunConfig)} <= RUN_PARAMETERS
     off = [each.default in (0, "none") for each in fields(Recipe)]
     assert all(off)  # what a record does not name was off
+    assert all(getattr(TrialConfig, name) is None for name, asked in ASKED.items() if asked.taken_by)
 
 
 def test_each_part_of_the_tracker_is_small() -> None:

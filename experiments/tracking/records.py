@@ -10,7 +10,7 @@ from typing import TypeVar
 from architectures.errors import ProjectError
 from architectures.fields import as_recorded
 from architectures.knobs import RUN_PARAMETERS, knob_from_text
-from experiments.config import AUGMENT_BEFORE, RunConfig
+from experiments.config import AUGMENT_BEFORE, CROSS_ENTROPY, RunConfig
 from experiments.recipe import CHOICES, RECIPE
 
 ATTEMPT = "attempt"  # tag of a trial's run: which attempt at the trial writes to it
@@ -50,6 +50,7 @@ class RunRecord:
                 seed=self._number("seed", int),
                 precision=self.params["precision"],
                 optimizer=self.params["optimizer"],
+                loss=self.params.get("loss", CROSS_ENTROPY),
                 augment=_augmentation(self.params["augment"]),
                 views=self._number("views", int) if "views" in self.params else 0,
                 compress=self.params.get("compress", "none"),

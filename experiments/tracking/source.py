@@ -17,7 +17,7 @@ from experiments.training.precision import Gpu, native_bfloat16
 
 RECORDED_PACKAGES = ("tensorflow", "keras", "coremltools", "mlflow", "optuna", "numpy")
 EQUIVALENTS = {"tensorflow": "tensorflow-cpu"}  # the same release as a smaller wheel, without CUDA
-PLUGIN_GROUPS = ("architectures", "datasets")  # entry points whose packages are recorded, too
+PLUGIN_GROUPS = ("architectures", "datasets", "optimizers", "losses")  # entry points whose packages are recorded, too
 TRAINING_CODE = ("architectures", "experiments")  # floors that decide what a training computes
 # Variables that change the bits that TensorFlow computes, recorded where they are set.
 SETTINGS = (
@@ -102,10 +102,17 @@ def versions(packages: tuple[str, ...] = RECORDED_PACKAGES) -> dict[str, str]:
     return found
 
 
-def installed_plugins() -> tuple[str, ...]:
-    """Names of the packages that bring architectures or data sets."""
-    found = {point.dist.name for group in PLUGIN_GROUPS for point in entry_points(group=group) if point.dist}
-    return tuple(sorted(found))
+@cache
+def installed_plugins() -> dict[str, str]:
+    """The packages that bring architectures, data sets, optimizers or losses, with the SHA-256 of their code."""
+    points = [point for group in PLUGIN_GROUPS for point in entry_points(group=group)]
+    modules = sorted({(point.dist.name, point.module.partition(".")[0]) for point in points if point.dist})
+    return {
+        package: hashlib.sha256(
+            "".join(plugin_sha256(one) for name, one in modules if name == package).encode()
+        ).hexdigest()
+        for package, _ in modules
+    }
 
 
 def source_tags() -> dict[str, str]:
@@ -125,5 +132,6 @@ def code_tags() -> dict[str, str]:
     tags = {"source_sha256": source_sha256()}
     if (commit := git_commit()) != "unknown":
         tags |= {"mlflow.source.git.commit": commit, "source_dirty": str(is_dirty())}
+    tags |= {f"plugin.{package}": digest for package, digest in installed_plugins().items()}
     packages = (*RECORDED_PACKAGES, *installed_plugins())
     return tags | {f"version.{package}": number for package, number in versions(packages).items()}

@@ -1,4 +1,4 @@
-"""Train one configuration on one data set: Adam, cross-entropy, the best epoch's weights kept.
+"""Train one configuration on one data set by its optimizer and loss, the best epoch's weights kept.
 
 The whole epoch runs inside one TensorFlow graph, on images that stay uint8 in memory: without a Python step per batch
 small networks train faster than under `Model.fit` (benchmarks/sweep_against_plain_loop.py --precision float32). Images
@@ -33,7 +33,7 @@ from experiments.classifier import (
 from experiments.config import EpochMetrics, ModelSize, RunConfig, RunResult
 from experiments.datasets import Dataset, Split
 from experiments.evaluation.drawn import drawn_accuracy
-from experiments.training import features, streaming
+from experiments.training import features, losses, optimizers, streaming
 from experiments.training.augmentation import AUGMENT
 from experiments.training.averages import Averages
 from experiments.training.graph_work import macs
@@ -94,6 +94,8 @@ def train(
     if config.batch_size > len(dataset.train):
         raise UsageError(f"batch_size {config.batch_size} exceeds the {len(dataset.train)} training images.")
     architecture = registry.get(config.architecture)
+    optimizers.get(config.optimizer).check(config)
+    losses.get(config.loss).check(config)
     keras.backend.clear_session()
     _compute_alike()
 
@@ -117,7 +119,7 @@ def train(
         trained = kept if config.precision == "float32" else build(config.precision)
         learning, validated = kept, forward
     images = len(dataset.train)
-    run_epoch = _epoch_function(with_fast_kernels(trained), config, train_split, images)
+    run_epoch = epoch_function(with_fast_kernels(trained), config, train_split, images)
     averages = Averages(learning, train_split, config.batch_size)
     shuffle = np.random.default_rng(config.seed)
 
@@ -216,7 +218,7 @@ def _featured(frozen: features.Frozen, config: RunConfig, dataset: Dataset) -> t
     return train, Split(features.of_split(frozen, val), val.labels)
 
 
-def _epoch_function(
+def epoch_function(
     classifier: keras.Model, config: RunConfig, split: Split, count: int | None = None
 ) -> Callable[[np.ndarray, int], tuple[SupportsFloat, SupportsFloat]]:
     """A graph that takes images of a split, all or so many, in an order through an epoch: mean loss and accuracy.
@@ -224,15 +226,12 @@ def _epoch_function(
     The images left over after the last whole batch sit out; the next permutation leaves out others. One fixed batch
     shape means one trace.
     """
-    import keras
     import tensorflow as tf
-
-    from experiments.training.kernels import FusedAdam
 
     size = config.batch_size
     count = len(split) if count is None else count
     steps = count // size
-    optimizer = FusedAdam(_learning_rate(config, steps), weight_decay=config.weight_decay or None)
+    optimizer = optimizers.build(config, _learning_rate(config, steps))
     variables = classifier.trainable_variables
     optimizer.exclude_from_weight_decay(var_list=[each for each in variables if len(each.shape) < 2])  # but kernels
     optimizer.build(variables)
@@ -243,17 +242,13 @@ def _epoch_function(
     weights = tf.constant(class_weights(split.labels, classes)) if config.class_weight == "balanced" else None
     augment = None if config.views else AUGMENT[config.augment]  # features are of augmented images already
     mixes = bool(config.mixup or config.cutmix)
+    loss_of_each = losses.build(config, classes)
 
     def mean_loss(target, probabilities):  # type: ignore[no-untyped-def]
-        if len(target.shape) == 2:  # shares of the classes
-            losses = keras.losses.categorical_crossentropy(
-                target, probabilities, label_smoothing=config.label_smoothing
-            )
-        else:
-            losses = keras.losses.sparse_categorical_crossentropy(target, probabilities)
+        found = loss_of_each(target, probabilities)
         if weights is not None:
-            losses *= tf.linalg.matvec(target, weights) if len(target.shape) == 2 else tf.gather(weights, target)
-        return tf.reduce_mean(losses)
+            found *= tf.linalg.matvec(target, weights) if len(target.shape) == 2 else tf.gather(weights, target)
+        return tf.reduce_mean(found)
 
     @tf.function(input_signature=[tf.TensorSpec((count,), tf.int64), tf.TensorSpec((), tf.int32)])
     def run_epoch(permutation, epoch):  # type: ignore[no-untyped-def]
@@ -287,7 +282,7 @@ def _epoch_function(
 
 
 def _learning_rate(config: RunConfig, steps: int) -> float | keras.optimizers.schedules.LearningRateSchedule:
-    """Adam's rate, or what it is at each step; an epoch has so many of them."""
+    """The rate, or what it is at each step; an epoch has so many of them."""
     import keras
 
     if config.schedule == "constant":

@@ -33,6 +33,8 @@ class Row:
     batch_size: int
     learning_rate: float
     schedule: str  # of the learning rate
+    optimizer: str
+    loss: str  # that training lowered; `val_loss` is the cross-entropy whatever it is
     recipe: Recipe
     augment: str
     objective: str  # by which its best epoch was chosen
@@ -240,6 +242,8 @@ def _row(
         batch_size=config.batch_size,
         learning_rate=config.learning_rate,
         schedule=config.schedule,
+        optimizer=config.optimizer,
+        loss=config.loss,
         recipe=Recipe(**recipe_of(config)),  # type: ignore[arg-type]
         augment=config.augment,
         objective=config.objective,

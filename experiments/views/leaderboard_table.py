@@ -95,6 +95,9 @@ def _other_values(row: Row) -> str:
         values["learning rate"] = f"{row.learning_rate:.2g}"
     if row.schedule != RunConfig.schedule:
         values["rate"] = row.schedule
+    for name in ("optimizer", "loss"):
+        if (value := getattr(row, name)) != getattr(RunConfig, name):
+            values[name] = value
     values |= {
         ASKED[name].short: value if isinstance(value, str) else f"{value:.2g}"
         for name, value in asked_of(row.recipe).items()

@@ -11,6 +11,7 @@ from architectures.knobs import Knob
 from conversion.coreml.facts import FileFacts
 from experiments.config import Environment, EpochMetrics, ModelSize, RunConfig, RunResult
 from experiments.training.precision import Gpu
+from experiments.training.registered import Takes
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,8 @@ class WorkerSetup:
     filters: int | None = None  # the widest first stage that a trial may draw; None: as published
     cores: tuple[int, ...] = ()  # that a worker may run on; empty: all
     knobs: tuple[tuple[str, tuple[Knob, ...]], ...] = ()  # that were asked for: their values in place of all choices
+    optimizer: str = RunConfig.optimizer
+    loss: str = RunConfig.loss
     facts: tuple[tuple[str, str], ...] = ()  # that another host must have in common with the sweep's
 
 
@@ -57,6 +60,7 @@ class Ready:
     architectures: tuple[Known, ...]  # the wanted ones, or all
     warnings: tuple[str, ...]  # of installed plugins that are left out
     gpu: Gpu | None  # on which the workers compute, if there is one
+    takes: tuple[Takes, ...]  # what the optimizer and the loss take of the recipe
 
 
 @dataclass(frozen=True)

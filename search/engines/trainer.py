@@ -22,6 +22,7 @@ from conversion.coreml.convertible import check_convertible
 from conversion.coreml.least_size import least_coreml_bytes, without_weights
 from experiments.config import EpochMetrics, ModelSize
 from experiments.datasets import Dataset
+from experiments.training import losses, optimizers
 from experiments.training.loop import TrainingStopped, count_macs, train
 from experiments.training.memory import image_bytes
 from experiments.training.precision import visible_gpu
@@ -69,9 +70,15 @@ class Trainer:
         self._setup = setup
 
     def hold(self, dataset: Dataset) -> Ready:
-        """Take the data set for all jobs, and say which architectures fit it and can be shipped."""
+        """Take the data set for all jobs, and say which architectures fit it and can be shipped.
+
+        Raises:
+            ProjectError: for an architecture, optimizer or loss that is not there, or a broken one that was asked for.
+        """
         self._dataset = dataset
-        known, warnings = [], [one_line(error) for error in registry.left_out()]
+        left_out = (*registry.left_out(), *optimizers.left_out(), *losses.left_out())
+        known, warnings = [], [one_line(error) for error in left_out]
+        takes = optimizers.get(self._setup.optimizer).takes, losses.get(self._setup.loss).takes
         wanted = [registry.get(name) for name in self._setup.architectures or registry.names()]
         if not self._setup.architectures:  # backbones are searched where they are asked for
             wanted = [architecture for architecture in wanted if not architecture.find_weights]
@@ -100,7 +107,7 @@ class Trainer:
         # Keras collects garbage before each training, coremltools in each conversion: not over the imports' objects.
         gc.collect()
         gc.freeze()
-        return Ready(tuple(known), tuple(warnings), self.gpu)
+        return Ready(tuple(known), tuple(warnings), self.gpu, takes)
 
     def _widest_image_bytes(self, architecture: registry.Architecture, knobs: dict[str, Knob]) -> int:
         """What training holds for an image, in the widest network that a trial may draw; 0 where only a head learns."""

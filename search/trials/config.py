@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated
 
 from architectures.fields import PLUGINS, Choice, Name, validate
@@ -15,6 +15,7 @@ from experiments.config import (
     FILTERS,
     LEARNING_RATE,
     PRECISIONS,
+    REGISTERED,
     SCHEDULE,
     SEED,
     VIEWS,
@@ -22,7 +23,7 @@ from experiments.config import (
     RunConfig,
 )
 from experiments.objective import Objective
-from experiments.recipe import Recipe
+from experiments.recipe import LABEL_SMOOTHING, MOMENTUM, WEIGHT_DECAY, Recipe
 from search.config import AUTO, ON
 
 
@@ -34,14 +35,21 @@ class TrialConfig(Recipe):
         UsageError: for a value that is not allowed.
     """
 
+    # None: as the optimizer or the loss has it
+    weight_decay: Annotated[float, WEIGHT_DECAY] | None = field(default=None, kw_only=True)  # type: ignore[assignment]
+    momentum: Annotated[float, MOMENTUM] | None = field(default=None, kw_only=True)  # type: ignore[assignment]
+    label_smoothing: Annotated[float, LABEL_SMOOTHING] | None = field(default=None, kw_only=True)  # type: ignore[assignment]
+
     tracking_uri: str
     architecture: str
     dataset: str = "mnist5k"
     filters: Annotated[int, FILTERS] | None = None
     dropout: Annotated[float, DROPOUT] | None = None
     batch_size: Annotated[int, BATCH_SIZE] | None = None  # None: 128; smaller where there are few images
-    learning_rate: Annotated[float, LEARNING_RATE] | None = None  # None: the schedule's own
+    learning_rate: Annotated[float, LEARNING_RATE] | None = None  # None: the optimizer's at this schedule
     schedule: Annotated[str, SCHEDULE] = RunConfig.schedule
+    optimizer: Annotated[str, REGISTERED] = RunConfig.optimizer
+    loss: Annotated[str, REGISTERED] = RunConfig.loss
     augment: Annotated[str, Choice((ON, *AUGMENTATIONS))] = RunConfig.augment
     views: Annotated[int, VIEWS] = 0
     knobs: tuple[tuple[str, Knob], ...] = ()  # the architecture's own; those left out have their first choice

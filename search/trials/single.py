@@ -21,13 +21,21 @@ from experiments.evaluation.report import write_evaluation
 from experiments.interruption import interruptible
 from experiments.recipe import recipe_of
 from experiments.tracking import ModelRecord, Tracker, VersionRecord, environment, run_start
-from experiments.training.precision import Gpu, resolve_precision
+from experiments.training.precision import resolve_precision
 from search.engines import WorkerFailed
 from search.engines.local import LocalEngine, cores
-from search.engines.messages import Built, Died, EpochEnded, Failed, Finished, Job, Known, WorkerSetup
+from search.engines.messages import Built, Died, EpochEnded, Failed, Finished, Job, Known, Ready, WorkerSetup
 from search.engines.shared_data import save_dataset
 from search.report.data_page import Doubtful, mistakes, write_data_page
-from search.setup import choose_architectures, load_dataset, resolve_augmentation, usable_batch_sizes, within_memory
+from search.setup import (
+    choose_architectures,
+    learning_rate_factor,
+    load_dataset,
+    of_builders,
+    resolve_augmentation,
+    usable_batch_sizes,
+    within_memory,
+)
 from search.trials.config import TrialConfig
 from search.trials.loop import POLL_SECONDS
 from search.trials.progress import TrialProgress
@@ -71,7 +79,15 @@ def run_trial(config: TrialConfig) -> TrialResult:
 
     check_available("mlmodel", config.compress)
     asked = tuple((knob, (value,)) for knob, value in config.knobs)
-    setup = WorkerSetup(config.plugins, (config.architecture,), cores(), config.filters, knobs=asked)
+    setup = WorkerSetup(
+        config.plugins,
+        (config.architecture,),
+        cores(),
+        config.filters,
+        knobs=asked,
+        optimizer=config.optimizer,
+        loss=config.loss,
+    )
     with (
         LocalEngine(setup, 1) as engine,
         scratch_folder() as folder,
@@ -94,7 +110,7 @@ def run_trial(config: TrialConfig) -> TrialResult:
         (known,) = choose_architectures(ready, (config.architecture,), dataset.name)
         if config.batch_size is None:
             (batch_size,) = within_memory((batch_size,), (known,), say=lambda text: progress.say(escape(text)))
-        run_config = _run_config(config, known, ready.gpu, batch_size, resolve_augmentation(config.augment, dataset))
+        run_config = _run_config(config, known, ready, batch_size, resolve_augmentation(config.augment, dataset))
         experiment_id = tracker.experiment(config.experiment or title(config.dataset))
         where = environment(setup.threads, ready.gpu, config.plugins)
         run_id = tracker.writer.start_run(
@@ -112,7 +128,7 @@ def run_trial(config: TrialConfig) -> TrialResult:
         return TrialResult(run_id, run_config, result, model, doubtful)
 
 
-def _run_config(config: TrialConfig, known: Known, gpu: Gpu | None, batch_size: int, augment: str) -> RunConfig:
+def _run_config(config: TrialConfig, known: Known, ready: Ready, batch_size: int, augment: str) -> RunConfig:
     if config.filters is not None and known.default_filters is None:
         raise UsageError(f"{known.name} has fixed widths: leave --filters out.")
     knobs = tuple((knob, choices[0]) for knob, choices in known.knobs)
@@ -122,7 +138,9 @@ def _run_config(config: TrialConfig, known: Known, gpu: Gpu | None, batch_size: 
         filters=known.default_filters if config.filters is None else config.filters,
         dropout=known.default_dropout if config.dropout is None else config.dropout,
         batch_size=batch_size,
-        learning_rate=config.learning_rate or usual_learning_rate(config.schedule, knobs),
+        learning_rate=config.learning_rate or usual_learning_rate(config.schedule, knobs, learning_rate_factor(ready)),
+        optimizer=config.optimizer,
+        loss=config.loss,
         schedule=config.schedule,
         augment=augment,
         views=config.views,
@@ -130,9 +148,9 @@ def _run_config(config: TrialConfig, known: Known, gpu: Gpu | None, batch_size: 
         objective=config.objective,
         epochs=config.epochs,
         seed=config.seed,
-        precision=resolve_precision(config.precision, gpu),
+        precision=resolve_precision(config.precision, ready.gpu),
         compress=config.compress,
-        **recipe_of(config),  # type: ignore[arg-type]
+        **recipe_of(config) | of_builders(config, ready),  # type: ignore[arg-type]
     )
 
 

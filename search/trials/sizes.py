@@ -5,9 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from functools import cached_property
-from importlib.metadata import entry_points
 
-from architectures.plugins import plugin_sha256
 from experiments.config import Environment, ModelSize
 from experiments.tracking import code_tags
 from search.engines.cluster import facts
@@ -36,6 +34,5 @@ class Sizes:
     @cached_property
     def _code(self) -> str:
         """The code and packages that decide a network's sizes."""
-        installed = [plugin_sha256(point.module) for point in entry_points(group="architectures")]
-        decisive = [facts(), code_tags(), self._environment.plugins, installed]
+        decisive = [facts(), code_tags(), self._environment.plugins]
         return hashlib.sha256(json.dumps(decisive).encode()).hexdigest()

@@ -25,6 +25,17 @@ PLUGIN = """
 import keras
 
 from architectures import register
+from experiments.training import register_loss, register_optimizer
+
+
+@register_optimizer(learning_rate_factor=3)
+def steady(learning_rate, *, momentum=0.5):
+    return keras.optimizers.SGD(learning_rate, momentum, nesterov=True)
+
+
+@register_loss()
+def lenient(num_classes, *, label_smoothing):
+    return keras.losses.CategoricalFocalCrossentropy(gamma=1, label_smoothing=label_smoothing)
 
 
 @register(default_filters=4)
@@ -84,6 +95,7 @@ def parallel(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
         "--augment",
         "search",
     ]
+    space += ["--optimizer", "steady", "--loss", "lenient"]
     trials = ["--trials", "6", "--epochs", "3", "--workers", "2", "--pruner", "none", "--enqueue", "first.json"]
     plugin = ["--plugin", "tiny.py", "--architecture", "tiny", "--dataset", "npz:data.npz", "--replicates", "1"]
     options = [*space, *trials, *plugin, "--precision", request.param, "--keep", "1", "--study", "two"]
@@ -119,6 +131,9 @@ def test_runs_of_a_parallel_sweep_are_identical(parallel: Parallel, terms: str) 
     assert found.json["answered_by"] == tags.get("duplicate_of")
     assert found.json["threads"] == int(tags["threads"])
     assert found.err.count("val_accuracy") == 3
+    recorded = parallel.client.get_run(run_id).data.params
+    assert (recorded["optimizer"], recorded["momentum"], recorded["learning_rate"]) == ("steady", "0.5", "0.009")
+    assert (recorded["loss"], recorded["label_smoothing"], "weight_decay" in recorded) == ("lenient", "0.1", False)
 
 
 def test_on_fewer_cores_than_threads(swept: Swept) -> None:
@@ -209,6 +224,10 @@ def test_plugins_that_moved_or_changed(parallel: Parallel, own: Parallel, tmp_pa
         changed = own.reproduce(run_id, "--plugin", moved)
         assert changed.code == 1
         assert {one["what"] for one in changed.json["differences"]} >= {"loss", "val_loss", "weights_sha256"}
+        assert changed.json["likely_cause"].startswith("other plugin ")
+        moved.write_text(PLUGIN.replace("gamma=1", "gamma=2"))
+        changed = own.reproduce(run_id, "--plugin", moved)
+        assert {"loss"} <= {one["what"] for one in changed.json["differences"]}
         assert changed.json["likely_cause"].startswith("other plugin ")
     finally:
         (parallel.folder / "tiny.py").write_text(PLUGIN)

@@ -93,7 +93,7 @@ def test_threads_do_not_decide_the_order_in_which_gradients_are_added(few: Datas
     network = keras.Model(inputs, keras.layers.Dense(10, activation="softmax")(x))
     tf.config.optimizer.set_experimental_options({"arithmetic_optimization": True})  # whatever was trained before
     loop._compute_alike()
-    epoch = loop._epoch_function(as_classifier(network), CONFIG, few.train).get_concrete_function()
+    epoch = loop.epoch_function(as_classifier(network), CONFIG, few.train).get_concrete_function()
     graph = epoch.graph.as_graph_def()
     nodes = [*graph.node, *(node for function in graph.library.function for node in function.node_def)]
     assert {len(node.input) for node in nodes if node.op == "AddN"} == {2}
@@ -109,7 +109,7 @@ def test_penalties_that_layers_ask_for_count(policy: str, kind: str, few: Datase
         dense = keras.layers.Dense(8, **{kind: penalty}, dtype=policy)
         head = keras.layers.Dense(10, "softmax")
         network = keras.Sequential([keras.Input((28, 28, 1)), keras.layers.Flatten(), dense, head])
-        run_epoch = loop._epoch_function(as_classifier(network), CONFIG, few.train)
+        run_epoch = loop.epoch_function(as_classifier(network), CONFIG, few.train)
         losses.append(float(run_epoch(np.arange(len(few.train)), 1)[0]))
     assert losses[1] > losses[0] + 1
 

@@ -42,7 +42,10 @@ OTHERWISE = {"workers", "plugins", "knobs", "enqueue", "architectures", "archite
 @pytest.mark.parametrize(
     ("config", "field", "value", "told"),
     [
-        (RunConfig, "optimizer", "banana", "RunConfig.optimizer: 'banana' is not among adam."),
+        (RunConfig, "optimizer", "", "RunConfig.optimizer: '' is not a name"),
+        (RunConfig, "momentum", 1.0, "1.0 is out of range: at least 0 and below 1"),
+        (TrialConfig, "momentum", -0.1, "TrialConfig.momentum: -0.1 is out of range: at least 0 and below 1"),
+        (SweepConfig, "momentum", (0.9, 1.0), "1.0 is out of range"),
         (RunConfig, "filters", 0, "RunConfig.filters: 0 is too small: at least 1."),
         (RunConfig, "filters", 8.0, "8.0 is not a whole number"),
         (RunConfig, "filters", True, "True is not a whole number"),

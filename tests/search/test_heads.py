@@ -68,7 +68,7 @@ def test_a_study_is_not_continued_with_other_weights(tmp_path: Path, monkeypatch
             self.known = Known("malireddi", 32, 0.2, None, (("weights", (weights,)),))
 
         def wait_until_ready(self) -> Ready:
-            return Ready((self.known,), (), None)
+            return Ready((self.known,), (), None, ())
 
     def run(weights: str, trials: int) -> None:
         config = SweepConfig("sqlite:///mlflow.db", "pinned", trials=trials, epochs=1, filters=(8,), figures=False)

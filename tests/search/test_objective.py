@@ -59,7 +59,7 @@ def test_the_weights_reach_the_loss(unequal: Dataset) -> None:
     layers = [keras.layers.Flatten(), keras.layers.Dense(10, activation="softmax")]
     classifier = as_classifier(keras.Sequential([keras.Input((28, 28, 1)), *layers]))
     probabilities = predict(forward_function(classifier), split.images)
-    loss, _ = loop._epoch_function(classifier, config, split)(np.arange(len(split)), 1)
+    loss, _ = loop.epoch_function(classifier, config, split)(np.arange(len(split)), 1)
     losses = keras.losses.sparse_categorical_crossentropy(split.labels, probabilities).numpy()
     weights = compute_class_weight("balanced", classes=np.arange(10), y=split.labels)
     assert float(loss) == pytest.approx((losses * weights[split.labels]).mean(), rel=1e-4)

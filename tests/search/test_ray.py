@@ -37,7 +37,7 @@ from tests.support.sweeps import assert_nothing_lost, children_of, in_the_middle
 ROOT = Path(__file__).parents[2]
 EPOCHS = 7  # no early stop before; with small batches long enough to be struck in the middle
 SLOW = ["--epochs", EPOCHS, "--filters", "16", "--batch-size", "16", "--dropout", "0.3:0.5", "--pruner", "none"]
-SWEEP = [*map(str, SLOW), "--engine", "ray", "--architecture", "malireddi", "--keep", "2"]
+SWEEP = [*map(str, SLOW), "--engine", "ray", "--architecture", "malireddi", "--keep", "2", "--optimizer", "adamw"]
 
 
 @dataclass
@@ -149,6 +149,7 @@ def test_tasks_and_a_node_die_and_their_trials_go_on_elsewhere(cluster: Cluster,
     assert err.count("it is tried again") == 2, err
     assert_nothing_lost(tmp_path, "died", 3, EPOCHS)
     assert before.items() <= runs(tmp_path, "died").items()  # the runs that were cut off went on
+    assert {run.data.params["weight_decay"] for run in children_of(tmp_path, "died")} == {"0.004"}  # adamw's own
     lost = [trial.user_attrs.get("lost_attempts", 0) for trial in study_of(tmp_path, "died").trials]
     assert sum(lost) == 2
     assert "Traceback" not in err

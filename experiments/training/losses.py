@@ -1,0 +1,131 @@
+"""The losses that training knows by name: cross-entropy, focal loss, and those of plugins.
+
+    @register_loss()
+    def squared(num_classes) -> keras.losses.Loss:
+        return keras.losses.MeanSquaredError()
+
+Whatever a run is trained by, `val_loss` is its cross-entropy on the validation images, so that runs compare.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeAlias
+
+from architectures.errors import PluginError
+from experiments.config import CROSS_ENTROPY, RunConfig
+from experiments.training.registered import Registered, Registry
+
+if TYPE_CHECKING:
+    import keras
+    import tensorflow as tf
+
+    Builder: TypeAlias = Callable[..., keras.losses.Loss]
+
+FOCAL_GAMMA = 2.0  # the paper's best
+
+_losses = Registry("loss", group="losses", argument="num_classes")
+
+
+def register_loss(*, name: str | None = None) -> Callable[[Builder], Builder]:
+    """Register a builder `(num_classes[, *, label_smoothing]) -> keras.losses.Loss`, by its name or another one.
+
+    The loss's `call` gets shares of the classes (N, num_classes), which are one-hot where images are not mixed, and
+    probabilities of the same shape, and returns the loss of each image (N,). Without the keyword `label_smoothing` runs
+    with it cannot be given that option. `experiments.training.contract.check_loss` is its test.
+
+    Raises:
+        PluginError: if the name is taken, or the builder's signature differs.
+    """
+
+    def decorate(builder: Builder) -> Builder:
+        _losses.register(builder, name or builder.__name__)
+        return builder
+
+    return decorate
+
+
+@register_loss(name=CROSS_ENTROPY)
+def cross_entropy(num_classes: int, *, label_smoothing: float) -> keras.losses.Loss:
+    """Cross-entropy of the label."""
+    import keras
+
+    return keras.losses.CategoricalCrossentropy(label_smoothing=label_smoothing)
+
+
+@register_loss()
+def focal(num_classes: int, *, label_smoothing: float) -> keras.losses.Loss:
+    """Focal loss: cross-entropy in which an image that is read well counts less.
+
+    Without the paper's weight of a class, which would only scale it here; `--class-weight balanced` weighs classes.
+
+    Paper: Lin and others, 2017
+    """
+    import keras
+
+    return keras.losses.CategoricalFocalCrossentropy(alpha=1.0, gamma=FOCAL_GAMMA, label_smoothing=label_smoothing)
+
+
+def build(config: RunConfig, num_classes: int) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
+    """The loss of each image (N,) of a run, from labels (N,) or shares of classes (N, num_classes) and probabilities.
+
+    Raises:
+        UsageError: for an unknown name, or where it does not take what the run asks for.
+        PluginError: if it cannot be built, or does not give one loss for each image.
+    """
+    import keras
+    import tensorflow as tf
+
+    registered = get(config.loss)
+    loss = registered.build(num_classes, config, keras.losses.Loss)
+    _try_out(loss, registered, num_classes)
+
+    def of_each(target: tf.Tensor, probabilities: tf.Tensor) -> tf.Tensor:
+        if len(target.shape) == 1:
+            if config.loss == CROSS_ENTROPY:  # of whole labels, TensorFlow has a kernel for it
+                return keras.losses.sparse_categorical_crossentropy(target, probabilities)
+            target = tf.one_hot(target, num_classes)
+        return loss.call(target, probabilities)
+
+    return of_each
+
+
+def _try_out(loss: keras.losses.Loss, registered: Registered, num_classes: int) -> None:
+    """Ask for the loss of some images: what is raised later, in a graph, is many lines of TensorFlow's."""
+    import tensorflow as tf
+
+    images = num_classes + 1  # unlike the number of classes
+    labels, probabilities = tf.one_hot(tf.range(images) % num_classes, num_classes), tf.ones((images, num_classes))
+    fault = f"Loss {registered.takes.name!r} ({registered.source})"
+    try:
+        found = tf.convert_to_tensor(loss.call(labels, probabilities / num_classes))
+    except Exception as error:  # a plugin's, or a library's
+        raise PluginError(f"{fault} failed: {type(error).__name__}: {error}") from error
+    if found.shape != (images,):
+        raise PluginError(
+            f"{fault} gives values of shape {tuple(found.shape)} for {images} images, not one for each: let its `call` "
+            f"reduce nothing but the classes."
+        )
+
+
+def get(name: str) -> Registered:
+    """The loss registered as `name`; raises as `Registry.get`.
+
+    >>> get("focal").takes.own
+    (('label_smoothing', 0.0),)
+    """
+    return _losses.get(name)
+
+
+def names() -> list[str]:
+    """Names of all registered losses, sorted.
+
+    >>> names()
+    ['cross_entropy', 'focal']
+    """
+    return _losses.names()
+
+
+def left_out() -> list[PluginError]:
+    """Why installed plugins are not among the names."""
+    return _losses.left_out()

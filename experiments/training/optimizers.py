@@ -1,0 +1,123 @@
+"""The optimizers that training knows by name: Adam, AdamW, stochastic gradient descent, and those of plugins.
+
+@register_optimizer(learning_rate_factor=0.1)
+def lion(learning_rate, *, weight_decay) -> keras.optimizers.Optimizer:
+    return keras.optimizers.Lion(learning_rate, weight_decay=weight_decay)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeAlias
+
+from architectures.errors import PluginError
+from architectures.fields import InvalidValue, Number
+from experiments.training.registered import Registered, Registry
+
+if TYPE_CHECKING:
+    import keras
+
+    from experiments.config import RunConfig
+
+    Rate: TypeAlias = float | keras.optimizers.schedules.LearningRateSchedule
+    Builder: TypeAlias = Callable[..., keras.optimizers.Optimizer]
+
+ADAMW_DECAY = 0.004  # keras.optimizers.AdamW's own
+SGD_MOMENTUM = 0.9  # Sutskever and others, 2013, and nearly every published recipe since
+SGD_FACTOR = 10.0  # a constant rate of 0.01, keras.optimizers.SGD's own, for Adam's 0.001
+FACTORS = Number(1e-3, 100)  # keeps the usual rates among those that a run may have
+
+_optimizers = Registry("optimizer", group="optimizers", argument="learning_rate")
+
+
+def register_optimizer(*, learning_rate_factor: float = 1.0, name: str | None = None) -> Callable[[Builder], Builder]:
+    """Register a builder `(learning_rate[, *, momentum, weight_decay]) -> keras.optimizers.Optimizer`.
+
+    Args:
+        learning_rate_factor: its usual learning rate, as a multiple of Adam's: what a run trains with that asks for no
+            rate.
+        name: instead of the function's name.
+
+    The builder gets a number or a schedule for `learning_rate`. A keyword that it does not have is an option that runs
+    with it cannot be given; the default of one that it has is what they train with where they are not given it.
+    `experiments.training.contract.check_optimizer` is its test.
+
+    Raises:
+        PluginError: if the name is taken, the builder's signature differs, or the factor is no sensible number.
+
+    >>> @register_optimizer()
+    ... def adam(learning_rate): ...
+    Traceback (most recent call last):
+    architectures.errors.PluginError: Optimizer 'adam' of ... is already registered by ...
+    """
+
+    def decorate(builder: Builder) -> Builder:
+        chosen = name or builder.__name__
+        try:
+            factor = FACTORS.check(learning_rate_factor)
+        except InvalidValue as error:
+            raise PluginError(f"Optimizer {chosen!r} has an unfit learning_rate_factor: {error}.") from None
+        _optimizers.register(builder, chosen, factor)
+        return builder
+
+    return decorate
+
+
+@register_optimizer()
+def adam(learning_rate: Rate, *, weight_decay: float) -> keras.optimizers.Optimizer:
+    """Adam, and AdamW with a weight decay.
+
+    Paper: Kingma and Ba, 2015
+    """
+    from experiments.training.kernels import FusedAdam
+
+    return FusedAdam(learning_rate, weight_decay=weight_decay or None)
+
+
+@register_optimizer()
+def adamw(learning_rate: Rate, *, weight_decay: float = ADAMW_DECAY) -> keras.optimizers.Optimizer:
+    """Adam with a weight decay that is not part of the gradient, of 0.004 unless another one is asked for.
+
+    Paper: Loshchilov and Hutter, 2019
+    """
+    return adam(learning_rate, weight_decay=weight_decay)
+
+
+@register_optimizer(learning_rate_factor=SGD_FACTOR)
+def sgd(learning_rate: Rate, *, momentum: float = SGD_MOMENTUM, weight_decay: float) -> keras.optimizers.Optimizer:
+    """Stochastic gradient descent with momentum; its weight decay is not part of the gradient either.
+
+    Paper: Sutskever and others, 2013
+    """
+    import keras
+
+    return keras.optimizers.SGD(learning_rate, momentum=momentum, weight_decay=weight_decay or None)
+
+
+def build(config: RunConfig, learning_rate: Rate) -> keras.optimizers.Optimizer:
+    """The optimizer of a run; raises UsageError and PluginError as `Registered.build`."""
+    import keras
+
+    return get(config.optimizer).build(learning_rate, config, keras.optimizers.Optimizer)
+
+
+def get(name: str) -> Registered:
+    """The optimizer registered as `name`; raises as `Registry.get`.
+
+    >>> get("sgd").takes.own, get("sgd").takes.learning_rate_factor
+    ((('momentum', 0.9), ('weight_decay', 0.0)), 10.0)
+    >>> get("banana")
+    Traceback (most recent call last):
+    architectures.errors.UsageError: There is no optimizer 'banana'. Registered: adam, adamw, sgd.
+    """
+    return _optimizers.get(name)
+
+
+def names() -> list[str]:
+    """Names of all registered optimizers, sorted."""
+    return _optimizers.names()
+
+
+def left_out() -> list[PluginError]:
+    """Why installed plugins are not among the names."""
+    return _optimizers.left_out()

@@ -1,0 +1,162 @@
+"""Builders of what training is made of, by name: the registry that optimizers and losses have in common.
+
+A builder is found in its registry's own module, in installed packages through an entry-point group, and in modules or
+files handed to `--plugin`. Of the hyperparameters in `experiments/recipe.py` it takes those that it names as keywords,
+and their defaults there are its own; a run that asks for another one is refused, as nothing would come of it.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from architectures.errors import PluginError, ProjectError, UsageError
+from architectures.fields import InvalidValue, Name, allowed
+from architectures.plugins import load_installed
+from experiments.recipe import ASKED, Recipe
+
+
+@dataclass(frozen=True)
+class Takes:
+    """What a registered builder takes of the recipe; travels between processes, unlike the builder."""
+
+    kind: str  # optimizer or loss
+    name: str
+    own: tuple[tuple[str, float], ...]  # the hyperparameters that it takes, with its own values for them
+    learning_rate_factor: float = 1.0  # of an optimizer: its usual rate in Adam's
+
+    def resolved(self, asked: Mapping[str, Any]) -> dict[str, float]:
+        """Its own values of what was not asked for (None); 0 stands for what it does not take.
+
+        Args:
+            asked: values by name, of all hyperparameters of its kind.
+
+        Raises:
+            UsageError: for one that was asked for and that it does not take.
+        """
+        own = dict(self.own)
+        for name, value in asked.items():
+            if value is not None and name not in own:
+                known = ", ".join(map(_option, own)) or "nothing of the kind"
+                raise UsageError(f"The {self.kind} {self.name!r} takes no {_option(name)}; it takes {known}.")
+        return {name: own.get(name, 0.0) for name, value in asked.items() if value is None}
+
+
+def _option(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+@dataclass(frozen=True)
+class Registered:
+    """A builder with its name."""
+
+    builder: Callable[..., Any]
+    source: str  # file that defines the builder: names both sides of a clash
+    takes: Takes
+
+    def check(self, recipe: Recipe) -> None:
+        """Raise UsageError where a recipe asks for what the builder does not take."""
+        self.takes.resolved({name: getattr(recipe, name) or None for name in taken_by(self.takes.kind)})
+
+    def build(self, argument: object, recipe: Recipe, made: type) -> Any:
+        """What the builder makes of its argument and of its part of a recipe: an instance of `made`.
+
+        Raises:
+            UsageError: where the recipe asks for what it does not take.
+            PluginError: if it raises, or returns something else.
+        """
+        self.check(recipe)
+        values = {name: getattr(recipe, name) for name, _ in self.takes.own}
+        fault = f"{self.takes.kind.capitalize()} {self.takes.name!r} ({self.source})"
+        try:
+            found = self.builder(argument, **values)
+        except ProjectError:  # in the builder's own words
+            raise
+        except Exception as error:
+            raise PluginError(f"{fault} failed to build: {type(error).__name__}: {error}") from error
+        if not isinstance(found, made):
+            raise PluginError(f"{fault} returned {type(found).__name__}, not a keras.{made.__name__}.")
+        return found
+
+
+def taken_by(kind: str) -> tuple[str, ...]:
+    """The hyperparameters that a builder of this kind may take.
+
+    >>> taken_by("optimizer"), taken_by("loss")
+    (('weight_decay', 'momentum'), ('label_smoothing',))
+    """
+    return tuple(name for name, asked in ASKED.items() if asked.taken_by == kind)
+
+
+@dataclass
+class Registry:
+    """All builders of a kind."""
+
+    kind: str
+    group: str  # of entry points
+    argument: str  # the builder's positional one
+    _builders: dict[str, Registered] = field(default_factory=dict)
+    _broken: dict[str, PluginError] = field(default_factory=dict)  # installed plugins, by the name of their entry point
+    _loaded: bool = False
+
+    def register(self, builder: Callable[..., Any], name: str, learning_rate_factor: float = 1.0) -> None:
+        """Raises PluginError if the name is taken or none, or the builder's signature differs."""
+        source = inspect.getsourcefile(builder) or builder.__module__
+        what = f"{self.kind.capitalize()} {name!r}"
+        try:
+            Name().check(name)
+        except InvalidValue as error:
+            raise PluginError(f"{what} of {source}: {error}.") from None
+        taken = self._builders.get(name)
+        if taken and taken.source != source:
+            raise PluginError(f"{what} of {source} is already registered by {taken.source}. Give one another name.")
+        if taken and taken.builder.__code__.co_firstlineno != builder.__code__.co_firstlineno:
+            raise PluginError(f"{what} is registered twice in {source}. Give one of them another name.")
+        own = self._keywords(builder, f"Builder {name!r} of {source}")
+        self._builders[name] = Registered(builder, source, Takes(self.kind, name, own, learning_rate_factor))
+
+    def _keywords(self, builder: Callable[..., Any], what: str) -> tuple[tuple[str, float], ...]:
+        parameters = inspect.signature(builder).parameters.values()
+        positional = [each.name for each in parameters if each.kind is not each.KEYWORD_ONLY]
+        keywords = {each.name: each.default for each in parameters if each.kind is each.KEYWORD_ONLY}
+        may_take = taken_by(self.kind)
+        if positional != [self.argument] or not keywords.keys() <= set(may_take):
+            raise PluginError(
+                f"{what} has the signature {inspect.signature(builder)}. Change it to ({self.argument}), or with some "
+                f"of these keywords, ({self.argument}, *, {', '.join(may_take)})."
+            )
+        own = {}
+        for name, default in keywords.items():
+            try:
+                own[name] = allowed(Recipe, name).check(0.0 if default is inspect.Parameter.empty else default)
+            except InvalidValue as error:
+                raise PluginError(f"{what} has an unfit default of {name}: {error}.") from None
+        return tuple(sorted(own.items()))
+
+    def get(self, name: str) -> Registered:
+        """The builder of this name.
+
+        Raises:
+            UsageError: for an unknown name, with the choices.
+            PluginError: for the name of an installed plugin that failed on import.
+        """
+        known = self.names()
+        if name not in known:
+            if name in self._broken:
+                raise self._broken[name]
+            raise UsageError(f"There is no {self.kind} {name!r}. Registered: {', '.join(known)}.")
+        return self._builders[name]
+
+    def names(self) -> list[str]:
+        """All names, sorted."""
+        if not self._loaded:
+            self._loaded = True  # first, so that a plugin may read the registry
+            self._broken.update(load_installed(self.group))
+        return sorted(self._builders)
+
+    def left_out(self) -> list[PluginError]:
+        """Why installed plugins are not among the names: what each raised on import."""
+        self.names()
+        return list(self._broken.values())
