@@ -295,7 +295,9 @@ def _open_study(
         experiment_id = tracker.experiment(config.experiment_name)
         parent = tracker.writer.start_parent(experiment_id, study.name, _parameters(config, dataset.digest))
         study.create(config, parent, dataset.digest, first)
-    tracker.writer.log_text(parent, as_toml(study.config), CONFIG_FILE)
+    with scratch_folder() as folder:
+        (folder / CONFIG_FILE).write_text(as_toml(study.config), encoding="utf-8")
+        tracker.writer.log_files(parent, folder)
     return parent
 
 

@@ -205,10 +205,6 @@ class Writer:
         self._drop_outcome(run_id)
         self._client.set_terminated(run_id, "FAILED")
 
-    def log_text(self, run_id: str, text: str, name: str) -> None:
-        """Write a text into a run's artifacts, in place of an earlier one."""
-        self._client.log_text(run_id, text, name)
-
     def log_files(self, run_id: str, folder: Path, place: str | None = None) -> None:
         """Write a folder's content into a run's artifacts."""
         self._client.log_artifacts(run_id, str(folder), place)
