@@ -32,6 +32,7 @@ OPTIONS = {  # where a field has another name
     "objectives": "objective",
     "plugins": "plugin",
 }
+FOUND_OUT = ("learning_rate_factor",)  # fields that no option gives
 REPEATED = ("knobs", "plugins")  # whose values may hold commas
 OF_A_COMMAND_LINE = ("config", "dump_config", "help", "json", "debug")
 
@@ -108,7 +109,8 @@ def as_toml(config: SweepConfig, *, but: Sequence[str] = ()) -> str:
     >>> print(as_toml(SweepConfig("sqlite:///mlflow.db", "night", filters=(8, 16))).splitlines()[0])
     tracking-uri = "sqlite:///mlflow.db"
     """
-    values = {field.name: getattr(config, field.name) for field in fields(config) if field.name not in but}
+    left_out = {*but, *FOUND_OUT}
+    values = {field.name: getattr(config, field.name) for field in fields(config) if field.name not in left_out}
     values["pruner"] = config.resolved_pruner
     values["knobs"] = [f"{name}={','.join(map(str, choices))}" for name, choices in config.knobs]
     return "".join(
