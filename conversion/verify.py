@@ -32,7 +32,7 @@ def parser() -> Parser:
         "--compute",
         choices=("float32", "float16"),
         default="float32",
-        help="float16: simulate a phone's arithmetic on all validation images, not on 500 alone",
+        help="float16: simulate a phone's arithmetic on all validation images, not on 200 alone",
     )
     made.add_argument(
         "--accumulate", choices=("float32", "float16"), default="float32", help="what float16 sums in within a layer"
