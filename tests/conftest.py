@@ -17,6 +17,7 @@ import architectures.quiet
 
 architectures.quiet.import_tensorflow()  # first and in silence: several modules would import it in any order
 
+import keras  # noqa: E402
 from mlflow.tracking._tracking_service import utils  # noqa: E402
 
 from architectures.command import COLLECT_AFTER  # noqa: E402
@@ -38,6 +39,12 @@ LONG = ("test_docs.py", "test_notebooks.py")
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest first, so that none runs alone at the end."""
     items.sort(key=lambda item: item.path.name not in LONG)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    """Let each test draw the same weights whatever ran before it: fixtures, too."""
+    keras.utils.set_random_seed(0)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -35,16 +35,16 @@ def test_verify_the_promoted_file(promoted: Promoted, command: Command) -> None:
     assert "verified" in table.out
     assert "500 images executed" in table.out
     half = found.json["half"]
-    assert (half["images"], half["accumulation"], half["overflow"], half["not_numbers"]) == (500, "float32", None, 0)
+    assert (half["images"], half["accumulation"], half["overflow"], half["not_numbers"]) == (200, "float32", None, 0)
     assert 0 < half["max_difference"] < 0.05
-    assert f"float16, simulated, sums in float32: {half['label_flips']} of 500 labels differ" in table.out
+    assert f"float16, simulated, sums in float32: {half['label_flips']} of 200 labels differ" in table.out
     assert result["float16"] == half
     exact, narrow = found.json["arithmetic"]
     assert [exact["executed"], narrow["executed"]] == ["float32", "float16"]
     assert exact["max_difference"] < 1e-5 < narrow["max_difference"]  # float32 is the model's, but for rounding
     assert result["arithmetic"] == [exact, narrow]
     rows = [line.split() for line in table.out.splitlines()]
-    assert ["val,", "500", "images,", "against", "the", "model", "float32", "float16,", "simulated"] in rows
+    assert ["val,", "200", "images,", "against", "the", "model", "float32", "float16,", "simulated"] in rows
     told = [f"{part['max_difference']:.1e}" for part in (exact, narrow)]
     assert ["probability", "moved,", "at", "most", *told] in rows
     page = Path(folder, result["page"]).read_text()

@@ -184,7 +184,7 @@ def test_pruned_trials_are_killed_runs(tmp_path: Path) -> None:
     done = invoke("search.sweep", "--study", "pruned", *space, *arguments, cwd=tmp_path)
     assert done.code == 0, done.err
     pruned = 0
-    for trial, run in zip(study_of(tmp_path, "pruned").trials, children_of(tmp_path, "pruned"), strict=True):
+    for trial, run in zip(study_of(tmp_path, "pruned").trials, children_of(tmp_path, "pruned", "digits"), strict=True):
         if trial.state == TrialState.PRUNED:
             pruned += 1
             assert run.info.status == "KILLED"
