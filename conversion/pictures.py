@@ -30,7 +30,7 @@ class Picture:
 
     name: str  # its file, or its place in a data set
     truth: int | None  # index of its label; None where nobody says
-    read: Callable[[], np.ndarray]  # uint8 (height, width[, 3]); raises ProjectError for a damaged file
+    read: Callable[[], np.ndarray]  # uint8 (height, width[, channels]); raises ProjectError for a damaged file
 
 
 def pictures_of(

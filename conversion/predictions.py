@@ -26,7 +26,7 @@ from experiments.evaluation.metrics import Evaluation, evaluate
 from experiments.views.page import save
 from experiments.views.tables import write_csv
 
-BLOCK_BYTES = 2**25  # of pixels that are read before they are answered, while as many are
+BLOCK_BYTES = 2**25  # of pixels in a block: it is answered while the next is read
 MOST_IN_BLOCK = 2_000  # pictures: small ones are answered while others are read
 READ_TOGETHER = 64  # by one thread: small pictures take less time than handing them over
 FEW = 64  # images: reading them with threads, or telling of it, would not pay

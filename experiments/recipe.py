@@ -52,7 +52,7 @@ class Recipe:
         Asked("share of each kernel, times the learning rate, that a step takes off: AdamW's", "decay", "optimizer"),
     ] = 0.0
     momentum: Annotated[
-        float, MOMENTUM, Asked("share of a step that the next one goes on with: sgd's", "momentum", "optimizer")
+        float, MOMENTUM, Asked("share of the previous step that is added to the next: sgd's", "momentum", "optimizer")
     ] = 0.0
     mixup: Annotated[
         float, ALPHA, Asked("alpha of MixUp: how evenly it blends two training images and their labels", "MixUp")

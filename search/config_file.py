@@ -1,4 +1,4 @@
-"""A sweep's options in a TOML file: read in front of those of the command line, and written whole for the record.
+"""A sweep's options in a TOML file, which the command line overrides; also written out for the record.
 
 A key is an option's name without its dashes, a value what stands behind it on the command line; a list stands for
 values with commas or a colon between them, or for an option that is repeated:
@@ -20,7 +20,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import NoReturn
 
-from architectures.command import Parser
+from architectures.command import Parser, finite
 from architectures.fields import is_range
 from architectures.redaction import redact
 from search.config import SweepConfig
@@ -32,9 +32,9 @@ OPTIONS = {  # where a field has another name
     "objectives": "objective",
     "plugins": "plugin",
 }
-FOUND_OUT = ("learning_rate_factor",)  # fields that no option gives
+DERIVED = ("learning_rate_factor",)  # fields that no option gives
 REPEATED = ("knobs", "plugins")  # whose values may hold commas
-OF_A_COMMAND_LINE = ("config", "dump_config", "help", "json", "debug")
+COMMAND_LINE_ONLY = ("config", "dump_config", "help", "json", "debug")
 
 
 class ConfigParser(Parser):
@@ -47,9 +47,7 @@ class ConfigParser(Parser):
         self.add_argument(
             "--config", type=Path, metavar="FILE", help="TOML file of these options; those given here win over it"
         )
-        self.add_argument(
-            "--dump-config", action="store_true", help="print what this command would do as such a file, and end"
-        )
+        self.add_argument("--dump-config", action="store_true", help="print the options as such a file and exit")
 
     def parse_args(  # type: ignore[override]
         self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
@@ -71,14 +69,14 @@ class ConfigParser(Parser):
             found = tomllib.loads(self._file.read_text(encoding="utf-8"))
         except OSError as error:
             self.error(str(error.strerror))
-        except ValueError as error:  # of TOML and of UTF-8
+        except (ValueError, RecursionError) as error:  # of TOML and of UTF-8
             self.error(f"it is not TOML: {error}")
         options = {name: action.dest for action in self._actions for name in action.option_strings}
         arguments: list[str] = []
         for key, value in found.items():
             flag = f"--{key.replace('_', '-')}"
-            if options.get(flag, "help") in OF_A_COMMAND_LINE:
-                self.error(f"{key!r} is no option that a file can give")
+            if options.get(flag, "help") in COMMAND_LINE_ONLY:
+                self.error(f"{key!r} is not an option a config file can set")
             dest = options[flag]
             each = value if dest in REPEATED and isinstance(value, list) else [value]
             texts = [self._text(key, dest, one) for one in each]
@@ -91,7 +89,7 @@ class ConfigParser(Parser):
         if isinstance(value, bool):
             return "on" if value else "off"
         if dest == "enqueue" and isinstance(value, list):
-            return json.dumps(value)
+            return json.dumps(value, default=str)
         if isinstance(value, list):
             return (":" if is_range(SweepConfig, dest) else ",").join(self._text(key, "", one) for one in value)
         if not isinstance(value, str | int | float):
@@ -100,24 +98,31 @@ class ConfigParser(Parser):
 
 
 def as_toml(config: SweepConfig, *, but: Sequence[str] = ()) -> str:
-    """All options of a sweep, without secrets, as a file that asks for the same one.
+    """All options of a sweep as a file that asks for the same one.
+
+    What is as it is by default is a comment: to ask for it is something else, as where few images make the choice of
+    batch sizes smaller. So is what holds a secret, which is not written.
 
     Args:
         config: the sweep.
         but: fields that are left out.
 
-    >>> print(as_toml(SweepConfig("sqlite:///mlflow.db", "night", filters=(8, 16))).splitlines()[0])
+    >>> print(as_toml(SweepConfig("sqlite:///mlflow.db", "night", filters=(8, 16)), but=["study"])[:67])
     tracking-uri = "sqlite:///mlflow.db"
+    # storage = "sqlite:///optuna
     """
-    left_out = {*but, *FOUND_OUT}
-    values = {field.name: getattr(config, field.name) for field in fields(config) if field.name not in left_out}
-    values["pruner"] = config.resolved_pruner
-    values["knobs"] = [f"{name}={','.join(map(str, choices))}" for name, choices in config.knobs]
-    return "".join(
-        f"{OPTIONS.get(name, name.replace('_', '-'))} = {_toml(value)}\n"
-        for name, value in values.items()
-        if value is not None and value != "" and value != () and value != []
-    )
+    lines = []
+    for field in fields(config):
+        value = getattr(config, field.name)
+        if field.name in (*but, *DERIVED) or value in (None, "", ()):
+            continue
+        if field.name == "knobs":
+            value = [f"{name}={','.join(map(str, choices))}" for name, choices in value]
+        text = _toml(value)
+        secret = isinstance(value, str) and "://" in value and redact(value) != value
+        comment = "# " if secret or value == field.default else ""
+        lines.append(f"{comment}{OPTIONS.get(field.name, field.name.replace('_', '-'))} = {text}")
+    return "\n".join(lines) + "\n"
 
 
 def _toml(value: object) -> str:
@@ -125,4 +130,4 @@ def _toml(value: object) -> str:
         return "{ " + ", ".join(f"{json.dumps(key)} = {_toml(one)}" for key, one in value.items()) + " }"
     if isinstance(value, list | tuple):
         return f"[{', '.join(map(_toml, value))}]"
-    return json.dumps(redact(value) if isinstance(value, str) else value, ensure_ascii=False)
+    return json.dumps(finite(value), ensure_ascii=False)  # without secrets

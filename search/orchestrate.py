@@ -50,7 +50,7 @@ from search.trials.progress import TrialProgress
 from search.trials.recovery import deliver_left_over, end_parent, evaluate_left_over, recover
 
 ROWS = 10  # of the leaderboard that are shown
-CONFIG_FILE = "sweep.toml"  # an artifact of the parent run: all options, without secrets
+CONFIG_FILE = "sweep.toml"  # an artifact of the parent run: the options it was made with, without secrets
 
 
 @dataclass(frozen=True)
@@ -294,10 +294,10 @@ def _open_study(
         study.check_room(first)
         experiment_id = tracker.experiment(config.experiment_name)
         parent = tracker.writer.start_parent(experiment_id, study.name, _parameters(config, dataset.digest))
+        with scratch_folder() as folder:
+            (folder / CONFIG_FILE).write_text(as_toml(config), encoding="utf-8")
+            tracker.writer.log_files(parent, folder)
         study.create(config, parent, dataset.digest, first)
-    with scratch_folder() as folder:
-        (folder / CONFIG_FILE).write_text(as_toml(study.config), encoding="utf-8")
-        tracker.writer.log_files(parent, folder)
     return parent
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from architectures.command import INTERRUPTED, Parser, print_json, run, several
 from architectures.display import say
+from architectures.errors import UsageError
 from architectures.fields import allowed
 from architectures.knobs import Knob, knob_from_text
 from architectures.redaction import MARK, redact
@@ -246,6 +247,8 @@ def _body(arguments: argparse.Namespace) -> int:
     started = time.perf_counter()
     config = SweepConfig(**given)  # type: ignore[arg-type]
     if arguments.dump_config:
+        if arguments.json:
+            raise UsageError("--dump-config prints TOML: leave --json out.")
         for line in as_toml(config, but=() if arguments.study else ("study",)).splitlines():
             say(line)
         return 0

@@ -140,7 +140,9 @@ class Converter:
 
     @cached_property
     def _program16(self) -> Any:
-        precision = coremltools().transform.FP16ComputePrecision(op_selector=lambda operation: not _scales(operation))
+        precision = coremltools().precision.FLOAT16
+        if self._color == ARRAY:
+            precision = coremltools().transform.FP16ComputePrecision(op_selector=lambda one: not _scales(one))
         return self._convert(convert_to="mlprogram", compute_precision=precision)
 
     @cached_property

@@ -58,7 +58,7 @@ class Parity:
     file_accuracy: float  # of the executed file
     model_accuracy: float  # of the Keras model
     flips: tuple[Flip, ...] = ()  # the images of `flipped`
-    executed: str = FILE  # or UNCOMPRESSED; of `arithmetics`, one's name
+    executed: str = FILE  # or UNCOMPRESSED, or an arithmetic's name
     rounding: float | None = None  # of a probability: what float32 costs the model itself; None: not asked
     allowance: float | None = None  # of a probability: the largest difference that rounding explains; None: any
 

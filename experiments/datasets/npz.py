@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 PARTS = ("train", "val", "test")
 NAMES = tuple(f"{kind}_{part}" for part in PARTS for kind in "xy")  # of the arrays that are read
-FEW_ROWS = 4  # of an image that is rather the first of its channels, if rows are fewer than columns and channels
+FEW_ROWS = 4  # at most this many, and fewer than columns and channels: more likely channels first
 
 
 @register_source("npz", takes="FILE")
@@ -64,7 +64,11 @@ def npz(source: Source) -> Dataset:
 def _images(what: str, array: np.ndarray) -> np.ndarray:
     if array.ndim not in (3, 4) or 0 in array.shape[1:]:
         raise ProjectError(f"{what} has shape {array.shape}; images are (N, height, width[, channels]).")
-    if array.ndim == 4 and array.shape[1] <= FEW_ROWS and array.shape[1] < min(array.shape[2:]):
+    if (
+        array.ndim == 4
+        and array.shape[1] < min(array.shape[2:])
+        and (array.shape[1] <= FEW_ROWS or array.shape[2] == array.shape[3])
+    ):
         raise ProjectError(f"{what} has shape {array.shape}: channels come last, (N, height, width, channels).")
     if array.dtype == "uint8":
         return array

@@ -81,7 +81,7 @@ def write_report(
 
     Args:
         evaluation: of the images.
-        images: uint8 (N, height, width, 1 or 3).
+        images: uint8 (N, height, width, channels).
         folder: where the files go.
         what: names the images: `validation`.
         attempts: told what could not be written.

@@ -107,12 +107,13 @@ def installed_plugins() -> dict[str, str]:
     """The packages that bring architectures, data sets, optimizers or losses, with the SHA-256 of their code."""
     points = [point for group in PLUGIN_GROUPS for point in entry_points(group=group)]
     modules = sorted({(point.dist.name, point.module.partition(".")[0]) for point in points if point.dist})
-    return {
-        package: hashlib.sha256(
-            "".join(plugin_sha256(one) for name, one in modules if name == package).encode()
-        ).hexdigest()
-        for package, _ in modules
-    }
+    found: dict[str, str] = {}
+    for package in {name for name, _ in modules}:
+        digests = [digest for name, one in modules if name == package and (digest := plugin_sha256(one))]
+        if digests:
+            joined = hashlib.sha256("".join(digests).encode()).hexdigest()
+            found[package] = digests[0] if len(digests) == 1 else joined
+    return found
 
 
 def source_tags() -> dict[str, str]:

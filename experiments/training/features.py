@@ -11,7 +11,7 @@ import hashlib
 import os
 import platform
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,6 +36,9 @@ BATCH = 16  # images: the largest layer of EfficientNet-Lite0 at 224x224 holds 5
 SETTINGS = ("TF_", "ONEDNN_", "DNNL_", "OMP_")  # begin names of environment variables that may change their bits
 
 
+Graph = Callable[[np.ndarray, int, int, int], np.ndarray]
+
+
 @dataclass(frozen=True)
 class Frozen:
     """A classifier taken apart: what learns nothing, and the rest, which share their weights with it."""
@@ -45,6 +48,13 @@ class Frozen:
     trunk: keras.Model  # from pixels of 0..255 to features
     head: keras.Model  # from features to probabilities
     digest: str  # of what decides the bits of the features, but for the images
+    graphs: dict[str, Graph] = field(default_factory=dict, repr=False)  # of each augmentation: tracing takes seconds
+
+    def computes(self, augment: str) -> Graph:
+        """What makes features of uint8 images, given the place of the first in its split, the seed and the view."""
+        if augment not in self.graphs:
+            self.graphs[augment] = _graph(self.trunk, augment)
+        return self.graphs[augment]
 
 
 _last: dict[object, Frozen] = {}  # what this process trained last: building it again would take longer than a head does
@@ -111,9 +121,9 @@ def of_split(frozen: Frozen, split: Split, *, augment: str = "off", seed: int = 
     place.parent.mkdir(parents=True, exist_ok=True)
     with file_lock(place.with_suffix(".lock"), "cache of features", "computes features"):
         if _opened(place, shape) is None:
-            compute = _forward(frozen.trunk, augment, seed, view)
+            compute = frozen.computes(augment)
             with scratch_beside(place) as folder:
-                made = [compute(split.images[at : at + BATCH], at) for at in range(0, len(split), BATCH)]
+                made = [compute(split.images[at : at + BATCH], at, seed, view) for at in range(0, len(split), BATCH)]
                 np.save(folder / "features.npy", np.concatenate(made))
                 (folder / "features.npy").replace(place)
     computed = _opened(place, shape)
@@ -129,25 +139,20 @@ def _opened(place: Path, shape: tuple[int, ...]) -> np.ndarray | None:
     return found if found.shape == shape and found.dtype == np.float32 else None
 
 
-def _forward(trunk: keras.Model, augment: str, seed: int, view: int) -> Callable[[np.ndarray, int], np.ndarray]:
-    """A graph from uint8 images, and the place of the first in its split, to features."""
+def _graph(trunk: keras.Model, augment: str) -> Graph:
     import tensorflow as tf
 
     augmented = AUGMENT[augment]
+    number = tf.TensorSpec((), tf.int64)
 
-    @tf.function(
-        input_signature=[
-            tf.TensorSpec((None, *trunk.input_shape[1:]), tf.uint8),
-            tf.TensorSpec((), tf.int64),
-        ]
-    )
-    def compute(images, first):  # type: ignore[no-untyped-def]
+    @tf.function(input_signature=[tf.TensorSpec((None, *trunk.input_shape[1:]), tf.uint8), number, number, number])
+    def compute(images, first, seed, view):  # type: ignore[no-untyped-def]
         images = tf.cast(images, tf.float32)
         if augmented is not None:
-            images = augmented(images, seed=tf.stack([tf.constant(seed, tf.int64), first * 2**20 + view]))
+            images = augmented(images, seed=tf.stack([seed, first * 2**20 + view]))
         return trunk(images, training=False)
 
-    return lambda images, first: compute(images, first).numpy()
+    return lambda images, *numbers: compute(images, *numbers).numpy()
 
 
 def _digest(trunk: keras.Model, architecture: Architecture) -> str:

@@ -31,8 +31,8 @@ def register_loss(*, name: str | None = None) -> Callable[[Builder], Builder]:
     """Register a builder `(num_classes[, *, label_smoothing]) -> keras.losses.Loss`, by its name or another one.
 
     The loss's `call` gets shares of the classes (N, num_classes), which are one-hot where images are not mixed, and
-    probabilities of the same shape, and returns the loss of each image (N,). Without the keyword `label_smoothing` runs
-    with it cannot be given that option. `experiments.training.contract.check_loss` is its test.
+    probabilities of the same shape, and returns the loss of each image (N,). Without the keyword `label_smoothing`,
+    runs with this loss refuse that option. `experiments.training.contract.check_loss` is its test.
 
     Raises:
         PluginError: if the name is taken, or the builder's signature differs.

@@ -38,8 +38,8 @@ def register_optimizer(*, learning_rate_factor: float = 1.0, name: str | None = 
             rate.
         name: instead of the function's name.
 
-    The builder gets a number or a schedule for `learning_rate`. A keyword that it does not have is an option that runs
-    with it cannot be given; the default of one that it has is what they train with where they are not given it.
+    The builder gets a number or a schedule for `learning_rate`. Runs with it refuse an option
+    that is not one of its keywords; a keyword's default is what they train with where it is not given.
     `experiments.training.contract.check_optimizer` is its test.
 
     Raises:

@@ -104,7 +104,9 @@ def compare(tracker: Tracker, run_ids: Sequence[str]) -> RunComparison:
 
 def _compared(record: RunRecord, epochs: tuple[EpochMetrics, ...], evaluation: str | None) -> Compared:
     origin = {key: record.tags[key] for key in ORIGIN if key in record.tags}
-    origin |= {key: value for key, value in sorted(record.tags.items()) if key.startswith(("version.", "setting."))}
+    origin |= {
+        key: value for key, value in sorted(record.tags.items()) if key.startswith(("version.", "setting.", "plugin."))
+    }
     return Compared(
         run_id=record.run_id,
         run=record.name,

@@ -478,7 +478,7 @@ def test_another_preprocessing_is_refused(command: Callable, tmp_path: Path, dig
 
 @pytest.mark.parametrize(
     ("shape", "takes"),
-    [((32, 28, 1), "28x32 GRAYSCALE"), ((28, 32, 1), "32x28 GRAYSCALE"), ((28, 28, 3), "28x28 RGB")],
+    [((32, 28, 1), "32x28 GRAYSCALE"), ((28, 32, 1), "28x32 GRAYSCALE"), ((28, 28, 3), "28x28 RGB")],
 )
 def test_another_size_or_colour_is_refused(
     command: Callable, tmp_path: Path, shape: tuple[int, int, int], takes: str
@@ -488,4 +488,4 @@ def test_another_size_or_colour_is_refused(
     write(file, tmp_path / "other.mlmodel")
     refused = command("conversion.draw.__main__", tmp_path / "other.mlmodel")
     assert refused.code == 3
-    assert f"takes {takes} images; drawings become 28x28 GRAYSCALE" in refused.error
+    assert f"takes images of {takes}; drawings become images of 28x28 GRAYSCALE" in refused.error

@@ -231,7 +231,8 @@ def test_several_comparisons_ask_for_more_evidence_each() -> None:
 def test_configurations_given_first_are_tried_first_and_once(tmp_path: Path, command: Command) -> None:
     first = [{"architecture": "malireddi", "filters": 4, "dropout": 0.3}, {"architecture": "chollet", "dropout": 0.1}]
     (tmp_path / "first.json").write_text(json.dumps(first))
-    options = ["--study", "given", "--trials", "2", *SPACE]
+    space = ["--filters", "4", "--batch-size", "256", *PUBLISHED]
+    options = ["--study", "given", "--trials", "2", "--epochs", "1", *space, *NO_FIGURES]
     half_made = optuna.create_study(study_name="given", storage=f"sqlite:///{tmp_path / 'optuna.db'}")
     half_made.set_user_attr("parent_run_id", "of a sweep that was killed while it made the study")
     half_made.enqueue_trial(first[0])

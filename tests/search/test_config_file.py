@@ -10,7 +10,7 @@ import pytest
 from mlflow import MlflowClient
 
 from search import sweep
-from search.config import SweepConfig
+from search.config import SweepConfig, given_options
 from search.config_file import as_toml
 from tests.support.commands import ROOT, Command
 from tests.support.stores import Swept
@@ -60,30 +60,47 @@ def test_the_command_line_wins(command: Command, tmp_path: Path) -> None:
     assert {"filters = [4]", 'knob = ["train=all"]', "dropout = [0.1, 0.4]"} <= {*shown}
 
 
-@pytest.mark.parametrize("config", [SweepConfig("sqlite:///a b.db", "ä", seed=7), SweepConfig("http://h:1", "s")])
-def test_what_is_written_asks_for_the_same(config: SweepConfig, tmp_path: Path) -> None:
-    (tmp_path / "written.toml").write_text(as_toml(config), encoding="utf-8")
-    read = vars(sweep.parser().parse_args(["--config", str(tmp_path / "written.toml")]))
-    assert (read["study"], read["tracking_uri"], read["seed"]) == (config.study, config.tracking_uri, config.seed)
-    assert (read["dropout"], read["filters"]) == (config.dropout, config.filters)
+@pytest.mark.parametrize(
+    "config",
+    [
+        SweepConfig("sqlite:///a b.db", "ä", seed=7, filters=(4,), precision="float32"),
+        SweepConfig("http://h:1", "s", objectives=("val_loss", "coreml_bytes"), momentum=(0.8, 0.9), optimizer="sgd"),
+    ],
+)
+def test_what_is_written_asks_for_the_same_and_no_more(config: SweepConfig, tmp_path: Path) -> None:
+    """A default that was asked for is not adapted to the data: it is not written as asked for."""
+    file = tmp_path / "written.toml"
+    file.write_text(as_toml(config), encoding="utf-8")
+    assert "# batch-size = [64, 128, 256]\n" in file.read_text()
+    arguments = sweep.parser().parse_args(["--config", str(file)])
+    given = given_options(vars(arguments) | {"figures": arguments.figures})
+    assert given == {"tracking_uri": config.tracking_uri} | {
+        key: value for key, value in config.chosen.items() if value != getattr(SweepConfig, key, None)
+    }
 
 
-def test_secrets_are_not_written() -> None:
-    config = SweepConfig("postgresql+psycopg://ann:0pen%2Bs3same@host/db", "night")
-    assert "s3same" not in as_toml(config)
+def test_secrets_are_not_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = SweepConfig("postgresql+psycopg://ann:0pen%2Bs3same@host/db", "night", architectures=("pocket",))
+    monkeypatch.setenv("PGPASSWORD", "pocket")
+    text = as_toml(config)
+    assert "s3same" not in text
+    assert text.startswith("# tracking-uri = ")  # read, it would be the wrong one
+    assert 'architecture = ["pocket"]\n' in text  # a name, whatever somebody's password is
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("epoch = 3", "'epoch' is no option that a file can give"),
-        ('config = "other.toml"', "'config' is no option that a file can give"),
-        ("json = true", "'json' is no option that a file can give"),
+        ("epoch = 3", "'epoch' is not an option a config file can set"),
+        ('config = "other.toml"', "'config' is not an option a config file can set"),
+        ("json = true", "'json' is not an option a config file can set"),
         ("epochs = 0", "argument --epochs: 0 is too small: at least 1"),
         ("epochs = 2026-11-29", "epochs is datetime.date(2026, 11, 29): a text, a number, true or false, or a list"),
         ("[epochs]\nmost = 3", "epochs is {'most': 3}: a text, a number, true or false, or a list"),
         ('knob = "train"', "argument --knob: 'train' is not NAME=VALUE"),
         ("epochs = ", "it is not TOML: Invalid value (at "),
+        ("enqueue = [{ architecture = 2026-11-29 }]\nepochs = 0", "argument --epochs: 0 is too small"),
+        ("epochs = " + "[" * 9_000, "it is not TOML: "),
         ("epochs = 1\nepochs = 2", "it is not TOML: Cannot overwrite a value"),
     ],
 )
@@ -92,6 +109,11 @@ def test_bad_files_are_one_line(text: str, message: str, command: Command, tmp_p
     found = command("search.sweep", "--config", "bad.toml")
     assert found.code == 2
     assert found.error.startswith(f"error: bad.toml: {message}")
+
+
+def test_toml_is_no_json(command: Command) -> None:
+    found = command("search.sweep", "--dump-config", "--json")
+    assert (found.code, found.error) == (2, "error: --dump-config prints TOML: leave --json out.")
 
 
 def test_a_file_that_is_not_there(command: Command) -> None:
@@ -104,7 +126,8 @@ def test_the_parent_run_holds_all_options(swept: Swept) -> None:
     held = Path(client.download_artifacts(swept.result["parent_run_id"], "sweep.toml")).read_text()
     assert 'study = "small"\n' in held
     assert "filters = [4, 8]\n" in held
-    assert 'augment = "digits"\n' in held  # what `on` stood for
+    assert '\naugment = "digits"\n' in held  # what `on` stood for
+    assert "# timeout" not in held  # what has no value is left out
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "examples/sweeps").glob("*.toml")), ids=lambda path: path.stem)
