@@ -39,7 +39,15 @@ DOCTESTS = ("docs/api.md",)  # their `>>>` examples are run as one doctest, by a
 MARKS = {"not run", "with", "server", "exit", "output"}
 FROM_NOTHING = ("README.md",)
 ON_RAY = ("docs/cluster.md",)
-LONG = ("docs/architectures.md", "docs/own-app.md", "docs/promotion.md", "docs/records.md", "docs/sweeps.md")
+LONG = (
+    "docs/architectures.md",
+    "docs/commands.md",
+    "docs/own-app.md",
+    "docs/promotion.md",
+    "docs/recipe.md",
+    "docs/records.md",
+    "docs/sweeps.md",
+)
 LINKED = ("Makefile", "setup.cfg", "constraints.txt", "benchmarks", "examples", "tests")  # of a clone's root
 VENV = Path(sys.executable).parent.parent
 
