@@ -294,10 +294,10 @@ def _open_study(
         study.check_room(first)
         experiment_id = tracker.experiment(config.experiment_name)
         parent = tracker.writer.start_parent(experiment_id, study.name, _parameters(config, dataset.digest))
+        study.create(config, parent, dataset.digest, first)
         with scratch_folder() as folder:
             (folder / CONFIG_FILE).write_text(as_toml(config), encoding="utf-8")
             tracker.writer.log_files(parent, folder)
-        study.create(config, parent, dataset.digest, first)
     return parent
 
 
