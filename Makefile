@@ -4,6 +4,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 INSTALLED = $(VENV)/.installed
 ARGS ?=
+PORT ?= 5000
 # All, since pdoc leaves out those below an __all__; it warns of the others, which it would have found.
 MODULES = $(shell find architectures experiments conversion search -name '*.py' ! -name __main__.py | \
 	sed -e 's|/__init__\.py$$||' -e 's|\.py$$||' -e 's|/|.|g' | sort)
@@ -32,10 +33,12 @@ check: $(INSTALLED)-test  ## lint, format and types, as CI runs them
 notebooks: $(INSTALLED)-test  ## execute the notebooks from clean and keep their outputs
 	$(BIN)/python notebooks/execute.py --write $(ARGS)
 
-ui: $(INSTALLED)  ## MLflow's pages on http://127.0.0.1:5000: two processes where its default takes fifteen
+ui: $(INSTALLED)  ## MLflow's pages, with the link to the runs: two processes where its default takes fifteen
+	@$(BIN)/python -c "from experiments.views import pages; \
+		pages.say_pages('sqlite:///mlflow.db', 'http://127.0.0.1:$(PORT)')"
 	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false MLFLOW_DISABLE_TELEMETRY=true \
 	MLFLOW_ALLOW_PICKLE_DESERIALIZATION=false \
-	$(BIN)/mlflow server --backend-store-uri sqlite:///mlflow.db --host 127.0.0.1 --port 5000 --workers 1 \
+	$(BIN)/mlflow server --backend-store-uri sqlite:///mlflow.db --host 127.0.0.1 --port $(PORT) --workers 1 \
 		--allowed-hosts 'localhost:*,127.0.0.1:*' $(ARGS)
 
 docs: $(INSTALLED)-test  ## the Python API as pages, build/docs/index.html

@@ -69,7 +69,7 @@ def main() -> None:
             started, busy = time.perf_counter(), time.process_time()
             probabilities = answer(dataset.val.images)
             answered = time.perf_counter()
-            write_evaluation(tracker, run_id, probabilities, dataset, best_epoch=result.best_epoch)
+            write_evaluation(tracker, run_id, probabilities, dataset)
             ended, busy = time.perf_counter(), time.process_time() - busy
             slowest = max(slowest, ended - started)
             print(

@@ -91,6 +91,7 @@ def parser() -> Parser:
     )
     add("--force", action="store_true", help="promote in spite of what the gate finds; needs --reason")
     add("--reason", metavar="TEXT", help="why --force is right; recorded with what it overrode")
+    add("--verbose", action="store_true", help="also list each property of the file that is as it should be")
     add_common(made)
     return made
 
@@ -102,7 +103,7 @@ def _config(arguments: argparse.Namespace) -> PromoteConfig:
             given = ", ".join(f"--{name.removesuffix('_id').replace('_', '-')}" for name in unused)
             raise UsageError(f"--check takes --model, --output and --tracking-uri, not {given}.")
     options = {key: value for key, value in vars(arguments).items() if value is not None}
-    for other in ("json", "debug", "force", "reason", "check"):
+    for other in ("json", "debug", "force", "reason", "check", "verbose"):
         options.pop(other, None)
     reason = (arguments.reason or "").strip()
     if arguments.force != bool(reason):
@@ -124,12 +125,12 @@ def _body(arguments: argparse.Namespace) -> int:
         if arguments.json:
             print_json(dict(refused.report))
         else:
-            show_promotion(refused.promotion)
+            show_promotion(refused.promotion, verbose=arguments.verbose)
         raise
     if arguments.json:
         print_json(promotion.as_json())
     else:
-        show_promotion(promotion)
+        show_promotion(promotion, verbose=arguments.verbose)
     if promotion.examination.decision.outcome != "refused":
         return 0
     for reason in promotion.examination.decision.reasons:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 DEFAULT_TRACKING_URI = "sqlite:///mlflow.db"
+LOCAL_PAGES = "http://127.0.0.1:5000"  # where `make ui` and `mlflow ui` show a database
 LEARNING_RATES = {"cosine": 3e-3, "constant": 1e-3}  # Adam's at each schedule where none is asked for
 CROSS_ENTROPY = "cross_entropy"  # the loss of a run that records none
 PRECISIONS = ("float32", "mixed_bfloat16")
@@ -162,6 +163,7 @@ class RunResult:
     val_probabilities: npt.NDArray[np.float32] = field(compare=False, repr=False)  # (validation images, num_classes)
     not_measured: str = ""  # what of these figures could not be measured, and why
     best_val_balanced_accuracy: float | None = None  # None as in EpochMetrics
+    host_load: float | None = None  # average of the last minute, when latency_ms was measured; None: not known
 
     def value(self, objective: str) -> float:
         """What it reached in an objective."""

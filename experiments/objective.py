@@ -8,7 +8,17 @@ Objective = Literal["val_accuracy", "val_balanced_accuracy", "val_loss"]
 OBJECTIVES: tuple[Objective, ...] = get_args(Objective)
 SHORT = {"val_accuracy": "val acc", "val_balanced_accuracy": "bal acc", "val_loss": "val loss"}  # in tables
 WORDS = {"val_accuracy": "accuracy", "val_balanced_accuracy": "balanced accuracy", "val_loss": "loss"}
+LONG = {name: f"validation {word}" for name, word in WORDS.items()}  # for Optuna's own pages
 MINIMIZED: frozenset[str] = frozenset(["val_loss"])
+
+
+def objective_named(text: str) -> Objective:
+    """The objective that Optuna's pages call so; older studies use its own name.
+
+    >>> objective_named("validation loss"), objective_named("val_loss"), objective_named("")
+    ('val_loss', 'val_loss', 'val_accuracy')
+    """
+    return next((one for one in OBJECTIVES if text in (one, LONG[one])), "val_accuracy")
 
 
 def tie_breaker(objective: str) -> Objective:

@@ -15,7 +15,7 @@ import argparse
 import json
 import sys
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import NoReturn
@@ -95,6 +95,26 @@ class ConfigParser(Parser):
         if not isinstance(value, str | int | float):
             self.error(f"{key} is {value!r}: a text, a number, true or false, or a list of them is allowed")
         return str(value)
+
+
+def as_typed(config: SweepConfig, names: Collection[str]) -> dict[str, str]:
+    """Options of a sweep as a person types them, by field; those that ask for nothing are left out.
+
+    >>> config = SweepConfig("sqlite:///mlflow.db", "night", filters=(8, 16), knobs=(("kernel", (3, 5)),))
+    >>> as_typed(config, ("filters", "dropout", "knobs", "experiment"))
+    {'filters': '8,16', 'dropout': '0.0:0.5', 'knobs': 'kernel=3,5'}
+    """
+    found = {name: getattr(config, name) for name in names}
+    return {name: _typed(name, value) for name, value in found.items() if value not in (None, "", ())}
+
+
+def _typed(field: str, value: object) -> str:
+    if field == "knobs":
+        value = tuple(f"{name}={','.join(map(str, choices))}" for name, choices in value)  # type: ignore[attr-defined]
+    if not isinstance(value, tuple):
+        return str(value)
+    joint = ":" if is_range(SweepConfig, field) else " " if field in REPEATED else ","
+    return joint.join(map(str, value))
 
 
 def as_toml(config: SweepConfig, *, but: Sequence[str] = ()) -> str:

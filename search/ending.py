@@ -21,6 +21,7 @@ from experiments.views.leaderboard import Row
 from search.report.data_page import Doubtful, Found, mistakes, write_data_page
 from search.report.page import REPORT, compared_architectures, replicated, write_report
 from search.report.significance import ArchitectureComparison
+from search.report.summary import description, figures
 from search.study.study import Study
 from search.trials.patience import patiently
 from search.trials.progress import TrialProgress
@@ -75,11 +76,15 @@ class Ending:
             drop_overtaken(self.study, self.tracker)
 
     def _rank(self) -> None:
+        """Read the leaderboard, and write it on the sweep's run, before another sweep of the study does."""
         config = self.study.config
-        if any(self.study.results.counts().values()):
-            with self._attempts.part("leaderboard"):
-                selection = Selection(config.experiment_name, config.study, objective=config.objective)
-                self.board = leaderboard.rows(self.tracker, selection)
+        if not any(self.study.results.counts().values()):
+            return
+        with self.study.alone(), self._attempts.part("leaderboard"):
+            selection = Selection(config.experiment_name, config.study, objective=config.objective)
+            self.board = leaderboard.rows(self.tracker, selection)
+            told = description(self.study, self.board, self.tracker.experiment(config.experiment_name))
+            self.tracker.writer.describe_parent(self.parent, told, figures(self.study, self.board))
 
     def _draw(self) -> None:
         self.progress.waiting("drawing the study")

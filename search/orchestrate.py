@@ -20,13 +20,13 @@ from experiments import datasets
 from experiments.datasets.summary import summary
 from experiments.interruption import interruptible
 from experiments.main_guard import check_main_guard
-from experiments.tracking import CANDIDATE, Outbox, Tracker, environment
+from experiments.tracking import CANDIDATE, Outbox, Tracker, dataset_facts, environment, runs_page
 from experiments.training.precision import Gpu, resolve_precision
 from experiments.views import leaderboard_table
 from experiments.views.leaderboard import Row
 from experiments.views.tables import print_cells
 from search.config import AUTO, FIXED, SweepConfig
-from search.config_file import as_toml
+from search.config_file import as_toml, as_typed
 from search.ending import Ending
 from search.engines import Engine
 from search.engines.local import LocalEngine, cores
@@ -70,6 +70,8 @@ class SweepResult:
     registered: tuple[int, ...]  # versions, the best first
     preference: Preference | None  # what promote --prefer smallest would take; None: nothing is registered
     doubtful: Doubtful  # images to look at
+    page: str  # of the experiment's runs in MLflow
+    page_is_served: bool  # by the store itself; False: `make ui` or `mlflow ui` does
     report: str | None  # where the report of the study is, for people: a path, or a URI in a server's store
     interrupted: bool
     startup_seconds: float  # until the first trial could start: imports, data, workers
@@ -111,9 +113,10 @@ class SweepResult:
         if self.candidate:
             versions = ", ".join(map(str, self.registered))
             say(f"Registered as {self.registered_name}: versions {versions}, alias {CANDIDATE} on {self.candidate}.")
-            say(f"Next: mlflow ui, or {self._promote}")
+            say(f"Next: {self._promote}")
         if self.preference:
             say(f"{self._promote} --prefer smallest would take {self.preference.text}.")
+        say(f"Look: {'' if self.page_is_served else 'make ui or mlflow ui, then '}{self.page}")
 
     @property
     def _promote(self) -> str:
@@ -251,6 +254,8 @@ def sweep(
         registered=tuple(model.version for model in ending.registered),
         preference=ending.preference,
         doubtful=ending.doubtful,
+        page=runs_page(config.tracking_uri, experiment_id),
+        page_is_served=config.tracking_uri.startswith("http"),
         report=ending.report,
         interrupted=stopped,
         startup_seconds=ready_at - started,
@@ -280,7 +285,7 @@ def _open_study(
         study.check_room(first)
         study.go_on()
         parent = study.parent_run_id
-        tracker.writer.resume_parent(parent)
+        tracker.writer.resume_parent(parent, dataset=dataset_facts(dataset, study.config.dataset))
         study.enqueue(first)
     else:
         config = replace(
@@ -293,7 +298,9 @@ def _open_study(
         first = _first(config, architectures)
         study.check_room(first)
         experiment_id = tracker.experiment(config.experiment_name)
-        parent = tracker.writer.start_parent(experiment_id, study.name, _parameters(config, dataset.digest))
+        params = as_typed(config, FIXED) | {"dataset_digest": dataset.digest}
+        facts = dataset_facts(dataset, config.dataset)
+        parent = tracker.writer.start_parent(experiment_id, study.name, params, dataset=facts)
         study.create(config, parent, dataset.digest, first)
         with scratch_folder() as folder:
             (folder / CONFIG_FILE).write_text(as_toml(config), encoding="utf-8")
@@ -317,12 +324,6 @@ def _take_up(
         progress.say(f"trial {ended.number}: its end was kept on disk and is in MLflow now")
     if interrupted := len(study.trials.interrupted()):
         progress.say(f"taking up {interrupted} interrupted trial{'s' if interrupted > 1 else ''}")
-
-
-def _parameters(config: SweepConfig, digest: str) -> dict[str, object]:
-    """The parent run's parameters."""
-    kept = {key: value for key, value in asdict(config).items() if key in FIXED}
-    return kept | {"dataset_digest": digest}
 
 
 def _first(config: SweepConfig, architectures: tuple[Known, ...]) -> list[dict[str, object]]:

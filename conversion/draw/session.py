@@ -14,8 +14,7 @@ from conversion.draw.collection import Collection, collection_in
 from conversion.draw.reader import Reader, open_reader
 from conversion.draw.server import HOST, application, bind, serve
 from conversion.promotion.place import DEFAULT_OUTPUT
-
-LOCAL_UI = "http://127.0.0.1:5000"  # where `make ui` shows a store that is a file
+from experiments.config import LOCAL_PAGES
 
 
 @dataclass(frozen=True)
@@ -85,6 +84,6 @@ def run_link(run_id: str | None, tracking_uri: str | None) -> str | None:
     """
     if not run_id or not re.fullmatch("[0-9a-f]{32}", run_id):
         return None
-    server = tracking_uri if tracking_uri and re.match("https?://", tracking_uri) else LOCAL_UI
+    server = tracking_uri if tracking_uri and re.match("https?://", tracking_uri) else LOCAL_PAGES
     server = re.sub(r"(?<=://)\S*@|[?#].*", "", server)  # a link holds no login: the browser asks for it
     return f"{server.rstrip('/')}/#/runs/{run_id}"

@@ -15,8 +15,11 @@ if TYPE_CHECKING:
     from conversion.promotion.pipeline import Promotion
 
 
-def show_promotion(promotion: Promotion) -> None:
-    """Print the decision with its criteria, and where the file stands."""
+def show_promotion(promotion: Promotion, *, verbose: bool) -> None:
+    """Print the decision, where the file stands and how accurate it is, then what was decided on.
+
+    Properties of the file that are as they should be are counted, or each named where a person wants it `verbose`.
+    """
     examination, facts = promotion.examination, promotion.as_json()
     if examination.candidate.preference:
         say(f"--prefer smallest takes {examination.candidate.preference.text}.")
@@ -28,16 +31,16 @@ def show_promotion(promotion: Promotion) -> None:
     else:
         verb = {"promoted": "Would promote", "forced": "Would promote by force", "refused": "Not promoted:"}[outcome]
     say(f"{verb} {facts['run']} (run {facts['run_id']}) to {promotion.path}")
-    show(examination.evidence)
-    for criterion in examination.decision.criteria:
-        sign = "ok  " if criterion.verdict == "passed" else "FAIL" if criterion.refuses else "-   "
-        say(f"  {sign} {criterion.name}: {criterion.finding}")
     if "test_accuracy" in facts:
         say(
             f"Test accuracy of the file {facts['test_accuracy']:.4f} "
             f"(95 % interval {facts['test_accuracy_low']:.3f} to {facts['test_accuracy_high']:.3f}), "
             f"{facts['coreml_bytes']:,} bytes, {promotion.seconds:.1f} s"
         )
+    show(examination.evidence, verbose=verbose)
+    for criterion in examination.decision.criteria:
+        sign = "ok  " if criterion.verdict == "passed" else "FAIL" if criterion.refuses else "-   "
+        say(f"  {sign} {criterion.name}: {criterion.finding}")
     if promotion.record:
         say(
             f"Alias champion on version {facts['version']} of {facts['registered_model']}, "

@@ -11,11 +11,15 @@ if TYPE_CHECKING:
     from conversion.verification.evidence import Evidence
 
 
-def show(evidence: Evidence) -> None:
-    """Print checks, weights and what executing showed."""
+def show(evidence: Evidence, *, verbose: bool = True) -> None:
+    """Print checks, weights and what executing showed; checks that passed are counted unless it is `verbose`."""
     for one in evidence.checks:
-        detail = "" if one.passed else f"  expected {one.expected}, found {one.found}"
-        say(f"  {'ok  ' if one.passed else 'FAIL'} {one.name}{detail}")
+        if verbose or not one.passed:
+            detail = "" if one.passed else f"  expected {one.expected}, found {one.found}"
+            say(f"  {'ok  ' if one.passed else 'FAIL'} {one.name}{detail}")
+    passed = sum(one.passed for one in evidence.checks)
+    if passed and not verbose:
+        say(f"  ok   {passed} of {len(evidence.checks)} properties of the file; --verbose lists them")
     if evidence.weights:
         obeyed = sum(not weight.fault for weight in evidence.weights)
         complete = obeyed == len(evidence.weights)

@@ -30,7 +30,6 @@ def write_evaluation(
     probabilities: npt.NDArray[np.float32],
     dataset: Dataset,
     *,
-    best_epoch: int,
     figures: bool = True,
 ) -> str:
     """Log a run's kept model on the validation images: files under `evaluation/`, headline numbers as metrics.
@@ -42,7 +41,6 @@ def write_evaluation(
         run_id: the run.
         probabilities: of the validation images (N, num_classes).
         dataset: the run's.
-        best_epoch: whose weights were kept, which is the step of the metrics.
         figures: whether to draw the plots.
 
     Returns:
@@ -60,7 +58,7 @@ def write_evaluation(
             write_report(found, dataset.val.images, folder, what="validation", attempts=attempts, figures=figures)
         attempts.write(folder)
         tracker.writer.log_files(run_id, folder, FOLDER)
-    tracker.writer.log_evaluation(run_id, metrics, step=best_epoch)
+    tracker.writer.log_evaluation(run_id, metrics)
     tracker.writer.tag_not_drawn(run_id, str(attempts), FOLDER)
     return str(attempts)
 

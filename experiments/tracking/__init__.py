@@ -8,12 +8,14 @@ from experiments.tracking.access import Look, LookRecord
 from experiments.tracking.coreml_flavor import ServedFile
 from experiments.tracking.entries import Ended, OwnershipLost
 from experiments.tracking.guard import ExperimentDeleted, TrackingError, TrackingUnavailable
+from experiments.tracking.inputs import dataset_facts
 from experiments.tracking.models import StoredModel
 from experiments.tracking.outbox import Outbox
 from experiments.tracking.promotions import PLACE_TAG, Begun, Current, PromotionRecord
 from experiments.tracking.records import ModelRecord, RunRecord, VersionFacts, VersionRecord
 from experiments.tracking.registry import CANDIDATE, CHAMPION
 from experiments.tracking.selections import Selection, is_original, merit
+from experiments.tracking.shown import LONGEST_NOTE, run_link, runs_page
 from experiments.tracking.source import code_tags, environment, git_commit
 from experiments.tracking.tracker import Tracker
 from experiments.tracking.writer import NOT_DRAWN, NOT_DRAWN_FILE, run_start
@@ -21,6 +23,7 @@ from experiments.tracking.writer import NOT_DRAWN, NOT_DRAWN_FILE, run_start
 __all__ = [
     "CANDIDATE",
     "CHAMPION",
+    "LONGEST_NOTE",
     "NOT_DRAWN",
     "NOT_DRAWN_FILE",
     "PLACE_TAG",
@@ -44,9 +47,12 @@ __all__ = [
     "VersionFacts",
     "VersionRecord",
     "code_tags",
+    "dataset_facts",
     "environment",
     "git_commit",
     "is_original",
     "merit",
+    "run_link",
     "run_start",
+    "runs_page",
 ]

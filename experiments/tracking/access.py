@@ -21,6 +21,11 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 EXPERIMENT = "test-looks"
+ABOUT = (
+    "A run for each look at the test images of a data set: which command looked, at which data, for which run. A test "
+    "split says what a model will do on unseen images as long as nobody chooses by it, so looks are counted. Nothing "
+    "is trained here."
+)
 EARLIER_SHOWN = 20
 
 
@@ -72,7 +77,7 @@ class TestAccess:
         Raises:
             TrackingError: if it cannot be recorded; then nobody looks.
         """
-        experiment_id = self._store.experiment(EXPERIMENT)
+        experiment_id = self._store.experiment(EXPERIMENT, ABOUT)
         tags = {"dataset": dataset.name, "dataset_digest": dataset.digest, "command": command, "run_id": run_id}
         made = self._client.create_run(experiment_id, run_name=f"{command} {dataset.name}", tags=source_tags() | tags)
         look_id = made.info.run_id

@@ -21,6 +21,7 @@ from experiments.tracking.guard import MISSING, TrackingError, unless_missing
 from experiments.tracking.models import COREML_SUFFIX, Models
 from experiments.tracking.records import VersionRecord
 from experiments.tracking.registry import CHAMPION, Registry
+from experiments.tracking.shown import of_promotion, of_promotions
 from experiments.tracking.store import Store, quoted
 
 if TYPE_CHECKING:
@@ -208,7 +209,12 @@ class Promotions:
             self._client.log_model_artifacts(model.model_id, str(folder))
             self._client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
             made = self._registry.add_version(
-                name, model.model_id, version.run_id, {**tags, "model_id": model.model_id}
+                name,
+                model.model_id,
+                version.run_id,
+                {**tags, "model_id": model.model_id},
+                about=of_promotions(version.registered_name),
+                description=of_promotion(version, tags),
             )
         return _promotion_record(made)
 

@@ -13,6 +13,7 @@ from architectures.knobs import RUN_PARAMETERS, knob_from_text
 from experiments.config import AUGMENT_BEFORE, CROSS_ENTROPY, RunConfig
 from experiments.recipe import CHOICES, RECIPE
 
+HOST_LATENCY, LATENCY_BEFORE = "host_latency_ms", "latency_ms"  # metric, and what it was called in older runs
 ATTEMPT = "attempt"  # tag of a trial's run: which attempt at the trial writes to it
 Number = TypeVar("Number", int, float)
 
@@ -132,6 +133,5 @@ class VersionFacts(VersionRecord):
 
 
 def run_record(run) -> RunRecord:  # type: ignore[no-untyped-def]  # mlflow.entities.Run
-    return RunRecord(
-        run.info.run_id, run.info.run_name, run.info.status, run.data.params, run.data.metrics, run.data.tags
-    )
+    metrics = {HOST_LATENCY if key == LATENCY_BEFORE else key: value for key, value in run.data.metrics.items()}
+    return RunRecord(run.info.run_id, run.info.run_name, run.info.status, run.data.params, metrics, run.data.tags)

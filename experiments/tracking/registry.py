@@ -12,6 +12,7 @@ from experiments.tracking.guard import EXISTS, MISSING, TrackingError
 from experiments.tracking.models import Models
 from experiments.tracking.promotion_lock import TICKETS
 from experiments.tracking.records import ModelRecord, VersionFacts, VersionRecord, run_record
+from experiments.tracking.shown import of_kept_models, of_run
 from experiments.tracking.store import AT_ONCE, Store, quoted
 
 if TYPE_CHECKING:
@@ -50,7 +51,14 @@ class Registry:
         }
         if "study" in run.tags:
             tags["study"] = run.tags["study"]
-        made = self.add_version(name, model.model_id, model.run_id, tags)
+        made = self.add_version(
+            name,
+            model.model_id,
+            model.run_id,
+            tags,
+            about=of_kept_models(run.params["dataset"]),
+            description=of_run(run),
+        )
         if self._models.is_removed(model):
             self._client.delete_model_version(name, made.version)
             raise ProjectError(f"The model of run {model.run_id} was removed meanwhile: nothing needed it.")
@@ -63,10 +71,21 @@ class Registry:
                 return _version_record(known)
         return None
 
-    def add_version(self, name: str, model_id: str, run_id: str, tags: Mapping[str, str]) -> ModelVersion:
-        """Register an MLflow LoggedModel under a name, which is made where it does not exist."""
+    def add_version(
+        self, name: str, model_id: str, run_id: str, tags: Mapping[str, str], *, about: str, description: str
+    ) -> ModelVersion:
+        """Register an MLflow LoggedModel under a name, which is made where it does not exist.
+
+        Args:
+            name: the registered model's.
+            model_id: of the LoggedModel.
+            run_id: that made it.
+            tags: of the version.
+            about: the description of the registered model, if it is made here.
+            description: of the version.
+        """
         try:
-            self._client.create_registered_model(name)
+            self._client.create_registered_model(name, description=about)
         except TrackingError as error:
             if error.code != EXISTS:
                 raise
@@ -74,7 +93,9 @@ class Registry:
         if not self._store.uri.startswith("http"):
             # MLflow 3.17 looks such a source up in the store that is globally set, whichever store this client has.
             source = self._client.get_logged_model(model_id).artifact_location
-        return self._client.create_model_version(name, source, run_id=run_id, tags=dict(tags), model_id=model_id)
+        return self._client.create_model_version(
+            name, source, run_id=run_id, tags=dict(tags), description=description, model_id=model_id
+        )
 
     def version(self, name: str, number: int) -> VersionRecord:
         """A registered version; raises UsageError for an unknown name or version."""

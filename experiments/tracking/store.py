@@ -20,6 +20,7 @@ from experiments.databases import exclusive, make_database, sqlite_path
 from experiments.locks import Check
 from experiments.tracking.guard import ExperimentDeleted, Guarded, TrackingError, TrackingUnavailable, store_errors
 from experiments.tracking.promotion_lock import promotion_lock
+from experiments.tracking.shown import DEFAULT, NOTE, experiment_tags, missing_tags, of_training
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -119,18 +120,35 @@ class Store:
             database.execute("ANALYZE")
             database.commit()
 
-    def experiment(self, name: str) -> str:
-        """Id of the experiment `name`, made where there is none."""
+    def experiment(self, name: str, about: str = "") -> str:
+        """Id of the experiment `name`, made where there is none.
+
+        Its description is `about`, or that of training runs, unless it has one.
+        """
+        tags = experiment_tags(about or of_training(name), training=not about)
         found = self.client.get_experiment_by_name(name)
         if found:
             check_not_deleted(found)
+            for key, value in missing_tags(found, tags).items():
+                self.client.set_experiment_tag(found.experiment_id, key, value)
             return found.experiment_id
         try:
-            return self.client.create_experiment(name)
+            made = self.client.create_experiment(name, tags=tags)
         except TrackingError:
             if other := self.client.get_experiment_by_name(name):  # another process was first
                 return other.experiment_id
             raise
+        self._explain_default()
+        return made
+
+    def _explain_default(self) -> None:
+        """Say that MLflow's own experiment holds nothing of this project, where it holds nothing else either."""
+        found = self.client.get_experiment_by_name("Default")
+        if not found or found.lifecycle_stage != "active" or NOTE in found.tags:
+            return
+        if not self.client.search_runs([found.experiment_id], max_results=1):
+            for key, value in experiment_tags(DEFAULT, training=False).items():
+                self.client.set_experiment_tag(found.experiment_id, key, value)
 
     def log(
         self,

@@ -13,6 +13,7 @@ from experiments.tracking.registry import Registry
 from experiments.tracking.repair import Repair
 from experiments.tracking.runs import Runs
 from experiments.tracking.selections import Selections
+from experiments.tracking.shown import VIEW, VIEWS, runs_page
 from experiments.tracking.store import Store
 from experiments.tracking.writer import Writer
 
@@ -36,6 +37,11 @@ class Tracker:
     def experiment(self, name: str) -> str:
         """Id of the experiment `name`, made where there is none; raises ExperimentDeleted."""
         return self._store.experiment(name)
+
+    def runs_pages(self, server: str) -> dict[str, str]:
+        """The page of each experiment of training runs, by its name, where a server shows this store."""
+        held = self._store.client.search_experiments()
+        return {each.name: runs_page(server, each.experiment_id) for each in held if VIEWS + VIEW in each.tags}
 
     def check_reachable(self) -> None:
         """Raise TrackingUnavailable at once where the store's server cannot be reached."""

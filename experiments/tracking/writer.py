@@ -14,8 +14,9 @@ from experiments.config import Environment, EpochMetrics, ModelSize, RunConfig, 
 from experiments.datasets import Dataset, reading_of
 from experiments.tracking.inputs import as_dataset_input, dataset_facts, log_input
 from experiments.tracking.models import Models
-from experiments.tracking.records import ATTEMPT, ModelRecord, RunStart
+from experiments.tracking.records import ATTEMPT, HOST_LATENCY, LATENCY_BEFORE, ModelRecord, RunStart, run_record
 from experiments.tracking.runs import Runs
+from experiments.tracking.shown import NOTE
 from experiments.tracking.source import source_tags
 from experiments.tracking.store import Store, quoted
 
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 NOT_DRAWN = "not_drawn"  # tag of a run: which parts of its report are missing, and why
 NOT_DRAWN_FILE = "not_drawn.txt"  # beside the parts that there are: tracebacks
 LONGEST_TAG = 5_000  # characters: what every MLflow store takes
+BEST = "best_val_accuracy"
+LATENCY_TAG = "host_latency"  # tag of a run: what its metric host_latency_ms is
 MAX_BATCH = 1_000  # metrics that MLflow takes at once
 
 
@@ -36,12 +39,19 @@ class Writer:
         self._runs = runs
         self._models = models
 
-    def start_parent(self, experiment_id: str, study: str, config: Mapping[str, object]) -> str:
+    def start_parent(
+        self, experiment_id: str, study: str, params: Mapping[str, str], *, dataset: Mapping[str, str]
+    ) -> str:
         """Start the parent run of a new study; its parameters are the sweep's configuration.
 
         A parent that a sweep left RUNNING when it was killed before it had made its study is taken over.
+
+        Args:
+            experiment_id: where it is.
+            study: its name.
+            params: the sweep's configuration.
+            dataset: MLflow's dataset input, as `dataset_facts` gives it.
         """
-        params = {key: str(value) for key, value in config.items()}
         found = self._client.search_runs(
             [experiment_id], f"tags.study = {quoted(study)} and tags.sweep = 'parent' and status = 'RUNNING'"
         )
@@ -51,11 +61,25 @@ class Writer:
             tags = source_tags() | {"study": study, "sweep": "parent"}
             run_id = self._client.create_run(experiment_id, run_name=study, tags=tags).info.run_id
         self._store.log(run_id, params=params)
+        log_input(self._client, run_id, as_dataset_input(dataset))
         return run_id
 
-    def resume_parent(self, run_id: str) -> None:
-        """Set a parent run back to RUNNING."""
+    def resume_parent(self, run_id: str, *, dataset: Mapping[str, str]) -> None:
+        """Set a parent run back to RUNNING; one that was made before parents had data gets them."""
         self._reopen(run_id)
+        log_input(self._client, run_id, as_dataset_input(dataset))
+
+    def describe_parent(self, run_id: str, description: str, metrics: Mapping[str, float]) -> None:
+        """Write what a sweep has come to so far: its description in Markdown, and its figures where they have changed.
+
+        To be called under the study's lock: what a sweep that is slower has read before must not replace it.
+        """
+        from mlflow.entities import Metric, RunTag
+
+        now = int(time.time() * 1000)
+        held = self._client.get_run(run_id).data.metrics
+        changed = [Metric(key, value, now, 0) for key, value in metrics.items() if held.get(key) != value]
+        self._client.log_batch(run_id, changed, tags=[RunTag(NOTE, description)])
 
     def start_run(self, start: RunStart) -> str:
         """Start a run and write its parameters, tags and data."""
@@ -72,10 +96,11 @@ class Writer:
         Returns:
             The last epoch that it has recorded. None where it was computed on another kind of processor, with other
             code or on other threads: its epochs would not go on bit for bit, so the run is deleted and another is to
-            be started.
+            be started. So is one that was ended as pruned: it says what its epochs came to.
         """
-        tags = self._client.get_run(run_id).data.tags
-        if any(tags.get(key) != value for key, value in start.of_the_same_bits.items()):
+        held = self._client.get_run(run_id).data
+        tags, was_pruned = held.tags, BEST in held.metrics and "best_epoch" not in held.metrics
+        if was_pruned or any(tags.get(key) != value for key, value in start.of_the_same_bits.items()):
             self._client.delete_run(run_id)
             return None
         self._reopen(run_id)
@@ -129,7 +154,7 @@ class Writer:
             ]
         for start in range(0, len(points), MAX_BATCH):
             self._client.log_batch(run_id, points[start : start + MAX_BATCH])
-        for tag in ("weights_sha256", "outcome"):
+        for tag in ("weights_sha256", "outcome", LATENCY_TAG):
             if tag in original.data.tags:
                 self._client.set_tag(run_id, tag, original.data.tags[tag])
         self._client.set_tag(run_id, "duplicate_of", original_id)
@@ -165,7 +190,7 @@ class Writer:
             again: look first what an earlier attempt has written, and do not write it a second time.
             at: when it ended (seconds since 1970) where that is not now.
         """
-        from mlflow.entities import Metric
+        from mlflow.entities import Metric, RunTag
 
         model = None
         if keep:
@@ -178,10 +203,8 @@ class Writer:
                 metrics["drawn_accuracy"] = result.drawn_accuracy
             self._client.log_batch(
                 run_id,
-                [
-                    Metric(key, value, now, result.best_epoch, model_id=model_id, run_id=run_id)
-                    for key, value in metrics.items()
-                ],
+                [Metric(key, value, now, 0, model_id=model_id, run_id=run_id) for key, value in metrics.items()],
+                tags=[RunTag(LATENCY_TAG, _about_latency(result))],
             )
         self._client.set_tag(run_id, "weights_sha256", result.weights_sha256)
         if result.not_measured:
@@ -192,7 +215,16 @@ class Writer:
         return model
 
     def end(self, run_id: str, status: str, *, outcome: str | None = None) -> None:
-        """End a run as FINISHED, FAILED or KILLED, with the reason in the tag `outcome`."""
+        """End a run as FINISHED, FAILED or KILLED, with the reason in the tag `outcome`.
+
+        One that was pruned says how accurate it was at the best of its epochs.
+        """
+        if outcome == "pruned":
+            run = run_record(self._client.get_run(run_id))
+            epochs = self._runs.epochs(run_id) if BEST not in run.metrics else ()
+            if epochs:
+                best = max(epochs, key=lambda epoch: epoch.merit(run.params.get("objective", "val_accuracy")))
+                self._store.log(run_id, metrics={BEST: best.val_accuracy})
         if outcome:
             self._client.set_tag(run_id, "outcome", outcome)
         else:
@@ -209,10 +241,10 @@ class Writer:
         """Write a folder's content into a run's artifacts."""
         self._client.log_artifacts(run_id, str(folder), place)
 
-    def log_evaluation(self, run_id: str, metrics: Mapping[str, float], *, step: int) -> None:
+    def log_evaluation(self, run_id: str, metrics: Mapping[str, float]) -> None:
         """Write the metrics of a kept model's evaluation, unless an earlier attempt has."""
         if metrics and not metrics.keys() & self._client.get_run(run_id).data.metrics.keys():
-            self._store.log(run_id, metrics=metrics, step=step)
+            self._store.log(run_id, metrics=metrics)
 
     def tag_not_drawn(self, run_id: str, reasons: str, place: str) -> None:
         """Say on a run what of its report is missing and why.
@@ -242,9 +274,18 @@ def _final_metrics(result: RunResult) -> dict[str, float]:
         "best_val_accuracy": result.best_val_accuracy,
         "best_val_loss": result.best_val_loss,
         "keras_bytes": result.keras_bytes,
-        "latency_ms": result.latency_ms,
+        HOST_LATENCY: result.latency_ms,
         "images_per_second": result.images_per_second,
     }
+
+
+def _about_latency(result: RunResult) -> str:
+    """What the time of an image is, and what else its host was doing."""
+    load = "not known" if result.host_load is None else f"{result.host_load:.2f}"
+    return (
+        f"Median time of one image through the Keras model on this run's host, whose load average was {load} then. "
+        f"Older runs call it {LATENCY_BEFORE}."
+    )
 
 
 def run_start(

@@ -170,6 +170,7 @@ def train(
         keras_sha256=hashlib.sha256(keras_file.read_bytes()).hexdigest(),
         weights_sha256=weights_sha256(kept),
         latency_ms=_latency_ms(forward, dataset.val),
+        host_load=os.getloadavg()[0],
         images_per_second=steps * config.batch_size / statistics.median(m.epoch_seconds for m in steady),
         keras_file=keras_file,
         input_shape=dataset.input_shape,

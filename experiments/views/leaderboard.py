@@ -15,6 +15,7 @@ from experiments.evaluation.intervals import accuracy_interval, mean_interval
 from experiments.objective import final, score
 from experiments.recipe import Recipe, recipe_of
 from experiments.tracking import RunRecord, Selection, Tracker, VersionFacts, merit
+from experiments.tracking.records import HOST_LATENCY
 from experiments.tracking.registry import is_ranked, ranked_by, version_merit
 
 
@@ -261,7 +262,7 @@ def _row(
         best_epoch=_whole(record.metrics.get("best_epoch")),
         parameters=_whole(record.metrics.get("parameters")),
         coreml_bytes=int(record.metrics["coreml_bytes"]),
-        latency_ms=record.metrics.get("latency_ms"),
+        latency_ms=record.metrics.get(HOST_LATENCY),
         pareto=pareto,
         version=version.version if version else None,
         aliases=version.aliases if version else (),

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import TextIO
 
+from architectures.display import visible
 from architectures.weights import shown
 from experiments.config import LEARNING_RATES, RunConfig
 from experiments.objective import SHORT, WORDS
 from experiments.recipe import ASKED, RECIPE, asked_of
 from experiments.views import tables
 from experiments.views.leaderboard import Row
-from experiments.views.tables import fits, print_cells
+from experiments.views.tables import fits, fits_narrowed, print_cells
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ _COLUMNS = (
     _Column("filters", lambda row: str(row.filters or "")),
     _Column("dropout", lambda row: f"{row.dropout:.2f}"),
     _Column("batch", lambda row: str(row.batch_size)),
-    _Column("other", lambda row: _other_values(row), only_if_used=True),
+    _Column("other", lambda row: ", ".join(_others(row).values()), only_if_used=True),
     _Column("val acc", lambda row: _figure(row.val_accuracy)),
     _Column("bal acc", lambda row: _figure(row.val_balanced_accuracy) if _is_balanced(row) else "", only_if_used=True),
     _Column("val loss", lambda row: _figure(row.val_loss) if row.objective == "val_loss" else "", only_if_used=True),
@@ -50,9 +51,12 @@ _ORIGIN_COLUMNS = (
     _Column("study", lambda row: row.study or "", only_if_used=True),
     _Column("run id", lambda row: row.run_id),
 )
-# What a narrow terminal leaves out, in this order, until the rest fits; --json, --csv and --markdown have all.
-_SPARE = ("run id", "study", "dropout", "batch", "filters", "Keras, host", "parameters", "on device")
-_SPARE_OF_VERSIONS = (*_SPARE, "other", "run")
+# What a narrow terminal leaves out, beside settings in which no two rows differ, in this order until the rest fits;
+# --json, --csv and --markdown have all.
+_SPARE = ("run id", "study", "Keras, host", "parameters", "on device")
+_SPARE_OF_RUNS = (*_SPARE, "95 % interval", "ver", "batch", "filters", "dropout")
+_SPARE_OF_VERSIONS = (*_SPARE, "dropout", "batch", "filters", "other", "run")
+_SETTINGS = ("filters", "dropout", "batch")  # columns that stand under the table where no two rows differ in them
 _NAMES = [name for field in fields(Row) for name in (RECIPE if field.name == "recipe" else (field.name,))]
 AUGMENTED = {"digits": "augmented", "photo": "augmented as photos"}
 _FOLDING = frozenset({"other", "mean of seeds", "aliases", "on device"})
@@ -88,8 +92,8 @@ def _mean(row: Row) -> str:
     return f"{row.mean_val_accuracy:.4f} ± {(row.mean_high - row.mean_low) / 2:.4f} ({row.seeds})"
 
 
-def _other_values(row: Row) -> str:
-    """What a run has beside filters, dropout and batch size, where it is not as usual."""
+def _others(row: Row) -> dict[str, str]:
+    """What a run has beside filters, dropout and batch size, where it is not as usual: in words, by name."""
     values: dict[str, object] = {name: shown(value) for name, value in row.knobs.items()}
     if row.learning_rate != LEARNING_RATES.get(row.schedule):
         values["learning rate"] = f"{row.learning_rate:.2g}"
@@ -102,8 +106,20 @@ def _other_values(row: Row) -> str:
         ASKED[name].short: value if isinstance(value, str) else f"{value:.2g}"
         for name, value in asked_of(row.recipe).items()
     }
-    words = [f"{key} {value}" for key, value in values.items()]
-    return ", ".join(words if row.augment == "off" else [*words, AUGMENTED.get(row.augment, row.augment)])
+    words = {key: f"{key} {value}" for key, value in values.items()}
+    return words if row.augment == "off" else {**words, "augment": AUGMENTED.get(row.augment, row.augment)}
+
+
+def _settings(row: Row) -> dict[str, str]:
+    """What a run was asked to do, in words, by the column or the name in the column `other`."""
+    columns = {column.title: column.text(row) for column in _COLUMNS if column.title in _SETTINGS}
+    return {title: f"{title} {text}" for title, text in columns.items() if text} | _others(row)
+
+
+def _shared(board: Sequence[Row]) -> dict[str, str]:
+    """The settings in which no two rows differ."""
+    first, *others = map(_settings, board)
+    return {name: text for name, text in first.items() if all(other.get(name) == text for other in others)}
 
 
 def cells(
@@ -113,12 +129,17 @@ def cells(
 
     Args:
         board: the rows.
-        without: titles of columns to leave out.
+        without: titles of columns to leave out, and names of values in the column `other`.
         versions: also what the registry says of a version.
     """
+
+    def others(row: Row) -> str:
+        return ", ".join(text for name, text in _others(row).items() if name not in without)
+
+    all_columns = _COLUMNS + (_VERSION_COLUMNS if versions else ()) + _ORIGIN_COLUMNS
     columns = [
         column
-        for column in _COLUMNS + (_VERSION_COLUMNS if versions else ()) + _ORIGIN_COLUMNS
+        for column in (replace(each, text=others) if each.title == "other" else each for each in all_columns)
         if column.title not in without and not (column.only_if_used and not any(map(column.text, board)))
     ]
     return [column.title for column in columns], [[column.text(row) for column in columns] for row in board]
@@ -127,14 +148,39 @@ def cells(
 def print_table(
     board: Sequence[Row], heading: str, *, one_study: bool = False, more: bool = False, versions: bool = False
 ) -> None:
-    """Print rows as a table on stdout, and whether there are more; `one_study`: the heading names theirs."""
-    spare = _SPARE_OF_VERSIONS if versions else _SPARE
+    """Print rows as a table on stdout, and whether there are more; `one_study`: the heading names theirs.
+
+    What a terminal is too narrow for stands under the table, as far as it is the same in all rows.
+    """
+    spare = _SPARE_OF_VERSIONS if versions else _SPARE_OF_RUNS
     said = ["study"] if one_study else []
-    for leaving in range(len(spare) + 1):
-        titles, lines = cells(board, without=[*said, *spare[:leaving]], versions=versions)
-        if fits(titles, lines, folding=_FOLDING):
-            break
-    print_cells(titles, lines, title=heading, caption=f"* {note(board, titles, more)}")
+    shared: dict[str, str] = {}
+    titles, lines = cells(board, without=said, versions=versions)
+    if not fits(titles, lines) and board:
+        shared = _shared(board)
+        for leaving in range(len(spare) + 1):
+            titles, lines = cells(board, without=[*said, *shared, *spare[:leaving]], versions=versions)
+            if fits_narrowed(titles, lines, folding=_FOLDING):
+                break
+    caption = [f"* {note(board, titles, more)}"]
+    if shared:
+        caption.append(
+            f"{'the same in all rows' if len(board) > 1 else 'with'}: {', '.join(map(visible, shared.values()))}"
+        )
+    if "95 % interval" not in titles and (widest := _widest_interval(board)):
+        caption.append(f"95 % intervals of val acc: {widest:.3f} or less either way")
+    print_cells(titles, lines, title=heading, caption="\n".join(caption))
+
+
+def _widest_interval(board: Sequence[Row]) -> float | None:
+    """How far an end of an interval is from its accuracy at most."""
+    ends = [
+        abs(row.val_accuracy - end)
+        for row in board
+        for end in (row.val_accuracy_low, row.val_accuracy_high)
+        if row.val_accuracy is not None and end is not None
+    ]
+    return max(ends, default=None)
 
 
 def note(board: Sequence[Row], titles: Sequence[str], more: bool) -> str:

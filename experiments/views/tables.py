@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import html
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Literal, TextIO
 
 from architectures.command import console
@@ -77,11 +77,21 @@ def print_cells(
     screen.print(table, crop=False)
 
 
-def fits(titles: Sequence[str], lines: Cells, *, folding: Collection[str] = ()) -> bool:
-    """Whether the terminal is wide enough for a table, where the columns of titles in `folding` may be narrowed."""
+def fits(titles: Sequence[str], lines: Cells) -> bool:
+    """Whether the terminal is wide enough for a table."""
     widths = _widths([*map(visible, titles)], [[*map(visible, line)] for line in lines])
-    widths = [min(width, FOLDED) if title in folding else width for title, width in zip(titles, widths, strict=True)]
     return sum(widths) + 3 * len(widths) + 1 <= console().width
+
+
+def fits_narrowed(titles: Sequence[str], lines: Cells, *, folding: Collection[str] = ()) -> bool:
+    """Whether it is wide enough for one without a frame, whose titles fold, as do the columns of those in `folding`."""
+    widths = _widths([*map(_longest_word, titles)], [[*map(visible, line)] for line in lines])
+    widths = [min(width, FOLDED) if title in folding else width for title, width in zip(titles, widths, strict=True)]
+    return sum(widths) + 3 * (len(widths) - 1) <= console().width
+
+
+def _longest_word(text: str) -> str:
+    return max(visible(text).split(), key=len, default="")
 
 
 def _widths(titles: Sequence[str], lines: Cells) -> list[int]:
@@ -90,34 +100,53 @@ def _widths(titles: Sequence[str], lines: Cells) -> list[int]:
 
 
 def _fold(widths: list[int], titles: Sequence[str], lines: Cells, room: int) -> None:
-    """Narrow columns until all fit into `room`, the widest first."""
+    """Narrow columns until all fit into `room`, the widest first: by folding their titles, then their texts."""
+    whole = _widths([*map(_longest_word, titles)], lines)
     least = [
         max([NARROWEST, *(len(word) for text in column for word in text.split() if FIGURE.fullmatch(word))])
         for column in zip(titles, *lines, strict=True)
     ]
-    for kept in (NAMES, ()):
+    for kept, floor in ((NAMES, whole), (NAMES, least), ((), least)):
         while sum(widths) > room:
             folding = [
                 number
                 for number, heading in enumerate(titles)
-                if heading not in kept and widths[number] > least[number]
+                if heading not in kept and widths[number] > floor[number]
             ]
             if not folding:
                 break
             widths[max(folding, key=widths.__getitem__)] -= 1
 
 
-def markdown(titles: Sequence[str], lines: Cells, *, words: Collection[str] = WORDS) -> str:
+def markdown(
+    titles: Sequence[str],
+    lines: Cells,
+    *,
+    words: Collection[str] = WORDS,
+    links: Mapping[str, Sequence[str]] | None = None,
+) -> str:
     """A table in Markdown.
 
-    >>> print(markdown(["run", "bytes"], [["a|b", "12"]]))
+    Args:
+        titles: of the columns.
+        lines: a text for each column.
+        words: titles of the columns that do not hold figures.
+        links: where the texts of a column lead to, by its title.
+
+    >>> print(markdown(["run", "bytes"], [["a|b", "12"]], links={"run": ["#/runs/1"]}))
     | run | bytes |
     |---|---:|
-    | a\\|b | 12 |
+    | [a\\|b](#/runs/1) | 12 |
     """
     rule = "|".join("---" if title in words else "---:" for title in titles)
-    rows = [" | ".join(map(markdown_text, line)) for line in (titles, *lines)]
-    return "\n".join([f"| {rows[0]} |", f"|{rule}|", *(f"| {row} |" for row in rows[1:])])
+    cells = [[*map(markdown_text, line)] for line in (titles, *lines)]
+    for title, targets in (links or {}).items():
+        column = titles.index(title)
+        for line, target in zip(cells[1:], targets, strict=True):
+            line[column] = f"[{line[column]}]({target})"
+    rows = map(" | ".join, cells)
+    first, *others = rows
+    return "\n".join([f"| {first} |", f"|{rule}|", *(f"| {row} |" for row in others)])
 
 
 def markdown_text(text: str) -> str:

@@ -21,7 +21,7 @@ import optuna
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from experiments.objective import WORDS
+from experiments.objective import WORDS, objective_named
 from search.study.ranking import Scored, front
 from search.study.results import DUPLICATE_OF, HOST, REPLICATE_OF, outcome, values_by_epoch
 
@@ -104,7 +104,7 @@ def _drawn(name: str, title: str, make: Callable[[], tuple[Any, bytes]]) -> Figu
 def _of_first_objective(study: optuna.Study, trials: Sequence[FrozenTrial]) -> optuna.Study:
     """A copy of a study in memory, with its first objective as the only one and as the intermediate values."""
     copy = optuna.create_study(study_name=study.study_name, direction=study.directions[0])
-    copy.set_user_attr(OBJECTIVE, (study.metric_names or ["val_accuracy"])[0])
+    copy.set_user_attr(OBJECTIVE, objective_named((study.metric_names or [""])[0]))
     copy.add_trials(
         optuna.trial.create_trial(state=TrialState.FAIL)  # is not drawn; those after it keep their numbers
         if _repeats(trial)

@@ -23,10 +23,11 @@ from experiments.tracking import OwnershipLost
 from search.engines.messages import Known
 from search.space import Values
 from search.study.claims import FENCED, Claim, Claims
+from search.study.digits import FewDigits
 from search.study.opened import Opened
 from search.study.owner import attempt_of, may_live
 from search.study.pruning import RANDOM_TRIALS
-from search.study.results import MODEL_ID, REPLICATE_OF
+from search.study.results import ENDED, MODEL_ID, REPLICATE_OF
 
 MAX_ATTEMPTS = 3  # of one trial whose worker dies under it; then it counts as failed
 OWN_FIRST = "own_first"  # user attribute of a study that was given configurations to try first
@@ -63,7 +64,6 @@ class Transition:
 
 
 # All that ever changes a trial. In between it belongs to its owner, who proves that before each write: `owned`.
-ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 TRANSITIONS = (
     Transition("ask", None, (TrialState.RUNNING,), "any sweep of the study", Lock.STUDY_AND_TRIALS, ""),
     Transition("ask", TrialState.WAITING, (TrialState.RUNNING,), "any sweep of the study", Lock.STUDY_AND_TRIALS, ""),
@@ -126,10 +126,11 @@ class Lifecycle:
                 n_startup_trials=RANDOM_TRIALS,
                 seed=(self._open.config.seed + (waiting[0].number if waiting else len(trials))) % 2**32,
             )
-            if isinstance(before := self._open.study.sampler, optuna.samplers.TPESampler):
+            before = self._open.study.sampler
+            if isinstance(before, FewDigits) and isinstance(before.inner, optuna.samplers.TPESampler):
                 # What all trials have in common, which Optuna goes on from: anew it grows with the study, to 35 ms.
-                sampler._search_space = before._search_space
-            self._open.study.sampler = sampler
+                sampler._search_space = before.inner._search_space
+            self._open.study.sampler = FewDigits(sampler)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # signs of life are given by `signs_of_life`
                 trial = self._open.study.ask()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
@@ -17,6 +18,7 @@ REPLICATE_OF = "replicate_of"  # user attribute of a replicate: the number of th
 DUPLICATE_OF = "duplicate_of"  # user attribute of a trial that was answered: the number of the one that was trained
 MODEL_ID = "model_id"  # user attribute of a trial whose model was kept
 HOST = "host"  # user attribute of a trial that was computed on another host than its sweep's
+ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 COURSE = "val_accuracies"  # user attribute with the objective by epoch, where Optuna keeps no intermediate values
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -53,6 +55,16 @@ class Results:
             if trial.state.is_finished():
                 counts[outcome(trial)] += 1
         return counts
+
+    def seconds(self) -> float:
+        """For how long trials ran: what ran at the same time counts once, what lay between two sweeps does not."""
+        trials = self._trials(*ENDED)
+        spans = sorted((one.datetime_start, one.datetime_complete) for one in trials if one.datetime_start)
+        total, until = timedelta(), datetime.min
+        for start, end in spans:
+            total += max(end - max(start, until), timedelta())
+            until = max(until, end)
+        return round(total.total_seconds(), 1)
 
     def best_value(self) -> float | None:
         """The best value of the objective so far."""

@@ -16,7 +16,7 @@ from optuna.trial import TrialState
 
 from architectures.errors import ProjectError, UsageError
 from experiments.config import ModelSize
-from experiments.objective import MINIMIZED
+from experiments.objective import LONG, MINIMIZED
 from search.config import COREML_BYTES, SweepConfig
 from search.engines.messages import Known
 from search.study.judge import Judge, pruner_of
@@ -24,6 +24,8 @@ from search.study.lifecycle import OWN_FIRST, Lifecycle
 from search.study.opened import Opened
 from search.study.results import REPLICATE_OF, Results
 from search.study.storage import open_storage, storage_errors
+
+LONGEST_NAME = 100  # characters of an architecture in a user attribute's name: Optuna's are short
 
 
 def _direction(objective: str) -> StudyDirection:
@@ -104,7 +106,7 @@ class Study:
             )
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-                self._open.study.set_metric_names(list(config.objectives))
+                self._open.study.set_metric_names([LONG.get(name, "Core ML bytes") for name in config.objectives])
             self._open.study.set_user_attr("dataset_digest", dataset_digest)
             self._open.study.set_user_attr("parent_run_id", parent_run_id)
             self.enqueue(first)
@@ -251,5 +253,12 @@ def sweep_studies(storage: str, study: str | None = None) -> list[str]:
 
 
 def _size_of(network: tuple[object, ...]) -> str:
-    """The user attribute of a study that holds a network's sizes."""
-    return f"size of {hashlib.sha256(json.dumps(network).encode()).hexdigest()}"  # Optuna's keys are short
+    """The user attribute of a study that holds a network's sizes: its architecture and width, and a digest of all.
+
+    >>> _size_of(("pocket", 8, (("activation", "relu"),)))
+    'size of pocket-8 (9b5275c04470)'
+    """
+    architecture, filters, *_ = network
+    named = f"{architecture}-{filters}" if filters else str(architecture)
+    digest = hashlib.sha256(json.dumps(network).encode()).hexdigest()
+    return f"size of {named[:LONGEST_NAME]} ({digest[:12]})"

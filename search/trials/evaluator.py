@@ -31,7 +31,6 @@ class Evaluator:
                         ended.run_id,
                         ended.result.val_probabilities,
                         self._dataset,
-                        best_epoch=ended.result.best_epoch,
                         figures=self._study.config.figures,
                     )
                     if missing:

@@ -93,7 +93,9 @@ class Runner:
             WorkerFailed: for an architecture that cannot be converted, once what has ended is written.
             TrackingUnavailable: if MLflow has been away for too long.
         """
-        deadline = time.monotonic() + (self.study.config.timeout or float("inf"))
+        seconds = self.study.config.timeout or float("inf")
+        deadline = time.monotonic() + seconds
+        progress.no_start_after(seconds)
         try:
             with self.study.trials.claims.signs_of_life():
                 while not interrupted() and not self.follower.not_convertible:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from dataclasses import dataclass
+from math import inf
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -61,6 +62,8 @@ class TrialProgress:
         self._courses: list[Course] = []  # of the trials that have ended here
         self._running: dict[int, _Trial] = {}
         self._best: float | None = None
+        self._begun = 0  # trials of the study, those of other sweeps included, as far as their numbers tell
+        self._deadline = inf
         self._live = Live(console=self._console, get_renderable=self._shown, transient=True, redirect_stdout=False)
 
     def __enter__(self) -> TrialProgress:
@@ -90,9 +93,14 @@ class TrialProgress:
 
     def started(self, number: int, config: RunConfig) -> None:
         self._running[number] = _Trial(config, time.monotonic())
+        self._begun = max(self._begun, number + 1)
 
     def built(self, number: int, size: ModelSize) -> None:
         self._running[number].size = size
+
+    def no_start_after(self, seconds: float) -> None:
+        """Trials that would start later will not."""
+        self._deadline = time.monotonic() + seconds
 
     def epoch(self, number: int, metrics: EpochMetrics) -> None:
         trial = self._running[number]
@@ -195,10 +203,11 @@ class TrialProgress:
         seconds = seconds_left(
             self._courses,
             running,
-            to_come=max(self._trials - self._done - len(running), 0),
+            to_come=max(self._trials - max(self._done + len(running), self._begun), 0),
             workers=self._workers,
             prunes=self._prunes,
             before=self._done - len(self._courses),
+            starts_for=self._deadline - time.monotonic(),
         )
         if seconds is None:
             return ""

@@ -144,8 +144,7 @@ def evaluate_again(run: RunRecord, tracker: Tracker, dataset: Dataset, *, figure
     with attempts.part("evaluation"):  # its file of answers may be damaged
         probabilities = tracker.models.val_probabilities(run.run_id)
         if probabilities is not None:
-            best_epoch = int(run.metrics["best_epoch"])
-            return write_evaluation(tracker, run.run_id, probabilities, dataset, best_epoch=best_epoch, figures=figures)
+            return write_evaluation(tracker, run.run_id, probabilities, dataset, figures=figures)
         attempts.reasons["evaluation"] = ANSWERS_LOST
     tracker.writer.tag_not_drawn(run.run_id, str(attempts), FOLDER)
     return str(attempts)

@@ -117,7 +117,7 @@ def run_trial(config: TrialConfig) -> TrialResult:
             run_start(experiment_id, config.architecture, run_config, dataset=dataset, environment=where)
         )
         result, kept = _train(engine, tracker, run_id, run_config, dataset, folder, progress)
-        missing = write_evaluation(tracker, run_id, result.val_probabilities, dataset, best_epoch=result.best_epoch)
+        missing = write_evaluation(tracker, run_id, result.val_probabilities, dataset)
         attempts = Attempts()
         suspects = write_data_page(tracker, run_id, dataset, config.dataset, attempts)
         missing = "; ".join(filter(None, [missing, str(attempts)]))

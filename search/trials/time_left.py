@@ -10,6 +10,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import inf
 from statistics import mean
 
 from search.study.pruning import RANDOM_TRIALS
@@ -43,7 +44,14 @@ class Course:
 
 
 def seconds_left(
-    ended: Sequence[Course], running: Sequence[Course], *, to_come: int, workers: int, prunes: bool, before: int = 0
+    ended: Sequence[Course],
+    running: Sequence[Course],
+    *,
+    to_come: int,
+    workers: int,
+    prunes: bool,
+    before: int = 0,
+    starts_for: float = inf,
 ) -> float | None:
     """Seconds until all trials have ended; None while none has that was trained.
 
@@ -54,6 +62,7 @@ def seconds_left(
         workers: trials at a time.
         prunes: whether hopeless trials are ended early, once a few have ended.
         before: trials of the study that ended before these.
+        starts_for: seconds after which no further trial is started.
     """
     trained = [course for course in ended if course.epochs]
     if not trained:
@@ -66,6 +75,8 @@ def seconds_left(
     busy += [0.0] * (workers - len(busy))
     heapq.heapify(busy)
     for number in range(begun, begun + to_come):  # each on the worker that is free first
+        if busy[0] >= starts_for:
+            break
         share = 1.0 if number < unpruned else mean(shares)
         heapq.heapreplace(busy, busy[0] + whole * share * (1 - answered))
     return max(busy)

@@ -118,27 +118,52 @@ def test_filters(swept: Swept, command: Command) -> None:
 
 
 def test_wide_terminal_shows_study_and_run_id(swept: Swept, command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    for width, shown in ((200, ("study", "run id")), (145, ("study",)), (110, ())):
+    for width, shown in ((200, ("study", "run id")), (120, ("study",)), (100, ())):
         monkeypatch.setattr(tables, "console", lambda width=width: Console(highlight=False, width=width))
         table = command("experiments.leaderboard", cwd=swept.folder).out
-        assert [word for word in ("study", "run id") if f" {word} " in table] == list(shown)
+        head = " ".join(table[: table.index(swept.result["leaderboard"][0]["run"])].split())
+        assert [word for word in ("study", "run id") if f" {word} " in f"{head} "] == list(shown)
         assert ("run ids: --json" in table) == ("run id" not in shown)
         for row in swept.result["leaderboard"]:
             assert ("run id" in shown) == (row["run_id"] in table)
         assert " study " not in command("experiments.leaderboard", "--study", "small", cwd=swept.folder).out
 
 
-def test_narrow_terminal_keeps_the_interval(swept: Swept, command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_narrow_terminal_keeps_what_differs(swept: Swept, command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tables, "console", lambda: Console(highlight=False, width=80))
     table = command("experiments.leaderboard", cwd=swept.folder).out
     assert max(map(len, table.splitlines())) <= 80
-    assert "95 % interval" in table
-    assert "dropout" not in table
-    for row in swept.result["leaderboard"]:
-        assert f"{row['val_accuracy_low']:.3f} to {row['val_accuracy_high']:.3f}" in table
+    board = swept.result["leaderboard"]
+    head, under = table[: table.index(board[0]["run"])], " ".join(table[table.index("* on the Pareto front") :].split())
+    for setting, key in (("filters", "filters"), ("dropout", "dropout"), ("batch", "batch_size")):
+        differs = len({row[key] for row in board}) > 1
+        assert (setting in head) == differs
+        assert (f"{setting} {board[0][key]}" in under) == (not differs)
+    assert "the same in all rows: " in under
+    ends = [row[f"val_accuracy_{end}"] - row["val_accuracy"] for row in board for end in ("low", "high")]
+    interval = f"95 % intervals of val acc: {max(map(abs, ends)):.3f} or less either way"
+    assert ("95 %" in head) != (interval in under)
+    for row in board:
         assert row["run"] in table
+        assert f"{row['dropout']:.2f}" in table
         assert f"{row['coreml_bytes']:,}" in table
-    assert "run ids: --json" in table
+    assert "run ids: --json" in under
+
+
+def test_narrow_terminal_moves_what_other_values_share_under_the_table(
+    swept: Swept, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (row, *_) = rows(Tracker(swept.uri), Selection("mnist5k"), limit=1)
+    row = replace(row, augment="digits", schedule="constant", learning_rate=1e-3)
+    board = [replace(row, knobs={"activation": name}) for name in ("relu", "elu")]
+    for width in (300, 80):
+        monkeypatch.setattr(tables, "console", lambda width=width: Console(highlight=False, width=width))
+        print_table(board, "mnist5k")
+        table = capsys.readouterr().out
+        above, _, under = table.partition("* on the Pareto front")
+        assert "activation relu" in " ".join(above.split()) or "relu" in above
+        assert ("augmented" in above) == (width == 300)
+        assert ("rate constant" in " ".join(under.split())) == (width == 80)
 
 
 def test_narrow_terminal_shows_seeds_other_values_and_promotions(

@@ -87,7 +87,7 @@ def test_a_configuration_that_was_tried_is_answered(children: list[Run]) -> None
         assert run.data.tags["duplicate_of"] == original.info.run_id
         known = original.data.metrics  # a kept one is evaluated later
         assert run.data.metrics == {key: known[key] for key in run.data.metrics}
-        assert {"best_val_accuracy", "coreml_bytes", "latency_ms", "keras_bytes"} <= run.data.metrics.keys()
+        assert {"best_val_accuracy", "coreml_bytes", "host_latency_ms", "keras_bytes"} <= run.data.metrics.keys()
         assert run.data.tags["weights_sha256"] == original.data.tags["weights_sha256"]
 
 

@@ -106,7 +106,7 @@ def test_a_run_that_is_gone_for_good(own_store: Path, client: MlflowClient, comm
     assert made.data.params == lost.data.params
     known = ("best_epoch", "best_val_accuracy", "coreml_bytes")
     assert {key: made.data.metrics[key] for key in known} == {key: lost.data.metrics[key] for key in known}
-    assert not {"parameters", "latency_ms"} & made.data.metrics.keys()
+    assert not {"parameters", "host_latency_ms"} & made.data.metrics.keys()
     board = command("experiments.leaderboard", "--study", "small", "--json")
     assert board.code == 0, board.err
     assert made.info.run_id in {row["run_id"] for row in board.json["leaderboard"]}
@@ -178,7 +178,7 @@ def test_an_epoch_that_the_study_does_not_hold(own_store: Path, metric: str, com
     assert remain(command) == [f"its run lacks {metric} of epochs 2"]
 
 
-@pytest.mark.parametrize("metric", ["parameters", "macs", "keras_bytes", "latency_ms"])
+@pytest.mark.parametrize("metric", ["parameters", "macs", "keras_bytes", "host_latency_ms"])
 def test_a_final_metric_that_the_study_does_not_hold(own_store: Path, metric: str, command: Command) -> None:
     delete_metric(own_store, children_of(own_store, "small")[0].info.run_id, metric)
     assert remain(command) == [f"its run lacks {metric}"]
@@ -231,9 +231,9 @@ def test_an_epoch_that_stands_twice(
 def test_figures_that_stand_twice(own_store: Path, client: MlflowClient, command: Command) -> None:
     """As a sweep that was stopped for long might have left them."""
     run = children_of(own_store, "small")[0]
-    for metric in ("best_epoch", "latency_ms", "macs"):
+    for metric in ("best_epoch", "host_latency_ms", "macs"):
         client.log_metric(run.info.run_id, metric, run.data.metrics[metric], step=9)
-    assert remain(command) == ["best_epoch, latency_ms, macs stand twice"]
+    assert remain(command) == ["best_epoch, host_latency_ms, macs stand twice"]
 
 
 def test_an_epoch_that_no_trial_had(own_store: Path, client: MlflowClient, command: Command) -> None:

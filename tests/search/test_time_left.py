@@ -88,6 +88,8 @@ def test_nothing_is_said_before_a_trial_was_trained() -> None:
     assert seconds_left([answered], [], to_come=5, workers=1, prunes=True) is None
     trained = Course(10.0, 10, 10, 10.0)
     assert seconds_left([answered, trained], [], to_come=4, workers=1, prunes=False) == pytest.approx(20)
+    left = seconds_left([trained], [], to_come=5, workers=1, prunes=False, starts_for=15)
+    assert left == pytest.approx(20)  # the third would start after 20 s
     assert seconds_left([trained], [], to_come=3, workers=2, prunes=False) == pytest.approx(20)  # one waits for a place
 
 
@@ -108,3 +110,20 @@ def test_a_sweep_shows_it(monkeypatch: pytest.MonkeyPatch) -> None:
     now[0] += 350
     shown.epoch(2, EpochMetrics(1, 1.0, 0.5, 1.0, 0.5, 350.0))
     assert shown._left() == "about 18 min left"  # three epochs as long as the first
+
+
+def test_what_other_sweeps_have_begun_and_what_a_limit_leaves_out_is_not_to_come(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    config = RunConfig("pocket", "mnist5k", filters=8, dropout=0.1, epochs=1)
+    shown = TrialProgress(10, 1)
+    for number in (0, 7):  # another sweep of the study has those in between
+        shown.started(number, config)
+        now[0] += 30
+        shown.epoch(number, EpochMetrics(1, 1.0, 0.5, 1.0, 0.5, 30.0))
+        shown.pruned(number, EpochMetrics(1, 1.0, 0.5, 1.0, 0.5, 30.0))
+    assert shown._left() == "about 60 s left"
+    shown.no_start_after(20)
+    assert shown._left() == "about 30 s left"

@@ -1,0 +1,112 @@
+"""What MLflow's own pages show: descriptions in Markdown, an experiment's columns and their order, links.
+
+Which of its two faces, GenAI or model training, MLflow 3.17 shows lives in the browser unless the link says so; the tag
+`mlflow.experimentKind` says it to other versions. Columns and order are a view as its button Share makes it: a tag of
+the experiment, whose key stands in the link. By any order but that of time the runs stand in one list, the best first;
+by time all trials are folded up under the run of their sweep.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit, urlunsplit
+
+from experiments.config import LOCAL_PAGES
+from experiments.tracking.records import RunRecord, VersionRecord
+from experiments.views.tables import markdown_text
+
+if TYPE_CHECKING:
+    from mlflow.entities import Experiment
+
+NOTE = "mlflow.note.content"  # tag of an experiment or a run: its description
+LONGEST_NOTE = 5_000  # characters: what every MLflow store takes as a tag
+KIND, MODEL_TRAINING = "mlflow.experimentKind", "custom_model_development"
+TRAINING = "workflowType=machine_learning"  # in a link
+VIEW, VIEWS = "best-first", "mlflow.sharedViewState."
+ORDER = "metrics.`best_val_accuracy`"
+COLUMNS = (
+    ORDER,
+    *(f"metrics.`{name}`" for name in ("coreml_bytes", "host_latency_ms", "parameters")),
+    *(f"params.`{name}`" for name in ("architecture", "filters", "dropout", "batch_size")),
+    "tags.`outcome`",
+)
+DEFAULT = "MLflow's own, and empty: the runs of each data set are in the experiment of its name."
+
+
+def of_training(name: str) -> str:
+    """The description of an experiment of training runs; MLflow's list of experiments shows it as it is written."""
+    return (
+        f"Training runs on {markdown_text(name)}: a run for each trial, and one for each sweep, named after its "
+        "study, whose description is the leaderboard. Accuracy and loss are of the validation images; the test images "
+        "are looked at by promotions alone. coreml_bytes is the exact size of the Core ML file."
+    )
+
+
+def of_kept_models(dataset: str) -> str:
+    """The description of a registered model."""
+    return (
+        f"Classifiers of {markdown_text(dataset)} that sweeps and trials have kept, as Keras models. The alias "
+        "candidate is on the best of the last sweep, champion on the one whose Core ML file is promoted."
+    )
+
+
+def of_run(run: RunRecord) -> str:
+    """The description of a kept model's version."""
+    config = run.config
+    width = "" if config.filters is None else f", filters {config.filters}"
+    return (
+        f"{markdown_text(config.architecture)}{width}, dropout {config.dropout:.4g}, batch {config.batch_size}: "
+        f"validation accuracy {run.metrics['best_val_accuracy']:.4f}, {run.metrics['coreml_bytes']:,.0f} bytes as "
+        f"Core ML file. Trained by run {markdown_text(run.name)}"
+        + (f" of study {markdown_text(study)}." if (study := run.tags.get("study")) else ".")
+    )
+
+
+def of_promotions(name: str) -> str:
+    """The description of the registered model that holds another one's promotions."""
+    return (
+        f"Promotions of {markdown_text(name)}: each version holds a Core ML file, which it executes to answer, and "
+        "the evidence that it was promoted on. The alias champion is on the file that ships now."
+    )
+
+
+def of_promotion(source: VersionRecord, tags: Mapping[str, str]) -> str:
+    """The description of a promotion, from the version it was made of and its own tags."""
+    measured = tags["test_accuracy"]
+    accuracy = f"{float(measured):.4f}" if measured[:1].isdecimal() else markdown_text(measured)
+    return (
+        f"Version {source.version} of {markdown_text(source.registered_name)} as Core ML file: "
+        f"{int(tags['coreml_bytes']):,} bytes, compression {markdown_text(tags['compression'])}, "
+        f"test accuracy {accuracy}."
+    )
+
+
+def experiment_tags(about: str, *, training: bool) -> dict[str, str]:
+    """The tags of an experiment, with the description `about`; those of `training` runs have columns."""
+    view = {"orderByKey": ORDER, "orderByAsc": False, "selectedColumns": COLUMNS}
+    return {NOTE: about, KIND: MODEL_TRAINING} | ({VIEWS + VIEW: json.dumps(view)} if training else {})
+
+
+def missing_tags(experiment: Experiment, tags: dict[str, str]) -> dict[str, str]:
+    """What an experiment lacks; a description that a person wrote stays."""
+    return {key: value for key, value in tags.items() if key not in experiment.tags}
+
+
+def runs_page(tracking_uri: str, experiment_id: str) -> str:
+    """The page of an experiment's runs, the best first: on its server, or on this machine's for a database.
+
+    >>> runs_page("https://me:secret@mlflow.example/", "1")
+    'https://mlflow.example/#/experiments/1/runs?workflowType=machine_learning&viewStateShareKey=best-first'
+    """
+    server = LOCAL_PAGES
+    if tracking_uri.startswith("http"):
+        place = urlsplit(tracking_uri)
+        server = urlunsplit((place.scheme, place.netloc.rpartition("@")[2], place.path.rstrip("/"), "", ""))
+    return f"{server}/#/experiments/{experiment_id}/runs?{TRAINING}&viewStateShareKey={VIEW}"
+
+
+def run_link(experiment_id: str, run_id: str) -> str:
+    """The page of a run, from any of MLflow's pages."""
+    return f"#/experiments/{experiment_id}/runs/{run_id}?{TRAINING}"

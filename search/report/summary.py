@@ -1,0 +1,63 @@
+"""What a sweep has come to, as its run in MLflow says it: figures, and a description with the leaderboard."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from experiments.objective import SHORT, WORDS
+from experiments.tracking import LONGEST_NOTE, run_link
+from experiments.views import leaderboard_table
+from experiments.views.leaderboard import Row
+from experiments.views.tables import markdown, markdown_text
+from search.report.page import REPORT
+from search.study.study import Study
+
+ROWS = 10  # of the leaderboard in the description, as far as a tag takes them
+
+
+def figures(study: Study, board: Sequence[Row]) -> dict[str, float]:
+    """Metrics of the sweep's run; the best is the first of the board."""
+    counts = study.results.counts()
+    found: dict[str, float] = {
+        "trials": sum(counts.values()),
+        "pruned": counts["pruned"],
+        "failed": counts["fail"],
+        "seconds": study.results.seconds(),
+    }
+    if board:
+        found["best_coreml_bytes"] = board[0].coreml_bytes
+        if board[0].val_accuracy is not None:
+            found["best_val_accuracy"] = board[0].val_accuracy
+    return found
+
+
+def description(study: Study, board: Sequence[Row], experiment_id: str) -> str:
+    """Markdown: the best network first, then the leaderboard with links to the runs of MLflow's pages."""
+    for rows in range(min(ROWS, len(board)), -1, -1):
+        text = _description(study, board, experiment_id, rows)
+        if len(text) <= LONGEST_NOTE:
+            break
+    return text[:LONGEST_NOTE]
+
+
+def _description(study: Study, board: Sequence[Row], experiment_id: str, rows: int) -> str:
+    config, shown = study.config, board[:rows]
+    counts = ", ".join(f"{count} {state}" for state, count in study.results.counts().items())
+    parts = []
+    if board:
+        best = board[0]
+        value = {"val_accuracy": best.val_accuracy, "val_balanced_accuracy": best.val_balanced_accuracy}
+        reached = value.get(config.objective, best.val_loss)
+        parts.append(
+            f"Best by {WORDS[config.objective]} on the validation images: "
+            f"[{markdown_text(best.run)}]({run_link(experiment_id, best.run_id)})"
+            + ("" if reached is None else f", {SHORT[config.objective]} {reached:.4f}")
+            + f", {best.coreml_bytes:,} bytes as Core ML file."
+        )
+    parts.append(f"Trials: {counts}. Data: {markdown_text(config.dataset)}. Report: {REPORT} among the artifacts.")
+    if shown:
+        titles, lines = leaderboard_table.cells(shown, without=("study", "run id"))
+        parts.append(markdown(titles, lines, links={"run": [run_link(experiment_id, row.run_id) for row in shown]}))
+        more = f"; {len(board) - rows} more in the report" if len(board) > rows else ""
+        parts.append(f"\\* on the Pareto front of {WORDS[config.objective]} and bytes{more}")
+    return "\n\n".join(parts)
