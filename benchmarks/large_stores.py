@@ -26,12 +26,15 @@ from architectures.fields import Whole
 
 STUDY, MODEL = "large", "mnist5k-classifier"
 EPOCHS = 5
-SMALL = 6  # trials that the commands themselves make
+SMALL = 12  # trials that the commands themselves make
 SWEEP = f"""
+from architectures.command import COLLECT_AFTER
 from benchmarks.no_training import NoTraining
 from search.config import SweepConfig
 from search.orchestrate import sweep
+import gc
 import sys
+gc.set_threshold(COLLECT_AFTER)  # as the command does
 given = dict(study="{STUDY}", trials=int(sys.argv[1]), epochs={EPOCHS}, filters=(8,), architectures=("malireddi",),
              keep=2, register_as="swept", pruner="none", figures=False, tracking_uri="sqlite:///mlflow.db")
 sweep(SweepConfig(**given), given, engine=lambda setup: NoTraining(0.0))

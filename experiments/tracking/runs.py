@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,45 +12,40 @@ from architectures.errors import UsageError
 from architectures.scratch import scratch_folder
 from experiments.config import EpochMetrics
 from experiments.objective import OBJECTIVES, Objective
-from experiments.tracking.guard import INVALID, MISSING, TrackingError
+from experiments.tracking.guard import INVALID, MISSING, TrackingError, store_errors
 from experiments.tracking.records import RunRecord, run_record
+from experiments.tracking.rows import Points, read_points
 from experiments.tracking.selections import Selection, check_exists
 from experiments.tracking.store import AT_ONCE, PAGE, Store, quoted, shown_place
 
 if TYPE_CHECKING:
-    from mlflow.entities import Metric, Run
+    from mlflow.entities import Run
 
 PREFIX = re.compile(r"[0-9a-f]{1,31}")  # of a run's id
 LISTED = 5  # runs that are named where several are meant
 AHEAD = 200  # runs whose metrics are read at once
-MOST_POINTS = 10**9  # of a metric in one answer: all
 
 
 @dataclass
 class Courses:
     """Metrics of runs, read for the runs that are likely to be asked for next, too."""
 
-    uri: str
+    store: Store
     course: Callable[[str, str], list[tuple[int, float]]]
-    bulk: Callable[[list[str], str, int], Iterable[Metric]] | None
     run_ids: tuple[str, ...]
     metrics: tuple[str, ...]
-    _read: dict[tuple[str, str], list[tuple[int, float]]] = field(default_factory=dict)
+    _read: Points = field(default_factory=dict)
 
     def __call__(self, run_id: str, metric: str) -> list[tuple[int, float]]:
         """Each value of a metric that a run has recorded, with its epoch."""
         if (run_id, metric) not in self._read:
-            if self.bulk is None or run_id not in self.run_ids or metric not in self.metrics:
+            database = self.store.database
+            if database is None or run_id not in self.run_ids or metric not in self.metrics:
                 return self.course(run_id, metric)
             place = self.run_ids.index(run_id)
-            self._read_ahead(self.bulk, self.run_ids[place : place + AHEAD])
+            with store_errors(self.store.uri):
+                self._read = read_points(database, self.run_ids[place : place + AHEAD], self.metrics)
         return self._read[run_id, metric]
-
-    def _read_ahead(self, bulk: Callable[[list[str], str, int], Iterable[Metric]], run_ids: tuple[str, ...]) -> None:
-        self._read = {(run_id, metric): [] for run_id in run_ids for metric in self.metrics}
-        for metric in self.metrics:
-            for point in bulk(list(run_ids), metric, MOST_POINTS):
-                self._read[str(point.run_id), metric].append((point.step, point.value))
 
 
 class Runs:
@@ -154,22 +149,22 @@ class Runs:
         if run_ids is not None:
             parts = (run_ids[start : start + AT_ONCE] for start in range(0, len(run_ids), AT_ONCE))
             some = [[f"attributes.run_id IN ({', '.join(map(quoted, part))})"] for part in parts]
-        return [run_record(run) for each in some for run in self._store.pages(experiment_id, terms + each, page=PAGE)]
+        return [run for each in some for run in self._store.records(experiment_id, terms + each)]
 
     def orphans(self, parent_run_id: str, study: str) -> list[RunRecord]:
         """Runs of a study's trials that name no parent, in the experiment of the sweep's."""
         experiment_id = self._client.get_run(parent_run_id).info.experiment_id
         terms = [f"tags.study = {quoted(study)}", "tags.trial_number != ''", "tags.`mlflow.parentRunId` IS NULL"]
-        runs = [run_record(run) for run in self._store.pages(experiment_id, terms, page=PAGE)]
+        runs = self._store.records(experiment_id, terms)
         return [run for run in runs if run.tags["trial_number"].isdecimal()]
 
     def running(self, study: str | None = None) -> list[RunRecord]:
         """Runs of sweeps that are RUNNING, in all experiments; `study`: only those of that name."""
         terms = ["attributes.status = 'RUNNING'", f"tags.study = {quoted(study)}" if study else "tags.study != ''"]
         return [
-            run_record(run)
+            run
             for experiment in self._client.search_experiments()
-            for run in self._store.pages(experiment.experiment_id, terms, page=PAGE)
+            for run in self._store.records(experiment.experiment_id, terms)
         ]
 
     def course(self, run_id: str, metric: str) -> list[tuple[int, float]]:
@@ -178,9 +173,7 @@ class Runs:
 
     def courses(self, run_ids: Sequence[str], metrics: Sequence[str]) -> Courses:
         """As `course` for many runs; a database is asked for many of them at once."""
-        store = self._client._tracking_client.store
-        bulk = getattr(store, "get_metric_history_bulk", None)  # a server has none
-        return Courses(self._store.uri, self.course, bulk, tuple(run_ids), tuple(metrics))
+        return Courses(self._store, self.course, tuple(run_ids), tuple(metrics))
 
     def of_experiment(self, experiment: str, *, study: str | None = None) -> list[RunRecord]:
         """Training runs of an experiment, the latest first.
@@ -191,7 +184,7 @@ class Runs:
         selection = Selection(experiment, study)
         experiment_id = self._store.experiment_id(experiment)
         terms = ["params.architecture != ''"] + ([f"tags.study = {quoted(study)}"] if study else [])
-        runs = [run_record(run) for run in self._store.pages(experiment_id, terms, page=PAGE)]
+        runs = self._store.records(experiment_id, terms)
         if not runs:
             check_exists(self._store, experiment_id, selection)
         return runs

@@ -11,7 +11,7 @@ from architectures.display import say
 from architectures.errors import ProjectError, UsageError
 from experiments.objective import MINIMIZED, Objective, final, score
 from experiments.tracking.records import RunRecord, run_record
-from experiments.tracking.store import PAGE, Store, quoted
+from experiments.tracking.store import Store, quoted
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -55,9 +55,9 @@ class Selections:
         further = [f"tags.replicate_of = {quoted(replicate_of)}" if replicate_of else "tags.replicate_of != ''"]
         experiment_id = self._store.experiment_id(selection.experiment)
         runs = [
-            run_record(run)
+            run
             for terms in _terms(selection)
-            for run in self._store.pages(experiment_id, terms if replicate_of is None else terms + further, page=PAGE)
+            for run in self._store.records(experiment_id, terms if replicate_of is None else terms + further)
         ]
         if not runs and replicate_of is None:
             check_exists(self._store, experiment_id, selection)

@@ -20,12 +20,15 @@ from experiments.databases import exclusive, make_database, sqlite_path
 from experiments.locks import Check
 from experiments.tracking.guard import ExperimentDeleted, Guarded, TrackingError, TrackingUnavailable, store_errors
 from experiments.tracking.promotion_lock import promotion_lock
+from experiments.tracking.records import RunRecord, run_record
+from experiments.tracking.rows import read_runs
 from experiments.tracking.shown import DEFAULT, NOTE, experiment_tags, missing_tags, of_training
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Experiment, LoggedModel, Run
     from mlflow.entities.model_registry import ModelVersion
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
 PAGE = 1_000  # runs or versions that are read at once where all are wanted
 AT_ONCE = 50  # ids in one search, whose text a server takes in its URL
@@ -168,6 +171,19 @@ class Store:
             metrics=[Metric(key, value, now, step) for key, value in (metrics or {}).items()],
             params=[Param(key, value) for key, value in (params or {}).items()],
         )
+
+    @property
+    def database(self) -> SqlAlchemyStore | None:
+        """MLflow's access to the database of this store; None where a server stands before it."""
+        store = self.client._tracking_client.store
+        return store if hasattr(store, "engine") else None
+
+    def records(self, experiment_id: str, terms: list[str]) -> list[RunRecord]:
+        """All runs that meet all terms, the latest first."""
+        if self.database is None:
+            return [run_record(run) for run in self.pages(experiment_id, terms, page=PAGE)]
+        with store_errors(self.uri):
+            return read_runs(self.database, experiment_id, " and ".join(terms))
 
     def pages(self, experiment_id: str, terms: list[str], *, page: int, order: str | None = None) -> Iterator[Run]:
         """Runs that meet all terms, page after page."""

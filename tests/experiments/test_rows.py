@@ -1,0 +1,58 @@
+"""Runs and metrics read as rows of a database are those that MLflow's client reads."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+from mlflow.entities import Metric
+
+from experiments.tracking import Tracker
+from experiments.tracking.records import RunRecord, run_record
+from experiments.tracking.rows import read_points
+from experiments.tracking.store import PAGE, Store
+from tests.support.stores import Swept
+
+EXPERIMENT = "mnist5k"
+TERMS = (
+    ["attributes.status = 'FINISHED'"],
+    ["params.architecture != ''", "tags.study != ''"],
+    ["params.architecture = 'malireddi'", "attributes.status = 'FINISHED'"],
+    ["tags.trial_number != ''", "tags.`mlflow.parentRunId` IS NULL"],
+    ["tags.trial_number = '1'"],
+    ["tags.study = 'no such study'"],
+)
+
+
+def by_client(store: Store, terms: list[str]) -> list[RunRecord]:
+    return [run_record(run) for run in store.pages(store.experiment_id(EXPERIMENT), terms, page=PAGE)]
+
+
+@pytest.mark.parametrize("terms", TERMS, ids=" and ".join)
+def test_the_same_runs_in_the_same_order(swept: Swept, terms: list[str]) -> None:
+    store = Store(swept.uri)
+    assert store.records(store.experiment_id(EXPERIMENT), terms) == by_client(store, terms)
+
+
+def test_some_ids_a_deleted_run_and_a_figure_that_is_none(own_store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("experiments.tracking.rows.AT_ONCE", 2)
+    store = Store(f"sqlite:///{own_store / 'mlflow.db'}")
+    experiment_id = store.experiment_id(EXPERIMENT)
+    first, second, *rest = [run.run_id for run in by_client(store, ["tags.trial_number != ''"])]
+    store.client.delete_run(second)
+    store.client.log_batch(
+        first, [Metric("strange", value, 0, step) for step, value in enumerate((math.inf, math.nan))]
+    )
+    store.client.set_tag(first, "mlflow.runName", "named again")
+    found = store.records(experiment_id, [f"attributes.run_id IN ('{first}', '{second}', '{rest[0]}')"])
+    assert {run.run_id for run in found} == {first, rest[0]}
+    assert [str(run) for run in store.records(experiment_id, ["tags.study != ''"])] == [
+        str(run)
+        for run in by_client(store, ["tags.study != ''"])  # as text: nan equals nothing
+    ]
+    assert store.database
+    metrics = ("strange", "val_accuracy", "none")
+    points = read_points(store.database, [first, *rest], metrics)
+    course = Tracker(store.uri).runs.course
+    assert str(points) == str({(run, metric): course(run, metric) for run in (first, *rest) for metric in metrics})
