@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from architectures.scratch import remove_abandoned
@@ -58,7 +59,7 @@ class States:
         """Remove what was being written by processes that were killed, and folders that hold nothing."""
         remove_abandoned(self.folder.parent, f".{self.folder.name}.")
         for folder in (self.folder, self.folder.parent):
-            if folder.is_dir() and not any(folder.iterdir()):
+            with suppress(OSError):  # not there, or not empty
                 folder.rmdir()
 
     def _kept(self) -> set[tuple[int, int]]:
