@@ -64,9 +64,9 @@ class Broker:
         os.environ.update(environment)
         return await asyncio.to_thread(self._sweep, config, given, myself)
 
-    async def say(self, ticket: int, event: Event | None, model: bytes | None) -> bool:
+    async def say(self, ticket: int, event: Event | None, content: bytes | None) -> bool:
         """Called by a task; returns whether it goes on."""
-        return self._engine is not None and await asyncio.wrap_future(self._engine.hear(ticket, event, model))
+        return self._engine is not None and await asyncio.wrap_future(self._engine.hear(ticket, event, content))
 
     async def follow(self) -> list[tuple[str, tuple[object, ...]]]:
         """What there is to show since the last call."""

@@ -48,6 +48,7 @@ from search.trials.loop import Runner
 from search.trials.patience import patiently
 from search.trials.progress import TrialProgress
 from search.trials.recovery import deliver_left_over, end_parent, evaluate_left_over, recover
+from search.trials.states import States
 
 ROWS = 10  # of the leaderboard that are shown
 CONFIG_FILE = "sweep.toml"  # an artifact of the parent run: the options it was made with, without secrets
@@ -215,8 +216,11 @@ def sweep(
             progress.say(escape(text))
 
         outbox = Outbox(tracker, study.name, parent, owns=study.trials.owns, say=say)
+        states = States(study.name)
         try:
             patiently(lambda: _take_up(study, tracker, outbox, dataset, progress), progress)
+            for number in states.numbers() - study.trials.unfinished():
+                states.remove(number)
             progress.done(study.started(), study.results.best_value())
             ready_at = time.perf_counter()
             experiment_id = patiently(lambda: tracker.experiment(config.experiment_name), progress)
@@ -225,6 +229,7 @@ def sweep(
                 study,
                 tracker,
                 outbox,
+                states,
                 dataset,
                 where,
                 experiment_id=experiment_id,
@@ -234,6 +239,7 @@ def sweep(
             interrupted = interrupted or stack.enter_context(interruptible())
             stopped = runner.run(placed, progress, interrupted)
             ended_at = time.perf_counter()
+            states.tidy()
             ending = Ending(study, tracker, dataset, parent, progress)
             ending.finish(stopped=stopped)
         except BaseException as error:

@@ -75,15 +75,16 @@ class Journal:
         for folder in self._folders:
             for name in (f"{number}.jsonl", f"{number}.keras"):
                 if (folder / name).is_dir():
-                    _set_aside(folder / name)
+                    put_aside(folder / name)
                 (folder / name).unlink(missing_ok=True)
 
     def set_aside(self, number: int) -> Path:
         """Give the file of a trial another name, under which nobody looks for it; returns that."""
-        return _set_aside(self.path(number))
+        return put_aside(self.path(number))
 
 
-def _set_aside(path: Path) -> Path:
+def put_aside(path: Path) -> Path:
+    """Give a file another name, under which nobody looks for it; returns that."""
     aside, again = path.with_name(path.name + SET_ASIDE), 1
     while os.path.lexists(aside):
         again += 1

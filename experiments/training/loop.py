@@ -38,6 +38,7 @@ from experiments.training.augmentation import AUGMENT
 from experiments.training.averages import Averages
 from experiments.training.graph_work import macs
 from experiments.training.mixing import mixed
+from experiments.training.state import Keeper, Keeping
 
 if TYPE_CHECKING:
     import keras
@@ -63,6 +64,7 @@ def train(
     size: ModelSize | Callable[[keras.Model], ModelSize],
     on_built: Callable[[ModelSize], bool] = lambda _: True,
     on_epoch: Callable[[EpochMetrics], bool] = lambda _: True,
+    keeping: Keeping | None = None,
 ) -> RunResult:
     """Train and keep the weights of the best epoch by the objective: see `EpochMetrics.merit`.
 
@@ -77,7 +79,8 @@ def train(
         size: the sizes where they are known, else measures a built classifier; called before the seed is set, so
             that it cannot change a result.
         on_built: told the sizes before the first epoch; returning False ends the run.
-        on_epoch: told each epoch's metrics; returning False ends the run.
+        on_epoch: told each epoch's metrics, those of an earlier attempt too; returning False ends the run.
+        keeping: how its state is kept after epochs, and what an earlier attempt has kept; None: it is not.
 
     Raises:
         UsageError: for a configuration that does not fit the data.
@@ -119,15 +122,24 @@ def train(
         trained = kept if config.precision == "float32" else build(config.precision)
         learning, validated = kept, forward
     images = len(dataset.train)
-    run_epoch = epoch_function(with_fast_kernels(trained), config, train_split, images)
+    fast = with_fast_kernels(trained)
+    optimizer = built_optimizer(fast, config, images // config.batch_size)
+    run_epoch = epoch_function(fast, config, train_split, images, optimizer)
     averages = Averages(learning, train_split, config.batch_size)
     shuffle = np.random.default_rng(config.seed)
+    keeper = Keeper(keeping, [*fast.variables, *optimizer.variables], shuffle)
 
     epochs: list[EpochMetrics] = []
     best: EpochMetrics | None = None
     best_weights: list[np.ndarray] = []
     best_probabilities = np.empty((0, dataset.num_classes), np.float32)
-    for epoch in range(1, config.epochs + 1):
+    if found := keeper.resume():
+        epochs, best = [*found.epochs], found.best
+        best_weights, best_probabilities = found.best_weights, found.best_probabilities
+    for metrics in epochs:  # again: whoever listens may lack them
+        if not on_epoch(metrics):
+            raise TrainingStopped(f"Ended after epoch {metrics.epoch}.")
+    for epoch in range(len(epochs) + 1, config.epochs + 1):
         started = time.perf_counter()
         order = shuffle.permutation(images) + images * ((epoch - 1) % max(1, config.views))
         loss, accuracy = (float(value) for value in run_epoch(order, epoch))
@@ -149,6 +161,13 @@ def train(
             raise TrainingStopped(f"Ended after epoch {epoch}.")
         if config.schedule == "constant" and epoch - best.epoch >= PATIENCE:
             break  # a rate that falls has to fall to its end: the last epochs are where it pays
+        keeper.keep(
+            run_epoch,
+            epochs=epochs,
+            best_epoch=best.epoch,
+            best_weights=best_weights,
+            best_probabilities=best_probabilities,
+        )
 
     assert best is not None  # config.epochs is at least 1
     learning.set_weights(best_weights)
@@ -157,7 +176,7 @@ def train(
     attempts = Attempts()
     with attempts.part("drawn_accuracy"):
         drawn = drawn_accuracy(forward, dataset)
-    steady = epochs[1:] or epochs
+    steady = [each for each in epochs if each.epoch not in keeper.began] or epochs
     steps = len(dataset.train) // config.batch_size
     return RunResult(
         epochs=tuple(epochs),
@@ -219,8 +238,21 @@ def _featured(frozen: features.Frozen, config: RunConfig, dataset: Dataset) -> t
     return train, Split(features.of_split(frozen, val), val.labels)
 
 
+def built_optimizer(classifier: keras.Model, config: RunConfig, steps: int) -> keras.optimizers.Optimizer:
+    """A run's optimizer with its variables for a classifier's weights; an epoch has so many steps."""
+    optimizer = optimizers.build(config, _learning_rate(config, steps))
+    variables = classifier.trainable_variables
+    optimizer.exclude_from_weight_decay(var_list=[each for each in variables if len(each.shape) < 2])  # but kernels
+    optimizer.build(variables)
+    return optimizer
+
+
 def epoch_function(
-    classifier: keras.Model, config: RunConfig, split: Split, count: int | None = None
+    classifier: keras.Model,
+    config: RunConfig,
+    split: Split,
+    count: int | None = None,
+    optimizer: keras.optimizers.Optimizer | None = None,
 ) -> Callable[[np.ndarray, int], tuple[SupportsFloat, SupportsFloat]]:
     """A graph that takes images of a split, all or so many, in an order through an epoch: mean loss and accuracy.
 
@@ -232,10 +264,8 @@ def epoch_function(
     size = config.batch_size
     count = len(split) if count is None else count
     steps = count // size
-    optimizer = optimizers.build(config, _learning_rate(config, steps))
+    optimizer = optimizer or built_optimizer(classifier, config, steps)
     variables = classifier.trainable_variables
-    optimizer.exclude_from_weight_decay(var_list=[each for each in variables if len(each.shape) < 2])  # but kernels
-    optimizer.build(variables)
     streamed = streaming.streams(split)
     images, labels = (None, None) if streamed else (tf.constant(split.images), tf.constant(split.labels))
     seed = tf.constant(config.seed, tf.int64)

@@ -18,7 +18,7 @@ import psutil
 from architectures.errors import UsageError
 from experiments.main_guard import check_main_guard, raise_if_unguarded
 from search.engines import WorkerFailed, worker
-from search.engines.messages import Built, Died, EpochEnded, Event, Failed, Job, Placed, Ready, WorkerSetup
+from search.engines.messages import Died, Event, Failed, Job, OnTheWay, Ready, WorkerSetup
 
 CONTEXT = multiprocessing.get_context("spawn")  # TensorFlow does not survive a fork
 MAX_GROWTH_BYTES = 300 * 2**20  # Keras keeps 6-8 MB of each model it has built: a worker lasts some 40 trials
@@ -133,7 +133,7 @@ class LocalEngine:
         if isinstance(event, Ready):
             held.ready = self._was_ready = True
             held.memory_when_ready = self._memory(held)
-        elif not isinstance(event, Placed | EpochEnded | Built):
+        elif not isinstance(event, OnTheWay):
             held.job = None
             if isinstance(event, Failed) and event.number is None:
                 held.ready = False

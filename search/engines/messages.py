@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from architectures.command import one_line, traceback_text
@@ -39,6 +39,8 @@ class Job:
     size: ModelSize | None  # where a network of the same widths has been measured
     keras_file: Path
     max_coreml_bytes: int | None = None  # a network whose file is certain to be larger is not built
+    state: bytes | None = field(default=None, repr=False)  # of its training, that an earlier attempt has kept
+    state_file: Path | None = None  # where this attempt keeps its own; None: nowhere
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,31 @@ class Placed:
 
     number: int
     environment: Environment
+
+
+@dataclass(frozen=True)
+class Resumed:
+    """A trial goes on from what an earlier attempt has kept; the epochs before are reported again."""
+
+    number: int
+    epochs: int  # that are not trained again
+    seconds: float  # that they took
+
+
+@dataclass(frozen=True)
+class StateRefused:
+    """What an earlier attempt has kept is not this training's: it begins anew."""
+
+    number: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class StateNotKept:
+    """From here on the state of a training is not kept."""
+
+    number: int
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -130,7 +157,8 @@ class Died:
     reason: str
 
 
-Event = Ready | Placed | Oversized | Built | EpochEnded | Stopped | Finished | Failed | Died
+OnTheWay = Placed | Built | Resumed | StateRefused | StateNotKept | EpochEnded  # after which a trial goes on
+Event = Ready | OnTheWay | Oversized | Stopped | Finished | Failed | Died
 
 
 def failed(number: int | None, error: BaseException) -> Failed:

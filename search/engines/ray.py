@@ -19,7 +19,7 @@ import ray
 from ray.exceptions import RayError, RayTaskError
 
 from architectures.scratch import scratch_folder
-from experiments.tracking import environment
+from experiments.training.state import write_whole
 from search.engines import WorkerFailed
 from search.engines.cluster import Share, check_this_node
 from search.engines.messages import (
@@ -30,8 +30,10 @@ from search.engines.messages import (
     Failed,
     Finished,
     Job,
+    OnTheWay,
     Placed,
     Ready,
+    StateNotKept,
     WorkerSetup,
     failed,
 )
@@ -48,6 +50,7 @@ class _Task:
     reference: ray.ObjectRef | None = None
     begun: bool = False  # before, it waits for room in the cluster
     answer: Future[bool] | None = None  # that it waits for
+    kept: bool = True  # the state of its training, as far as that could be written
 
 
 class RayEngine:
@@ -70,7 +73,7 @@ class RayEngine:
         self._train: Any = ray.remote(**options, max_calls=1 if share.gpus else MAX_CALLS)(_train)
         self._tickets = itertools.count()
         self._tasks: dict[int, _Task] = {}  # by ticket: a trial that is tried again has another one
-        self._heard: queue.SimpleQueue[tuple[int, Event, bytes | None]] = queue.SimpleQueue()
+        self._heard: queue.SimpleQueue[tuple[int, Event | None, bytes | None]] = queue.SimpleQueue()
 
     def __enter__(self) -> RayEngine:
         return self
@@ -132,8 +135,14 @@ class RayEngine:
                 task.answer.set_result(go_on)
                 task.answer = None
 
-    def hear(self, ticket: int, event: Event | None, model: bytes | None) -> Future[bool]:
-        """Take what a task says, in any thread, None where it begins; the future is what it is answered."""
+    def hear(self, ticket: int, event: Event | None, content: bytes | None) -> Future[bool]:
+        """Take what a task says, in any thread; the future is what it is answered.
+
+        Args:
+            ticket: the task's.
+            event: None where it begins, and where it hands over the state of its training.
+            content: of the model where it has finished, or that state.
+        """
         answer: Future[bool] = Future()
         task = self._tasks.get(ticket)
         if task is None:  # was taken for dead: its trial is somebody else's now
@@ -144,26 +153,38 @@ class RayEngine:
             task.answer = answer
         else:
             answer.set_result(True)
-        if event:
-            self._heard.put((ticket, event, model))
+        if event or content:
+            self._heard.put((ticket, event, content))
         return answer
 
     def next_event(self, timeout: float | None = None) -> Event | None:
         """The next thing that a task says, or None once `timeout` seconds have passed."""
         try:
-            ticket, event, model = self._heard.get(timeout=timeout)
+            ticket, event, content = self._heard.get(timeout=timeout)
         except queue.Empty:
             return None
         task = self._tasks.get(ticket)
         if task is None:
             return None  # a task has ended that said how before
-        if not isinstance(event, Placed | Built | EpochEnded):
+        if event is None:
+            return self._keep(task, content)
+        if not isinstance(event, OnTheWay):
             del self._tasks[ticket]
         if isinstance(event, Finished):
-            assert model is not None
-            task.job.keras_file.write_bytes(model)
+            assert content is not None
+            task.job.keras_file.write_bytes(content)
             return replace(event, result=replace(event.result, keras_file=task.job.keras_file))
         return event
+
+    def _keep(self, task: _Task, state: bytes | None) -> Event | None:
+        """Write the state of a task's training, which its node may not survive, to this one's disk."""
+        if task.kept and task.job.state_file and state:
+            try:
+                write_whole(task.job.state_file, state)
+            except OSError as error:
+                task.kept = False  # said once
+                return StateNotKept(task.job.number, str(error))
+        return None
 
 
 def _end(job: Job, ended: Future[None]) -> Event:
@@ -208,10 +229,10 @@ def _describe(setup: WorkerSetup, dataset: PackedDataset) -> Ready | Failed:
 def _train(broker: Any, ticket: int, setup: WorkerSetup, dataset: PackedDataset, job: Job) -> None:
     """Train one job, and tell the broker."""
 
-    def ask(event: Event | None, model: bytes | None = None) -> bool:
+    def ask(event: Event | None, content: bytes | None = None) -> bool:
         try:
             # Not ray.get: while a task waits in that, Ray gives its processors to another one.
-            return broker.say.remote(ticket, event, model).future().result()
+            return broker.say.remote(ticket, event, content).future().result()
         except RayError as error:
             raise ConnectionError("The broker is gone.") from error
 
@@ -229,5 +250,5 @@ def _train(broker: Any, ticket: int, setup: WorkerSetup, dataset: PackedDataset,
         except Exception as error:
             send(failed(None, error))
             return
-        send(Placed(job.number, environment(setup.threads, trainer.gpu, setup.plugins)))
-        trainer.train(here, send, ask)
+        send(Placed(job.number, trainer.environment))
+        trainer.train(here, send, ask, lambda state: ask(None, state))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from functools import partial
 from multiprocessing.connection import Connection
 
-from experiments.tracking import environment
+from experiments.training.state import write_whole
 from search.engines.messages import Built, EpochEnded, Job, Placed, WorkerSetup
 from search.engines.shared_data import open_dataset
 from search.engines.trainer import Trainer
@@ -14,7 +15,6 @@ def serve(connection: Connection, setup: WorkerSetup) -> None:
     """Say which architectures there are, then train job after job."""
     trainer = Trainer(setup)
     connection.send(trainer.hold(open_dataset(connection.recv())))
-    where = environment(setup.threads, trainer.gpu, setup.plugins)
 
     def ask(event: Built | EpochEnded) -> bool:
         connection.send(event)
@@ -22,5 +22,5 @@ def serve(connection: Connection, setup: WorkerSetup) -> None:
 
     while True:
         job: Job = connection.recv()
-        connection.send(Placed(job.number, where))
-        trainer.train(job, connection.send, ask)
+        connection.send(Placed(job.number, trainer.environment))
+        trainer.train(job, connection.send, ask, partial(write_whole, job.state_file) if job.state_file else None)

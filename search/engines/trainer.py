@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import hashlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from architectures import registry
@@ -22,10 +24,12 @@ from conversion.coreml.convertible import check_convertible
 from conversion.coreml.least_size import least_coreml_bytes, without_weights
 from experiments.config import EpochMetrics, ModelSize
 from experiments.datasets import Dataset
+from experiments.tracking import code_tags, environment
 from experiments.training import losses, optimizers
 from experiments.training.loop import TrainingStopped, count_macs, train
 from experiments.training.memory import image_bytes
 from experiments.training.precision import visible_gpu
+from experiments.training.state import Keeping
 from search.engines.asked import check_asked, searched
 from search.engines.messages import (
     Built,
@@ -36,6 +40,9 @@ from search.engines.messages import (
     Known,
     Oversized,
     Ready,
+    Resumed,
+    StateNotKept,
+    StateRefused,
     Stopped,
     WorkerSetup,
     failed,
@@ -68,6 +75,7 @@ class Trainer:
         for plugin in setup.plugins:
             registry.load_plugin(plugin)
         self._setup = setup
+        self.environment = environment(setup.threads, self.gpu, setup.plugins)
 
     def hold(self, dataset: Dataset) -> Ready:
         """Take the data set for all jobs, and say which architectures fit it and can be shipped.
@@ -120,13 +128,20 @@ class Trainer:
             )
             return image_bytes(built)
 
-    def train(self, job: Job, send: Callable[[Event], None], ask: Callable[[Built | EpochEnded], bool]) -> None:
+    def train(
+        self,
+        job: Job,
+        send: Callable[[Event], None],
+        ask: Callable[[Built | EpochEnded], bool],
+        write: Callable[[bytes], None] | None = None,
+    ) -> None:
         """Train one job and say how it ended.
 
         Args:
             job: what to train.
-            send: told that it has finished, was stopped or has failed.
+            send: told that it goes on from an earlier attempt, has finished, was stopped or has failed.
             ask: told each step; returns whether the trial goes on.
+            write: keeps the state of the training, for another attempt; None: it is not kept.
 
         Raises:
             EOFError, ConnectionError: if nobody listens any more.
@@ -156,6 +171,7 @@ class Trainer:
                 size=job.size or measure,
                 on_built=on_built,
                 on_epoch=on_epoch,
+                keeping=self._keeping(job, send, write) if write else None,
             )
             send(Finished(job.number, result))
         except TrainingStopped:
@@ -164,6 +180,21 @@ class Trainer:
             raise
         except Exception as error:
             send(failed(job.number, error))
+
+    def _keeping(self, job: Job, send: Callable[[Event], None], write: Callable[[bytes], None]) -> Keeping:
+        decisive = [job.config, job.facts.dataset_digest, replace(self.environment, host=""), code_tags()]
+
+        def on_resumed(epochs: Sequence[EpochMetrics]) -> None:
+            send(Resumed(job.number, len(epochs), sum(each.epoch_seconds for each in epochs)))
+
+        return Keeping(
+            hashlib.sha256(repr(decisive).encode()).hexdigest(),
+            write,
+            job.state,
+            on_resumed,
+            on_refused=lambda reason: send(StateRefused(job.number, reason)),
+            on_not_kept=lambda reason: send(StateNotKept(job.number, reason)),
+        )
 
     def _oversized(self, job: Job) -> Oversized | None:
         """What is to be said of a network whose kernels alone are larger than its file may be."""

@@ -17,6 +17,7 @@ from search.report.page import report_again
 from search.setup import load_dataset
 from search.study.study import Study, sweep_studies
 from search.trials.recovery import answers_lost, deliver_left_over, evaluate_again, recover, unevaluated
+from search.trials.states import States
 
 
 class StudyRepair:
@@ -41,6 +42,7 @@ class StudyRepair:
             return
         self._abandoned()
         self._left_on_disk()
+        self._states()
         with self.study.alone():  # a sweep is not being finished meanwhile
             self._unevaluated()
             trials = self.study.optuna_study.get_trials(deepcopy=False)
@@ -78,6 +80,15 @@ class StudyRepair:
         if any(delivered):
             with self.study.alone():
                 deliver_left_over(self.study, outbox, lambda _: None)
+
+    def _states(self) -> None:
+        states = States(self.study.name)
+        for number in sorted(states.numbers() - self.study.trials.unfinished()):
+            problem = f"the state of its training is kept in {states.folder}, and nobody goes on from it"
+            if self.findings.found(problem, "removed", trial=number):
+                states.remove(number)
+        if not self.dry_run:
+            states.tidy()
 
     def _unevaluated(self) -> None:
         left = unevaluated(self.study, self.tracker)

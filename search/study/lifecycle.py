@@ -316,6 +316,12 @@ class Lifecycle:
         waiting = {trial.number for trial in trials if trial.state == TrialState.WAITING}
         return waiting, {trial.number for trial in trials if trial.state.is_finished()}
 
+    def unfinished(self) -> set[int]:
+        """Numbers of the trials that have not ended."""
+        with self._open.errors():
+            trials = self._open.study.get_trials(deepcopy=False)
+        return {trial.number for trial in trials if not trial.state.is_finished()}
+
     def is_done(self) -> bool:
         """Whether all trials that were asked for have ended."""
         waiting, finished = self.waiting_and_finished()

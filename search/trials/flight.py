@@ -16,6 +16,7 @@ from search.study.ranking import Scored
 from search.study.study import Study
 from search.trials.progress import TrialProgress
 from search.trials.recovery import state_of
+from search.trials.states import States
 
 
 @dataclass
@@ -41,8 +42,8 @@ class OnItsWay:
 class Flight:
     """What this process owns of a study."""
 
-    def __init__(self, study: Study, tracker: Tracker, outbox: Outbox) -> None:
-        self._study, self._tracker, self._outbox = study, tracker, outbox
+    def __init__(self, study: Study, tracker: Tracker, outbox: Outbox, states: States) -> None:
+        self._study, self._tracker, self._outbox, self._states = study, tracker, outbox, states
         self.running: dict[int, OnItsWay] = {}
         self.twins: dict[int, OnItsWay] = {}  # wait for a trial of the same configuration
         self.ask_at = 0.0  # on the monotonic clock: when the study is asked for a trial again
@@ -106,6 +107,7 @@ class Flight:
                 self._lose_untold(ended.number, progress)
                 continue
             del self.untold[ended.number]
+            self._states.remove(ended.number)
             if ended.model:
                 kept.append(ended)
         for number in self._outbox.lost():

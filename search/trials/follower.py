@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from optuna.trial import FrozenTrial, TrialState
+from rich.markup import escape
 
 from architectures.redaction import redact
 from experiments.config import Environment, ModelSize, RunResult
@@ -10,7 +11,20 @@ from experiments.datasets import Dataset
 from experiments.tracking import Outbox, run_start
 from experiments.tracking.entries import Answer, End, Epoch, Fail, Finish, Oversize, Size
 from search.engines import Engine, WorkerFailed
-from search.engines.messages import Built, Died, EpochEnded, Event, Failed, Finished, Oversized, Placed, Stopped
+from search.engines.messages import (
+    Built,
+    Died,
+    EpochEnded,
+    Event,
+    Failed,
+    Finished,
+    Oversized,
+    Placed,
+    Resumed,
+    StateNotKept,
+    StateRefused,
+    Stopped,
+)
 from search.study.judge import Verdict
 from search.study.lifecycle import MAX_ATTEMPTS
 from search.study.results import DUPLICATE_OF, HOST, REPLICATE_OF
@@ -18,6 +32,7 @@ from search.study.study import Study
 from search.trials.flight import Flight, OnItsWay
 from search.trials.progress import TrialProgress
 from search.trials.sizes import Sizes
+from search.trials.states import States
 
 
 class Follower:
@@ -32,10 +47,11 @@ class Follower:
         experiment_id: str,
         flight: Flight,
         sizes: Sizes,
+        states: States,
     ) -> None:
         self._study, self._outbox, self._dataset = study, outbox, dataset
         self._environment, self._experiment_id = environment, experiment_id
-        self._flight, self._sizes = flight, sizes
+        self._flight, self._sizes, self._states = flight, sizes, states
         self.not_convertible: WorkerFailed | None = None  # ends the sweep: all trials of an architecture would fail
 
     def follow(self, event: Event, running: OnItsWay, engine: Engine, progress: TrialProgress) -> None:
@@ -47,6 +63,13 @@ class Follower:
                 running.reply(engine, self._study.fits(size.coreml_bytes))
                 self.record_size(running, size)
                 progress.built(number, size)
+            case Resumed(number, epochs, seconds):
+                progress.resumed(number, epochs, seconds)
+            case StateRefused(number, reason):
+                said = self._states.set_aside(number, reason, before=running.attempt)
+                progress.say(escape(f"warning: trial {number}: {said}"))
+            case StateNotKept(number, reason):
+                progress.say(escape(f"warning: trial {number}: the state of its training is not kept: {reason}"))
             case Oversized(number, parameters, least):
                 self._study.trials.record_oversize(running.trial, least)
                 self._flight.end(running, None)

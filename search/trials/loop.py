@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from optuna.trial import FrozenTrial
+from rich.markup import escape
 
 from experiments.config import Environment
 from experiments.datasets import Dataset
@@ -43,6 +44,7 @@ from search.trials.progress import TrialProgress
 from search.trials.recovery import recover
 from search.trials.run import file_facts, run_config
 from search.trials.sizes import Sizes
+from search.trials.states import States
 
 POLL_SECONDS = 0.5  # between two looks for Ctrl-C
 OTHERS_SECONDS = 3.0  # after which a study without a further trial is asked again: other sweeps may give some back
@@ -58,6 +60,7 @@ class Runner:
         study: Study,
         tracker: Tracker,
         outbox: Outbox,
+        states: States,
         dataset: Dataset,
         environment: Environment,
         *,
@@ -71,6 +74,7 @@ class Runner:
             study: open and recorded.
             tracker: the store.
             outbox: of the study's runs.
+            states: of its trials' trainings.
             dataset: that all trials train on.
             environment: of this process.
             experiment_id: MLflow's, of the runs.
@@ -79,10 +83,11 @@ class Runner:
         """
         self.study, self.tracker, self.outbox, self.dataset = study, tracker, outbox, dataset
         self.environment, self.experiment_id, self.folder = environment, experiment_id, folder
+        self.states = states
         self.architectures = architectures
-        self.flight = Flight(study, tracker, outbox)
+        self.flight = Flight(study, tracker, outbox, states)
         self.sizes = Sizes(study, environment)
-        self.follower = Follower(study, outbox, dataset, environment, experiment_id, self.flight, self.sizes)
+        self.follower = Follower(study, outbox, dataset, environment, experiment_id, self.flight, self.sizes, states)
         self.evaluator = Evaluator(study, tracker, dataset)
         self._waits_since = 0.0  # since when nothing but MLflow is waited for
 
@@ -208,8 +213,23 @@ class Runner:
             self.follower.end_infeasible(running, progress)
             return
         text = file_facts(self.dataset, config, NO_RUN, self.study.name)
-        file = self.folder / f"{trial.number}.keras"
-        engine.submit(Job(trial.number, config, text, size, file, self.study.config.max_coreml_bytes))
+        state = self.states.newest(
+            trial.number,
+            before=running.attempt,
+            say=lambda said: progress.say(escape(f"warning: trial {trial.number}: {said}")),
+        )
+        engine.submit(
+            Job(
+                trial.number,
+                config,
+                text,
+                size,
+                self.folder / f"{trial.number}.keras",
+                self.study.config.max_coreml_bytes,
+                state,
+                self.states.path(trial.number, running.attempt),
+            )
+        )
 
     def _handle(self, event: Event, engine: Engine, progress: TrialProgress) -> None:
         if isinstance(event, Ready):

@@ -102,6 +102,11 @@ class TrialProgress:
         """Trials that would start later will not."""
         self._deadline = time.monotonic() + seconds
 
+    def resumed(self, number: int, epochs: int, seconds: float) -> None:
+        """Say that a trial goes on after epochs that took so long in an earlier attempt."""
+        self._running[number].started -= seconds
+        self.say(f"trial {number}: goes on after epoch {epochs}")
+
     def epoch(self, number: int, metrics: EpochMetrics) -> None:
         trial = self._running[number]
         trial.last, trial.last_at = metrics, time.monotonic()

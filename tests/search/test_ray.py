@@ -27,9 +27,9 @@ from conversion.coreml.facts import FileFacts
 from experiments import datasets
 from experiments.config import RunConfig
 from search.engines.cluster import Share
-from search.engines.messages import Job, Stopped, WorkerSetup
+from search.engines.messages import Job, StateNotKept, Stopped, WorkerSetup
 from search.engines.shared_data import pack_dataset, save_dataset
-from tests.support.commands import run_module
+from tests.support.commands import invoke, run_module
 from tests.support.components import require
 from tests.support.servers import wait_until
 from tests.support.sweeps import assert_nothing_lost, children_of, in_the_middle_of_a_trial, start, study_of
@@ -143,6 +143,8 @@ def test_tasks_and_a_node_die_and_their_trials_go_on_elsewhere(cluster: Cluster,
     wait_until(lambda: any("lost_attempts" in trial.user_attrs for trial in study_of(tmp_path, "died").trials), process)
     wait_until(training(cluster, tmp_path, "died"), process)
     before = runs(tmp_path, "died")
+    kept = (tmp_path / "training-state").glob
+    wait_until(lambda: len({path.name.partition(".")[0] for path in kept("*/*")}) == 2, process)
     cluster.kill(other)
     out, err = process.communicate(timeout=400)
     assert process.returncode == 0, err
@@ -154,6 +156,12 @@ def test_tasks_and_a_node_die_and_their_trials_go_on_elsewhere(cluster: Cluster,
     assert sum(lost) == 2
     assert "Traceback" not in err
     assert "3 complete" in out
+    resumed = [line for line in err.splitlines() if ": goes on after epoch " in line]
+    assert resumed, err
+    number = int(resumed[-1].removeprefix("trial ").partition(":")[0])
+    again = invoke("experiments.reproduce", runs(tmp_path, "died")[number], "--json", cwd=tmp_path)
+    assert (again.code, again.json["verdict"]) == (0, "identical"), again.err  # as if it had never been cut off
+    assert not list(kept("*/*"))
 
 
 @pytest.mark.slow
@@ -232,9 +240,7 @@ def test_trials_that_run_at_the_same_time_are_in_different_places(tmp_path: Path
 
     def start(number: int) -> str | None:
         place = engine.free_worker()
-        config = RunConfig("chollet", "mnist5k", filters=4, dropout=0.2)
-        facts = FileFacts((), "mnist5k", "", "chollet", "", "", "", 0.0)
-        engine.submit(Job(number, config, facts, None, tmp_path / "model.keras"))
+        engine.submit(job(number, tmp_path))
         engine.hear(number, None, None)
         return place
 
@@ -242,6 +248,34 @@ def test_trials_that_run_at_the_same_time_are_in_different_places(tmp_path: Path
     engine.hear(0, Stopped(0), None)
     engine.next_event()
     assert [start(2), start(3), engine.free_worker()] == ["ray 1", "ray 3", None]
+
+
+def job(number: int, folder: Path) -> Job:
+    config = RunConfig("chollet", "mnist5k", filters=4, dropout=0.2)
+    facts = FileFacts((), "mnist5k", "", "chollet", "", "", "", 0.0)
+    return Job(number, config, facts, None, folder / "model.keras", state_file=folder / "states" / "study" / "0.1")
+
+
+@pytest.mark.slow
+def test_the_state_that_a_task_hands_over_is_kept_beside_the_broker(tmp_path: Path) -> None:
+    require(find_spec("ray"), install="pip install 'pocketnets[ray]'")
+    from search.engines.ray import RayEngine
+
+    engine = RayEngine(WorkerSetup((), (), 1), None, Share(1, 0), workers=1)
+    engine._train, engine._dataset = Unending(), None
+    engine.submit(job(0, tmp_path))
+    for state in (b"first", b"second"):
+        assert engine.hear(0, None, state).result(1)  # the task trains on meanwhile
+        assert engine.next_event(1) is None
+        assert (tmp_path / "states" / "study" / "0.1").read_bytes() == state
+    shutil.rmtree(tmp_path / "states")
+    (tmp_path / "states").touch()  # in the way
+    for _ in range(2):
+        engine.hear(0, None, b"third")
+    told = engine.next_event(1)
+    assert isinstance(told, StateNotKept)
+    assert "File exists" in told.reason
+    assert engine.next_event(1) is None  # said once
 
 
 def test_data_larger_than_memory_are_sent_as_the_path_of_their_file(tmp_path: Path) -> None:

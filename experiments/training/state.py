@@ -1,0 +1,220 @@
+"""The state of a training after an epoch, from which another process goes on to the same bits.
+
+It is the variables that an epoch reads and writes (weights, averages, the optimizer's, the random state of layers), the
+random state of shuffling, the best epoch with its weights and answers, and what each epoch measured. Augmentation draws
+from the seed and the step alone, and the schedule follows from the optimizer's count of steps. A training whose graph
+holds anything else, such as TensorFlow's own random numbers, is not kept.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from architectures.errors import ProjectError
+from architectures.scratch import scratch_beside
+from experiments.config import EpochMetrics
+
+if TYPE_CHECKING:
+    import keras
+
+NAME = b"pocketnets training state 1"  # and the number of the format: begins the file, before its SHA-256
+SHARE = 0.02  # of the time of a training, at most, that keeping its state takes
+FIRST_SECONDS = 0.02  # that the first writing is taken to last, or longer: a second for BYTES_A_SECOND
+BYTES_A_SECOND = 1e8
+
+
+class Unusable(ProjectError):
+    """Bytes from which this training cannot go on."""
+
+
+@dataclass(frozen=True)
+class Keeping:
+    """How the state of a training is kept, and what is to be gone on with."""
+
+    key: str  # digest of everything that decides the training's bits
+    write: Callable[[bytes], None]  # raises OSError where it cannot
+    found: bytes | None = None  # what an earlier attempt has kept
+    on_resumed: Callable[[Sequence[EpochMetrics]], None] = lambda _: None  # told the epochs that are not trained again
+    on_refused: Callable[[str], None] = lambda _: None  # told why `found` cannot be gone on with
+    on_not_kept: Callable[[str], None] = lambda _: None  # told why nothing is kept from here on
+
+
+@dataclass(frozen=True)
+class State:
+    """What a training has come to."""
+
+    epochs: tuple[EpochMetrics, ...]
+    began: tuple[int, ...]  # epochs that were the first of a process: their seconds hold TensorFlow's tracing
+    best_epoch: int
+    shuffle: dict[str, Any]  # of NumPy's generator
+    variables: list[np.ndarray]
+    best_weights: list[np.ndarray]
+    best_probabilities: np.ndarray  # (validation images, num_classes)
+
+    @property
+    def best(self) -> EpochMetrics:
+        return self.epochs[self.best_epoch - 1]
+
+    def packed(self, key: str) -> bytes:
+        """A line with the format and the SHA-256 of the rest, a line of JSON, and the arrays as `np.save` writes."""
+        header = {
+            "key": key,
+            "epochs": [asdict(each) for each in self.epochs],
+            "began": self.began,
+            "best_epoch": self.best_epoch,
+            "shuffle": self.shuffle,
+            "variables": len(self.variables),
+            "best_weights": len(self.best_weights),
+        }
+        made = io.BytesIO()
+        made.write(json.dumps(header).encode() + b"\n")
+        for array in (*self.variables, *self.best_weights, self.best_probabilities):
+            np.save(made, array, allow_pickle=False)
+        return b"%b %b\n%b" % (NAME, hashlib.sha256(made.getbuffer()).hexdigest().encode(), made.getbuffer())
+
+
+def check_whole(content: bytes) -> bytes:
+    """What follows the first line of a kept state.
+
+    Raises:
+        Unusable: for what is not whole, or of another format.
+    """
+    first, _, rest = content.partition(b"\n")
+    name, _, digest = first.rpartition(b" ")
+    if name != NAME:
+        raise Unusable("it is no training state of this version")
+    if hashlib.sha256(rest).hexdigest().encode() != digest:
+        raise Unusable("it is damaged")
+    return rest
+
+
+def unpacked(content: bytes, key: str) -> State:
+    """The state in what `State.packed` has made.
+
+    Raises:
+        Unusable: for anything else, or another key.
+    """
+    line, _, rest = check_whole(content).partition(b"\n")
+    arrays = io.BytesIO(rest)
+    try:
+        header = json.loads(line)
+        if header.pop("key") != key:
+            raise Unusable("it is of another configuration, of other data or code, or of another kind of machine")
+        header["epochs"] = tuple(EpochMetrics(**each) for each in header["epochs"])
+        header["began"] = tuple(header["began"])
+        for name in ("variables", "best_weights"):
+            header[name] = [np.load(arrays, allow_pickle=False) for _ in range(header[name])]
+        return State(**header, best_probabilities=np.load(arrays, allow_pickle=False))
+    except (ValueError, TypeError, KeyError, AttributeError, EOFError) as error:
+        raise Unusable(f"it cannot be read: {type(error).__name__}: {error}") from error
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a kept state to its place, whole or not at all."""
+    path.parent.parent.mkdir(parents=True, exist_ok=True)
+    with scratch_beside(path.parent) as folder:  # the next writing of the study clears up behind a killed process
+        with (folder / path.name).open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        path.parent.mkdir(exist_ok=True)
+        (folder / path.name).replace(path)
+
+
+class Keeper:
+    """Keeps the state of one training as often as that is cheap, and goes on from one that was kept."""
+
+    def __init__(
+        self, keeping: Keeping | None, variables: Sequence[keras.Variable], shuffle: np.random.Generator
+    ) -> None:
+        """Prepare to keep the `variables` of an epoch's graph and the state of `shuffle`; None: nothing is kept."""
+        self.began = (1,)
+        self._keeping, self._variables, self._shuffle = keeping, variables, shuffle
+        self._complete: bool | None = None  # whether the variables are all that the graph holds; None: not known yet
+        size = sum(4 * int(np.prod(variable.shape)) for variable in variables)
+        self._since, self._took = time.perf_counter(), max(FIRST_SECONDS, size / BYTES_A_SECOND)
+
+    def resume(self) -> State | None:
+        """Set variables and shuffling to what an earlier attempt has kept, and return it; None: nothing is changed."""
+        if self._keeping is None or self._keeping.found is None:
+            return None
+        try:
+            state = unpacked(self._keeping.found, self._keeping.key)
+            now = [variable.numpy() for variable in self._variables]
+            if [_form(each) for each in now] != [_form(each) for each in state.variables]:
+                raise Unusable("its variables are others")
+        except Unusable as error:
+            self._keeping.on_refused(str(error))
+            return None
+        for variable, before, value in zip(self._variables, now, state.variables, strict=True):
+            variable.assign(value.view(before.dtype))  # NumPy reads bfloat16 as two bytes without a meaning
+        self._shuffle.bit_generator.state = state.shuffle
+        self.began = (*state.began, len(state.epochs) + 1)
+        self._keeping.on_resumed(state.epochs)
+        return state
+
+    def keep(
+        self,
+        run_epoch: Any,  # the graph, a tf.function that has been traced
+        *,
+        epochs: Sequence[EpochMetrics],
+        best_epoch: int,
+        best_weights: list[np.ndarray],
+        best_probabilities: np.ndarray,
+    ) -> None:
+        """Write what the training has come to, unless that was done so short a time ago that it would be dear."""
+        started = time.perf_counter()
+        if self._keeping is None or SHARE * (started - self._since) < self._took:
+            return
+        try:
+            if self._complete is None:
+                self._complete = holds_nothing_else(run_epoch.get_concrete_function(), self._variables)
+            if not self._complete:
+                raise Unusable("the network or its loss holds a state beside its variables, such as random numbers")
+            state = State(
+                tuple(epochs),
+                self.began,
+                best_epoch,
+                dict(self._shuffle.bit_generator.state),
+                [variable.numpy() for variable in self._variables],
+                best_weights,
+                best_probabilities,
+            )
+            self._keeping.write(state.packed(self._keeping.key))
+        except ConnectionError:
+            raise  # nobody listens any more
+        except (OSError, Unusable) as error:  # a full disk, say: training goes on without
+            self._keeping.on_not_kept(str(error))
+            self._keeping = None
+        self._since, self._took = started, time.perf_counter() - started
+
+
+def _form(array: np.ndarray) -> tuple[tuple[int, ...], int]:
+    return array.shape, array.dtype.itemsize
+
+
+def holds_nothing_else(graph: Any, variables: Sequence[keras.Variable]) -> bool:
+    """Whether a traced function has no state but these variables: no other resource, and no random numbers of its own.
+
+    Args:
+        graph: a concrete function of TensorFlow's.
+        variables: Keras'.
+    """
+    import tensorflow as tf
+
+    known = {id(variable.value.handle) for variable in variables}
+    if any(one.dtype == tf.resource and id(one) not in known for one in graph.captured_inputs):
+        return False
+    definition = graph.graph.as_graph_def()
+    nodes = [definition.node, *(function.node_def for function in definition.library.function)]
+    return not any("seed2" in node.attr for several in nodes for node in several)  # as all stateful random operations

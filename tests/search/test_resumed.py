@@ -1,0 +1,171 @@
+"""A trial whose worker or sweep dies goes on from what was kept after its last epoch, to the same bits."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+
+from experiments.training.state import write_whole
+from search.trials.states import FOLDER, States
+from tests.experiments.test_training_state import a_state
+from tests.support.commands import Command, invoke
+from tests.support.servers import PostgresServer
+from tests.support.stores import Swept
+from tests.support.sweeps import NO_FIGURES, SWEEP, assert_nothing_lost, children_of, start, study_of
+
+# Keeps the state after each epoch, and kills its process once, when it has kept that after epoch 2.
+STRIKE = """
+import os, signal
+from pathlib import Path
+
+from experiments.training import state
+
+state.SHARE = 1e9
+keep = state.Keeper.keep
+
+
+def struck(self, run_epoch, *, epochs, **rest):
+    keep(self, run_epoch, epochs=epochs, **rest)
+    if len(epochs) == 2 and not Path({mark!r}).exists():
+        Path({mark!r}).touch()
+        {before}
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+state.Keeper.keep = struck
+"""
+
+
+def striking(folder: Path, before: str = "pass") -> list[str]:
+    """Options of a sweep that is struck; `before` is what else its worker does then."""
+    file = folder / "strike.py"
+    file.write_text(STRIKE.format(mark=str(folder / "struck"), before=before))
+    return ["--study", "small", *SWEEP, *NO_FIGURES, "--plugin", str(file)]
+
+
+def weights(folder: Path) -> list[str]:
+    return [run.data.tags["weights_sha256"] for run in children_of(folder, "small")]
+
+
+def courses(folder: Path) -> list[list[tuple[int, float]]]:
+    client = MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
+    return [
+        [(point.step, point.value) for point in client.get_metric_history(run.info.run_id, metric)]
+        for run in children_of(folder, "small")
+        for metric in ("loss", "accuracy", "val_loss", "val_accuracy")
+    ]
+
+
+def assert_as_if_never_struck(folder: Path, swept: Swept, storage: str | None = None) -> None:
+    """The same bits and the same course of all trials, each epoch once, and nothing is left over."""
+    assert (folder / "struck").exists()
+    assert_nothing_lost(folder, "small", 3, 3, storage=storage)
+    assert weights(folder) == weights(swept.folder)
+    assert courses(folder) == courses(swept.folder)
+    assert not (folder / FOLDER).exists()
+
+
+def test_a_trial_whose_worker_is_killed_goes_on_from_its_last_epoch(swept: Swept, tmp_path: Path) -> None:
+    done = invoke("search.sweep", *striking(tmp_path), cwd=tmp_path)
+    assert done.code == 0, done.err
+    lost, resumed = (line for line in done.err.splitlines() if line.startswith("trial 0: "))
+    assert lost.startswith("trial 0: its worker process ended (killed by signal 9")
+    assert resumed == "trial 0: goes on after epoch 2"
+    assert study_of(tmp_path, "small").trials[0].user_attrs["lost_attempts"] == 1
+    assert_as_if_never_struck(tmp_path, swept)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("database", ["sqlite", "postgresql"])
+def test_a_trial_whose_sweep_is_killed_goes_on_from_its_last_epoch(database: str, swept: Swept, tmp_path: Path) -> None:
+    with ExitStack() as servers:
+        storage = servers.enter_context(PostgresServer(tmp_path)).url if database == "postgresql" else None
+        options = striking(tmp_path, "os.kill(os.getppid(), signal.SIGKILL)")
+        options += ["--storage", storage] if storage else []
+        process = start(tmp_path, *options)
+        process.communicate(timeout=120)
+        assert process.returncode == -9
+        assert [path.name for path in (tmp_path / FOLDER).glob("*/*")] == ["0.1"]
+        done = invoke("search.sweep", *options, cwd=tmp_path)
+        assert done.code == 0, done.err
+        assert "trial 0: goes on after epoch 2" in done.err
+        assert_as_if_never_struck(tmp_path, swept, storage)
+    run_id = children_of(tmp_path, "small")[0].info.run_id
+    again = invoke("experiments.reproduce", run_id, "--json", cwd=tmp_path)
+    assert (again.code, again.json["verdict"]) == (0, "identical"), again.err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [(None, "it is damaged"), (a_state().packed("another"), "it is of another configuration, of other data or code")],
+)
+def test_what_cannot_be_gone_on_with_is_set_aside_and_the_training_begins_anew(
+    content: bytes | None, reason: str, swept: Swept, tmp_path: Path
+) -> None:
+    options = striking(tmp_path, "os.kill(os.getppid(), signal.SIGKILL)")
+    start(tmp_path, *options).communicate(timeout=120)
+    (file,) = (tmp_path / FOLDER).glob("*/*")
+    file.write_bytes(content or file.read_bytes()[:-1])
+    done = invoke("search.sweep", *options, cwd=tmp_path)
+    assert done.code == 0, done.err
+    (line,) = [line for line in done.err.splitlines() if "set aside" in line]
+    assert line.startswith(f"warning: trial 0: {file} cannot be gone on with ({reason}")
+    assert line.endswith("): set aside as 0.1.unreadable, that training is begun anew")
+    assert "goes on after" not in done.err
+    file.with_name("0.1.unreadable").unlink()
+    for folder in (file.parent, file.parent.parent):
+        folder.rmdir()  # all that was there
+    assert_as_if_never_struck(tmp_path, swept)
+
+
+def test_an_attempt_reads_the_newest_that_is_whole_of_those_before_it(tmp_path: Path) -> None:
+    states, said = States("night", tmp_path / FOLDER), list[str]()
+    for number, attempt in ((3, 1), (3, 2), (3, 10), (3, 11), (13, 1)):
+        write_whole(states.path(number, attempt), a_state().packed(f"{number} {attempt}"))
+    assert states.newest(3, before=1, say=said.append) is None
+    assert states.newest(3, before=11, say=said.append) == a_state().packed("3 10")
+    states.path(3, 10).write_bytes(b"torn")
+    assert states.newest(3, before=11, say=said.append) == a_state().packed("3 2")
+    (line,) = said
+    assert line.endswith(
+        "(it is no training state of this version): set aside as 3.10.unreadable, that training is begun anew"
+    )
+    assert states.set_aside(3, "another", before=3).endswith(
+        "(another): set aside as 3.2.unreadable, that training is begun anew"
+    )
+    assert states.newest(3, before=11, say=said.append) == a_state().packed("3 1")
+    assert states.numbers() == {3, 13}
+    states.remove(3)
+    assert states.numbers() == {13}
+    states.remove(13)
+    states.tidy()
+    assert sorted(path.name for path in states.folder.iterdir()) == ["3.10.unreadable", "3.2.unreadable"]
+
+
+def test_what_a_killed_process_was_writing_is_cleared_up(tmp_path: Path) -> None:
+    states = States("night", tmp_path / FOLDER)
+    left = tmp_path / FOLDER / f".{states.folder.name}.abcd1234" / "files"
+    left.mkdir(parents=True)
+    (left.parent / "lock").touch()
+    (left / "3.1").write_bytes(b"half")
+    states.tidy()
+    assert not (tmp_path / FOLDER).exists()
+
+
+def test_the_doctor_and_the_next_sweep_remove_what_nobody_goes_on_from(own_store: Path, command: Command) -> None:
+    states = States("small", own_store / FOLDER)
+    for number in (1, 99):  # one that has ended, one that the study does not hold
+        write_whole(states.path(number, 1), b"late")
+    found = command("search.doctor", "--dry-run", "--json")
+    assert (found.code, [one["trial"] for one in found.json["findings"]]) == (1, [1, 99])
+    assert found.json["findings"][0]["problem"] == (
+        f"the state of its training is kept in {states.folder}, and nobody goes on from it"
+    )
+    assert states.numbers() == {1, 99}
+    mended = command("search.doctor", "--json")
+    assert (mended.code, mended.json["mended"]) == (0, 2)
+    assert not (own_store / FOLDER).exists()
