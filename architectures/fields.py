@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import inspect
+import math
 import sys
 import types
 from abc import ABC, abstractmethod
@@ -26,6 +27,8 @@ from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 from architectures.errors import UsageError
 
 MAX_NAME = 200  # characters
+MAX_STEPS = 1_000  # from the lowest to the highest number of a range
+Range = tuple[float, ...]  # the lowest and the highest number, and the step between two where it has one
 Config = TypeVar("Config")
 
 
@@ -102,21 +105,64 @@ class Number(Allowed):
 
 @dataclass(frozen=True)
 class NumberRange(Allowed):
-    """The lowest and the highest number: LOW:HIGH as text, where one number stands for both."""
+    """The lowest and the highest number: LOW:HIGH as text, where one number stands for both.
+
+    LOW:HIGH:STEP stands for the numbers at this distance from each other alone; on a `logarithmic` scale each is the
+    one before times the step.
+
+    >>> NumberRange(Number(0, 1))("0:0.5"), NumberRange(Number(0, 1))("0:0.5:0.25")
+    ((0.0, 0.5), (0.0, 0.5, 0.25))
+    """
 
     each: Number
+    logarithmic: bool = False
 
     def read(self, text: str) -> object:
-        low, colon, high = text.partition(":")
-        return self.each.read(low), self.each.read(high if colon else low)
+        found = tuple(map(self.each.read, text.split(":")))
+        return found * 2 if len(found) == 1 else found
 
-    def check(self, value: object) -> tuple[float, float]:
-        if not isinstance(value, tuple | list) or len(value) != 2:
-            raise InvalidValue(f"{value!r} is not a pair of numbers, the lowest and the highest")
-        low, high = map(self.each.check, value)
+    def check(self, value: object) -> Range:
+        if not isinstance(value, tuple | list) or len(value) not in (2, 3):
+            raise InvalidValue(
+                f"{value!r} is not a pair of numbers, the lowest and the highest, with or without a step"
+            )
+        low, high = map(self.each.check, value[:2])
         if low > high:
             raise InvalidValue(f"{low:g}:{high:g} is an empty range: write the lower bound first, {high:g}:{low:g}")
-        return low, high
+        if len(value) == 2:
+            return low, high
+        least = 1 if self.logarithmic else 0
+        step = Number(least, sys.float_info.max).check(value[2])
+        if step == least or _distance(low, high, step, logarithmic=self.logarithmic) > MAX_STEPS:
+            kind = "factor" if self.logarithmic else "step"
+            raise InvalidValue(
+                f"{step:g} is too small a {kind} from {low:g} to {high:g}: {MAX_STEPS:,} steps are the most"
+            )
+        return low, high, step
+
+
+def _distance(low: float, high: float, step: float, *, logarithmic: bool) -> float:
+    """How many steps it is from the lowest to the highest number."""
+    return math.log(high / low) / math.log(step) if logarithmic else (high - low) / step
+
+
+def numbers(limits: Range, *, logarithmic: bool = False) -> tuple[float, ...] | None:
+    """All numbers of a range; None where it has no step, nor a single one.
+
+    >>> numbers((0.0, 0.5, 0.2)), numbers((0.3, 0.3)), numbers((0.0, 0.5))
+    ((0.0, 0.2, 0.4), (0.3,), None)
+    >>> numbers((0.001, 0.1, 10.0), logarithmic=True)
+    (0.001, 0.01, 0.1)
+    """
+    low, high, *given = limits
+    if low == high:
+        return (low,)
+    if not given:
+        return None
+    (step,) = given
+    count = int(_distance(low, high, step, logarithmic=logarithmic) + 1e-9)  # what rounding takes off
+    exact = (low * step**one if logarithmic else low + one * step for one in range(count + 1))
+    return tuple(float(f"{one:.10g}") for one in exact)  # as a person would write them
 
 
 @dataclass(frozen=True)
@@ -314,7 +360,7 @@ def is_range(config: type, field: str) -> bool:
 
     >>> @dataclass(frozen=True)
     ... class Night:
-    ...     dropout: Annotated[tuple[float, float], NumberRange(Number(0, 1))] | None = None
+    ...     dropout: Annotated[Range, NumberRange(Number(0, 1))] | None = None
     >>> is_range(Night, "dropout"), is_range(Night, "dataset")
     (True, False)
     """

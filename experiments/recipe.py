@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Annotated, get_type_hints
 
-from architectures.fields import Choice, Number, NumberRange, Several
+from architectures.fields import Choice, Number, NumberRange, Range, Several
 
 CLASS_WEIGHT = Choice(("none", "balanced"))
 LABEL_SMOOTHING = Number(0, 1, open_above=True)
@@ -64,14 +64,17 @@ class Recipe:
 
 @dataclass(frozen=True, kw_only=True)
 class RecipeRanges:
-    """What a sweep searches of each of them: from which to which number, or which choices; None: it stays off."""
+    """What a sweep searches of each of them: from which to which number, in which steps, or which choices.
+
+    None: it stays off.
+    """
 
     class_weight: Annotated[tuple[str, ...], Several(CLASS_WEIGHT, minimum=1, distinct=True)] | None = None
-    label_smoothing: Annotated[tuple[float, float], NumberRange(LABEL_SMOOTHING)] | None = None
-    weight_decay: Annotated[tuple[float, float], NumberRange(WEIGHT_DECAY)] | None = None
-    momentum: Annotated[tuple[float, float], NumberRange(MOMENTUM)] | None = None
-    mixup: Annotated[tuple[float, float], NumberRange(ALPHA)] | None = None
-    cutmix: Annotated[tuple[float, float], NumberRange(ALPHA)] | None = None
+    label_smoothing: Annotated[Range, NumberRange(LABEL_SMOOTHING)] | None = None
+    weight_decay: Annotated[Range, NumberRange(WEIGHT_DECAY)] | None = None
+    momentum: Annotated[Range, NumberRange(MOMENTUM)] | None = None
+    mixup: Annotated[Range, NumberRange(ALPHA)] | None = None
+    cutmix: Annotated[Range, NumberRange(ALPHA)] | None = None
 
 
 RECIPE = tuple(field.name for field in fields(Recipe))

@@ -18,6 +18,7 @@ from architectures.fields import (
     Name,
     Number,
     NumberRange,
+    Range,
     Several,
     Whole,
     Wholes,
@@ -65,6 +66,7 @@ FIXED = (
     "max_coreml_bytes",
     "compress",
     "pruner",
+    "sampler",
     "seed",
     "precision",
     "experiment",
@@ -74,6 +76,8 @@ BEFORE = {"schedule": "constant", "augment": "off"}  # what a study means that w
 AUTO = "auto"  # the precision and pruner that a study records are what this stood for where it was made
 COREML_BYTES = "coreml_bytes"  # the second objective, where there is one
 PRUNERS = ("median", "hyperband", "front", "none")
+SAMPLERS = ("tpe", "gp", "cmaes", "random", "grid", "bruteforce")
+EXHAUSTIVE = ("grid", "bruteforce")  # which try each combination once
 ON = "on"  # the augmentation that suits the data, which a study and a run record
 AUGMENT = (ON, *AUGMENTATIONS, SEARCH)
 ENGINES = ("local", "ray")
@@ -127,12 +131,12 @@ class SweepConfig(RecipeRanges):
     dataset: str = "mnist5k"  # a name, or files: folder:DIR, idx:DIR, npz:FILE
     architectures: Annotated[tuple[str, ...], ARCHITECTURES] = ()  # empty: all that fit the data
     batch_sizes: Annotated[tuple[int, ...], Wholes(BATCH_SIZE, minimum=1)] = SearchSpace.batch_sizes
-    dropout: Annotated[tuple[float, float], NumberRange(DROPOUT)] = SearchSpace.dropout
+    dropout: Annotated[Range, NumberRange(DROPOUT)] = SearchSpace.dropout
     filters: Annotated[tuple[int, ...], Wholes(FILTERS, minimum=1)] = SearchSpace.filters
     # values of architectures' own hyperparameters in place of all their choices
     knobs: tuple[tuple[str, tuple[Knob, ...]], ...] = ()
     # of the highest rate; None: the optimizer's at this schedule
-    learning_rate: Annotated[tuple[float, float], NumberRange(LEARNING_RATE)] | None = None
+    learning_rate: Annotated[Range, NumberRange(LEARNING_RATE, logarithmic=True)] | None = None
     learning_rate_factor: Annotated[float, Number(0, 1_000)] = 1.0  # of the optimizer, which a study records
     schedule: Annotated[str, SCHEDULE] = SearchSpace.schedule
     optimizer: Annotated[str, REGISTERED] = SearchSpace.optimizer
@@ -148,6 +152,7 @@ class SweepConfig(RecipeRanges):
     timeout: Annotated[float, Number(1, 1e9)] | None = None  # seconds after which no new trial starts
     epochs: Annotated[int, EPOCHS] = 15  # a trial at most
     pruner: Annotated[str, Choice((AUTO, *PRUNERS))] = AUTO  # median with one objective, front with two
+    sampler: Annotated[str, Choice(SAMPLERS)] = "tpe"  # Optuna's that draws the configurations
     workers: Annotated[int, Whole(1)] = 1
     engine: Annotated[str, Choice(ENGINES)] = "local"
     ray_address: str = ""  # empty: a cluster of this machine that is started and ended
@@ -252,18 +257,20 @@ class SweepConfig(RecipeRanges):
 
     @property
     def space(self) -> SearchSpace:
+        own: dict[str, Any] = {name: getattr(self, name) for name in ("dropout", "learning_rate", *RECIPE)}
+        if self.sampler in EXHAUSTIVE:  # a single number is one choice: a range without a step has no end of numbers
+            single = {name: limits for name, limits in own.items() if limits and limits[1:] == limits[:1]}
+            own |= {name: (*limits, 1.0) for name, limits in single.items() if not isinstance(limits[0], str)}
         return SearchSpace(
             self.architectures,
             self.batch_sizes,
-            self.dropout,
-            self.filters,
-            self.learning_rate,
-            self.augment,
-            self.schedule,
-            self.optimizer,
-            self.loss,
-            self.learning_rate_factor,
-            **{name: getattr(self, name) for name in RECIPE},
+            filters=self.filters,
+            augment=self.augment,
+            schedule=self.schedule,
+            optimizer=self.optimizer,
+            loss=self.loss,
+            learning_rate_factor=self.learning_rate_factor,
+            **own,
         )
 
 

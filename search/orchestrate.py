@@ -25,13 +25,14 @@ from experiments.training.precision import Gpu, resolve_precision
 from experiments.views import leaderboard_table
 from experiments.views.leaderboard import Row
 from experiments.views.tables import print_cells
-from search.config import AUTO, FIXED, SweepConfig
+from search.config import AUTO, EXHAUSTIVE, FIXED, SweepConfig
 from search.config_file import as_toml, as_typed
 from search.ending import Ending
 from search.engines import Engine
 from search.engines.local import LocalEngine, cores
 from search.engines.messages import Known, WorkerSetup
 from search.engines.shared_data import save_dataset
+from search.grid import grid_of
 from search.report import significance
 from search.report.data_page import Doubtful
 from search.report.significance import ArchitectureComparison
@@ -43,6 +44,7 @@ from search.setup import (
     with_builders,
     within_memory,
 )
+from search.study.sampling import check_sampler, told
 from search.study.study import Study
 from search.trials.loop import Runner
 from search.trials.patience import patiently
@@ -158,7 +160,8 @@ def sweep(
     if study.exists:
         _check_record(config)
     if config.pruner != AUTO:
-        config.resolved_pruner  # noqa: B018  # a pruner that does not fit is refused before anything is made
+        config.resolved_pruner  # noqa: B018  # what does not fit is refused before anything is made
+    check_sampler(config)
     threads = config.cpus_per_trial if config.engine == "ray" else max(1, cores() // config.workers)
     setup = WorkerSetup(
         config.plugins,
@@ -215,6 +218,11 @@ def sweep(
         def say(text: str) -> None:
             progress.say(escape(text))
 
+        if config.sampler in EXHAUSTIVE:
+            study.trials.grid = grid_of(config.space, architectures)
+            progress.expect(min(config.trials, study.trials.grid.size))
+        if text := told(config, architectures):
+            say(text)
         outbox = Outbox(tracker, study.name, parent, owns=study.trials.owns, say=say)
         states = States(study.name)
         try:
@@ -222,6 +230,8 @@ def sweep(
             for number in states.numbers() - study.trials.unfinished():
                 states.remove(number)
             progress.done(study.started(), study.results.best_value())
+            if study.trials.is_exhausted():
+                say(f"study {study.name} holds all combinations: there is nothing left to try")
             ready_at = time.perf_counter()
             experiment_id = patiently(lambda: tracker.experiment(config.experiment_name), progress)
             where = environment(setup.threads, ready.gpu, config.plugins)

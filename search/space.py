@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from architectures.errors import UsageError
+from architectures.fields import Range, numbers
 from architectures.knobs import Knob
 from experiments.config import AUGMENT_BEFORE, AUGMENTATIONS, RunConfig, usual_learning_rate
 from experiments.recipe import CHOICES, RECIPE, Recipe, RecipeRanges
@@ -58,9 +59,9 @@ class SearchSpace(RecipeRanges):
 
     architectures: tuple[str, ...]
     batch_sizes: tuple[int, ...] = (64, 128, 256)
-    dropout: tuple[float, float] = (0.0, 0.5)  # lowest and highest rate
+    dropout: Range = (0.0, 0.5)
     filters: tuple[int, ...] = (8, 16, 32)  # widths of the first stage
-    learning_rate: tuple[float, float] | None = None  # searched on a log scale; None: the optimizer's at the schedule
+    learning_rate: Range | None = None  # searched on a log scale; None: the optimizer's at the schedule
     augment: str = "off"  # or digits, photo, search
     schedule: str = "cosine"
     optimizer: str = RunConfig.optimizer
@@ -77,13 +78,11 @@ class SearchSpace(RecipeRanges):
         drawn = Values(
             architecture=architecture,
             batch_size=trial.suggest_categorical("batch_size", self.batch_sizes),
-            dropout=trial.suggest_float("dropout", *self.dropout),
+            dropout=self._number(trial, "dropout"),
             filters=None if found.default_filters is None else trial.suggest_categorical("filters", self.filters),
-            learning_rate=(
-                trial.suggest_float("learning_rate", *self.learning_rate, log=True)
-                if self.learning_rate
-                else 0.0  # it depends on the knobs
-            ),
+            learning_rate=self._number(trial, "learning_rate")
+            if self.learning_rate
+            else 0.0,  # it depends on the knobs
             schedule=self.schedule,
             optimizer=self.optimizer,
             loss=self.loss,
@@ -92,7 +91,7 @@ class SearchSpace(RecipeRanges):
                 (knob, trial.suggest_categorical(f"{architecture}.{knob}", choices))  # type: ignore[misc]  # not None
                 for knob, choices in found.knobs
             ),
-            **{name: trial.suggest_float(name, *limits) for name, limits in self.recipe_ranges.items()},  # type: ignore[arg-type]
+            **{name: self._number(trial, name) for name in self.recipe_ranges},  # type: ignore[arg-type]
             **{name: trial.suggest_categorical(name, choices) for name, choices in self.recipe_choices.items()},  # type: ignore[arg-type]
         )
         usual = usual_learning_rate(self.schedule, drawn.knobs, self.learning_rate_factor)
@@ -106,8 +105,38 @@ class SearchSpace(RecipeRanges):
         drawn = trial.suggest_categorical("augment", choices)
         return AUGMENT_BEFORE[drawn] if isinstance(drawn, bool) else str(drawn)
 
+    def _number(self, trial: optuna.trial.BaseTrial, name: str) -> float:
+        """What a trial draws of a range: one of its steps, where it has some."""
+        limits = self.ranges[name]
+        if len(limits) > 2 and (choices := self.steps(name)):
+            return float(trial.suggest_categorical(name, choices))
+        return trial.suggest_float(name, limits[0], limits[1], log=name == "learning_rate")
+
+    def steps(self, name: str) -> tuple[float, ...] | None:
+        """All numbers of a range; None where it is continuous."""
+        return numbers(self.ranges[name], logarithmic=name == "learning_rate")
+
     @property
-    def recipe_ranges(self) -> dict[str, tuple[float, float]]:
+    def ranges(self) -> dict[str, Range]:
+        """The numbers that are searched, from which to which."""
+        rate = {"learning_rate": self.learning_rate} if self.learning_rate else {}
+        return {"dropout": self.dropout, **rate, **self.recipe_ranges}
+
+    @property
+    def continuous(self) -> dict[str, Range]:
+        """Those of the ranges that have no end of numbers."""
+        return {name: limits for name, limits in self.ranges.items() if self.steps(name) is None}
+
+    def choices(self, architecture: Known) -> dict[str, tuple[object, ...]]:
+        """What a trial of an architecture chooses from, by a study's names; continuous ranges are left out."""
+        widths = {} if architecture.default_filters is None else {"filters": self.filters}
+        augment = {"augment": AUGMENT_CHOICES[self.augment]} if self.augment in AUGMENT_CHOICES else {}
+        knobs = {f"{architecture.name}.{knob}": values for knob, values in architecture.knobs}
+        steps = {name: found for name in self.ranges if (found := self.steps(name)) is not None}
+        return {"batch_size": self.batch_sizes, **widths, **augment, **self.recipe_choices, **knobs, **steps}
+
+    @property
+    def recipe_ranges(self) -> dict[str, Range]:
         """The numbers of the recipe that are searched, from which to which."""
         return {name: limits for name in RECIPE if name not in CHOICES and (limits := getattr(self, name))}
 
@@ -119,12 +148,17 @@ class SearchSpace(RecipeRanges):
     def published(self, architecture: Known) -> dict[str, object]:
         """An architecture at its published width, rate and knobs, as far as they lie in the space."""
         values: dict[str, object] = {"architecture": architecture.name}
-        low, high = self.dropout
-        if low <= architecture.default_dropout <= high:
+        if self._holds("dropout", architecture.default_dropout):
             values["dropout"] = architecture.default_dropout
         if architecture.default_filters in self.filters:
             values["filters"] = architecture.default_filters
         return values | {f"{architecture.name}.{knob}": choices[0] for knob, choices in architecture.knobs}
+
+    def _holds(self, name: str, number: float) -> bool:
+        """Whether a trial may draw a number of a range."""
+        low, high, *_ = self.ranges[name]
+        steps = self.steps(name)
+        return low <= number <= high if steps is None else number in steps
 
     def configuration(self, given: Mapping[str, object], known: Sequence[Known]) -> dict[str, object]:
         """A configuration as a person writes it, with a study's names; what is left out is drawn.
@@ -149,9 +183,7 @@ class SearchSpace(RecipeRanges):
             "filters": self.filters,
             **self.recipe_choices,
         }
-        ranges: dict[str, tuple[float, float]] = {"dropout": self.dropout, **self.recipe_ranges}
-        if self.learning_rate:
-            ranges["learning_rate"] = self.learning_rate
+        ranges = self.ranges
         if self.augment in AUGMENT_CHOICES:
             choices["augment"] = AUGMENT_CHOICES[self.augment]
         names = {name: name for name in (*choices, *ranges)}
@@ -167,7 +199,10 @@ class SearchSpace(RecipeRanges):
             if name in choices and not any(value == choice and type(value) is type(choice) for choice in choices[name]):
                 raise UsageError(f"{name} {value!r} is not among {', '.join(map(str, choices[name]))}.")
             if name in ranges:
-                low, high = ranges[name]
+                low, high, *_ = ranges[name]
                 if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
                     raise UsageError(f"{name} {value!r} is not a number from {low:g} to {high:g}.")
+                if not self._holds(name, value):
+                    steps = self.steps(name) or ()
+                    raise UsageError(f"{name} {value!r} is not among {', '.join(f'{one:g}' for one in steps)}.")
         return {names[name]: value for name, value in given.items()}

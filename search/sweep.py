@@ -25,6 +25,7 @@ from search.config import (
     ON,
     PRUNERS,
     RAY_OPTIONS,
+    SAMPLERS,
     SweepConfig,
     given_options,
     new_study_name,
@@ -71,7 +72,12 @@ def parser() -> Parser:
         metavar="N,N",
         help="choices (default 64,128,256; smaller ones where there are few images)",
     )
-    add("--dropout", type=allowed(SweepConfig, "dropout"), metavar="LOW:HIGH", help="range (default 0.0:0.5)")
+    add(
+        "--dropout",
+        type=allowed(SweepConfig, "dropout"),
+        metavar="LOW:HIGH",
+        help="range (default 0.0:0.5), or with a step as LOW:HIGH:STEP these numbers alone; so for all ranges",
+    )
     add(
         "--filters",
         type=allowed(SweepConfig, "filters"),
@@ -90,7 +96,8 @@ def parser() -> Parser:
         "--learning-rate",
         type=allowed(SweepConfig, "learning_rate"),
         metavar="LOW:HIGH",
-        help="search it too, at its highest and on a log scale (default: 3e-3; constant: 1e-3; sgd: ten times as high)",
+        help="search it too, at its highest and on a log scale, where a step is a factor (default: 3e-3; constant: "
+        "1e-3; sgd: ten times as high)",
     )
     add("--schedule", choices=tuple(LEARNING_RATES), help=SCHEDULE_HELP)
     add_recipe_ranges(made, SweepConfig)
@@ -127,6 +134,12 @@ def parser() -> Parser:
         "--pruner",
         choices=PRUNERS,
         help="how hopeless trials are ended (default median; front with two objectives)",
+    )
+    add(
+        "--sampler",
+        choices=SAMPLERS,
+        help="what draws the configurations, Optuna's: tpe (the default), gp, cmaes, random; grid and bruteforce try "
+        "each combination once",
     )
     add(
         "--workers",

@@ -49,11 +49,11 @@ class FewDigits(BaseSampler):
 
 
 def rounded(value: Any, distribution: BaseDistribution) -> Any:
-    """A number of a range with few digits, still within it; anything else as it is.
+    """A number of a continuous range with few digits, still within it; anything else as it is.
 
     >>> rounded(0.27454011884736254, FloatDistribution(0.0, 0.5)), rounded(0.33331, FloatDistribution(0.33333, 0.5))
     (0.2745, 0.33333)
     """
-    if not isinstance(distribution, FloatDistribution):
+    if not isinstance(distribution, FloatDistribution) or distribution.step is not None:
         return value
     return min(max(float(f"{value:.{DIGITS}g}"), distribution.low), distribution.high)

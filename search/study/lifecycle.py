@@ -8,6 +8,7 @@ the whole sweep dies, the trial stays RUNNING until another sweep or the doctor 
 
 from __future__ import annotations
 
+import random
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -21,13 +22,14 @@ from optuna.trial import FrozenTrial, TrialState
 
 from experiments.tracking import OwnershipLost
 from search.engines.messages import Known
+from search.grid import Grid
 from search.space import Values
 from search.study.claims import FENCED, Claim, Claims
 from search.study.digits import FewDigits
 from search.study.opened import Opened
 from search.study.owner import attempt_of, may_live
-from search.study.pruning import RANDOM_TRIALS
 from search.study.results import ENDED, MODEL_ID, REPLICATE_OF
+from search.study.sampling import sampler_of
 
 MAX_ATTEMPTS = 3  # of one trial whose worker dies under it; then it counts as failed
 OWN_FIRST = "own_first"  # user attribute of a study that was given configurations to try first
@@ -100,16 +102,18 @@ class Lifecycle:
 
     def __init__(self, opened: Opened) -> None:
         self._open = opened
+        self.grid: Grid | None = None  # the combinations of a study that tries each once
         self.claims = Claims(opened.patient, opened.storage, opened.config.study)
 
     def ask(self, architectures: tuple[Known, ...], worker: str) -> Asked | None:
-        """The next trial: an interrupted one, else each architecture as published, else what TPE suggests.
+        """The next trial: an interrupted one, else each architecture as published, else what the sampler suggests.
 
         What is drawn depends on the seed, the trial's number and the trials before it alone: a study that was
         interrupted draws what it would have drawn, and sweeps that share a study draw different things.
 
         Returns:
-            None where all trials that were asked for have been started, here or by other sweeps of the study.
+            None where all trials that were asked for, or all that there can be, have been started, here or by other
+            sweeps of the study.
         """
 
         def act() -> tuple[Asked, Claim] | None:
@@ -118,18 +122,17 @@ class Lifecycle:
             waiting = [trial for trial in trials if trial.state == TrialState.WAITING]
             if not self._has_more(trials):
                 return None
+            config, number = self._open.config, waiting[0].number if waiting else len(trials)
             published_first = len(searched) < len(architectures) and OWN_FIRST not in self._open.study.user_attrs
-            if not waiting and published_first:
-                self._open.study.enqueue_trial(self._open.config.space.published(architectures[len(searched)]))
-            sampler = optuna.samplers.TPESampler(
-                multivariate=True,
-                n_startup_trials=RANDOM_TRIALS,
-                seed=(self._open.config.seed + (waiting[0].number if waiting else len(trials))) % 2**32,
-            )
-            before = self._open.study.sampler
-            if isinstance(before, FewDigits) and isinstance(before.inner, optuna.samplers.TPESampler):
+            if not waiting and self.grid and config.sampler == "grid":
+                chance = random.Random(f"{config.seed} {number}")
+                self._open.study.enqueue_trial(self.grid.untried(self._tried(self.grid, trials), chance))
+            elif not waiting and published_first:
+                self._open.study.enqueue_trial(config.space.published(architectures[len(searched)]))
+            sampler, before = sampler_of(config, number), getattr(self._open.study.sampler, "inner", None)
+            if isinstance(sampler, optuna.samplers.TPESampler) and isinstance(before, optuna.samplers.TPESampler):
                 # What all trials have in common, which Optuna goes on from: anew it grows with the study, to 35 ms.
-                sampler._search_space = before.inner._search_space
+                sampler._search_space = before._search_space
             self._open.study.sampler = FewDigits(sampler)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # signs of life are given by `signs_of_life`
@@ -157,7 +160,21 @@ class Lifecycle:
         searched = sum(REPLICATE_OF not in trial.user_attrs for trial in trials)
         started = searched - sum(REPLICATE_OF not in trial.user_attrs for trial in waiting)
         replicates_alone = bool(waiting) and all(REPLICATE_OF in trial.user_attrs for trial in waiting)
-        return started < self._open.config.trials or replicates_alone
+        left = bool(waiting) or not self._is_exhausted(trials)
+        return (started < self._open.config.trials and left) or replicates_alone
+
+    def is_exhausted(self) -> bool:
+        """Whether each combination of a study that tries each once has been begun."""
+        with self._open.errors():
+            return self._is_exhausted(self._open.study.get_trials(deepcopy=False))
+
+    def _is_exhausted(self, trials: Sequence[FrozenTrial]) -> bool:
+        return self.grid is not None and len(self._tried(self.grid, trials)) == self.grid.size
+
+    def _tried(self, grid: Grid, trials: Sequence[FrozenTrial]) -> set[int]:
+        """The numbers of the combinations that have been begun."""
+        begun = {grid.number(trial.params) for trial in trials if trial.state != TrialState.WAITING}
+        return {number for number in begun if number is not None}
 
     def adopt(self, number: int) -> FrozenTrial | None:
         """Claim a trial of the queue to tell how it ended; None where another sweep was faster."""
@@ -325,7 +342,8 @@ class Lifecycle:
     def is_done(self) -> bool:
         """Whether all trials that were asked for have ended."""
         waiting, finished = self.waiting_and_finished()
-        return not waiting and len(finished) >= self._open.config.trials and not self.others_run()
+        all_ended = len(finished) >= self._open.config.trials or self.is_exhausted()
+        return not waiting and all_ended and not self.others_run()
 
     def interrupted(self) -> list[FrozenTrial]:
         """Trials in the queue that a worker has begun."""

@@ -82,6 +82,10 @@ class TrialProgress:
         """Say what is being waited for while no trial runs."""
         self._waiting.update(text=visible(text))
 
+    def expect(self, trials: int) -> None:
+        """Say how many trials there will be, where it is not as many as were asked for."""
+        self._trials = trials
+
     def expect_more(self, replicates: int) -> None:
         """Say that the best configurations are trained again."""
         self._trials += replicates

@@ -1,0 +1,97 @@
+"""What draws the configurations of a study: Optuna's samplers by name, what each of them takes and what it lacks."""
+
+from __future__ import annotations
+
+import importlib.util
+import warnings
+from collections.abc import Sequence
+
+import optuna
+from optuna.samplers import BaseSampler
+
+from architectures.errors import ProjectError, UsageError
+from search.config import EXHAUSTIVE, SAMPLERS, SweepConfig
+from search.engines.messages import Known
+from search.grid import grid_of
+from search.study.pruning import RANDOM_TRIALS
+
+PACKAGES = {"cmaes": ("cmaes", "samplers"), "gp": ("torch", "gp")}  # what Optuna's sampler imports, and our extra
+
+
+class BruteForce(optuna.samplers.BruteForceSampler):
+    """Optuna's, which after its last combination would stop `Study.optimize`: a sweep asks and tells instead."""
+
+    def after_trial(self, *_: object) -> None:
+        pass
+
+
+def sampler_of(config: SweepConfig, number: int) -> BaseSampler:
+    """What draws the trial of this number: from its number, the seed and the trials before it alone.
+
+    A grid's combinations are put in the queue: Optuna's GridSampler knows no hyperparameter that belongs to one
+    architecture, and would try equal trials several times. What a configuration of `--enqueue` leaves open is drawn.
+    """
+    seed = (config.seed + number) % 2**32
+    samplers = optuna.samplers
+    if config.sampler == "tpe":
+        return samplers.TPESampler(multivariate=True, n_startup_trials=RANDOM_TRIALS, seed=seed)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        match config.sampler:
+            case "gp":
+                return samplers.GPSampler(seed=seed, n_startup_trials=RANDOM_TRIALS, warn_independent_sampling=False)
+            case "cmaes":
+                return samplers.CmaEsSampler(
+                    seed=seed,
+                    n_startup_trials=RANDOM_TRIALS,
+                    warn_independent_sampling=False,
+                    independent_sampler=samplers.TPESampler(n_startup_trials=RANDOM_TRIALS, seed=seed),
+                )
+            case "bruteforce":
+                return BruteForce(seed)
+    return samplers.RandomSampler(seed)
+
+
+def check_sampler(config: SweepConfig) -> None:
+    """Refuse a sampler that does not fit what is searched.
+
+    Raises:
+        UsageError: with what is allowed.
+        ProjectError: where the package that it needs is not installed.
+    """
+    name, continuous = config.sampler, config.space.continuous
+    others = "Choose " + ", ".join(other for other in SAMPLERS if other != name).replace(", brute", " or brute")
+    if name in EXHAUSTIVE and continuous:
+        first, limits = next(iter(continuous.items()))
+        option = f"--{first.replace('_', '-')}"
+        given = f"{limits[0]:g}:{limits[1]:g}"
+        step = f"{given}:{10 if first == 'learning_rate' else 0.1}"
+        raise UsageError(
+            f"--sampler {name} tries each combination once, and there is no end of numbers in {option} {given}: give a "
+            f"step behind it, as in {option} {step}, or one number."
+        )
+    if name == "cmaes" and len(config.objectives) > 1:
+        raise UsageError(
+            f"--sampler cmaes does not fit --objective {','.join(config.objectives)}: CMA-ES optimises one figure. "
+            f"{others}."
+        )
+    if name == "cmaes" and not continuous:
+        raise UsageError(
+            f"--sampler cmaes draws numbers from ranges, and here everything is a choice. Give a range, such as "
+            f"--learning-rate 1e-4:1e-2. {others}."
+        )
+    package, extra = PACKAGES.get(name, ("", ""))
+    if package and importlib.util.find_spec(package) is None:
+        raise ProjectError(f"--sampler {name} needs the package {package}: pip install 'pocketnets[{extra}]'.")
+
+
+def told(config: SweepConfig, architectures: Sequence[Known]) -> str:
+    """What is worth knowing of the sampler before the first trial; empty where nothing is."""
+    if config.sampler == "cmaes":
+        choices = sorted({name for known in architectures for name in config.space.choices(known)})
+        return f"cmaes draws {', '.join(config.space.continuous)}; TPE draws the choices: {', '.join(choices)}"
+    if config.sampler not in EXHAUSTIVE:
+        return ""
+    size = grid_of(config.space, architectures).size
+    tries = f"--trials {config.trials} tries {config.trials} of them" if config.trials < size else "all are tried"
+    return f"{config.sampler}: {size:,} combination{'s' if size > 1 else ''}; {tries}"
