@@ -36,6 +36,7 @@ from experiments.config import (
     REGISTERED,
     SCHEDULE,
     SEED,
+    TEACHER,
     VIEWS,
     Compression,
 )
@@ -57,6 +58,7 @@ FIXED = (
     "schedule",
     "optimizer",
     "loss",
+    "teacher",
     *RECIPE,
     "augment",
     "views",
@@ -137,6 +139,7 @@ class SweepConfig(RecipeRanges):
     schedule: Annotated[str, SCHEDULE] = SearchSpace.schedule
     optimizer: Annotated[str, REGISTERED] = SearchSpace.optimizer
     loss: Annotated[str, REGISTERED] = SearchSpace.loss
+    teacher: Annotated[str, TEACHER] = SearchSpace.teacher  # a run, by id, prefix or name; as recorded by id and digest
     augment: Annotated[str, Choice((*AUGMENT, SEARCH_BEFORE))] = ON  # search: a trial's choice
     # augmented ones of each image that a frozen backbone sees; 0: a new one in every epoch
     views: Annotated[int, VIEWS] = 0
@@ -262,6 +265,7 @@ class SweepConfig(RecipeRanges):
             self.schedule,
             self.optimizer,
             self.loss,
+            self.teacher,
             self.learning_rate_factor,
             **{name: getattr(self, name) for name in RECIPE},
         )

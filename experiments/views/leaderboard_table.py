@@ -54,6 +54,7 @@ _ORIGIN_COLUMNS = (
 _SPARE = ("run id", "study", "dropout", "batch", "filters", "Keras, host", "parameters", "on device")
 _SPARE_OF_VERSIONS = (*_SPARE, "other", "run")
 _NAMES = [name for field in fields(Row) for name in (RECIPE if field.name == "recipe" else (field.name,))]
+SHOWN_OF_ID = 8  # signs of a run's id
 AUGMENTED = {"digits": "augmented", "photo": "augmented as photos"}
 _FOLDING = frozenset({"other", "mean of seeds", "aliases", "on device"})
 
@@ -98,6 +99,8 @@ def _other_values(row: Row) -> str:
     for name in ("optimizer", "loss"):
         if (value := getattr(row, name)) != getattr(RunConfig, name):
             values[name] = value
+    if row.teacher:
+        values["teacher"] = row.teacher[:SHOWN_OF_ID]
     values |= {
         ASKED[name].short: value if isinstance(value, str) else f"{value:.2g}"
         for name, value in asked_of(row.recipe).items()
