@@ -1,10 +1,15 @@
 """What pretrained weights are worth with few pictures.  Run: python benchmarks/pretrained.py FOLDER
 
 FOLDER is the unpacked package `emoji-datasource-google` of npm (`npm pack emoji-datasource-google`, `tar xzf`): 1,906
-pictures of 64x64 in nine categories, here on white at 224x224. For each seed and each number of training pictures it
-trains heads on EfficientNet-Lite0's features, picks the best of them by 106 others, and says how many of a further 500
-the kept network reads, with a 95 % interval; with `--top EPOCHS` it lets the last stage learn on from there too, with
-`--scratch NAME` it trains a network of this project without weights. Two cores take some three minutes a seed.
+pictures of 64x64 in nine categories, here on white at 224x224; or Fashion-MNIST's files, of whose training images 3,000
+are taken; or a folder with a folder of pictures for each class, such as benchmarks/tiles.py makes.
+
+For each seed and each number of training pictures it trains heads on EfficientNet-Lite0's features, picks the best of
+six by 106 others, and says how many of a further 500 the kept network reads, with a 95 % interval. What else is asked
+for is compared with it on the same 500: McNemar's exact test for each seed, and Student's t over their differences.
+`--views K`: the same six heads on K views of each picture, augmented as photographs. `--learn top EPOCHS`, `--learn all
+EPOCHS`: the last stage or all of the backbone learns on. `--scratch NAME:FILTERS ...`: networks of this project without
+weights, two trials of each, the best of all.
 
 `--sweep` instead writes 320 of the pictures as a folder, sweeps 12 heads with the command itself, and says its seconds
 and the memory of its process tree.
@@ -16,25 +21,52 @@ import argparse
 import contextlib
 import json
 import os
+import resource
 import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 if TYPE_CHECKING:
     import numpy as np
 
-SIDE, OTHERS, VALIDATION = 224, 500, 106
-KNOBS = {"weights": "imagenet", "train": "head", "hidden": 0}
-HEADS = [{"dropout": dropout, "hidden": hidden} for hidden in (0, 128) for dropout in (0.0, 0.3, 0.6)]
-HEAD_EPOCHS, BATCH, PAUSE = 30, 32, 0.2  # seconds between two looks at the memory
+SIDE = 224
+SOME = 3_000  # of Fashion-MNIST's training images
+HEADS = (0.0, 0.3, 0.6)  # rates of dropout, each without and with a hidden layer
+SCRATCH = (0.2, 0.5)  # rates of dropout of each network from scratch
+EPOCHS, BATCH, PAUSE = 30, 32, 0.2  # seconds between two looks at the memory
 
 
 def pictures(folder: Path, side: int) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
+    """Pictures at a size, their labels, and the classes."""
+    if (folder / "emoji.json").exists():
+        return emoji(folder, side)
+    import numpy as np
+    from PIL import Image
+
+    def sized(image: Image.Image) -> np.ndarray:
+        found = np.asarray(image.resize((side, side), Image.Resampling.BILINEAR))
+        return found[..., None] if found.ndim == 2 else found
+
+    if any(folder.glob("train-images*")):
+        from experiments import datasets
+
+        data = datasets.load(f"idx:{folder}")
+        few = np.random.default_rng(0).permutation(len(data.train))[:SOME]
+        images = [sized(Image.fromarray(image[..., 0])) for image in data.train.images[few]]
+        return np.stack(images), data.train.labels[few], data.class_names
+    names = tuple(sorted(place.name for place in folder.iterdir()))
+    files = [(file, label) for label, name in enumerate(names) for file in sorted((folder / name).iterdir())]
+    images = [sized(Image.open(file).convert("RGB")) for file, _ in files]
+    return np.stack(images), np.array([label for _, label in files]), names
+
+
+def emoji(folder: Path, side: int) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
     """All pictures but components on white, their labels, and the categories."""
     import numpy as np
     from PIL import Image
@@ -51,11 +83,46 @@ def pictures(folder: Path, side: int) -> tuple[np.ndarray, np.ndarray, tuple[str
     return images, np.array([names.index(one["category"]) for one in listed]), names
 
 
+@dataclass(frozen=True)
+class Way:
+    """A way of training, of whose trials the best by validation accuracy counts."""
+
+    name: str
+    side: int  # of the pictures, in pixels
+    trials: list[dict[str, Any]]  # fields of a RunConfig
+
+
+def ways(arguments: argparse.Namespace) -> list[Way]:
+    """Heads, and what else was asked for."""
+    from architectures import get
+
+    lite0 = get("efficientnet_lite0")
+
+    def backbone(train: str, hidden: int, **values: object) -> dict[str, Any]:
+        knobs = tuple(sorted(lite0.pinned({"weights": "imagenet", "train": train, "hidden": hidden}).items()))
+        return {"architecture": lite0.name, "filters": None, "knobs": knobs, **values}
+
+    found = [Way("head", SIDE, [backbone("head", hidden, dropout=rate) for hidden in (0, 128) for rate in HEADS])]
+    if arguments.views:
+        views = {"augment": "photo", "views": arguments.views}
+        found.append(Way("views", SIDE, [trial | views for trial in found[0].trials]))
+    for train, epochs in arguments.learn:
+        found.append(Way(train, SIDE, [backbone(train, 0, dropout=0.3, epochs=int(epochs))]))
+    if arguments.scratch:
+        networks = [text.partition(":")[::2] for text in arguments.scratch]
+        trials = [
+            {"architecture": name, "filters": int(filters or get(name).default_filters), "dropout": rate}
+            for name, filters in networks
+            for rate in SCRATCH
+        ]
+        found.append(Way("scratch", arguments.scratch_side, trials))
+    return found
+
+
 def compare(arguments: argparse.Namespace) -> None:
-    """Print a row for each seed, number of pictures and way of training."""
+    """Print a row for each seed, number of pictures and way of training, and what they differ by."""
     import numpy as np
 
-    from architectures import get
     from architectures.quiet import import_tensorflow
 
     import_tensorflow()
@@ -65,51 +132,83 @@ def compare(arguments: argparse.Namespace) -> None:
     from experiments.evaluation.intervals import accuracy_interval
     from experiments.training.loop import train
 
-    lite0 = get("efficientnet_lite0")
-
-    def trained(data: Dataset, file: Path, name: str, knobs: dict[str, object], **values: object) -> RunResult:
-        pairs = tuple(sorted(knobs.items()))
-        usual = {"filters": get(name).default_filters, "dropout": 0.2, "batch_size": BATCH, "epochs": HEAD_EPOCHS}
-        usual["learning_rate"] = usual_learning_rate("cosine", pairs)
-        config = RunConfig(name, data.name, knobs=pairs, **(usual | values))
-        return train(config, data, keras_file=file, size=ModelSize(0, 0, 0))
-
-    images, labels, names = pictures(arguments.folder, SIDE)
-    print("seed pictures  way          val acc   of 500 others            seconds")
+    asked = ways(arguments)
+    seen = {way.side: pictures(arguments.folder, way.side) for way in asked}
+    read: dict[tuple[str, int], list[np.ndarray]] = {}  # of the others, by way and number of pictures: one array a seed
+    print("seed pictures  way      val acc   of the others           processor seconds, best trial")
     for seed in arguments.seeds:
-        order = np.random.default_rng(seed).permutation(len(images))
-        others, val, rest = np.split(order, [OTHERS, OTHERS + VALIDATION])
+        order = np.random.default_rng(seed).permutation(len(seen[SIDE][0]))
+        others, val, rest = np.split(order, [arguments.others, arguments.others + arguments.validation])
+        if arguments.per_class:  # the first of each class, then the second ones
+            rest = rest[np.argsort(occurrences(seen[SIDE][1][rest]), kind="stable")]
         for count in arguments.pictures:
-            parts = [Split(images[rows], labels[rows]) for rows in (rest[:count], val, val[:0])]
-            data = Dataset("emoji", names, *parts)
-            ways: list[tuple[str, str, list[dict[str, object]]]] = [
-                ("head", "efficientnet_lite0", [{**head, "seed": seed} for head in HEADS])
-            ]
-            if arguments.top:
-                ways.append(("top", "efficientnet_lite0", [{"hidden": 0, "seed": seed, "epochs": arguments.top}]))
-            ways += [(name, name, [{"seed": seed, "augment": True}]) for name in arguments.scratch]
-            for way, name, tries in ways:
-                started, best = time.perf_counter(), None
+            for way in asked:
+                images, labels, names = seen[way.side]
+                parts = [Split(images[rows], labels[rows]) for rows in (rest[:count], val, val[:0])]
+                data = Dataset("emoji", names, *parts)
+                started = time.process_time()
+                best: tuple[RunResult, RunConfig] | None = None
                 with tempfile.TemporaryDirectory() as folder:
-                    for number, values in enumerate(tries):
+                    for number, values in enumerate(way.trials):
+                        usual: dict[str, Any] = {"batch_size": BATCH, "epochs": EPOCHS, "seed": seed}
+                        usual["learning_rate"] = usual_learning_rate("cosine", values.get("knobs", ()))
+                        config = RunConfig(dataset=data.name, **(usual | values))
                         file = Path(folder, f"{number}.keras")
-                        knobs = {}
-                        if name == lite0.name:
-                            own = {"train": way, "hidden": values.pop("hidden")}
-                            knobs = lite0.pinned({**KNOBS, **own})
-                        result = trained(data, file, name, knobs, **values)
-                        if best is None or result.best_val_accuracy > best.best_val_accuracy:
-                            best = result
+                        result = train(config, data, keras_file=file, size=ModelSize(0, 0, 0))
+                        if best is None or result.best_val_accuracy > best[0].best_val_accuracy:
+                            best = result, config
                     assert best is not None
-                    seconds = time.perf_counter() - started
-                    forward = forward_function(load_classifier(best.keras_file, best.keras_sha256))
-                    right = int((predict(forward, images[others]).argmax(axis=1) == labels[others]).sum())
-                low, high = accuracy_interval(right, OTHERS)
+                    seconds = time.process_time() - started
+                    forward = forward_function(load_classifier(best[0].keras_file, best[0].keras_sha256))
+                    right = predict(forward, images[others]).argmax(axis=1) == labels[others]
+                read.setdefault((way.name, count), []).append(right)
+                low, high = accuracy_interval(int(right.sum()), len(right))
                 print(
-                    f"{seed:>4} {count:>8}  {way:<12} {best.best_val_accuracy:.3f}     {right / OTHERS:.3f} "
-                    f"({low:.3f} to {high:.3f})   {seconds:.0f} for {len(tries)}",
+                    f"{seed:>4} {count:>8}  {way.name:<8} {best[0].best_val_accuracy:.3f}     {right.mean():.3f} "
+                    f"({low:.3f} to {high:.3f})   {seconds:.0f} for {len(way.trials)}, {best[1].architecture} "
+                    f"dropout {best[1].dropout:g} {dict(best[1].knobs).get('hidden', '')}",
                     flush=True,
                 )
+    for count in arguments.pictures:
+        for way in asked:
+            mean = [float(right.mean()) for right in read[way.name, count]]
+            print(f"{count} pictures, {way.name}: {spread(mean)}")
+            if way.name != "head":
+                pairs = list(zip(read["head", count], read[way.name, count], strict=True))
+                tests = ", ".join(f"{mcnemar(*pair):.2g}" for pair in pairs)
+                difference = [float(one.mean() - other.mean()) for one, other in pairs]
+                print(f"  head less {way.name}: {spread(difference)}; McNemar's p of each seed {tests}")
+
+
+def occurrences(labels: np.ndarray) -> np.ndarray:
+    """How many of the labels before each one are the same.
+
+    >>> import numpy as np
+    >>> occurrences(np.array([3, 1, 3, 3]))
+    array([0, 0, 1, 2])
+    """
+    import numpy as np
+
+    return np.array([int((labels[:place] == label).sum()) for place, label in enumerate(labels)])
+
+
+def spread(values: list[float]) -> str:
+    """A mean over seeds with the 95 % interval of Student's t."""
+    import statistics
+
+    from experiments.evaluation.intervals import mean_interval
+
+    interval = mean_interval(values)
+    bounds = f" ({interval[0]:.3f} to {interval[1]:.3f})" if interval else ""
+    return f"{statistics.mean(values):.3f}{bounds}"
+
+
+def mcnemar(one: np.ndarray, other: np.ndarray) -> float:
+    """The exact two-sided p of two classifiers' right answers for the same pictures."""
+    from scipy.stats import binomtest
+
+    alone = int((one & ~other).sum()), int((other & ~one).sum())
+    return float(binomtest(alone[0], sum(alone)).pvalue) if sum(alone) else 1.0
 
 
 def sweep(arguments: argparse.Namespace) -> None:
@@ -129,6 +228,7 @@ def sweep(arguments: argparse.Namespace) -> None:
         command += ["--architecture", "efficientnet_lite0", "--knob", "weights=imagenet", "--knob", "train=head"]
         command += ["--augment", "off", "--trials", "12", "--batch-size", "16,32", "--learning-rate", "1e-3:1e-2"]
         surroundings = {**os.environ, "XDG_CACHE_HOME": place, "PYTHONPATH": str(Path(__file__).parents[1])}
+        used = resource.getrusage(resource.RUSAGE_CHILDREN)
         started, most = time.perf_counter(), 0
         with subprocess.Popen([*command, "--json"], cwd=place, env=surroundings, stdout=subprocess.PIPE) as process:
             tree = psutil.Process(process.pid)
@@ -140,8 +240,12 @@ def sweep(arguments: argparse.Namespace) -> None:
                 most = max(most, now)
                 time.sleep(PAUSE)
             result = json.load(process.stdout)
+        seconds, ended = time.perf_counter() - started, resource.getrusage(resource.RUSAGE_CHILDREN)
+        processor = ended.ru_utime + ended.ru_stime - used.ru_utime - used.ru_stime
         best = result["leaderboard"][0]
-        print(f"12 trials in {time.perf_counter() - started:.0f} s, {result['trials_seconds']:.0f} s of them trials")
+        print(
+            f"12 trials in {seconds:.0f} s, {result['trials_seconds']:.0f} s of them trials; {processor:.0f} s of cores"
+        )
         print(f"most memory of the process tree: {most / 2**30:.2f} GiB")
         print(f"best val_accuracy {best['val_accuracy']:.4f}, {best['coreml_bytes']:,} bytes, knobs {best['knobs']}")
         if arguments.keep:
@@ -155,8 +259,13 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--pictures", type=int, nargs="+", default=(400, 1_300), help="to train on")
     parser.add_argument("--seeds", type=int, nargs="+", default=(0, 1, 2))
-    parser.add_argument("--top", type=int, metavar="EPOCHS", help="of the last stage, too")
-    parser.add_argument("--scratch", nargs="+", default=(), metavar="NAME", help="networks without weights")
+    parser.add_argument("--others", type=int, default=500, help="that the best of each way is tried on")
+    parser.add_argument("--validation", type=int, default=106, help="that it is picked by")
+    parser.add_argument("--per-class", action="store_true", help="as many of each class, as far as there are")
+    parser.add_argument("--views", type=int, metavar="K", help="heads on augmented views, too")
+    parser.add_argument("--learn", nargs=2, action="append", default=[], metavar=("PART", "EPOCHS"), help="top or all")
+    parser.add_argument("--scratch", nargs="+", default=(), metavar="NAME:FILTERS", help="networks without weights")
+    parser.add_argument("--scratch-side", type=int, default=32, help="pixels of their pictures")
     parser.add_argument("--sweep", action="store_true", help="of heads for 320 pictures, by the command")
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="where the sweep's store is copied to")
     arguments = parser.parse_args()

@@ -35,6 +35,7 @@ LEARNING_RATE = Number(1e-7, 1)
 VIEWS = Whole(0, 1_000)
 SCHEDULE = Choice(tuple(LEARNING_RATES))
 REGISTERED = Name()  # of an optimizer or a loss: which there are, the process that trains knows
+TEACHER = Name(empty=True)  # a run, where it is recorded by its id and the SHA-256 of its model; empty: there is none
 SEED = Whole(0, 2**32 - 1)  # NumPy's
 
 
@@ -79,6 +80,7 @@ class RunConfig(Recipe):
     precision: Annotated[str, Choice(PRECISIONS)] = "float32"  # never `auto`, which is resolved before
     optimizer: Annotated[str, REGISTERED] = "adam"
     loss: Annotated[str, REGISTERED] = CROSS_ENTROPY
+    teacher: Annotated[str, TEACHER] = ""  # ID#sha256=DIGEST, whose softened answers are learned, too
     augment: Annotated[str, Choice(AUGMENTATIONS)] = "off"
     views: Annotated[int, VIEWS] = 0  # augmented ones of each image that a frozen backbone sees; 0: a new one an epoch
     knobs: tuple[tuple[str, Knob], ...] = ()  # the architecture's own by name, sorted
@@ -106,8 +108,9 @@ class RunConfig(Recipe):
         for name in RECIPE:
             if name not in asked_of(self):
                 del values[name]
-        for name, usual in (("compress", "none"), ("objective", "val_accuracy"), ("loss", CROSS_ENTROPY)):
-            if values[name] == usual:
+        usual = {"compress": "none", "objective": "val_accuracy", "loss": CROSS_ENTROPY, "teacher": ""}
+        for name, value in usual.items():
+            if values[name] == value:
                 del values[name]
         if self.filters is None:
             del values["filters"]

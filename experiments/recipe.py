@@ -14,6 +14,9 @@ LABEL_SMOOTHING = Number(0, 1, open_above=True)
 WEIGHT_DECAY = Number(0, 1)
 MOMENTUM = Number(0, 1, open_above=True)
 ALPHA = Number(0, 10)
+TEMPERATURE = Number(1, 100)
+DISTILLATION_WEIGHT = Number(0.01, 1)
+TEACHER = "teacher"  # what takes the hyperparameters of distillation
 
 
 @dataclass(frozen=True)
@@ -23,6 +26,7 @@ class Asked:
     help: str
     short: str
     taken_by: str = ""  # optimizer or loss, whose builder says whether it takes it and what it is unless asked for
+    usual: float = 0.0  # with a teacher, of what that takes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +64,16 @@ class Recipe:
     cutmix: Annotated[
         float, ALPHA, Asked("alpha of CutMix: how large a part of another training image it puts into one", "CutMix")
     ] = 0.0
+    temperature: Annotated[
+        float,
+        Number(0, TEMPERATURE.maximum),
+        Asked("divides the logarithms of the teacher's and the network's answers: softens them", "T", TEACHER, 3.0),
+    ] = 0.0
+    distillation_weight: Annotated[
+        float,
+        Number(0, DISTILLATION_WEIGHT.maximum),
+        Asked("share of the loss that is the distance from the teacher's answers", "taught", TEACHER, 0.5),
+    ] = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +89,8 @@ class RecipeRanges:
     momentum: Annotated[Range, NumberRange(MOMENTUM)] | None = None
     mixup: Annotated[Range, NumberRange(ALPHA)] | None = None
     cutmix: Annotated[Range, NumberRange(ALPHA)] | None = None
+    temperature: Annotated[Range, NumberRange(TEMPERATURE)] | None = None
+    distillation_weight: Annotated[Range, NumberRange(DISTILLATION_WEIGHT)] | None = None
 
 
 RECIPE = tuple(field.name for field in fields(Recipe))

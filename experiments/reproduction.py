@@ -13,6 +13,7 @@ from architectures.display import say
 from architectures.errors import ProjectError, UsageError
 from architectures.quiet import RELIED_ON
 from experiments.config import EpochMetrics
+from experiments.teacher import NoTeacher, provide
 from experiments.tracking import RunRecord, Tracker, code_tags, environment
 from experiments.training.precision import Gpu
 from experiments.training.process import CannotTrain, Request, Retrained, retrain
@@ -101,7 +102,7 @@ def reproduce(tracker: Tracker, run_id: str, *, plugins: tuple[str, ...] = ()) -
 
     Raises:
         UsageError: for an unknown run.
-        NotReproducible: for a run that has nothing to compare, or whose data set or plugin is not here.
+        NotReproducible: for a run that has nothing to compare, or whose data set, plugin or teacher is not here.
         ProjectError: where training fails.
     """
     started = time.perf_counter()
@@ -123,6 +124,11 @@ def reproduce(tracker: Tracker, run_id: str, *, plugins: tuple[str, ...] = ()) -
         settings=tuple((key[8:], value) for key, value in origin.tags.items() if key.startswith("setting.")),
         epochs=None if record.status == "FINISHED" else recorded[-1].epoch,
     )
+    if request.config.teacher:
+        try:
+            provide(tracker, request.config.teacher)
+        except NoTeacher as error:
+            raise NotReproducible(f"Run {run_id} ({record.name}) cannot be trained again: {error}") from error
     say(
         f"training {record.name} again: {request.config.dataset}, {len(recorded)} epochs, {request.threads} "
         f"thread{'s' if request.threads > 1 else ''}, {request.config.precision}",

@@ -37,6 +37,7 @@ from experiments.config import (
     REGISTERED,
     SCHEDULE,
     SEED,
+    TEACHER,
     VIEWS,
     Compression,
 )
@@ -58,6 +59,7 @@ FIXED = (
     "schedule",
     "optimizer",
     "loss",
+    "teacher",
     *RECIPE,
     "augment",
     "views",
@@ -141,6 +143,7 @@ class SweepConfig(RecipeRanges):
     schedule: Annotated[str, SCHEDULE] = SearchSpace.schedule
     optimizer: Annotated[str, REGISTERED] = SearchSpace.optimizer
     loss: Annotated[str, REGISTERED] = SearchSpace.loss
+    teacher: Annotated[str, TEACHER] = SearchSpace.teacher  # a run, by id, prefix or name; as recorded by id and digest
     augment: Annotated[str, Choice((*AUGMENT, SEARCH_BEFORE))] = ON  # search: a trial's choice
     # augmented ones of each image that a frozen backbone sees; 0: a new one in every epoch
     views: Annotated[int, VIEWS] = 0
@@ -269,6 +272,7 @@ class SweepConfig(RecipeRanges):
             schedule=self.schedule,
             optimizer=self.optimizer,
             loss=self.loss,
+            teacher=self.teacher,
             learning_rate_factor=self.learning_rate_factor,
             **own,
         )

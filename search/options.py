@@ -41,6 +41,7 @@ def add_recipe(made: Parser, config: type[Recipe]) -> None:
     _add_registered(made, config)
     for name, asked in ASKED.items():
         usual = f": the {asked.taken_by}'s own" if asked.taken_by else f" {OFF[name] or 0}"
+        usual = f" {asked.usual:g} with --teacher" if asked.usual else usual
         made.add_argument(
             _flag(name),
             type=allowed(config, name),
@@ -54,6 +55,7 @@ def add_recipe_ranges(made: Parser, config: type[RecipeRanges]) -> None:
     _add_registered(made, config)
     for name, asked in ASKED.items():
         usual = f"the {asked.taken_by}'s own" if asked.taken_by else OFF[name] or "none"
+        usual = f"{asked.usual:g} with --teacher" if asked.usual else usual
         made.add_argument(
             _flag(name),
             type=allowed(config, name),
@@ -74,6 +76,13 @@ def _add_registered(made: Parser, config: type) -> None:
         type=allowed(config, "loss"),
         metavar="NAME",
         help=f"that training lowers: {CROSS_ENTROPY} (the default), focal or a plugin's",
+    )
+    made.add_argument(
+        "--teacher",
+        type=allowed(config, "teacher"),
+        metavar="RUN",
+        help="run (id, the beginning of one, or name) of the same data whose kept model's softened answers are learned "
+        "beside the labels",
     )
 
 

@@ -16,7 +16,7 @@ from architectures.scratch import scratch_folder
 from conversion.coreml.formats import check_available
 from conversion.promotion.config import DEFAULT_MODEL
 from conversion.promotion.preference import Preference
-from experiments import datasets
+from experiments import datasets, teacher
 from experiments.datasets.summary import summary
 from experiments.interruption import interruptible
 from experiments.main_guard import check_main_guard
@@ -154,6 +154,9 @@ def sweep(
         check_main_guard()  # before anything is made: a process that imports the script comes here, too
     started = time.perf_counter()
     given = config.chosen if given is None else given
+    if config.teacher:  # a study holds it as it is recorded
+        config = replace(config, teacher=teacher.find(Tracker(config.tracking_uri, create=False), config.teacher))
+        given = given | {"teacher": config.teacher}
     check_available("mlmodel", config.compress)  # at the default format, the size does not depend on the weights
     study = Study(config, given)
     config = study.config
@@ -182,6 +185,9 @@ def sweep(
         tracker = patiently(lambda: Tracker(config.tracking_uri), progress)
         tracker.hear_interruptions()
         dataset = load_dataset(config.dataset, config.plugins)
+        if config.teacher:
+            teacher.check(tracker, config.teacher, dataset)
+            teacher.provide(tracker, config.teacher)
         for line in summary(dataset):
             progress.say(escape(line))
         if not study.exists:

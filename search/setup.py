@@ -9,12 +9,14 @@ from dataclasses import replace
 from architectures import load_plugin
 from architectures.errors import UsageError
 from experiments import datasets
-from experiments.recipe import Recipe, RecipeRanges
+from experiments.recipe import TEACHER
+from experiments.training import distillation
 from experiments.training.memory import BATCH_BYTES
 from experiments.training.registered import taken_by
 from search.config import ON, SweepConfig
 from search.engines.messages import Known, Ready
 from search.space import fitting_batch_sizes
+from search.trials.config import TrialConfig
 
 
 def load_dataset(name: str, plugins: tuple[str, ...]) -> datasets.Dataset:
@@ -75,20 +77,23 @@ def within_memory(
     return fitting
 
 
-def of_builders(asked: Recipe | RecipeRanges, ready: Ready) -> dict[str, float]:
-    """What the optimizer and the loss have of their own where nothing was asked for.
+def of_builders(asked: TrialConfig | SweepConfig, ready: Ready) -> dict[str, float]:
+    """What the optimizer, the loss and distillation have of their own where nothing was asked for.
 
     Raises:
-        UsageError: for what was asked for and they do not take.
+        UsageError: for what was asked for and they do not take, or that needs a teacher.
     """
     found: dict[str, float] = {}
     for takes in ready.takes:
         found |= takes.resolved({name: getattr(asked, name) for name in taken_by(takes.kind)})
-    return found
+    return found | distillation.resolved(asked.teacher, {name: getattr(asked, name) for name in taken_by(TEACHER)})
 
 
 def with_builders(config: SweepConfig, ready: Ready) -> SweepConfig:
-    """A sweep with what its optimizer and loss have of their own, which its study records; raises as `of_builders`."""
+    """A sweep with what its builders and distillation have of their own, which its study records.
+
+    Raises as `of_builders`.
+    """
     own = {name: (value, value) for name, value in of_builders(config, ready).items() if value}
     return replace(config, learning_rate_factor=learning_rate_factor(ready), **own)  # type: ignore[arg-type]
 

@@ -49,6 +49,7 @@ class Values(Recipe):
     schedule: str
     optimizer: str
     loss: str
+    teacher: str
     augment: str
     knobs: tuple[tuple[str, Knob], ...]  # the architecture's own by name, sorted
 
@@ -66,6 +67,7 @@ class SearchSpace(RecipeRanges):
     schedule: str = "cosine"
     optimizer: str = RunConfig.optimizer
     loss: str = RunConfig.loss
+    teacher: str = RunConfig.teacher
     learning_rate_factor: float = 1.0  # of the optimizer: its usual rate in Adam's
 
     def suggest(self, trial: optuna.trial.BaseTrial, known: Sequence[Known]) -> Values:
@@ -86,6 +88,7 @@ class SearchSpace(RecipeRanges):
             schedule=self.schedule,
             optimizer=self.optimizer,
             loss=self.loss,
+            teacher=self.teacher,
             augment=self._augmentation(trial),
             knobs=tuple(
                 (knob, trial.suggest_categorical(f"{architecture}.{knob}", choices))  # type: ignore[misc]  # not None

@@ -52,6 +52,7 @@ class RunRecord:
                 precision=self.params["precision"],
                 optimizer=self.params["optimizer"],
                 loss=self.params.get("loss", CROSS_ENTROPY),
+                teacher=self.params.get("teacher", ""),
                 augment=_augmentation(self.params["augment"]),
                 views=self._number("views", int) if "views" in self.params else 0,
                 compress=self.params.get("compress", "none"),

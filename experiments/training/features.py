@@ -1,18 +1,14 @@
 """What a frozen backbone makes of images: computed once, kept on disk, mapped by every trial that trains a head on it.
 
-A file holds the features of one split, or of one augmented view of it. Its name is a digest of all that decides their
-bits: the images, the backbone's weights and code, TensorFlow's version and threads, the machine. It appears whole or
-not at all, is computed by one process while others wait for it, and can be deleted at any time.
+A file holds the features of one split, or of one augmented view of it (computed.py). What decides their bits: the
+images, the backbone's weights and code, TensorFlow's version and threads, the machine.
 """
 
 from __future__ import annotations
 
 import hashlib
-import os
-import platform
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,21 +16,18 @@ import numpy as np
 from architectures.knobs import PIN
 from architectures.plugins import plugin_sha256
 from architectures.registry import Architecture
-from architectures.scratch import scratch_beside
 from architectures.weights import FEATURES
 from experiments.classifier import forward_function, network_of, weights_sha256
 from experiments.config import RunConfig
-from experiments.datasets import Dataset, Split, cache
-from experiments.locks import file_lock
+from experiments.datasets import Dataset, Split
 from experiments.training.augmentation import AUGMENT
+from experiments.training.computed import once, surroundings
 
 if TYPE_CHECKING:
     import keras
 
 VERSION = 1  # of how features are computed
 BATCH = 16  # images: the largest layer of EfficientNet-Lite0 at 224x224 holds 5 MB for each
-SETTINGS = ("TF_", "ONEDNN_", "DNNL_", "OMP_")  # begin names of environment variables that may change their bits
-
 
 Graph = Callable[[np.ndarray, int, int, int], np.ndarray]
 
@@ -113,30 +106,15 @@ def _apart(classifier: keras.Model, architecture: Architecture) -> Frozen | None
 
 def of_split(frozen: Frozen, split: Split, *, augment: str = "off", seed: int = 0, view: int = 0) -> np.ndarray:
     """The features (N, F) of a split's images in float32, mapped; of a view of them that is augmented by the seed."""
+    compute = frozen.computes(augment)
+
+    def features() -> np.ndarray:
+        return np.concatenate(
+            [compute(split.images[at : at + BATCH], at, seed, view) for at in range(0, len(split), BATCH)]
+        )
+
     decisive = f"{frozen.digest} {split.images_digest} {augment} {seed} {view}"
-    place = cache.root() / "features" / f"{hashlib.sha256(decisive.encode()).hexdigest()[:32]}.npy"
-    shape = (len(split), frozen.trunk.output_shape[1])
-    if (found := _opened(place, shape)) is not None:
-        return found
-    place.parent.mkdir(parents=True, exist_ok=True)
-    with file_lock(place.with_suffix(".lock"), "cache of features", "computes features"):
-        if _opened(place, shape) is None:
-            compute = frozen.computes(augment)
-            with scratch_beside(place) as folder:
-                made = [compute(split.images[at : at + BATCH], at, seed, view) for at in range(0, len(split), BATCH)]
-                np.save(folder / "features.npy", np.concatenate(made))
-                (folder / "features.npy").replace(place)
-    computed = _opened(place, shape)
-    assert computed is not None, f"{place} changed while it was written"
-    return computed
-
-
-def _opened(place: Path, shape: tuple[int, ...]) -> np.ndarray | None:
-    try:
-        found = np.load(place, mmap_mode="r")
-    except (OSError, ValueError):  # not there, or damaged
-        return None
-    return found if found.shape == shape and found.dtype == np.float32 else None
+    return once("features", decisive, (len(split), frozen.trunk.output_shape[1]), features)
 
 
 def _graph(trunk: keras.Model, augment: str) -> Graph:
@@ -156,18 +134,12 @@ def _graph(trunk: keras.Model, augment: str) -> Graph:
 
 
 def _digest(trunk: keras.Model, architecture: Architecture) -> str:
-    import tensorflow as tf
-
-    settings = sorted((name, value) for name, value in os.environ.items() if name.startswith(SETTINGS))
     decisive = [
         VERSION,
         architecture.name,
         plugin_sha256(architecture.source),
         weights_sha256(trunk),
         trunk.input_shape,
-        tf.version.VERSION,
-        tf.config.threading.get_intra_op_parallelism_threads(),
-        platform.node(),
-        settings,
+        *surroundings(),
     ]
     return hashlib.sha256(repr(decisive).encode()).hexdigest()

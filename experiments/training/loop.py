@@ -33,7 +33,7 @@ from experiments.classifier import (
 from experiments.config import EpochMetrics, ModelSize, RunConfig, RunResult
 from experiments.datasets import Dataset, Split
 from experiments.evaluation.drawn import drawn_accuracy
-from experiments.training import features, losses, optimizers, streaming
+from experiments.training import distillation, features, losses, optimizers, streaming
 from experiments.training.augmentation import AUGMENT
 from experiments.training.averages import Averages
 from experiments.training.graph_work import macs
@@ -109,6 +109,7 @@ def train(
     if not on_built(model_size):
         raise TrainingStopped("Ended before the first epoch.")
 
+    answers = distillation.answers(config, dataset)  # before the seed is set
     train_split, val_split = dataset.train, dataset.val
     prepared = features.taken_apart(config, architecture, dataset, lambda: build("float32"))
     frozen = _frozen(prepared, config)
@@ -124,7 +125,7 @@ def train(
     images = len(dataset.train)
     fast = with_fast_kernels(trained)
     optimizer = built_optimizer(fast, config, images // config.batch_size)
-    run_epoch = epoch_function(fast, config, train_split, images, optimizer)
+    run_epoch = epoch_function(fast, config, train_split, images, optimizer, answers)
     averages = Averages(learning, train_split, config.batch_size)
     shuffle = np.random.default_rng(config.seed)
     keeper = Keeper(keeping, [*fast.variables, *optimizer.variables], shuffle)
@@ -253,8 +254,11 @@ def epoch_function(
     split: Split,
     count: int | None = None,
     optimizer: keras.optimizers.Optimizer | None = None,
+    answers: np.ndarray | None = None,
 ) -> Callable[[np.ndarray, int], tuple[SupportsFloat, SupportsFloat]]:
     """A graph that takes images of a split, all or so many, in an order through an epoch: mean loss and accuracy.
+
+    With a teacher, its softened answers (N, num_classes) to these images, or to those that they are views of.
 
     The images left over after the last whole batch sit out; the next permutation leaves out others. One fixed batch
     shape means one trace.
@@ -274,11 +278,14 @@ def epoch_function(
     augment = None if config.views else AUGMENT[config.augment]  # features are of augmented images already
     mixes = bool(config.mixup or config.cutmix)
     loss_of_each = losses.build(config, classes)
+    if answers is not None:
+        loss_of_each, answered = distillation.taught(loss_of_each, config), tf.constant(answers)
 
     def mean_loss(target, probabilities):  # type: ignore[no-untyped-def]
         found = loss_of_each(target, probabilities)
         if weights is not None:
-            found *= tf.linalg.matvec(target, weights) if len(target.shape) == 2 else tf.gather(weights, target)
+            in_shares = len(target.shape) == 2
+            found *= tf.linalg.matvec(target[:, :classes], weights) if in_shares else tf.gather(weights, target)
         return tf.reduce_mean(found)
 
     @tf.function(input_signature=[tf.TensorSpec((count,), tf.int64), tf.TensorSpec((), tf.int32)])
@@ -287,16 +294,19 @@ def epoch_function(
         correct = tf.constant(0)
         stream = iter(streaming.batches(split, permutation, size=size)) if streamed else None
         for step in tf.range(steps):  # not over the batches themselves: `tf.data` would compute on threads of its own
+            chosen = tf.ensure_shape(permutation[step * size : (step + 1) * size], (size,))
             if streamed:
                 batch, target = next(stream)
             else:
-                chosen = tf.ensure_shape(permutation[step * size : (step + 1) * size], (size,))
                 batch, target = tf.gather(images, chosen), tf.gather(labels, chosen)
             batch = tf.cast(batch, tf.float32)
             draw = tf.stack([seed, tf.cast(epoch * steps + step, tf.int64)])
             if augment:
                 batch = augment(batch, seed=draw)
-            shares = tf.one_hot(target, classes) if mixes or config.label_smoothing else target
+            in_shares = mixes or config.label_smoothing or answers is not None
+            shares = tf.one_hot(target, classes) if in_shares else target
+            if answers is not None:
+                shares = tf.concat([shares, tf.gather(answered, chosen % len(answers))], axis=1)
             if mixes:
                 batch, shares = mixed(batch, shares, mixup=config.mixup, cutmix=config.cutmix, seed=draw)
             probabilities = classifier(batch, training=True)

@@ -36,6 +36,7 @@ class Row:
     schedule: str  # of the learning rate
     optimizer: str
     loss: str  # that training lowered; `val_loss` is the cross-entropy whatever it is
+    teacher: str  # run and SHA-256 of the model whose answers it learned from; empty: none
     recipe: Recipe
     augment: str
     objective: str  # by which its best epoch was chosen
@@ -245,6 +246,7 @@ def _row(
         schedule=config.schedule,
         optimizer=config.optimizer,
         loss=config.loss,
+        teacher=config.teacher,
         recipe=Recipe(**recipe_of(config)),  # type: ignore[arg-type]
         augment=config.augment,
         objective=config.objective,

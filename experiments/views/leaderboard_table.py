@@ -58,6 +58,7 @@ _SPARE_OF_RUNS = (*_SPARE, "95 % interval", "ver", "batch", "filters", "dropout"
 _SPARE_OF_VERSIONS = (*_SPARE, "dropout", "batch", "filters", "other", "run")
 _SETTINGS = ("filters", "dropout", "batch")  # columns that stand under the table where no two rows differ in them
 _NAMES = [name for field in fields(Row) for name in (RECIPE if field.name == "recipe" else (field.name,))]
+SHOWN_OF_ID = 8  # signs of a run's id
 AUGMENTED = {"digits": "augmented", "photo": "augmented as photos"}
 _FOLDING = frozenset({"other", "mean of seeds", "aliases", "on device"})
 
@@ -102,6 +103,8 @@ def _others(row: Row) -> dict[str, str]:
     for name in ("optimizer", "loss"):
         if (value := getattr(row, name)) != getattr(RunConfig, name):
             values[name] = value
+    if row.teacher:
+        values["teacher"] = row.teacher[:SHOWN_OF_ID]
     values |= {
         ASKED[name].short: value if isinstance(value, str) else f"{value:.2g}"
         for name, value in asked_of(row.recipe).items()

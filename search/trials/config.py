@@ -18,12 +18,13 @@ from experiments.config import (
     REGISTERED,
     SCHEDULE,
     SEED,
+    TEACHER,
     VIEWS,
     Compression,
     RunConfig,
 )
 from experiments.objective import Objective
-from experiments.recipe import LABEL_SMOOTHING, MOMENTUM, WEIGHT_DECAY, Recipe
+from experiments.recipe import DISTILLATION_WEIGHT, LABEL_SMOOTHING, MOMENTUM, TEMPERATURE, WEIGHT_DECAY, Recipe
 from search.config import AUTO, ON
 
 
@@ -35,10 +36,12 @@ class TrialConfig(Recipe):
         UsageError: for a value that is not allowed.
     """
 
-    # None: as the optimizer or the loss has it
+    # None: as the optimizer, the loss or distillation has it
     weight_decay: Annotated[float, WEIGHT_DECAY] | None = field(default=None, kw_only=True)  # type: ignore[assignment]
     momentum: Annotated[float, MOMENTUM] | None = field(default=None, kw_only=True)  # type: ignore[assignment]
     label_smoothing: Annotated[float, LABEL_SMOOTHING] | None = field(default=None, kw_only=True)  # type: ignore[assignment]
+    temperature: Annotated[float, TEMPERATURE] | None = field(default=None, kw_only=True)  # type: ignore[assignment]
+    distillation_weight: Annotated[float, DISTILLATION_WEIGHT] | None = field(default=None, kw_only=True)  # type: ignore[assignment]
 
     tracking_uri: str
     architecture: str
@@ -50,6 +53,7 @@ class TrialConfig(Recipe):
     schedule: Annotated[str, SCHEDULE] = RunConfig.schedule
     optimizer: Annotated[str, REGISTERED] = RunConfig.optimizer
     loss: Annotated[str, REGISTERED] = RunConfig.loss
+    teacher: Annotated[str, TEACHER] = RunConfig.teacher  # a run, by id, prefix or name
     augment: Annotated[str, Choice((ON, *AUGMENTATIONS))] = RunConfig.augment
     views: Annotated[int, VIEWS] = 0
     knobs: tuple[tuple[str, Knob], ...] = ()  # the architecture's own; those left out have their first choice

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from rich.markup import escape
@@ -13,6 +13,7 @@ from architectures.command import traceback_text
 from architectures.errors import ProjectError, UsageError
 from architectures.scratch import scratch_folder
 from conversion.coreml.formats import check_available
+from experiments import teacher
 from experiments.attempts import Attempts
 from experiments.config import RunConfig, RunResult, usual_learning_rate
 from experiments.datasets import Dataset, title
@@ -95,7 +96,12 @@ def run_trial(config: TrialConfig) -> TrialResult:
     ):
         progress.waiting("starting TensorFlow")
         tracker = Tracker(config.tracking_uri)  # imports MLflow while the worker imports TensorFlow
+        if config.teacher:
+            config = replace(config, teacher=teacher.find(tracker, config.teacher))
         dataset = load_dataset(config.dataset, config.plugins)
+        if config.teacher:
+            teacher.check(tracker, config.teacher, dataset)
+            teacher.provide(tracker, config.teacher)
         for line in summary(dataset):
             progress.say(escape(line))
         (batch_size,) = usable_batch_sizes(
@@ -141,6 +147,7 @@ def _run_config(config: TrialConfig, known: Known, ready: Ready, batch_size: int
         learning_rate=config.learning_rate or usual_learning_rate(config.schedule, knobs, learning_rate_factor(ready)),
         optimizer=config.optimizer,
         loss=config.loss,
+        teacher=config.teacher,
         schedule=config.schedule,
         augment=augment,
         views=config.views,

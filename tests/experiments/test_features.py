@@ -11,7 +11,7 @@ import architectures
 from architectures.errors import UsageError
 from experiments.classifier import forward_function, load_classifier, network_of
 from experiments.config import ModelSize, RunConfig, RunResult
-from experiments.datasets import Dataset, Split
+from experiments.datasets import Dataset, Split, cache
 from experiments.training import features
 from experiments.training.loop import train
 
@@ -66,7 +66,7 @@ def bits(result: RunResult) -> tuple[object, ...]:
 def test_a_second_trial_computes_no_features_and_gives_the_same_bits(
     dataset: Dataset, first: RunResult, tmp_path: Path
 ) -> None:
-    folder = features.cache.root() / "features"
+    folder = cache.root() / "features"
     before = cached(folder)
     assert len(before) == 2  # of the training and the validation images
     other = run(dataset, tmp_path, dropout=0.4)
@@ -86,13 +86,13 @@ def test_the_whole_network_is_kept(dataset: Dataset, first: RunResult) -> None:
 
 
 def test_damaged_features_are_computed_again(dataset: Dataset, first: RunResult, tmp_path: Path) -> None:
-    for file in (features.cache.root() / "features").glob("*.npy"):
+    for file in (cache.root() / "features").glob("*.npy"):
         file.write_bytes(file.read_bytes()[:-100])
     assert bits(run(dataset, tmp_path)) == bits(first)
 
 
 def test_augmented_views_are_cached_too(dataset: Dataset, first: RunResult, tmp_path: Path) -> None:
-    folder = features.cache.root() / "features"
+    folder = cache.root() / "features"
     before = cached(folder).keys()
     one, again = (run(dataset, tmp_path, augment="digits", views=2) for _ in range(2))
     assert len(cached(folder).keys() - before) == 2

@@ -1,0 +1,79 @@
+"""The teacher of a run: a run of the store whose kept model answers for the training images."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from architectures.errors import ProjectError, UsageError
+from architectures.knobs import PIN
+from architectures.scratch import scratch_beside
+from experiments.datasets import Dataset
+from experiments.tracking import Tracker
+from experiments.training.distillation import file_of
+
+
+class NoTeacher(UsageError):
+    """The model of a teacher is not in the store, or not the one that was recorded."""
+
+
+def find(tracker: Tracker, run: str) -> str:
+    """A run with the SHA-256 of its kept model, ID#sha256=DIGEST: how a teacher is recorded, and found again.
+
+    Args:
+        tracker: the store.
+        run: its id, a prefix of it or its name; or what this returns.
+
+    Raises:
+        NoTeacher: for a run that is not there, without a kept model, or of which another model is kept.
+    """
+    name, _, digest = run.partition(PIN)
+    try:
+        record = tracker.runs.get(name)
+    except UsageError as error:
+        raise NoTeacher(f"No teacher: {error}") from None
+    model = tracker.models.kept_model(record.run_id)
+    if model is None:
+        raise NoTeacher(f"The teacher {record.name} (run {record.run_id}) has no kept model: name a run that has one.")
+    if digest not in ("", model.keras_sha256):
+        raise NoTeacher(
+            f"The model of the teacher {record.name} (run {record.run_id}) has SHA-256 {model.keras_sha256[:12]}..., "
+            f"not {digest[:12]}..."
+        )
+    return f"{record.run_id}{PIN}{model.keras_sha256}"
+
+
+def check(tracker: Tracker, teacher: str, dataset: Dataset) -> None:
+    """Raise UsageError for a teacher that has learned from other data: it may know the validation images."""
+    record = tracker.runs.get(teacher.partition(PIN)[0])
+    learned, digest = record.params.get("dataset", "no data set"), record.tags.get("dataset_digest", "none")
+    if digest != dataset.digest:
+        raise UsageError(
+            f"The teacher {record.name} (run {record.run_id}) has learned from {learned} (digest {digest[:12]}), not "
+            f"from {dataset.name} as here ({dataset.digest[:12]}): images, classes and splits have to be the same."
+        )
+
+
+def provide(tracker: Tracker, teacher: str) -> None:
+    """Put the model of a teacher that `find` has named where training looks for it, if it is not there.
+
+    Raises:
+        NoTeacher: where neither has it, the cache or the store.
+        ProjectError: where its file is damaged.
+    """
+    place = file_of(teacher)
+    if place.is_file() and _sha256(place) == place.stem:
+        return
+    run_id = find(tracker, teacher).partition(PIN)[0]
+    model = tracker.models.kept_model(run_id)
+    assert model is not None  # as it was found
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with scratch_beside(place) as folder:
+        file = tracker.models.download_keras(model, folder)
+        if _sha256(file) != place.stem:
+            raise ProjectError(f"The model of the teacher, run {run_id}, is not the one that its record describes.")
+        file.replace(place)
+
+
+def _sha256(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()

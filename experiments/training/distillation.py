@@ -1,0 +1,118 @@
+"""What a network learns from a teacher: its answers on the training images, computed once, softened, in the loss.
+
+Hinton and others, 2015. Keras' own `keras.distillation.Distiller` asks the teacher anew in every step of a `Model.fit`
+and takes logits, which the networks here do not give: their last layer is a softmax. Of an image that is augmented the
+teacher's answer is the one to the image as it is; MixUp and CutMix mix answers as they mix labels.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from architectures.errors import UsageError
+from architectures.knobs import PIN
+from experiments.classifier import forward_function, load_classifier, predict
+from experiments.config import RunConfig
+from experiments.datasets import Dataset, cache
+from experiments.recipe import ASKED, TEACHER
+from experiments.training.computed import once, surroundings
+from experiments.training.registered import taken_by
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+    Loss = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+
+VERSION = 1  # of how answers are computed
+DIGEST = re.compile(r"[0-9a-f]{64}")
+SMALLEST_PROBABILITY = 1e-7  # keras.config.epsilon(): keeps the logarithm finite
+
+
+def resolved(teacher: str, asked: Mapping[str, Any]) -> dict[str, float]:
+    """The usual values of what was not asked for (None); 0 where there is no teacher.
+
+    Raises:
+        UsageError: for what was asked for without a teacher.
+
+    >>> resolved("chollet", {"temperature": None, "distillation_weight": 0.9})
+    {'temperature': 3.0}
+    """
+    for name, value in asked.items():
+        if value is not None and not teacher:
+            raise UsageError(f"--{name.replace('_', '-')} needs a --teacher.")
+    return {name: ASKED[name].usual if teacher else 0.0 for name, value in asked.items() if value is None}
+
+
+def file_of(teacher: str) -> Path:
+    """Where training finds the model of a teacher, which a run names as ID#sha256=DIGEST: in the cache.
+
+    Raises:
+        UsageError: for a teacher that is named otherwise.
+    """
+    _, _, digest = teacher.partition(PIN)
+    if not DIGEST.fullmatch(digest):
+        raise UsageError(f"The teacher {teacher!r} has no digest: a run's is recorded as ID{PIN}DIGEST.")
+    return cache.root() / "teachers" / f"{digest}.keras"
+
+
+def answers(config: RunConfig, dataset: Dataset) -> np.ndarray | None:
+    """The teacher's softened answers (N, num_classes) to the training images as they are; None without a teacher.
+
+    Raises:
+        UsageError: for a teacher of other images or classes, or a recipe with but a part of distillation.
+        ProjectError: where its file is not in the cache, or not the one that its digest names.
+    """
+    values = {name: getattr(config, name) for name in taken_by(TEACHER)}
+    if not config.teacher:
+        resolved("", {name: value or None for name, value in values.items()})
+        return None
+    for name, value in values.items():
+        if not value:
+            raise UsageError(f"{name} is 0: it has to be larger with a teacher.")
+    file, split = file_of(config.teacher), dataset.train
+
+    def answered() -> np.ndarray:
+        teacher = load_classifier(file, file.stem)
+        if (teacher.input_shape[1:], teacher.output_shape[1:]) != (dataset.input_shape, (dataset.num_classes,)):
+            takes, gives = "x".join(map(str, teacher.input_shape[1:])), teacher.output_shape[-1]
+            raise UsageError(
+                f"The teacher {config.teacher.partition(PIN)[0]} tells {gives} classes of {takes} images apart; "
+                f"{dataset.name} has {dataset.num_classes} of {'x'.join(map(str, dataset.input_shape))}."
+            )
+        return predict(forward_function(teacher), split.images)
+
+    decisive = repr([VERSION, file.stem, split.images_digest, *surroundings()])
+    return softened(once("answers", decisive, (len(split), dataset.num_classes), answered), config.temperature)
+
+
+def softened(probabilities: np.ndarray, temperature: float) -> np.ndarray:
+    """Probabilities as they would be had the logits been divided by a temperature.
+
+    >>> softened(np.array([[0.8, 0.2]], np.float32), 2).round(3)
+    array([[0.667, 0.333]], dtype=float32)
+    """
+    powers = np.maximum(probabilities, SMALLEST_PROBABILITY).astype(np.float64) ** (1 / temperature)
+    return (powers / powers.sum(axis=1, keepdims=True)).astype(np.float32)
+
+
+def taught(of_label: Loss, config: RunConfig) -> Loss:
+    """The loss of each image (N,), of shares of classes beside the teacher's softened answers (N, 2 num_classes).
+
+    The distance from the answers counts by the square of the temperature: its gradients shrink by that.
+    """
+    import tensorflow as tf
+
+    weight, temperature = config.distillation_weight, config.temperature
+
+    def of_each(target: tf.Tensor, probabilities: tf.Tensor) -> tf.Tensor:
+        shares, wanted = tf.split(target, 2, axis=1)
+        logits = tf.math.log(tf.maximum(probabilities, SMALLEST_PROBABILITY)) / temperature
+        distance = tf.nn.softmax_cross_entropy_with_logits(wanted, logits)
+        return (1 - weight) * of_label(shares, probabilities) + weight * temperature**2 * distance
+
+    return of_each
