@@ -43,7 +43,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup() -> None:
-    """Let each test draw the same weights whatever ran before it: fixtures, too."""
+    """Let each test draw the same weights whatever ran before it: fixtures, too.
+
+    What is alive by now is hidden from the garbage collector, which coremltools calls three times a conversion.
+    """
+    gc.collect()  # of the last test alone
+    gc.freeze()
     keras.utils.set_random_seed(0)
 
 
