@@ -42,7 +42,7 @@ def make_store(uri: str, runs: int, *, seed: int = 0) -> None:
 
     from experiments.config import EpochMetrics, ModelSize, RunConfig
     from experiments.datasets import Dataset, Split
-    from experiments.tracking import Tracker, environment, run_start
+    from experiments.tracking import Tracker, dataset_facts, environment, run_start
 
     tracker = Tracker(uri)
     split = Split(np.zeros((500, 28, 28, 1), np.uint8), np.zeros(500, np.int64))
@@ -50,7 +50,7 @@ def make_store(uri: str, runs: int, *, seed: int = 0) -> None:
     config = RunConfig("pocket", EXPERIMENT, filters=8, dropout=0.1)
     study = {"study": "study-0", "trial_number": 0}
     experiment_id = tracker.experiment(EXPERIMENT)
-    parent = tracker.writer.start_parent(experiment_id, "study-0", {})
+    parent = tracker.writer.start_parent(experiment_id, "study-0", {}, dataset=dataset_facts(dataset, EXPERIMENT))
     tracker.writer.end(parent, "FINISHED")
     facts = {"dataset": dataset, "environment": environment(2), "parent": parent, **study}
     first = tracker.writer.start_run(run_start(experiment_id, "pocket-0", config, **facts))

@@ -20,7 +20,7 @@ from experiments import datasets, teacher
 from experiments.datasets.summary import summary
 from experiments.interruption import interruptible
 from experiments.main_guard import check_main_guard
-from experiments.tracking import CANDIDATE, Outbox, Tracker, dataset_facts, environment, runs_page
+from experiments.tracking import CANDIDATE, Outbox, Tracker, dataset_facts, environment, runs_page, served_by
 from experiments.training.precision import Gpu, resolve_precision
 from experiments.views import leaderboard_table
 from experiments.views.leaderboard import Row
@@ -74,7 +74,7 @@ class SweepResult:
     preference: Preference | None  # what promote --prefer smallest would take; None: nothing is registered
     doubtful: Doubtful  # images to look at
     page: str  # of the experiment's runs in MLflow
-    page_is_served: bool  # by the store itself; False: `make ui` or `mlflow ui` does
+    served_by: str  # what serves that page; empty: the store itself is a server
     report: str | None  # where the report of the study is, for people: a path, or a URI in a server's store
     interrupted: bool
     startup_seconds: float  # until the first trial could start: imports, data, workers
@@ -119,7 +119,7 @@ class SweepResult:
             say(f"Next: {self._promote}")
         if self.preference:
             say(f"{self._promote} --prefer smallest would take {self.preference.text}.")
-        say(f"Look: {'' if self.page_is_served else 'make ui or mlflow ui, then '}{self.page}")
+        say(f"Look: {f'{self.served_by}, then ' if self.served_by else ''}{self.page}")
 
     @property
     def _promote(self) -> str:
@@ -277,7 +277,7 @@ def sweep(
         preference=ending.preference,
         doubtful=ending.doubtful,
         page=runs_page(config.tracking_uri, experiment_id),
-        page_is_served=config.tracking_uri.startswith("http"),
+        served_by=served_by(config.tracking_uri),
         report=ending.report,
         interrupted=stopped,
         startup_seconds=ready_at - started,

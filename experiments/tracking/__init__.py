@@ -15,7 +15,7 @@ from experiments.tracking.promotions import PLACE_TAG, Begun, Current, Promotion
 from experiments.tracking.records import ModelRecord, RunRecord, VersionFacts, VersionRecord
 from experiments.tracking.registry import CANDIDATE, CHAMPION
 from experiments.tracking.selections import Selection, is_original, merit
-from experiments.tracking.shown import LONGEST_NOTE, run_link, runs_page
+from experiments.tracking.shown import LONGEST_NOTE, run_link, runs_page, served_by
 from experiments.tracking.source import code_tags, environment, git_commit
 from experiments.tracking.tracker import Tracker
 from experiments.tracking.writer import NOT_DRAWN, NOT_DRAWN_FILE, run_start
@@ -55,4 +55,5 @@ __all__ = [
     "run_link",
     "run_start",
     "runs_page",
+    "served_by",
 ]

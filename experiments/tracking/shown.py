@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit, urlunsplit
 
-from experiments.config import LOCAL_PAGES
+from experiments.config import DEFAULT_TRACKING_URI, LOCAL_PAGES
 from experiments.tracking.records import RunRecord, VersionRecord
 from experiments.views.tables import markdown_text
 
@@ -32,16 +32,14 @@ COLUMNS = (
     *(f"params.`{name}`" for name in ("architecture", "filters", "dropout", "batch_size")),
     "tags.`outcome`",
 )
+WIDTH = 140  # pixels of a column of metrics, whose names are longer than MLflow's own width
+# MLflow's list of experiments shows these as they are written, its page of one as Markdown.
+OF_TRAINING = (
+    "Training runs: one for each trial, and one for each sweep, named after its study, whose description is the "
+    "leaderboard. Accuracy and loss are of the validation images; the test images are looked at by promotions alone. "
+    "coreml_bytes is the exact size of the Core ML file."
+)
 DEFAULT = "MLflow's own, and empty: the runs of each data set are in the experiment of its name."
-
-
-def of_training(name: str) -> str:
-    """The description of an experiment of training runs; MLflow's list of experiments shows it as it is written."""
-    return (
-        f"Training runs on {markdown_text(name)}: a run for each trial, and one for each sweep, named after its "
-        "study, whose description is the leaderboard. Accuracy and loss are of the validation images; the test images "
-        "are looked at by promotions alone. coreml_bytes is the exact size of the Core ML file."
-    )
 
 
 def of_kept_models(dataset: str) -> str:
@@ -54,13 +52,12 @@ def of_kept_models(dataset: str) -> str:
 
 def of_run(run: RunRecord) -> str:
     """The description of a kept model's version."""
-    config = run.config
-    width = "" if config.filters is None else f", filters {config.filters}"
-    return (
-        f"{markdown_text(config.architecture)}{width}, dropout {config.dropout:.4g}, batch {config.batch_size}: "
-        f"validation accuracy {run.metrics['best_val_accuracy']:.4f}, {run.metrics['coreml_bytes']:,.0f} bytes as "
-        f"Core ML file. Trained by run {markdown_text(run.name)}"
-        + (f" of study {markdown_text(study)}." if (study := run.tags.get("study")) else ".")
+    settings = [f"{name} {run.params[name]}" for name in ("filters", "dropout", "batch_size") if name in run.params]
+    study = f" of study {run.tags['study']}" if "study" in run.tags else ""
+    return markdown_text(
+        f"{', '.join([run.params['architecture'], *settings])}: validation accuracy "
+        f"{run.metrics['best_val_accuracy']:.4f}, {run.metrics['coreml_bytes']:,.0f} bytes as Core ML file. Trained by "
+        f"run {run.name}{study}."
     )
 
 
@@ -85,7 +82,8 @@ def of_promotion(source: VersionRecord, tags: Mapping[str, str]) -> str:
 
 def experiment_tags(about: str, *, training: bool) -> dict[str, str]:
     """The tags of an experiment, with the description `about`; those of `training` runs have columns."""
-    view = {"orderByKey": ORDER, "orderByAsc": False, "selectedColumns": COLUMNS}
+    widths = dict.fromkeys(COLUMNS[:3], WIDTH)
+    view = {"orderByKey": ORDER, "orderByAsc": False, "selectedColumns": COLUMNS, "columnWidths": widths}
     return {NOTE: about, KIND: MODEL_TRAINING} | ({VIEWS + VIEW: json.dumps(view)} if training else {})
 
 
@@ -105,6 +103,17 @@ def runs_page(tracking_uri: str, experiment_id: str) -> str:
         place = urlsplit(tracking_uri)
         server = urlunsplit((place.scheme, place.netloc.rpartition("@")[2], place.path.rstrip("/"), "", ""))
     return f"{server}/#/experiments/{experiment_id}/runs?{TRAINING}&viewStateShareKey={VIEW}"
+
+
+def served_by(tracking_uri: str) -> str:
+    """What a person starts to see that page, in words; empty where a server is there already.
+
+    >>> served_by("sqlite:///mlflow.db"), served_by("https://mlflow.example")
+    ('make ui or mlflow ui', '')
+    """
+    if tracking_uri.startswith("http"):
+        return ""
+    return "make ui or mlflow ui" if tracking_uri == DEFAULT_TRACKING_URI else "mlflow ui on the tracking store"
 
 
 def run_link(experiment_id: str, run_id: str) -> str:

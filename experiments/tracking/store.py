@@ -22,7 +22,7 @@ from experiments.tracking.guard import ExperimentDeleted, Guarded, TrackingError
 from experiments.tracking.promotion_lock import promotion_lock
 from experiments.tracking.records import RunRecord, run_record
 from experiments.tracking.rows import read_runs
-from experiments.tracking.shown import DEFAULT, NOTE, experiment_tags, missing_tags, of_training
+from experiments.tracking.shown import DEFAULT, NOTE, OF_TRAINING, experiment_tags, missing_tags
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -128,7 +128,7 @@ class Store:
 
         Its description is `about`, or that of training runs, unless it has one.
         """
-        tags = experiment_tags(about or of_training(name), training=not about)
+        tags = experiment_tags(about or OF_TRAINING, training=not about)
         found = self.client.get_experiment_by_name(name)
         if found:
             check_not_deleted(found)

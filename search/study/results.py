@@ -58,8 +58,8 @@ class Results:
 
     def seconds(self) -> float:
         """For how long trials ran: what ran at the same time counts once, what lay between two sweeps does not."""
-        trials = self._trials(*ENDED)
-        spans = sorted((one.datetime_start, one.datetime_complete) for one in trials if one.datetime_start)
+        times = [(one.datetime_start, one.datetime_complete) for one in self._trials(*ENDED)]
+        spans = sorted((start, end) for start, end in times if start and end)
         total, until = timedelta(), datetime.min
         for start, end in spans:
             total += max(end - max(start, until), timedelta())

@@ -315,3 +315,20 @@ def test_a_store_that_does_not_exist_is_not_made(tmp_path: Path, command: Comman
 )
 def test_output_path(given: str, found: str) -> None:
     assert output_path(given, DEFAULT_OUTPUT) == Path(found)
+
+
+def test_the_answer_comes_first_and_what_is_as_it_should_be_is_counted(own_store: Path, command: Command) -> None:
+    short, long = (command("conversion.promote", "--dry-run", *options).out for options in ([], ["--verbose"]))
+    lines = short.splitlines()
+    assert lines[0].startswith("Would promote ")
+    assert lines[1].startswith("Test accuracy of the file ")
+    (counted,) = [line for line in lines if line.endswith("properties of the file; --verbose lists them")]
+    number = int(counted.split()[1])
+    named = re.findall(r"^  ok   [a-z ]+$", long, flags=re.MULTILINE)
+    assert len(named) == number > 10
+    assert not set(named) & set(lines)
+    assert "--verbose" not in long
+    refused = command("conversion.promote", "--dry-run", "--min-accuracy", "0.9999")
+    assert refused.code == 3
+    assert "FAIL test accuracy: " in refused.out
+    assert "error: would be refused: test accuracy of the file is" in refused.err

@@ -39,7 +39,7 @@ def parent(client: MlflowClient, swept: Swept) -> Run:
 def test_an_experiment_says_what_it_holds_and_has_columns(client: MlflowClient) -> None:
     experiment = client.get_experiment_by_name("mnist5k")
     assert experiment
-    assert experiment.tags[NOTE].startswith("Training runs on mnist5k: a run for each trial")
+    assert experiment.tags[NOTE].startswith("Training runs: one for each trial, and one for each sweep")
     assert experiment.tags[KIND] == "custom_model_development"
     view = json.loads(experiment.tags[VIEWS + VIEW])
     assert (view["orderByKey"], view["orderByAsc"]) == (ORDER, False)

@@ -18,7 +18,7 @@ from mlflow.entities import LoggedModel
 
 from experiments import datasets
 from experiments.config import ModelSize, RunConfig, RunResult
-from experiments.tracking import Tracker, environment, run_start
+from experiments.tracking import Tracker, dataset_facts, environment, run_start
 from tests.support.commands import Command, Outcome, invoke
 from tests.support.components import require
 from tests.support.stores import Promoted, Swept
@@ -72,7 +72,9 @@ class Store:
         return model.model_id
 
     def parent(self, status: str, outcome: str | None = None) -> str:
-        run_id = self.tracker.writer.start_parent(self.experiment_id, f"s-{status}", {})
+        run_id = self.tracker.writer.start_parent(
+            self.experiment_id, f"s-{status}", {}, dataset=dataset_facts(self.dataset, "digits")
+        )
         if status != "RUNNING":
             self.tracker.writer.end(run_id, status, outcome=outcome)
         return run_id
