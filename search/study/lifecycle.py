@@ -1,9 +1,10 @@
 """A trial's states, who may change them under which lock, and what is durable before.
 
 What happens when a worker dies in epoch 3: the sweep's loop counts the attempt (`lost_attempt`) and gives the trial
-back (`requeue`), its run KILLED; `ask` hands it out again, to this sweep or another one, which goes on with its run. If
-the whole sweep dies, the trial stays RUNNING until another sweep or the doctor finds its owner gone or silent
-(`take_over`) and gives it back. The rules stand in docs/architecture.md, "Who owns a trial".
+back (`requeue`), its run KILLED; `ask` hands it out again, to this sweep or another one, which goes on with its run and
+trains on after the last epoch whose state was kept (search/trials/states.py). If the whole sweep dies, the trial stays
+RUNNING until another sweep or the doctor finds its owner gone or silent (`take_over`) and gives it back. The rules
+stand in docs/architecture.md, "Who owns a trial".
 """
 
 from __future__ import annotations
