@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from architectures.errors import UsageError
+from architectures.errors import ProjectError, UsageError
 from architectures.knobs import PIN
 from experiments.classifier import forward_function, load_classifier, predict
 from experiments.config import RunConfig
@@ -77,6 +77,11 @@ def answers(config: RunConfig, dataset: Dataset) -> np.ndarray | None:
     file, split = file_of(config.teacher), dataset.train
 
     def answered() -> np.ndarray:
+        if not file.is_file():
+            raise ProjectError(
+                f"{file} is not on this host: it holds the teacher's model. Hosts that train together must share a "
+                f"cache: set XDG_CACHE_HOME to a folder that they have in common."
+            )
         teacher = load_classifier(file, file.stem)
         if (teacher.input_shape[1:], teacher.output_shape[1:]) != (dataset.input_shape, (dataset.num_classes,)):
             takes, gives = "x".join(map(str, teacher.input_shape[1:])), teacher.output_shape[-1]

@@ -289,8 +289,12 @@ def ready(optimizer: str, loss: str = "focal") -> Ready:
 
 def test_what_was_not_asked_for_is_the_builders_own() -> None:
     trial = TrialConfig("sqlite:///mlflow.db", "pocket")
-    assert of_builders(trial, ready("sgd")) == {"momentum": 0.9, "weight_decay": 0.0, "label_smoothing": 0.0}
-    assert of_builders(replace(trial, momentum=0.0), ready("sgd")) == {"weight_decay": 0.0, "label_smoothing": 0.0}
+    of_loss_and_teacher = {"label_smoothing": 0.0, "temperature": 0.0, "distillation_weight": 0.0}
+    assert of_builders(trial, ready("sgd")) == {"momentum": 0.9, "weight_decay": 0.0} | of_loss_and_teacher
+    assert of_builders(replace(trial, momentum=0.0), ready("sgd")) == {"weight_decay": 0.0} | of_loss_and_teacher
+    taught = of_builders(replace(trial, teacher="best", temperature=5.0), ready("sgd"))
+    assert taught["distillation_weight"] == 0.5
+    assert "temperature" not in taught
     assert of_builders(replace(trial, weight_decay=0.0), ready("adamw"))["momentum"] == 0.0
     with pytest.raises(UsageError, match="'adamw' takes no --momentum; it takes --weight-decay"):
         of_builders(replace(trial, momentum=0.0), ready("adamw"))  # 0 would do as little
