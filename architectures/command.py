@@ -33,19 +33,30 @@ INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 READER_LEFT = 141  # 128 + SIGPIPE, which ends other programs whose output nobody reads
 # Allocations between two looks for garbage, 700 in Python 3.11: reading 2,000 runs takes a quarter of its time in them.
 COLLECT_AFTER = 50_000
+CONSOLE = "pocketnets"  # the one command that calls all others
 STRIKE_AGAIN_AFTER = 0.05  # seconds: once the finaliser is left
 
 
 class Parser(argparse.ArgumentParser):
     """An argument parser with the project's common options, whose errors are one line."""
 
-    def __init__(self, module: str, description: str) -> None:
-        super().__init__(prog=f"python -m {module}", description=description, allow_abbrev=False)
+    def __init__(self, module: str, description: str, *, common: bool = True) -> None:
+        super().__init__(prog=_called(module), description=description, allow_abbrev=False)
+        self.set_defaults(debug=False)
+        if not common:
+            return
         self.add_argument("--json", action="store_true", help="print the result as one JSON object on stdout")
         self.add_argument("--debug", action="store_true", help="show the traceback of an error")
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"error: {visible(redact(message))} (see {self.prog} --help)\n")
+
+
+def _called(module: str) -> str:
+    """What a person types to call a command, as they did now: `pocketnets sweep` or `python -m search.sweep`."""
+    if os.path.basename(sys.argv[0]) != CONSOLE:
+        return f"python -m {module}"
+    return CONSOLE if module == CONSOLE else f"{CONSOLE} {module.rpartition('.')[2]}"
 
 
 def run(parser: Parser, body: Callable[[argparse.Namespace], int], argv: Sequence[str] | None = None) -> int:

@@ -19,7 +19,7 @@ from experiments.datasets import registry as datasets
 ROOT = Path(__file__).parent.parent
 API = (ROOT / "docs" / "api.md").read_text()
 ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text()
-PACKAGES = ("architectures", "experiments", "conversion", "search")
+PACKAGES = ("architectures", "experiments", "conversion", "search", "pocketnets")
 NAMES = sorted(set(re.findall(rf"`((?:{'|'.join(PACKAGES)})(?:\.\w+)+)`", API)))
 
 

@@ -18,7 +18,7 @@ from experiments.recipe import ASKED, Recipe, RecipeRanges
 from search.trials.config import TrialConfig
 
 ROOT = Path(__file__).parent.parent
-FLOORS = ("architectures", "experiments", "conversion", "search")
+FLOORS = ("architectures", "experiments", "conversion", "search", "pocketnets")
 ENTRY_POINTS = (
     "architectures",
     "experiments.compare",
@@ -38,6 +38,7 @@ ENTRY_POINTS = (
     "search.doctor",
     "search.sweep",
     "search.trial",
+    "pocketnets",
 )
 HEAVY = ("tensorflow", "keras", "mlflow", "optuna", "coremltools", "numpy", "sklearn", "rich")
 DOORWAYS = {"mlflow": "experiments/tracking/", "optuna": "search/", "coremltools": "conversion/", "ray": "search/"}
@@ -120,6 +121,7 @@ COMMANDS = {f"{name}.__main__" if (ROOT / name.replace(".", "/")).is_dir() else 
 
 @pytest.mark.parametrize("file", SOURCES, ids=lambda file: str(file.relative_to(ROOT)))
 def test_nothing_imports_a_command(file: Path) -> None:
+    """`pocketnets` alone does, by the name that it is given: tests/test_console.py."""
     for _, names in own_imports(ast.parse(file.read_text())):
         assert not names & COMMANDS, f"{file} imports a command: {names & COMMANDS}"
 
@@ -253,7 +255,7 @@ def test_every_entry_point_is_listed() -> None:
 def test_help_imports_nothing_heavy(module: str) -> None:
     code = (
         "import runpy, sys\n"
-        f"sys.argv = [{module!r}, '--help']\n"
+        f"sys.argv = ['-m', '--help']\n"
         f"try: runpy.run_module({module!r}, run_name='__main__')\n"
         "except SystemExit as stopped: assert stopped.code == 0\n"
         f"heavy = [name for name in {HEAVY!r} if name in sys.modules]\n"

@@ -11,7 +11,7 @@ from experiments.tracking.records import RunRecord
 
 if TYPE_CHECKING:
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
-    from sqlalchemy import ColumnElement
+    from sqlalchemy import ColumnElement, Select
 
 AT_ONCE = 1_000  # runs whose ids one query names
 
@@ -30,7 +30,7 @@ def read_runs(database: SqlAlchemyStore, experiment_id: str, text: str) -> list[
     from mlflow.utils.search_utils import SearchUtils
     from sqlalchemy import select
 
-    wanted = select(SqlRun.run_uuid, SqlRun.name, SqlRun.status).where(
+    wanted: Select[Any] = select(SqlRun.run_uuid, SqlRun.name, SqlRun.status).where(
         SqlRun.experiment_id == int(experiment_id),
         SqlRun.lifecycle_stage == "active",
         *(_condition(**term) for term in SearchUtils.parse_search_filter(text)),
@@ -62,7 +62,7 @@ def read_points(database: SqlAlchemyStore, run_ids: Sequence[str], metrics: Iter
     columns = SqlMetric.run_uuid, SqlMetric.key, SqlMetric.step, SqlMetric.value, SqlMetric.is_nan
     with database.ManagedSessionMaker() as session:
         for ids in _parts(run_ids):
-            held = select(*columns).where(SqlMetric.run_uuid.in_(ids), SqlMetric.key.in_(metrics))
+            held: Select[Any] = select(*columns).where(SqlMetric.run_uuid.in_(ids), SqlMetric.key.in_(metrics))
             for run_id, metric, step, value, is_nan in session.execute(
                 held.order_by(SqlMetric.timestamp, SqlMetric.step, SqlMetric.value)
             ):
@@ -82,7 +82,7 @@ def _condition(type: str, key: str, comparator: str, value: Any) -> ColumnElemen
     if type == "attribute":
         column = getattr(SqlRun, SqlRun.get_attribute_name(key))
         return column.in_(value) if comparator == "IN" else column == value
-    table = {"parameter": SqlParam, "tag": SqlTag}[type]
+    table: Any = {"parameter": SqlParam, "tag": SqlTag}[type]
     held = select(table.run_uuid).where(table.run_uuid == SqlRun.run_uuid, table.key == key)
     if comparator == "IS NULL":
         return ~held.exists()

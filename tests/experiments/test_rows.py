@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from mlflow.entities import Metric
+from sqlalchemy import event
 
 from experiments.tracking import Tracker
 from experiments.tracking.records import RunRecord, run_record
@@ -33,6 +34,22 @@ def by_client(store: Store, terms: list[str]) -> list[RunRecord]:
 def test_the_same_runs_in_the_same_order(swept: Swept, terms: list[str]) -> None:
     store = Store(swept.uri)
     assert store.records(store.experiment_id(EXPERIMENT), terms) == by_client(store, terms)
+
+
+def test_a_thousand_runs_are_four_questions(swept: Swept) -> None:
+    store = Store(swept.uri)
+    experiment_id, asked = store.experiment_id(EXPERIMENT), []
+    assert store.database
+
+    def count(_c: object, _k: object, statement: str, *_: object) -> None:
+        asked.append(statement)
+
+    event.listen(store.database.engine, "before_cursor_execute", count)
+    try:
+        assert store.records(experiment_id, ["tags.study != ''"])
+    finally:
+        event.remove(store.database.engine, "before_cursor_execute", count)
+    assert sum(statement.startswith("SELECT") for statement in asked) == 4
 
 
 def test_some_ids_a_deleted_run_and_a_figure_that_is_none(own_store: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,1 @@
+"""The console command `pocketnets`, which calls every other one."""
