@@ -50,7 +50,7 @@ def make_store(uri: str, runs: int, *, seed: int = 0) -> None:
     config = RunConfig("pocket", EXPERIMENT, filters=8, dropout=0.1)
     study = {"study": "study-0", "trial_number": 0}
     experiment_id = tracker.experiment(EXPERIMENT)
-    parent = tracker.writer.start_parent(experiment_id, "study-0", {}, dataset=dataset_facts(dataset, EXPERIMENT))
+    parent = tracker.parents.start(experiment_id, "study-0", {}, dataset=dataset_facts(dataset, EXPERIMENT))
     tracker.writer.end(parent, "FINISHED")
     facts = {"dataset": dataset, "environment": environment(2), "parent": parent, **study}
     first = tracker.writer.start_run(run_start(experiment_id, "pocket-0", config, **facts))

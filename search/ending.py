@@ -84,7 +84,7 @@ class Ending:
             selection = Selection(config.experiment_name, config.study, objective=config.objective)
             self.board = leaderboard.rows(self.tracker, selection)
             told = description(self.study, self.board, self.tracker.experiment(config.experiment_name))
-            self.tracker.writer.describe_parent(self.parent, told, figures(self.study, self.board))
+            self.tracker.parents.describe(self.parent, told, figures(self.study, self.board))
 
     def _draw(self) -> None:
         self.progress.waiting("drawing the study")

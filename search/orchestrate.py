@@ -307,7 +307,7 @@ def _open_study(
         study.check_room(first)
         study.go_on()
         parent = study.parent_run_id
-        tracker.writer.resume_parent(parent, dataset=dataset_facts(dataset, study.config.dataset))
+        tracker.parents.resume(parent, dataset=dataset_facts(dataset, study.config.dataset))
         study.enqueue(first)
     else:
         config = replace(
@@ -322,7 +322,7 @@ def _open_study(
         experiment_id = tracker.experiment(config.experiment_name)
         params = as_typed(config, FIXED) | {"dataset_digest": dataset.digest}
         facts = dataset_facts(dataset, config.dataset)
-        parent = tracker.writer.start_parent(experiment_id, study.name, params, dataset=facts)
+        parent = tracker.parents.start(experiment_id, study.name, params, dataset=facts)
         study.create(config, parent, dataset.digest, first)
         with scratch_folder() as folder:
             (folder / CONFIG_FILE).write_text(as_toml(config), encoding="utf-8")

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from experiments.locks import Check
 from experiments.tracking.access import TestAccess
 from experiments.tracking.models import Models
+from experiments.tracking.parents import Parents
 from experiments.tracking.promotions import Promotions
 from experiments.tracking.registry import Registry
 from experiments.tracking.repair import Repair
@@ -31,6 +32,7 @@ class Tracker:
         self.registry = Registry(store, self.models)
         self.promotions = Promotions(store, self.registry, self.models)
         self.writer = Writer(store, self.runs, self.models)
+        self.parents = Parents(store, self.writer)
         self.repair = Repair(store)
         self.test_access = TestAccess(store)
 

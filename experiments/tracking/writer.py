@@ -16,7 +16,6 @@ from experiments.tracking.inputs import as_dataset_input, dataset_facts, log_inp
 from experiments.tracking.models import Models
 from experiments.tracking.records import ATTEMPT, HOST_LATENCY, LATENCY_BEFORE, ModelRecord, RunStart, run_record
 from experiments.tracking.runs import Runs
-from experiments.tracking.shown import NOTE
 from experiments.tracking.source import source_tags
 from experiments.tracking.store import Store, quoted
 
@@ -38,48 +37,6 @@ class Writer:
         self._store, self._client = store, store.client
         self._runs = runs
         self._models = models
-
-    def start_parent(
-        self, experiment_id: str, study: str, params: Mapping[str, str], *, dataset: Mapping[str, str]
-    ) -> str:
-        """Start the parent run of a new study; its parameters are the sweep's configuration.
-
-        A parent that a sweep left RUNNING when it was killed before it had made its study is taken over.
-
-        Args:
-            experiment_id: where it is.
-            study: its name.
-            params: the sweep's configuration.
-            dataset: MLflow's dataset input, as `dataset_facts` gives it.
-        """
-        found = self._client.search_runs(
-            [experiment_id], f"tags.study = {quoted(study)} and tags.sweep = 'parent' and status = 'RUNNING'"
-        )
-        if found:
-            run_id = found[0].info.run_id
-        else:
-            tags = source_tags() | {"study": study, "sweep": "parent"}
-            run_id = self._client.create_run(experiment_id, run_name=study, tags=tags).info.run_id
-        self._store.log(run_id, params=params)
-        log_input(self._client, run_id, as_dataset_input(dataset))
-        return run_id
-
-    def resume_parent(self, run_id: str, *, dataset: Mapping[str, str]) -> None:
-        """Set a parent run back to RUNNING; one that was made before parents had data gets them."""
-        self._reopen(run_id)
-        log_input(self._client, run_id, as_dataset_input(dataset))
-
-    def describe_parent(self, run_id: str, description: str, metrics: Mapping[str, float]) -> None:
-        """Write what a sweep has come to so far: its description in Markdown, and its figures where they have changed.
-
-        To be called under the study's lock: what a sweep that is slower has read before must not replace it.
-        """
-        from mlflow.entities import Metric, RunTag
-
-        now = int(time.time() * 1000)
-        held = self._client.get_run(run_id).data.metrics
-        changed = [Metric(key, value, now, 0) for key, value in metrics.items() if held.get(key) != value]
-        self._client.log_batch(run_id, changed, tags=[RunTag(NOTE, description)])
 
     def start_run(self, start: RunStart) -> str:
         """Start a run and write its parameters, tags and data."""
@@ -103,7 +60,7 @@ class Writer:
         if was_pruned or any(tags.get(key) != value for key, value in start.of_the_same_bits.items()):
             self._client.delete_run(run_id)
             return None
-        self._reopen(run_id)
+        self.reopen(run_id)
         for key in ("host", ATTEMPT):
             if tags.get(key) != start.tags.get(key, tags.get(key)):
                 self._client.set_tag(run_id, key, start.tags[key])
@@ -126,7 +83,8 @@ class Writer:
         self._store.log(run_id, params=start.params)
         log_input(self._client, run_id, as_dataset_input(start.dataset))
 
-    def _reopen(self, run_id: str) -> None:
+    def reopen(self, run_id: str) -> None:
+        """Set a run that has ended back to RUNNING."""
         self._client.update_run(run_id, status="RUNNING")
         self._drop_outcome(run_id)
 

@@ -181,7 +181,7 @@ def test_the_figures_of_a_sweep_are_written_where_they_have_changed(tmp_path: Pa
     tracker, client = Tracker(uri), MlflowClient(uri)
     run_id = client.create_run(tracker.experiment("mnist5k")).info.run_id
     for trials in (3, 3, 5):
-        tracker.writer.describe_parent(run_id, f"{trials} trials", {"trials": trials})
+        tracker.parents.describe(run_id, f"{trials} trials", {"trials": trials})
     assert [point.value for point in client.get_metric_history(run_id, "trials")] == [3, 5]
     assert client.get_run(run_id).data.tags[NOTE] == "5 trials"
 

@@ -72,7 +72,7 @@ class Store:
         return model.model_id
 
     def parent(self, status: str, outcome: str | None = None) -> str:
-        run_id = self.tracker.writer.start_parent(
+        run_id = self.tracker.parents.start(
             self.experiment_id, f"s-{status}", {}, dataset=dataset_facts(self.dataset, "digits")
         )
         if status != "RUNNING":

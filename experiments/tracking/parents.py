@@ -1,0 +1,60 @@
+"""The runs of sweeps: started, gone on with, and brought up to date with what their trials have come to."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+
+from experiments.tracking.inputs import as_dataset_input, log_input
+from experiments.tracking.shown import NOTE
+from experiments.tracking.source import source_tags
+from experiments.tracking.store import Store, quoted
+from experiments.tracking.writer import Writer
+
+
+class Parents:
+    """The runs of sweeps, below which those of their trials are found."""
+
+    def __init__(self, store: Store, writer: Writer) -> None:
+        self._store, self._client = store, store.client
+        self._writer = writer
+
+    def start(self, experiment_id: str, study: str, params: Mapping[str, str], *, dataset: Mapping[str, str]) -> str:
+        """Start the parent run of a new study; its parameters are the sweep's configuration.
+
+        A parent that a sweep left RUNNING when it was killed before it had made its study is taken over.
+
+        Args:
+            experiment_id: where it is.
+            study: its name.
+            params: the sweep's configuration.
+            dataset: MLflow's dataset input, as `dataset_facts` gives it.
+        """
+        found = self._client.search_runs(
+            [experiment_id], f"tags.study = {quoted(study)} and tags.sweep = 'parent' and status = 'RUNNING'"
+        )
+        if found:
+            run_id = found[0].info.run_id
+        else:
+            tags = source_tags() | {"study": study, "sweep": "parent"}
+            run_id = self._client.create_run(experiment_id, run_name=study, tags=tags).info.run_id
+        self._store.log(run_id, params=params)
+        log_input(self._client, run_id, as_dataset_input(dataset))
+        return run_id
+
+    def resume(self, run_id: str, *, dataset: Mapping[str, str]) -> None:
+        """Set a parent run back to RUNNING; one that was made before parents had data gets them."""
+        self._writer.reopen(run_id)
+        log_input(self._client, run_id, as_dataset_input(dataset))
+
+    def describe(self, run_id: str, description: str, metrics: Mapping[str, float]) -> None:
+        """Write what a sweep has come to so far: its description in Markdown, and its figures where they have changed.
+
+        To be called under the study's lock: what a sweep that is slower has read before must not replace it.
+        """
+        from mlflow.entities import Metric, RunTag
+
+        now = int(time.time() * 1000)
+        held = self._client.get_run(run_id).data.metrics
+        changed = [Metric(key, value, now, 0) for key, value in metrics.items() if held.get(key) != value]
+        self._client.log_batch(run_id, changed, tags=[RunTag(NOTE, description)])
