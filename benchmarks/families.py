@@ -42,6 +42,7 @@ from experiments.evaluation.intervals import accuracy_interval
 from experiments.tracking import Tracker
 from experiments.training.loop import train
 from experiments.training.precision import resolve_precision
+from experiments.views.charts import GREY, PALETTE, SYMBOLS
 
 
 @dataclass(frozen=True)
@@ -133,25 +134,52 @@ def report(name: str, runs: list[Measured], peer: list[Measured]) -> str:
     )
 
 
-def draw(measured: dict[str, list[Measured]], path: Path, dataset: str) -> None:
-    """Accuracy with its interval against bytes, one point per family."""
-    from matplotlib.figure import Figure
+@dataclass(frozen=True)
+class Point:
+    """A family in the picture."""
 
-    figure = Figure(figsize=(8, 4.5), dpi=120, layout="constrained")
+    name: str
+    file_bytes: int  # the largest of its seeds
+    accuracy: float  # on the test images of all seeds, with its 95 % interval
+    low: float
+    high: float
+
+
+def point(name: str, runs: list[Measured]) -> Point:
+    correct = np.concatenate([run.correct for run in runs])
+    low, high = accuracy_interval(int(correct.sum()), len(correct))
+    return Point(name, max(run.file_bytes for run in runs), float(correct.mean()), low, high)
+
+
+def draw(points: list[Point], path: Path, what: str) -> None:
+    """Accuracy with its interval against bytes, one point per family, below a title that says what they show."""
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator
+
+    figure = Figure(figsize=(9, 5), dpi=120, layout="constrained")
     axes = figure.add_subplot()
-    label = {"textcoords": "offset points", "fontsize": 9, "zorder": 10}
+    label = {"textcoords": "offset points", "fontsize": 10, "fontweight": "bold", "zorder": 10}
     label["bbox"] = {"facecolor": "white", "edgecolor": "none", "pad": 1}  # above the others' bars
-    for name, runs in measured.items():
-        correct = np.concatenate([run.correct for run in runs])
-        low, high = accuracy_interval(int(correct.sum()), len(correct))
-        mean, size = correct.mean(), statistics.median(run.file_bytes for run in runs)
-        axes.errorbar(size, mean, yerr=[[mean - low], [high - mean]], fmt="o", capsize=3)
-        axes.annotate(name, (size, mean), xytext=(6, -3), **label)
+    for place, one in enumerate(points):
+        colour, (_, marker) = PALETTE[place % len(PALETTE)], SYMBOLS[place % len(SYMBOLS)]
+        reach = [[one.accuracy - one.low], [one.high - one.accuracy]]
+        axes.errorbar(one.file_bytes, one.accuracy, yerr=reach, fmt=marker, color=colour, markersize=8, capsize=3)
+        axes.annotate(one.name, (one.file_bytes, one.accuracy), xytext=(8, -4), color=colour, **label)
+    best, smallest = max(points, key=lambda one: one.accuracy), min(points, key=lambda one: one.file_bytes)
+    title = f"{best.name} reads {best.accuracy:.1%} in {best.file_bytes:,} bytes"
+    title += f", {smallest.name} {smallest.accuracy:.1%} in {smallest.file_bytes:,}" if best != smallest else ""
+    axes.set_title(title, loc="left", fontsize=13, fontweight="bold", pad=24)
+    axes.text(0, 1.02, what, transform=axes.transAxes, fontsize=10, color=GREY)
     axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(lambda size, _: f"{size:,.0f}")
+    axes.xaxis.set_minor_formatter("")
+    axes.yaxis.set_major_formatter(lambda share, _: f"{share:.0%}")
     axes.set_xlabel("bytes of the Core ML file")
     axes.set_ylabel("accuracy of the file on test images")
-    axes.set_title(f"{dataset}, {len(runs)} seeds each, 95 % interval")
-    axes.margins(x=0.15, y=0.15)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(color="#8884", linewidth=0.6)
+    axes.margins(x=0.12, y=0.1)
     figure.savefig(path)
 
 
@@ -204,7 +232,8 @@ def main() -> None:
     for name, runs in measured.items():
         print(report(name, runs, measured[arguments.peer]))
     if arguments.figure:
-        draw(measured, arguments.figure, arguments.dataset)
+        points = [point(name, runs) for name, runs in measured.items()]
+        draw(points, arguments.figure, f"{arguments.dataset}, {arguments.seeds} seeds each, 95 % interval")
 
 
 if __name__ == "__main__":

@@ -99,10 +99,10 @@ MUTANTS = (
     ),
     Mutant(
         "an unescaped name in a page",
-        "experiments/views/tables.py",
-        "    return html.escape(visible(text))",
-        "    return visible(text)",
-        ("experiments/views/tables.py", "tests/experiments/test_hostile_names.py"),
+        "experiments/views/page.py",
+        "        autoescape=True,",
+        "        autoescape=False,",
+        ("tests/experiments/test_hostile_names.py",),
     ),
     Mutant(
         "a needed model is pruned",

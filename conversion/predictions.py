@@ -58,6 +58,7 @@ class Predictions:
     notes: tuple[str, ...]
     threshold: float | None  # confidence from which on a guess is an answer; None: the file names none
     half: Half | None = None  # what float16 does, where the answers are of float16
+    run_id: str | None = None  # of the run that the file says it comes from
 
     def truth_of(self, answer: Answer) -> str | None:
         """The true label's name; None where nobody says."""
@@ -186,6 +187,7 @@ def predict(
         notes=tuple(notes),
         threshold=threshold_in(file.interface.metadata.user_defined),
         half=Half.joined(halves) if halves else None,
+        run_id=file.interface.metadata.user_defined.get("run_id"),
     )
 
 

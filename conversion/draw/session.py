@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import socket
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ from conversion.draw.collection import Collection, collection_in
 from conversion.draw.reader import Reader, open_reader
 from conversion.draw.server import HOST, application, bind, serve
 from conversion.promotion.place import DEFAULT_OUTPUT
-from experiments.config import LOCAL_PAGES
+from experiments.views.page import run_link
 
 
 @dataclass(frozen=True)
@@ -70,20 +69,3 @@ def promoted_file() -> Path:
     if not found:
         raise ProjectError(f"There is no {DEFAULT_OUTPUT}: promote a model first, python -m conversion.promote.")
     return found[0]
-
-
-def run_link(run_id: str | None, tracking_uri: str | None) -> str | None:
-    """Address of a run in the MLflow UI.
-
-    >>> run_link("3f" * 16, "http://mlflow.example:8080/")
-    'http://mlflow.example:8080/#/runs/3f3f3f3f3f3f3f3f3f3f3f3f3f3f3f3f'
-    >>> run_link("3f" * 16, "http://ann:s3cret@mlflow.example")
-    'http://mlflow.example/#/runs/3f3f3f3f3f3f3f3f3f3f3f3f3f3f3f3f'
-    >>> run_link("3f" * 16, "http://ann:s3/cret@mlflow.example")
-    'http://mlflow.example/#/runs/3f3f3f3f3f3f3f3f3f3f3f3f3f3f3f3f'
-    """
-    if not run_id or not re.fullmatch("[0-9a-f]{32}", run_id):
-        return None
-    server = tracking_uri if tracking_uri and re.match("https?://", tracking_uri) else LOCAL_PAGES
-    server = re.sub(r"(?<=://)\S*@|[?#].*", "", server)  # a link holds no login: the browser asks for it
-    return f"{server.rstrip('/')}/#/runs/{run_id}"

@@ -22,6 +22,7 @@ from conversion.promotion.config import MAX_ACCURACY_LOSS
 from conversion.runtime import NotCheckable
 from conversion.verification.threshold import Measured, measure
 from experiments.datasets import Split
+from experiments.views.charts import GREY, PALETTE
 
 DEEPEST_SHOWN = 5.0  # points below the uncompressed file's accuracy; the picture shows worse files at its edge
 
@@ -168,7 +169,7 @@ def draw(choice: Choice) -> bytes:
     floor = max(reference - DEEPEST_SHOWN, 0)
     figure = Figure(figsize=(8, 5), dpi=120, layout="constrained")
     axes = figure.add_subplot()
-    for format, color, above in (("mlmodel", "tab:blue", True), ("mlpackage", "tab:orange", False)):
+    for format, color, above in (("mlmodel", PALETTE[0], True), ("mlpackage", PALETTE[1], False)):
         ours = [variant for variant in checked if variant.format == format]
         for variant in ours:
             accuracy = (variant.val_accuracy or 0) * 100
@@ -192,8 +193,13 @@ def draw(choice: Choice) -> bytes:
         if ours:
             axes.plot([], [], "o", color=color, label=format)
     limit = reference - choice.max_accuracy_loss
-    axes.axhline(limit, color="gray", linestyle="--", linewidth=1, label=f"{limit:.1f} %, the least accepted")
+    axes.axhline(limit, color=GREY, linestyle="--", linewidth=1, label=f"{limit:.1f} %, the least accepted")
     axes.plot([], [], "o", color="none", markeredgecolor="black", markersize=10, label="chosen")
+    if taken := next((variant for variant in checked if variant.chosen), None):
+        told = f"{taken.format} {taken.compression} is taken: {taken.size_bytes:,} bytes"
+        figure.suptitle(f"{told} at {(taken.val_accuracy or 0) * 100:.1f} %", fontsize=12, fontweight="bold")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(color="#8884", linewidth=0.6)
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter(lambda size, _: f"{size:,.0f}")
@@ -201,7 +207,7 @@ def draw(choice: Choice) -> bytes:
     axes.margins(x=0.15, y=0.25)
     axes.set_xlabel("bytes of the file")
     axes.set_ylabel(f"accuracy of the executed file on {choice.images:,} validation images, %")
-    figure.legend(loc="outside upper center", ncols=4)
+    figure.legend(loc="outside upper center", ncols=4, frameon=False)
     stream = io.BytesIO()
     figure.savefig(stream, format="png")
     return stream.getvalue()

@@ -44,7 +44,7 @@ def record_refusal(tracker: Tracker, examination: Examination, version: VersionR
     place = f"refused/{examination.created_at:%Y%m%dT%H%M%S.%fZ}"
     with scratch_folder() as folder:
         (folder / place).mkdir(parents=True)
-        write_evidence(folder / place, examination)
+        write_evidence(folder / place, examination, tracker.uri)
         tracker.models.attach(examination.candidate.model, folder)
     if version:
         when = examination.created_at.isoformat(timespec="seconds")
@@ -96,7 +96,7 @@ def publish(
         usual = default_output(name, image=(image.height, image.width, image.channels), labels=interface.labels)
         shipped = folder / usual.with_suffix(path.suffix).name  # whatever a person calls the one on disk
         write(examination.file, shipped)
-        write_evidence(folder, examination)
+        write_evidence(folder, examination, tracker.uri)
         served = ServedFile(
             file=shipped,
             size_bytes=examination.file.size_bytes,

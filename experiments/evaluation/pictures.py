@@ -19,6 +19,7 @@ from experiments.datasets.viewed import viewed
 from experiments.evaluation.fonts import families
 from experiments.evaluation.labels import told_apart
 from experiments.evaluation.metrics import Evaluation
+from experiments.views.charts import GREY, PALETTE
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -65,15 +66,15 @@ def draw_reliability(evaluation: Evaluation, path: Path, *, what: str) -> None:
     bins = evaluation.calibration
     with _picture(path, (5, 5.5), layout="constrained") as figure:
         curve, shares = figure.subplots(2, 1, sharex=True, height_ratios=[4, 1])
-        curve.plot([0, 1], [0, 1], "--", color="gray", linewidth=1, label="as certain as right")
+        curve.plot([0, 1], [0, 1], "--", color=GREY, linewidth=1, label="perfectly calibrated")
         middles = [(each.low + each.high) / 2 for each in bins]
         width = bins[0].high - bins[0].low
-        curve.bar(middles, [each.accuracy for each in bins], width, color="tab:blue", alpha=0.25)
+        curve.bar(middles, [each.accuracy for each in bins], width, color=PALETTE[0], alpha=0.25)
         curve.plot(
             [each.confidence for each in bins],
             [each.accuracy for each in bins],
             "o-",
-            color="tab:blue",
+            color=PALETTE[0],
             label="the model",
         )
         curve.set(xlim=(0, 1), ylim=(0, 1.02), ylabel="share of the bin's images that are right")
@@ -83,7 +84,7 @@ def draw_reliability(evaluation: Evaluation, path: Path, *, what: str) -> None:
             fontsize=10,
         )
         figure.legend(loc="outside lower center", ncols=2, fontsize=8)
-        shares.bar(middles, [each.images / evaluation.images for each in bins], width, color="tab:blue", alpha=0.5)
+        shares.bar(middles, [each.images / evaluation.images for each in bins], width, color=PALETTE[0], alpha=0.5)
         shares.set(ylim=(0, 1), xlabel="confidence: the answer's probability", ylabel="share of images")
 
 

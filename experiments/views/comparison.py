@@ -67,6 +67,7 @@ class RunComparison:
     parameters: tuple[Line, ...]
     origin: tuple[Line, ...]  # only those that differ
     metrics: tuple[Line, ...]
+    tracking_uri: str = ""  # of their store
 
     @property
     def same_data(self) -> bool:
@@ -99,6 +100,7 @@ def compare(tracker: Tracker, run_ids: Sequence[str]) -> RunComparison:
         parameters=_lines(runs, lambda run: run.parameters),
         origin=tuple(line for line in _lines(runs, lambda run: run.origin) if line.differs),
         metrics=_lines(runs, lambda run: run.metrics, sort=False),
+        tracking_uri=tracker.uri,
     )
 
 

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from experiments.views.comparison import CURVES, RunComparison, cells, headings
-from experiments.views.page import html_page, save
-from experiments.views.tables import html_table, html_text
-
-HEIGHT = 380  # pixels of a figure
-COLOURS = ("#2b6cb0", "#dd9a33", "#2f855a", "#c53030", "#6b46c1", "#319795", "#b83280", "#4a5568")
+from experiments.views.charts import Chart, Series, page_figure
+from experiments.views.comparison import CURVES, RunComparison, cells, headings, text
+from experiments.views.page import render, run_link, save
 
 
 def write_page(comparison: RunComparison, path: Path) -> None:
@@ -24,52 +21,52 @@ def write_page(comparison: RunComparison, path: Path) -> None:
 def _page(comparison: RunComparison) -> str:
     runs = comparison.runs
     heads = headings(runs)
-    parts = []
-    if not comparison.same_data:
-        parts.append("<p><b>Trained on different data: their accuracies cannot be compared.</b></p>")
-    facts = [
-        [head, run.run_id, run.study or "", f"{run.status} {run.outcome or ''}".strip(), str(len(run.epochs))]
-        for head, run in zip(heads, runs, strict=True)
-    ]
-    parts.append(html_table(["run", "id", "study", "status", "epochs"], facts))
-    parts.append("<h2>Results</h2>" + html_table(["", "result", *heads], cells(comparison.metrics)))
-    parts.append("<h2>Parameters</h2>")
-    parts.append(html_table(["", "parameter", *heads], cells(comparison.parameters)))
-    if comparison.origin:
-        parts.append("<h2>Where they were trained, as far as it differs</h2>")
-        parts.append(html_table(["", "environment", *heads], cells(comparison.origin)))
-    parts.append("<p class='note'>Lines marked ≠ differ between the runs; they come first.</p>")
-    for key, what in CURVES.items():
-        figure = _curves(comparison, key)
-        if figure is not None:
-            parts += [f"<h2>{html_text(what.capitalize())} by epoch</h2>", figure]
-    return html_page(" and ".join(heads) if len(heads) < 4 else f"{len(heads)} runs", parts)
-
-
-def _curves(comparison: RunComparison, key: str):  # type: ignore[no-untyped-def]  # plotly.graph_objects.Figure | None
-    import plotly.graph_objects as go
-
-    figure = go.Figure()
-    for number, (head, run) in enumerate(zip(headings(comparison.runs), comparison.runs, strict=True)):
-        if not run.epochs:
-            continue
-        figure.add_scatter(
-            x=[metrics.epoch for metrics in run.epochs],
-            y=[getattr(metrics, key) for metrics in run.epochs],
-            name=html_text(head),  # Plotly reads some HTML
-            mode="lines+markers",
-            line={"color": COLOURS[number % len(COLOURS)]},
-            hovertemplate=f"{html_text(head)}<br>epoch %{{x}}: %{{y:.4f}}<extra></extra>",
-        )
-    if not figure.data:
-        return None
-    figure.update_layout(
-        template="plotly_white",
-        height=HEIGHT,
-        margin={"l": 70, "r": 30, "t": 20, "b": 60},
-        autosize=True,
-        showlegend=True,
-        xaxis={"title": "epoch", "dtick": max(1, max(len(run.epochs) for run in comparison.runs) // 10)},
-        yaxis={"title": CURVES[key]},
+    reached = [run.metrics.get("best_val_accuracy") for run in runs]
+    known = [value for value in reached if value is not None]
+    most = [head for head, value in zip(heads, reached, strict=True) if known and value == max(known)]
+    return render(
+        "comparison",
+        title=" and ".join(heads) if len(heads) < 4 else f"{len(heads)} runs",
+        same_data=comparison.same_data,
+        best=" and ".join(most),
+        figures=[
+            (
+                text(value),
+                f"{head}, {run.metrics['coreml_bytes']:,.0f} bytes" if "coreml_bytes" in run.metrics else head,
+            )
+            for head, run, value in zip(heads, runs, reached, strict=True)
+        ],
+        heads=heads,
+        runs=[
+            [head, run.run_id, run.study or "", f"{run.status} {run.outcome or ''}".strip(), str(len(run.epochs))]
+            for head, run in zip(heads, runs, strict=True)
+        ],
+        links=[run_link(run.run_id, comparison.tracking_uri) for run in runs],
+        results=cells(comparison.metrics),
+        parameters=cells(comparison.parameters),
+        origin=cells(comparison.origin),
+        curves=[
+            (f"{what.capitalize()} by epoch{_leader(comparison, key)}", page_figure(_curves(comparison, key)))
+            for key, what in CURVES.items()
+            if any(run.epochs for run in runs)
+        ],
     )
-    return figure
+
+
+def _leader(comparison: RunComparison, key: str) -> str:
+    """Who has reached the most, or the least loss, for a title."""
+    choose = min if "loss" in key else max
+    curves = zip(headings(comparison.runs), comparison.runs, strict=True)
+    reached = [(choose(getattr(metrics, key) for metrics in run.epochs), head) for head, run in curves if run.epochs]
+    value, head = choose(reached)
+    return f": {head} reaches {text(value)}"
+
+
+def _curves(comparison: RunComparison, key: str) -> Chart:
+    series = []
+    for head, run in zip(headings(comparison.runs), comparison.runs, strict=True):
+        epochs, values = [one.epoch for one in run.epochs], [getattr(one, key) for one in run.epochs]
+        hover = [f"{head}\nepoch {epoch}: {value:.4f}" for epoch, value in zip(epochs, values, strict=True)]
+        if epochs:
+            series.append(Series(head, epochs, values, "lines", hover))
+    return Chart(tuple(series), "epoch", CURVES[key], x_whole=True)

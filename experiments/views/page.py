@@ -1,53 +1,59 @@
-"""A page with figures of Plotly that needs nothing beside it: MLflow shows each file alone, without an origin."""
+"""Pages that need nothing beside them, made of the templates here: MLflow shows each file alone, without an origin."""
 
 from __future__ import annotations
 
 import base64
 import gzip
 import io
+import re
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from architectures.display import visible
 from architectures.scratch import scratch_beside
+from experiments.config import LOCAL_PAGES
 from experiments.datasets.viewed import viewed
-from experiments.views.tables import STYLE, html_text
+from experiments.views.tables import WORDS
 
 if TYPE_CHECKING:
     import numpy as np
 
-# Each figure stands as JSON behind its place, which it fills from side to side. Without being told not to, plotly.js
-# offers a button that sends the figure to its makers' server.
-DRAW = """
-const packed = Uint8Array.from(atob(PLOTLY), (sign) => sign.charCodeAt(0));
-const unpacked = new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"));
-const library = document.createElement("script");
-library.textContent = await new Response(unpacked).text();
-document.head.append(library);
-for (const place of document.querySelectorAll(".figure")) {
-  const { data, layout } = JSON.parse(place.nextElementSibling.textContent);
-  Plotly.newPlot(place, data, layout, { responsive: true, showSendToCloud: false });
-}
-"""
+TEMPLATES = Path(__file__).parent / "templates"
+MOST_CONFUSED = 3  # pairs of classes that stand above a confusion matrix
 
 
-def html_page(title: str, parts: Sequence[Any]) -> str:
-    """A whole page, of 2 MB where it holds a figure.
+def _shown(value: object) -> object:
+    """What a template puts on a page: control characters in a text are written out; the engine escapes the rest."""
+    return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
-    Args:
-        title: also its heading.
-        parts: in order, HTML as texts and figures as plotly.graph_objects.Figure.
-    """
-    drawn = [part if isinstance(part, str) else _figure(part) for part in parts]
-    if any(not isinstance(part, str) for part in parts):
-        drawn.append(f"<script type='module'>const PLOTLY = '{_plotly()}';{DRAW}</script>")
-    head = (
-        "<!doctype html><html lang='en'><head><meta charset='utf-8'>"
-        f"<meta name='viewport' content='width=device-width'><title>{html_text(title)}</title>"
+
+def _engine() -> Environment:
+    made = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=_shown,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
-    style = f"<style>{STYLE}</style></head><body><h1>{html_text(title)}</h1>"
-    return "".join([head, style, *drawn, "</body></html>\n"])
+    made.globals |= {"picture": picture, "json_of": _json_of, "plotly": _plotly, "zip": zip, "WORDS": WORDS}
+    made.globals["confusions"] = confusions
+    made.filters |= {
+        "whole": lambda number: f"{number:,}",
+        "share": lambda number: f"{number:.4f}",
+        "tiny": lambda number: f"{number:.1e}",
+    }
+    return made
+
+
+def render(template: str, **values: Any) -> str:
+    """A whole page, of 2 MB where it holds a figure; `template` is a file's name in `templates/` before `.html.j2`."""
+    return ENGINE.get_template(f"{template}.html.j2").render(values)
 
 
 def save(page: str, path: Path) -> None:
@@ -68,21 +74,59 @@ def save(page: str, path: Path) -> None:
         raise
 
 
-def picture(image: np.ndarray, side: int) -> str:
-    """An image (height, width, channels) of uint8 within a page, at most so many pixels high and wide."""
+def run_link(run_id: str | None, tracking_uri: str | None) -> str | None:
+    """Address of a run in the MLflow UI.
+
+    >>> run_link("3f" * 16, "http://mlflow.example:8080/")
+    'http://mlflow.example:8080/#/runs/3f3f3f3f3f3f3f3f3f3f3f3f3f3f3f3f'
+    >>> run_link("3f" * 16, "http://ann:s3cret@mlflow.example")
+    'http://mlflow.example/#/runs/3f3f3f3f3f3f3f3f3f3f3f3f3f3f3f3f'
+    >>> run_link("3f" * 16, "http://ann:s3/cret@mlflow.example")
+    'http://mlflow.example/#/runs/3f3f3f3f3f3f3f3f3f3f3f3f3f3f3f3f'
+    """
+    if not run_id or not re.fullmatch("[0-9a-f]{32}", run_id):
+        return None
+    server = tracking_uri if tracking_uri and re.match("https?://", tracking_uri) else LOCAL_PAGES
+    server = re.sub(r"(?<=://)\S*@|[?#].*", "", server)  # a link holds no login: the browser asks for it
+    return f"{server.rstrip('/')}/#/runs/{run_id}"
+
+
+def picture(image: np.ndarray, side: int, text: str = "") -> Markup:
+    """An image (height, width, channels) of uint8 within a page, at most so many pixels high and wide.
+
+    The text stands for it where it cannot be seen; without one it is beside a caption that says all.
+    """
     drawn = viewed(image)
     if max(drawn.size) > side:
         drawn.thumbnail((side, side))
-    file = io.BytesIO()
-    drawn.save(file, "PNG")
-    content = base64.b64encode(file.getvalue()).decode()
+    stream = io.BytesIO()
+    drawn.save(stream, "PNG")
     scale = max(1, side // max(drawn.size))  # small ones larger, each pixel a square
-    width, height = scale * drawn.width, scale * drawn.height
-    return f"<img alt='' width='{width}' height='{height}' src='data:image/png;base64,{content}'>"
+    tag = '<img class="pixels" alt="{}" width="{}" height="{}" src="{}">'
+    return Markup(tag).format(visible(text), scale * drawn.width, scale * drawn.height, data_uri(stream.getvalue()))
 
 
-def _figure(figure: Any) -> str:
-    return f"<div class='figure'></div><script type='application/json'>{figure.to_json()}</script>"  # no < in it
+def data_uri(png: bytes) -> str:
+    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
+
+
+def confusions(names: Sequence[str], matrix: Sequence[Sequence[int]]) -> list[tuple[str, str, int]]:
+    """The most frequent mistakes of a confusion matrix: a true class, the answer, images.
+
+    >>> confusions(("4", "7", "9"), ((8, 0, 2), (0, 9, 1), (0, 0, 10)))
+    [('4', '9', 2), ('7', '9', 1)]
+    """
+    found = [
+        (true, answer, count)
+        for row, (true, counts) in enumerate(zip(names, matrix, strict=True))
+        for column, (answer, count) in enumerate(zip(names, counts, strict=True))
+        if count and row != column
+    ]
+    return sorted(found, key=lambda one: -one[2])[:MOST_CONFUSED]
+
+
+def _json_of(figure: Any) -> Markup:
+    return Markup(figure.to_json())  # no < in it
 
 
 @cache
@@ -91,3 +135,6 @@ def _plotly() -> str:
     from plotly.offline import get_plotlyjs
 
     return base64.b64encode(gzip.compress(get_plotlyjs().encode(), mtime=0)).decode()
+
+
+ENGINE = _engine()

@@ -1,4 +1,4 @@
-"""Tables as texts: in the terminal, as CSV, Markdown and HTML, each with the one writer that makes names safe there."""
+"""Tables as texts: in the terminal, as CSV and Markdown, each with the one writer that makes names safe there."""
 
 from __future__ import annotations
 
@@ -23,23 +23,6 @@ FOLDED = 12  # characters: what a column of words needs to be read with ease
 FIGURE = re.compile(r"[-+]?[\d.,]{1,21}(e[-+]\d+)?")
 NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 FORMULAS = ("=", "+", "-", "@", "\t", "\r", "\uff1d", "\uff0b", "\uff0d", "\uff20")  # also as wide characters
-STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; color: #1a202c; max-width: 1080px; margin: 2em auto; padding: 0 1em; }
-h1 { font-size: 1.6em; overflow-wrap: anywhere; }
-h2 { font-size: 1.15em; margin-top: 2em; border-bottom: 1px solid #e2e8f0; }
-.wide { overflow-x: auto; }
-table { border-collapse: collapse; font-size: 0.88em; font-variant-numeric: tabular-nums; }
-th, td { padding: 0.25em 0.8em; text-align: right; white-space: nowrap; } th { color: #4a5568; font-weight: 600; }
-td.text, th.text { text-align: left; } tr:nth-child(even) td { background: #f7fafc; }
-.note { color: #4a5568; }
-figure { display: inline-block; margin: 0.5em 1em 0.5em 0; } figcaption { font-size: 0.88em; overflow-wrap: anywhere; }
-.sheet figure { max-width: 12em; vertical-align: top; }
-img { image-rendering: pixelated; max-width: 100%; margin: 0 2px 2px 0; vertical-align: top; }
-@media (prefers-color-scheme: dark) {
-  body { background: #171923; color: #e2e8f0; } h2 { border-color: #2d3748; } th, .note { color: #a0aec0; }
-  tr:nth-child(even) td { background: #1f2533; } a { color: #63b3ed; } .figure { background: #fff; }
-}
-"""  # of a page
 
 Cells = Sequence[Sequence[str]]
 
@@ -177,20 +160,9 @@ def _csv_cell(value: object) -> object:
 
 
 def html_text(text: str) -> str:
-    """A text for a page, also within an attribute.
+    """A text for a figure of Plotly, which reads some HTML; pages are escaped by their engine.
 
     >>> html_text("a\\x1b <b>")
     'a\\\\x1b &lt;b&gt;'
     """
     return html.escape(visible(text))
-
-
-def html_table(titles: Sequence[str], lines: Cells, *, words: Collection[str] = WORDS) -> str:
-    """A table in HTML, for a page with STYLE."""
-    kinds = [" class='text'" if title in words else "" for title in titles]
-
-    def row(cell: str, texts: Sequence[str]) -> str:
-        cells = (f"<{cell}{kind}>{html_text(text)}</{cell}>" for kind, text in zip(kinds, texts, strict=True))
-        return f"<tr>{''.join(cells)}</tr>"
-
-    return f"<div class='wide'><table>{row('th', titles)}{''.join(row('td', line) for line in lines)}</table></div>"

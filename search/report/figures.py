@@ -1,39 +1,29 @@
-"""A study's figures, each as a Plotly figure for pages and as a Matplotlib PNG.
+"""A study's figures, each as a figure of Plotly for pages and as a PNG, below a title that says what it shows.
 
-Most are Optuna's. Those of the first objective are drawn from a copy of the study that has no other one: Optuna draws
-none of them for two. Replicates and answered duplicates are on the timeline alone: they are no results of
+They are of the first objective. Replicates and answered duplicates are on the timeline alone: they are no results of
 the search.
-
-Workers import TensorFlow while this process imports what draws: Matplotlib and Plotly take a second.
 """
 
 from __future__ import annotations
 
-import io
 import json
-import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import optuna
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from experiments.objective import WORDS, objective_named
-from search.study.ranking import Scored, front
+from experiments.views.charts import GREY, PALETTE, Chart, Series, page_figure, png
+from search.study.ranking import Scored, front, ranked
 from search.study.results import DUPLICATE_OF, HOST, REPLICATE_OF, outcome, values_by_epoch
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure as Picture
-
-DOTS_PER_INCH = 110
-SIZE = (10.0, 5.0)  # inches of a PNG
-HEIGHT = 460  # pixels on a page
-MAX_CURVES_NAMED = 12  # intermediate values of more trials stand without a legend, which would not fit
-OBJECTIVE = "objective"  # user attribute of the copy
-COLOURS = {"complete": "#2b6cb0", "pruned": "#dd9a33", "infeasible": "#a0aec0", "fail": "#c53030"}
+COLOURS = {"complete": PALETTE[0], "pruned": PALETTE[1], "infeasible": GREY, "fail": PALETTE[3]}
+TRIALS_PER_PARAMETER = 5  # complete ones, for an importance that is more than chance
+SEED = 0  # of the importances: the same trials, the same picture
 
 
 class TooFewTrials(Exception):
@@ -45,217 +35,259 @@ class Figure:
     """One figure, or why it could not be drawn."""
 
     name: str  # of its files
-    title: str
+    title: str  # what it shows, where it was drawn
     page: Any  # plotly.graph_objects.Figure, or None
     png: bytes
+    note: str = ""  # how to read it
     reason: str = ""  # why there is none
     failed: bool = False  # it should be there
 
 
+@dataclass(frozen=True)
+class _Told:
+    """A chart with its finding and how to read it."""
+
+    chart: Chart
+    title: str
+    note: str
+
+
+@dataclass(frozen=True)
+class _Searched:
+    """The trials of a study that repeat none, by its first objective."""
+
+    all: Sequence[FrozenTrial]
+    objective: str
+    minimized: bool
+
+    @property
+    def words(self) -> str:
+        return WORDS[self.objective]
+
+    @property
+    def trials(self) -> list[FrozenTrial]:
+        return [trial for trial in self.all if trial.user_attrs.keys().isdisjoint({REPLICATE_OF, DUPLICATE_OF})]
+
+    @property
+    def complete(self) -> list[FrozenTrial]:
+        """Raises TooFewTrials where there are none."""
+        if not (found := [trial for trial in self.trials if outcome(trial) == "complete"]):
+            raise TooFewTrials("No trials are completed yet.")
+        return found
+
+    @property
+    def scored(self) -> list[Scored]:
+        return [
+            Scored(trial.number, trial.values[0], trial.user_attrs["coreml_bytes"], self.minimized)
+            for trial in self.complete
+        ]
+
+    def best(self) -> Scored:
+        return ranked(self.scored, front_first=False)[0]
+
+    def name_of(self, one: Scored) -> str:
+        return f"{self.all[one.number].params['architecture']}-{one.number}"
+
+
 def draw(study: optuna.Study) -> list[Figure]:
     """All figures of a study."""
-    import matplotlib
-
-    if "inline" not in (matplotlib.get_backend(auto_select=False) or ""):  # a notebook's, which needs no display either
-        matplotlib.use("agg")  # Optuna draws with pyplot, which would pick one
     trials = study.get_trials(deepcopy=False)
-    single = _of_first_objective(study, trials)
-    with matplotlib.rc_context():  # Optuna changes the style of all figures to come
-        figures = _drawn_all(trials, single)
-        interactive = matplotlib.is_interactive()
-    matplotlib.interactive(interactive)  # without what a notebook's backend sets when it is loaded, it shows nothing
-    return figures
-
-
-def _drawn_all(trials: Sequence[FrozenTrial], single: optuna.Study) -> list[Figure]:
-    what = f"Validation {WORDS[_name(single)]}"
+    objective = objective_named((study.metric_names or [""])[0])
+    found = _Searched(trials, objective, study.directions[0] == StudyDirection.MINIMIZE)
+    what = f"Validation {found.words}"
     return [
-        _drawn("optimization_history", "Optimization history", lambda: _optuna("optimization_history", single)),
-        _drawn(
-            "pareto_front", f"{what} against bytes", lambda: (_front_page(trials, single), _front_png(trials, single))
-        ),
-        _drawn("intermediate_values", f"{what} by epoch", lambda: _courses(single)),
-        _drawn("parallel_coordinate", "Parallel coordinates", lambda: _optuna("parallel_coordinate", single)),
-        _drawn("param_importances", "Parameter importances", lambda: _importances(single)),
-        _drawn("timeline", "Timeline of workers", lambda: (_timeline_page(trials), _timeline_png(trials))),
+        _drawn("optimization_history", f"{what} by trial", lambda: _history(found)),
+        _drawn("pareto_front", f"{what} against bytes", lambda: _front(found)),
+        _drawn("intermediate_values", f"{what} by epoch", lambda: _courses(found)),
+        _drawn("parallel_coordinate", "What the trials were given", lambda: _coordinates(found)),
+        _drawn("param_importances", "Parameter importances", lambda: _importances(found)),
+        _drawn("timeline", "Timeline of workers", lambda: _timeline(trials)),
     ]
 
 
-def _drawn(name: str, title: str, make: Callable[[], tuple[Any, bytes]]) -> Figure:
+def _drawn(name: str, title: str, make: Callable[[], _Told]) -> Figure:
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Optuna marks its Matplotlib figures as experimental
-            page, png = make()
-            page.update_layout(
-                template="plotly_white",
-                height=HEIGHT,
-                title=None,
-                margin={"l": 70, "r": 30, "t": 60, "b": 60},
-                autosize=True,
-            )
+        told = make()
+        return Figure(name, told.title, page_figure(told.chart), png(told.chart, told.title), told.note)
     except TooFewTrials as error:
-        return Figure(name, title, None, b"", str(error))
+        return Figure(name, title, None, b"", reason=str(error))
     except Exception as error:  # no figure is worth a sweep
         reason = " ".join(f"{type(error).__name__}: {error}".split())
-        return Figure(name, title, None, b"", reason, failed=True)
-    return Figure(name, title, page, png)
+        return Figure(name, title, None, b"", reason=reason, failed=True)
 
 
-def _of_first_objective(study: optuna.Study, trials: Sequence[FrozenTrial]) -> optuna.Study:
-    """A copy of a study in memory, with its first objective as the only one and as the intermediate values."""
-    copy = optuna.create_study(study_name=study.study_name, direction=study.directions[0])
-    copy.set_user_attr(OBJECTIVE, objective_named((study.metric_names or [""])[0]))
-    copy.add_trials(
-        optuna.trial.create_trial(state=TrialState.FAIL)  # is not drawn; those after it keep their numbers
-        if _repeats(trial)
-        else optuna.trial.create_trial(
-            state=trial.state,
-            value=trial.values[0] if trial.values else None,
-            params=trial.params,
-            distributions=trial.distributions,
-            intermediate_values=dict(enumerate(values_by_epoch(trial), 1)),
-            constraints=trial.constraints,
+def _place(found: _Searched, name: str) -> int:
+    """Of an architecture in the palette: the same in all figures."""
+    return sorted({trial.params["architecture"] for trial in found.all if "architecture" in trial.params}).index(name)
+
+
+def _by_architecture(trials: Iterable[FrozenTrial]) -> dict[str, list[FrozenTrial]]:
+    groups: dict[str, list[FrozenTrial]] = {}
+    for trial in sorted(trials, key=lambda trial: (trial.params["architecture"], trial.number)):
+        groups.setdefault(trial.params["architecture"], []).append(trial)
+    return groups
+
+
+def _history(found: _Searched) -> _Told:
+    """What each trial reached, and the best so far."""
+    complete, choose = found.complete, min if found.minimized else max
+    numbers, values = [trial.number for trial in complete], [trial.values[0] for trial in complete]
+    so_far = [choose(values[: place + 1]) for place in range(len(values))]
+    series = [
+        Series(
+            name,
+            [trial.number for trial in own],
+            [trial.values[0] for trial in own],
+            hover=list(map(_described, own)),
+            place=_place(found, name),
         )
-        for trial in trials
-    )
-    return copy
-
-
-def _name(single: optuna.Study) -> str:
-    """Of the objective."""
-    return str(single.user_attrs[OBJECTIVE])
-
-
-def _repeats(trial: FrozenTrial) -> bool:
-    """Whether a trial is a replicate, or was answered with what an earlier one had measured."""
-    return not trial.user_attrs.keys().isdisjoint({REPLICATE_OF, DUPLICATE_OF})
-
-
-def _optuna(name: str, study: optuna.Study) -> tuple[Any, bytes]:
-    """One of Optuna's figures; its functions and their Matplotlib twins have the same names and arguments."""
-    from optuna import visualization
-    from optuna.visualization import matplotlib as static
-
-    page = getattr(visualization, f"plot_{name}")(study, target_name=_name(study))
-    getattr(static, f"plot_{name}")(study, target_name=_name(study))
-    return page, _current_png()
-
-
-def _importances(study: optuna.Study) -> tuple[Any, bytes]:
-    """What share of the differences in the objective goes with each parameter."""
-    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    if len({tuple(trial.params.items()) for trial in complete}) < 2:
-        raise TooFewTrials("It takes two complete trials that differ.")
-    if len({trial.value for trial in complete}) < 2:
-        raise TooFewTrials(f"All complete trials have the same {_name(study)}.")
-    return _optuna("param_importances", study)
-
-
-def _courses(study: optuna.Study) -> tuple[Any, bytes]:
-    """Each trial's objective by epoch."""
-    if not any(trial.intermediate_values for trial in study.get_trials(deepcopy=False)):
-        raise TooFewTrials("No trial has finished an epoch.")
-    from optuna import visualization
-    from optuna.visualization import matplotlib as static
-
-    page = visualization.plot_intermediate_values(study)
-    page.update_layout(xaxis_title="Epoch", yaxis_title=_name(study))
-    axes = static.plot_intermediate_values(study)
-    axes.set(xlabel="Epoch", ylabel=_name(study))
-    if len(page.data) > MAX_CURVES_NAMED and (legend := axes.get_legend()):
-        legend.remove()
-    return page, _current_png()
-
-
-def _current_png() -> bytes:
-    """Optuna draws on pyplot's current figure."""
-    from matplotlib import pyplot
-
-    figure = pyplot.gcf()
-    figure.set_size_inches(*SIZE)
-    for axes in figure.axes:
-        for place in ("left", "center", "right"):
-            axes.set_title("", loc=place)
-    try:
-        return _png(figure)
-    finally:
-        pyplot.close("all")
-
-
-def _png(picture: Picture) -> bytes:
-    file = io.BytesIO()
-    picture.savefig(file, dpi=DOTS_PER_INCH, bbox_inches="tight", format="png")
-    return file.getvalue()
-
-
-def _complete(trials: Sequence[FrozenTrial], single: optuna.Study) -> tuple[list[FrozenTrial], list[Scored]]:
-    """The complete trials that repeat none, and those of them on the front from the smallest to the largest."""
-    complete = [trial for trial in trials if outcome(trial) == "complete" and not _repeats(trial)]
-    if not complete:
-        raise TooFewTrials("No trials are completed yet.")
-    down = single.direction == StudyDirection.MINIMIZE
-    scored = [Scored(trial.number, trial.values[0], trial.user_attrs["coreml_bytes"], down) for trial in complete]
-    return complete, front(scored)[::-1]
-
-
-def _front_page(trials: Sequence[FrozenTrial], single: optuna.Study) -> Any:
-    import plotly.graph_objects as go
-
-    complete, best = _complete(trials, single)
-    page = go.Figure()
-    for architecture in sorted({trial.params["architecture"] for trial in complete}):
-        own = [trial for trial in complete if trial.params["architecture"] == architecture]
-        page.add_scatter(
-            x=[trial.user_attrs["coreml_bytes"] for trial in own],
-            y=[trial.values[0] for trial in own],
-            mode="markers",
-            name=architecture,
-            marker={"size": 9, "opacity": 0.75},
-            text=[_described(trial) for trial in own],
-            hovertemplate="%{text}<br>%{x:,} bytes, %{y:.4f}<extra></extra>",
-        )
-    page.add_scatter(
-        x=[one.coreml_bytes for one in best],
-        y=[one.value for one in best],
-        mode="lines",
-        name="front",
-        line={"shape": "hv", "color": COLOURS["fail"], "width": 1.5},
-        hoverinfo="skip",
-    )
-    sizes = [trial.user_attrs["coreml_bytes"] for trial in complete]
-    ticks = [
-        digit * 10**power
-        for power in range(len(str(min(sizes))) - 1, len(str(2 * max(sizes))))
-        for digit in (1, 2, 5)
-        if min(sizes) / 2 <= digit * 10**power <= max(sizes) * 2
+        for name, own in _by_architecture(complete).items()
     ]
-    page.update_xaxes(type="log", title="Core ML bytes", tickvals=ticks, ticktext=[f"{tick:,}" for tick in ticks])
-    page.update_yaxes(title=_name(single))
-    return page
-
-
-def _front_png(trials: Sequence[FrozenTrial], single: optuna.Study) -> bytes:
-    from matplotlib.figure import Figure as Picture
-
-    complete, best = _complete(trials, single)
-    picture = Picture(figsize=SIZE, layout="constrained")
-    axes = picture.add_subplot()
-    for architecture in sorted({trial.params["architecture"] for trial in complete}):
-        own = [trial for trial in complete if trial.params["architecture"] == architecture]
-        x, y = [trial.user_attrs["coreml_bytes"] for trial in own], [trial.values[0] for trial in own]
-        axes.scatter(x, y, label=architecture, alpha=0.75)
-    axes.step(
-        [one.coreml_bytes for one in best],
-        [one.value for one in best],
-        where="post",
-        color=COLOURS["fail"],
-        linewidth=1.2,
-        label="front",
+    best = found.best()
+    return _Told(
+        Chart(
+            (Series("best so far", numbers, so_far, "steps", colour=GREY), *series),
+            "trial",
+            found.objective,
+            x_whole=True,
+            marks=((best.number, best.value, found.name_of(best)),),
+        ),
+        f"{best.value:.4f} is the best {found.words}, reached in trial {best.number}",
+        f"{len(complete)} complete trials in the order they were drawn; the line is the best so far.",
     )
-    axes.set(xscale="log", xlabel="Core ML bytes", ylabel=_name(single))
-    axes.grid(alpha=0.3)
-    axes.legend()
-    return _png(picture)
+
+
+def _front(found: _Searched) -> _Told:
+    """The objective against bytes."""
+    complete, best = found.complete, front(found.scored)[::-1]  # from the smallest on
+    series = [
+        Series(
+            name,
+            [trial.user_attrs["coreml_bytes"] for trial in own],
+            [trial.values[0] for trial in own],
+            hover=[f"{_described(t)}\n{t.user_attrs['coreml_bytes']:,} bytes, {t.values[0]:.4f}" for t in own],
+            place=_place(found, name),
+        )
+        for name, own in _by_architecture(complete).items()
+    ]
+    sizes, values = [one.coreml_bytes for one in best], [one.value for one in best]
+    told = [f"{found.name_of(one)} reaches {one.value:.4f} in {one.coreml_bytes:,} bytes" for one in best]
+    title = f"{told[0]}, {told[-1]}" if len(best) > 1 else f"{told[0]}, and nothing beats it"
+    marks = tuple((one.coreml_bytes, one.value, found.name_of(one)) for one in best)
+    return _Told(
+        Chart(
+            (*series, Series("front", sizes, values, "steps", colour=GREY)),
+            "Core ML bytes",
+            found.objective,
+            x_log=True,
+            marks=marks,
+        ),
+        title,
+        f"Named are the {len(best)} on the front: no other trial is as good and as small."
+        if len(best) > 1
+        else "The trial that is named is both the best and the smallest.",
+    )
+
+
+def _courses(found: _Searched) -> _Told:
+    """Each trial's objective by epoch, a line for each."""
+    started = [trial for trial in found.trials if values_by_epoch(trial)]
+    if not started:
+        raise TooFewTrials("No trial has finished an epoch.")
+    series = []
+    for name, own in _by_architecture(started).items():
+        epochs: list[int | None] = []
+        values: list[float | None] = []
+        hover: list[str] = []
+        for trial in own:
+            course = values_by_epoch(trial)
+            epochs += [*range(1, len(course) + 1), None]
+            values += [*course, None]
+            hover += [*(f"{_described(trial)}\nepoch {epoch}: {v:.4f}" for epoch, v in enumerate(course, 1)), ""]
+        series.append(Series(name, epochs, values, "lines", hover, place=_place(found, name)))
+    short = sum(outcome(trial) == "pruned" for trial in started)
+    title = (
+        f"{short} of {len(started)} trials were ended early" if short else f"All {len(started)} trials ran their course"
+    )
+    return _Told(
+        Chart(tuple(series), "epoch", found.objective, x_whole=True),
+        title,
+        f"Validation {found.words} by epoch, a line for each trial."
+        + (" A line that ends early was pruned: trials before it were better by then." if short else ""),
+    )
+
+
+def _coordinates(found: _Searched) -> _Told:
+    """The values of each complete trial, and what it reached, as one line."""
+    complete = found.complete
+    names = [name for name in complete[0].params if all(name in trial.params for trial in complete)]
+    columns: list[list[Any]] = [[trial.params[name] for trial in complete] for name in names]
+    columns.append([trial.values[0] for trial in complete])
+    heights, marks = [], []
+    for place, column in enumerate(columns):
+        height, ends = _scaled(column)
+        heights.append(height)
+        marks += [(float(place), at, text) for at, text in ends]
+    rows = {trial.number: row for row, trial in enumerate(complete)}
+    series = []
+    for name, own in _by_architecture(complete).items():
+        x = [place for _ in own for place in (*range(len(columns)), None)]
+        y = [value for trial in own for value in (*(height[rows[trial.number]] for height in heights), None)]
+        hover = [text for trial in own for text in [_described(trial)] * (len(columns) + 1)]
+        series.append(Series(name, x, y, "lines", hover, place=_place(found, name)))
+    best = found.best()
+    given = ", ".join(f"{name} {_short(value)}" for name, value in found.all[best.number].params.items())
+    return _Told(
+        Chart(tuple(series), x_names=[*names, found.objective], y_is_scale=False, marks=tuple(marks)),
+        f"The best trial had {given}",
+        "A line is a trial: its values from left to right, and what it reached.",
+    )
+
+
+def _scaled(column: Sequence[Any]) -> tuple[list[float], list[tuple[float, str]]]:
+    """Values as heights from 0 to 1, and what stands at the heights that are named."""
+    if all(isinstance(value, int | float) and not isinstance(value, bool) for value in column):
+        low, high = min(column), max(column)
+        reach = high - low or 1.0
+        ends = [(0.0, _short(low))] + [(1.0, _short(high))] * (high > low)
+        return [(value - low) / reach for value in column], ends
+    kinds = sorted(set(map(str, column)))
+    place = {kind: number / max(1, len(kinds) - 1) for number, kind in enumerate(kinds)}
+    return [place[str(value)] for value in column], [(at, kind) for kind, at in place.items()]
+
+
+def _importances(found: _Searched) -> _Told:
+    """What share of the differences in the objective goes with each parameter."""
+    complete = found.complete
+    shared = [name for name in complete[0].params if all(name in trial.params for trial in complete)]
+    searched = [name for name in shared if len({str(trial.params[name]) for trial in complete}) > 1]
+    if not searched:
+        raise TooFewTrials("It takes complete trials that differ.")
+    if len({trial.values[0] for trial in complete}) < 2:
+        raise TooFewTrials(f"All complete trials have the same {found.objective}.")
+    if len(complete) < (needed := TRIALS_PER_PARAMETER * len(searched)):
+        raise TooFewTrials(
+            f"{len(complete)} complete trials are too few: the importance of {len(searched)} parameters takes {needed}."
+        )
+    copy = optuna.create_study(direction="minimize" if found.minimized else "maximize")
+    copy.add_trials(
+        optuna.trial.create_trial(
+            state=TrialState.COMPLETE, value=trial.values[0], params=trial.params, distributions=trial.distributions
+        )
+        for trial in complete
+    )
+    fanova = optuna.importance.FanovaImportanceEvaluator(seed=SEED)
+    shares = optuna.importance.get_param_importances(copy, evaluator=fanova, params=searched)
+    names, values = list(shares), list(shares.values())
+    return _Told(
+        Chart(
+            (Series("importance", values, names, "bars", labels=[f"{value:.0%}" for value in values]),),
+            f"share of the differences in {found.objective}",
+        ),
+        f"{names[0]} goes with {values[0]:.0%} of the differences in {found.words}",
+        f"Estimated by fANOVA from {len(complete)} complete trials. It is of the ranges that were searched, counts no "
+        "pruned trial, and says what goes with the differences, not what makes them.",
+    )
 
 
 @dataclass(frozen=True)
@@ -267,8 +299,13 @@ class _Bar:
     start: datetime
     end: datetime
 
+    @property
+    def seconds(self) -> float:
+        return (self.end - self.start).total_seconds()
 
-def _bars(trials: Sequence[FrozenTrial]) -> list[_Bar]:
+
+def _timeline(trials: Sequence[FrozenTrial]) -> _Told:
+    """When which worker had which trial."""
     bars = []
     for trial in trials:
         owner = json.loads(trial.user_attrs.get("owner", "null"))
@@ -277,65 +314,39 @@ def _bars(trials: Sequence[FrozenTrial]) -> list[_Bar]:
             bars.append(_Bar(trial, worker, trial.datetime_start, trial.datetime_complete))
     if not bars:
         raise TooFewTrials("No trial has ended on a known worker.")
-    return bars
-
-
-def _timeline_page(trials: Sequence[FrozenTrial]) -> Any:
-    import plotly.graph_objects as go
-
-    bars = _bars(trials)
-    page = go.Figure()
+    began, ended = min(bar.start for bar in bars), max(bar.end for bar in bars)
+    series = []
     for kind, colour in COLOURS.items():
         own = [bar for bar in bars if outcome(bar.trial) == kind]
         if own:
-            page.add_bar(
-                x=[(bar.end - bar.start).total_seconds() * 1000 for bar in own],
-                y=[bar.worker for bar in own],
-                base=[bar.start.isoformat() for bar in own],
-                orientation="h",
-                name=kind,
-                marker={"color": colour, "line": {"color": "white", "width": 1}},
-                text=[str(bar.trial.number) for bar in own],
-                textposition="inside",
-                insidetextanchor="middle",
-                customdata=[[_described(bar.trial), (bar.end - bar.start).total_seconds()] for bar in own],
-                hovertemplate="%{customdata[0]}<br>%{customdata[1]:.1f} s<extra></extra>",
+            series.append(
+                Series(
+                    kind,
+                    [bar.seconds for bar in own],
+                    [bar.worker for bar in own],
+                    "bars",
+                    [f"{_described(bar.trial)}\n{bar.seconds:.1f} s" for bar in own],
+                    [str(bar.trial.number) for bar in own],
+                    [(bar.start - began).total_seconds() for bar in own],
+                    colour,
+                )
             )
-    page.update_layout(barmode="overlay", showlegend=True)
-    page.update_xaxes(type="date")
-    page.update_yaxes(type="category", title="worker", categoryorder="category descending")
-    return page
-
-
-def _timeline_png(trials: Sequence[FrozenTrial]) -> bytes:
-    from matplotlib.figure import Figure as Picture
-
-    bars = _bars(trials)
-    workers = sorted({bar.worker for bar in bars}, reverse=True)
-    began = min(bar.start for bar in bars)
-    picture = Picture(figsize=(SIZE[0], 1.5 + 0.5 * len(workers)), layout="constrained")
-    axes = picture.add_subplot()
-    for kind, colour in COLOURS.items():
-        own = [bar for bar in bars if outcome(bar.trial) == kind]
-        if own:
-            drawn = axes.barh(
-                [workers.index(bar.worker) for bar in own],
-                [(bar.end - bar.start).total_seconds() for bar in own],
-                left=[(bar.start - began).total_seconds() for bar in own],
-                color=colour,
-                edgecolor="white",
-                label=kind,
-            )
-            axes.bar_label(drawn, [str(bar.trial.number) for bar in own], label_type="center", color="white", size=8)
-    axes.set_yticks(range(len(workers)), workers)
-    axes.set(xlabel="seconds from the first trial's start", ylabel="worker")
-    axes.legend(ncols=len(COLOURS), loc="lower left", bbox_to_anchor=(0, 1), frameon=False)
-    return _png(picture)
+    workers, whole = len({bar.worker for bar in bars}), (ended - began).total_seconds()
+    busy = sum(bar.seconds for bar in bars) / (workers * whole or 1)
+    return _Told(
+        Chart(tuple(series), "seconds from the first trial's start", "worker"),
+        f"{workers} worker{'s' * (workers > 1)} had a trial in {min(busy, 1):.0%} of {whole:,.0f} s",
+        "A bar is a trial with its number, replicates included. Between bars a worker has no trial: it is being "
+        "started or replaced, waits for the study or for MLflow, or the sweep was stopped and continued. Of a trial "
+        "that was tried again the last attempt is shown.",
+    )
 
 
 def _described(trial: FrozenTrial) -> str:
     """A trial for a label that shows up under the pointer."""
-    values = (
-        f"{key} {value:.3g}" if isinstance(value, float) else f"{key} {value}" for key, value in trial.params.items()
-    )
-    return f"trial {trial.number}, {outcome(trial)}<br>" + "<br>".join(values)
+    values = (f"{key} {_short(value)}" for key, value in trial.params.items())
+    return "\n".join([f"trial {trial.number}, {outcome(trial)}", *values])
+
+
+def _short(value: object) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)

@@ -5,15 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from shlex import quote
 
 from architectures.scratch import scratch_folder
+from conversion.promotion.config import DEFAULT_MODEL
 from experiments.attempts import Attempts
 from experiments.objective import WORDS
 from experiments.tracking import NOT_DRAWN, Selection, Tracker
 from experiments.views import leaderboard, leaderboard_table
 from experiments.views.leaderboard import Row
-from experiments.views.page import html_page
-from experiments.views.tables import html_table, html_text
+from experiments.views.page import render, run_link
 from search.report import significance
 from search.report.figures import Figure, draw
 from search.report.significance import ArchitectureComparison, Replicated, compare_architectures
@@ -66,7 +67,7 @@ def write_report(
                 attempts.reasons[figure.name] = figure.reason
             if figure.page is not None:
                 with attempts.part(f"{figure.name}.html"):
-                    page = html_page(figure.title, [figure.page])
+                    page = render("figure", title=figure.title, note=figure.note, drawn=figure.page)
                     (folder / f"{figure.name}.html").write_text(page, encoding="utf-8")
                     (folder / f"{figure.name}.png").write_bytes(figure.png)
         trials: dict[str, str] = {}
@@ -77,7 +78,7 @@ def write_report(
             page = _page(study, board, compared, left_out, figures, {**attempts.reasons, **trials})
             file.write_text(page, encoding="utf-8")
         if not file.exists():
-            page = html_page(f"Study {study.name}", _not_drawn({**attempts.reasons, **trials}))
+            page = render("not_drawn", title=f"Study {study.name}", not_drawn={**attempts.reasons, **trials})
             file.write_text(page, encoding="utf-8")
         attempts.write(folder)
         tracker.writer.log_files(parent_run_id, folder, FOLDER)
@@ -108,41 +109,63 @@ def _page(
     lacking: Mapping[str, str],
 ) -> str:
     """The whole report."""
-    counts = ", ".join(f"{count} {state}" for state, count in study.results.counts().items())
-    config = study.config
+    config, best = study.config, board[0] if board else None
     what = f"{config.dataset}, {config.epochs} epochs at most, objective {' and '.join(config.objectives)}"
     if config.max_coreml_bytes:
         what += f", files of at most {config.max_coreml_bytes:,} bytes"
-    parts = [f"<p>{html_text(what)}.<br>Trials: {counts}.</p>"]
-    if board:
-        titles, rows = leaderboard_table.cells(board[:ROWS], without=("study", "run id"))
-        parts += ["<h2>Leaderboard</h2>", html_table(titles, rows)]
-        more = f"; {len(board) - ROWS} more in leaderboard.csv" if len(board) > ROWS else ""
-        parts.append(f"<p class='note'>* on the front of {WORDS[config.objective]} and bytes{more}</p>")
-    if compared or left_out:
-        parts.append("<h2>Architectures compared</h2>")
-    if compared:
-        parts.append(html_table(significance.titles(config.objective), significance.cells(compared)))
-        parts.append(
-            "<p class='note'>The best configuration of each, trained with further seeds; paired t-test over the seeds, "
-            "p by Holm's method.</p>"
-        )
-    if left_out:
-        parts.append(f"<p class='note'>{html_text(significance.told(left_out))}</p>")
-    if not study.config.figures:
-        parts.append("<p class='note'>Figures were turned off (--figures off).</p>")
-    for figure in figures:
-        parts.append(f"<h2>{html_text(figure.title)}</h2>")
-        missing = f"<p class='note'>Could not be drawn: {html_text(figure.reason)}</p>"
-        parts.append(missing if figure.page is None else figure.page)
-    return html_page(f"Study {study.name}", parts + _not_drawn(lacking))
+    titles, rows = leaderboard_table.cells(board[:ROWS], without=("study", "run id"))
+    return render(
+        "report",
+        title=f"Study {study.name}",
+        best=best,
+        best_link=run_link(best.run_id, config.tracking_uri) if best else None,
+        figures_of_the_best=_key_figures(board),
+        next_step=_next_step(study, best),
+        what=what,
+        counts=", ".join(f"{count} {state}" for state, count in study.results.counts().items()),
+        study_link=run_link(study.parent_run_id, config.tracking_uri),
+        titles=titles,
+        board=rows,
+        board_links=[run_link(row.run_id, config.tracking_uri) for row in board[:ROWS]],
+        objective=WORDS[config.objective],
+        left_over=max(0, len(board) - ROWS),
+        compared_titles=significance.titles(config.objective),
+        compared=significance.cells(compared),
+        left_out=significance.told(left_out) if left_out else "",
+        has_figures=config.figures,
+        drawn=figures,
+        not_drawn=lacking,
+    )
 
 
-def _not_drawn(missing: Mapping[str, str]) -> list[str]:
-    """What could not be made, and why."""
-    if not missing:
+def _key_figures(board: Sequence[Row]) -> list[tuple[str, str]]:
+    """What the best network reaches, and the smallest one that nothing beats."""
+    if not board:
         return []
-    return ["<h2>Not drawn</h2>", html_table(("part", "why"), list(missing.items()))]
+    best, smallest = board[0], min((row for row in board if row.pareto), key=lambda row: row.coreml_bytes, default=None)
+    shown = []
+    if (value := getattr(best, best.objective)) is not None:
+        interval = ""
+        if (
+            best.objective == "val_accuracy"
+            and best.val_accuracy_low is not None
+            and best.val_accuracy_high is not None
+        ):
+            interval = f", 95 % in {best.val_accuracy_low:.3f} to {best.val_accuracy_high:.3f}"
+        shown.append((f"{value:.4f}", f"validation {WORDS[best.objective]}{interval}"))
+    shown.append((f"{best.coreml_bytes:,} bytes", "of its Core ML file"))
+    if smallest and smallest is not best and smallest.val_accuracy is not None:
+        accuracy = f"{smallest.val_accuracy:.4f}"
+        shown.append((f"{smallest.coreml_bytes:,} bytes", f"the smallest on the front, {smallest.run}: {accuracy}"))
+    return shown
+
+
+def _next_step(study: Study, best: Row | None) -> str:
+    """The command that a reader of the report will want next."""
+    if best is None:
+        return f"python -m search.sweep --study {quote(study.name)} --trials {study.config.trials + 12}"
+    other = study.config.registered_name
+    return "python -m conversion.promote" + ("" if other == DEFAULT_MODEL else f" --model {quote(other)}")
 
 
 def replicated(study: Study) -> list[Replicated]:

@@ -163,7 +163,7 @@ def test_tables_and_the_page(command: Command, digits: Path, tmp_path: Path) -> 
     page = (tmp_path / "x.html").read_text()
     assert page.count("<figure ") == 2
     assert "<b>.png" not in page
-    assert not re.search(r"(src|href)='(?!data:)", page)
+    assert not re.search(r'src="(?!data:)|<link|@import|url\(', page)
     assert "<script>" in page
     json.loads(done.out)
 

@@ -59,7 +59,7 @@ def test_page_needs_no_network(swept: Swept, run_ids: list[str], command: Comman
     assert found.json["runs"]
     html = page.read_text()
     assert not re.search(r"<(script|link|img)[^>]* (src|href)=", html)
-    assert html.count("<div class='figure'>") == 4  # one per curve
+    assert html.count('<div class="figure">') == 4  # one per curve
     assert len(html) < 2_200_000  # plotly.js once
     for row in swept.result["leaderboard"]:
         assert f"{row['coreml_bytes']:,}" in html

@@ -7,6 +7,7 @@ import io
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from markdown_it import MarkdownIt
@@ -181,19 +182,18 @@ def assert_harmless_page(page: str) -> None:
 def test_the_page_of_a_comparison(hostile: Hostile, command: Command) -> None:
     command("experiments.compare", *hostile.runs, "--html", "page.html", cwd=hostile.folder)
     page = (hostile.folder / "page.html").read_text()
-    text = re.sub(r"<script type='module'>.*?</script>", "", page, flags=re.DOTALL)  # plotly.js itself
+    text = re.sub(r'<script type="module">.*?</script>', "", page, flags=re.DOTALL)  # plotly.js itself
     assert_harmless_page(text)
     assert "&lt;script&gt;alert(1)" in text
-    assert "<" not in "".join(re.findall(r"<script type='application/json'>(.*?)</script>", text, flags=re.DOTALL))
+    assert "<" not in "".join(re.findall(r'<script type="application/json">(.*?)</script>', text, flags=re.DOTALL))
 
 
 def test_class_labels_in_the_files_of_an_evaluation_and_a_promotion(tmp_path: Path) -> None:
     import numpy as np
 
-    from conversion.promotion.evaluation_page import classes, mistakes
-    from conversion.promotion.page import _confusion
     from experiments.attempts import Attempts
     from experiments.evaluation.report import write_report
+    from experiments.views.page import ENGINE
 
     labels = (NAME, NAME, "-7")
     images = np.zeros((6, 28, 28, 1), np.uint8)
@@ -208,7 +208,15 @@ def test_class_labels_in_the_files_of_an_evaluation_and_a_promotion(tmp_path: Pa
     assert rows[3][0] == "-7"
     for name in ("confusion_matrix.csv", "classification_report.txt"):
         assert_harmless((tmp_path / name).read_text())
-    for page in (classes(evaluation), mistakes(evaluation, images, labels), _confusion(labels, [[1] * 3] * 3)):
+    parts: Any = ENGINE.get_template("parts.html.j2").module
+    for page in (
+        parts.classes(evaluation),
+        parts.mistakes(evaluation, images, labels, NAME),
+        parts.confusion(labels, [[1] * 3] * 3),
+        parts.table([NAME, "run"], [[NAME, NAME]], links=[None], name=NAME),
+        parts.facts([(NAME, NAME)], NAME),
+    ):
+        assert "&lt;" in page
         assert_harmless_page(page)
 
 

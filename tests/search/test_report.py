@@ -30,7 +30,6 @@ from tests.support.sweeps import PUBLISHED, TINY, in_the_middle_of_a_trial, star
 FIGURES = {
     "optimization_history",
     "parallel_coordinate",
-    "param_importances",
     "intermediate_values",
     "pareto_front",
     "timeline",
@@ -49,6 +48,8 @@ class Page(HTMLParser):
         self.feed(text)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag == "a":  # nothing that is loaded
+            return
         self._inside = tag
         self.loaded += [value or "" for key, value in attrs if key in {"src", "href"}]
 
@@ -77,7 +78,10 @@ def test_the_page_needs_no_network_and_holds_leaderboard_and_figures(artifacts: 
     page = Page(text)
     assert page.loaded == []
     assert page.headings[0] == "Study small"
-    assert len(page.headings) == 2 + len(FIGURES)
+    assert len(page.headings) == 3 + len(FIGURES)  # study, leaderboard, and importances without a figure
+    best = json.loads((artifacts / "leaderboard.json").read_text())[0]
+    assert text.index("Best network") < text.index(f"/#/runs/{best['run_id']}") < text.index("Leaderboard</h2>")
+    assert "Next: <code>python -m conversion.promote" in text
     board = [row["run"] for row in json.loads((artifacts / "leaderboard.json").read_text())]
     assert len(board) >= 3
     assert [cell for cell in page.cells if cell in board] == board
@@ -152,11 +156,11 @@ def test_a_figure_that_cannot_be_drawn_says_why() -> None:
     )
     study.add_trial(trial)
     figures = {figure.name: figure for figure in draw(study)}
-    assert figures.keys() == FIGURES
+    assert figures.keys() == FIGURES | {"param_importances"}
     missing = {name: figure.reason for name, figure in figures.items() if figure.page is None}
     assert missing.keys() == {"param_importances", "timeline"}
     assert missing["timeline"] == "No trial has ended on a known worker."
-    assert missing["param_importances"] == "It takes two complete trials that differ."
+    assert missing["param_importances"] == "It takes complete trials that differ."
     for name in FIGURES - missing.keys():
         with Image.open(io.BytesIO(figures[name].png)) as picture:
             picture.verify()
@@ -192,11 +196,49 @@ def test_what_repeats_a_trial_is_on_the_timeline_alone() -> None:
     pages = {figure.name: figure.page for figure in draw(study)}
     assert list(pages["pareto_front"].data[0].y) == [0.90, 0.92]
     assert list(pages["pareto_front"].data[1].y) == [0.92]
-    points, best, *_ = pages["optimization_history"].data
+    best, points = pages["optimization_history"].data
     assert (list(points.x), list(points.y), max(best.y)) == ([0, 2], [0.90, 0.92], 0.92)
-    assert [line.name for line in pages["intermediate_values"].data] == ["Trial0", "Trial2"]
-    assert sum(line.customdata is not None for line in pages["parallel_coordinate"].data) == 2
+    for name in ("intermediate_values", "parallel_coordinate"):
+        (lines,) = pages[name].data
+        assert {text.partition(",")[0] for text in lines.customdata if text} == {"trial 0", "trial 2"}
     assert list(pages["timeline"].data[0].text) == ["0", "1", "2", "3"]
+
+
+def searched(trials: int) -> optuna.Study:
+    """A study of two parameters, the second of which decides."""
+    study = optuna.create_study(directions=["maximize", "minimize"])
+    for number in range(trials):
+        trial = optuna.trial.create_trial(
+            values=[0.5 + (number % 5) / 10, 1_000],
+            params={"architecture": ("chollet", "pocket")[number % 2], "dropout": (number % 5) / 10},
+            distributions={
+                "architecture": optuna.distributions.CategoricalDistribution(["chollet", "pocket"]),
+                "dropout": optuna.distributions.FloatDistribution(0.0, 0.5),
+            },
+            user_attrs={"coreml_bytes": 1_000, "val_accuracies": [0.5]},
+        )
+        study.add_trial(trial)
+    return study
+
+
+def test_importances_are_drawn_where_the_trials_bear_them() -> None:
+    few, enough = (next(f for f in draw(searched(n)) if f.name == "param_importances") for n in (9, 10))
+    assert (few.page, few.failed) == (None, False)
+    assert few.reason == "9 complete trials are too few: the importance of 2 parameters takes 10."
+    assert enough.title.startswith("dropout goes with ")
+    assert "from 10 complete trials" in enough.note
+    assert list(enough.page.data[0].y) == ["dropout", "architecture"]
+
+
+def test_an_architecture_has_one_colour_in_all_figures() -> None:
+    pages = {figure.name: figure.page for figure in draw(searched(4))}
+    colours = {
+        (line.name, line.marker.color)
+        for name in ("optimization_history", "pareto_front", "intermediate_values", "parallel_coordinate")
+        for line in pages[name].data
+        if line.name in {"chollet", "pocket"}
+    }
+    assert len(colours) == 2
 
 
 def test_bytes_stand_on_a_logarithmic_axis() -> None:

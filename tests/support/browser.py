@@ -39,3 +39,26 @@ def requested(driver: Any, *documents: str) -> set[str]:
     messages = [json.loads(entry["message"])["message"] for entry in driver.get_log("performance")]
     sent = [message["params"] for message in messages if message["method"] == "Network.requestWillBeSent"]
     return {one["request"]["url"] for one in sent if one["documentURL"].startswith(documents)}
+
+
+def show_as(driver: Any, *, width: int, scheme: str) -> None:
+    """Show pages to come at a width, in light or dark."""
+    size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600}
+    driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    features = [{"name": "prefers-color-scheme", "value": scheme}]
+    driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+
+
+def axe(driver: Any) -> list[str]:
+    """What axe-core finds wrong with the page that is shown: contrast, labels, and all its other rules."""
+    found = find_spec("axe_playwright_python")  # for its copy of axe-core, which Playwright is not needed for
+    require(found, install="python -m pip install --no-deps -c constraints.txt axe-playwright-python")
+    assert found
+    assert found.origin
+    driver.execute_script(Path(found.origin).with_name("axe.min.js").read_text())
+    result = driver.execute_async_script("axe.run().then(arguments[0])")
+    return [
+        f"{one['id']}: {node['target']} {node['failureSummary']}"
+        for one in result["violations"]
+        for node in one["nodes"]
+    ]
