@@ -11,7 +11,7 @@ from experiments.tracking.records import RunRecord
 
 if TYPE_CHECKING:
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
-    from sqlalchemy import ColumnElement, Select
+    from sqlalchemy import ColumnElement
 
 AT_ONCE = 1_000  # runs whose ids one query names
 
@@ -30,7 +30,7 @@ def read_runs(database: SqlAlchemyStore, experiment_id: str, text: str) -> list[
     from mlflow.utils.search_utils import SearchUtils
     from sqlalchemy import select
 
-    wanted: Select[Any] = select(SqlRun.run_uuid, SqlRun.name, SqlRun.status).where(
+    wanted: Any = select(SqlRun.run_uuid, SqlRun.name, SqlRun.status).where(
         SqlRun.experiment_id == int(experiment_id),
         SqlRun.lifecycle_stage == "active",
         *(_condition(**term) for term in SearchUtils.parse_search_filter(text)),
@@ -62,7 +62,7 @@ def read_points(database: SqlAlchemyStore, run_ids: Sequence[str], metrics: Iter
     columns = SqlMetric.run_uuid, SqlMetric.key, SqlMetric.step, SqlMetric.value, SqlMetric.is_nan
     with database.ManagedSessionMaker() as session:
         for ids in _parts(run_ids):
-            held: Select[Any] = select(*columns).where(SqlMetric.run_uuid.in_(ids), SqlMetric.key.in_(metrics))
+            held: Any = select(*columns).where(SqlMetric.run_uuid.in_(ids), SqlMetric.key.in_(metrics))
             for run_id, metric, step, value, is_nan in session.execute(
                 held.order_by(SqlMetric.timestamp, SqlMetric.step, SqlMetric.value)
             ):
