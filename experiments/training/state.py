@@ -80,7 +80,8 @@ class State:
         made.write(json.dumps(header).encode() + b"\n")
         for array in (*self.variables, *self.best_weights, self.best_probabilities):
             np.save(made, array, allow_pickle=False)
-        return b"%b %b\n%b" % (NAME, hashlib.sha256(made.getbuffer()).hexdigest().encode(), made.getbuffer())
+        rest = made.getbuffer()
+        return b"".join((NAME, b" ", hashlib.sha256(rest).hexdigest().encode(), b"\n", rest))
 
 
 def check_whole(content: bytes) -> bytes:
@@ -138,7 +139,7 @@ class Keeper:
         self, keeping: Keeping | None, variables: Sequence[keras.Variable], shuffle: np.random.Generator
     ) -> None:
         """Prepare to keep the `variables` of an epoch's graph and the state of `shuffle`; None: nothing is kept."""
-        self.began = (1,)
+        self.began: tuple[int, ...] = (1,)
         self._keeping, self._variables, self._shuffle = keeping, variables, shuffle
         self._complete: bool | None = None  # whether the variables are all that the graph holds; None: not known yet
         size = sum(4 * int(np.prod(variable.shape)) for variable in variables)

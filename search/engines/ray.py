@@ -239,6 +239,9 @@ def _train(broker: Any, ticket: int, setup: WorkerSetup, dataset: PackedDataset,
     with scratch_folder() as folder:
         here = replace(job, keras_file=folder / "model.keras")
 
+        def write(state: bytes) -> None:
+            ask(None, state)
+
         def send(event: Event) -> None:
             ask(event, here.keras_file.read_bytes() if isinstance(event, Finished) else None)
 
@@ -251,4 +254,4 @@ def _train(broker: Any, ticket: int, setup: WorkerSetup, dataset: PackedDataset,
             send(failed(None, error))
             return
         send(Placed(job.number, trainer.environment))
-        trainer.train(here, send, ask, lambda state: ask(None, state))
+        trainer.train(here, send, ask, write)
