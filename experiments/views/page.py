@@ -41,13 +41,10 @@ def _engine() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.globals |= {"picture": picture, "json_of": _json_of, "plotly": _plotly, "zip": zip, "WORDS": WORDS}
-    made.globals["confusions"] = confusions
-    made.filters |= {
-        "whole": lambda number: f"{number:,}",
-        "share": lambda number: f"{number:.4f}",
-        "tiny": lambda number: f"{number:.1e}",
-    }
+    made.globals.update(picture=picture, json_of=_json_of, plotly=_plotly, zip=zip, WORDS=WORDS, confusions=confusions)
+    made.filters.update(
+        whole=lambda number: f"{number:,}", share=lambda number: f"{number:.4f}", tiny=lambda number: f"{number:.1e}"
+    )
     return made
 
 

@@ -223,7 +223,8 @@ def _coordinates(found: _Searched) -> _Told:
     names = [name for name in complete[0].params if all(name in trial.params for trial in complete)]
     columns: list[list[Any]] = [[trial.params[name] for trial in complete] for name in names]
     columns.append([trial.values[0] for trial in complete])
-    heights, marks = [], []
+    heights: list[list[float]] = []
+    marks: list[tuple[float, float, str]] = []
     for place, column in enumerate(columns):
         height, ends = _scaled(column)
         heights.append(height)

@@ -54,6 +54,8 @@ class Page(HTMLParser):
         self.loaded += [value or "" for key, value in attrs if key in {"src", "href"}]
 
     def handle_data(self, data: str) -> None:
+        if not data.strip():
+            return
         if self._inside in {"h1", "h2"}:
             self.headings.append(data)
         if self._inside in {"td", "th"}:
