@@ -32,7 +32,6 @@ COLUMNS = (
     *(f"params.`{name}`" for name in ("architecture", "filters", "dropout", "batch_size")),
     "tags.`outcome`",
 )
-WIDTH = 140  # pixels of a column of metrics, whose names are longer than MLflow's own width
 # MLflow's list of experiments shows these as they are written, its page of one as Markdown.
 OF_TRAINING = (
     "Training runs: one for each trial, and one for each sweep, named after its study, whose description is the "
@@ -82,8 +81,7 @@ def of_promotion(source: VersionRecord, tags: Mapping[str, str]) -> str:
 
 def experiment_tags(about: str, *, training: bool) -> dict[str, str]:
     """The tags of an experiment, with the description `about`; those of `training` runs have columns."""
-    widths = dict.fromkeys(COLUMNS[:3], WIDTH)
-    view = {"orderByKey": ORDER, "orderByAsc": False, "selectedColumns": COLUMNS, "columnWidths": widths}
+    view = {"orderByKey": ORDER, "orderByAsc": False, "selectedColumns": COLUMNS}
     return {NOTE: about, KIND: MODEL_TRAINING} | ({VIEWS + VIEW: json.dumps(view)} if training else {})
 
 
