@@ -36,7 +36,6 @@ from experiments.training.loop import train
 WAYS = {  # temperature and distillation_weight
     "T 3, weight 0.5": (3.0, 0.5),
     "T 3, weight 0.9": (3.0, 0.9),
-    "T 1, weight 0.5": (1.0, 0.5),
 }
 
 
