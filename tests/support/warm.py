@@ -53,15 +53,16 @@ def start_server(output: Path) -> str:
             for number, stream in enumerate(said, 1):
                 os.dup2(stream, number)
                 os.close(stream)
-    return forkserver._forkserver._forkserver_address  # type: ignore[attr-defined]
+    server: Any = forkserver._forkserver
+    return server._forkserver_address
 
 
 def use_server(address: str) -> None:
     """Let this process fork from another one's server, which lives as long as that process."""
-    server = forkserver._forkserver  # type: ignore[attr-defined]
+    server: Any = forkserver._forkserver
     server._forkserver_address = address
     server._forkserver_alive_fd = os.open(os.devnull, os.O_RDONLY)  # what a child would keep its server alive by
-    server.ensure_running = forkserver.ensure_running = lambda: None
+    server.ensure_running = forkserver.ensure_running = lambda: None  # it is not this one's to look after
 
 
 class WarmContext(ForkServerContext):
