@@ -58,8 +58,8 @@ MUTANTS = (
     Mutant(
         "a weight without a gradient",
         "architectures/contract.py",
-        "    _require(not unused, ",
-        "    _require(True, ",
+        "    require(not unused, ",
+        "    require(True, ",
         ("tests/architectures/test_contract.py",),
     ),
     Mutant(
@@ -86,7 +86,7 @@ MUTANTS = (
     Mutant(
         "weights of the last epoch, not the best",
         "experiments/training/loop.py",
-        "    kept.set_weights(best_weights)\n",
+        "    learning.set_weights(best_weights)\n",
         "",
         ("tests/experiments/test_training.py",),
     ),

@@ -6,10 +6,10 @@ import fcntl
 import gc
 import json
 import os
-import shutil
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,13 +24,27 @@ from architectures.command import COLLECT_AFTER  # noqa: E402
 from experiments.training import process  # noqa: E402
 from search.engines import local  # noqa: E402
 from tests.support.commands import Command, Outcome, invoke, run_module  # noqa: E402
-from tests.support.stores import MadeOnce, Promoted, Swept, copy_migrations, copy_store, rows  # noqa: E402
+from tests.support.stores import MadeOnce, Promoted, Swept, copy_migrations, copy_promoted, copy_store, rows  # noqa: E402
 from tests.support.sweeps import SWEEP  # noqa: E402
-from tests.support.warm import warm_context  # noqa: E402
+from tests.support.warm import start_server, use_server, warm_context  # noqa: E402
 
 gc.freeze()  # what has been imported is never garbage, and a look through all of it takes a second
 gc.set_threshold(COLLECT_AFTER, *gc.get_threshold()[1:])  # as commands do
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job ignores it, and so would its children
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Let all of xdist's processes fork from one server: each of its own would import everything anew."""
+    config = node.config
+    if not hasattr(config, "warm_server"):
+        config.warm_server = start_server(config._tmp_path_factory.getbasetemp() / "warm.log")
+    node.workerinput["warm_server"] = config.warm_server
+
+
+def pytest_configure(config: Any) -> None:
+    if address := getattr(config, "workerinput", {}).get("warm_server"):
+        use_server(address)
 
 
 LONG = ("test_docs.py", "test_notebooks.py")
@@ -146,8 +160,7 @@ def promoted(swept: Swept, made_once: MadeOnce) -> Iterator[Promoted]:
 @pytest.fixture
 def own_promoted(promoted: Promoted, tmp_path: Path) -> Path:
     """A copy of the promotion's folder that a test may change: its store and the promoted file."""
-    copy_store(promoted.folder, tmp_path)
-    shutil.copytree(promoted.folder / "ios", tmp_path / "ios")
+    copy_promoted(promoted, tmp_path)
     return tmp_path
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from benchmarks.mutants import MUTANTS
 from tests.support.commands import ROOT
 from tests.support.warm import Program
 
@@ -71,3 +72,9 @@ def test_every_kind_of_failure_has_an_instance(marks: str, kinds: dict[str, str]
     assert collected, out + err
     lost = {kind: place for kind, place in kinds.items() if not any(one.startswith(place) for one in collected)}
     assert not lost, f"no instance is left where `-m {marks!r}` looks"
+
+
+def test_every_fault_of_the_mutants_can_still_be_made() -> None:
+    """`benchmarks/mutants.py` replaces lines of the product, which move on."""
+    stale = [mutant.fault for mutant in MUTANTS if (ROOT / mutant.file).read_text().count(mutant.old) != 1]
+    assert not stale

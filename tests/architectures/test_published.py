@@ -97,9 +97,14 @@ def test_the_list_says_who_does_not_fit(command: Command, monkeypatch: pytest.Mo
     assert "arXiv:1512.03385" in shown
 
 
+LISTED = ["chollet", "malireddi", "pocket", "resnet"]  # all others are converted for it when docs/architectures.md runs
+
+
 @pytest.fixture(scope="module")
 def summaries(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
-    return invoke("architectures", "--json", cwd=tmp_path_factory.mktemp("list")).json["architectures"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(registry, "names", lambda: LISTED)
+        return invoke("architectures", "--json", cwd=tmp_path_factory.mktemp("list")).json["architectures"]
 
 
 @pytest.mark.parametrize(("width", "beside"), [(80, False), (200, True)])
@@ -112,13 +117,12 @@ def test_the_list_shows_every_figure_whole(
 ) -> None:
     """In a terminal of 80 columns, too, where family and paper stand below the table."""
     monkeypatch.setattr(table, "console", lambda: Console(width=width))
-    names = registry.names()
     table.print_list(summaries)
     shown = capsys.readouterr().out
     rows = [line for line in shown.splitlines() if line.startswith("│")]
     assert "…" not in shown
-    assert [line.split()[1] for line in rows] == sorted(names)
-    assert ("1,199,882" in rows[1], "11,992,448" in rows[1]) == (True, True)
+    assert [line.split()[1] for line in rows] == LISTED
+    assert ("1,199,882" in rows[0], "11,992,448" in rows[0]) == (True, True)
     assert ("arXiv:1512.03385" in "".join(rows)) == beside
     assert "arXiv:1512.03385" in shown
 

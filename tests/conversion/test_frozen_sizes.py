@@ -68,8 +68,16 @@ def converters(trainable: bool) -> tuple[Converter, Converter]:
     return Converter(measured, FACTS), Converter(trained(after), FACTS)
 
 
-@pytest.mark.parametrize("trainable", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["frozen", "trained"])
-@pytest.mark.parametrize(("format", "compression"), MINIMUM_IOS)
+@pytest.mark.parametrize(
+    ("format", "compression", "trainable"),
+    [
+        *((*kind, False) for kind in MINIMUM_IOS),
+        *(
+            pytest.param(*kind, True, marks=pytest.mark.slow)
+            for kind in (("mlmodel", "int8"), ("mlpackage", "palette4"))
+        ),
+    ],
+)
 def test_size_of_every_compression(format: str, compression: str, trainable: bool) -> None:
     told, shipped = (converter.file(format=format, compression=compression) for converter in converters(trainable))
     assert told.size_bytes == shipped.size_bytes

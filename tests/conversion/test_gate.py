@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
+from architectures.errors import ProjectError
 from conversion import runtime
-from conversion.promotion.champion import SIGNIFICANCE, compare
+from conversion.promotion.champion import SIGNIFICANCE, compare, load_champion
 from conversion.promotion.gate import Decision, _guessing
 from conversion.promotion.place import DEFAULT_OUTPUT
 from conversion.verification.evidence import Evidence
@@ -113,11 +114,7 @@ def test_what_needs_no_test_image_costs_no_look(own_promoted: Path, command: Com
     digest = datasets.load("mnist5k").digest
     (own_promoted / "mine.mlmodel").write_bytes(b"somebody's work")
     before = len(tracker.test_access.looks(digest))
-    for arguments in (
-        ("--max-bytes", "1", "--min-accuracy", "1", "--dry-run"),
-        ("--output", "mine.mlmodel"),
-        ("--max-bytes", "1000"),
-    ):
+    for arguments in (("--max-bytes", "1", "--min-accuracy", "1", "--dry-run"), ("--output", "mine.mlmodel")):
         found = command("conversion.promote", *arguments, "--json")
         assert found.code == 3
         assert found.json["test_look"] is None
@@ -231,8 +228,16 @@ def other_record(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("harm", [damaged, missing, other_record])
-def test_a_champion_that_cannot_be_checked_is_not_skipped(own_promoted: Path, harm: Callable, command: Command) -> None:
+def test_a_champion_that_cannot_be_checked_is_an_error(own_promoted: Path, harm: Callable) -> None:
+    tracker = Tracker(f"sqlite:///{own_promoted / 'mlflow.db'}", create=False)
+    assert load_champion(tracker, NAME)
     harm(own_promoted)
+    with pytest.raises(ProjectError):
+        load_champion(tracker, NAME)
+
+
+def test_a_champion_that_cannot_be_checked_is_not_skipped(own_promoted: Path, command: Command) -> None:
+    damaged(own_promoted)
     found = command("conversion.promote", "--dry-run", "--json")
     assert found.code == 3
     assert verdicts(found.json)["champion"] == verdicts(found.json)["contract"] == "failed"

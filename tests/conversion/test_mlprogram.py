@@ -16,7 +16,7 @@ from coremltools.converters.mil import Builder as mb
 from architectures.errors import UsageError
 from conversion.coreml.convert import frozen_objects
 from conversion.runtime import CorruptModel, NotCheckable, load
-from tests.conversion.test_runtime import PARAMETERS, trained
+from tests.conversion.test_runtime import NETWORKS, trained
 from tests.support.layers import (
     block_of,
     build_program,
@@ -37,7 +37,7 @@ def rounded(model: keras.Model) -> keras.Model:
     return copy
 
 
-@pytest.fixture(scope="module", params=PARAMETERS)
+@pytest.fixture(scope="module", params=NETWORKS)
 def network(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[keras.Model, Path]:
     """A published network and a folder with its packages, one for each precision."""
     model = trained(request.param)

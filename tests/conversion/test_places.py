@@ -87,7 +87,9 @@ def test_colour_pictures_do_not_take_the_digits_place(own_promoted: Path, comman
     assert shipped(own_promoted) == digits
 
 
-@pytest.mark.parametrize("name", ["DigitClassifier.mlmodel", "DigitClassifier.mlpackage"])
+@pytest.mark.parametrize(
+    "name", ["DigitClassifier.mlmodel", pytest.param("DigitClassifier.mlpackage", marks=pytest.mark.slow)]
+)
 def test_the_place_of_another_model_is_refused(two_models: Path, name: str, command: Command) -> None:
     before = snapshot(two_models, but=REFUSAL_TAGS)
     format = name.rpartition(".")[2]

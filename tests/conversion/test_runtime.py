@@ -19,6 +19,7 @@ from conversion.runtime import CorruptModel, NotCheckable, load
 from tests.support.layers import build_network, convert, images, loaded, quiet, randomize
 
 PARAMETERS = {"malireddi": 94_602, "chollet": 1_199_882}
+NETWORKS = ["malireddi", pytest.param("chollet", marks=pytest.mark.slow)]  # the same kinds of layers, ten times larger
 
 
 def trained(name: str) -> keras.Model:
@@ -33,7 +34,7 @@ def trained(name: str) -> keras.Model:
     return model
 
 
-@pytest.fixture(scope="session", params=PARAMETERS)
+@pytest.fixture(scope="session", params=NETWORKS)
 def network(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[keras.Model, Path]:
     """A published network and its saved file."""
     model = trained(request.param)

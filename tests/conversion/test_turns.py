@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from functools import cache
 from hashlib import sha256
 from pathlib import Path
 
@@ -17,7 +19,7 @@ from experiments.tracking.registry import Registry
 from tests.support.commands import Command
 from tests.support.judged import Judged, judge
 from tests.support.promotions import NAME, PROMOTIONS, REFUSAL_TAGS, artifacts, champion, client_of, shipped, snapshot
-from tests.support.stores import Swept
+from tests.support.stores import Promoted, Swept, copy_promoted
 from tests.support.trackers import part_with
 
 FORCED = ("--force", "--reason", "a test")
@@ -31,16 +33,37 @@ def current(folder: Path) -> Current:
     return Current(champion(folder), champion(folder, PROMOTIONS))
 
 
+Judge = Callable[..., Judged]
+
+
+@pytest.fixture(scope="module")
+def judged(promoted: Promoted, swept: Swept, tmp_path_factory: pytest.TempPathFactory) -> Judge:
+    """The judgement of a promotion with these options, made once in a copy of the promotion's folder."""
+
+    @cache
+    def made(*options: str) -> Judged:
+        folder = tmp_path_factory.mktemp("judged")
+        copy_promoted(promoted, folder)
+        if "--run" in options:
+            unregister(folder, swept.result["leaderboard"][1]["version"])
+        return judge(folder, *options)
+
+    def at(folder: Path, *options: str) -> Judged:
+        return Judged(made(*options).examination, folder / DEFAULT_OUTPUT)
+
+    return at
+
+
 def test_a_promotion_that_another_overtook_is_refused(
-    own_promoted: Path, swept: Swept, command: Command, monkeypatch: pytest.MonkeyPatch
+    own_promoted: Path, swept: Swept, judged: Judge, command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The issue's: judged against 1, 2 was promoted meanwhile. It changes nothing, --force or not, and says so."""
-    other = judge(own_promoted, "--author", "Ada")
+    other = judged(own_promoted, "--author", "Ada")
     publishing = publish.publish
 
     def overtaken(tracker, *arguments, **options):
         monkeypatch.setattr(pipeline, "publish", publishing)
-        assert Judged(other.examination, own_promoted / DEFAULT_OUTPUT).publish(uri_of(own_promoted)) == 2
+        assert other.publish(uri_of(own_promoted)) == 2
         before.append(snapshot(own_promoted, but=REFUSAL_TAGS))
         return publishing(tracker, *arguments, **options)
 
@@ -59,24 +82,24 @@ def test_a_promotion_that_another_overtook_is_refused(
     assert (again.code, again.json["promotion"], again.json["previous_promotion"]) == (0, 3, 2)
 
 
-def test_rolled_back_meanwhile(own_promoted: Path, command: Command) -> None:
-    first, second = (judge(own_promoted, "--author", name) for name in ("Ada", "Grace"))
-    place = own_promoted / DEFAULT_OUTPUT
-    assert Judged(first.examination, place).publish(uri_of(own_promoted)) == 2
+def test_rolled_back_meanwhile(own_promoted: Path, swept: Swept, judged: Judge, command: Command) -> None:
+    first = judged(own_promoted, "--author", "Ada")
+    second = judged(own_promoted, "--version", swept.result["leaderboard"][1]["version"], *FORCED)
+    assert first.publish(uri_of(own_promoted)) == 2
     assert command("conversion.rollback").code == 0
     before = snapshot(own_promoted)
     with pytest.raises(publish.Overtaken, match="judged against promotion 2, 1 is the champion's again meanwhile"):
-        Judged(second.examination, place).publish(uri_of(own_promoted), Current(1, 2))
+        second.publish(uri_of(own_promoted), Current(1, 2))
     assert snapshot(own_promoted) == before
 
 
-def test_a_file_that_came_meanwhile_stays(own_promoted: Path) -> None:
-    judged = judge(own_promoted, "--author", "Ada")
+def test_a_file_that_came_meanwhile_stays(own_promoted: Path, judged: Judge) -> None:
+    ours = judged(own_promoted, "--author", "Ada")
     place = own_promoted / DEFAULT_OUTPUT
     place.write_bytes(b"somebody's work")
     before = snapshot(own_promoted)
     with pytest.raises(publish.Overtaken, match="is not what stood there when the file was judged"):
-        Judged(judged.examination, place).publish(uri_of(own_promoted))
+        ours.publish(uri_of(own_promoted))
     assert snapshot(own_promoted) == before
 
 
@@ -85,32 +108,32 @@ def unregister(folder: Path, version: int) -> None:
     client_of(folder).delete_model_version(NAME, str(version))
 
 
-def test_prune_asks_again_before_it_removes(own_promoted: Path, swept: Swept) -> None:
+def test_prune_asks_again_before_it_removes(own_promoted: Path, swept: Swept, judged: Judge) -> None:
     """A model is promoted between prune's look and its removal."""
     unneeded = swept.result["leaderboard"][1]
     unregister(own_promoted, unneeded["version"])
-    judged = judge(own_promoted, "--run", unneeded["run_id"], *FORCED)
+    ours = judged(own_promoted, "--run", unneeded["run_id"], *FORCED)
     tracker = Tracker(uri_of(own_promoted))
     (looked,) = (model for model in tracker.models.stored_models() if not model.needed)
     assert looked.run_id == unneeded["run_id"]
-    Judged(judged.examination, own_promoted / DEFAULT_OUTPUT).publish(uri_of(own_promoted))
+    ours.publish(uri_of(own_promoted))
     assert not tracker.models.remove_files(looked)
     champion_files = artifacts(own_promoted, current(own_promoted).version or 0, NAME)
     assert (champion_files / "data" / "model.keras").is_file()
-    assert not tracker.models.is_removed(judged.examination.candidate.model)
+    assert not tracker.models.is_removed(ours.examination.candidate.model)
 
 
-def test_a_model_that_was_removed_is_not_promoted(own_promoted: Path, swept: Swept) -> None:
+def test_a_model_that_was_removed_is_not_promoted(own_promoted: Path, swept: Swept, judged: Judge) -> None:
     """A model is removed between its judgement and its publication."""
     unneeded = swept.result["leaderboard"][1]
     unregister(own_promoted, unneeded["version"])
-    judged = judge(own_promoted, "--run", unneeded["run_id"], *FORCED)
+    ours = judged(own_promoted, "--run", unneeded["run_id"], *FORCED)
     tracker = Tracker(uri_of(own_promoted))
     (looked,) = (model for model in tracker.models.stored_models() if not model.needed)
     assert tracker.models.remove_files(looked)
     before = snapshot(own_promoted)
     with pytest.raises(Exception, match="was removed meanwhile"):
-        Judged(judged.examination, own_promoted / DEFAULT_OUTPUT).publish(uri_of(own_promoted))
+        ours.publish(uri_of(own_promoted))
     assert snapshot(own_promoted) == before
 
 
@@ -124,12 +147,12 @@ WRITES = ("begin", "log_promotion", "attach", "crown", "tag_version", "set_alias
 @pytest.mark.slow
 @pytest.mark.parametrize("options", [("--author", "Ada"), ("--version",)], ids=["same model", "another"])
 def test_what_a_killed_promotion_left_is_undone_or_ended(
-    options: tuple, own_promoted: Path, swept: Swept, command: Command, monkeypatch: pytest.MonkeyPatch
+    options: tuple, own_promoted: Path, swept: Swept, judged: Judge, command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Killed before and after each write: then the promotion was made, or all is as before but for its record."""
     if options[0] == "--version":
         options = ("--version", swept.result["leaderboard"][1]["version"], *FORCED)
-    judged = Judged(judge(own_promoted, *options).examination, own_promoted / DEFAULT_OUTPUT)
+    ours = judged(own_promoted, *options)
     tracker, place = Tracker(uri_of(own_promoted)), own_promoted / DEFAULT_OUTPUT
     for write in WRITES:
         for after in (False, True):
@@ -144,7 +167,7 @@ def test_what_a_killed_promotion_left_is_undone_or_ended(
             with monkeypatch.context() as patched:
                 patched.setattr(part_with(write), write, die)
                 with pytest.raises(Killed):
-                    judged.publish(uri_of(own_promoted))
+                    ours.publish(uri_of(own_promoted))
             settle_left_over(tracker, NAME)
             now = current(own_promoted)
             made = (write, after) in {("crown", True), ("set_alias", True), ("ended", False), ("ended", True)}
@@ -161,10 +184,10 @@ def test_what_a_killed_promotion_left_is_undone_or_ended(
 
 
 def test_a_promotion_killed_once_it_is_crowned_lacks_nothing(
-    own_promoted: Path, swept: Swept, monkeypatch: pytest.MonkeyPatch
+    own_promoted: Path, swept: Swept, judged: Judge, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The alias comes last: whatever belongs to the promotion stands there by then."""
-    judged = judge(own_promoted, "--version", swept.result["leaderboard"][1]["version"], *FORCED)
+    ours = judged(own_promoted, "--version", swept.result["leaderboard"][1]["version"], *FORCED)
     tracker, set_alias = Tracker(uri_of(own_promoted)), Registry.set_alias
 
     def die(*arguments: object) -> None:
@@ -174,7 +197,7 @@ def test_a_promotion_killed_once_it_is_crowned_lacks_nothing(
     with monkeypatch.context() as patched:
         patched.setattr(Registry, "set_alias", die)
         with pytest.raises(Killed):
-            Judged(judged.examination, own_promoted / DEFAULT_OUTPUT).publish(uri_of(own_promoted))
+            ours.publish(uri_of(own_promoted))
     settle_left_over(tracker, NAME)
     assert current(own_promoted).promotion == 2
     assert_whole(own_promoted)
@@ -235,8 +258,8 @@ def test_the_first_promotion_is_undone_too(own_store: Path, monkeypatch: pytest.
     assert_whole(own_store)
 
 
-def test_an_error_undoes_what_was_begun(own_promoted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    judged = Judged(judge(own_promoted, "--author", "Ada").examination, own_promoted / DEFAULT_OUTPUT)
+def test_an_error_undoes_what_was_begun(own_promoted: Path, judged: Judge, monkeypatch: pytest.MonkeyPatch) -> None:
+    ours = judged(own_promoted, "--author", "Ada")
     before, file = current(own_promoted), shipped(own_promoted)
     tag_version = Registry.tag_version
 
@@ -246,18 +269,17 @@ def test_an_error_undoes_what_was_begun(own_promoted: Path, monkeypatch: pytest.
 
     monkeypatch.setattr(Registry, "tag_version", fail)
     with pytest.raises(OSError, match="No space"):
-        judged.publish(uri_of(own_promoted))
+        ours.publish(uri_of(own_promoted))
     assert (current(own_promoted), shipped(own_promoted)) == (before, file)
     assert_whole(own_promoted)
 
 
-def test_check_says_whether_the_file_is_the_champions(own_promoted: Path, command: Command) -> None:
+def test_check_says_whether_the_file_is_the_champions(own_promoted: Path, judged: Judge, command: Command) -> None:
     """Of a promotion, of an older one, of somebody else, and none."""
     place = own_promoted / DEFAULT_OUTPUT
     assert command("conversion.promote", "--check", "--output", DEFAULT_OUTPUT).code == 0
     first = place.read_bytes()
-    judged = Judged(judge(own_promoted, "--author", "Ada").examination, place)
-    judged.publish(uri_of(own_promoted))
+    judged(own_promoted, "--author", "Ada").publish(uri_of(own_promoted))
     found = command("conversion.promote", "--check")
     assert (found.code, found.err) == (0, "")
     assert found.out.strip() == f"{place} is the file of promotion 2, the champion of {NAME}."
@@ -283,9 +305,9 @@ def test_check_says_whether_the_file_is_the_champions(own_promoted: Path, comman
 
 
 def test_check_tells_of_a_promotion_that_has_not_ended(
-    own_promoted: Path, monkeypatch: pytest.MonkeyPatch, command: Command
+    own_promoted: Path, judged: Judge, monkeypatch: pytest.MonkeyPatch, command: Command
 ) -> None:
-    judged = Judged(judge(own_promoted, "--author", "Ada").examination, own_promoted / DEFAULT_OUTPUT)
+    ours = judged(own_promoted, "--author", "Ada")
 
     def die(*_: object) -> None:
         raise Killed
@@ -293,7 +315,7 @@ def test_check_tells_of_a_promotion_that_has_not_ended(
     with monkeypatch.context() as patched:
         patched.setattr(Promotions, "crown", die)
         with pytest.raises(Killed):
-            judged.publish(uri_of(own_promoted))
+            ours.publish(uri_of(own_promoted))
     found = command("conversion.promote", "--check", "--output", DEFAULT_OUTPUT)
     assert found.code == 1
     assert "a promotion was begun on" in found.err

@@ -30,8 +30,13 @@ from tests.support.stores import Swept
 FEW = 100  # images of a split: enough to execute, and the rules for weights need none
 FORMATS = ("mlmodel", "mlpackage")
 KINDS = [(format, compression) for format in FORMATS for compression in ("none", "float16", "int8", "palette4")]
-IN_MINUTES = (("mlpackage", "int8"),)
-ONE_AND_FURTHER = [pytest.param(kind, marks=() if kind in IN_MINUTES else pytest.mark.slow) for kind in KINDS]
+ONE_AND_FURTHER = [  # each compression once, in a format; both formats as they are
+    pytest.param(("mlpackage", "int8")),
+    *(
+        pytest.param(kind, marks=pytest.mark.slow)
+        for kind in (("mlmodel", "none"), ("mlpackage", "none"), ("mlpackage", "float16"), ("mlmodel", "palette4"))
+    ),
+]
 PACKAGES_ARE_SLOW = ["mlmodel", pytest.param("mlpackage", marks=pytest.mark.slow)]
 OTHERS = [("mlmodel", "palette6"), ("mlmodel", "palette2"), ("mlpackage", "palette2"), ("mlpackage", "prune50")]
 
@@ -61,6 +66,14 @@ def best(tracker: Tracker) -> Candidate:
 @pytest.fixture(scope="module")
 def converter(best: Candidate) -> Converter:
     return Converter(best.classifier, best.facts)
+
+
+@pytest.fixture(scope="module")
+def on_few(best: Candidate) -> tuple[Candidate, Converter]:
+    """The best model, held against few images, and its converter."""
+    data = best.dataset
+    candidate = with_data(best, replace(data, val=few(data.val), test=few(data.test)))
+    return candidate, Converter(candidate.classifier, candidate.facts)
 
 
 @pytest.fixture(scope="module")
@@ -125,8 +138,9 @@ def assert_agrees(path: Path, candidate: Candidate, compression: str) -> None:
 
 
 @pytest.mark.parametrize("kind", [*KINDS, *OTHERS], ids="-".join)
-def test_a_right_file_agrees(kind: tuple[str, str], best: Candidate, converter: Converter, tmp_path: Path) -> None:
-    assert_agrees(saved(converter, kind, tmp_path), best, kind[1])
+def test_a_right_file_agrees(kind: tuple[str, str], on_few: tuple[Candidate, Converter], tmp_path: Path) -> None:
+    candidate, converter = on_few
+    assert_agrees(saved(converter, kind, tmp_path), candidate, kind[1])
 
 
 @pytest.mark.parametrize(
@@ -152,14 +166,6 @@ def assert_all_caught(right: Path, candidate: Candidate, folder: Path, *, but: s
             passed.append(wrong.name)
     assert passed == []
     assert made == set(MUTATIONS) - but
-
-
-@pytest.fixture(scope="module")
-def on_few(best: Candidate) -> tuple[Candidate, Converter]:
-    """The best model, held against few images, and its converter."""
-    data = best.dataset
-    candidate = with_data(best, replace(data, val=few(data.val), test=few(data.test)))
-    return candidate, Converter(candidate.classifier, candidate.facts)
 
 
 @pytest.mark.parametrize("kind", ONE_AND_FURTHER, ids="-".join)

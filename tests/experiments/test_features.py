@@ -70,11 +70,10 @@ def test_a_second_trial_computes_no_features_and_gives_the_same_bits(
     before = cached(folder)
     assert len(before) == 2  # of the training and the validation images
     other = run(dataset, tmp_path, dropout=0.4)
-    again = run(dataset, tmp_path)
     features._last.clear()  # as in another process
     built_anew = run(dataset, tmp_path)
     assert cached(folder) == before
-    assert bits(again) == bits(first) == bits(built_anew)
+    assert bits(built_anew) == bits(first)
     assert other.weights_sha256 != first.weights_sha256
 
 
@@ -91,6 +90,7 @@ def test_damaged_features_are_computed_again(dataset: Dataset, first: RunResult,
     assert bits(run(dataset, tmp_path)) == bits(first)
 
 
+@pytest.mark.slow
 def test_augmented_views_are_cached_too(dataset: Dataset, first: RunResult, tmp_path: Path) -> None:
     folder = cache.root() / "features"
     before = cached(folder).keys()
@@ -103,6 +103,7 @@ def test_augmented_views_are_cached_too(dataset: Dataset, first: RunResult, tmp_
             run(dataset, tmp_path, **values)  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_top_learns_on_and_the_rest_stays(dataset: Dataset, tmp_path: Path) -> None:
     result = run(dataset, tmp_path, how="top", epochs=1, learning_rate=3e-4)
     network = network_of(load_classifier(result.keras_file, result.keras_sha256))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -53,7 +51,7 @@ def network(*inside: layers.Layer) -> keras.Model:
 
 
 @pytest.fixture
-def odd(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def odd(monkeypatch: pytest.MonkeyPatch) -> None:
     """A registered architecture that cannot be converted, beside one that can."""
     held = {
         "even": Architecture("even", lambda *_, **__: network(), 8, 0.0, __file__),
@@ -61,8 +59,6 @@ def odd(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     }
     registry.names()
     monkeypatch.setattr(registry, "_registry", held)
-    yield
-    gc.unfreeze()
 
 
 def trainer(*wanted: str) -> Trainer:

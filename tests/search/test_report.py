@@ -261,7 +261,7 @@ def test_bytes_stand_on_a_logarithmic_axis() -> None:
 
 def test_the_timeline_names_the_host_that_computed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    config = SweepConfig("sqlite:///mlflow.db", "elsewhere", trials=2, epochs=1)
+    config = SweepConfig("sqlite:///mlflow.db", "elsewhere", trials=2, epochs=1, figures=False)
     sweep(config, engine=lambda _: NoTraining())  # which says that it computes nowhere
     (page,) = (figure.page for figure in draw(study_of(tmp_path, "elsewhere")) if figure.name == "timeline")
     assert set(page.data[0].y) == {"nowhere worker 1"}

@@ -72,6 +72,7 @@ def test_continuing_a_full_study_runs_nothing(own_store: Path, swept: Swept, com
     assert found.json["registered"] == swept.result["registered"]
 
 
+@pytest.mark.slow
 def test_a_study_from_before_there_were_schedules_goes_on_as_it_began(own_store: Path, command: Command) -> None:
     study = study_of(own_store, "small")
     recorded = json.loads(study.user_attrs["config"])

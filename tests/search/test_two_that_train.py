@@ -38,7 +38,7 @@ def strike(kind: str, folder: Path, process: AnyProcess) -> None:
             struck.resume()
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(len(STRIKES)))
 def test_struck_at_a_random_moment(seed: int, tmp_path: Path) -> None:
     chosen = random.Random(seed)
     arguments = ["--study", STUDY, "--trials", TRIALS, "--epochs", EPOCHS, "--filters", "4", "--batch-size", "16"]

@@ -12,6 +12,9 @@ import architectures
 OF_KERAS = ("keras_efficientnet_v2_b0", "keras_mobilenet_v2", "keras_mobilenet_v3_small")  # half a second to build
 
 
-def each(*, slow: Container[str] = OF_KERAS) -> list[ParameterSet]:
+BACKBONES = (*OF_KERAS, "efficientnet_lite0")
+
+
+def each(*, slow: Container[str] = BACKBONES) -> list[ParameterSet]:
     """A parameter for each name that is registered; those in `slow` carry the mark."""
     return [pytest.param(name, marks=pytest.mark.slow if name in slow else ()) for name in architectures.names()]

@@ -62,6 +62,12 @@ def copy_store(source: Path, target: Path) -> None:
         database.commit()
 
 
+def copy_promoted(promoted: Promoted, target: Path) -> None:
+    """Copy a promotion's store, and the promoted file in its place."""
+    copy_store(promoted.folder, target)
+    shutil.copytree(promoted.folder / "ios", target / "ios")
+
+
 def rows(folder: Path) -> dict[str, int]:
     """How much a store holds: what a test that changes it would change."""
     with closing(sqlite3.connect(folder / "mlflow.db")) as database:

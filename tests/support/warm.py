@@ -40,6 +40,31 @@ class _Warm(ForkServerProcess):
         super().start()
 
 
+def start_server(output: Path) -> str:
+    """Start the server of this process, and return its address; what its children say to nobody goes to a file."""
+    warm_context()
+    said = os.dup(1), os.dup(2)
+    with output.open("ab") as file, patch.dict(os.environ, SESSION_ENVIRONMENT, clear=True):
+        try:
+            os.dup2(file.fileno(), 1)
+            os.dup2(file.fileno(), 2)
+            forkserver.ensure_running()
+        finally:
+            for number, stream in enumerate(said, 1):
+                os.dup2(stream, number)
+                os.close(stream)
+    server: Any = forkserver._forkserver
+    return server._forkserver_address
+
+
+def use_server(address: str) -> None:
+    """Let this process fork from another one's server, which lives as long as that process."""
+    server: Any = forkserver._forkserver
+    server._forkserver_address = address
+    server._forkserver_alive_fd = os.open(os.devnull, os.O_RDONLY)  # what a child would keep its server alive by
+    server.ensure_running = forkserver.ensure_running = lambda: None  # it is not this one's to look after
+
+
 class WarmContext(ForkServerContext):
     """Starts processes that have imported what a worker, a command or a sweep needs."""
 
