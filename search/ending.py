@@ -15,11 +15,11 @@ from conversion.promotion.preference import Preference, smallest
 from experiments.attempts import Attempts
 from experiments.datasets import Dataset
 from experiments.objective import score
-from experiments.tracking import CANDIDATE, Selection, Tracker, TrackingUnavailable, VersionRecord
+from experiments.tracking import CANDIDATE, Tracker, TrackingUnavailable, VersionRecord
 from experiments.views import leaderboard
 from experiments.views.leaderboard import Row
 from search.report.data_page import Doubtful, Found, mistakes, write_data_page
-from search.report.page import REPORT, compared_architectures, replicated, write_report
+from search.report.page import REPORT, compared_architectures, replicated, selection_of, write_report
 from search.report.significance import ArchitectureComparison
 from search.study.study import Study
 from search.trials.patience import patiently
@@ -78,8 +78,7 @@ class Ending:
         config = self.study.config
         if any(self.study.results.counts().values()):
             with self._attempts.part("leaderboard"):
-                selection = Selection(config.experiment_name, config.study, objective=config.objective)
-                self.board = leaderboard.rows(self.tracker, selection)
+                self.board = leaderboard.rows(self.tracker, selection_of(config))
 
     def _draw(self) -> None:
         self.progress.waiting("drawing the study")

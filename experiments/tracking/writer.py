@@ -36,8 +36,12 @@ class Writer:
         self._runs = runs
         self._models = models
 
-    def start_parent(self, experiment_id: str, study: str, config: Mapping[str, object]) -> str:
+    def start_parent(
+        self, experiment_id: str, study: str, config: Mapping[str, object], *, warm_start: str = ""
+    ) -> str:
         """Start the parent run of a new study; its parameters are the sweep's configuration.
+
+        Its tag `warm_started_from` names the trials of earlier studies that it starts from, where there are some.
 
         A parent that a sweep left RUNNING when it was killed before it had made its study is taken over.
         """
@@ -51,6 +55,8 @@ class Writer:
             tags = source_tags() | {"study": study, "sweep": "parent"}
             run_id = self._client.create_run(experiment_id, run_name=study, tags=tags).info.run_id
         self._store.log(run_id, params=params)
+        if warm_start:
+            self._client.set_tag(run_id, "warm_started_from", warm_start[:LONGEST_TAG])
         return run_id
 
     def resume_parent(self, run_id: str) -> None:
@@ -258,10 +264,12 @@ def run_start(
     study: str | None = None,
     trial_number: int | None = None,
     replicate_of: int | None = None,
+    warm_start: str | None = None,
 ) -> RunStart:
     """What the run of one configuration starts with.
 
-    A trial that repeats another one of the study with a further seed says which: `replicate_of`.
+    A trial that repeats another one of the study with a further seed says which: `replicate_of`; one that starts from
+    an earlier study's says from which: `warm_start`.
     """
     tags = source_tags() | {
         "dataset_digest": dataset.digest,
@@ -282,6 +290,8 @@ def run_start(
         tags |= {"study": study, "trial_number": str(trial_number)}
     if replicate_of is not None:
         tags["replicate_of"] = str(replicate_of)
+    if warm_start is not None:
+        tags["warm_start"] = warm_start
     params = {key: str(value) for key, value in config.parameters().items()}
     params |= reading_of(config.dataset)
     return RunStart(experiment_id, name, params, tags, dataset_facts(dataset, config.dataset))

@@ -12,7 +12,7 @@ from __future__ import annotations
 import io
 import json
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -21,8 +21,8 @@ import optuna
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from experiments.objective import WORDS
-from search.study.ranking import Scored, front
+from experiments.objective import OF_THE_NETWORK, WORDS, score
+from search.study.ranking import Scored, front_of_objectives
 from search.study.results import DUPLICATE_OF, HOST, REPLICATE_OF, outcome, values_by_epoch
 
 if TYPE_CHECKING:
@@ -61,18 +61,26 @@ def draw(study: optuna.Study) -> list[Figure]:
     trials = study.get_trials(deepcopy=False)
     single = _of_first_objective(study, trials)
     with matplotlib.rc_context():  # Optuna changes the style of all figures to come
-        figures = _drawn_all(trials, single)
+        figures = _drawn_all(trials, single, (study.metric_names or [])[1:])
         interactive = matplotlib.is_interactive()
     matplotlib.interactive(interactive)  # without what a notebook's backend sets when it is loaded, it shows nothing
     return figures
 
 
-def _drawn_all(trials: Sequence[FrozenTrial], single: optuna.Study) -> list[Figure]:
+def _drawn_all(trials: Sequence[FrozenTrial], single: optuna.Study, others: Sequence[str]) -> list[Figure]:
+    """All figures; `others` are the study's objectives but for the first."""
     what = f"Validation {WORDS[_name(single)]}"
     return [
         _drawn("optimization_history", "Optimization history", lambda: _optuna("optimization_history", single)),
-        _drawn(
-            "pareto_front", f"{what} against bytes", lambda: (_front_page(trials, single), _front_png(trials, single))
+        _drawn("pareto_front", f"{what} against bytes", lambda: _front(_plane(trials, single, "coreml_bytes"))),
+        *(
+            _drawn(
+                f"pareto_front_{name}",
+                f"{what} against {WORDS[name]}",
+                lambda name=name, place=place: _front(_plane(trials, single, name, place)),  # type: ignore[misc]
+            )
+            for place, name in enumerate(others, 1)
+            if name != "coreml_bytes"
         ),
         _drawn("intermediate_values", f"{what} by epoch", lambda: _courses(single)),
         _drawn("parallel_coordinate", "Parallel coordinates", lambda: _optuna("parallel_coordinate", single)),
@@ -188,71 +196,110 @@ def _png(picture: Picture) -> bytes:
     return file.getvalue()
 
 
-def _complete(trials: Sequence[FrozenTrial], single: optuna.Study) -> tuple[list[FrozenTrial], list[Scored]]:
-    """The complete trials that repeat none, and those of them on the front from the smallest to the largest."""
+@dataclass(frozen=True)
+class _Plane:
+    """The complete trials that repeat none, by the first objective and another figure."""
+
+    figure: str  # the other one
+    objective: str
+    trials: Sequence[FrozenTrial]
+    points: Sequence[tuple[float, float]]  # of each trial: the figure, the objective
+    best: Sequence[tuple[float, float]]  # of those on the front, from the lowest figure to the highest
+
+    @property
+    def by_architecture(self) -> Iterator[tuple[str, list[int]]]:
+        """Places of the trials."""
+        for architecture in sorted({trial.params["architecture"] for trial in self.trials}):
+            yield architecture, [n for n, one in enumerate(self.trials) if one.params["architecture"] == architecture]
+
+    @property
+    def logarithmic(self) -> bool:
+        """Whether the figure counts something that grows by factors."""
+        return self.figure in (*OF_THE_NETWORK, "keras_bytes")
+
+    @property
+    def title(self) -> str:
+        return "Core ML bytes" if self.figure == "coreml_bytes" else WORDS[self.figure]
+
+
+def _plane(trials: Sequence[FrozenTrial], single: optuna.Study, figure: str, place: int | None = None) -> _Plane:
+    """Of a figure that is the objective at this place, or of each trial's file."""
     complete = [trial for trial in trials if outcome(trial) == "complete" and not _repeats(trial)]
     if not complete:
         raise TooFewTrials("No trials are completed yet.")
+    found = [one.values[place] if place else float(one.user_attrs["coreml_bytes"]) for one in complete]
     down = single.direction == StudyDirection.MINIMIZE
-    scored = [Scored(trial.number, trial.values[0], trial.user_attrs["coreml_bytes"], down) for trial in complete]
-    return complete, front(scored)[::-1]
+    scored = [
+        Scored(one.number, one.values[0], one.user_attrs["coreml_bytes"], down, (-score(figure, value),))
+        for one, value in zip(complete, found, strict=True)
+    ]
+    points = {one.number: (value, one.values[0]) for one, value in zip(complete, found, strict=True)}
+    best = sorted(points[one.number] for one in front_of_objectives(scored))
+    return _Plane(figure, _name(single), complete, list(points.values()), best)
 
 
-def _front_page(trials: Sequence[FrozenTrial], single: optuna.Study) -> Any:
+def _front(plane: _Plane) -> tuple[Any, bytes]:
+    return _front_page(plane), _front_png(plane)
+
+
+def _front_page(plane: _Plane) -> Any:
     import plotly.graph_objects as go
 
-    complete, best = _complete(trials, single)
     page = go.Figure()
-    for architecture in sorted({trial.params["architecture"] for trial in complete}):
-        own = [trial for trial in complete if trial.params["architecture"] == architecture]
+    for architecture, places in plane.by_architecture:
         page.add_scatter(
-            x=[trial.user_attrs["coreml_bytes"] for trial in own],
-            y=[trial.values[0] for trial in own],
+            x=[plane.points[place][0] for place in places],
+            y=[plane.points[place][1] for place in places],
             mode="markers",
             name=architecture,
             marker={"size": 9, "opacity": 0.75},
-            text=[_described(trial) for trial in own],
-            hovertemplate="%{text}<br>%{x:,} bytes, %{y:.4f}<extra></extra>",
+            text=[_described(plane.trials[place]) for place in places],
+            hovertemplate=f"%{{text}}<br>%{{x:,}} {WORDS[plane.figure]}, %{{y:.4f}}<extra></extra>",
         )
     page.add_scatter(
-        x=[one.coreml_bytes for one in best],
-        y=[one.value for one in best],
+        x=[figure for figure, _ in plane.best],
+        y=[value for _, value in plane.best],
         mode="lines",
         name="front",
         line={"shape": "hv", "color": COLOURS["fail"], "width": 1.5},
         hoverinfo="skip",
     )
-    sizes = [trial.user_attrs["coreml_bytes"] for trial in complete]
-    ticks = [
-        digit * 10**power
-        for power in range(len(str(min(sizes))) - 1, len(str(2 * max(sizes))))
-        for digit in (1, 2, 5)
-        if min(sizes) / 2 <= digit * 10**power <= max(sizes) * 2
-    ]
-    page.update_xaxes(type="log", title="Core ML bytes", tickvals=ticks, ticktext=[f"{tick:,}" for tick in ticks])
-    page.update_yaxes(title=_name(single))
+    page.update_xaxes(title=plane.title)
+    if plane.logarithmic:
+        ticks = _ticks([figure for figure, _ in plane.points])
+        page.update_xaxes(type="log", tickvals=ticks, ticktext=[f"{tick:,}" for tick in ticks])
+    page.update_yaxes(title=plane.objective)
     return page
 
 
-def _front_png(trials: Sequence[FrozenTrial], single: optuna.Study) -> bytes:
+def _ticks(sizes: Sequence[float]) -> list[int]:
+    """1, 2 and 5 of each power of ten around some sizes."""
+    least, most = int(min(sizes)), int(max(sizes))
+    return [
+        digit * 10**power
+        for power in range(len(str(least)) - 1, len(str(2 * most)))
+        for digit in (1, 2, 5)
+        if least / 2 <= digit * 10**power <= most * 2
+    ]
+
+
+def _front_png(plane: _Plane) -> bytes:
     from matplotlib.figure import Figure as Picture
 
-    complete, best = _complete(trials, single)
     picture = Picture(figsize=SIZE, layout="constrained")
     axes = picture.add_subplot()
-    for architecture in sorted({trial.params["architecture"] for trial in complete}):
-        own = [trial for trial in complete if trial.params["architecture"] == architecture]
-        x, y = [trial.user_attrs["coreml_bytes"] for trial in own], [trial.values[0] for trial in own]
+    for architecture, places in plane.by_architecture:
+        x, y = zip(*(plane.points[place] for place in places), strict=True)
         axes.scatter(x, y, label=architecture, alpha=0.75)
     axes.step(
-        [one.coreml_bytes for one in best],
-        [one.value for one in best],
+        [figure for figure, _ in plane.best],
+        [value for _, value in plane.best],
         where="post",
         color=COLOURS["fail"],
         linewidth=1.2,
         label="front",
     )
-    axes.set(xscale="log", xlabel="Core ML bytes", ylabel=_name(single))
+    axes.set(xscale="log" if plane.logarithmic else "linear", xlabel=plane.title, ylabel=plane.objective)
     axes.grid(alpha=0.3)
     axes.legend()
     return _png(picture)

@@ -8,12 +8,12 @@ from pathlib import Path
 
 from architectures.scratch import scratch_folder
 from experiments.attempts import Attempts
-from experiments.objective import WORDS
 from experiments.tracking import NOT_DRAWN, Selection, Tracker
 from experiments.views import leaderboard, leaderboard_table
 from experiments.views.leaderboard import Row
 from experiments.views.page import html_page
 from experiments.views.tables import html_table, html_text
+from search.config import SweepConfig
 from search.report import significance
 from search.report.figures import Figure, draw
 from search.report.significance import ArchitectureComparison, Replicated, compare_architectures
@@ -118,7 +118,7 @@ def _page(
         titles, rows = leaderboard_table.cells(board[:ROWS], without=("study", "run id"))
         parts += ["<h2>Leaderboard</h2>", html_table(titles, rows)]
         more = f"; {len(board) - ROWS} more in leaderboard.csv" if len(board) > ROWS else ""
-        parts.append(f"<p class='note'>* on the front of {WORDS[config.objective]} and bytes{more}</p>")
+        parts.append(f"<p class='note'>* on the front of {leaderboard_table.front_of(board)}{more}</p>")
     if compared or left_out:
         parts.append("<h2>Architectures compared</h2>")
     if compared:
@@ -160,6 +160,12 @@ def compared_architectures(study: Study) -> tuple[Sequence[ArchitectureCompariso
     return compare_architectures(found), significance.not_compared(study.config.architectures, found)
 
 
+def selection_of(config: SweepConfig) -> Selection:
+    """The runs of a study, ranked and on their front as it was asked for."""
+    costs = config.objectives[1:]
+    return Selection(config.experiment_name, config.study, objective=config.objective, costs=costs or Selection.costs)
+
+
 def report_again(study: Study, tracker: Tracker) -> str:
     """Write a study's report anew; returns what could not be made and why, empty where all was.
 
@@ -175,7 +181,7 @@ def report_again(study: Study, tracker: Tracker) -> str:
     with attempts.part("leaderboard"):
         board = leaderboard.rows(
             tracker,
-            Selection(study.config.experiment_name, study.name, objective=study.config.objective),
+            selection_of(study.config),
         )
     write_report(study, tracker, study.parent_run_id, board, compared=compared, left_out=left_out, attempts=attempts)
     return str(attempts)
