@@ -132,8 +132,7 @@ class Runs:
             terms = f"tags.study = {quoted(study or '')} and params.{key} != ''"
             for run in self._client.search_runs(experiments, terms, max_results=1):
                 named = named or [name for name in re.findall(r"\w+", run.data.params[key]) if name in FIGURES]
-        ranking = (one for name in named for one in OBJECTIVES if one == name)
-        objective = next(ranking, "val_accuracy")
+        objective: Objective = next((one for name in named for one in OBJECTIVES if one == name), "val_accuracy")
         return objective, tuple(name for name in named if name != objective) or ("coreml_bytes",)
 
     def epochs(self, run_id: str) -> tuple[EpochMetrics, ...]:

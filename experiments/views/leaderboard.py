@@ -166,8 +166,13 @@ def version_rows(tracker: Tracker, name: str, selection: Selection, *, limit: in
     chosen.sort(key=lambda version: version_merit(version.tags, version.version, objective))
     # In this order the place stands for the objective.
     front = _front((one.run_id, (place, one.expected_coreml_bytes)) for place, one in enumerate(chosen))
-    found = ((tracker.runs.get(version.run_id), version, []) for version in chosen)
-    return _rows(tracker, found, front, limit=limit, front_of=(objective, "coreml_bytes"))
+    return _rows(
+        tracker,
+        ((tracker.runs.get(version.run_id), version, []) for version in chosen),
+        front,
+        limit=limit,
+        front_of=(objective, "coreml_bytes"),
+    )
 
 
 def _ranks(version: VersionFacts) -> bool:

@@ -240,8 +240,7 @@ class Lifecycle:
         self,
         number: int,
         state: TrialState,
-        value: float | None = None,
-        *further: float,
+        *values: float,
         run_id: str,
         model_id: str | None = None,
     ) -> None:
@@ -250,8 +249,7 @@ class Lifecycle:
         Args:
             number: the trial's.
             state: how it ended.
-            value: of the first objective, of a complete one.
-            further: of the other objectives.
+            values: of the objectives, of a complete one.
             run_id: its run in MLflow.
             model_id: its model in MLflow, if that was kept.
 
@@ -263,8 +261,7 @@ class Lifecycle:
             for key, found in {"run_id": run_id, MODEL_ID: model_id}.items():
                 if found and held.user_attrs.get(key) != found:
                     self._open.storage.set_trial_user_attr(held._trial_id, key, found)
-            values = [value, *further] if state == TrialState.COMPLETE else None
-            self._open.study.tell(number, values, state=state)
+            self._open.study.tell(number, values if state == TrialState.COMPLETE else None, state=state)
 
         with self._open.errors():
             self.claims.owned(number, act, last=True, done=ENDED)

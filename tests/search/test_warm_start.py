@@ -74,7 +74,7 @@ def test_the_latest_study_of_each_other_data_counts(storage: str) -> None:
     assert found(storage, "own") == [("c", "own/0")]
     with pytest.raises(UsageError, match="--warm-start by loss was judged by val_loss, and this study is by val_acc"):
         found(storage, "by loss")
-    with pytest.raises(UsageError, match="--warm-start gone is no earlier study in sqlite:.* It holds: third, empty, by loss"):
+    with pytest.raises(UsageError, match="--warm-start gone is no earlier study in .* It holds: third, empty, by loss"):
         found(storage, "gone")
 
 
