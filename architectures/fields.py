@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import inspect
-import math
 import sys
 import types
 from abc import ABC, abstractmethod
@@ -25,10 +24,9 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 from architectures.errors import UsageError
+from architectures.ranges import MAX_STEPS, Range, distance
 
 MAX_NAME = 200  # characters
-MAX_STEPS = 1_000  # from the lowest to the highest number of a range
-Range = tuple[float, ...]  # the lowest and the highest number, and the step between two where it has one
 Config = TypeVar("Config")
 
 
@@ -133,36 +131,12 @@ class NumberRange(Allowed):
             return low, high
         least = 1 if self.logarithmic else 0
         step = Number(least, sys.float_info.max).check(value[2])
-        if step == least or _distance(low, high, step, logarithmic=self.logarithmic) > MAX_STEPS:
+        if step == least or distance(low, high, step, logarithmic=self.logarithmic) > MAX_STEPS:
             kind = "factor" if self.logarithmic else "step"
             raise InvalidValue(
                 f"{step:g} is too small a {kind} from {low:g} to {high:g}: {MAX_STEPS:,} steps are the most"
             )
         return low, high, step
-
-
-def _distance(low: float, high: float, step: float, *, logarithmic: bool) -> float:
-    """How many steps it is from the lowest to the highest number."""
-    return math.log(high / low) / math.log(step) if logarithmic else (high - low) / step
-
-
-def numbers(limits: Range, *, logarithmic: bool = False) -> tuple[float, ...] | None:
-    """All numbers of a range; None where it has no step, nor a single one.
-
-    >>> numbers((0.0, 0.5, 0.2)), numbers((0.3, 0.3)), numbers((0.0, 0.5))
-    ((0.0, 0.2, 0.4), (0.3,), None)
-    >>> numbers((0.001, 0.1, 10.0), logarithmic=True)
-    (0.001, 0.01, 0.1)
-    """
-    low, high, *given = limits
-    if low == high:
-        return (low,)
-    if not given:
-        return None
-    (step,) = given
-    count = int(_distance(low, high, step, logarithmic=logarithmic) + 1e-9)  # what rounding takes off
-    exact = (low * step**one if logarithmic else low + one * step for one in range(count + 1))
-    return tuple(float(f"{one:.10g}") for one in exact)  # as a person would write them
 
 
 @dataclass(frozen=True)

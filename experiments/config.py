@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 from architectures.fields import Choice, Name, Number, Whole, validate
 from architectures.knobs import Knob
 from architectures.weights import HEAD, NONE, TRAIN, WEIGHTS
-from experiments.objective import Objective, final, score, tie_breaker
+from experiments.objective import OF_THE_NETWORK, Objective, final, score, tie_breaker
 from experiments.recipe import RECIPE, Recipe, asked_of
 
 if TYPE_CHECKING:
@@ -170,7 +170,8 @@ class RunResult:
 
     def value(self, objective: str) -> float:
         """What it reached in an objective."""
-        return float(getattr(self, final(objective)))
+        name = "latency_ms" if objective == "host_latency_ms" else final(objective)
+        return float(getattr(self.size if objective in OF_THE_NETWORK else self, name))
 
 
 def run_result(values: Mapping[str, Any]) -> RunResult:

@@ -1,4 +1,4 @@
-"""The validation figures that runs may be judged by: which epoch's weights are kept, and which run is better."""
+"""The figures that runs may be judged by: which epoch's weights are kept, which run is better, what else counts."""
 
 from __future__ import annotations
 
@@ -6,19 +6,45 @@ from typing import Literal, get_args
 
 Objective = Literal["val_accuracy", "val_balanced_accuracy", "val_loss"]
 OBJECTIVES: tuple[Objective, ...] = get_args(Objective)
+OF_THE_NETWORK = ("parameters", "macs", "coreml_bytes")  # known before the first epoch
+OF_THE_END = ("keras_bytes", "host_latency_ms", "images_per_second")  # measured once a run has been trained
+FIGURES = (*OBJECTIVES, *OF_THE_NETWORK, *OF_THE_END)  # any of them may be an objective beside one of the first three
+MOST_OBJECTIVES = 3
+OTHER_NAMES = {**{f"best_{name}": name for name in OBJECTIVES}, "latency_ms": "host_latency_ms"}
 SHORT = {"val_accuracy": "val acc", "val_balanced_accuracy": "bal acc", "val_loss": "val loss"}  # in tables
-WORDS = {"val_accuracy": "accuracy", "val_balanced_accuracy": "balanced accuracy", "val_loss": "loss"}
-LONG = {name: f"validation {word}" for name, word in WORDS.items()}  # for Optuna's own pages
-MINIMIZED: frozenset[str] = frozenset(["val_loss"])
+WORDS = {
+    "val_accuracy": "accuracy",
+    "val_balanced_accuracy": "balanced accuracy",
+    "val_loss": "loss",
+    "parameters": "parameters",
+    "macs": "multiply-accumulates",
+    "coreml_bytes": "bytes",
+    "keras_bytes": "Keras bytes",
+    "host_latency_ms": "latency on the host",
+    "images_per_second": "training images a second",
+}
+MINIMIZED: frozenset[str] = frozenset(FIGURES) - {"val_accuracy", "val_balanced_accuracy", "images_per_second"}
+LONG = {name: f"validation {WORDS[name]}" for name in OBJECTIVES} | {
+    "coreml_bytes": "Core ML bytes"
+}  # for Optuna's pages
 
 
-def objective_named(text: str) -> Objective:
+def shown_name(objective: str) -> str:
+    """What Optuna's own pages call an objective.
+
+    >>> shown_name("val_loss"), shown_name("macs")
+    ('validation loss', 'multiply-accumulates')
+    """
+    return LONG.get(objective, WORDS[objective])
+
+
+def objective_named(text: str) -> str:
     """The objective that Optuna's pages call so; older studies use its own name.
 
     >>> objective_named("validation loss"), objective_named("val_loss"), objective_named("")
     ('val_loss', 'val_loss', 'val_accuracy')
     """
-    return next((one for one in OBJECTIVES if text in (one, LONG[one])), "val_accuracy")
+    return next((one for one in FIGURES if text in (one, shown_name(one))), "val_accuracy")
 
 
 def tie_breaker(objective: str) -> Objective:
@@ -36,9 +62,9 @@ def score(objective: str, value: float) -> float:
 
 
 def final(objective: str) -> str:
-    """The metric of a run that holds an objective's value at the epoch whose weights were kept.
+    """The metric of a run that holds what it came to in an objective, at the epoch whose weights were kept.
 
-    >>> final("val_loss")
-    'best_val_loss'
+    >>> final("val_loss"), final("macs")
+    ('best_val_loss', 'macs')
     """
-    return f"best_{objective}"
+    return f"best_{objective}" if objective in OBJECTIVES else objective

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Annotated, get_type_hints
 
-from architectures.fields import Choice, Number, NumberRange, Range, Several
+from architectures.fields import Choice, Number, NumberRange, Several
+from architectures.ranges import Range
 
 CLASS_WEIGHT = Choice(("none", "balanced"))
 LABEL_SMOOTHING = Number(0, 1, open_above=True)

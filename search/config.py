@@ -18,7 +18,6 @@ from architectures.fields import (
     Name,
     Number,
     NumberRange,
-    Range,
     Several,
     Whole,
     Wholes,
@@ -26,6 +25,7 @@ from architectures.fields import (
     validate,
 )
 from architectures.knobs import Knob
+from architectures.ranges import Range
 from experiments.config import (
     AUGMENTATIONS,
     BATCH_SIZE,
@@ -40,9 +40,18 @@ from experiments.config import (
     TEACHER,
     VIEWS,
     Compression,
+    RunResult,
 )
 from experiments.datasets import title
-from experiments.objective import MINIMIZED, OBJECTIVES, Objective
+from experiments.objective import (
+    FIGURES,
+    MINIMIZED,
+    MOST_OBJECTIVES,
+    OBJECTIVES,
+    OF_THE_NETWORK,
+    OTHER_NAMES,
+    Objective,
+)
 from experiments.recipe import RECIPE, RecipeRanges
 from search.space import SEARCH, SEARCH_BEFORE, SearchSpace
 
@@ -69,6 +78,7 @@ FIXED = (
     "compress",
     "pruner",
     "sampler",
+    "warm_start",
     "seed",
     "precision",
     "experiment",
@@ -76,10 +86,10 @@ FIXED = (
 )
 BEFORE = {"schedule": "constant", "augment": "off"}  # what a study means that was recorded before there was the option
 AUTO = "auto"  # the precision and pruner that a study records are what this stood for where it was made
-COREML_BYTES = "coreml_bytes"  # the second objective, where there is one
 PRUNERS = ("median", "hyperband", "front", "none")
 SAMPLERS = ("tpe", "gp", "cmaes", "random", "grid", "bruteforce")
 EXHAUSTIVE = ("grid", "bruteforce")  # which try each combination once
+OFF = "off"
 ON = "on"  # the augmentation that suits the data, which a study and a run record
 AUGMENT = (ON, *AUGMENTATIONS, SEARCH)
 ENGINES = ("local", "ray")
@@ -90,19 +100,33 @@ RAY_OPTIONS = ("ray_address", "cpus_per_trial", "gpus_per_trial")
 
 
 class Objectives(Allowed):
-    """What a sweep optimises: names separated by commas as text."""
+    """What a sweep optimises: names separated by commas as text. The figure that ranks comes first.
+
+    >>> Objectives()("macs, best_val_loss")
+    ('val_loss', 'macs')
+    """
 
     def read(self, text: str) -> object:
         return tuple(part.strip() for part in text.split(","))
 
     def check(self, value: object) -> tuple[str, ...]:
-        known = [given for one in OBJECTIVES for given in ((one,), (one, COREML_BYTES))]
-        if not isinstance(value, tuple | list) or tuple(value) not in known:
-            shown = ",".join(map(str, value)) if isinstance(value, tuple | list) else value
+        if not isinstance(value, tuple | list):
+            raise InvalidValue(f"{value!r} is no objective: give names, such as {OBJECTIVES[0]}")
+        names = [OTHER_NAMES.get(one, one) if isinstance(one, str) else one for one in value]
+        for name in names:
+            if name not in FIGURES:
+                raise InvalidValue(f"{name!r} is no objective: {', '.join(FIGURES)} are")
+            if names.count(name) > 1:
+                raise InvalidValue(f"it holds {name} twice")
+        shown = ",".join(names)
+        if not set(names) & set(OBJECTIVES):
             raise InvalidValue(
-                f"{shown!r} is no objective: {', '.join(OBJECTIVES)}, each alone or followed by ,{COREML_BYTES}"
+                f"{shown!r} does not say which epoch and which model is the best: one of {', '.join(OBJECTIVES)} must "
+                "be among them"
             )
-        return tuple(value)
+        if len(names) > MOST_OBJECTIVES:
+            raise InvalidValue(f"{shown!r} are {len(names)} objectives: {MOST_OBJECTIVES} are the most")
+        return tuple(sorted(names, key=lambda name: name not in OBJECTIVES))
 
 
 class Gpus(Number):
@@ -154,8 +178,10 @@ class SweepConfig(RecipeRanges):
     trials: Annotated[int, Whole(1)] = 12  # in the study, those of earlier sweeps included
     timeout: Annotated[float, Number(1, 1e9)] | None = None  # seconds after which no new trial starts
     epochs: Annotated[int, EPOCHS] = 15  # a trial at most
-    pruner: Annotated[str, Choice((AUTO, *PRUNERS))] = AUTO  # median with one objective, front with two
+    pruner: Annotated[str, Choice((AUTO, *PRUNERS))] = AUTO  # median with one objective, else front or none
     sampler: Annotated[str, Choice(SAMPLERS)] = "tpe"  # Optuna's that draws the configurations
+    # auto, or an earlier study's name: the first trials are what earlier studies, or that one, did best with
+    warm_start: Annotated[str, Name()] = OFF
     workers: Annotated[int, Whole(1)] = 1
     engine: Annotated[str, Choice(ENGINES)] = "local"
     ray_address: str = ""  # empty: a cluster of this machine that is started and ended
@@ -193,6 +219,10 @@ class SweepConfig(RecipeRanges):
             if field.name in CHANGEABLE or values[field.name] != field.default
         }
 
+    def values_of(self, result: RunResult) -> tuple[float, ...]:
+        """What a run has come to in the objectives."""
+        return tuple(map(result.value, self.objectives))
+
     @property
     def objective(self) -> Objective:
         """What the best epoch, trial and model are chosen by."""
@@ -221,13 +251,19 @@ class SweepConfig(RecipeRanges):
         >>> SweepConfig("sqlite:///mlflow.db", "night", objectives=("val_accuracy", "coreml_bytes")).resolved_pruner
         'front'
         """
-        fitting = ("front", "none") if len(self.objectives) > 1 else ("median", "hyperband", "none")
+        late = [name for name in self.objectives[1:] if name not in OF_THE_NETWORK]
+        reason = "median and hyperband compare one figure, front needs two"
+        fitting: tuple[str, ...] = ("median", "hyperband", "none")
+        if late:
+            reason, fitting = f"{late[0]} is not known before a trial has ended", ("none",)
+        elif len(self.objectives) > 1:
+            fitting = ("front", "none")
         if self.pruner == AUTO:
             return fitting[0]
         if self.pruner not in fitting:
             raise UsageError(
-                f"--pruner {self.pruner} does not fit --objective {_shown(self.objectives)}: median and hyperband "
-                f"compare one figure, front needs two. Choose {' or '.join(fitting)}."
+                f"--pruner {self.pruner} does not fit --objective {_shown(self.objectives)}: {reason}. Choose "
+                f"{' or '.join(fitting)}."
             )
         return self.pruner
 

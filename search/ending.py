@@ -15,11 +15,11 @@ from conversion.promotion.preference import Preference, smallest
 from experiments.attempts import Attempts
 from experiments.datasets import Dataset
 from experiments.objective import score
-from experiments.tracking import CANDIDATE, Selection, Tracker, TrackingUnavailable, VersionRecord
+from experiments.tracking import CANDIDATE, Tracker, TrackingUnavailable, VersionRecord
 from experiments.views import leaderboard
 from experiments.views.leaderboard import Row
 from search.report.data_page import Doubtful, Found, mistakes, write_data_page
-from search.report.page import REPORT, compared_architectures, replicated, write_report
+from search.report.page import REPORT, compared_architectures, replicated, selection_of, write_report
 from search.report.significance import ArchitectureComparison
 from search.report.summary import description, figures
 from search.study.study import Study
@@ -81,8 +81,7 @@ class Ending:
         if not any(self.study.results.counts().values()):
             return
         with self.study.alone(), self._attempts.part("leaderboard"):
-            selection = Selection(config.experiment_name, config.study, objective=config.objective)
-            self.board = leaderboard.rows(self.tracker, selection)
+            self.board = leaderboard.rows(self.tracker, selection_of(config))
             told = description(self.study, self.board, self.tracker.experiment(config.experiment_name))
             self.tracker.parents.describe(self.parent, told, figures(self.study, self.board))
 

@@ -25,7 +25,7 @@ from experiments.training.precision import Gpu, resolve_precision
 from experiments.views import leaderboard_table
 from experiments.views.leaderboard import Row
 from experiments.views.tables import print_cells
-from search.config import AUTO, EXHAUSTIVE, FIXED, SweepConfig
+from search.config import AUTO, EXHAUSTIVE, FIXED, OFF, SweepConfig
 from search.config_file import as_toml, as_typed
 from search.ending import Ending
 from search.engines import Engine
@@ -210,19 +210,19 @@ def sweep(
         if "filters" in given and all(known.default_filters is None for known in architectures):
             raise UsageError("The architectures of this sweep have fixed widths: leave --filters out.")
 
+        def say(text: str) -> None:
+            progress.say(escape(text))
+
         def opened() -> str:
             with study.alone():  # others may start a sweep of the same study at the same time
                 study.reopen(given)
                 if (study.config.dataset, study.config.plugins) != (config.dataset, config.plugins):
                     raise ProjectError(f"Study {study.name!r} was made with other options meanwhile. Run this again.")
-                return _open_study(study, tracker, dataset, architectures, ready.gpu)
+                return _open_study(study, tracker, dataset, architectures, ready.gpu, say)
 
         parent = patiently(opened, progress)
         config = study.config
         architectures = tuple(known for known in architectures if known.name in config.architectures)
-
-        def say(text: str) -> None:
-            progress.say(escape(text))
 
         if config.sampler in EXHAUSTIVE:
             study.trials.grid = grid_of(config.space, architectures)
@@ -296,7 +296,12 @@ def _check_record(config: SweepConfig) -> None:
 
 
 def _open_study(
-    study: Study, tracker: Tracker, dataset: datasets.Dataset, architectures: tuple[Known, ...], gpu: Gpu | None
+    study: Study,
+    tracker: Tracker,
+    dataset: datasets.Dataset,
+    architectures: tuple[Known, ...],
+    gpu: Gpu | None,
+    say: Callable[[str], None],
 ) -> str:
     """Create the study with its parent run, or continue it; returns the parent's id."""
     if study.exists:
@@ -319,11 +324,16 @@ def _open_study(
         )
         first = _first(config, architectures)
         study.check_room(first)
+        starts = study.starts(config, dataset.digest, architectures)[: config.trials - len(first)]
+        if config.warm_start != OFF:
+            sources = [f"{start.values['architecture']} as {start.source}" for start in starts]
+            say(f"starts from earlier studies: {', '.join(sources) or 'none fits'}")
         experiment_id = tracker.experiment(config.experiment_name)
         params = as_typed(config, FIXED) | {"dataset_digest": dataset.digest}
         facts = dataset_facts(dataset, config.dataset)
-        parent = tracker.parents.start(experiment_id, study.name, params, dataset=facts)
-        study.create(config, parent, dataset.digest, first)
+        sources = ", ".join(start.source for start in starts)
+        parent = tracker.parents.start(experiment_id, study.name, params, dataset=facts, warm_start=sources)
+        study.create(config, parent, dataset.digest, first, starts)
         with scratch_folder() as folder:
             (folder / CONFIG_FILE).write_text(as_toml(config), encoding="utf-8")
             tracker.writer.log_files(parent, folder)

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from architectures.errors import UsageError
-from architectures.fields import Range, numbers
 from architectures.knobs import Knob
+from architectures.ranges import Range, numbers
 from experiments.config import AUGMENT_BEFORE, AUGMENTATIONS, RunConfig, usual_learning_rate
 from experiments.recipe import CHOICES, RECIPE, Recipe, RecipeRanges
 

@@ -142,6 +142,13 @@ def parser() -> Parser:
         "each combination once",
     )
     add(
+        "--warm-start",
+        type=allowed(SweepConfig, "warm_start"),
+        metavar="off|auto|STUDY",
+        help="try first, of each architecture, what an earlier study did best with: this one, or with auto those of "
+        "other data in the storage (default off: as published)",
+    )
+    add(
         "--workers",
         type=_workers,
         metavar="N",

@@ -9,7 +9,7 @@ from experiments.tracking.inputs import as_dataset_input, log_input
 from experiments.tracking.shown import NOTE
 from experiments.tracking.source import source_tags
 from experiments.tracking.store import Store, quoted
-from experiments.tracking.writer import Writer
+from experiments.tracking.writer import LONGEST_TAG, Writer
 
 
 class Parents:
@@ -19,7 +19,15 @@ class Parents:
         self._store, self._client = store, store.client
         self._writer = writer
 
-    def start(self, experiment_id: str, study: str, params: Mapping[str, str], *, dataset: Mapping[str, str]) -> str:
+    def start(
+        self,
+        experiment_id: str,
+        study: str,
+        params: Mapping[str, str],
+        *,
+        dataset: Mapping[str, str],
+        warm_start: str = "",
+    ) -> str:
         """Start the parent run of a new study; its parameters are the sweep's configuration.
 
         A parent that a sweep left RUNNING when it was killed before it had made its study is taken over.
@@ -29,6 +37,7 @@ class Parents:
             study: its name.
             params: the sweep's configuration.
             dataset: MLflow's dataset input, as `dataset_facts` gives it.
+            warm_start: the trials of earlier studies that it starts from, as its tag `warm_started_from`.
         """
         found = self._client.search_runs(
             [experiment_id], f"tags.study = {quoted(study)} and tags.sweep = 'parent' and status = 'RUNNING'"
@@ -39,6 +48,8 @@ class Parents:
             tags = source_tags() | {"study": study, "sweep": "parent"}
             run_id = self._client.create_run(experiment_id, run_name=study, tags=tags).info.run_id
         self._store.log(run_id, params=params)
+        if warm_start:
+            self._client.set_tag(run_id, "warm_started_from", warm_start[:LONGEST_TAG])
         log_input(self._client, run_id, as_dataset_input(dataset))
         return run_id
 

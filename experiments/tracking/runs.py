@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from architectures.errors import UsageError
 from architectures.scratch import scratch_folder
 from experiments.config import EpochMetrics
-from experiments.objective import OBJECTIVES, Objective
+from experiments.objective import FIGURES, OBJECTIVES, Objective
 from experiments.tracking.guard import INVALID, MISSING, TrackingError, store_errors
 from experiments.tracking.records import RunRecord, run_record
 from experiments.tracking.rows import Points, read_points
@@ -116,13 +116,19 @@ class Runs:
             return self.usual_experiment(name)
         return experiments[latest[0].info.experiment_id] if latest else name
 
-    def objective_of(self, experiment: str, study: str | None) -> Objective:
-        """What a study was optimised for; val_accuracy where none is named, or it does not say."""
+    def objectives_of(self, experiment: str, study: str | None) -> tuple[Objective, tuple[str, ...]]:
+        """What a study was optimised for: what ranks its runs, and the other figures of their front.
+
+        They are accuracy and bytes where no study is named, or it does not say.
+        """
         experiments = [each.experiment_id for each in self._client.search_experiments() if each.name == experiment]
-        terms = f"tags.study = {quoted(study or '')} and params.objective != ''"
-        found = self._client.search_runs(experiments, terms, max_results=1) if study and experiments else ()
-        named = found[0].data.params["objective"] if found else ""
-        return next((one for one in OBJECTIVES if one == named), "val_accuracy")
+        named: list[str] = []
+        for key in ("objectives", "objective") if study and experiments else ():  # of its sweep, or of its trials
+            terms = f"tags.study = {quoted(study or '')} and params.{key} != ''"
+            for run in self._client.search_runs(experiments, terms, max_results=1):
+                named = named or [name for name in re.findall(r"\w+", run.data.params[key]) if name in FIGURES]
+        objective: Objective = next((one for name in named for one in OBJECTIVES if one == name), "val_accuracy")
+        return objective, tuple(name for name in named if name != objective) or ("coreml_bytes",)
 
     def epochs(self, run_id: str) -> tuple[EpochMetrics, ...]:
         """What a run has recorded of each epoch, those with all figures."""

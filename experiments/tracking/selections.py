@@ -28,11 +28,19 @@ class Selection:
     architectures: tuple[str, ...] = ()
     dataset: str | None = None  # as runs record it
     objective: Objective = "val_accuracy"  # ranks them
+    costs: tuple[str, ...] = ("coreml_bytes",)  # the other figures of their front
 
     @property
     def figure(self) -> str:
         """The metric that ranks them."""
         return final(self.objective)
+
+    def place(self, run: RunRecord) -> tuple[float, ...]:
+        """A run's figures of the front, such that lower is better; what it lacks is the worst."""
+        names = (self.objective, *self.costs)
+        return tuple(
+            -score(name, run.metrics[final(name)]) if final(name) in run.metrics else math.inf for name in names
+        )
 
 
 class Selections:
@@ -117,20 +125,22 @@ class Selections:
         return None
 
     def is_dominated(self, run: RunRecord, selection: Selection) -> bool:
-        """Whether another run of the selection is at least as good and as small, and better in one."""
-        value, size = run.metrics[selection.figure], run.metrics["coreml_bytes"]
-        better = "<" if selection.objective in MINIMIZED else ">"
+        """Whether another run of the selection is at least as good in all figures of the front, and better in one."""
+        names = [name for name in (selection.objective, *selection.costs) if final(name) in run.metrics]
+        better = {name: "<" if name in MINIMIZED else ">" for name in names}
         experiment_id = self._store.experiment_id(selection.experiment)
         return any(
             self.is_shown(run_record(other), selection.objective)
-            for above, below in ((better, "<="), (f"{better}=", "<"))
+            for one in names
             for terms in _terms(selection)
             for other in self._store.pages(
                 experiment_id,
                 [
                     *terms,
-                    f"metrics.{selection.figure} {above} {value!r}",
-                    f"metrics.coreml_bytes {below} {size!r}",
+                    *(
+                        f"metrics.{final(name)} {better[name]}{'' if name == one else '='} {run.metrics[final(name)]!r}"
+                        for name in names
+                    ),
                 ],
                 page=SPARE,
             )

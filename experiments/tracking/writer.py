@@ -257,10 +257,12 @@ def run_start(
     study: str | None = None,
     trial_number: int | None = None,
     replicate_of: int | None = None,
+    warm_start: str | None = None,
 ) -> RunStart:
     """What the run of one configuration starts with.
 
-    A trial that repeats another one of the study with a further seed says which: `replicate_of`.
+    A trial that repeats another one of the study with a further seed says which: `replicate_of`; one that starts from
+    an earlier study's says from which: `warm_start`.
     """
     tags = source_tags() | {
         "dataset_digest": dataset.digest,
@@ -281,6 +283,8 @@ def run_start(
         tags |= {"study": study, "trial_number": str(trial_number)}
     if replicate_of is not None:
         tags["replicate_of"] = str(replicate_of)
+    if warm_start is not None:
+        tags["warm_start"] = warm_start
     params = {key: str(value) for key, value in config.parameters().items()}
     params |= reading_of(config.dataset)
     return RunStart(experiment_id, name, params, tags, dataset_facts(dataset, config.dataset))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
+from operator import le
 from statistics import fmean
 
 from architectures.display import say
@@ -55,7 +56,7 @@ class Row:
     parameters: int | None
     coreml_bytes: int
     latency_ms: float | None  # of the Keras model, one image, on the host that trained it
-    pareto: bool  # no other run is at least as accurate and as small, and better in one
+    pareto: bool  # no other run is at least as good in all figures of the front, and better in one
     version: int | None  # in the registry
     aliases: tuple[str, ...]  # of that version
     test_accuracy: float | None  # of its Core ML file, once it was promoted
@@ -63,6 +64,10 @@ class Row:
     compression: str | None  # of that file
     device_latency_ms: float | None = None  # of that file, one image, on all processors of a phone
     device: str | None = None  # that phone, with its system
+    macs: int | None = None  # multiply-accumulates for one image
+    keras_bytes: int | None = None
+    images_per_second: float | None = None  # in training
+    front_of: tuple[str, ...] = ("val_accuracy", "coreml_bytes")  # the figures of the front
 
 
 @dataclass(frozen=True)
@@ -94,8 +99,12 @@ def rows(tracker: Tracker, selection: Selection, *, limit: int | None = None) ->
         best.sort(key=lambda run: merit(run, selection.objective))
     else:
         best = tracker.selections.best(selection, limit)
-    # All before a run in this order are as accurate: what is on the front among the first is so among all.
-    front = _front((record.run_id, record.metrics["coreml_bytes"]) for record in best)
+    # All before a run in this order are as accurate: what is on the front among the first is so among all, but for
+    # those that are exactly as accurate and not read.
+    front = _front((record.run_id, selection.place(record)) for record in best)
+    if limit is not None and selection.costs != Selection.costs:
+        known_runs = {record.run_id: record for record in best}
+        front = {one for one in front if not tracker.selections.is_dominated(known_runs[one], selection)}
     replicates: dict[tuple[str, str], list[RunRecord]] = {}  # by study and trial number
     for record in _replicates(tracker, selection, best):
         if {"best_val_accuracy", selection.figure} <= record.metrics.keys():
@@ -120,6 +129,7 @@ def rows(tracker: Tracker, selection: Selection, *, limit: int | None = None) ->
         tracker,
         ((record, versions.get(record.run_id), replicates.get(_trial(record), ())) for record in shown),
         front,
+        front_of=(selection.objective, *selection.costs),
     )
 
 
@@ -156,8 +166,15 @@ def version_rows(tracker: Tracker, name: str, selection: Selection, *, limit: in
     chosen = [version for version in chosen if _ranks(version)]
     objective = ranked_by(versions)
     chosen.sort(key=lambda version: version_merit(version.tags, version.version, objective))
-    front = _front((version.run_id, version.expected_coreml_bytes) for version in chosen)
-    return _rows(tracker, ((tracker.runs.get(version.run_id), version, []) for version in chosen), front, limit=limit)
+    # In this order the place stands for the objective.
+    front = _front((one.run_id, (place, one.expected_coreml_bytes)) for place, one in enumerate(chosen))
+    return _rows(
+        tracker,
+        ((tracker.runs.get(version.run_id), version, []) for version in chosen),
+        front,
+        limit=limit,
+        front_of=(objective, "coreml_bytes"),
+    )
 
 
 def _ranks(version: VersionFacts) -> bool:
@@ -174,6 +191,7 @@ def _rows(
     found: Iterable[tuple[RunRecord, VersionFacts | None, Sequence[RunRecord]]],
     front: Collection[str],
     *,
+    front_of: tuple[str, ...],
     limit: int | None = None,
 ) -> list[Row]:
     """The first rows of runs with their versions and replicates; a run whose record cannot be read is named."""
@@ -182,7 +200,8 @@ def _rows(
         if limit is not None and len(board) == limit:
             break
         try:
-            board.append(_row(len(board) + 1, record, record.run_id in front, version, replicates))
+            row = _row(len(board) + 1, record, record.run_id in front, version, replicates)
+            board.append(replace(row, front_of=front_of))
         except ProjectError as error:
             tracker.selections.leave_out(record, str(error))
         except (ArithmeticError, KeyError, ValueError) as error:
@@ -201,15 +220,17 @@ def _check_exists(versions: Sequence[VersionFacts], name: str, selection: Select
             raise UsageError(f"Unknown {what} {value!r} in registered model {name!r}.")
 
 
-def _front(best: Iterable[tuple[str, float]]) -> set[str]:
-    """The ids on the front, among ids with bytes, the best first."""
-    smallest = float("inf")
-    front = set()
-    for run_id, size in best:  # on the front if smaller than all before
-        if size < smallest:
-            smallest = size
-            front.add(run_id)
-    return front
+def _front(best: Iterable[tuple[str, tuple[float, ...]]]) -> set[str]:
+    """The ids on the front, among ids with figures of which lower is better; of equal ones the first.
+
+    >>> sorted(_front([("a", (1, 9)), ("b", (2, 9)), ("c", (3, 4)), ("d", (1, 9))]))
+    ['a', 'c']
+    """
+    front: dict[str, tuple[float, ...]] = {}
+    for run_id, place in sorted(best, key=lambda one: one[1]):
+        if not any(all(map(le, other, place)) for other in front.values()):
+            front[run_id] = place
+    return set(front)
 
 
 def _trial(record: RunRecord) -> tuple[str, str]:
@@ -273,6 +294,9 @@ def _row(
         compression=promoted.get("compression"),
         device_latency_ms=record.metrics.get("device_all_latency_ms"),
         device=record.tags.get("device"),
+        macs=_whole(record.metrics.get("macs")),
+        keras_bytes=_whole(record.metrics.get("keras_bytes")),
+        images_per_second=record.metrics.get("images_per_second"),
     )
 
 
@@ -308,8 +332,8 @@ def board(
     """
     tracker = Tracker(tracking_uri, create=False, write=False)
     experiment = experiment or (title(dataset) if dataset else tracker.runs.usual_experiment(usual, study))
-    objective = tracker.runs.objective_of(experiment, study)
-    selection = Selection(experiment, study, architectures, dataset, objective)
+    objective, costs = tracker.runs.objectives_of(experiment, study)
+    selection = Selection(experiment, study, architectures, dataset, objective, costs)
     asked = limit + 1 if limit else None  # one more tells whether there are more
     found = version_rows(tracker, model, selection, limit=asked) if model else rows(tracker, selection, limit=asked)
     shown = tuple(found[:limit])

@@ -33,12 +33,15 @@ _COLUMNS = (
     _Column("other", lambda row: ", ".join(_others(row).values()), only_if_used=True),
     _Column("val acc", lambda row: _figure(row.val_accuracy)),
     _Column("bal acc", lambda row: _figure(row.val_balanced_accuracy) if _is_balanced(row) else "", only_if_used=True),
-    _Column("val loss", lambda row: _figure(row.val_loss) if row.objective == "val_loss" else "", only_if_used=True),
+    _Column("val loss", lambda row: _figure(row.val_loss) if _counts(row, "val_loss") else "", only_if_used=True),
     _Column("mean of seeds", lambda row: _mean(row), only_if_used=True),
     _Column("95 % interval", lambda row: _interval(row)),
     _Column("parameters", lambda row: "" if row.parameters is None else f"{row.parameters:,}"),
     _Column("Core ML bytes", lambda row: f"{row.coreml_bytes:,}{' *' if row.pareto else '  '}"),
     _Column("Keras, host", lambda row: "" if row.latency_ms is None else f"{row.latency_ms:.2f} ms"),
+    _Column("MACs", lambda row: _if_asked(row, "macs", ",.0f"), only_if_used=True),
+    _Column("Keras bytes", lambda row: _if_asked(row, "keras_bytes", ",.0f"), only_if_used=True),
+    _Column("images/s", lambda row: _if_asked(row, "images_per_second", ",.0f"), only_if_used=True),
     _Column("on device", lambda row: _on_device(row), only_if_used=True),
     _Column("ver", lambda row: str(row.version or "")),
 )
@@ -67,9 +70,19 @@ def _figure(value: float | None) -> str:
     return "" if value is None else f"{value:.4f}"
 
 
+def _counts(row: Row, name: str) -> bool:
+    """Whether a figure is an objective of a run or of its study."""
+    return name in (row.objective, *row.front_of)
+
+
+def _if_asked(row: Row, name: str, form: str) -> str:
+    value = getattr(row, name)
+    return "" if value is None or not _counts(row, name) else format(value, form)
+
+
 def _is_balanced(row: Row) -> bool:
     """Whether a run was to treat small classes as large ones."""
-    return row.objective == "val_balanced_accuracy" or row.recipe.class_weight == "balanced"
+    return _counts(row, "val_balanced_accuracy") or row.recipe.class_weight == "balanced"
 
 
 def _interval(row: Row) -> str:
@@ -188,10 +201,18 @@ def _widest_interval(board: Sequence[Row]) -> float | None:
 
 def note(board: Sequence[Row], titles: Sequence[str], more: bool) -> str:
     """What the mark says, and where the rest is."""
-    objectives = {row.objective for row in board}
-    what = WORDS[objectives.pop()] if len(objectives) == 1 else "accuracy"
     rest = ["run ids: --json"] * ("run id" not in titles) + ["more runs: --limit"] * more
-    return "; ".join([f"on the Pareto front of {what} and bytes", *rest])
+    return "; ".join([f"on the Pareto front of {front_of(board)}", *rest])
+
+
+def front_of(board: Sequence[Row]) -> str:
+    """The figures of the front in words.
+
+    >>> front_of([])
+    'accuracy and bytes'
+    """
+    *others, last = board[0].front_of if board else Row.front_of
+    return f"{', '.join(WORDS[name] for name in others)} and {WORDS[last]}"
 
 
 def as_json(board: Sequence[Row]) -> list[dict[str, object]]:
@@ -209,5 +230,9 @@ def _flat(row: Row) -> dict[str, object]:
 
 def write_csv(board: Sequence[Row], file: TextIO) -> None:
     """The rows with all their fields; knobs as JSON, aliases separated by spaces, what is not known empty."""
-    written = (_flat(row) | {"knobs": json.dumps(row.knobs), "aliases": " ".join(row.aliases)} for row in board)
+    written = (
+        _flat(row)
+        | {"knobs": json.dumps(row.knobs), "aliases": " ".join(row.aliases), "front_of": " ".join(row.front_of)}
+        for row in board
+    )
     tables.write_csv([_NAMES, *(row.values() for row in written)], file)

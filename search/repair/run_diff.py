@@ -10,7 +10,7 @@ from optuna.trial import FixedTrial, FrozenTrial
 
 from experiments.config import EpochMetrics, RunConfig
 from experiments.datasets import reading_of
-from experiments.objective import final, score, tie_breaker
+from experiments.objective import OF_THE_NETWORK, final, score, tie_breaker
 from experiments.tracking import RunRecord
 from search.config import SweepConfig
 from search.engines.messages import Known
@@ -26,7 +26,6 @@ FINAL_METRICS = (
     "host_latency_ms",
     "images_per_second",
 )
-OF_THE_NETWORK = ("parameters", "macs", "coreml_bytes")
 ONCE = (  # what a run records once, not each epoch
     *FINAL_METRICS,
     *OF_THE_NETWORK,
@@ -75,7 +74,7 @@ def compare_metrics(
     record: RunRecord,
     points: Mapping[str, Sequence[tuple[int, float]]],
     *,
-    objective: str,
+    objectives: Sequence[str],
 ) -> Metrics:
     """Hold a run's metrics against its trial's.
 
@@ -84,10 +83,11 @@ def compare_metrics(
         source: the trial that was trained: this one, or the one that it was answered from.
         record: the run.
         points: what it has recorded of each of EPOCH_METRICS, and of ONCE as far as it has them, as (epoch, value).
-        objective: the study's first one.
+        objectives: the study's.
     """
+    objective = objectives[0]
     course = dict(enumerate(values_by_epoch(source), 1))
-    known = figures(source, objective, dict(points[tie_breaker(objective)]))
+    known = figures(source, objectives, dict(points[tie_breaker(objective)]))
     steps = {key: Counter(step for step, _ in points[key]) for key in EPOCH_METRICS}
     again = [key for key in ONCE if len(points.get(key, ())) > 1]
     held = steps[objective]
@@ -135,22 +135,21 @@ def _config(sweep: SweepConfig, trial: FrozenTrial) -> RunConfig:
     return run_config(sweep, trial, sweep.space.suggest(FixedTrial(trial.params), [known]))
 
 
-def figures(trial: FrozenTrial, objective: str, tie_breakers: Mapping[int, float]) -> dict[str, float]:
+def figures(trial: FrozenTrial, objectives: Sequence[str], tie_breakers: Mapping[int, float]) -> dict[str, float]:
     """The final metrics that are known of a trial.
 
     The study does not hold what decides between epochs that are equal in its objective.
 
     Args:
         trial: one that was trained.
-        objective: the study's first one.
+        objectives: the study's.
         tie_breakers: what decides, by epoch, as far as it is known.
     """
-    other = tie_breaker(objective)
-    found: dict[str, float] = {}
-    if (size := trial.user_attrs.get("coreml_bytes")) is not None:
-        found["coreml_bytes"] = size
+    other = tie_breaker(objectives[0])
+    found: dict[str, float] = {name: trial.user_attrs[name] for name in OF_THE_NETWORK if name in trial.user_attrs}
     if trial.state.name == "COMPLETE":  # of a pruned one Optuna holds the last epoch's
-        found[final(objective)] = best = trial.values[0]
+        found |= {final(name): value for name, value in zip(objectives, trial.values, strict=True)}
+        best = trial.values[0]
         tied = [epoch for epoch, value in enumerate(values_by_epoch(trial), 1) if value == best]
         if len(tied) == 1 or tie_breakers.keys() >= set(tied):
             found["best_epoch"] = epoch = max(tied, key=lambda one: score(other, tie_breakers.get(one, 0.0)))

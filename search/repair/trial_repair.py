@@ -11,7 +11,7 @@ from experiments.tracking import RunRecord, Tracker
 from experiments.tracking.runs import Courses
 from search.repair.findings import Findings
 from search.repair.run_diff import EPOCH_METRICS, ONCE, compare_metrics, compare_parameters, figures, parameters
-from search.study.results import DUPLICATE_OF, REPLICATE_OF, outcome, values_by_epoch
+from search.study.results import DUPLICATE_OF, REPLICATE_OF, WARM_START, outcome, values_by_epoch
 from search.study.study import Study
 
 
@@ -80,6 +80,8 @@ class TrialRepair:
         }
         if source is not trial:
             tags["duplicate_of"] = source.user_attrs["run_id"]
+        if (suggested := trial.user_attrs.get(WARM_START)) is not None:
+            tags["warm_start"] = suggested
         if (repeated := trial.user_attrs.get(REPLICATE_OF)) is not None:
             tags["replicate_of"] = str(repeated)
         run_id = self._tracker.repair.restore_run(
@@ -88,7 +90,7 @@ class TrialRepair:
             params=parameters(self._study.config, trial),
             tags=tags,
             course={objective: dict(enumerate(values_by_epoch(source), 1))},
-            figures=figures(source, objective, {}),
+            figures=figures(source, self._study.config.objectives, {}),
         )
         self._tracker.writer.end(run_id, status, outcome=reason)
 
@@ -113,7 +115,7 @@ class TrialRepair:
         once = (key for key in ONCE if key in record.metrics)
         points = {key: self._courses(run_id, key) for key in (*EPOCH_METRICS, *once)}
         objective = self._study.config.objective
-        found = compare_metrics(trial, source, record, points, objective=objective)
+        found = compare_metrics(trial, source, record, points, objectives=self._study.config.objectives)
         if found.doubled:
             problem = f"{found.doubled} stand twice"
             self._findings.hopeless(problem, "MLflow cannot delete metrics", trial=number, run_id=run_id)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -16,9 +16,9 @@ import optuna
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from experiments.objective import WORDS, objective_named
+from experiments.objective import OF_THE_NETWORK, WORDS, objective_named, score
 from experiments.views.charts import GREY, PALETTE, Chart, Series, page_figure, png
-from search.study.ranking import Scored, front, ranked
+from search.study.ranking import Scored, front_of_objectives, ranked
 from search.study.results import DUPLICATE_OF, HOST, REPLICATE_OF, outcome, values_by_epoch
 
 COLOURS = {"complete": PALETTE[0], "pruned": PALETTE[1], "infeasible": GREY, "fail": PALETTE[3]}
@@ -97,7 +97,16 @@ def draw(study: optuna.Study) -> list[Figure]:
     what = f"Validation {found.words}"
     return [
         _drawn("optimization_history", f"{what} by trial", lambda: _history(found)),
-        _drawn("pareto_front", f"{what} against bytes", lambda: _front(found)),
+        _drawn("pareto_front", f"{what} against bytes", lambda: _front(found, "coreml_bytes")),
+        *(
+            _drawn(
+                f"pareto_front_{name}",
+                f"{what} against {WORDS[name]}",
+                lambda name=name, place=place: _front(found, name, place),  # type: ignore[misc]
+            )
+            for place, name in enumerate(map(objective_named, study.metric_names or []))
+            if place and name != "coreml_bytes"
+        ),
         _drawn("intermediate_values", f"{what} by epoch", lambda: _courses(found)),
         _drawn("parallel_coordinate", "What the trials were given", lambda: _coordinates(found)),
         _drawn("param_importances", "Parameter importances", lambda: _importances(found)),
@@ -157,35 +166,40 @@ def _history(found: _Searched) -> _Told:
     )
 
 
-def _front(found: _Searched) -> _Told:
-    """The objective against bytes."""
-    complete, best = found.complete, front(found.scored)[::-1]  # from the smallest on
+def _front(found: _Searched, figure: str, place: int | None = None) -> _Told:
+    """The objective against another figure: that of the study's objective at this place, or of each trial's file."""
+    complete, words = found.complete, WORDS[figure]
+    against = {
+        trial.number: trial.values[place] if place else float(trial.user_attrs["coreml_bytes"]) for trial in complete
+    }
+    scored = [replace(one, costs=(-score(figure, against[one.number]),)) for one in found.scored]
+    best = sorted(front_of_objectives(scored), key=lambda one: against[one.number])
     series = [
         Series(
             name,
-            [trial.user_attrs["coreml_bytes"] for trial in own],
+            [against[trial.number] for trial in own],
             [trial.values[0] for trial in own],
-            hover=[f"{_described(t)}\n{t.user_attrs['coreml_bytes']:,} bytes, {t.values[0]:.4f}" for t in own],
+            hover=[f"{_described(t)}\n{_short(against[t.number])} {words}, {t.values[0]:.4f}" for t in own],
             place=_place(found, name),
         )
         for name, own in _by_architecture(complete).items()
     ]
-    sizes, values = [one.coreml_bytes for one in best], [one.value for one in best]
-    told = [f"{found.name_of(one)} reaches {one.value:.4f} in {one.coreml_bytes:,} bytes" for one in best]
+    sizes, values = [against[one.number] for one in best], [one.value for one in best]
+    told = [f"{found.name_of(one)} reaches {one.value:.4f} in {_short(against[one.number])} {words}" for one in best]
     title = f"{told[0]}, {told[-1]}" if len(best) > 1 else f"{told[0]}, and nothing beats it"
-    marks = tuple((one.coreml_bytes, one.value, found.name_of(one)) for one in best)
+    marks = tuple((against[one.number], one.value, found.name_of(one)) for one in best)
     return _Told(
         Chart(
             (*series, Series("front", sizes, values, "steps", colour=GREY)),
-            "Core ML bytes",
+            "Core ML bytes" if figure == "coreml_bytes" else words,
             found.objective,
-            x_log=True,
+            x_log=figure in (*OF_THE_NETWORK, "keras_bytes"),
             marks=marks,
         ),
         title,
-        f"Named are the {len(best)} on the front: no other trial is as good and as small."
+        f"Named are the {len(best)} on the front: no other trial is as good in both."
         if len(best) > 1
-        else "The trial that is named is both the best and the smallest.",
+        else "The trial that is named is the best in both.",
     )
 
 

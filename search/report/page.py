@@ -10,11 +10,11 @@ from shlex import quote
 from architectures.scratch import scratch_folder
 from conversion.promotion.config import DEFAULT_MODEL
 from experiments.attempts import Attempts
-from experiments.objective import WORDS
 from experiments.tracking import NOT_DRAWN, Selection, Tracker
 from experiments.views import leaderboard, leaderboard_table
 from experiments.views.leaderboard import Row
 from experiments.views.page import render, run_link
+from search.config import SweepConfig
 from search.report import significance
 from search.report.figures import Figure, draw
 from search.report.significance import ArchitectureComparison, Replicated, compare_architectures
@@ -127,7 +127,7 @@ def _page(
         titles=titles,
         board=rows,
         board_links=[run_link(row.run_id, config.tracking_uri) for row in board[:ROWS]],
-        objective=WORDS[config.objective],
+        front=leaderboard_table.front_of(board),
         left_over=max(0, len(board) - ROWS),
         compared_titles=significance.titles(config.objective),
         compared=significance.cells(compared),
@@ -183,6 +183,12 @@ def compared_architectures(study: Study) -> tuple[Sequence[ArchitectureCompariso
     return compare_architectures(found), significance.not_compared(study.config.architectures, found)
 
 
+def selection_of(config: SweepConfig) -> Selection:
+    """The runs of a study, ranked and on their front as it was asked for."""
+    costs = config.objectives[1:]
+    return Selection(config.experiment_name, config.study, objective=config.objective, costs=costs or Selection.costs)
+
+
 def report_again(study: Study, tracker: Tracker) -> str:
     """Write a study's report anew; returns what could not be made and why, empty where all was.
 
@@ -198,7 +204,7 @@ def report_again(study: Study, tracker: Tracker) -> str:
     with attempts.part("leaderboard"):
         board = leaderboard.rows(
             tracker,
-            Selection(study.config.experiment_name, study.name, objective=study.config.objective),
+            selection_of(study.config),
         )
     write_report(study, tracker, study.parent_run_id, board, compared=compared, left_out=left_out, attempts=attempts)
     return str(attempts)

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
@@ -34,6 +34,7 @@ from search.study.sampling import sampler_of
 
 MAX_ATTEMPTS = 3  # of one trial whose worker dies under it; then it counts as failed
 OWN_FIRST = "own_first"  # user attribute of a study that was given configurations to try first
+WARM_STARTED = "warm_started"  # user attribute of a study: the architectures that an earlier one has suggested
 T = TypeVar("T")
 
 
@@ -124,12 +125,12 @@ class Lifecycle:
             if not self._has_more(trials):
                 return None
             config, number = self._open.config, waiting[0].number if waiting else len(trials)
-            published_first = len(searched) < len(architectures) and OWN_FIRST not in self._open.study.user_attrs
+            to_publish = _to_publish(self._open.study.user_attrs, architectures, len(searched))
             if not waiting and self.grid and config.sampler == "grid":
                 chance = random.Random(f"{config.seed} {number}")
-                self._open.study.enqueue_trial(self.grid.untried(self._tried(self.grid, trials), chance))
-            elif not waiting and published_first:
-                self._open.study.enqueue_trial(config.space.published(architectures[len(searched)]))
+                self._open.study.enqueue_trial(self.grid.untried(_tried(self.grid, trials), chance))
+            elif not waiting and to_publish:
+                self._open.study.enqueue_trial(config.space.published(to_publish))
             sampler, before = sampler_of(config, number), getattr(self._open.study.sampler, "inner", None)
             if isinstance(sampler, optuna.samplers.TPESampler) and isinstance(before, optuna.samplers.TPESampler):
                 # What all trials have in common, which Optuna goes on from: anew it grows with the study, to 35 ms.
@@ -167,15 +168,10 @@ class Lifecycle:
     def is_exhausted(self) -> bool:
         """Whether each combination of a study that tries each once has been begun."""
         with self._open.errors():
-            return self._is_exhausted(self._open.study.get_trials(deepcopy=False))
+            return self.grid is not None and self._is_exhausted(self._open.study.get_trials(deepcopy=False))
 
     def _is_exhausted(self, trials: Sequence[FrozenTrial]) -> bool:
-        return self.grid is not None and len(self._tried(self.grid, trials)) == self.grid.size
-
-    def _tried(self, grid: Grid, trials: Sequence[FrozenTrial]) -> set[int]:
-        """The numbers of the combinations that have been begun."""
-        begun = {grid.number(trial.params) for trial in trials if trial.state != TrialState.WAITING}
-        return {number for number in begun if number is not None}
+        return self.grid is not None and len(_tried(self.grid, trials)) == self.grid.size
 
     def adopt(self, number: int) -> FrozenTrial | None:
         """Claim a trial of the queue to tell how it ended; None where another sweep was faster."""
@@ -245,8 +241,7 @@ class Lifecycle:
         self,
         number: int,
         state: TrialState,
-        value: float | None = None,
-        *,
+        *values: float,
         run_id: str,
         model_id: str | None = None,
     ) -> None:
@@ -255,7 +250,7 @@ class Lifecycle:
         Args:
             number: the trial's.
             state: how it ended.
-            value: of the first objective, of a complete one.
+            values: of the objectives, of a complete one.
             run_id: its run in MLflow.
             model_id: its model in MLflow, if that was kept.
 
@@ -267,10 +262,7 @@ class Lifecycle:
             for key, found in {"run_id": run_id, MODEL_ID: model_id}.items():
                 if found and held.user_attrs.get(key) != found:
                     self._open.storage.set_trial_user_attr(held._trial_id, key, found)
-            values = None
-            if state == TrialState.COMPLETE:
-                values = [value, held.user_attrs["coreml_bytes"]][: len(self._open.config.objectives)]
-            self._open.study.tell(number, values, state=state)
+            self._open.study.tell(number, values if state == TrialState.COMPLETE else None, state=state)
 
         with self._open.errors():
             self.claims.owned(number, act, last=True, done=ENDED)
@@ -289,14 +281,15 @@ class Lifecycle:
         with self._open.errors():
             return self.claims.owns(number)
 
-    def record_size(self, trial: optuna.Trial, coreml_bytes: int, **more: object) -> None:
-        """Record the size of a trial's file.
+    def record_size(self, trial: optuna.Trial, sizes: Mapping[str, int], **more: object) -> None:
+        """Record the size of a trial's file, and what else of its network is an objective.
 
         The limit is a constraint of the study: Optuna's sampler learns from it, and an oversized trial, which never
         reports an epoch, sets no bar for others. `more` are further attributes of the trial.
         """
 
-        self._record_bytes(trial, coreml_bytes, {"coreml_bytes": coreml_bytes, **more})
+        wanted = {name: size for name, size in sizes.items() if name in ("coreml_bytes", *self._open.config.objectives)}
+        self._record_bytes(trial, wanted["coreml_bytes"], {**wanted, **more})
 
     def record_oversize(self, trial: optuna.Trial, at_least: int) -> None:
         """Record how large the file of a trial would be at least, which is more than it may be."""
@@ -350,3 +343,23 @@ class Lifecycle:
         """Trials in the queue that a worker has begun."""
         waiting = self._open.study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
         return [trial for trial in waiting if "owner" in trial.user_attrs]
+
+
+def _to_publish(held: Mapping[str, Any], architectures: Sequence[Known], searched: int) -> Known | None:
+    """The architecture that the next of so many trials starts as published, unless a person or the past say how.
+
+    Args:
+        held: the study's user attributes.
+        architectures: that are searched.
+        searched: trials that there are.
+    """
+    suggested = held.get(WARM_STARTED, [])
+    left: list[Known | None] = [None] * len(suggested)
+    left += [known for known in architectures if known.name not in suggested]
+    return None if OWN_FIRST in held or searched >= len(left) else left[searched]
+
+
+def _tried(grid: Grid, trials: Sequence[FrozenTrial]) -> set[int]:
+    """The numbers of the combinations that have been begun."""
+    begun = {grid.number(trial.params) for trial in trials if trial.state != TrialState.WAITING}
+    return {number for number in begun if number is not None}

@@ -2,13 +2,14 @@
 
 They compare one figure, and raise for two: with two objectives a trial is hopeless when it cannot enter the front at
 the size that it has. That is known before the first epoch, so only the other objective is left to judge: the trial must
-end better in it than every finished one whose file is no larger.
+end better in it than every finished one whose file is no larger; or with three, that is no larger in both sizes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from operator import le
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ class LateMarks:
 class Course:
     """How a trial went, or goes."""
 
-    coreml_bytes: int
+    costs: tuple[float, ...]  # in the other objectives, all known before the first epoch; lower is better
     values: tuple[float, ...]  # of the first objective, of each epoch from the first
     minimized: bool = False  # whether a lower value is better
 
@@ -54,13 +55,13 @@ def cannot_enter_front(course: Course, finished: Sequence[Course]) -> bool:
     """Whether a trial would stay behind a finished one that is no larger, even if it went on as well as any has.
 
     From this epoch on, finished trials have kept some share of the error that they had by then. The smallest share
-    among them makes the trial's hopeful end; where that is worse than the best finished trial of at most its size,
+    among them makes the trial's hopeful end; where that is worse than the best finished trial of at most its costs,
     the trial is hopeless.
     """
     epochs = len(course.values)
     if epochs <= WARMUP_EPOCHS or len(finished) < RANDOM_TRIALS:
         return False
-    rivals = [one for one in finished if one.coreml_bytes <= course.coreml_bytes]
+    rivals = [one for one in finished if all(map(le, one.costs, course.costs))]
     if not rivals:
         return False
     shares = [one.error() / one.error(epochs) for one in finished if one.error(epochs) > 0]

@@ -1,9 +1,10 @@
-"""Which trials are the best: by one figure alone, or by its front against bytes."""
+"""Which trials are the best: by one figure alone, or by its front against others."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from operator import le
 
 
 @dataclass(frozen=True)
@@ -14,6 +15,7 @@ class Scored:
     value: float  # of the study's first objective
     coreml_bytes: int
     minimized: bool = False  # whether a lower value is better
+    costs: tuple[float, ...] = ()  # in the study's other objectives: lower is better
 
     @property
     def merit(self) -> tuple[float, int, int]:
@@ -27,15 +29,25 @@ def front(scored: Iterable[Scored]) -> list[Scored]:
     >>> [one.number for one in front([Scored(0, 0.9, 500), Scored(1, 0.8, 700), Scored(2, 0.7, 100)])]
     [0, 2]
     """
-    found: list[Scored] = []
-    for one in sorted(scored, key=lambda one: one.merit):
-        if not found or one.coreml_bytes < found[-1].coreml_bytes:
-            found.append(one)
-    return found
+    return _undominated((one.merit[0], (float(one.coreml_bytes),), one) for one in scored)
+
+
+def front_of_objectives(scored: Iterable[Scored]) -> list[Scored]:
+    """Those that no other one beats in one of the study's objectives without losing in another, the best first."""
+    return _undominated((one.merit[0], one.costs, one) for one in scored)
+
+
+def _undominated(found: Iterable[tuple[float, Sequence[float], Scored]]) -> list[Scored]:
+    """Of trials by a first cost and others, those of which no other has lower ones; of equals the one of most merit."""
+    kept: list[tuple[Sequence[float], Scored]] = []
+    for _, costs, one in sorted(found, key=lambda one: (one[0], one[1], one[2].merit)):
+        if not any(all(map(le, lower, costs)) for lower, _ in kept):
+            kept.append((costs, one))
+    return [one for _, one in kept]
 
 
 def ranked(scored: Iterable[Scored], *, front_first: bool) -> list[Scored]:
-    """All of them, the best first; with `front_first` the front stands before the rest."""
+    """All of them, the best first; with `front_first` the front of the objectives stands before the rest."""
     by_merit = sorted(scored, key=lambda one: one.merit)
-    leading = front(by_merit) if front_first else []
+    leading = front_of_objectives(by_merit) if front_first else []
     return leading + [one for one in by_merit if one not in leading]

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
+from experiments.objective import score
 from search.config import SweepConfig
 from search.study.pruning import Course
-from search.study.ranking import Scored, front, ranked
+from search.study.ranking import Scored, front, front_of_objectives, ranked
 from search.study.storage import storage_errors
 
 REPLICATE_OF = "replicate_of"  # user attribute of a replicate: the number of the trial that it repeats
 DUPLICATE_OF = "duplicate_of"  # user attribute of a trial that was answered: the number of the one that was trained
+WARM_START = "warm_start"  # user attribute of a trial that an earlier study has suggested: STUDY/TRIAL of that
 MODEL_ID = "model_id"  # user attribute of a trial whose model was kept
 HOST = "host"  # user attribute of a trial that was computed on another host than its sweep's
 ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
@@ -46,7 +48,8 @@ class Results:
 
     def course(self, trial: FrozenTrial, values: tuple[float, ...]) -> Course:
         """How a trial went that has reached these values after its epochs."""
-        return Course(trial.user_attrs["coreml_bytes"], values, self.config.minimized)
+        costs = tuple(float(trial.user_attrs[name]) for name in self.config.objectives[1:])
+        return Course(costs, values, self.config.minimized)
 
     def counts(self) -> dict[str, int]:
         """Number of trials by how they ended: complete, pruned, infeasible, fail; replicates left out."""
@@ -73,7 +76,7 @@ class Results:
     def best(self, number: int) -> list[FrozenTrial]:
         """The best complete trials: by the first objective, then the smaller Core ML file, then the earlier.
 
-        With two objectives those on their front come first, and the rest after them. Of trials with the same
+        With more objectives those on their front come first, and the rest after them. Of trials with the same
         configuration the first stands for all.
         """
         best = ranked(self._scored(), front_first=len(self.config.objectives) > 1)[:number]
@@ -120,12 +123,12 @@ class Results:
         return trained + [one for one in same if not one.state.is_finished() and one.number < trial.number]
 
     def keepers(self, *more: Scored) -> set[int]:
-        """Numbers of the trials whose models are kept: the best, and the whole front of accuracy and bytes.
+        """Numbers of the trials whose models are kept: the best, the front of accuracy and bytes, and the objectives'.
 
         Whoever is not among them now will not be later. `more` are trials that the study has not been told of.
         """
         scored = [*self._scored(), *more]
-        keepers = ranked(scored, front_first=False)[: self.config.keep] + front(scored)
+        keepers = ranked(scored, front_first=False)[: self.config.keep] + front(scored) + front_of_objectives(scored)
         return {one.number for one in keepers}
 
     def kept(self) -> dict[int, str]:
@@ -145,11 +148,13 @@ class Results:
     def _scored(self) -> list[Scored]:
         trained = [one for one in self._trials(TrialState.COMPLETE) if DUPLICATE_OF not in one.user_attrs]
         distinct = {tuple(sorted(one.params.items())): one for one in reversed(trained)}
-        return [self.scored(one.number, one.values[0], one.user_attrs["coreml_bytes"]) for one in distinct.values()]
+        return [self.scored(one.number, one.values, one.user_attrs["coreml_bytes"]) for one in distinct.values()]
 
-    def scored(self, number: int, value: float, coreml_bytes: int) -> Scored:
-        """A trial's figures, as this study ranks them."""
-        return Scored(number, value, coreml_bytes, self.config.minimized)
+    def scored(self, number: int, values: Sequence[float], coreml_bytes: int) -> Scored:
+        """A trial's figures, as this study ranks them; `values` are of its objectives."""
+        others = zip(self.config.objectives[1:], values[1:], strict=True)
+        costs = tuple(-score(name, value) for name, value in others)
+        return Scored(number, values[0], coreml_bytes, self.config.minimized, costs)
 
 
 def outcome(trial: FrozenTrial) -> str:

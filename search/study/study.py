@@ -16,21 +16,21 @@ from optuna.trial import TrialState
 
 from architectures.errors import ProjectError, UsageError
 from experiments.config import ModelSize
-from experiments.objective import LONG, MINIMIZED
-from search.config import COREML_BYTES, SweepConfig
+from experiments.objective import MINIMIZED, shown_name
+from search.config import SweepConfig
 from search.engines.messages import Known
 from search.study.judge import Judge, pruner_of
-from search.study.lifecycle import OWN_FIRST, Lifecycle
+from search.study.lifecycle import OWN_FIRST, WARM_STARTED, Lifecycle
 from search.study.opened import Opened
-from search.study.results import REPLICATE_OF, Results
+from search.study.past import Start, starts
+from search.study.results import REPLICATE_OF, WARM_START, Results
 from search.study.storage import open_storage, storage_errors
 
 LONGEST_NAME = 100  # characters of an architecture in a user attribute's name: Optuna's are short
 
 
 def _direction(objective: str) -> StudyDirection:
-    down = objective in MINIMIZED or objective == COREML_BYTES
-    return StudyDirection.MINIMIZE if down else StudyDirection.MAXIMIZE
+    return StudyDirection.MINIMIZE if objective in MINIMIZED else StudyDirection.MAXIMIZE
 
 
 class Study:
@@ -90,8 +90,9 @@ class Study:
         parent_run_id: str,
         dataset_digest: str,
         first: Sequence[dict[str, object]],
+        starts: Sequence[Start] = (),
     ) -> None:
-        """Create the study with its first configurations and what a continuation needs.
+        """Create the study with its first configurations, those of earlier studies, and what a continuation needs.
 
         `config` comes last and makes it whole: one whose making was cut off is made anew.
         """
@@ -106,12 +107,20 @@ class Study:
             )
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-                self._open.study.set_metric_names([LONG.get(name, "Core ML bytes") for name in config.objectives])
+                self._open.study.set_metric_names(list(map(shown_name, config.objectives)))
             self._open.study.set_user_attr("dataset_digest", dataset_digest)
             self._open.study.set_user_attr("parent_run_id", parent_run_id)
             self.enqueue(first)
+            self._open.study.set_user_attr(WARM_STARTED, [start.values["architecture"] for start in starts])
+            for start in starts:
+                self._open.study.enqueue_trial(start.values, {WARM_START: start.source}, skip_if_exists=True)
             self._open.study.set_user_attr("config", config.recorded())
             self._open.study.pruner = pruner_of(config)
+
+    def starts(self, config: SweepConfig, digest: str, architectures: Sequence[Known]) -> list[Start]:
+        """What earlier studies of the same storage would begin with: see `search.study.past`."""
+        with self._open.errors():
+            return starts(self._open.storage, config, digest, architectures)
 
     @property
     def config(self) -> SweepConfig:

@@ -31,6 +31,7 @@ class OnItsWay:
     placed: bool = False  # it has a run, or will have one when MLflow is back
     lost: bool = False  # another sweep has taken it over
     size: ModelSize | None = None
+    values: tuple[float, ...] = ()  # of the objectives, once it is complete
     last_metrics: EpochMetrics | None = None
 
     def reply(self, engine: Engine, go_on: bool) -> None:
@@ -97,12 +98,11 @@ class Flight:
         for ended in self._outbox.ended():
             if ended.number not in self.untold:
                 continue  # was given back
-            _, scored = self.untold[ended.number]
-            value = scored.value if scored else None
+            running, scored = self.untold[ended.number]
             state = TrialState.COMPLETE if scored else state_of(ended)
             model = ended.model.model_id if ended.model else None
             try:
-                self._study.trials.tell(ended.number, state, value, run_id=ended.run_id, model_id=model)
+                self._study.trials.tell(ended.number, state, *running.values, run_id=ended.run_id, model_id=model)
             except OwnershipLost:
                 self._lose_untold(ended.number, progress)
                 continue

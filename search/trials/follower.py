@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 from optuna.trial import FrozenTrial, TrialState
 from rich.markup import escape
 
 from architectures.redaction import redact
 from experiments.config import Environment, ModelSize, RunResult
 from experiments.datasets import Dataset
+from experiments.objective import OF_THE_NETWORK
 from experiments.tracking import Outbox, run_start
 from experiments.tracking.entries import Answer, End, Epoch, Fail, Finish, Oversize, Size
 from search.engines import Engine, WorkerFailed
@@ -27,7 +30,7 @@ from search.engines.messages import (
 )
 from search.study.judge import Verdict
 from search.study.lifecycle import MAX_ATTEMPTS
-from search.study.results import DUPLICATE_OF, HOST, REPLICATE_OF
+from search.study.results import DUPLICATE_OF, HOST, REPLICATE_OF, WARM_START
 from search.study.study import Study
 from search.trials.flight import Flight, OnItsWay
 from search.trials.progress import TrialProgress
@@ -120,6 +123,7 @@ class Follower:
             study=self._study.name,
             trial_number=number,
             replicate_of=running.trial.user_attrs.get(REPLICATE_OF),
+            warm_start=running.trial.user_attrs.get(WARM_START),
         )
         self._outbox.start(number, start, attempt=running.attempt, fenced=running.fenced)
         running.placed = True
@@ -137,12 +141,12 @@ class Follower:
         """End a trial whose configuration has been tried with what was measured then: it would be the same again."""
         number = running.trial.number
         self.place(running, self._environment)
-        self._study.trials.record_size(
-            running.trial, answer.user_attrs["coreml_bytes"], **{DUPLICATE_OF: answer.number}
-        )
+        sizes = {name: answer.user_attrs[name] for name in OF_THE_NETWORK if name in answer.user_attrs}
+        self._study.trials.record_size(running.trial, sizes, **{DUPLICATE_OF: answer.number})
         scored = None
         if answer.state == TrialState.COMPLETE:
-            scored = self._study.results.scored(number, answer.values[0], answer.user_attrs["coreml_bytes"])
+            running.values = tuple(answer.values)
+            scored = self._study.results.scored(number, running.values, sizes["coreml_bytes"])
         self._flight.end(running, scored)
         self._outbox.write(number, Answer(answer.user_attrs["run_id"]))
         progress.answered(number, answer.number)
@@ -151,7 +155,7 @@ class Follower:
         """Record a network's sizes, for its own trial and for those of the same widths."""
         self._sizes.measured(running.config.network, size)
         running.size = size
-        self._study.trials.record_size(running.trial, size.coreml_bytes)
+        self._study.trials.record_size(running.trial, asdict(size))
         self._outbox.write(running.trial.number, Size(size))
 
     def end_infeasible(self, running: OnItsWay, progress: TrialProgress) -> None:
@@ -163,8 +167,8 @@ class Follower:
 
     def finish(self, running: OnItsWay, result: RunResult) -> None:
         """End a trial that was trained to its end; its model is kept where it is among the best."""
-        value = result.value(self._study.config.objective)
-        scored = self._study.results.scored(running.trial.number, value, result.size.coreml_bytes)
+        running.values = self._study.config.values_of(result)
+        scored = self._study.results.scored(running.trial.number, running.values, result.size.coreml_bytes)
         replicate = REPLICATE_OF in running.trial.user_attrs
         untold = [one for _, one in self._flight.untold.values() if one]
         keep = not replicate and scored.number in self._study.results.keepers(scored, *untold)

@@ -100,9 +100,9 @@ def deliver_left_over(study: Study, outbox: Outbox, say: Callable[[str], None]) 
                 # One that was interrupted, or answered from another trial, is asked again.
                 again = ended.outcome == "interrupted" or (ended.status == "FINISHED" and ended.result is None)
                 if not again:
-                    value = ended.result.value(study.config.objective) if ended.result else None
+                    values = study.config.values_of(ended.result) if ended.result else ()
                     model = ended.model.model_id if ended.model else None
-                    study.trials.tell(ended.number, state_of(ended), value, run_id=ended.run_id, model_id=model)
+                    study.trials.tell(ended.number, state_of(ended), *values, run_id=ended.run_id, model_id=model)
                     told.append(ended)
         except OwnershipLost:
             outbox.abandon(number)

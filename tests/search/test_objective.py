@@ -105,9 +105,9 @@ def test_a_low_loss_ranks_first_and_a_high_one_is_pruned() -> None:
     ]
     assert [one.number for one in ranked(scored, front_first=False)] == [1, 0, 2, 3]
     assert [one.number for one in front(scored)] == [1, 0, 2]
-    finished = [Course(1_000, (1.0, 0.8, 0.6, 0.5), True)] * 4
-    assert cannot_enter_front(Course(1_000, (2.0, 1.9, 1.8), True), finished)
-    assert not cannot_enter_front(Course(1_000, (1.0, 0.8, 0.5), True), finished)
+    finished = [Course((1_000,), (1.0, 0.8, 0.6, 0.5), True)] * 4
+    assert cannot_enter_front(Course((1_000,), (2.0, 1.9, 1.8), True), finished)
+    assert not cannot_enter_front(Course((1_000,), (1.0, 0.8, 0.5), True), finished)
 
 
 class Disagreeing(NoTraining):
@@ -165,6 +165,6 @@ def test_the_doctor_judges_by_the_objective(tmp_path: Path, monkeypatch: pytest.
     assert (found.code, found.out) == (0, "0 disagreements, 0 mended.\n")
     trial = study_of(tmp_path, "lost").best_trial
     run = next(run for run in children_of(tmp_path, "lost") if run.data.tags["trial_number"] == str(trial.number))
-    known = figures(trial, "val_loss", {1: 0.1, 2: 0.2})  # the accuracies
+    known = figures(trial, ("val_loss",), {1: 0.1, 2: 0.2})  # the accuracies
     assert known == {"coreml_bytes": 2_000, "best_val_loss": trial.value, "best_epoch": 2, "best_val_accuracy": 0.2}
     assert known["best_val_loss"] == run.data.metrics["best_val_loss"]

@@ -19,7 +19,7 @@ from search.config import SweepConfig
 from search.engines.messages import Job
 from search.orchestrate import sweep
 from search.study.pruning import RANDOM_TRIALS, WARMUP_EPOCHS, Course, cannot_enter_front
-from search.study.ranking import Scored, front, ranked
+from search.study.ranking import Scored, front, front_of_objectives, ranked
 from tests.support.commands import Command, Outcome, invoke
 from tests.support.stores import MadeOnce, Swept
 from tests.support.sweeps import NO_FIGURES, children_of, study_of
@@ -194,18 +194,18 @@ def test_a_limit_that_nothing_meets(command: Command) -> None:
     assert "made with max_coreml_bytes 1000, not 2000" in again.error
 
 
-COURSES = [Course(1_000 * number, (0.5, 0.6, 0.7, 0.5 + 0.05 * number)) for number in range(4, 4 + RANDOM_TRIALS)]
+COURSES = [Course((1_000 * number,), (0.5, 0.6, 0.7, 0.5 + 0.05 * number)) for number in range(4, 4 + RANDOM_TRIALS)]
 
 
 def test_a_trial_is_pruned_when_no_finished_one_has_gained_what_it_lacks() -> None:
     behind = (0.1, 0.2, 0.3)
-    assert cannot_enter_front(Course(9_000, behind), COURSES)
-    assert not cannot_enter_front(Course(3_999, behind), COURSES)  # the smallest enters whatever it learns
-    assert not cannot_enter_front(Course(9_000, behind[:WARMUP_EPOCHS]), COURSES)
-    assert not cannot_enter_front(Course(9_000, behind), COURSES[:-1])
+    assert cannot_enter_front(Course((9_000,), behind), COURSES)
+    assert not cannot_enter_front(Course((3_999,), behind), COURSES)  # the smallest enters whatever it learns
+    assert not cannot_enter_front(Course((9_000,), behind[:WARMUP_EPOCHS]), COURSES)
+    assert not cannot_enter_front(Course((9_000,), behind), COURSES[:-1])
     # From 0.3 error to 0.15 after three epochs is the most that one has gained: half of 0.28 is better than 0.15.
-    assert not cannot_enter_front(Course(9_000, (0.1, 0.2, 0.72)), COURSES)
-    assert cannot_enter_front(Course(9_000, (0.1, 0.2, 0.69)), COURSES)
+    assert not cannot_enter_front(Course((9_000,), (0.1, 0.2, 0.72)), COURSES)
+    assert cannot_enter_front(Course((9_000,), (0.1, 0.2, 0.69)), COURSES)
 
 
 def test_a_model_that_was_not_worth_keeping_never_is_later() -> None:
@@ -215,9 +215,11 @@ def test_a_model_that_was_not_worth_keeping_never_is_later() -> None:
         scored: list[Scored] = []
         kept: set[Scored] = set()
         for number in range(12):
-            new = Scored(number, draw.randint(0, 9) / 10, draw.randint(1, 9))
+            new = Scored(
+                number, draw.randint(0, 9) / 10, draw.randint(1, 9), costs=(draw.randint(1, 9), draw.randint(1, 9))
+            )
             scored.append(new)
-            keepers = {*ranked(scored, front_first=False)[:3], *front(scored)}
+            keepers = {*ranked(scored, front_first=False)[:3], *front(scored), *front_of_objectives(scored)}
             assert keepers <= kept | {new}
             kept = keepers
             assert set(ranked(scored, front_first=True)[:3]) <= kept
