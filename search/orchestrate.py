@@ -326,8 +326,8 @@ def _open_study(
         study.check_room(first)
         starts = study.starts(config, dataset.digest, architectures)[: config.trials - len(first)]
         if config.warm_start != OFF:
-            sources = [f"{start.values['architecture']} as {start.source}" for start in starts]
-            say(f"starts from earlier studies: {', '.join(sources) or 'none fits'}")
+            named = [f"{start.values['architecture']} as {start.source}" for start in starts]
+            say(f"starts from earlier studies: {', '.join(named) or 'none fits'}")
         experiment_id = tracker.experiment(config.experiment_name)
         params = as_typed(config, FIXED) | {"dataset_digest": dataset.digest}
         facts = dataset_facts(dataset, config.dataset)

@@ -179,13 +179,13 @@ def _front(found: _Searched, figure: str, place: int | None = None) -> _Told:
             name,
             [against[trial.number] for trial in own],
             [trial.values[0] for trial in own],
-            hover=[f"{_described(t)}\n{_short(against[t.number])} {words}, {t.values[0]:.4f}" for t in own],
+            hover=[f"{_described(t)}\n{_counted(against[t.number])} {words}, {t.values[0]:.4f}" for t in own],
             place=_place(found, name),
         )
         for name, own in _by_architecture(complete).items()
     ]
     sizes, values = [against[one.number] for one in best], [one.value for one in best]
-    told = [f"{found.name_of(one)} reaches {one.value:.4f} in {_short(against[one.number])} {words}" for one in best]
+    told = [f"{found.name_of(one)} reaches {one.value:.4f} in {_counted(against[one.number])} {words}" for one in best]
     title = f"{told[0]}, {told[-1]}" if len(best) > 1 else f"{told[0]}, and nothing beats it"
     marks = tuple((against[one.number], one.value, found.name_of(one)) for one in best)
     return _Told(
@@ -361,6 +361,11 @@ def _described(trial: FrozenTrial) -> str:
     """A trial for a label that shows up under the pointer."""
     values = (f"{key} {_short(value)}" for key, value in trial.params.items())
     return "\n".join([f"trial {trial.number}, {outcome(trial)}", *values])
+
+
+def _counted(value: float) -> str:
+    """A count with its thousands, anything else with three digits."""
+    return f"{value:,.0f}" if value.is_integer() else _short(value)
 
 
 def _short(value: object) -> str:

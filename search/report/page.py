@@ -10,6 +10,7 @@ from shlex import quote
 from architectures.scratch import scratch_folder
 from conversion.promotion.config import DEFAULT_MODEL
 from experiments.attempts import Attempts
+from experiments.objective import WORDS
 from experiments.tracking import NOT_DRAWN, Selection, Tracker
 from experiments.views import leaderboard, leaderboard_table
 from experiments.views.leaderboard import Row
