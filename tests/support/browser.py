@@ -11,8 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.components import require
+from tests.support.documents import ROOT
 
 INSTALL = "apt-get install -y chromium chromium-driver && python -m pip install -e '.[test]'"
+AXE = ROOT / "build" / "axe" / "axe_playwright_python" / "axe.min.js"  # of a package whose Playwright is not needed
+INSTALL_AXE = "python -m pip install --no-deps --target build/axe -c constraints.txt axe-playwright-python"
 FLAGS = """--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking
     --disable-component-update --disable-sync --force-device-scale-factor=1"""
 
@@ -51,11 +54,8 @@ def show_as(driver: Any, *, width: int, scheme: str) -> None:
 
 def axe(driver: Any) -> list[str]:
     """What axe-core finds wrong with the page that is shown: contrast, labels, and all its other rules."""
-    found = find_spec("axe_playwright_python")  # for its copy of axe-core, which Playwright is not needed for
-    require(found, install="python -m pip install --no-deps -c constraints.txt axe-playwright-python")
-    assert found
-    assert found.origin
-    driver.execute_script(Path(found.origin).with_name("axe.min.js").read_text())
+    require(AXE.exists(), install=INSTALL_AXE)
+    driver.execute_script(AXE.read_text())
     result = driver.execute_async_script("axe.run().then(arguments[0])")
     return [
         f"{one['id']}: {node['target']} {node['failureSummary']}"
