@@ -11,7 +11,7 @@ import pytest
 from architectures.errors import UsageError
 from benchmarks.no_training import NoTraining
 from experiments.config import RunResult
-from experiments.objective import FIGURES, MINIMIZED, final
+from experiments.objective import FIGURES, MINIMIZED, final, shown_name
 from experiments.views.leaderboard import board
 from experiments.views.leaderboard_table import cells, note
 from search.config import SweepConfig
@@ -47,7 +47,7 @@ def swept(study: str, *objectives: str, **changes: object) -> SweepResult:
     "objectives",
     [
         ("val_accuracy", "macs", "parameters"),  # known before training
-        ("val_balanced_accuracy", "latency_ms"),
+        ("val_balanced_accuracy", "host_latency_ms"),
         ("val_loss", "val_accuracy", "images_per_second"),
     ],
 )
@@ -57,7 +57,7 @@ def test_a_study_and_its_store_hold_all_objectives(
     monkeypatch.chdir(tmp_path)
     result = swept("many", *objectives, enqueue=({"filters": 8}, {"filters": 8, "dropout": 0.1}) * 2)
     study = study_of(tmp_path, "many")
-    assert study.metric_names == list(objectives)
+    assert study.metric_names == list(map(shown_name, objectives))
     assert [one.name == "MINIMIZE" for one in study.directions] == [name in MINIMIZED for name in objectives]
     runs = children_of(tmp_path, "many")
     complete = [trial for trial in study.trials if trial.state.name == "COMPLETE"]
@@ -96,7 +96,7 @@ def test_tables_and_figures_name_the_objectives(tmp_path: Path, monkeypatch: pyt
     fronts = [name for name in figures if name.startswith("pareto_front")]
     assert fronts == ["pareto_front", "pareto_front_macs", "pareto_front_images_per_second"]
     assert not any(figures[name].reason for name in fronts)
-    assert figures["pareto_front_images_per_second"].title == "Validation accuracy against training images a second"
+    assert "training images a second" in figures["pareto_front_images_per_second"].title
     speeds = {trial.values[2] for trial in study_of(tmp_path, "named").trials}
     page = figures["pareto_front_images_per_second"].page
     assert {x for trace in page.data if trace.mode == "markers" for x in trace.x} == speeds
@@ -113,7 +113,7 @@ def test_tables_and_figures_name_the_objectives(tmp_path: Path, monkeypatch: pyt
 @pytest.mark.parametrize(
     ("text", "kept"),
     [
-        ("val_accuracy,host_latency_ms", ("val_accuracy", "latency_ms")),
+        ("val_accuracy,latency_ms", ("val_accuracy", "host_latency_ms")),
         ("best_val_loss", ("val_loss",)),
         ("coreml_bytes, val_accuracy", ("val_accuracy", "coreml_bytes")),
         ("macs,val_loss,val_accuracy", ("val_loss", "val_accuracy", "macs")),
