@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[1]
 LOGIC = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda, ast.While, ast.Try, ast.If)
 STORIES = ["01-keras-mnist", "02-sweep", "03-promote", "04-why-7-and-4", "05-photographs"]
 QUICKEST = "04-why-7-and-4"
-MOST_SECONDS = 480  # of processor time, all together
+MOST_SECONDS = 700  # of processor time, all together: less than eight minutes of two cores, as training keeps both busy
 
 
 def loaded(path: Path) -> ModuleType:
