@@ -1,13 +1,16 @@
 """Execute the notebooks from clean, each in an empty folder.  Run: python notebooks/execute.py [--write]
 
---write puts the outputs into the files, without what differs from run to run for no reason. Exit code 1 where a
-notebook fails or breaks a rule of `complaints`.
+--write puts the outputs into the files, without what differs from run to run for no reason, and the processor time it
+took into the opening. Exit code 1 where a notebook fails or breaks a rule of `complaints`.
 """
 
 from __future__ import annotations
 
 import argparse
+import base64
 import hashlib
+import io
+import math
 import os
 import platform
 import re
@@ -22,6 +25,7 @@ import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from nbformat import NotebookNode
+from PIL import Image
 from traitlets.config import Config
 
 from architectures.quiet import DEFAULTS
@@ -29,6 +33,7 @@ from architectures.quiet import DEFAULTS
 FOLDER = Path(__file__).parent
 CELL_SECONDS = 900
 MOST_BYTES = 400_000  # of a notebook with its outputs
+COLOURS = 256  # of a picture, which makes it a third as large
 NOBODY = "notebook-reader"  # the user's name while notebooks are executed: what records it is told apart
 
 # not </td>, https://, 1/255
@@ -36,6 +41,15 @@ PATH = re.compile(r"(?<![\w<:/.)\]}-])/\w[\w.-]*|:/(?!/)\w|:////\w|\b[A-Za-z]:\\
 COLOUR = re.compile(r"\x1b\[[\d;]*m")  # what a terminal does not show
 ADDRESS = re.compile(r"\bat 0x[0-9a-f]+")  # of an object that has nothing to say
 DATE = re.compile(r"\b20\d\d-\d\d-\d\d\b|\b\d\d:\d\d:\d\d\b")
+
+TAKES = "Executed from the first cell to the last, it takes about {} seconds of processor time."
+TAKEN = re.compile(re.escape(TAKES).replace(r"\{\}", r"(\d+)"))
+OPENING, END = "**What you will learn**", "## What to try next"
+# what was measured, in a text that no cell has made: a decimal, a share, thousands, or a count of these
+NUMBER = "two|three|four|five|six|seven|eight|nine|ten|twelve|twenty|fifty|hundred|thousand"
+UNIT = "per ?cent|percent|points?|seconds?|s|ms|minutes?|hours?|bytes?|[KM]B|times|pixels?|errors?|trials?|epochs?"
+FIGURE = re.compile(rf"\b(?:\d+\.\d+|\d+ ?%(?! interval)|\d{{1,3}}(?:,\d{{3}})+|(?:\d+|{NUMBER}) (?:{UNIT})\b)", re.I)
+NO_PROSE = re.compile(r"```.*?```|`[^`]*`|\$\$.*?\$\$|\$[^$]*\$|\]\([^)]*\)", re.DOTALL)  # code, formulas, addresses
 
 
 def paths() -> list[Path]:
@@ -80,6 +94,35 @@ def tidy(notebook: NotebookNode) -> NotebookNode:
     )
     for cell in notebook.cells:
         cell.metadata = NotebookNode()
+        for output in cell.get("outputs", ()):
+            if "image/png" in output.get("data", {}):
+                output.data["image/png"] = _smaller(output.data["image/png"])
+    return notebook
+
+
+def _smaller(png: str) -> str:
+    """A picture in base64 with a palette of COLOURS; one that has a palette stays as it is."""
+    picture = Image.open(io.BytesIO(base64.b64decode(png)))
+    if picture.mode == "P":
+        return png
+    file = io.BytesIO()
+    picture.convert("RGB").quantize(COLOURS).save(file, "png", optimize=True)
+    return base64.b64encode(file.getvalue()).decode()
+
+
+def processor_seconds() -> float:
+    """What all processes have taken that this one has started and that have ended, and theirs."""
+    times = os.times()
+    return times.children_user + times.children_system
+
+
+def stamped(notebook: NotebookNode, seconds: float) -> NotebookNode:
+    """The notebook with the processor time that it took in its opening, rounded up to ten seconds.
+
+    That of a clock would say how busy the machine was.
+    """
+    opening = notebook.cells[0]
+    opening.source = TAKEN.sub(TAKES.format(math.ceil(seconds / 10) * 10), opening.source)
     return notebook
 
 
@@ -107,6 +150,15 @@ def complaints(notebook: NotebookNode) -> list[str]:
             found.append(f"cell {number} draws and shows nothing")
         for text in _texts(cell):
             found += [f"cell {number} shows {trace!r}" for trace in _traces(text)]
+    prose = [cell.source for cell in notebook.cells if cell.cell_type == "markdown"]
+    opening, end = (prose[0], prose[-1]) if prose else ("", "")
+    if OPENING not in opening or not TAKEN.search(opening):
+        found.append(f"it does not open with {OPENING!r} and {TAKES!r}")
+    if not end.startswith(END):
+        found.append(f"it does not end with {END!r}")
+    for text in prose:
+        for figure in FIGURE.finditer(NO_PROSE.sub("", TAKEN.sub("", text))):
+            found.append(f"a text says {figure.group()!r}, which no cell has computed: display(Markdown(f'...'))")
     return found
 
 
@@ -145,7 +197,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error(f"no such notebook: {', '.join(unknown)}. There are {', '.join(known)}.")
     failed = False
     for path in [known[Path(name).name] for name in arguments.names] or known.values():
-        started = time.perf_counter()
+        started, before = time.perf_counter(), processor_seconds()
         with tempfile.TemporaryDirectory(prefix="pocketnets-") as folder:
             try:
                 notebook = execute(path, Path(folder))
@@ -153,11 +205,12 @@ def main(argv: Sequence[str] | None = None) -> int:
                 print(f"error: {path.name}: {error}", file=sys.stderr)
                 failed = True
                 continue
-        content = nbformat.writes(notebook) + "\n"
+        wall, seconds = time.perf_counter() - started, processor_seconds() - before
+        content = nbformat.writes(stamped(notebook, seconds)) + "\n"
         wrong = complaints(notebook)
         if len(content.encode()) > MOST_BYTES:
             wrong.append(f"it has {len(content.encode()):,} bytes, at most {MOST_BYTES:,} are kept small")
-        print(f"{path.name}: {time.perf_counter() - started:.0f} s, {len(content.encode()):,} bytes")
+        print(f"{path.name}: {wall:.0f} s, {seconds:.0f} s of processor time, {len(content.encode()):,} bytes")
         for complaint in wrong:
             print(f"error: {path.name}: {complaint}", file=sys.stderr)
         failed = failed or bool(wrong)
