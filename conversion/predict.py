@@ -99,7 +99,7 @@ def _show_evaluation(found: Predictions) -> None:
             for answer in found.mistakes[:SHOWN]
         ]
         print_cells(
-            ["picture", "truth", "label", "probability"], lines, words=WORDS, title="Mistakes, the surest first"
+            ["picture", "truth", "label", "probability"], lines, words=WORDS, title="Mistakes, most confident first"
         )
         if len(found.mistakes) > SHOWN:
             say(f"and {len(found.mistakes) - SHOWN:,} more: --csv, --json and --html have them")

@@ -40,6 +40,10 @@ def _manual() -> list[str]:
     return [name for name in documents() if name not in ("experiments/LOG.md", "CHANGELOG.md")]
 
 
+def _templates() -> list[str]:
+    return sorted(str(file.relative_to(ROOT)) for file in (ROOT / "experiments/views/templates").glob("*.j2"))
+
+
 def _commands(document: str) -> list[tuple[str, str, set[str]]]:
     """Our entry points and benchmarks as a document calls them: the whole, the module or file, its options."""
     lines = [span for span in spans(document) if span.startswith(("python ", "make "))]
@@ -157,6 +161,20 @@ def test_quoted_errors_are_in_the_code(document: str, message: str) -> None:
 def test_the_search_for_quoted_errors_can_fail() -> None:
     assert len(_quoted_errors()) > 10
     assert not any(pattern.fullmatch("Unknown architect 'mien'. Registered: pocket.") for pattern in _messages())
+
+
+# Turns of phrase that no native maintainer writes, each of which stood in the documents once.
+ODD = re.compile(
+    r"the house\b|look number|looks? at (?:the )?test|as certain as right|is, and is not|\b(?:is|are) told\b|"
+    r"unless (?:it is )?told|unless given|surest|gone on with|goes on as it|\bof one's own\b",
+    re.IGNORECASE,
+)
+
+
+@pytest.mark.parametrize("document", [*_manual(), *_templates()])
+def test_documents_and_pages_are_in_plain_english(document: str) -> None:
+    found = [match[0] for match in ODD.finditer(_text(document))]
+    assert not found, f"{document}: say it as a native speaker would: {', '.join(found)}"
 
 
 def _table(document: str, heading: str) -> dict[str, list[set[str]]]:

@@ -85,7 +85,7 @@ UNITS = {
     "confusion_matrix": "images",
     "correct": "images",
     "answer": "index in class_names",
-    "number": "looks at the test split of these data, from the first on",
+    "number": "uses of the test split of these data so far",
     "only_candidate_right": "images",
     "only_champion_right": "images",
     "accuracy": SHARE,

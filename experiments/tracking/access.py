@@ -54,7 +54,7 @@ class Look:
     def text(self) -> str:
         """One line for people."""
         return (
-            f"look number {self.number:,} at the test split of {self.dataset}, digest {self.dataset_digest[:12]} "
+            f"use number {self.number:,} of the test split of {self.dataset}, digest {self.dataset_digest[:12]} "
             f"(MLflow experiment {EXPERIMENT}, run {self.look_id})"
         )
 

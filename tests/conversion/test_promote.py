@@ -135,7 +135,7 @@ def test_the_file_is_evaluated_on_the_test_images(promoted: Promoted) -> None:
     page = (artifacts(promoted.folder, promoted.result["promotion"]) / "promotion.html").read_text()
     assert f"Expected calibration error {expected['expected_calibration_error']:.4f}" in page
     assert page.count("<figure>") == len(expected["mistakes"]) > 0
-    assert "look number 1 at the test split of mnist5k" in page
+    assert "use number 1 of the test split of mnist5k" in page
 
 
 def test_every_look_at_the_test_images_is_counted(own_promoted: Path, promoted: Promoted, command: Command) -> None:
@@ -149,7 +149,7 @@ def test_every_look_at_the_test_images_is_counted(own_promoted: Path, promoted: 
     assert verified.code == 0, verified.err
     assert verified.json["test_look"]["number"] == 4
     again = command("conversion.promote")
-    assert "This was look number 5 at the test split of mnist5k, digest c31602fa7723" in again.out
+    assert "This was use number 5 of the test split of mnist5k, digest c31602fa7723" in again.out
     looks = Tracker(f"sqlite:///{own_promoted / 'mlflow.db'}").test_access.looks(datasets.load("mnist5k").digest)
     assert [look.command for look in looks] == [
         "conversion.promote",

@@ -32,7 +32,7 @@ def test_a_look_is_written_before_the_images_are_handed_out(tmp_path: Path) -> N
     split, look = tracker.test_access.look(data, command="conversion.promote", run_id="abc")
     assert split is data.test
     assert (look.number, look.dataset, look.dataset_digest, look.earlier) == (1, "mnist5k", data.digest, ())
-    assert look.text.startswith("look number 1 at the test split of mnist5k, digest c31602fa7723")
+    assert look.text.startswith("use number 1 of the test split of mnist5k, digest c31602fa7723")
     client = MlflowClient(uri)
     run = client.get_run(look.look_id)
     assert client.get_experiment(run.info.experiment_id).name == EXPERIMENT
