@@ -27,6 +27,7 @@ COPY architectures/ architectures/
 COPY experiments/ experiments/
 COPY conversion/ conversion/
 COPY search/ search/
+COPY pocketnets/ pocketnets/
 RUN pip install --compile --no-deps --force-reinstall . && \
     rm -rf build ./*.egg-info
 

@@ -136,6 +136,9 @@ class NumberRange(Allowed):
             raise InvalidValue(
                 f"{step:g} is too small a {kind} from {low:g} to {high:g}: {MAX_STEPS:,} steps are the most"
             )
+        if low < high < (low * step if self.logarithmic else low + step):
+            kind = "factor" if self.logarithmic else "step"
+            raise InvalidValue(f"{step:g} is too large a {kind} from {low:g} to {high:g}: it never reaches {high:g}")
         return low, high, step
 
 

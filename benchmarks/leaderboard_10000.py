@@ -58,7 +58,7 @@ def make_store(uri: str, runs: int, *, seed: int = 0) -> None:
     for epoch in range(1, EPOCHS + 1):
         tracker.writer.log_epoch(first, EpochMetrics(epoch, 0.1, 0.9, 0.1, 0.9, 0.5))
     ended = {"best_epoch": EPOCHS, "best_val_accuracy": 0.9, "best_val_loss": 0.1, "keras_bytes": 43_210}
-    tracker._log(first, metrics=ended | {"host_latency_ms": 0.9, "images_per_second": 9_000.0}, step=EPOCHS)
+    tracker._store.log(first, metrics=ended | {"host_latency_ms": 0.9, "images_per_second": 9_000.0})
     tracker.writer.end(first, "FINISHED")
 
     store = _get_sqlalchemy_store(uri, None)

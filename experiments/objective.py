@@ -24,9 +24,7 @@ WORDS = {
     "images_per_second": "training images a second",
 }
 MINIMIZED: frozenset[str] = frozenset(FIGURES) - {"val_accuracy", "val_balanced_accuracy", "images_per_second"}
-LONG = {name: f"validation {WORDS[name]}" for name in OBJECTIVES} | {
-    "coreml_bytes": "Core ML bytes"
-}  # for Optuna's pages
+LONG = {"coreml_bytes": "Core ML bytes"} | {name: f"validation {WORDS[name]}" for name in OBJECTIVES}  # Optuna's pages
 
 
 def shown_name(objective: str) -> str:

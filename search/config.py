@@ -111,14 +111,14 @@ class Objectives(Allowed):
 
     def check(self, value: object) -> tuple[str, ...]:
         if not isinstance(value, tuple | list):
-            raise InvalidValue(f"{value!r} is no objective: give names, such as {OBJECTIVES[0]}")
+            raise InvalidValue(f"{value!r} is not an objective: give names, such as {OBJECTIVES[0]}")
+        shown = ",".join(map(str, value))
         names = [OTHER_NAMES.get(one, one) if isinstance(one, str) else one for one in value]
         for name in names:
             if name not in FIGURES:
-                raise InvalidValue(f"{name!r} is no objective: {', '.join(FIGURES)} are")
+                raise InvalidValue(f"{name!r} is not an objective: choose from {', '.join(FIGURES)}")
             if names.count(name) > 1:
-                raise InvalidValue(f"it holds {name} twice")
-        shown = ",".join(names)
+                raise InvalidValue(f"{shown!r} holds {name} twice")
         if not set(names) & set(OBJECTIVES):
             raise InvalidValue(
                 f"{shown!r} does not say which epoch and which model is the best: one of {', '.join(OBJECTIVES)} must "

@@ -119,7 +119,7 @@ class SweepResult:
             say(f"Next: {self._promote}")
         if self.preference:
             say(f"{self._promote} --prefer smallest would take {self.preference.text}.")
-        say(f"Look: {f'{self.served_by}, then ' if self.served_by else ''}{self.page}")
+        say(f"View: {f'{self.served_by}, then open ' if self.served_by else ''}{self.page}")
 
     @property
     def _promote(self) -> str:
@@ -178,7 +178,7 @@ def sweep(
     with (
         engine(setup) if engine else LocalEngine(setup, config.workers) as placed,
         scratch_folder() as folder,
-        progress or TrialProgress(config.trials, config.workers, prunes=config.pruner != "none") as progress,
+        progress or TrialProgress(config.trials, config.workers, prunes=config.resolved_pruner != "none") as progress,
         contextlib.ExitStack() as stack,
     ):
         progress.waiting("starting TensorFlow")
@@ -326,8 +326,8 @@ def _open_study(
         study.check_room(first)
         starts = study.starts(config, dataset.digest, architectures)[: config.trials - len(first)]
         if config.warm_start != OFF:
-            named = [f"{start.values['architecture']} as {start.source}" for start in starts]
-            say(f"starts from earlier studies: {', '.join(named) or 'none fits'}")
+            named = [f"{start.values['architecture']} from {start.source}" for start in starts]
+            say(f"warm start: {', '.join(named) or 'no earlier study fits'}")
         experiment_id = tracker.experiment(config.experiment_name)
         params = as_typed(config, FIXED) | {"dataset_digest": dataset.digest}
         facts = dataset_facts(dataset, config.dataset)

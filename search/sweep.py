@@ -18,6 +18,7 @@ from architectures.knobs import Knob, knob_from_text
 from architectures.redaction import MARK, redact
 from experiments.config import COMPRESSIONS, LEARNING_RATES, PRECISIONS, default_tracking_uri
 from experiments.datasets.arguments import add_arguments, dataset_given
+from experiments.objective import FIGURES, MOST_OBJECTIVES
 from search.config import (
     AUGMENT,
     AUTO,
@@ -115,8 +116,8 @@ def parser() -> Parser:
         dest="objectives",
         type=allowed(SweepConfig, "objectives"),
         metavar="NAMES",
-        help="val_accuracy (the default), val_balanced_accuracy or val_loss; with ,coreml_bytes behind it the front of "
-        "both",
+        help=f"up to {MOST_OBJECTIVES} of {', '.join(FIGURES)}, separated by commas, one of the first three among "
+        "them (default val_accuracy)",
     )
     add(
         "--max-coreml-bytes",
@@ -133,7 +134,8 @@ def parser() -> Parser:
     add(
         "--pruner",
         choices=PRUNERS,
-        help="how hopeless trials are ended (default median; front with two objectives)",
+        help="how unpromising trials are stopped (default median; with several objectives front, or none where one of "
+        "them is only known at the end)",
     )
     add(
         "--sampler",

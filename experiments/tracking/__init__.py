@@ -15,15 +15,15 @@ from experiments.tracking.promotions import PLACE_TAG, Begun, Current, Promotion
 from experiments.tracking.records import ModelRecord, RunRecord, VersionFacts, VersionRecord
 from experiments.tracking.registry import CANDIDATE, CHAMPION
 from experiments.tracking.selections import Selection, is_original, merit
-from experiments.tracking.shown import LONGEST_NOTE, run_link, runs_page, served_by
+from experiments.tracking.shown import link_within_mlflow, pages_of, runs_page, served_by
 from experiments.tracking.source import code_tags, environment, git_commit
 from experiments.tracking.tracker import Tracker
-from experiments.tracking.writer import NOT_DRAWN, NOT_DRAWN_FILE, run_start
+from experiments.tracking.writer import LONGEST_TAG, NOT_DRAWN, NOT_DRAWN_FILE, run_start
 
 __all__ = [
     "CANDIDATE",
     "CHAMPION",
-    "LONGEST_NOTE",
+    "LONGEST_TAG",
     "NOT_DRAWN",
     "NOT_DRAWN_FILE",
     "PLACE_TAG",
@@ -51,8 +51,9 @@ __all__ = [
     "environment",
     "git_commit",
     "is_original",
+    "link_within_mlflow",
     "merit",
-    "run_link",
+    "pages_of",
     "run_start",
     "runs_page",
     "served_by",

@@ -133,6 +133,15 @@ class VersionFacts(VersionRecord):
         return int(self.tags["expected_coreml_bytes"])
 
 
+def named_today(metrics: Mapping[str, float]) -> dict[str, float]:
+    """A run's metrics, those of older records by the names that they have now.
+
+    >>> named_today({"latency_ms": 0.9, "macs": 300.0})
+    {'host_latency_ms': 0.9, 'macs': 300.0}
+    """
+    return {HOST_LATENCY if key == LATENCY_BEFORE else key: value for key, value in metrics.items()}
+
+
 def run_record(run) -> RunRecord:  # type: ignore[no-untyped-def]  # mlflow.entities.Run
-    metrics = {HOST_LATENCY if key == LATENCY_BEFORE else key: value for key, value in run.data.metrics.items()}
+    metrics = named_today(run.data.metrics)
     return RunRecord(run.info.run_id, run.info.run_name, run.info.status, run.data.params, metrics, run.data.tags)

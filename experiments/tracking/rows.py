@@ -7,13 +7,13 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from experiments.tracking.records import RunRecord
+from experiments.tracking.records import RunRecord, named_today
 
 if TYPE_CHECKING:
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
     from sqlalchemy import ColumnElement
 
-AT_ONCE = 1_000  # runs whose ids one query names
+RUNS_AT_ONCE = 1_000  # runs whose ids one query names
 
 Points = dict[tuple[str, str], list[tuple[int, float]]]  # (step, value) by run id and metric
 
@@ -48,7 +48,14 @@ def read_runs(database: SqlAlchemyStore, experiment_id: str, text: str) -> list[
             for run_id, key, value, is_nan in session.execute(held):
                 metrics[run_id][key] = math.nan if is_nan else value
     return [
-        RunRecord(run_id, name or tags[run_id]["mlflow.runName"], status, params[run_id], metrics[run_id], tags[run_id])
+        RunRecord(
+            run_id,
+            name or tags[run_id]["mlflow.runName"],
+            status,
+            params[run_id],
+            named_today(metrics[run_id]),
+            tags[run_id],
+        )
         for run_id, name, status in runs
     ]
 
@@ -71,7 +78,7 @@ def read_points(database: SqlAlchemyStore, run_ids: Sequence[str], metrics: Iter
 
 
 def _parts(run_ids: Sequence[str]) -> Iterator[Sequence[str]]:
-    return (run_ids[start : start + AT_ONCE] for start in range(0, len(run_ids), AT_ONCE))
+    return (run_ids[start : start + RUNS_AT_ONCE] for start in range(0, len(run_ids), RUNS_AT_ONCE))
 
 
 def _condition(type: str, key: str, comparator: str, value: Any) -> ColumnElement[bool]:

@@ -9,9 +9,9 @@ by time all trials are folded up under the run of their sweep.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit, urlunsplit
 
 from experiments.config import DEFAULT_TRACKING_URI, LOCAL_PAGES
 from experiments.tracking.records import RunRecord, VersionRecord
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from mlflow.entities import Experiment
 
 NOTE = "mlflow.note.content"  # tag of an experiment or a run: its description
-LONGEST_NOTE = 5_000  # characters: what every MLflow store takes as a tag
 KIND, MODEL_TRAINING = "mlflow.experimentKind", "custom_model_development"
 TRAINING = "workflowType=machine_learning"  # in a link
 VIEW, VIEWS = "best-first", "mlflow.sharedViewState."
@@ -35,10 +34,10 @@ COLUMNS = (
 # MLflow's list of experiments shows these as they are written, its page of one as Markdown.
 OF_TRAINING = (
     "Training runs: one for each trial, and one for each sweep, named after its study, whose description is the "
-    "leaderboard. Accuracy and loss are of the validation images; the test images are looked at by promotions alone. "
+    "leaderboard. Accuracy and loss are of the validation images; only promotions use the test images. "
     "coreml_bytes is the exact size of the Core ML file."
 )
-DEFAULT = "MLflow's own, and empty: the runs of each data set are in the experiment of its name."
+DEFAULT = "MLflow's default experiment, which is not used: the runs of each data set are in the experiment of its name."
 
 
 def of_kept_models(dataset: str) -> str:
@@ -55,8 +54,8 @@ def of_run(run: RunRecord) -> str:
     study = f" of study {run.tags['study']}" if "study" in run.tags else ""
     return markdown_text(
         f"{', '.join([run.params['architecture'], *settings])}: validation accuracy "
-        f"{run.metrics['best_val_accuracy']:.4f}, {run.metrics['coreml_bytes']:,.0f} bytes as Core ML file. Trained by "
-        f"run {run.name}{study}."
+        f"{run.metrics['best_val_accuracy']:.4f}, {run.metrics['coreml_bytes']:,.0f} bytes as a Core ML file. Trained "
+        f"by run {run.name}{study}."
     )
 
 
@@ -90,17 +89,23 @@ def missing_tags(experiment: Experiment, tags: dict[str, str]) -> dict[str, str]
     return {key: value for key, value in tags.items() if key not in experiment.tags}
 
 
+def pages_of(tracking_uri: str | None) -> str:
+    """Where a store's pages are: on its server, without the login, or on this machine's for a database.
+
+    >>> pages_of("http://ann:s3/cret@mlflow.example/"), pages_of("sqlite:///mlflow.db")
+    ('http://mlflow.example', 'http://127.0.0.1:5000')
+    """
+    server = tracking_uri if tracking_uri and re.match("https?://", tracking_uri) else LOCAL_PAGES
+    return re.sub(r"(?<=://)\S*@|[?#].*", "", server).rstrip("/")  # the browser asks for the login
+
+
 def runs_page(tracking_uri: str, experiment_id: str) -> str:
     """The page of an experiment's runs, the best first: on its server, or on this machine's for a database.
 
     >>> runs_page("https://me:secret@mlflow.example/", "1")
     'https://mlflow.example/#/experiments/1/runs?workflowType=machine_learning&viewStateShareKey=best-first'
     """
-    server = LOCAL_PAGES
-    if tracking_uri.startswith("http"):
-        place = urlsplit(tracking_uri)
-        server = urlunsplit((place.scheme, place.netloc.rpartition("@")[2], place.path.rstrip("/"), "", ""))
-    return f"{server}/#/experiments/{experiment_id}/runs?{TRAINING}&viewStateShareKey={VIEW}"
+    return f"{pages_of(tracking_uri)}/#/experiments/{experiment_id}/runs?{TRAINING}&viewStateShareKey={VIEW}"
 
 
 def served_by(tracking_uri: str) -> str:
@@ -114,6 +119,6 @@ def served_by(tracking_uri: str) -> str:
     return "make ui or mlflow ui" if tracking_uri == DEFAULT_TRACKING_URI else "mlflow ui on the tracking store"
 
 
-def run_link(experiment_id: str, run_id: str) -> str:
+def link_within_mlflow(experiment_id: str, run_id: str) -> str:
     """The page of a run, from any of MLflow's pages."""
     return f"#/experiments/{experiment_id}/runs/{run_id}?{TRAINING}"

@@ -7,7 +7,6 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from architectures.redaction import redact
 from experiments.config import Environment, EpochMetrics, ModelSize, RunConfig, RunResult
@@ -18,9 +17,6 @@ from experiments.tracking.records import ATTEMPT, HOST_LATENCY, LATENCY_BEFORE, 
 from experiments.tracking.runs import Runs
 from experiments.tracking.source import source_tags
 from experiments.tracking.store import Store, quoted
-
-if TYPE_CHECKING:
-    pass
 
 NOT_DRAWN = "not_drawn"  # tag of a run: which parts of its report are missing, and why
 NOT_DRAWN_FILE = "not_drawn.txt"  # beside the parts that there are: tracebacks

@@ -36,6 +36,7 @@ from experiments.evaluation.drawn import drawn_accuracy
 from experiments.training import distillation, features, losses, optimizers, streaming
 from experiments.training.augmentation import AUGMENT
 from experiments.training.averages import Averages
+from experiments.training.distillation import SMALLEST_PROBABILITY
 from experiments.training.graph_work import macs
 from experiments.training.mixing import mixed
 from experiments.training.state import Keeper, Keeping
@@ -45,7 +46,6 @@ if TYPE_CHECKING:
 
 PATIENCE = 5  # epochs without a better one after which a run at a constant rate ends
 LATENCY_REPEATS = 30  # single-image predictions whose median is the latency
-SMALLEST_PROBABILITY = 1e-7  # keras.config.epsilon(): keeps the logarithm of a wrong certainty finite
 
 
 class TrainingDiverged(ProjectError):

@@ -16,8 +16,8 @@ from markupsafe import Markup
 
 from architectures.display import visible
 from architectures.scratch import scratch_beside
-from experiments.config import LOCAL_PAGES
 from experiments.datasets.viewed import viewed
+from experiments.tracking import pages_of
 from experiments.views.tables import WORDS
 
 if TYPE_CHECKING:
@@ -83,9 +83,7 @@ def run_link(run_id: str | None, tracking_uri: str | None) -> str | None:
     """
     if not run_id or not re.fullmatch("[0-9a-f]{32}", run_id):
         return None
-    server = tracking_uri if tracking_uri and re.match("https?://", tracking_uri) else LOCAL_PAGES
-    server = re.sub(r"(?<=://)\S*@|[?#].*", "", server)  # a link holds no login: the browser asks for it
-    return f"{server.rstrip('/')}/#/runs/{run_id}"
+    return f"{pages_of(tracking_uri)}/#/runs/{run_id}"
 
 
 def picture(image: np.ndarray, side: int, text: str = "") -> Markup:

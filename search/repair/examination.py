@@ -84,7 +84,7 @@ class StudyRepair:
     def _states(self) -> None:
         states = States(self.study.name)
         for number in sorted(states.numbers() - self.study.trials.unfinished()):
-            problem = f"the state of its training is kept in {states.folder}, and nobody goes on from it"
+            problem = f"a leftover training state in {states.folder}"
             if self.findings.found(problem, "removed", trial=number):
                 states.remove(number)
         if not self.dry_run:

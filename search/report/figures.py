@@ -16,7 +16,7 @@ import optuna
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from experiments.objective import OF_THE_NETWORK, WORDS, objective_named, score
+from experiments.objective import OBJECTIVES, OF_THE_NETWORK, WORDS, objective_named, score
 from experiments.views.charts import GREY, PALETTE, Chart, Series, page_figure, png
 from search.study.ranking import Scored, front_of_objectives, ranked
 from search.study.results import DUPLICATE_OF, HOST, REPLICATE_OF, outcome, values_by_epoch
@@ -179,13 +179,13 @@ def _front(found: _Searched, figure: str, place: int | None = None) -> _Told:
             name,
             [against[trial.number] for trial in own],
             [trial.values[0] for trial in own],
-            hover=[f"{_described(t)}\n{_counted(against[t.number])} {words}, {t.values[0]:.4f}" for t in own],
+            hover=[f"{_described(t)}\n{_amount(figure, against[t.number])}, {t.values[0]:.4f}" for t in own],
             place=_place(found, name),
         )
         for name, own in _by_architecture(complete).items()
     ]
     sizes, values = [against[one.number] for one in best], [one.value for one in best]
-    told = [f"{found.name_of(one)} reaches {one.value:.4f} in {_counted(against[one.number])} {words}" for one in best]
+    told = [f"{found.name_of(one)} reaches {one.value:.4f} with {_amount(figure, against[one.number])}" for one in best]
     title = f"{told[0]}, {told[-1]}" if len(best) > 1 else f"{told[0]}, and nothing beats it"
     marks = tuple((against[one.number], one.value, found.name_of(one)) for one in best)
     return _Told(
@@ -363,9 +363,14 @@ def _described(trial: FrozenTrial) -> str:
     return "\n".join([f"trial {trial.number}, {outcome(trial)}", *values])
 
 
-def _counted(value: float) -> str:
-    """A count with its thousands, anything else with three digits."""
-    return f"{value:,.0f}" if value.is_integer() else _short(value)
+UNITS = {"coreml_bytes": "bytes", "keras_bytes": "bytes in Keras", "macs": "MACs", "host_latency_ms": "ms on the host"}
+
+
+def _amount(figure: str, value: float) -> str:
+    """A trial's figure with its unit."""
+    if figure in OBJECTIVES:
+        return f"{WORDS[figure]} {value:.4f}"
+    return f"{value:,.0f} {UNITS.get(figure, WORDS[figure])}" if value >= 100 else f"{value:.3g} {UNITS[figure]}"
 
 
 def _short(value: object) -> str:

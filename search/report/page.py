@@ -10,7 +10,7 @@ from shlex import quote
 from architectures.scratch import scratch_folder
 from conversion.promotion.config import DEFAULT_MODEL
 from experiments.attempts import Attempts
-from experiments.objective import WORDS
+from experiments.objective import SHORT, WORDS
 from experiments.tracking import NOT_DRAWN, Selection, Tracker
 from experiments.views import leaderboard, leaderboard_table
 from experiments.views.leaderboard import Row
@@ -111,7 +111,7 @@ def _page(
 ) -> str:
     """The whole report."""
     config, best = study.config, board[0] if board else None
-    what = f"{config.dataset}, {config.epochs} epochs at most, objective {' and '.join(config.objectives)}"
+    what = f"{config.dataset}, {config.epochs} epochs at most, objective {', '.join(config.objectives)}"
     if config.max_coreml_bytes:
         what += f", files of at most {config.max_coreml_bytes:,} bytes"
     titles, rows = leaderboard_table.cells(board[:ROWS], without=("study", "run id"))
@@ -155,9 +155,13 @@ def _key_figures(board: Sequence[Row]) -> list[tuple[str, str]]:
             interval = f", 95 % in {best.val_accuracy_low:.3f} to {best.val_accuracy_high:.3f}"
         shown.append((f"{value:.4f}", f"validation {WORDS[best.objective]}{interval}"))
     shown.append((f"{best.coreml_bytes:,} bytes", "of its Core ML file"))
-    if smallest and smallest is not best and smallest.val_accuracy is not None:
-        accuracy = f"{smallest.val_accuracy:.4f}"
-        shown.append((f"{smallest.coreml_bytes:,} bytes", f"the smallest on the front, {smallest.run}: {accuracy}"))
+    if smallest and smallest is not best and (reached := getattr(smallest, best.objective)) is not None:
+        shown.append(
+            (
+                f"{smallest.coreml_bytes:,} bytes",
+                f"the smallest on the front, {smallest.run}: {SHORT[best.objective]} {reached:.4f}",
+            )
+        )
     return shown
 
 
@@ -203,9 +207,6 @@ def report_again(study: Study, tracker: Tracker) -> str:
     with attempts.part("comparison"):
         compared, left_out = compared_architectures(study)
     with attempts.part("leaderboard"):
-        board = leaderboard.rows(
-            tracker,
-            selection_of(study.config),
-        )
+        board = leaderboard.rows(tracker, selection_of(study.config))
     write_report(study, tracker, study.parent_run_id, board, compared=compared, left_out=left_out, attempts=attempts)
     return str(attempts)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from experiments.objective import SHORT, WORDS
-from experiments.tracking import LONGEST_NOTE, run_link
+from experiments.tracking import LONGEST_TAG, link_within_mlflow
 from experiments.views import leaderboard_table
 from experiments.views.leaderboard import Row
 from experiments.views.tables import markdown, markdown_text
@@ -35,9 +35,9 @@ def description(study: Study, board: Sequence[Row], experiment_id: str) -> str:
     """Markdown: the best network first, then the leaderboard with links to the runs of MLflow's pages."""
     for rows in range(min(ROWS, len(board)), -1, -1):
         text = _description(study, board, experiment_id, rows)
-        if len(text) <= LONGEST_NOTE:
+        if len(text) <= LONGEST_TAG:
             break
-    return text[:LONGEST_NOTE]
+    return text[:LONGEST_TAG]
 
 
 def _description(study: Study, board: Sequence[Row], experiment_id: str, rows: int) -> str:
@@ -50,14 +50,16 @@ def _description(study: Study, board: Sequence[Row], experiment_id: str, rows: i
         reached = value.get(config.objective, best.val_loss)
         parts.append(
             f"Best by {WORDS[config.objective]} on the validation images: "
-            f"[{markdown_text(best.run)}]({run_link(experiment_id, best.run_id)})"
+            f"[{markdown_text(best.run)}]({link_within_mlflow(experiment_id, best.run_id)})"
             + ("" if reached is None else f", {SHORT[config.objective]} {reached:.4f}")
-            + f", {best.coreml_bytes:,} bytes as Core ML file."
+            + f", {best.coreml_bytes:,} bytes as a Core ML file."
         )
     parts.append(f"Trials: {counts}. Data: {markdown_text(config.dataset)}. Report: {REPORT} among the artifacts.")
     if shown:
         titles, lines = leaderboard_table.cells(shown, without=("study", "run id"))
-        parts.append(markdown(titles, lines, links={"run": [run_link(experiment_id, row.run_id) for row in shown]}))
+        parts.append(
+            markdown(titles, lines, links={"run": [link_within_mlflow(experiment_id, row.run_id) for row in shown]})
+        )
         more = f"; {len(board) - rows} more in the report" if len(board) > rows else ""
-        parts.append(f"\\* on the Pareto front of {WORDS[config.objective]} and bytes{more}")
+        parts.append(f"\\* on the Pareto front of {leaderboard_table.front_of(board)}{more}")
     return "\n\n".join(parts)

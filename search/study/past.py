@@ -21,6 +21,7 @@ from experiments.objective import score
 from search.config import AUTO, OFF, SweepConfig
 from search.engines.messages import Known
 from search.space import SearchSpace
+from search.study.owner import attempt_of
 from search.study.results import DUPLICATE_OF, REPLICATE_OF
 
 PAST_STUDIES = 5  # of other data that are looked at, the latest
@@ -42,7 +43,7 @@ class _Best:
     study: str
     trial: FrozenTrial
     lack: float  # of the objective, to the study's best
-    slowness: float  # its seconds by those of the study's median trial
+    slowness: float  # its seconds by those of the study's median trial; 1 where they are not known
 
 
 def starts(storage: BaseStorage, config: SweepConfig, digest: str, architectures: Sequence[Known]) -> list[Start]:
@@ -127,12 +128,15 @@ def _best_of_each(study: optuna.Study, config: SweepConfig) -> dict[str, _Best]:
         best.setdefault(trial.params["architecture"], trial)
     if not best:
         return {}
-    most, usual = max(map(merit, trained)), median(map(_seconds, trained)) or 1.0
+    most = max(map(merit, trained))
+    known = [seconds for trial in trained if (seconds := _seconds(trial)) is not None]
+    usual = (median(known) if known else 0.0) or 1.0
     return {
-        name: _Best(study.study_name, trial, most - merit(trial), _seconds(trial) / usual)
+        name: _Best(study.study_name, trial, most - merit(trial), (_seconds(trial) or usual) / usual)
         for name, trial in best.items()
     }
 
 
-def _seconds(trial: FrozenTrial) -> float:
-    return trial.duration.total_seconds() if trial.duration else 0.0
+def _seconds(trial: FrozenTrial) -> float | None:
+    """How long a trial took; None where it was interrupted, since only its last attempt is known."""
+    return trial.duration.total_seconds() if trial.duration and attempt_of(trial) < 2 else None

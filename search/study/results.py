@@ -60,7 +60,7 @@ class Results:
         return counts
 
     def seconds(self) -> float:
-        """For how long trials ran: what ran at the same time counts once, what lay between two sweeps does not."""
+        """For how long trials ran, each in its last attempt; what ran at the same time counts once."""
         times = [(one.datetime_start, one.datetime_complete) for one in self._trials(*ENDED)]
         spans = sorted((start, end) for start, end in times if start and end)
         total, until = timedelta(), datetime.min

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import math
 import warnings
 from collections.abc import Sequence
 
@@ -65,10 +66,11 @@ def check_sampler(config: SweepConfig) -> None:
         first, limits = next(iter(continuous.items()))
         option = f"--{first.replace('_', '-')}"
         given = f"{limits[0]:g}:{limits[1]:g}"
-        step = f"{given}:{10 if first == 'learning_rate' else 0.1}"
+        low, high = limits[0], limits[1]
+        step = math.sqrt(high / low) if first == "learning_rate" else (high - low) / 4
         raise UsageError(
-            f"--sampler {name} tries each combination once, and there is no end of numbers in {option} {given}: give a "
-            f"step behind it, as in {option} {step}, or one number."
+            f"--sampler {name} tries each combination once, but {option} {given} is continuous: add a step, such as "
+            f"{option} {given}:{step:.3g}, or give a single number."
         )
     if name == "cmaes" and len(config.objectives) > 1:
         raise UsageError(

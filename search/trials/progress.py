@@ -109,7 +109,7 @@ class TrialProgress:
     def resumed(self, number: int, epochs: int, seconds: float) -> None:
         """Say that a trial goes on after epochs that took so long in an earlier attempt."""
         self._running[number].started -= seconds
-        self.say(f"trial {number}: goes on after epoch {epochs}")
+        self.say(f"trial {number}: resumes after epoch {epochs}")
 
     def epoch(self, number: int, metrics: EpochMetrics) -> None:
         trial = self._running[number]

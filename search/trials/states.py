@@ -75,4 +75,5 @@ class States:
 
     def _set_aside(self, path: Path, reason: str) -> str:
         aside = put_aside(path)
-        return f"{path} cannot be gone on with ({reason}): set aside as {aside.name}, that training is begun anew"
+        rest = "the training starts over, or from an older state"
+        return f"{path} cannot be used ({reason}) and is now {aside.name}: {rest}"

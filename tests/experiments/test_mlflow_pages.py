@@ -13,7 +13,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric, Run
 
 from experiments.config import EpochMetrics
-from experiments.tracking import LONGEST_NOTE, Selection, Tracker
+from experiments.tracking import LONGEST_TAG, Selection, Tracker
 from experiments.tracking.shown import KIND, NOTE, ORDER, TRAINING, VIEW, VIEWS
 from experiments.views import leaderboard, pages
 from search.report.summary import description
@@ -94,7 +94,7 @@ def test_a_sweep_that_goes_on_brings_its_run_up_to_date(
     client = MlflowClient(f"sqlite:///{own_store / 'mlflow.db'}")
     found = command("search.sweep", "--study", "small", "--trials", "4", *NO_FIGURES)
     assert found.code == 0, found.err
-    assert found.out.splitlines()[-1] == f"Look: make ui or mlflow ui, then {LINK}"
+    assert found.out.splitlines()[-1] == f"View: make ui or mlflow ui, then open {LINK}"
     again = client.get_run(parent.info.run_id)
     assert again.data.metrics["trials"] == 4
     assert again.data.tags[NOTE].count("/runs/") == 5  # the best, and four rows
@@ -109,12 +109,12 @@ def test_hostile_names_in_the_description_of_a_sweep(swept: Swept) -> None:
     board = [replace(row, run=NAME, optimizer=NAME) for row in leaderboard.rows(tracker, Selection("mnist5k", "small"))]
     study = Study(_config(swept), {})
     text = description(study, board * 20, "1")
-    assert len(text) <= LONGEST_NOTE
+    assert len(text) <= LONGEST_TAG
     page = MarkdownIt("commonmark", {"html": True}).enable("table").render(text)
     assert not UNSAFE.search(text)
     assert not re.search("<(script|img|em|strong|code)\\b", page)
     assert set(re.findall('href="([^"]*)"', page)) == {f"#/experiments/1/runs/{row.run_id}?{TRAINING}" for row in board}
-    assert len(description(study, [replace(board[0], run="x" * 9_000)], "1")) == LONGEST_NOTE
+    assert len(description(study, [replace(board[0], run="x" * 9_000)], "1")) == LONGEST_TAG
 
 
 def _config(swept: Swept):  # type: ignore[no-untyped-def]

@@ -36,6 +36,16 @@ def test_the_same_runs_in_the_same_order(swept: Swept, terms: list[str]) -> None
     assert store.records(store.experiment_id(EXPERIMENT), terms) == by_client(store, terms)
 
 
+def test_a_run_from_before_the_latency_was_renamed(own_store: Path) -> None:
+    store = Store(f"sqlite:///{own_store / 'mlflow.db'}")
+    experiment_id = store.experiment_id(EXPERIMENT)
+    older = store.client.create_run(experiment_id, tags={"study": "older"}).info.run_id
+    store.client.log_metric(older, "latency_ms", 0.9)
+    found = store.records(experiment_id, ["tags.study = 'older'"])
+    assert found == by_client(store, ["tags.study = 'older'"])
+    assert found[0].metrics == {"host_latency_ms": 0.9}
+
+
 def test_a_thousand_runs_are_four_questions(swept: Swept) -> None:
     store = Store(swept.uri)
     experiment_id, asked = store.experiment_id(EXPERIMENT), []
@@ -53,7 +63,7 @@ def test_a_thousand_runs_are_four_questions(swept: Swept) -> None:
 
 
 def test_some_ids_a_deleted_run_and_a_figure_that_is_none(own_store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("experiments.tracking.rows.AT_ONCE", 2)
+    monkeypatch.setattr("experiments.tracking.rows.RUNS_AT_ONCE", 2)
     store = Store(f"sqlite:///{own_store / 'mlflow.db'}")
     experiment_id = store.experiment_id(EXPERIMENT)
     first, second, *rest = [run.run_id for run in by_client(store, ["tags.trial_number != ''"])]

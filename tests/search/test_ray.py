@@ -156,7 +156,7 @@ def test_tasks_and_a_node_die_and_their_trials_go_on_elsewhere(cluster: Cluster,
     assert sum(lost) == 2
     assert "Traceback" not in err
     assert "3 complete" in out
-    resumed = [line for line in err.splitlines() if ": goes on after epoch " in line]
+    resumed = [line for line in err.splitlines() if ": resumes after epoch " in line]
     assert resumed, err
     number = int(resumed[-1].removeprefix("trial ").partition(":")[0])
     again = invoke("experiments.reproduce", runs(tmp_path, "died")[number], "--json", cwd=tmp_path)

@@ -68,7 +68,7 @@ def test_a_trial_whose_worker_is_killed_goes_on_from_its_last_epoch(swept: Swept
     assert done.code == 0, done.err
     lost, resumed = (line for line in done.err.splitlines() if line.startswith("trial 0: "))
     assert lost.startswith("trial 0: its worker process ended (killed by signal 9")
-    assert resumed == "trial 0: goes on after epoch 2"
+    assert resumed == "trial 0: resumes after epoch 2"
     assert study_of(tmp_path, "small").trials[0].user_attrs["lost_attempts"] == 1
     assert_as_if_never_struck(tmp_path, swept)
 
@@ -86,7 +86,7 @@ def test_a_trial_whose_sweep_is_killed_goes_on_from_its_last_epoch(database: str
         assert [path.name for path in (tmp_path / FOLDER).glob("*/*")] == ["0.1"]
         done = invoke("search.sweep", *options, cwd=tmp_path)
         assert done.code == 0, done.err
-        assert "trial 0: goes on after epoch 2" in done.err
+        assert "trial 0: resumes after epoch 2" in done.err
         assert_as_if_never_struck(tmp_path, swept, storage)
     run_id = children_of(tmp_path, "small")[0].info.run_id
     again = invoke("experiments.reproduce", run_id, "--json", cwd=tmp_path)
@@ -108,8 +108,8 @@ def test_what_cannot_be_gone_on_with_is_set_aside_and_the_training_begins_anew(
     done = invoke("search.sweep", *options, cwd=tmp_path)
     assert done.code == 0, done.err
     (line,) = [line for line in done.err.splitlines() if "set aside" in line]
-    assert line.startswith(f"warning: trial 0: {file} cannot be gone on with ({reason}")
-    assert line.endswith("): set aside as 0.1.unreadable, that training is begun anew")
+    assert line.startswith(f"warning: trial 0: {file} cannot be used ({reason}")
+    assert line.endswith(") and is now 0.1.unreadable: the training starts over, or from an older state")
     assert "goes on after" not in done.err
     file.with_name("0.1.unreadable").unlink()
     for folder in (file.parent, file.parent.parent):
@@ -127,10 +127,11 @@ def test_an_attempt_reads_the_newest_that_is_whole_of_those_before_it(tmp_path: 
     assert states.newest(3, before=11, say=said.append) == a_state().packed("3 2")
     (line,) = said
     assert line.endswith(
-        "(it is no training state of this version): set aside as 3.10.unreadable, that training is begun anew"
+        "(it is no training state of this version) and is now 3.10.unreadable: the training starts over, or from an "
+        "older state"
     )
     assert states.set_aside(3, "another", before=3).endswith(
-        "(another): set aside as 3.2.unreadable, that training is begun anew"
+        "(another) and is now 3.2.unreadable: the training starts over, or from an older state"
     )
     assert states.newest(3, before=11, say=said.append) == a_state().packed("3 1")
     assert states.numbers() == {3, 13}
@@ -157,9 +158,7 @@ def test_the_doctor_and_the_next_sweep_remove_what_nobody_goes_on_from(own_store
         write_whole(states.path(number, 1), b"late")
     found = command("search.doctor", "--dry-run", "--json")
     assert (found.code, [one["trial"] for one in found.json["findings"]]) == (1, [1, 99])
-    assert found.json["findings"][0]["problem"] == (
-        f"the state of its training is kept in {states.folder}, and nobody goes on from it"
-    )
+    assert found.json["findings"][0]["problem"] == (f"a leftover training state in {states.folder}")
     assert states.numbers() == {1, 99}
     mended = command("search.doctor", "--json")
     assert (mended.code, mended.json["mended"]) == (0, 2)

@@ -134,13 +134,13 @@ def test_two_sweeps_share_a_grid(tmp_path: Path) -> None:
     [
         (
             {"sampler": "grid"},
-            "--sampler grid tries each combination once, and there is no end of numbers in --dropout 0:0.5: give a "
-            "step behind it, as in --dropout 0:0.5:0.1, or one number.",
+            "--sampler grid tries each combination once, but --dropout 0:0.5 is continuous: add a step, such as "
+            "--dropout 0:0.5:0.125, or give a single number.",
         ),
         (
             {"sampler": "bruteforce", "dropout": (0.2, 0.2), "learning_rate": (1e-4, 1e-2)},
-            "no end of numbers in --learning-rate 0.0001:0.01: give a step behind it, as in --learning-rate "
-            "0.0001:0.01:10, or one number.",
+            "--learning-rate 0.0001:0.01 is continuous: add a step, such as --learning-rate 0.0001:0.01:10, or give a "
+            "single number.",
         ),
         (
             {"sampler": "cmaes", "dropout": (0.2, 0.2)},

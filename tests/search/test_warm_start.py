@@ -102,7 +102,7 @@ def test_a_sweep_starts_there_once_and_says_so(
     monkeypatch.chdir(tmp_path)
     past("sqlite:///optuna.db", "old", "other", {"malireddi": (0.95, 10)})
     result = run("night", warm_start="auto", trials=2)
-    assert "starts from earlier studies: malireddi as old/0" in capsys.readouterr().err
+    assert "warm start: malireddi from old/0" in capsys.readouterr().err
     run("night", trials=4)
     trials = study_of(tmp_path, "night").trials
     assert [trial.user_attrs.get("warm_start") for trial in trials] == ["old/0", None, None, None]
