@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 DEFAULT_TRACKING_URI = "sqlite:///mlflow.db"
-LOCAL_PAGES = "http://127.0.0.1:5000"  # where `make ui` and `mlflow ui` show a database
 LEARNING_RATES = {"cosine": 3e-3, "constant": 1e-3}  # Adam's at each schedule where none is asked for
 CROSS_ENTROPY = "cross_entropy"  # the loss of a run that records none
 PRECISIONS = ("float32", "mixed_bfloat16")

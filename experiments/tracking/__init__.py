@@ -15,7 +15,7 @@ from experiments.tracking.promotions import PLACE_TAG, Begun, Current, Promotion
 from experiments.tracking.records import ModelRecord, RunRecord, VersionFacts, VersionRecord
 from experiments.tracking.registry import CANDIDATE, CHAMPION
 from experiments.tracking.selections import Selection, is_original, merit
-from experiments.tracking.shown import link_within_mlflow, pages_of, runs_page, served_by
+from experiments.tracking.shown import link_within_mlflow, runs_page, served_by
 from experiments.tracking.source import code_tags, environment, git_commit
 from experiments.tracking.tracker import Tracker
 from experiments.tracking.writer import LONGEST_TAG, NOT_DRAWN, NOT_DRAWN_FILE, run_start
@@ -53,7 +53,6 @@ __all__ = [
     "is_original",
     "link_within_mlflow",
     "merit",
-    "pages_of",
     "run_start",
     "runs_page",
     "served_by",

@@ -9,12 +9,12 @@ by time all trials are folded up under the run of their sweep.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from experiments.config import DEFAULT_TRACKING_URI, LOCAL_PAGES
+from experiments.config import DEFAULT_TRACKING_URI
 from experiments.tracking.records import RunRecord, VersionRecord
+from experiments.views.links import pages_of
 from experiments.views.tables import markdown_text
 
 if TYPE_CHECKING:
@@ -87,16 +87,6 @@ def experiment_tags(about: str, *, training: bool) -> dict[str, str]:
 def missing_tags(experiment: Experiment, tags: dict[str, str]) -> dict[str, str]:
     """What an experiment lacks; a description that a person wrote stays."""
     return {key: value for key, value in tags.items() if key not in experiment.tags}
-
-
-def pages_of(tracking_uri: str | None) -> str:
-    """Where a store's pages are: on its server, without the login, or on this machine's for a database.
-
-    >>> pages_of("http://ann:s3/cret@mlflow.example/"), pages_of("sqlite:///mlflow.db")
-    ('http://mlflow.example', 'http://127.0.0.1:5000')
-    """
-    server = tracking_uri if tracking_uri and re.match("https?://", tracking_uri) else LOCAL_PAGES
-    return re.sub(r"(?<=://)\S*@|[?#].*", "", server).rstrip("/")  # the browser asks for the login
 
 
 def runs_page(tracking_uri: str, experiment_id: str) -> str:

@@ -17,7 +17,7 @@ from markupsafe import Markup
 from architectures.display import visible
 from architectures.scratch import scratch_beside
 from experiments.datasets.viewed import viewed
-from experiments.tracking import pages_of
+from experiments.views.links import pages_of
 from experiments.views.tables import WORDS
 
 if TYPE_CHECKING:

@@ -46,7 +46,7 @@ def test_an_experiment_says_what_it_holds_and_has_columns(client: MlflowClient) 
     assert {"metrics.`coreml_bytes`", "params.`architecture`"} < set(view["selectedColumns"])
     default = client.get_experiment_by_name("Default")
     assert default
-    assert default.tags[NOTE] == "MLflow's own, and empty: the runs of each data set are in the experiment of its name."
+    assert default.tags[NOTE].startswith("MLflow's default experiment, which is not used")
 
 
 def test_a_description_that_a_person_wrote_stays(tmp_path: Path) -> None:
