@@ -48,7 +48,7 @@ def test_verify_the_promoted_file(promoted: Promoted, command: Command) -> None:
     told = [f"{part['max_difference']:.1e}" for part in (exact, narrow)]
     assert ["probability", "moved,", "at", "most", *told] in rows
     page = Path(folder, result["page"]).read_text()
-    assert "<th>float32</th><th>float16, simulated</th>" in page
+    assert '<th scope="col">float32</th><th scope="col">float16, simulated</th>' in page
     assert f"</b></td><td>{told[0]}</td><td>{told[1]}</td>" in page
 
 
