@@ -220,7 +220,8 @@ def _run(block: Block, place: Path, *, cold: bool) -> str:
 
 def _environment(place: Path) -> dict[str, str]:
     """That of a shell in which `.venv` is activated, with this checkout's code."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+    of_make = {"ARGS", "MAKEFLAGS", "MAKEOVERRIDES", "MFLAGS"}  # which started these tests
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_") and name not in of_make}
     path = f"{place / '.venv' / 'bin'}:{kept['PATH']}"
     return kept | {"PATH": path, "PYTHONPATH": str(ROOT), "COLUMNS": "200", "XDG_CACHE_HOME": str(place.parent)}
 
