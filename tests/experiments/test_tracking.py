@@ -149,7 +149,7 @@ def test_parent_run(client: MlflowClient, parent: Run) -> None:
     path = client.download_artifacts(parent.info.run_id, "study/leaderboard.json")
     assert [row["rank"] for row in json.loads(Path(path).read_text())] == [1, 2, 3]
     page = Path(client.download_artifacts(parent.info.run_id, "study/report.html")).read_text()
-    assert page.count("class='figure'") >= 4
+    assert page.count('class="figure"') >= 4
     assert 'src="http' not in page  # nothing is fetched
 
 
