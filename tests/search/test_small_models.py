@@ -91,7 +91,7 @@ def test_the_front_is_registered_beside_the_best(result: SweepResult, folder: Pa
     assert len(versions) == 3
 
 
-def test_the_last_line_is_what_promote_would_take(
+def test_a_sweep_ends_with_what_promote_would_take_and_a_link(
     result: SweepResult, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     tracker = Tracker(f"sqlite:///{folder / 'mlflow.db'}", create=False)
@@ -106,7 +106,8 @@ def test_the_last_line_is_what_promote_would_take(
     assert small.comparison.p_value == pytest.approx(binom.sf(1, 2, 0.5))
     assert tiny.comparison.p_value == pytest.approx(binom.sf(79, 80, 0.5))
     result.show()
-    last = capsys.readouterr().out.splitlines()[-1]
+    *_, last, link = capsys.readouterr().out.splitlines()
+    assert link.startswith("View: ")
     assert last.startswith(f"python -m conversion.promote --prefer smallest would take version {found.taken.version} ")
     for figure in (
         "4,000 bytes",
