@@ -107,10 +107,10 @@ def test_what_cannot_be_gone_on_with_is_set_aside_and_the_training_begins_anew(
     file.write_bytes(content or file.read_bytes()[:-1])
     done = invoke("search.sweep", *options, cwd=tmp_path)
     assert done.code == 0, done.err
-    (line,) = [line for line in done.err.splitlines() if "set aside" in line]
+    (line,) = [line for line in done.err.splitlines() if "cannot be used" in line]
     assert line.startswith(f"warning: trial 0: {file} cannot be used ({reason}")
     assert line.endswith(") and is now 0.1.unreadable: the training starts over, or from an older state")
-    assert "goes on after" not in done.err
+    assert "resumes after" not in done.err
     file.with_name("0.1.unreadable").unlink()
     for folder in (file.parent, file.parent.parent):
         folder.rmdir()  # all that was there
