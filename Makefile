@@ -6,7 +6,7 @@ INSTALLED = $(VENV)/.installed
 ARGS ?=
 PORT ?= 5000
 # All, since pdoc leaves out those below an __all__; it warns of the others, which it would have found.
-MODULES = $(shell find architectures experiments conversion search -name '*.py' ! -name __main__.py | \
+MODULES = $(shell find architectures experiments conversion search pocketnets -name '*.py' ! -name __main__.py | \
 	sed -e 's|/__init__\.py$$||' -e 's|\.py$$||' -e 's|/|.|g' | sort)
 
 .PHONY: sweep test test-slow test-all check ui docs notebooks clean

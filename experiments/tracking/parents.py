@@ -61,11 +61,16 @@ class Parents:
     def describe(self, run_id: str, description: str, metrics: Mapping[str, float]) -> None:
         """Write what a sweep has come to so far: its description in Markdown, and its figures where they have changed.
 
+        Args:
+            run_id: the parent run.
+            description: of the run's page, in Markdown.
+            metrics: its figures by name, `trials` among them: the step at which the others are logged.
+
         To be called under the study's lock: what a sweep that is slower has read before must not replace it.
         """
         from mlflow.entities import Metric, RunTag
 
-        now = int(time.time() * 1000)
+        now, step = int(time.time() * 1000), int(metrics["trials"])
         held = self._client.get_run(run_id).data.metrics
-        changed = [Metric(key, value, now, 0) for key, value in metrics.items() if held.get(key) != value]
+        changed = [Metric(key, value, now, step) for key, value in metrics.items() if held.get(key) != value]
         self._client.log_batch(run_id, changed, tags=[RunTag(NOTE, description)])
