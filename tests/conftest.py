@@ -24,7 +24,16 @@ from architectures.command import COLLECT_AFTER  # noqa: E402
 from experiments.training import process  # noqa: E402
 from search.engines import local  # noqa: E402
 from tests.support.commands import Command, Outcome, invoke, run_module  # noqa: E402
-from tests.support.stores import MadeOnce, Promoted, Swept, copy_migrations, copy_promoted, copy_store, rows  # noqa: E402
+from tests.support.stores import (  # noqa: E402
+    MadeOnce,
+    Promoted,
+    Swept,
+    copy_migrations,
+    copy_promoted,
+    copy_store,
+    leave_writing_to_the_system,
+    rows,
+)
 from tests.support.sweeps import SWEEP  # noqa: E402
 from tests.support.warm import start_server, use_server, warm_context  # noqa: E402
 
@@ -69,6 +78,7 @@ def pytest_runtest_setup() -> None:
 @pytest.fixture(scope="session", autouse=True)
 def warm_children() -> Iterator[None]:
     """Let what this process starts be forked from one that has imported everything, and its stores be copies."""
+    leave_writing_to_the_system()
     copy_migrations()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(local, "CONTEXT", warm_context())

@@ -84,7 +84,7 @@ def test_the_twin_of_a_sweep_that_is_killed_waits_for_its_other_attempt(tmp_path
         first, second = sweeps
         assert owners()[0] == first.pid
         first.kill()
-        _, err = second.communicate(timeout=240)
+        _, err = second.communicate()
         assert second.returncode == 0, err
     finally:
         for process in sweeps:
@@ -110,7 +110,7 @@ def test_the_twin_of_a_trial_that_nobody_will_run_is_trained(tmp_path: Path) -> 
             study_of(tmp_path, "same").add_trial(create_trial(state=TrialState.FAIL))
         first, second = sweeps
         first.kill()
-        _, err = second.communicate(timeout=120)
+        _, err = second.communicate()
         assert second.returncode == 0, err
     finally:
         for process in sweeps:

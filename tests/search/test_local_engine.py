@@ -53,7 +53,7 @@ def test_workers_share_the_cores_and_map_one_copy_of_the_data(cores: list[int], 
     found = {place for worker in workers() for place in mapped(worker)}
     assert len(found) == 1  # the same file
     assert {permissions for permissions, *_ in found} == {"r--s"}
-    _, err = process.communicate(timeout=300)
+    _, err = process.communicate()
     assert process.returncode == 0, err
     assert_whole(tmp_path, "shared", 3, 2)
     assert {run.data.tags["threads"] for run in children_of(tmp_path, "shared")} == {"1"}

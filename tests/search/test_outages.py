@@ -132,7 +132,7 @@ def test_two_sweeps_share_a_study_on_postgresql_and_one_is_killed(
 
         wait_until(victim, *both)
         both[0].kill()
-        both[0].communicate(timeout=60)
+        both[0].communicate()
         assert "owner is gone; requeued" in finished(both[1], 400)
     finally:
         for process in both:

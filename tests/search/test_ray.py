@@ -13,6 +13,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -32,7 +33,8 @@ from search.engines.shared_data import pack_dataset, save_dataset
 from tests.support.commands import invoke, run_module
 from tests.support.components import require
 from tests.support.servers import wait_until
-from tests.support.sweeps import assert_nothing_lost, children_of, in_the_middle_of_a_trial, start, study_of
+from tests.support.sweeps import assert_nothing_lost, children_of, in_the_middle_of_a_trial, study_of
+from tests.support.warm import Program
 
 ROOT = Path(__file__).parents[2]
 EPOCHS = 7  # no early stop before; with small batches long enough to be struck in the middle
@@ -118,6 +120,19 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
             shutil.rmtree(short, ignore_errors=True)
 
 
+@pytest.fixture
+def sweep(tmp_path: Path) -> Iterator[Callable[..., Program]]:
+    """Start a sweep; what of it a test has left is ended, since the cluster has no room for another."""
+    with ExitStack() as left:
+
+        def started(*arguments: object) -> Program:
+            process = Program("search.sweep", *arguments, cwd=tmp_path)
+            left.callback(process.kill)
+            return process
+
+        yield started
+
+
 def training(cluster: Cluster, folder: Path, name: str) -> Callable[[], bool]:
     """A condition: both nodes train a trial, and two trials have reported an epoch."""
 
@@ -134,9 +149,11 @@ def runs(folder: Path, name: str) -> dict[int, str]:
 
 
 @pytest.mark.slow
-def test_tasks_and_a_node_die_and_their_trials_go_on_elsewhere(cluster: Cluster, tmp_path: Path) -> None:
+def test_tasks_and_a_node_die_and_their_trials_go_on_elsewhere(
+    cluster: Cluster, sweep: Callable[..., Program], tmp_path: Path
+) -> None:
     head, other = cluster.nodes
-    process = start(tmp_path, "--study", "died", "--trials", "3", *SWEEP, "--ray-address", cluster.address)
+    process = sweep("--study", "died", "--trials", "3", *SWEEP, "--ray-address", cluster.address)
     wait_until(training(cluster, tmp_path, "died"), process)
     (task,) = cluster.trials(head)
     task.kill()
@@ -146,7 +163,7 @@ def test_tasks_and_a_node_die_and_their_trials_go_on_elsewhere(cluster: Cluster,
     kept = (tmp_path / "training-state").glob
     wait_until(lambda: len({path.name.partition(".")[0] for path in kept("*/*")}) == 2, process)
     cluster.kill(other)
-    out, err = process.communicate(timeout=400)
+    out, err = process.communicate()
     assert process.returncode == 0, err
     assert err.count("it is tried again") == 2, err
     assert_nothing_lost(tmp_path, "died", 3, EPOCHS)
@@ -165,9 +182,11 @@ def test_tasks_and_a_node_die_and_their_trials_go_on_elsewhere(cluster: Cluster,
 
 
 @pytest.mark.slow
-def test_broker_and_driver_die_and_the_study_is_continued(cluster: Cluster, tmp_path: Path) -> None:
+def test_broker_and_driver_die_and_the_study_is_continued(
+    cluster: Cluster, sweep: Callable[..., Program], tmp_path: Path
+) -> None:
     options = ["--study", "gone", "--trials", "2", *SWEEP, "--ray-address", cluster.address]
-    process = start(tmp_path, *options)
+    process = sweep(*options)
     wait_until(in_the_middle_of_a_trial(tmp_path, "gone", 0), process)
     before = runs(tmp_path, "gone")
     (broker,) = cluster.brokers()
@@ -181,10 +200,10 @@ def test_broker_and_driver_die_and_the_study_is_continued(cluster: Cluster, tmp_
     assert "the sweep's broker died" in err
     assert not psutil.wait_procs([broker, *tasks], timeout=60)[1]  # nothing of it goes on
 
-    process = start(tmp_path, *options)
+    process = sweep(*options)
     wait_until(lambda: any(map(cluster.trials, cluster.nodes)), process)
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=120)
+    _, err = process.communicate()
     assert process.returncode == 130, err
     assert f"--engine ray --ray-address {cluster.address}" in err
     assert all(trial.state != TrialState.RUNNING for trial in study_of(tmp_path, "gone").trials)

@@ -292,5 +292,5 @@ def test_figures_off_is_an_option_and_part_of_the_line_to_continue(tmp_path: Pat
     process = start(tmp_path, "--study", "off", "--trials", "9", *TINY, *PUBLISHED)
     wait_until(in_the_middle_of_a_trial(tmp_path, "off", 0), process)
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate()
     assert "to continue: python -m search.sweep --study off --trials 9 --figures off" in err

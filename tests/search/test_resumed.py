@@ -81,7 +81,7 @@ def test_a_trial_whose_sweep_is_killed_goes_on_from_its_last_epoch(database: str
         options = striking(tmp_path, "os.kill(os.getppid(), signal.SIGKILL)")
         options += ["--storage", storage] if storage else []
         process = start(tmp_path, *options)
-        process.communicate(timeout=120)
+        process.communicate()
         assert process.returncode == -9
         assert [path.name for path in (tmp_path / FOLDER).glob("*/*")] == ["0.1"]
         done = invoke("search.sweep", *options, cwd=tmp_path)
@@ -102,7 +102,7 @@ def test_what_cannot_be_gone_on_with_is_set_aside_and_the_training_begins_anew(
     content: bytes | None, reason: str, swept: Swept, tmp_path: Path
 ) -> None:
     options = striking(tmp_path, "os.kill(os.getppid(), signal.SIGKILL)")
-    start(tmp_path, *options).communicate(timeout=120)
+    start(tmp_path, *options).communicate()
     (file,) = (tmp_path / FOLDER).glob("*/*")
     file.write_bytes(content or file.read_bytes()[:-1])
     done = invoke("search.sweep", *options, cwd=tmp_path)

@@ -46,7 +46,7 @@ def test_interruption_while_the_databases_are_made(tmp_path: Path) -> None:
         process = start(tmp_path, "--study", "early", "--trials", "1", *TINY, *PUBLISHED, cold=True)
         time.sleep(seconds)
         process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=60)
+        _, err = process.communicate()
         expected = {130, -signal.SIGINT}  # the latter before Python listens
         assert process.returncode in (expected | {0} if seconds == 5 else expected), err  # by then it may be done
         if process.returncode == 130:
@@ -79,7 +79,7 @@ def test_interruption_and_continuation(number: signal.Signals, tmp_path: Path) -
     wait_until(in_the_middle_of_a_trial(tmp_path, "stopped", 1), process)
     workers = psutil.Process(process.pid).children(recursive=True)
     process.send_signal(number)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate()
     assert process.returncode == 130, err
     assert "interrupted; to continue: python -m search.sweep --study stopped --trials 3" in err
     assert "Traceback" not in err
@@ -112,7 +112,7 @@ def test_kill_9_of_the_sweep_and_continuation(tmp_path: Path) -> None:
     wait_until(in_the_middle_of_a_trial(tmp_path, "killed", 1), process)
     workers = psutil.Process(process.pid).children(recursive=True)
     process.kill()
-    process.communicate(timeout=60)
+    process.communicate()
     _, alive = psutil.wait_procs(workers, timeout=60)
     assert not alive  # a worker ends with its sweep
     done = invoke("search.sweep", "--study", "killed", "--trials", "3", *NO_FIGURES, "--json", cwd=tmp_path)
@@ -129,7 +129,7 @@ def test_kill_9_of_a_worker_loses_one_attempt(cold: bool, tmp_path: Path) -> Non
     wait_until(in_the_middle_of_a_trial(tmp_path, "died", 0), process)
     worker = max(psutil.Process(process.pid).children(), key=lambda child: child.memory_info().rss)
     os.kill(worker.pid, signal.SIGKILL)
-    _, err = process.communicate(timeout=200)
+    _, err = process.communicate()
     assert process.returncode == 0, err
     assert "killed by signal 9, which a system without free memory sends" in err
     assert "resource_tracker" not in err
@@ -209,7 +209,7 @@ def test_epochs_from_other_threads_are_not_continued(tmp_path: Path) -> None:
     process = start(tmp_path, *arguments)
     wait_until(in_the_middle_of_a_trial(tmp_path, "moved", 0), process)
     process.kill()
-    process.communicate(timeout=60)
+    process.communicate()
     (before,) = children_of(tmp_path, "moved")
     done = invoke("search.sweep", "--study", "moved", "--workers", "2", *NO_FIGURES, cwd=tmp_path)
     if before.data.tags["threads"] == "1":

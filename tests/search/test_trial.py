@@ -74,7 +74,7 @@ def test_ctrl_c_ends_the_run_as_killed(tmp_path: Path) -> None:
     )
     wait_until(lambda: has_metrics(tmp_path), process)
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate()
     assert process.returncode == 130
     assert err.splitlines()[-1] == "interrupted"
     _, run = only_run(tmp_path)

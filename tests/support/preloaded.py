@@ -30,9 +30,10 @@ from conversion.coreml.convert import coremltools  # noqa: E402
 from experiments.datasets import load  # noqa: E402
 from experiments.evaluation.drawn import drawn_accuracy  # noqa: E402
 from search.engines.shared_data import open_dataset, save_dataset  # noqa: E402
-from tests.support.stores import copy_migrations  # noqa: E402
+from tests.support.stores import copy_migrations, leave_writing_to_the_system  # noqa: E402
 
 coremltools()
+leave_writing_to_the_system()
 copy_migrations()
 optuna.storages.RDBStorage("sqlite:///:memory:").engine.dispose()  # which finds out the revision that it wants
 with tempfile.TemporaryDirectory() as folder:

@@ -151,7 +151,7 @@ class PostgresServer(Server):
         return done.returncode == 0
 
 
-def wait_until(condition: Callable[[], object], *processes: AnyProcess, seconds: float = 180) -> None:
+def wait_until(condition: Callable[[], object], *processes: AnyProcess, seconds: float = 600) -> None:
     """Poll until a condition holds, which one that raises does not yet; fails if one of the processes has ended."""
     deadline = time.monotonic() + seconds
     while True:

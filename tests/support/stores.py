@@ -13,6 +13,7 @@ from pathlib import Path
 
 from mlflow.store.db import utils
 from optuna.storages._rdb.storage import _VersionManager
+from sqlalchemy import Engine, event
 
 from experiments.databases import sqlite_path
 from experiments.tracking import store
@@ -73,6 +74,16 @@ def rows(folder: Path) -> dict[str, int]:
     with closing(sqlite3.connect(folder / "mlflow.db")) as database:
         tables = ("runs", "tags", "metrics", "model_versions", "model_version_tags")
         return {name: database.execute(f"SELECT count(*) FROM {name}").fetchone()[0] for name in tables}
+
+
+@functools.cache
+def leave_writing_to_the_system() -> None:
+    """Let SQLite not wait for the disk at each commit: what is killed loses nothing by it, only a machine would."""
+
+    @event.listens_for(Engine, "connect")
+    def unsynchronized(connection: object, _: object) -> None:
+        if isinstance(connection, sqlite3.Connection):
+            connection.execute("PRAGMA synchronous = OFF")
 
 
 @functools.cache
