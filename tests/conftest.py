@@ -8,7 +8,9 @@ import json
 import os
 import signal
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -26,6 +28,7 @@ from search.engines import local  # noqa: E402
 from tests.support.commands import Command, Outcome, invoke, run_module  # noqa: E402
 from tests.support.stores import MadeOnce, Promoted, Swept, copy_migrations, copy_promoted, copy_store, rows  # noqa: E402
 from tests.support.sweeps import SWEEP  # noqa: E402
+from tests.support.untrained import serve  # noqa: E402
 from tests.support.warm import start_server, use_server, warm_context  # noqa: E402
 
 gc.freeze()  # what has been imported is never garbage, and a look through all of it takes a second
@@ -96,6 +99,12 @@ def command(tmp_path: Path) -> Command:
         return invoke(module, *arguments, cwd=cwd)
 
     return call
+
+
+@pytest.fixture
+def without_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The workers of sweeps that this process runs know both published networks, and train nothing."""
+    monkeypatch.setattr(local, "worker", SimpleNamespace(main=partial(serve, 0.0, None)))
 
 
 @pytest.fixture(scope="session")
