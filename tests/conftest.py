@@ -1,44 +1,14 @@
-"""Fixtures that several packages' tests share: commands, and a real store with a real, small sweep in it."""
+"""Where pytest begins: what its processes share, and the fixtures of `tests/support/fixtures.py` where tests run."""
 
 from __future__ import annotations
 
-import fcntl
-import gc
-import json
-import os
 import signal
-from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-import architectures.quiet
+from tests.support.warm import start_server, use_server
 
-architectures.quiet.import_tensorflow()  # first and in silence: several modules would import it in any order
-
-import keras  # noqa: E402
-from mlflow.tracking._tracking_service import utils  # noqa: E402
-
-from architectures.command import COLLECT_AFTER  # noqa: E402
-from experiments.training import process  # noqa: E402
-from search.engines import local  # noqa: E402
-from tests.support.commands import Command, Outcome, invoke, run_module  # noqa: E402
-from tests.support.stores import (  # noqa: E402
-    MadeOnce,
-    Promoted,
-    Swept,
-    copy_migrations,
-    copy_promoted,
-    copy_store,
-    leave_writing_to_the_system,
-    rows,
-)
-from tests.support.sweeps import SWEEP  # noqa: E402
-from tests.support.warm import start_server, use_server, warm_context  # noqa: E402
-
-gc.freeze()  # what has been imported is never garbage, and a look through all of it takes a second
-gc.set_threshold(COLLECT_AFTER, *gc.get_threshold()[1:])  # as commands do
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job ignores it, and so would its children
 
 
@@ -54,6 +24,8 @@ def pytest_configure_node(node: Any) -> None:
 def pytest_configure(config: Any) -> None:
     if address := getattr(config, "workerinput", {}).get("warm_server"):
         use_server(address)
+    if not config.getoption("numprocesses", None):  # else it runs no test: the seconds of importing all are saved
+        config.pluginmanager.import_plugin("tests.support.fixtures")
 
 
 LONG = ("test_docs.py", "test_notebooks.py")
@@ -62,128 +34,3 @@ LONG = ("test_docs.py", "test_notebooks.py")
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest first, so that none runs alone at the end."""
     items.sort(key=lambda item: item.path.name not in LONG)
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_runtest_setup() -> None:
-    """Let each test draw the same weights whatever ran before it: fixtures, too.
-
-    What is alive by now is hidden from the garbage collector, which coremltools calls three times a conversion.
-    """
-    gc.collect()  # of the last test alone
-    gc.freeze()
-    keras.utils.set_random_seed(0)
-
-
-@pytest.fixture(scope="session", autouse=True)
-def warm_children() -> Iterator[None]:
-    """Let what this process starts be forked from one that has imported everything, and its stores be copies."""
-    leave_writing_to_the_system()
-    copy_migrations()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(local, "CONTEXT", warm_context())
-        patch.setattr(process, "CONTEXT", warm_context())
-        yield
-
-
-@pytest.fixture(autouse=True)
-def no_inherited_store() -> Iterator[None]:
-    """MLflow sets MLFLOW_TRACKING_URI wherever a store is named globally, as loading a model does: never kept.
-
-    Nor is where the artifacts of a run lie, which MLflow remembers by its id: copies of a store have the same ids.
-    """
-    os.environ.pop("MLFLOW_TRACKING_URI", None)
-    utils._artifact_repos_cache.clear()
-    yield
-    os.environ.pop("MLFLOW_TRACKING_URI", None)
-
-
-@pytest.fixture
-def command(tmp_path: Path) -> Command:
-    """Run an entry point's `main` in this process and an empty folder; a folder may be given as `cwd`."""
-
-    def call(module: str, *arguments: object, cwd: Path = tmp_path) -> Outcome:
-        return invoke(module, *arguments, cwd=cwd)
-
-    return call
-
-
-@pytest.fixture(scope="session")
-def made_once(tmp_path_factory: pytest.TempPathFactory) -> MadeOnce:
-    """Make a folder by a command that prints JSON, for all of pytest's processes; returns it and what was printed."""
-    base = tmp_path_factory.getbasetemp()
-    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
-
-    def make(name: str, command: Callable[[Path], Outcome]) -> tuple[Path, dict]:
-        folder = shared / name
-        with (shared / f"{name}.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            if not (printed := folder / "printed.json").exists():
-                folder.mkdir(exist_ok=True)
-                done = command(folder)
-                assert done.code == 0, done.err
-                printed.write_text(done.out)
-        return folder, json.loads(printed.read_text())
-
-    return make
-
-
-@pytest.fixture(scope="session")
-def swept(made_once: MadeOnce) -> Iterator[Swept]:
-    """A sweep of three trials over both networks, run once for all tests, which must not change it."""
-    command = ["search.sweep", "--study", "small", *SWEEP, "--json"]
-    made = Swept(*made_once("swept", lambda folder: invoke(*command, cwd=folder)))
-    before = rows(made.folder)
-    yield made
-    assert rows(made.folder) == before, "a test has written to the store that all of them share"
-
-
-@pytest.fixture
-def own_store(swept: Swept, tmp_path: Path) -> Path:
-    """A copy of the sweep's store that a test may change."""
-    copy_store(swept.folder, tmp_path)
-    return tmp_path
-
-
-@pytest.fixture(scope="session")
-def promoted(swept: Swept, made_once: MadeOnce) -> Iterator[Promoted]:
-    """A promotion made once for all tests, which must not change it."""
-    from mlflow import MlflowClient
-
-    def promote(folder: Path) -> Outcome:
-        copy_store(swept.folder, folder)
-        done = run_module("conversion.promote", "--json", cwd=folder)  # cold: nothing that is imported may chatter
-        assert done.err == ""
-        return done
-
-    folder, printed = made_once("promoted", promote)
-    before = rows(folder)
-    uri = f"sqlite:///{folder / 'mlflow.db'}"
-    client = MlflowClient(uri, uri)
-    version = client.get_model_version_by_alias("mnist5k-classifier", "champion")
-    place = Path(client.get_logged_model(version.tags["model_id"]).artifact_location.removeprefix("file://"))
-    file = Path("ios/Digits/Model/DigitClassifier.mlmodel")
-    yield Promoted(folder, printed, (folder / file).read_bytes(), (place / file.name).read_bytes())
-    assert rows(folder) == before, "a test has written to the store that all of them share"
-
-
-@pytest.fixture
-def own_promoted(promoted: Promoted, tmp_path: Path) -> Path:
-    """A copy of the promotion's folder that a test may change: its store and the promoted file."""
-    copy_promoted(promoted, tmp_path)
-    return tmp_path
-
-
-@pytest.fixture(scope="session")
-def digits_file(made_once: MadeOnce) -> Path:
-    """A network that was trained well on mnist5k, promoted: the Core ML file, in a folder with its store."""
-
-    def promote(folder: Path) -> Outcome:
-        trial = ["--architecture", "chollet", "--filters", "16", "--batch-size", "64", "--epochs", "8", "--precision"]
-        done = invoke("search.trial", *trial, "float32", "--json", cwd=folder)
-        assert done.code == 0, done.err
-        promotion = ["--run", done.json["run_id"], "--output", "Digits.mlmodel", "--json"]
-        return invoke("conversion.promote", *promotion, cwd=folder)
-
-    folder, printed = made_once("digits", promote)
-    return folder / printed["file"]

@@ -88,6 +88,7 @@ def test_the_run_of_a_sweep_has_its_figures_its_data_and_the_leaderboard(
     assert page.index(best["run"]) < page.index("<table>")  # the answer comes first
 
 
+@pytest.mark.usefixtures("without_training")
 def test_a_sweep_that_goes_on_brings_its_run_up_to_date(
     own_store: Path, parent: Run, swept: Swept, command: Command
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pytest
 import tensorflow as tf
 
 import architectures
+from architectures import register, registry
 from architectures.errors import UsageError
 from experiments import datasets
 from experiments.classifier import (
@@ -32,6 +34,21 @@ from experiments.training.precision import Gpu, native_bfloat16, resolve_precisi
 
 BFLOAT16 = pytest.param("mixed_bfloat16", marks=pytest.mark.slow)
 CONFIG = RunConfig("malireddi", "mnist5k", filters=8, dropout=0.2, batch_size=100, epochs=3, learning_rate=3e-3)
+DENSE = replace(CONFIG, architecture="dense")  # where it does not matter what is trained
+
+
+@pytest.fixture(scope="module", autouse=True)
+def dense() -> Iterator[None]:
+    """The network whose training is built soonest."""
+
+    @register(default_filters=8)
+    def dense(input_shape, num_classes, *, filters, dropout):  # type: ignore[no-untyped-def]
+        """One hidden layer."""
+        hidden = [keras.layers.Flatten(), keras.layers.Dense(filters, "relu"), keras.layers.Dropout(dropout)]
+        return keras.Sequential([keras.Input(input_shape), *hidden, keras.layers.Dense(num_classes, "softmax")])
+
+    yield
+    registry._registry.pop("dense")
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +86,7 @@ def test_a_digit_that_cannot_be_drawn_costs_no_model(
         raise TypeError("no pen")
 
     monkeypatch.setattr(loop, "drawn_accuracy", fails)
-    result = trained(replace(CONFIG, filters=1, epochs=1), few, tmp_path)
+    result = trained(replace(DENSE, epochs=1), few, tmp_path)
     assert (result.drawn_accuracy, result.not_measured) == (None, "drawn_accuracy: TypeError: no pen")
     assert result.keras_file.exists()
 
@@ -200,7 +217,7 @@ def test_a_falling_rate_falls_to_nothing_and_its_run_is_never_ended_early(
     assert [float(rate(step * steps)) for step in (0, 2, 4)] == pytest.approx([3e-3, 1.5e-3, 0], abs=1e-9)
     assert loop._learning_rate(replace(CONFIG, schedule="constant"), steps) == 3e-3
     scripted(monkeypatch, [(1.0, 0.5)] + [(2.0, 0.4)] * (loop.PATIENCE + 2))
-    result = trained(replace(CONFIG, epochs=loop.PATIENCE + 3), few, tmp_path)
+    result = trained(replace(DENSE, epochs=loop.PATIENCE + 3), few, tmp_path)
     assert (result.best_epoch, len(result.epochs)) == (1, loop.PATIENCE + 3)
 
 
@@ -227,7 +244,7 @@ def test_which_epoch_is_kept(
     values: list, best: int, length: int, few: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scripted(monkeypatch, values)
-    result = trained(replace(CONFIG, epochs=len(values), schedule="constant"), few, tmp_path)
+    result = trained(replace(DENSE, epochs=len(values), schedule="constant"), few, tmp_path)
     assert (result.best_epoch, len(result.epochs)) == (best, length)
 
 
@@ -241,7 +258,7 @@ def test_a_loss_that_is_not_finite_is_an_error(few: Dataset, tmp_path: Path, mon
 def test_the_caller_may_stop(few: Dataset, tmp_path: Path) -> None:
     seen: list[EpochMetrics] = []
     with pytest.raises(TrainingStopped):
-        trained(CONFIG, few, tmp_path, on_epoch=lambda metrics: seen.append(metrics) or len(seen) < 2)
+        trained(DENSE, few, tmp_path, on_epoch=lambda metrics: seen.append(metrics) or len(seen) < 2)
     assert [metrics.epoch for metrics in seen] == [1, 2]
 
 
@@ -331,7 +348,7 @@ def test_known_sizes_are_not_measured_again_and_change_nothing(few: Dataset, tmp
 
 def test_a_run_can_be_ended_before_its_first_epoch(few: Dataset, tmp_path: Path) -> None:
     with pytest.raises(TrainingStopped, match="before the first epoch"):
-        trained(CONFIG, few, tmp_path, on_built=lambda _: False)
+        trained(DENSE, few, tmp_path, on_built=lambda _: False)
     assert not (tmp_path / "model.keras").exists()
 
 

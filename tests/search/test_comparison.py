@@ -25,7 +25,7 @@ from search.space import SearchSpace
 from search.study.results import Results
 from search.trials.progress import TrialProgress
 from tests.support.commands import Command, Outcome, invoke
-from tests.support.sweeps import NO_FIGURES, PUBLISHED, children_of, study_of
+from tests.support.sweeps import DIGITS, NO_FIGURES, PUBLISHED, children_of, study_of
 from tests.support.warm import Program
 
 TRIALS = 4
@@ -38,6 +38,7 @@ SPACE = [
     "4",
     "--batch-size",
     "256",
+    *DIGITS,
     *PUBLISHED,
     *NO_FIGURES,
 ]  # one point per architecture
@@ -228,6 +229,7 @@ def test_several_comparisons_ask_for_more_evidence_each() -> None:
     assert min(pairs.values()) == pytest.approx(3 * raw[0])
 
 
+@pytest.mark.usefixtures("without_training")
 def test_configurations_given_first_are_tried_first_and_once(tmp_path: Path, command: Command) -> None:
     first = [{"architecture": "malireddi", "filters": 4, "dropout": 0.3}, {"architecture": "chollet", "dropout": 0.1}]
     (tmp_path / "first.json").write_text(json.dumps(first))

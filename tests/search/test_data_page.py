@@ -19,7 +19,7 @@ from tests.support.sweeps import NO_FIGURES
 
 OPTIONS = (
     "--architecture",
-    "pocket",
+    "chollet",
     "--filters",
     "2",
     "--batch-size",

@@ -92,6 +92,7 @@ def test_a_run_that_was_deleted(own_store: Path, client: MlflowClient, command: 
     assert back.to_dictionary()["data"] == lost.to_dictionary()["data"]
 
 
+@pytest.mark.usefixtures("without_training")
 def test_a_run_that_is_gone_for_good(own_store: Path, client: MlflowClient, command: Command) -> None:
     """It is made anew without the figures that nobody knows, and the study goes on."""
     number = study_of(own_store, "small").best_trial.number  # whose model was kept
@@ -296,6 +297,7 @@ def test_what_cannot_be_mended_remains(own_store: Path, client: MlflowClient, co
         assert "best_val_accuracy differ between study and run" in found.out
 
 
+@pytest.mark.usefixtures("without_training")
 def test_a_trial_that_nobody_runs_any_more(own_store: Path, client: MlflowClient, command: Command) -> None:
     study = study_of(own_store, "small")
     trial = study.ask()

@@ -25,7 +25,7 @@ from search.report.figures import draw
 from tests.support.browser import chromium, requested
 from tests.support.servers import MlflowServer, wait_until
 from tests.support.stores import Swept
-from tests.support.sweeps import PUBLISHED, TINY, in_the_middle_of_a_trial, start, study_of
+from tests.support.sweeps import DIGITS, PUBLISHED, TINY, in_the_middle_of_a_trial, start, study_of
 
 FIGURES = {
     "optimization_history",
@@ -289,7 +289,7 @@ def test_figures_are_drawn_unless_they_are_turned_off(
 
 
 def test_figures_off_is_an_option_and_part_of_the_line_to_continue(tmp_path: Path) -> None:
-    process = start(tmp_path, "--study", "off", "--trials", "9", *TINY, *PUBLISHED)
+    process = start(tmp_path, "--study", "off", "--trials", "9", *TINY, *DIGITS, *PUBLISHED)
     wait_until(in_the_middle_of_a_trial(tmp_path, "off", 0), process)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate()

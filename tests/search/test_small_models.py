@@ -49,7 +49,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def result(folder: Path) -> SweepResult:
     config = SweepConfig(
         f"sqlite:///{folder / 'mlflow.db'}", "small", storage=f"sqlite:///{folder / 'optuna.db'}", epochs=1, keep=1,
-        trials=len(WRONG), filters=tuple(WRONG), pruner="none",
+        trials=len(WRONG), filters=tuple(WRONG), pruner="none", figures=False,
         enqueue=tuple({"architecture": "malireddi", "filters": width} for width in WRONG),
     )  # fmt: skip
     with pytest.MonkeyPatch.context() as patched:

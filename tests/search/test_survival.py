@@ -9,9 +9,7 @@ import subprocess
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 
 import optuna
 import psutil
@@ -25,6 +23,7 @@ from search.study.storage import open_storage
 from tests.support.commands import Command, invoke
 from tests.support.servers import wait_until
 from tests.support.sweeps import (
+    DIGITS,
     NO_FIGURES,
     PUBLISHED,
     TINY,
@@ -36,7 +35,6 @@ from tests.support.sweeps import (
     start,
     study_of,
 )
-from tests.support.untrained import serve
 from tests.support.warm import Program
 
 
@@ -105,26 +103,27 @@ def test_interruption_and_continuation(number: signal.Signals, tmp_path: Path) -
         assert "outcome" not in run.data.tags
 
 
-def test_kill_9_of_the_sweep_and_continuation(tmp_path: Path) -> None:
-    arguments = ["--study", "killed", "--trials", "3", *TINY, *PUBLISHED]
-    arguments[arguments.index("--epochs") + 1] = "4"
-    process = start(tmp_path, *arguments, cold=True)  # as for a person: its workers hear of its end by their pipes
+@pytest.mark.parametrize("cold", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_kill_9_of_the_sweep_and_continuation(cold: bool, tmp_path: Path) -> None:
+    arguments = ["--study", "killed", "--trials", "3", *TINY, *DIGITS, *PUBLISHED]
+    arguments[arguments.index("--epochs") + 1] = "6"
+    process = start(tmp_path, *arguments, cold=cold)
     wait_until(in_the_middle_of_a_trial(tmp_path, "killed", 1), process)
     workers = psutil.Process(process.pid).children(recursive=True)
     process.kill()
     process.communicate()
     _, alive = psutil.wait_procs(workers, timeout=60)
-    assert not alive  # a worker ends with its sweep
+    assert not alive  # a worker hears of its sweep's end by its pipe
     done = invoke("search.sweep", "--study", "killed", "--trials", "3", *NO_FIGURES, "--json", cwd=tmp_path)
     assert done.code == 0, done.err
-    assert_whole(tmp_path, "killed", 3, 4)
+    assert_whole(tmp_path, "killed", 3, 6)
     assert done.json["candidate"] is not None
 
 
 @pytest.mark.parametrize("cold", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_kill_9_of_a_worker_loses_one_attempt(cold: bool, tmp_path: Path) -> None:
-    arguments = ["--study", "died", "--trials", "2", *TINY, *PUBLISHED]
-    arguments[arguments.index("--epochs") + 1] = "4"
+    arguments = ["--study", "died", "--trials", "2", *TINY, *DIGITS, *PUBLISHED]
+    arguments[arguments.index("--epochs") + 1] = "6"
     process = start(tmp_path, *arguments, cold=cold)
     wait_until(in_the_middle_of_a_trial(tmp_path, "died", 0), process)
     worker = max(psutil.Process(process.pid).children(), key=lambda child: child.memory_info().rss)
@@ -133,15 +132,15 @@ def test_kill_9_of_a_worker_loses_one_attempt(cold: bool, tmp_path: Path) -> Non
     assert process.returncode == 0, err
     assert "killed by signal 9, which a system without free memory sends" in err
     assert "resource_tracker" not in err
-    assert_whole(tmp_path, "died", 2, 4)
+    assert_whole(tmp_path, "died", 2, 6)
     assert study_of(tmp_path, "died").trials[0].user_attrs["lost_attempts"] == 1
 
 
+@pytest.mark.usefixtures("without_training")
 def test_workers_that_have_grown_are_replaced(
     tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(local, "MAX_GROWTH_BYTES", -1)
-    monkeypatch.setattr(local, "worker", SimpleNamespace(main=partial(serve, 0.0, None)))
     started = []
     start = local.LocalEngine._start
     monkeypatch.setattr(local.LocalEngine, "_start", lambda *place: started.append(1) or start(*place))
@@ -151,11 +150,9 @@ def test_workers_that_have_grown_are_replaced(
     assert len(started) == 3  # the first, and one after each trial
 
 
-def test_models_that_cannot_be_written_are_one_line_and_a_continuation_mends_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.usefixtures("without_training")
+def test_models_that_cannot_be_written_are_one_line_and_a_continuation_mends_it(tmp_path: Path) -> None:
     """A file in the place of the artifact folder."""
-    monkeypatch.setattr(local, "worker", SimpleNamespace(main=partial(serve, 0.0, None)))
     (tmp_path / "mlruns").write_text("in the way")
     arguments = ["--study", "full", "--trials", "2", *TINY, *PUBLISHED]
     failed = invoke("search.sweep", *arguments, cwd=tmp_path)
@@ -222,8 +219,8 @@ def test_epochs_from_other_threads_are_not_continued(tmp_path: Path) -> None:
 
 def test_two_workers(tmp_path: Path) -> None:
     done = invoke(
-        *("search.sweep", "--study", "two", "--trials", "4", *TINY, *PUBLISHED, "--workers", "2", "--json"),
+        *("search.sweep", "--study", "two", "--trials", "3", *TINY, *DIGITS, *PUBLISHED, "--workers", "2", "--json"),
         cwd=tmp_path,
     )
     assert done.code == 0, done.err
-    assert_whole(tmp_path, "two", 4, 2)
+    assert_whole(tmp_path, "two", 3, 2)

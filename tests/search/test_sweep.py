@@ -18,7 +18,7 @@ from search.config import SweepConfig
 from search.orchestrate import sweep
 from tests.support.commands import Command, Outcome, invoke, run_module
 from tests.support.stores import Swept
-from tests.support.sweeps import NO_FIGURES, SWEEP, assert_nothing_lost, assert_whole, children_of, study_of
+from tests.support.sweeps import DIGITS, NO_FIGURES, SWEEP, assert_nothing_lost, assert_whole, children_of, study_of
 
 
 def test_the_small_sweep_is_whole(swept: Swept) -> None:
@@ -51,6 +51,7 @@ def test_every_architecture_starts_as_published_as_far_as_the_space_allows(swept
     assert (second.params["architecture"], second.params["dropout"]) == ("malireddi", 0.2)
 
 
+@pytest.mark.usefixtures("without_training")
 def test_continuing_adds_trials_and_registers_the_best_of_all(own_store: Path, swept: Swept, command: Command) -> None:
     found: Outcome = command("search.sweep", "--study", "small", "--trials", "5", *NO_FIGURES, "--json")
     assert found.code == 0, found.err
@@ -144,7 +145,7 @@ def failing(input_shape, num_classes, *, filters, dropout):
 def failing(folder: Path, *arguments: str) -> Outcome:
     (folder / "failing.py").write_text(FAILING)
     plugin = ["--plugin", "failing.py", "--architecture", "failing", "--epochs", "2", "--pruner", "none", *NO_FIGURES]
-    return invoke("search.sweep", "--study", "failing", *plugin, *arguments, cwd=folder)
+    return invoke("search.sweep", "--study", "failing", *DIGITS, *plugin, *arguments, cwd=folder)
 
 
 def test_trials_that_fail_are_recorded_and_the_sweep_goes_on(tmp_path: Path) -> None:
@@ -175,12 +176,28 @@ def test_a_trial_that_kills_every_worker_is_given_up(tmp_path: Path) -> None:
     assert "Given up after 3 attempts: its worker process ended (exit code 7)" in text
 
 
+NARROW = """
+import keras
+from architectures import register
+
+@register(default_filters=8)
+def narrow(input_shape, num_classes, *, filters, dropout):
+    '''As many hidden units as filters.'''
+    hidden = [keras.layers.Flatten(), keras.layers.Dense(filters, activation="relu"), keras.layers.Dropout(dropout)]
+    return keras.Sequential(
+        [keras.Input(input_shape), *hidden, keras.layers.Dense(num_classes, activation="softmax")]
+    )
+"""
+
+
 def test_pruned_trials_are_killed_runs(tmp_path: Path) -> None:
-    """A network of one filter, which loses half of that to dropout, learns far less than the median."""
-    hopeful = [{"architecture": "pocket", "filters": 8, "dropout": 0.1 * n, "batch_size": 32} for n in range(4)]
-    hopeless = {"architecture": "pocket", "filters": 1, "dropout": 0.5, "batch_size": 256}
+    """A network of one hidden unit, which loses half of that to dropout, learns far less than the median."""
+    hopeful = [{"architecture": "narrow", "filters": 8, "dropout": 0.1 * n, "batch_size": 32} for n in range(4)]
+    hopeless = {"architecture": "narrow", "filters": 1, "dropout": 0.5, "batch_size": 256}
     (tmp_path / "queue.json").write_text(json.dumps([*hopeful, hopeless]))
-    space = ["--dataset", "digits", "--architecture", "pocket", "--filters", "1,8", "--batch-size", "32,256"]
+    (tmp_path / "narrow.py").write_text(NARROW)
+    network = ["--plugin", "narrow.py", "--architecture", "narrow"]
+    space = ["--dataset", "digits", *network, "--filters", "1,8", "--batch-size", "32,256"]
     arguments = ["--enqueue", "queue.json", "--trials", "5", "--epochs", "4", *NO_FIGURES, "--json"]
     done = invoke("search.sweep", "--study", "pruned", *space, *arguments, cwd=tmp_path)
     assert done.code == 0, done.err

@@ -1,4 +1,4 @@
-"""What tests share. Fixtures stand in `tests/conftest.py`; everything else is imported from a module of this package.
+"""What tests share: `fixtures`, which `tests/conftest.py` loads, and modules to import from.
 
 Commands and components: `commands` runs entry points, `components` skips what is missing, `warm` starts processes that
 have imported everything, which is `preloaded`. Stores: `stores`, `sweeps`, `promotions`. Real servers and browsers:

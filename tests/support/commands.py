@@ -16,8 +16,6 @@ from pathlib import Path
 from typing import Protocol
 from unittest.mock import patch
 
-from mlflow.tracking._tracking_service import utils
-
 ROOT = Path(__file__).parents[2]
 
 
@@ -80,6 +78,8 @@ def invoke(module: str, *arguments: object, cwd: Path, **changes: str) -> Outcom
 
     Where a model's artifacts lie, which MLflow remembers by its id, is forgotten: copies of a store have equal ids.
     """
+    from mlflow.tracking._tracking_service import utils  # takes seconds, and pytest's first process needs none of it
+
     utils._artifact_repos_cache.clear()
     with tempfile.TemporaryDirectory() as folder:
         out, err = Path(folder, "out"), Path(folder, "err")

@@ -29,6 +29,7 @@ SMALL = ["--trials", "3", "--epochs", "3", "--filters", "4,8", "--batch-size", "
 SWEEP = [*SMALL, *PUBLISHED]
 NO_FIGURES = ["--figures", "off"]
 TINY = ["--epochs", "2", "--filters", "4", "--batch-size", "64", "--augment", "off", "--pruner", "none", *NO_FIGURES]
+DIGITS = ["--dataset", "digits", "--experiment", "mnist5k"]  # a third of the images, and runs where those are
 
 
 def study_of(folder: Path, name: str) -> optuna.Study:
