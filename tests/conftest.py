@@ -21,8 +21,7 @@ import keras  # noqa: E402
 from mlflow.tracking._tracking_service import utils  # noqa: E402
 
 from architectures.command import COLLECT_AFTER  # noqa: E402
-from experiments.training import process  # noqa: E402
-from search.engines import local  # noqa: E402
+from experiments.training import worker  # noqa: E402
 from tests.support.commands import Command, Outcome, invoke, run_module  # noqa: E402
 from tests.support.stores import MadeOnce, Promoted, Swept, copy_migrations, copy_promoted, copy_store, rows  # noqa: E402
 from tests.support.sweeps import SWEEP  # noqa: E402
@@ -71,8 +70,7 @@ def warm_children() -> Iterator[None]:
     """Let what this process starts be forked from one that has imported everything, and its stores be copies."""
     copy_migrations()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(local, "CONTEXT", warm_context())
-        patch.setattr(process, "CONTEXT", warm_context())
+        patch.setattr(worker, "CONTEXT", warm_context())
         yield
 
 

@@ -86,9 +86,7 @@ IMPORTED_LATE = {
     "conversion/runtime/executable.py": "Pillow, which only files need",
     "experiments/training/loop.py": "kernels are Keras classes, and Keras is imported by the first training",
     "experiments/training/optimizers.py": "the same",
-    "experiments/training/process.py": "a process sets its environment before it imports NumPy",
     "search/broker.py": "Ray may not be installed",
-    "search/engines/worker.py": "a worker sets its cores before it imports TensorFlow",
 }
 MOST_LINES, MOST_LINES_OF_A_CLASS = 400, 250
 MOST_METHODS = 15  # public ones of a part of the tracker

@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from architectures.command import one_line, traceback_text
-from architectures.errors import NotConvertible, ProjectError
 from architectures.knobs import Knob
 from conversion.coreml.facts import FileFacts
 from experiments.config import Environment, EpochMetrics, ModelSize, RunConfig, RunResult
+from experiments.training.messages import Failed
 from experiments.training.precision import Gpu
 from experiments.training.registered import Takes
 
@@ -22,7 +21,6 @@ class WorkerSetup:
     architectures: tuple[str, ...]  # wanted; empty: all
     threads: int  # TensorFlow's, per worker
     filters: int | None = None  # the widest first stage that a trial may draw; None: as published
-    cores: tuple[int, ...] = ()  # that a worker may run on; empty: all
     knobs: tuple[tuple[str, tuple[Knob, ...]], ...] = ()  # that were asked for: their values in place of all choices
     optimizer: str = RunConfig.optimizer
     loss: str = RunConfig.loss
@@ -139,17 +137,6 @@ class Finished:
 
 
 @dataclass(frozen=True)
-class Failed:
-    """A trial, or a worker's start where `number` is None, raised."""
-
-    number: int | None
-    message: str
-    traceback: str
-    exit_code: int
-    not_convertible: bool = False  # coremltools has no counterpart of the trial's network
-
-
-@dataclass(frozen=True)
 class Died:
     """The worker of a trial ended without a word: killed, out of memory, crashed."""
 
@@ -159,9 +146,3 @@ class Died:
 
 OnTheWay = Placed | Built | Resumed | StateRefused | StateNotKept | EpochEnded  # after which a trial goes on
 Event = Ready | OnTheWay | Oversized | Stopped | Finished | Failed | Died
-
-
-def failed(number: int | None, error: BaseException) -> Failed:
-    """What a process says of an error: of a job, or of its own start where `number` is None."""
-    code = error.exit_code if isinstance(error, ProjectError) else 1
-    return Failed(number, one_line(error), traceback_text(error), code, isinstance(error, NotConvertible))

@@ -19,6 +19,7 @@ import ray
 from ray.exceptions import RayError, RayTaskError
 
 from architectures.scratch import scratch_folder
+from experiments.training.messages import Failed, failed
 from experiments.training.state import write_whole
 from search.engines import WorkerFailed
 from search.engines.cluster import Share, check_this_node
@@ -27,7 +28,6 @@ from search.engines.messages import (
     Died,
     EpochEnded,
     Event,
-    Failed,
     Finished,
     Job,
     OnTheWay,
@@ -35,7 +35,6 @@ from search.engines.messages import (
     Ready,
     StateNotKept,
     WorkerSetup,
-    failed,
 )
 from search.engines.shared_data import PackedDataset, pack_dataset
 from search.engines.trainer import Trainer

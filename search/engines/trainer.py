@@ -17,7 +17,6 @@ from architectures import registry
 from architectures.command import one_line
 from architectures.errors import NotConvertible, PluginError, ProjectError, UsageError
 from architectures.knobs import Knob
-from architectures.quiet import import_tensorflow
 from architectures.weights import HEAD, TRAIN
 from conversion.coreml.convert import coreml_bytes, coremltools
 from conversion.coreml.convertible import check_convertible
@@ -28,7 +27,8 @@ from experiments.tracking import code_tags, environment
 from experiments.training import losses, optimizers
 from experiments.training.loop import TrainingStopped, count_macs, train
 from experiments.training.memory import image_bytes
-from experiments.training.precision import visible_gpu
+from experiments.training.messages import failed
+from experiments.training.retraining import start_tensorflow
 from experiments.training.state import Keeping
 from search.engines.asked import check_asked, searched
 from search.engines.messages import (
@@ -45,7 +45,6 @@ from search.engines.messages import (
     StateRefused,
     Stopped,
     WorkerSetup,
-    failed,
 )
 
 QUICK_BYTES = 2**20  # a network of such a file is converted in a second: its exact size is worth more than a bound
@@ -60,20 +59,13 @@ class Trainer:
         Raises:
             ProjectError: if a plugin fails.
         """
-        import_tensorflow()
-        import tensorflow as tf
-
-        tf.config.threading.set_intra_op_parallelism_threads(setup.threads)
-        tf.config.threading.set_inter_op_parallelism_threads(setup.threads)
-        self.gpu = visible_gpu()
+        self.gpu = start_tensorflow(setup.threads, setup.plugins)
 
         import tqdm
 
         # The lock that tqdm makes by default is a semaphore, of which a killed process would leave a warning at exit.
         tqdm.tqdm.set_lock(threading.RLock())
         coremltools()
-        for plugin in setup.plugins:
-            registry.load_plugin(plugin)
         self._setup = setup
         self.environment = environment(setup.threads, self.gpu, setup.plugins)
 

@@ -13,13 +13,13 @@ from experiments.datasets import Dataset
 from experiments.objective import OF_THE_NETWORK
 from experiments.tracking import Outbox, run_start
 from experiments.tracking.entries import Answer, End, Epoch, Fail, Finish, Oversize, Size
+from experiments.training.messages import Failed
 from search.engines import Engine, WorkerFailed
 from search.engines.messages import (
     Built,
     Died,
     EpochEnded,
     Event,
-    Failed,
     Finished,
     Oversized,
     Placed,

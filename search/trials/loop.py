@@ -22,13 +22,13 @@ from experiments.tracking import (
     Tracker,
     TrackingUnavailable,
 )
+from experiments.training.messages import Failed
 from search.engines import Engine, WorkerFailed
 from search.engines.messages import (
     Built,
     Died,
     EpochEnded,
     Event,
-    Failed,
     Finished,
     Job,
     Known,

@@ -22,10 +22,11 @@ from experiments.evaluation.report import write_evaluation
 from experiments.interruption import interruptible
 from experiments.recipe import recipe_of
 from experiments.tracking import ModelRecord, Tracker, VersionRecord, environment, run_start
+from experiments.training.messages import Failed
 from experiments.training.precision import resolve_precision
 from search.engines import WorkerFailed
 from search.engines.local import LocalEngine, cores
-from search.engines.messages import Built, Died, EpochEnded, Failed, Finished, Job, Known, Ready, WorkerSetup
+from search.engines.messages import Built, Died, EpochEnded, Finished, Job, Known, Ready, WorkerSetup
 from search.engines.shared_data import save_dataset
 from search.report.data_page import Doubtful, mistakes, write_data_page
 from search.setup import (

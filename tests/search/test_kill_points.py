@@ -92,7 +92,7 @@ def run_sweep(
             os.kill(os.getpid(), signal.SIGTERM)
         elif engine:
             workers = cast(local.LocalEngine, engine[0])._workers
-            os.kill(cast(int, workers[statements % len(workers)].process.pid), signal.SIGKILL)
+            os.kill(cast(int, workers[statements % len(workers)].worker.process.pid), signal.SIGKILL)
 
     event.listen(Engine, "after_cursor_execute" if after else "before_cursor_execute", count)
     config = SweepConfig(

@@ -9,9 +9,7 @@ import subprocess
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 
 import optuna
 import psutil
@@ -36,7 +34,7 @@ from tests.support.sweeps import (
     start,
     study_of,
 )
-from tests.support.untrained import serve
+from tests.support.untrained import idle_worker
 from tests.support.warm import Program
 
 
@@ -141,7 +139,7 @@ def test_workers_that_have_grown_are_replaced(
     tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(local, "MAX_GROWTH_BYTES", -1)
-    monkeypatch.setattr(local, "worker", SimpleNamespace(main=partial(serve, 0.0, None)))
+    monkeypatch.setattr(local, "Worker", idle_worker())
     started = []
     start = local.LocalEngine._start
     monkeypatch.setattr(local.LocalEngine, "_start", lambda *place: started.append(1) or start(*place))
@@ -155,7 +153,7 @@ def test_models_that_cannot_be_written_are_one_line_and_a_continuation_mends_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A file in the place of the artifact folder."""
-    monkeypatch.setattr(local, "worker", SimpleNamespace(main=partial(serve, 0.0, None)))
+    monkeypatch.setattr(local, "Worker", idle_worker())
     (tmp_path / "mlruns").write_text("in the way")
     arguments = ["--study", "full", "--trials", "2", *TINY, *PUBLISHED]
     failed = invoke("search.sweep", *arguments, cwd=tmp_path)
