@@ -32,7 +32,7 @@ OPTIONS = {  # where a field has another name
     "objectives": "objective",
     "plugins": "plugin",
 }
-DERIVED = ("learning_rate_factor",)  # fields that no option gives
+DERIVED = ("learning_rate_factor", "given")  # fields that no option gives
 REPEATED = ("knobs", "plugins")  # whose values may hold commas
 COMMAND_LINE_ONLY = ("config", "dump_config", "help", "json", "debug")
 

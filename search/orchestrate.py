@@ -130,7 +130,6 @@ class SweepResult:
 
 def sweep(
     config: SweepConfig,
-    given: dict[str, object] | None = None,
     engine: Callable[[WorkerSetup], Engine] | None = None,
     progress: TrialProgress | None = None,
     interrupted: Callable[[], bool] | None = None,
@@ -139,8 +138,6 @@ def sweep(
 
     Args:
         config: what was asked for.
-        given: the options that a person gave, which must not contradict the record of a study that is continued; by
-            default those that are not SweepConfig's own.
         engine: makes what trains the trials, if that is not this machine.
         progress: told what happens, if not this process' terminal.
         interrupted: says whether to end, if not Ctrl-C and SIGTERM do.
@@ -153,12 +150,11 @@ def sweep(
     if engine is None:
         check_main_guard()  # before anything is made: a process that imports the script comes here, too
     started = time.perf_counter()
-    given = config.chosen if given is None else given
+    config = replace(config, given=config.asked)  # what is derived from the data below was not asked for
     if config.teacher:  # a study holds it as it is recorded
         config = replace(config, teacher=teacher.find(Tracker(config.tracking_uri, create=False), config.teacher))
-        given = given | {"teacher": config.teacher}
     check_available("mlmodel", config.compress)  # at the default format, the size does not depend on the weights
-    study = Study(config, given)
+    study = Study(config)
     config = study.config
     if study.exists:
         _check_record(config)
@@ -191,7 +187,7 @@ def sweep(
         for line in summary(dataset):
             progress.say(escape(line))
         if not study.exists:
-            asked = "batch_sizes" in given
+            asked = "batch_sizes" in config.asked
             sizes = usable_batch_sizes(
                 config.batch_sizes, dataset, asked=asked, say=lambda text: progress.say(escape(text))
             )
@@ -204,10 +200,10 @@ def sweep(
         architectures = choose_architectures(ready, config.architectures, dataset.name)
         if not study.exists:
             study.config = config = with_builders(config, ready)
-        if not study.exists and "batch_sizes" not in given:
+        if not study.exists and "batch_sizes" not in config.asked:
             sizes = within_memory(config.batch_sizes, architectures, say=lambda text: progress.say(escape(text)))
             study.config = config = replace(config, batch_sizes=sizes)
-        if "filters" in given and all(known.default_filters is None for known in architectures):
+        if "filters" in config.asked and all(known.default_filters is None for known in architectures):
             raise UsageError("The architectures of this sweep have fixed widths: leave --filters out.")
 
         def say(text: str) -> None:
@@ -215,7 +211,7 @@ def sweep(
 
         def opened() -> str:
             with study.alone():  # others may start a sweep of the same study at the same time
-                study.reopen(given)
+                study.reopen()
                 if (study.config.dataset, study.config.plugins) != (config.dataset, config.plugins):
                     raise ProjectError(f"Study {study.name!r} was made with other options meanwhile. Run this again.")
                 return _open_study(study, tracker, dataset, architectures, ready.gpu, say)

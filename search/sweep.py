@@ -263,11 +263,11 @@ def _body(arguments: argparse.Namespace) -> int:
     if options["workers"] == AUTO:
         options["workers"] = None if arguments.engine == "ray" else auto_workers()
     options["dataset"] = dataset_given(arguments, SweepConfig.dataset)
-    given = given_options(options)
-    given.setdefault("tracking_uri", default_tracking_uri())
-    given.setdefault("study", new_study_name(str(given.get("dataset", SweepConfig.dataset))))
+    values = given_options(options)
+    values.setdefault("tracking_uri", default_tracking_uri())
+    values.setdefault("study", new_study_name(str(values.get("dataset", SweepConfig.dataset))))
     started = time.perf_counter()
-    config = SweepConfig(**given)  # type: ignore[arg-type]
+    config = SweepConfig(**values)  # type: ignore[arg-type]
     if arguments.dump_config:
         if arguments.json:
             raise UsageError("--dump-config prints TOML: leave --json out.")
@@ -277,11 +277,11 @@ def _body(arguments: argparse.Namespace) -> int:
     if config.engine == "ray":
         from search.broker import sweep_on_ray
 
-        result = sweep_on_ray(config, given)
+        result = sweep_on_ray(config)
     else:
         from search.orchestrate import sweep
 
-        result = sweep(config, given)
+        result = sweep(config)
     if arguments.json:
         print_json(result.as_json() | {"seconds": time.perf_counter() - started})
     else:

@@ -184,9 +184,14 @@ def examine(
     known_runs: set[str] = set()
     for known in sweep_studies(storage, study):
         config = as_recorded(
-            SweepConfig, tracking_uri=tracking_uri, study=known, storage=storage, takeover_after=takeover_after
+            SweepConfig,
+            tracking_uri=tracking_uri,
+            study=known,
+            storage=storage,
+            takeover_after=takeover_after,
+            given=(),
         )
-        repair = StudyRepair(Study(config, {}), tracker, dry_run=dry_run)
+        repair = StudyRepair(Study(config), tracker, dry_run=dry_run)
         repair.examine()
         findings += repair.findings.all
         known_runs |= repair.runs

@@ -36,11 +36,11 @@ def _direction(objective: str) -> StudyDirection:
 class Study:
     """The trials of one sweep."""
 
-    def __init__(self, config: SweepConfig, given: dict[str, object]) -> None:
+    def __init__(self, config: SweepConfig) -> None:
         """Open the study of that name, or prepare to create it: `create` writes it down.
 
         Raises:
-            UsageError: if the study exists and one of the `given` options contradicts its record.
+            UsageError: if the study exists and an option that was asked for contradicts its record.
             ProjectError: if the storage cannot be opened.
         """
         self.settled: set[str] = set()  # ids of overtaken models that this process has dropped, or left as registered
@@ -49,9 +49,9 @@ class Study:
             self._open = Opened(config, open_storage(config.storage, config.takeover_after))
             self.trials = Lifecycle(self._open)
             self.judge = Judge(self._open, self.trials)
-            self.reopen(given)
+            self.reopen()
 
-    def reopen(self, given: dict[str, object]) -> None:
+    def reopen(self) -> None:
         """Open the study where it exists, as one that another sweep has made meanwhile."""
         with self._open.errors():
             if self.exists or self.config.study not in optuna.get_all_study_names(self._open.storage):
@@ -68,7 +68,7 @@ class Study:
                 )
             if recorded is not None:
                 self.exists = True
-                self.config = self.config.continuing(recorded, given)
+                self.config = self.config.continuing(recorded)
                 self._open.study.pruner = pruner_of(self.config)
 
     @contextmanager

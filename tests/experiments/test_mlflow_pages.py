@@ -107,7 +107,7 @@ def test_a_sweep_that_goes_on_brings_its_run_up_to_date(
 def test_hostile_names_in_the_description_of_a_sweep(swept: Swept) -> None:
     tracker = Tracker(swept.uri, create=False)
     board = [replace(row, run=NAME, optimizer=NAME) for row in leaderboard.rows(tracker, Selection("mnist5k", "small"))]
-    study = Study(_config(swept), {})
+    study = Study(_config(swept))
     text = description(study, board * 20, "1")
     assert len(text) <= LONGEST_TAG
     page = MarkdownIt("commonmark", {"html": True}).enable("table").render(text)

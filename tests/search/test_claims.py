@@ -26,7 +26,7 @@ KNOWN = (Known("pocket", 8, 0.1, None),)
 def first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Study:
     """A study that one sweep has made."""
     monkeypatch.chdir(tmp_path)
-    made = Study(CONFIG, {})
+    made = Study(CONFIG)
     made.create(CONFIG, "0" * 32, "digest", [])
     return made
 
@@ -39,7 +39,7 @@ def taken(first: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tupl
         asked = first.trials.ask(KNOWN, "worker")
     assert asked
     silence(tmp_path)
-    second = Study(CONFIG, {})
+    second = Study(CONFIG)
     second._open.patient.answered_since -= 3600
     assert [trial.number for trial in second.trials.take_over()] == [asked.trial.number]
     return asked, second

@@ -106,9 +106,9 @@ def run_sweep(
         figures=False,
         replicates=1 if trials == TRIALS else 0,
     )
-    config = replace(config, **options)
+    config = replace(config, given=("trials",), **options)
     try:
-        sweep(config, {"trials": trials}, engine=place)
+        sweep(config, engine=place)
     except WorkerFailed:  # it had not started yet
         assert struck == A_WORKER
     if isinstance(kill_at, int) and statements >= kill_at:

@@ -93,7 +93,7 @@ def test_only_what_the_space_allows_is_taken_over() -> None:
 
 def run(study: str, **options: object) -> SweepResult:
     config = config_of(study, **options)
-    return sweep(config, config.chosen | options, engine=lambda _: NoTraining())
+    return sweep(replace(config, given=(*config.asked, *options)), engine=lambda _: NoTraining())
 
 
 def test_a_sweep_starts_there_once_and_says_so(

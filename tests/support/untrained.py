@@ -65,9 +65,9 @@ def main(arguments: list[str]) -> None:
     asked: dict[str, Any] = json.loads(arguments[0])
     asked.setdefault("figures", False)  # nobody looks at them
     given: dict[str, Any] = {k: tuple(value) if isinstance(value, list) else value for k, value in asked.items()}
-    config = SweepConfig(**given)
+    config = SweepConfig(**given, given=tuple(given))
     try:
-        result = sweep(config, given, engine=lambda setup: untrained(setup, config.workers, float(arguments[1])))
+        result = sweep(config, engine=lambda setup: untrained(setup, config.workers, float(arguments[1])))
     except ProjectError as error:
         sys.exit(f"error: {error}")
     print(json.dumps(result.counts))
