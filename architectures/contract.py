@@ -74,12 +74,14 @@ def hold(what: str, checks: Mapping[str, Callable[..., None]], *arguments: objec
         raise ContractBroken(f"{what} breaks its contract. " + " | ".join(broken))
 
 
-Check = Callable[[Architecture, Shape, int | None], None]  # raises where an architecture fails at this width
+ArchitectureCheck = Callable[
+    [Architecture, Shape, int | None], None
+]  # raises where an architecture fails at this width
 
 
-def checks() -> dict[str, Check]:
+def checks() -> dict[str, ArchitectureCheck]:
     """All checks by name: those of this module, then those that installed packages add."""
-    own: tuple[Check, ...] = (
+    own: tuple[ArchitectureCheck, ...] = (
         sizes,
         probabilities,
         filters_widen,

@@ -31,7 +31,7 @@ def find(tracker: Tracker, run: str) -> str:
     try:
         record = tracker.runs.get(name)
     except UsageError as error:
-        raise NoTeacher(f"Unknown teacher: {error}") from None
+        raise NoTeacher(f"No such teacher. {error}") from None
     model = tracker.models.kept_model(record.run_id)
     if model is None:
         raise NoTeacher(f"The teacher {record.name} (run {record.run_id}) has no kept model: name a run that has one.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from architectures.command import Parser
 from architectures.fields import PluginName, allowed
 from experiments.config import CROSS_ENTROPY
-from experiments.recipe import ASKED, CHOICES, OFF, Recipe, RecipeRanges
+from experiments.recipe import CHOICES, OFF, RECIPE_OPTIONS, Recipe, RecipeRanges
 
 SCHEDULE_HELP = (
     "of the learning rate: cosine (the default) falls to 0 over --epochs, constant stays and ends a run that does "
@@ -39,7 +39,7 @@ def add_views(made: Parser, config: type) -> None:
 def add_recipe(made: Parser, config: type[Recipe]) -> None:
     """An option for the optimizer, the loss and each hyperparameter of the recipe, for one trial."""
     _add_registered(made, config)
-    for name, asked in ASKED.items():
+    for name, asked in RECIPE_OPTIONS.items():
         usual = f": the {asked.taken_by}'s own" if asked.taken_by else f" {OFF[name] or 0}"
         usual = f" {asked.usual:g} with --teacher" if asked.usual else usual
         made.add_argument(
@@ -53,7 +53,7 @@ def add_recipe(made: Parser, config: type[Recipe]) -> None:
 def add_recipe_ranges(made: Parser, config: type[RecipeRanges]) -> None:
     """As `add_recipe`, for what is searched of each; a single value is given to all trials."""
     _add_registered(made, config)
-    for name, asked in ASKED.items():
+    for name, asked in RECIPE_OPTIONS.items():
         usual = f"the {asked.taken_by}'s own" if asked.taken_by else OFF[name] or "none"
         usual = f"{asked.usual:g} with --teacher" if asked.usual else usual
         made.add_argument(

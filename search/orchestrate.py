@@ -17,6 +17,7 @@ from conversion.coreml.formats import check_available
 from conversion.promotion.config import DEFAULT_MODEL
 from conversion.promotion.preference import Preference
 from experiments import datasets, teacher
+from experiments.cores import cores
 from experiments.datasets.summary import summary
 from experiments.interruption import interruptible
 from experiments.main_guard import check_main_guard
@@ -29,8 +30,8 @@ from search.config import AUTO, EXHAUSTIVE, FIXED, OFF, SweepConfig
 from search.config_file import as_toml, as_typed
 from search.ending import Ending
 from search.engines import Engine
-from search.engines.local import LocalEngine, cores
-from search.engines.messages import Known, WorkerSetup
+from search.engines.local import LocalEngine
+from search.engines.messages import KnownArchitecture, WorkerSetup
 from search.engines.shared_data import save_dataset
 from search.grid import grid_of
 from search.report import significance
@@ -295,7 +296,7 @@ def _open_study(
     study: Study,
     tracker: Tracker,
     dataset: datasets.Dataset,
-    architectures: tuple[Known, ...],
+    architectures: tuple[KnownArchitecture, ...],
     gpu: Gpu | None,
     say: Callable[[str], None],
 ) -> str:
@@ -354,7 +355,7 @@ def _take_up(
         progress.say(f"taking up {interrupted} interrupted trial{'s' if interrupted > 1 else ''}")
 
 
-def _first(config: SweepConfig, architectures: tuple[Known, ...]) -> list[dict[str, object]]:
+def _first(config: SweepConfig, architectures: tuple[KnownArchitecture, ...]) -> list[dict[str, object]]:
     """The configurations of --enqueue with a study's names.
 
     Raises:

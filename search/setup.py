@@ -14,7 +14,7 @@ from experiments.training import distillation
 from experiments.training.memory import BATCH_BYTES
 from experiments.training.registered import taken_by
 from search.config import ON, SweepConfig
-from search.engines.messages import Known, Ready
+from search.engines.messages import KnownArchitecture, Ready
 from search.space import fitting_batch_sizes
 from search.trials.config import TrialConfig
 
@@ -55,7 +55,7 @@ def usable_batch_sizes(
 
 
 def within_memory(
-    sizes: tuple[int, ...], architectures: Sequence[Known], *, say: Callable[[str], None]
+    sizes: tuple[int, ...], architectures: Sequence[KnownArchitecture], *, say: Callable[[str], None]
 ) -> tuple[int, ...]:
     """Those of the batch sizes whose values memory holds, or where none is so small, the largest power of two.
 
@@ -110,7 +110,7 @@ def resolve_augmentation(augment: str, dataset: datasets.Dataset) -> str:
     return "photo" if dataset.input_shape[2] == 3 else "digits"
 
 
-def choose_architectures(ready: Ready, names: tuple[str, ...], dataset: str) -> tuple[Known, ...]:
+def choose_architectures(ready: Ready, names: tuple[str, ...], dataset: str) -> tuple[KnownArchitecture, ...]:
     """The architectures of these names, or without any all that fit the images.
 
     Raises:

@@ -49,7 +49,7 @@ from datetime import datetime
 
 from conversion.coreml.file import CoreMLFile
 from conversion.promotion.candidate import Candidate
-from conversion.promotion.compression_search import Choice
+from conversion.promotion.compression_search import CompressionChoice
 from conversion.promotion.gate import Decision
 from conversion.runtime import Interface
 from conversion.verification.evidence import Evidence
@@ -137,7 +137,7 @@ class Examination:
     candidate: Candidate
     file: CoreMLFile
     interface: Interface  # of the file
-    choice: Choice | None  # all files that `--compress auto` executed
+    choice: CompressionChoice | None  # all files that `--compress auto` executed
     evidence: Evidence
     decision: Decision
     created_at: datetime

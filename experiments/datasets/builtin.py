@@ -8,7 +8,7 @@ import socket
 
 from architectures.errors import ProjectError
 from architectures.quiet import import_tensorflow
-from experiments.datasets.parts import Part
+from experiments.datasets.parts import StoredSplit
 from experiments.datasets.registry import Dataset, register_dataset
 from experiments.datasets.splits import assemble, freeze, stratified
 
@@ -65,7 +65,7 @@ def digits() -> Dataset:
     for image, small in zip(images, bunch.images, strict=True):
         pixels = Image.fromarray(np.round(small * (255 / 16)).astype(np.uint8))
         image[4:24, 4:24] = np.asarray(pixels.resize((20, 20), Image.Resampling.BILINEAR))
-    return assemble("digits", DIGITS, {"train": Part(images, bunch.target)})
+    return assemble("digits", DIGITS, {"train": StoredSplit(images, bunch.target)})
 
 
 def _from_keras(name: str, class_names: tuple[str, ...]) -> Dataset:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from architectures.errors import ProjectError, UsageError
-from experiments.datasets.parts import Part
+from experiments.datasets.parts import StoredSplit
 from experiments.datasets.registry import Dataset, register_source
 from experiments.datasets.source import Source
 from experiments.datasets.splits import numbered
@@ -57,7 +57,7 @@ def npz(source: Source) -> Dataset:
         y = _labels(f"{source.path}: y_{part}", arrays[f"y_{part}"])
         if len(x) != len(y):
             raise ProjectError(f"{source.path}: x_{part} holds {len(x)} images and y_{part} {len(y)} labels.")
-        parts[part] = Part(x, y)
+        parts[part] = StoredSplit(x, y)
     return numbered(source.title, parts)
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from architectures.redaction import redact
 from experiments.tracking.entries import Ended, Entry, Finish, Known, OwnershipLost, Start, TrialRun, Write
 from experiments.tracking.guard import TrackingError, TrackingUnavailable
-from experiments.tracking.journal import FOLDER, Journal, Unreadable
+from experiments.tracking.journal import FOLDER, Journal, UnreadableJournal
 from experiments.tracking.records import RunStart
 from experiments.tracking.tracker import Tracker
 
@@ -148,7 +148,7 @@ class Outbox:
         for number in self.left_over():
             try:
                 self._journal.read(number)
-            except Unreadable as error:
+            except UnreadableJournal as error:
                 found[number] = str(error)
         return found
 

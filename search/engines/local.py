@@ -12,6 +12,7 @@ from pathlib import Path
 import psutil
 
 from architectures.errors import UsageError
+from experiments.cores import cores
 from experiments.main_guard import check_main_guard
 from experiments.training.messages import Failed
 from experiments.training.worker import Worker, WorkerEnded
@@ -156,11 +157,6 @@ class LocalEngine:
             return psutil.Process(held.worker.process.pid).memory_info().rss
         except psutil.Error:
             return 0
-
-
-def cores() -> int:
-    """Processor cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def shares(cores: Sequence[int], workers: int) -> list[tuple[int, ...]]:

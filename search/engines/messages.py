@@ -42,7 +42,7 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Known:
+class KnownArchitecture:
     """A registered architecture, as the sweep's process needs it: that one never imports Keras."""
 
     name: str
@@ -57,7 +57,7 @@ class Known:
 class Ready:
     """A worker has imported everything and holds the data set."""
 
-    architectures: tuple[Known, ...]  # the wanted ones, or all
+    architectures: tuple[KnownArchitecture, ...]  # the wanted ones, or all
     warnings: tuple[str, ...]  # of installed plugins that are left out
     gpu: Gpu | None  # on which the workers compute, if there is one
     takes: tuple[Takes, ...]  # what the optimizer and the loss take of the recipe

@@ -37,7 +37,7 @@ from search.engines.messages import (
     Event,
     Finished,
     Job,
-    Known,
+    KnownArchitecture,
     Oversized,
     Ready,
     Resumed,
@@ -103,7 +103,11 @@ class Trainer:
             widest = 0
             if not misfit:
                 widest = self._widest_image_bytes(architecture, first) if tested else image_bytes(built)
-            known.append(Known(name, architecture.default_filters, architecture.default_dropout, misfit, knobs, widest))
+            known.append(
+                KnownArchitecture(
+                    name, architecture.default_filters, architecture.default_dropout, misfit, knobs, widest
+                )
+            )
         # Keras collects garbage before each training, coremltools in each conversion: not over the imports' objects.
         gc.collect()
         gc.freeze()

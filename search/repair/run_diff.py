@@ -13,7 +13,7 @@ from experiments.datasets import reading_of
 from experiments.objective import OF_THE_NETWORK, final, score, tie_breaker
 from experiments.tracking import RunRecord
 from search.config import SweepConfig
-from search.engines.messages import Known
+from search.engines.messages import KnownArchitecture
 from search.study.results import values_by_epoch
 from search.trials.run import run_config
 
@@ -131,7 +131,9 @@ def _config(sweep: SweepConfig, trial: FrozenTrial) -> RunConfig:
     prefix = f"{architecture}."
     knobs = sorted((key.removeprefix(prefix), (v,)) for key, v in trial.params.items() if key.startswith(prefix))
     filters = trial.params.get("filters")
-    known = Known(architecture, filters, 0.0, misfit=None, knobs=tuple(knobs))  # an ended trial needs no defaults
+    known = KnownArchitecture(
+        architecture, filters, 0.0, misfit=None, knobs=tuple(knobs)
+    )  # an ended trial needs no defaults
     return run_config(sweep, trial, sweep.space.suggest(FixedTrial(trial.params), [known]))
 
 

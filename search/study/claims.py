@@ -15,7 +15,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from experiments.tracking import OwnershipLost
-from search.study.owner import attempt_of, this_process
+from search.study.owner import as_owner, attempt_of
 from search.study.storage import PatientStorage
 
 FENCED = "fenced"  # user attribute of a trial: attempts up to this one may write late, their runs are given up
@@ -51,7 +51,7 @@ class Claims:
     def write(self, trial: FrozenTrial, worker: str) -> Claim:
         """Write down that a RUNNING trial is this process' from here on. To be called inside `alone`."""
         attempt = attempt_of(trial) + 1
-        owner = this_process(worker, attempt)
+        owner = as_owner(worker, attempt)
         self._patient.record_heartbeat(trial._trial_id)
         self._storage.set_trial_user_attr(trial._trial_id, "owner", owner)
         return Claim(trial._trial_id, owner, attempt)

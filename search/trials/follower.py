@@ -28,7 +28,7 @@ from search.engines.messages import (
     StateRefused,
     Stopped,
 )
-from search.study.judge import Verdict
+from search.study.judge import PruningVerdict
 from search.study.lifecycle import MAX_ATTEMPTS
 from search.study.results import DUPLICATE_OF, HOST, REPLICATE_OF, WARM_START
 from search.study.study import Study
@@ -82,7 +82,7 @@ class Follower:
             case EpochEnded(number, metrics):
                 value = getattr(metrics, self._study.config.objective)
                 verdict = self._study.judge.report(running.trial, value, metrics.epoch)
-                running.reply(engine, verdict == Verdict.GO_ON)  # first: the worker trains on meanwhile
+                running.reply(engine, verdict == PruningVerdict.GO_ON)  # first: the worker trains on meanwhile
                 self._outbox.write(number, Epoch(metrics))
                 running.last_metrics = metrics
                 progress.epoch(number, metrics)

@@ -31,7 +31,7 @@ from search.engines.messages import (
     Event,
     Finished,
     Job,
-    Known,
+    KnownArchitecture,
     Oversized,
     Ready,
     Stopped,
@@ -65,7 +65,7 @@ class Runner:
         environment: Environment,
         *,
         experiment_id: str,
-        architectures: tuple[Known, ...],
+        architectures: tuple[KnownArchitecture, ...],
         folder: Path,
     ) -> None:
         """Prepare to run trials.

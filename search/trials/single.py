@@ -16,6 +16,7 @@ from conversion.coreml.formats import check_available
 from experiments import teacher
 from experiments.attempts import Attempts
 from experiments.config import RunConfig, RunResult, usual_learning_rate
+from experiments.cores import cores
 from experiments.datasets import Dataset, title
 from experiments.datasets.summary import summary
 from experiments.evaluation.report import write_evaluation
@@ -25,8 +26,8 @@ from experiments.tracking import ModelRecord, Tracker, VersionRecord, environmen
 from experiments.training.messages import Failed
 from experiments.training.precision import resolve_precision
 from search.engines import WorkerFailed
-from search.engines.local import LocalEngine, cores
-from search.engines.messages import Built, Died, EpochEnded, Finished, Job, Known, Ready, WorkerSetup
+from search.engines.local import LocalEngine
+from search.engines.messages import Built, Died, EpochEnded, Finished, Job, KnownArchitecture, Ready, WorkerSetup
 from search.engines.shared_data import save_dataset
 from search.report.data_page import Doubtful, mistakes, write_data_page
 from search.setup import (
@@ -135,7 +136,9 @@ def run_trial(config: TrialConfig) -> TrialResult:
         return TrialResult(run_id, run_config, result, model, doubtful)
 
 
-def _run_config(config: TrialConfig, known: Known, ready: Ready, batch_size: int, augment: str) -> RunConfig:
+def _run_config(
+    config: TrialConfig, known: KnownArchitecture, ready: Ready, batch_size: int, augment: str
+) -> RunConfig:
     if config.filters is not None and known.default_filters is None:
         raise UsageError(f"{known.name} has fixed widths: leave --filters out.")
     knobs = tuple((knob, choices[0]) for knob, choices in known.knobs)

@@ -15,7 +15,7 @@ from mlflow.entities import Metric, Run
 from experiments.config import EpochMetrics
 from experiments.tracking import LONGEST_TAG, Selection, Tracker
 from experiments.tracking.shown import KIND, NOTE, ORDER, TRAINING, VIEW, VIEWS
-from experiments.views import leaderboard, pages
+from experiments.views import leaderboard, ui_links
 from search.report.summary import description
 from search.study.study import Study
 from tests.experiments.test_hostile_names import NAME, UNSAFE
@@ -205,7 +205,7 @@ def test_the_time_of_an_image_is_explained(client: MlflowClient, swept: Swept) -
 
 
 def test_make_ui_says_where_the_runs_are(swept: Swept, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    pages.say_pages(swept.uri, "http://127.0.0.1:5000")
+    ui_links.say_links(swept.uri, "http://127.0.0.1:5000")
     assert capsys.readouterr().out == f"mnist5k: {LINK}\n"
-    pages.say_pages(f"sqlite:///{tmp_path / 'none.db'}", "http://127.0.0.1:5000")
+    ui_links.say_links(f"sqlite:///{tmp_path / 'none.db'}", "http://127.0.0.1:5000")
     assert "does not exist. Run python -m search.sweep first." in capsys.readouterr().out

@@ -273,8 +273,8 @@ def test_each_option_changes_what_is_trained(tmp_path: Path) -> None:
     ("changes", "told"),
     [
         ({"momentum": 0.9}, "The optimizer 'adam' takes no --momentum; it takes --weight-decay."),
-        ({"optimizer": "banana"}, "There is no optimizer 'banana'. Registered: adam, adamw, sgd."),
-        ({"loss": "banana"}, "There is no loss 'banana'. Registered: cross_entropy, focal."),
+        ({"optimizer": "banana"}, "Unknown optimizer 'banana'. Registered: adam, adamw, sgd."),
+        ({"loss": "banana"}, "Unknown loss 'banana'. Registered: cross_entropy, focal."),
     ],
 )
 def test_a_run_is_not_trained_with_what_would_do_nothing(changes: dict, told: str, tmp_path: Path) -> None:
@@ -305,7 +305,7 @@ def test_what_was_not_asked_for_is_the_builders_own() -> None:
     assert with_builders(replace(sweep, momentum=(0.5, 0.95)), ready("sgd")).momentum == (0.5, 0.95)
     plain = SweepConfig("sqlite:///mlflow.db", "night")
     assert with_builders(plain, ready("adam")) == plain  # studies of before go on as they were
-    continued = plain.continuing(made.recorded(), {})
+    continued = replace(plain, given=()).continuing(made.recorded())
     assert (continued.optimizer, continued.momentum, continued.learning_rate_factor) == ("sgd", (0.9, 0.9), 10)
 
 

@@ -11,15 +11,15 @@ from optuna.trial import FrozenTrial, TrialState
 
 from experiments.tracking import OwnershipLost
 from search.config import SweepConfig
-from search.engines.messages import Known
-from search.study.lifecycle import TRANSITIONS, Asked
+from search.engines.messages import KnownArchitecture
+from search.study.lifecycle import TRANSITIONS, AskedTrial
 from search.study.study import Study
 from tests.search.test_stopped import silence
 
 CONFIG = SweepConfig(
     "sqlite:///mlflow.db", "shared", trials=3, epochs=2, architectures=("pocket",), filters=(4,), batch_sizes=(64,)
 )
-KNOWN = (Known("pocket", 8, 0.1, None),)
+KNOWN = (KnownArchitecture("pocket", 8, 0.1, None),)
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Study:
 
 
 @pytest.fixture
-def taken(first: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Asked, Study]:
+def taken(first: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[AskedTrial, Study]:
     """A trial that the first sweep asked for on another host, where it may live, and the sweep that took it over."""
     with monkeypatch.context() as elsewhere:
         elsewhere.setattr(platform, "node", lambda: "elsewhere")
@@ -45,7 +45,7 @@ def taken(first: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tupl
     return asked, second
 
 
-def test_what_was_taken_over_is_not_written_to(first: Study, taken: tuple[Asked, Study]) -> None:
+def test_what_was_taken_over_is_not_written_to(first: Study, taken: tuple[AskedTrial, Study]) -> None:
     asked, second = taken
     number = asked.trial.number
     written: list[FrozenTrial] = []
@@ -58,7 +58,7 @@ def test_what_was_taken_over_is_not_written_to(first: Study, taken: tuple[Asked,
     assert second.trials.owns(number)
 
 
-def test_the_run_of_who_may_still_write_is_fenced_off(taken: tuple[Asked, Study]) -> None:
+def test_the_run_of_who_may_still_write_is_fenced_off(taken: tuple[AskedTrial, Study]) -> None:
     asked, second = taken
     second.trials.requeue(asked.trial.number)
     again = second.trials.ask(KNOWN, "worker")

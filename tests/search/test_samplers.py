@@ -15,7 +15,7 @@ from architectures.errors import ProjectError, UsageError
 from architectures.fields import InvalidValue, Number, NumberRange
 from benchmarks.no_training import ARCHITECTURES, NoTraining
 from search.config import EXHAUSTIVE, SAMPLERS, SweepConfig
-from search.engines.messages import Known
+from search.engines.messages import KnownArchitecture
 from search.grid import Grid, grid_of
 from search.orchestrate import SweepResult, sweep
 from search.study import sampling
@@ -28,7 +28,7 @@ INSTALLED = [
     name for name in SAMPLERS if name not in sampling.PACKAGES or importlib.util.find_spec(sampling.PACKAGES[name][0])
 ]
 STEPPED = {"dropout": (0.0, 0.4, 0.2), "batch_sizes": (64, 128), "filters": (4,)}
-KNOBBED = (Known("a", 8, 0.2, None, (("size", (3, 5)),)), Known("b", None, 0.0, None))
+KNOBBED = (KnownArchitecture("a", 8, 0.2, None, (("size", (3, 5)),)), KnownArchitecture("b", None, 0.0, None))
 
 
 def config_of(**options: object) -> SweepConfig:

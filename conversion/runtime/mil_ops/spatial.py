@@ -10,7 +10,7 @@ from collections.abc import Callable
 import numpy as np
 
 from conversion.runtime.arrays import planes
-from conversion.runtime.convolution import Convolution, Finish
+from conversion.runtime.convolution import Convolution, Epilogue
 from conversion.runtime.functions import (
     depth_to_space,
     pixel_shuffle,
@@ -44,7 +44,7 @@ def _on_planes(op: Op, compute: Callable[..., Array]) -> Callable[..., Array]:
         raise Unsupported(f"it reads a blob of rank {op.rank()}; 3 and 4 are known")
     if op.rank() == 4:
 
-        def run(x: Array, *finish: Finish | None) -> Array:
+        def run(x: Array, *finish: Epilogue | None) -> Array:
             image, lead = planes(x, least=4)
             out = compute(image, *finish)
             return out.reshape(*lead, *out.shape[1:])
@@ -84,7 +84,7 @@ def _conv(op: Op) -> Operation:
 
     convolution = Convolution(taps, bias, stride=stride, dilation=dilation, groups=groups)
 
-    def compute(x: Array, finish: Finish | None = None) -> Array:
+    def compute(x: Array, finish: Epilogue | None = None) -> Array:
         pads = custom
         if kind.startswith("same"):
             pads = same_pads(x.shape[2:], extent, stride, top_left_heavy=kind == "same_lower")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from conversion.runtime.arrays import padded, planes
-from conversion.runtime.convolution import Convolution, Finish
+from conversion.runtime.convolution import Convolution, Epilogue
 from conversion.runtime.functions import (
     depth_to_space,
     pixel_shuffle,
@@ -38,7 +38,7 @@ def _convolution(layer: Layer) -> Operation:
 
     convolution = Convolution(taps, bias, stride=stride, dilation=dilation, groups=groups)
 
-    def run(x: Array, finish: Finish | None) -> Array:
+    def run(x: Array, finish: Epilogue | None) -> Array:
         image, lead = planes(x, least=4)
         out = convolution(image, pads=window_pads(layer, image.shape[2:], extent, stride), finish=finish)
         return out.reshape(*lead, *out.shape[1:])
