@@ -109,7 +109,6 @@ def exclusive(url: str, name: str, engine: Engine | None = None, *, lock: str = 
     Whoever waits for longer than a few seconds says for whom; Ctrl-C ends the wait.
 
     Args:
-        url: of SQLite or PostgreSQL.
         name: what is locked; a SQLite file has one `lock` for all names.
         engine: PostgreSQL's, where there is one already.
         lock: which of the locks of that name.

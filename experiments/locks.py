@@ -57,11 +57,6 @@ def file_lock(path: Path, what: str, purpose: str) -> Iterator[StillHeld]:
     """Hold a lock on a file: between all processes that see it, on one host or on a shared file system.
 
     The file is there while the lock is held, or was when its holder was killed: what stands in it holds nobody up.
-
-    Args:
-        path: of the lock's own file.
-        what: the lock is called.
-        purpose: of its holder.
     """
     held = -1
 

@@ -96,7 +96,6 @@ def reproduce(tracker: Tracker, run_id: str, *, plugins: tuple[str, ...] = ()) -
     """Rebuild a run's data and configuration from its record, train again, and compare.
 
     Args:
-        tracker: the store that holds the run.
         run_id: the run, by its id, a prefix of it or its name; one that was pruned or interrupted is compared as far as
             it came.
         plugins: modules and files instead of the recorded ones, which may have moved.

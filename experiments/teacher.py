@@ -21,7 +21,6 @@ def find(tracker: Tracker, run: str) -> str:
     """A run with the SHA-256 of its kept model, ID#sha256=DIGEST: how a teacher is recorded, and found again.
 
     Args:
-        tracker: the store.
         run: its id, a prefix of it or its name; or what this returns.
 
     Raises:

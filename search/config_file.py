@@ -124,7 +124,6 @@ def as_toml(config: SweepConfig, *, but: Sequence[str] = ()) -> str:
     batch sizes smaller. So is what holds a secret, which is not written.
 
     Args:
-        config: the sweep.
         but: fields that are left out.
 
     >>> as_toml(SweepConfig("sqlite:///mlflow.db", "night", seed=3)).splitlines()[:2]

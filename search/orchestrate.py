@@ -138,7 +138,6 @@ def sweep(
     """Run a sweep.
 
     Args:
-        config: what was asked for.
         engine: makes what trains the trials, if that is not this machine.
         progress: told what happens, if not this process' terminal.
         interrupted: says whether to end, if not Ctrl-C and SIGTERM do.

@@ -168,7 +168,6 @@ class SearchSpace(RecipeRanges):
 
         Args:
             given: some of a trial's values by name, an architecture's knobs under their own names.
-            known: the architectures of this space.
 
         Raises:
             UsageError: for a name or a value that is not in this space.

@@ -133,7 +133,6 @@ def application(reader: Reader, *, port: int, run_link: str | None, collection: 
     """The page and its answers.
 
     Args:
-        reader: the file that answers.
         port: the one that the server listens on, which browsers name in Host and Origin.
         run_link: address of the file's run in the MLflow UI, where the file names a run.
         collection: where corrected drawings go; None hides the buttons.

@@ -80,8 +80,6 @@ def judge(
     Args:
         config: the limits, and whether a person overrides them.
         candidate: the model that the file was made from.
-        evidence: what executing the file showed.
-        interface: the file's.
         champion: the promoted file, or why it could not be had.
         path: where the file is to go.
         taken: why it may not go there, in words; None where it may.

@@ -36,8 +36,6 @@ def check_in_place(tracker: Tracker, name: str, output: str | Path | None = None
     """Hold the file that stands in a place against the champion's record; nothing is changed.
 
     Args:
-        tracker: the store.
-        name: of the registered model.
         output: the place; None: where the champion's file was put last.
 
     Raises:

@@ -68,10 +68,7 @@ def publish(
     process has written.
 
     Args:
-        tracker: the store.
         examination: the file, its evidence and the decision.
-        name: of the registered model.
-        path: of the file.
         judged: what was current when the file was judged.
         taken: why the place was taken then, which a person has overridden; None if it was not.
 

@@ -28,7 +28,6 @@ class BatchedExecutable:
     Args:
         interface: what the file asks for and answers.
         weights: decoded weights by layer name and field name.
-        blueprint: makes the file's blueprint.
         network: the layers, prepared.
         prepared: makes the network's input of uint8 images (n, height, width, channels).
     """

@@ -84,7 +84,6 @@ def run_length(nodes: Sequence[Linked], shapes: Mapping[str, Shape], readers: Ma
 
     Args:
         nodes: what is left of a network, in order.
-        shapes: of all blobs.
         readers: how often each blob is read in the whole network; the answer counts as read.
     """
     first = nodes[0]
@@ -133,7 +132,6 @@ class FusedRun:
 
     Args:
         nodes: as many as `run_length` says.
-        shape: of their blobs.
     """
 
     def __init__(self, nodes: Sequence[Linked], shape: Shape) -> None:

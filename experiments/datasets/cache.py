@@ -88,8 +88,6 @@ def write(
     """Write a cache and open it.
 
     Args:
-        folder: its place.
-        name: of the data set.
         class_names: what the labels are indices into.
         parts: labels and names of files of each split.
         shape: height, width and channels of an image.

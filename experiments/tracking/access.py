@@ -69,7 +69,6 @@ class TestAccess:
         """Record a look, then hand out the test images: the one way to them.
 
         Args:
-            dataset: whose test images are wanted.
             command: that looks, `conversion.promote` for instance.
             run_id: of the model that is held against them, if it is a run's.
             source: what `datasets.load` loads the data from; the data set's name if not given.

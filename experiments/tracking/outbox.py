@@ -50,8 +50,6 @@ class Outbox:
         """Prepare to write the runs of a study's trials.
 
         Args:
-            tracker: the store.
-            study: its name.
             parent_run_id: under which the runs are found.
             owns: whether a trial, by its number, is this process': asked before each write.
             folder: where writes wait; the study's own folder is made in it when it is needed.

@@ -34,8 +34,6 @@ class Parents:
 
         Args:
             experiment_id: where it is.
-            study: its name.
-            params: the sweep's configuration.
             dataset: MLflow's dataset input, as `dataset_facts` gives it.
             warm_start: the trials of earlier studies that it starts from, as its tag `warm_started_from`.
         """
@@ -62,7 +60,6 @@ class Parents:
         """Write what a sweep has come to so far: its description in Markdown, and its figures where they have changed.
 
         Args:
-            run_id: the parent run.
             description: of the run's page, in Markdown.
             metrics: its figures by name, `trials` among them: the step at which the others are logged.
 

@@ -40,7 +40,6 @@ def promotion_lock(client: MlflowClient, uri: str, purpose: str) -> Iterator[Sti
     """Hold the promotion lock of a store; yields a function that raises LockLost once it is not held any more.
 
     Args:
-        client: of the store.
         uri: of the store, absolute.
         purpose: of the holder, as it is told to those who wait.
     """

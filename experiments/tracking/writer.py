@@ -138,7 +138,6 @@ class Writer:
         """End a run as FINISHED with its final metrics, and with its model if that is to be kept.
 
         Args:
-            run_id: the run.
             result: what it ended with; its Keras file is read if the model is kept.
             keep: whether the model is kept.
             again: look first what an earlier attempt has written, and do not write it a second time.
@@ -204,7 +203,6 @@ class Writer:
         """Say on a run what of its report is missing and why.
 
         Args:
-            run_id: the run.
             reasons: empty where nothing is missing: what an earlier attempt said is taken back, its tracebacks too.
             place: the report's folder among the run's artifacts.
         """

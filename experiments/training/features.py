@@ -59,8 +59,6 @@ def taken_apart(
     """The classifier of a run, taken apart if it has a frozen part, with a fresh head whose bits the seed decides.
 
     Args:
-        config: of the run.
-        architecture: its own.
         dataset: that it trains on.
         build: makes the classifier, where this process does not still have it from a run with the same knobs.
     """

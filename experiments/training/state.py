@@ -205,12 +205,7 @@ def _form(array: np.ndarray) -> tuple[tuple[int, ...], int]:
 
 
 def holds_nothing_else(graph: Any, variables: Sequence[keras.Variable]) -> bool:
-    """Whether a traced function has no state but these variables: no other resource, and no random numbers of its own.
-
-    Args:
-        graph: a concrete function of TensorFlow's.
-        variables: Keras'.
-    """
+    """Whether a traced function has no state but these variables: no other resource, and no random numbers of its own."""
     import tensorflow as tf
 
     known = {id(variable.value.handle) for variable in variables}

@@ -39,7 +39,6 @@ class Worker:
             serve: `module:function`, called with the child's end of the pipe and `setup`. The child imports the module
                 by itself, after its environment and its cores are set: NumPy and TensorFlow read them once.
             setup: what the function needs, sent to the child.
-            settings: environment variables.
             cores: processor cores that it may run on; empty: all.
 
         Raises:

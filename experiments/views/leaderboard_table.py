@@ -144,7 +144,6 @@ def cells(
     """Titles of the columns, and the rows as texts.
 
     Args:
-        board: the rows.
         without: titles of columns to leave out, and names of values in the column `other`.
         versions: also what the registry says of a version.
     """

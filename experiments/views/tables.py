@@ -111,7 +111,6 @@ def markdown(
     """A table in Markdown.
 
     Args:
-        titles: of the columns.
         lines: a text for each column.
         words: titles of the columns that do not hold figures.
         links: where the texts of a column lead to, by its title.

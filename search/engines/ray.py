@@ -59,7 +59,6 @@ class RayEngine:
         """Prepare to run trials.
 
         Args:
-            setup: what the processes are started with.
             broker: handle of the actor that passes what tasks say to `hear`.
             share: what a trial takes of the cluster.
             workers: trials at a time at most; None: as many as there is room for.
@@ -138,7 +137,6 @@ class RayEngine:
         """Take what a task says, in any thread; the future is what it is answered.
 
         Args:
-            ticket: the task's.
             event: None where it begins, and where it hands over the state of its training.
             content: of the model where it has finished, or that state.
         """

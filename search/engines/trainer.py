@@ -134,7 +134,6 @@ class Trainer:
         """Train one job and say how it ended.
 
         Args:
-            job: what to train.
             send: told that it goes on from an earlier attempt, has finished, was stopped or has failed.
             ask: told each step; returns whether the trial goes on.
             write: keeps the state of the training, for another attempt; None: it is not kept.

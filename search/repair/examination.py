@@ -168,8 +168,6 @@ def examine(
     """Hold one study, or all of a storage, against MLflow.
 
     Args:
-        storage: Optuna's.
-        tracking_uri: MLflow's.
         study: only this one.
         takeover_after: seconds without a sign of life after which another host's trial counts as abandoned.
         dry_run: find only, change nothing.

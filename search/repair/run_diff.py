@@ -81,9 +81,7 @@ def compare_metrics(
     Args:
         trial: what the run is of.
         source: the trial that was trained: this one, or the one that it was answered from.
-        record: the run.
         points: what it has recorded of each of EPOCH_METRICS, and of ONCE as far as it has them, as (epoch, value).
-        objectives: the study's.
     """
     objective = objectives[0]
     course = dict(enumerate(values_by_epoch(source), 1))
@@ -143,8 +141,6 @@ def figures(trial: FrozenTrial, objectives: Sequence[str], tie_breakers: Mapping
     The study does not hold what decides between epochs that are equal in its objective.
 
     Args:
-        trial: one that was trained.
-        objectives: the study's.
         tie_breakers: what decides, by epoch, as far as it is known.
     """
     other = tie_breaker(objectives[0])

@@ -42,11 +42,8 @@ def write_report(
     at all the tag alone does.
 
     Args:
-        study: whose trials are drawn.
         tracker: where the parent run is.
-        parent_run_id: the parent run.
         board: the study's rows, the best first.
-        compared: architectures by their replicates.
         left_out: names of architectures that could not be compared.
         attempts: what could not be made for the report so far; told the rest.
 

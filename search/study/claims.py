@@ -74,7 +74,6 @@ class Claims:
         """Call `act` with a trial as the storage holds it, while nobody can take it over.
 
         Args:
-            number: the trial's.
             act: writes to the study.
             last: the trial is this process' no more afterwards.
             done: states in which `act` leaves the trial: it may have, in a call whose answer an outage has cut off.

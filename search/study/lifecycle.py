@@ -248,10 +248,7 @@ class Lifecycle:
         """End a trial.
 
         Args:
-            number: the trial's.
-            state: how it ended.
             values: of the objectives, of a complete one.
-            run_id: its run in MLflow.
             model_id: its model in MLflow, if that was kept.
 
         Raises:
@@ -348,13 +345,7 @@ class Lifecycle:
 def _to_publish(
     held: Mapping[str, Any], architectures: Sequence[KnownArchitecture], searched: int
 ) -> KnownArchitecture | None:
-    """The architecture that the next of so many trials starts as published, unless a person or the past say how.
-
-    Args:
-        held: the study's user attributes.
-        architectures: that are searched.
-        searched: trials that there are.
-    """
+    """The architecture that the next of so many trials starts as published, unless a person or the past say how."""
     suggested = held.get(WARM_STARTED, [])
     left: list[KnownArchitecture | None] = [None] * len(suggested)
     left += [known for known in architectures if known.name not in suggested]

@@ -52,10 +52,7 @@ def starts(
     """The configurations that a new study tries first, the most promising first, one an architecture at most.
 
     Args:
-        storage: of the earlier studies.
-        config: of the new one.
         digest: of its data: `auto` learns from other data alone.
-        architectures: that it searches.
 
     Raises:
         UsageError: for a study that there is not, or that was judged by another objective.

@@ -71,14 +71,7 @@ class Runner:
         """Prepare to run trials.
 
         Args:
-            study: open and recorded.
-            tracker: the store.
-            outbox: of the study's runs.
-            states: of its trials' trainings.
-            dataset: that all trials train on.
-            environment: of this process.
             experiment_id: MLflow's, of the runs.
-            architectures: that are searched.
             folder: for the models of trials on their way.
         """
         self.study, self.tracker, self.outbox, self.dataset = study, tracker, outbox, dataset

@@ -57,8 +57,6 @@ def seconds_left(
 
     Args:
         ended: trials that have ended in their order, also those that were not trained.
-        running: trials on their way.
-        to_come: trials that have not been started.
         workers: trials at a time.
         prunes: whether hopeless trials are ended early, once a few have ended.
         before: trials of the study that ended before these.
