@@ -18,7 +18,6 @@ from conversion.promotion.config import DEFAULT_MODEL
 from conversion.promotion.preference import Preference
 from experiments import datasets, teacher
 from experiments.cores import cores
-from experiments.datasets.summary import summary
 from experiments.interruption import interruptible
 from experiments.main_guard import check_main_guard
 from experiments.tracking import CANDIDATE, Outbox, Tracker, dataset_facts, environment, runs_page, served_by
@@ -39,7 +38,7 @@ from search.report.data_page import Doubtful
 from search.report.significance import ArchitectureComparison
 from search.setup import (
     choose_architectures,
-    load_dataset,
+    prepare_dataset,
     resolve_augmentation,
     usable_batch_sizes,
     with_builders,
@@ -180,34 +179,27 @@ def sweep(
         progress.waiting("starting TensorFlow")
         tracker = patiently(lambda: Tracker(config.tracking_uri), progress)
         tracker.hear_interruptions()
-        dataset = load_dataset(config.dataset, config.plugins)
-        if config.teacher:
-            teacher.check(tracker, config.teacher, dataset)
-            teacher.provide(tracker, config.teacher)
-        for line in summary(dataset):
-            progress.say(escape(line))
+
+        def say(text: str) -> None:
+            progress.say(escape(text))
+
+        dataset = prepare_dataset(config, tracker, say)
         if not study.exists:
-            asked = "batch_sizes" in config.asked
-            sizes = usable_batch_sizes(
-                config.batch_sizes, dataset, asked=asked, say=lambda text: progress.say(escape(text))
-            )
+            sizes = usable_batch_sizes(config.batch_sizes, dataset, asked="batch_sizes" in config.asked, say=say)
             study.config = config = replace(config, batch_sizes=sizes)
         save_dataset(dataset, folder)
         placed.provide(folder)
         ready = placed.wait_until_ready()
         for warning in ready.warnings:
-            progress.say(f"warning: left out: {escape(warning)}")
+            say(f"warning: left out: {warning}")
         architectures = choose_architectures(ready, config.architectures, dataset.name)
         if not study.exists:
             study.config = config = with_builders(config, ready)
         if not study.exists and "batch_sizes" not in config.asked:
-            sizes = within_memory(config.batch_sizes, architectures, say=lambda text: progress.say(escape(text)))
+            sizes = within_memory(config.batch_sizes, architectures, say=say)
             study.config = config = replace(config, batch_sizes=sizes)
         if "filters" in config.asked and all(known.default_filters is None for known in architectures):
             raise UsageError("The architectures of this sweep have fixed widths: leave --filters out.")
-
-        def say(text: str) -> None:
-            progress.say(escape(text))
 
         def opened() -> str:
             with study.alone():  # others may start a sweep of the same study at the same time

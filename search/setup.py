@@ -8,8 +8,10 @@ from dataclasses import replace
 
 from architectures import load_plugin
 from architectures.errors import UsageError
-from experiments import datasets
+from experiments import datasets, teacher
+from experiments.datasets.summary import summary
 from experiments.recipe import TEACHER
+from experiments.tracking import Tracker
 from experiments.training import distillation
 from experiments.training.memory import BATCH_BYTES
 from experiments.training.registered import taken_by
@@ -29,6 +31,23 @@ def load_dataset(name: str, plugins: tuple[str, ...]) -> datasets.Dataset:
         for plugin in plugins:
             load_plugin(plugin)
     return datasets.load(name)
+
+
+def prepare_dataset(
+    config: SweepConfig | TrialConfig, tracker: Tracker, say: Callable[[str], None]
+) -> datasets.Dataset:
+    """Load the data set, make the model of a teacher available, and tell what a person should know of the data.
+
+    Raises:
+        UsageError: for an unknown data set, or a teacher that was trained on other data.
+    """
+    dataset = load_dataset(config.dataset, config.plugins)
+    if config.teacher:
+        teacher.check(tracker, config.teacher, dataset)
+        teacher.provide(tracker, config.teacher)
+    for line in summary(dataset):
+        say(line)
+    return dataset
 
 
 def usable_batch_sizes(

@@ -205,7 +205,7 @@ def _form(array: np.ndarray) -> tuple[tuple[int, ...], int]:
 
 
 def holds_nothing_else(graph: Any, variables: Sequence[keras.Variable]) -> bool:
-    """Whether a traced function has no state but these variables: no other resource, and no random numbers of its own."""
+    """Whether a traced function has no state but these variables: no other resource, no random numbers."""
     import tensorflow as tf
 
     known = {id(variable.value.handle) for variable in variables}

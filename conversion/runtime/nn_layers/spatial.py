@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from conversion.runtime.arrays import padded, planes
+from conversion.runtime.arrays import by_planes, padded, planes
 from conversion.runtime.convolution import Convolution, Epilogue
 from conversion.runtime.functions import (
     depth_to_space,
@@ -209,13 +209,7 @@ def _reorganize(layer: Layer) -> Operation:
         "DEPTH_TO_SPACE": depth_to_space,
         "PIXEL_SHUFFLE": pixel_shuffle,
     }[mode]
-
-    def run(x: Array) -> Array:
-        image, lead = planes(x)
-        out = compute(image, block)
-        return out.reshape(*lead, *out.shape[1:])
-
-    return run
+    return by_planes(lambda x: compute(x, block))
 
 
 LAYERS = {
