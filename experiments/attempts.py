@@ -35,7 +35,7 @@ class Attempts:
             self.reasons[name] = redact(" ".join(f"{type(error).__name__}: {error}".split()))[:LONGEST_REASON]
             self.tracebacks.append(f"{name}\n{traceback_text(error)}")
             if file:
-                with suppress(OSError):  # of a disk that takes nothing any more
+                with suppress(OSError):  # a full disk
                     file.unlink(missing_ok=True)
 
     def write(self, folder: Path) -> None:

@@ -1,7 +1,7 @@
 """Locks between processes and hosts: freed by the death of their holder, and named by it to those who wait.
 
 Each is a context manager that yields a function to be called just before a write: it raises `LockLost` where the lock
-is not held any more, as after an hour of standstill, or when a connection broke.
+was lost, as after an hour of standstill, or when a connection broke.
 """
 
 from __future__ import annotations

@@ -288,7 +288,7 @@ def show(result: Reproduction) -> None:
     if result.identical:
         say(f"identical: {result.run}, {epochs}{weights}, {where}")
     elif not result.trained:
-        say(f"differs: the data of {result.run} are not here any more; it was not trained again")
+        say(f"differs: the data of {result.run} have changed; it was not trained again")
     else:
         count = len(result.differences)
         say(f"differs: {result.run}, {count} figure{'s' if count > 1 else ''} of {epochs}{weights}, {where}")

@@ -40,7 +40,7 @@ NOT_PASSED_ON = ("RAY_", "CUDA_", "OMP_")  # environment of this process that is
 
 @dataclass(frozen=True)
 class SweepEnded:
-    """How the sweep in a broker ended: with a result, or an error."""
+    """The result or the error of the sweep in a broker."""
 
     result: SweepResult | None = None
     message: str = ""
@@ -49,7 +49,7 @@ class SweepEnded:
 
 
 class Broker:
-    """An actor that runs a sweep in a thread, and speaks with its tasks and with the process that started it."""
+    """An actor that runs a sweep in a thread, and answers its tasks and the process that started it."""
 
     def __init__(self) -> None:
         self._said: list[tuple[str, tuple[object, ...]]] = []  # calls of TrialProgress that are to be made
@@ -67,13 +67,13 @@ class Broker:
         return self._engine is not None and await asyncio.wrap_future(self._engine.hear(ticket, event, content))
 
     async def follow(self) -> list[tuple[str, tuple[object, ...]]]:
-        """What there is to show since the last call."""
+        """Calls of TrialProgress since the last call."""
         await asyncio.sleep(FOLLOW_SECONDS if not self._said else 0.05)
         said, self._said = self._said, []
         return said
 
     async def interrupt(self) -> None:
-        """End the sweep: its trials are given back."""
+        """End the sweep; its trials are requeued."""
         self._interrupted = True
 
     def _sweep(self, config: SweepConfig, myself: Any) -> SweepEnded:

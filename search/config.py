@@ -1,4 +1,4 @@
-"""What a sweep was asked for, and which of it a study fixes for good."""
+"""The configuration of a sweep, and which options a study fixes."""
 
 from __future__ import annotations
 
@@ -222,7 +222,7 @@ class SweepConfig(RecipeRanges):
         )
 
     def values_of(self, result: RunResult) -> tuple[float, ...]:
-        """What a run has come to in the objectives."""
+        """The objectives of a run."""
         return tuple(map(result.value, self.objectives))
 
     @property

@@ -58,7 +58,7 @@ CONFIG_FILE = "sweep.toml"  # an artifact of the parent run: the options it was 
 
 @dataclass(frozen=True)
 class SweepResult:
-    """What a sweep leaves behind."""
+    """The result of a sweep."""
 
     study: str
     experiment: str
@@ -147,7 +147,7 @@ def sweep(
     An example stands in docs/api.md.
     """
     if engine is None:
-        check_main_guard()  # before anything is made: a process that imports the script comes here, too
+        check_main_guard()  # before any file is made: a process that imports the script gets here, too
     started = time.perf_counter()
     config = replace(config, given=config.asked)  # what is derived from the data below was not asked for
     if config.teacher:  # a study holds it as it is recorded
@@ -274,7 +274,7 @@ def sweep(
 
 
 def _check_record(config: SweepConfig) -> None:
-    """Raise UsageError where a study has recorded a value that is not allowed any more: its trials could not run."""
+    """Raise UsageError if a study has recorded a value that is no longer allowed: its trials could not run."""
     try:
         validate(config)
     except UsageError as error:
@@ -331,7 +331,7 @@ def _open_study(
 def _take_up(
     study: Study, tracker: Tracker, outbox: Outbox, dataset: datasets.Dataset, progress: TrialProgress
 ) -> None:
-    """Take up what sweeps that are gone have left: trials on their way, and writes that MLflow has not got yet."""
+    """Recover from sweeps that are gone: their unfinished trials, and writes that MLflow lacks."""
 
     def say(text: str) -> None:
         progress.say(escape(text))

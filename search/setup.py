@@ -1,4 +1,4 @@
-"""What a sweep or a trial starts from: the data, the batch sizes that suit them, the architectures that fit them."""
+"""Preparation of a sweep or trial: the data set, batch sizes that suit it, architectures that fit it."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def within_memory(
 
 
 def of_builders(asked: TrialConfig | SweepConfig, ready: Ready) -> dict[str, float]:
-    """What the optimizer, the loss and distillation have of their own where nothing was asked for.
+    """The hyperparameters of the optimizer, the loss and distillation that were not given.
 
     Raises:
         UsageError: for what was asked for and they do not take, or that needs a teacher.
@@ -109,7 +109,7 @@ def of_builders(asked: TrialConfig | SweepConfig, ready: Ready) -> dict[str, flo
 
 
 def with_builders(config: SweepConfig, ready: Ready) -> SweepConfig:
-    """A sweep with what its builders and distillation have of their own, which its study records.
+    """A sweep with the own hyperparameters of its builders and of distillation, which its study records.
 
     Raises as `of_builders`.
     """

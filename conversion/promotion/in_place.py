@@ -47,7 +47,7 @@ def check_in_place(tracker: Tracker, name: str, output: str | Path | None = None
     if begun := tracker.promotions.begun(name):
         what = "rollback" if begun.target is not None else "promotion"
         problems.append(
-            f"a {what} was begun on {begun.host} and has not ended; if no process runs it any more, the "
+            f"a {what} was begun on {begun.host} and has not ended; if its process is gone, the "
             f"next promotion or rollback settles it"
         )
     champion = tracker.registry.champion(name)

@@ -77,7 +77,7 @@ def _from_keras(name: str, class_names: tuple[str, ...]) -> Dataset:
     try:
         with contextlib.redirect_stdout(io.StringIO()):  # Keras prints there; stdout is the command's result
             (images, labels), (test_images, test_labels) = getattr(keras.datasets, name).load_data()
-    except Exception as error:  # Keras raises whatever its downloader met
+    except Exception as error:  # Keras does not wrap the errors of its downloader
         raise ProjectError(
             f"Data set {name!r} could not be downloaded ({type(error).__name__}). "
             f"It needs the network once; --dataset mnist5k needs none."

@@ -165,7 +165,7 @@ def load(name: str) -> Dataset:
     Raises:
         UsageError: for an unknown name, files that are not there, or options that their format does not take.
         PluginError: for the name of an installed plugin that failed on import.
-        ProjectError: where it cannot be had, for want of a network or because files are damaged for instance.
+        ProjectError: if it cannot be loaded, for example without a network, or because files are damaged.
 
     >>> from experiments import datasets
     >>> digits = datasets.load("mnist5k")

@@ -1,4 +1,4 @@
-"""The runs of sweeps: started, gone on with, and brought up to date with what their trials have come to."""
+"""The runs of sweeps: start, resume and update them."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Parents:
         log_input(self._client, run_id, as_dataset_input(dataset))
 
     def describe(self, run_id: str, description: str, metrics: Mapping[str, float]) -> None:
-        """Write what a sweep has come to so far: its description in Markdown, and its figures where they have changed.
+        """Update a sweep's run: its description in Markdown, and the figures that have changed.
 
         Args:
             description: of the run's page, in Markdown.

@@ -37,11 +37,11 @@ SIGN_SECONDS = 10.0  # between two signs of life
 
 @contextlib.contextmanager
 def promotion_lock(client: MlflowClient, uri: str, purpose: str) -> Iterator[StillHeld]:
-    """Hold the promotion lock of a store; yields a function that raises LockLost once it is not held any more.
+    """Hold the promotion lock of a store; yields a function that raises LockLost once the lock was lost.
 
     Args:
         uri: of the store, absolute.
-        purpose: of the holder, as it is told to those who wait.
+        purpose: of the holder, shown to processes that wait.
     """
     if path := sqlite_path(uri):
         place = path.resolve()

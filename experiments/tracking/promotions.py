@@ -119,7 +119,7 @@ class Promotions:
         return Begun(**json.loads(text)) if text else None
 
     def ended(self, name: str) -> None:
-        """Note that what was begun has come to an end, whichever."""
+        """Note that a promotion or rollback has ended, completed or not."""
         self._client.delete_registered_model_tag(name, BEGUN_TAG)
 
     def abandon(self, promotion: PromotionRecord, tags: Collection[str]) -> None:

@@ -1,4 +1,4 @@
-"""Runs, written: what a sweep and its trials come to while they go on."""
+"""Writes the runs of a sweep and its trials while they go on."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ MAX_BATCH = 1_000  # metrics that MLflow takes at once
 
 
 class Writer:
-    """Writes what sweeps and trials come to, while they go on."""
+    """Writes the runs of sweeps and trials."""
 
     def __init__(self, store: Store, runs: Runs, models: Models) -> None:
         self._store, self._client = store, store.client

@@ -1,4 +1,4 @@
-"""What is searched of an architecture's knobs: all choices, or those that were asked for."""
+"""The values of an architecture's knobs that are searched: all choices, or those given by --knob."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ KnobChoices = Sequence[tuple[str, tuple[Knob, ...]]]
 
 
 def check_asked(architectures: Iterable[Architecture], asked: KnobChoices) -> None:
-    """Raise UsageError for a knob that none of these has: it would do nothing."""
+    """Raise UsageError for a knob that none of these architectures has."""
     known = {knob for architecture in architectures for knob in architecture.knobs}
     for name, _ in asked:
         if name not in known:

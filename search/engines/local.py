@@ -37,7 +37,7 @@ class _Held:
 class LocalEngine:
     """Runs trials in worker processes.
 
-    Use as a context manager: leaving it ends the workers, whatever they were doing.
+    Use as a context manager: leaving it ends the workers, busy or not.
     """
 
     def __init__(self, setup: WorkerSetup, workers: int) -> None:
@@ -104,7 +104,7 @@ class LocalEngine:
         next(held for held in self._workers if held.job and held.job.number == number).worker.send(go_on)
 
     def next_event(self, timeout: float | None = None) -> Event | None:
-        """The next thing that a worker says, or None once `timeout` seconds have passed.
+        """The next event of a worker, or None once `timeout` seconds have passed.
 
         Raises:
             WorkerFailed: if a worker ends before it is ready: the next one would, too.
@@ -116,7 +116,7 @@ class LocalEngine:
         spoke = wait(list(by_object), timeout)  # type: ignore[arg-type]
         if not spoke:
             return None
-        # What a worker said before it died comes first.
+        # Events that a worker sent before it died come first.
         first = next((item for item in spoke if isinstance(item, Connection)), spoke[0])
         held = by_object[first]
         try:

@@ -1,4 +1,4 @@
-"""What a sweep and its workers say to each other."""
+"""Messages between a sweep and its workers."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class Ready:
 
 @dataclass(frozen=True)
 class Placed:
-    """A process has begun with a trial, and says where it computes."""
+    """A process has started a trial, on this hardware."""
 
     number: int
     environment: Environment
@@ -73,7 +73,7 @@ class Placed:
 
 @dataclass(frozen=True)
 class Resumed:
-    """A trial goes on from what an earlier attempt has kept; the epochs before are reported again."""
+    """A trial continues from the state of an earlier attempt; the epochs before are reported again."""
 
     number: int
     epochs: int  # that are not trained again
@@ -82,7 +82,7 @@ class Resumed:
 
 @dataclass(frozen=True)
 class StateRefused:
-    """What an earlier attempt has kept is not this training's: it begins anew."""
+    """The state of an earlier attempt does not belong to this training, which starts over."""
 
     number: int
     reason: str
@@ -90,7 +90,7 @@ class StateRefused:
 
 @dataclass(frozen=True)
 class StateNotKept:
-    """From here on the state of a training is not kept."""
+    """The state of a training is no longer kept."""
 
     number: int
     reason: str
@@ -123,14 +123,14 @@ class EpochEnded:
 
 @dataclass(frozen=True)
 class Stopped:
-    """A trial ended because it was told to."""
+    """A trial was ended by the sweep."""
 
     number: int
 
 
 @dataclass(frozen=True)
 class Finished:
-    """A trial ended by itself."""
+    """A trial was trained to its end."""
 
     number: int
     result: RunResult
@@ -138,7 +138,7 @@ class Finished:
 
 @dataclass(frozen=True)
 class Died:
-    """The worker of a trial ended without a word: killed, out of memory, crashed."""
+    """The worker of a trial ended without a message: killed, out of memory, crashed."""
 
     number: int | None
     reason: str

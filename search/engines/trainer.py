@@ -1,4 +1,4 @@
-"""What trains jobs in a process: holds TensorFlow, the plugins and the data set, whoever placed the process.
+"""Trains jobs in a process of any engine, which holds TensorFlow, the plugins and the data set.
 
 Importing TensorFlow for each trial would double a short trial's time.
 """
@@ -131,7 +131,7 @@ class Trainer:
         ask: Callable[[Built | EpochEnded], bool],
         write: Callable[[bytes], None] | None = None,
     ) -> None:
-        """Train one job and say how it ended.
+        """Train one job, and send how it ended.
 
         Args:
             send: told that it goes on from an earlier attempt, has finished, was stopped or has failed.
@@ -139,7 +139,7 @@ class Trainer:
             write: keeps the state of the training, for another attempt; None: it is not kept.
 
         Raises:
-            EOFError, ConnectionError: if nobody listens any more.
+            EOFError, ConnectionError: if nobody is listening.
         """
 
         def measure(classifier) -> ModelSize:  # type: ignore[no-untyped-def]  # keras.Model
@@ -192,7 +192,7 @@ class Trainer:
         )
 
     def _oversized(self, job: Job) -> Oversized | None:
-        """What is to be said of a network whose kernels alone are larger than its file may be."""
+        """The event for a network whose kernels alone exceed the limit of its file."""
         if job.max_coreml_bytes is None or job.size is not None:
             return None
         config, data = job.config, self._dataset

@@ -1,4 +1,4 @@
-"""What a sweep has come to, as its run in MLflow says it: figures, and a description with the leaderboard."""
+"""The figures and the description, with the leaderboard, of a sweep's run in MLflow."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Claim:
-    """A trial that is this process' own until it is told, given back, or taken over by another one."""
+    """A trial that this process owns until it is told, requeued, or taken over."""
 
     trial_id: int
     owner: str  # as the storage holds it
@@ -88,7 +88,7 @@ class Claims:
             if claim and held and held.state in done and held.user_attrs.get("owner") == claim.owner:
                 return None
             if claim is None or held is None or not _is_held(claim, held):
-                raise OwnershipLost(f"Trial {number} of study {self._study!r} is another sweep's by now.")
+                raise OwnershipLost(f"Trial {number} of study {self._study!r} was taken over by another sweep.")
             return act(held)
 
         try:

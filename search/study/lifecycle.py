@@ -194,7 +194,7 @@ class Lifecycle:
         return trial
 
     def take_over(self, *, dry_run: bool = False) -> list[FrozenTrial]:
-        """Claim trials that nobody runs any more, to be put back in the queue: see `search.trials.recovery.recover`.
+        """Claim trials whose owner is gone, to requeue them: see `search.trials.recovery.recover`.
 
         That is those whose process is gone, on this host, or has given no sign of life, on others; and those of this
         process that it does not know of: a database that went away may have made one without saying so. What may

@@ -1,4 +1,4 @@
-"""What each event of a trial leads to: in the study, in its run, and for its worker."""
+"""What follows each event of a trial: in the study, in its run, and for its worker."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Follower:
         self.not_convertible: WorkerFailed | None = None  # ends the sweep: all trials of an architecture would fail
 
     def follow(self, event: Event, running: OnItsWay, engine: Engine, progress: TrialProgress) -> None:
-        """Do what an event of a trial that is this process' asks for."""
+        """Handle an event of a trial that this process owns."""
         match event:
             case Placed(_, environment):
                 self.place(running, environment)
@@ -138,7 +138,7 @@ class Follower:
         self._study.trials.owned(number, note)
 
     def answer(self, running: OnItsWay, answer: FrozenTrial, progress: TrialProgress) -> None:
-        """End a trial whose configuration has been tried with what was measured then: it would be the same again."""
+        """End a trial whose configuration has been tried with the results of that trial: they would be the same."""
         number = running.trial.number
         self.place(running, self._environment)
         sizes = {name: answer.user_attrs[name] for name in OF_THE_NETWORK if name in answer.user_attrs}

@@ -49,7 +49,7 @@ def test_what_was_taken_over_is_not_written_to(first: Study, taken: tuple[AskedT
     asked, second = taken
     number = asked.trial.number
     written: list[FrozenTrial] = []
-    with pytest.raises(OwnershipLost, match="is another sweep's by now"):
+    with pytest.raises(OwnershipLost, match="was taken over by another sweep"):
         first.trials.owned(number, written.append)
     assert written == []
     with pytest.raises(OwnershipLost):
