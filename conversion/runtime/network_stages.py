@@ -21,7 +21,8 @@ from conversion.runtime.network import Network, blaming
 from conversion.runtime.neuralnetwork import EXACT, scaler_of
 from conversion.runtime.nn_graph import Graph
 from conversion.runtime.package import Package
-from conversion.runtime.processors import LARGE_IMAGE_BYTES, MAX_WORKERS, helped, one_blas_thread, processors_here
+from conversion.runtime.processors import LARGE_IMAGE_BYTES, MAX_WORKERS, helped, one_blas_thread
+from experiments.cores import cores
 
 Execute = Callable[[Mapping[str, Batch]], dict[str, Batch]]
 
@@ -129,7 +130,7 @@ def _answering(
 
     def some(blobs: Sequence[Array]) -> tuple[Array, ...]:
         count = len(blobs[0])
-        with one_blas_thread() as alone, helped(min(MAX_WORKERS, processors_here()) if alone and large else 1):
+        with one_blas_thread() as alone, helped(min(MAX_WORKERS, cores()) if alone and large else 1):
             parts = [network.run(*(blob[first : first + most] for blob in blobs)) for first in range(0, count, most)]
         # A blob that depends on no input is there once.
         joined = (np.concatenate(each) if len(each) > 1 else each[0] for each in zip(*parts, strict=True))

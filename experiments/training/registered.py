@@ -149,13 +149,13 @@ class BuilderRegistry:
         (('label_smoothing', 0.0),)
         >>> optimizers.get("banana")
         Traceback (most recent call last):
-        architectures.errors.UsageError: Unknown optimizer 'banana'. Registered: adam, adamw, sgd.
+        architectures.errors.UsageError: There is no optimizer 'banana'. Registered: adam, adamw, sgd.
         """
         known = self.names()
         if name not in known:
             if name in self._broken:
                 raise self._broken[name]
-            raise UsageError(f"Unknown {self.kind} {name!r}. Registered: {', '.join(known)}.")
+            raise UsageError(f"There is no {self.kind} {name!r}. Registered: {', '.join(known)}.")
         return self._builders[name]
 
     def names(self) -> list[str]:

@@ -273,8 +273,8 @@ def test_each_option_changes_what_is_trained(tmp_path: Path) -> None:
     ("changes", "told"),
     [
         ({"momentum": 0.9}, "The optimizer 'adam' takes no --momentum; it takes --weight-decay."),
-        ({"optimizer": "banana"}, "Unknown optimizer 'banana'. Registered: adam, adamw, sgd."),
-        ({"loss": "banana"}, "Unknown loss 'banana'. Registered: cross_entropy, focal."),
+        ({"optimizer": "banana"}, "There is no optimizer 'banana'. Registered: adam, adamw, sgd."),
+        ({"loss": "banana"}, "There is no loss 'banana'. Registered: cross_entropy, focal."),
     ],
 )
 def test_a_run_is_not_trained_with_what_would_do_nothing(changes: dict, told: str, tmp_path: Path) -> None:
