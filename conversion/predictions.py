@@ -33,7 +33,7 @@ FEW = 64  # images: reading them with threads, or telling of it, would not pay
 
 
 @dataclass(frozen=True)
-class Prediction:
+class PicturePrediction:
     """What the file says of one picture."""
 
     picture: Picture
@@ -51,30 +51,30 @@ class Predictions:
     file: str
     labels: tuple[str, ...]
     form: Form  # what every picture became
-    answers: tuple[Prediction, ...]
+    answers: tuple[PicturePrediction, ...]
     evaluation: Evaluation | None  # of the pictures whose label is known; None: of none
-    judged: tuple[Prediction, ...]  # these, in the order of the evaluation's indices
+    judged: tuple[PicturePrediction, ...]  # these, in the order of the evaluation's indices
     unread: tuple[str, ...]  # why a picture has no answer
     notes: tuple[str, ...]
     threshold: float | None  # confidence from which on a guess is an answer; None: the file names none
     half: Half | None = None  # what float16 does, where the answers are of float16
     run_id: str | None = None  # of the run that the file says it comes from
 
-    def truth_of(self, answer: Prediction) -> str | None:
+    def truth_of(self, answer: PicturePrediction) -> str | None:
         """The true label's name; None where nobody says."""
         return None if answer.picture.truth is None else self.labels[answer.picture.truth]
 
-    def is_known(self, answer: Prediction) -> bool:
+    def is_known(self, answer: PicturePrediction) -> bool:
         """Whether the file's guess is an answer, by its own threshold."""
         return answer.top[0][1] >= (self.threshold or 0)
 
     @cached_property
-    def unknown(self) -> tuple[Prediction, ...]:
+    def unknown(self) -> tuple[PicturePrediction, ...]:
         """Those of which the file says "I do not know"."""
         return tuple(answer for answer in self.answers if not self.is_known(answer))
 
     @cached_property
-    def mistakes(self) -> tuple[Prediction, ...]:
+    def mistakes(self) -> tuple[PicturePrediction, ...]:
         """The wrong answers, the surest first."""
         wrong = [answer for answer in self.judged if answer.label != self.truth_of(answer)]
         return tuple(sorted(wrong, key=lambda answer: -answer.top[0][1]))
@@ -109,7 +109,7 @@ class Predictions:
             "float16": self.half and asdict(self.half),
         }
 
-    def _row(self, answer: Prediction) -> dict[str, object]:
+    def _row(self, answer: PicturePrediction) -> dict[str, object]:
         top = [{"label": label, "probability": probability} for label, probability in answer.top]
         return {
             "image": answer.picture.name,
@@ -151,7 +151,7 @@ def predict(
     form = form_of(file.interface, fit=fit, color=None if background is None else color_named(background))
     pictures, notes = pictures_of(sources, file.interface, form, split=split)
     labels = file.interface.shown_labels
-    answers: list[Prediction] = []
+    answers: list[PicturePrediction] = []
     found: list[np.ndarray] = []
     unread: list[str] = []
     halved = HalfExecutable(path, accumulation=accumulation) if compute == "float16" else None
@@ -169,7 +169,7 @@ def predict(
         chosen = np.take_along_axis(probabilities, order, axis=1).tolist()
         for picture, best, values in zip(block, order.tolist(), chosen, strict=True):
             named = tuple(labels[index] for index in best)
-            answers.append(Prediction(picture, tuple(zip(named, values, strict=True))))
+            answers.append(PicturePrediction(picture, tuple(zip(named, values, strict=True))))
         found.append(probabilities)
     judged = [row for row, answer in enumerate(answers) if answer.picture.truth is not None]
     evaluation = None
