@@ -67,7 +67,7 @@ def hold(what: str, checks: Mapping[str, Callable[..., None]], *arguments: objec
     for name, check in checks.items():
         try:
             check(*arguments)
-        except Exception as error:  # a plugin's, or a library's: whatever it is, it is the reason
+        except Exception as error:  # a plugin's, or a library's
             kind = "" if isinstance(error, AssertionError | ProjectError) else f"{type(error).__name__}: "
             broken.append(f"{name}: {kind}{redact(' '.join(str(error).split()))[:LONGEST_REASON]}")
     if broken:

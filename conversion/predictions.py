@@ -34,7 +34,7 @@ FEW = 64  # images: reading them with threads, or telling of it, would not pay
 
 @dataclass(frozen=True)
 class PicturePrediction:
-    """What the file says of one picture."""
+    """The file's answer for one picture."""
 
     picture: Picture
     top: tuple[tuple[str, float], ...]  # labels with their probabilities, the most probable first
@@ -46,7 +46,7 @@ class PicturePrediction:
 
 @dataclass(frozen=True)
 class Predictions:
-    """The answers of a file, and what they are worth where the truth is known."""
+    """The answers of a file, and their evaluation if the labels are known."""
 
     file: str
     labels: tuple[str, ...]
@@ -138,7 +138,7 @@ def predict(
         fit: how pictures become the file's size; by default as its metadata say.
         background: beneath transparent pixels and beside padded pictures; by default as the metadata say.
         split: of a data set, `train` or `val`.
-        top: labels that are told of each picture.
+        top: labels that are shown for each picture.
         compute: `float32`, or `float16` as a phone's Neural Engine would, simulated.
         accumulation: what float16 sums in, one of `half.ACCUMULATIONS`.
 
@@ -161,7 +161,7 @@ def predict(
     for block, images in blocks:
         if halved:
             probabilities, half = halved.compare(images)
-            probabilities = np.nan_to_num(probabilities, nan=0.0, posinf=1.0, neginf=0.0)  # what is told counts them
+            probabilities = np.nan_to_num(probabilities, nan=0.0, posinf=1.0, neginf=0.0)  # the notes count them
             halves.append(half)
         else:
             probabilities = file.probabilities(images)

@@ -16,7 +16,7 @@ LONGEST_REASON = 300  # characters
 
 @dataclass
 class Attempts:
-    """What of a report could not be made."""
+    """The parts of a report that could not be made."""
 
     reasons: dict[str, str] = field(default_factory=dict)  # by part
     tracebacks: list[str] = field(default_factory=list)

@@ -19,7 +19,7 @@ from experiments.interruption import pause
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
 
-PATIENCE_SECONDS = 5.0  # after which a wait for a lock is told
+PATIENCE_SECONDS = 5.0  # after which a wait for a lock is reported
 LOCK_SECONDS = 0.02  # between two looks whether it is free
 LOCK_CLASS = 7077  # of PostgreSQL's advisory locks: sets ours apart from those of other programs
 

@@ -24,7 +24,7 @@ SURE = 0.6  # confidence below which the page and the app are not sure, where th
 
 
 class UnreadableFile(ProjectError):
-    """The file exists, but drawings must not be given to it. Exit code 3."""
+    """The file exists, but does not take drawings. Exit code 3."""
 
     exit_code = 3
 
@@ -39,7 +39,7 @@ class Guess:
 
 @dataclass(frozen=True)
 class Recognition:
-    """What the file says of a drawing."""
+    """The file's answer for a drawing."""
 
     guesses: tuple[Guess, ...]  # the most confident first; none for an empty pad
     image: npt.NDArray[np.uint8]  # (28, 28), as the file saw it

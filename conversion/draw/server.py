@@ -96,7 +96,7 @@ class Connection(H11Protocol):
 
 
 def server(app: ASGIApp) -> uvicorn.Server:
-    """What answers; its own log is off: errors are told in one line."""
+    """The web application; its log is off, errors are reported in one line."""
     return uvicorn.Server(
         uvicorn.Config(
             app, http=Connection, lifespan="off", log_level="critical", server_header=False, timeout_graceful_shutdown=1

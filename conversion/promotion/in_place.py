@@ -80,7 +80,7 @@ def taken(path: Path, tracker: Tracker, *, name: str, dataset: str) -> str | Non
     """Why a promotion of a registered model may not take a place; None where it may.
 
     A file that stands there, in either form, must be a promotion of the same registered model. One of a store that is
-    gone is told by its data set: whoever starts a new store promotes over the file of the old one.
+    gone is recognised by its data set: whoever starts a new store promotes over the file of the old one.
     """
     for form in files_in_place(path):
         try:

@@ -1,4 +1,4 @@
-"""Looks at test images, counted: each is an MLflow run of the experiment `test-looks`, whatever came of it.
+"""Looks at test images, counted: each is an MLflow run of the experiment `test-looks`, whatever its result.
 
 A test split says what a model will do on unseen images as long as nobody chooses by it; how often it was looked at says
 how far that still holds. A run is the one thing that any number of processes add to any MLflow store without losing
