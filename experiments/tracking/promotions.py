@@ -142,8 +142,8 @@ class Promotions:
     def current_promotion(self, champion: VersionRecord) -> PromotionRecord:
         """The promotion that made a version champion.
 
-        It is recognised by the digest in the version's tags, and among equal files by the alias on the promotions, which
-        may be ahead of the champion's: a process may have been killed between moving the two.
+        It is recognised by the digest in the version's tags, and among equal files by the alias on the promotions,
+        which may be ahead of the champion's: a process may have been killed between moving the two.
 
         Raises:
             ProjectError: if there is none, because somebody set the alias or the tag by hand.
