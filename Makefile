@@ -34,8 +34,8 @@ notebooks: $(INSTALLED)-test  ## execute the notebooks from clean and keep their
 	$(BIN)/python notebooks/execute.py --write $(ARGS)
 
 ui: $(INSTALLED)  ## MLflow's pages, with the link to the runs: two processes where its default takes fifteen
-	@$(BIN)/python -c "from experiments.views import pages; \
-		pages.say_pages('sqlite:///mlflow.db', 'http://127.0.0.1:$(PORT)')"
+	@$(BIN)/python -c "from experiments.views import ui_links; \
+		ui_links.say_links('sqlite:///mlflow.db', 'http://127.0.0.1:$(PORT)')"
 	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false MLFLOW_DISABLE_TELEMETRY=true \
 	MLFLOW_ALLOW_PICKLE_DESERIALIZATION=false \
 	$(BIN)/mlflow server --backend-store-uri sqlite:///mlflow.db --host 127.0.0.1 --port $(PORT) --workers 1 \

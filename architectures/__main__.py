@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from architectures import registry
+from architectures import registry, table
 from architectures.command import Parser, print_json, run
 from architectures.display import say
 from architectures.errors import UsageError
@@ -45,8 +45,6 @@ def _body(arguments: argparse.Namespace) -> int:
         return _new(arguments)
     if arguments.new_name:
         raise UsageError(f"One architecture at a time: {arguments.name!r} or {arguments.new_name!r}.")
-    from architectures import table
-
     for plugin in arguments.plugin:
         registry.load_plugin(plugin)
     if arguments.name is None:

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from architectures.display import say, visible
 from architectures.errors import ProjectError
+from architectures.fields import allowed
 from architectures.redaction import redact
 
 if TYPE_CHECKING:
@@ -47,6 +48,11 @@ class Parser(argparse.ArgumentParser):
             return
         self.add_argument("--json", action="store_true", help="print the result as one JSON object on stdout")
         self.add_argument("--debug", action="store_true", help="show the traceback of an error")
+
+    def add_field(self, config: type, field: str, metavar: str, help: str, *, flag: str = "") -> None:
+        """Add the option that sets a field of a dataclass: of its type, and of its name unless `flag` is given."""
+        name = flag or f"--{field.replace('_', '-')}"
+        self.add_argument(name, dest=field, type=allowed(config, field), metavar=metavar, help=help)
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"error: {visible(redact(message))} (see {self.prog} --help)\n")

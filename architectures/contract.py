@@ -67,19 +67,21 @@ def hold(what: str, checks: Mapping[str, Callable[..., None]], *arguments: objec
     for name, check in checks.items():
         try:
             check(*arguments)
-        except Exception as error:  # a plugin's, or a library's: whatever it is, it is the reason
+        except Exception as error:  # a plugin's, or a library's
             kind = "" if isinstance(error, AssertionError | ProjectError) else f"{type(error).__name__}: "
             broken.append(f"{name}: {kind}{redact(' '.join(str(error).split()))[:LONGEST_REASON]}")
     if broken:
         raise ContractBroken(f"{what} breaks its contract. " + " | ".join(broken))
 
 
-Check = Callable[[Architecture, Shape, int | None], None]  # raises where an architecture fails at this width
+ArchitectureCheck = Callable[
+    [Architecture, Shape, int | None], None
+]  # raises where an architecture fails at this width
 
 
-def checks() -> dict[str, Check]:
+def checks() -> dict[str, ArchitectureCheck]:
     """All checks by name: those of this module, then those that installed packages add."""
-    own: tuple[Check, ...] = (
+    own: tuple[ArchitectureCheck, ...] = (
         sizes,
         probabilities,
         filters_widen,

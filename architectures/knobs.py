@@ -45,7 +45,7 @@ RUN_PARAMETERS = frozenset(
 
 
 class Setting(tuple[Knob, ...]):
-    """Choices of which a sweep takes the first unless it is told others: of what is done, not of how well it works.
+    """Choices of which a sweep takes only the first, unless --knob gives others: what is done, not how well.
 
     A file's path is a value too where the setting names the `files` by the ends of their names, and so is a choice or
     a path with the SHA-256 that its file must have (architectures/weights.py).

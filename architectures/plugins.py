@@ -19,14 +19,14 @@ def guarded_import(plugin: str, load: Callable[[], object]) -> None:
     """Call `load`, which imports a plugin.
 
     Raises:
-        PluginError: whatever it raises, SystemExit included.
+        PluginError: for any error, SystemExit included.
     """
     try:
         try:
             with contextlib.redirect_stdout(sys.stderr):  # a plugin may print; stdout is the command's result
                 load()
         finally:
-            if keras := sys.modules.get("keras"):  # whatever the plugin has set for all
+            if keras := sys.modules.get("keras"):  # a plugin may have changed global settings
                 set_keras()
                 keras.config.set_dtype_policy("float32")
     except (PluginError, KeyboardInterrupt):

@@ -205,7 +205,7 @@ def register(
         name: instead of the function's name.
         knobs: hyperparameters of this architecture alone, `{"kernel_size": (3, 5)}`: each is a further keyword of
             the builder, which a sweep searches over the choices; the first one is the default. Of a `Setting` it takes
-            the default unless it is told others.
+            only the default, unless --knob gives others.
         smallest_side: pixels of the least height and width, where that is known without building.
         find_weights: makes it a backbone with a knob `weights`, which a sweep has to be asked for by name. It returns
             the file of the choice `imagenet`, and takes as keywords the knobs on which that depends; the builder gets

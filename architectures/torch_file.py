@@ -138,7 +138,7 @@ def _unpickled(file: BinaryIO) -> object:
         return _Unpickler(io.BytesIO(text)).load()
     except _Fault:
         raise
-    except Exception as error:  # whatever an unpickler makes of nonsense
+    except Exception as error:  # an unpickler raises all kinds of errors
         raise _Fault("it is truncated, or no file of PyTorch's") from error
 
 

@@ -58,7 +58,7 @@ def main() -> None:
             filters=tuple(range(4, 36)),
             keep=1,
         )
-        sweep(config, {}, engine=lambda _: engine)
+        sweep(config, engine=lambda _: engine)
         os.chdir("/")
     wall, cpu = (
         [1e3 * (after[clock] - before[clock]) for before, after in zip(engine.times, engine.times[1:], strict=False)]

@@ -37,7 +37,7 @@ import sys
 gc.set_threshold(COLLECT_AFTER)  # as the command does
 given = dict(study="{STUDY}", trials=int(sys.argv[1]), epochs={EPOCHS}, filters=(8,), architectures=("malireddi",),
              keep=2, register_as="swept", pruner="none", figures=False, tracking_uri="sqlite:///mlflow.db")
-sweep(SweepConfig(**given), given, engine=lambda setup: NoTraining(0.0))
+sweep(SweepConfig(**given, given=tuple(given)), engine=lambda setup: NoTraining(0.0))
 """
 Row = dict[object, object]
 

@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 
 from experiments.config import Environment, EpochMetrics, ModelSize, RunResult
-from search.engines.messages import Built, EpochEnded, Event, Finished, Job, Known, Placed, Ready, Stopped
+from search.engines.messages import Built, EpochEnded, Event, Finished, Job, KnownArchitecture, Placed, Ready, Stopped
 from search.engines.shared_data import open_dataset
 
-ARCHITECTURES = (Known("chollet", 32, 0.25, None), Known("malireddi", 32, 0.2, None))
+ARCHITECTURES = (KnownArchitecture("chollet", 32, 0.25, None), KnownArchitecture("malireddi", 32, 0.2, None))
 
 
 class NoTraining:

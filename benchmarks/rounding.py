@@ -23,7 +23,7 @@ import keras  # noqa: E402
 
 from architectures.fields import Whole  # noqa: E402
 from conversion.coreml.convert import Converter, FileFacts  # noqa: E402
-from conversion.coreml.file import FORMATS  # noqa: E402
+from conversion.coreml.formats import FORMATS  # noqa: E402
 from conversion.verification.parity import in_float64, parities  # noqa: E402
 from experiments.classifier import as_classifier, forward_function, predict  # noqa: E402
 from experiments.datasets import Split  # noqa: E402

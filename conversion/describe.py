@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from conversion.description import Description
 
 LABELS_SHOWN = 20
-WORDS = frozenset({"layer", "kind", "stored as", "what", "file", "other"})
+TEXT_COLUMNS = frozenset({"layer", "kind", "stored as", "what", "file", "other"})
 
 
 def parser() -> Parser:
@@ -33,8 +33,6 @@ def parser() -> Parser:
 
 def show(described: Description) -> None:
     """Print what a file is, and the table of its parts."""
-    from conversion.description import metadata_of
-
     ios = f"iOS {described.minimum_ios} or later" if described.minimum_ios else "of an unknown iOS"
     say(f"{described.file}: {described.kind}, specification {described.specification_version}, {ios}")
     for what, features in (("input", described.inputs), ("output", described.outputs)):
@@ -45,7 +43,7 @@ def show(described: Description) -> None:
     if described.labels:
         shown = ", ".join(map(str, described.labels[:LABELS_SHOWN]))
         say(f"  {len(described.labels):,} labels: {shown}" + ", ..." * (len(described.labels) > LABELS_SHOWN))
-    for name, text in metadata_of(described).items():
+    for name, text in described.metadata_texts.items():
         say(f"  {name}: {text}")
     say(f"  {described.weights:,} weights: {'; '.join(described.storage) or 'none'}")
     lines = [
@@ -60,7 +58,7 @@ def show(described: Description) -> None:
         for part in described.parts
     ]
     lines.append(["total", "", f"{described.weights:,}", "", f"{described.size_bytes:,}", "100.0%"])
-    print_cells(["layer", "kind", "weights", "stored as", "bytes", "share"], lines, words=WORDS)
+    print_cells(["layer", "kind", "weights", "stored as", "bytes", "share"], lines, words=TEXT_COLUMNS)
     for reason in described.not_executable:
         say(f"cannot be executed here: {reason}")
     if not described.not_executable:
@@ -70,7 +68,7 @@ def show(described: Description) -> None:
 def show_differences(found: Sequence[tuple[str, str, str]]) -> None:
     """Print what differs between two files."""
     if found:
-        print_cells(["what", "file", "other"], found, words=WORDS)
+        print_cells(["what", "file", "other"], found, words=TEXT_COLUMNS)
     else:
         say("no difference")
 

@@ -28,7 +28,7 @@ APPLES = {"visionFeaturePrint", "audioFeaturePrint", "soundAnalysisPreprocessing
 
 
 @dataclass(frozen=True)
-class Feature:
+class DescribedFeature:
     """An input or an output."""
 
     name: str
@@ -68,8 +68,8 @@ class Description:
     specification_version: int
     minimum_ios: str | None  # None for a version that is not known
     size_bytes: int  # of the file, or of all files of the package
-    inputs: tuple[Feature, ...]
-    outputs: tuple[Feature, ...]
+    inputs: tuple[DescribedFeature, ...]
+    outputs: tuple[DescribedFeature, ...]
     labels: tuple[str, ...] | tuple[int, ...]
     scalings: tuple[Scaling, ...]
     metadata: Metadata
@@ -77,6 +77,13 @@ class Description:
     storage: tuple[str, ...]  # of the weights: "float16", "8 bits, table"
     parts: tuple[Part, ...]  # the largest first; their bytes are the file's
     not_executable: tuple[str, ...]  # what keeps it from being executed here; empty: nothing that can be seen
+
+    @property
+    def metadata_texts(self) -> dict[str, str]:
+        """The metadata that are not empty, by name."""
+        stored = self.metadata
+        named = {name: getattr(stored, name) for name in ("author", "license", "description", "version")}
+        return {name: text for name, text in {**named, **stored.user_defined}.items() if text}
 
     def as_json(self) -> dict[str, object]:
         """All of it as JSON holds it."""
@@ -148,7 +155,7 @@ def _facts(described: Description) -> dict[str, str]:
     facts |= {f"input {one.name}": _told(one) for one in described.inputs}
     facts |= {f"output {one.name}": _told(one) for one in described.outputs}
     facts |= {f"scaling of {one.input}": f"{one.scale:g} {one.bias}" for one in described.scalings}
-    facts |= {f"metadata {name}": value for name, value in metadata_of(described).items()}
+    facts |= {f"metadata {name}": value for name, value in described.metadata_texts.items()}
     seen: Counter[str] = Counter()
     for part in described.parts:
         seen[part.name] += 1
@@ -159,22 +166,15 @@ def _facts(described: Description) -> dict[str, str]:
     return facts
 
 
-def metadata_of(described: Description) -> dict[str, str]:
-    """The metadata that are there, by their names."""
-    stored = described.metadata
-    fields = {"author": stored.author, "license": stored.license, "description": stored.description}
-    return {name: text for name, text in {**fields, "version": stored.version, **stored.user_defined}.items() if text}
-
-
-def _told(feature: Feature) -> str:
+def _told(feature: DescribedFeature) -> str:
     return f"{feature.type}: {feature.description}" if feature.description else feature.type
 
 
-def _feature(stored: Any) -> Feature:
+def _feature(stored: Any) -> DescribedFeature:
     kind = stored.type.WhichOneof("Type")
     text = {"imageType": _image, "multiArrayType": _array}.get(kind, lambda _: str(kind).removesuffix("Type"))
     optional = ", optional" if stored.type.isOptional else ""
-    return Feature(
+    return DescribedFeature(
         stored.name, f"{text(getattr(stored.type, kind) if kind else None)}{optional}", stored.shortDescription
     )
 

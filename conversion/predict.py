@@ -26,7 +26,7 @@ TOP = 3  # labels of a picture
 SHOWN = 50  # pictures and mistakes in the terminal; --json, --csv and --html have more
 MOST_CROSSED = 20  # classes whose confusion matrix is printed
 COMPUTE_HELP = "float16: as a phone's Neural Engine, simulated, and what that changes (default float32)"
-WORDS = frozenset({"picture", "truth", "label", "second", "true\\predicted"})
+TEXT_COLUMNS = frozenset({"picture", "truth", "label", "second", "true\\predicted"})
 
 
 def parser() -> Parser:
@@ -67,7 +67,7 @@ def show(found: Predictions) -> None:
             [answer.picture.name, found.truth_of(answer) or "", *_told(answer.top[:2])]
             for answer in found.answers[:SHOWN]
         ]
-        print_cells(titles, lines, words=WORDS)
+        print_cells(titles, lines, words=TEXT_COLUMNS)
         if several:
             say(f"and {len(found.answers) - SHOWN:,} more: --csv, --json and --html have them")
     if found.evaluation:
@@ -92,14 +92,19 @@ def _show_evaluation(found: Predictions) -> None:
     names = [each.name for each in worth.classes]
     if len(names) <= MOST_CROSSED:
         rows = zip(names, worth.confusion_matrix, strict=True)
-        print_cells(["true\\predicted", *names], [[name, *(f"{n:,}" for n in row)] for name, row in rows], words=WORDS)
+        print_cells(
+            ["true\\predicted", *names], [[name, *(f"{n:,}" for n in row)] for name, row in rows], words=TEXT_COLUMNS
+        )
     if found.mistakes:
         lines = [
             [answer.picture.name, found.truth_of(answer) or "", *_told(answer.top[:1])[:2]]
             for answer in found.mistakes[:SHOWN]
         ]
         print_cells(
-            ["picture", "truth", "label", "probability"], lines, words=WORDS, title="Mistakes, most confident first"
+            ["picture", "truth", "label", "probability"],
+            lines,
+            words=TEXT_COLUMNS,
+            title="Mistakes, most confident first",
         )
         if len(found.mistakes) > SHOWN:
             say(f"and {len(found.mistakes) - SHOWN:,} more: --csv, --json and --html have them")

@@ -33,8 +33,8 @@ FEW = 64  # images: reading them with threads, or telling of it, would not pay
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What the file says of one picture."""
+class PicturePrediction:
+    """The file's answer for one picture."""
 
     picture: Picture
     top: tuple[tuple[str, float], ...]  # labels with their probabilities, the most probable first
@@ -46,35 +46,35 @@ class Answer:
 
 @dataclass(frozen=True)
 class Predictions:
-    """The answers of a file, and what they are worth where the truth is known."""
+    """The answers of a file, and their evaluation if the labels are known."""
 
     file: str
     labels: tuple[str, ...]
     form: Form  # what every picture became
-    answers: tuple[Answer, ...]
+    answers: tuple[PicturePrediction, ...]
     evaluation: Evaluation | None  # of the pictures whose label is known; None: of none
-    judged: tuple[Answer, ...]  # these, in the order of the evaluation's indices
+    judged: tuple[PicturePrediction, ...]  # these, in the order of the evaluation's indices
     unread: tuple[str, ...]  # why a picture has no answer
     notes: tuple[str, ...]
     threshold: float | None  # confidence from which on a guess is an answer; None: the file names none
     half: Half | None = None  # what float16 does, where the answers are of float16
     run_id: str | None = None  # of the run that the file says it comes from
 
-    def truth_of(self, answer: Answer) -> str | None:
+    def truth_of(self, answer: PicturePrediction) -> str | None:
         """The true label's name; None where nobody says."""
         return None if answer.picture.truth is None else self.labels[answer.picture.truth]
 
-    def is_known(self, answer: Answer) -> bool:
+    def is_known(self, answer: PicturePrediction) -> bool:
         """Whether the file's guess is an answer, by its own threshold."""
         return answer.top[0][1] >= (self.threshold or 0)
 
     @cached_property
-    def unknown(self) -> tuple[Answer, ...]:
+    def unknown(self) -> tuple[PicturePrediction, ...]:
         """Those of which the file says "I do not know"."""
         return tuple(answer for answer in self.answers if not self.is_known(answer))
 
     @cached_property
-    def mistakes(self) -> tuple[Answer, ...]:
+    def mistakes(self) -> tuple[PicturePrediction, ...]:
         """The wrong answers, the surest first."""
         wrong = [answer for answer in self.judged if answer.label != self.truth_of(answer)]
         return tuple(sorted(wrong, key=lambda answer: -answer.top[0][1]))
@@ -109,7 +109,7 @@ class Predictions:
             "float16": self.half and asdict(self.half),
         }
 
-    def _row(self, answer: Answer) -> dict[str, object]:
+    def _row(self, answer: PicturePrediction) -> dict[str, object]:
         top = [{"label": label, "probability": probability} for label, probability in answer.top]
         return {
             "image": answer.picture.name,
@@ -138,7 +138,7 @@ def predict(
         fit: how pictures become the file's size; by default as its metadata say.
         background: beneath transparent pixels and beside padded pictures; by default as the metadata say.
         split: of a data set, `train` or `val`.
-        top: labels that are told of each picture.
+        top: labels that are shown for each picture.
         compute: `float32`, or `float16` as a phone's Neural Engine would, simulated.
         accumulation: what float16 sums in, one of `half.ACCUMULATIONS`.
 
@@ -151,7 +151,7 @@ def predict(
     form = form_of(file.interface, fit=fit, color=None if background is None else color_named(background))
     pictures, notes = pictures_of(sources, file.interface, form, split=split)
     labels = file.interface.shown_labels
-    answers: list[Answer] = []
+    answers: list[PicturePrediction] = []
     found: list[np.ndarray] = []
     unread: list[str] = []
     halved = HalfExecutable(path, accumulation=accumulation) if compute == "float16" else None
@@ -161,7 +161,7 @@ def predict(
     for block, images in blocks:
         if halved:
             probabilities, half = halved.compare(images)
-            probabilities = np.nan_to_num(probabilities, nan=0.0, posinf=1.0, neginf=0.0)  # what is told counts them
+            probabilities = np.nan_to_num(probabilities, nan=0.0, posinf=1.0, neginf=0.0)  # the notes count them
             halves.append(half)
         else:
             probabilities = file.probabilities(images)
@@ -169,7 +169,7 @@ def predict(
         chosen = np.take_along_axis(probabilities, order, axis=1).tolist()
         for picture, best, values in zip(block, order.tolist(), chosen, strict=True):
             named = tuple(labels[index] for index in best)
-            answers.append(Answer(picture, tuple(zip(named, values, strict=True))))
+            answers.append(PicturePrediction(picture, tuple(zip(named, values, strict=True))))
         found.append(probabilities)
     judged = [row for row, answer in enumerate(answers) if answer.picture.truth is not None]
     evaluation = None

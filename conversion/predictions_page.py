@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from conversion.predictions import Answer, Predictions
+from conversion.predictions import PicturePrediction, Predictions
 from experiments.evaluation.labels import told_apart
 from experiments.views.page import render, run_link, save
 
@@ -29,7 +29,7 @@ def _page(found: Predictions) -> str:
     numbers = {label: number for number, label in enumerate(found.labels)}
     counts = {label: sum(answer.label == label for answer in chosen) for label in found.labels}
 
-    def shown(answer: Answer) -> dict[str, object]:
+    def shown(answer: PicturePrediction) -> dict[str, object]:
         return {
             "number": numbers[answer.label],
             "confidence": answer.top[0][1],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from functools import partial
 
 from architectures.command import Parser, print_json, run
 from architectures.display import say
@@ -26,7 +27,7 @@ def parser() -> Parser:
         "Convert the best registered model to Core ML, execute the file, and make it the champion if it agrees with "
         "its model.",
     )
-    add = made.add_argument
+    add, field = made.add_argument, partial(made.add_field, PromoteConfig)
     which = made.add_mutually_exclusive_group()
     which.add_argument(
         "--run",
@@ -43,25 +44,14 @@ def parser() -> Parser:
         help="the most accurate registered version (the default), or the smallest that is not significantly worse on "
         "the validation images",
     )
-    add(
-        "--model",
-        type=allowed(PromoteConfig, "model"),
-        metavar="NAME",
-        help=f"registered model (default: that of --run, else {DEFAULT_MODEL})",
+    field("model", "NAME", f"registered model (default: that of --run, else {DEFAULT_MODEL})")
+    field(
+        "output",
+        "PATH",
+        f"file or folder (default {DEFAULT_OUTPUT} for digits, {OTHER_MODELS}/NAME/{OTHER_NAME} for any other)",
     )
-    add(
-        "--output",
-        type=allowed(PromoteConfig, "output"),
-        metavar="PATH",
-        help=f"file or folder (default {DEFAULT_OUTPUT} for digits, {OTHER_MODELS}/NAME/{OTHER_NAME} for any other)",
-    )
-    add(
-        "--min-accuracy",
-        type=allowed(PromoteConfig, "min_accuracy"),
-        metavar="X",
-        help="refuse a file of lower test accuracy",
-    )
-    add("--max-bytes", type=allowed(PromoteConfig, "max_bytes"), metavar="N", help="refuse a larger file")
+    field("min_accuracy", "X", "refuse a file of lower test accuracy")
+    field("max_bytes", "N", "refuse a larger file")
     add("--format", choices=FORMATS, help="default mlmodel, or with --compress auto the better of both")
     add(
         "--compress",
@@ -70,11 +60,10 @@ def parser() -> Parser:
         "enough; prune50 and prune75 need --format mlpackage; an mlpackage needs iOS 15, compressed beyond float16 iOS "
         "16, an mlmodel iOS 13",
     )
-    add(
-        "--max-accuracy-loss",
-        type=allowed(PromoteConfig, "max_accuracy_loss"),
-        metavar="POINTS",
-        help="points of validation accuracy, 0 to 100, by which the file may be below the uncompressed one "
+    field(
+        "max_accuracy_loss",
+        "POINTS",
+        "points of validation accuracy, 0 to 100, by which the file may be below the uncompressed one "
         f"(default {MAX_ACCURACY_LOSS:g})",
     )
     add("--author", metavar="NAME", help="written into the file, which names none unless given")

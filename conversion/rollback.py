@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from architectures.command import Parser, print_json, run
 from architectures.display import say
 from conversion.promotion.config import DEFAULT_MODEL
-from conversion.promotion.place import DEFAULT_OUTPUT, Place
+from conversion.promotion.place import DEFAULT_OUTPUT, OutputPlace
 from experiments.config import default_tracking_uri
 
 
@@ -23,7 +23,12 @@ def parser() -> Parser:
     )
     add = made.add_argument
     add("--model", metavar="NAME", default=DEFAULT_MODEL, help=f"registered model (default {DEFAULT_MODEL})")
-    add("--output", type=Place(), metavar="PATH", help=f"file or folder (default as for a promotion: {DEFAULT_OUTPUT})")
+    add(
+        "--output",
+        type=OutputPlace(),
+        metavar="PATH",
+        help=f"file or folder (default as for a promotion: {DEFAULT_OUTPUT})",
+    )
     add("--dry-run", action="store_true", help="show what would be restored and change nothing")
     add("--tracking-uri", metavar="URI", help="default: MLFLOW_TRACKING_URI or sqlite:///mlflow.db")
     return made

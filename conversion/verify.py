@@ -42,7 +42,7 @@ def parser() -> Parser:
 
 
 def _body(arguments: argparse.Namespace) -> int:
-    runtime.load(arguments.file)  # a damaged file is told before TensorFlow is imported
+    runtime.load(arguments.file)  # reports a damaged file before TensorFlow is imported
     from conversion.verification.evidence import HALF_IMAGES, verify_run
 
     candidate, evidence = verify_run(

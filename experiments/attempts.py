@@ -16,7 +16,7 @@ LONGEST_REASON = 300  # characters
 
 @dataclass
 class Attempts:
-    """What of a report could not be made."""
+    """The parts of a report that could not be made."""
 
     reasons: dict[str, str] = field(default_factory=dict)  # by part
     tracebacks: list[str] = field(default_factory=list)
@@ -35,7 +35,7 @@ class Attempts:
             self.reasons[name] = redact(" ".join(f"{type(error).__name__}: {error}".split()))[:LONGEST_REASON]
             self.tracebacks.append(f"{name}\n{traceback_text(error)}")
             if file:
-                with suppress(OSError):  # of a disk that takes nothing any more
+                with suppress(OSError):  # a full disk
                     file.unlink(missing_ok=True)
 
     def write(self, folder: Path) -> None:

@@ -88,7 +88,6 @@ def load_classifier(path: Path, sha256: str) -> keras.Model:
     """Load a `.keras` file safely: its digest first, then its structure, then Keras' own safe mode.
 
     Args:
-        path: the file.
         sha256: what its record says; a file without a record is not loaded.
 
     Raises:

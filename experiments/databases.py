@@ -19,7 +19,7 @@ from experiments.interruption import pause
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
 
-PATIENCE_SECONDS = 5.0  # after which a wait for a lock is told
+PATIENCE_SECONDS = 5.0  # after which a wait for a lock is reported
 LOCK_SECONDS = 0.02  # between two looks whether it is free
 LOCK_CLASS = 7077  # of PostgreSQL's advisory locks: sets ours apart from those of other programs
 
@@ -109,7 +109,6 @@ def exclusive(url: str, name: str, engine: Engine | None = None, *, lock: str = 
     Whoever waits for longer than a few seconds says for whom; Ctrl-C ends the wait.
 
     Args:
-        url: of SQLite or PostgreSQL.
         name: what is locked; a SQLite file has one `lock` for all names.
         engine: PostgreSQL's, where there is one already.
         lock: which of the locks of that name.

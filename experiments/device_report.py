@@ -50,7 +50,7 @@ class DeviceReport:
 
 
 @dataclass(frozen=True)
-class Measured:
+class DeviceMeasurement:
     """A report that was written to its run."""
 
     report: DeviceReport
@@ -108,7 +108,7 @@ def read_report(path: Path) -> DeviceReport:
         raise UsageError(f"{path} is not what the app shares: {error!r}.") from None
 
 
-def record(tracker: Tracker, report: DeviceReport) -> Measured:
+def record(tracker: Tracker, report: DeviceReport) -> DeviceMeasurement:
     """Write a report's figures to the run of the file that was measured, and the report beside them.
 
     Raises:
@@ -127,10 +127,10 @@ def record(tracker: Tracker, report: DeviceReport) -> Measured:
         name = re.sub(r"[^\w.-]", "-", f"{report.device}-{report.system}-{report.measured_at}")
         (folder / f"{name}.json").write_text(report.text, encoding="utf-8")
         tracker.writer.log_files(run.run_id, folder, FOLDER)
-    return Measured(report, run.name, promotion)
+    return DeviceMeasurement(report, run.name, promotion)
 
 
-def record_file(tracking_uri: str, path: Path) -> Measured:
+def record_file(tracking_uri: str, path: Path) -> DeviceMeasurement:
     """As `record`, of the report in a file, in the store of this address."""
     report = read_report(path)
     return record(Tracker(tracking_uri, create=False), report)

@@ -79,7 +79,7 @@ def show(inspection: Inspection) -> None:
 
 
 def _list(what: str, lines: Sequence[str]) -> None:
-    """The first of some findings, and how many more there are."""
+    """Print the first findings, and how many more there are."""
     if not lines:
         return
     say(f"{what}: {len(lines):,}")

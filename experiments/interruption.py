@@ -18,7 +18,7 @@ _pausing = False
 def interruptible() -> Iterator[Callable[[], bool]]:
     """Make Ctrl-C and SIGTERM something to ask about: they never strike in the middle of a write to a database.
 
-    The second one strikes as ever, and the first one where it comes in a `pause`.
+    A second one raises as usual, and so does the first one during a `pause`.
     """
     global _struck
     struck = False

@@ -230,7 +230,7 @@ def _stored_weights(content: bytes) -> int:
                 total, total_bytes = total + item.size, total_bytes + item.nbytes
     except _Fault:
         raise
-    except Exception as error:  # HDF5's own errors come as whatever their nearest Python kin is
+    except Exception as error:  # h5py maps HDF5's errors to many Python types
         raise _Fault(f"{WEIGHTS} is damaged: {_line(error)}") from error
     if total_bytes > len(content):
         raise _Fault("its weights overlap")
@@ -273,7 +273,7 @@ def _count_weights(config: dict[str, Any]) -> int:
     with keras.StatelessScope(initialize_variables=False):
         try:
             model = keras.saving.deserialize_keras_object({**config, "compile_config": None}, safe_mode=True)
-        except Exception as error:  # whatever a layer says to a configuration that it does not understand
+        except Exception as error:  # layers raise all kinds of errors
             raise _Fault(f"Keras cannot build it: {_line(error)}") from error
         if not isinstance(model, keras.Model):
             raise _Fault(f"{CONFIG} describes a {type(model).__name__}, not a model")

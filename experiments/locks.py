@@ -1,7 +1,7 @@
 """Locks between processes and hosts: freed by the death of their holder, and named by it to those who wait.
 
 Each is a context manager that yields a function to be called just before a write: it raises `LockLost` where the lock
-is not held any more, as after an hour of standstill, or when a connection broke.
+was lost, as after an hour of standstill, or when a connection broke.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ POLL_SECONDS = 0.1
 TOLD_AFTER = 5.0  # seconds of waiting, after which it is said who holds a lock
 LONGEST_NAME = 63  # bytes that PostgreSQL keeps of a connection's name
 
-Check = Callable[[], None]
+StillHeld = Callable[[], None]
 
 
 class LockLost(ProjectError):
@@ -53,15 +53,10 @@ def wait_until(acquired: Callable[[], bool], holder: Callable[[], str], what: st
 
 
 @contextlib.contextmanager
-def file_lock(path: Path, what: str, purpose: str) -> Iterator[Check]:
+def file_lock(path: Path, what: str, purpose: str) -> Iterator[StillHeld]:
     """Hold a lock on a file: between all processes that see it, on one host or on a shared file system.
 
     The file is there while the lock is held, or was when its holder was killed: what stands in it holds nobody up.
-
-    Args:
-        path: of the lock's own file.
-        what: the lock is called.
-        purpose: of its holder.
     """
     held = -1
 
@@ -123,7 +118,7 @@ def _is_at(file: int, path: Path) -> bool:
 
 
 @contextlib.contextmanager
-def postgres_lock(url: str, what: str, purpose: str) -> Iterator[Check]:
+def postgres_lock(url: str, what: str, purpose: str) -> Iterator[StillHeld]:
     """Hold an advisory lock of a PostgreSQL database: between all hosts. It goes with the connection."""
     import sqlalchemy
 

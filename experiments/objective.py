@@ -12,7 +12,7 @@ FIGURES = (*OBJECTIVES, *OF_THE_NETWORK, *OF_THE_END)  # any of them may be an o
 MOST_OBJECTIVES = 3
 OTHER_NAMES = {**{f"best_{name}": name for name in OBJECTIVES}, "latency_ms": "host_latency_ms"}
 SHORT = {"val_accuracy": "val acc", "val_balanced_accuracy": "bal acc", "val_loss": "val loss"}  # in tables
-WORDS = {
+SPELLED_OUT = {
     "val_accuracy": "accuracy",
     "val_balanced_accuracy": "balanced accuracy",
     "val_loss": "loss",
@@ -24,7 +24,8 @@ WORDS = {
     "images_per_second": "training images a second",
 }
 MINIMIZED: frozenset[str] = frozenset(FIGURES) - {"val_accuracy", "val_balanced_accuracy", "images_per_second"}
-LONG = {"coreml_bytes": "Core ML bytes"} | {name: f"validation {WORDS[name]}" for name in OBJECTIVES}  # Optuna's pages
+# On Optuna's pages.
+LONG = {"coreml_bytes": "Core ML bytes"} | {name: f"validation {SPELLED_OUT[name]}" for name in OBJECTIVES}
 
 
 def shown_name(objective: str) -> str:
@@ -33,7 +34,7 @@ def shown_name(objective: str) -> str:
     >>> shown_name("val_loss"), shown_name("macs")
     ('validation loss', 'multiply-accumulates')
     """
-    return LONG.get(objective, WORDS[objective])
+    return LONG.get(objective, SPELLED_OUT[objective])
 
 
 def objective_named(text: str) -> str:

@@ -21,7 +21,7 @@ TEACHER = "teacher"  # what takes the hyperparameters of distillation
 
 
 @dataclass(frozen=True)
-class Asked:
+class RecipeOption:
     """What the option of a hyperparameter says of it, and how the leaderboard names it."""
 
     help: str
@@ -44,36 +44,46 @@ class Recipe:
     class_weight: Annotated[
         str,
         CLASS_WEIGHT,
-        Asked("weight of an image in the loss: balanced makes all classes count alike, whatever their size", "weights"),
+        RecipeOption(
+            "weight of an image in the loss: balanced makes all classes count alike, whatever their size", "weights"
+        ),
     ] = "none"
     label_smoothing: Annotated[
         float,
         LABEL_SMOOTHING,
-        Asked("share of each training label that is spread over all classes", "smoothing", "loss"),
+        RecipeOption("share of each training label that is spread over all classes", "smoothing", "loss"),
     ] = 0.0
     weight_decay: Annotated[
         float,
         WEIGHT_DECAY,
-        Asked("share of each kernel, times the learning rate, that a step takes off: AdamW's", "decay", "optimizer"),
+        RecipeOption(
+            "share of each kernel, times the learning rate, that a step takes off: AdamW's", "decay", "optimizer"
+        ),
     ] = 0.0
     momentum: Annotated[
-        float, MOMENTUM, Asked("share of the previous step that is added to the next: sgd's", "momentum", "optimizer")
+        float,
+        MOMENTUM,
+        RecipeOption("share of the previous step that is added to the next: sgd's", "momentum", "optimizer"),
     ] = 0.0
     mixup: Annotated[
-        float, ALPHA, Asked("alpha of MixUp: how evenly it blends two training images and their labels", "MixUp")
+        float, ALPHA, RecipeOption("alpha of MixUp: how evenly it blends two training images and their labels", "MixUp")
     ] = 0.0
     cutmix: Annotated[
-        float, ALPHA, Asked("alpha of CutMix: how large a part of another training image it puts into one", "CutMix")
+        float,
+        ALPHA,
+        RecipeOption("alpha of CutMix: how large a part of another training image it puts into one", "CutMix"),
     ] = 0.0
     temperature: Annotated[
         float,
         Number(0, TEMPERATURE.maximum),
-        Asked("divides the logarithms of the teacher's and the network's answers: softens them", "T", TEACHER, 3.0),
+        RecipeOption(
+            "divides the logarithms of the teacher's and the network's answers: softens them", "T", TEACHER, 3.0
+        ),
     ] = 0.0
     distillation_weight: Annotated[
         float,
         Number(0, DISTILLATION_WEIGHT.maximum),
-        Asked("share of the loss that is the distance from the teacher's answers", "taught", TEACHER, 0.5),
+        RecipeOption("share of the loss that is the distance from the teacher's answers", "taught", TEACHER, 0.5),
     ] = 0.0
 
 
@@ -97,8 +107,8 @@ class RecipeRanges:
 RECIPE = tuple(field.name for field in fields(Recipe))
 OFF: Mapping[str, float | str] = {name: getattr(Recipe, name) for name in RECIPE}
 _MARKS = {name: hint.__metadata__ for name, hint in get_type_hints(Recipe, include_extras=True).items()}
-ASKED: Mapping[str, Asked] = {
-    name: next(mark for mark in marks if isinstance(mark, Asked)) for name, marks in _MARKS.items()
+RECIPE_OPTIONS: Mapping[str, RecipeOption] = {
+    name: next(mark for mark in marks if isinstance(mark, RecipeOption)) for name, marks in _MARKS.items()
 }
 CHOICES: Mapping[str, tuple[str, ...]] = {
     name: tuple(map(str, mark.choices)) for name, marks in _MARKS.items() for mark in marks if isinstance(mark, Choice)

@@ -6,7 +6,7 @@ import contextlib
 import json
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from architectures.display import say
@@ -15,8 +15,9 @@ from architectures.quiet import RELIED_ON
 from experiments.config import EpochMetrics
 from experiments.teacher import NoTeacher, provide
 from experiments.tracking import RunRecord, Tracker, code_tags, environment
+from experiments.training.messages import Failed, Request, Retrained
 from experiments.training.precision import Gpu
-from experiments.training.process import CannotTrain, Request, Retrained, retrain
+from experiments.training.worker import Worker, WorkerEnded
 from experiments.views.tables import print_cells
 
 COMPARED = ("loss", "accuracy", "val_loss", "val_accuracy", "val_balanced_accuracy")  # of each epoch: all but its time
@@ -95,7 +96,6 @@ def reproduce(tracker: Tracker, run_id: str, *, plugins: tuple[str, ...] = ()) -
     """Rebuild a run's data and configuration from its record, train again, and compare.
 
     Args:
-        tracker: the store that holds the run.
         run_id: the run, by its id, a prefix of it or its name; one that was pruned or interrupted is compared as far as
             it came.
         plugins: modules and files instead of the recorded ones, which may have moved.
@@ -134,13 +134,7 @@ def reproduce(tracker: Tracker, run_id: str, *, plugins: tuple[str, ...] = ()) -
         f"thread{'s' if request.threads > 1 else ''}, {request.config.precision}",
         file=sys.stderr,
     )
-    try:
-        found = retrain(request, _tell(len(recorded)))
-    except CannotTrain as error:
-        raise NotReproducible(
-            f"Run {run_id} ({record.name}) cannot be trained here: {error} A plugin that has moved, or that the run "
-            f"did not record, is given by --plugin."
-        ) from error
+    found = _train_again(record, request, len(recorded))
     conditions = _conditions(origin, request, found.gpu)
     trained = found.dataset_digest == request.dataset_digest
     if not trained:
@@ -158,6 +152,29 @@ def reproduce(tracker: Tracker, run_id: str, *, plugins: tuple[str, ...] = ()) -
         threads=request.threads,
         seconds=time.perf_counter() - started,
     )
+
+
+def _train_again(record: RunRecord, request: Request, epochs: int) -> Retrained:
+    """Train in a worker process, and show each epoch."""
+    worker = Worker("experiments.training.retraining:serve_request", request, settings=request.settings)
+    try:
+        while True:
+            match worker.receive():
+                case EpochMetrics(epoch=epoch, val_accuracy=accuracy):
+                    say(f"epoch {epoch} of {epochs}: val_accuracy {accuracy:.4f}", file=sys.stderr, flush=True)
+                case Retrained() as found:
+                    return found
+                case Failed(None, message):
+                    raise NotReproducible(
+                        f"Run {record.run_id} ({record.name}) cannot be trained here: {message} A plugin that has "
+                        f"moved, or that the run did not record, is given by --plugin."
+                    )
+                case Failed(_, message):
+                    raise ProjectError(message)
+    except WorkerEnded as ended:
+        raise ProjectError(f"The process that trains ended ({ended}).") from None
+    finally:
+        worker.kill()
 
 
 def _check_comparable(record: RunRecord) -> None:
@@ -263,13 +280,6 @@ def _differences(record: RunRecord, recorded: Sequence[EpochMetrics], found: Ret
     return tuple(different)
 
 
-def _tell(epochs: int) -> Callable[[EpochMetrics], None]:
-    def tell(metrics: EpochMetrics) -> None:
-        say(f"epoch {metrics.epoch} of {epochs}: val_accuracy {metrics.val_accuracy:.4f}", file=sys.stderr, flush=True)
-
-    return tell
-
-
 def show(result: Reproduction) -> None:
     """Print the verdict, and tables of what differs."""
     weights = " and the weights" if result.weights_compared else "; it has no final weights"
@@ -278,7 +288,7 @@ def show(result: Reproduction) -> None:
     if result.identical:
         say(f"identical: {result.run}, {epochs}{weights}, {where}")
     elif not result.trained:
-        say(f"differs: the data of {result.run} are not here any more; it was not trained again")
+        say(f"differs: the data of {result.run} have changed; it was not trained again")
     else:
         count = len(result.differences)
         say(f"differs: {result.run}, {count} figure{'s' if count > 1 else ''} of {epochs}{weights}, {where}")

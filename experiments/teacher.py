@@ -21,7 +21,6 @@ def find(tracker: Tracker, run: str) -> str:
     """A run with the SHA-256 of its kept model, ID#sha256=DIGEST: how a teacher is recorded, and found again.
 
     Args:
-        tracker: the store.
         run: its id, a prefix of it or its name; or what this returns.
 
     Raises:
@@ -31,7 +30,7 @@ def find(tracker: Tracker, run: str) -> str:
     try:
         record = tracker.runs.get(name)
     except UsageError as error:
-        raise NoTeacher(f"Unknown teacher: {error}") from None
+        raise NoTeacher(f"No such teacher. {error}") from None
     model = tracker.models.kept_model(record.run_id)
     if model is None:
         raise NoTeacher(f"The teacher {record.name} (run {record.run_id}) has no kept model: name a run that has one.")

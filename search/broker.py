@@ -11,7 +11,7 @@ import contextlib
 import io
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -40,7 +40,7 @@ NOT_PASSED_ON = ("RAY_", "CUDA_", "OMP_")  # environment of this process that is
 
 @dataclass(frozen=True)
 class SweepEnded:
-    """How the sweep in a broker ended: with a result, or an error."""
+    """The result or the error of the sweep in a broker."""
 
     result: SweepResult | None = None
     message: str = ""
@@ -49,36 +49,34 @@ class SweepEnded:
 
 
 class Broker:
-    """An actor that runs a sweep in a thread, and speaks with its tasks and with the process that started it."""
+    """An actor that runs a sweep in a thread, and answers its tasks and the process that started it."""
 
     def __init__(self) -> None:
         self._said: list[tuple[str, tuple[object, ...]]] = []  # calls of TrialProgress that are to be made
         self._engine: RayEngine | None = None
         self._interrupted = False
 
-    async def run(
-        self, config: SweepConfig, given: dict[str, object], myself: Any, folder: str, environment: dict[str, str]
-    ) -> SweepEnded:
+    async def run(self, config: SweepConfig, myself: Any, folder: str, environment: dict[str, str]) -> SweepEnded:
         """Run the sweep, in the folder and environment of the process that asks for it."""
         os.chdir(folder)
         os.environ.update(environment)
-        return await asyncio.to_thread(self._sweep, config, given, myself)
+        return await asyncio.to_thread(self._sweep, config, myself)
 
     async def say(self, ticket: int, event: Event | None, content: bytes | None) -> bool:
         """Called by a task; returns whether it goes on."""
         return self._engine is not None and await asyncio.wrap_future(self._engine.hear(ticket, event, content))
 
     async def follow(self) -> list[tuple[str, tuple[object, ...]]]:
-        """What there is to show since the last call."""
+        """Calls of TrialProgress since the last call."""
         await asyncio.sleep(FOLLOW_SECONDS if not self._said else 0.05)
         said, self._said = self._said, []
         return said
 
     async def interrupt(self) -> None:
-        """End the sweep: its trials are given back."""
+        """End the sweep; its trials are requeued."""
         self._interrupted = True
 
-    def _sweep(self, config: SweepConfig, given: dict[str, object], myself: Any) -> SweepEnded:
+    def _sweep(self, config: SweepConfig, myself: Any) -> SweepEnded:
         from search.engines.ray import RayEngine  # and Ray
 
         def engine(setup: WorkerSetup) -> RayEngine:
@@ -86,7 +84,7 @@ class Broker:
                 replace(setup, facts=tuple(facts().items())),
                 myself,
                 Share(config.cpus_per_trial, config.gpus_per_trial),
-                cast("int | None", given.get("workers")),
+                _most_workers(config),
             )
             self._engine = made
             return made
@@ -94,7 +92,7 @@ class Broker:
         progress = cast(TrialProgress, _Relay(self._said_something))
         try:
             with contextlib.redirect_stderr(_Lines(progress)):
-                return SweepEnded(sweep(config, given, engine, progress, lambda: self._interrupted))
+                return SweepEnded(sweep(config, engine, progress, lambda: self._interrupted))
         except Exception as error:
             code = error.exit_code if isinstance(error, ProjectError) else 1
             return SweepEnded(message=one_line(error), traceback=traceback_text(error), exit_code=code)
@@ -132,7 +130,12 @@ class _Lines(io.TextIOBase):
         return len(text)
 
 
-def sweep_on_ray(config: SweepConfig, given: Mapping[str, object]) -> SweepResult:
+def _most_workers(config: SweepConfig) -> int | None:
+    """How many trials may run at a time; None: as many as the cluster has room for."""
+    return config.workers if "workers" in config.asked else None
+
+
+def sweep_on_ray(config: SweepConfig) -> SweepResult:
     """Run a sweep on the cluster at `config.ray_address`, or on one that is started for it.
 
     Raises:
@@ -146,11 +149,11 @@ def sweep_on_ray(config: SweepConfig, given: Mapping[str, object]) -> SweepResul
     ):
         from ray.exceptions import RayActorError
 
-        at_a_time = min(places(share), cast(int, given.get("workers") or sys.maxsize))
+        at_a_time = min(places(share), _most_workers(config) or sys.maxsize)
         check_nodes(facts())
         for _ in range(MAX_BROKERS):
             try:
-                ended = _follow(config, dict(given), at_a_time, lambda: early() or later())
+                ended = _follow(config, at_a_time, lambda: early() or later())
             except RayActorError as error:
                 reason = str(error).strip().partition("\n")[0]
                 say(f"warning: the sweep's broker died: {redact(reason)}", file=sys.stderr)
@@ -164,9 +167,7 @@ def sweep_on_ray(config: SweepConfig, given: Mapping[str, object]) -> SweepResul
     )
 
 
-def _follow(
-    config: SweepConfig, given: dict[str, object], at_a_time: int, interrupted: Callable[[], bool]
-) -> SweepEnded:
+def _follow(config: SweepConfig, at_a_time: int, interrupted: Callable[[], bool]) -> SweepEnded:
     """Start a broker on this node, show what it does, and hand interruptions on.
 
     Raises:
@@ -180,7 +181,7 @@ def _follow(
     with TrialProgress(config.trials, at_a_time, prunes=config.resolved_pruner != "none") as progress:
         progress.waiting("starting the broker")
         broker: Any = ray.remote(Broker).options(num_cpus=0, scheduling_strategy=here).remote()
-        running = broker.run.remote(config, given, broker, str(Path.cwd()), environment)
+        running = broker.run.remote(config, broker, str(Path.cwd()), environment)
         begun = told = over = False
         while not over:
             over = bool(ray.wait([running], timeout=0)[0])

@@ -1,4 +1,4 @@
-"""What a sweep was asked for, and which of it a study fixes for good."""
+"""The configuration of a sweep, and which options a study fixes."""
 
 from __future__ import annotations
 
@@ -198,6 +198,7 @@ class SweepConfig(RecipeRanges):
     replicates: Annotated[int, Whole(0)] = 0  # further seeds for each of the best configurations
     enqueue: tuple[Mapping[str, object], ...] = ()  # configurations to try first, not the published ones then
     figures: bool = True  # draw the study and the kept models, beside their numbers
+    given: tuple[str, ...] | None = None  # fields that must agree with a study that is continued; None: see `asked`
 
     def __post_init__(self) -> None:
         validate(self)
@@ -206,21 +207,22 @@ class SweepConfig(RecipeRanges):
                 raise UsageError(f"--{option.replace('_', '-')} needs --engine ray.")
 
     @property
-    def chosen(self) -> dict[str, object]:
-        """The options that are not the defaults, and those that a continuation may change.
+    def asked(self) -> tuple[str, ...]:
+        """The options that were given; by default those that a continuation may change, or that are not the defaults.
 
-        >>> SweepConfig("sqlite:///mlflow.db", "night", epochs=20).chosen["epochs"]
-        20
+        >>> "epochs" in SweepConfig("sqlite:///mlflow.db", "night", epochs=20).asked
+        True
         """
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        return {
-            field.name: values[field.name]
+        if self.given is not None:
+            return self.given
+        return tuple(
+            field.name
             for field in fields(self)
-            if field.name in CHANGEABLE or values[field.name] != field.default
-        }
+            if field.name in CHANGEABLE or getattr(self, field.name) != field.default
+        )
 
     def values_of(self, result: RunResult) -> tuple[float, ...]:
-        """What a run has come to in the objectives."""
+        """The objectives of a run."""
         return tuple(map(result.value, self.objectives))
 
     @property
@@ -271,11 +273,11 @@ class SweepConfig(RecipeRanges):
         """What a continuation needs as JSON, for the study's own record."""
         return json.dumps({key: value for key, value in asdict(self).items() if key in FIXED + CHANGEABLE})
 
-    def continuing(self, recorded: str, given: Mapping[str, object]) -> SweepConfig:
+    def continuing(self, recorded: str) -> SweepConfig:
         """This configuration with the fixed part of an existing study.
 
         Raises:
-            UsageError: if one of the `given` options contradicts the record.
+            UsageError: if an option that was asked for contradicts the record.
         """
         held: dict[str, Any] = {field.name: field.default for field in fields(self) if field.name in FIXED + CHANGEABLE}
         held |= BEFORE
@@ -283,7 +285,8 @@ class SweepConfig(RecipeRanges):
         held |= record
         if "mixup" not in record:  # nor was there more than one kind of augmentation
             held["augment"] = {ON: "digits", SEARCH: SEARCH_BEFORE}.get(held["augment"], held["augment"])
-        for key, value in given.items():
+        for key in self.asked:
+            value = getattr(self, key)
             if key in CHANGEABLE:
                 held[key] = value
             elif key in FIXED and not _agree(key, value, held[key]):
@@ -320,9 +323,10 @@ def new_study_name(dataset: str) -> str:
 
 
 def given_options(options: Mapping[str, object]) -> dict[str, object]:
-    """The options that were given on the command line and that a SweepConfig holds."""
+    """The options that were given on the command line and that a SweepConfig holds, and their names as `given`."""
     known = {field.name for field in fields(SweepConfig)}
-    return {key: value for key, value in options.items() if key in known and value is not None}
+    found = {key: value for key, value in options.items() if key in known and value is not None}
+    return found | {"given": tuple(found)}
 
 
 def _agree(key: str, given: object, held: object) -> bool:

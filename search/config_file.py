@@ -32,7 +32,7 @@ OPTIONS = {  # where a field has another name
     "objectives": "objective",
     "plugins": "plugin",
 }
-DERIVED = ("learning_rate_factor",)  # fields that no option gives
+DERIVED = ("learning_rate_factor", "given")  # fields that no option gives
 REPEATED = ("knobs", "plugins")  # whose values may hold commas
 COMMAND_LINE_ONLY = ("config", "dump_config", "help", "json", "debug")
 
@@ -124,7 +124,6 @@ def as_toml(config: SweepConfig, *, but: Sequence[str] = ()) -> str:
     batch sizes smaller. So is what holds a secret, which is not written.
 
     Args:
-        config: the sweep.
         but: fields that are left out.
 
     >>> as_toml(SweepConfig("sqlite:///mlflow.db", "night", seed=3)).splitlines()[:2]

@@ -1,4 +1,4 @@
-"""What a sweep does once its last trial has ended: it compares, registers, ranks and draws, and ends the parent run."""
+"""After the last trial: compare, register, rank, draw, and end the parent run."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from search.trials.recovery import drop_overtaken, end_parent, evaluate_left_ove
 
 @dataclass
 class Ending:
-    """The end of a sweep, and what it has come to. What cannot be drawn is told, and ends nothing."""
+    """The end of a sweep and its results. What cannot be drawn is reported, and does not end it."""
 
     study: Study
     tracker: Tracker

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from search.space import SearchSpace
 
 if TYPE_CHECKING:
-    from search.engines.messages import Known
+    from search.engines.messages import KnownArchitecture
 
 
 @dataclass(frozen=True)
@@ -71,6 +71,6 @@ def _size(choices: Mapping[str, Sequence[object]]) -> int:
     return prod(map(len, choices.values()))
 
 
-def grid_of(space: SearchSpace, architectures: Sequence[Known]) -> Grid:
+def grid_of(space: SearchSpace, architectures: Sequence[KnownArchitecture]) -> Grid:
     """All combinations of a space that has no continuous range."""
     return Grid(tuple((known.name, space.choices(known)) for known in architectures))

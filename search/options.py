@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from architectures.command import Parser
-from architectures.fields import PluginName, allowed
+from architectures.fields import PluginName
 from experiments.config import CROSS_ENTROPY
-from experiments.recipe import ASKED, CHOICES, OFF, Recipe, RecipeRanges
+from experiments.recipe import CHOICES, OFF, RECIPE_OPTIONS, Recipe, RecipeRanges
 
 SCHEDULE_HELP = (
     "of the learning rate: cosine (the default) falls to 0 over --epochs, constant stays and ends a run that does "
@@ -28,63 +30,45 @@ def add_common(made: Parser) -> None:
 
 def add_views(made: Parser, config: type) -> None:
     """How many augmented views of an image a frozen backbone sees."""
-    made.add_argument(
-        "--views",
-        type=allowed(config, "views"),
-        metavar="K",
-        help="with --augment and the knob train=head: keep what the backbone makes of K augmented views of each image",
+    made.add_field(
+        config,
+        "views",
+        "K",
+        "with --augment and the knob train=head: keep what the backbone makes of K augmented views of each image",
     )
 
 
 def add_recipe(made: Parser, config: type[Recipe]) -> None:
     """An option for the optimizer, the loss and each hyperparameter of the recipe, for one trial."""
     _add_registered(made, config)
-    for name, asked in ASKED.items():
+    for name, asked in RECIPE_OPTIONS.items():
         usual = f": the {asked.taken_by}'s own" if asked.taken_by else f" {OFF[name] or 0}"
         usual = f" {asked.usual:g} with --teacher" if asked.usual else usual
-        made.add_argument(
-            _flag(name),
-            type=allowed(config, name),
-            metavar="|".join(CHOICES[name]) if name in CHOICES else "X",
-            help=f"{asked.help} (default{usual})",
-        )
+        metavar = "|".join(CHOICES[name]) if name in CHOICES else "X"
+        made.add_field(config, name, metavar, f"{asked.help} (default{usual})")
 
 
 def add_recipe_ranges(made: Parser, config: type[RecipeRanges]) -> None:
     """As `add_recipe`, for what is searched of each; a single value is given to all trials."""
     _add_registered(made, config)
-    for name, asked in ASKED.items():
+    for name, asked in RECIPE_OPTIONS.items():
         usual = f"the {asked.taken_by}'s own" if asked.taken_by else OFF[name] or "none"
         usual = f"{asked.usual:g} with --teacher" if asked.usual else usual
-        made.add_argument(
-            _flag(name),
-            type=allowed(config, name),
-            metavar=",".join(CHOICES[name]) if name in CHOICES else "LOW:HIGH",
-            help=f"search the {asked.help} (default: {usual}); one value for all trials",
-        )
+        metavar = ",".join(CHOICES[name]) if name in CHOICES else "LOW:HIGH"
+        made.add_field(config, name, metavar, f"search the {asked.help} (default: {usual}); one value for all trials")
 
 
 def _add_registered(made: Parser, config: type) -> None:
-    made.add_argument(
-        "--optimizer",
-        type=allowed(config, "optimizer"),
-        metavar="NAME",
-        help="adam (the default), adamw, sgd or a plugin's; those options below that it does not take are refused",
+    field = partial(made.add_field, config)
+    field(
+        "optimizer",
+        "NAME",
+        "adam (the default), adamw, sgd or a plugin's; those options below that it does not take are refused",
     )
-    made.add_argument(
-        "--loss",
-        type=allowed(config, "loss"),
-        metavar="NAME",
-        help=f"that training lowers: {CROSS_ENTROPY} (the default), focal or a plugin's",
-    )
-    made.add_argument(
-        "--teacher",
-        type=allowed(config, "teacher"),
-        metavar="RUN",
-        help="run (id, the beginning of one, or name) of the same data whose kept model's softened answers are learned "
+    field("loss", "NAME", f"that training lowers: {CROSS_ENTROPY} (the default), focal or a plugin's")
+    field(
+        "teacher",
+        "RUN",
+        "run (id, the beginning of one, or name) of the same data whose kept model's softened answers are learned "
         "beside the labels",
     )
-
-
-def _flag(name: str) -> str:
-    return f"--{name.replace('_', '-')}"

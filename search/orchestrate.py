@@ -17,7 +17,7 @@ from conversion.coreml.formats import check_available
 from conversion.promotion.config import DEFAULT_MODEL
 from conversion.promotion.preference import Preference
 from experiments import datasets, teacher
-from experiments.datasets.summary import summary
+from experiments.cores import cores
 from experiments.interruption import interruptible
 from experiments.main_guard import check_main_guard
 from experiments.tracking import CANDIDATE, Outbox, Tracker, dataset_facts, environment, runs_page, served_by
@@ -29,8 +29,8 @@ from search.config import AUTO, EXHAUSTIVE, FIXED, OFF, SweepConfig
 from search.config_file import as_toml, as_typed
 from search.ending import Ending
 from search.engines import Engine
-from search.engines.local import LocalEngine, cores
-from search.engines.messages import Known, WorkerSetup
+from search.engines.local import LocalEngine
+from search.engines.messages import KnownArchitecture, WorkerSetup
 from search.engines.shared_data import save_dataset
 from search.grid import grid_of
 from search.report import significance
@@ -38,7 +38,7 @@ from search.report.data_page import Doubtful
 from search.report.significance import ArchitectureComparison
 from search.setup import (
     choose_architectures,
-    load_dataset,
+    prepare_dataset,
     resolve_augmentation,
     usable_batch_sizes,
     with_builders,
@@ -58,7 +58,7 @@ CONFIG_FILE = "sweep.toml"  # an artifact of the parent run: the options it was 
 
 @dataclass(frozen=True)
 class SweepResult:
-    """What a sweep leaves behind."""
+    """The result of a sweep."""
 
     study: str
     experiment: str
@@ -130,7 +130,6 @@ class SweepResult:
 
 def sweep(
     config: SweepConfig,
-    given: dict[str, object] | None = None,
     engine: Callable[[WorkerSetup], Engine] | None = None,
     progress: TrialProgress | None = None,
     interrupted: Callable[[], bool] | None = None,
@@ -138,9 +137,6 @@ def sweep(
     """Run a sweep.
 
     Args:
-        config: what was asked for.
-        given: the options that a person gave, which must not contradict the record of a study that is continued; by
-            default those that are not SweepConfig's own.
         engine: makes what trains the trials, if that is not this machine.
         progress: told what happens, if not this process' terminal.
         interrupted: says whether to end, if not Ctrl-C and SIGTERM do.
@@ -151,14 +147,13 @@ def sweep(
     An example stands in docs/api.md.
     """
     if engine is None:
-        check_main_guard()  # before anything is made: a process that imports the script comes here, too
+        check_main_guard()  # before any file is made: a process that imports the script gets here, too
     started = time.perf_counter()
-    given = config.chosen if given is None else given
+    config = replace(config, given=config.asked)  # what is derived from the data below was not asked for
     if config.teacher:  # a study holds it as it is recorded
         config = replace(config, teacher=teacher.find(Tracker(config.tracking_uri, create=False), config.teacher))
-        given = given | {"teacher": config.teacher}
     check_available("mlmodel", config.compress)  # at the default format, the size does not depend on the weights
-    study = Study(config, given)
+    study = Study(config)
     config = study.config
     if study.exists:
         _check_record(config)
@@ -184,38 +179,31 @@ def sweep(
         progress.waiting("starting TensorFlow")
         tracker = patiently(lambda: Tracker(config.tracking_uri), progress)
         tracker.hear_interruptions()
-        dataset = load_dataset(config.dataset, config.plugins)
-        if config.teacher:
-            teacher.check(tracker, config.teacher, dataset)
-            teacher.provide(tracker, config.teacher)
-        for line in summary(dataset):
-            progress.say(escape(line))
+
+        def say(text: str) -> None:
+            progress.say(escape(text))
+
+        dataset = prepare_dataset(config, tracker, say)
         if not study.exists:
-            asked = "batch_sizes" in given
-            sizes = usable_batch_sizes(
-                config.batch_sizes, dataset, asked=asked, say=lambda text: progress.say(escape(text))
-            )
+            sizes = usable_batch_sizes(config.batch_sizes, dataset, asked="batch_sizes" in config.asked, say=say)
             study.config = config = replace(config, batch_sizes=sizes)
         save_dataset(dataset, folder)
         placed.provide(folder)
         ready = placed.wait_until_ready()
         for warning in ready.warnings:
-            progress.say(f"warning: left out: {escape(warning)}")
+            say(f"warning: left out: {warning}")
         architectures = choose_architectures(ready, config.architectures, dataset.name)
         if not study.exists:
             study.config = config = with_builders(config, ready)
-        if not study.exists and "batch_sizes" not in given:
-            sizes = within_memory(config.batch_sizes, architectures, say=lambda text: progress.say(escape(text)))
+        if not study.exists and "batch_sizes" not in config.asked:
+            sizes = within_memory(config.batch_sizes, architectures, say=say)
             study.config = config = replace(config, batch_sizes=sizes)
-        if "filters" in given and all(known.default_filters is None for known in architectures):
+        if "filters" in config.asked and all(known.default_filters is None for known in architectures):
             raise UsageError("The architectures of this sweep have fixed widths: leave --filters out.")
-
-        def say(text: str) -> None:
-            progress.say(escape(text))
 
         def opened() -> str:
             with study.alone():  # others may start a sweep of the same study at the same time
-                study.reopen(given)
+                study.reopen()
                 if (study.config.dataset, study.config.plugins) != (config.dataset, config.plugins):
                     raise ProjectError(f"Study {study.name!r} was made with other options meanwhile. Run this again.")
                 return _open_study(study, tracker, dataset, architectures, ready.gpu, say)
@@ -286,7 +274,7 @@ def sweep(
 
 
 def _check_record(config: SweepConfig) -> None:
-    """Raise UsageError where a study has recorded a value that is not allowed any more: its trials could not run."""
+    """Raise UsageError if a study has recorded a value that is no longer allowed: its trials could not run."""
     try:
         validate(config)
     except UsageError as error:
@@ -299,7 +287,7 @@ def _open_study(
     study: Study,
     tracker: Tracker,
     dataset: datasets.Dataset,
-    architectures: tuple[Known, ...],
+    architectures: tuple[KnownArchitecture, ...],
     gpu: Gpu | None,
     say: Callable[[str], None],
 ) -> str:
@@ -343,7 +331,7 @@ def _open_study(
 def _take_up(
     study: Study, tracker: Tracker, outbox: Outbox, dataset: datasets.Dataset, progress: TrialProgress
 ) -> None:
-    """Take up what sweeps that are gone have left: trials on their way, and writes that MLflow has not got yet."""
+    """Recover from sweeps that are gone: their unfinished trials, and writes that MLflow lacks."""
 
     def say(text: str) -> None:
         progress.say(escape(text))
@@ -358,7 +346,7 @@ def _take_up(
         progress.say(f"taking up {interrupted} interrupted trial{'s' if interrupted > 1 else ''}")
 
 
-def _first(config: SweepConfig, architectures: tuple[Known, ...]) -> list[dict[str, object]]:
+def _first(config: SweepConfig, architectures: tuple[KnownArchitecture, ...]) -> list[dict[str, object]]:
     """The configurations of --enqueue with a study's names.
 
     Raises:

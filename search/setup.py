@@ -1,4 +1,4 @@
-"""What a sweep or a trial starts from: the data, the batch sizes that suit them, the architectures that fit them."""
+"""Preparation of a sweep or trial: the data set, batch sizes that suit it, architectures that fit it."""
 
 from __future__ import annotations
 
@@ -8,13 +8,15 @@ from dataclasses import replace
 
 from architectures import load_plugin
 from architectures.errors import UsageError
-from experiments import datasets
+from experiments import datasets, teacher
+from experiments.datasets.summary import summary
 from experiments.recipe import TEACHER
+from experiments.tracking import Tracker
 from experiments.training import distillation
 from experiments.training.memory import BATCH_BYTES
 from experiments.training.registered import taken_by
 from search.config import ON, SweepConfig
-from search.engines.messages import Known, Ready
+from search.engines.messages import KnownArchitecture, Ready
 from search.space import fitting_batch_sizes
 from search.trials.config import TrialConfig
 
@@ -29,6 +31,23 @@ def load_dataset(name: str, plugins: tuple[str, ...]) -> datasets.Dataset:
         for plugin in plugins:
             load_plugin(plugin)
     return datasets.load(name)
+
+
+def prepare_dataset(
+    config: SweepConfig | TrialConfig, tracker: Tracker, say: Callable[[str], None]
+) -> datasets.Dataset:
+    """Load the data set, make the model of a teacher available, and tell what a person should know of the data.
+
+    Raises:
+        UsageError: for an unknown data set, or a teacher that was trained on other data.
+    """
+    dataset = load_dataset(config.dataset, config.plugins)
+    if config.teacher:
+        teacher.check(tracker, config.teacher, dataset)
+        teacher.provide(tracker, config.teacher)
+    for line in summary(dataset):
+        say(line)
+    return dataset
 
 
 def usable_batch_sizes(
@@ -55,7 +74,7 @@ def usable_batch_sizes(
 
 
 def within_memory(
-    sizes: tuple[int, ...], architectures: Sequence[Known], *, say: Callable[[str], None]
+    sizes: tuple[int, ...], architectures: Sequence[KnownArchitecture], *, say: Callable[[str], None]
 ) -> tuple[int, ...]:
     """Those of the batch sizes whose values memory holds, or where none is so small, the largest power of two.
 
@@ -78,7 +97,7 @@ def within_memory(
 
 
 def of_builders(asked: TrialConfig | SweepConfig, ready: Ready) -> dict[str, float]:
-    """What the optimizer, the loss and distillation have of their own where nothing was asked for.
+    """The hyperparameters of the optimizer, the loss and distillation that were not given.
 
     Raises:
         UsageError: for what was asked for and they do not take, or that needs a teacher.
@@ -90,7 +109,7 @@ def of_builders(asked: TrialConfig | SweepConfig, ready: Ready) -> dict[str, flo
 
 
 def with_builders(config: SweepConfig, ready: Ready) -> SweepConfig:
-    """A sweep with what its builders and distillation have of their own, which its study records.
+    """A sweep with the own hyperparameters of its builders and of distillation, which its study records.
 
     Raises as `of_builders`.
     """
@@ -110,7 +129,7 @@ def resolve_augmentation(augment: str, dataset: datasets.Dataset) -> str:
     return "photo" if dataset.input_shape[2] == 3 else "digits"
 
 
-def choose_architectures(ready: Ready, names: tuple[str, ...], dataset: str) -> tuple[Known, ...]:
+def choose_architectures(ready: Ready, names: tuple[str, ...], dataset: str) -> tuple[KnownArchitecture, ...]:
     """The architectures of these names, or without any all that fit the images.
 
     Raises:

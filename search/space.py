@@ -15,7 +15,7 @@ from experiments.recipe import CHOICES, RECIPE, Recipe, RecipeRanges
 if TYPE_CHECKING:
     import optuna
 
-    from search.engines.messages import Known
+    from search.engines.messages import KnownArchitecture
 
 
 SEARCH, SEARCH_BEFORE = "search", "search off or digits"
@@ -70,7 +70,7 @@ class SearchSpace(RecipeRanges):
     teacher: str = RunConfig.teacher
     learning_rate_factor: float = 1.0  # of the optimizer: its usual rate in Adam's
 
-    def suggest(self, trial: optuna.trial.BaseTrial, known: Sequence[Known]) -> Values:
+    def suggest(self, trial: optuna.trial.BaseTrial, known: Sequence[KnownArchitecture]) -> Values:
         """Draw a point; the same trial always gives the same one.
 
         A knob belongs to one architecture: it is drawn for that one alone, under the architecture's name and its own.
@@ -130,7 +130,7 @@ class SearchSpace(RecipeRanges):
         """Those of the ranges that have no end of numbers."""
         return {name: limits for name, limits in self.ranges.items() if self.steps(name) is None}
 
-    def choices(self, architecture: Known) -> dict[str, tuple[object, ...]]:
+    def choices(self, architecture: KnownArchitecture) -> dict[str, tuple[object, ...]]:
         """What a trial of an architecture chooses from, by a study's names; continuous ranges are left out."""
         widths = {} if architecture.default_filters is None else {"filters": self.filters}
         augment = {"augment": AUGMENT_CHOICES[self.augment]} if self.augment in AUGMENT_CHOICES else {}
@@ -148,7 +148,7 @@ class SearchSpace(RecipeRanges):
         """The choices of the recipe that are searched."""
         return {name: choices for name in CHOICES if (choices := getattr(self, name))}
 
-    def published(self, architecture: Known) -> dict[str, object]:
+    def published(self, architecture: KnownArchitecture) -> dict[str, object]:
         """An architecture at its published width, rate and knobs, as far as they lie in the space."""
         values: dict[str, object] = {"architecture": architecture.name}
         if self._holds("dropout", architecture.default_dropout):
@@ -163,12 +163,11 @@ class SearchSpace(RecipeRanges):
         steps = self.steps(name)
         return low <= number <= high if steps is None else number in steps
 
-    def configuration(self, given: Mapping[str, object], known: Sequence[Known]) -> dict[str, object]:
+    def configuration(self, given: Mapping[str, object], known: Sequence[KnownArchitecture]) -> dict[str, object]:
         """A configuration as a person writes it, with a study's names; what is left out is drawn.
 
         Args:
             given: some of a trial's values by name, an architecture's knobs under their own names.
-            known: the architectures of this space.
 
         Raises:
             UsageError: for a name or a value that is not in this space.

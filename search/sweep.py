@@ -8,6 +8,7 @@ import shlex
 import sys
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from architectures.command import INTERRUPTED, Parser, print_json, run, several
@@ -42,13 +43,8 @@ def parser() -> Parser:
         "Search batch size, dropout and filters of registered architectures. Every trial is an MLflow run; the best "
         "models are registered.",
     )
-    add = made.add_argument
-    add(
-        "--study",
-        type=allowed(SweepConfig, "study"),
-        metavar="NAME",
-        help="create or continue this study (default: a new dated name)",
-    )
+    add, field = made.add_argument, partial(made.add_field, SweepConfig)
+    field("study", "NAME", "create or continue this study (default: a new dated name)")
     add_arguments(made)
     add(
         "--architecture",
@@ -58,33 +54,21 @@ def parser() -> Parser:
         metavar="NAME,NAME",
         help="search only these; repeatable (default: all that fit the images)",
     )
-    add(
-        "--trials",
-        type=allowed(SweepConfig, "trials"),
-        metavar="N",
-        help="trials in the study, earlier ones included (default 12)",
+    field("trials", "N", "trials in the study, earlier ones included (default 12)")
+    field("timeout", "SECONDS", "start no new trial after this time")
+    field("epochs", "N", "epochs of a trial at most (default 15)")
+    field(
+        "batch_sizes",
+        "N,N",
+        "choices (default 64,128,256; smaller ones where there are few images)",
+        flag="--batch-size",
     )
-    add("--timeout", type=allowed(SweepConfig, "timeout"), metavar="SECONDS", help="start no new trial after this time")
-    add("--epochs", type=allowed(SweepConfig, "epochs"), metavar="N", help="epochs of a trial at most (default 15)")
-    add(
-        "--batch-size",
-        dest="batch_sizes",
-        type=allowed(SweepConfig, "batch_sizes"),
-        metavar="N,N",
-        help="choices (default 64,128,256; smaller ones where there are few images)",
+    field(
+        "dropout",
+        "LOW:HIGH",
+        "range (default 0.0:0.5), or with a step as LOW:HIGH:STEP these numbers alone; so for all ranges",
     )
-    add(
-        "--dropout",
-        type=allowed(SweepConfig, "dropout"),
-        metavar="LOW:HIGH",
-        help="range (default 0.0:0.5), or with a step as LOW:HIGH:STEP these numbers alone; so for all ranges",
-    )
-    add(
-        "--filters",
-        type=allowed(SweepConfig, "filters"),
-        metavar="N,N",
-        help="choices for the first stage's width (default 8,16,32)",
-    )
+    field("filters", "N,N", "choices for the first stage's width (default 8,16,32)")
     add(
         "--knob",
         dest="knobs",
@@ -93,11 +77,10 @@ def parser() -> Parser:
         metavar="NAME=VALUE,VALUE",
         help="search these values of an architecture's own hyperparameter instead of all; repeatable",
     )
-    add(
-        "--learning-rate",
-        type=allowed(SweepConfig, "learning_rate"),
-        metavar="LOW:HIGH",
-        help="search it too, at its highest and on a log scale, where a step is a factor (default: 3e-3; constant: "
+    field(
+        "learning_rate",
+        "LOW:HIGH",
+        "search it too, at its highest and on a log scale, where a step is a factor (default: 3e-3; constant: "
         "1e-3; sgd: ten times as high)",
     )
     add("--schedule", choices=tuple(LEARNING_RATES), help=SCHEDULE_HELP)
@@ -111,20 +94,14 @@ def parser() -> Parser:
         "RandAugment), off, search (a trial's choice), or on (the default): photo where they are in colour",
     )
     add_views(made, SweepConfig)
-    add(
-        "--objective",
-        dest="objectives",
-        type=allowed(SweepConfig, "objectives"),
-        metavar="NAMES",
-        help=f"up to {MOST_OBJECTIVES} of {', '.join(FIGURES)}, separated by commas, one of the first three among "
+    field(
+        "objectives",
+        "NAMES",
+        f"up to {MOST_OBJECTIVES} of {', '.join(FIGURES)}, separated by commas, one of the first three among "
         "them (default val_accuracy)",
+        flag="--objective",
     )
-    add(
-        "--max-coreml-bytes",
-        type=allowed(SweepConfig, "max_coreml_bytes"),
-        metavar="N",
-        help="do not train a network whose Core ML file would be larger: its trial is infeasible",
-    )
+    field("max_coreml_bytes", "N", "do not train a network whose Core ML file would be larger: its trial is infeasible")
     add(
         "--compress",
         choices=COMPRESSIONS,
@@ -143,11 +120,10 @@ def parser() -> Parser:
         help="what draws the configurations, Optuna's: tpe (the default), gp, cmaes, random; grid and bruteforce try "
         "each combination once",
     )
-    add(
-        "--warm-start",
-        type=allowed(SweepConfig, "warm_start"),
-        metavar="off|auto|STUDY",
-        help="try first, of each architecture, what an earlier study did best with: this one, or with auto those of "
+    field(
+        "warm_start",
+        "off|auto|STUDY",
+        "try first, of each architecture, what an earlier study did best with: this one, or with auto those of "
         "other data in the storage (default off: as published)",
     )
     add(
@@ -157,11 +133,10 @@ def parser() -> Parser:
         help="worker processes, which share the cores (default 1); auto: one a core, as far as the memory goes. With "
         "--engine ray: trials at a time at most (default: as many as there is room for)",
     )
-    add(
-        "--takeover-after",
-        type=allowed(SweepConfig, "takeover_after"),
-        metavar="SECONDS",
-        help="take over trials of another host that has given no sign of life for so long (default 60)",
+    field(
+        "takeover_after",
+        "SECONDS",
+        "take over trials of another host that has given no sign of life for so long (default 60)",
     )
     add("--engine", choices=ENGINES, help="run trials here (the default) or as tasks of a Ray cluster")
     add(
@@ -170,48 +145,22 @@ def parser() -> Parser:
         help="the cluster's head, or auto for the cluster that this machine is a node of (default: RAY_ADDRESS, else a "
         "cluster of this machine alone)",
     )
-    add(
-        "--cpus-per-trial",
-        type=allowed(SweepConfig, "cpus_per_trial"),
-        metavar="N",
-        help="with --engine ray, also TensorFlow's threads (default 1)",
-    )
-    add(
-        "--gpus-per-trial",
-        type=allowed(SweepConfig, "gpus_per_trial"),
-        metavar="X",
-        help="with --engine ray; 0.5: two trials share one (default 0)",
-    )
+    field("cpus_per_trial", "N", "with --engine ray, also TensorFlow's threads (default 1)")
+    field("gpus_per_trial", "X", "with --engine ray; 0.5: two trials share one (default 0)")
     add("--storage", metavar="URL", help="Optuna storage (default sqlite:///optuna.db)")
-    add("--seed", type=allowed(SweepConfig, "seed"), metavar="N", help="of every trial and of the search (default 0)")
+    field("seed", "N", "of every trial and of the search (default 0)")
     add(
         "--precision",
         choices=(AUTO, *PRECISIONS),
         help="auto (the default) computes in bfloat16 where the processor does so natively; kept models are float32",
     )
-    add(
-        "--experiment",
-        type=allowed(SweepConfig, "experiment"),
-        metavar="NAME",
-        help="MLflow experiment (default: the data set's name)",
-    )
-    add(
-        "--register-as",
-        type=allowed(SweepConfig, "register_as"),
-        metavar="NAME",
-        help="registered model (default <dataset>-classifier)",
-    )
-    add(
-        "--keep",
-        type=allowed(SweepConfig, "keep"),
-        metavar="N",
-        help="best models that are kept and registered (default 3), beside the front of accuracy and bytes",
-    )
-    add(
-        "--replicates",
-        type=allowed(SweepConfig, "replicates"),
-        metavar="K",
-        help="train the best configurations, and the best of each architecture, with K further seeds and rank by mean",
+    field("experiment", "NAME", "MLflow experiment (default: the data set's name)")
+    field("register_as", "NAME", "registered model (default <dataset>-classifier)")
+    field("keep", "N", "best models that are kept and registered (default 3), beside the front of accuracy and bytes")
+    field(
+        "replicates",
+        "K",
+        "train the best configurations, and the best of each architecture, with K further seeds and rank by mean",
     )
     add(
         "--enqueue",
@@ -263,11 +212,11 @@ def _body(arguments: argparse.Namespace) -> int:
     if options["workers"] == AUTO:
         options["workers"] = None if arguments.engine == "ray" else auto_workers()
     options["dataset"] = dataset_given(arguments, SweepConfig.dataset)
-    given = given_options(options)
-    given.setdefault("tracking_uri", default_tracking_uri())
-    given.setdefault("study", new_study_name(str(given.get("dataset", SweepConfig.dataset))))
+    values = given_options(options)
+    values.setdefault("tracking_uri", default_tracking_uri())
+    values.setdefault("study", new_study_name(str(values.get("dataset", SweepConfig.dataset))))
     started = time.perf_counter()
-    config = SweepConfig(**given)  # type: ignore[arg-type]
+    config = SweepConfig(**values)  # type: ignore[arg-type]
     if arguments.dump_config:
         if arguments.json:
             raise UsageError("--dump-config prints TOML: leave --json out.")
@@ -277,11 +226,11 @@ def _body(arguments: argparse.Namespace) -> int:
     if config.engine == "ray":
         from search.broker import sweep_on_ray
 
-        result = sweep_on_ray(config, given)
+        result = sweep_on_ray(config)
     else:
         from search.orchestrate import sweep
 
-        result = sweep(config, given)
+        result = sweep(config)
     if arguments.json:
         print_json(result.as_json() | {"seconds": time.perf_counter() - started})
     else:

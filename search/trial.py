@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from functools import partial
 
 from architectures.command import Parser, print_json, run
 from architectures.display import say
-from architectures.fields import allowed
 from architectures.knobs import Knob, knob_from_text
 from experiments.config import AUGMENTATIONS, COMPRESSIONS, LEARNING_RATES, PRECISIONS, default_tracking_uri
 from experiments.datasets.arguments import OPTIONS, add_arguments, dataset_given
@@ -20,29 +20,14 @@ from search.trials.config import TrialConfig
 
 def parser() -> Parser:
     made = Parser("search.trial", "Train one configuration as one tracked run, and keep and register its model.")
-    add = made.add_argument
+    add, field = made.add_argument, partial(made.add_field, TrialConfig)
     add("--architecture", required=True, type=_architecture, metavar="NAME", help="registered architecture")
     add_arguments(made)
-    add("--epochs", type=allowed(TrialConfig, "epochs"), metavar="N", help="epochs at most (default 10)")
-    add(
-        "--batch-size",
-        type=allowed(TrialConfig, "batch_size"),
-        metavar="N",
-        help="default 128; smaller where there are few images",
-    )
-    add("--dropout", type=allowed(TrialConfig, "dropout"), metavar="RATE", help="default: as published")
-    add(
-        "--filters",
-        type=allowed(TrialConfig, "filters"),
-        metavar="N",
-        help="width of the first stage (default: as published)",
-    )
-    add(
-        "--learning-rate",
-        type=allowed(TrialConfig, "learning_rate"),
-        metavar="X",
-        help="at its highest (default 3e-3; constant: 1e-3; sgd's are ten times as high)",
-    )
+    field("epochs", "N", "epochs at most (default 10)")
+    field("batch_size", "N", "default 128; smaller where there are few images")
+    field("dropout", "RATE", "default: as published")
+    field("filters", "N", "width of the first stage (default: as published)")
+    field("learning_rate", "X", "at its highest (default 3e-3; constant: 1e-3; sgd's are ten times as high)")
     add("--schedule", choices=tuple(LEARNING_RATES), help=SCHEDULE_HELP)
     add_recipe(made, TrialConfig)
     add(
@@ -63,7 +48,7 @@ def parser() -> Parser:
         help="a hyperparameter of the architecture's own; repeatable",
     )
     add("--objective", choices=OBJECTIVES, help="keep the weights of the best epoch by it (default val_accuracy)")
-    add("--seed", type=allowed(TrialConfig, "seed"), metavar="N", help="default 0")
+    field("seed", "N", "default 0")
     add(
         "--precision",
         choices=(AUTO, *PRECISIONS),
@@ -74,18 +59,8 @@ def parser() -> Parser:
         choices=COMPRESSIONS,
         help="measure the bytes of the file that the same option of conversion.promote makes (default none)",
     )
-    add(
-        "--experiment",
-        type=allowed(TrialConfig, "experiment"),
-        metavar="NAME",
-        help="MLflow experiment (default: the data set's name)",
-    )
-    add(
-        "--register-as",
-        type=allowed(TrialConfig, "register_as"),
-        metavar="NAME",
-        help="registered model (default <dataset>-classifier)",
-    )
+    field("experiment", "NAME", "MLflow experiment (default: the data set's name)")
+    field("register_as", "NAME", "registered model (default <dataset>-classifier)")
     add_common(made)
     return made
 

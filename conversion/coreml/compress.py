@@ -97,10 +97,6 @@ def _linear(
 def palette(values: npt.NDArray[np.floating], bits: int) -> tuple[npt.NDArray[np.floating], npt.NDArray[np.uint8]]:
     """The table that represents values with the least squared error, by k-means.
 
-    Args:
-        values: any shape.
-        bits: of a code.
-
     Returns:
         The table's 2**bits entries in ascending order, of the values' type, and the code of each value, flat; the same
         ones for the same values on any number of processors.

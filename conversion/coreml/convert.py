@@ -85,8 +85,6 @@ class Converter:
         """The file of a format and a compression.
 
         Args:
-            format: of the file.
-            compression: of its weights.
             measured: what the file says of itself instead of the facts' figures.
 
         Returns:

@@ -28,7 +28,6 @@ def check_convertible(network: keras.Model, name: str, *, tested: bool = False) 
 
     Args:
         network: freshly built, from (N, height, width, channels) to (N, num_classes).
-        name: of its architecture.
         tested: whether tests of this project convert it.
     """
     with contextlib.suppress(Exception):  # of a layer that fails when it is traced: the conversion says so

@@ -13,7 +13,6 @@ def layer_behind(error: BaseException, network: keras.Model) -> str | None:
     """`'scale' (LogGamma)`: the layer's name and class, or None where that cannot be told.
 
     Args:
-        error: what coremltools raised.
         network: what it was converting, traced as one function.
     """
     path = _operation(error)

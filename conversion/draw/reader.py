@@ -23,8 +23,8 @@ GUESSES = 3
 SURE = 0.6  # confidence below which the page and the app are not sure, where the file names no threshold
 
 
-class Unreadable(ProjectError):
-    """The file exists, but drawings must not be given to it. Exit code 3."""
+class UnreadableFile(ProjectError):
+    """The file exists, but does not take drawings. Exit code 3."""
 
     exit_code = 3
 
@@ -38,8 +38,8 @@ class Guess:
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What the file says of a drawing."""
+class Recognition:
+    """The file's answer for a drawing."""
 
     guesses: tuple[Guess, ...]  # the most confident first; none for an empty pad
     image: npt.NDArray[np.uint8]  # (28, 28), as the file saw it
@@ -63,7 +63,7 @@ class Reader:
     def labels(self) -> tuple[str, ...]:
         return self.executable.interface.shown_labels
 
-    def read(self, drawing: Drawing) -> Answer:
+    def read(self, drawing: Drawing) -> Recognition:
         """Render a drawing and execute the file on it."""
         started = time.perf_counter()
         image = render(drawing.strokes, pad=drawing.pad)
@@ -76,7 +76,7 @@ class Reader:
         ended = time.perf_counter()
         named = threshold_in(self.executable.interface.metadata.user_defined)
         threshold = SURE if named is None else named
-        return Answer(guesses, image, (rendered - started) * 1e3, (ended - rendered) * 1e3, threshold)
+        return Recognition(guesses, image, (rendered - started) * 1e3, (ended - rendered) * 1e3, threshold)
 
 
 def open_reader(path: Path) -> Reader:
@@ -90,10 +90,10 @@ def open_reader(path: Path) -> Reader:
     executable = runtime.load(path)
     image = executable.interface.input
     if (image.width, image.height, image.color) != (SIDE, SIDE, "GRAYSCALE"):
-        raise Unreadable(f"{path} takes {image.text}; drawings become images of {SIDE}x{SIDE} GRAYSCALE.")
+        raise UnreadableFile(f"{path} takes {image.text}; drawings become images of {SIDE}x{SIDE} GRAYSCALE.")
     version = executable.interface.metadata.user_defined.get("preprocessing_version")
     if version != str(PREPROCESSING_VERSION):
-        raise Unreadable(
+        raise UnreadableFile(
             f"{path} was made for preprocessing version {version or 'unknown'}, this page draws version "
             f"{PREPROCESSING_VERSION}: promote the model again."
         )

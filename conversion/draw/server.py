@@ -96,7 +96,7 @@ class Connection(H11Protocol):
 
 
 def server(app: ASGIApp) -> uvicorn.Server:
-    """What answers; its own log is off: errors are told in one line."""
+    """The web application; its log is off, errors are reported in one line."""
     return uvicorn.Server(
         uvicorn.Config(
             app, http=Connection, lifespan="off", log_level="critical", server_header=False, timeout_graceful_shutdown=1
@@ -133,7 +133,6 @@ def application(reader: Reader, *, port: int, run_link: str | None, collection: 
     """The page and its answers.
 
     Args:
-        reader: the file that answers.
         port: the one that the server listens on, which browsers name in Host and Origin.
         run_link: address of the file's run in the MLflow UI, where the file names a run.
         collection: where corrected drawings go; None hides the buttons.

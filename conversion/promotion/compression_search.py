@@ -43,7 +43,7 @@ class Variant:
 
 
 @dataclass(frozen=True)
-class Choice:
+class CompressionChoice:
     """The file that `choose` took, and everything that it looked at."""
 
     file: CoreMLFile
@@ -78,7 +78,7 @@ def choose(
     *,
     formats: Sequence[Format] = FORMATS,
     max_accuracy_loss: float = MAX_ACCURACY_LOSS,
-) -> Choice:
+) -> CompressionChoice:
     """Take the smallest file whose accuracy is within `max_accuracy_loss` points of its format's uncompressed file.
 
     Each file is written, loaded and executed as it would ship. One that cannot be converted or executed here is
@@ -101,7 +101,7 @@ def choose(
         reasons = "; ".join(f"{v.format}: {v.not_checkable}" for v in variants if v.compression == "none")
         raise NotCheckable(f"No file of this model can be executed here: {reasons}")
     chosen, file = min(eligible, key=lambda pair: (pair[1].size_bytes, -(pair[0].val_accuracy or 0)))
-    return Choice(
+    return CompressionChoice(
         file=file,
         variants=tuple(replace(variant, chosen=variant is chosen) for variant in variants),
         images=len(split),
@@ -159,7 +159,7 @@ def _execute(file: CoreMLFile, folder: Path, split: Split) -> tuple[npt.NDArray[
     return executable.probabilities(split.images), IOS_OF_SPECIFICATION[version]
 
 
-def draw(choice: Choice) -> bytes:
+def draw(choice: CompressionChoice) -> bytes:
     """A PNG of bytes, on a logarithmic axis, against validation accuracy."""
     from matplotlib.figure import Figure  # not pyplot, which keeps figures and picks a display
     from matplotlib.ticker import LogLocator
@@ -213,7 +213,7 @@ def draw(choice: Choice) -> bytes:
     return stream.getvalue()
 
 
-def write_choice(choice: Choice, folder: Path) -> None:
+def write_choice(choice: CompressionChoice, folder: Path) -> None:
     """Write the table as `compression.json` and the picture as `compression.png`."""
     (folder / "compression.json").write_text(json.dumps(choice.as_json(), indent=2), encoding="utf-8")
     (folder / "compression.png").write_bytes(draw(choice))

@@ -9,7 +9,7 @@ from typing import Annotated, Literal, get_args
 from architectures.errors import UsageError
 from architectures.fields import PLUGINS, Name, Number, Whole, validate
 from conversion.coreml.formats import Compression, Format
-from conversion.promotion.place import Place
+from conversion.promotion.place import OutputPlace
 
 DEFAULT_MODEL = "mnist5k-classifier"
 MAX_ACCURACY_LOSS = 0.2  # points of validation accuracy that a smaller file may cost: one image of 500
@@ -30,7 +30,7 @@ class PromoteConfig:
     run_id: str | None = None
     version: Annotated[int, Whole(1)] | None = None
     prefer: Prefer = "best"  # of the registered versions; smallest: that is not significantly worse than the best
-    output: Annotated[str | Path, Place()] | None = None  # file or folder; None: the registered model's own place
+    output: Annotated[str | Path, OutputPlace()] | None = None  # file or folder; None: the registered model's own place
     min_accuracy: Annotated[float, Number(0, 1)] | None = None  # of the executed file on the test images, 0..1
     max_bytes: Annotated[int, Whole(1)] | None = None
     format: Format | None = None  # None: mlmodel, or what --compress auto finds

@@ -21,7 +21,7 @@ WAY_OUT = " (--force --reason TEXT promotes without the comparison)"
 # were looked at, which this one needs.
 Verdict = Literal["passed", "failed", "not checkable", "not asked", "no champion", "not judged"]
 REFUSING = ("failed", "not checkable")
-Figure = float | int | str | None
+FigureValue = float | int | str | None
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Criterion:
     name: str
     verdict: Verdict
     finding: str  # in words, with the figures
-    figures: Mapping[str, Figure] = field(
+    figures: Mapping[str, FigureValue] = field(
         default_factory=dict
     )  # by name; see `conversion.promotion.report` for their units
 
@@ -80,8 +80,6 @@ def judge(
     Args:
         config: the limits, and whether a person overrides them.
         candidate: the model that the file was made from.
-        evidence: what executing the file showed.
-        interface: the file's.
         champion: the promoted file, or why it could not be had.
         path: where the file is to go.
         taken: why it may not go there, in words; None where it may.
@@ -101,7 +99,7 @@ def judge(
     )
 
 
-def _asked(name: str, passed: bool, finding: str, **figures: Figure) -> Criterion:
+def _asked(name: str, passed: bool, finding: str, **figures: FigureValue) -> Criterion:
     return Criterion(name, "passed" if passed else "failed", finding, figures)
 
 
@@ -170,7 +168,7 @@ def _guessing(evidence: Evidence) -> Criterion:
     correct, share = sum(row[index] for index, row in enumerate(matrix)), largest / images
     p_value = float(binomtest(correct, images, share, alternative="greater").pvalue)
     passed = p_value <= SIGNIFICANCE
-    figures: dict[str, Figure] = {"correct": correct, "images": images, "largest_class_share": share}
+    figures: dict[str, FigureValue] = {"correct": correct, "images": images, "largest_class_share": share}
     figures |= {"p_value": p_value, "significance_level": SIGNIFICANCE}
     test = f"exact one-sided binomial test, {_written(p_value)}, level {SIGNIFICANCE:g}"
     if share**images > SIGNIFICANCE:

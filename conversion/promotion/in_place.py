@@ -36,8 +36,6 @@ def check_in_place(tracker: Tracker, name: str, output: str | Path | None = None
     """Hold the file that stands in a place against the champion's record; nothing is changed.
 
     Args:
-        tracker: the store.
-        name: of the registered model.
         output: the place; None: where the champion's file was put last.
 
     Raises:
@@ -49,7 +47,7 @@ def check_in_place(tracker: Tracker, name: str, output: str | Path | None = None
     if begun := tracker.promotions.begun(name):
         what = "rollback" if begun.target is not None else "promotion"
         problems.append(
-            f"a {what} was begun on {begun.host} and has not ended; if no process runs it any more, the "
+            f"a {what} was begun on {begun.host} and has not ended; if its process is gone, the "
             f"next promotion or rollback settles it"
         )
     champion = tracker.registry.champion(name)
@@ -82,7 +80,7 @@ def taken(path: Path, tracker: Tracker, *, name: str, dataset: str) -> str | Non
     """Why a promotion of a registered model may not take a place; None where it may.
 
     A file that stands there, in either form, must be a promotion of the same registered model. One of a store that is
-    gone is told by its data set: whoever starts a new store promotes over the file of the old one.
+    gone is recognised by its data set: whoever starts a new store promotes over the file of the old one.
     """
     for form in files_in_place(path):
         try:

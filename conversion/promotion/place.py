@@ -19,7 +19,7 @@ SUFFIXES = (".mlmodel", ".mlpackage")
 ENDING = re.compile(r"\.[A-Za-z]\w*")  # of a kind of file; the .2 of v1.2 is none
 
 
-class Place(Allowed):
+class OutputPlace(Allowed):
     """A file or a folder; a slash at its end makes it a folder, whether it exists or not.
 
     >>> Place()("build/")
@@ -44,7 +44,7 @@ class Place(Allowed):
 def checked_place(output: str | Path | None) -> str | None:
     """A place given from Python; raises UsageError as the command line does."""
     try:
-        return None if output is None else Place().check(output)
+        return None if output is None else OutputPlace().check(output)
     except InvalidValue as error:
         raise UsageError(f"output: {error}.") from None
 

@@ -54,7 +54,7 @@ def record_refusal(tracker: Tracker, examination: Examination, version: VersionR
 
 
 class Overtaken(ProjectError):
-    """What a promotion was judged against is not there any more: another process was faster. Nothing was changed."""
+    """Another process changed what a promotion was judged against. Nothing was changed."""
 
 
 def publish(
@@ -62,16 +62,13 @@ def publish(
 ) -> tuple[VersionRecord, PromotionRecord]:
     """Make a file the champion: in the registry under `name`, and at `path`.
 
-    Under the promotion lock it is held first against what it was judged by. Then whatever can fail for want of space is
+    Under the promotion lock it is held first against what it was judged by. Then whatever needs disk space is
     done: the file is written beside its place, the history gains a promotion that nothing points to. Then the file
     takes its place and the aliases move, the champion's last. An error undoes all, the next command what a killed
     process has written.
 
     Args:
-        tracker: the store.
         examination: the file, its evidence and the decision.
-        name: of the registered model.
-        path: of the file.
         judged: what was current when the file was judged.
         taken: why the place was taken then, which a person has overridden; None if it was not.
 
@@ -128,7 +125,7 @@ def _check_current(tracker: Tracker, name: str, judged: Current) -> None:
     if judged.version and not judged.promotion:
         against = f"judged while version {judged.version} was champion without a promotion"
     if now.promotion is None:
-        came = "there is no champion any more" if now.version is None else f"version {now.version} was set by hand"
+        came = "the champion was removed" if now.version is None else f"version {now.version} was set by hand"
     elif judged.promotion and now.promotion < judged.promotion:
         came = f"{now.promotion} is the champion's again"
     else:

@@ -49,7 +49,7 @@ from datetime import datetime
 
 from conversion.coreml.file import CoreMLFile
 from conversion.promotion.candidate import Candidate
-from conversion.promotion.compression_search import Choice
+from conversion.promotion.compression_search import CompressionChoice
 from conversion.promotion.gate import Decision
 from conversion.runtime import Interface
 from conversion.verification.evidence import Evidence
@@ -63,71 +63,32 @@ REPRODUCIBLE_BY = (
 SHARE = "share of images, 0 to 1"
 POINTS = "percentage points"
 PROBABILITY = "probability, 0 to 1"
-UNITS = {
-    "schema_version": "version of this schema",
-    "coreml_bytes": "bytes",
-    "max_bytes": "bytes",
-    "images": "images",
-    "size_bytes": "bytes",
-    "test_images": "images",
-    "flips": "images",
-    "right": "images",
-    "right_refused": "images",
-    "wrong_refused": "images",
-    "threshold": PROBABILITY,
-    "label_flips": "images",
-    "flipped": "index in the split",
-    "index": "index in the split",
-    "true_label": "index in class_names",
-    "model_label": "index in class_names",
-    "file_label": "index in class_names",
-    "elements": "numbers",
-    "confusion_matrix": "images",
-    "correct": "images",
-    "answer": "index in class_names",
-    "number": "uses of the test split of these data so far",
-    "only_candidate_right": "images",
-    "only_champion_right": "images",
-    "accuracy": SHARE,
-    "accuracy_low": SHARE,
-    "accuracy_high": SHARE,
-    "precision": SHARE,
-    "recall": SHARE,
-    "f1": SHARE,
-    "macro_precision": SHARE,
-    "macro_recall": SHARE,
-    "val_accuracy": SHARE,
-    "model_val_accuracy": SHARE,
-    "test_accuracy": SHARE,
-    "test_accuracy_low": SHARE,
-    "test_accuracy_high": SHARE,
-    "file_accuracy": SHARE,
-    "model_accuracy": SHARE,
-    "min_accuracy": SHARE,
-    "largest_class_share": SHARE,
-    "champion_test_accuracy": SHARE,
-    "candidate_accuracy": SHARE,
-    "champion_accuracy": SHARE,
-    "accuracy_loss": POINTS,
-    "max_accuracy_loss": POINTS,
-    "max_accuracy_loss_points": POINTS,
-    "minimum_ios": "version of iOS",
-    "low": PROBABILITY,
-    "high": PROBABILITY,
-    "confidence": PROBABILITY,
-    "expected_calibration_error": PROBABILITY,
-    "max_difference": PROBABILITY,
-    "mean_difference": PROBABILITY,
-    "not_numbers": "images",
-    "place": "layers before it",
-    "rounding": PROBABILITY,
-    "allowance": PROBABILITY,
-    "p_value": PROBABILITY,
-    "significance_level": PROBABILITY,
-    "version": "version in the registry",
-    "champion_version": "version in the registry",
-    "champion_promotion": "version in the registry",
+KEYS_BY_UNIT = {
+    "version of this schema": "schema_version",
+    "bytes": "coreml_bytes max_bytes size_bytes",
+    "images": (
+        "images test_images flips right right_refused wrong_refused label_flips confusion_matrix correct "
+        "only_candidate_right only_champion_right not_numbers"
+    ),
+    PROBABILITY: (
+        "threshold low high confidence expected_calibration_error max_difference mean_difference rounding "
+        "allowance p_value significance_level"
+    ),
+    "index in the split": "flipped index",
+    "index in class_names": "true_label model_label file_label answer",
+    "numbers": "elements",
+    "uses of the test split of these data so far": "number",
+    SHARE: (
+        "accuracy accuracy_low accuracy_high precision recall f1 macro_precision macro_recall val_accuracy "
+        "model_val_accuracy test_accuracy test_accuracy_low test_accuracy_high file_accuracy model_accuracy "
+        "min_accuracy largest_class_share champion_test_accuracy candidate_accuracy champion_accuracy"
+    ),
+    POINTS: "accuracy_loss max_accuracy_loss max_accuracy_loss_points",
+    "version of iOS": "minimum_ios",
+    "layers before it": "place",
+    "version in the registry": "version champion_version champion_promotion",
 }
+UNITS = {key: unit for unit, keys in KEYS_BY_UNIT.items() for key in keys.split()}
 
 
 @dataclass(frozen=True)
@@ -137,7 +98,7 @@ class Examination:
     candidate: Candidate
     file: CoreMLFile
     interface: Interface  # of the file
-    choice: Choice | None  # all files that `--compress auto` executed
+    choice: CompressionChoice | None  # all files that `--compress auto` executed
     evidence: Evidence
     decision: Decision
     created_at: datetime

@@ -10,7 +10,7 @@ from architectures.display import say
 from conversion.verification.show import show
 
 if TYPE_CHECKING:
-    from conversion.promotion.compression_search import Choice
+    from conversion.promotion.compression_search import CompressionChoice
     from conversion.promotion.in_place import InPlace
     from conversion.promotion.pipeline import Promotion
 
@@ -61,7 +61,7 @@ def show_check(found: InPlace, *, as_json: bool) -> int:
     return 1 if found.problems else 0
 
 
-def show_choice(choice: Choice) -> None:
+def show_choice(choice: CompressionChoice) -> None:
     """Print the table of all files on stdout, the smallest first."""
     from rich.markup import escape
     from rich.table import Table

@@ -8,7 +8,7 @@ blob that does not depend on the image has N = 1.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -51,6 +51,29 @@ def planes(x: Array, *, least: int = 3) -> tuple[Array, tuple[int, ...]]:
     if rank(x) < least:
         raise ValueError(f"it reads a blob of rank {rank(x)}, not at least {least}")
     return x.reshape(-1, *x.shape[-3:]), x.shape[:-3]
+
+
+def by_planes(compute: Callable[..., Array], *, least: int = 3) -> Callable[..., Array]:
+    """The same function of a blob (N, channels, height, width) for blobs with any axes in front of the channels."""
+
+    def run(x: Array, *others: Any) -> Array:
+        image, lead = planes(x, least=least)
+        out = compute(image, *others)
+        return out.reshape(*lead, *out.shape[1:])
+
+    return run
+
+
+def select(condition: Array, a: Array, b: Array) -> Array:
+    """Values of `a` where a condition is not 0, else of `b`."""
+    condition, a, b = broadcast(condition, a, b)
+    return np.where(condition != 0, a, b)
+
+
+def without_axes(x: Array, axes: tuple[int, ...]) -> Array:
+    """Remove axes of size 1; a blob keeps at least one axis."""
+    shape = [size for axis, size in enumerate(x.shape) if axis not in axes]
+    return x.reshape(shape if len(shape) > 1 else [*shape, 1])
 
 
 def product(a: Array, b: Array, *, transpose_a: bool, transpose_b: bool) -> Array:

@@ -29,7 +29,7 @@ KEPT_ELEMENTS = 2**20  # of windows: memory that a thread keeps
 _kept = threading.local()
 
 # Changes a block (n, channels, rows, width) of the output in place.
-Finish = Callable[[Array, Block], None]
+Epilogue = Callable[[Array, Block], None]
 
 
 class Convolution:
@@ -57,7 +57,7 @@ class Convolution:
         self._taps = (kernel.shape[0], kernel.shape[1])
         self._rows_of_taps: tuple[int, Array] | None = None  # a width, and what `_taps_along` gives for it
 
-    def __call__(self, x: Array, *, pads: Pads = NO_PADS, finish: Finish | None = None) -> Array:
+    def __call__(self, x: Array, *, pads: Pads = NO_PADS, finish: Epilogue | None = None) -> Array:
         """Convolve a batch.
 
         Args:
@@ -94,7 +94,7 @@ class Convolution:
             self._grouped(image, out, finish)
         return out.transpose(0, 3, 1, 2)
 
-    def _grouped(self, image: Array, out: Array, finish: Finish | None) -> None:
+    def _grouped(self, image: Array, out: Array, finish: Epilogue | None) -> None:
         bounded_window(self._groups)
         group_channels, group_outputs = self._kernel.shape[2], self._kernel.shape[3] // self._groups
         for group in range(self._groups):
@@ -110,7 +110,7 @@ class Convolution:
         if finish and self._groups > 1:
             self._finished(out, finish)
 
-    def _convolve(self, image: Array, matrix: Array, bias: Array | None, out: Array, finish: Finish | None) -> None:
+    def _convolve(self, image: Array, matrix: Array, bias: Array | None, out: Array, finish: Epilogue | None) -> None:
         """Gather windows in blocks that stay in the cache, and multiply each block with the kernel's matrix."""
         windows = sliding_window_view(image, extent_of(self._taps, self._dilation), axis=(1, 2))
         windows = windows[:, :: self._stride[0], :: self._stride[1], :, :: self._dilation[0], :: self._dilation[1]]
@@ -133,7 +133,7 @@ class Convolution:
 
         each(work, blocks(count, height, rows=max(most, LEAST_WINDOWS) // width))
 
-    def _depthwise(self, image: Array, out: Array, finish: Finish | None) -> None:
+    def _depthwise(self, image: Array, out: Array, finish: Epilogue | None) -> None:
         """One kernel per channel: rows of the image meet rows of taps that are as long, all taps in one call.
 
         `np.einsum` multiplies and adds in one pass, which makes it twice as quick as a product and a sum.
@@ -186,7 +186,7 @@ class Convolution:
             self._rows_of_taps = kept  # another thread may do the same meanwhile
         return kept[1]
 
-    def _finished(self, out: Array, finish: Finish) -> None:
+    def _finished(self, out: Array, finish: Epilogue) -> None:
         rows = OUTPUT_ELEMENTS // (out.shape[2] * out.shape[3])
         each(lambda block: finish(out[block].transpose(0, 3, 1, 2), block), blocks(*out.shape[:2], rows=rows))
 

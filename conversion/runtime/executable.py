@@ -14,7 +14,8 @@ from architectures.errors import UsageError
 from conversion.runtime.interface import Array, Blueprint, Images, Interface, Pictures, Prediction
 from conversion.runtime.limits import MAX_BLOB_ELEMENTS
 from conversion.runtime.network import Network, Node
-from conversion.runtime.processors import LARGE_IMAGE_BYTES, MAX_WORKERS, helped, one_blas_thread, processors_here
+from conversion.runtime.processors import LARGE_IMAGE_BYTES, MAX_WORKERS, helped, one_blas_thread
+from experiments.cores import cores
 
 CHUNK_BYTES = 2**23  # activations alive at a time per worker: 4 to 16 MiB measured alike, 64 MiB a third slower
 SMALLEST_CHUNK = 8  # images that are worth a worker of their own, if they are not large
@@ -28,7 +29,6 @@ class BatchedExecutable:
     Args:
         interface: what the file asks for and answers.
         weights: decoded weights by layer name and field name.
-        blueprint: makes the file's blueprint.
         network: the layers, prepared.
         prepared: makes the network's input of uint8 images (n, height, width, channels).
     """
@@ -86,7 +86,7 @@ class BatchedExecutable:
         self._check(images)
         if batch_size is not None and batch_size < 1:
             raise UsageError(f"batch_size must be at least 1, not {batch_size}.")
-        count, processors = len(images), min(MAX_WORKERS, processors_here())
+        count, processors = len(images), min(MAX_WORKERS, cores())
         size = batch_size or self._chunk(count, processors)
         size = min(size, self._most_images)
         chunks = [slice(first, first + size) for first in range(0, count, size)]

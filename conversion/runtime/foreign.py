@@ -39,7 +39,6 @@ def refuse_foreign(path: Path, head: bytes, source: str) -> None:
     Args:
         path: the file, for its name.
         head: its first HEAD_BYTES.
-        source: its name in errors.
     """
     refuse_pointer(head, source)
     for mark, kind in MARKS.items():

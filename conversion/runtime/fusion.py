@@ -13,10 +13,10 @@ from typing import Protocol, TypeVar
 import numpy as np
 
 from conversion.runtime.blocks import POINTWISE_ELEMENTS, Block, blocks, each
-from conversion.runtime.convolution import Finish
+from conversion.runtime.convolution import Epilogue
 from conversion.runtime.interface import Array
 
-Node = TypeVar("Node", bound="Linked")
+AnyNode = TypeVar("AnyNode", bound="Linked")
 Shape = tuple[int, ...]  # of a blob, without our axis in front
 
 
@@ -42,9 +42,9 @@ class Pointwise:
 class Finishing:
     """An operation that can hand each block of its output to what follows it."""
 
-    compute: Callable[[Array, Finish | None], Array]
+    compute: Callable[[Array, Epilogue | None], Array]
 
-    def __call__(self, x: Array, finish: Finish | None = None) -> Array:
+    def __call__(self, x: Array, finish: Epilogue | None = None) -> Array:
         return self.compute(x, finish)
 
 
@@ -59,17 +59,17 @@ class Linked(Protocol):
     def operation(self) -> Callable[..., Array | list[Array]]: ...
 
 
-def ordered(nodes: Sequence[Node], readers: Mapping[str, int]) -> list[Node]:
+def ordered(nodes: Sequence[AnyNode], readers: Mapping[str, int]) -> list[AnyNode]:
     """The nodes in an order in which what can be computed in one run stands together.
 
     A pointwise operation that alone reads a blob comes right behind what writes it, if all else that it reads is there.
     """
     waiting = {name: node for node in nodes for name in node.inputs if readers[name] == 1}
     written_here = {name for node in nodes for name in node.outputs}
-    found: list[Node] = []
+    found: list[AnyNode] = []
     placed: set[str] = set()
     for node in nodes:
-        following: Node | None = node
+        following: AnyNode | None = node
         while following is not None and placed.isdisjoint(following.outputs):
             found.append(following)
             placed.update(following.outputs)
@@ -84,7 +84,6 @@ def run_length(nodes: Sequence[Linked], shapes: Mapping[str, Shape], readers: Ma
 
     Args:
         nodes: what is left of a network, in order.
-        shapes: of all blobs.
         readers: how often each blob is read in the whole network; the answer counts as read.
     """
     first = nodes[0]
@@ -128,12 +127,11 @@ class _Step:
     in_place: bool  # whether it writes to the block of the run's output, else to memory of its own
 
 
-class Run:
+class FusedRun:
     """Several nodes as one operation.
 
     Args:
         nodes: as many as `run_length` says.
-        shape: of their blobs.
     """
 
     def __init__(self, nodes: Sequence[Linked], shape: Shape) -> None:

@@ -104,7 +104,6 @@ class HalfExecutable:
     """A loaded file as float32 and float16 compute it.
 
     Args:
-        path: a Core ML classifier of images.
         accumulation: one of ACCUMULATIONS.
         exact: the loaded file, if it is.
 

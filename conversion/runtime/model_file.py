@@ -31,7 +31,6 @@ def content_of(path: Path, *, source: str | None = None, most: int = MAX_FILE_BY
     """Read a file whole, if it is small enough.
 
     Args:
-        path: the file.
         source: its name in errors, if not the path.
         most: bytes that it may have.
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from conversion.runtime.functions import relu
-from conversion.runtime.fusion import Run, ordered, run_length
+from conversion.runtime.fusion import FusedRun, ordered, run_length
 from conversion.runtime.interface import Array, CorruptModel, NotCheckable
 from conversion.runtime.limits import Unsupported, bounded_total
 
@@ -181,7 +181,7 @@ def _steps(nodes: Sequence[Node], outputs: Sequence[str], shapes: Mapping[str, t
         length = run_length(nodes[place:], shapes, readers)
         place += length
         if length > 1:
-            run = Run(nodes[place - length : place], shapes[node.outputs[0]])
+            run = FusedRun(nodes[place - length : place], shapes[node.outputs[0]])
             steps.append(Step(run.inputs, run.outputs, run, ()))
             continue
         in_place = node.kind in RELU and node.inputs[0] in own_memory

@@ -21,9 +21,10 @@ from conversion.runtime.network import Network, blaming
 from conversion.runtime.neuralnetwork import EXACT, scaler_of
 from conversion.runtime.nn_graph import Graph
 from conversion.runtime.package import Package
-from conversion.runtime.processors import LARGE_IMAGE_BYTES, MAX_WORKERS, helped, one_blas_thread, processors_here
+from conversion.runtime.processors import LARGE_IMAGE_BYTES, MAX_WORKERS, helped, one_blas_thread
+from experiments.cores import cores
 
-Run = Callable[[Mapping[str, Batch]], dict[str, Batch]]
+Execute = Callable[[Mapping[str, Batch]], dict[str, Batch]]
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ class Labels:
         return found
 
 
-def neural_network(model: Any, inputs: Sequence[Feature], outputs: Sequence[Feature], *, source: str) -> Run:
+def neural_network(model: Any, inputs: Sequence[Feature], outputs: Sequence[Feature], *, source: str) -> Execute:
     """A neuralNetwork of any of the three kinds."""
     kind, description = model.WhichOneof("Type"), model.description
     network = getattr(model, kind)
@@ -77,7 +78,7 @@ def neural_network(model: Any, inputs: Sequence[Feature], outputs: Sequence[Feat
 
 def ml_program(
     model: Any, package: Package | None, inputs: Sequence[Feature], outputs: Sequence[Feature], *, source: str
-) -> Run:
+) -> Execute:
     """An ML Program, with `classify` or without, at its inputs' default sizes."""
     function, block = main_function(model, source)
     if sorted(each.name for each in function.inputs) != sorted(each.name for each in inputs):
@@ -116,7 +117,7 @@ def _answering(
     labels: Labels | None,
     outputs: Sequence[tuple[Feature, bool]],
     source: str,
-) -> Run:
+) -> Execute:
     """Prepare a network with blank inputs; then the function from features to what it answers."""
     blank = [np.zeros((1, *each.shape), np.uint8 if each.kind == "image" else np.float32) for each in inputs]
     with np.errstate(all="ignore"):
@@ -129,7 +130,7 @@ def _answering(
 
     def some(blobs: Sequence[Array]) -> tuple[Array, ...]:
         count = len(blobs[0])
-        with one_blas_thread() as alone, helped(min(MAX_WORKERS, processors_here()) if alone and large else 1):
+        with one_blas_thread() as alone, helped(min(MAX_WORKERS, cores()) if alone and large else 1):
             parts = [network.run(*(blob[first : first + most] for blob in blobs)) for first in range(0, count, most)]
         # A blob that depends on no input is there once.
         joined = (np.concatenate(each) if len(each) > 1 else each[0] for each in zip(*parts, strict=True))

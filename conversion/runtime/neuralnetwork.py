@@ -24,7 +24,6 @@ def load(model: Any, *, source: str, size_bytes: int) -> BatchedExecutable:
     Args:
         model: the file's message, of the type `KIND`.
         source: name of the file, for errors.
-        size_bytes: of the file.
 
     Raises:
         CorruptModel: if it contradicts itself.

@@ -73,7 +73,7 @@ def _refuse_other_folder(path: Path, source: str) -> None:
     if inner:
         which = f"give {path / inner[0]}" if len(inner) == 1 else "give one of them"
         raise NotCoreML(f"{source}: a folder that holds {' and '.join(inner)}: {which}.")
-    if not is_package(path):  # a damaged one is told by what opens it
+    if not is_package(path):  # a damaged one is reported by whatever opens it
         raise CorruptModel(f"{source}: a folder without {MANIFEST}, which is no model package.")
 
 

@@ -34,7 +34,6 @@ class Package:
     """The members of a package, checked before they are read.
 
     Args:
-        path: the package's folder.
         source: its name in errors, if not the path.
 
     Raises:
@@ -63,7 +62,6 @@ class Package:
 
         Args:
             name: relative to the package, or to the folder of the program's file.
-            beside_model: which of these.
 
         Raises:
             MissingMember: if there is none.

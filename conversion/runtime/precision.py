@@ -51,11 +51,7 @@ def matmul(a: Array, b: Array, out: Array | None = None) -> Array:
     a, b = a.astype(np.float16), b.astype(np.float16)
     for k in range(a.shape[-1]):
         total += a[..., :, k, None] * b[..., None, k, :]
-    result: Array = total.astype(np.float32)
-    if out is None:
-        return result
-    out[...] = result
-    return out
+    return _in_single(total, out)
 
 
 def taps_summed(windows: Array, taps: Array, out: Array | None = None) -> Array:
@@ -67,8 +63,12 @@ def taps_summed(windows: Array, taps: Array, out: Array | None = None) -> Array:
     for i in range(taps.shape[0]):
         for j in range(taps.shape[1]):
             total += windows[:, :, i, j].astype(np.float16) * taps[i, j]
-    result: Array = total.astype(np.float32)
+    return _in_single(total, out)
+
+
+def _in_single(total: np.ndarray, out: Array | None) -> Array:
+    """Sums in float16 as float32, in `out` if there is one."""
     if out is None:
-        return result
-    out[...] = result
+        return total.astype(np.float32)
+    out[...] = total
     return out

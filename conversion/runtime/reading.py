@@ -21,7 +21,6 @@ def form_of(interface: Interface, *, fit: str | None = None, color: str | None =
     """What an image becomes before the file gets it.
 
     Args:
-        interface: the file's.
         fit: one of FITS; by default what the metadata say, else `crop`.
         color: the background; by default what the metadata say, else white.
     """

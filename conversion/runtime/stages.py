@@ -14,12 +14,10 @@ from conversion.runtime.features import Batch, Feature, Scores, feature
 from conversion.runtime.interface import NotCheckable
 from conversion.runtime.limits import Unsupported
 from conversion.runtime.network import blaming
-from conversion.runtime.network_stages import Labels, ml_program, neural_network
+from conversion.runtime.network_stages import Execute, Labels, ml_program, neural_network
 from conversion.runtime.package import Package
 
 MAX_STAGES = 64  # of a pipeline, those of pipelines in it included
-
-Run = Callable[[Mapping[str, Batch]], dict[str, Batch]]
 
 
 @dataclass(frozen=True)
@@ -29,7 +27,7 @@ class Stage:
     kind: str
     inputs: tuple[Feature, ...]
     outputs: tuple[Feature, ...]
-    run: Run
+    run: Execute
 
 
 def stage(model: Any, package: Package | None, *, source: str, depth: int = 0) -> Stage:
@@ -81,7 +79,7 @@ def unknown(model: Any) -> str | None:
     return UNKNOWN.get(kind)
 
 
-def _pipeline(stages: Sequence[Stage], outputs: Sequence[Feature]) -> Run:
+def _pipeline(stages: Sequence[Stage], outputs: Sequence[Feature]) -> Execute:
     def run(values: Mapping[str, Batch]) -> dict[str, Batch]:
         known = dict(values)
         for each in stages:
@@ -110,10 +108,10 @@ def _matrix(values: Mapping[str, Batch], inputs: Sequence[Feature]) -> np.ndarra
     return np.concatenate(columns, axis=1)
 
 
-def _numeric(build: Callable[[Any], Callable[[np.ndarray], np.ndarray]]) -> Callable[..., Run]:
+def _numeric(build: Callable[[Any], Callable[[np.ndarray], np.ndarray]]) -> Callable[..., Execute]:
     """A stage whose only output is numbers: all inputs side by side to one output."""
 
-    def made(model: Any, inputs: Sequence[Feature], outputs: Sequence[Feature]) -> Run:
+    def made(model: Any, inputs: Sequence[Feature], outputs: Sequence[Feature]) -> Execute:
         compute = build(getattr(model, model.WhichOneof("Type")))
         if len(outputs) != 1:
             raise ValueError(f"it has {len(outputs)} outputs, not 1")
@@ -122,10 +120,10 @@ def _numeric(build: Callable[[Any], Callable[[np.ndarray], np.ndarray]]) -> Call
     return made
 
 
-def _classifier(build: Callable[[Any, int], Callable[[np.ndarray], Any]]) -> Callable[..., Run]:
+def _classifier(build: Callable[[Any, int], Callable[[np.ndarray], Any]]) -> Callable[..., Execute]:
     """A stage whose outputs are a label and its probabilities by label."""
 
-    def made(model: Any, inputs: Sequence[Feature], outputs: Sequence[Feature]) -> Run:
+    def made(model: Any, inputs: Sequence[Feature], outputs: Sequence[Feature]) -> Execute:
         p = getattr(model, model.WhichOneof("Type"))
         labels = Labels.of(p, model.description, outputs)
         compute = build(p, len(labels.values))
@@ -159,7 +157,7 @@ def _tree_regressor(p: Any) -> Callable[[np.ndarray], np.ndarray]:
     return lambda x: transform(sums(x))
 
 
-def _vectorizer(model: Any, inputs: Sequence[Feature], outputs: Sequence[Feature]) -> Run:
+def _vectorizer(model: Any, inputs: Sequence[Feature], outputs: Sequence[Feature]) -> Execute:
     """Features side by side, each as long as the file says."""
     columns = [(each.inputColumn, each.inputDimensions) for each in model.featureVectorizer.inputList]
     kinds = {each.name: each for each in inputs}
@@ -177,7 +175,7 @@ def _vectorizer(model: Any, inputs: Sequence[Feature], outputs: Sequence[Feature
     return run
 
 
-def _dictionary_vectorizer(model: Any, inputs: Sequence[Feature], outputs: Sequence[Feature]) -> Run:
+def _dictionary_vectorizer(model: Any, inputs: Sequence[Feature], outputs: Sequence[Feature]) -> Execute:
     """The numbers of a dictionary in the order of its known keys, 0 for those that it lacks."""
     p = model.dictVectorizer
     kind = p.WhichOneof("Map")
@@ -196,7 +194,7 @@ def _dictionary_vectorizer(model: Any, inputs: Sequence[Feature], outputs: Seque
     return run
 
 
-def _one_hot(model: Any, inputs: Sequence[Feature], outputs: Sequence[Feature]) -> Run:
+def _one_hot(model: Any, inputs: Sequence[Feature], outputs: Sequence[Feature]) -> Execute:
     p = model.oneHotEncoder
     kind = p.WhichOneof("CategoryType")
     known = list(getattr(p, kind).vector) if kind else []
@@ -216,14 +214,14 @@ def _one_hot(model: Any, inputs: Sequence[Feature], outputs: Sequence[Feature]) 
     return run
 
 
-def _identity(model: Any, inputs: Sequence[Feature], outputs: Sequence[Feature]) -> Run:
+def _identity(model: Any, inputs: Sequence[Feature], outputs: Sequence[Feature]) -> Execute:
     if len(inputs) != len(outputs):
         raise ValueError(f"it has {len(inputs)} inputs and {len(outputs)} outputs")
     pairs = list(zip(inputs, outputs, strict=True))
     return lambda values: {target.name: values[given.name] for given, target in pairs}
 
 
-def _suppression(model: Any, inputs: Sequence[Feature], outputs: Sequence[Feature]) -> Run:
+def _suppression(model: Any, inputs: Sequence[Feature], outputs: Sequence[Feature]) -> Execute:
     """A detector's boxes without those that overlap a surer one; thresholds given as inputs replace the file's."""
     p = model.nonMaximumSuppression
     per_class = p.WhichOneof("SuppressionMethod") != "pickTop" or p.pickTop.perClass
@@ -262,7 +260,7 @@ PIPELINES: dict[str, Callable[[Any], Sequence[Any]]] = {
     "pipelineRegressor": lambda model: model.pipelineRegressor.pipeline.models,
 }
 NETWORKS = ("neuralNetwork", "neuralNetworkClassifier", "neuralNetworkRegressor")
-BUILDERS: dict[str, Callable[..., Run]] = {
+BUILDERS: dict[str, Callable[..., Execute]] = {
     "arrayFeatureExtractor": _numeric(learned.picked),
     "dictVectorizer": _dictionary_vectorizer,
     "featureVectorizer": _vectorizer,

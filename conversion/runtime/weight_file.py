@@ -67,7 +67,6 @@ class WeightFile:
         """The data of one blob.
 
         Args:
-            offset: of its header.
             type_name: type of its values, as the program declares it.
             size: its bytes, by the shape that the program declares.
             unused_bits: at the end of the last byte, for types of less than a byte.

@@ -26,7 +26,7 @@ WRITTEN |= dict.fromkeys((Field.TYPE_STRING, Field.TYPE_BYTES, Field.TYPE_MESSAG
 # Fields that the format once had, by the message's full name: the labels, which the last stage has too.
 RETIRED = {"CoreML.Specification.PipelineClassifier": (100, 101)}
 
-Known = dict[int, Any]  # by a tag that may stand in a message: the type of the message behind it, or None
+_KnownTags = dict[int, Any]  # by a tag that may stand in a message: the type of the message behind it, or None
 
 
 def first_unknown(content: bytes, message_type: Any, source: str) -> str | None:
@@ -116,9 +116,9 @@ def delimited_fields(content: bytes, span: Span) -> Iterator[Span]:
             place += FIXED_BYTES[kind]
 
 
-def _known(message_type: Any) -> Known:
+def _known(message_type: Any) -> _KnownTags:
     """The tags that a message of a type may have."""
-    found: Known = {number << 3 | DELIMITED: None for number in RETIRED.get(message_type.full_name, ())}
+    found: _KnownTags = {number << 3 | DELIMITED: None for number in RETIRED.get(message_type.full_name, ())}
     for field in message_type.fields:
         kind = WRITTEN.get(field.type, VARINT)
         found[field.number << 3 | kind] = field.message_type

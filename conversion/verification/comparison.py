@@ -59,8 +59,6 @@ def compare_with_model(file: Executed, candidate: Candidate, splits: Mapping[str
     """Hold a file against its model.
 
     Args:
-        file: with its answers on the splits.
-        candidate: the model.
         splits: images and labels by name; empty where the file cannot take them.
 
     Raises:

@@ -131,7 +131,6 @@ def violations(rule: str, stored: Array, expected: Array, slack: Array) -> npt.N
     """Which elements of a stored tensor break a rule.
 
     Args:
-        rule: a compression.
         stored: what the file decodes to, of any shape.
         expected: the trained weights, in that shape.
         slack: what may be between them before any compression, in that shape: folding in float32.

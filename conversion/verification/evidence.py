@@ -125,7 +125,6 @@ def verify(
 
     Args:
         path: an `.mlmodel` file or an `.mlpackage` folder.
-        candidate: the model that it should be.
         compression: what was asked for, if known; otherwise the file's own word is held against what it stores.
         worth_a_look: whether to go on to the test images; asked with the evidence that needs none of them.
         half_images: validation images that are computed in float16 too; None: all.

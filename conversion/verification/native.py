@@ -41,7 +41,6 @@ def compare(path: Path, executable: Executable, images: npt.NDArray[np.uint8]) -
     """Execute a file on a sample of images in Apple's runtime, on the processor, where there is one.
 
     Args:
-        path: the file or package.
         executable: the same file, loaded by our executor.
         images: uint8 (N, height, width, channels).
     """

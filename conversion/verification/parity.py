@@ -84,7 +84,6 @@ def parities(
 
     Args:
         splits: images and labels by name.
-        executed: probabilities that the file gave.
         forward: the model in float32.
         exact: the model in float64, from which the allowance is derived; None allows any difference.
     """
@@ -101,7 +100,6 @@ def arithmetics(split: Split, computed: Answers, forward: Forward) -> tuple[Pari
     Args:
         split: validation images and labels.
         computed: probabilities by the arithmetic's name; one that is no number counts as 0.
-        forward: the model.
     """
     expected = predict(forward, split.images)
     found = []

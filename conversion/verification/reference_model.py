@@ -121,12 +121,10 @@ def held(name: str, tensor: str, stored: Array, *, expected: Array, slack: Array
     """Hold a tensor of a file against the weight that it should be.
 
     Args:
-        name: what the weight is called.
         tensor: what the file calls it.
         stored: what the file decodes to.
         expected: the weight before its compression, in the same shape.
         slack: what may be between them before any compression, in the same shape.
-        compression: of the file.
     """
     small = expected.size < SMALLEST_KERNEL and compression != "none"
     compression = "float16" if small else compression  # converters leave a small tensor in half precision

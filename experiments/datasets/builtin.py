@@ -9,7 +9,7 @@ import socket
 
 from architectures.errors import ProjectError
 from architectures.quiet import import_tensorflow
-from experiments.datasets.parts import Part
+from experiments.datasets.parts import StoredSplit
 from experiments.datasets.registry import Dataset, register_dataset
 from experiments.datasets.splits import assemble, freeze, stratified
 
@@ -68,7 +68,7 @@ def digits() -> Dataset:
     for image, small in zip(images, bunch.images, strict=True):
         pixels = Image.fromarray(np.round(small * (255 / 16)).astype(np.uint8))
         image[4:24, 4:24] = np.asarray(pixels.resize((20, 20), Image.Resampling.BILINEAR))
-    return assemble("digits", DIGITS, {"train": Part(images, bunch.target)})
+    return assemble("digits", DIGITS, {"train": StoredSplit(images, bunch.target)})
 
 
 def _from_keras(name: str, class_names: tuple[str, ...]) -> Dataset:
@@ -80,7 +80,7 @@ def _from_keras(name: str, class_names: tuple[str, ...]) -> Dataset:
     try:
         with contextlib.redirect_stdout(io.StringIO()):  # Keras prints there; stdout is the command's result
             (images, labels), (test_images, test_labels) = getattr(keras.datasets, name).load_data()
-    except Exception as error:  # Keras raises whatever its downloader met
+    except Exception as error:  # Keras does not wrap the errors of its downloader
         raise ProjectError(
             f"Data set {name!r} could not be downloaded ({type(error).__name__}). "
             f"It needs the network once; --dataset mnist5k needs none."

@@ -25,7 +25,7 @@ from numpy.lib.format import write_array_header_1_0
 from architectures.errors import ProjectError
 from architectures.scratch import scratch_beside
 from experiments.datasets import progress
-from experiments.datasets.parts import Part
+from experiments.datasets.parts import StoredSplit
 from experiments.datasets.places import Copies
 from experiments.datasets.registry import SPLITS, Dataset, Split
 from experiments.datasets.source import Source
@@ -81,15 +81,13 @@ def write(
     folder: Path,
     name: str,
     class_names: Sequence[str],
-    parts: Mapping[str, Part],
+    parts: Mapping[str, StoredSplit],
     shape: tuple[int, ...],
     blocks: Iterable[tuple[str, np.ndarray]],
 ) -> Dataset:
     """Write a cache and open it.
 
     Args:
-        folder: its place.
-        name: of the data set.
         class_names: what the labels are indices into.
         parts: labels and names of files of each split.
         shape: height, width and channels of an image.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from experiments.datasets.places import Copies, Place
+from experiments.datasets.places import Copies, ImagePlace
 from experiments.datasets.registry import SPLITS
 
 if TYPE_CHECKING:
@@ -31,10 +31,10 @@ def copies_in(dataset: Dataset) -> Copies:
     return Copies(tuple(tuple(place(dataset, *each) for each in group) for group in several))
 
 
-def place(dataset: Dataset, name: str, row: int) -> Place:
+def place(dataset: Dataset, name: str, row: int) -> ImagePlace:
     """Where the image of a row of a split is."""
     split = getattr(dataset, name)
-    return Place(name, row, int(split.labels[row]), split.files[row] if split.files else "")
+    return ImagePlace(name, row, int(split.labels[row]), split.files[row] if split.files else "")
 
 
 def _digests(images: np.ndarray) -> Iterator[bytes]:

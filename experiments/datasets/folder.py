@@ -20,7 +20,7 @@ from experiments.cores import cores
 from experiments.datasets import cache, pixels
 from experiments.datasets.copies import copies_in
 from experiments.datasets.layout import layout
-from experiments.datasets.parts import Part, Pixels
+from experiments.datasets.parts import Pixels, StoredSplit
 from experiments.datasets.pixels import Form, Header, constant
 from experiments.datasets.places import Copies
 from experiments.datasets.registry import SPLITS, Dataset, register_source
@@ -59,7 +59,7 @@ def folder(source: Source) -> Dataset:
             for split, classes in found.files.items():
                 labels = np.repeat(np.arange(len(names)), [len(classes[name]) for name in names])
                 shown = [str(file.relative_to(source.path)) for file in files[split]]
-                parts[split] = Part(_pixels(files[split], form, pool), labels, shown)
+                parts[split] = StoredSplit(_pixels(files[split], form, pool), labels, shown)
             dataset = dataset or assemble(source.title, names, parts, place)
         copies = copies_in(dataset)
         notes = [*_notes_of_headers(headers, source.path), *_notes_of_pixels(dataset, copies)]

@@ -17,7 +17,7 @@ from typing import IO, TYPE_CHECKING
 
 from architectures.errors import ProjectError, UsageError
 from experiments.datasets import cache
-from experiments.datasets.parts import Part, Pixels
+from experiments.datasets.parts import Pixels, StoredSplit
 from experiments.datasets.registry import Dataset, register_source
 from experiments.datasets.source import Source
 from experiments.datasets.splits import numbered
@@ -57,7 +57,7 @@ def idx(source: Source) -> Dataset:
             raise ProjectError(f"{image_file} holds images of {'x'.join(map(str, images.shape[1:]))} pixels.")
         if images.shape[3:] not in ((), (1,), (3,)):
             raise ProjectError(f"{image_file} holds images of {images.shape[3]} components, not 1 or 3.")
-        parts[part] = Part(images, labels)
+        parts[part] = StoredSplit(images, labels)
     return numbered(source.title, parts, place)
 
 

@@ -15,7 +15,7 @@ from experiments.datasets.copies import copies_in, place
 from experiments.datasets.layout import layout
 from experiments.datasets.near_copies import near_copies
 from experiments.datasets.pixels import constant
-from experiments.datasets.places import Copies, Place
+from experiments.datasets.places import Copies, ImagePlace
 from experiments.datasets.registry import SPLITS, Dataset, load
 from experiments.datasets.source import DEFAULTS, Options, parse
 from experiments.datasets.suspects import Suspect, suspects
@@ -44,9 +44,9 @@ class Inspection:
     dataset: Dataset
     counts: Mapping[str, tuple[int, ...]]  # images of each class, by split
     files: Files | None  # None where the images have none
-    constant: tuple[Place, ...]
+    constant: tuple[ImagePlace, ...]
     copies: Copies
-    near: tuple[tuple[Place, Place], ...]
+    near: tuple[tuple[ImagePlace, ImagePlace], ...]
     suspects: tuple[Suspect, ...]  # images whose labels are likely wrong, the likeliest first; no reason to refuse
     looked_at: tuple[int, int] | None  # the size at which images of different sizes were looked at
 
@@ -57,7 +57,7 @@ class Inspection:
         return float(totals.max() / totals.min())
 
     @property
-    def near_across_splits(self) -> tuple[tuple[Place, Place], ...]:
+    def near_across_splits(self) -> tuple[tuple[ImagePlace, ImagePlace], ...]:
         return tuple(pair for pair in self.near if pair[0].split != pair[1].split)
 
     @property
@@ -169,7 +169,7 @@ def _files(name: str) -> tuple[Files | None, set[tuple[int, int]]]:
     return files, {header.size for header in headers}
 
 
-def _constant(dataset: Dataset) -> tuple[Place, ...]:
+def _constant(dataset: Dataset) -> tuple[ImagePlace, ...]:
     found = []
     for split in SPLITS:
         first = 0
@@ -179,7 +179,7 @@ def _constant(dataset: Dataset) -> tuple[Place, ...]:
     return tuple(found)
 
 
-def _near(dataset: Dataset, copies: Copies) -> tuple[tuple[Place, Place], ...]:
+def _near(dataset: Dataset, copies: Copies) -> tuple[tuple[ImagePlace, ImagePlace], ...]:
     """Pairs of near copies, of each image's copies the first alone."""
     again = {(place.split, place.row) for group in copies.groups for place in group[1:]}
     rows = [

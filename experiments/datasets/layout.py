@@ -194,7 +194,7 @@ def _images(folder: Path, found: Layout) -> list[Path]:
 
 
 def _subfolders(path: Path, found: Layout | None = None) -> dict[str, Path]:
-    """The folders in a folder by name, without the system's; where it is told, what else lies there is counted."""
+    """The folders in a folder by name, without the system's; `found`, if given, counts everything else."""
     folders = {}
     for entry in path.iterdir():
         if is_system(entry.name):

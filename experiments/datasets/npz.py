@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from architectures.errors import ProjectError, UsageError
-from experiments.datasets.parts import Part
+from experiments.datasets.parts import StoredSplit
 from experiments.datasets.registry import Dataset, register_source
 from experiments.datasets.source import Source
 from experiments.datasets.splits import numbered
@@ -43,7 +43,7 @@ def npz(source: Source) -> Dataset:
             arrays = {key: file[f"{key}.npy"] for key in NAMES if key in held}
         if not all(isinstance(array, np.ndarray) for array in arrays.values()):
             raise ValueError("a member is no array")
-    except Exception as error:  # NumPy and zipfile raise whatever they stumble over
+    except Exception as error:  # NumPy and zipfile raise all kinds of errors
         raise ProjectError(f"{source.path} is damaged or not an .npz file of plain arrays: {error}.") from error
     given = [part for part in PARTS if part != "val" or {"x_val", "y_val"} & arrays.keys()]
     if missing := [f"{kind}_{part}" for part in given for kind in "xy" if f"{kind}_{part}" not in arrays]:
@@ -57,7 +57,7 @@ def npz(source: Source) -> Dataset:
         y = _labels(f"{source.path}: y_{part}", arrays[f"y_{part}"])
         if len(x) != len(y):
             raise ProjectError(f"{source.path}: x_{part} holds {len(x)} images and y_{part} {len(y)} labels.")
-        parts[part] = Part(x, y)
+        parts[part] = StoredSplit(x, y)
     return numbered(source.title, parts)
 
 

@@ -17,7 +17,7 @@ class Pixels:
 
 
 @dataclass(frozen=True)
-class Part:
+class StoredSplit:
     """What the data have of a split."""
 
     images: np.ndarray | Pixels  # uint8 (N, height, width[, channels])

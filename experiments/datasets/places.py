@@ -9,7 +9,7 @@ SHOWN = 3  # names of copies in a note
 
 
 @dataclass(frozen=True)
-class Place:
+class ImagePlace:
     """Where an image of a data set is."""
 
     split: str
@@ -28,15 +28,15 @@ class Place:
 class Copies:
     """The images of a data set that exist more than once, each with all its places."""
 
-    groups: tuple[tuple[Place, ...], ...]
+    groups: tuple[tuple[ImagePlace, ...], ...]
 
     @property
-    def across_splits(self) -> tuple[tuple[Place, ...], ...]:
+    def across_splits(self) -> tuple[tuple[ImagePlace, ...], ...]:
         """Those that lie in more than one split: leaks."""
         return tuple(group for group in self.groups if len({place.split for place in group}) > 1)
 
     @property
-    def across_classes(self) -> tuple[tuple[Place, ...], ...]:
+    def across_classes(self) -> tuple[tuple[ImagePlace, ...], ...]:
         """Those that have more than one label."""
         return tuple(group for group in self.groups if len({place.label for place in group}) > 1)
 
@@ -59,6 +59,6 @@ def _images(count: int) -> str:
     return f"{count:,} image{'s are' if count != 1 else ' is'}"
 
 
-def _named(groups: Sequence[Sequence[Place]]) -> str:
+def _named(groups: Sequence[Sequence[ImagePlace]]) -> str:
     named = [" = ".join(map(str, group)) for group in groups[:SHOWN]]
     return ", ".join(named) + (", ..." if len(groups) > SHOWN else "")

@@ -89,9 +89,9 @@ class Dataset:
 
 
 Loader = Callable[[], Dataset]
-Reader = Callable[[Source], Dataset]
+SourceReader = Callable[[Source], Dataset]
 _registry: dict[str, Loader] = {}
-_readers: dict[str, tuple[Reader, str]] = {}  # by scheme, with what stands after its colon
+_readers: dict[str, tuple[SourceReader, str]] = {}  # by scheme, with what stands after its colon
 _broken: dict[str, PluginError] = {}  # installed plugins that failed, by the name of their entry point
 _own_loaded = False
 _entry_points_loaded = False
@@ -129,10 +129,10 @@ def register_dataset(name: str) -> Callable[[Loader], Loader]:
     return decorate
 
 
-def register_source(scheme: str, *, takes: str) -> Callable[[Reader], Reader]:
+def register_source(scheme: str, *, takes: str) -> Callable[[SourceReader], SourceReader]:
     """Register a reader `(Source) -> Dataset` of `scheme:PATH`; `takes` says what PATH is. Raises as the other one."""
 
-    def decorate(reader: Reader) -> Reader:
+    def decorate(reader: SourceReader) -> SourceReader:
         _load_own()
         taken = _readers[scheme][0] if scheme in _readers else None
         if taken and (taken.__module__, taken.__qualname__) != (reader.__module__, reader.__qualname__):
@@ -165,7 +165,7 @@ def load(name: str) -> Dataset:
     Raises:
         UsageError: for an unknown name, files that are not there, or options that their format does not take.
         PluginError: for the name of an installed plugin that failed on import.
-        ProjectError: where it cannot be had, for want of a network or because files are damaged for instance.
+        ProjectError: if it cannot be loaded, for example without a network, or because files are damaged.
 
     >>> from experiments import datasets
     >>> digits = datasets.load("mnist5k")

@@ -84,7 +84,7 @@ _QUERY = re.compile(rf"(?P<path>.+?)\?(?P<query>{_OPTION}(?:&{_OPTION})*)", re.D
 
 @dataclass(frozen=True)
 class Options:
-    """How the images of files become those of a data set; None: as the reader has it unless it is told."""
+    """How image files become the images of a data set; None: the reader's default."""
 
     image_size: tuple[int, int] | None = None  # height and width of all; None: as they are
     color_mode: str | None = None  # one of COLOR_MODES; None: as the files have it

@@ -14,7 +14,7 @@ from sklearn.model_selection import train_test_split
 from architectures.errors import ProjectError
 from experiments.datasets import cache, progress
 from experiments.datasets.copies import first_of_equals
-from experiments.datasets.parts import Part, Pixels
+from experiments.datasets.parts import Pixels, StoredSplit
 from experiments.datasets.registry import SPLITS, Dataset, Split
 
 SPLIT_SEED = 20180601  # fixed for ever: a run's validation images never depend on a flag
@@ -39,7 +39,7 @@ def stratified(images: np.ndarray, labels: np.ndarray, *, held_out: int) -> tupl
     return freeze(kept_x, kept_y), freeze(held_x, held_y)
 
 
-def numbered(name: str, parts: Mapping[str, Part], place: Path | None = None) -> Dataset:
+def numbered(name: str, parts: Mapping[str, StoredSplit], place: Path | None = None) -> Dataset:
     """A data set whose labels are numbers from 0; the training labels say which classes there are.
 
     Raises:
@@ -59,7 +59,9 @@ def numbered(name: str, parts: Mapping[str, Part], place: Path | None = None) ->
     return assemble(name, tuple(map(str, found)), parts, place)
 
 
-def assemble(name: str, class_names: Sequence[str], parts: Mapping[str, Part], place: Path | None = None) -> Dataset:
+def assemble(
+    name: str, class_names: Sequence[str], parts: Mapping[str, StoredSplit], place: Path | None = None
+) -> Dataset:
     """A checked data set. Splits that `parts` lacks are held out of the training images, class by class.
 
     Args:
@@ -93,7 +95,7 @@ def assemble(name: str, class_names: Sequence[str], parts: Mapping[str, Part], p
             if again:
                 rows |= _hold_out(name, class_names, cast("np.ndarray", images), part.labels, missing)
         chosen = {
-            split: Part(sources[source], parts[source].labels[taken], _taken(parts[source].files, taken))
+            split: StoredSplit(sources[source], parts[source].labels[taken], _taken(parts[source].files, taken))
             for split, (source, taken) in rows.items()
         }
         blocks = _by_split(sources, rows)

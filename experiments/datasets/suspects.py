@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from experiments.datasets.copies import place
-from experiments.datasets.places import Place
+from experiments.datasets.places import ImagePlace
 from experiments.datasets.progress import told
 from experiments.datasets.registry import Dataset, Split
 
@@ -37,7 +37,7 @@ Floats = npt.NDArray[np.float32]
 class Suspect:
     """An image whose label may be wrong."""
 
-    place: Place
+    place: ImagePlace
     answer: int  # the class that it looks like
     lead: float  # of that class over the label's, both about 0 to 1
 

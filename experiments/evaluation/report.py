@@ -37,10 +37,7 @@ def write_evaluation(
     What cannot be computed or drawn is left out: the run says so in its tag `not_drawn`.
 
     Args:
-        tracker: the store.
-        run_id: the run.
         probabilities: of the validation images (N, num_classes).
-        dataset: the run's.
         figures: whether to draw the plots.
 
     Returns:
@@ -78,11 +75,9 @@ def write_report(
     and `mistakes.png` are for people.
 
     Args:
-        evaluation: of the images.
         images: uint8 (N, height, width, channels).
         folder: where the files go.
         what: names the images: `validation`.
-        attempts: told what could not be written.
         figures: whether to draw the plots.
     """
     names = [each.name for each in evaluation.classes]

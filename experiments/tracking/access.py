@@ -1,4 +1,4 @@
-"""Looks at test images, counted: each is an MLflow run of the experiment `test-looks`, whatever came of it.
+"""Looks at test images, counted: each is an MLflow run of the experiment `test-looks`, whatever its result.
 
 A test split says what a model will do on unseen images as long as nobody chooses by it; how often it was looked at says
 how far that still holds. A run is the one thing that any number of processes add to any MLflow store without losing
@@ -69,7 +69,6 @@ class TestAccess:
         """Record a look, then hand out the test images: the one way to them.
 
         Args:
-            dataset: whose test images are wanted.
             command: that looks, `conversion.promote` for instance.
             run_id: of the model that is held against them, if it is a run's.
             source: what `datasets.load` loads the data from; the data set's name if not given.

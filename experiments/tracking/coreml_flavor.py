@@ -5,13 +5,12 @@ That function would run the script, warn, and record this machine's paths.
 
 from __future__ import annotations
 
-import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 from experiments.tracking.served import ARTIFACT
-from experiments.tracking.source import versions
+from experiments.tracking.source import PYTHON_ENV, write_environment
 
 
 @dataclass(frozen=True)
@@ -39,13 +38,7 @@ def write_coreml_flavor(folder: Path, served: ServedFile, *, model_id: str, run_
     else:
         shutil.copyfile(served.file, target)
     shutil.copyfile(served.script, folder / served.script.name)
-    found = versions(served.packages)
-    requirements = [f"{package}=={found[package]}\n" for package in served.packages if package in found]
-    (folder / "requirements.txt").write_text("".join(requirements), encoding="utf-8")
-    (folder / "python_env.yaml").write_text(
-        json.dumps({"python": found["python"], "dependencies": ["-r requirements.txt"]}),  # JSON is YAML
-        encoding="utf-8",
-    )
+    write_environment(folder, served.packages)
     model = Model(model_uuid=model_id, run_id=run_id, model_id=model_id)
     label, *classes = served.columns
     model.signature = ModelSignature(
@@ -57,7 +50,7 @@ def write_coreml_flavor(folder: Path, served: ServedFile, *, model_id: str, run_
     pyfunc.add_to_model(
         model,
         loader_module="mlflow.pyfunc.loaders.code_model",
-        python_env="python_env.yaml",
+        python_env=PYTHON_ENV,
         model_code_path=served.script.name,
         artifacts={ARTIFACT: {"path": target.name, "uri": target.name}},
     )

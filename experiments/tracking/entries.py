@@ -16,7 +16,7 @@ from experiments.tracking.tracker import Tracker
 
 
 class OwnershipLost(ProjectError):
-    """A trial is another sweep's by now: nothing more is to be written of it here."""
+    """Another sweep has taken over a trial: this process must not write to it."""
 
 
 @dataclass(frozen=True)

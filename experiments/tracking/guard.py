@@ -1,4 +1,4 @@
-"""Errors of a tracking store, and the guard that makes one line of whatever MLflow or its database raises."""
+"""Errors of a tracking store, and the guard that turns errors of MLflow and its database into one line."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def _is_refused_login(error: Exception) -> bool:
 
 @contextmanager
 def store_errors(uri: str) -> Iterator[None]:
-    """Turn whatever MLflow or its database raises into one line.
+    """Turn the errors of MLflow and its database into one line.
 
     Raises:
         TrackingUnavailable: where the store is away for a while.

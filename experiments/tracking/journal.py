@@ -14,7 +14,7 @@ FOLDER = Path("mlflow-outbox")  # in the working directory, as the databases are
 SET_ASIDE = ".unreadable"  # ends the name of a file that cannot be read
 
 
-class Unreadable(Exception):
+class UnreadableJournal(Exception):
     """A file that no sweep of this version has written, or that was damaged."""
 
 
@@ -59,15 +59,15 @@ class Journal:
             *lines, last = self.path(number).read_text(encoding="utf-8").split("\n")
             writes = [parsed(line) for line in lines]
         except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-            raise Unreadable(f"{type(error).__name__}: {error}") from error
+            raise UnreadableJournal(f"{type(error).__name__}: {error}") from error
         if last:
             with suppress(ValueError, TypeError, KeyError, AttributeError):
                 writes.append(parsed(last))
         if writes and not isinstance(writes[0].entry, Start | Known):
-            raise Unreadable("it does not say which run it goes on")
+            raise UnreadableJournal("it does not say which run it goes on")
         for write in writes:
             if (file := write.entry.file) and not file.is_file():
-                raise Unreadable(f"its model {file} is gone")
+                raise UnreadableJournal(f"its model {file} is gone")
         return writes
 
     def remove(self, number: int) -> None:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from experiments.config import RunResult
-from experiments.tracking.source import versions
+from experiments.tracking.source import PYTHON_ENV, write_environment
 
 MODEL_FILE = "data/model.keras"  # where MLflow's own Keras flavor looks for it
 PROBABILITIES_FILE = "val_probabilities.npy"  # beside it: what the model answers on validation images
@@ -24,15 +23,7 @@ def write_keras_flavor(folder: Path, result: RunResult, model_id: str, run_id: s
     data.write_bytes(result.keras_file.read_bytes())
     (data.parent / "keras_module.txt").write_text("keras", encoding="utf-8")
     np.save(folder / PROBABILITIES_FILE, result.val_probabilities)
-    found = versions()
-    packages = ("tensorflow", "keras", "numpy")
-    (folder / "requirements.txt").write_text(
-        "".join(f"{package}=={found[package]}\n" for package in packages if package in found), encoding="utf-8"
-    )
-    (folder / "python_env.yaml").write_text(
-        json.dumps({"python": found["python"], "dependencies": ["-r requirements.txt"]}),  # JSON is YAML
-        encoding="utf-8",
-    )
+    found = write_environment(folder, ("tensorflow", "keras", "numpy"))
     model = Model(model_uuid=model_id, run_id=run_id, model_id=model_id)
     model.signature = ModelSignature(
         inputs=Schema([TensorSpec(np.dtype("float32"), (-1, *result.input_shape))]),
@@ -41,6 +32,6 @@ def write_keras_flavor(folder: Path, result: RunResult, model_id: str, run_id: s
     model.add_flavor(
         "keras", data="data", keras_version=found["keras"], keras_backend="tensorflow", save_exported_model=False
     )
-    pyfunc.add_to_model(model, loader_module="mlflow.keras", python_env="python_env.yaml")
+    pyfunc.add_to_model(model, loader_module="mlflow.keras", python_env=PYTHON_ENV)
     model.model_size_bytes = result.keras_bytes
     model.save(str(folder / "MLmodel"))

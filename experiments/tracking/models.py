@@ -1,4 +1,4 @@
-"""Kept models: their files, and which of them nothing needs any more."""
+"""Kept models: their files, and which of them can be removed."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ class Models:
         return None
 
     def drop_model(self, model_id: str) -> bool:
-        """Remove a kept model that nothing needs any more; reports of refused promotions go to its run.
+        """Remove a kept model that is no longer needed; reports of refused promotions go to its run.
 
         At each moment the store is consistent: from its mark on no command takes the model for a kept one. What is cut
         short here is gone on with by `experiments.prune`.
@@ -300,7 +300,7 @@ def model_ids(version: ModelVersion) -> set[str]:
 
 
 def _remove_empty_folder(location: str, model_id: str) -> None:
-    """Remove a model's own folder where it lies on this machine and holds nothing any more."""
+    """Remove a model's own folder if it is on this machine and empty."""
     path = Path(url2pathname(urlparse(location).path)) if location.startswith("file:") else Path(location)
     for folder in (path, path.parent):
         if model_id in folder.parts and folder.is_dir() and not any(folder.iterdir()):

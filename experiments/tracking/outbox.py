@@ -19,7 +19,7 @@ from pathlib import Path
 from architectures.redaction import redact
 from experiments.tracking.entries import Ended, Entry, Finish, Known, OwnershipLost, Start, TrialRun, Write
 from experiments.tracking.guard import TrackingError, TrackingUnavailable
-from experiments.tracking.journal import FOLDER, Journal, Unreadable
+from experiments.tracking.journal import FOLDER, Journal, UnreadableJournal
 from experiments.tracking.records import RunStart
 from experiments.tracking.tracker import Tracker
 
@@ -50,8 +50,6 @@ class Outbox:
         """Prepare to write the runs of a study's trials.
 
         Args:
-            tracker: the store.
-            study: its name.
             parent_run_id: under which the runs are found.
             owns: whether a trial, by its number, is this process': asked before each write.
             folder: where writes wait; the study's own folder is made in it when it is needed.
@@ -90,7 +88,7 @@ class Outbox:
     def start(self, number: int, start: RunStart, *, attempt: int, fenced: int) -> None:
         """Start a trial's run, or take up the one of an earlier attempt that is not `fenced`.
 
-        This and what follows raise OwnershipLost where the trial is another sweep's by now.
+        This and the methods below raise OwnershipLost if another sweep has taken over the trial.
         """
         self.forget(number)  # what an earlier attempt may have left on disk: this one writes all of it
         self._runs[number] = _Waiting(number, attempt > 1, attempt, fenced)
@@ -148,7 +146,7 @@ class Outbox:
         for number in self.left_over():
             try:
                 self._journal.read(number)
-            except Unreadable as error:
+            except UnreadableJournal as error:
                 found[number] = str(error)
         return found
 
@@ -163,7 +161,7 @@ class Outbox:
 
         Raises:
             TrackingUnavailable: if MLflow is away.
-            OwnershipLost: where the trial is another sweep's by now.
+            OwnershipLost: if another sweep has taken over the trial.
         """
         run = _Waiting(number, True, attempt, fenced)
         run.waiting += self._journal.read(number)
@@ -181,7 +179,7 @@ class Outbox:
         self._journal.remove(number)
 
     def abandon(self, number: int) -> None:
-        """Drop all of a trial that is another sweep's by now: what waits, and what this attempt has put into MLflow."""
+        """Drop everything of a trial that another sweep has taken over: waiting writes, and those in MLflow."""
         run = self._runs.get(number)
         self.forget(number)
         if run and run.run_id:
@@ -219,7 +217,7 @@ class Outbox:
     def _deliver(self, run: _Waiting, write: Write) -> None:
         """Write to MLflow what is not there yet, if the trial is this process'."""
         if not self._owns(run.number):
-            raise OwnershipLost(f"Trial {run.number} is another sweep's by now.")
+            raise OwnershipLost(f"Trial {run.number} was taken over by another sweep.")
         try:
             ended = write.entry.apply(run, write, self._tracker)
         except TrackingUnavailable:

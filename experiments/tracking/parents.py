@@ -1,4 +1,4 @@
-"""The runs of sweeps: started, gone on with, and brought up to date with what their trials have come to."""
+"""The runs of sweeps: start, resume and update them."""
 
 from __future__ import annotations
 
@@ -34,8 +34,6 @@ class Parents:
 
         Args:
             experiment_id: where it is.
-            study: its name.
-            params: the sweep's configuration.
             dataset: MLflow's dataset input, as `dataset_facts` gives it.
             warm_start: the trials of earlier studies that it starts from, as its tag `warm_started_from`.
         """
@@ -59,10 +57,9 @@ class Parents:
         log_input(self._client, run_id, as_dataset_input(dataset))
 
     def describe(self, run_id: str, description: str, metrics: Mapping[str, float]) -> None:
-        """Write what a sweep has come to so far: its description in Markdown, and its figures where they have changed.
+        """Update a sweep's run: its description in Markdown, and the figures that have changed.
 
         Args:
-            run_id: the parent run.
             description: of the run's page, in Markdown.
             metrics: its figures by name, `trials` among them: the step at which the others are logged.
 

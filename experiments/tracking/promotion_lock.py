@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from experiments.databases import sqlite_path
-from experiments.locks import Check, LockLost, file_lock, postgres_lock, this_process, wait_until
+from experiments.locks import LockLost, StillHeld, file_lock, postgres_lock, this_process, wait_until
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -36,13 +36,12 @@ SIGN_SECONDS = 10.0  # between two signs of life
 
 
 @contextlib.contextmanager
-def promotion_lock(client: MlflowClient, uri: str, purpose: str) -> Iterator[Check]:
-    """Hold the promotion lock of a store; yields a function that raises LockLost once it is not held any more.
+def promotion_lock(client: MlflowClient, uri: str, purpose: str) -> Iterator[StillHeld]:
+    """Hold the promotion lock of a store; yields a function that raises LockLost once the lock was lost.
 
     Args:
-        client: of the store.
         uri: of the store, absolute.
-        purpose: of the holder, as it is told to those who wait.
+        purpose: of the holder, shown to processes that wait.
     """
     if path := sqlite_path(uri):
         place = path.resolve()
@@ -71,7 +70,7 @@ def _machines_lock(uri: str) -> Path:
 
 
 @contextlib.contextmanager
-def _ticket(client: MlflowClient, machine: Path, purpose: str) -> Iterator[Check]:
+def _ticket(client: MlflowClient, machine: Path, purpose: str) -> Iterator[StillHeld]:
     """Draw a ticket and wait until it is the lowest."""
     from mlflow.exceptions import MlflowException
 

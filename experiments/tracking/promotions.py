@@ -119,7 +119,7 @@ class Promotions:
         return Begun(**json.loads(text)) if text else None
 
     def ended(self, name: str) -> None:
-        """Note that what was begun has come to an end, whichever."""
+        """Note that a promotion or rollback has ended, completed or not."""
         self._client.delete_registered_model_tag(name, BEGUN_TAG)
 
     def abandon(self, promotion: PromotionRecord, tags: Collection[str]) -> None:
@@ -142,8 +142,8 @@ class Promotions:
     def current_promotion(self, champion: VersionRecord) -> PromotionRecord:
         """The promotion that made a version champion.
 
-        It is told by the digest in the version's tags, and among equal files by the alias on the promotions, which may
-        be ahead of the champion's: a process may have been killed between moving the two.
+        It is recognised by the digest in the version's tags, and among equal files by the alias on the promotions,
+        which may be ahead of the champion's: a process may have been killed between moving the two.
 
         Raises:
             ProjectError: if there is none, because somebody set the alias or the tag by hand.

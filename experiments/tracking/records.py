@@ -15,7 +15,7 @@ from experiments.recipe import CHOICES, RECIPE
 
 HOST_LATENCY, LATENCY_BEFORE = "host_latency_ms", "latency_ms"  # metric, and what it was called in older runs
 ATTEMPT = "attempt"  # tag of a trial's run: which attempt at the trial writes to it
-Number = TypeVar("Number", int, float)
+_Number = TypeVar("_Number", int, float)
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class RunRecord:
         except KeyError as error:
             raise ProjectError(f"Run {self.run_id} has no parameter {error}: it is not a training run.") from None
 
-    def _number(self, name: str, kind: type[Number]) -> Number:
+    def _number(self, name: str, kind: type[_Number]) -> _Number:
         """A parameter as a number; raises ProjectError for anything else."""
         text = self.params[name]
         try:

@@ -77,12 +77,7 @@ class Registry:
         """Register an MLflow LoggedModel under a name, which is made where it does not exist.
 
         Args:
-            name: the registered model's.
-            model_id: of the LoggedModel.
-            run_id: that made it.
-            tags: of the version.
             about: the description of the registered model, if it is made here.
-            description: of the version.
         """
         try:
             self._client.create_registered_model(name, description=about)

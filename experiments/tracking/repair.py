@@ -38,9 +38,6 @@ class Repair:
         """Make the run of a trial anew from what is known elsewhere; it is RUNNING until it is ended.
 
         Args:
-            parent_run_id: of the sweep.
-            name: of the run.
-            params: its parameters.
             tags: its tags, the parent's aside.
             course: metrics by epoch.
             figures: final metrics.

@@ -22,8 +22,6 @@ def read_runs(database: SqlAlchemyStore, experiment_id: str, text: str) -> list[
     """All runs of an experiment that meet a condition, the latest first; those that were deleted are left out.
 
     Args:
-        database: MLflow's.
-        experiment_id: of the experiment.
         text: in MLflow's search language, on parameters, tags, statuses and ids.
     """
     from mlflow.store.tracking.dbmodels.models import SqlLatestMetric, SqlParam, SqlRun, SqlTag

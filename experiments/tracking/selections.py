@@ -54,7 +54,6 @@ class Selections:
         """All finished runs of a selection, the latest first.
 
         Args:
-            selection: which.
             replicate_of: only those that repeat the trial of this number; any trial where it is empty.
 
         Raises:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import platform
 import subprocess
@@ -16,6 +17,7 @@ from experiments.config import Environment
 from experiments.training.precision import Gpu, native_bfloat16
 
 RECORDED_PACKAGES = ("tensorflow", "keras", "coremltools", "mlflow", "optuna", "numpy")
+PYTHON_ENV = "python_env.yaml"  # of the folder of an MLflow model
 EQUIVALENTS = {"tensorflow": "tensorflow-cpu"}  # the same release as a smaller wheel, without CUDA
 PLUGIN_GROUPS = ("architectures", "datasets", "optimizers", "losses")  # entry points whose packages are recorded, too
 TRAINING_CODE = ("architectures", "experiments")  # floors that decide what a training computes
@@ -99,6 +101,16 @@ def versions(packages: tuple[str, ...] = RECORDED_PACKAGES) -> dict[str, str]:
                 break
             except PackageNotFoundError:
                 continue
+    return found
+
+
+def write_environment(folder: Path, packages: tuple[str, ...]) -> dict[str, str]:
+    """Write the files from which MLflow makes the environment of a model; returns the versions in them."""
+    found = versions(packages)
+    requirements = "".join(f"{package}=={found[package]}\n" for package in packages if package in found)
+    (folder / "requirements.txt").write_text(requirements, encoding="utf-8")
+    environment = {"python": found["python"], "dependencies": ["-r requirements.txt"]}
+    (folder / PYTHON_ENV).write_text(json.dumps(environment), encoding="utf-8")  # JSON is YAML
     return found
 
 

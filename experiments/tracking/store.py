@@ -17,7 +17,7 @@ from architectures.errors import UsageError
 from architectures.redaction import learn
 from experiments.config import DEFAULT_TRACKING_URI
 from experiments.databases import exclusive, make_database, sqlite_path
-from experiments.locks import Check
+from experiments.locks import StillHeld
 from experiments.tracking.guard import ExperimentDeleted, Guarded, TrackingError, TrackingUnavailable, store_errors
 from experiments.tracking.promotion_lock import promotion_lock
 from experiments.tracking.records import RunRecord, run_record
@@ -242,7 +242,7 @@ class Store:
                 return
 
     @contextmanager
-    def promotion_lock(self, purpose: str) -> Iterator[Check]:
+    def promotion_lock(self, purpose: str) -> Iterator[StillHeld]:
         """Hold the lock of whoever writes aliases, files or the history of promotions, or removes models.
 
         Yields:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from experiments.locks import Check
+from experiments.locks import StillHeld
 from experiments.tracking.access import TestAccess
 from experiments.tracking.models import Models
 from experiments.tracking.parents import Parents
@@ -54,7 +54,7 @@ class Tracker:
         self._store.hear_interruptions()
 
     @contextmanager
-    def promotion_lock(self, purpose: str) -> Iterator[Check]:
+    def promotion_lock(self, purpose: str) -> Iterator[StillHeld]:
         """As `Store.promotion_lock`."""
         with self._store.promotion_lock(purpose) as check:
             yield check

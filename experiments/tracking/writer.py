@@ -1,4 +1,4 @@
-"""Runs, written: what a sweep and its trials come to while they go on."""
+"""Writes the runs of a sweep and its trials while they go on."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ MAX_BATCH = 1_000  # metrics that MLflow takes at once
 
 
 class Writer:
-    """Writes what sweeps and trials come to, while they go on."""
+    """Writes the runs of sweeps and trials."""
 
     def __init__(self, store: Store, runs: Runs, models: Models) -> None:
         self._store, self._client = store, store.client
@@ -138,7 +138,6 @@ class Writer:
         """End a run as FINISHED with its final metrics, and with its model if that is to be kept.
 
         Args:
-            run_id: the run.
             result: what it ended with; its Keras file is read if the model is kept.
             keep: whether the model is kept.
             again: look first what an earlier attempt has written, and do not write it a second time.
@@ -204,7 +203,6 @@ class Writer:
         """Say on a run what of its report is missing and why.
 
         Args:
-            run_id: the run.
             reasons: empty where nothing is missing: what an earlier attempt said is taken back, its tracebacks too.
             place: the report's folder among the run's artifacts.
         """

@@ -27,8 +27,6 @@ def once(kind: str, decisive: str, shape: tuple[int, ...], compute: Callable[[],
     Args:
         kind: what it holds, the name of its folder in the cache.
         decisive: all that decides its bits.
-        shape: its own.
-        compute: makes it.
     """
     place = cache.root() / kind / f"{hashlib.sha256(decisive.encode()).hexdigest()[:32]}.npy"
     if (found := _opened(place, shape)) is not None:

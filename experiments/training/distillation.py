@@ -19,7 +19,7 @@ from architectures.knobs import PIN
 from experiments.classifier import forward_function, load_classifier, predict
 from experiments.config import RunConfig
 from experiments.datasets import Dataset, cache
-from experiments.recipe import ASKED, TEACHER
+from experiments.recipe import RECIPE_OPTIONS, TEACHER
 from experiments.training.computed import once, surroundings
 from experiments.training.registered import taken_by
 
@@ -45,7 +45,7 @@ def resolved(teacher: str, asked: Mapping[str, Any]) -> dict[str, float]:
     for name, value in asked.items():
         if value is not None and not teacher:
             raise UsageError(f"--{name.replace('_', '-')} needs a --teacher.")
-    return {name: ASKED[name].usual if teacher else 0.0 for name, value in asked.items() if value is None}
+    return {name: RECIPE_OPTIONS[name].usual if teacher else 0.0 for name, value in asked.items() if value is None}
 
 
 def file_of(teacher: str) -> Path:

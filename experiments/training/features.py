@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 VERSION = 1  # of how features are computed
 BATCH = 16  # images: the largest layer of EfficientNet-Lite0 at 224x224 holds 5 MB for each
 
-Graph = Callable[[np.ndarray, int, int, int], np.ndarray]
+_Graph = Callable[[np.ndarray, int, int, int], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -41,9 +41,9 @@ class Frozen:
     trunk: keras.Model  # from pixels of 0..255 to features
     head: keras.Model  # from features to probabilities
     digest: str  # of what decides the bits of the features, but for the images
-    graphs: dict[str, Graph] = field(default_factory=dict, repr=False)  # of each augmentation: tracing takes seconds
+    graphs: dict[str, _Graph] = field(default_factory=dict, repr=False)  # of each augmentation: tracing takes seconds
 
-    def computes(self, augment: str) -> Graph:
+    def computes(self, augment: str) -> _Graph:
         """What makes features of uint8 images, given the place of the first in its split, the seed and the view."""
         if augment not in self.graphs:
             self.graphs[augment] = _graph(self.trunk, augment)
@@ -59,8 +59,6 @@ def taken_apart(
     """The classifier of a run, taken apart if it has a frozen part, with a fresh head whose bits the seed decides.
 
     Args:
-        config: of the run.
-        architecture: its own.
         dataset: that it trains on.
         build: makes the classifier, where this process does not still have it from a run with the same knobs.
     """
@@ -117,7 +115,7 @@ def of_split(frozen: Frozen, split: Split, *, augment: str = "off", seed: int = 
     return once("features", decisive, (len(split), frozen.trunk.output_shape[1]), features)
 
 
-def _graph(trunk: keras.Model, augment: str) -> Graph:
+def _graph(trunk: keras.Model, augment: str) -> _Graph:
     import tensorflow as tf
 
     augmented = AUGMENT[augment]

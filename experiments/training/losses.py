@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from architectures.errors import PluginError
 from experiments.config import CROSS_ENTROPY, RunConfig
-from experiments.training.registered import Registered, Registry
+from experiments.training.registered import BuilderRegistry, Registered
 
 if TYPE_CHECKING:
     import keras
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
 FOCAL_GAMMA = 2.0  # the paper's best
 
-_losses = Registry("loss", group="losses", argument="num_classes")
+_losses = BuilderRegistry("loss", group="losses", argument="num_classes")
+get, names, left_out = _losses.get, _losses.names, _losses.left_out
 
 
 def register_loss(*, name: str | None = None) -> Callable[[Builder], Builder]:
@@ -106,26 +107,3 @@ def _try_out(loss: keras.losses.Loss, registered: Registered, num_classes: int) 
             f"{fault} gives values of shape {tuple(found.shape)} for {images} images, not one for each: let its `call` "
             f"reduce nothing but the classes."
         )
-
-
-def get(name: str) -> Registered:
-    """The loss registered as `name`; raises as `Registry.get`.
-
-    >>> get("focal").takes.own
-    (('label_smoothing', 0.0),)
-    """
-    return _losses.get(name)
-
-
-def names() -> list[str]:
-    """Names of all registered losses, sorted.
-
-    >>> names()
-    ['cross_entropy', 'focal']
-    """
-    return _losses.names()
-
-
-def left_out() -> list[PluginError]:
-    """Why installed plugins are not among the names."""
-    return _losses.left_out()

@@ -1,11 +1,30 @@
-"""What a process that trains a recorded run again is asked, and what it says."""
+"""Messages of a process that trains, and the request to train a recorded run again."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from architectures.command import one_line, traceback_text
+from architectures.errors import NotConvertible, ProjectError
 from experiments.config import EpochMetrics, ModelSize, RunConfig
 from experiments.training.precision import Gpu
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A training, or a worker's start where `number` is None, raised."""
+
+    number: int | None
+    message: str
+    traceback: str
+    exit_code: int
+    not_convertible: bool = False  # coremltools has no counterpart of the trial's network
+
+
+def failed(number: int | None, error: BaseException) -> Failed:
+    """The message for an error of a training, or of a worker's start where `number` is None."""
+    code = error.exit_code if isinstance(error, ProjectError) else 1
+    return Failed(number, one_line(error), traceback_text(error), code, isinstance(error, NotConvertible))
 
 
 @dataclass(frozen=True)
@@ -22,18 +41,10 @@ class Request:
 
 @dataclass(frozen=True)
 class Retrained:
-    """What came of it."""
+    """The result of a request."""
 
     dataset_digest: str
     gpu: Gpu | None  # that TensorFlow sees
     epochs: tuple[EpochMetrics, ...] = ()  # none where the data are others
     size: ModelSize | None = None  # its coreml_bytes are not measured
     weights_sha256: str | None = None  # of the kept weights, where training ended by itself
-
-
-@dataclass(frozen=True)
-class Failed:
-    """It could not go on."""
-
-    message: str
-    before_training: bool

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from architectures.errors import PluginError
 from architectures.fields import InvalidValue, Number
-from experiments.training.registered import Registered, Registry
+from experiments.training.registered import BuilderRegistry
 
 if TYPE_CHECKING:
     import keras
@@ -27,7 +27,8 @@ SGD_MOMENTUM = 0.9  # Sutskever and others, 2013, and nearly every published rec
 SGD_FACTOR = 10.0  # a constant rate of 0.01, keras.optimizers.SGD's own, for Adam's 0.001
 FACTORS = Number(1e-3, 100)  # keeps the usual rates among those that a run may have
 
-_optimizers = Registry("optimizer", group="optimizers", argument="learning_rate")
+_optimizers = BuilderRegistry("optimizer", group="optimizers", argument="learning_rate")
+get, names, left_out = _optimizers.get, _optimizers.names, _optimizers.left_out
 
 
 def register_optimizer(*, learning_rate_factor: float = 1.0, name: str | None = None) -> Callable[[Builder], Builder]:
@@ -99,25 +100,3 @@ def build(config: RunConfig, learning_rate: Rate) -> keras.optimizers.Optimizer:
     import keras
 
     return get(config.optimizer).build(learning_rate, config, keras.optimizers.Optimizer)
-
-
-def get(name: str) -> Registered:
-    """The optimizer registered as `name`; raises as `Registry.get`.
-
-    >>> get("sgd").takes.own, get("sgd").takes.learning_rate_factor
-    ((('momentum', 0.9), ('weight_decay', 0.0)), 10.0)
-    >>> get("banana")
-    Traceback (most recent call last):
-    architectures.errors.UsageError: There is no optimizer 'banana'. Registered: adam, adamw, sgd.
-    """
-    return _optimizers.get(name)
-
-
-def names() -> list[str]:
-    """Names of all registered optimizers, sorted."""
-    return _optimizers.names()
-
-
-def left_out() -> list[PluginError]:
-    """Why installed plugins are not among the names."""
-    return _optimizers.left_out()

@@ -15,7 +15,7 @@ from typing import Any
 from architectures.errors import PluginError, ProjectError, UsageError
 from architectures.fields import InvalidValue, Name, allowed
 from architectures.plugins import load_installed
-from experiments.recipe import ASKED, Recipe
+from experiments.recipe import RECIPE_OPTIONS, Recipe
 
 
 @dataclass(frozen=True)
@@ -87,11 +87,11 @@ def taken_by(kind: str) -> tuple[str, ...]:
     >>> taken_by("optimizer"), taken_by("loss")
     (('weight_decay', 'momentum'), ('label_smoothing',))
     """
-    return tuple(name for name, asked in ASKED.items() if asked.taken_by == kind)
+    return tuple(name for name, asked in RECIPE_OPTIONS.items() if asked.taken_by == kind)
 
 
 @dataclass
-class Registry:
+class BuilderRegistry:
     """All builders of a kind."""
 
     kind: str
@@ -141,6 +141,15 @@ class Registry:
         Raises:
             UsageError: for an unknown name, with the choices.
             PluginError: for the name of an installed plugin that failed on import.
+
+        >>> from experiments.training import losses, optimizers
+        >>> optimizers.get("sgd").takes.own, optimizers.get("sgd").takes.learning_rate_factor
+        ((('momentum', 0.9), ('weight_decay', 0.0)), 10.0)
+        >>> losses.get("focal").takes.own
+        (('label_smoothing', 0.0),)
+        >>> optimizers.get("banana")
+        Traceback (most recent call last):
+        architectures.errors.UsageError: There is no optimizer 'banana'. Registered: adam, adamw, sgd.
         """
         known = self.names()
         if name not in known:

@@ -51,7 +51,7 @@ class Keeping:
 
 @dataclass(frozen=True)
 class State:
-    """What a training has come to."""
+    """The state of a training."""
 
     epochs: tuple[EpochMetrics, ...]
     began: tuple[int, ...]  # epochs that were the first of a process: their seconds hold TensorFlow's tracing
@@ -173,7 +173,7 @@ class Keeper:
         best_weights: list[np.ndarray],
         best_probabilities: np.ndarray,
     ) -> None:
-        """Write what the training has come to, unless that was done so short a time ago that it would be dear."""
+        """Write the state of the training, unless the last write was too recent for its cost."""
         started = time.perf_counter()
         if self._keeping is None or SHARE * (started - self._since) < self._took:
             return
@@ -193,7 +193,7 @@ class Keeper:
             )
             self._keeping.write(state.packed(self._keeping.key))
         except ConnectionError:
-            raise  # nobody listens any more
+            raise  # nobody is listening
         except (OSError, Unusable) as error:  # a full disk, say: training goes on without
             self._keeping.on_not_kept(str(error))
             self._keeping = None
@@ -205,12 +205,7 @@ def _form(array: np.ndarray) -> tuple[tuple[int, ...], int]:
 
 
 def holds_nothing_else(graph: Any, variables: Sequence[keras.Variable]) -> bool:
-    """Whether a traced function has no state but these variables: no other resource, and no random numbers of its own.
-
-    Args:
-        graph: a concrete function of TensorFlow's.
-        variables: Keras'.
-    """
+    """Whether a traced function has no state but these variables: no other resource, no random numbers."""
     import tensorflow as tf
 
     known = {id(variable.value.handle) for variable in variables}

@@ -10,7 +10,7 @@ from sklearn.decomposition import PCA
 
 from experiments.datasets import Dataset
 from experiments.datasets.inspection import Inspection
-from experiments.datasets.places import Place
+from experiments.datasets.places import ImagePlace
 from experiments.views.charts import Chart, Series, page_figure
 from experiments.views.page import render, save
 
@@ -109,7 +109,7 @@ def _suspects(inspection: Inspection) -> list[tuple[np.ndarray, str, str]]:
     ]
 
 
-def _findings(title: str, groups: Iterable[Sequence[Place]]) -> list[tuple[str, list[list[str]], int]]:
+def _findings(title: str, groups: Iterable[Sequence[ImagePlace]]) -> list[tuple[str, list[list[str]], int]]:
     """A title, a line for each group of images that belong together, and how many more there are; none of nothing."""
     lines = [[", ".join(f"{place} ({place.split})" for place in group)] for group in groups]
     return [(title, lines[:PLACES], max(0, len(lines) - PLACES))] if lines else []

@@ -318,7 +318,6 @@ def board(
     """The best runs, or with `model` versions, in the store of this address, which is not changed.
 
     Args:
-        tracking_uri: of the store.
         usual: the experiment where none is given and the others do not name one.
         experiment: MLflow experiment.
         study: only runs of it.

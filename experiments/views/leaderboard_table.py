@@ -10,8 +10,8 @@ from typing import TextIO
 from architectures.display import visible
 from architectures.weights import shown
 from experiments.config import LEARNING_RATES, RunConfig
-from experiments.objective import SHORT, WORDS
-from experiments.recipe import ASKED, RECIPE, asked_of
+from experiments.objective import SHORT, SPELLED_OUT
+from experiments.recipe import RECIPE, RECIPE_OPTIONS, asked_of
 from experiments.views import tables
 from experiments.views.leaderboard import Row
 from experiments.views.tables import fits, fits_narrowed, print_cells
@@ -119,7 +119,7 @@ def _others(row: Row) -> dict[str, str]:
     if row.teacher:
         values["teacher"] = row.teacher[:SHOWN_OF_ID]
     values |= {
-        ASKED[name].short: value if isinstance(value, str) else f"{value:.2g}"
+        RECIPE_OPTIONS[name].short: value if isinstance(value, str) else f"{value:.2g}"
         for name, value in asked_of(row.recipe).items()
     }
     words = {key: f"{key} {value}" for key, value in values.items()}
@@ -144,7 +144,6 @@ def cells(
     """Titles of the columns, and the rows as texts.
 
     Args:
-        board: the rows.
         without: titles of columns to leave out, and names of values in the column `other`.
         versions: also what the registry says of a version.
     """
@@ -212,7 +211,7 @@ def front_of(board: Sequence[Row]) -> str:
     'accuracy and bytes'
     """
     *others, last = board[0].front_of if board else Row.front_of
-    return f"{', '.join(WORDS[name] for name in others)} and {WORDS[last]}"
+    return f"{', '.join(SPELLED_OUT[name] for name in others)} and {SPELLED_OUT[last]}"
 
 
 def as_json(board: Sequence[Row]) -> list[dict[str, object]]:

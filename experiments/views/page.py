@@ -18,7 +18,7 @@ from architectures.display import visible
 from architectures.scratch import scratch_beside
 from experiments.datasets.viewed import viewed
 from experiments.views.links import pages_of
-from experiments.views.tables import WORDS
+from experiments.views.tables import TEXT_COLUMNS
 
 if TYPE_CHECKING:
     import numpy as np
@@ -41,7 +41,9 @@ def _engine() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.globals.update(picture=picture, json_of=_json_of, plotly=_plotly, zip=zip, WORDS=WORDS, confusions=confusions)
+    made.globals.update(
+        picture=picture, json_of=_json_of, plotly=_plotly, zip=zip, TEXT_COLUMNS=TEXT_COLUMNS, confusions=confusions
+    )
     made.filters.update(
         whole=lambda number: f"{number:,}", share=lambda number: f"{number:.4f}", tiny=lambda number: f"{number:.1e}"
     )

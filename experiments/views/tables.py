@@ -12,7 +12,7 @@ from architectures.command import console
 from architectures.display import visible
 
 # Columns that do not hold figures.
-WORDS = frozenset(
+TEXT_COLUMNS = frozenset(
     {"run", "other", "comparison", "verdict", "aliases", "id", "study", "status", "parameter", "result", "environment"}
     | {"figure", "not the same", "of the run", "here", "curve", "model", "reason", "run id"}
 )
@@ -28,7 +28,7 @@ Cells = Sequence[Sequence[str]]
 
 
 def print_cells(
-    titles: Sequence[str], lines: Cells, *, words: Collection[str] = WORDS, title: str = "", caption: str = ""
+    titles: Sequence[str], lines: Cells, *, words: Collection[str] = TEXT_COLUMNS, title: str = "", caption: str = ""
 ) -> None:
     """Print texts as a table on stdout; columns of words stand left, of figures right.
 
@@ -105,13 +105,12 @@ def markdown(
     titles: Sequence[str],
     lines: Cells,
     *,
-    words: Collection[str] = WORDS,
+    words: Collection[str] = TEXT_COLUMNS,
     links: Mapping[str, Sequence[str]] | None = None,
 ) -> str:
     """A table in Markdown.
 
     Args:
-        titles: of the columns.
         lines: a text for each column.
         words: titles of the columns that do not hold figures.
         links: where the texts of a column lead to, by its title.

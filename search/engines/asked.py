@@ -1,4 +1,4 @@
-"""What is searched of an architecture's knobs: all choices, or those that were asked for."""
+"""The values of an architecture's knobs that are searched: all choices, or those given by --knob."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from architectures.knobs import Knob, Setting
 from architectures.registry import Architecture
 from architectures.weights import WEIGHTS
 
-Asked = Sequence[tuple[str, tuple[Knob, ...]]]
+KnobChoices = Sequence[tuple[str, tuple[Knob, ...]]]
 
 
-def check_asked(architectures: Iterable[Architecture], asked: Asked) -> None:
-    """Raise UsageError for a knob that none of these has: it would do nothing."""
+def check_asked(architectures: Iterable[Architecture], asked: KnobChoices) -> None:
+    """Raise UsageError for a knob that none of these architectures has."""
     known = {knob for architecture in architectures for knob in architecture.knobs}
     for name, _ in asked:
         if name not in known:
@@ -22,7 +22,7 @@ def check_asked(architectures: Iterable[Architecture], asked: Asked) -> None:
             )
 
 
-def searched(architecture: Architecture, asked: Asked) -> tuple[tuple[str, tuple[Knob, ...]], ...]:
+def searched(architecture: Architecture, asked: KnobChoices) -> tuple[tuple[str, tuple[Knob, ...]], ...]:
     """An architecture's knobs by name with the values that are searched, weights with the SHA-256 of their file.
 
     Raises:

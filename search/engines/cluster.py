@@ -13,7 +13,7 @@ from typing import Any
 
 from architectures.errors import ProjectError, UsageError
 from architectures.redaction import redact
-from search.engines.local import cores
+from experiments.cores import cores
 
 CONNECT_SECONDS = 5  # within which the head of a cluster must answer
 PACKAGES = ("pocketnets", "tensorflow", "tensorflow-cpu", "keras", "coremltools", "numpy", "scipy", "ray")

@@ -2,37 +2,33 @@
 
 from __future__ import annotations
 
-import contextlib
-import multiprocessing
 import os
-import signal
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 from multiprocessing.connection import Connection, wait
-from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import psutil
 
 from architectures.errors import UsageError
-from experiments.main_guard import check_main_guard, raise_if_unguarded
-from search.engines import WorkerFailed, worker
-from search.engines.messages import Died, Event, Failed, Job, OnTheWay, Ready, WorkerSetup
+from experiments.cores import cores
+from experiments.main_guard import check_main_guard
+from experiments.training.messages import Failed
+from experiments.training.worker import Worker, WorkerEnded
+from search.engines import WorkerFailed
+from search.engines.messages import Died, Event, Job, OnTheWay, Ready, WorkerSetup
 
-CONTEXT = multiprocessing.get_context("spawn")  # TensorFlow does not survive a fork
 MAX_GROWTH_BYTES = 300 * 2**20  # Keras keeps 6-8 MB of each model it has built: a worker lasts some 40 trials
 WORKER_BYTES = 1_000 * 2**20  # of memory that a worker takes at most before it is replaced
 READY_BYTES = 400 * 2**20  # of memory that a worker has for itself alone when it is ready, of TensorFlow
 MAX_EARLY_DEATHS = 3  # of workers that were to replace others, in one sweep
-STOP_SECONDS = 5  # for a worker to end by itself before it is killed
 
 
 @dataclass
-class _Worker:
+class _Held:
     number: int  # from 0
-    process: BaseProcess
-    connection: Connection
+    worker: Worker
     job: Job | None = None
     ready: bool = False
     memory_when_ready: int = 0  # bytes
@@ -41,7 +37,7 @@ class _Worker:
 class LocalEngine:
     """Runs trials in worker processes.
 
-    Use as a context manager: leaving it ends the workers, whatever they were doing.
+    Use as a context manager: leaving it ends the workers, busy or not.
     """
 
     def __init__(self, setup: WorkerSetup, workers: int) -> None:
@@ -65,20 +61,17 @@ class LocalEngine:
 
     def __exit__(self, *_: object) -> None:
         for held in self._workers:
-            held.connection.close()
+            held.worker.connection.close()
             if held.job is not None or not held.ready:
-                held.process.kill()  # in the middle of a trial nothing is worth waiting for
+                held.worker.process.kill()  # in the middle of a trial nothing is worth waiting for
         for held in self._workers:
-            held.process.join(STOP_SECONDS)
-            if held.process.is_alive():
-                held.process.kill()
-                held.process.join()
+            held.worker.join()
 
     def provide(self, dataset_folder: Path) -> None:
         """Tell the workers, which are still importing TensorFlow, where the data set lies."""
         self._dataset_folder = dataset_folder
         for held in self._workers:
-            self._send(held, dataset_folder)
+            held.worker.send(dataset_folder)
 
     def wait_until_ready(self) -> Ready:
         """Wait for the first worker, which may take the import of TensorFlow.
@@ -104,32 +97,32 @@ class LocalEngine:
         """Give a job to a free worker."""
         held = next(held for held in self._workers if held.ready and held.job is None)
         held.job = job
-        self._send(held, job)
+        held.worker.send(job)
 
     def reply(self, number: int, go_on: bool) -> None:
         """Answer a Built or EpochEnded: whether the trial goes on."""
-        self._send(next(held for held in self._workers if held.job and held.job.number == number), go_on)
+        next(held for held in self._workers if held.job and held.job.number == number).worker.send(go_on)
 
     def next_event(self, timeout: float | None = None) -> Event | None:
-        """The next thing that a worker says, or None once `timeout` seconds have passed.
+        """The next event of a worker, or None once `timeout` seconds have passed.
 
         Raises:
             WorkerFailed: if a worker ends before it is ready: the next one would, too.
         """
-        by_object: dict[object, _Worker] = {}
+        by_object: dict[object, _Held] = {}
         for held in self._workers:
-            by_object[held.connection] = held
-            by_object[held.process.sentinel] = held
+            by_object[held.worker.connection] = held
+            by_object[held.worker.process.sentinel] = held
         spoke = wait(list(by_object), timeout)  # type: ignore[arg-type]
         if not spoke:
             return None
-        # What a worker said before it died comes first.
+        # Events that a worker sent before it died come first.
         first = next((item for item in spoke if isinstance(item, Connection)), spoke[0])
         held = by_object[first]
         try:
-            event: Event = held.connection.recv()
-        except (EOFError, OSError):
-            return self._replace_dead(held)
+            event: Event = held.worker.receive()
+        except WorkerEnded as ended:
+            return self._replace_dead(held, str(ended))
         if isinstance(event, Ready):
             held.ready = self._was_ready = True
             held.memory_when_ready = self._memory(held)
@@ -141,51 +134,29 @@ class LocalEngine:
                 self._replace(held)
         return event
 
-    def _send(self, held: _Worker, message: object) -> None:
-        with contextlib.suppress(OSError):  # it died meanwhile: next_event will tell
-            held.connection.send(message)
-
-    def _start(self, number: int) -> _Worker:
-        setup = replace(self._setup, cores=self._shares[number]) if self._shares else self._setup
-        ours, theirs = CONTEXT.Pipe()
-        # A daemon ends with this process; if that is killed, the closed pipe ends the worker.
-        process = CONTEXT.Process(target=worker.main, args=(theirs, setup), daemon=True)
-        process.start()
-        theirs.close()
-        held = _Worker(number, process, ours)
+    def _start(self, number: int) -> _Held:
+        cores = self._shares[number] if self._shares else ()
+        worker = Worker("search.engines.serving:serve", self._setup, cores=cores)
         if self._dataset_folder:
-            self._send(held, self._dataset_folder)
-        return held
+            worker.send(self._dataset_folder)
+        return _Held(number, worker)
 
-    def _replace(self, held: _Worker) -> None:
-        held.connection.close()
-        held.process.kill()
-        held.process.join()
+    def _replace(self, held: _Held) -> None:
+        held.worker.kill()
         self._workers[held.number] = self._start(held.number)
 
-    def _replace_dead(self, held: _Worker) -> Died:
-        held.process.join(STOP_SECONDS)
-        code = held.process.exitcode
-        raise_if_unguarded(code)
-        reason = f"killed by signal {-code}" if code is not None and code < 0 else f"exit code {code}"
-        if code == -signal.SIGKILL:
-            reason += ", which a system without free memory sends"
+    def _replace_dead(self, held: _Held, reason: str) -> Died:
         if not held.ready and (not self._was_ready or self._died_early >= MAX_EARLY_DEATHS):
             raise WorkerFailed(f"A worker could not start: it ended ({reason}).", 1)
         self._died_early += not held.ready
         self._replace(held)
         return Died(held.job.number if held.job else None, f"its worker process ended ({reason})")
 
-    def _memory(self, held: _Worker) -> int:
+    def _memory(self, held: _Held) -> int:
         try:
-            return psutil.Process(held.process.pid).memory_info().rss
+            return psutil.Process(held.worker.process.pid).memory_info().rss
         except psutil.Error:
             return 0
-
-
-def cores() -> int:
-    """Processor cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def shares(cores: Sequence[int], workers: int) -> list[tuple[int, ...]]:

@@ -1,15 +1,14 @@
-"""What a sweep and its workers say to each other."""
+"""Messages between a sweep and its workers."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from architectures.command import one_line, traceback_text
-from architectures.errors import NotConvertible, ProjectError
 from architectures.knobs import Knob
 from conversion.coreml.facts import FileFacts
 from experiments.config import Environment, EpochMetrics, ModelSize, RunConfig, RunResult
+from experiments.training.messages import Failed
 from experiments.training.precision import Gpu
 from experiments.training.registered import Takes
 
@@ -22,7 +21,6 @@ class WorkerSetup:
     architectures: tuple[str, ...]  # wanted; empty: all
     threads: int  # TensorFlow's, per worker
     filters: int | None = None  # the widest first stage that a trial may draw; None: as published
-    cores: tuple[int, ...] = ()  # that a worker may run on; empty: all
     knobs: tuple[tuple[str, tuple[Knob, ...]], ...] = ()  # that were asked for: their values in place of all choices
     optimizer: str = RunConfig.optimizer
     loss: str = RunConfig.loss
@@ -44,7 +42,7 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Known:
+class KnownArchitecture:
     """A registered architecture, as the sweep's process needs it: that one never imports Keras."""
 
     name: str
@@ -59,7 +57,7 @@ class Known:
 class Ready:
     """A worker has imported everything and holds the data set."""
 
-    architectures: tuple[Known, ...]  # the wanted ones, or all
+    architectures: tuple[KnownArchitecture, ...]  # the wanted ones, or all
     warnings: tuple[str, ...]  # of installed plugins that are left out
     gpu: Gpu | None  # on which the workers compute, if there is one
     takes: tuple[Takes, ...]  # what the optimizer and the loss take of the recipe
@@ -67,7 +65,7 @@ class Ready:
 
 @dataclass(frozen=True)
 class Placed:
-    """A process has begun with a trial, and says where it computes."""
+    """A process has started a trial, on this hardware."""
 
     number: int
     environment: Environment
@@ -75,7 +73,7 @@ class Placed:
 
 @dataclass(frozen=True)
 class Resumed:
-    """A trial goes on from what an earlier attempt has kept; the epochs before are reported again."""
+    """A trial continues from the state of an earlier attempt; the epochs before are reported again."""
 
     number: int
     epochs: int  # that are not trained again
@@ -84,7 +82,7 @@ class Resumed:
 
 @dataclass(frozen=True)
 class StateRefused:
-    """What an earlier attempt has kept is not this training's: it begins anew."""
+    """The state of an earlier attempt does not belong to this training, which starts over."""
 
     number: int
     reason: str
@@ -92,7 +90,7 @@ class StateRefused:
 
 @dataclass(frozen=True)
 class StateNotKept:
-    """From here on the state of a training is not kept."""
+    """The state of a training is no longer kept."""
 
     number: int
     reason: str
@@ -125,33 +123,22 @@ class EpochEnded:
 
 @dataclass(frozen=True)
 class Stopped:
-    """A trial ended because it was told to."""
+    """A trial was ended by the sweep."""
 
     number: int
 
 
 @dataclass(frozen=True)
 class Finished:
-    """A trial ended by itself."""
+    """A trial was trained to its end."""
 
     number: int
     result: RunResult
 
 
 @dataclass(frozen=True)
-class Failed:
-    """A trial, or a worker's start where `number` is None, raised."""
-
-    number: int | None
-    message: str
-    traceback: str
-    exit_code: int
-    not_convertible: bool = False  # coremltools has no counterpart of the trial's network
-
-
-@dataclass(frozen=True)
 class Died:
-    """The worker of a trial ended without a word: killed, out of memory, crashed."""
+    """The worker of a trial ended without a message: killed, out of memory, crashed."""
 
     number: int | None
     reason: str
@@ -159,9 +146,3 @@ class Died:
 
 OnTheWay = Placed | Built | Resumed | StateRefused | StateNotKept | EpochEnded  # after which a trial goes on
 Event = Ready | OnTheWay | Oversized | Stopped | Finished | Failed | Died
-
-
-def failed(number: int | None, error: BaseException) -> Failed:
-    """What a process says of an error: of a job, or of its own start where `number` is None."""
-    code = error.exit_code if isinstance(error, ProjectError) else 1
-    return Failed(number, one_line(error), traceback_text(error), code, isinstance(error, NotConvertible))

@@ -19,6 +19,7 @@ import ray
 from ray.exceptions import RayError, RayTaskError
 
 from architectures.scratch import scratch_folder
+from experiments.training.messages import Failed, failed
 from experiments.training.state import write_whole
 from search.engines import WorkerFailed
 from search.engines.cluster import Share, check_this_node
@@ -27,7 +28,6 @@ from search.engines.messages import (
     Died,
     EpochEnded,
     Event,
-    Failed,
     Finished,
     Job,
     OnTheWay,
@@ -35,7 +35,6 @@ from search.engines.messages import (
     Ready,
     StateNotKept,
     WorkerSetup,
-    failed,
 )
 from search.engines.shared_data import PackedDataset, pack_dataset
 from search.engines.trainer import Trainer
@@ -60,7 +59,6 @@ class RayEngine:
         """Prepare to run trials.
 
         Args:
-            setup: what the processes are started with.
             broker: handle of the actor that passes what tasks say to `hear`.
             share: what a trial takes of the cluster.
             workers: trials at a time at most; None: as many as there is room for.
@@ -139,7 +137,6 @@ class RayEngine:
         """Take what a task says, in any thread; the future is what it is answered.
 
         Args:
-            ticket: the task's.
             event: None where it begins, and where it hands over the state of its training.
             content: of the model where it has finished, or that state.
         """

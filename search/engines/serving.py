@@ -1,4 +1,4 @@
-"""What a worker process does once it may import TensorFlow."""
+"""The local engine's worker process, once it may import TensorFlow."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from search.engines.trainer import Trainer
 
 
 def serve(connection: Connection, setup: WorkerSetup) -> None:
-    """Say which architectures there are, then train job after job."""
+    """Send the known architectures, then train one job after the other."""
     trainer = Trainer(setup)
     connection.send(trainer.hold(open_dataset(connection.recv())))
 

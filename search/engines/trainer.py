@@ -1,4 +1,4 @@
-"""What trains jobs in a process: holds TensorFlow, the plugins and the data set, whoever placed the process.
+"""Trains jobs in a process of any engine, which holds TensorFlow, the plugins and the data set.
 
 Importing TensorFlow for each trial would double a short trial's time.
 """
@@ -17,7 +17,6 @@ from architectures import registry
 from architectures.command import one_line
 from architectures.errors import NotConvertible, PluginError, ProjectError, UsageError
 from architectures.knobs import Knob
-from architectures.quiet import import_tensorflow
 from architectures.weights import HEAD, TRAIN
 from conversion.coreml.convert import coreml_bytes, coremltools
 from conversion.coreml.convertible import check_convertible
@@ -28,7 +27,8 @@ from experiments.tracking import code_tags, environment
 from experiments.training import losses, optimizers
 from experiments.training.loop import TrainingStopped, count_macs, train
 from experiments.training.memory import image_bytes
-from experiments.training.precision import visible_gpu
+from experiments.training.messages import failed
+from experiments.training.retraining import start_tensorflow
 from experiments.training.state import Keeping
 from search.engines.asked import check_asked, searched
 from search.engines.messages import (
@@ -37,7 +37,7 @@ from search.engines.messages import (
     Event,
     Finished,
     Job,
-    Known,
+    KnownArchitecture,
     Oversized,
     Ready,
     Resumed,
@@ -45,7 +45,6 @@ from search.engines.messages import (
     StateRefused,
     Stopped,
     WorkerSetup,
-    failed,
 )
 
 QUICK_BYTES = 2**20  # a network of such a file is converted in a second: its exact size is worth more than a bound
@@ -60,20 +59,13 @@ class Trainer:
         Raises:
             ProjectError: if a plugin fails.
         """
-        import_tensorflow()
-        import tensorflow as tf
-
-        tf.config.threading.set_intra_op_parallelism_threads(setup.threads)
-        tf.config.threading.set_inter_op_parallelism_threads(setup.threads)
-        self.gpu = visible_gpu()
+        self.gpu = start_tensorflow(setup.threads, setup.plugins)
 
         import tqdm
 
         # The lock that tqdm makes by default is a semaphore, of which a killed process would leave a warning at exit.
         tqdm.tqdm.set_lock(threading.RLock())
         coremltools()
-        for plugin in setup.plugins:
-            registry.load_plugin(plugin)
         self._setup = setup
         self.environment = environment(setup.threads, self.gpu, setup.plugins)
 
@@ -111,7 +103,11 @@ class Trainer:
             widest = 0
             if not misfit:
                 widest = self._widest_image_bytes(architecture, first) if tested else image_bytes(built)
-            known.append(Known(name, architecture.default_filters, architecture.default_dropout, misfit, knobs, widest))
+            known.append(
+                KnownArchitecture(
+                    name, architecture.default_filters, architecture.default_dropout, misfit, knobs, widest
+                )
+            )
         # Keras collects garbage before each training, coremltools in each conversion: not over the imports' objects.
         gc.collect()
         gc.freeze()
@@ -135,16 +131,15 @@ class Trainer:
         ask: Callable[[Built | EpochEnded], bool],
         write: Callable[[bytes], None] | None = None,
     ) -> None:
-        """Train one job and say how it ended.
+        """Train one job, and send how it ended.
 
         Args:
-            job: what to train.
             send: told that it goes on from an earlier attempt, has finished, was stopped or has failed.
             ask: told each step; returns whether the trial goes on.
             write: keeps the state of the training, for another attempt; None: it is not kept.
 
         Raises:
-            EOFError, ConnectionError: if nobody listens any more.
+            EOFError, ConnectionError: if nobody is listening.
         """
 
         def measure(classifier) -> ModelSize:  # type: ignore[no-untyped-def]  # keras.Model
@@ -197,7 +192,7 @@ class Trainer:
         )
 
     def _oversized(self, job: Job) -> Oversized | None:
-        """What is to be said of a network whose kernels alone are larger than its file may be."""
+        """The event for a network whose kernels alone exceed the limit of its file."""
         if job.max_coreml_bytes is None or job.size is not None:
             return None
         config, data = job.config, self._dataset

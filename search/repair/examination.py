@@ -168,8 +168,6 @@ def examine(
     """Hold one study, or all of a storage, against MLflow.
 
     Args:
-        storage: Optuna's.
-        tracking_uri: MLflow's.
         study: only this one.
         takeover_after: seconds without a sign of life after which another host's trial counts as abandoned.
         dry_run: find only, change nothing.
@@ -184,9 +182,14 @@ def examine(
     known_runs: set[str] = set()
     for known in sweep_studies(storage, study):
         config = as_recorded(
-            SweepConfig, tracking_uri=tracking_uri, study=known, storage=storage, takeover_after=takeover_after
+            SweepConfig,
+            tracking_uri=tracking_uri,
+            study=known,
+            storage=storage,
+            takeover_after=takeover_after,
+            given=(),
         )
-        repair = StudyRepair(Study(config, {}), tracker, dry_run=dry_run)
+        repair = StudyRepair(Study(config), tracker, dry_run=dry_run)
         repair.examine()
         findings += repair.findings.all
         known_runs |= repair.runs

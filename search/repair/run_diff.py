@@ -13,7 +13,7 @@ from experiments.datasets import reading_of
 from experiments.objective import OF_THE_NETWORK, final, score, tie_breaker
 from experiments.tracking import RunRecord
 from search.config import SweepConfig
-from search.engines.messages import Known
+from search.engines.messages import KnownArchitecture
 from search.study.results import values_by_epoch
 from search.trials.run import run_config
 
@@ -81,9 +81,7 @@ def compare_metrics(
     Args:
         trial: what the run is of.
         source: the trial that was trained: this one, or the one that it was answered from.
-        record: the run.
         points: what it has recorded of each of EPOCH_METRICS, and of ONCE as far as it has them, as (epoch, value).
-        objectives: the study's.
     """
     objective = objectives[0]
     course = dict(enumerate(values_by_epoch(source), 1))
@@ -131,7 +129,9 @@ def _config(sweep: SweepConfig, trial: FrozenTrial) -> RunConfig:
     prefix = f"{architecture}."
     knobs = sorted((key.removeprefix(prefix), (v,)) for key, v in trial.params.items() if key.startswith(prefix))
     filters = trial.params.get("filters")
-    known = Known(architecture, filters, 0.0, misfit=None, knobs=tuple(knobs))  # an ended trial needs no defaults
+    known = KnownArchitecture(
+        architecture, filters, 0.0, misfit=None, knobs=tuple(knobs)
+    )  # an ended trial needs no defaults
     return run_config(sweep, trial, sweep.space.suggest(FixedTrial(trial.params), [known]))
 
 
@@ -141,8 +141,6 @@ def figures(trial: FrozenTrial, objectives: Sequence[str], tie_breakers: Mapping
     The study does not hold what decides between epochs that are equal in its objective.
 
     Args:
-        trial: one that was trained.
-        objectives: the study's.
         tie_breakers: what decides, by epoch, as far as it is known.
     """
     other = tie_breaker(objectives[0])

@@ -35,11 +35,8 @@ def write_data_page(tracker: Tracker, run_id: str, dataset: Dataset, name: str, 
     """Inspect a person's own images and attach the page to a run, `data/inspection.html`.
 
     Args:
-        tracker: the store.
         run_id: of a sweep, or of a trial that belongs to none.
-        dataset: what it was trained on.
         name: what loads it.
-        attempts: told what could not be made.
 
     Returns:
         The likely label errors; None of data without files, and of more than MOST images.

@@ -16,7 +16,7 @@ import optuna
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from experiments.objective import OBJECTIVES, OF_THE_NETWORK, WORDS, objective_named, score
+from experiments.objective import OBJECTIVES, OF_THE_NETWORK, SPELLED_OUT, objective_named, score
 from experiments.views.charts import GREY, PALETTE, Chart, Series, page_figure, png
 from search.study.ranking import Scored, front_of_objectives, ranked
 from search.study.results import DUPLICATE_OF, HOST, REPLICATE_OF, outcome, values_by_epoch
@@ -62,7 +62,7 @@ class _Searched:
 
     @property
     def words(self) -> str:
-        return WORDS[self.objective]
+        return SPELLED_OUT[self.objective]
 
     @property
     def trials(self) -> list[FrozenTrial]:
@@ -101,7 +101,7 @@ def draw(study: optuna.Study) -> list[Figure]:
         *(
             _drawn(
                 f"pareto_front_{name}",
-                f"{what} against {WORDS[name]}",
+                f"{what} against {SPELLED_OUT[name]}",
                 lambda name=name, place=place: _front(found, name, place),  # type: ignore[misc]
             )
             for place, name in enumerate(map(objective_named, study.metric_names or []))
@@ -168,7 +168,7 @@ def _history(found: _Searched) -> _Told:
 
 def _front(found: _Searched, figure: str, place: int | None = None) -> _Told:
     """The objective against another figure: that of the study's objective at this place, or of each trial's file."""
-    complete, words = found.complete, WORDS[figure]
+    complete, words = found.complete, SPELLED_OUT[figure]
     against = {
         trial.number: trial.values[place] if place else float(trial.user_attrs["coreml_bytes"]) for trial in complete
     }
@@ -369,8 +369,8 @@ UNITS = {"coreml_bytes": "bytes", "keras_bytes": "bytes in Keras", "macs": "MACs
 def _amount(figure: str, value: float) -> str:
     """A trial's figure with its unit."""
     if figure in OBJECTIVES:
-        return f"{WORDS[figure]} {value:.4f}"
-    return f"{value:,.0f} {UNITS.get(figure, WORDS[figure])}" if value >= 100 else f"{value:.3g} {UNITS[figure]}"
+        return f"{SPELLED_OUT[figure]} {value:.4f}"
+    return f"{value:,.0f} {UNITS.get(figure, SPELLED_OUT[figure])}" if value >= 100 else f"{value:.3g} {UNITS[figure]}"
 
 
 def _short(value: object) -> str:

@@ -10,7 +10,7 @@ from shlex import quote
 from architectures.scratch import scratch_folder
 from conversion.promotion.config import DEFAULT_MODEL
 from experiments.attempts import Attempts
-from experiments.objective import SHORT, WORDS
+from experiments.objective import SHORT, SPELLED_OUT
 from experiments.tracking import NOT_DRAWN, Selection, Tracker
 from experiments.views import leaderboard, leaderboard_table
 from experiments.views.leaderboard import Row
@@ -42,11 +42,8 @@ def write_report(
     at all the tag alone does.
 
     Args:
-        study: whose trials are drawn.
         tracker: where the parent run is.
-        parent_run_id: the parent run.
         board: the study's rows, the best first.
-        compared: architectures by their replicates.
         left_out: names of architectures that could not be compared.
         attempts: what could not be made for the report so far; told the rest.
 
@@ -153,7 +150,7 @@ def _key_figures(board: Sequence[Row]) -> list[tuple[str, str]]:
             and best.val_accuracy_high is not None
         ):
             interval = f", 95 % in {best.val_accuracy_low:.3f} to {best.val_accuracy_high:.3f}"
-        shown.append((f"{value:.4f}", f"validation {WORDS[best.objective]}{interval}"))
+        shown.append((f"{value:.4f}", f"validation {SPELLED_OUT[best.objective]}{interval}"))
     shown.append((f"{best.coreml_bytes:,} bytes", "of its Core ML file"))
     if smallest and smallest is not best and (reached := getattr(smallest, best.objective)) is not None:
         shown.append(

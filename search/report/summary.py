@@ -1,10 +1,10 @@
-"""What a sweep has come to, as its run in MLflow says it: figures, and a description with the leaderboard."""
+"""The figures and the description, with the leaderboard, of a sweep's run in MLflow."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from experiments.objective import SHORT, WORDS
+from experiments.objective import SHORT, SPELLED_OUT
 from experiments.tracking import LONGEST_TAG, link_within_mlflow
 from experiments.views import leaderboard_table
 from experiments.views.leaderboard import Row
@@ -49,7 +49,7 @@ def _description(study: Study, board: Sequence[Row], experiment_id: str, rows: i
         value = {"val_accuracy": best.val_accuracy, "val_balanced_accuracy": best.val_balanced_accuracy}
         reached = value.get(config.objective, best.val_loss)
         parts.append(
-            f"Best by {WORDS[config.objective]} on the validation images: "
+            f"Best by {SPELLED_OUT[config.objective]} on the validation images: "
             f"[{markdown_text(best.run)}]({link_within_mlflow(experiment_id, best.run_id)})"
             + ("" if reached is None else f", {SHORT[config.objective]} {reached:.4f}")
             + f", {best.coreml_bytes:,} bytes as a Core ML file."

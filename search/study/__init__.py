@@ -1,1 +1,1 @@
-"""An Optuna study that survives: its storage, who owns which trial, and what its trials have come to."""
+"""An Optuna study that survives: its storage, the owners of its trials, and their results."""

@@ -15,7 +15,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from experiments.tracking import OwnershipLost
-from search.study.owner import attempt_of, this_process
+from search.study.owner import as_owner, attempt_of
 from search.study.storage import PatientStorage
 
 FENCED = "fenced"  # user attribute of a trial: attempts up to this one may write late, their runs are given up
@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Claim:
-    """A trial that is this process' own until it is told, given back, or taken over by another one."""
+    """A trial that this process owns until it is told, requeued, or taken over."""
 
     trial_id: int
     owner: str  # as the storage holds it
@@ -51,7 +51,7 @@ class Claims:
     def write(self, trial: FrozenTrial, worker: str) -> Claim:
         """Write down that a RUNNING trial is this process' from here on. To be called inside `alone`."""
         attempt = attempt_of(trial) + 1
-        owner = this_process(worker, attempt)
+        owner = as_owner(worker, attempt)
         self._patient.record_heartbeat(trial._trial_id)
         self._storage.set_trial_user_attr(trial._trial_id, "owner", owner)
         return Claim(trial._trial_id, owner, attempt)
@@ -74,7 +74,6 @@ class Claims:
         """Call `act` with a trial as the storage holds it, while nobody can take it over.
 
         Args:
-            number: the trial's.
             act: writes to the study.
             last: the trial is this process' no more afterwards.
             done: states in which `act` leaves the trial: it may have, in a call whose answer an outage has cut off.
@@ -89,7 +88,7 @@ class Claims:
             if claim and held and held.state in done and held.user_attrs.get("owner") == claim.owner:
                 return None
             if claim is None or held is None or not _is_held(claim, held):
-                raise OwnershipLost(f"Trial {number} of study {self._study!r} is another sweep's by now.")
+                raise OwnershipLost(f"Trial {number} of study {self._study!r} was taken over by another sweep.")
             return act(held)
 
         try:

@@ -18,7 +18,7 @@ from search.study.results import COURSE, REPLICATE_OF, values_by_epoch
 PRUNED_AT = "pruned_at"  # user attribute of a trial that was found hopeless: the epoch
 
 
-class Verdict(Enum):
+class PruningVerdict(Enum):
     """What becomes of a trial after an epoch."""
 
     GO_ON = "go on"
@@ -31,7 +31,7 @@ class Judge:
     def __init__(self, opened: Opened, lifecycle: Lifecycle) -> None:
         self._open, self._lifecycle = opened, lifecycle
 
-    def report(self, trial: optuna.Trial, value: float, epoch: int) -> Verdict:
+    def report(self, trial: optuna.Trial, value: float, epoch: int) -> PruningVerdict:
         """Report the objective after an epoch; returns what becomes of the trial.
 
         Epochs that an earlier attempt has reported were judged then, and after the last one nothing would be saved.
@@ -40,7 +40,7 @@ class Judge:
             OwnershipLost: where another sweep has taken it over.
         """
 
-        def act(held: FrozenTrial) -> Verdict:
+        def act(held: FrozenTrial) -> PruningVerdict:
             if epoch > len(before := values_by_epoch(held)):
                 course = (*before, value)
                 marks = LateMarks(self._open.storage)
@@ -55,9 +55,9 @@ class Judge:
                     trial.report(value, epoch)
             elif before[epoch - 1] != value:  # an earlier attempt's, on other threads or another processor
                 self._correct(held, epoch, value)
-            return Verdict.PRUNE if trial.user_attrs.get(PRUNED_AT) == epoch else Verdict.GO_ON
+            return PruningVerdict.PRUNE if trial.user_attrs.get(PRUNED_AT) == epoch else PruningVerdict.GO_ON
 
-        return cast(Verdict, self._lifecycle.owned(trial.number, act))
+        return cast(PruningVerdict, self._lifecycle.owned(trial.number, act))
 
     def _is_hopeless(self, held: FrozenTrial, course: tuple[float, ...], marks: LateMarks) -> bool:
         """Whether a trial with these values is to be pruned; a replicate is trained to its end."""

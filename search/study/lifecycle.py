@@ -22,7 +22,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from experiments.tracking import OwnershipLost
-from search.engines.messages import Known
+from search.engines.messages import KnownArchitecture
 from search.grid import Grid
 from search.space import Values
 from search.study.claims import FENCED, Claim, Claims
@@ -39,7 +39,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Asked:
+class AskedTrial:
     """A trial to be run."""
 
     trial: optuna.Trial
@@ -107,7 +107,7 @@ class Lifecycle:
         self.grid: Grid | None = None  # the combinations of a study that tries each once
         self.claims = Claims(opened.patient, opened.storage, opened.config.study)
 
-    def ask(self, architectures: tuple[Known, ...], worker: str) -> Asked | None:
+    def ask(self, architectures: tuple[KnownArchitecture, ...], worker: str) -> AskedTrial | None:
         """The next trial: an interrupted one, else each architecture as published, else what the sampler suggests.
 
         What is drawn depends on the seed, the trial's number and the trials before it alone: a study that was
@@ -118,7 +118,7 @@ class Lifecycle:
             sweeps of the study.
         """
 
-        def act() -> tuple[Asked, Claim] | None:
+        def act() -> tuple[AskedTrial, Claim] | None:
             trials = self._open.study.get_trials(deepcopy=False)
             searched = [trial for trial in trials if REPLICATE_OF not in trial.user_attrs]
             waiting = [trial for trial in trials if trial.state == TrialState.WAITING]
@@ -142,7 +142,7 @@ class Lifecycle:
             claim = self.claims.write(self._open.storage.get_trial(trial._trial_id), worker)
             # Drawn before another sweep asks: it must see where it gets the same configuration.
             values = self._open.config.space.suggest(trial, architectures)
-            return Asked(trial, values, claim.attempt, trial.user_attrs.get(FENCED, 0)), claim
+            return AskedTrial(trial, values, claim.attempt, trial.user_attrs.get(FENCED, 0)), claim
 
         with self._open.errors():
             found = self._open.patient.alone(self._open.name, lambda: self.claims.alone(act))
@@ -194,7 +194,7 @@ class Lifecycle:
         return trial
 
     def take_over(self, *, dry_run: bool = False) -> list[FrozenTrial]:
-        """Claim trials that nobody runs any more, to be put back in the queue: see `search.trials.recovery.recover`.
+        """Claim trials whose owner is gone, to requeue them: see `search.trials.recovery.recover`.
 
         That is those whose process is gone, on this host, or has given no sign of life, on others; and those of this
         process that it does not know of: a database that went away may have made one without saying so. What may
@@ -248,10 +248,7 @@ class Lifecycle:
         """End a trial.
 
         Args:
-            number: the trial's.
-            state: how it ended.
             values: of the objectives, of a complete one.
-            run_id: its run in MLflow.
             model_id: its model in MLflow, if that was kept.
 
         Raises:
@@ -345,16 +342,12 @@ class Lifecycle:
         return [trial for trial in waiting if "owner" in trial.user_attrs]
 
 
-def _to_publish(held: Mapping[str, Any], architectures: Sequence[Known], searched: int) -> Known | None:
-    """The architecture that the next of so many trials starts as published, unless a person or the past say how.
-
-    Args:
-        held: the study's user attributes.
-        architectures: that are searched.
-        searched: trials that there are.
-    """
+def _to_publish(
+    held: Mapping[str, Any], architectures: Sequence[KnownArchitecture], searched: int
+) -> KnownArchitecture | None:
+    """The architecture that the next of so many trials starts as published, unless a person or the past say how."""
     suggested = held.get(WARM_STARTED, [])
-    left: list[Known | None] = [None] * len(suggested)
+    left: list[KnownArchitecture | None] = [None] * len(suggested)
     left += [known for known in architectures if known.name not in suggested]
     return None if OWN_FIRST in held or searched >= len(left) else left[searched]
 

@@ -13,7 +13,7 @@ import psutil
 from optuna.trial import FrozenTrial
 
 
-def this_process(worker: str, attempt: int = 1) -> str:
+def as_owner(worker: str, attempt: int = 1) -> str:
     """This process, one of its workers and which attempt at the trial it is, as the trial's `owner`.
 
     The attempt is the fencing token: no two owners of a trial have the same one, and its run holds it, too.

@@ -19,7 +19,7 @@ from optuna.trial import FrozenTrial, TrialState
 from architectures.errors import UsageError
 from experiments.objective import score
 from search.config import AUTO, OFF, SweepConfig
-from search.engines.messages import Known
+from search.engines.messages import KnownArchitecture
 from search.space import SearchSpace
 from search.study.owner import attempt_of
 from search.study.results import DUPLICATE_OF, REPLICATE_OF
@@ -29,7 +29,7 @@ AS_GOOD = 0.005  # of the objective: a standard error of accuracy on some hundre
 
 
 @dataclass(frozen=True)
-class Start:
+class WarmStart:
     """A configuration to begin with."""
 
     values: dict[str, object]  # by a study's names
@@ -46,14 +46,13 @@ class _Best:
     slowness: float  # its seconds by those of the study's median trial; 1 where they are not known
 
 
-def starts(storage: BaseStorage, config: SweepConfig, digest: str, architectures: Sequence[Known]) -> list[Start]:
+def starts(
+    storage: BaseStorage, config: SweepConfig, digest: str, architectures: Sequence[KnownArchitecture]
+) -> list[WarmStart]:
     """The configurations that a new study tries first, the most promising first, one an architecture at most.
 
     Args:
-        storage: of the earlier studies.
-        config: of the new one.
         digest: of its data: `auto` learns from other data alone.
-        architectures: that it searches.
 
     Raises:
         UsageError: for a study that there is not, or that was judged by another objective.
@@ -70,13 +69,13 @@ def starts(storage: BaseStorage, config: SweepConfig, digest: str, architectures
 
     searched = {known.name: known for known in architectures}
     return [
-        Start(fitting(config.space, searched[name], known[0].trial), f"{known[0].study}/{known[0].trial.number}")
+        WarmStart(fitting(config.space, searched[name], known[0].trial), f"{known[0].study}/{known[0].trial.number}")
         for name, known in sorted(found.items(), key=lambda one: (promise(one[1]), one[0]))
         if name in searched
     ]
 
 
-def fitting(space: SearchSpace, architecture: Known, trial: FrozenTrial) -> dict[str, object]:
+def fitting(space: SearchSpace, architecture: KnownArchitecture, trial: FrozenTrial) -> dict[str, object]:
     """An architecture as published, but for the values of an earlier trial that a space allows."""
     choices, ranges = space.choices(architecture), space.continuous
     kept = {

@@ -1,4 +1,4 @@
-"""How a study stands: what its trials have come to, and which of their models are kept for it."""
+"""The results of a study's trials, and which of their models are kept."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ class Results:
         return {trial.number: trial.user_attrs["run_id"] for trial in self._with_model() if trial.number in keepers}
 
     def overtaken(self, settled: Collection[str]) -> dict[str, str]:
-        """Kept models that are not among the best any more, `settled` ones left out: their ids, with their runs'."""
+        """Kept models that are no longer among the best, without `settled` ones: their ids and their runs'."""
         keepers = self.keepers()
         held = [trial.user_attrs for trial in self._with_model() if trial.number not in keepers]
         return {one[MODEL_ID]: one["run_id"] for one in held if one[MODEL_ID] not in settled}

@@ -12,7 +12,7 @@ from optuna.samplers import BaseSampler
 
 from architectures.errors import ProjectError, UsageError
 from search.config import EXHAUSTIVE, SAMPLERS, SweepConfig
-from search.engines.messages import Known
+from search.engines.messages import KnownArchitecture
 from search.grid import grid_of
 from search.study.pruning import RANDOM_TRIALS
 
@@ -87,7 +87,7 @@ def check_sampler(config: SweepConfig) -> None:
         raise ProjectError(f"--sampler {name} needs the package {package}: pip install 'pocketnets[{extra}]'.")
 
 
-def told(config: SweepConfig, architectures: Sequence[Known]) -> str:
+def told(config: SweepConfig, architectures: Sequence[KnownArchitecture]) -> str:
     """What is worth knowing of the sampler before the first trial; empty where nothing is."""
     if config.sampler == "cmaes":
         choices = sorted({name for known in architectures for name in config.space.choices(known)})

@@ -205,7 +205,7 @@ def _opened(url: str, takeover_seconds: int) -> PatientStorage:
 
 @contextmanager
 def storage_errors(url: str) -> Iterator[None]:
-    """Turn whatever Optuna or its database raises into one line."""
+    """Turn the errors of Optuna and its database into one line."""
     try:
         yield
     except (ProjectError, KeyboardInterrupt, OSError):

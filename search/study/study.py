@@ -18,11 +18,11 @@ from architectures.errors import ProjectError, UsageError
 from experiments.config import ModelSize
 from experiments.objective import MINIMIZED, shown_name
 from search.config import SweepConfig
-from search.engines.messages import Known
+from search.engines.messages import KnownArchitecture
 from search.study.judge import Judge, pruner_of
 from search.study.lifecycle import OWN_FIRST, WARM_STARTED, Lifecycle
 from search.study.opened import Opened
-from search.study.past import Start, starts
+from search.study.past import WarmStart, starts
 from search.study.results import REPLICATE_OF, WARM_START, Results
 from search.study.storage import open_storage, storage_errors
 
@@ -36,11 +36,11 @@ def _direction(objective: str) -> StudyDirection:
 class Study:
     """The trials of one sweep."""
 
-    def __init__(self, config: SweepConfig, given: dict[str, object]) -> None:
+    def __init__(self, config: SweepConfig) -> None:
         """Open the study of that name, or prepare to create it: `create` writes it down.
 
         Raises:
-            UsageError: if the study exists and one of the `given` options contradicts its record.
+            UsageError: if the study exists and an option that was asked for contradicts its record.
             ProjectError: if the storage cannot be opened.
         """
         self.settled: set[str] = set()  # ids of overtaken models that this process has dropped, or left as registered
@@ -49,9 +49,9 @@ class Study:
             self._open = Opened(config, open_storage(config.storage, config.takeover_after))
             self.trials = Lifecycle(self._open)
             self.judge = Judge(self._open, self.trials)
-            self.reopen(given)
+            self.reopen()
 
-    def reopen(self, given: dict[str, object]) -> None:
+    def reopen(self) -> None:
         """Open the study where it exists, as one that another sweep has made meanwhile."""
         with self._open.errors():
             if self.exists or self.config.study not in optuna.get_all_study_names(self._open.storage):
@@ -68,7 +68,7 @@ class Study:
                 )
             if recorded is not None:
                 self.exists = True
-                self.config = self.config.continuing(recorded, given)
+                self.config = self.config.continuing(recorded)
                 self._open.study.pruner = pruner_of(self.config)
 
     @contextmanager
@@ -90,7 +90,7 @@ class Study:
         parent_run_id: str,
         dataset_digest: str,
         first: Sequence[dict[str, object]],
-        starts: Sequence[Start] = (),
+        starts: Sequence[WarmStart] = (),
     ) -> None:
         """Create the study with its first configurations, those of earlier studies, and what a continuation needs.
 
@@ -117,7 +117,7 @@ class Study:
             self._open.study.set_user_attr("config", config.recorded())
             self._open.study.pruner = pruner_of(config)
 
-    def starts(self, config: SweepConfig, digest: str, architectures: Sequence[Known]) -> list[Start]:
+    def starts(self, config: SweepConfig, digest: str, architectures: Sequence[KnownArchitecture]) -> list[WarmStart]:
         """What earlier studies of the same storage would begin with: see `search.study.past`."""
         with self._open.errors():
             return starts(self._open.storage, config, digest, architectures)
@@ -211,7 +211,7 @@ class Study:
         """Whether a file is small enough for its network to be trained."""
         return self.config.max_coreml_bytes is None or coreml_bytes <= self.config.max_coreml_bytes
 
-    def check_knobs(self, architectures: Sequence[Known]) -> None:
+    def check_knobs(self, architectures: Sequence[KnownArchitecture]) -> None:
         """Raise UsageError where trials drew a knob from other values than there are now, as from other weights."""
         with self._open.errors():
             trials = self._open.study.get_trials(deepcopy=False)

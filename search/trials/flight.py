@@ -1,4 +1,4 @@
-"""The trials of this process that are on their way: begun, waiting for a duplicate, ended and not yet told."""
+"""The unfinished trials of this process: running, waiting for a duplicate, or ended and not yet told to the study."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from search.trials.states import States
 
 @dataclass
 class OnItsWay:
-    """A trial on its way."""
+    """An unfinished trial."""
 
     trial: optuna.Trial
     config: RunConfig
     attempt: int  # from 1
-    fenced: int = 0  # the last attempt whose run is not to be gone on with
+    fenced: int = 0  # the last attempt whose run must not be continued
     asks: bool = False  # its worker waits to hear whether it goes on
     placed: bool = False  # it has a run, or will have one when MLflow is back
     lost: bool = False  # another sweep has taken it over
@@ -62,7 +62,7 @@ class Flight:
         return None
 
     def _has_run(self, trial: FrozenTrial) -> bool:
-        """Whether MLflow holds the run of a trial that has ended still; while it is away, that is taken for granted."""
+        """Whether MLflow still holds the run of an ended trial; assumed while MLflow is away."""
         try:
             self._tracker.runs.get(trial.user_attrs["run_id"])
         except UsageError:
@@ -72,7 +72,7 @@ class Flight:
         return True
 
     def next_unblocked_duplicate(self, progress: TrialProgress) -> tuple[OnItsWay, FrozenTrial | None] | None:
-        """A trial that runs now, and the twin that answers it: its twin has ended, or nobody will run that one."""
+        """A trial that no longer waits, and the ended duplicate that answers it, if there is one."""
         for number, running in list(self.twins.items()):
             if not self._study.trials.owns(number):
                 del self.twins[number]
@@ -97,7 +97,7 @@ class Flight:
         kept = []
         for ended in self._outbox.ended():
             if ended.number not in self.untold:
-                continue  # was given back
+                continue  # requeued
             running, scored = self.untold[ended.number]
             state = TrialState.COMPLETE if scored else state_of(ended)
             model = ended.model.model_id if ended.model else None
@@ -118,7 +118,7 @@ class Flight:
         if running := self.running.get(number) or self.untold.get(number, (None,))[0]:
             self.lose(running, progress)
         else:
-            self._outbox.forget(number)  # was given back: whoever tries it again writes all of it
+            self._outbox.forget(number)  # requeued: the next attempt writes all of it
 
     def lose(self, running: OnItsWay, progress: TrialProgress) -> None:
         """Leave a trial to the sweep that has taken it over."""
@@ -129,7 +129,7 @@ class Flight:
         progress.lost(number, f"trial {number}: another sweep has taken it over")
 
     def give_back(self, running: OnItsWay) -> None:
-        """Leave a trial that was interrupted in the queue of the study, and its run KILLED.
+        """Requeue an interrupted trial, and end its run as KILLED.
 
         Where that fails, the next sweep of the study finds it without a living owner and does the same.
         """
@@ -148,6 +148,6 @@ class Flight:
         self.ask_at = 0.0
 
     def put_back(self) -> None:
-        """Give back all trials on their way."""
+        """Requeue all unfinished trials."""
         for running in [*self.running.values(), *self.twins.values()]:
             self.give_back(running)

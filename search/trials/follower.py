@@ -1,4 +1,4 @@
-"""What each event of a trial leads to: in the study, in its run, and for its worker."""
+"""What follows each event of a trial: in the study, in its run, and for its worker."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from experiments.datasets import Dataset
 from experiments.objective import OF_THE_NETWORK
 from experiments.tracking import Outbox, run_start
 from experiments.tracking.entries import Answer, End, Epoch, Fail, Finish, Oversize, Size
+from experiments.training.messages import Failed
 from search.engines import Engine, WorkerFailed
 from search.engines.messages import (
     Built,
     Died,
     EpochEnded,
     Event,
-    Failed,
     Finished,
     Oversized,
     Placed,
@@ -28,7 +28,7 @@ from search.engines.messages import (
     StateRefused,
     Stopped,
 )
-from search.study.judge import Verdict
+from search.study.judge import PruningVerdict
 from search.study.lifecycle import MAX_ATTEMPTS
 from search.study.results import DUPLICATE_OF, HOST, REPLICATE_OF, WARM_START
 from search.study.study import Study
@@ -58,7 +58,7 @@ class Follower:
         self.not_convertible: WorkerFailed | None = None  # ends the sweep: all trials of an architecture would fail
 
     def follow(self, event: Event, running: OnItsWay, engine: Engine, progress: TrialProgress) -> None:
-        """Do what an event of a trial that is this process' asks for."""
+        """Handle an event of a trial that this process owns."""
         match event:
             case Placed(_, environment):
                 self.place(running, environment)
@@ -82,7 +82,7 @@ class Follower:
             case EpochEnded(number, metrics):
                 value = getattr(metrics, self._study.config.objective)
                 verdict = self._study.judge.report(running.trial, value, metrics.epoch)
-                running.reply(engine, verdict == Verdict.GO_ON)  # first: the worker trains on meanwhile
+                running.reply(engine, verdict == PruningVerdict.GO_ON)  # first: the worker trains on meanwhile
                 self._outbox.write(number, Epoch(metrics))
                 running.last_metrics = metrics
                 progress.epoch(number, metrics)
@@ -138,7 +138,7 @@ class Follower:
         self._study.trials.owned(number, note)
 
     def answer(self, running: OnItsWay, answer: FrozenTrial, progress: TrialProgress) -> None:
-        """End a trial whose configuration has been tried with what was measured then: it would be the same again."""
+        """End a trial whose configuration has been tried with the results of that trial: they would be the same."""
         number = running.trial.number
         self.place(running, self._environment)
         sizes = {name: answer.user_attrs[name] for name in OF_THE_NETWORK if name in answer.user_attrs}

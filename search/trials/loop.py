@@ -1,7 +1,7 @@
 """The loop of a sweep: ask the study, train on an engine, write to MLflow, tell the study.
 
-The study is told how a trial ended when MLflow holds its run, never before: whatever dies in between, the trial is
-still to be run, or its run is there.
+The study is told how a trial ended when MLflow holds its run, never before: if something dies in between, the trial is
+run again, or its run is there.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from experiments.tracking import (
     Tracker,
     TrackingUnavailable,
 )
+from experiments.training.messages import Failed
 from search.engines import Engine, WorkerFailed
 from search.engines.messages import (
     Built,
     Died,
     EpochEnded,
     Event,
-    Failed,
     Finished,
     Job,
-    Known,
+    KnownArchitecture,
     Oversized,
     Ready,
     Stopped,
@@ -65,20 +65,13 @@ class Runner:
         environment: Environment,
         *,
         experiment_id: str,
-        architectures: tuple[Known, ...],
+        architectures: tuple[KnownArchitecture, ...],
         folder: Path,
     ) -> None:
         """Prepare to run trials.
 
         Args:
-            study: open and recorded.
-            tracker: the store.
-            outbox: of the study's runs.
-            states: of its trials' trainings.
-            dataset: that all trials train on.
-            environment: of this process.
             experiment_id: MLflow's, of the runs.
-            architectures: that are searched.
             folder: for the models of trials on their way.
         """
         self.study, self.tracker, self.outbox, self.dataset = study, tracker, outbox, dataset
@@ -129,7 +122,7 @@ class Runner:
         return interrupted()
 
     def _waits(self, in_time: bool, progress: TrialProgress) -> bool:
-        """Whether something is still to come though nothing runs here and the study has no further trial now.
+        """Whether to wait, although nothing runs here and the study has no further trial now.
 
         Raises:
             TrackingUnavailable: if MLflow has been away for too long.
@@ -146,7 +139,7 @@ class Runner:
         self._waits_since = 0.0
         if not in_time:
             return False
-        if self.study.trials.has_more():  # given back meanwhile, or replicates of another sweep
+        if self.study.trials.has_more():  # requeued meanwhile, or replicates of another sweep
             self.flight.ask_at = 0.0
             return True
         if self.flight.twins:
@@ -161,7 +154,7 @@ class Runner:
         return bool(replicates)
 
     def _take_over(self, progress: TrialProgress) -> bool:
-        """Give trials back to the study that nobody runs any more."""
+        """Requeue trials whose owner is gone."""
         dead = recover(self.study, self.tracker)
         for trial in dead:
             progress.say(f"trial {trial.number}: owner is gone; requeued")
@@ -170,7 +163,7 @@ class Runner:
         return bool(dead)
 
     def _start(self, engine: Engine, worker: str, progress: TrialProgress) -> bool:
-        """Start a trial that waited for its twin, or the study's next one; returns whether there was one."""
+        """Start a trial that waited for its duplicate, or the study's next one; returns whether there was one."""
         released = self.flight.next_unblocked_duplicate(progress)
         if released:
             running, same = released
@@ -200,7 +193,7 @@ class Runner:
         return True
 
     def _begin(self, running: OnItsWay, same: FrozenTrial | None, engine: Engine, progress: TrialProgress) -> None:
-        """Answer a trial from the `same` one, end it where its file would be too large, or have it trained."""
+        """Answer a trial from the `same` one, end it if its file would be too large, or submit it."""
         trial, config = running.trial, running.config
         if same:
             self.follower.answer(running, same, progress)
@@ -244,7 +237,7 @@ class Runner:
         try:
             if not running.lost:
                 if not isinstance(event, EpochEnded) and not self.study.trials.owns(event.number):
-                    raise OwnershipLost(f"Trial {event.number} is another sweep's by now.")
+                    raise OwnershipLost(f"Trial {event.number} was taken over by another sweep.")
                 self.follower.follow(event, running, engine, progress)
                 return
         except OwnershipLost:
@@ -255,10 +248,10 @@ class Runner:
             self.flight.running.pop(event.number, None)
 
     def _tell(self, progress: TrialProgress) -> None:
-        """Tell the study of the trials whose ends MLflow holds; what was kept of them is to be evaluated."""
+        """Tell the study of trials whose ends MLflow holds, and queue their kept models for evaluation."""
         self.evaluator.waiting += self.flight.tell(progress)
 
     def _tidy(self, progress: TrialProgress) -> None:
-        """Evaluate what was kept. Workers train on."""
+        """Evaluate kept models. Workers train on."""
         self._tell(progress)
         self.evaluator.tidy(progress)

@@ -19,7 +19,7 @@ from architectures.display import visible
 from architectures.redaction import redact
 from experiments.config import EpochMetrics, ModelSize, RunConfig, RunResult
 from experiments.objective import SHORT, score
-from search.trials.time_left import Course, seconds_left
+from search.trials.time_left import Pace, seconds_left
 
 BAR_WIDTH = 16  # columns
 
@@ -35,9 +35,9 @@ class _Trial:
     last_at: float = 0.0
     best: float | None = None  # of the objective
 
-    def course(self, now: float) -> Course:
+    def course(self, now: float) -> Pace:
         epochs = self.last.epoch if self.last else 0
-        return Course(now - self.started, epochs, self.config.epochs, self.last_at - self.started if epochs else 0.0)
+        return Pace(now - self.started, epochs, self.config.epochs, self.last_at - self.started if epochs else 0.0)
 
 
 def _better(config: RunConfig, value: float, best: float | None) -> float:
@@ -59,7 +59,7 @@ class TrialProgress:
         self._console = _Screen(stderr=True, highlight=False, emoji=False)
         self._trials, self._done, self._workers, self._prunes = trials, 0, workers, prunes
         self._waiting = Spinner("dots", "starting")
-        self._courses: list[Course] = []  # of the trials that have ended here
+        self._courses: list[Pace] = []  # of the trials that have ended here
         self._running: dict[int, _Trial] = {}
         self._best: float | None = None
         self._begun = 0  # trials of the study, those of other sweeps included, as far as their numbers tell

@@ -38,7 +38,7 @@ def state_of(ended: Ended) -> TrialState:
 
 
 def recover(study: Study, tracker: Tracker) -> list[FrozenTrial]:
-    """Put trials back in the queue that nobody runs any more; their runs are KILLED until they are tried again.
+    """Requeue trials whose owner is gone; their runs are KILLED until they are tried again.
 
     Where the owner may still write, late, its run is given up: the next attempt starts another one.
     """
@@ -60,10 +60,10 @@ def as_owner(study: Study, number: int, write: Callable[[], T]) -> T:
     """Write to the run of a trial of this process.
 
     Raises:
-        OwnershipLost: where the trial is another sweep's by now, whether MLflow was asked or not.
+        OwnershipLost: if another sweep has taken over the trial, whether MLflow was asked or not.
     """
     if not study.trials.owns(number):
-        raise OwnershipLost(f"Trial {number} is another sweep's by now.")
+        raise OwnershipLost(f"Trial {number} was taken over by another sweep.")
     try:
         return write()
     except TrackingUnavailable:
@@ -131,7 +131,7 @@ def evaluate_left_over(study: Study, tracker: Tracker, dataset: Dataset, say: Ca
 
 
 def answers_lost(run: RunRecord, tracker: Tracker) -> str:
-    """Why a run cannot be evaluated any more; empty where it can."""
+    """Why a run cannot be evaluated; empty if it can."""
     attempts = Attempts()
     with attempts.part("answers"):
         return "" if tracker.models.val_probabilities(run.run_id) is not None else ANSWERS_LOST

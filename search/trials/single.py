@@ -16,23 +16,24 @@ from conversion.coreml.formats import check_available
 from experiments import teacher
 from experiments.attempts import Attempts
 from experiments.config import RunConfig, RunResult, usual_learning_rate
+from experiments.cores import cores
 from experiments.datasets import Dataset, title
-from experiments.datasets.summary import summary
 from experiments.evaluation.report import write_evaluation
 from experiments.interruption import interruptible
 from experiments.recipe import recipe_of
 from experiments.tracking import ModelRecord, Tracker, VersionRecord, environment, run_start
+from experiments.training.messages import Failed
 from experiments.training.precision import resolve_precision
 from search.engines import WorkerFailed
-from search.engines.local import LocalEngine, cores
-from search.engines.messages import Built, Died, EpochEnded, Failed, Finished, Job, Known, Ready, WorkerSetup
+from search.engines.local import LocalEngine
+from search.engines.messages import Built, Died, EpochEnded, Finished, Job, KnownArchitecture, Ready, WorkerSetup
 from search.engines.shared_data import save_dataset
 from search.report.data_page import Doubtful, mistakes, write_data_page
 from search.setup import (
     choose_architectures,
     learning_rate_factor,
-    load_dataset,
     of_builders,
+    prepare_dataset,
     resolve_augmentation,
     usable_batch_sizes,
     within_memory,
@@ -98,24 +99,23 @@ def run_trial(config: TrialConfig) -> TrialResult:
         tracker = Tracker(config.tracking_uri)  # imports MLflow while the worker imports TensorFlow
         if config.teacher:
             config = replace(config, teacher=teacher.find(tracker, config.teacher))
-        dataset = load_dataset(config.dataset, config.plugins)
-        if config.teacher:
-            teacher.check(tracker, config.teacher, dataset)
-            teacher.provide(tracker, config.teacher)
-        for line in summary(dataset):
-            progress.say(escape(line))
+
+        def say(text: str) -> None:
+            progress.say(escape(text))
+
+        dataset = prepare_dataset(config, tracker, say)
         (batch_size,) = usable_batch_sizes(
             (config.batch_size or RunConfig.batch_size,),
             dataset,
             asked=config.batch_size is not None,
-            say=progress.say,
+            say=say,
         )
         save_dataset(dataset, folder)
         engine.provide(folder)
         ready = engine.wait_until_ready()
         (known,) = choose_architectures(ready, (config.architecture,), dataset.name)
         if config.batch_size is None:
-            (batch_size,) = within_memory((batch_size,), (known,), say=lambda text: progress.say(escape(text)))
+            (batch_size,) = within_memory((batch_size,), (known,), say=say)
         run_config = _run_config(config, known, ready, batch_size, resolve_augmentation(config.augment, dataset))
         experiment_id = tracker.experiment(config.experiment or title(config.dataset))
         where = environment(setup.threads, ready.gpu, config.plugins)
@@ -128,13 +128,15 @@ def run_trial(config: TrialConfig) -> TrialResult:
         suspects = write_data_page(tracker, run_id, dataset, config.dataset, attempts)
         missing = "; ".join(filter(None, [missing, str(attempts)]))
         if missing:
-            progress.say(f"warning: not drawn: {escape(missing)}")
+            say(f"warning: not drawn: {missing}")
         model = tracker.registry.register(config.register_as or f"{title(config.dataset)}-classifier", kept)
         doubtful = Doubtful(mistakes(result.val_probabilities, dataset), suspects)
         return TrialResult(run_id, run_config, result, model, doubtful)
 
 
-def _run_config(config: TrialConfig, known: Known, ready: Ready, batch_size: int, augment: str) -> RunConfig:
+def _run_config(
+    config: TrialConfig, known: KnownArchitecture, ready: Ready, batch_size: int, augment: str
+) -> RunConfig:
     if config.filters is not None and known.default_filters is None:
         raise UsageError(f"{known.name} has fixed widths: leave --filters out.")
     knobs = tuple((knob, choices[0]) for knob, choices in known.knobs)

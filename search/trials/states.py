@@ -35,7 +35,7 @@ class States:
         return {number for number, _ in self._kept()}
 
     def newest(self, number: int, *, before: int, say: Callable[[str], None]) -> bytes | None:
-        """What the latest of the attempts before one has kept; what is not whole is set aside, and `say` is told."""
+        """The newest state of the attempts before one; damaged files are set aside and reported to `say`."""
         while path := self._newest(number, before):
             try:
                 content = path.read_bytes()

@@ -19,7 +19,7 @@ FORESEEN = (0.3, 0.3, 1.0)  # shares of the epochs that a few trials would be tr
 
 
 @dataclass(frozen=True)
-class Course:
+class Pace:
     """A trial so far."""
 
     seconds: float  # since it started, or until it ended
@@ -44,8 +44,8 @@ class Course:
 
 
 def seconds_left(
-    ended: Sequence[Course],
-    running: Sequence[Course],
+    ended: Sequence[Pace],
+    running: Sequence[Pace],
     *,
     to_come: int,
     workers: int,
@@ -57,8 +57,6 @@ def seconds_left(
 
     Args:
         ended: trials that have ended in their order, also those that were not trained.
-        running: trials on their way.
-        to_come: trials that have not been started.
         workers: trials at a time.
         prunes: whether hopeless trials are ended early, once a few have ended.
         before: trials of the study that ended before these.
@@ -82,7 +80,7 @@ def seconds_left(
     return max(busy)
 
 
-def _left(course: Course, whole: float, shares: Sequence[float]) -> float:
+def _left(course: Pace, whole: float, shares: Sequence[float]) -> float:
     """Seconds that a running trial still takes, as those did that came as far."""
     expected = mean([share for share in shares if share > course.share] or [1.0])
     if not course.epochs:

@@ -20,7 +20,7 @@ from architectures.families.efficientnet_lite0 import imagenet
 from architectures.knobs import Setting
 from architectures.weights import FEATURES, shown
 from search.engines.asked import check_asked, searched
-from search.engines.messages import Known
+from search.engines.messages import KnownArchitecture
 from search.space import SearchSpace
 from tests.support.torch_files import write_torch_file
 
@@ -170,7 +170,10 @@ def test_a_sweep_searches_what_was_asked_for_and_pins_the_weights(tmp_path: Path
 
 
 def test_what_an_architecture_does_not_have_is_not_searched() -> None:
-    known = [Known("fixed", None, 0.2, None, (("hidden", (0, 128)),)), Known("pocket", 8, 0.1, None)]
+    known = [
+        KnownArchitecture("fixed", None, 0.2, None, (("hidden", (0, 128)),)),
+        KnownArchitecture("pocket", 8, 0.1, None),
+    ]
     space = SearchSpace(("fixed", "pocket"))
     trial = FixedTrial({"architecture": "fixed", "batch_size": 64, "dropout": 0.1, "fixed.hidden": 128})
     values = space.suggest(trial, known)

@@ -17,7 +17,7 @@ from architectures.errors import ProjectError
 from experiments import reproduction
 from experiments.config import RunConfig
 from experiments.tracking import RunRecord, code_tags, environment
-from experiments.training.process import Request
+from experiments.training.messages import Request
 
 OTHERWISE = {"floatx": "float64", "epsilon": 1e-3, "backend": "jax", "image_data_format": "channels_first"}
 AS_EVER = ("float32", 1e-7, "channels_last")

@@ -17,7 +17,7 @@ from conversion.coreml.convert import Converter
 from conversion.coreml.formats import MINIMUM_IOS
 from conversion.coreml.writing import write
 from conversion.promotion.candidate import Candidate
-from conversion.promotion.compression_search import Choice, Variant, choose, draw
+from conversion.promotion.compression_search import CompressionChoice, Variant, choose, draw
 from conversion.promotion.show import show_choice
 from conversion.runtime import NotCheckable
 from experiments.classifier import as_classifier
@@ -27,11 +27,11 @@ from tests.conversion.test_convert import FACTS
 
 
 @pytest.fixture(scope="module")
-def choice(candidate: Candidate) -> Choice:  # noqa: F811
+def choice(candidate: Candidate) -> CompressionChoice:  # noqa: F811
     return choose(Converter(candidate.classifier, candidate.facts), candidate.dataset.val)
 
 
-def test_the_smallest_file_that_is_accurate_enough(choice: Choice) -> None:
+def test_the_smallest_file_that_is_accurate_enough(choice: CompressionChoice) -> None:
     assert {(variant.format, variant.compression) for variant in choice.variants} == MINIMUM_IOS.keys()
     assert [variant.chosen for variant in choice.variants].count(True) == 1
     before = {v.format: v.val_accuracy for v in choice.variants if v.compression == "none"}
@@ -44,7 +44,11 @@ def test_the_smallest_file_that_is_accurate_enough(choice: Choice) -> None:
     )
 
 
-def test_figures_are_those_of_the_executed_file(choice: Choice, candidate: Candidate, tmp_path: Path) -> None:  # noqa: F811
+def test_figures_are_those_of_the_executed_file(
+    choice: CompressionChoice,
+    candidate: Candidate,  # noqa: F811
+    tmp_path: Path,
+) -> None:
     path = tmp_path / f"model{choice.file.suffix}"
     write(choice.file, path)
     split = candidate.dataset.val
@@ -66,7 +70,7 @@ def test_the_allowed_loss_and_the_format_decide(candidate: Candidate) -> None:  
     assert strict.variants[0].compression == "none"
 
 
-def test_table_json_and_picture(choice: Choice, capfd: pytest.CaptureFixture[str]) -> None:
+def test_table_json_and_picture(choice: CompressionChoice, capfd: pytest.CaptureFixture[str]) -> None:
     show_choice(choice)
     out, err = capfd.readouterr()
     assert err == ""

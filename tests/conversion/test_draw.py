@@ -31,7 +31,7 @@ from conversion.coreml.facts import FileFacts
 from conversion.coreml.writing import write
 from conversion.draw import server as draw_server
 from conversion.draw.collection import Collection
-from conversion.draw.reader import GUESSES, SURE, Answer, Guess, Reader, open_reader
+from conversion.draw.reader import GUESSES, SURE, Guess, Reader, Recognition, open_reader
 from conversion.draw.request import MAX_POINTS, Drawing, parse_drawing
 from conversion.draw.server import application, bind
 from experiments import datasets
@@ -105,7 +105,7 @@ def test_an_empty_pad_has_no_reading(served: Served) -> None:
 
 def test_it_is_sure_from_the_threshold_on() -> None:
     def sure(confidence: float) -> bool:
-        return Answer((Guess("7", confidence),), np.zeros((28, 28), np.uint8), 0.0, 0.0).sure
+        return Recognition((Guess("7", confidence),), np.zeros((28, 28), np.uint8), 0.0, 0.0).sure
 
     assert sure(SURE)
     assert not sure(np.nextafter(SURE, 0))
@@ -211,7 +211,7 @@ def test_a_drawing_is_read_while_another_is_kept(digits_file: Path, tmp_path: Pa
     class Recording(Reader):
         """Records on what the file is executed."""
 
-        def read(self, drawing: Drawing) -> Answer:
+        def read(self, drawing: Drawing) -> Recognition:
             executed.append(drawing)
             return super().read(drawing)
 
@@ -422,7 +422,7 @@ def test_without_descriptors_it_says_so_once_and_goes_on(digits_file: Path, capf
 
 def test_a_fault_of_the_server_is_one_line(digits_file: Path, capfd: pytest.CaptureFixture[str]) -> None:
     class Broken(Reader):
-        def read(self, drawing: Drawing) -> Answer:
+        def read(self, drawing: Drawing) -> Recognition:
             raise ValueError("broken")
 
     with bind(0) as listener, ThreadPoolExecutor() as threads:

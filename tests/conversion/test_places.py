@@ -13,7 +13,7 @@ from conversion import runtime
 from conversion.promotion.config import PromoteConfig
 from conversion.promotion.in_place import taken
 from conversion.promotion.pipeline import promote
-from conversion.promotion.place import DEFAULT_OUTPUT, Place, default_output
+from conversion.promotion.place import DEFAULT_OUTPUT, OutputPlace, default_output
 from experiments.tracking import Tracker
 from tests.support.commands import Command
 from tests.support.promotions import NAME, REFUSAL_TAGS, shipped, snapshot
@@ -150,4 +150,4 @@ def test_other_files_are_refused(given: str, tmp_path: Path, command: Command) -
 def test_folders_and_versions_are_no_endings(tmp_path: Path) -> None:
     (tmp_path / "models.d").mkdir()
     for given in ("v1.2", "build.d/", "Digits", "Digits.mlpackage", str(tmp_path / "models.d")):
-        assert Place()(given) == given
+        assert OutputPlace()(given) == given

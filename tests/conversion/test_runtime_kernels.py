@@ -11,7 +11,7 @@ import pytest
 
 from conversion.runtime.blocks import Block
 from conversion.runtime.convolution import Convolution
-from conversion.runtime.fusion import Pointwise, Run, ordered, run_length
+from conversion.runtime.fusion import FusedRun, Pointwise, ordered, run_length
 from conversion.runtime.kernels import NO_PADS, Pads, Pair
 from conversion.runtime.network import Node
 from conversion.runtime.processors import helped
@@ -128,7 +128,7 @@ def test_a_run_is_its_operations_one_by_one(nodes: list[Node], length: int, orde
     assert run_length(nodes, shapes, readers) == length
     if length == 1:
         return
-    run = Run(nodes, SHAPE)
+    run = FusedRun(nodes, SHAPE)
     answer = run(*(blobs[name] for name in run.inputs))
     values = dict(blobs)
     for each in nodes:

@@ -15,7 +15,7 @@ from mlflow.entities import Metric, Run
 from experiments.config import EpochMetrics
 from experiments.tracking import LONGEST_TAG, Selection, Tracker
 from experiments.tracking.shown import KIND, NOTE, ORDER, TRAINING, VIEW, VIEWS
-from experiments.views import leaderboard, pages
+from experiments.views import leaderboard, ui_links
 from search.report.summary import description
 from search.study.study import Study
 from tests.experiments.test_hostile_names import NAME, UNSAFE
@@ -108,7 +108,7 @@ def test_a_sweep_that_goes_on_brings_its_run_up_to_date(
 def test_hostile_names_in_the_description_of_a_sweep(swept: Swept) -> None:
     tracker = Tracker(swept.uri, create=False)
     board = [replace(row, run=NAME, optimizer=NAME) for row in leaderboard.rows(tracker, Selection("mnist5k", "small"))]
-    study = Study(_config(swept), {})
+    study = Study(_config(swept))
     text = description(study, board * 20, "1")
     assert len(text) <= LONGEST_TAG
     page = MarkdownIt("commonmark", {"html": True}).enable("table").render(text)
@@ -206,7 +206,7 @@ def test_the_time_of_an_image_is_explained(client: MlflowClient, swept: Swept) -
 
 
 def test_make_ui_says_where_the_runs_are(swept: Swept, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    pages.say_pages(swept.uri, "http://127.0.0.1:5000")
+    ui_links.say_links(swept.uri, "http://127.0.0.1:5000")
     assert capsys.readouterr().out == f"mnist5k: {LINK}\n"
-    pages.say_pages(f"sqlite:///{tmp_path / 'none.db'}", "http://127.0.0.1:5000")
+    ui_links.say_links(f"sqlite:///{tmp_path / 'none.db'}", "http://127.0.0.1:5000")
     assert "does not exist. Run python -m search.sweep first." in capsys.readouterr().out

@@ -305,7 +305,7 @@ def test_what_was_not_asked_for_is_the_builders_own() -> None:
     assert with_builders(replace(sweep, momentum=(0.5, 0.95)), ready("sgd")).momentum == (0.5, 0.95)
     plain = SweepConfig("sqlite:///mlflow.db", "night")
     assert with_builders(plain, ready("adam")) == plain  # studies of before go on as they were
-    continued = plain.continuing(made.recorded(), {})
+    continued = replace(plain, given=()).continuing(made.recorded())
     assert (continued.optimizer, continued.momentum, continued.learning_rate_factor) == ("sgd", (0.9, 0.9), 10)
 
 

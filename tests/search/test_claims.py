@@ -11,45 +11,45 @@ from optuna.trial import FrozenTrial, TrialState
 
 from experiments.tracking import OwnershipLost
 from search.config import SweepConfig
-from search.engines.messages import Known
-from search.study.lifecycle import TRANSITIONS, Asked
+from search.engines.messages import KnownArchitecture
+from search.study.lifecycle import TRANSITIONS, AskedTrial
 from search.study.study import Study
 from tests.search.test_stopped import silence
 
 CONFIG = SweepConfig(
     "sqlite:///mlflow.db", "shared", trials=3, epochs=2, architectures=("pocket",), filters=(4,), batch_sizes=(64,)
 )
-KNOWN = (Known("pocket", 8, 0.1, None),)
+KNOWN = (KnownArchitecture("pocket", 8, 0.1, None),)
 
 
 @pytest.fixture
 def first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Study:
     """A study that one sweep has made."""
     monkeypatch.chdir(tmp_path)
-    made = Study(CONFIG, {})
+    made = Study(CONFIG)
     made.create(CONFIG, "0" * 32, "digest", [])
     return made
 
 
 @pytest.fixture
-def taken(first: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Asked, Study]:
+def taken(first: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[AskedTrial, Study]:
     """A trial that the first sweep asked for on another host, where it may live, and the sweep that took it over."""
     with monkeypatch.context() as elsewhere:
         elsewhere.setattr(platform, "node", lambda: "elsewhere")
         asked = first.trials.ask(KNOWN, "worker")
     assert asked
     silence(tmp_path)
-    second = Study(CONFIG, {})
+    second = Study(CONFIG)
     second._open.patient.answered_since -= 3600
     assert [trial.number for trial in second.trials.take_over()] == [asked.trial.number]
     return asked, second
 
 
-def test_what_was_taken_over_is_not_written_to(first: Study, taken: tuple[Asked, Study]) -> None:
+def test_what_was_taken_over_is_not_written_to(first: Study, taken: tuple[AskedTrial, Study]) -> None:
     asked, second = taken
     number = asked.trial.number
     written: list[FrozenTrial] = []
-    with pytest.raises(OwnershipLost, match="is another sweep's by now"):
+    with pytest.raises(OwnershipLost, match="was taken over by another sweep"):
         first.trials.owned(number, written.append)
     assert written == []
     with pytest.raises(OwnershipLost):
@@ -58,7 +58,7 @@ def test_what_was_taken_over_is_not_written_to(first: Study, taken: tuple[Asked,
     assert second.trials.owns(number)
 
 
-def test_the_run_of_who_may_still_write_is_fenced_off(taken: tuple[Asked, Study]) -> None:
+def test_the_run_of_who_may_still_write_is_fenced_off(taken: tuple[AskedTrial, Study]) -> None:
     asked, second = taken
     second.trials.requeue(asked.trial.number)
     again = second.trials.ask(KNOWN, "worker")

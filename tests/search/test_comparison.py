@@ -18,7 +18,7 @@ from architectures.errors import UsageError
 from benchmarks.no_training import NoTraining
 from experiments.config import ModelSize, RunConfig, RunResult
 from search.config import SweepConfig
-from search.engines.messages import Known
+from search.engines.messages import KnownArchitecture
 from search.orchestrate import sweep
 from search.report.significance import Replicated, compare_architectures
 from search.space import SearchSpace
@@ -278,7 +278,10 @@ def test_a_continued_study_tries_what_the_whole_one_does_after_the_configuration
     ],
 )
 def test_a_configuration_outside_the_space(given: dict[str, object], message: str) -> None:
-    known = [Known("one", 8, 0.1, None, (("kernel_size", (3, 5)),)), Known("other", 8, 0.1, None)]
+    known = [
+        KnownArchitecture("one", 8, 0.1, None, (("kernel_size", (3, 5)),)),
+        KnownArchitecture("other", 8, 0.1, None),
+    ]
     space = SearchSpace(("one", "other"))
     with pytest.raises(UsageError, match=re.escape(message)):
         space.configuration(given, known)

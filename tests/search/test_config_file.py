@@ -73,10 +73,10 @@ def test_what_is_written_asks_for_the_same_and_no_more(config: SweepConfig, tmp_
     file.write_text(as_toml(config), encoding="utf-8")
     assert "# batch-size = [64, 128, 256]\n" in file.read_text()
     arguments = sweep.parser().parse_args(["--config", str(file)])
-    given = given_options(vars(arguments) | {"figures": arguments.figures})
-    assert given == {"tracking_uri": config.tracking_uri} | {
-        key: value for key, value in config.chosen.items() if value != getattr(SweepConfig, key, None)
-    }
+    found = given_options(vars(arguments) | {"figures": arguments.figures})
+    values = {key: getattr(config, key) for key in config.asked}
+    expected = {key: value for key, value in values.items() if value != getattr(SweepConfig, key, None)}
+    assert {key: found[key] for key in found.pop("given")} == found == {"tracking_uri": config.tracking_uri} | expected
 
 
 def test_secrets_are_not_written(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,7 +24,7 @@ from experiments.datasets import Dataset, Split
 from experiments.tracking import RunRecord
 from search import orchestrate, sweep, trial
 from search.config import SweepConfig
-from search.engines.messages import Known
+from search.engines.messages import KnownArchitecture
 from search.setup import resolve_augmentation
 from search.trials.config import TrialConfig
 
@@ -179,7 +179,7 @@ def test_an_older_record_stays_readable() -> None:
 
 def test_a_study_from_before_is_continued_with_what_it_recorded() -> None:
     recorded = as_recorded(SweepConfig, tracking_uri="", study="a/b", keep=0).recorded()
-    continued = MAKE[SweepConfig]().continuing(recorded, {"trials": 20})
+    continued = MAKE[SweepConfig](trials=20, given=("trials",)).continuing(recorded)
     assert (continued.study, continued.keep, continued.trials) == ("night", 0, 20)
 
 
@@ -196,10 +196,10 @@ def test_augmentation_of_a_study_from_before_there_was_more_than_one_kind(
 ) -> None:
     record = json.loads(MAKE[SweepConfig](augment=recorded).recorded())
     record = {key: value for key, value in record.items() if key not in ("mixup", "cutmix")}
-    continued = MAKE[SweepConfig]().continuing(json.dumps(record), {})
+    continued = MAKE[SweepConfig](given=()).continuing(json.dumps(record))
     assert continued.augment == means
     validate(continued)
-    known = (Known("pocket", 8, 0.1, None),)
+    known = (KnownArchitecture("pocket", 8, 0.1, None),)
     space = replace(continued.space, architectures=("pocket",))
     study = optuna.create_study()
     trials = [study.ask() for _ in range(12)]
@@ -207,25 +207,27 @@ def test_augmentation_of_a_study_from_before_there_was_more_than_one_kind(
     assert drawn == ({"off", "digits"} if choices else {means})
     if choices:
         assert trials[0].distributions["augment"] == optuna.distributions.CategoricalDistribution(choices)
-    again = MAKE[SweepConfig]().continuing(continued.recorded(), {})  # and once more, from what it records then
+    again = MAKE[SweepConfig](given=()).continuing(continued.recorded())  # and once more, from what it records then
     assert again.augment == means
 
 
 def test_a_study_chooses_between_all_kinds_of_augmentation() -> None:
     space = MAKE[SweepConfig](augment="search", architectures=("pocket",)).space
     study = optuna.create_study()
-    assert {space.suggest(study.ask(), (Known("pocket", 8, 0.1, None),)).augment for _ in range(20)} == {*AUGMENTATIONS}
+    assert {space.suggest(study.ask(), (KnownArchitecture("pocket", 8, 0.1, None),)).augment for _ in range(20)} == {
+        *AUGMENTATIONS
+    }
     assert space.configuration({"augment": "photo"}, ()) == {"augment": "photo"}
 
 
 def test_options_agree_with_the_augmentation_that_a_study_has_recorded() -> None:
     recorded = MAKE[SweepConfig](augment="photo").recorded()
     for given in ({}, {"augment": "on"}, {"augment": "photo"}):
-        assert MAKE[SweepConfig]().continuing(recorded, given).augment == "photo"
+        assert MAKE[SweepConfig](**given, given=tuple(given)).continuing(recorded).augment == "photo"
     with pytest.raises(UsageError, match="made with augment photo, not digits"):
-        MAKE[SweepConfig]().continuing(recorded, {"augment": "digits"})
+        MAKE[SweepConfig](augment="digits").continuing(recorded)
     with pytest.raises(UsageError, match="made with augment off, not on"):
-        MAKE[SweepConfig]().continuing(MAKE[SweepConfig](augment="off").recorded(), {"augment": "on"})
+        MAKE[SweepConfig](given=("augment",)).continuing(MAKE[SweepConfig](augment="off").recorded())
 
 
 @pytest.mark.parametrize(("channels", "kind"), [(1, "digits"), (3, "photo")])

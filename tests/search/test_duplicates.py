@@ -26,7 +26,7 @@ POINT = {"dropout": (0.2, 0.2), "filters": (4,), "batch_sizes": (64,), "epochs":
 @pytest.fixture(autouse=True)
 def in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(local, "worker", local.worker)  # `untrained` replaces it
+    monkeypatch.setattr(local, "Worker", local.Worker)  # `untrained` replaces it
 
 
 def run(trials: int, workers: int = 1, epoch_seconds: float = 0.0, failing: int | None = None) -> SweepResult:

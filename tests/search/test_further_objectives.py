@@ -104,8 +104,7 @@ def test_tables_and_figures_name_the_objectives(tmp_path: Path, monkeypatch: pyt
     assert len(continued.leaderboard) >= len(result.leaderboard)
     with pytest.raises(UsageError, match="made with objectives val_accuracy,macs,images_per_second, not val_accuracy"):
         sweep(
-            SweepConfig("sqlite:///mlflow.db", "named", trials=8),
-            given={"objectives": ("val_accuracy",)},
+            SweepConfig("sqlite:///mlflow.db", "named", trials=8, given=("objectives",)),
             engine=lambda _: Measuring(),
         )
 

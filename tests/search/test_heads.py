@@ -9,7 +9,7 @@ import pytest
 from architectures.errors import UsageError
 from benchmarks.no_training import NoTraining
 from search.config import SweepConfig
-from search.engines.messages import Known, Ready
+from search.engines.messages import KnownArchitecture, Ready
 from search.orchestrate import sweep
 from tests.support import photographs
 from tests.support.commands import Command, Outcome, invoke
@@ -65,7 +65,7 @@ def test_a_study_is_not_continued_with_other_weights(tmp_path: Path, monkeypatch
     class Pinned(NoTraining):
         def __init__(self, weights: str) -> None:
             super().__init__()
-            self.known = Known("malireddi", 32, 0.2, None, (("weights", (weights,)),))
+            self.known = KnownArchitecture("malireddi", 32, 0.2, None, (("weights", (weights,)),))
 
         def wait_until_ready(self) -> Ready:
             return Ready((self.known,), (), None, ())

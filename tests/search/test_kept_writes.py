@@ -44,7 +44,7 @@ def configured(study: str, trials: int) -> SweepConfig:
 
 def swept(study: str, trials: int = 1) -> SweepResult:
     config = configured(study, trials)
-    return sweep(config, {"trials": trials}, engine=lambda _: NoTraining())
+    return sweep(config, engine=lambda _: NoTraining())
 
 
 def waiting_trial(study: str) -> FrozenTrial:
@@ -65,7 +65,7 @@ def waiting_trial(study: str) -> FrozenTrial:
 
 def writes(result: SweepResult, number: int) -> list[str]:
     """Lines that a sweep has left of a trial that was pruned."""
-    study = Study(configured(result.study, 9), {})
+    study = Study(configured(result.study, 9))
     trial = study.optuna_study.trials[number]
     config = _config(study.config, trial)
     start = run_start(

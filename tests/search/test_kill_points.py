@@ -92,7 +92,7 @@ def run_sweep(
             os.kill(os.getpid(), signal.SIGTERM)
         elif engine:
             workers = cast(local.LocalEngine, engine[0])._workers
-            os.kill(cast(int, workers[statements % len(workers)].process.pid), signal.SIGKILL)
+            os.kill(cast(int, workers[statements % len(workers)].worker.process.pid), signal.SIGKILL)
 
     event.listen(Engine, "after_cursor_execute" if after else "before_cursor_execute", count)
     config = SweepConfig(
@@ -106,9 +106,9 @@ def run_sweep(
         figures=False,
         replicates=1 if trials == TRIALS else 0,
     )
-    config = replace(config, **options)
+    config = replace(config, given=("trials",), **options)
     try:
-        sweep(config, {"trials": trials}, engine=place)
+        sweep(config, engine=place)
     except WorkerFailed:  # it had not started yet
         assert struck == A_WORKER
     if isinstance(kill_at, int) and statements >= kill_at:

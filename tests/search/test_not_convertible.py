@@ -18,9 +18,10 @@ from architectures.registry import Architecture
 from benchmarks.no_training import NoTraining
 from conversion.coreml.convertible import check_convertible
 from experiments import datasets
+from experiments.training.messages import Failed
 from search.config import SweepConfig
 from search.engines import WorkerFailed
-from search.engines.messages import Built, Event, Failed, WorkerSetup
+from search.engines.messages import Built, Event, WorkerSetup
 from search.engines.trainer import Trainer
 from search.orchestrate import sweep
 from tests.support.commands import Command

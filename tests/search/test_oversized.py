@@ -14,7 +14,7 @@ from experiments.config import Environment, RunConfig
 from experiments.datasets import Dataset, Split
 from search.config import SweepConfig
 from search.engines import trainer
-from search.engines.messages import Event, Job, Known, Oversized, Placed
+from search.engines.messages import Event, Job, KnownArchitecture, Oversized, Placed
 from search.engines.trainer import Trainer
 from search.orchestrate import sweep
 from search.setup import within_memory
@@ -98,7 +98,9 @@ def test_its_trial_is_infeasible_and_its_run_says_what_is_known(
 
 
 def test_batch_sizes_follow_the_hungriest_network(capsys: pytest.CaptureFixture[str]) -> None:
-    hungry, modest = (Known(name, 8, 0.0, None, image_bytes=size) for name, size in (("a", 2**31), ("b", 1)))
+    hungry, modest = (
+        KnownArchitecture(name, 8, 0.0, None, image_bytes=size) for name, size in (("a", 2**31), ("b", 1))
+    )
     assert within_memory((64, 128), [modest], say=print) == (64, 128)
     assert not capsys.readouterr().out
     assert within_memory((64, 128), [modest, hungry], say=print) == (1,)

@@ -15,7 +15,7 @@ from architectures.errors import ProjectError, UsageError
 from architectures.fields import InvalidValue, Number, NumberRange
 from benchmarks.no_training import ARCHITECTURES, NoTraining
 from search.config import EXHAUSTIVE, SAMPLERS, SweepConfig
-from search.engines.messages import Known
+from search.engines.messages import KnownArchitecture
 from search.grid import Grid, grid_of
 from search.orchestrate import SweepResult, sweep
 from search.study import sampling
@@ -28,7 +28,7 @@ INSTALLED = [
     name for name in SAMPLERS if name not in sampling.PACKAGES or importlib.util.find_spec(sampling.PACKAGES[name][0])
 ]
 STEPPED = {"dropout": (0.0, 0.4, 0.2), "batch_sizes": (64, 128), "filters": (4,)}
-KNOBBED = (Known("a", 8, 0.2, None, (("size", (3, 5)),)), Known("b", None, 0.0, None))
+KNOBBED = (KnownArchitecture("a", 8, 0.2, None, (("size", (3, 5)),)), KnownArchitecture("b", None, 0.0, None))
 
 
 def config_of(**options: object) -> SweepConfig:
@@ -39,7 +39,7 @@ def config_of(**options: object) -> SweepConfig:
 def drawn_by(folder: Path, config: SweepConfig) -> Iterator[dict[str, object]]:
     """The configurations that a study draws, each told a value that depends on it."""
     config = replace(config, storage=f"sqlite:///{folder / 'drawn.db'}", architectures=tuple(a.name for a in KNOBBED))
-    study = Study(config, {})
+    study = Study(config)
     study.create(config, "parent", "digest", [])
     if config.sampler in EXHAUSTIVE:
         study.trials.grid = grid_of(config.space, KNOBBED)
@@ -106,16 +106,16 @@ def test_a_grid_ends_before_its_trials_are_made_and_remembers_itself(
     assert of_no_training(trials=20).counts["complete"] == 3
     assert "study night holds all combinations: there is nothing left to try" in capsys.readouterr().err
     with pytest.raises(UsageError, match="was made with sampler grid, not tpe: its trials would not be comparable"):
-        sweep(config_of(), given={"sampler": "tpe"}, engine=lambda _: NoTraining())
+        sweep(config_of(given=("sampler",)), engine=lambda _: NoTraining())
 
 
 def test_two_sweeps_share_a_grid(tmp_path: Path) -> None:
     """Each sees what the other one has begun, and an interrupted combination is tried by the other."""
     config = config_of(sampler="grid", trials=50, storage=f"sqlite:///{tmp_path / 'o.db'}", **STEPPED)
     config = replace(config, architectures=("chollet",))
-    study = Study(config, {})
+    study = Study(config)
     study.create(config, "parent", "digest", [])
-    studies = [study, Study(config, {})]
+    studies = [study, Study(config)]
     for one in studies:
         one.trials.grid = grid_of(config.space, ARCHITECTURES[:1])
     asked = [one.trials.ask(ARCHITECTURES[:1], "worker") for one in studies * 3]

@@ -13,8 +13,9 @@ import sqlalchemy
 from architectures.errors import ProjectError
 from benchmarks.no_training import NoTraining
 from experiments.tracking import Tracker, TrackingUnavailable
+from experiments.training.messages import failed
 from search.config import SweepConfig
-from search.engines.messages import Event, Finished, failed
+from search.engines.messages import Event, Finished
 from search.orchestrate import sweep
 from search.study.storage import open_storage
 from search.study.study import Study
@@ -151,7 +152,7 @@ def test_a_sweep_over_postgresql_with_a_password(
 
 
 def _unknown_study(url: str) -> object:
-    return Study(SweepConfig("sqlite:///mlflow.db", "night", storage=url), {})
+    return Study(SweepConfig("sqlite:///mlflow.db", "night", storage=url))
 
 
 @pytest.mark.parametrize("opened", [open_storage, Tracker, _unknown_study], ids=["storage", "tracker", "study"])

@@ -18,7 +18,7 @@ from mlflow import MlflowClient
 from optuna.trial import TrialState
 
 from search.engines import local
-from search.study.owner import may_live, this_process
+from search.study.owner import as_owner, may_live
 from search.study.storage import open_storage
 from tests.support.commands import Command, invoke
 from tests.support.servers import wait_until
@@ -168,7 +168,7 @@ def test_models_that_cannot_be_written_are_one_line_and_a_continuation_mends_it(
 def test_a_process_that_was_killed_and_that_nobody_has_collected_is_gone() -> None:
     with subprocess.Popen(["sleep", "60"]) as process:
         started = psutil.Process(process.pid).create_time()
-        owner = json.loads(this_process("worker 1")) | {"pid": process.pid, "started": started}
+        owner = json.loads(as_owner("worker 1")) | {"pid": process.pid, "started": started}
         trial = optuna.create_trial(value=0.0, user_attrs={"owner": json.dumps(owner)})
         assert may_live(trial)
         process.kill()

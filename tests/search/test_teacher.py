@@ -85,7 +85,7 @@ def test_a_sweep_searches_how_much_is_taught_and_is_continued(swept: Swept, own_
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--teacher", "nobody"], "Unknown teacher: Unknown run 'nobody' in sqlite:///mlflow.db: give an id"),
+        (["--teacher", "nobody"], "No such teacher. Unknown run 'nobody' in sqlite:///mlflow.db: give an id"),
         (["--teacher", "small"], "The teacher small (run "),  # the parent run of the sweep
         (["--teacher", "{best}#sha256=" + "0" * 64], "not 000000000000..."),
         (["--teacher", "{best}", "--dataset", "digits"], "has learned from mnist5k (digest "),

@@ -13,7 +13,7 @@ from experiments.config import EpochMetrics, RunConfig
 from search.study.pruning import RANDOM_TRIALS, WARMUP_EPOCHS
 from search.trials import progress
 from search.trials.progress import TrialProgress
-from search.trials.time_left import Course, seconds_left
+from search.trials.time_left import Pace, seconds_left
 
 # Seconds of an epoch at the published width (experiments/LOG.md), the same for half and double widths; and of a start.
 FAMILIES = {"allconv": 1.6, "chollet": 1.9, "convmixer": 0.9, "malireddi": 0.5, "mobilenet": 0.8, "pocket": 0.35}
@@ -30,10 +30,10 @@ class Trial:
     def ended(self) -> float:
         return self.started + START + self.per_epoch * self.epochs
 
-    def course(self, now: float) -> Course:
+    def course(self, now: float) -> Pace:
         epochs = min(int(max(0.0, (now - self.started - START) / self.per_epoch) + 1e-9), self.epochs)
         trained = START + self.per_epoch * epochs if epochs else 0.0
-        return Course(min(now, self.ended) - self.started, epochs, EPOCHS, trained)
+        return Pace(min(now, self.ended) - self.started, epochs, EPOCHS, trained)
 
 
 def sweep(seed: int, *, trials: int, workers: int, prunes: bool) -> list[Trial]:
@@ -83,10 +83,10 @@ def test_it_is_right_within_a_factor_of_two_once_three_trials_have_ended(
 
 
 def test_nothing_is_said_before_a_trial_was_trained() -> None:
-    answered = Course(0.1, 0, 10, 0.0)
+    answered = Pace(0.1, 0, 10, 0.0)
     assert seconds_left([], [], to_come=5, workers=1, prunes=True) is None
     assert seconds_left([answered], [], to_come=5, workers=1, prunes=True) is None
-    trained = Course(10.0, 10, 10, 10.0)
+    trained = Pace(10.0, 10, 10, 10.0)
     assert seconds_left([answered, trained], [], to_come=4, workers=1, prunes=False) == pytest.approx(20)
     left = seconds_left([trained], [], to_come=5, workers=1, prunes=False, starts_for=15)
     assert left == pytest.approx(20)  # the third would start after 20 s

@@ -14,12 +14,16 @@ from optuna.trial import TrialState
 from architectures.errors import UsageError
 from benchmarks.no_training import ARCHITECTURES, NoTraining
 from search.config import SweepConfig
-from search.engines.messages import Known
+from search.engines.messages import KnownArchitecture
 from search.orchestrate import SweepResult, sweep
 from search.study.past import fitting, starts
 from tests.support.sweeps import children_of, parents_of, study_of
 
-THREE = (Known("a", 8, 0.2, None, (("size", (3, 5)),)), Known("b", 8, 0.0, None), Known("c", 8, 0.0, None))
+THREE = (
+    KnownArchitecture("a", 8, 0.2, None, (("size", (3, 5)),)),
+    KnownArchitecture("b", 8, 0.0, None),
+    KnownArchitecture("c", 8, 0.0, None),
+)
 BEGAN = datetime(2026, 11, 29)
 
 
@@ -93,7 +97,7 @@ def test_only_what_the_space_allows_is_taken_over() -> None:
 
 def run(study: str, **options: object) -> SweepResult:
     config = config_of(study, **options)
-    return sweep(config, config.chosen | options, engine=lambda _: NoTraining())
+    return sweep(replace(config, given=(*config.asked, *options)), engine=lambda _: NoTraining())
 
 
 def test_a_sweep_starts_there_once_and_says_so(

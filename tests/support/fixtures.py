@@ -10,9 +10,7 @@ import gc
 import json
 import os
 from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
@@ -24,7 +22,7 @@ import keras  # noqa: E402
 from mlflow.tracking._tracking_service import utils  # noqa: E402
 
 from architectures.command import COLLECT_AFTER  # noqa: E402
-from experiments.training import process  # noqa: E402
+from experiments.training import worker  # noqa: E402
 from search.engines import local  # noqa: E402
 from tests.support.commands import Command, Outcome, invoke, run_module  # noqa: E402
 from tests.support.stores import (  # noqa: E402
@@ -38,7 +36,7 @@ from tests.support.stores import (  # noqa: E402
     rows,
 )
 from tests.support.sweeps import SWEEP  # noqa: E402
-from tests.support.untrained import serve  # noqa: E402
+from tests.support.untrained import idle_worker  # noqa: E402
 from tests.support.warm import warm_context  # noqa: E402
 
 gc.freeze()  # what has been imported is never garbage, and a look through all of it takes a second
@@ -62,8 +60,7 @@ def warm_children() -> Iterator[None]:
     leave_writing_to_the_system()
     copy_migrations()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(local, "CONTEXT", warm_context())
-        patch.setattr(process, "CONTEXT", warm_context())
+        patch.setattr(worker, "CONTEXT", warm_context())
         yield
 
 
@@ -92,7 +89,7 @@ def command(tmp_path: Path) -> Command:
 @pytest.fixture
 def without_training(monkeypatch: pytest.MonkeyPatch) -> None:
     """The workers of sweeps that this process runs know both published networks, and train nothing."""
-    monkeypatch.setattr(local, "worker", SimpleNamespace(main=partial(serve, 0.0, None)))
+    monkeypatch.setattr(local, "Worker", idle_worker())
 
 
 @pytest.fixture(scope="session")

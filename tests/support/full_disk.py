@@ -7,15 +7,13 @@ from __future__ import annotations
 
 import sqlite3
 import sys
-from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 
 from sqlalchemy import Engine, event
 
 from search import sweep
 from search.engines import local
-from tests.support.untrained import serve
+from tests.support.untrained import idle_worker
 
 
 def limit(database: str, pages: int) -> None:
@@ -34,7 +32,7 @@ def limit(database: str, pages: int) -> None:
 def main(arguments: list[str]) -> int:
     database, pages, *options = arguments
     limit(database, int(pages))
-    local.worker = SimpleNamespace(main=partial(serve, 0.0, None))  # type: ignore[assignment]
+    local.Worker = idle_worker()  # type: ignore[assignment, misc]
     return sweep.main(options)
 
 

@@ -7,18 +7,20 @@ from __future__ import annotations
 
 import json
 import sys
-from functools import partial
+from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
-from types import SimpleNamespace
 from typing import Any
 
 from benchmarks.no_training import NoTraining
+from experiments.training.messages import Failed
+from experiments.training.worker import Worker
 from search.engines import Engine, local
-from search.engines.messages import Built, EpochEnded, Failed, WorkerSetup
+from search.engines.messages import Built, EpochEnded, WorkerSetup
 
 
-def serve(epoch_seconds: float, failing: int | None, connection: Connection, setup: WorkerSetup) -> None:
-    """A worker process of the local engine that trains nothing; the trial of the number `failing` fails."""
+def serve(connection: Connection, behaviour: tuple[float, int | None]) -> None:
+    """Serve jobs without training; the trial of the number `failing` fails."""
+    epoch_seconds, failing = behaviour
     engine = NoTraining(epoch_seconds)
     try:
         engine.provide(connection.recv())
@@ -38,11 +40,20 @@ def serve(epoch_seconds: float, failing: int | None, connection: Connection, set
         pass  # the sweep is gone
 
 
+def idle_worker(epoch_seconds: float = 0.0, failing: int | None = None) -> Callable[..., Worker]:
+    """What the local engine can start in place of its workers."""
+
+    def start(_serve: str, _setup: WorkerSetup, *, cores: Sequence[int]) -> Worker:
+        return Worker("tests.support.untrained:serve", (epoch_seconds, failing), cores=cores)
+
+    return start
+
+
 def untrained(setup: WorkerSetup, workers: int, epoch_seconds: float = 0.0, failing: int | None = None) -> Engine:
     """An engine that trains nothing."""
     if workers == 1:
         return NoTraining(epoch_seconds)
-    local.worker = SimpleNamespace(main=partial(serve, epoch_seconds, failing))  # type: ignore[assignment]
+    local.Worker = idle_worker(epoch_seconds, failing)  # type: ignore[assignment, misc]
     return local.LocalEngine(setup, workers)
 
 
@@ -54,9 +65,9 @@ def main(arguments: list[str]) -> None:
     asked: dict[str, Any] = json.loads(arguments[0])
     asked.setdefault("figures", False)  # nobody looks at them
     given: dict[str, Any] = {k: tuple(value) if isinstance(value, list) else value for k, value in asked.items()}
-    config = SweepConfig(**given)
+    config = SweepConfig(**given, given=tuple(given))
     try:
-        result = sweep(config, given, engine=lambda setup: untrained(setup, config.workers, float(arguments[1])))
+        result = sweep(config, engine=lambda setup: untrained(setup, config.workers, float(arguments[1])))
     except ProjectError as error:
         sys.exit(f"error: {error}")
     print(json.dumps(result.counts))

@@ -91,15 +91,14 @@ class _ForkContext(ForkContext):
 
 
 def _begin(values: dict[str, str], target: Callable[..., object], *args: object, **options: object) -> None:
-    from experiments.training import process
-    from search.engines import local
+    from experiments.training import worker
 
     assert PRELOADED in sys.modules, "the server of warm processes is cold"
     os.environ.clear()
     os.environ.update(values)
     # Workers start before anything runs that would not survive a fork; one that replaces a dead one is forked beside
     # the sweep's thread of signs of life, and holds none of its locks. A real replacement is tested cold.
-    local.CONTEXT = process.CONTEXT = _ForkContext()  # type: ignore[assignment]
+    worker.CONTEXT = _ForkContext()  # type: ignore[assignment]
     target(*args, **options)
 
 

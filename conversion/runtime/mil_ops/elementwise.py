@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from conversion.runtime import functions
-from conversion.runtime.arrays import broadcast
+from conversion.runtime.arrays import broadcast, select
 from conversion.runtime.functions import ZERO
 from conversion.runtime.fusion import Pointwise
 from conversion.runtime.interface import Array
@@ -81,12 +81,7 @@ def _logical(compute: Callable[[Any, Any], Any]) -> Builder:
 
 def _select(op: Op) -> Operation:
     op.read("cond", "a", "b")
-
-    def run(condition: Array, a: Array, b: Array) -> Array:
-        condition, a, b = broadcast(condition, a, b)
-        return np.where(condition != 0, a, b)
-
-    return Pointwise(run)
+    return Pointwise(select)
 
 
 def _gelu(op: Op) -> Operation:

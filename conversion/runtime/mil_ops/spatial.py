@@ -9,8 +9,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from conversion.runtime.arrays import planes
-from conversion.runtime.convolution import Convolution, Finish
+from conversion.runtime.arrays import by_planes, planes
+from conversion.runtime.convolution import Convolution, Epilogue
 from conversion.runtime.functions import (
     depth_to_space,
     pixel_shuffle,
@@ -43,13 +43,7 @@ def _on_planes(op: Op, compute: Callable[..., Array]) -> Callable[..., Array]:
     if op.rank() not in (3, 4):
         raise Unsupported(f"it reads a blob of rank {op.rank()}; 3 and 4 are known")
     if op.rank() == 4:
-
-        def run(x: Array, *finish: Finish | None) -> Array:
-            image, lead = planes(x, least=4)
-            out = compute(image, *finish)
-            return out.reshape(*lead, *out.shape[1:])
-
-        return run
+        return by_planes(compute, least=4)
 
     def run_flat(x: Array) -> Array:
         image, lead = planes(x[..., None, :], least=4)
@@ -70,12 +64,15 @@ def _pads(op: Op) -> tuple[str, Pads]:
     return kind, ((amounts[0], amounts[1]), (amounts[2], amounts[3]))
 
 
-def _conv(op: Op) -> Operation:
+def _weights(op: Op) -> tuple[Array, Array | None, int]:
+    """The stored kernel of a convolution of `x`, its bias, and its groups."""
     op.read("x")
-    stored = op.weight("weight")
-    bias = op.weight("bias") if op.has("bias") else None
+    return op.weight("weight"), op.weight("bias") if op.has("bias") else None, op.integer("groups", 1)
+
+
+def _conv(op: Op) -> Operation:
+    stored, bias, groups = _weights(op)
     stride, dilation = op.pair("strides", (1, 1)), op.pair("dilations", (1, 1))
-    groups = op.integer("groups", 1)
     kind, custom = _pads(op)
     taps = _taps(op, stored, groups=groups)
     if bias is not None and bias.shape != (taps.shape[3],):
@@ -84,7 +81,7 @@ def _conv(op: Op) -> Operation:
 
     convolution = Convolution(taps, bias, stride=stride, dilation=dilation, groups=groups)
 
-    def compute(x: Array, finish: Finish | None = None) -> Array:
+    def compute(x: Array, finish: Epilogue | None = None) -> Array:
         pads = custom
         if kind.startswith("same"):
             pads = same_pads(x.shape[2:], extent, stride, top_left_heavy=kind == "same_lower")
@@ -105,11 +102,8 @@ def _taps(op: Op, stored: Array, *, groups: int) -> Array:
 
 
 def _conv_transpose(op: Op) -> Operation:
-    op.read("x")
-    stored = op.weight("weight")
-    bias = op.weight("bias") if op.has("bias") else None
+    stored, bias, groups = _weights(op)
     stride, dilation = op.pair("strides", (1, 1)), op.pair("dilations", (1, 1))
-    groups = op.integer("groups", 1)
     kind, custom = _pads(op)
     stated = op.integers("output_shape") if op.has("output_shape") else None
     if stated is not None and len(stated) != op.rank():
@@ -265,13 +259,7 @@ def _blocks(compute: Callable[[Array, int], Array], parameter: str) -> Builder:
         block = op.integer(parameter)
         if not 1 <= block < 2**16:
             raise ValueError(f"its {parameter} is {block}")
-
-        def run(x: Array) -> Array:
-            image, lead = planes(x)
-            out = compute(image, block)
-            return out.reshape(*lead, *out.shape[1:])
-
-        return run
+        return by_planes(lambda x: compute(x, block))
 
     return build
 

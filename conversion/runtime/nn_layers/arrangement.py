@@ -19,6 +19,7 @@ from conversion.runtime.arrays import (
     rank,
     sliced,
     tiled,
+    without_axes,
 )
 from conversion.runtime.interface import Array
 from conversion.runtime.limits import Unsupported, bounded
@@ -145,8 +146,7 @@ def _squeeze(layer: Layer) -> Operation:
             axes = tuple(axis for axis in range(1, x.ndim) if x.shape[axis] == 1)
         if any(x.shape[axis] != 1 for axis in axes):
             raise ValueError(f"it squeezes axes {tuple(p.axes)} of a blob of shape {x.shape[1:]}")
-        shape = [size for axis, size in enumerate(x.shape) if axis not in axes]
-        return x.reshape(shape if len(shape) > 1 else [*shape, 1])  # a blob keeps at least one axis
+        return without_axes(x, axes)
 
     return run
 

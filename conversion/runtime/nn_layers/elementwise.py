@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from conversion.runtime import functions
-from conversion.runtime.arrays import broadcast
+from conversion.runtime.arrays import broadcast, select
 from conversion.runtime.functions import in_double
 from conversion.runtime.fusion import Pointwise
 from conversion.runtime.interface import Array
@@ -166,12 +166,7 @@ def _gelu(layer: Layer) -> Operation:
 
 def _where(layer: Layer) -> Operation:
     layer.expect(inputs=3)
-
-    def run(condition: Array, a: Array, b: Array) -> Array:
-        condition, a, b = broadcast(condition, a, b)
-        return np.where(condition != 0, a, b)
-
-    return Pointwise(run)
+    return Pointwise(select)
 
 
 def _bias(layer: Layer) -> Operation:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from conversion.runtime.arrays import axes_of, axis_of, rank
+from conversion.runtime.arrays import axes_of, axis_of, rank, without_axes
 from conversion.runtime.functions import REDUCTIONS, Reduction, in_double
 from conversion.runtime.interface import Array
 from conversion.runtime.limits import Unsupported
@@ -44,7 +44,7 @@ def _reduce_nd(compute: Reduction) -> Builder:
         def run(x: Array) -> Array:
             axes = tuple(range(1, x.ndim)) if p.reduceAll else axes_of(p.axes, rank(x))
             out = compute(x, axes)
-            return out if p.keepDims else _without(out, axes)
+            return out if p.keepDims else without_axes(out, axes)
 
         return run
 
@@ -58,17 +58,11 @@ def _argument(find: Callable[[Array, int], Array]) -> Builder:
         def run(x: Array) -> Array:
             axis = axis_of(layer.params.axis, rank(x))
             out = np.expand_dims(find(x, axis), axis).astype(np.float32)
-            return _without(out, (axis,)) if layer.params.removeDim else out
+            return without_axes(out, (axis,)) if layer.params.removeDim else out
 
         return run
 
     return build
-
-
-def _without(x: Array, axes: tuple[int, ...]) -> Array:
-    """Remove axes of size 1; a blob keeps at least one axis."""
-    shape = [size for axis, size in enumerate(x.shape) if axis not in axes]
-    return x.reshape(shape if len(shape) > 1 else [*shape, 1])
 
 
 LAYERS: dict[str, Builder] = {

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from conversion.runtime.arrays import padded, planes
-from conversion.runtime.convolution import Convolution, Finish
+from conversion.runtime.arrays import by_planes, padded
+from conversion.runtime.convolution import Convolution, Epilogue
 from conversion.runtime.functions import (
     depth_to_space,
     pixel_shuffle,
@@ -38,12 +38,10 @@ def _convolution(layer: Layer) -> Operation:
 
     convolution = Convolution(taps, bias, stride=stride, dilation=dilation, groups=groups)
 
-    def run(x: Array, finish: Finish | None) -> Array:
-        image, lead = planes(x, least=4)
-        out = convolution(image, pads=window_pads(layer, image.shape[2:], extent, stride), finish=finish)
-        return out.reshape(*lead, *out.shape[1:])
+    def compute(image: Array, finish: Epilogue | None) -> Array:
+        return convolution(image, pads=window_pads(layer, image.shape[2:], extent, stride), finish=finish)
 
-    return Finishing(run)
+    return Finishing(by_planes(compute, least=4))
 
 
 def _deconvolution(
@@ -58,8 +56,7 @@ def _deconvolution(
     taps = np.ascontiguousarray(stored.transpose(2, 3, 1, 0))
     stated = layer.pair("outputShape", (1, 1)) if len(p.outputShape) else None
 
-    def run(x: Array) -> Array:
-        image, lead = planes(x, least=4)
+    def compute(image: Array) -> Array:
         full = [(image.shape[i + 2] - 1) * stride[i] + kernel[i] for i in (0, 1)]
         size = stated
         if size is None and p.HasField("same"):
@@ -71,10 +68,9 @@ def _deconvolution(
             heavy = p.HasField("same") and layer.choice("asymmetryMode", of=p.same) == "TOP_LEFT_HEAVY"
             surplus = [max(0, full[i] - size[i]) for i in (0, 1)]
             crop = ((surplus[0] + heavy) // 2, (surplus[1] + heavy) // 2)
-        out = deconv2d(image, taps, bias, stride=stride, crop=crop, size=size, groups=groups)
-        return out.reshape(*lead, *out.shape[1:])
+        return deconv2d(image, taps, bias, stride=stride, crop=crop, size=size, groups=groups)
 
-    return run
+    return by_planes(compute, least=4)
 
 
 def _pooling(layer: Layer) -> Operation:
@@ -82,33 +78,24 @@ def _pooling(layer: Layer) -> Operation:
     p = layer.params
     mode = layer.choice("type")
     if p.globalPooling:  # the kernel, the stride and the padding that it states mean nothing
-
-        def run_global(x: Array) -> Array:
-            image, lead = planes(x, least=4)
-            return pool2d(image, mode, window=image.shape[2:], stride=(1, 1)).reshape(*lead, -1, 1, 1)
-
-        return run_global
+        return by_planes(lambda image: pool2d(image, mode, window=image.shape[2:], stride=(1, 1)), least=4)
     window, stride = layer.pair("kernelSize", (3, 3)), layer.pair("stride", (1, 1))
     if not p.WhichOneof("PoolingPaddingType"):
         raise ValueError("it states no padding")
 
-    def run(x: Array) -> Array:
-        image, lead = planes(x, least=4)
-        size = image.shape[2:]
+    def compute(image: Array) -> Array:
+        size, outputs = image.shape[2:], None
         if p.HasField("includeLastPixel"):
             pads, outputs = _include_last_pixel(layer, size, window, stride)
             reach = [(outputs[i] - 1) * stride[i] + window[i] - size[i] - sum(pads[i]) for i in (0, 1)]
             if mode == "AVERAGE" and not p.avgPoolExcludePadding and max(reach) > 0:
                 raise Unsupported("it averages windows that reach beyond the padding")
-            count = not p.avgPoolExcludePadding
-            out = pool2d(image, mode, window=window, stride=stride, pads=pads, size=outputs, count_padding=count)
         else:
             pads = window_pads(layer, size, window, stride)
-            count = not p.avgPoolExcludePadding
-            out = pool2d(image, mode, window=window, stride=stride, pads=pads, count_padding=count)
-        return out.reshape(*lead, *out.shape[1:])
+        count = not p.avgPoolExcludePadding
+        return pool2d(image, mode, window=window, stride=stride, pads=pads, size=outputs, count_padding=count)
 
-    return run
+    return by_planes(compute, least=4)
 
 
 def _include_last_pixel(layer: Layer, size: Pair, window: Pair, stride: Pair) -> tuple[Pads, Pair]:
@@ -209,13 +196,7 @@ def _reorganize(layer: Layer) -> Operation:
         "DEPTH_TO_SPACE": depth_to_space,
         "PIXEL_SHUFFLE": pixel_shuffle,
     }[mode]
-
-    def run(x: Array) -> Array:
-        image, lead = planes(x)
-        out = compute(image, block)
-        return out.reshape(*lead, *out.shape[1:])
-
-    return run
+    return by_planes(lambda x: compute(x, block))
 
 
 LAYERS = {

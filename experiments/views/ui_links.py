@@ -1,4 +1,4 @@
-"""Where MLflow's pages of a store open on its training runs: what `make ui` says before it serves them."""
+"""Links to the training runs in MLflow's UI, which `make ui` prints before it serves them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from architectures.display import say
 from experiments.tracking import Tracker, TrackingError
 
 
-def say_pages(tracking_uri: str, server: str) -> None:
+def say_links(tracking_uri: str, server: str) -> None:
     """Print a link for each experiment of training runs, as a server on this address shows them."""
     try:
         pages = Tracker(tracking_uri, create=False, write=False).runs_pages(server)
