@@ -166,6 +166,7 @@ class RunResult:
     not_measured: str = ""  # what of these figures could not be measured, and why
     best_val_balanced_accuracy: float | None = None  # None as in EpochMetrics
     host_load: float | None = None  # average of the last minute, when latency_ms was measured; None: not known
+    resampled: tuple[tuple[int, ...], ...] = field(default=(), compare=False, repr=False)  # `evaluation.expected`'s
 
     def value(self, objective: str) -> float:
         """What it reached in an objective."""
@@ -185,6 +186,7 @@ def run_result(values: Mapping[str, Any]) -> RunResult:
             "keras_file": Path(values["keras_file"]),
             "input_shape": tuple(values["input_shape"]),
             "val_probabilities": np.array(values["val_probabilities"], np.float32),
+            "resampled": tuple(map(tuple, values.get("resampled", ()))),
         }
     )
 

@@ -14,6 +14,7 @@ from architectures.display import say
 from conversion.promotion.preference import Preference, smallest
 from experiments.attempts import Attempts
 from experiments.datasets import Dataset
+from experiments.evaluation.intervals import ExpectedAccuracy
 from experiments.objective import score
 from experiments.tracking import CANDIDATE, Tracker, TrackingUnavailable, VersionRecord
 from experiments.views import leaderboard
@@ -41,6 +42,7 @@ class Ending:
     registered: Sequence[VersionRecord] = ()  # the best first
     preference: Preference | None = None  # what `promote --prefer smallest` takes
     board: Sequence[Row] = ()
+    expected: ExpectedAccuracy | None = None  # of the first of the board
     compared: Sequence[ArchitectureComparison] = ()
     left_out: Sequence[str] = ()  # of the comparison, and why
     doubtful: Doubtful = field(default_factory=lambda: Doubtful((), None))
@@ -83,7 +85,9 @@ class Ending:
         with self.study.alone(), self._attempts.part("leaderboard"):
             self.board = leaderboard.rows(self.tracker, selection_of(config))
             told = description(self.study, self.board, self.tracker.experiment(config.experiment_name))
-            self.tracker.parents.describe(self.parent, told, figures(self.study, self.board))
+            best = self.board[0].run_id if self.board else ""
+            self.expected = self.study.results.expected(len(self.dataset.val))
+            self.tracker.parents.describe(self.parent, told, figures(self.study, self.board, self.expected), best=best)
 
     def _draw(self) -> None:
         self.progress.waiting("drawing the study")
@@ -92,6 +96,7 @@ class Ending:
             self.tracker,
             self.parent,
             list(self.board),
+            expected=self.expected,
             compared=self.compared,
             left_out=self.left_out,
             attempts=self._attempts,

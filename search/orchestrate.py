@@ -18,6 +18,7 @@ from conversion.promotion.config import DEFAULT_MODEL
 from conversion.promotion.preference import Preference
 from experiments import datasets, teacher
 from experiments.cores import cores
+from experiments.evaluation.intervals import ExpectedAccuracy
 from experiments.interruption import interruptible
 from experiments.main_guard import check_main_guard
 from experiments.tracking import CANDIDATE, Outbox, Tracker, dataset_facts, environment, runs_page, served_by
@@ -53,6 +54,7 @@ from search.trials.recovery import deliver_left_over, end_parent, evaluate_left_
 from search.trials.states import States
 
 ROWS = 10  # of the leaderboard that are shown
+LUCK = "The best of many on the same validation images is partly lucky."
 CONFIG_FILE = "sweep.toml"  # an artifact of the parent run: the options it was made with, without secrets
 
 
@@ -67,6 +69,7 @@ class SweepResult:
     trials: int  # asked for
     counts: dict[str, int]  # of trials by state
     leaderboard: tuple[Row, ...]
+    expected_accuracy: ExpectedAccuracy | None  # of the best, without its luck; None: see `Results.expected`
     comparisons: tuple[ArchitectureComparison, ...]  # of architectures, where configurations were replicated
     not_compared: tuple[str, ...]  # architectures of which none was, as where each trial was pruned
     registered_name: str
@@ -101,6 +104,8 @@ class SweepResult:
             shown = self.leaderboard[:ROWS]
             more = len(shown) < len(self.leaderboard)
             leaderboard_table.print_table(shown, f"Study {self.study}", one_study=True, more=more)
+        if self.expected_accuracy:
+            say(f"Expected of the best on new images: {self.expected_accuracy.text}. {LUCK}")
         if self.comparisons:
             print_cells(
                 significance.titles(self.objective),
@@ -258,6 +263,7 @@ def sweep(
         trials=config.trials,
         counts=study.results.counts(),
         leaderboard=tuple(ending.board),
+        expected_accuracy=ending.expected,
         comparisons=tuple(ending.compared),
         not_compared=tuple(ending.left_out),
         registered_name=config.registered_name,

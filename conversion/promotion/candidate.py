@@ -18,6 +18,7 @@ from conversion.verification.parity import in_float64
 from experiments import datasets
 from experiments.classifier import forward_function, load_classifier
 from experiments.datasets import Dataset, Split
+from experiments.evaluation.intervals import ExpectedAccuracy
 from experiments.tracking import Look, ModelRecord, RunRecord, Tracker
 
 if TYPE_CHECKING:
@@ -53,6 +54,11 @@ class Candidate:
     def look(self) -> Look:
         """The record of this look at the test images."""
         return self._tested[1]
+
+    @cached_property
+    def expected_accuracy(self) -> ExpectedAccuracy | None:
+        """What its sweep expects of the model, if it is the best of one."""
+        return self.tracker.parents.expected_accuracy(self.run.tags.get("mlflow.parentRunId"), self.run.run_id)
 
     @cached_property
     def converter(self) -> Converter:

@@ -94,6 +94,10 @@ def _key_figures(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
         interval = f"{facts['test_accuracy_low']:.3f} to {facts['test_accuracy_high']:.3f}"
         accuracy = f"accuracy on {facts['test_images']:,} test images, 95 % in {interval}"
         shown.append((f"{facts['test_accuracy']:.4f}", accuracy))
+    if "expected_accuracy" in facts:
+        interval = f"{facts['expected_accuracy_low']:.3f} to {facts['expected_accuracy_high']:.3f}"
+        said = f"to be expected of the model by its sweep, whose luck chose it, too, 95 % in {interval}"
+        shown.append((f"{facts['expected_accuracy']:.4f}", said))
     if "val_accuracy" in facts:
         model = f"on validation images; the model {facts['model_val_accuracy']:.4f}"
         shown.append((f"{facts['val_accuracy']:.4f}", model))

@@ -8,6 +8,9 @@
 - `coreml_format`, `compression`, `minimum_ios`, `coreml_bytes`, `coreml_sha256`: the file.
 - `metadata`: what the file says of itself, by key: the app's measurements on a device are held to it.
 - `coreml_reproducible_sha256`, `reproducible_by`: its digest without the date of conversion, and how to compute that.
+- `expected_accuracy`, `expected_accuracy_low`, `expected_accuracy_high`: what the model's sweep expects of it on new
+  images, with its 95 % interval, if it was the best there: without the luck of having been chosen by its accuracy on
+  the validation images (`experiments/evaluation/expected.py`). Absent otherwise.
 - `val_accuracy`, `model_val_accuracy`: of the executed file and of the trained model, on the validation images.
 - `test_accuracy`, `test_accuracy_low`, `test_accuracy_high`, `test_images`: of the executed file, with its 95 % Wilson
   interval.
@@ -44,7 +47,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass
 from datetime import datetime
 
 from conversion.coreml.file import CoreMLFile
@@ -53,6 +56,7 @@ from conversion.promotion.compression_search import CompressionChoice
 from conversion.promotion.gate import Decision
 from conversion.runtime import Interface
 from conversion.verification.evidence import Evidence
+from experiments.tracking.parents import EXPECTED
 
 SCHEMA_VERSION = 4
 REPRODUCIBLE_BY = (
@@ -80,7 +84,8 @@ KEYS_BY_UNIT = {
     "uses of the test split of these data so far": "number",
     SHARE: (
         "accuracy accuracy_low accuracy_high precision recall f1 macro_precision macro_recall val_accuracy "
-        "model_val_accuracy test_accuracy test_accuracy_low test_accuracy_high file_accuracy model_accuracy "
+        "model_val_accuracy expected_accuracy expected_accuracy_low expected_accuracy_high "
+        "test_accuracy test_accuracy_low test_accuracy_high file_accuracy model_accuracy "
         "min_accuracy largest_class_share champion_test_accuracy candidate_accuracy champion_accuracy"
     ),
     POINTS: "accuracy_loss max_accuracy_loss max_accuracy_loss_points",
@@ -130,6 +135,9 @@ def summary(examination: Examination) -> dict[str, object]:
         "coreml_reproducible_sha256": examination.file.reproducible_sha256,
         "reproducible_by": REPRODUCIBLE_BY,
     }
+    expected = examination.candidate.expected_accuracy
+    if expected:
+        result |= dict(zip(EXPECTED, astuple(expected), strict=True))
     if evidence.original:
         val = evidence.against_original("val")
         result |= {"val_accuracy": val.file_accuracy, "model_val_accuracy": val.model_accuracy}

@@ -3,9 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 
-def accuracy_interval(correct: int, images: int) -> tuple[float, float]:
+@dataclass(frozen=True)
+class ExpectedAccuracy:
+    """What to expect of a network on new images like the validation images, without the luck that chose it."""
+
+    value: float
+    low: float  # 95 % interval
+    high: float
+
+    @property
+    def text(self) -> str:
+        return f"{self.value:.4f} (95 % interval {self.low:.3f} to {self.high:.3f})"
+
+
+def accuracy_interval(correct: float, images: int) -> tuple[float, float]:
     """95 % Wilson score interval of an accuracy.
 
     >>> low, high = accuracy_interval(485, 500)

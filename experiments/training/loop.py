@@ -33,6 +33,7 @@ from experiments.classifier import (
 from experiments.config import EpochMetrics, ModelSize, RunConfig, RunResult
 from experiments.datasets import Dataset, Split
 from experiments.evaluation.drawn import drawn_accuracy
+from experiments.evaluation.expected import Epochs
 from experiments.training import distillation, features, losses, optimizers, streaming
 from experiments.training.augmentation import AUGMENT
 from experiments.training.averages import Averages
@@ -134,7 +135,9 @@ def train(
     best: EpochMetrics | None = None
     best_weights: list[np.ndarray] = []
     best_probabilities = np.empty((0, dataset.num_classes), np.float32)
+    expecting = Epochs(len(val_split))
     if found := keeper.resume():
+        expecting = Epochs(len(val_split), found.resampled)
         epochs, best = [*found.epochs], found.best
         best_weights, best_probabilities = found.best_weights, found.best_probabilities
     for metrics in epochs:  # again: whoever listens may lack them
@@ -153,6 +156,7 @@ def train(
                 f"The loss of {config.architecture} is not finite after epoch {epoch} "
                 f"(learning rate {config.learning_rate:g}): lower the learning rate."
             )
+        expecting.add(probabilities.argmax(axis=1) == val_split.labels)
         seconds = time.perf_counter() - started
         metrics = EpochMetrics(epoch, loss, accuracy, val_loss, val_accuracy, seconds, val_balanced)
         epochs.append(metrics)
@@ -168,6 +172,7 @@ def train(
             best_epoch=best.epoch,
             best_weights=best_weights,
             best_probabilities=best_probabilities,
+            resampled=expecting.resampled,
         )
 
     assert best is not None  # config.epochs is at least 1
@@ -198,6 +203,7 @@ def train(
         drawn_accuracy=drawn,
         val_probabilities=best_probabilities,
         not_measured=str(attempts),
+        resampled=tuple(tuple(row) for row in expecting.resampled.tolist()),
     )
 
 

@@ -27,7 +27,7 @@ from experiments.config import EpochMetrics
 if TYPE_CHECKING:
     import keras
 
-NAME = b"pocketnets training state 1"  # and the number of the format: begins the file, before its SHA-256
+NAME = b"pocketnets training state 2"  # and the number of the format: begins the file, before its SHA-256
 SHARE = 0.02  # of the time of a training, at most, that keeping its state takes
 FIRST_SECONDS = 0.02  # that the first writing is taken to last, or longer: a second for BYTES_A_SECOND
 BYTES_A_SECOND = 1e8
@@ -60,6 +60,7 @@ class State:
     variables: list[np.ndarray]
     best_weights: list[np.ndarray]
     best_probabilities: np.ndarray  # (validation images, num_classes)
+    resampled: np.ndarray  # of the epochs: see `experiments.evaluation.expected`
 
     @property
     def best(self) -> EpochMetrics:
@@ -78,7 +79,7 @@ class State:
         }
         made = io.BytesIO()
         made.write(json.dumps(header).encode() + b"\n")
-        for array in (*self.variables, *self.best_weights, self.best_probabilities):
+        for array in (*self.variables, *self.best_weights, self.best_probabilities, self.resampled):
             np.save(made, array, allow_pickle=False)
         rest = made.getbuffer()
         return b"".join((NAME, b" ", hashlib.sha256(rest).hexdigest().encode(), b"\n", rest))
@@ -115,7 +116,9 @@ def unpacked(content: bytes, key: str) -> State:
         header["began"] = tuple(header["began"])
         for name in ("variables", "best_weights"):
             header[name] = [np.load(arrays, allow_pickle=False) for _ in range(header[name])]
-        return State(**header, best_probabilities=np.load(arrays, allow_pickle=False))
+        for name in ("best_probabilities", "resampled"):
+            header[name] = np.load(arrays, allow_pickle=False)
+        return State(**header)
     except (ValueError, TypeError, KeyError, AttributeError, EOFError) as error:
         raise Unusable(f"it cannot be read: {type(error).__name__}: {error}") from error
 
@@ -172,6 +175,7 @@ class Keeper:
         best_epoch: int,
         best_weights: list[np.ndarray],
         best_probabilities: np.ndarray,
+        resampled: np.ndarray,
     ) -> None:
         """Write the state of the training, unless the last write was too recent for its cost."""
         started = time.perf_counter()
@@ -190,6 +194,7 @@ class Keeper:
                 [variable.numpy() for variable in self._variables],
                 best_weights,
                 best_probabilities,
+                resampled,
             )
             self._keeping.write(state.packed(self._keeping.key))
         except ConnectionError:

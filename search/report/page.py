@@ -10,6 +10,7 @@ from shlex import quote
 from architectures.scratch import scratch_folder
 from conversion.promotion.config import DEFAULT_MODEL
 from experiments.attempts import Attempts
+from experiments.evaluation.intervals import ExpectedAccuracy
 from experiments.objective import SHORT, SPELLED_OUT
 from experiments.tracking import NOT_DRAWN, Selection, Tracker
 from experiments.views import leaderboard, leaderboard_table
@@ -32,6 +33,7 @@ def write_report(
     parent_run_id: str,
     board: list[Row],
     *,
+    expected: ExpectedAccuracy | None,
     compared: Sequence[ArchitectureComparison],
     left_out: Sequence[str],
     attempts: Attempts,
@@ -44,6 +46,7 @@ def write_report(
     Args:
         tracker: where the parent run is.
         board: the study's rows, the best first.
+        expected: what to expect of the best, where that is known.
         left_out: names of architectures that could not be compared.
         attempts: what could not be made for the report so far; told the rest.
 
@@ -73,7 +76,7 @@ def write_report(
             trials = _trials_not_drawn(study, tracker)
         file = folder / "report.html"
         with attempts.part("report.html", file):
-            page = _page(study, board, compared, left_out, figures, {**attempts.reasons, **trials})
+            page = _page(study, board, expected, compared, left_out, figures, {**attempts.reasons, **trials})
             file.write_text(page, encoding="utf-8")
         if not file.exists():
             page = render("not_drawn", title=f"Study {study.name}", not_drawn={**attempts.reasons, **trials})
@@ -101,6 +104,7 @@ def _write_leaderboard(folder: Path, board: list[Row]) -> None:
 def _page(
     study: Study,
     board: list[Row],
+    expected: ExpectedAccuracy | None,
     compared: Sequence[ArchitectureComparison],
     left_out: Sequence[str],
     figures: Sequence[Figure],
@@ -117,7 +121,7 @@ def _page(
         title=f"Study {study.name}",
         best=best,
         best_link=run_link(best.run_id, config.tracking_uri) if best else None,
-        figures_of_the_best=_key_figures(board),
+        figures_of_the_best=_key_figures(board, expected),
         next_step=_next_step(study, best),
         what=what,
         counts=", ".join(f"{count} {state}" for state, count in study.results.counts().items()),
@@ -136,7 +140,7 @@ def _page(
     )
 
 
-def _key_figures(board: Sequence[Row]) -> list[tuple[str, str]]:
+def _key_figures(board: Sequence[Row], expected: ExpectedAccuracy | None) -> list[tuple[str, str]]:
     """What the best network reaches, and the smallest one that nothing beats."""
     if not board:
         return []
@@ -151,6 +155,11 @@ def _key_figures(board: Sequence[Row]) -> list[tuple[str, str]]:
         ):
             interval = f", 95 % in {best.val_accuracy_low:.3f} to {best.val_accuracy_high:.3f}"
         shown.append((f"{value:.4f}", f"validation {SPELLED_OUT[best.objective]}{interval}"))
+    if expected:
+        said = (
+            f"to be expected on new images, 95 % in {expected.low:.3f} to {expected.high:.3f}: luck chose the best, too"
+        )
+        shown.append((f"{expected.value:.4f}", said))
     shown.append((f"{best.coreml_bytes:,} bytes", "of its Core ML file"))
     if smallest and smallest is not best and (reached := getattr(smallest, best.objective)) is not None:
         shown.append(
@@ -200,10 +209,22 @@ def report_again(study: Study, tracker: Tracker) -> str:
     compared: Sequence[ArchitectureComparison] = ()
     left_out: Sequence[str] = ()
     board: list[Row] = []
+    expected: ExpectedAccuracy | None = None
     attempts = Attempts()
     with attempts.part("comparison"):
         compared, left_out = compared_architectures(study)
     with attempts.part("leaderboard"):
         board = leaderboard.rows(tracker, selection_of(study.config))
-    write_report(study, tracker, study.parent_run_id, board, compared=compared, left_out=left_out, attempts=attempts)
+        if board:
+            expected = tracker.parents.expected_accuracy(study.parent_run_id, board[0].run_id)
+    write_report(
+        study,
+        tracker,
+        study.parent_run_id,
+        board,
+        expected=expected,
+        compared=compared,
+        left_out=left_out,
+        attempts=attempts,
+    )
     return str(attempts)

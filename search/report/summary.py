@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import astuple
 
+from experiments.evaluation.intervals import ExpectedAccuracy
 from experiments.objective import SHORT, SPELLED_OUT
 from experiments.tracking import LONGEST_TAG, link_within_mlflow
+from experiments.tracking.parents import EXPECTED
 from experiments.views import leaderboard_table
 from experiments.views.leaderboard import Row
 from experiments.views.tables import markdown, markdown_text
@@ -15,7 +18,7 @@ from search.study.study import Study
 ROWS = 10  # of the leaderboard in the description, as far as a tag takes them
 
 
-def figures(study: Study, board: Sequence[Row]) -> dict[str, float]:
+def figures(study: Study, board: Sequence[Row], expected: ExpectedAccuracy | None) -> dict[str, float]:
     """Metrics of the sweep's run; the best is the first of the board."""
     counts = study.results.counts()
     found: dict[str, float] = {
@@ -28,6 +31,8 @@ def figures(study: Study, board: Sequence[Row]) -> dict[str, float]:
         found["best_coreml_bytes"] = board[0].coreml_bytes
         if board[0].val_accuracy is not None:
             found["best_val_accuracy"] = board[0].val_accuracy
+    if expected:
+        found |= dict(zip(EXPECTED, astuple(expected), strict=True))
     return found
 
 

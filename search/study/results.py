@@ -9,6 +9,8 @@ from datetime import datetime, timedelta
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
+from experiments.evaluation.expected import expected_accuracy
+from experiments.evaluation.intervals import ExpectedAccuracy
 from experiments.objective import score
 from search.config import SweepConfig
 from search.study.pruning import Course
@@ -18,6 +20,7 @@ from search.study.storage import storage_errors
 REPLICATE_OF = "replicate_of"  # user attribute of a replicate: the number of the trial that it repeats
 DUPLICATE_OF = "duplicate_of"  # user attribute of a trial that was answered: the number of the one that was trained
 WARM_START = "warm_start"  # user attribute of a trial that an earlier study has suggested: STUDY/TRIAL of that
+RESAMPLED = "resampled"  # user attribute: what `experiments.evaluation.expected` makes of a trial's epochs
 MODEL_ID = "model_id"  # user attribute of a trial whose model was kept
 HOST = "host"  # user attribute of a trial that was computed on another host than its sweep's
 ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
@@ -72,6 +75,17 @@ class Results:
     def best_value(self) -> float | None:
         """The best value of the objective so far."""
         return next((one.value for one in ranked(self._scored(), front_first=False)), None)
+
+    def expected(self, images: int) -> ExpectedAccuracy | None:
+        """What to expect of the best trial, by the number of validation images.
+
+        None where trials are ranked by something else than accuracy, or where a trial is older than this is recorded.
+        """
+        trained = [one for one in self._trials(TrialState.COMPLETE) if DUPLICATE_OF not in one.user_attrs]
+        resampled = [one.user_attrs.get(RESAMPLED) for one in trained]
+        if self.config.objective != "val_accuracy" or not trained or not all(resampled):
+            return None
+        return expected_accuracy(max(one.values[0] for one in trained), images, resampled)
 
     def best(self, number: int) -> list[FrozenTrial]:
         """The best complete trials: by the first objective, then the smaller Core ML file, then the earlier.

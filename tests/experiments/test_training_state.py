@@ -91,7 +91,14 @@ def test_it_goes_on_to_the_same_bits(case: str, few: Dataset, tmp_path: Path, mo
 def a_state(variables: Sequence[np.ndarray] = (np.arange(3, dtype=np.float32),)) -> State:
     shuffle = dict(np.random.default_rng(5).bit_generator.state)
     return State(
-        (METRICS,), (1,), 1, shuffle, [*variables], [np.ones((2, 2), np.float32)], np.zeros((4, 2), np.float32)
+        (METRICS,),
+        (1,),
+        1,
+        shuffle,
+        [*variables],
+        [np.ones((2, 2), np.float32)],
+        np.zeros((4, 2), np.float32),
+        np.zeros((2, 3), int),
     )
 
 
@@ -101,7 +108,7 @@ def test_what_is_kept_is_read_back_whole() -> None:
     for read, made in (
         (found.variables, a_state().variables),
         (found.best_weights, a_state().best_weights),
-        ([found.best_probabilities], [a_state().best_probabilities]),
+        ([found.best_probabilities, found.resampled], [a_state().best_probabilities, a_state().resampled]),
     ):
         assert all(map(np.array_equal, read, made))
 
@@ -111,7 +118,7 @@ def test_what_is_kept_is_read_back_whole() -> None:
     [
         (lambda content: content[:-1], "it is damaged"),
         (lambda content: content[:200] + b"?" + content[201:], "it is damaged"),
-        (lambda content: content.replace(b"state 1 ", b"state 2 "), "it is no training state of this version"),
+        (lambda content: content.replace(b"state 2 ", b"state 1 "), "it is no training state of this version"),
         (lambda _: b"", "it is no training state of this version"),
         (lambda _: b"\0" * 5_000, "it is no training state of this version"),
         (lambda _: signed(b"{}\n"), "it cannot be read: KeyError: 'key'"),
@@ -154,7 +161,8 @@ def test_bfloat16_goes_through_the_file() -> None:
 
 def keep(held: Keeper) -> None:
     held._complete = True
-    held.keep(None, epochs=[METRICS], best_epoch=1, best_weights=[], best_probabilities=np.zeros((1, 2)))
+    answers = {"best_probabilities": np.zeros((1, 2)), "resampled": np.zeros((2, 3), int)}
+    held.keep(None, epochs=[METRICS], best_epoch=1, best_weights=[], **answers)
 
 
 def test_keeping_takes_two_hundredths_of_the_time_at_most(monkeypatch: pytest.MonkeyPatch) -> None:

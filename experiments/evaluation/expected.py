@@ -1,0 +1,61 @@
+"""The accuracy to expect of the best epoch of the best trial, without the luck that chose it.
+
+The best of many on the same validation images owes a part of its lead to these images: the winner's curse. How much is
+estimated by bootstrap: in resamples of the validation images the best is chosen again, and what it has there beyond its
+accuracy on all of them is luck (Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 17; for the
+choice among models Tsamardinos et al., Machine Learning 107, 2018). All trainings use the same resamples, so that each
+can sum up its own epochs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from experiments.evaluation.intervals import ExpectedAccuracy, accuracy_interval
+
+RESAMPLES = 100
+
+
+class Epochs:
+    """The epochs of one training, resampled."""
+
+    def __init__(self, images: int, resampled: np.ndarray | None = None) -> None:
+        """Prepare for a number of validation images, or go on from the `resampled` of earlier epochs."""
+        random = np.random.RandomState(0)  # whose stream never changes
+        draws = random.multinomial(images, np.full(images, 1 / images), RESAMPLES)
+        self._draws = draws.astype(np.float32)  # (resamples, images): sums of whole numbers below 2**24 are exact
+        self.resampled = np.full((2, RESAMPLES), -1) if resampled is None else resampled
+        """(2, resamples): images that the best epoch of each resample has right, in the resample and of all."""
+
+    def add(self, right: np.ndarray) -> None:
+        """Take an epoch into account, by which of the validation images (N,) it has right."""
+        inside = (self._draws @ right.astype(np.float32)).astype(int)
+        better = inside > self.resampled[0]
+        self.resampled = np.where(better, (inside, np.full(RESAMPLES, right.sum())), self.resampled)
+
+
+def expected_accuracy(accuracy: float, images: int, trials: Sequence[Sequence[Sequence[int]]]) -> ExpectedAccuracy:
+    """What to expect of the best of trials, which has reached an accuracy on the validation images.
+
+    The lower limit is that of the expected accuracy, the upper that of the reached one: the interval is a little wider
+    than it has to be. `benchmarks/selection.py` measures how often it covers the true accuracy.
+
+    Args:
+        accuracy: the best of all epochs of all trials.
+        images: the number of validation images.
+        trials: of each trial `Epochs.resampled`.
+
+    >>> lucky = expected_accuracy(0.9, 100, [((92, 93), (90, 90)), ((95, 91), (89, 89))])
+    >>> round(lucky.value, 3), round(lucky.low, 3), round(lucky.high, 3)
+    (0.855, 0.773, 0.945)
+    """
+    inside, whole = np.swapaxes(np.asarray(trials), 0, 1)  # (trials, resamples) each
+    best = inside.argmax(axis=0)
+    resamples = np.arange(inside.shape[1])
+    luck = float((inside - whole)[best, resamples].mean()) / images
+    value = accuracy - max(0.0, luck)
+    return ExpectedAccuracy(
+        value, accuracy_interval(value * images, images)[0], accuracy_interval(accuracy * images, images)[1]
+    )

@@ -1,0 +1,64 @@
+"""What to expect of the best of a sweep: chance is taken off, and what is stated is what new images show."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from experiments.evaluation.expected import Epochs, expected_accuracy
+from experiments.evaluation.intervals import accuracy_interval
+
+IMAGES, TRIALS, EPOCHS = 500, 12, 10
+
+
+def resampled(right: np.ndarray) -> list[list[list[int]]]:
+    """Of answers (trials, epochs, images)."""
+    found = []
+    for trial in right:
+        epochs = Epochs(right.shape[-1])
+        for epoch in trial:
+            epochs.add(epoch)
+        found.append(epochs.resampled.tolist())
+    return found
+
+
+def test_equal_networks_owe_their_best_to_luck_alone() -> None:
+    """Each answers each image right with the same chance: whichever is chosen, new images show that chance."""
+    chance = 0.9
+    reached, expected, covered, before = [], [], [], []
+    for seed in range(40):
+        right = np.random.default_rng(seed).random((TRIALS, EPOCHS, IMAGES)) < chance
+        best = float(right.mean(axis=2).max())
+        found = expected_accuracy(best, IMAGES, resampled(right))
+        low, high = accuracy_interval(best * IMAGES, IMAGES)
+        reached.append(best)
+        expected.append(found.value)
+        covered.append(found.low <= chance <= found.high)
+        before.append(low <= chance <= high)
+    assert np.mean(reached) - chance > 0.03  # the curse
+    assert abs(np.mean(expected) - chance) < 0.5 * (np.mean(reached) - chance)
+    assert np.mean(before) < 0.5
+    assert np.mean(covered) > 0.9
+
+
+def test_one_that_is_far_ahead_owes_nothing_to_luck() -> None:
+    random = np.random.default_rng(0)
+    right = random.random((TRIALS, 1, IMAGES)) < 0.5
+    right[3] = random.random((1, IMAGES)) < 0.95
+    best = float(right[3].mean())
+    found = expected_accuracy(best, IMAGES, resampled(right))
+    assert found.value == pytest.approx(best, abs=0.002)
+    assert found.low < found.value <= best < found.high == accuracy_interval(best * IMAGES, IMAGES)[1]
+
+
+def test_a_training_that_goes_on_sums_up_as_if_it_had_never_stopped() -> None:
+    right = np.random.default_rng(1).random((4, IMAGES)) < 0.8
+    whole, first = Epochs(IMAGES), Epochs(IMAGES)
+    for epoch in right:
+        whole.add(epoch)
+    for epoch in right[:2]:
+        first.add(epoch)
+    second = Epochs(IMAGES, first.resampled)
+    for epoch in right[2:]:
+        second.add(epoch)
+    assert np.array_equal(second.resampled, whole.resampled)
