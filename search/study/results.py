@@ -82,8 +82,8 @@ class Results:
         None where trials are ranked by something else than accuracy, or where a trial is older than this is recorded.
         """
         trained = [one for one in self._trials(TrialState.COMPLETE) if DUPLICATE_OF not in one.user_attrs]
-        resampled = [one.user_attrs.get(RESAMPLED) for one in trained]
-        if self.config.objective != "val_accuracy" or not trained or not all(resampled):
+        resampled = [one.user_attrs[RESAMPLED] for one in trained if RESAMPLED in one.user_attrs]
+        if self.config.objective != "val_accuracy" or not trained or len(resampled) < len(trained):
             return None
         return expected_accuracy(max(one.values[0] for one in trained), images, resampled)
 
