@@ -21,6 +21,7 @@ import keras  # noqa: E402
 from mlflow.tracking._tracking_service import utils  # noqa: E402
 
 from architectures.command import COLLECT_AFTER  # noqa: E402
+from architectures.garbage import freeze  # noqa: E402
 from experiments.training import process  # noqa: E402
 from search.engines import local  # noqa: E402
 from tests.support.commands import Command, Outcome, invoke, run_module  # noqa: E402
@@ -61,8 +62,7 @@ def pytest_runtest_setup() -> None:
 
     What is alive by now is hidden from the garbage collector, which coremltools calls three times a conversion.
     """
-    gc.collect()  # of the last test alone
-    gc.freeze()
+    freeze()
     keras.utils.set_random_seed(0)
 
 

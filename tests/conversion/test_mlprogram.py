@@ -14,7 +14,7 @@ import pytest
 from coremltools.converters.mil import Builder as mb
 
 from architectures.errors import UsageError
-from conversion.coreml.convert import frozen_objects
+from architectures.garbage import frozen_objects
 from conversion.runtime import CorruptModel, NotCheckable, load
 from tests.conversion.test_runtime import NETWORKS, trained
 from tests.support.layers import (

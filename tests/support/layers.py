@@ -24,7 +24,7 @@ from coremltools.converters.mil.mil import types
 from coremltools.models import datatypes
 from coremltools.models.neural_network import NeuralNetworkBuilder
 
-from conversion.coreml.convert import frozen_objects
+from architectures.garbage import frozen_objects
 from conversion.runtime import CorruptModel, Executable, NotCheckable, load
 
 _convert = frozen_objects()(ct.convert)
