@@ -6,8 +6,10 @@ import fcntl
 import gc
 import json
 import os
+import shutil
 import signal
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +24,11 @@ from mlflow.tracking._tracking_service import utils  # noqa: E402
 
 from architectures.command import COLLECT_AFTER  # noqa: E402
 from architectures.garbage import freeze  # noqa: E402
+from conversion.promotion.place import DEFAULT_OUTPUT  # noqa: E402
 from experiments.training import process  # noqa: E402
 from search.engines import local  # noqa: E402
 from tests.support.commands import Command, Outcome, invoke, run_module  # noqa: E402
+from tests.support.promotions import History, artifacts, current, shipped  # noqa: E402
 from tests.support.stores import MadeOnce, Promoted, Swept, copy_migrations, copy_promoted, copy_store, rows  # noqa: E402
 from tests.support.sweeps import SWEEP  # noqa: E402
 from tests.support.warm import start_server, use_server, warm_context  # noqa: E402
@@ -104,7 +108,7 @@ def made_once(tmp_path_factory: pytest.TempPathFactory) -> MadeOnce:
     base = tmp_path_factory.getbasetemp()
     shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
 
-    def make(name: str, command: Callable[[Path], Outcome]) -> tuple[Path, dict]:
+    def make(name: str, command: Callable[[Path], Outcome]) -> tuple[Path, Any]:
         folder = shared / name
         with (shared / f"{name}.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
@@ -162,6 +166,36 @@ def own_promoted(promoted: Promoted, tmp_path: Path) -> Path:
     """A copy of the promotion's folder that a test may change: its store and the promoted file."""
     copy_promoted(promoted, tmp_path)
     return tmp_path
+
+
+@pytest.fixture(scope="session")
+def shared_history(promoted: Promoted, swept: Swept, made_once: MadeOnce) -> History:
+    """Two further promotions, made once for all tests, which must not change them."""
+
+    def promote(folder: Path) -> Outcome:
+        copy_promoted(promoted, folder)
+        forced = ("--version", swept.result["leaderboard"][1]["version"], "--force", "--reason", "a test")
+        made = [current(folder)]
+        for arguments in (("--author", "Ada"), forced):
+            done = invoke("conversion.promote", *arguments, cwd=folder)
+            assert done.code == 0, done.err
+            made.append(current(folder))
+        return Outcome(0, json.dumps(made), "")
+
+    folder, made = made_once("history", promote)
+    files = [(artifacts(folder, number) / DEFAULT_OUTPUT.name).read_bytes() for number in (1, 2, 3)]
+    assert [number for _, number in made] == [1, 2, 3]
+    assert len(set(files)) == 3
+    assert shipped(folder) == files[-1]
+    return History(folder, tuple(zip(map(tuple, made), files, strict=True)))
+
+
+@pytest.fixture
+def history(shared_history: History, tmp_path: Path) -> History:
+    """A copy that a test may change."""
+    copy_store(shared_history.folder, tmp_path)
+    shutil.copytree(shared_history.folder / "ios", tmp_path / "ios")
+    return replace(shared_history, folder=tmp_path)
 
 
 @pytest.fixture(scope="session")

@@ -25,8 +25,10 @@ from coremltools.models import datatypes
 from coremltools.models.neural_network import NeuralNetworkBuilder
 
 from architectures.garbage import frozen_objects
+from conversion.coreml.convert import coremltools
 from conversion.runtime import CorruptModel, Executable, NotCheckable, load
 
+coremltools()  # as the product has it convert
 _convert = frozen_objects()(ct.convert)
 
 
