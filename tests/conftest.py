@@ -27,7 +27,7 @@ from architectures.garbage import freeze  # noqa: E402
 from conversion.promotion.place import DEFAULT_OUTPUT  # noqa: E402
 from experiments.training import process  # noqa: E402
 from search.engines import local  # noqa: E402
-from tests.support.commands import Command, Outcome, invoke, run_module  # noqa: E402
+from tests.support.commands import ROOT, Command, Outcome, invoke, run_module  # noqa: E402
 from tests.support.promotions import History, artifacts, current, shipped  # noqa: E402
 from tests.support.stores import MadeOnce, Promoted, Swept, copy_migrations, copy_promoted, copy_store, rows  # noqa: E402
 from tests.support.sweeps import SWEEP  # noqa: E402
@@ -199,7 +199,13 @@ def history(shared_history: History, tmp_path: Path) -> History:
 
 
 @pytest.fixture(scope="session")
-def digits_file(made_once: MadeOnce) -> Path:
+def digits_file() -> Path:
+    """A file that reads digits well: the one that the app of a fresh clone comes with."""
+    return ROOT / "ios/Digits/Bundled/BundledDigits.mlmodel"
+
+
+@pytest.fixture(scope="session")
+def promoted_digits(made_once: MadeOnce) -> Path:
     """A network that was trained well on mnist5k, promoted: the Core ML file, in a folder with its store."""
 
     def promote(folder: Path) -> Outcome:
