@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
-import gc
 import logging
 import shutil
 import weakref
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import replace
 from functools import cache, cached_property
 from pathlib import Path
@@ -15,6 +13,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from architectures.errors import ProjectError
+from architectures.garbage import frozen_objects
 from architectures.scratch import scratch_folder
 from conversion import runtime
 from conversion.coreml.compress import compress_network, compress_program
@@ -39,11 +38,15 @@ VERSION_LENGTH = 8  # characters of the run id that serve as the file's version
 
 @cache
 def coremltools() -> ModuleType:
-    """coremltools without its warnings, with an operation that it lacks, without a pass that changes answers."""
+    """coremltools without its warnings, with an operation that it lacks, without a pass that changes answers.
+
+    Its checks of a program are made once for all passes.
+    """
     logging.getLogger("coremltools").setLevel(logging.ERROR)  # it warns of every untested library version
     import coremltools
     from coremltools.converters.mil import Builder
     from coremltools.converters.mil.frontend.tensorflow.tf_op_registry import register_tf_op
+    from coremltools.converters.mil.mil.passes.pass_pipeline import PassPipelineManager
     from coremltools.converters.mil.mil.passes.pass_registry import PASS_REGISTRY
 
     # coremltools 9 fuses a scale and a shift, which is all that Keras leaves of a batch normalization, into one of
@@ -55,6 +58,18 @@ def coremltools() -> ModuleType:
         erf = Builder.erf(x=context[node.inputs[0]])
         context.add(node.name, Builder.sub(x=1.0, y=erf, name=node.name))
 
+    apply_pipeline = PassPipelineManager.apply_pipeline
+
+    def checked_once(program: Any, pipeline: Any) -> None:
+        """Apply passes, and check the program behind the last: checks behind each of a hundred take a third longer."""
+        program.validate = lambda **_: None
+        try:
+            apply_pipeline(program, pipeline)
+        finally:
+            del program.validate
+        program.validate()
+
+    PassPipelineManager.apply_pipeline = staticmethod(checked_once)
     return coremltools
 
 
@@ -166,7 +181,7 @@ class Converter:
             layout = ct.colorlayout[self._color]
             given = ct.ImageType(name=INPUT_NAME, shape=shape, scale=PIXEL_SCALE, color_layout=layout)
         try:
-            with frozen_objects():
+            with frozen_objects():  # coremltools collects garbage three times, for longer than it converts
                 model = ct.convert(
                     [self._forward],
                     source="tensorflow",
@@ -186,23 +201,6 @@ class Converter:
 def _scales(operation: Any) -> bool:
     """Whether an operation multiplies an array of pixels; it does so in float32, as Core ML scales an image."""
     return operation.op_type == "mul" and INPUT_NAME in (operation.x.name, operation.y.name)
-
-
-@contextlib.contextmanager
-def frozen_objects() -> Iterator[None]:
-    """Hide all objects that exist from the garbage collector.
-
-    coremltools collects three times a conversion. Over the objects of all imported libraries that takes longer than
-    the conversion itself. What a caller has frozen stays so.
-    """
-    if gc.get_freeze_count():
-        yield
-        return
-    gc.freeze()
-    try:
-        yield
-    finally:
-        gc.unfreeze()
 
 
 def _owned(model: Any) -> Any:

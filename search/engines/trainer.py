@@ -6,7 +6,6 @@ Importing TensorFlow for each trial would double a short trial's time.
 from __future__ import annotations
 
 import contextlib
-import gc
 import hashlib
 import threading
 from collections.abc import Callable, Sequence
@@ -16,6 +15,7 @@ from pathlib import Path
 from architectures import registry
 from architectures.command import one_line
 from architectures.errors import NotConvertible, PluginError, ProjectError, UsageError
+from architectures.garbage import freeze
 from architectures.knobs import Knob
 from architectures.weights import HEAD, TRAIN
 from conversion.coreml.convert import coreml_bytes, coremltools
@@ -109,8 +109,7 @@ class Trainer:
                 )
             )
         # Keras collects garbage before each training, coremltools in each conversion: not over the imports' objects.
-        gc.collect()
-        gc.freeze()
+        freeze()
         return Ready(tuple(known), tuple(warnings), self.gpu, takes)
 
     def _widest_image_bytes(self, architecture: registry.Architecture, knobs: dict[str, Knob]) -> int:

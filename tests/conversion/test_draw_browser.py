@@ -26,6 +26,12 @@ PHONE, DESKTOP = (375, 812), (1200, 900)  # CSS pixels
 
 
 @pytest.fixture(scope="module")
+def digits_file(promoted_digits: Path) -> Path:
+    """Of a network whose store is there, too."""
+    return promoted_digits
+
+
+@pytest.fixture(scope="module")
 def facts(digits_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict]:
     """What the server on a promoted file says of itself."""
     with serving(digits_file, "--collect", tmp_path_factory.mktemp("drawn") / "mine") as found:

@@ -54,6 +54,7 @@ def trained(model: keras.Model) -> keras.Model:
     return model
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", FROZEN)
 def test_size_of_a_frozen_layer(kind: str) -> None:
     told = coreml_bytes(classifier(kind), FACTS)
@@ -81,6 +82,16 @@ def converters(trainable: bool) -> tuple[Converter, Converter]:
 def test_size_of_every_compression(format: str, compression: str, trainable: bool) -> None:
     told, shipped = (converter.file(format=format, compression=compression) for converter in converters(trainable))
     assert told.size_bytes == shipped.size_bytes
+
+
+def test_each_frozen_layer_stores_what_was_measured() -> None:
+    """So that no layer makes up for another."""
+    told, shipped = (
+        {name: {field: values.size for field, values in layer.items()} for name, layer in executable.weights.items()}
+        for executable in (converter.executable("mlmodel") for converter in converters(False))
+    )
+    assert len(told) > len(FROZEN)
+    assert told == shipped
 
 
 def test_a_network_that_is_frozen_but_for_its_head() -> None:

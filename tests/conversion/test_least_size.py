@@ -14,6 +14,7 @@ from conversion.coreml.formats import check_available
 from conversion.coreml.least_size import least_coreml_bytes, without_weights
 from experiments.classifier import as_classifier
 from experiments.config import COMPRESSIONS
+from tests.conversion.test_convert import DEEP
 from tests.support import families
 
 SHAPE, LABELS = (28, 28, 1), ("cat", "dog", "hen")
@@ -27,8 +28,8 @@ ONE_BACKBONE = "keras_mobilenet_v3_small"  # all are made of the same layers
 @pytest.mark.parametrize(
     "name",
     [
-        *sorted(set(registry.names()) - set(families.BACKBONES)),
-        pytest.param(ONE_BACKBONE, marks=pytest.mark.slow),
+        *sorted(set(registry.names()) - {*families.BACKBONES, *DEEP}),
+        *(pytest.param(name, marks=pytest.mark.slow) for name in (*DEEP, ONE_BACKBONE)),
     ],
 )
 def test_no_file_is_smaller_than_the_bound(name: str) -> None:

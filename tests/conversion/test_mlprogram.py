@@ -14,9 +14,9 @@ import pytest
 from coremltools.converters.mil import Builder as mb
 
 from architectures.errors import UsageError
-from conversion.coreml.convert import frozen_objects
+from architectures.garbage import frozen_objects
 from conversion.runtime import CorruptModel, NotCheckable, load
-from tests.conversion.test_runtime import NETWORKS, trained
+from tests.conversion.test_runtime import NETWORKS, published
 from tests.support.layers import (
     block_of,
     build_program,
@@ -40,7 +40,7 @@ def rounded(model: keras.Model) -> keras.Model:
 @pytest.fixture(scope="module", params=NETWORKS)
 def network(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[keras.Model, Path]:
     """A published network and a folder with its packages, one for each precision."""
-    model = trained(request.param)
+    model = published(request.param)
     folder = tmp_path_factory.mktemp(request.param)
     for precision in ("FLOAT32", "FLOAT16"):
         convert_program(model, precision=precision).save(str(folder / f"{precision}.mlpackage"))
@@ -53,7 +53,7 @@ def test_published_networks_agree_with_keras(network: tuple[keras.Model, Path], 
     pixels = images((28, 28, 1), 300, seed=9)
     pixels[:, 20:] //= 3
     reference = rounded(model) if precision == "FLOAT16" else model
-    expected = reference.predict(pixels.astype(np.float32) / 255, verbose=0)
+    expected = reference(pixels.astype(np.float32) / 255).numpy()
     executable = load(folder / f"{precision}.mlpackage")
     prediction = executable.predict(pixels)
     assert prediction.probabilities.dtype == np.float32
@@ -61,7 +61,7 @@ def test_published_networks_agree_with_keras(network: tuple[keras.Model, Path], 
     np.testing.assert_allclose(prediction.probabilities, expected, rtol=0, atol=TOLERANCE)
     assert prediction.labels == [str(i) for i in expected.argmax(axis=1)]
     if precision == "FLOAT16":
-        unrounded = model.predict(pixels.astype(np.float32) / 255, verbose=0)
+        unrounded = model(pixels.astype(np.float32) / 255).numpy()
         assert np.abs(prediction.probabilities - unrounded).max() > 10 * TOLERANCE, "the rounding should be seen"
 
 
@@ -116,6 +116,19 @@ def classifier(shape: tuple[int, int, int], head: str | None = "softmax") -> ker
     )
 
 
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A package of a small network."""
+    path = tmp_path_factory.mktemp("plain") / "model.mlpackage"
+    convert_program(classifier((6, 10, 1))).save(str(path))
+    return path
+
+
+def opened(path: Path) -> Any:
+    """A package as coremltools holds it."""
+    return ct.models.MLModel(str(path), skip_model_load=True)
+
+
 @pytest.mark.parametrize(("color", "target"), [("RGB", "iOS15"), ("BGR", "iOS15"), ("RGB", "iOS18")])
 def test_colour_order_scale_and_bias(color: str, target: str, tmp_path: Path) -> None:
     model, bias = classifier((6, 10, 3)), (0.1, 0.2, -0.3)
@@ -164,8 +177,8 @@ def test_head_tells_a_missing_softmax(head: str | None, name: str, tmp_path: Pat
     assert loaded_package(package, tmp_path).interface.head == name
 
 
-def test_metadata(tmp_path: Path) -> None:
-    package = convert_program(classifier((6, 10, 1)))
+def test_metadata(plain: Path, tmp_path: Path) -> None:
+    package = opened(plain)
     package.author, package.license, package.short_description, package.version = "A", "MIT", "Digits", "3"
     package.user_defined_metadata["run_id"] = "abc"
     package.input_description["image"] = "A digit"
@@ -175,9 +188,9 @@ def test_metadata(tmp_path: Path) -> None:
     assert metadata.input_descriptions == {"image": "A digit"}
 
 
-def test_renamed_probabilities(tmp_path: Path) -> None:
+def test_renamed_probabilities(plain: Path, tmp_path: Path) -> None:
     """As `conversion.coreml.convert` renames them for a neuralnetwork."""
-    package = convert_program(classifier((6, 10, 1)))
+    package = opened(plain)
     spec = package.get_spec()
     ct.utils.rename_feature(spec, spec.description.predictedProbabilitiesName, "output")
     renamed = ct.models.MLModel(spec, weights_dir=package.weights_dir, skip_model_load=True)
@@ -222,7 +235,7 @@ def test_labels_in_a_constant(tmp_path: Path) -> None:
     assert load(change_program(path, move)).interface.labels == ("0", "1", "2")
 
 
-def test_program_without_a_package(tmp_path: Path) -> None:
+def test_program_without_a_package(plain: Path, tmp_path: Path) -> None:
     """A lone file can be executed if all its weights lie in it, which only the smallest do."""
     small = build_program(lambda x: mb.softmax(x=mb.reduce_mean(x=x, axes=[2, 3])))
     path = tmp_path / "small.mlmodel"
@@ -232,7 +245,7 @@ def test_program_without_a_package(tmp_path: Path) -> None:
     pixels = images((6, 8, 3))
     expected = loaded_package(small, tmp_path).probabilities(pixels)
     np.testing.assert_array_equal(executable.probabilities(pixels), expected)
-    path.write_bytes(convert_program(classifier((6, 10, 1))).get_spec().SerializeToString())
+    path.write_bytes(opened(plain).get_spec().SerializeToString())
     with pytest.raises(CorruptModel, match="weights lie in '@model_path/weights/weight.bin'"):
         load(path)
 
@@ -253,9 +266,9 @@ def test_relu_leaves_views_alone(tmp_path: Path) -> None:
     np.testing.assert_allclose(answer, (np.maximum(y, 0) + y).reshape(len(pixels), -1), rtol=0, atol=1e-5)
 
 
-def test_wrong_images(tmp_path: Path) -> None:
+def test_wrong_images(plain: Path) -> None:
     with pytest.raises(UsageError, match=r"\(N, 6, 10, 1\), not \(2, 10, 6, 1\)"):
-        loaded_package(convert_program(classifier((6, 10, 1))), tmp_path).predict(np.zeros((2, 10, 6, 1), np.uint8))
+        load(plain).predict(np.zeros((2, 10, 6, 1), np.uint8))
 
 
 def test_unknown_operation_is_named(tmp_path: Path) -> None:

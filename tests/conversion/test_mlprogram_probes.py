@@ -12,7 +12,6 @@ import pytest
 from tests.conversion.test_runtime_probes import COLOURED, CONVERSION_ERRORS, PROBES, TOLERANCE, group_of, model_of
 from tests.support.layers import convert_program, images, loaded_package
 
-GROUP = 19  # probes that are converted together: a conversion takes seconds, however little it converts
 HALF_PRECISION = [
     "conv_same",
     "residual",
@@ -59,7 +58,7 @@ def assert_equal(answer: np.ndarray, expected: np.ndarray, tolerance: float) -> 
 
 @pytest.mark.parametrize("name", PROBES)
 def test_layer(name: str, answers: Answers) -> None:
-    assert_equal(*answers(name, group_of(name, GROUP)), tolerance=CONVERSION_ERRORS.get(name, TOLERANCE))
+    assert_equal(*answers(name, group_of(name)), tolerance=CONVERSION_ERRORS.get(name, TOLERANCE))
 
 
 @pytest.mark.parametrize("name", COLOURED)

@@ -13,10 +13,10 @@ from conversion import runtime
 from conversion.promotion.config import PromoteConfig
 from conversion.promotion.in_place import taken
 from conversion.promotion.pipeline import promote
-from conversion.promotion.place import DEFAULT_OUTPUT, OutputPlace, default_output
+from conversion.promotion.place import DEFAULT_OUTPUT, OutputPlace, default_output, output_path
 from experiments.tracking import Tracker
 from tests.support.commands import Command
-from tests.support.promotions import NAME, REFUSAL_TAGS, shipped, snapshot
+from tests.support.promotions import NAME, REFUSAL_TAGS, History, shipped, snapshot
 from tests.support.stores import Promoted, Swept
 
 OTHER = "other-classifier"
@@ -27,11 +27,16 @@ def tracker_of(folder: Path) -> Tracker:
     return Tracker(f"sqlite:///{folder / 'mlflow.db'}", create=False)
 
 
+def register_other(folder: Path) -> None:
+    """Let another registered model hold the same kept model."""
+    tracker = tracker_of(folder)
+    tracker.registry.register(OTHER, tracker.registry.best(NAME))
+
+
 @pytest.fixture
 def two_models(own_promoted: Path) -> Path:
-    """The promotion's folder, where another registered model holds the same kept model."""
-    tracker = tracker_of(own_promoted)
-    tracker.registry.register(OTHER, tracker.registry.best(NAME))
+    """The promotion's folder, with another registered model."""
+    register_other(own_promoted)
     return own_promoted
 
 
@@ -79,8 +84,7 @@ def test_colour_pictures_do_not_take_the_digits_place(own_promoted: Path, comman
     assert done.json["file"] == "ios/Models/npz-photos-classifier/Classifier.mlmodel"
     assert runtime.load(own_promoted / done.json["file"]).interface.input.channels == 3
     assert shipped(own_promoted) == digits
-    into_folder = command(module, *arguments, "--output", "made/", "--json")
-    assert into_folder.json["file"] == "made/Classifier.mlmodel"
+    assert output_path("made/", Path(done.json["file"])) == Path("made/Classifier.mlmodel")
     refused = command(module, *arguments, "--output", DEFAULT_OUTPUT)
     assert refused.code == 3
     assert f"{DEFAULT_OUTPUT} holds a promotion of {NAME}, not of npz-photos-classifier" in refused.error
@@ -88,37 +92,44 @@ def test_colour_pictures_do_not_take_the_digits_place(own_promoted: Path, comman
 
 
 @pytest.mark.parametrize(
-    "name", ["DigitClassifier.mlmodel", pytest.param("DigitClassifier.mlpackage", marks=pytest.mark.slow)]
+    ("name", "options"),
+    [
+        ("DigitClassifier.mlmodel", ()),
+        pytest.param("DigitClassifier.mlpackage", (), marks=pytest.mark.slow),
+        pytest.param("DigitClassifier.mlpackage", ("--dry-run",), marks=pytest.mark.slow),
+    ],
 )
-def test_the_place_of_another_model_is_refused(two_models: Path, name: str, command: Command) -> None:
+def test_the_place_of_another_model_is_refused(
+    two_models: Path, name: str, options: tuple[str, ...], command: Command
+) -> None:
     before = snapshot(two_models, but=REFUSAL_TAGS)
     format = name.rpartition(".")[2]
     arguments = ("conversion.promote", "--model", OTHER, "--output", DEFAULT_OUTPUT.with_name(name), "--format", format)
-    for dry in ((), ("--dry-run",)):
-        found = command(*arguments, *dry, "--json")
-        assert found.code == 3
-        assert found.json["test_look"] is None
-        (reason,) = found.json["reasons"]
-        assert reason.startswith(f"{DEFAULT_OUTPUT} holds a promotion of {NAME}, not of {OTHER}: move it, choose")
+    found = command(*arguments, *options, "--json")
+    assert found.code == 3
+    assert found.json["test_look"] is None
+    (reason,) = found.json["reasons"]
+    assert reason.startswith(f"{DEFAULT_OUTPUT} holds a promotion of {NAME}, not of {OTHER}: move it, choose")
     assert snapshot(two_models, but=REFUSAL_TAGS) == before
 
 
-def test_elsewhere_both_stand_and_neither_goes_to_the_others_place(two_models: Path, command: Command) -> None:
+def test_elsewhere_both_stand_and_neither_goes_to_the_others_place(history: History, command: Command) -> None:
+    folder, (_, (_, before_last), (_, last)) = history.folder, history.made
+    register_other(folder)
     assert command("conversion.promote", "--model", OTHER, "--output", "night/").code == 0
-    assert (two_models / "night/DigitClassifier.mlmodel").is_file()
-    digits = shipped(two_models)
+    assert (folder / "night/DigitClassifier.mlmodel").is_file()
+    assert shipped(folder) == last
     found = command("conversion.promote", "--output", "night/")
     assert found.code == 3
     assert f"holds a promotion of {OTHER}, not of {NAME}" in found.error
 
-    assert command("conversion.promote", "--author", "Ada").code == 0
-    before = snapshot(two_models)
+    before = snapshot(folder)
     found = command("conversion.rollback", "--output", "night/")
     assert found.code == 3
     assert f"holds a promotion of {OTHER}, not of {NAME}" in found.error
-    assert snapshot(two_models) == before
+    assert snapshot(folder) == before
     assert command("conversion.rollback").code == 0
-    assert shipped(two_models) == digits
+    assert shipped(folder) == before_last
 
 
 def test_a_file_of_a_store_that_is_gone(promoted: Promoted, swept: Swept) -> None:

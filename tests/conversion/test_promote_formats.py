@@ -10,14 +10,15 @@ from conversion.promote import DEFAULT_OUTPUT
 from tests.support.commands import Command
 
 
-def test_each_form_replaces_the_other(own_store: Path, command: Command) -> None:
-    model = own_store / DEFAULT_OUTPUT
-    for format in ("mlpackage", "mlmodel"):
-        done = command("conversion.promote", "--format", format, "--json", cwd=own_store)
-        assert done.code == 0, done.err
-        assert [path.name for path in model.parent.iterdir()] == [f"{model.stem}.{format}"]
-        assert Path(done.json["file"]).suffix == f".{format}"
-        assert runtime.load(own_store / done.json["file"]).interface.size_bytes == done.json["coreml_bytes"]
+def test_a_package_replaces_a_file(own_promoted: Path, command: Command) -> None:
+    """A file replaces a package in `test_gate.py::test_force_overwrites_a_file_that_is_not_ours`."""
+    model = own_promoted / DEFAULT_OUTPUT
+    assert [path.name for path in model.parent.iterdir()] == [f"{model.stem}.mlmodel"]
+    done = command("conversion.promote", "--format", "mlpackage", "--json", cwd=own_promoted)
+    assert done.code == 0, done.err
+    assert [path.name for path in model.parent.iterdir()] == [f"{model.stem}.mlpackage"]
+    assert Path(done.json["file"]).suffix == ".mlpackage"
+    assert runtime.load(own_promoted / done.json["file"]).interface.size_bytes == done.json["coreml_bytes"]
 
 
 def test_pruning_needs_a_package(own_store: Path, command: Command) -> None:

@@ -2,56 +2,27 @@
 
 from __future__ import annotations
 
-import shutil
-from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
 from conversion.promotion.place import DEFAULT_OUTPUT
-from tests.support.commands import Command, invoke
-from tests.support.promotions import NAME, PROMOTIONS, artifacts, champion, client_of, shipped, snapshot
-from tests.support.stores import Promoted, Swept, copy_store
+from tests.support.commands import Command
+from tests.support.promotions import (
+    NAME,
+    PROMOTIONS,
+    History,
+    artifacts,
+    champion,
+    client_of,
+    current,
+    shipped,
+    snapshot,
+)
+from tests.support.stores import Swept
 from tests.support.trackers import part_with
 
 FORCED = ("--force", "--reason", "a test")
-
-
-def current(folder: Path) -> tuple[int | None, int | None]:
-    """The champion's version, and its promotion."""
-    return champion(folder), champion(folder, PROMOTIONS)
-
-
-@dataclass(frozen=True)
-class History:
-    """A folder after three promotions, two of them of one version; of each the champion and the file."""
-
-    folder: Path
-    made: tuple[tuple[tuple[int | None, int | None], bytes], ...]
-
-
-@pytest.fixture(scope="module")
-def shared_history(promoted: Promoted, swept: Swept, tmp_path_factory: pytest.TempPathFactory) -> History:
-    folder = tmp_path_factory.mktemp("history")
-    copy_store(promoted.folder, folder)
-    shutil.copytree(promoted.folder / "ios", folder / "ios")
-    made = [(current(folder), shipped(folder))]
-    second = swept.result["leaderboard"][1]["version"]
-    for arguments in (("--author", "Ada"), ("--version", second, *FORCED)):
-        done = invoke("conversion.promote", *arguments, cwd=folder)
-        assert done.code == 0, done.err
-        made.append((current(folder), shipped(folder)))
-    assert [number for (_, number), _ in made] == [1, 2, 3]
-    assert len({file for _, file in made}) == 3
-    return History(folder, tuple(made))
-
-
-@pytest.fixture
-def history(shared_history: History, tmp_path: Path) -> History:
-    """A copy that a test may change."""
-    copy_store(shared_history.folder, tmp_path)
-    shutil.copytree(shared_history.folder / "ios", tmp_path / "ios")
-    return replace(shared_history, folder=tmp_path)
 
 
 def test_rollback_walks_back_to_the_same_bytes(history: History, command: Command) -> None:
@@ -130,7 +101,7 @@ class Killed(BaseException):
     ("step", "after"),
     [
         ("log_promotion", True),
-        ("crown", False),
+        pytest.param("crown", False, marks=pytest.mark.slow),
         pytest.param("tag_version", False, marks=pytest.mark.slow),
         pytest.param("set_alias", False, marks=pytest.mark.slow),
     ],

@@ -197,7 +197,7 @@ def model_of(names: list[str], shape: tuple[int, int, int]) -> keras.Model:
     return model
 
 
-def group_of(name: str, size: int = 8) -> list[str]:
+def group_of(name: str, size: int = 19) -> list[str]:
     """The probes that are converted together: a conversion takes a second, however little it converts."""
     names = list(PROBES)
     first = names.index(name) // size * size

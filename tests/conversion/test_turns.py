@@ -75,11 +75,10 @@ def test_a_promotion_that_another_overtook_is_refused(
     assert snapshot(own_promoted, but=REFUSAL_TAGS) == before[0]
     assert found.json["decision"] == "refused"
     assert found.json["gate"][-1]["name"] == "one at a time"
-    monkeypatch.setattr(pipeline, "publish", overtaken)
     assert current(own_promoted).promotion == 2
-    monkeypatch.setattr(pipeline, "publish", publishing)
-    again = command("conversion.promote", "--version", swept.result["leaderboard"][1]["version"], *FORCED, "--json")
-    assert (again.code, again.json["promotion"], again.json["previous_promotion"]) == (0, 3, 2)
+    again = judged(own_promoted, "--version", swept.result["leaderboard"][1]["version"], *FORCED)
+    assert again.publish(uri_of(own_promoted)) == 3
+    assert {each.number: each.previous for each in Tracker(uri_of(own_promoted)).promotions.all(NAME)}[3] == 2
 
 
 def test_rolled_back_meanwhile(own_promoted: Path, swept: Swept, judged: Judge, command: Command) -> None:

@@ -13,6 +13,7 @@ import pytest
 from conversion import runtime
 from conversion.draw.reader import open_reader
 from conversion.draw.request import Drawing
+from conversion.promotion.place import default_output
 from conversion.verification.threshold import measure
 from experiments import datasets
 from tests.support.commands import Command
@@ -74,11 +75,15 @@ def test_git_status_stays_clean_where_models_are_promoted(command: Command, own_
     kept = [name for name in before if name not in git(own_store, "status", "--porcelain")]
     assert kept
     status = git(own_store, "status", "--porcelain", "--untracked-files=all")
-    for output in ([], ["--output", "ios/Models/mnist5k-classifier/", "--force", "--reason", "a second place"]):
-        done = command("conversion.promote", *output, "--json", cwd=own_store)
-        assert done.code == 0, done.err
-        assert (own_store / done.json["file"]).exists()
-        assert git(own_store, "status", "--porcelain", "--untracked-files=all") == status
+    done = command("conversion.promote", "--json", cwd=own_store)
+    assert done.code == 0, done.err
+    made = own_store / done.json["file"]
+    assert made.exists()
+    assert git(own_store, "status", "--porcelain", "--untracked-files=all") == status
+    elsewhere = own_store / default_output("photos", image=(96, 96, 3), labels=("cat", "dog"))
+    elsewhere.parent.mkdir(parents=True)
+    made.rename(elsewhere)
+    assert git(own_store, "status", "--porcelain", "--untracked-files=all") == status
 
 
 def test_the_bundled_model_is_not_ignored() -> None:

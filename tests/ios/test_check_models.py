@@ -18,7 +18,9 @@ from conversion.coreml.facts import FileFacts
 from conversion.coreml.file import MODEL_MEMBER, ONLY_MEMBER, CoreMLFile
 from conversion.coreml.formats import FORMATS, Format
 from conversion.coreml.writing import write
+from conversion.promotion.place import DEFAULT_OUTPUT
 from experiments.classifier import as_classifier
+from tests.support.stores import Promoted
 
 IOS = Path(__file__).parents[2] / "ios"
 
@@ -44,10 +46,10 @@ def ios(tmp_path: Path) -> Path:
     return shutil.copytree(IOS, tmp_path / "ios", ignore=shutil.ignore_patterns("DigitClassifier.*"))
 
 
-def test_the_promoted_model_is_held_to_the_app(ios: Path, digits_file: Path) -> None:
+def test_the_promoted_model_is_held_to_the_app(ios: Path, promoted: Promoted) -> None:
     folder = ios / "Digits/Model"
     folder.mkdir(exist_ok=True)  # it is there in a clone that has run `make sweep`
-    shutil.copy(digits_file, folder / "DigitClassifier.mlmodel")
+    shutil.copy(promoted.folder / DEFAULT_OUTPUT, folder)
     assert faults(ios) == []
     edit(ios / "DigitKit/Sources/DigitKit/Preprocessing.swift", "version = 1", "version = 2")
     edit(ios / "DigitKit/Sources/DigitKit/ModelInterface.swift", '"DigitClassifier"', '"Digits"')

@@ -9,8 +9,11 @@ import fcntl
 import gc
 import json
 import os
+import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,9 +25,12 @@ import keras  # noqa: E402
 from mlflow.tracking._tracking_service import utils  # noqa: E402
 
 from architectures.command import COLLECT_AFTER  # noqa: E402
+from architectures.garbage import freeze  # noqa: E402
+from conversion.promotion.place import DEFAULT_OUTPUT  # noqa: E402
 from experiments.training import worker  # noqa: E402
 from search.engines import local  # noqa: E402
-from tests.support.commands import Command, Outcome, invoke, run_module  # noqa: E402
+from tests.support.commands import ROOT, Command, Outcome, invoke, run_module  # noqa: E402
+from tests.support.promotions import History, artifacts, current, shipped  # noqa: E402
 from tests.support.stores import (  # noqa: E402
     MadeOnce,
     Promoted,
@@ -49,8 +55,7 @@ def pytest_runtest_setup() -> None:
 
     What is alive by now is hidden from the garbage collector, which coremltools calls three times a conversion.
     """
-    gc.collect()  # of the last test alone
-    gc.freeze()
+    freeze()
     keras.utils.set_random_seed(0)
 
 
@@ -98,7 +103,7 @@ def made_once(tmp_path_factory: pytest.TempPathFactory) -> MadeOnce:
     base = tmp_path_factory.getbasetemp()
     shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
 
-    def make(name: str, command: Callable[[Path], Outcome]) -> tuple[Path, dict]:
+    def make(name: str, command: Callable[[Path], Outcome]) -> tuple[Path, Any]:
         folder = shared / name
         with (shared / f"{name}.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
@@ -159,7 +164,43 @@ def own_promoted(promoted: Promoted, tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def digits_file(made_once: MadeOnce) -> Path:
+def shared_history(promoted: Promoted, swept: Swept, made_once: MadeOnce) -> History:
+    """Two further promotions, made once for all tests, which must not change them."""
+
+    def promote(folder: Path) -> Outcome:
+        copy_promoted(promoted, folder)
+        forced = ("--version", swept.result["leaderboard"][1]["version"], "--force", "--reason", "a test")
+        made = [current(folder)]
+        for arguments in (("--author", "Ada"), forced):
+            done = invoke("conversion.promote", *arguments, cwd=folder)
+            assert done.code == 0, done.err
+            made.append(current(folder))
+        return Outcome(0, json.dumps(made), "")
+
+    folder, made = made_once("history", promote)
+    files = [(artifacts(folder, number) / DEFAULT_OUTPUT.name).read_bytes() for number in (1, 2, 3)]
+    assert [number for _, number in made] == [1, 2, 3]
+    assert len(set(files)) == 3
+    assert shipped(folder) == files[-1]
+    return History(folder, tuple(zip(map(tuple, made), files, strict=True)))
+
+
+@pytest.fixture
+def history(shared_history: History, tmp_path: Path) -> History:
+    """A copy that a test may change."""
+    copy_store(shared_history.folder, tmp_path)
+    shutil.copytree(shared_history.folder / "ios", tmp_path / "ios")
+    return replace(shared_history, folder=tmp_path)
+
+
+@pytest.fixture(scope="session")
+def digits_file() -> Path:
+    """A file that reads digits well: the one that the app of a fresh clone comes with."""
+    return ROOT / "ios/Digits/Bundled/BundledDigits.mlmodel"
+
+
+@pytest.fixture(scope="session")
+def promoted_digits(made_once: MadeOnce) -> Path:
     """A network that was trained well on mnist5k, promoted: the Core ML file, in a folder with its store."""
 
     def promote(folder: Path) -> Outcome:

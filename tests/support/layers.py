@@ -24,9 +24,11 @@ from coremltools.converters.mil.mil import types
 from coremltools.models import datatypes
 from coremltools.models.neural_network import NeuralNetworkBuilder
 
-from conversion.coreml.convert import frozen_objects
+from architectures.garbage import frozen_objects
+from conversion.coreml.convert import coremltools
 from conversion.runtime import CorruptModel, Executable, NotCheckable, load
 
+coremltools()  # as the product has it convert
 _convert = frozen_objects()(ct.convert)
 
 

@@ -1,6 +1,5 @@
 """What the server of warm processes imports and holds: no thread of TensorFlow's may start, or a fork would hang."""
 
-import gc
 import tempfile
 from pathlib import Path
 
@@ -26,6 +25,7 @@ import experiments.training.loop  # noqa: E402, F401
 import search.engines.trainer  # noqa: E402
 import search.orchestrate  # noqa: E402
 import search.report.page  # noqa: E402, F401
+from architectures.garbage import freeze  # noqa: E402
 from conversion.coreml.convert import coremltools  # noqa: E402
 from experiments.datasets import load  # noqa: E402
 from experiments.evaluation.drawn import drawn_accuracy  # noqa: E402
@@ -40,5 +40,4 @@ with tempfile.TemporaryDirectory() as folder:
     save_dataset(load("mnist5k"), Path(folder))
     digits = open_dataset(Path(folder))
     drawn_accuracy(lambda images: np.zeros((len(images), 10), np.float32), digits)  # which keeps the drawings
-gc.collect()
-gc.freeze()  # nothing of all this is ever looked through, nor copied for it
+freeze()  # nothing of all this is ever looked through, nor copied for it

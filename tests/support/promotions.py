@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import dataclass
 from pathlib import Path
 
 from mlflow import MlflowClient
@@ -15,6 +16,14 @@ PROMOTIONS = "mnist5k-classifier-coreml"
 REFUSAL_TAGS = {"refused_at", "refused_reasons"}
 
 
+@dataclass(frozen=True)
+class History:
+    """A folder after three promotions, two of them of one version; of each the champion and the file."""
+
+    folder: Path
+    made: tuple[tuple[tuple[int | None, int | None], bytes], ...]
+
+
 def client_of(folder: Path) -> MlflowClient:
     uri = f"sqlite:///{folder / 'mlflow.db'}"
     return MlflowClient(uri, uri)
@@ -24,6 +33,11 @@ def champion(folder: Path, name: str = NAME) -> int | None:
     """The version that has the alias champion."""
     models = {model.name: model for model in client_of(folder).search_registered_models()}
     return int(models[name].aliases["champion"]) if name in models and "champion" in models[name].aliases else None
+
+
+def current(folder: Path) -> tuple[int | None, int | None]:
+    """The champion's version, and its promotion."""
+    return champion(folder), champion(folder, PROMOTIONS)
 
 
 def artifacts(folder: Path, number: int, name: str = PROMOTIONS) -> Path:

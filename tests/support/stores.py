@@ -10,6 +10,7 @@ from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from mlflow.store.db import utils
 from optuna.storages._rdb.storage import _VersionManager
@@ -19,7 +20,7 @@ from experiments.databases import sqlite_path
 from experiments.tracking import store
 from tests.support.commands import Outcome
 
-MadeOnce = Callable[[str, Callable[[Path], Outcome]], tuple[Path, dict]]  # the fixture `made_once`
+MadeOnce = Callable[[str, Callable[[Path], Outcome]], tuple[Path, Any]]  # the fixture `made_once`
 DATABASES = ("mlflow.db", "optuna.db")
 PLACES = (  # in MLflow's tables: where artifacts lie
     ("experiments", "artifact_location"),
