@@ -2,9 +2,9 @@
 
 Run: python benchmarks/page_latency.py --strokes 100
 
-A model is trained for an epoch and promoted, and its page is served. Digits of the golden drawings are drawn on it with
-a mouse that reports 60 times a second, as a hand does; the page itself takes the times, up to the frame with the bars.
-The first stroke, which loads everything, counts.
+A model is trained for an epoch and promoted, or a Core ML file is given, and its page is served. Digits of the golden
+drawings are drawn on it with a mouse that reports 60 times a second, as a hand does; the page itself takes the times,
+up to the frame with the bars. The first stroke, which loads everything, counts.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ THIN = 3  # of as many points of a golden drawing, which lie closer than a mouse
 
 
 @contextmanager
-def served(folder: str) -> Iterator[str]:
-    """Address of the page that the model promoted in a folder answers on."""
-    command = [sys.executable, "-m", "conversion.draw", "--port", "0", "--json"]
+def served(folder: str, *file: str) -> Iterator[str]:
+    """Address of the page that the model promoted in a folder answers on, or a file."""
+    command = [sys.executable, "-m", "conversion.draw", *file, "--port", "0", "--json"]
     with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout
         try:
@@ -79,14 +79,17 @@ def stroke_ms(driver: Chrome, stroke: list[list[float]], *, pad: float) -> float
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--strokes", type=Whole(1, 10_000), default=100)
-    parser.add_argument("--architecture", default="chollet")
+    parser.add_argument("--architecture", default="chollet", help="of the model that is trained (default: %(default)s)")
+    parser.add_argument("--file", type=Path, help="a Core ML file, in place of that model")
     arguments = parser.parse_args()
     entries = [entry for entry in json.loads(GOLDEN.read_text())["drawings"] if "in hand" in entry["name"]]
     times: list[float] = []
     with tempfile.TemporaryDirectory() as folder:
-        run(["-m", "search.trial", "--architecture", arguments.architecture, "--epochs", "1"], folder)
-        run(["-m", "conversion.promote"], folder)
-        with served(folder) as address, browser(folder) as driver:
+        if not arguments.file:
+            run(["-m", "search.trial", "--architecture", arguments.architecture, "--epochs", "1"], folder)
+            run(["-m", "conversion.promote"], folder)
+        given = [str(arguments.file.absolute())] if arguments.file else []
+        with served(folder, *given) as address, browser(folder) as driver:
             driver.get(address)
             for entry in itertools.cycle(entries):
                 for stroke in entry["strokes"]:
@@ -94,8 +97,9 @@ def main() -> None:
                 if len(times) >= arguments.strokes:
                     break
                 driver.find_element("id", "clear").click()
+    model = arguments.file.name if arguments.file else arguments.architecture
     print(
-        f"{arguments.architecture}, {len(times)} strokes: median {np.median(times):.0f} ms, 95 of 100 within "
+        f"{model}, {len(times)} strokes: median {np.median(times):.0f} ms, 95 of 100 within "
         f"{np.percentile(times, 95):.0f} ms, longest {max(times):.0f} ms"
     )
 

@@ -23,6 +23,7 @@ import subprocess
 import sys
 import urllib.request
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -131,22 +132,25 @@ def _commands(block: Block) -> list[str]:
     return [line for line in joined if line.strip() and not line.lstrip().startswith("#")]
 
 
-def _programs(code: str, place: Path) -> list[list[str]]:
-    """The commands of a shell block that is nothing but `python -m MODULE WORDS`, or `make` of such, else none."""
+def _parts(code: str, place: Path) -> tuple[str, list[list[str]]]:
+    """What a shell block begins with, and the `python -m MODULE WORDS`, or `make` of such, that it ends with."""
     if code.startswith("make "):
         code = _shell(f"{code} --dry-run", place).replace(".venv/bin/python", "python")
     lines = code.replace("\\\n", " ").splitlines()
-    found = []
-    for line in lines:
-        lexer = shlex.shlex(line, posix=True, punctuation_chars="|&;<>()`$")
-        lexer.whitespace_split = True
-        words = list(lexer)
-        if not words:
-            continue
-        if words[:2] != ["python", "-m"] or any(set(word) & set("|&;<>()`$*?~") for word in words):
-            return []
-        found.append(words[2:])
-    return found
+    programs: list[list[str]] = []
+    while lines and (words := _program(lines[-1])) is not None:
+        programs.insert(0, words)
+        lines.pop()
+    return "\n".join(lines), list(filter(None, programs))
+
+
+def _program(line: str) -> list[str] | None:
+    """The words behind `python -m` of a line that is nothing else, none for a comment; None for another line."""
+    lexer = shlex.shlex(line, posix=True, punctuation_chars="|&;<>()`$")
+    lexer.whitespace_split = True
+    words = list(lexer)
+    plain = words[:2] == ["python", "-m"] and not any(set(word) & set("|&;<>()`$*?~") for word in words)
+    return words[2:] if plain or not words else None
 
 
 def _shell(code: str, place: Path) -> str:
@@ -180,10 +184,14 @@ def _run(block: Block, place: Path, *, cold: bool) -> str:
         first, second = _runs(place)
         code = code.replace("OTHER_RUN_ID", second).replace("RUN_ID", first)
     python = block.language == "python"
-    programs = [["tests.support.code", code]] if python else [] if "server" in block.marks else _programs(code, place)
+    shell, programs = "", [["tests.support.code", code]]
+    if not python:
+        shell, programs = _parts(code, place) if "server" not in block.marks else (code, [])
     wanted = block.marks.get("exit", "0")
     if programs and not cold:
-        returned, printed = _run_warm(block, programs, place)
+        printed = _run(replace(block, code=shell, marks={}), place, cold=True) if shell else ""
+        returned, more = _run_warm(block, programs, place)
+        printed += more
         assert str(returned) in wanted.split(" or "), (
             f"{block}: {code}\nended with {returned}, not {wanted}:\n{printed}"
         )

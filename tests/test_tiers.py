@@ -38,7 +38,7 @@ IN_MINUTES = {
     "the commands of the documents": "tests/test_docs.py::test_commands_run[docs/data-sets.md]",
 }
 
-# Those that need a component, a gigabyte or many strikes:
+# Those that need a component, data larger than memory or many strikes:
 IN_TEST_SLOW = {
     "Ctrl-C": f"{SEARCH}/test_survival.py::test_interruption_and_continuation[2]",
     "SIGTERM": f"{SEARCH}/test_survival.py::test_interruption_and_continuation[15]",

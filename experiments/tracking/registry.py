@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from architectures.errors import ProjectError, UsageError
 from experiments.objective import OBJECTIVES, final, score
-from experiments.tracking.guard import EXISTS, MISSING, TrackingError
+from experiments.tracking.guard import EXISTS, MISSING, TrackingError, store_errors
 from experiments.tracking.models import Models
 from experiments.tracking.promotion_lock import TICKETS
 from experiments.tracking.records import ModelRecord, VersionFacts, VersionRecord, run_record
@@ -189,8 +189,10 @@ class Registry:
         self._client.set_registered_model_alias(name, alias, str(number))
 
     def tag(self, name: str, number: int, tags: Mapping[str, str]) -> None:
-        for key, value in tags.items():
-            self._client.set_model_version_tag(name, str(number), key, value)
+        registry = self._client._get_registry_client()  # the client itself first reads the whole model, for each tag
+        with store_errors(self._store.uri):
+            for key, value in tags.items():
+                registry.set_model_version_tag(name, str(number), key, value)
 
 
 def _is_kept_model(found: ModelVersion) -> bool:

@@ -14,31 +14,32 @@ import pytest
 from tests.support.commands import Outcome, environment
 from tests.support.read_only import read_only
 from tests.support.stores import Promoted, Swept
+from tests.support.warm import Program
 
-pytestmark = pytest.mark.slow  # nine cold starts
+pytestmark = pytest.mark.slow
 
 
-def run(prefix: list[str], folder: Path, module: str, *arguments: object) -> Outcome:
-    command = [*prefix, sys.executable, "-m", module, *map(str, arguments)]
-    done = subprocess.run(command, cwd=folder, env=environment(), capture_output=True, text=True, check=False)
-    return Outcome(done.returncode, done.stdout, done.stderr)
+def run(folder: Path, module: str, *arguments: object) -> Outcome:
+    program = Program("tests.support.read_only", module, *arguments, cwd=folder)
+    out, err = program.communicate(300)
+    return Outcome(program.wait(), out, err)
 
 
 def test_a_read_only_store_can_be_looked_at(promoted: Promoted, swept: Swept, own_promoted: Path) -> None:
     runs = [row["run_id"] for row in swept.result["leaderboard"][:2]]
-    with read_only(own_promoted) as prefix:
+    with read_only(own_promoted):
         for module, *arguments in (
             ("experiments.leaderboard",),
             ("experiments.leaderboard", "--model", "mnist5k-classifier"),
             ("experiments.compare", *runs),
             ("experiments.prune", "--dry-run"),
         ):
-            found = run(prefix, own_promoted, module, *arguments, "--json")
+            found = run(own_promoted, module, *arguments, "--json")
             assert (found.code, found.err) == (0, ""), (module, arguments)
             assert json.loads(found.out)
-        assert runs[0] in run(prefix, own_promoted, "experiments.compare", *runs, "--json").out
+        assert runs[0] in run(own_promoted, "experiments.compare", *runs, "--json").out
         for module in ("experiments.prune", "conversion.rollback", "conversion.promote"):
-            found = run(prefix, own_promoted, module)
+            found = run(own_promoted, module)
             assert found.code == 1
             assert "is not writable" in found.error
 

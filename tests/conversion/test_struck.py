@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import shutil
 from dataclasses import dataclass
@@ -11,10 +12,10 @@ import pytest
 
 from conversion.promotion.place import DEFAULT_OUTPUT
 from tests.conversion.test_turns import FORCED, assert_whole, unregister
-from tests.support.commands import invoke
+from tests.support.commands import Outcome, invoke
 from tests.support.judged import Judged, judge
 from tests.support.killed_at import KILLED
-from tests.support.stores import Promoted, Swept, copy_store
+from tests.support.stores import MadeOnce, Promoted, Swept, copy_promoted, copy_store
 from tests.support.struck import REFUSED, act, keep
 from tests.support.warm import warm_context
 
@@ -51,23 +52,24 @@ def run(action: str, folder: Path, kill_at: int | None = None, counted: Path | N
 
 
 @pytest.fixture(scope="module")
-def scene(promoted: Promoted, swept: Swept, tmp_path_factory: pytest.TempPathFactory) -> Scene:
-    folder = tmp_path_factory.mktemp("scene")
-    copy_store(promoted.folder, folder)
-    shutil.copytree(promoted.folder / "ios", folder / "ios")
-    (folder / "tmp").mkdir()
-    assert invoke("conversion.promote", "--author", "Ada", cwd=folder).code == 0
-    unneeded = swept.result["leaderboard"][1]
-    unregister(folder, unneeded["version"])
-    keep(Judged(judge(folder, "--run", unneeded["run_id"], *FORCED).examination, DEFAULT_OUTPUT), folder)
-    steps = {}
-    for action in ACTIONS:
-        alone = tmp_path_factory.mktemp(action)
-        copy_scene(folder, alone)
-        assert run(action, alone, counted=alone / "steps") == 0
-        steps[action] = int((alone / "steps").read_text())
-        assert_whole(alone)
-    return Scene(folder, steps)
+def scene(promoted: Promoted, swept: Swept, made_once: MadeOnce, tmp_path_factory: pytest.TempPathFactory) -> Scene:
+    def made(folder: Path) -> Outcome:
+        copy_promoted(promoted, folder)
+        (folder / "tmp").mkdir()
+        assert invoke("conversion.promote", "--author", "Ada", cwd=folder).code == 0
+        unneeded = swept.result["leaderboard"][1]
+        unregister(folder, unneeded["version"])
+        keep(Judged(judge(folder, "--run", unneeded["run_id"], *FORCED).examination, DEFAULT_OUTPUT), folder)
+        steps = {}
+        for action in ACTIONS:
+            alone = tmp_path_factory.mktemp(action)
+            copy_scene(folder, alone)
+            assert run(action, alone, counted=alone / "steps") == 0
+            steps[action] = int((alone / "steps").read_text())
+            assert_whole(alone)
+        return Outcome(0, json.dumps(steps), "")
+
+    return Scene(*made_once("scene", made))
 
 
 @pytest.mark.slow

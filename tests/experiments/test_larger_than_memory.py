@@ -1,7 +1,7 @@
 """Data larger than memory: decoded once to disk, streamed through tf.data, the same bits as from memory.
 
 The limit is on what a process may allocate (RLIMIT_DATA, which Linux counts from private writable memory): mapped files
-are not in it, arrays are. Importing TensorFlow and Core ML takes about half of it.
+are not in it, arrays are. It is counted from what a warm process holds of libraries when it starts, some 600 MiB.
 """
 
 from __future__ import annotations
@@ -9,10 +9,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
-import resource
 import struct
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,11 +24,12 @@ from experiments.datasets import Dataset, Split, cache, progress
 from experiments.training import streaming
 from experiments.training.loop import train
 from search.engines.shared_data import open_dataset, save_dataset
+from tests.support.commands import Outcome
 from tests.support.scratch import killed_in_a_scratch_folder
 from tests.support.warm import Program
 
 DISTINCT = 16  # images of a class in a folder; all others are links to these, and stay with them in a split
-LIMIT = 1_000 * 2**20  # bytes that each process may allocate
+LIMIT = 384 * 2**20  # bytes that each process may allocate beside its libraries
 THUMBNAIL = """
 import keras
 from architectures import register
@@ -69,10 +67,12 @@ def write_idx(folder: Path, *, images: int, side: int, block: int = 1) -> None:
     for prefix, count in (("train", images), ("t10k", images // 16)):
         repeats = count // len(some)
         for kind, array in (("images-idx3", some), ("labels-idx1", np.repeat(np.arange(3, dtype=np.uint8), block))):
-            with gzip.open(folder / f"{prefix}-{kind}-ubyte.gz", "wb", compresslevel=1) as file:
-                file.write(struct.pack(f">HBB{array.ndim}I", 0, 8, array.ndim, repeats * len(array), *array.shape[1:]))
+            header = struct.pack(f">HBB{array.ndim}I", 0, 8, array.ndim, repeats * len(array), *array.shape[1:])
+            repeated = gzip.compress(array.tobytes(), compresslevel=1)  # a file may consist of several
+            with (folder / f"{prefix}-{kind}-ubyte.gz").open("wb") as file:
+                file.write(gzip.compress(header))
                 for _ in range(repeats):
-                    file.write(array.tobytes())
+                    file.write(repeated)
 
 
 def write_folder(folder: Path, *, each: int, shape: tuple[int, ...]) -> None:
@@ -87,50 +87,50 @@ def write_folder(folder: Path, *, each: int, shape: tuple[int, ...]) -> None:
                 first.with_name(f"{number:04}.png").hardlink_to(first)
 
 
-def limited(module: str, *arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
-    """Run a command whose processes may each allocate LIMIT bytes."""
+LIMITED = f"""
+import os, re, resource, sys
+from pathlib import Path
+os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:2])  # threads' stacks count
+held = int(re.search(r"VmData:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1]) * 1024
+resource.setrlimit(resource.RLIMIT_DATA, (held + {LIMIT}, held + {LIMIT}))
+from tests.support.commands import entry_point
+sys.exit(entry_point(sys.argv[1])(sys.argv[2:]))
+"""
 
-    def limit() -> None:
-        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:2])  # threads' stacks count
-        resource.setrlimit(resource.RLIMIT_DATA, (LIMIT, LIMIT))
 
-    return subprocess.run(
-        [sys.executable, "-m", module, *map(str, arguments)],
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        preexec_fn=limit,
-        timeout=500,
-        check=False,
-    )
+def limited(module: str, *arguments: object, cwd: Path) -> Outcome:
+    """Run a command whose processes may each allocate LIMIT bytes beside their libraries."""
+    program = Program("tests.support.code", LIMITED, module, *arguments, cwd=cwd)
+    out, err = program.communicate(500)
+    return Outcome(program.wait(), out, err)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["idx", "folder"])
 def test_data_larger_than_the_limit_of_memory(kind: str, tmp_path: Path, own_cache: Path) -> None:
     if kind == "idx":
-        write_idx(tmp_path / "big", images=17_280, side=256, block=16)
+        write_idx(tmp_path / "big", images=6_240, side=256, block=16)
     else:
-        write_folder(tmp_path / "big", each=480, shape=(512, 512, 3))
+        write_folder(tmp_path / "big", each=768, shape=(256, 256, 3))
     (tmp_path / "thumbnail.py").write_text(THUMBNAIL)
-    batch = 16 if kind == "idx" else 8  # in float32 it counts, too, several times over: 4 and 25 MB
+    batch = 16 if kind == "idx" else 8  # in float32 it counts, too, several times over: 4 and 6 MB
     chosen = ("--plugin", "thumbnail.py", "--json")
     trained = limited(
         *("search.trial", "--dataset", f"{kind}:big", "--architecture", "thumbnail", "--batch-size", batch),
         *("--epochs", "2", "--learning-rate", "0.01", *chosen),
         cwd=tmp_path,
     )
-    assert trained.returncode == 0, trained.stderr
-    result = json.loads(trained.stdout)
+    assert trained.code == 0, trained.err
+    result = trained.json
     assert result["best_val_accuracy"] > 0.9
     decoded = sum(file.stat().st_size for file in own_cache.rglob("*_images.npy"))
     assert decoded > LIMIT
-    assert f"{kind}-big: " in trained.stderr
-    assert "MiB of decoded images cached in" in trained.stderr
+    assert f"{kind}-big: " in trained.err
+    assert "MiB of decoded images cached in" in trained.err
     promoted = limited("conversion.promote", "--run", result["run_id"], *chosen, cwd=tmp_path)
-    assert promoted.returncode == 0, promoted.stderr
-    assert "cached" not in promoted.stderr  # it is there
-    assert json.loads(promoted.stdout)["test_accuracy"] > 0.9
+    assert promoted.code == 0, promoted.err
+    assert "cached" not in promoted.err  # it is there
+    assert promoted.json["test_accuracy"] > 0.9
 
 
 def sources(folder: Path) -> list[str]:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +13,7 @@ from experiments import locks
 from experiments.tracking import Tracker
 from tests.support.locks import Holder
 from tests.support.servers import MlflowServer, PostgresServer, wait_until
+from tests.support.warm import Program
 
 KINDS = ["sqlite", pytest.param("postgresql", marks=pytest.mark.slow), pytest.param("server", marks=pytest.mark.slow)]
 
@@ -109,12 +108,9 @@ def test_a_database_that_ends_takes_the_lock_along(tmp_path: Path) -> None:
 def test_two_that_open_a_new_database_at_once_make_its_tables_once(tmp_path: Path) -> None:
     opens = "import sys; from experiments.tracking import Tracker; Tracker(sys.argv[1]); print('opened')"
     with PostgresServer(tmp_path) as database:
-        both = [
-            subprocess.Popen([sys.executable, "-c", opens, database.url], stdout=-1, stderr=-1, text=True)
-            for _ in range(3)
-        ]
-        said = [one.communicate(120) for one in both]
-    assert [one.returncode for one in both] == [0, 0, 0], said
+        three = [Program("tests.support.code", opens, database.url, cwd=tmp_path) for _ in range(3)]
+        said = [one.communicate(120) for one in three]
+    assert [one.returncode for one in three] == [0, 0, 0], said
     assert [out for out, _ in said] == ["opened\n"] * 3
 
 

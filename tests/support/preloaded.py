@@ -29,6 +29,7 @@ from architectures.garbage import freeze  # noqa: E402
 from conversion.coreml.convert import coremltools  # noqa: E402
 from experiments.datasets import load  # noqa: E402
 from experiments.evaluation.drawn import drawn_accuracy  # noqa: E402
+from experiments.views.page import ENGINE  # noqa: E402
 from search.engines.shared_data import open_dataset, save_dataset  # noqa: E402
 from tests.support.stores import copy_migrations, leave_writing_to_the_system  # noqa: E402
 
@@ -36,6 +37,8 @@ coremltools()
 leave_writing_to_the_system()
 copy_migrations()
 optuna.storages.RDBStorage("sqlite:///:memory:").engine.dispose()  # which finds out the revision that it wants
+for page in ENGINE.list_templates():
+    ENGINE.get_template(page)  # which compiles it
 with tempfile.TemporaryDirectory() as folder:
     save_dataset(load("mnist5k"), Path(folder))
     digits = open_dataset(Path(folder))

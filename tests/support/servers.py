@@ -8,13 +8,13 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
 from typing import Self
 
+from experiments.tracking import Tracker
 from tests.support.components import require
 from tests.support.warm import Program
 
@@ -34,7 +34,7 @@ class Server(ABC):
 
     def __init__(self) -> None:
         self.port = free_port()
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: AnyProcess | None = None
 
     def start(self) -> None:
         """Start it, and wait until it answers."""
@@ -65,7 +65,7 @@ class Server(ABC):
                 self.kill()
 
     @abstractmethod
-    def _spawn(self) -> subprocess.Popen[bytes]:
+    def _spawn(self) -> AnyProcess:
         """Start the process, as the leader of a group of its own."""
 
     def _answers(self) -> bool:
@@ -85,18 +85,15 @@ class MlflowServer(Server):
         self.store = folder / store
         self.uri = f"http://127.0.0.1:{self.port}"
 
-    def _spawn(self) -> subprocess.Popen[bytes]:
+    def _spawn(self) -> Program:
+        if not self.store.exists():
+            Tracker(f"sqlite:///{self.store}")  # a copy of one, where the server would migrate its own
         address = ["--host", "127.0.0.1", "--port", str(self.port), "--workers", "1"]
         stores = ["--backend-store-uri", f"sqlite:///{self.store}"]
         stores += ["--artifacts-destination", str(self.folder / "files")]
-        return subprocess.Popen(
-            [sys.executable, "-m", "mlflow", "server", *address, *stores],
-            cwd=self.folder,
-            env={**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"},
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
+        settings = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+        env = {**os.environ, **settings}
+        return Program("tests.support.mlflow_server", *address, *stores, cwd=self.folder, env=env)
 
 
 class PostgresServer(Server):
