@@ -85,9 +85,10 @@ class Ending:
         with self.study.alone(), self._attempts.part("leaderboard"):
             self.board = leaderboard.rows(self.tracker, selection_of(config))
             told = description(self.study, self.board, self.tracker.experiment(config.experiment_name))
-            best = self.board[0].run_id if self.board else ""
             self.expected = self.study.results.expected(len(self.dataset.val))
-            self.tracker.parents.describe(self.parent, told, figures(self.study, self.board, self.expected), best=best)
+            expected_of = self.board[0].run_id if self.board and self.expected else ""
+            found = figures(self.study, self.board, self.expected)
+            self.tracker.parents.describe(self.parent, told, found, expected_of=expected_of)
 
     def _draw(self) -> None:
         self.progress.waiting("drawing the study")

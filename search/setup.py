@@ -78,11 +78,11 @@ def within_memory(
 ) -> tuple[int, ...]:
     """Those of the batch sizes whose values memory holds, or where none is so small, the largest power of two.
 
-    >>> large = Known("wide", 32, 0.0, None, image_bytes=100 * 2**20)
+    >>> large = KnownArchitecture("wide", 32, 0.0, None, image_bytes=100 * 2**20)
     >>> within_memory((64, 128, 256), [large], say=print)
     training holds 100 MiB for each image (wide): batch size 8 in place of 64, 128, 256
     (8,)
-    >>> within_memory((64, 128, 256), [Known("small", 32, 0.0, None, image_bytes=5 * 2**20)], say=print)
+    >>> within_memory((64, 128, 256), [KnownArchitecture("small", 32, 0.0, None, image_bytes=5 * 2**20)], say=print)
     training holds 5 MiB for each image (small): batch size 64, 128 in place of 64, 128, 256
     (64, 128)
     """

@@ -38,6 +38,7 @@ class Candidate:
     tracker: Tracker  # where looks at the test images are counted
     command: str  # that looks
     preference: Preference | None = None  # why this version and not the best one, where that was asked
+    expected_accuracy: ExpectedAccuracy | None = None  # by its sweep, if it is the best of one
 
     @cached_property
     def _tested(self) -> tuple[Split, Look]:
@@ -54,11 +55,6 @@ class Candidate:
     def look(self) -> Look:
         """The record of this look at the test images."""
         return self._tested[1]
-
-    @cached_property
-    def expected_accuracy(self) -> ExpectedAccuracy | None:
-        """What its sweep expects of the model, if it is the best of one."""
-        return self.tracker.parents.expected_accuracy(self.run.tags.get("mlflow.parentRunId"), self.run.run_id)
 
     @cached_property
     def converter(self) -> Converter:
@@ -139,4 +135,5 @@ def load_candidate(
         author=author,
         license=license,
     )
-    return Candidate(model, run, classifier, dataset, facts, tracker, command, preference)
+    expected = tracker.parents.expected_accuracy(run.tags.get("mlflow.parentRunId"), run.run_id)
+    return Candidate(model, run, classifier, dataset, facts, tracker, command, preference, expected)

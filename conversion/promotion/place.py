@@ -22,9 +22,9 @@ ENDING = re.compile(r"\.[A-Za-z]\w*")  # of a kind of file; the .2 of v1.2 is no
 class OutputPlace(Allowed):
     """A file or a folder; a slash at its end makes it a folder, whether it exists or not.
 
-    >>> Place()("build/")
+    >>> OutputPlace()("build/")
     'build/'
-    >>> Place()("Photos.onnx")
+    >>> OutputPlace()("Photos.onnx")
     Traceback (most recent call last):
     architectures.fields.InvalidValue: 'Photos.onnx' is no Core ML file: end it in .mlmodel or .mlpackage, or in none
     """

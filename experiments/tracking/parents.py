@@ -6,14 +6,15 @@ import time
 from collections.abc import Mapping
 
 from experiments.evaluation.intervals import ExpectedAccuracy
+from experiments.tracking.guard import unless_missing
 from experiments.tracking.inputs import as_dataset_input, log_input
 from experiments.tracking.shown import NOTE
 from experiments.tracking.source import source_tags
 from experiments.tracking.store import Store, quoted
 from experiments.tracking.writer import LONGEST_TAG, Writer
 
-BEST_RUN = "best_run_id"  # a tag
-EXPECTED = ("expected_accuracy", "expected_accuracy_low", "expected_accuracy_high")  # metrics, of that run
+EXPECTED = ("expected_accuracy", "expected_accuracy_low", "expected_accuracy_high")  # metrics of a sweep's run
+EXPECTED_OF = "expected_accuracy_of"  # tag: the run of the trial that they are about
 
 
 class Parents:
@@ -60,13 +61,13 @@ class Parents:
         self._writer.reopen(run_id)
         log_input(self._client, run_id, as_dataset_input(dataset))
 
-    def describe(self, run_id: str, description: str, metrics: Mapping[str, float], *, best: str = "") -> None:
+    def describe(self, run_id: str, description: str, metrics: Mapping[str, float], *, expected_of: str = "") -> None:
         """Update a sweep's run: its description in Markdown, and the figures that have changed.
 
         Args:
             description: of the run's page, in Markdown.
             metrics: its figures by name, `trials` among them: the step at which the others are logged.
-            best: the run of the best trial, which the metrics of EXPECTED are about; empty: there is none.
+            expected_of: the run that the figures of EXPECTED are about; empty: they are not among them.
 
         To be called under the study's lock: what a sweep that is slower has read before must not replace it.
         """
@@ -75,13 +76,13 @@ class Parents:
         now, step = int(time.time() * 1000), int(metrics["trials"])
         held = self._client.get_run(run_id).data.metrics
         changed = [Metric(key, value, now, step) for key, value in metrics.items() if held.get(key) != value]
-        self._client.log_batch(run_id, changed, tags=[RunTag(NOTE, description), RunTag(BEST_RUN, best)])
+        self._client.log_batch(run_id, changed, tags=[RunTag(NOTE, description), RunTag(EXPECTED_OF, expected_of)])
 
     def expected_accuracy(self, parent: str | None, run_id: str) -> ExpectedAccuracy | None:
         """What to expect of a run on new images, if it is the best of the sweep whose run is `parent`."""
-        if parent is None:
-            return None
-        held = self._client.get_run(parent).data
-        if held.tags.get(BEST_RUN) != run_id or EXPECTED[0] not in held.metrics:
-            return None
-        return ExpectedAccuracy(*(held.metrics[name] for name in EXPECTED))
+        if parent:
+            with unless_missing():
+                held = self._client.get_run(parent).data
+                if held.tags.get(EXPECTED_OF) == run_id:
+                    return ExpectedAccuracy(*(held.metrics[name] for name in EXPECTED))
+        return None
