@@ -22,6 +22,7 @@ from experiments.evaluation.intervals import ExpectedAccuracy
 from experiments.interruption import interruptible
 from experiments.main_guard import check_main_guard
 from experiments.tracking import CANDIDATE, Outbox, Tracker, dataset_facts, environment, runs_page, served_by
+from experiments.tracking.parents import EXPECTED
 from experiments.training.precision import Gpu, resolve_precision
 from experiments.views import leaderboard_table
 from experiments.views.leaderboard import Row
@@ -69,7 +70,7 @@ class SweepResult:
     trials: int  # asked for
     counts: dict[str, int]  # of trials by state
     leaderboard: tuple[Row, ...]
-    expected_accuracy: ExpectedAccuracy | None  # of the best, without its luck; None: see `Results.expected`
+    expected: ExpectedAccuracy | None  # of the best, without its luck; None: see `Results.expected`
     comparisons: tuple[ArchitectureComparison, ...]  # of architectures, where configurations were replicated
     not_compared: tuple[str, ...]  # architectures of which none was, as where each trial was pruned
     registered_name: str
@@ -90,9 +91,11 @@ class SweepResult:
 
     def as_json(self) -> dict[str, object]:
         values = asdict(self)
+        expected = values.pop("expected") or dict.fromkeys(EXPECTED)
         return {
             **values,
             **values.pop("doubtful"),
+            **expected,
             "leaderboard": leaderboard_table.as_json(self.leaderboard),
             "comparisons": [asdict(one) | {"verdict": one.verdict} for one in self.comparisons],
             "candidate": self.candidate,
@@ -104,8 +107,8 @@ class SweepResult:
             shown = self.leaderboard[:ROWS]
             more = len(shown) < len(self.leaderboard)
             leaderboard_table.print_table(shown, f"Study {self.study}", one_study=True, more=more)
-        if self.expected_accuracy:
-            say(f"Expected of the best on new images: {self.expected_accuracy.text}. {LUCK}")
+        if self.expected:
+            say(f"Expected of the best on new images: {self.expected.text}. {LUCK}")
         if self.comparisons:
             print_cells(
                 significance.titles(self.objective),
@@ -263,7 +266,7 @@ def sweep(
         trials=config.trials,
         counts=study.results.counts(),
         leaderboard=tuple(ending.board),
-        expected_accuracy=ending.expected,
+        expected=ending.expected,
         comparisons=tuple(ending.compared),
         not_compared=tuple(ending.left_out),
         registered_name=config.registered_name,

@@ -48,8 +48,8 @@ def expected_accuracy(accuracy: float, images: int, trials: Sequence[Sequence[Se
         trials: of each trial `Epochs.resampled`.
 
     >>> lucky = expected_accuracy(0.9, 100, [((92, 93), (90, 90)), ((95, 91), (89, 89))])
-    >>> round(lucky.value, 3), round(lucky.low, 3), round(lucky.high, 3)
-    (0.855, 0.773, 0.945)
+    >>> lucky.text
+    '0.8550 (95 % interval 0.773 to 0.945)'
     """
     inside, whole = np.swapaxes(np.asarray(trials), 0, 1)  # (trials, resamples) each
     best = inside.argmax(axis=0)

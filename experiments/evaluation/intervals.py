@@ -10,13 +10,14 @@ from dataclasses import dataclass
 class ExpectedAccuracy:
     """What to expect of a network on new images like the validation images, without the luck that chose it."""
 
-    value: float
-    low: float  # 95 % interval
-    high: float
+    expected_accuracy: float
+    expected_accuracy_low: float  # 95 % interval
+    expected_accuracy_high: float
 
     @property
     def text(self) -> str:
-        return f"{self.value:.4f} (95 % interval {self.low:.3f} to {self.high:.3f})"
+        low, high = self.expected_accuracy_low, self.expected_accuracy_high
+        return f"{self.expected_accuracy:.4f} (95 % interval {low:.3f} to {high:.3f})"
 
 
 def accuracy_interval(correct: float, images: int) -> tuple[float, float]:

@@ -32,8 +32,8 @@ def test_equal_networks_owe_their_best_to_luck_alone() -> None:
         found = expected_accuracy(best, IMAGES, resampled(right))
         low, high = accuracy_interval(best * IMAGES, IMAGES)
         reached.append(best)
-        expected.append(found.value)
-        covered.append(found.low <= chance <= found.high)
+        expected.append(found.expected_accuracy)
+        covered.append(found.expected_accuracy_low <= chance <= found.expected_accuracy_high)
         before.append(low <= chance <= high)
     assert np.mean(reached) - chance > 0.03  # the curse
     assert abs(np.mean(expected) - chance) < 0.5 * (np.mean(reached) - chance)
@@ -47,8 +47,8 @@ def test_one_that_is_far_ahead_owes_nothing_to_luck() -> None:
     right[3] = random.random((1, IMAGES)) < 0.95
     best = float(right[3].mean())
     found = expected_accuracy(best, IMAGES, resampled(right))
-    assert found.value == pytest.approx(best, abs=0.002)
-    assert found.low < found.value <= best < found.high == accuracy_interval(best * IMAGES, IMAGES)[1]
+    assert found.expected_accuracy == pytest.approx(best, abs=0.002)
+    assert found.expected_accuracy_low < found.expected_accuracy <= best < found.expected_accuracy_high
 
 
 def test_a_training_that_goes_on_sums_up_as_if_it_had_never_stopped() -> None:

@@ -14,6 +14,7 @@ from mlflow.entities import Metric, Run
 
 from experiments.config import EpochMetrics
 from experiments.tracking import LONGEST_TAG, Selection, Tracker
+from experiments.tracking.parents import EXPECTED
 from experiments.tracking.shown import KIND, NOTE, ORDER, TRAINING, VIEW, VIEWS
 from experiments.views import leaderboard, ui_links
 from search.report.summary import description
@@ -74,7 +75,12 @@ def test_the_run_of_a_sweep_has_its_figures_its_data_and_the_leaderboard(
 ) -> None:
     best, *_ = board = swept.result["leaderboard"]
     metrics = parent.data.metrics
-    assert metrics.keys() == {"best_val_accuracy", "best_coreml_bytes", "trials", "pruned", "failed", "seconds"}
+    figures = {"best_val_accuracy", "best_coreml_bytes", "trials", "pruned", "failed", "seconds"}
+    assert metrics.keys() == figures | {*EXPECTED}
+    expected, low, high = (metrics[name] for name in EXPECTED)
+    assert [swept.result[name] for name in EXPECTED] == [expected, low, high]
+    assert low < expected <= metrics["best_val_accuracy"] < high
+    assert parent.data.tags["expected_accuracy_of"] == best["run_id"]
     assert (metrics["best_val_accuracy"], metrics["best_coreml_bytes"]) == (best["val_accuracy"], best["coreml_bytes"])
     assert (metrics["trials"], metrics["pruned"], metrics["failed"]) == (3, 0, 0)
     trials = study_of(swept.folder, "small").trials

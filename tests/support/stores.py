@@ -7,7 +7,7 @@ import shutil
 import sqlite3
 import tempfile
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -84,7 +84,8 @@ def leave_writing_to_the_system() -> None:
     @event.listens_for(Engine, "connect")
     def unsynchronized(connection: object, _: object) -> None:
         if isinstance(connection, sqlite3.Connection):
-            connection.execute("PRAGMA synchronous = OFF")
+            with suppress(sqlite3.DatabaseError):  # a file that is none: who connected to it will hear
+                connection.execute("PRAGMA synchronous = OFF")
 
 
 @functools.cache

@@ -23,7 +23,8 @@ def serve(connection: Connection, behaviour: tuple[float, int | None]) -> None:
     epoch_seconds, failing = behaviour
     engine = NoTraining(epoch_seconds)
     try:
-        engine.provide(connection.recv())
+        folder = connection.recv()
+        engine.provide(folder)
         connection.send(engine.wait_until_ready())
         while True:
             job = connection.recv()
@@ -32,6 +33,7 @@ def serve(connection: Connection, behaviour: tuple[float, int | None]) -> None:
                 if isinstance(event, EpochEnded) and job.number == failing:
                     connection.send(Failed(failing, "failed", "failed", 1))
                     engine = NoTraining(epoch_seconds)
+                    engine.provide(folder)
                     break
                 connection.send(event)
                 if isinstance(event, Built | EpochEnded):
