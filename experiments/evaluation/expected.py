@@ -16,6 +16,7 @@ import numpy as np
 from experiments.evaluation.intervals import ExpectedAccuracy, accuracy_interval
 
 RESAMPLES = 100
+MOST_IMAGES = 50_000  # that are resampled, the first ones: with more of them there is less luck
 
 
 class Epochs:
@@ -23,6 +24,7 @@ class Epochs:
 
     def __init__(self, images: int, resampled: np.ndarray | None = None) -> None:
         """Prepare for a number of validation images, or go on from the `resampled` of earlier epochs."""
+        images = min(images, MOST_IMAGES)
         random = np.random.RandomState(0)  # whose stream never changes
         draws = random.multinomial(images, np.full(images, 1 / images), RESAMPLES)
         self._draws = draws.astype(np.float32)  # (resamples, images): sums of whole numbers below 2**24 are exact
@@ -31,6 +33,7 @@ class Epochs:
 
     def add(self, right: np.ndarray) -> None:
         """Take an epoch into account, by which of the validation images (N,) it has right."""
+        right = right[: self._draws.shape[1]]
         inside = (self._draws @ right.astype(np.float32)).astype(int)
         better = inside > self.resampled[0]
         self.resampled = np.where(better, (inside, np.full(RESAMPLES, right.sum())), self.resampled)
@@ -54,7 +57,7 @@ def expected_accuracy(accuracy: float, images: int, trials: Sequence[Sequence[Se
     inside, whole = np.swapaxes(np.asarray(trials), 0, 1)  # (trials, resamples) each
     best = inside.argmax(axis=0)
     resamples = np.arange(inside.shape[1])
-    luck = float((inside - whole)[best, resamples].mean()) / images
+    luck = float((inside - whole)[best, resamples].mean()) / min(images, MOST_IMAGES)
     value = accuracy - max(0.0, luck)
     return ExpectedAccuracy(
         value, accuracy_interval(value * images, images)[0], accuracy_interval(accuracy * images, images)[1]
