@@ -42,7 +42,7 @@ class Ending:
     registered: Sequence[VersionRecord] = ()  # the best first
     preference: Preference | None = None  # what `promote --prefer smallest` takes
     board: Sequence[Row] = ()
-    expected: ExpectedAccuracy | None = None  # of the first of the board
+    expected: ExpectedAccuracy | None = None  # of the best
     compared: Sequence[ArchitectureComparison] = ()
     left_out: Sequence[str] = ()  # of the comparison, and why
     doubtful: Doubtful = field(default_factory=lambda: Doubtful((), None))
@@ -85,8 +85,7 @@ class Ending:
         with self.study.alone(), self._attempts.part("leaderboard"):
             self.board = leaderboard.rows(self.tracker, selection_of(config))
             told = description(self.study, self.board, self.tracker.experiment(config.experiment_name))
-            self.expected = self.study.results.expected(len(self.dataset.val))
-            expected_of = self.board[0].run_id if self.board and self.expected else ""
+            expected_of, self.expected = self.study.results.expected(len(self.dataset.val)) or ("", None)
             found = figures(self.study, self.board, self.expected)
             self.tracker.parents.describe(self.parent, told, found, expected_of=expected_of)
 

@@ -76,16 +76,18 @@ class Results:
         """The best value of the objective so far."""
         return next((one.value for one in ranked(self._scored(), front_first=False)), None)
 
-    def expected(self, images: int) -> ExpectedAccuracy | None:
-        """What to expect of the best trial, by the number of validation images.
+    def expected(self, images: int) -> tuple[str, ExpectedAccuracy] | None:
+        """What to expect of the best trial, and its run, by the number of validation images.
 
-        None where trials are ranked by something else than accuracy, or where a trial is older than this is recorded.
+        None where the objective is something else than accuracy, or where a trial is older than this is recorded.
         """
-        trained = [one for one in self._trials(TrialState.COMPLETE) if DUPLICATE_OF not in one.user_attrs]
+        complete = [one for one in self.searched() if one.state == TrialState.COMPLETE]
+        trained = [one for one in complete if DUPLICATE_OF not in one.user_attrs]
         resampled = [one.user_attrs[RESAMPLED] for one in trained if RESAMPLED in one.user_attrs]
         if self.config.objective != "val_accuracy" or not trained or len(resampled) < len(trained):
             return None
-        return expected_accuracy(max(one.values[0] for one in trained), images, resampled)
+        (best,) = self.best(1)
+        return best.user_attrs["run_id"], expected_accuracy(best.values[0], images, resampled)
 
     def best(self, number: int) -> list[FrozenTrial]:
         """The best complete trials: by the first objective, then the smaller Core ML file, then the earlier.

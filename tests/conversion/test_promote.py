@@ -14,6 +14,7 @@ from conversion import runtime
 from conversion.promotion.place import DEFAULT_OUTPUT, output_path
 from experiments import datasets
 from experiments.tracking import Tracker
+from experiments.tracking.parents import EXPECTED
 from tests.support.commands import Command
 from tests.support.promotions import artifacts, client_of, snapshot
 from tests.support.stores import Promoted, Swept
@@ -136,6 +137,15 @@ def test_the_file_is_evaluated_on_the_test_images(promoted: Promoted) -> None:
     assert f"Expected calibration error {expected['expected_calibration_error']:.4f}" in page
     assert page.count("<figure>") == len(expected["mistakes"]) > 0
     assert "use number 1 of the test split of mnist5k" in page
+
+
+def test_the_best_of_a_sweep_is_promoted_with_what_the_sweep_expects_of_it(promoted: Promoted, swept: Swept) -> None:
+    assert promoted.result["run_id"] == swept.result["leaderboard"][0]["run_id"]
+    expected, low, high = (swept.result[name] for name in EXPECTED)
+    assert [promoted.result[name] for name in EXPECTED] == [expected, low, high]
+    page = (artifacts(promoted.folder, promoted.result["promotion"]) / "promotion.html").read_text()
+    assert f"{expected:.4f}" in page
+    assert f"{low:.3f} to {high:.3f}" in page
 
 
 def test_every_look_at_the_test_images_is_counted(own_promoted: Path, promoted: Promoted, command: Command) -> None:

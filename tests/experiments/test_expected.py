@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
+import optuna
 import pytest
+from optuna.trial import create_trial
 
 from experiments.evaluation.expected import Epochs, expected_accuracy
 from experiments.evaluation.intervals import accuracy_interval
+from search.config import SweepConfig
+from search.study.results import DUPLICATE_OF, REPLICATE_OF, RESAMPLED, Results
 
 IMAGES, TRIALS, EPOCHS = 500, 12, 10
 
@@ -62,3 +66,35 @@ def test_a_training_that_goes_on_sums_up_as_if_it_had_never_stopped() -> None:
     for epoch in right[2:]:
         second.add(epoch)
     assert np.array_equal(second.resampled, whole.resampled)
+
+
+def study_of(*attributes: dict[str, object], values: tuple[float, ...] = (0.9, 0.8)) -> optuna.Study:
+    """Complete trials, each with some attributes."""
+    study = optuna.create_study(direction="maximize")
+    for number, more in enumerate(attributes):
+        own = {"run_id": f"run{number}", "coreml_bytes": 1_000, **more}
+        drawn = optuna.distributions.FloatDistribution(0, 1)
+        value = values[number % len(values)]
+        study.add_trial(create_trial(params={"x": value}, distributions={"x": drawn}, value=value, user_attrs=own))
+    return study
+
+
+def expected_of(study: optuna.Study, **options: object) -> tuple[str, float] | None:
+    found = Results(study, SweepConfig("", "study", **options)).expected(100)  # type: ignore[arg-type]
+    return found and (found[0], round(found[1].expected_accuracy, 3))
+
+
+LUCKY = {RESAMPLED: [[92, 94], [90, 90]]}  # three images of a hundred more than on all of them
+LEVEL = {RESAMPLED: [[80, 80], [80, 80]]}
+
+
+def test_all_trials_that_were_searched_count_and_no_others() -> None:
+    assert expected_of(study_of(LUCKY, LEVEL)) == ("run0", 0.87)
+    other = {RESAMPLED: [[99, 99], [80, 80]]}
+    assert expected_of(study_of(LUCKY, LEVEL, {**other, REPLICATE_OF: 1}, {**other, DUPLICATE_OF: 1})) == ("run0", 0.87)
+
+
+def test_nothing_is_said_where_a_trial_has_not_recorded_it_or_where_accuracy_is_no_objective() -> None:
+    assert expected_of(study_of(LUCKY, {})) is None
+    assert expected_of(optuna.create_study()) is None
+    assert expected_of(study_of(LUCKY, LEVEL), objectives=("val_loss",)) is None
