@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from typing import Any
 
 import pytest
 
-from tests.support.warm import start_server, use_server
+# Several processes share the cores: threads that wait for each other took a quarter of the processor time. What a sweep
+# or a trial gives its workers is set by them.
+for _library in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
+    os.environ.setdefault(_library, "1")
+
+from tests.support.warm import start_server, use_server  # noqa: E402  # which takes the environment along
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job ignores it, and so would its children
 
