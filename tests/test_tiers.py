@@ -1,5 +1,6 @@
 """No kind of failure loses its last test: each kind has a real instance in `make test`, or a reason not to."""
 
+# ruff: noqa: E501  # tests by their whole names
 from __future__ import annotations
 
 import pytest
@@ -16,15 +17,15 @@ IN_MINUTES = {
     "two workers": f"{SEARCH}/test_survival.py::test_two_workers",
     "kill -9 of a sweep": f"{SEARCH}/test_survival.py::test_kill_9_of_the_sweep_and_continuation",
     "kill -9 of a worker": f"{SEARCH}/test_survival.py::test_kill_9_of_a_worker_loses_one_attempt",
-    "a training that goes on": f"{SEARCH}/test_resumed.py::test_a_trial_whose_worker_is_killed_goes_on",
+    "a training that goes on": f"{SEARCH}/test_resumed.py::test_a_trial_whose_worker_is_killed_goes_on_from_its_last_epoch",
     "a strike at a random statement": f"{SEARCH}/test_kill_points.py::test_struck_anywhere_and_continued[0]",
     "a strike at a write": f"{SEARCH}/test_kill_points.py::test_killed_at_a_write_and_continued",
     "a worker that dies of every trial": f"{SEARCH}/test_sweep.py::test_a_trial_that_kills_every_worker_is_given_up",
     "an outage of MLflow": f"{SEARCH}/test_outages.py::test_the_mlflow_server_is_killed_and_training_goes_on",
-    "a full disk": f"{SEARCH}/test_survival.py::test_a_full_disk_is_one_line_and_the_same_command_goes_on",
+    "a full disk": f"{SEARCH}/test_survival.py::test_a_full_disk_is_one_line_and_the_same_command_goes_on_once_there_is_space",
     "an MLflow that another process has locked": f"{SEARCH}/test_waiting.py::test_a_locked_mlflow_is_waited_for",
-    "a sweep that is stopped past the takeover": f"{SEARCH}/test_stopped.py::test_stopped_past_the_takeover",
-    "a file of kept writes that cannot be read": f"{SEARCH}/test_kept_writes.py::test_what_cannot_be_read",
+    "a sweep that is stopped past the takeover": f"{SEARCH}/test_stopped.py::test_stopped_past_the_takeover_and_continued",
+    "a file of kept writes that cannot be read": f"{SEARCH}/test_kept_writes.py::test_what_cannot_be_read_is_set_aside_and_said_once",
     "a killed promotion": f"{CONVERSION}/test_rollback.py::test_a_killed_promotion_is_ended_by_the_next",
     "two promotions at once": f"{CONVERSION}/test_turns.py::test_a_promotion_that_another_overtook_is_refused",
     "a lock whose holder dies": f"{EXPERIMENTS}/test_promotion_lock.py::test_it_is_free_at_its_holders_death[sqlite]",
@@ -44,21 +45,21 @@ IN_TEST_SLOW = {
     "SIGTERM": f"{SEARCH}/test_survival.py::test_interruption_and_continuation[15]",
     "two sweeps at once": f"{SEARCH}/test_outages.py::test_two_sweeps_started_at_once_on_fresh_databases",
     "a host that dies": f"{SEARCH}/test_outages.py::test_trials_of_a_dead_host_are_taken_over",
-    "a host that falls silent": f"{SEARCH}/test_outages.py::test_a_silent_host_that_comes_back",
-    "an outage of PostgreSQL": f"{SEARCH}/test_outages.py::test_postgresql_is_killed",
-    "a training that goes on in another sweep": f"{SEARCH}/test_resumed.py::test_a_trial_whose_sweep_is_killed_goes_on",
-    "a death on Ray": f"{SEARCH}/test_ray.py::test_tasks_and_a_node_die",
+    "a host that falls silent": f"{SEARCH}/test_outages.py::test_a_silent_host_that_comes_back_leaves_its_trial_to_the_other",
+    "an outage of PostgreSQL": f"{SEARCH}/test_outages.py::test_postgresql_is_killed_and_comes_back_after_twenty_seconds",
+    "a training that goes on in another sweep": f"{SEARCH}/test_resumed.py::test_a_trial_whose_sweep_is_killed_goes_on_from_its_last_epoch",
+    "a death on Ray": f"{SEARCH}/test_ray.py::test_tasks_and_a_node_die_and_their_trials_go_on_elsewhere",
     "thirty strikes at random": f"{SEARCH}/test_kill_points.py::test_struck_anywhere_and_continued[29]",
-    "thirty stops past the takeover": f"{SEARCH}/test_stopped.py::test_stopped_past_the_takeover_and",
+    "thirty stops past the takeover": f"{SEARCH}/test_stopped.py::test_stopped_past_the_takeover_and_continued",
     "a hundred strikes at promotions": f"{CONVERSION}/test_struck.py::test_struck_at_a_random_point[99]",
     "a read-only store": f"{CONVERSION}/test_read_only.py::test_a_read_only_store_can_be_looked_at",
     "a lock on a server": f"{EXPERIMENTS}/test_promotion_lock.py::test_another_machines_ticket_runs_out",
     "data larger than memory": f"{EXPERIMENTS}/test_larger_than_memory.py::test_data_larger_than_the_limit_of_memory",
     "a page in a browser": f"{CONVERSION}/test_draw_browser.py",
     "a sweep over a server": f"{EXPERIMENTS}/test_tracking.py::test_a_sweep_and_a_promotion_over_a_server",
-    "two workers from a cold start": f"{SEARCH}/test_local_engine.py::test_workers_share_the_cores",
+    "two workers from a cold start": f"{SEARCH}/test_local_engine.py::test_workers_share_the_cores_and_map_one_copy_of_the_data",
     "the commands of README from a cold start": "tests/test_docs.py::test_commands_run[README.md-cold]",
-    "an installed plugin": "tests/architectures/test_plugins.py::test_the_example_package_is_swept",
+    "an installed plugin": "tests/architectures/test_plugins.py::test_the_example_package_is_swept_whatever_else_is_installed",
     "all notebooks": "tests/test_notebooks.py::test_executes_from_clean[01-keras-mnist]",
 }
 
@@ -70,8 +71,13 @@ def test_every_kind_of_failure_has_an_instance(marks: str, kinds: dict[str, str]
     out, err = collecting.communicate(300)
     collected = [line for line in out.splitlines() if "::" in line]
     assert collected, out + err
-    lost = {kind: place for kind, place in kinds.items() if not any(one.startswith(place) for one in collected)}
+    lost = {kind: place for kind, place in kinds.items() if not any(_is_of(one, place) for one in collected)}
     assert not lost, f"no instance is left where `-m {marks!r}` looks"
+
+
+def _is_of(test: str, place: str) -> bool:
+    """Whether a collected test is the one of that name, one of its cases, or in the file of that name."""
+    return test == place or test.startswith((f"{place}[", f"{place}::"))
 
 
 def test_every_fault_of_the_mutants_can_still_be_made() -> None:

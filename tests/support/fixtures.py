@@ -108,10 +108,13 @@ def made_once(tmp_path_factory: pytest.TempPathFactory) -> MadeOnce:
         with (shared / f"{name}.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if not (printed := folder / "printed.json").exists():
-                folder.mkdir(exist_ok=True)
+                shutil.rmtree(folder, ignore_errors=True)  # of a process that failed or died at it
+                folder.mkdir()
                 done = command(folder)
                 assert done.code == 0, done.err
-                printed.write_text(done.out)
+                (folder / "printing").write_text(done.out)
+                (folder / "printing").rename(printed)  # whole or not at all
+                keras.utils.set_random_seed(0)  # as for a test that finds it made
         return folder, json.loads(printed.read_text())
 
     return make
@@ -152,8 +155,9 @@ def promoted(swept: Swept, made_once: MadeOnce) -> Iterator[Promoted]:
     version = client.get_model_version_by_alias("mnist5k-classifier", "champion")
     place = Path(client.get_logged_model(version.tags["model_id"]).artifact_location.removeprefix("file://"))
     file = Path("ios/Digits/Model/DigitClassifier.mlmodel")
-    yield Promoted(folder, printed, (folder / file).read_bytes(), (place / file.name).read_bytes())
-    assert rows(folder) == before, "a test has written to the store that all of them share"
+    made = Promoted(folder, printed, (folder / file).read_bytes(), (place / file.name).read_bytes())
+    yield made
+    assert (rows(folder), shipped(folder)) == (before, made.file), "a test has changed what all of them share"
 
 
 @pytest.fixture
@@ -164,7 +168,7 @@ def own_promoted(promoted: Promoted, tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def shared_history(promoted: Promoted, swept: Swept, made_once: MadeOnce) -> History:
+def shared_history(promoted: Promoted, swept: Swept, made_once: MadeOnce) -> Iterator[History]:
     """Two further promotions, made once for all tests, which must not change them."""
 
     def promote(folder: Path) -> Outcome:
@@ -182,7 +186,9 @@ def shared_history(promoted: Promoted, swept: Swept, made_once: MadeOnce) -> His
     assert [number for _, number in made] == [1, 2, 3]
     assert len(set(files)) == 3
     assert shipped(folder) == files[-1]
-    return History(folder, tuple(zip(map(tuple, made), files, strict=True)))
+    before = rows(folder)
+    yield History(folder, tuple(zip(map(tuple, made), files, strict=True)))
+    assert (rows(folder), shipped(folder)) == (before, files[-1]), "a test has changed what all of them share"
 
 
 @pytest.fixture
