@@ -55,7 +55,6 @@ from search.trials.recovery import deliver_left_over, end_parent, evaluate_left_
 from search.trials.states import States
 
 ROWS = 10  # of the leaderboard that are shown
-LUCK = "The best of many on the same validation images is partly lucky."
 CONFIG_FILE = "sweep.toml"  # an artifact of the parent run: the options it was made with, without secrets
 
 
@@ -108,7 +107,7 @@ class SweepResult:
             more = len(shown) < len(self.leaderboard)
             leaderboard_table.print_table(shown, f"Study {self.study}", one_study=True, more=more)
         if self.expected:
-            say(f"Expected of the best on new images: {self.expected.text}. {LUCK}")
+            say(f"Expected of the best on new images, corrected for choosing it among many: {self.expected.text}.")
         if self.comparisons:
             print_cells(
                 significance.titles(self.objective),

@@ -96,7 +96,7 @@ def _key_figures(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
         shown.append((f"{facts['test_accuracy']:.4f}", accuracy))
     if "expected_accuracy" in facts:
         interval = f"{facts['expected_accuracy_low']:.3f} to {facts['expected_accuracy_high']:.3f}"
-        said = f"to be expected of the model by its sweep, whose luck chose it, too, 95 % in {interval}"
+        said = f"expected on new images by its sweep, corrected for choosing the best of many, 95 % in {interval}"
         shown.append((f"{facts['expected_accuracy']:.4f}", said))
     if "val_accuracy" in facts:
         model = f"on validation images; the model {facts['model_val_accuracy']:.4f}"

@@ -157,7 +157,7 @@ def _key_figures(board: Sequence[Row], expected: ExpectedAccuracy | None) -> lis
         shown.append((f"{value:.4f}", f"validation {SPELLED_OUT[best.objective]}{interval}"))
     if expected:
         low, high = expected.expected_accuracy_low, expected.expected_accuracy_high
-        said = f"to be expected on new images, 95 % in {low:.3f} to {high:.3f}: luck chose the best, too"
+        said = f"expected on new images, corrected for choosing the best of many, 95 % in {low:.3f} to {high:.3f}"
         shown.append((f"{expected.expected_accuracy:.4f}", said))
     shown.append((f"{best.coreml_bytes:,} bytes", "of its Core ML file"))
     if smallest and smallest is not best and (reached := getattr(smallest, best.objective)) is not None:
