@@ -86,7 +86,7 @@ FIXED = (
 )
 BEFORE = {"schedule": "constant", "augment": "off"}  # what a study means that was recorded before there was the option
 AUTO = "auto"  # the precision and pruner that a study records are what this stood for where it was made
-PRUNERS = ("median", "hyperband", "front", "none")
+PRUNERS = ("median", "hyperband", "halving", "front", "none")
 SAMPLERS = ("tpe", "gp", "cmaes", "random", "grid", "bruteforce")
 EXHAUSTIVE = ("grid", "bruteforce")  # which try each combination once
 OFF = "off"
@@ -236,6 +236,11 @@ class SweepConfig(RecipeRanges):
         return self.objective in MINIMIZED
 
     @property
+    def halves(self) -> bool:
+        """Whether trials are paused at rungs."""
+        return self.pruner == "halving"
+
+    @property
     def experiment_name(self) -> str:
         return self.experiment or title(self.dataset)
 
@@ -255,11 +260,11 @@ class SweepConfig(RecipeRanges):
         """
         late = [name for name in self.objectives[1:] if name not in OF_THE_NETWORK]
         reason = "median and hyperband compare one figure, front needs two"
-        fitting: tuple[str, ...] = ("median", "hyperband", "none")
+        fitting: tuple[str, ...] = ("median", "hyperband", "halving", "none")
         if late:
             reason, fitting = f"{late[0]} is not known before a trial has ended", ("none",)
         elif len(self.objectives) > 1:
-            fitting = ("front", "none")
+            fitting = ("front", "halving", "none")
         if self.pruner == AUTO:
             return fitting[0]
         if self.pruner not in fitting:

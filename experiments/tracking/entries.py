@@ -26,7 +26,7 @@ class Ended:
     number: int
     run_id: str
     status: str  # FINISHED, KILLED or FAILED
-    outcome: str | None  # pruned, infeasible or interrupted
+    outcome: str | None  # pruned, paused, infeasible or interrupted
     result: RunResult | None = None  # of a finished one
     model: ModelRecord | None = None  # where it was kept
 
@@ -181,7 +181,7 @@ class Answer(Entry):
 
 @dataclass(frozen=True)
 class End(Entry):
-    """The run was pruned, infeasible or interrupted."""
+    """The run was pruned, paused, infeasible or interrupted."""
 
     status: str
     outcome: str

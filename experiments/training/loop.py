@@ -162,11 +162,7 @@ def train(
         epochs.append(metrics)
         if best is None or metrics.merit(config.objective) > best.merit(config.objective):
             best, best_weights, best_probabilities = metrics, learning.get_weights(), probabilities
-        if not on_epoch(metrics):
-            raise TrainingStopped(f"Ended after epoch {epoch}.")
-        if config.schedule == "constant" and epoch - best.epoch >= PATIENCE:
-            break  # a rate that falls has to fall to its end: the last epochs are where it pays
-        keeper.keep(
+        keeper.keep(  # before anybody hears of the epoch: a trial that is paused after it is gone on with from here
             run_epoch,
             epochs=epochs,
             best_epoch=best.epoch,
@@ -174,6 +170,10 @@ def train(
             best_probabilities=best_probabilities,
             resampled=expecting.resampled,
         )
+        if not on_epoch(metrics):
+            raise TrainingStopped(f"Ended after epoch {epoch}.")
+        if config.schedule == "constant" and epoch - best.epoch >= PATIENCE:
+            break  # a rate that falls has to fall to its end: the last epochs are where it pays
 
     assert best is not None  # config.epochs is at least 1
     learning.set_weights(best_weights)

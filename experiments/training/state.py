@@ -44,6 +44,7 @@ class Keeping:
     key: str  # digest of everything that decides the training's bits
     write: Callable[[bytes], None]  # raises OSError where it cannot
     found: bytes | None = None  # what an earlier attempt has kept
+    always: tuple[int, ...] = ()  # epochs after which it is kept, whatever that costs
     on_resumed: Callable[[Sequence[EpochMetrics]], None] = lambda _: None  # told the epochs that are not trained again
     on_refused: Callable[[str], None] = lambda _: None  # told why `found` cannot be gone on with
     on_not_kept: Callable[[str], None] = lambda _: None  # told why nothing is kept from here on
@@ -179,7 +180,9 @@ class Keeper:
     ) -> None:
         """Write the state of the training, unless the last write was too recent for its cost."""
         started = time.perf_counter()
-        if self._keeping is None or SHARE * (started - self._since) < self._took:
+        if self._keeping is None:
+            return
+        if len(epochs) not in self._keeping.always and SHARE * (started - self._since) < self._took:
             return
         try:
             if self._complete is None:

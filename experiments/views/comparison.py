@@ -39,7 +39,7 @@ class Compared:
     run: str
     study: str | None
     status: str
-    outcome: str | None  # pruned, infeasible, interrupted
+    outcome: str | None  # pruned, paused, infeasible, interrupted
     parameters: Mapping[str, str]
     origin: Mapping[str, str]  # data, code, versions, machine
     metrics: Mapping[str, float]  # final ones

@@ -39,6 +39,7 @@ class Job:
     max_coreml_bytes: int | None = None  # a network whose file is certain to be larger is not built
     state: bytes | None = field(default=None, repr=False)  # of its training, that an earlier attempt has kept
     state_file: Path | None = None  # where this attempt keeps its own; None: nowhere
+    rungs: tuple[int, ...] = ()  # epochs after which it may be paused
 
 
 @dataclass(frozen=True)

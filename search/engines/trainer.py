@@ -185,6 +185,7 @@ class Trainer:
             hashlib.sha256(repr(decisive).encode()).hexdigest(),
             write,
             job.state,
+            job.rungs,
             on_resumed,
             on_refused=lambda reason: send(StateRefused(job.number, reason)),
             on_not_kept=lambda reason: send(StateNotKept(job.number, reason)),

@@ -6,10 +6,8 @@ the search.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
 from typing import Any
 
 import optuna
@@ -19,7 +17,8 @@ from optuna.trial import FrozenTrial, TrialState
 from experiments.objective import OBJECTIVES, OF_THE_NETWORK, SPELLED_OUT, objective_named, score
 from experiments.views.charts import GREY, PALETTE, Chart, Series, page_figure, png
 from search.study.ranking import Scored, front_of_objectives, ranked
-from search.study.results import DUPLICATE_OF, HOST, REPLICATE_OF, outcome, values_by_epoch
+from search.study.results import DUPLICATE_OF, REPLICATE_OF, outcome, values_by_epoch
+from search.study.spans import spans
 
 COLOURS = {"complete": PALETTE[0], "pruned": PALETTE[1], "infeasible": GREY, "fail": PALETTE[3]}
 TRIALS_PER_PARAMETER = 5  # complete ones, for an importance that is more than chance
@@ -305,55 +304,36 @@ def _importances(found: _Searched) -> _Told:
     )
 
 
-@dataclass(frozen=True)
-class _Bar:
-    """A trial's last attempt on a worker."""
-
-    trial: FrozenTrial
-    worker: str
-    start: datetime
-    end: datetime
-
-    @property
-    def seconds(self) -> float:
-        return (self.end - self.start).total_seconds()
-
-
 def _timeline(trials: Sequence[FrozenTrial]) -> _Told:
     """When which worker had which trial."""
-    bars = []
-    for trial in trials:
-        owner = json.loads(trial.user_attrs.get("owner", "null"))
-        if owner and trial.datetime_start and trial.datetime_complete:
-            worker = f"{trial.user_attrs.get(HOST, owner['host'])} {owner.get('worker', '')}"
-            bars.append(_Bar(trial, worker, trial.datetime_start, trial.datetime_complete))
+    bars = [(trial, span) for trial in trials if trial.state.is_finished() for span in spans(trial)]
     if not bars:
         raise TooFewTrials("No trial has ended on a known worker.")
-    began, ended = min(bar.start for bar in bars), max(bar.end for bar in bars)
+    began, ended = min(span.start for _, span in bars), max(span.end for _, span in bars)
     series = []
     for kind, colour in COLOURS.items():
-        own = [bar for bar in bars if outcome(bar.trial) == kind]
+        own = [(trial, span) for trial, span in bars if outcome(trial) == kind]
         if own:
             series.append(
                 Series(
                     kind,
-                    [bar.seconds for bar in own],
-                    [bar.worker for bar in own],
+                    [span.seconds for _, span in own],
+                    [span.worker for _, span in own],
                     "bars",
-                    [f"{_described(bar.trial)}\n{bar.seconds:.1f} s" for bar in own],
-                    [str(bar.trial.number) for bar in own],
-                    [(bar.start - began).total_seconds() for bar in own],
+                    [f"{_described(trial)}\n{span.seconds:.1f} s" for trial, span in own],
+                    [str(trial.number) for trial, _ in own],
+                    [(span.start - began).total_seconds() for _, span in own],
                     colour,
                 )
             )
-    workers, whole = len({bar.worker for bar in bars}), (ended - began).total_seconds()
-    busy = sum(bar.seconds for bar in bars) / (workers * whole or 1)
+    workers, whole = len({span.worker for _, span in bars}), (ended - began).total_seconds()
+    busy = sum(span.seconds for _, span in bars) / (workers * whole or 1)
     return _Told(
         Chart(tuple(series), "seconds from the first trial's start", "worker"),
         f"{workers} worker{'s' * (workers > 1)} had a trial in {min(busy, 1):.0%} of {whole:,.0f} s",
         "A bar is a trial with its number, replicates included. Between bars a worker has no trial: it is being "
-        "started or replaced, waits for the study or for MLflow, or the sweep was stopped and continued. Of a trial "
-        "that was tried again the last attempt is shown.",
+        "started or replaced, waits for the study or for MLflow, or the sweep was stopped and continued. A trial that "
+        "was paused or interrupted has several bars; an attempt whose process died has none.",
     )
 
 

@@ -1,4 +1,4 @@
-"""Whether a trial goes on after an epoch."""
+"""Whether a trial goes on after an epoch, waits, or is pruned."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ import optuna
 from optuna.trial import FrozenTrial
 
 from search.config import SweepConfig
+from search.study.halving import Halving
 from search.study.lifecycle import Lifecycle
 from search.study.opened import Opened
-from search.study.pruning import RANDOM_TRIALS, WARMUP_EPOCHS, LateMarks, cannot_enter_front
+from search.study.pruning import PAUSED_AT, RANDOM_TRIALS, WARMUP_EPOCHS, LateMarks, cannot_enter_front
 from search.study.results import COURSE, REPLICATE_OF, values_by_epoch
 
 PRUNED_AT = "pruned_at"  # user attribute of a trial that was found hopeless: the epoch
@@ -22,11 +23,12 @@ class PruningVerdict(Enum):
     """What becomes of a trial after an epoch."""
 
     GO_ON = "go on"
+    PAUSE = "pause"
     PRUNE = "prune"
 
 
 class Judge:
-    """Records the objective after each epoch of a study's trials, and says which are hopeless."""
+    """Records the objective after each epoch of a study's trials, and says which are hopeless, or are to wait."""
 
     def __init__(self, opened: Opened, lifecycle: Lifecycle) -> None:
         self._open, self._lifecycle = opened, lifecycle
@@ -44,8 +46,13 @@ class Judge:
             if epoch > len(before := values_by_epoch(held)):
                 course = (*before, value)
                 marks = LateMarks(self._open.storage)
+                # Before the value, with which the epoch counts as judged.
                 if self._is_hopeless(held, course, marks):
-                    trial.set_user_attr(PRUNED_AT, epoch)  # before the value, with which the epoch counts as judged
+                    trial.set_user_attr(PRUNED_AT, epoch)
+                if self._open.config.halves and REPLICATE_OF not in held.user_attrs:
+                    paused = Halving(self._open.results).pauses(held, course)
+                    if paused or held.user_attrs.get(PAUSED_AT):
+                        trial.set_user_attr(PAUSED_AT, epoch if paused else 0)
                 for mark in marks.made:
                     self._open.storage.set_trial_system_attr(*mark)
                 # A replicate sets no bar, and Optuna keeps intermediate values of one objective only.
@@ -55,7 +62,10 @@ class Judge:
                     trial.report(value, epoch)
             elif before[epoch - 1] != value:  # an earlier attempt's, on other threads or another processor
                 self._correct(held, epoch, value)
-            return PruningVerdict.PRUNE if trial.user_attrs.get(PRUNED_AT) == epoch else PruningVerdict.GO_ON
+            attributes = trial.user_attrs
+            if attributes.get(PAUSED_AT) == epoch:
+                return PruningVerdict.PAUSE
+            return PruningVerdict.PRUNE if attributes.get(PRUNED_AT) == epoch else PruningVerdict.GO_ON
 
         return cast(PruningVerdict, self._lifecycle.owned(trial.number, act))
 
@@ -64,7 +74,7 @@ class Judge:
         if (
             REPLICATE_OF in held.user_attrs
             or len(course) == self._open.config.epochs
-            or self._open.config.pruner == "none"
+            or self._open.config.pruner in ("none", "halving")
         ):
             return False
         if len(self._open.config.objectives) > 1:  # Optuna judges one

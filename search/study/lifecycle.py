@@ -14,6 +14,7 @@ import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from copy import copy
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, TypeVar, cast
@@ -27,10 +28,13 @@ from search.grid import Grid
 from search.space import Values
 from search.study.claims import FENCED, Claim, Claims
 from search.study.digits import FewDigits
+from search.study.halving import Halving, PausedAsPruned
 from search.study.opened import Opened
 from search.study.owner import attempt_of, may_live
-from search.study.results import ENDED, MODEL_ID, REPLICATE_OF
+from search.study.pruning import PAUSED_AT
+from search.study.results import ENDED, MODEL_ID, REPLICATE_OF, is_paused
 from search.study.sampling import sampler_of
+from search.study.spans import EARLIER, until_now
 
 MAX_ATTEMPTS = 3  # of one trial whose worker dies under it; then it counts as failed
 OWN_FIRST = "own_first"  # user attribute of a study that was given configurations to try first
@@ -75,9 +79,9 @@ TRANSITIONS = (
         "adopt",
         TrialState.WAITING,
         (TrialState.RUNNING,),
-        "a sweep or the doctor that found its writes on disk",
+        "a sweep or the doctor that found its writes on disk, or a sweep that prunes it at the end",
         Lock.TRIALS,
-        "the writes, on disk",
+        "the writes, on disk, or the run KILLED, in MLflow",
     ),
     Transition(
         "take_over",
@@ -108,7 +112,9 @@ class Lifecycle:
         self.claims = Claims(opened.patient, opened.storage, opened.config.study)
 
     def ask(self, architectures: tuple[KnownArchitecture, ...], worker: str) -> AskedTrial | None:
-        """The next trial: an interrupted one, else each architecture as published, else what the sampler suggests.
+        """The next trial: an interrupted one, else a paused one that now leads, else a new one.
+
+        New are each architecture as published, then what the sampler suggests.
 
         What is drawn depends on the seed, the trial's number and the trials before it alone: a study that was
         interrupted draws what it would have drawn, and sweeps that share a study draw different things.
@@ -121,9 +127,15 @@ class Lifecycle:
         def act() -> tuple[AskedTrial, Claim] | None:
             trials = self._open.study.get_trials(deepcopy=False)
             searched = [trial for trial in trials if REPLICATE_OF not in trial.user_attrs]
-            waiting = [trial for trial in trials if trial.state == TrialState.WAITING]
+            waiting = _to_ask(trials)
             if not self._has_more(trials):
                 return None
+            study = copy(self._open.study)
+            if self._open.config.halves:
+                if not waiting and (resumed := Halving(self._open.results).to_resume()):
+                    self._open.storage.set_trial_user_attr(resumed._trial_id, PAUSED_AT, 0)
+                    waiting = [resumed]
+                study._storage = PausedAsPruned(self._open.storage)  # type: ignore[assignment]
             config, number = self._open.config, waiting[0].number if waiting else len(trials)
             to_publish = _to_publish(self._open.study.user_attrs, architectures, len(searched))
             if not waiting and self.grid and config.sampler == "grid":
@@ -135,10 +147,10 @@ class Lifecycle:
             if isinstance(sampler, optuna.samplers.TPESampler) and isinstance(before, optuna.samplers.TPESampler):
                 # What all trials have in common, which Optuna goes on from: anew it grows with the study, to 35 ms.
                 sampler._search_space = before._search_space
-            self._open.study.sampler = FewDigits(sampler)
+            study.sampler = self._open.study.sampler = FewDigits(sampler)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # signs of life are given by `signs_of_life`
-                trial = self._open.study.ask()
+                trial = study.ask()
             claim = self.claims.write(self._open.storage.get_trial(trial._trial_id), worker)
             # Drawn before another sweep asks: it must see where it gets the same configuration.
             values = self._open.config.space.suggest(trial, architectures)
@@ -158,12 +170,14 @@ class Lifecycle:
             return self._has_more(self._open.study.get_trials(deepcopy=False))
 
     def _has_more(self, trials: Sequence[FrozenTrial]) -> bool:
-        waiting = [trial for trial in trials if trial.state == TrialState.WAITING]
+        waiting = _to_ask(trials)
         searched = sum(REPLICATE_OF not in trial.user_attrs for trial in trials)
         started = searched - sum(REPLICATE_OF not in trial.user_attrs for trial in waiting)
         replicates_alone = bool(waiting) and all(REPLICATE_OF in trial.user_attrs for trial in waiting)
         left = bool(waiting) or not self._is_exhausted(trials)
-        return (started < self._open.config.trials and left) or replicates_alone
+        if (started < self._open.config.trials and left) or replicates_alone:
+            return True
+        return self._open.config.halves and Halving(self._open.results).to_resume() is not None
 
     def is_exhausted(self) -> bool:
         """Whether each combination of a study that tries each once has been begun."""
@@ -173,8 +187,13 @@ class Lifecycle:
     def _is_exhausted(self, trials: Sequence[FrozenTrial]) -> bool:
         return self.grid is not None and len(_tried(self.grid, trials)) == self.grid.size
 
+    def paused(self) -> list[int]:
+        """Numbers of the trials that wait at a rung."""
+        with self._open.errors():
+            return [trial.number for trial in self._open.study.get_trials(deepcopy=False) if is_paused(trial)]
+
     def adopt(self, number: int) -> FrozenTrial | None:
-        """Claim a trial of the queue to tell how it ended; None where another sweep was faster."""
+        """Claim a trial that is queued or paused to tell how it ended; None where another sweep was faster."""
 
         def act() -> tuple[FrozenTrial, Claim] | None:
             held = self._open.study.get_trials(deepcopy=False)[number]
@@ -228,10 +247,15 @@ class Lifecycle:
                 self.claims.hold(trial.number, claim)
         return [trial for trial, _ in found]
 
-    def requeue(self, number: int) -> None:
-        """Put a trial back in the queue: it will be asked again with its values, its number and its MLflow run."""
+    def requeue(self, number: int, *, ran: bool = False) -> None:
+        """Put a trial back in the queue: it will be asked again with its values, its number and its MLflow run.
+
+        `ran` says that it was running until now: how long is recorded.
+        """
 
         def act(held: FrozenTrial) -> None:
+            if ran:
+                self._open.storage.set_trial_user_attr(held._trial_id, EARLIER, until_now(held))
             self._open.storage.set_trial_state_values(held._trial_id, TrialState.WAITING)
 
         with self._open.errors(), suppress(OwnershipLost):
@@ -338,8 +362,13 @@ class Lifecycle:
 
     def interrupted(self) -> list[FrozenTrial]:
         """Trials in the queue that a worker has begun."""
-        waiting = self._open.study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
+        waiting = _to_ask(self._open.study.get_trials(deepcopy=False))
         return [trial for trial in waiting if "owner" in trial.user_attrs]
+
+
+def _to_ask(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    """Those in the queue, without the paused ones."""
+    return [trial for trial in trials if trial.state == TrialState.WAITING and not is_paused(trial)]
 
 
 def _to_publish(

@@ -23,6 +23,7 @@ from search.engines.messages import KnownArchitecture
 from search.space import SearchSpace
 from search.study.owner import attempt_of
 from search.study.results import DUPLICATE_OF, REPLICATE_OF
+from search.study.spans import spans
 
 PAST_STUDIES = 5  # of other data that are looked at, the latest
 AS_GOOD = 0.005  # of the objective: a standard error of accuracy on some hundred validation images
@@ -137,5 +138,6 @@ def _best_of_each(study: optuna.Study, config: SweepConfig) -> dict[str, _Best]:
 
 
 def _seconds(trial: FrozenTrial) -> float | None:
-    """How long a trial took; None where it was interrupted, since only its last attempt is known."""
-    return trial.duration.total_seconds() if trial.duration and attempt_of(trial) < 2 else None
+    """How long a trial took; None where that of an attempt is not known, as its process died."""
+    found = spans(trial)
+    return sum(span.seconds for span in found) if found and len(found) == attempt_of(trial) else None

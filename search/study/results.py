@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
@@ -13,8 +12,9 @@ from experiments.evaluation.expected import expected_accuracy
 from experiments.evaluation.intervals import ExpectedAccuracy
 from experiments.objective import score
 from search.config import SweepConfig
-from search.study.pruning import Course
+from search.study.pruning import PAUSED_AT, Course
 from search.study.ranking import Scored, front, front_of_objectives, ranked
+from search.study.spans import covered, spans
 from search.study.storage import storage_errors
 
 REPLICATE_OF = "replicate_of"  # user attribute of a replicate: the number of the trial that it repeats
@@ -22,7 +22,6 @@ DUPLICATE_OF = "duplicate_of"  # user attribute of a trial that was answered: th
 WARM_START = "warm_start"  # user attribute of a trial that an earlier study has suggested: STUDY/TRIAL of that
 RESAMPLED = "resampled"  # user attribute: what `experiments.evaluation.expected` makes of a trial's epochs
 MODEL_ID = "model_id"  # user attribute of a trial whose model was kept
-HOST = "host"  # user attribute of a trial that was computed on another host than its sweep's
 ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 COURSE = "val_accuracies"  # user attribute with the objective by epoch, where Optuna keeps no intermediate values
 
@@ -63,14 +62,9 @@ class Results:
         return counts
 
     def seconds(self) -> float:
-        """For how long trials ran, each in its last attempt; what ran at the same time counts once."""
-        times = [(one.datetime_start, one.datetime_complete) for one in self._trials(*ENDED)]
-        spans = sorted((start, end) for start, end in times if start and end)
-        total, until = timedelta(), datetime.min
-        for start, end in spans:
-            total += max(end - max(start, until), timedelta())
-            until = max(until, end)
-        return round(total.total_seconds(), 1)
+        """For how long trials ran; what ran at the same time counts once."""
+        found = [span for trial in self._trials(*ENDED) for span in spans(trial)]
+        return round(covered(found).total_seconds(), 1)
 
     def best_value(self) -> float | None:
         """The best value of the objective so far."""
@@ -124,8 +118,8 @@ class Results:
     def same(self, trial: optuna.Trial) -> list[FrozenTrial]:
         """Other trials of the same configuration; a replicate has none.
 
-        First those that were trained and have not failed, then those before it that have not ended: a trial may wait
-        for one of these, and no two for each other.
+        First those that were trained and have not failed, then those before it that are on their way: a trial may wait
+        for one of these, and no two for each other. Paused ones may wait for long, and are left out.
         """
         if REPLICATE_OF in trial.user_attrs:
             return []
@@ -136,7 +130,8 @@ class Results:
             for one in same
             if one.state in known and DUPLICATE_OF not in one.user_attrs and "coreml_bytes" in one.user_attrs
         ]
-        return trained + [one for one in same if not one.state.is_finished() and one.number < trial.number]
+        unfinished = [one for one in same if not one.state.is_finished() and not is_paused(one)]
+        return trained + [one for one in unfinished if one.number < trial.number]
 
     def keepers(self, *more: Scored) -> set[int]:
         """Numbers of the trials whose models are kept: the best, the front of accuracy and bytes, and the objectives'.
@@ -176,6 +171,13 @@ class Results:
 def outcome(trial: FrozenTrial) -> str:
     """How a trial ended: complete, pruned, infeasible or fail."""
     return "infeasible" if any(value > 0 for value in trial.constraints.values()) else trial.state.name.lower()
+
+
+def is_paused(trial: FrozenTrial) -> bool:
+    """Whether a trial waits at a rung: one that died on its way to be paused is tried again instead."""
+    values = values_by_epoch(trial)
+    waits = trial.state == TrialState.WAITING and "run_id" in trial.user_attrs
+    return waits and bool(values) and trial.user_attrs.get(PAUSED_AT) == len(values)
 
 
 def values_by_epoch(trial: FrozenTrial) -> tuple[float, ...]:

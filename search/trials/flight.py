@@ -30,6 +30,7 @@ class OnItsWay:
     asks: bool = False  # its worker waits to hear whether it goes on
     placed: bool = False  # it has a run, or will have one when MLflow is back
     lost: bool = False  # another sweep has taken it over
+    paused: bool = False  # its worker was stopped to wait
     size: ModelSize | None = None
     values: tuple[float, ...] = ()  # of the objectives, once it is complete
     last_metrics: EpochMetrics | None = None
@@ -101,6 +102,11 @@ class Flight:
             running, scored = self.untold[ended.number]
             state = TrialState.COMPLETE if scored else state_of(ended)
             model = ended.model.model_id if ended.model else None
+            if ended.outcome == "paused":
+                self._study.trials.requeue(ended.number, ran=True)
+                del self.untold[ended.number]
+                self.ask_at = 0.0
+                continue
             try:
                 self._study.trials.tell(ended.number, state, *running.values, run_id=ended.run_id, model_id=model)
             except OwnershipLost:
@@ -144,7 +150,7 @@ class Flight:
         except OwnershipLost:
             self._outbox.abandon(number)
             return
-        self._study.trials.requeue(number)
+        self._study.trials.requeue(number, ran=True)
         self.ask_at = 0.0
 
     def put_back(self) -> None:

@@ -30,7 +30,8 @@ from search.engines.messages import (
 )
 from search.study.judge import PruningVerdict
 from search.study.lifecycle import MAX_ATTEMPTS
-from search.study.results import DUPLICATE_OF, HOST, REPLICATE_OF, RESAMPLED, WARM_START
+from search.study.results import DUPLICATE_OF, REPLICATE_OF, RESAMPLED, WARM_START
+from search.study.spans import HOST
 from search.study.study import Study
 from search.trials.flight import Flight, OnItsWay
 from search.trials.progress import TrialProgress
@@ -83,6 +84,7 @@ class Follower:
                 value = getattr(metrics, self._study.config.objective)
                 verdict = self._study.judge.report(running.trial, value, metrics.epoch)
                 running.reply(engine, verdict == PruningVerdict.GO_ON)  # first: the worker trains on meanwhile
+                running.paused = verdict == PruningVerdict.PAUSE
                 self._outbox.write(number, Epoch(metrics))
                 running.last_metrics = metrics
                 progress.epoch(number, metrics)
@@ -91,8 +93,8 @@ class Follower:
                     self.end_infeasible(running, progress)
                     return
                 self._flight.end(running, None)
-                self._outbox.write(number, End("KILLED", "pruned"))
-                progress.pruned(number, running.last_metrics)
+                self._outbox.write(number, End("KILLED", "paused" if running.paused else "pruned"))
+                (progress.paused if running.paused else progress.pruned)(number, running.last_metrics)
             case Finished(number, result):
                 self.finish(running, result)
                 progress.finished(number, result, REPLICATE_OF in running.trial.user_attrs)

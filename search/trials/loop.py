@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from optuna.trial import FrozenTrial
@@ -36,12 +37,14 @@ from search.engines.messages import (
     Ready,
     Stopped,
 )
+from search.study.halving import rungs
 from search.study.study import Study
 from search.trials.evaluator import Evaluator
 from search.trials.flight import Flight, OnItsWay
 from search.trials.follower import Follower
+from search.trials.patience import patiently
 from search.trials.progress import TrialProgress
-from search.trials.recovery import recover
+from search.trials.recovery import end_pruned, recover
 from search.trials.run import file_facts, run_config
 from search.trials.sizes import Sizes
 from search.trials.states import States
@@ -148,10 +151,26 @@ class Runner:
         if self.study.trials.others_run():
             progress.waiting("waiting for the trials of other sweeps of this study")
             return True
+        if self._prune_paused(progress):
+            return True
         if replicates := self.study.enqueue_replicates():
             progress.expect_more(replicates)
             self.flight.ask_at = 0.0
         return bool(replicates)
+
+    def _prune_paused(self, progress: TrialProgress) -> int:
+        """Prune the trials that wait at a rung once nothing is left to train; returns how many."""
+        pruned = 0
+        for number in self.study.trials.paused():
+            trial = self.study.trials.adopt(number)
+            with contextlib.suppress(OwnershipLost):
+                if trial is not None:  # else another sweep prunes it
+                    patiently(partial(end_pruned, self.study, self.tracker, trial), progress)
+                    self.states.remove(number)
+                    pruned += 1
+        if pruned:
+            progress.pruned_paused(pruned)
+        return pruned
 
     def _take_over(self, progress: TrialProgress) -> bool:
         """Requeue trials whose owner is gone."""
@@ -221,6 +240,7 @@ class Runner:
                 self.study.config.max_coreml_bytes,
                 state,
                 self.states.path(trial.number, running.attempt),
+                rungs(config.epochs) if self.study.config.halves else (),
             )
         )
 

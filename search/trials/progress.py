@@ -60,6 +60,7 @@ class TrialProgress:
         self._trials, self._done, self._workers, self._prunes = trials, 0, workers, prunes
         self._waiting = Spinner("dots", "starting")
         self._courses: list[Pace] = []  # of the trials that have ended here
+        self._paused: dict[int, Pace] = {}  # of those among them that wait
         self._running: dict[int, _Trial] = {}
         self._best: float | None = None
         self._begun = 0  # trials of the study, those of other sweeps included, as far as their numbers tell
@@ -97,6 +98,8 @@ class TrialProgress:
 
     def started(self, number: int, config: RunConfig) -> None:
         self._running[number] = _Trial(config, time.monotonic())
+        if course := self._paused.pop(number, None):
+            self._courses.remove(course)
         self._begun = max(self._begun, number + 1)
 
     def built(self, number: int, size: ModelSize) -> None:
@@ -132,9 +135,22 @@ class TrialProgress:
         )
 
     def pruned(self, number: int, metrics: EpochMetrics) -> None:
+        self._stopped(number, metrics, "pruned")
+
+    def paused(self, number: int, metrics: EpochMetrics) -> None:
+        """Say that a trial waits: it is not done."""
+        self._paused[number] = self._stopped(number, metrics, "paused")
+        self._done -= 1
+
+    def _stopped(self, number: int, metrics: EpochMetrics, how: str) -> Pace:
         objective = self._running[number].config.objective
         value = getattr(metrics, objective)
-        self._ended(number, f"[dim]pruned at epoch {metrics.epoch}, {objective} {value:.4f}[/]")
+        return self._ended(number, f"[dim]{how} at epoch {metrics.epoch}, {objective} {value:.4f}[/]")
+
+    def pruned_paused(self, trials: int) -> None:
+        """Say that the trials that were paused are not gone on with."""
+        self._done += trials
+        self.say(f"{trials} paused trial{'s' if trials > 1 else ''} pruned: others were better by the same epoch")
 
     def infeasible(self, number: int, coreml_bytes: int) -> None:
         self._ended(number, f"[dim]infeasible: {coreml_bytes:,} bytes, not trained[/]")
@@ -154,10 +170,11 @@ class TrialProgress:
         self._running.pop(number, None)  # one that waited for its twin is not shown
         self.say(text)
 
-    def _ended(self, number: int, text: str) -> None:
+    def _ended(self, number: int, text: str) -> Pace:
         trial = self._running.pop(number)
         seconds = time.monotonic() - trial.started
-        self._courses.append(trial.course(time.monotonic()))
+        course = trial.course(time.monotonic())
+        self._courses.append(course)
         self._done += 1
         config = trial.config
         widths = "" if config.filters is None else f"filters {config.filters}"
@@ -165,6 +182,7 @@ class TrialProgress:
             f"trial {number:>3}  {escape(config.architecture):<12} {widths:<11} "
             f"dropout {config.dropout:.2f} batch {config.batch_size:<4} {seconds:5.1f} s  {text}"
         )
+        return course
 
     def _shown(self) -> RenderableType:
         """The live part: a row per running trial, and below them how far the sweep is."""

@@ -56,6 +56,18 @@ def recover(study: Study, tracker: Tracker) -> list[FrozenTrial]:
     return dead
 
 
+def end_pruned(study: Study, tracker: Tracker, trial: FrozenTrial) -> None:
+    """End a paused trial of this process as pruned, in MLflow and then in the study.
+
+    Raises:
+        TrackingUnavailable: if MLflow is away.
+        OwnershipLost: if another sweep has taken over the trial.
+    """
+    run_id = trial.user_attrs["run_id"]
+    as_owner(study, trial.number, partial(tracker.writer.end, run_id, "KILLED", outcome="pruned"))
+    study.trials.tell(trial.number, TrialState.PRUNED, run_id=run_id)
+
+
 def as_owner(study: Study, number: int, write: Callable[[], T]) -> T:
     """Write to the run of a trial of this process.
 
@@ -97,8 +109,9 @@ def deliver_left_over(study: Study, outbox: Outbox, say: Callable[[str], None]) 
         try:
             outbox.take_up(number, attempt=attempt_of(trial), fenced=trial.user_attrs.get(FENCED, 0))
             for ended in outbox.ended():
-                # One that was interrupted, or answered from another trial, is asked again.
-                again = ended.outcome == "interrupted" or (ended.status == "FINISHED" and ended.result is None)
+                # One that was interrupted or paused, or answered from another trial, is asked again.
+                answered = ended.status == "FINISHED" and ended.result is None
+                again = answered or ended.outcome in ("interrupted", "paused")
                 if not again:
                     values = study.config.values_of(ended.result) if ended.result else ()
                     model = ended.model.model_id if ended.model else None

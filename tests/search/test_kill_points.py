@@ -14,7 +14,7 @@ import signal
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import pytest
 from mlflow import MlflowClient
@@ -151,16 +151,17 @@ def test_killed_at_a_write_and_continued(point: tuple[str, int, str], made: Path
     assert_nothing_lost(tmp_path, "cut", TRIALS, EPOCHS)
 
 
-def drawn_options(chance: random.Random) -> dict[str, object]:
+def drawn_options(chance: random.Random) -> dict[str, Any]:
     """What a sweep is asked for; a limit of 3,000 bytes makes the trials with 8 filters infeasible."""
     objectives = chance.choice(OBJECTIVES)
+    pruner = chance.choice(("auto", "none", "halving", *(("hyperband",) if objectives == OBJECTIVES[0] else ())))
     return {
         "objectives": objectives,
-        "pruner": chance.choice(("auto", "none", "hyperband") if objectives == OBJECTIVES[0] else ("auto", "none")),
+        "pruner": pruner,
         "max_coreml_bytes": chance.choice((None, None, 3_000)),
         "workers": chance.choice((1, 1, 2)),
         "replicates": chance.choice((0, 1)),
-        "epochs": 4,
+        "epochs": 6 if pruner == "halving" else 4,  # with fewer no trial is paused
     }
 
 
@@ -185,7 +186,7 @@ def test_struck_anywhere_and_continued(seed: int, made: Path, tmp_path: Path) ->
                 break
             kill_at //= 2  # this sweep sends fewer statements: struck earlier, from a fresh start
     assert run(folder, 5, None, **options) == 0
-    assert_nothing_lost(folder, "cut", 5, 4)
+    assert_nothing_lost(folder, "cut", 5, options["epochs"])
 
 
 REPORTED = "search.study.judge:Judge.report"
@@ -226,3 +227,41 @@ def test_a_trial_that_was_found_hopeless_is_pruned_though_its_sweep_was_killed(
         for folder in (whole, cut)
     ]
     assert ends[0] == ends[1]
+
+
+PAUSE = "search.study.lifecycle:Lifecycle.requeue"
+AROUND_A_PAUSE = (
+    (REPORTED, 4, "after"),
+    (PAUSE, 1, "before"),
+    (PAUSE, 1, "after"),
+    ("search.study.lifecycle:Lifecycle.ask", 5, "after"),
+    ("search.trials.loop:end_pruned", 1, "before"),
+    ("search.study.lifecycle:Lifecycle.adopt", 1, "after"),
+    ("experiments.tracking.writer:Writer.end", 8, "after"),
+)
+
+
+@pytest.mark.parametrize("objectives", OBJECTIVES, ids=",".join)
+@pytest.mark.parametrize(
+    "point",
+    [pytest.param(point, marks=() if point[0] == PAUSE else pytest.mark.slow) for point in AROUND_A_PAUSE],
+    ids=lambda point: "-".join(map(str, point)),
+)
+def test_a_sweep_killed_around_a_pause_ends_as_if_it_had_not_been(
+    objectives: tuple[str, ...], point: tuple[str, int, str], made: Path, tmp_path: Path
+) -> None:
+    options = {"objectives": objectives, "pruner": "halving", "epochs": 6}
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    for folder in (whole, cut):
+        folder.mkdir()
+        shutil.copy(made / "mlflow.db", folder)
+    assert run(whole, 10, None, **options) == 0
+    assert run(cut, 10, point, **options) == KILLED
+    assert run(cut, 10, None) == 0
+    assert_nothing_lost(cut, "cut", 10, 6)
+    ends = [
+        [(trial.state, trial.params, values_by_epoch(trial)) for trial in study_of(folder, "cut").trials]
+        for folder in (whole, cut)
+    ]
+    assert ends[0] == ends[1]
+    assert {TrialState.COMPLETE, TrialState.PRUNED} == {state for state, *_ in ends[0]}

@@ -1,0 +1,120 @@
+"""Successive halving: trials wait at rungs, and go on to the same bits as if they never had."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+from search.study.halving import PausedAsPruned, leading
+from search.study.pruning import PAUSED_AT
+from search.study.ranking import Scored
+from search.study.results import is_paused
+from search.trials.states import FOLDER
+from tests.support.commands import invoke
+from tests.support.sweeps import NO_FIGURES, assert_nothing_lost, children_of, study_of
+
+# Of the first two the better one leads, of four two: so the second waits after epoch 2, and goes on after the fourth.
+RATES = (3e-3, 3e-4, 1e-6, 1e-6)
+
+
+@pytest.fixture
+def options(tmp_path: Path) -> list[str]:
+    """A sweep of one architecture at these learning rates."""
+    configurations = [
+        {"architecture": "pocket", "filters": 8, "batch_size": 64, "learning_rate": rate, "dropout": number / 10}
+        for number, rate in enumerate(RATES)
+    ]
+    queue = tmp_path / "queue.json"
+    queue.write_text(json.dumps(configurations))
+    return [
+        *("--study", "halved", "--dataset", "digits", "--architecture", "pocket", "--trials", "4", "--epochs", "6"),
+        *("--learning-rate", "1e-6:1e-2", "--filters", "8", "--batch-size", "64", "--pruner", "halving"),
+        *("--enqueue", str(queue), *NO_FIGURES),
+    ]
+
+
+def test_a_trial_waits_and_goes_on_to_the_same_bits(options: list[str], tmp_path: Path) -> None:
+    done = invoke("search.sweep", *options, "--json", cwd=tmp_path)
+    assert done.code == 0, done.err
+    assert "trial 1: resumes after epoch 2" in done.err
+    assert "2 paused trials pruned: others were better by the same epoch" in done.err
+    assert done.json["counts"] == {"complete": 2, "pruned": 2, "infeasible": 0, "fail": 0}
+    assert_nothing_lost(tmp_path, "halved", 4, 6, experiment="digits")
+    assert [len(trial.intermediate_values) for trial in study_of(tmp_path, "halved").trials] == [6, 6, 2, 2]
+    assert not (tmp_path / FOLDER).exists()
+    waited = children_of(tmp_path, "halved", "digits")[1]
+    again = invoke("experiments.reproduce", waited.info.run_id, "--json", cwd=tmp_path)
+    assert (again.code, again.json["verdict"]) == (0, "identical"), again.err
+
+
+def test_a_sweep_that_is_out_of_time_leaves_its_trials_waiting(options: list[str], tmp_path: Path) -> None:
+    """A continuation goes on with them, from where they stopped."""
+    short = invoke("search.sweep", *options, "--timeout", "1", cwd=tmp_path)
+    assert short.code == 0, short.err
+    done = invoke("search.sweep", *options, cwd=tmp_path)
+    assert done.code == 0, done.err
+    assert "trial 1: resumes after epoch 2" in done.err
+    assert_nothing_lost(tmp_path, "halved", 4, 6, experiment="digits")
+
+
+def test_the_best_third_leads_and_where_asked_the_best_of_each_architecture() -> None:
+    scored = [Scored(number, 0.9 - number / 10, 500) for number in range(6)]
+    names = dict(enumerate(("pocket", "pocket", "resnet", "pocket", "resnet", "allconv")))
+    assert leading(scored) == [0, 1]
+    assert leading(scored[:4]) == [0, 1]
+    assert leading(scored, architectures=names) == [0, 1, 2, 5]
+    assert leading(scored[:1], architectures=names) == [0]
+    assert leading([]) == []
+
+
+def test_a_lower_loss_leads() -> None:
+    scored = [Scored(number, value, 500, minimized=True) for number, value in enumerate((0.3, 0.1, 0.2))]
+    assert leading(scored) == [1]
+
+
+def test_of_several_objectives_their_front_leads() -> None:
+    """The smallest is the worst, and on the front."""
+    values = ((0.9, 900.0), (0.8, 950.0), (0.7, 800.0), (0.6, 990.0), (0.5, 100.0))
+    scored = [Scored(number, value, 500, costs=(cost,)) for number, (value, cost) in enumerate(values)]
+    assert leading(scored, front_first=True) == [0, 2, 4]
+    assert leading(scored[3:], front_first=True) == [3, 4]
+    assert leading(scored[:2], front_first=True) == [0]
+
+
+def test_samplers_see_paused_trials_as_pruned_and_none_is_asked_again() -> None:
+    study = optuna.create_study()
+    for value in (0.3, 0.4):
+        study.enqueue_trial({"x": value}, {"run_id": "run"})
+    waiting = study.ask()
+    waiting.suggest_float("x", 0, 1)
+    waiting.report(0.5, 1)
+    waiting.set_user_attr(PAUSED_AT, 1)
+    study._storage.set_trial_state_values(waiting._trial_id, TrialState.WAITING)
+    assert [is_paused(trial) for trial in study.trials] == [True, False]
+    study._storage = PausedAsPruned(study._storage)  # type: ignore[assignment]
+    assert [trial.state for trial in study.trials] == [TrialState.PRUNED, TrialState.WAITING]
+    assert [trial.number for trial in study.get_trials(states=(TrialState.WAITING,))] == [1]
+    assert [study.ask().number for _ in range(2)] == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("values", "paused_at", "run", "waits"),
+    [
+        pytest.param((0.1, 0.2), 2, "run", True, id="waits"),
+        pytest.param((0.1,), 2, "run", False, id="died before its value was written"),
+        pytest.param((0.1, 0.2), 0, "run", False, id="goes on"),
+        pytest.param((), 0, "run", False, id="never trained"),
+        pytest.param((0.1, 0.2), 2, "", False, id="without a run"),
+    ],
+)
+def test_only_what_has_come_to_its_rung_waits(values: tuple[float, ...], paused_at: int, run: str, waits: bool) -> None:
+    trial = optuna.trial.create_trial(
+        state=TrialState.WAITING,
+        intermediate_values=dict(enumerate(values, 1)),
+        user_attrs={PAUSED_AT: paused_at} | ({"run_id": run} if run else {}),
+    )
+    assert is_paused(trial) == waits
