@@ -51,10 +51,15 @@ clean:  ## remove the virtual environment
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
+PIP = $(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt
+COMPILE = $(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true # on all cores; pip would use one
+
 $(INSTALLED): setup.cfg constraints.txt | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --compile --constraint constraints.txt --editable .
+	$(PIP) --editable .
+	$(COMPILE)
 	touch $@
 
 $(INSTALLED)-test: setup.cfg constraints.txt | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --compile --constraint constraints.txt --editable '.[test]'
+	$(PIP) --editable '.[test]'
+	$(COMPILE)
 	touch $(INSTALLED) $@

@@ -122,6 +122,8 @@ class Runner:
             raise
         if self.follower.not_convertible:
             raise self.follower.not_convertible
+        if paused := len(self.study.trials.paused()):
+            progress.say(f"paused trials: {paused}; a continuation of the study resumes the most promising")
         return interrupted()
 
     def _waits(self, in_time: bool, progress: TrialProgress) -> bool:

@@ -9,6 +9,9 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
+from benchmarks.no_training import NoTraining
+from search.config import SweepConfig
+from search.orchestrate import sweep
 from search.study.halving import PausedAsPruned, leading
 from search.study.pruning import PAUSED_AT
 from search.study.ranking import Scored
@@ -51,14 +54,29 @@ def test_a_trial_waits_and_goes_on_to_the_same_bits(options: list[str], tmp_path
     assert (again.code, again.json["verdict"]) == (0, "identical"), again.err
 
 
-def test_a_sweep_that_is_out_of_time_leaves_its_trials_waiting(options: list[str], tmp_path: Path) -> None:
-    """A continuation goes on with them, from where they stopped."""
-    short = invoke("search.sweep", *options, "--timeout", "1", cwd=tmp_path)
-    assert short.code == 0, short.err
-    done = invoke("search.sweep", *options, cwd=tmp_path)
-    assert done.code == 0, done.err
-    assert "trial 1: resumes after epoch 2" in done.err
-    assert_nothing_lost(tmp_path, "halved", 4, 6, experiment="digits")
+def test_an_interrupted_sweep_leaves_its_trials_waiting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A continuation goes on with them; one that is not asked for more ends them as pruned."""
+    monkeypatch.chdir(tmp_path)
+    config = SweepConfig(
+        "sqlite:///mlflow.db", "cut", trials=8, epochs=6, filters=(4, 8), pruner="halving", figures=False
+    )
+
+    def some_wait() -> bool:
+        return sum(map(is_paused, study_of(tmp_path, "cut").trials)) > 1
+
+    cut = sweep(config, engine=lambda _: NoTraining(), interrupted=some_wait)
+    assert cut.interrupted
+    waiting = [trial.number for trial in study_of(tmp_path, "cut").trials if is_paused(trial)]
+    assert "paused trials: 2; a continuation of the study resumes the most promising" in capsys.readouterr().err
+    runs = children_of(tmp_path, "cut")
+    assert {runs[number].data.tags["outcome"] for number in waiting} == {"paused"}
+    assert {runs[number].info.status for number in waiting} == {"KILLED"}
+    whole = sweep(config, engine=lambda _: NoTraining(), interrupted=lambda: False)
+    assert (whole.interrupted, sum(whole.counts.values())) == (False, 8)
+    assert whole.counts["pruned"]
+    assert_nothing_lost(tmp_path, "cut", 8, 6)
 
 
 def test_the_best_third_leads_and_where_asked_the_best_of_each_architecture() -> None:
