@@ -24,10 +24,14 @@ TEXT_COLUMNS = frozenset({"layer", "kind", "stored as", "what", "file", "other"}
 
 
 def parser() -> Parser:
-    made = Parser("conversion.describe", "What any Core ML file is: interface, metadata, bytes by layer or operation.")
+    made = Parser(
+        "conversion.describe", "Show what any Core ML file contains: interface, metadata, bytes by layer or operation."
+    )
     made.add_argument("file", type=Path, metavar="FILE", help="a Core ML file (.mlmodel, .mlpackage, or a .zip of one)")
-    made.add_argument("--diff", type=Path, metavar="OTHER", help="say what differs from another file (exit code 1)")
-    made.add_argument("--swift", action="store_true", help="print what conversion.swift does, and nothing else")
+    made.add_argument(
+        "--diff", type=Path, metavar="OTHER", help="show the differences from another file; exit 1 if there are any"
+    )
+    made.add_argument("--swift", action="store_true", help="only print what conversion.swift prints")
     return made
 
 

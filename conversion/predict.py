@@ -25,27 +25,36 @@ if TYPE_CHECKING:
 TOP = 3  # labels of a picture
 SHOWN = 50  # pictures and mistakes in the terminal; --json, --csv and --html have more
 MOST_CROSSED = 20  # classes whose confusion matrix is printed
-COMPUTE_HELP = "float16: as a phone's Neural Engine, simulated, and what that changes (default float32)"
+COMPUTE_HELP = "float16: simulate a phone's Neural Engine, and show what that changes (default float32)"
 TEXT_COLUMNS = frozenset({"picture", "truth", "label", "second", "true\\predicted"})
 
 
 def parser() -> Parser:
-    made = Parser("conversion.predict", "Execute a Core ML classifier on pictures, folders of them, or a data set.")
+    made = Parser("conversion.predict", "Run a Core ML classifier on pictures, folders of pictures, or data sets.")
     add = made.add_argument
     add("file", type=Path, metavar="FILE", help="a Core ML classifier (.mlmodel, .mlpackage, or a .zip of one)")
     add(
         "sources",
         nargs="+",
         metavar="IMAGE|FOLDER|DATASET",
-        help="images, folders of them (a folder per label tells the truth), or data sets (mnist5k, folder:DIR)",
+        help="images, folders of images (answers are checked if there is a folder per label), or data sets (mnist5k, "
+        "folder:DIR)",
     )
-    add("--fit", choices=FITS, help="how pictures get the file's size (default: as its metadata say, else crop)")
-    add("--background", metavar="COLOR", help="beneath transparency and beside pad (default: as the metadata say)")
-    add("--split", choices=("train", "val"), default="val", help="of a data set (default val)")
-    add("--top", type=Whole(1), default=TOP, metavar="K", help=f"labels of each picture (default {TOP})")
+    add("--fit", choices=FITS, help="how pictures are resized (default: as the file's metadata say, else crop)")
+    add(
+        "--background",
+        metavar="COLOR",
+        help="of transparent pixels and margins (default: as the metadata say, else white)",
+    )
+    add("--split", choices=("train", "val"), default="val", help="split of a data set (default val)")
+    add("--top", type=Whole(1), default=TOP, metavar="K", help=f"labels per picture (default {TOP})")
     add("--compute", choices=("float32", "float16"), default="float32", help=COMPUTE_HELP)
-    add("--accumulate", choices=("float32", "float16"), help="what float16 sums in within a layer (default float32)")
-    add("--csv", type=Path, metavar="PATH", help="also write a line for each picture")
+    add(
+        "--accumulate",
+        choices=("float32", "float16"),
+        help="with float16, the precision of sums within a layer (default float32)",
+    )
+    add("--csv", type=Path, metavar="PATH", help="also write one line per picture")
     add("--html", type=Path, metavar="PATH", help="also write a page with the pictures by confidence")
     add(
         "--plugin",

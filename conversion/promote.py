@@ -24,8 +24,7 @@ READ_BY_CHECK = {"check", "model", "output", "tracking_uri", "plugins", "json", 
 def parser() -> Parser:
     made = Parser(
         "conversion.promote",
-        "Convert the best registered model to Core ML, execute the file, and make it the champion if it agrees with "
-        "its model.",
+        "Convert the best registered model to Core ML, run the file, and make it the champion if it passes the gate.",
     )
     add, field = made.add_argument, partial(made.add_field, PromoteConfig)
     which = made.add_mutually_exclusive_group()
@@ -50,37 +49,37 @@ def parser() -> Parser:
         "PATH",
         f"file or folder (default {DEFAULT_OUTPUT} for digits, {OTHER_MODELS}/NAME/{OTHER_NAME} for any other)",
     )
-    field("min_accuracy", "X", "refuse a file of lower test accuracy")
+    field("min_accuracy", "X", "refuse a file with a lower test accuracy")
     field("max_bytes", "N", "refuse a larger file")
-    add("--format", choices=FORMATS, help="default mlmodel, or with --compress auto the better of both")
+    add("--format", choices=FORMATS, help="default mlmodel; with --compress auto, the better of both")
     add(
         "--compress",
         choices=(*COMPRESSIONS, "auto"),
-        help="of the weights (default none); auto executes every choice and takes the smallest file that is accurate "
-        "enough; prune50 and prune75 need --format mlpackage; an mlpackage needs iOS 15, compressed beyond float16 iOS "
-        "16, an mlmodel iOS 13",
+        help="how weights are stored (default none); auto runs every choice and takes the smallest file that is "
+        "accurate enough; prune50 and prune75 need --format mlpackage; an mlmodel needs iOS 13, an mlpackage iOS 15, "
+        "or iOS 16 if compressed beyond float16",
     )
     field(
         "max_accuracy_loss",
         "POINTS",
-        "points of validation accuracy, 0 to 100, by which the file may be below the uncompressed one "
+        "points of validation accuracy, 0 to 100, that the file may lose against the uncompressed model "
         f"(default {MAX_ACCURACY_LOSS:g})",
     )
-    add("--author", metavar="NAME", help="written into the file, which names none unless given")
-    add("--license", metavar="TEXT", help="written into the file, which names none unless given")
+    add("--author", metavar="NAME", help="author to write into the file (default: none)")
+    add("--license", metavar="TEXT", help="license to write into the file (default: none)")
     add(
         "--dry-run",
         action="store_true",
-        help="show the decision and change nothing; a look at the test images counts",
+        help="show the decision, but change nothing; it still counts as a use of the test images",
     )
     add(
         "--check",
         action="store_true",
-        help="promote nothing: say whether the file in its place is the champion's, and exit 1 if it is not",
+        help="promote nothing, only check that the file in its place is the champion's; exit 1 if not",
     )
-    add("--force", action="store_true", help="promote in spite of what the gate finds; needs --reason")
-    add("--reason", metavar="TEXT", help="why --force is right; recorded with what it overrode")
-    add("--verbose", action="store_true", help="also list each property of the file that is as it should be")
+    add("--force", action="store_true", help="promote although the gate refuses; needs --reason")
+    add("--reason", metavar="TEXT", help="why --force is justified; recorded with what it overrides")
+    add("--verbose", action="store_true", help="also list every property of the file that passed")
     add_common(made)
     return made
 

@@ -19,7 +19,7 @@ from experiments.config import default_tracking_uri
 def parser() -> Parser:
     made = Parser(
         "conversion.rollback",
-        "Make the promotion before the current one the champion again, and put its file, the same bytes, in its place.",
+        "Return to the previous promotion: make it the champion again, and restore its file with the same bytes.",
     )
     add = made.add_argument
     add("--model", metavar="NAME", default=DEFAULT_MODEL, help=f"registered model (default {DEFAULT_MODEL})")

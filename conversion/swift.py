@@ -15,8 +15,8 @@ from experiments.views.page import save
 def parser() -> Parser:
     made = Parser(
         "conversion.swift",
-        "Print the Swift that an app of your own needs for a Core ML classifier: load it, bring an image to its size, "
-        "ask through Vision or Core ML.",
+        "Print the Swift code that your app needs for a Core ML classifier: load it, resize an image, run it through "
+        "Vision or Core ML.",
     )
     made.add_argument("file", type=Path, metavar="FILE", help="a Core ML classifier (.mlmodel, .mlpackage, or a .zip)")
     made.add_argument("--output", type=Path, metavar="PATH", help="write it to this file instead")

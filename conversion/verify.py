@@ -1,4 +1,4 @@
-"""Execute a saved Core ML file and compare it with its model.  Run: python -m conversion.verify FILE --run RUN_ID
+"""Run a saved Core ML file and compare it with its model.  Run: python -m conversion.verify FILE --run RUN_ID
 
 Exit codes: 0 verified, 1 differs, 3 not checkable.
 """
@@ -20,22 +20,25 @@ from experiments.config import default_tracking_uri
 
 
 def parser() -> Parser:
-    made = Parser("conversion.verify", "Execute a saved Core ML file and compare it with the model of a run.")
+    made = Parser("conversion.verify", "Run a saved Core ML file and compare it with the model of a run.")
     made.add_argument("file", type=Path, help="a Core ML file (.mlmodel or .mlpackage)")
     made.add_argument(
         "--run",
         required=True,
         metavar="RUN_ID",
-        help="MLflow run whose model the file should be: its id, a prefix of it, or its name",
+        help="the MLflow run of the model to compare with: its id, a prefix of it, or its name",
     )
     made.add_argument(
         "--compute",
         choices=("float32", "float16"),
         default="float32",
-        help="float16: simulate a phone's arithmetic on all validation images, not on 200 alone",
+        help="float16: simulate a phone's arithmetic on all validation images instead of 200",
     )
     made.add_argument(
-        "--accumulate", choices=("float32", "float16"), default="float32", help="what float16 sums in within a layer"
+        "--accumulate",
+        choices=("float32", "float16"),
+        default="float32",
+        help="with float16, the precision of sums within a layer",
     )
     add_common(made)
     return made

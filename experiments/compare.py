@@ -22,7 +22,9 @@ def parser() -> Parser:
         help="an MLflow run of any experiment: its id, a prefix of it, or its name; two or more",
     )
     add("--tracking-uri", metavar="URI", help="default: MLFLOW_TRACKING_URI or sqlite:///mlflow.db")
-    add("--html", type=Path, metavar="FILE", help="write a page with the tables and curves, which needs no network")
+    add(
+        "--html", type=Path, metavar="FILE", help="also write a page with the tables and curves, which needs no network"
+    )
     return made
 
 

@@ -16,9 +16,9 @@ from experiments.views.tables import print_cells
 def parser() -> Parser:
     made = Parser(
         "experiments.device",
-        "Write what the app measured on a phone, and shared as JSON, to the run of the model that it measured.",
+        "Add what the app measured on a phone, and shared as JSON, to the run of its model.",
     )
-    made.add_argument("report", type=Path, metavar="REPORT", help="the JSON that the app's model screen shares")
+    made.add_argument("report", type=Path, metavar="REPORT", help="the JSON file that the app's model screen shares")
     made.add_argument("--tracking-uri", metavar="URI", help="default: MLFLOW_TRACKING_URI or sqlite:///mlflow.db")
     return made
 

@@ -25,12 +25,12 @@ WIDTH = 24  # characters of a class's name
 def parser() -> Parser:
     made = Parser(
         "experiments.inspect",
-        "What a data set holds, what was not read, copies and leaks.",
+        "Show what a data set contains, what was not read, copies and leaks.",
     )
     made.add_argument("dataset", metavar="DATASET", help=NAMES)
     add_image_options(made)
     made.add_argument("--html", type=Path, metavar="FILE", help="also write a page with pictures of every class")
-    made.add_argument("--strict", action="store_true", help="end with exit code 1 where something is wrong")
+    made.add_argument("--strict", action="store_true", help="exit with 1 if something is wrong")
     made.add_argument(
         "--plugin",
         dest="plugins",

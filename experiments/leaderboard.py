@@ -22,13 +22,13 @@ FILE_ROWS = 50  # written as JSON or CSV
 def parser() -> Parser:
     made = Parser("experiments.leaderboard", "Show the best runs of an experiment, or versions of a registered model.")
     add = made.add_argument
-    add("--csv", action="store_true", help="print the rows as CSV, with the fields of --json")
+    add("--csv", action="store_true", help="print the rows as CSV, with the same fields as --json")
     add("--markdown", action="store_true", help="print the table in Markdown")
     add("--tracking-uri", metavar="URI", help="default: MLFLOW_TRACKING_URI or sqlite:///mlflow.db")
     add(
         "--experiment",
         metavar="NAME",
-        help="MLflow experiment (default: the data set's name, the study's own, mnist5k, else the last one)",
+        help="MLflow experiment (default: that of the data set or study, mnist5k, or that of the latest run)",
     )
     add("--study", metavar="NAME", help="only runs of this study")
     add(
@@ -45,7 +45,7 @@ def parser() -> Parser:
         "--limit",
         type=Whole(0),
         metavar="N",
-        help=f"rows, 0 for all (default {ROWS}; {FILE_ROWS} with --json and --csv)",
+        help=f"number of rows, 0 for all (default {ROWS}; {FILE_ROWS} with --json and --csv)",
     )
     return made
 

@@ -45,7 +45,8 @@ class Recipe:
         str,
         CLASS_WEIGHT,
         RecipeOption(
-            "weight of an image in the loss: balanced makes all classes count alike, whatever their size", "weights"
+            "weights of the images in the loss: with balanced, all classes count the same, whatever their size",
+            "weights",
         ),
     ] = "none"
     label_smoothing: Annotated[
@@ -57,33 +58,42 @@ class Recipe:
         float,
         WEIGHT_DECAY,
         RecipeOption(
-            "share of each kernel, times the learning rate, that a step takes off: AdamW's", "decay", "optimizer"
+            "decoupled weight decay, as in AdamW: each step shrinks kernels by this times the learning rate",
+            "decay",
+            "optimizer",
         ),
     ] = 0.0
     momentum: Annotated[
         float,
         MOMENTUM,
-        RecipeOption("share of the previous step that is added to the next: sgd's", "momentum", "optimizer"),
+        RecipeOption(
+            "momentum of sgd: the share of the previous step that is added to the next", "momentum", "optimizer"
+        ),
     ] = 0.0
     mixup: Annotated[
-        float, ALPHA, RecipeOption("alpha of MixUp: how evenly it blends two training images and their labels", "MixUp")
+        float,
+        ALPHA,
+        RecipeOption("alpha of MixUp, which blends two training images and their labels: higher is more even", "MixUp"),
     ] = 0.0
     cutmix: Annotated[
         float,
         ALPHA,
-        RecipeOption("alpha of CutMix: how large a part of another training image it puts into one", "CutMix"),
+        RecipeOption(
+            "alpha of CutMix, which pastes a part of one training image into another: higher is closer to half",
+            "CutMix",
+        ),
     ] = 0.0
     temperature: Annotated[
         float,
         Number(0, TEMPERATURE.maximum),
         RecipeOption(
-            "divides the logarithms of the teacher's and the network's answers: softens them", "T", TEACHER, 3.0
+            "softens the answers of teacher and network: their logarithms are divided by it", "T", TEACHER, 3.0
         ),
     ] = 0.0
     distillation_weight: Annotated[
         float,
         Number(0, DISTILLATION_WEIGHT.maximum),
-        RecipeOption("share of the loss that is the distance from the teacher's answers", "taught", TEACHER, 0.5),
+        RecipeOption("share of the loss that compares with the teacher's answers", "taught", TEACHER, 0.5),
     ] = 0.0
 
 

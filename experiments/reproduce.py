@@ -25,7 +25,7 @@ def parser() -> Parser:
         action="append",
         type=PluginName(),
         metavar="MODULE",
-        help="module or .py file instead of those that the run recorded, which may have moved; repeatable",
+        help="a module or .py file that has moved, or that the run did not record; repeatable",
     )
     return made
 

@@ -17,23 +17,23 @@ from architectures.command import Parser, run
 
 COMMANDS = {  # what each is, in the order of a day's work
     "architectures": ("architectures.__main__", "list registered networks, show one's layers, start a new one"),
-    "inspect": ("experiments.inspect", "what a data set holds, what was not read, copies and leaks"),
+    "inspect": ("experiments.inspect", "what a data set contains, what was not read, copies and leaks"),
     "sweep": ("search.sweep", "search hyperparameters; every trial is an MLflow run"),
     "trial": ("search.trial", "train one configuration as one tracked run"),
-    "doctor": ("search.doctor", "find and mend disagreement between studies and MLflow"),
+    "doctor": ("search.doctor", "find and repair disagreements between studies and MLflow"),
     "leaderboard": ("experiments.leaderboard", "the best runs of an experiment, or a model's versions"),
     "compare": ("experiments.compare", "parameters, results and curves of runs side by side"),
     "reproduce": ("experiments.reproduce", "train a run again from its record and compare"),
     "prune": ("experiments.prune", "remove model files that nothing needs; runs stay"),
-    "promote": ("conversion.promote", "the best model as a checked Core ML file, the champion"),
-    "rollback": ("conversion.rollback", "back to the promotion before"),
-    "verify": ("conversion.verify", "execute a Core ML file and compare it with a run's model"),
-    "describe": ("conversion.describe", "what a Core ML file is: interface, metadata, bytes"),
+    "promote": ("conversion.promote", "turn the best model into a checked Core ML file"),
+    "rollback": ("conversion.rollback", "return to the previous promotion"),
+    "verify": ("conversion.verify", "run a Core ML file and compare it with a run's model"),
+    "describe": ("conversion.describe", "what a Core ML file contains: interface, metadata, bytes"),
     "predict": ("conversion.predict", "labels and accuracy of a Core ML classifier on pictures"),
-    "draw": ("conversion.draw.__main__", "a page to draw a digit on, which the file answers"),
-    "swift": ("conversion.swift", "the Swift that an app of your own needs for a file"),
-    "runtime": ("conversion.runtime.__main__", "execute a Core ML file of any kind"),
-    "device": ("experiments.device", "write what the app measured on a phone to its run"),
+    "draw": ("conversion.draw.__main__", "a page to draw a digit on, for the file to read"),
+    "swift": ("conversion.swift", "the Swift code that your app needs for a file"),
+    "runtime": ("conversion.runtime.__main__", "run a Core ML file of any kind"),
+    "device": ("experiments.device", "add what the app measured on a phone to its run"),
 }
 WIDEST = max(map(len, COMMANDS))
 

@@ -45,9 +45,12 @@ class ConfigParser(Parser):
     def __init__(self, module: str, description: str) -> None:
         super().__init__(module, description)
         self.add_argument(
-            "--config", type=Path, metavar="FILE", help="TOML file of these options; those given here win over it"
+            "--config",
+            type=Path,
+            metavar="FILE",
+            help="TOML file with these options; the command line takes precedence",
         )
-        self.add_argument("--dump-config", action="store_true", help="print the options as such a file and exit")
+        self.add_argument("--dump-config", action="store_true", help="print all options as such a file and exit")
 
     def parse_args(  # type: ignore[override]
         self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None

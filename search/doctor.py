@@ -21,18 +21,19 @@ from search.repair.findings import Finding
 
 
 def parser() -> Parser:
-    made = Parser("search.doctor", "Find and mend disagreement between studies and MLflow. Safe to run twice.")
+    made = Parser("search.doctor", "Find and repair disagreements between studies and MLflow. Safe to run twice.")
     add = made.add_argument
-    made.add_field(SweepConfig, "study", "NAME", "only this one (default: all of the storage)")
+    made.add_field(SweepConfig, "study", "NAME", "only this study (default: all in the storage)")
     add("--storage", default=SweepConfig.storage, metavar="URL", help=f"Optuna storage (default {SweepConfig.storage})")
     add("--tracking-uri", metavar="URI", help="default: MLFLOW_TRACKING_URI or sqlite:///mlflow.db")
-    add("--dry-run", action="store_true", help="find only, and change nothing; exit 1 where there is something to mend")
+    add("--dry-run", action="store_true", help="only report, change nothing; exit 1 if there is something to repair")
     add(
         "--takeover-after",
         type=allowed(SweepConfig, "takeover_after"),
         default=SweepConfig.takeover_after,
         metavar="SECONDS",
-        help=f"when another host's trial without a sign of life is abandoned (default {SweepConfig.takeover_after})",
+        help="after how long without a heartbeat a trial of another host is abandoned "
+        f"(default {SweepConfig.takeover_after})",
     )
     return made
 

@@ -10,8 +10,8 @@ from experiments.config import CROSS_ENTROPY
 from experiments.recipe import CHOICES, OFF, RECIPE_OPTIONS, Recipe, RecipeRanges
 
 SCHEDULE_HELP = (
-    "of the learning rate: cosine (the default) falls to 0 over --epochs, constant stays and ends a run that does "
-    "not improve for 5 epochs"
+    "of the learning rate: cosine (the default) falls to 0 over --epochs; constant does not fall, and ends a run "
+    "after 5 epochs without improvement"
 )
 
 
@@ -34,7 +34,7 @@ def add_views(made: Parser, config: type) -> None:
         config,
         "views",
         "K",
-        "with --augment and the knob train=head: keep what the backbone makes of K augmented views of each image",
+        "with --augment and --knob train=head: cache the features of K augmented views of each image",
     )
 
 
@@ -49,13 +49,14 @@ def add_recipe(made: Parser, config: type[Recipe]) -> None:
 
 
 def add_recipe_ranges(made: Parser, config: type[RecipeRanges]) -> None:
-    """As `add_recipe`, for what is searched of each; a single value is given to all trials."""
+    """As `add_recipe`, for a sweep: with a range each trial draws its value, with a single value all have that."""
     _add_registered(made, config)
     for name, asked in RECIPE_OPTIONS.items():
         usual = f"the {asked.taken_by}'s own" if asked.taken_by else OFF[name] or "none"
         usual = f"{asked.usual:g} with --teacher" if asked.usual else usual
         metavar = ",".join(CHOICES[name]) if name in CHOICES else "LOW:HIGH"
-        made.add_field(config, name, metavar, f"search the {asked.help} (default: {usual}); one value for all trials")
+        several = "several values are" if name in CHOICES else "a range is"
+        made.add_field(config, name, metavar, f"{asked.help} (default: {usual}); {several} searched")
 
 
 def _add_registered(made: Parser, config: type) -> None:
@@ -63,12 +64,12 @@ def _add_registered(made: Parser, config: type) -> None:
     field(
         "optimizer",
         "NAME",
-        "adam (the default), adamw, sgd or a plugin's; those options below that it does not take are refused",
+        "adam (the default), adamw, sgd or one of a plugin; options that it does not support are refused",
     )
-    field("loss", "NAME", f"that training lowers: {CROSS_ENTROPY} (the default), focal or a plugin's")
+    field("loss", "NAME", f"{CROSS_ENTROPY} (the default), focal or one of a plugin")
     field(
         "teacher",
         "RUN",
-        "run (id, the beginning of one, or name) of the same data whose kept model's softened answers are learned "
-        "beside the labels",
+        "also learn from the answers of this run's kept model: its id, a prefix of it, or its name; it must have "
+        "been trained on the same data",
     )

@@ -54,19 +54,19 @@ def parser() -> Parser:
         metavar="NAME,NAME",
         help="search only these; repeatable (default: all that fit the images)",
     )
-    field("trials", "N", "trials in the study, earlier ones included (default 12)")
+    field("trials", "N", "total number of trials in the study, including earlier ones (default 12)")
     field("timeout", "SECONDS", "start no new trial after this time")
-    field("epochs", "N", "epochs of a trial at most (default 15)")
+    field("epochs", "N", "maximum number of epochs per trial (default 15)")
     field(
         "batch_sizes",
         "N,N",
-        "choices (default 64,128,256; smaller ones where there are few images)",
+        "choices (default 64,128,256, or smaller ones for few images)",
         flag="--batch-size",
     )
     field(
         "dropout",
         "LOW:HIGH",
-        "range (default 0.0:0.5), or with a step as LOW:HIGH:STEP these numbers alone; so for all ranges",
+        "range (default 0.0:0.5); all ranges can have a step: LOW:HIGH:STEP",
     )
     field("filters", "N,N", "choices for the first stage's width (default 8,16,32)")
     add(
@@ -80,7 +80,7 @@ def parser() -> Parser:
     field(
         "learning_rate",
         "LOW:HIGH",
-        "search it too, at its highest and on a log scale, where a step is a factor (default: 3e-3; constant: "
+        "also search the highest learning rate, on a log scale, where a step is a factor (default 3e-3; constant: "
         "1e-3; sgd: ten times as high)",
     )
     add("--schedule", choices=tuple(LEARNING_RATES), help=SCHEDULE_HELP)
@@ -91,84 +91,86 @@ def parser() -> Parser:
         choices=AUGMENT,
         const=ON,
         help="change training images at random: digits (shift, scale, rotate), photo (flip, crop, recolour, "
-        "RandAugment), off, search (a trial's choice), or on (the default): photo where they are in colour",
+        "RandAugment), off, search (each trial chooses), or on (the default): photo if they are in colour, else digits",
     )
     add_views(made, SweepConfig)
     field(
         "objectives",
         "NAMES",
-        f"up to {MOST_OBJECTIVES} of {', '.join(FIGURES)}, separated by commas, one of the first three among "
-        "them (default val_accuracy)",
+        f"up to {MOST_OBJECTIVES} of {', '.join(FIGURES)}, separated by commas; one of the first three is required "
+        "(default val_accuracy)",
         flag="--objective",
     )
-    field("max_coreml_bytes", "N", "do not train a network whose Core ML file would be larger: its trial is infeasible")
+    field("max_coreml_bytes", "N", "trials whose Core ML file would be larger are infeasible and not trained")
     add(
         "--compress",
         choices=COMPRESSIONS,
-        help="measure the bytes of the file that the same option of conversion.promote makes (default none); prune50 "
+        help="count the bytes of the file that conversion.promote makes with the same option (default none); prune50 "
         "and prune75 need an mlpackage and are refused",
     )
     add(
         "--pruner",
         choices=PRUNERS,
-        help="how unpromising trials are stopped (default median; with several objectives front, or none where one of "
+        help="how unpromising trials are stopped (default median; with several objectives front, or none if one of "
         "them is only known at the end)",
     )
     add(
         "--sampler",
         choices=SAMPLERS,
-        help="what draws the configurations, Optuna's: tpe (the default), gp, cmaes, random; grid and bruteforce try "
-        "each combination once",
+        help="the sampler of Optuna that draws the configurations: tpe (the default), gp, cmaes, random; grid and "
+        "bruteforce try each combination once",
     )
     field(
         "warm_start",
         "off|auto|STUDY",
-        "try first, of each architecture, what an earlier study did best with: this one, or with auto those of "
+        "start each architecture with its best configuration in an earlier study: the one named, or with auto those on "
         "other data in the storage (default off: as published)",
     )
     add(
         "--workers",
         type=_workers,
         metavar="N",
-        help="worker processes, which share the cores (default 1); auto: one a core, as far as the memory goes. With "
-        "--engine ray: trials at a time at most (default: as many as there is room for)",
+        help="worker processes, which share the cores (default 1); auto: one per core, as far as memory allows. With "
+        "--engine ray: the maximum number of trials at a time (default: as many as fit)",
     )
     field(
         "takeover_after",
         "SECONDS",
-        "take over trials of another host that has given no sign of life for so long (default 60)",
+        "take over the trials of another host after so long without a heartbeat (default 60)",
     )
     add("--engine", choices=ENGINES, help="run trials here (the default) or as tasks of a Ray cluster")
     add(
         "--ray-address",
         metavar="HOST:PORT",
-        help="the cluster's head, or auto for the cluster that this machine is a node of (default: RAY_ADDRESS, else a "
-        "cluster of this machine alone)",
+        help="the cluster's head node, or auto for the cluster that this machine belongs to (default: RAY_ADDRESS, "
+        "else a new cluster on this machine)",
     )
-    field("cpus_per_trial", "N", "with --engine ray, also TensorFlow's threads (default 1)")
-    field("gpus_per_trial", "X", "with --engine ray; 0.5: two trials share one (default 0)")
+    field("cpus_per_trial", "N", "CPUs, and threads of TensorFlow, per trial with --engine ray (default 1)")
+    field("gpus_per_trial", "X", "GPUs per trial with --engine ray; with 0.5, two trials share one (default 0)")
     add("--storage", metavar="URL", help="Optuna storage (default sqlite:///optuna.db)")
-    field("seed", "N", "of every trial and of the search (default 0)")
+    field("seed", "N", "seed of every trial and of the search (default 0)")
     add(
         "--precision",
         choices=(AUTO, *PRECISIONS),
-        help="auto (the default) computes in bfloat16 where the processor does so natively; kept models are float32",
+        help="auto (the default) trains in bfloat16 if the processor or GPU supports it; kept models are float32",
     )
     field("experiment", "NAME", "MLflow experiment (default: the data set's name)")
     field("register_as", "NAME", "registered model (default <dataset>-classifier)")
-    field("keep", "N", "best models that are kept and registered (default 3), beside the front of accuracy and bytes")
+    field(
+        "keep", "N", "number of best models to keep and register (default 3), besides the front of accuracy and bytes"
+    )
     field(
         "replicates",
         "K",
-        "train the best configurations, and the best of each architecture, with K further seeds and rank by mean",
+        "train the best configurations, and the best of each architecture, with K more seeds, and rank by the mean",
     )
     add(
         "--enqueue",
         type=_configurations,
         metavar="FILE",
-        help="JSON list of configurations to try first, or a file with one (default: each architecture as published)",
+        help="configurations to try first, as a JSON list or a file with one (default: each architecture as published)",
     )
-    add("--figures", choices=("on", "off"), help="off: write numbers and tables only (default on)")
+    add("--figures", choices=("on", "off"), help="off: only numbers and tables (default on)")
     add_common(made)
     return made
 

@@ -23,11 +23,11 @@ def parser() -> Parser:
     add, field = made.add_argument, partial(made.add_field, TrialConfig)
     add("--architecture", required=True, type=_architecture, metavar="NAME", help="registered architecture")
     add_arguments(made)
-    field("epochs", "N", "epochs at most (default 10)")
-    field("batch_size", "N", "default 128; smaller where there are few images")
+    field("epochs", "N", "maximum number of epochs (default 10)")
+    field("batch_size", "N", "default 128, or smaller for few images")
     field("dropout", "RATE", "default: as published")
     field("filters", "N", "width of the first stage (default: as published)")
-    field("learning_rate", "X", "at its highest (default 3e-3; constant: 1e-3; sgd's are ten times as high)")
+    field("learning_rate", "X", "the highest learning rate (default 3e-3; constant: 1e-3; sgd: ten times as high)")
     add("--schedule", choices=tuple(LEARNING_RATES), help=SCHEDULE_HELP)
     add_recipe(made, TrialConfig)
     add(
@@ -36,7 +36,7 @@ def parser() -> Parser:
         choices=(ON, *AUGMENTATIONS),
         const=ON,
         help="change training images at random: digits (shift, scale, rotate), photo (flip, crop, recolour, "
-        "RandAugment), off (the default), or on: photo where they are in colour, else digits",
+        "RandAugment), off (the default), or on: photo if they are in colour, else digits",
     )
     add_views(made, TrialConfig)
     add(
@@ -45,19 +45,19 @@ def parser() -> Parser:
         action="append",
         type=_knob,
         metavar="NAME=VALUE",
-        help="a hyperparameter of the architecture's own; repeatable",
+        help="a hyperparameter of this architecture; repeatable",
     )
-    add("--objective", choices=OBJECTIVES, help="keep the weights of the best epoch by it (default val_accuracy)")
+    add("--objective", choices=OBJECTIVES, help="the figure by which the best epoch is chosen (default val_accuracy)")
     field("seed", "N", "default 0")
     add(
         "--precision",
         choices=(AUTO, *PRECISIONS),
-        help="auto (the default) computes in bfloat16 where the processor does so natively; the kept model is float32",
+        help="auto (the default) trains in bfloat16 if the processor or GPU supports it; the kept model is float32",
     )
     add(
         "--compress",
         choices=COMPRESSIONS,
-        help="measure the bytes of the file that the same option of conversion.promote makes (default none)",
+        help="count the bytes of the file that conversion.promote makes with the same option (default none)",
     )
     field("experiment", "NAME", "MLflow experiment (default: the data set's name)")
     field("register_as", "NAME", "registered model (default <dataset>-classifier)")

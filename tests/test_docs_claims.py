@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import ast
 import importlib
 import re
@@ -23,11 +24,15 @@ FOREIGN = {
 ERROR = re.compile(r"error: (?P<message>.+)")
 
 
+def _parser(module: str) -> argparse.ArgumentParser:
+    package = (ROOT / module.replace(".", "/")).is_dir()
+    return importlib.import_module(f"{module}.__main__" if package else module).parser()
+
+
 def options(module: str) -> set[str]:
     """The long options of an entry point, as its --help shows them."""
-    package = (ROOT / module.replace(".", "/")).is_dir()
-    parser = importlib.import_module(f"{module}.__main__" if package else module).parser()
-    return {option for action in parser._actions for option in action.option_strings if option.startswith("--")}
+    strings = [option for action in _parser(module)._actions for option in action.option_strings]
+    return {option for option in strings if option.startswith("--")}
 
 
 @cache
@@ -166,7 +171,10 @@ def test_the_search_for_quoted_errors_can_fail() -> None:
 # Turns of phrase that no native maintainer writes, each of which stood in the documents once.
 ODD = re.compile(
     r"the house\b|look number|looks? at (?:the )?test|as certain as right|is, and is not|\b(?:is|are) told\b|"
-    r"unless (?:it is )?told|unless given|surest|gone on with|goes on as it|\bof one's own\b",
+    r"unless (?:it is )?told|unless given|surest|gone on with|goes on as it|\bof one's own\b|"
+    r"signs? of life|as it should be|in spite of|\bmend|\bwins? over|\bbeside (?:the|a)\b|tells? the truth|"
+    r"\blies? in the (?:folder|file)|stands? in the (?:line|page)|\bat its highest\b|hold\w* \S+ (?:\S+ )?against|"
+    r"where there (?:is|are|was|were)\b|what came\b|for what they are worth|\bas far as the memory\b",
     re.IGNORECASE,
 )
 
@@ -175,6 +183,12 @@ ODD = re.compile(
 def test_documents_and_pages_are_in_plain_english(document: str) -> None:
     found = [match[0] for match in ODD.finditer(_text(document))]
     assert not found, f"{document}: say it as a native speaker would: {', '.join(found)}"
+
+
+@pytest.mark.parametrize("module", ENTRY_POINTS)
+def test_help_is_in_plain_english(module: str) -> None:
+    found = [match[0] for match in ODD.finditer(" ".join(_parser(module).format_help().split()))]
+    assert not found, f"python -m {module} --help: say it as a native speaker would: {', '.join(found)}"
 
 
 def _table(document: str, heading: str) -> dict[str, list[set[str]]]:

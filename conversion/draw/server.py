@@ -10,7 +10,6 @@ import resource
 import socket
 import sys
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import h11
@@ -31,9 +30,9 @@ from architectures.display import say
 from conversion.draw.collection import Collection
 from conversion.draw.reader import Reader
 from conversion.draw.request import MAX_BODY_BYTES, BadRequest, TooLarge, parse_correction, parse_drawing
+from experiments.views.page import render
 
 HOST = "127.0.0.1"
-PAGE = Path(__file__).with_name("page.html")
 REQUEST_SECONDS = 10  # from its first byte, or from the connection, until a request is whole
 DESCRIPTORS = 8_192  # open connections and files at most, where the system lets a process have as many
 HEADERS = {
@@ -174,7 +173,7 @@ def application(reader: Reader, *, port: int, run_link: str | None, collection: 
         assert isinstance(error, HTTPException)
         return JSONResponse({"error": error.detail}, status_code=error.status_code, headers=error.headers)
 
-    page, reading = PAGE.read_bytes(), asyncio.Semaphore(os.cpu_count() or 1)
+    page, reading = render("drawing", title="Draw a digit"), asyncio.Semaphore(os.cpu_count() or 1)
     app = Starlette(
         routes=[
             Route("/", lambda request: HTMLResponse(page, headers=HEADERS)),

@@ -1,8 +1,8 @@
-"""Execute a Core ML file of any kind.  Run: python -m conversion.runtime FILE [IMAGE ...] [NAME=VALUE ...]
+"""Run a Core ML file of any kind.  Run: python -m conversion.runtime FILE [IMAGE ...] [NAME=VALUE ...]
 
 Needs neither Keras nor TensorFlow nor MLflow. Without inputs it says what the file asks for.
 
-Exit codes: 0 done, 1 the file or an input is damaged, 3 the file cannot be executed.
+Exit codes: 0 done, 1 the file or an input is damaged, 3 the file cannot be run.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ SHOWN = 8  # numbers of an array; --json has all
 
 
 def parser() -> Parser:
-    made = Parser("conversion.runtime", "Execute a Core ML file of any kind on images, arrays, numbers and texts.")
+    made = Parser("conversion.runtime", "Run a Core ML file of any kind on images, arrays, numbers and text.")
     made.add_argument("file", type=Path, metavar="FILE", help="a Core ML file (.mlmodel, .mlpackage, or a .zip of one)")
     made.add_argument(
         "inputs",
         nargs="*",
         metavar="INPUT",
-        help="for a file with one input: images, .npy arrays or numbers, each answered by itself; "
+        help="for a file with one input: images, .npy arrays or numbers, each with its own answer; "
         "else NAME=VALUE for each input, which are answered together",
     )
-    made.add_argument("--top", type=Whole(1), default=TOP, metavar="K", help=f"labels of each answer (default {TOP})")
+    made.add_argument("--top", type=Whole(1), default=TOP, metavar="K", help=f"labels per answer (default {TOP})")
     return made
 
 

@@ -11,8 +11,8 @@ from architectures.errors import UsageError
 from experiments.datasets.source import COLOR_MODES, FITS, Options, background, image_size, located
 
 NAMES = (
-    "mnist5k (bundled, the default), digits, mnist, fashion_mnist, cifar10, a plugin's, or your own files: folder:DIR "
-    "(a folder per class), idx:DIR (MNIST's format), npz:FILE"
+    "mnist5k (bundled, the default), digits, mnist, fashion_mnist, cifar10, a data set of a plugin, or your own files: "
+    "folder:DIR (a folder per class), idx:DIR (MNIST's format), npz:FILE"
 )
 OPTIONS = tuple(vars(Options()))
 Value = TypeVar("Value")
@@ -27,14 +27,18 @@ def add_arguments(parser: Parser, help: str = NAMES) -> None:
 def add_image_options(parser: Parser) -> None:
     """Add the options of images in files."""
     add = parser.add_argument
-    add("--image-size", type=_type(image_size), metavar="HxW", help="fit the images of folder:DIR to this size")
-    add("--fit", choices=FITS, help="how: their centre (crop, the default), all with margins (pad), or squashed")
-    add("--color-mode", choices=COLOR_MODES, help="of the images of folder:DIR (default: as they are)")
+    add("--image-size", type=_type(image_size), metavar="HxW", help="resize the images of folder:DIR to this size")
+    add(
+        "--fit",
+        choices=FITS,
+        help="how to resize: crop (the default) keeps the centre, pad adds margins, squash stretches",
+    )
+    add("--color-mode", choices=COLOR_MODES, help="of the images of folder:DIR (default: grayscale if all files are)")
     add(
         "--background",
         type=_type(background),
         metavar="COLOR",
-        help="beneath transparent pixels and beside padded images: white (default), black, or as 1e90ff",
+        help="of transparent pixels and margins: white (the default), black, or six digits such as 1e90ff",
     )
 
 

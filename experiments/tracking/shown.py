@@ -1,9 +1,10 @@
 """What MLflow's own pages show: descriptions in Markdown, an experiment's columns and their order, links.
 
 Which of its two faces, GenAI or model training, MLflow 3.17 shows lives in the browser unless the link says so; the tag
-`mlflow.experimentKind` says it to other versions. Columns and order are a view as its button Share makes it: a tag of
-the experiment, whose key stands in the link. By any order but that of time the runs stand in one list, the best first;
-by time all trials are folded up under the run of their sweep.
+`mlflow.experimentKind` says it to other versions. Columns, order and charts are a view as its button Share makes it: a
+tag of the experiment, whose key stands in the link. By any order but that of time the runs stand in one list, the best
+first; by time all trials are folded up under the run of their sweep. MLflow draws a bar chart for every single value,
+unless the view holds its chart as deleted: what is left are the curves of the epochs.
 """
 
 from __future__ import annotations
@@ -31,6 +32,21 @@ COLUMNS = (
     *(f"params.`{name}`" for name in ("architecture", "filters", "dropout", "batch_size")),
     "tags.`outcome`",
 )
+# Metrics of a trial, a sweep and a phone that have one value: the list of runs shows them, the charts do not.
+SINGLE_VALUES = (
+    *("best_epoch", "best_val_accuracy", "best_val_balanced_accuracy", "best_val_loss", "drawn_accuracy"),
+    *("expected_calibration_error", "macro_precision", "macro_recall", "val_accuracy_high", "val_accuracy_low"),
+    *("coreml_bytes", "coreml_bytes_at_least", "keras_bytes", "macs", "parameters"),
+    *("host_latency_ms", "images_per_second"),
+    *("best_coreml_bytes", "failed", "pruned", "seconds", "trials"),
+    *("expected_accuracy", "expected_accuracy_high", "expected_accuracy_low"),
+    *(
+        f"device_{processors}_{time}_ms"
+        for processors in ("all", "cpu", "cpu_and_neural_engine")
+        for time in ("first", "latency", "load")
+    ),
+)
+SECTION = "curves"  # of the page of charts
 # MLflow's list of experiments shows these as they are written, its page of one as Markdown.
 OF_TRAINING = (
     "Training runs: one for each trial, and one for each sweep, named after its study, whose description is the "
@@ -80,7 +96,15 @@ def of_promotion(source: VersionRecord, tags: Mapping[str, str]) -> str:
 
 def experiment_tags(about: str, *, training: bool) -> dict[str, str]:
     """The tags of an experiment, with the description `about`; those of `training` runs have columns."""
-    view = {"orderByKey": ORDER, "orderByAsc": False, "selectedColumns": COLUMNS}
+    view = {
+        "orderByKey": ORDER,
+        "orderByAsc": False,
+        "selectedColumns": COLUMNS,
+        "compareRunSections": [{"uuid": SECTION, "name": "Model metrics", "display": True, "isReordered": False}],
+        "compareRunCharts": [
+            {"metricKey": name, "type": "BAR", "isGenerated": True, "deleted": True} for name in sorted(SINGLE_VALUES)
+        ],
+    }
     return {NOTE: about, KIND: MODEL_TRAINING} | ({VIEWS + VIEW: json.dumps(view)} if training else {})
 
 

@@ -32,7 +32,7 @@ from search.study.halving import Halving, PausedAsPruned
 from search.study.opened import Opened
 from search.study.owner import attempt_of, may_live
 from search.study.pruning import PAUSED_AT
-from search.study.results import ENDED, MODEL_ID, REPLICATE_OF, is_paused
+from search.study.results import ENDED, MODEL_ID, REPLICATE_OF, RESAMPLED, is_paused
 from search.study.sampling import sampler_of
 from search.study.spans import EARLIER, until_now
 
@@ -324,6 +324,11 @@ class Lifecycle:
                 trial.set_constraint("coreml_bytes", known - self._open.config.max_coreml_bytes)
 
         self.owned(trial.number, act)
+
+    def record_resampled(self, trial: optuna.Trial, resampled: Sequence[Sequence[int]]) -> None:
+        """Record what tells luck from skill: 200 numbers, which Optuna's dashboard does not show among the others."""
+        write = self._open.storage.set_trial_system_attr
+        self.owned(trial.number, lambda held: write(held._trial_id, RESAMPLED, resampled))
 
     def lost_attempt(self, trial: optuna.Trial) -> int:
         """Count an attempt at a trial that died with its worker; returns how many have."""

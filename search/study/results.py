@@ -20,7 +20,7 @@ from search.study.storage import storage_errors
 REPLICATE_OF = "replicate_of"  # user attribute of a replicate: the number of the trial that it repeats
 DUPLICATE_OF = "duplicate_of"  # user attribute of a trial that was answered: the number of the one that was trained
 WARM_START = "warm_start"  # user attribute of a trial that an earlier study has suggested: STUDY/TRIAL of that
-RESAMPLED = "resampled"  # user attribute: what `experiments.evaluation.expected` makes of a trial's epochs
+RESAMPLED = "resampled"  # system attribute, for no one to read: what `experiments.evaluation.expected` makes of a trial
 MODEL_ID = "model_id"  # user attribute of a trial whose model was kept
 ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 COURSE = "val_accuracies"  # user attribute with the objective by epoch, where Optuna keeps no intermediate values
@@ -77,7 +77,7 @@ class Results:
         """
         complete = [one for one in self.searched() if one.state == TrialState.COMPLETE]
         trained = [one for one in complete if DUPLICATE_OF not in one.user_attrs]
-        resampled = [one.user_attrs[RESAMPLED] for one in trained if RESAMPLED in one.user_attrs]
+        resampled = [one.system_attrs[RESAMPLED] for one in trained if RESAMPLED in one.system_attrs]
         if self.config.objective != "val_accuracy" or not trained or len(resampled) < len(trained):
             return None
         (best,) = self.best(1)

@@ -30,7 +30,7 @@ from search.engines.messages import (
 )
 from search.study.judge import PruningVerdict
 from search.study.lifecycle import MAX_ATTEMPTS
-from search.study.results import DUPLICATE_OF, REPLICATE_OF, RESAMPLED, WARM_START
+from search.study.results import DUPLICATE_OF, REPLICATE_OF, WARM_START
 from search.study.spans import HOST
 from search.study.study import Study
 from search.trials.flight import Flight, OnItsWay
@@ -171,8 +171,7 @@ class Follower:
         """End a trial that was trained to its end; its model is kept where it is among the best."""
         running.values = self._study.config.values_of(result)
         if result.resampled:
-            number = running.trial.number
-            self._study.trials.owned(number, lambda _: running.trial.set_user_attr(RESAMPLED, result.resampled))
+            self._study.trials.record_resampled(running.trial, result.resampled)
         scored = self._study.results.scored(running.trial.number, running.values, result.size.coreml_bytes)
         replicate = REPLICATE_OF in running.trial.user_attrs
         untold = [one for _, one in self._flight.untold.values() if one]

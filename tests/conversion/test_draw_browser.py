@@ -16,7 +16,7 @@ import pytest
 from conversion.draw.reader import SURE
 from conversion.promotion.config import PromoteConfig
 from conversion.promotion.pipeline import promote
-from tests.support.browser import chromium, requested
+from tests.support.browser import axe, chromium, requested
 from tests.support.drawing_page import answering, serving
 
 pytestmark = pytest.mark.slow
@@ -319,6 +319,18 @@ def test_nothing_is_cut_off(page: Page, digits: dict[int, dict], size: tuple[int
     page.resize(DESKTOP)
 
 
+@pytest.mark.parametrize("size", [PHONE, DESKTOP], ids=str)
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing(page: Page, digits: dict[int, dict], scheme: str, size: tuple[int, int]) -> None:
+    page.resize(size)
+    page.theme(scheme)
+    page.draw(digits[3]["strokes"], pad=300)
+    assert axe(page.driver) == []
+    page.clear()
+    page.theme("light")
+    page.resize(DESKTOP)
+
+
 def test_light_and_dark(page: Page) -> None:
     grounds = []
     for name in ("light", "dark"):
@@ -382,7 +394,7 @@ def test_a_folder_that_cannot_be_written(
         (tmp_path / "mine").unlink()
         button.click()
         elsewhere.wait("kept.textContent.startsWith('Kept as 7.')")
-        assert elsewhere.driver.execute_script("return kept.className") == "quiet"
+        assert elsewhere.driver.execute_script("return kept.className") == "soft"
         elsewhere.driver.get_log("browser")  # the failed request
 
 

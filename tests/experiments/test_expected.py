@@ -72,10 +72,15 @@ def study_of(*attributes: dict[str, object], values: tuple[float, ...] = (0.9, 0
     """Complete trials, each with some attributes."""
     study = optuna.create_study(direction="maximize")
     for number, more in enumerate(attributes):
-        own = {"run_id": f"run{number}", "coreml_bytes": 1_000, **more}
+        system = {name: held for name, held in more.items() if name == RESAMPLED}
+        own = {"run_id": f"run{number}", "coreml_bytes": 1_000, **{key: more[key] for key in more.keys() - system}}
         drawn = optuna.distributions.FloatDistribution(0, 1)
         value = values[number % len(values)]
-        study.add_trial(create_trial(params={"x": value}, distributions={"x": drawn}, value=value, user_attrs=own))
+        study.add_trial(
+            create_trial(
+                params={"x": value}, distributions={"x": drawn}, value=value, user_attrs=own, system_attrs=system
+            )
+        )
     return study
 
 

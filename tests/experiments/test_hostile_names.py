@@ -26,6 +26,7 @@ from experiments.classifier import as_classifier
 from experiments.evaluation.metrics import evaluate
 from experiments.tracking import Tracker
 from experiments.views import tables
+from experiments.views.page import render
 from tests.support.commands import Command, Outcome
 
 NAME = (
@@ -227,8 +228,7 @@ def test_a_file_whose_record_is_hostile_is_drawn_with(tmp_path: Path) -> None:
     told = _facts(open_reader(tmp_path / "hostile.mlmodel"), None, None)
     assert told["architecture"] == NAME  # JSON; the page sets it as text
     json.dumps(told)
-    page = Path("conversion/draw/page.html")
-    source = (Path(__file__).parents[2] / page).read_text()
+    source = render("drawing", title="Draw a digit")
     assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(", source)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +13,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric, Run
 
 from experiments.config import EpochMetrics
+from experiments.device_report import FIGURES, PROCESSORS
 from experiments.tracking import LONGEST_TAG, Selection, Tracker
 from experiments.tracking.parents import EXPECTED
 from experiments.tracking.shown import KIND, NOTE, ORDER, TRAINING, VIEW, VIEWS
@@ -24,6 +25,7 @@ from tests.support.commands import Command
 from tests.support.stores import Promoted, Swept
 from tests.support.sweeps import NO_FIGURES, study_of
 
+LONGEST_VIEW = 5_000  # characters of an experiment's tag in MLflow's database
 LINK = "http://127.0.0.1:5000/#/experiments/1/runs?workflowType=machine_learning&viewStateShareKey=best-first"
 
 
@@ -48,6 +50,21 @@ def test_an_experiment_says_what_it_holds_and_has_columns(client: MlflowClient) 
     default = client.get_experiment_by_name("Default")
     assert default
     assert default.tags[NOTE].startswith("MLflow's default experiment, which is not used")
+
+
+def test_the_charts_of_an_experiment_are_the_curves_of_its_epochs(
+    client: MlflowClient, parent: Run, swept: Swept
+) -> None:
+    experiment = client.get_experiment(parent.info.experiment_id)
+    view = experiment.tags[VIEWS + VIEW]
+    assert len(view) < LONGEST_VIEW
+    deleted = {chart["metricKey"] for chart in json.loads(view)["compareRunCharts"] if chart["deleted"]}
+    curves = {field.name for field in fields(EpochMetrics)} - {"epoch"}
+    runs = client.search_runs([parent.info.experiment_id])
+    recorded = set[str]().union(*(run.data.metrics for run in runs))
+    assert {"val_accuracy", "coreml_bytes", "trials"} < recorded
+    assert recorded - deleted == curves
+    assert {f"device_{processors}_{name}" for processors in PROCESSORS for name in FIGURES.values()} < deleted
 
 
 def test_a_description_that_a_person_wrote_stays(tmp_path: Path) -> None:

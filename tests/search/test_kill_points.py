@@ -20,7 +20,7 @@ import pytest
 from mlflow import MlflowClient
 from optuna.trial import TrialState
 
-from search.study.results import values_by_epoch
+from search.study.results import RESAMPLED, values_by_epoch
 from tests.support.killed_at import KILLED, arm
 from tests.support.sweeps import assert_nothing_lost, study_of
 from tests.support.warm import warm_context
@@ -215,7 +215,7 @@ def test_a_trial_that_was_found_hopeless_is_pruned_though_its_sweep_was_killed(
     hopeless = next(trial.number for trial in expected if trial.state == TrialState.PRUNED)
     until_then = expected[: hopeless + 1]
     call = sum(
-        sum(key.startswith("completed_rung") for key in trial.system_attrs)
+        sum(key.startswith(("completed_rung", RESAMPLED)) for key in trial.system_attrs)
         if place == MARKED
         else len(values_by_epoch(trial))
         for trial in until_then

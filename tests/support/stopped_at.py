@@ -32,6 +32,7 @@ STUDY_WRITES = (
     "_create_new_trial",
     "set_trial_state_values",
     "set_trial_user_attr",
+    "set_trial_system_attr",
     "set_trial_intermediate_value",
     "_set_trial_param",
 )

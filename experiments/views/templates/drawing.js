@@ -1,118 +1,3 @@
-<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Draw a digit</title>
-<link rel="icon" href="data:,">
-<style>
-:root {
-  color-scheme: light dark;
-  --page: #f4f4f1; --card: #fff; --text: #1c1c1a; --quiet: #63635c; --line: #d9d9d2; --paper: #fff;
-  --ink: #17171a; --accent: #2f5bd8; --track: #e6e6df; --warn: #8a5a00; --good: #1a7044;
-}
-@media (prefers-color-scheme: dark) {
-  :root {
-    --page: #141416; --card: #1e1e21; --text: #ececea; --quiet: #a3a39c; --line: #37373c; --paper: #0c0c0e;
-    --ink: #fafaf8; --accent: #86a6ff; --track: #2c2c31; --warn: #f0bd62; --good: #6dcf9b;
-  }
-}
-* { box-sizing: border-box; }
-body {
-  margin: 0; background: var(--page); color: var(--text);
-  font: 16px/1.45 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; font-variant-numeric: tabular-nums;
-}
-main {
-  max-width: 56rem; margin: 0 auto; padding: 1.25rem 1rem 2rem; display: grid; gap: 1rem;
-  grid-template-columns: minmax(0, 1fr);
-}
-@media (min-width: 46rem) {
-  main { grid-template-columns: minmax(0, 25rem) minmax(0, 1fr); gap: 1.25rem 1.75rem; padding-top: 2rem; }
-  header, footer { grid-column: 1 / -1; }
-}
-h1 { font-size: 1.5rem; line-height: 1.2; margin: 0; }
-h2 { font-size: .8rem; font-weight: 600; color: var(--quiet); margin: 0 0 .4rem; }
-p { margin: 0; }
-.quiet { color: var(--quiet); font-size: .875rem; }
-#pad {
-  display: block; width: 100%; aspect-ratio: 1; touch-action: none; cursor: crosshair; border-radius: 14px;
-  background: var(--paper); border: 1px solid var(--line); -webkit-user-select: none; user-select: none;
-}
-:focus-visible { outline: 3px solid var(--accent); outline-offset: 2px; }
-.row { display: flex; flex-wrap: wrap; gap: .5rem; margin-top: .75rem; align-items: center; }
-button {
-  font: inherit; color: inherit; background: var(--card); border: 1px solid var(--line); border-radius: 10px;
-  min-height: 44px; min-width: 44px; padding: .4rem .9rem; cursor: pointer;
-}
-button:hover:enabled { border-color: var(--accent); }
-button:disabled { opacity: .45; cursor: default; }
-button[aria-pressed=true] { border-color: var(--good); color: var(--good); font-weight: 600; opacity: 1; }
-.card { background: var(--card); border: 1px solid var(--line); border-radius: 14px; padding: 1rem; }
-.results { display: grid; gap: 1rem; align-content: start; }
-.answer { display: flex; justify-content: space-between; gap: 1rem; align-items: center; min-height: 104px; }
-#label { font-size: 3.5rem; line-height: 1; font-weight: 650; }
-#label.unsure { font-size: 1.6rem; color: var(--warn); }
-figure { margin: 0; text-align: center; flex: none; }
-#seen { width: 84px; height: 84px; image-rendering: pixelated; background: #000; border-radius: 8px; display: block; margin: 0 auto .2rem; }
-ol { list-style: none; margin: .75rem 0 0; padding: 0; display: grid; gap: .45rem; min-height: 6.2rem; align-content: start; }
-ol + p { margin-top: .5rem; }
-#error:empty { display: none; }
-@media (pointer: coarse) { #keys { display: none; } }
-li { display: grid; grid-template-columns: minmax(1.2rem, max-content) 1fr 4.5rem; gap: .7rem; align-items: center; }
-li b { font-size: 1.05rem; overflow-wrap: anywhere; }
-li span { text-align: right; white-space: nowrap; }
-.track { background: var(--track); border-radius: 5px; height: 14px; overflow: hidden; }
-.bar { background: var(--accent); height: 100%; border-radius: 5px; }
-.labels { display: grid; grid-template-columns: repeat(5, minmax(44px, 1fr)); gap: .5rem; }
-.labels button { padding: .4rem 0; overflow-wrap: anywhere; }
-dl { display: grid; grid-template-columns: max-content minmax(0, 1fr); gap: .2rem .9rem; margin: 0; font-size: .9rem; }
-dt { color: var(--quiet); }
-dd { margin: 0; overflow-wrap: anywhere; }
-a { color: var(--accent); }
-.warn { color: var(--warn); font-size: .9rem; }
-code { font-size: .85em; overflow-wrap: anywhere; }
-.heard { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); white-space: nowrap; }
-</style>
-</head>
-<body>
-<main>
-  <header>
-    <h1>Draw a digit</h1>
-    <p class="quiet">The Core ML file answers, executed on this machine.</p>
-  </header>
-  <section aria-label="Drawing">
-    <canvas id="pad" tabindex="0" role="application" aria-label="Drawing pad" aria-describedby="keys"></canvas>
-    <div class="row">
-      <button id="undo" type="button" disabled>Undo</button>
-      <button id="clear" type="button" disabled>Clear</button>
-    </div>
-    <p class="quiet row" id="keys">Keys on the pad: arrows move the pen (Shift: finer), Space puts it down and lifts it,
-      Backspace takes back a stroke, Escape clears.</p>
-  </section>
-  <section class="results" aria-label="Reading">
-    <div class="card">
-      <div class="answer">
-        <div><h2>Reading</h2><p id="label">–</p></div>
-        <figure><canvas id="seen" width="28" height="28" role="img" aria-label="What the model sees"></canvas>
-          <figcaption class="quiet">What the model sees</figcaption></figure>
-      </div>
-      <ol id="bars" aria-label="The three best guesses"></ol>
-      <p class="quiet" id="latency">Draw something.</p>
-      <p class="warn" id="error" role="alert"></p>
-    </div>
-    <div class="card" id="correct" hidden>
-      <h2 id="that">That was a …</h2>
-      <div class="labels" id="labels" role="group" aria-labelledby="that"></div>
-      <p class="quiet" id="kept" role="status" style="margin-top: .6rem"></p>
-    </div>
-    <div class="card">
-      <h2>Model</h2>
-      <dl id="facts"></dl>
-    </div>
-  </section>
-  <p class="heard" id="heard" role="status"></p>
-</main>
-<script>
 "use strict";
 const PAD = 300;      // units of the pad, whatever its size on the screen
 const LINE = 18;      // units: how wide a line is shown; what the model sees has its own pen
@@ -140,7 +25,7 @@ function paint() {
   if (pad.width !== side) pad.width = pad.height = side;
   ink.setTransform(side / PAD, 0, 0, side / PAD, 0, 0);
   ink.clearRect(0, 0, PAD, PAD);
-  ink.lineWidth = LINE; ink.lineCap = ink.lineJoin = "round"; ink.strokeStyle = style("--ink");
+  ink.lineWidth = LINE; ink.lineCap = ink.lineJoin = "round"; ink.strokeStyle = style("--text");
   for (const stroke of strokes) {
     ink.beginPath();
     ink.moveTo(...stroke[0]);
@@ -309,13 +194,13 @@ async function keep(label, button) {
   try {
     const { kept } = await post("keep", { pad: PAD, strokes, label });
     $("kept").textContent = `Kept as ${label}. ${kept} drawing${kept === 1 ? "" : "s"} in the folder.`;
-    $("kept").className = "quiet";
+    $("kept").className = "soft";
     if (asked !== version) return;
     keptVersion = version;
     for (const other of $("labels").children) other.setAttribute("aria-pressed", String(other === button));
   } catch (error) {
     $("kept").textContent = `Not kept. ${error.message}`;
-    $("kept").className = "warn";
+    $("kept").className = "failed";
   }
 }
 
@@ -352,6 +237,3 @@ async function start() {
 new ResizeObserver(paint).observe(pad);
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", paint);
 start().catch(() => { $("error").textContent = GONE; });
-</script>
-</body>
-</html>
