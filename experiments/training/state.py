@@ -44,10 +44,10 @@ class Keeping:
     key: str  # digest of everything that decides the training's bits
     write: Callable[[bytes], None]  # raises OSError where it cannot
     found: bytes | None = None  # what an earlier attempt has kept
-    always: tuple[int, ...] = ()  # epochs after which it is kept, whatever that costs
     on_resumed: Callable[[Sequence[EpochMetrics]], None] = lambda _: None  # told the epochs that are not trained again
     on_refused: Callable[[str], None] = lambda _: None  # told why `found` cannot be gone on with
     on_not_kept: Callable[[str], None] = lambda _: None  # told why nothing is kept from here on
+    always: tuple[int, ...] = ()  # epochs after which it is kept, whatever that costs
 
 
 @dataclass(frozen=True)

@@ -185,10 +185,10 @@ class Trainer:
             hashlib.sha256(repr(decisive).encode()).hexdigest(),
             write,
             job.state,
-            job.rungs,
             on_resumed,
             on_refused=lambda reason: send(StateRefused(job.number, reason)),
             on_not_kept=lambda reason: send(StateNotKept(job.number, reason)),
+            always=job.rungs,
         )
 
     def _oversized(self, job: Job) -> Oversized | None:

@@ -139,5 +139,7 @@ def _best_of_each(study: optuna.Study, config: SweepConfig) -> dict[str, _Best]:
 
 def _seconds(trial: FrozenTrial) -> float | None:
     """How long a trial took; None where that of an attempt is not known, as its process died."""
+    if attempt_of(trial) < 2:
+        return trial.duration.total_seconds() if trial.duration else None
     found = spans(trial)
-    return sum(span.seconds for span in found) if found and len(found) == attempt_of(trial) else None
+    return sum(span.seconds for span in found) if len(found) == attempt_of(trial) else None

@@ -19,6 +19,7 @@ from experiments.config import ModelSize
 from experiments.objective import MINIMIZED, shown_name
 from search.config import SweepConfig
 from search.engines.messages import KnownArchitecture
+from search.study.facts import Facts
 from search.study.judge import Judge, pruner_of
 from search.study.lifecycle import OWN_FIRST, WARM_STARTED, Lifecycle
 from search.study.opened import Opened
@@ -49,6 +50,7 @@ class Study:
             self._open = Opened(config, open_storage(config.storage, config.takeover_after))
             self.trials = Lifecycle(self._open)
             self.judge = Judge(self._open, self.trials)
+            self.facts = Facts(self._open, self.trials)
             self.reopen()
 
     def reopen(self) -> None:

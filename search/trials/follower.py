@@ -75,7 +75,7 @@ class Follower:
             case StateNotKept(number, reason):
                 progress.say(escape(f"warning: trial {number}: the state of its training is not kept: {reason}"))
             case Oversized(number, parameters, least):
-                self._study.trials.record_oversize(running.trial, least)
+                self._study.facts.record_oversize(running.trial, least)
                 self._flight.end(running, None)
                 self._outbox.write(number, Oversize(parameters, least))
                 self._outbox.write(number, End("KILLED", "infeasible"))
@@ -144,7 +144,7 @@ class Follower:
         number = running.trial.number
         self.place(running, self._environment)
         sizes = {name: answer.user_attrs[name] for name in OF_THE_NETWORK if name in answer.user_attrs}
-        self._study.trials.record_size(running.trial, sizes, **{DUPLICATE_OF: answer.number})
+        self._study.facts.record_size(running.trial, sizes, **{DUPLICATE_OF: answer.number})
         scored = None
         if answer.state == TrialState.COMPLETE:
             running.values = tuple(answer.values)
@@ -157,7 +157,7 @@ class Follower:
         """Record a network's sizes, for its own trial and for those of the same widths."""
         self._sizes.measured(running.config.network, size)
         running.size = size
-        self._study.trials.record_size(running.trial, asdict(size))
+        self._study.facts.record_size(running.trial, asdict(size))
         self._outbox.write(running.trial.number, Size(size))
 
     def end_infeasible(self, running: OnItsWay, progress: TrialProgress) -> None:
@@ -171,7 +171,7 @@ class Follower:
         """End a trial that was trained to its end; its model is kept where it is among the best."""
         running.values = self._study.config.values_of(result)
         if result.resampled:
-            self._study.trials.record_resampled(running.trial, result.resampled)
+            self._study.facts.record_resampled(running.trial, result.resampled)
         scored = self._study.results.scored(running.trial.number, running.values, result.size.coreml_bytes)
         replicate = REPLICATE_OF in running.trial.user_attrs
         untold = [one for _, one in self._flight.untold.values() if one]

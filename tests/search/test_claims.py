@@ -99,7 +99,7 @@ def test_trials_change_their_states_as_the_table_of_transitions_says(
         asked = trials.ask(KNOWN, "worker")
         assert asked
         assert asked.trial.number == number
-        trials.record_size(asked.trial, {"coreml_bytes": 2_000})
+        first.facts.record_size(asked.trial, {"coreml_bytes": 2_000})
         taken("tell", number, lambda number=number, end=end: trials.tell(number, end, 0.9, run_id="0" * 32))
     expected = {(one.by, one.before, after) for one in TRANSITIONS for after in one.after}
     assert seen == expected

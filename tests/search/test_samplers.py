@@ -44,7 +44,7 @@ def drawn_by(folder: Path, config: SweepConfig) -> Iterator[dict[str, object]]:
     if config.sampler in EXHAUSTIVE:
         study.trials.grid = grid_of(config.space, KNOBBED)
     while asked := study.trials.ask(KNOBBED, "worker"):
-        study.trials.record_size(asked.trial, {"coreml_bytes": 100})
+        study.facts.record_size(asked.trial, {"coreml_bytes": 100})
         value = random.Random(str(asked.trial.params)).random()
         study.trials.tell(asked.trial.number, optuna.trial.TrialState.COMPLETE, value, run_id="run")
         yield asked.trial.params

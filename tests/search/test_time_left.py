@@ -127,3 +127,23 @@ def test_what_other_sweeps_have_begun_and_what_a_limit_leaves_out_is_not_to_come
     assert shown._left() == "about 60 s left"
     shown.no_start_after(20)
     assert shown._left() == "about 30 s left"
+
+
+def test_a_trial_that_waited_goes_on_where_it_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    config = RunConfig("pocket", "mnist5k", filters=8, dropout=0.1, epochs=10)
+    shown = TrialProgress(1, 1)
+    shown.started(0, config)
+    for epoch in (1, 2):
+        now[0] += 100
+        shown.epoch(0, EpochMetrics(epoch, 1.0, 0.5, 1.0, 0.5, 100.0))
+    shown.paused(0, EpochMetrics(2, 1.0, 0.5, 1.0, 0.5, 100.0))
+    assert shown._done == 0
+    now[0] += 5_000
+    shown.started(0, config)
+    shown.resumed(0, 2, 200.0)
+    shown.epoch(0, EpochMetrics(2, 1.0, 0.5, 1.0, 0.5, 100.0))
+    shown.pruned(0, EpochMetrics(2, 1.0, 0.5, 1.0, 0.5, 100.0))
+    assert (shown._done, len(shown._courses)) == (1, 1)
+    assert shown._courses[0].seconds == pytest.approx(200)
