@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,7 @@ import numpy as np
 from architectures import registry
 from architectures.errors import ProjectError, UsageError
 from architectures.redaction import redact
-from architectures.registry import Architecture, Shape
+from architectures.registry import Architecture, Builder, Shape
 from architectures.scratch import scratch_folder
 
 if TYPE_CHECKING:
@@ -58,7 +59,8 @@ def check_architecture(architecture: str | Architecture, *, input_shape: Shape =
     filters = None if architecture.default_filters is None else max(1, architecture.default_filters // 4)
     side = architecture.smallest_side
     input_shape = (max(side, input_shape[0]), max(side, input_shape[1]), input_shape[2])
-    hold(f"Architecture {architecture.name!r}", checks(), architecture, input_shape, filters)
+    shared = replace(architecture, builder=BuiltOnce(architecture.builder))
+    hold(f"Architecture {architecture.name!r}", checks(), shared, input_shape, filters)
 
 
 def hold(what: str, checks: Mapping[str, Callable[..., None]], *arguments: object) -> None:
@@ -72,6 +74,29 @@ def hold(what: str, checks: Mapping[str, Callable[..., None]], *arguments: objec
             broken.append(f"{name}: {kind}{redact(' '.join(str(error).split()))[:LONGEST_REASON]}")
     if broken:
         raise ContractBroken(f"{what} breaks its contract. " + " | ".join(broken))
+
+
+class BuiltOnce:
+    """A builder whose checks share their networks: each is built once, by SEED, and handed out as it was built."""
+
+    def __init__(self, builder: Builder) -> None:
+        """Build by another builder, which stays as it is."""
+        self.builder = builder
+        self.__doc__ = builder.__doc__
+        self._built: dict[object, tuple[keras.Model, list[np.ndarray]]] = {}
+
+    def __call__(self, input_shape: Shape, num_classes: int, **values: Any) -> keras.Model:
+        import keras
+
+        asked = (input_shape, num_classes, *sorted(values.items()))
+        if asked not in self._built:
+            keras.utils.set_random_seed(SEED)
+            model = self.builder(input_shape, num_classes, **values)
+            self._built[asked] = model, [variable.numpy() for variable in model.variables]
+        model, start = self._built[asked]
+        for variable, value in zip(model.variables, start, strict=True):
+            variable.assign(value)
+        return model
 
 
 ArchitectureCheck = Callable[
@@ -175,10 +200,10 @@ def training_step(architecture: Architecture, input_shape: Shape, filters: int |
     ]
     require(not unused, f"weights without a gradient: {', '.join(unused)}")
     start = [variable.numpy() for variable in model.trainable_variables]
+    signs = [tf.sign(tf.convert_to_tensor(gradient)) for gradient in gradients]
     for rate in LEARNING_RATES:
-        for variable, value in zip(model.trainable_variables, start, strict=True):
-            variable.assign(value)
-        keras.optimizers.Adam(rate).apply(gradients, model.trainable_variables)
+        for variable, value, sign in zip(model.trainable_variables, start, signs, strict=True):
+            variable.assign(value - rate * sign)  # Adam's first step
         after = float(loss())
         if after < float(before):
             return
@@ -203,10 +228,12 @@ def determinism(architecture: Architecture, input_shape: Shape, filters: int | N
     """The same seed builds the same layers and weights."""
     import keras
 
+    builder = architecture.builder
+    alone = replace(architecture, builder=builder.builder) if isinstance(builder, BuiltOnce) else architecture
     built = []
-    for _ in range(2):
+    for each in (architecture, alone):
         keras.utils.set_random_seed(SEED)
-        model = architecture.build(input_shape, CLASSES, filters=filters)
+        model = each.build(input_shape, CLASSES, filters=filters)
         built.append(([type(layer).__name__ for layer in model.layers], model.get_weights()))
     (first_layers, first), (second_layers, second) = built
     require(first_layers == second_layers, f"builds {first_layers}, then {second_layers}")

@@ -146,43 +146,45 @@ UNREADABLE = {
     "a-list": lambda lines: b"[1, 2]\n" + "\n".join(lines).encode(),
     "a-folder": None,
 }
-QUICK = (("not-utf-8", "doctor"), ("a-field-of-another-version", "sweep"), ("a-folder", "sweep"))
 
 
 @pytest.mark.parametrize(
-    ("kind", "by"),
+    ("kinds", "by"),
     [
-        pytest.param(kind, by, marks=() if (kind, by) in QUICK else pytest.mark.slow)
-        for kind in UNREADABLE
-        for by in ("sweep", "doctor")
+        (["not-utf-8"], "doctor"),
+        (["a-field-of-another-version"], "sweep"),
+        (["a-folder"], "sweep"),
+        *(pytest.param(list(UNREADABLE), by, marks=pytest.mark.slow, id=f"all-{by}") for by in ("sweep", "doctor")),
     ],
 )
-def test_what_cannot_be_read_is_set_aside_and_said_once(kind: str, by: str, command: Command, capfd) -> None:  # type: ignore[no-untyped-def]
+def test_what_cannot_be_read_is_set_aside_and_said_once(kinds: list[str], by: str, command: Command, capfd) -> None:  # type: ignore[no-untyped-def]
     result = swept("odd")
-    good, bad = waiting_trial("odd").number, waiting_trial("odd").number
+    good, *bad = (waiting_trial("odd").number for _ in ("good", *kinds))
     place = Path("mlflow-outbox", folder_name("odd"))
     place.mkdir(parents=True)
     (place / f"{good}.jsonl").write_text("\n".join(writes(result, good)))
-    if make := UNREADABLE[kind]:
-        (place / f"{bad}.jsonl").write_bytes(make(writes(result, bad)))
-    else:
-        (place / f"{bad}.jsonl").mkdir()
+    for kind, number in zip(kinds, bad, strict=True):
+        if make := UNREADABLE[kind]:
+            (place / f"{number}.jsonl").write_bytes(make(writes(result, number)))
+        else:
+            (place / f"{number}.jsonl").mkdir()
     if by == "doctor":
         dry = command("search.doctor", "--dry-run", "--json")
-        assert len(dry.json["findings"]) == 2
-        assert (place / f"{bad}.jsonl").exists()
+        assert len(dry.json["findings"]) == 1 + len(bad)
+        assert all((place / f"{number}.jsonl").exists() for number in bad)
         found = command("search.doctor", "--json")
         assert found.code == 0, found
         problems = [one["problem"] for one in found.json["findings"] if "cannot be read" in one["problem"]]
-        assert len(problems) == 1
+        assert len(problems) == len(bad)
     capfd.readouterr()
-    swept("odd", 3)
+    swept("odd", 2 + len(bad))
     said = capfd.readouterr().err.count("cannot be read")
-    assert said == (by == "sweep")
-    assert [path.name for path in place.iterdir()] == [f"{bad}.jsonl.unreadable"]
-    assert study_of(Path.cwd(), "odd").trials[good].state == TrialState.PRUNED
-    assert study_of(Path.cwd(), "odd").trials[bad].state == TrialState.COMPLETE
-    assert len(children_of(Path.cwd(), "odd", "digits")) == 3
+    assert said == (len(bad) if by == "sweep" else 0)
+    assert {path.name for path in place.iterdir()} == {f"{number}.jsonl.unreadable" for number in bad}
+    trials = study_of(Path.cwd(), "odd").trials
+    assert trials[good].state == TrialState.PRUNED
+    assert {trials[number].state for number in bad} == {TrialState.COMPLETE}
+    assert len(children_of(Path.cwd(), "odd", "digits")) == 2 + len(bad)
 
 
 def test_a_sweep_with_a_name_of_600_bytes_in_a_long_file() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -11,9 +13,9 @@ from mlflow import MlflowClient
 from experiments.training.state import write_whole
 from search.trials.states import FOLDER, States
 from tests.experiments.test_training_state import a_state
-from tests.support.commands import Command, invoke
+from tests.support.commands import Command, Outcome, invoke
 from tests.support.servers import PostgresServer
-from tests.support.stores import Swept
+from tests.support.stores import MadeOnce, Swept, copy_store
 from tests.support.sweeps import NO_FIGURES, SWEEP, assert_nothing_lost, children_of, start, study_of
 
 # Keeps the state after each epoch, and kills its process once, when it has kept that after epoch 2.
@@ -73,17 +75,34 @@ def test_a_trial_whose_worker_is_killed_goes_on_from_its_last_epoch(swept: Swept
     assert_as_if_never_struck(tmp_path, swept)
 
 
+def kill_a_sweep(folder: Path, *further: str) -> list[str]:
+    """Start a sweep that dies with its worker after epoch 2 of its first trial; returns its options."""
+    options = [*striking(folder, "os.kill(os.getppid(), signal.SIGKILL)"), *further]
+    process = start(folder, *options)
+    process.communicate()
+    assert process.returncode == -9
+    assert [path.name for path in (folder / FOLDER).glob("*/*")] == ["0.1"]
+    return options
+
+
+@pytest.fixture
+def killed(made_once: MadeOnce, tmp_path: Path) -> list[str]:
+    """What a killed sweep has left, in the test's folder, and the sweep's options."""
+    folder, options = made_once("killed", lambda made: Outcome(0, json.dumps(kill_a_sweep(made)), ""))
+    copy_store(folder, tmp_path)
+    shutil.copytree(folder / FOLDER, tmp_path / FOLDER)
+    (tmp_path / "struck").touch()
+    return options
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("database", ["sqlite", "postgresql"])
-def test_a_trial_whose_sweep_is_killed_goes_on_from_its_last_epoch(database: str, swept: Swept, tmp_path: Path) -> None:
+def test_a_trial_whose_sweep_is_killed_goes_on_from_its_last_epoch(
+    database: str, swept: Swept, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
     with ExitStack() as servers:
         storage = servers.enter_context(PostgresServer(tmp_path)).url if database == "postgresql" else None
-        options = striking(tmp_path, "os.kill(os.getppid(), signal.SIGKILL)")
-        options += ["--storage", storage] if storage else []
-        process = start(tmp_path, *options)
-        process.communicate()
-        assert process.returncode == -9
-        assert [path.name for path in (tmp_path / FOLDER).glob("*/*")] == ["0.1"]
+        options = kill_a_sweep(tmp_path, "--storage", storage) if storage else request.getfixturevalue("killed")
         done = invoke("search.sweep", *options, cwd=tmp_path)
         assert done.code == 0, done.err
         assert "trial 0: resumes after epoch 2" in done.err
@@ -99,13 +118,11 @@ def test_a_trial_whose_sweep_is_killed_goes_on_from_its_last_epoch(database: str
     [(None, "it is damaged"), (a_state().packed("another"), "it is of another configuration, of other data or code")],
 )
 def test_what_cannot_be_gone_on_with_is_set_aside_and_the_training_begins_anew(
-    content: bytes | None, reason: str, swept: Swept, tmp_path: Path
+    content: bytes | None, reason: str, swept: Swept, killed: list[str], tmp_path: Path
 ) -> None:
-    options = striking(tmp_path, "os.kill(os.getppid(), signal.SIGKILL)")
-    start(tmp_path, *options).communicate()
     (file,) = (tmp_path / FOLDER).glob("*/*")
     file.write_bytes(content or file.read_bytes()[:-1])
-    done = invoke("search.sweep", *options, cwd=tmp_path)
+    done = invoke("search.sweep", *killed, cwd=tmp_path)
     assert done.code == 0, done.err
     (line,) = [line for line in done.err.splitlines() if "cannot be used" in line]
     assert line.startswith(f"warning: trial 0: {file} cannot be used ({reason}")

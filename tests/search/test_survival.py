@@ -71,7 +71,7 @@ def test_an_empty_file_is_made_a_study_storage_by_one_of_several(tmp_path: Path)
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_interruption_and_continuation(number: signal.Signals, tmp_path: Path) -> None:
-    arguments = ["--study", "stopped", "--trials", "3", *TINY, *PUBLISHED]
+    arguments = ["--study", "stopped", "--trials", "3", *TINY, *DIGITS, *PUBLISHED]
     arguments[arguments.index("--epochs") + 1] = "8"  # long enough to be struck in the middle
     process = start(tmp_path, *arguments)
     wait_until(in_the_middle_of_a_trial(tmp_path, "stopped", 1), process)
@@ -103,37 +103,56 @@ def test_interruption_and_continuation(number: signal.Signals, tmp_path: Path) -
         assert "outcome" not in run.data.tags
 
 
-@pytest.mark.parametrize("cold", [False, pytest.param(True, marks=pytest.mark.slow)])
-def test_kill_9_of_the_sweep_and_continuation(cold: bool, tmp_path: Path) -> None:
-    arguments = ["--study", "killed", "--trials", "3", *TINY, *DIGITS, *PUBLISHED]
-    arguments[arguments.index("--epochs") + 1] = "6"
-    process = start(tmp_path, *arguments, cold=cold)
-    wait_until(in_the_middle_of_a_trial(tmp_path, "killed", 1), process)
+def kill_a_sweep(folder: Path, name: str, number: int, *arguments: str, cold: bool) -> None:
+    """Start a sweep, and kill it in the middle of the trial of that number."""
+    process = start(folder, *arguments, cold=cold)
+    wait_until(in_the_middle_of_a_trial(folder, name, number), process)
     workers = psutil.Process(process.pid).children(recursive=True)
     process.kill()
     process.communicate()
     _, alive = psutil.wait_procs(workers, timeout=60)
     assert not alive  # a worker hears of its sweep's end by its pipe
-    done = invoke("search.sweep", "--study", "killed", "--trials", "3", *NO_FIGURES, "--json", cwd=tmp_path)
-    assert done.code == 0, done.err
-    assert_whole(tmp_path, "killed", 3, 6)
-    assert done.json["candidate"] is not None
 
 
-@pytest.mark.parametrize("cold", [False, pytest.param(True, marks=pytest.mark.slow)])
-def test_kill_9_of_a_worker_loses_one_attempt(cold: bool, tmp_path: Path) -> None:
-    arguments = ["--study", "died", "--trials", "2", *TINY, *DIGITS, *PUBLISHED]
-    arguments[arguments.index("--epochs") + 1] = "6"
-    process = start(tmp_path, *arguments, cold=cold)
-    wait_until(in_the_middle_of_a_trial(tmp_path, "died", 0), process)
+def kill_a_worker(folder: Path, name: str, number: int, *arguments: str, cold: bool) -> None:
+    """Start a sweep, and kill its worker in the middle of the trial of that number: it goes on with another."""
+    process = start(folder, *arguments, cold=cold)
+    wait_until(in_the_middle_of_a_trial(folder, name, number), process)
     worker = max(psutil.Process(process.pid).children(), key=lambda child: child.memory_info().rss)
     os.kill(worker.pid, signal.SIGKILL)
     _, err = process.communicate()
     assert process.returncode == 0, err
     assert "killed by signal 9, which a system without free memory sends" in err
     assert "resource_tracker" not in err
+
+
+def test_kill_9_of_the_sweep_and_continuation(tmp_path: Path) -> None:
+    arguments = ["--study", "killed", "--trials", "3", *TINY, *DIGITS, *PUBLISHED]
+    arguments[arguments.index("--epochs") + 1] = "6"
+    kill_a_sweep(tmp_path, "killed", 1, *arguments, cold=False)
+    done = invoke("search.sweep", "--study", "killed", "--trials", "3", *NO_FIGURES, "--json", cwd=tmp_path)
+    assert done.code == 0, done.err
+    assert_whole(tmp_path, "killed", 3, 6)
+    assert done.json["candidate"] is not None
+
+
+def test_kill_9_of_a_worker_loses_one_attempt(tmp_path: Path) -> None:
+    arguments = ["--study", "died", "--trials", "2", *TINY, *DIGITS, *PUBLISHED]
+    arguments[arguments.index("--epochs") + 1] = "6"
+    kill_a_worker(tmp_path, "died", 0, *arguments, cold=False)
     assert_whole(tmp_path, "died", 2, 6)
     assert study_of(tmp_path, "died").trials[0].user_attrs["lost_attempts"] == 1
+
+
+@pytest.mark.slow
+def test_kill_9_of_a_sweep_and_of_the_worker_of_its_continuation_from_a_cold_start(tmp_path: Path) -> None:
+    arguments = ["--study", "cold", "--trials", "3", *TINY, *DIGITS, *PUBLISHED]
+    arguments[arguments.index("--epochs") + 1] = "6"
+    kill_a_sweep(tmp_path, "cold", 1, *arguments, cold=True)
+    kill_a_worker(tmp_path, "cold", 2, *arguments, cold=True)
+    assert_whole(tmp_path, "cold", 3, 6)
+    lost = [trial.user_attrs.get("lost_attempts", 0) for trial in study_of(tmp_path, "cold").trials]
+    assert lost[2] == 1
 
 
 @pytest.mark.usefixtures("without_training")
@@ -177,17 +196,17 @@ def test_a_process_that_was_killed_and_that_nobody_has_collected_is_gone() -> No
 
 
 @pytest.mark.parametrize(
-    ("database", "pages"),
+    ("database", "pages", "trials"),
     [
-        ("optuna.db", 0),
-        pytest.param("mlflow.db", 1, marks=pytest.mark.slow),
-        pytest.param("mlflow.db", 20, marks=pytest.mark.slow),
+        ("optuna.db", 0, 16),  # enough for the study to grow
+        pytest.param("mlflow.db", 1, 2, marks=pytest.mark.slow),
+        pytest.param("mlflow.db", 20, 8, marks=pytest.mark.slow),
     ],
 )
 def test_a_full_disk_is_one_line_and_the_same_command_goes_on_once_there_is_space(
-    database: str, pages: int, tmp_path: Path
+    database: str, pages: int, trials: int, tmp_path: Path
 ) -> None:
-    arguments = ["--study", "full", "--trials", "16", *TINY, *PUBLISHED]  # enough for the study to grow
+    arguments = ["--study", "full", "--trials", trials, *TINY, *PUBLISHED]
     failed = Program("tests.support.full_disk", database, pages, *arguments, cwd=tmp_path)
     _, err = failed.communicate()
     assert failed.returncode == 1, err
@@ -195,13 +214,13 @@ def test_a_full_disk_is_one_line_and_the_same_command_goes_on_once_there_is_spac
     assert line == f"error: No space left on the disk for {database}. Free some and try again."
     done = Program("tests.support.full_disk", database, 1_000, *arguments, cwd=tmp_path)
     assert done.wait() == 0, done.communicate()
-    assert_nothing_lost(tmp_path, "full", 16, 2)
+    assert_nothing_lost(tmp_path, "full", trials, 2)
 
 
 @pytest.mark.slow
 def test_epochs_from_other_threads_are_not_continued(tmp_path: Path) -> None:
     """Another number of threads changes the bits: the trial's run is begun anew."""
-    arguments = ["--study", "moved", "--trials", "1", *TINY, "--architecture", "malireddi"]
+    arguments = ["--study", "moved", "--trials", "1", *TINY, *DIGITS, "--architecture", "malireddi"]
     arguments[arguments.index("--epochs") + 1] = "8"
     process = start(tmp_path, *arguments)
     wait_until(in_the_middle_of_a_trial(tmp_path, "moved", 0), process)
