@@ -33,8 +33,8 @@ def add_views(made: Parser, config: type) -> None:
     made.add_field(
         config,
         "views",
-        "K",
-        "with --augment and the knob train=head: keep what the backbone makes of K augmented views of each image",
+        metavar="K",
+        help="with --augment and the knob train=head: keep what the backbone makes of K augmented views of each image",
     )
 
 
@@ -45,7 +45,7 @@ def add_recipe(made: Parser, config: type[Recipe]) -> None:
         usual = f": the {asked.taken_by}'s own" if asked.taken_by else f" {OFF[name] or 0}"
         usual = f" {asked.usual:g} with --teacher" if asked.usual else usual
         metavar = "|".join(CHOICES[name]) if name in CHOICES else "X"
-        made.add_field(config, name, metavar, f"{asked.help} (default{usual})")
+        made.add_field(config, name, metavar=metavar, help=f"{asked.help} (default{usual})")
 
 
 def add_recipe_ranges(made: Parser, config: type[RecipeRanges]) -> None:
@@ -55,20 +55,22 @@ def add_recipe_ranges(made: Parser, config: type[RecipeRanges]) -> None:
         usual = f"the {asked.taken_by}'s own" if asked.taken_by else OFF[name] or "none"
         usual = f"{asked.usual:g} with --teacher" if asked.usual else usual
         metavar = ",".join(CHOICES[name]) if name in CHOICES else "LOW:HIGH"
-        made.add_field(config, name, metavar, f"search the {asked.help} (default: {usual}); one value for all trials")
+        made.add_field(
+            config, name, metavar=metavar, help=f"search the {asked.help} (default: {usual}); one value for all trials"
+        )
 
 
 def _add_registered(made: Parser, config: type) -> None:
     field = partial(made.add_field, config)
     field(
         "optimizer",
-        "NAME",
-        "adam (the default), adamw, sgd or a plugin's; those options below that it does not take are refused",
+        metavar="NAME",
+        help="adam (the default), adamw, sgd or a plugin's; those options below that it does not take are refused",
     )
-    field("loss", "NAME", f"that training lowers: {CROSS_ENTROPY} (the default), focal or a plugin's")
+    field("loss", metavar="NAME", help=f"that training lowers: {CROSS_ENTROPY} (the default), focal or a plugin's")
     field(
         "teacher",
-        "RUN",
-        "run (id, the beginning of one, or name) of the same data whose kept model's softened answers are learned "
+        metavar="RUN",
+        help="run (id, the beginning of one, or name) of the same data whose kept model's softened answers are learned "
         "beside the labels",
     )

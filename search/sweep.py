@@ -44,7 +44,7 @@ def parser() -> Parser:
         "models are registered.",
     )
     add, field = made.add_argument, partial(made.add_field, SweepConfig)
-    field("study", "NAME", "create or continue this study (default: a new dated name)")
+    field("study", metavar="NAME", help="create or continue this study (default: a new dated name)")
     add_arguments(made)
     add(
         "--architecture",
@@ -54,21 +54,21 @@ def parser() -> Parser:
         metavar="NAME,NAME",
         help="search only these; repeatable (default: all that fit the images)",
     )
-    field("trials", "N", "trials in the study, earlier ones included (default 12)")
-    field("timeout", "SECONDS", "start no new trial after this time")
-    field("epochs", "N", "epochs of a trial at most (default 15)")
+    field("trials", metavar="N", help="trials in the study, earlier ones included (default 12)")
+    field("timeout", metavar="SECONDS", help="start no new trial after this time")
+    field("epochs", metavar="N", help="epochs of a trial at most (default 15)")
     field(
         "batch_sizes",
-        "N,N",
-        "choices (default 64,128,256; smaller ones where there are few images)",
+        metavar="N,N",
+        help="choices (default 64,128,256; smaller ones where there are few images)",
         flag="--batch-size",
     )
     field(
         "dropout",
-        "LOW:HIGH",
-        "range (default 0.0:0.5), or with a step as LOW:HIGH:STEP these numbers alone; so for all ranges",
+        metavar="LOW:HIGH",
+        help="range (default 0.0:0.5), or with a step as LOW:HIGH:STEP these numbers alone; so for all ranges",
     )
-    field("filters", "N,N", "choices for the first stage's width (default 8,16,32)")
+    field("filters", metavar="N,N", help="choices for the first stage's width (default 8,16,32)")
     add(
         "--knob",
         dest="knobs",
@@ -79,8 +79,8 @@ def parser() -> Parser:
     )
     field(
         "learning_rate",
-        "LOW:HIGH",
-        "search it too, at its highest and on a log scale, where a step is a factor (default: 3e-3; constant: "
+        metavar="LOW:HIGH",
+        help="search it too, at its highest and on a log scale, where a step is a factor (default: 3e-3; constant: "
         "1e-3; sgd: ten times as high)",
     )
     add("--schedule", choices=tuple(LEARNING_RATES), help=SCHEDULE_HELP)
@@ -96,12 +96,16 @@ def parser() -> Parser:
     add_views(made, SweepConfig)
     field(
         "objectives",
-        "NAMES",
-        f"up to {MOST_OBJECTIVES} of {', '.join(FIGURES)}, separated by commas, one of the first three among "
+        metavar="NAMES",
+        help=f"up to {MOST_OBJECTIVES} of {', '.join(FIGURES)}, separated by commas, one of the first three among "
         "them (default val_accuracy)",
         flag="--objective",
     )
-    field("max_coreml_bytes", "N", "do not train a network whose Core ML file would be larger: its trial is infeasible")
+    field(
+        "max_coreml_bytes",
+        metavar="N",
+        help="do not train a network whose Core ML file would be larger: its trial is infeasible",
+    )
     add(
         "--compress",
         choices=COMPRESSIONS,
@@ -122,8 +126,8 @@ def parser() -> Parser:
     )
     field(
         "warm_start",
-        "off|auto|STUDY",
-        "try first, of each architecture, what an earlier study did best with: this one, or with auto those of "
+        metavar="off|auto|STUDY",
+        help="try first, of each architecture, what an earlier study did best with: this one, or with auto those of "
         "other data in the storage (default off: as published)",
     )
     add(
@@ -135,8 +139,8 @@ def parser() -> Parser:
     )
     field(
         "takeover_after",
-        "SECONDS",
-        "take over trials of another host that has given no sign of life for so long (default 60)",
+        metavar="SECONDS",
+        help="take over trials of another host that has given no sign of life for so long (default 60)",
     )
     add("--engine", choices=ENGINES, help="run trials here (the default) or as tasks of a Ray cluster")
     add(
@@ -145,22 +149,26 @@ def parser() -> Parser:
         help="the cluster's head, or auto for the cluster that this machine is a node of (default: RAY_ADDRESS, else a "
         "cluster of this machine alone)",
     )
-    field("cpus_per_trial", "N", "with --engine ray, also TensorFlow's threads (default 1)")
-    field("gpus_per_trial", "X", "with --engine ray; 0.5: two trials share one (default 0)")
+    field("cpus_per_trial", metavar="N", help="with --engine ray, also TensorFlow's threads (default 1)")
+    field("gpus_per_trial", metavar="X", help="with --engine ray; 0.5: two trials share one (default 0)")
     add("--storage", metavar="URL", help="Optuna storage (default sqlite:///optuna.db)")
-    field("seed", "N", "of every trial and of the search (default 0)")
+    field("seed", metavar="N", help="of every trial and of the search (default 0)")
     add(
         "--precision",
         choices=(AUTO, *PRECISIONS),
         help="auto (the default) computes in bfloat16 where the processor does so natively; kept models are float32",
     )
-    field("experiment", "NAME", "MLflow experiment (default: the data set's name)")
-    field("register_as", "NAME", "registered model (default <dataset>-classifier)")
-    field("keep", "N", "best models that are kept and registered (default 3), beside the front of accuracy and bytes")
+    field("experiment", metavar="NAME", help="MLflow experiment (default: the data set's name)")
+    field("register_as", metavar="NAME", help="registered model (default <dataset>-classifier)")
+    field(
+        "keep",
+        metavar="N",
+        help="best models that are kept and registered (default 3), beside the front of accuracy and bytes",
+    )
     field(
         "replicates",
-        "K",
-        "train the best configurations, and the best of each architecture, with K further seeds and rank by mean",
+        metavar="K",
+        help="train the best configurations, and the best of each architecture, with K further seeds and rank by mean",
     )
     add(
         "--enqueue",

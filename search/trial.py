@@ -23,11 +23,13 @@ def parser() -> Parser:
     add, field = made.add_argument, partial(made.add_field, TrialConfig)
     add("--architecture", required=True, type=_architecture, metavar="NAME", help="registered architecture")
     add_arguments(made)
-    field("epochs", "N", "epochs at most (default 10)")
-    field("batch_size", "N", "default 128; smaller where there are few images")
-    field("dropout", "RATE", "default: as published")
-    field("filters", "N", "width of the first stage (default: as published)")
-    field("learning_rate", "X", "at its highest (default 3e-3; constant: 1e-3; sgd's are ten times as high)")
+    field("epochs", metavar="N", help="epochs at most (default 10)")
+    field("batch_size", metavar="N", help="default 128; smaller where there are few images")
+    field("dropout", metavar="RATE", help="default: as published")
+    field("filters", metavar="N", help="width of the first stage (default: as published)")
+    field(
+        "learning_rate", metavar="X", help="at its highest (default 3e-3; constant: 1e-3; sgd's are ten times as high)"
+    )
     add("--schedule", choices=tuple(LEARNING_RATES), help=SCHEDULE_HELP)
     add_recipe(made, TrialConfig)
     add(
@@ -48,7 +50,7 @@ def parser() -> Parser:
         help="a hyperparameter of the architecture's own; repeatable",
     )
     add("--objective", choices=OBJECTIVES, help="keep the weights of the best epoch by it (default val_accuracy)")
-    field("seed", "N", "default 0")
+    field("seed", metavar="N", help="default 0")
     add(
         "--precision",
         choices=(AUTO, *PRECISIONS),
@@ -59,8 +61,8 @@ def parser() -> Parser:
         choices=COMPRESSIONS,
         help="measure the bytes of the file that the same option of conversion.promote makes (default none)",
     )
-    field("experiment", "NAME", "MLflow experiment (default: the data set's name)")
-    field("register_as", "NAME", "registered model (default <dataset>-classifier)")
+    field("experiment", metavar="NAME", help="MLflow experiment (default: the data set's name)")
+    field("register_as", metavar="NAME", help="registered model (default <dataset>-classifier)")
     add_common(made)
     return made
 

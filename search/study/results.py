@@ -20,7 +20,7 @@ from search.study.storage import storage_errors
 REPLICATE_OF = "replicate_of"  # user attribute of a replicate: the number of the trial that it repeats
 DUPLICATE_OF = "duplicate_of"  # user attribute of a trial that was answered: the number of the one that was trained
 WARM_START = "warm_start"  # user attribute of a trial that an earlier study has suggested: STUDY/TRIAL of that
-RESAMPLED = "resampled"  # user attribute: what `experiments.evaluation.expected` makes of a trial's epochs
+RESAMPLED = "balanced_resamples"  # user attribute: what `experiments.evaluation.expected` makes of a trial's epochs
 MODEL_ID = "model_id"  # user attribute of a trial whose model was kept
 HOST = "host"  # user attribute of a trial that was computed on another host than its sweep's
 ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
