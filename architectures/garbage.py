@@ -1,4 +1,4 @@
-"""Keeps the garbage collector from objects that are no garbage: those of all imported libraries are over a million."""
+"""Keep the garbage collector from scanning objects that stay: imported libraries alone hold over a million."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import contextlib
 import gc
 from collections.abc import Iterator
 
-_frozen = False  # for good; to count what is frozen takes as long as to look through it
+_frozen = False  # whether `freeze` was called; counting what is frozen takes as long as scanning it
 
 
 def freeze() -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from experiments.config import Environment, EpochMetrics, ModelSize, RunResult
+from experiments.evaluation.expected import RESAMPLES
 from search.engines.messages import Built, EpochEnded, Event, Finished, Job, KnownArchitecture, Placed, Ready, Stopped
 from search.engines.shared_data import open_dataset
 
@@ -64,6 +65,7 @@ class NoTraining:
             return
         epochs = tuple(self._metrics(job, epoch) for epoch in range(1, job.config.epochs + 1))
         best = max(epochs, key=lambda one: one.merit(job.config.objective))
+        correct = round(best.val_accuracy * len(self._probabilities))
         job.keras_file.write_bytes(b"none")
         result = RunResult(
             epochs=epochs,
@@ -82,6 +84,7 @@ class NoTraining:
             num_classes=10,
             drawn_accuracy=None,
             val_probabilities=self._probabilities,
+            resampled=((correct + 1,) * RESAMPLES, (correct,) * RESAMPLES),
         )
         self._events.append(Finished(number, result))
 

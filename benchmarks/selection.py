@@ -1,12 +1,12 @@
 """What the best epoch of the best trial promises, against what new images show.  Run: python benchmarks/selection.py
 
 Trains networks of the default space on a part of the bundled scans of digits and keeps which of the others each epoch
-has right. These others are all images that there are, so that the true accuracy of each epoch is known. Then simulated
-sweeps draw some of the networks, and validation images with replacement, and choose the best: once by the best epoch of
-each trial, as the framework does, once by the last. A line a way of choosing: how often the stated 95 % interval covers
-the true accuracy of the chosen network, by how much the stated accuracy is too high, how wide the interval is, and the
-true accuracy of what was chosen. `today` states the accuracy on the validation images with its Wilson interval;
-`expected` is `experiments.evaluation.expected`.
+classifies correctly. These others are all images that there are, so that the true accuracy of each epoch is known. Then
+simulated sweeps draw some of the networks, and validation images with replacement, and choose the best: once by the
+best epoch of each trial, as the framework does, once by the last. A line a way of choosing: how often the stated 95 %
+interval covers the true accuracy of the chosen network, by how much the stated accuracy is too high, how wide the
+interval is, and the true accuracy of what was chosen. `today` states the accuracy on the validation images with its
+Wilson interval; `expected` is `experiments.evaluation.expected`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from architectures import registry
 from experiments import datasets
 from experiments.config import ModelSize, RunConfig, usual_learning_rate
 from experiments.datasets import Dataset, Split
-from experiments.evaluation.expected import Epochs, expected_accuracy
+from experiments.evaluation.expected import ResampledEpochs, expected_accuracy
 from experiments.evaluation.intervals import accuracy_interval
 from experiments.training import loop
 
@@ -59,7 +59,7 @@ def main() -> None:
 
 
 def answers(arguments: argparse.Namespace, folder: Path) -> np.ndarray:
-    """Which images each epoch of each network has right: (networks, epochs, images)."""
+    """Which images each epoch of each network classifies correctly: (networks, epochs, images)."""
     dataset = datasets.load(arguments.dataset)
     images = np.concatenate([dataset.train.images, dataset.val.images])
     labels = np.concatenate([dataset.train.labels, dataset.val.labels])
@@ -78,7 +78,7 @@ def answers(arguments: argparse.Namespace, folder: Path) -> np.ndarray:
 
 
 def trained(number: int, dataset: Dataset, *, epochs: int) -> np.ndarray:
-    """Which validation images each epoch of the network of that number has right: (epochs, images)."""
+    """Which validation images each epoch of the network of that number classifies correctly: (epochs, images)."""
     random = np.random.default_rng(number)
     architecture = registry.get(NETWORKS[number % len(NETWORKS)])
     knobs = tuple(
@@ -98,12 +98,12 @@ def trained(number: int, dataset: Dataset, *, epochs: int) -> np.ndarray:
     )
     seen: list[np.ndarray] = []
 
-    class Watched(Epochs):
+    class Watched(ResampledEpochs):
         def add(self, right: np.ndarray) -> None:
             seen.append(right)
             super().add(right)
 
-    loop.Epochs = Watched  # type: ignore[misc]
+    loop.ResampledEpochs = Watched  # type: ignore[misc]
     with tempfile.TemporaryDirectory() as folder:
         loop.train(config, dataset, keras_file=Path(folder) / "m.keras", size=ModelSize(0, 0, 0))
     return np.array(seen)
@@ -125,7 +125,7 @@ def simulate(right: np.ndarray, *, images: int, trials: int, sweeps: int) -> Non
             rows[f"{kept} epoch, today"].append((low <= true <= high, stated - true, high - low, true))
             resampled = []
             for one in inside:
-                epochs = Epochs(images)
+                epochs = ResampledEpochs(images)
                 for answered in one:
                     epochs.add(answered)
                 resampled.append(epochs.resampled.tolist())

@@ -43,14 +43,14 @@ def parser() -> Parser:
         help="the most accurate registered version (the default), or the smallest that is not significantly worse on "
         "the validation images",
     )
-    field("model", "NAME", f"registered model (default: that of --run, else {DEFAULT_MODEL})")
+    field("model", metavar="NAME", help=f"registered model (default: that of --run, else {DEFAULT_MODEL})")
     field(
         "output",
-        "PATH",
-        f"file or folder (default {DEFAULT_OUTPUT} for digits, {OTHER_MODELS}/NAME/{OTHER_NAME} for any other)",
+        metavar="PATH",
+        help=f"file or folder (default {DEFAULT_OUTPUT} for digits, {OTHER_MODELS}/NAME/{OTHER_NAME} for any other)",
     )
-    field("min_accuracy", "X", "refuse a file with a lower test accuracy")
-    field("max_bytes", "N", "refuse a larger file")
+    field("min_accuracy", metavar="X", help="refuse a file with a lower test accuracy")
+    field("max_bytes", metavar="N", help="refuse a larger file")
     add("--format", choices=FORMATS, help="default mlmodel; with --compress auto, the better of both")
     add(
         "--compress",
@@ -61,8 +61,8 @@ def parser() -> Parser:
     )
     field(
         "max_accuracy_loss",
-        "POINTS",
-        "points of validation accuracy, 0 to 100, that the file may lose against the uncompressed model "
+        metavar="POINTS",
+        help="points of validation accuracy, 0 to 100, that the file may lose against the uncompressed model "
         f"(default {MAX_ACCURACY_LOSS:g})",
     )
     add("--author", metavar="NAME", help="author to write into the file (default: none)")

@@ -186,7 +186,7 @@ def run_result(values: Mapping[str, Any]) -> RunResult:
             "keras_file": Path(values["keras_file"]),
             "input_shape": tuple(values["input_shape"]),
             "val_probabilities": np.array(values["val_probabilities"], np.float32),
-            "resampled": tuple(map(tuple, values.get("resampled", ()))),
+            "resampled": (),  # which only a study holds
         }
     )
 

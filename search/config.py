@@ -198,10 +198,14 @@ class SweepConfig(RecipeRanges):
     replicates: Annotated[int, Whole(0)] = 0  # further seeds for each of the best configurations
     enqueue: tuple[Mapping[str, object], ...] = ()  # configurations to try first, not the published ones then
     figures: bool = True  # draw the study and the kept models, beside their numbers
-    given: tuple[str, ...] | None = None  # fields that must agree with a study that is continued; None: see `asked`
+    # fields that were chosen: where a study is continued they replace what is CHANGEABLE, and must agree with what is
+    # FIXED; None: see `asked`
+    given: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         validate(self)
+        if unknown := sorted({*(self.given or ())} - {field.name for field in fields(self)}):
+            raise UsageError(f"given holds {', '.join(map(repr, unknown))}: it takes names of fields of SweepConfig.")
         for option in RAY_OPTIONS:
             if self.engine != "ray" and getattr(self, option) != getattr(type(self), option):
                 raise UsageError(f"--{option.replace('_', '-')} needs --engine ray.")

@@ -23,7 +23,7 @@ from search.repair.findings import Finding
 def parser() -> Parser:
     made = Parser("search.doctor", "Find and repair disagreements between studies and MLflow. Safe to run twice.")
     add = made.add_argument
-    made.add_field(SweepConfig, "study", "NAME", "only this study (default: all in the storage)")
+    made.add_field(SweepConfig, "study", metavar="NAME", help="only this study (default: all in the storage)")
     add("--storage", default=SweepConfig.storage, metavar="URL", help=f"Optuna storage (default {SweepConfig.storage})")
     add("--tracking-uri", metavar="URI", help="default: MLFLOW_TRACKING_URI or sqlite:///mlflow.db")
     add("--dry-run", action="store_true", help="only report, change nothing; exit 1 if there is something to repair")

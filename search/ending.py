@@ -85,9 +85,16 @@ class Ending:
         with self.study.alone(), self._attempts.part("leaderboard"):
             self.board = leaderboard.rows(self.tracker, selection_of(config))
             told = description(self.study, self.board, self.tracker.experiment(config.experiment_name))
-            expected_of, self.expected = self.study.results.expected(len(self.dataset.val)) or ("", None)
+            expected_of = ""
+            with self._attempts.part("expected accuracy"):
+                expected_of, self.expected = self._expected()
             found = figures(self.study, self.board, self.expected)
             self.tracker.parents.describe(self.parent, told, found, expected_of=expected_of)
+
+    def _expected(self) -> tuple[str, ExpectedAccuracy | None]:
+        """What to expect of the first of the board, and its run: further seeds may have put another one first."""
+        found = self.study.results.expected(len(self.dataset.val))
+        return found if found and self.board and found[0] == self.board[0].run_id else ("", None)
 
     def _draw(self) -> None:
         self.progress.waiting("drawing the study")

@@ -33,8 +33,8 @@ def add_views(made: Parser, config: type) -> None:
     made.add_field(
         config,
         "views",
-        "K",
-        "with --augment and --knob train=head: cache the features of K augmented views of each image",
+        metavar="K",
+        help="with --augment and --knob train=head: cache the features of K augmented views of each image",
     )
 
 
@@ -45,7 +45,7 @@ def add_recipe(made: Parser, config: type[Recipe]) -> None:
         usual = f": the {asked.taken_by}'s own" if asked.taken_by else f" {OFF[name] or 0}"
         usual = f" {asked.usual:g} with --teacher" if asked.usual else usual
         metavar = "|".join(CHOICES[name]) if name in CHOICES else "X"
-        made.add_field(config, name, metavar, f"{asked.help} (default{usual})")
+        made.add_field(config, name, metavar=metavar, help=f"{asked.help} (default{usual})")
 
 
 def add_recipe_ranges(made: Parser, config: type[RecipeRanges]) -> None:
@@ -56,20 +56,20 @@ def add_recipe_ranges(made: Parser, config: type[RecipeRanges]) -> None:
         usual = f"{asked.usual:g} with --teacher" if asked.usual else usual
         metavar = ",".join(CHOICES[name]) if name in CHOICES else "LOW:HIGH"
         several = "several values are" if name in CHOICES else "a range is"
-        made.add_field(config, name, metavar, f"{asked.help} (default: {usual}); {several} searched")
+        made.add_field(config, name, metavar=metavar, help=f"{asked.help} (default: {usual}); {several} searched")
 
 
 def _add_registered(made: Parser, config: type) -> None:
     field = partial(made.add_field, config)
     field(
         "optimizer",
-        "NAME",
-        "adam (the default), adamw, sgd or one of a plugin; options that it does not support are refused",
+        metavar="NAME",
+        help="adam (the default), adamw, sgd or one of a plugin; options that it does not support are refused",
     )
-    field("loss", "NAME", f"{CROSS_ENTROPY} (the default), focal or one of a plugin")
+    field("loss", metavar="NAME", help=f"{CROSS_ENTROPY} (the default), focal or one of a plugin")
     field(
         "teacher",
-        "RUN",
-        "also learn from the answers of this run's kept model: its id, a prefix of it, or its name; it must have "
+        metavar="RUN",
+        help="also learn from the answers of this run's kept model: its id, a prefix of it, or its name; it must have "
         "been trained on the same data",
     )

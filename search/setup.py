@@ -109,7 +109,7 @@ def of_builders(asked: TrialConfig | SweepConfig, ready: Ready) -> dict[str, flo
 
 
 def with_builders(config: SweepConfig, ready: Ready) -> SweepConfig:
-    """A sweep with the own hyperparameters of its builders and of distillation, which its study records.
+    """A sweep with the hyperparameters that its builders and distillation add, which its study records.
 
     Raises as `of_builders`.
     """

@@ -44,7 +44,7 @@ def parser() -> Parser:
         "models are registered.",
     )
     add, field = made.add_argument, partial(made.add_field, SweepConfig)
-    field("study", "NAME", "create or continue this study (default: a new dated name)")
+    field("study", metavar="NAME", help="create or continue this study (default: a new dated name)")
     add_arguments(made)
     add(
         "--architecture",
@@ -54,21 +54,21 @@ def parser() -> Parser:
         metavar="NAME,NAME",
         help="search only these; repeatable (default: all that fit the images)",
     )
-    field("trials", "N", "total number of trials in the study, including earlier ones (default 12)")
-    field("timeout", "SECONDS", "start no new trial after this time")
-    field("epochs", "N", "maximum number of epochs per trial (default 15)")
+    field("trials", metavar="N", help="total number of trials in the study, including earlier ones (default 12)")
+    field("timeout", metavar="SECONDS", help="start no new trial after this time")
+    field("epochs", metavar="N", help="maximum number of epochs per trial (default 15)")
     field(
         "batch_sizes",
-        "N,N",
-        "choices (default 64,128,256, or smaller ones for few images)",
+        metavar="N,N",
+        help="choices (default 64,128,256, or smaller ones for few images)",
         flag="--batch-size",
     )
     field(
         "dropout",
-        "LOW:HIGH",
-        "range (default 0.0:0.5); all ranges can have a step: LOW:HIGH:STEP",
+        metavar="LOW:HIGH",
+        help="range (default 0.0:0.5); all ranges can have a step: LOW:HIGH:STEP",
     )
-    field("filters", "N,N", "choices for the first stage's width (default 8,16,32)")
+    field("filters", metavar="N,N", help="choices for the first stage's width (default 8,16,32)")
     add(
         "--knob",
         dest="knobs",
@@ -79,8 +79,8 @@ def parser() -> Parser:
     )
     field(
         "learning_rate",
-        "LOW:HIGH",
-        "also search the highest learning rate, on a log scale, where a step is a factor (default 3e-3; constant: "
+        metavar="LOW:HIGH",
+        help="also search the highest learning rate, on a log scale, where a step is a factor (default 3e-3; constant: "
         "1e-3; sgd: ten times as high)",
     )
     add("--schedule", choices=tuple(LEARNING_RATES), help=SCHEDULE_HELP)
@@ -96,12 +96,14 @@ def parser() -> Parser:
     add_views(made, SweepConfig)
     field(
         "objectives",
-        "NAMES",
-        f"up to {MOST_OBJECTIVES} of {', '.join(FIGURES)}, separated by commas; one of the first three is required "
+        metavar="NAMES",
+        help=f"up to {MOST_OBJECTIVES} of {', '.join(FIGURES)}, separated by commas; one of the first three is required "
         "(default val_accuracy)",
         flag="--objective",
     )
-    field("max_coreml_bytes", "N", "trials whose Core ML file would be larger are infeasible and not trained")
+    field(
+        "max_coreml_bytes", metavar="N", help="trials whose Core ML file would be larger are infeasible and not trained"
+    )
     add(
         "--compress",
         choices=COMPRESSIONS,
@@ -122,8 +124,8 @@ def parser() -> Parser:
     )
     field(
         "warm_start",
-        "off|auto|STUDY",
-        "start each architecture with its best configuration in an earlier study: the one named, or with auto those on "
+        metavar="off|auto|STUDY",
+        help="start each architecture with its best configuration in an earlier study: the one named, or with auto those on "
         "other data in the storage (default off: as published)",
     )
     add(
@@ -135,8 +137,8 @@ def parser() -> Parser:
     )
     field(
         "takeover_after",
-        "SECONDS",
-        "take over the trials of another host after so long without a heartbeat (default 60)",
+        metavar="SECONDS",
+        help="take over the trials of another host after so long without a heartbeat (default 60)",
     )
     add("--engine", choices=ENGINES, help="run trials here (the default) or as tasks of a Ray cluster")
     add(
@@ -145,24 +147,32 @@ def parser() -> Parser:
         help="the cluster's head node, or auto for the cluster that this machine belongs to (default: RAY_ADDRESS, "
         "else a new cluster on this machine)",
     )
-    field("cpus_per_trial", "N", "CPUs, and threads of TensorFlow, per trial with --engine ray (default 1)")
-    field("gpus_per_trial", "X", "GPUs per trial with --engine ray; with 0.5, two trials share one (default 0)")
+    field(
+        "cpus_per_trial", metavar="N", help="CPUs, and threads of TensorFlow, per trial with --engine ray (default 1)"
+    )
+    field(
+        "gpus_per_trial",
+        metavar="X",
+        help="GPUs per trial with --engine ray; with 0.5, two trials share one (default 0)",
+    )
     add("--storage", metavar="URL", help="Optuna storage (default sqlite:///optuna.db)")
-    field("seed", "N", "seed of every trial and of the search (default 0)")
+    field("seed", metavar="N", help="seed of every trial and of the search (default 0)")
     add(
         "--precision",
         choices=(AUTO, *PRECISIONS),
         help="auto (the default) trains in bfloat16 if the processor or GPU supports it; kept models are float32",
     )
-    field("experiment", "NAME", "MLflow experiment (default: the data set's name)")
-    field("register_as", "NAME", "registered model (default <dataset>-classifier)")
+    field("experiment", metavar="NAME", help="MLflow experiment (default: the data set's name)")
+    field("register_as", metavar="NAME", help="registered model (default <dataset>-classifier)")
     field(
-        "keep", "N", "number of best models to keep and register (default 3), besides the front of accuracy and bytes"
+        "keep",
+        metavar="N",
+        help="number of best models to keep and register (default 3), besides the front of accuracy and bytes",
     )
     field(
         "replicates",
-        "K",
-        "train the best configurations, and the best of each architecture, with K more seeds, and rank by the mean",
+        metavar="K",
+        help="train the best configurations, and the best of each architecture, with K more seeds; rank by the mean",
     )
     add(
         "--enqueue",

@@ -23,11 +23,15 @@ def parser() -> Parser:
     add, field = made.add_argument, partial(made.add_field, TrialConfig)
     add("--architecture", required=True, type=_architecture, metavar="NAME", help="registered architecture")
     add_arguments(made)
-    field("epochs", "N", "maximum number of epochs (default 10)")
-    field("batch_size", "N", "default 128, or smaller for few images")
-    field("dropout", "RATE", "default: as published")
-    field("filters", "N", "width of the first stage (default: as published)")
-    field("learning_rate", "X", "the highest learning rate (default 3e-3; constant: 1e-3; sgd: ten times as high)")
+    field("epochs", metavar="N", help="maximum number of epochs (default 10)")
+    field("batch_size", metavar="N", help="default 128, or smaller for few images")
+    field("dropout", metavar="RATE", help="default: as published")
+    field("filters", metavar="N", help="width of the first stage (default: as published)")
+    field(
+        "learning_rate",
+        metavar="X",
+        help="the highest learning rate (default 3e-3; constant: 1e-3; sgd: ten times as high)",
+    )
     add("--schedule", choices=tuple(LEARNING_RATES), help=SCHEDULE_HELP)
     add_recipe(made, TrialConfig)
     add(
@@ -48,7 +52,7 @@ def parser() -> Parser:
         help="a hyperparameter of this architecture; repeatable",
     )
     add("--objective", choices=OBJECTIVES, help="the figure by which the best epoch is chosen (default val_accuracy)")
-    field("seed", "N", "default 0")
+    field("seed", metavar="N", help="default 0")
     add(
         "--precision",
         choices=(AUTO, *PRECISIONS),
@@ -59,8 +63,8 @@ def parser() -> Parser:
         choices=COMPRESSIONS,
         help="count the bytes of the file that conversion.promote makes with the same option (default none)",
     )
-    field("experiment", "NAME", "MLflow experiment (default: the data set's name)")
-    field("register_as", "NAME", "registered model (default <dataset>-classifier)")
+    field("experiment", metavar="NAME", help="MLflow experiment (default: the data set's name)")
+    field("register_as", metavar="NAME", help="registered model (default <dataset>-classifier)")
     add_common(made)
     return made
 

@@ -61,7 +61,7 @@ def coremltools() -> ModuleType:
     apply_pipeline = PassPipelineManager.apply_pipeline
 
     def checked_once(program: Any, pipeline: Any) -> None:
-        """Apply passes, and check the program behind the last: checks behind each of a hundred take a third longer."""
+        """Apply passes, and check the program after the last: checks after each of a hundred take a third longer."""
         program.validate = lambda **_: None
         try:
             apply_pipeline(program, pipeline)

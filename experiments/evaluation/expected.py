@@ -16,24 +16,32 @@ import numpy as np
 from experiments.evaluation.intervals import ExpectedAccuracy, accuracy_interval
 
 RESAMPLES = 100
-MOST_IMAGES = 50_000  # that are resampled, the first ones: with more of them there is less luck
+MOST_IMAGES = 50_000  # that are resampled, evenly spaced: with more of them there is less luck
 
 
-class Epochs:
-    """The epochs of one training, resampled."""
+class ResampledEpochs:
+    """The epochs of one training, resampled: each image is drawn exactly RESAMPLES times in all.
+
+    Without a choice nothing is luck then: what an epoch gains in some resamples it loses in others (the balanced
+    bootstrap of Davison, Hinkley and Schechtman, Biometrika 73, 1986).
+    """
 
     def __init__(self, images: int, resampled: np.ndarray | None = None) -> None:
         """Prepare for a number of validation images, or go on from the `resampled` of earlier epochs."""
-        images = min(images, MOST_IMAGES)
-        random = np.random.RandomState(0)  # whose stream never changes
-        draws = random.multinomial(images, np.full(images, 1 / images), RESAMPLES)
-        self._draws = draws.astype(np.float32)  # (resamples, images): sums of whole numbers below 2**24 are exact
+        count = min(images, MOST_IMAGES)
+        self._taken = np.arange(count) * images // count
+        drawn = np.repeat(np.arange(count, dtype=np.int32), RESAMPLES)
+        np.random.RandomState(0).shuffle(drawn)  # whose stream never changes
+        self._draws = np.empty((RESAMPLES, count), np.float32)  # sums of whole numbers below 2**24 are exact
+        for times, each in zip(self._draws, drawn.reshape(RESAMPLES, count), strict=True):
+            times[:] = np.bincount(each, minlength=count)
         self.resampled = np.full((2, RESAMPLES), -1) if resampled is None else resampled
-        """(2, resamples): images that the best epoch of each resample has right, in the resample and of all."""
+        """(2, resamples): images that the best epoch of each resample classifies correctly, in the resample and of all.
+        """
 
     def add(self, right: np.ndarray) -> None:
-        """Take an epoch into account, by which of the validation images (N,) it has right."""
-        right = right[: self._draws.shape[1]]
+        """Take an epoch into account, by which of the validation images (N,) it classifies correctly."""
+        right = right[self._taken]
         inside = (self._draws @ right.astype(np.float32)).astype(int)
         better = inside > self.resampled[0]
         self.resampled = np.where(better, (inside, np.full(RESAMPLES, right.sum())), self.resampled)
@@ -48,7 +56,7 @@ def expected_accuracy(accuracy: float, images: int, trials: Sequence[Sequence[Se
     Args:
         accuracy: the best of all epochs of all trials.
         images: the number of validation images.
-        trials: of each trial `Epochs.resampled`.
+        trials: of each trial `ResampledEpochs.resampled`.
 
     >>> lucky = expected_accuracy(0.9, 100, [((92, 93), (90, 90)), ((95, 91), (89, 89))])
     >>> lucky.text
@@ -58,7 +66,7 @@ def expected_accuracy(accuracy: float, images: int, trials: Sequence[Sequence[Se
     best = inside.argmax(axis=0)
     resamples = np.arange(inside.shape[1])
     luck = float((inside - whole)[best, resamples].mean()) / min(images, MOST_IMAGES)
-    value = accuracy - max(0.0, luck)
+    value = max(0.0, accuracy - max(0.0, luck))  # luck is an estimate: of a few images it may exceed the accuracy
     return ExpectedAccuracy(
         value, accuracy_interval(value * images, images)[0], accuracy_interval(accuracy * images, images)[1]
     )

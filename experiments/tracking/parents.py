@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping
 
@@ -67,16 +68,22 @@ class Parents:
         Args:
             description: of the run's page, in Markdown.
             metrics: its figures by name, `trials` among them: the step at which the others are logged.
-            expected_of: the run that the figures of EXPECTED are about; empty: they are not among them.
+            expected_of: the run that the figures of EXPECTED are about; empty: they are not among them, and those that
+                the run has become NaN, since MLflow deletes no metric.
 
         To be called under the study's lock: what a sweep that is slower has read before must not replace it.
         """
         from mlflow.entities import Metric, RunTag
 
         now, step = int(time.time() * 1000), int(metrics["trials"])
-        held = self._client.get_run(run_id).data.metrics
-        changed = [Metric(key, value, now, step) for key, value in metrics.items() if held.get(key) != value]
-        self._client.log_batch(run_id, changed, tags=[RunTag(NOTE, description), RunTag(EXPECTED_OF, expected_of)])
+        held = self._client.get_run(run_id).data
+        found, tags = dict(metrics), [RunTag(NOTE, description)]
+        if not expected_of:
+            found |= {name: math.nan for name in EXPECTED if math.isfinite(held.metrics.get(name, math.nan))}
+        if expected_of != held.tags.get(EXPECTED_OF, ""):
+            tags.append(RunTag(EXPECTED_OF, expected_of))
+        changed = [Metric(key, value, now, step) for key, value in found.items() if held.metrics.get(key) != value]
+        self._client.log_batch(run_id, changed, tags=tags)
 
     def expected_accuracy(self, parent: str | None, run_id: str) -> ExpectedAccuracy | None:
         """What to expect of a run on new images, if it is the best of the sweep whose run is `parent`."""

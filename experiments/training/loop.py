@@ -33,7 +33,7 @@ from experiments.classifier import (
 from experiments.config import EpochMetrics, ModelSize, RunConfig, RunResult
 from experiments.datasets import Dataset, Split
 from experiments.evaluation.drawn import drawn_accuracy
-from experiments.evaluation.expected import Epochs
+from experiments.evaluation.expected import ResampledEpochs
 from experiments.training import distillation, features, losses, optimizers, streaming
 from experiments.training.augmentation import AUGMENT
 from experiments.training.averages import Averages
@@ -135,9 +135,9 @@ def train(
     best: EpochMetrics | None = None
     best_weights: list[np.ndarray] = []
     best_probabilities = np.empty((0, dataset.num_classes), np.float32)
-    expecting = Epochs(len(val_split))
-    if found := keeper.resume():
-        expecting = Epochs(len(val_split), found.resampled)
+    found = keeper.resume()
+    expecting = ResampledEpochs(len(val_split), found.resampled if found else None)
+    if found:
         epochs, best = [*found.epochs], found.best
         best_weights, best_probabilities = found.best_weights, found.best_probabilities
     for metrics in epochs:  # again: whoever listens may lack them
@@ -156,8 +156,8 @@ def train(
                 f"The loss of {config.architecture} is not finite after epoch {epoch} "
                 f"(learning rate {config.learning_rate:g}): lower the learning rate."
             )
-        expecting.add(probabilities.argmax(axis=1) == val_split.labels)
         seconds = time.perf_counter() - started
+        expecting.add(probabilities.argmax(axis=1) == val_split.labels)
         metrics = EpochMetrics(epoch, loss, accuracy, val_loss, val_accuracy, seconds, val_balanced)
         epochs.append(metrics)
         if best is None or metrics.merit(config.objective) > best.merit(config.objective):

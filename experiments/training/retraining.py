@@ -2,39 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING
 
 from architectures import registry
-from architectures.quiet import import_tensorflow
 from architectures.scratch import scratch_folder
 from experiments import datasets
 from experiments.config import EpochMetrics, ModelSize
 from experiments.datasets import Dataset
 from experiments.training.loop import TrainingStopped, count_macs, train
 from experiments.training.messages import Request, Retrained, failed
-from experiments.training.precision import Gpu, visible_gpu
+from experiments.training.precision import Gpu
+from experiments.training.starting import start_tensorflow
 
 if TYPE_CHECKING:
     import keras
 
 
-def start_tensorflow(threads: int, plugins: Sequence[str]) -> Gpu | None:
-    """Import TensorFlow, set its threads and load plugins; returns the GPU that it sees."""
-    import_tensorflow()
-    import tensorflow as tf
-
-    tf.config.threading.set_intra_op_parallelism_threads(threads)
-    tf.config.threading.set_inter_op_parallelism_threads(threads)
-    gpu = visible_gpu()
-    for plugin in plugins:
-        registry.load_plugin(plugin)
-    return gpu
+ONLY = 0  # the number of the one training of this process
 
 
 def serve_request(connection: Connection, request: Request) -> None:
-    """Train what is requested, and send the metrics of each epoch, then what was found."""
+    """Train what is requested, and send the metrics of each epoch, then what was found.
+
+    Raises:
+        Exception: for a plugin or data set that cannot be loaded: nothing could be trained then.
+    """
     gpu = start_tensorflow(request.threads, request.plugins)
     registry.get(request.config.architecture)
     dataset = datasets.load(request.config.dataset)
@@ -43,8 +36,8 @@ def serve_request(connection: Connection, request: Request) -> None:
         return
     try:
         connection.send(_train_again(connection, request, dataset, gpu))
-    except Exception as error:
-        connection.send(failed(0, error))
+    except BaseException as error:
+        connection.send(failed(ONLY, error))
 
 
 def _train_again(connection: Connection, request: Request, dataset: Dataset, gpu: Gpu | None) -> Retrained:

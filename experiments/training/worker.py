@@ -100,7 +100,6 @@ def _main(
         if cores:
             os.sched_setaffinity(0, cores)
         pkgutil.resolve_name(serve)(connection, setup)
-    except (EOFError, ConnectionError):
-        pass  # the parent is gone
     except BaseException as error:
-        connection.send(failed(None, error))
+        with contextlib.suppress(OSError):  # the parent is gone
+            connection.send(failed(None, error))

@@ -28,7 +28,7 @@ from experiments.training import losses, optimizers
 from experiments.training.loop import TrainingStopped, count_macs, train
 from experiments.training.memory import image_bytes
 from experiments.training.messages import failed
-from experiments.training.retraining import start_tensorflow
+from experiments.training.starting import start_tensorflow
 from experiments.training.state import Keeping
 from search.engines.asked import check_asked, searched
 from search.engines.messages import (
@@ -138,7 +138,7 @@ class Trainer:
             write: keeps the state of the training, for another attempt; None: it is not kept.
 
         Raises:
-            EOFError, ConnectionError: if nobody is listening.
+            ConnectionError: if nobody is listening.
         """
 
         def measure(classifier) -> ModelSize:  # type: ignore[no-untyped-def]  # keras.Model
@@ -170,9 +170,7 @@ class Trainer:
             send(Finished(job.number, result))
         except TrainingStopped:
             send(Stopped(job.number))
-        except (EOFError, ConnectionError):
-            raise
-        except Exception as error:
+        except Exception as error:  # if nobody is listening, sending it raises again
             send(failed(job.number, error))
 
     def _keeping(self, job: Job, send: Callable[[Event], None], write: Callable[[bytes], None]) -> Keeping:

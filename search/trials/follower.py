@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 from optuna.trial import FrozenTrial, TrialState
 from rich.markup import escape
@@ -177,7 +177,7 @@ class Follower:
         untold = [one for _, one in self._flight.untold.values() if one]
         keep = not replicate and scored.number in self._study.results.keepers(scored, *untold)
         self._flight.end(running, scored)
-        self._outbox.write(running.trial.number, Finish(result, keep))
+        self._outbox.write(running.trial.number, Finish(replace(result, resampled=()), keep))
 
     def fail(self, running: OnItsWay, text: str) -> None:
         """End a trial that failed, with the text that its run holds."""

@@ -56,7 +56,7 @@ class TrialResult:
 
     def as_json(self) -> dict[str, object]:
         metrics = asdict(self.result)
-        for internal in ("keras_file", "val_probabilities", "input_shape", "num_classes"):
+        for internal in ("keras_file", "val_probabilities", "input_shape", "num_classes", "resampled"):
             del metrics[internal]
         return {
             "run_id": self.run_id,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +16,8 @@ from tests.conversion.test_turns import FORCED, assert_whole, unregister
 from tests.support.commands import Outcome, invoke
 from tests.support.judged import Judged, judge
 from tests.support.killed_at import KILLED
-from tests.support.stores import MadeOnce, Promoted, Swept, copy_promoted, copy_store
+from tests.support.promotions import shipped
+from tests.support.stores import MadeOnce, Promoted, Swept, copy_promoted, copy_store, rows
 from tests.support.struck import REFUSED, act, keep
 from tests.support.warm import warm_context
 
@@ -52,7 +54,9 @@ def run(action: str, folder: Path, kill_at: int | None = None, counted: Path | N
 
 
 @pytest.fixture(scope="module")
-def scene(promoted: Promoted, swept: Swept, made_once: MadeOnce, tmp_path_factory: pytest.TempPathFactory) -> Scene:
+def scene(
+    promoted: Promoted, swept: Swept, made_once: MadeOnce, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Scene]:
     def made(folder: Path) -> Outcome:
         copy_promoted(promoted, folder)
         (folder / "tmp").mkdir()
@@ -69,7 +73,10 @@ def scene(promoted: Promoted, swept: Swept, made_once: MadeOnce, tmp_path_factor
             assert_whole(alone)
         return Outcome(0, json.dumps(steps), "")
 
-    return Scene(*made_once("scene", made))
+    made_scene = Scene(*made_once("scene", made))
+    before = rows(made_scene.folder), shipped(made_scene.folder)
+    yield made_scene
+    assert (rows(made_scene.folder), shipped(made_scene.folder)) == before, "a test has changed what all of them share"
 
 
 @pytest.mark.slow

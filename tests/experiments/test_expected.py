@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import optuna
 import pytest
 from optuna.trial import create_trial
 
-from experiments.evaluation.expected import Epochs, expected_accuracy
+from experiments.evaluation import expected as module
+from experiments.evaluation.expected import RESAMPLES, ResampledEpochs, expected_accuracy
 from experiments.evaluation.intervals import accuracy_interval
 from search.config import SweepConfig
 from search.study.results import DUPLICATE_OF, REPLICATE_OF, RESAMPLED, Results
@@ -19,7 +22,7 @@ def resampled(right: np.ndarray) -> list[list[list[int]]]:
     """Of answers (trials, epochs, images)."""
     found = []
     for trial in right:
-        epochs = Epochs(right.shape[-1])
+        epochs = ResampledEpochs(right.shape[-1])
         for epoch in trial:
             epochs.add(epoch)
         found.append(epochs.resampled.tolist())
@@ -57,15 +60,55 @@ def test_one_that_is_far_ahead_owes_nothing_to_luck() -> None:
 
 def test_a_training_that_goes_on_sums_up_as_if_it_had_never_stopped() -> None:
     right = np.random.default_rng(1).random((4, IMAGES)) < 0.8
-    whole, first = Epochs(IMAGES), Epochs(IMAGES)
+    whole, first = ResampledEpochs(IMAGES), ResampledEpochs(IMAGES)
     for epoch in right:
         whole.add(epoch)
     for epoch in right[:2]:
         first.add(epoch)
-    second = Epochs(IMAGES, first.resampled)
+    second = ResampledEpochs(IMAGES, first.resampled)
     for epoch in right[2:]:
         second.add(epoch)
     assert np.array_equal(second.resampled, whole.resampled)
+
+
+@pytest.mark.parametrize("images", [1, 30, 500])
+@pytest.mark.parametrize("chance", [0.0, 0.5, 0.9])
+def test_one_epoch_of_one_trial_was_not_chosen_and_keeps_its_accuracy(images: int, chance: float) -> None:
+    for seed in range(20):
+        right = np.random.default_rng(seed).random((1, 1, images)) < chance
+        reached = float(right.mean())
+        found = expected_accuracy(reached, images, resampled(right))
+        assert found.expected_accuracy == reached
+        assert (found.expected_accuracy_low, found.expected_accuracy_high) == accuracy_interval(right.sum(), images)
+
+
+def test_luck_may_exceed_an_accuracy_and_does_not_bring_it_below_zero() -> None:
+    """As of networks that each have one image right, another one each: the best of a resample has several there."""
+    found = expected_accuracy(1 / 5, 5, resampled(np.eye(5, dtype=bool)[:, None]))
+    assert found.expected_accuracy == 0
+    assert found.expected_accuracy_low == pytest.approx(0)
+    assert found.expected_accuracy_high < 1
+
+
+def test_of_very_many_images_some_are_resampled_that_are_evenly_spaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of a folder are sorted by their class."""
+    monkeypatch.setattr(module, "MOST_IMAGES", 10)
+    for images in (10, 12, 30, 1_000):
+        epochs = ResampledEpochs(images)
+        epochs.add(np.arange(images) < images / 2)
+        inside, whole = epochs.resampled
+        assert set(whole) == {5}
+        assert inside.sum() == 5 * RESAMPLES
+
+
+def test_resamples_take_little_memory() -> None:
+    tracemalloc.start()
+    epochs = ResampledEpochs(1_000_000)
+    epochs.add(np.ones(1_000_000, bool))
+    held, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert held < 22e6  # 100 counts of 50,000 images
+    assert most < 45e6
 
 
 def study_of(*attributes: dict[str, object], values: tuple[float, ...] = (0.9, 0.8)) -> optuna.Study:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from dataclasses import fields, replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from mlflow.entities import Metric, Run
 
 from experiments.config import EpochMetrics
 from experiments.device_report import FIGURES, PROCESSORS
+from experiments.evaluation.intervals import ExpectedAccuracy
 from experiments.tracking import LONGEST_TAG, Selection, Tracker
 from experiments.tracking.parents import EXPECTED
 from experiments.tracking.shown import KIND, NOTE, ORDER, TRAINING, VIEW, VIEWS
@@ -208,6 +210,29 @@ def test_the_figures_of_a_sweep_are_written_where_they_have_changed(tmp_path: Pa
         tracker.parents.describe(run_id, f"{trials} trials", {"trials": trials})
     assert [point.value for point in client.get_metric_history(run_id, "trials")] == [3, 5]
     assert client.get_run(run_id).data.tags[NOTE] == "5 trials"
+
+
+def test_what_is_no_longer_expected_becomes_nan_once(tmp_path: Path) -> None:
+    """MLflow deletes no metric; a run that never had them has no tag of theirs, either."""
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    tracker, client = Tracker(uri), MlflowClient(uri)
+    run_id = client.create_run(tracker.experiment("mnist5k")).info.run_id
+
+    def describe(trials: int, of: str, *values: float) -> dict[str, str]:
+        figures = {"trials": float(trials)} | dict(zip(EXPECTED, values, strict=bool(of)))
+        tracker.parents.describe(run_id, "", figures, expected_of=of)
+        return client.get_run(run_id).data.tags
+
+    assert "expected_accuracy_of" not in describe(1, "")
+    assert describe(2, "one", 0.8, 0.7, 0.9)["expected_accuracy_of"] == "one"
+    for trials in (3, 3, 4):
+        assert describe(trials, "")["expected_accuracy_of"] == ""
+    assert tracker.parents.expected_accuracy(run_id, "one") is None
+    assert all(math.isnan(tracker.runs.get(run_id).metrics[name]) for name in EXPECTED)
+    describe(5, "one", 0.8, 0.7, 0.9)
+    assert tracker.parents.expected_accuracy(run_id, "one") == ExpectedAccuracy(0.8, 0.7, 0.9)
+    held = [point.value for point in client.get_metric_history(run_id, EXPECTED[0])]
+    assert [0.8 if value == 0.8 else None for value in held] == [0.8, None, 0.8]
 
 
 def test_an_older_runs_time_of_an_image_is_read(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from mlflow import MlflowClient
 
 from architectures.plugins import plugin_sha256
 from experiments import datasets
+from experiments.config import RunConfig
 from experiments.reproduction import BYSTANDERS, Condition, Reproduction
 from experiments.tracking import Tracker, environment, run_start
 from tests.support.commands import Command, Outcome, invoke
@@ -231,6 +232,32 @@ def test_plugins_that_moved_or_changed(parallel: Parallel, own: Parallel, tmp_pa
         assert changed.json["likely_cause"].startswith("other plugin ")
     finally:
         (parallel.folder / "tiny.py").write_text(PLUGIN)
+
+
+@once
+@pytest.mark.parametrize("error", ["EOFError", "ConnectionResetError"])
+def test_why_data_cannot_be_loaded(error: str, parallel: Parallel, own: Parallel, tmp_path: Path) -> None:
+    """Even if it looks like a pipe that closed."""
+    plugin = tmp_path / "truncated.py"
+    plugin.write_text(
+        "from experiments.datasets import register_dataset\n"
+        "@register_dataset('truncated')\n"
+        "def truncated():\n"
+        f"    raise {error}('Compressed file ended')\n"
+    )
+    tracker = Tracker(f"sqlite:///{own.folder / 'mlflow.db'}")
+    trained = own.run_where("tags.trial_number = '0'")
+    dataset = datasets.load(tracker.runs.get(trained).config.dataset)
+    config = RunConfig("malireddi", "truncated", filters=4, dropout=0.2, batch_size=32, epochs=1)
+    experiment_id = own.client.get_run(trained).info.experiment_id
+    run_id = tracker.writer.start_run(
+        run_start(experiment_id, "truncated", config, dataset=dataset, environment=environment(1))
+    )
+    tracker.writer.log_epoch(run_id, tracker.runs.epochs(trained)[0])
+    tracker.writer.end(run_id, "KILLED", outcome="pruned")
+    found = own.reproduce(run_id, "--plugin", plugin)
+    assert (found.code, found.out) == (3, "")
+    assert f"cannot be trained here: {error}: Compressed file ended" in found.err.splitlines()[-1]
 
 
 def test_what_has_nothing_to_compare(own_store: Path, command: Command) -> None:

@@ -57,7 +57,7 @@ def trained(config: RunConfig, dataset: Dataset, folder: Path, **given: object) 
 def bits(result: RunResult) -> list[object]:
     """All of a result that time does not touch."""
     epochs = [replace(each, epoch_seconds=0) for each in result.epochs]
-    return [result.weights_sha256, result.val_probabilities.tobytes(), result.best_epoch, epochs]
+    return [result.weights_sha256, result.val_probabilities.tobytes(), result.best_epoch, epochs, result.resampled]
 
 
 @pytest.mark.parametrize(

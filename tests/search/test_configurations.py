@@ -230,6 +230,12 @@ def test_options_agree_with_the_augmentation_that_a_study_has_recorded() -> None
         MAKE[SweepConfig](given=("augment",)).continuing(MAKE[SweepConfig](augment="off").recorded())
 
 
+@pytest.mark.parametrize("given", [("trails",), ("trials", "trails", "seeds")])
+def test_only_fields_are_given(given: tuple[str, ...]) -> None:
+    with pytest.raises(UsageError, match=r"given holds '.*': it takes names of fields of SweepConfig\."):
+        MAKE[SweepConfig](given=given)
+
+
 @pytest.mark.parametrize(("channels", "kind"), [(1, "digits"), (3, "photo")])
 def test_augmentation_that_suits_the_data(channels: int, kind: str) -> None:
     images = Split(np.zeros((2, 8, 8, channels), np.uint8), np.zeros(2, np.int64))

@@ -12,7 +12,7 @@ from mlflow import MlflowClient
 
 from tests.support.commands import Command
 from tests.support.servers import wait_until
-from tests.support.sweeps import has_metrics
+from tests.support.sweeps import DIGITS, has_metrics
 
 
 def only_run(folder: Path, experiment: str = "mnist5k"):
@@ -37,6 +37,12 @@ def test_a_trial_is_kept_registered_and_promoted(tmp_path: Path, command: Comman
     assert (run.data.params["batch_size"], run.data.params["seed"]) == ("200", "7")
     assert result["best_val_accuracy"] == run.data.metrics["best_val_accuracy"]
     assert len(result["history"]) == 2
+    assert result.keys() == run.data.params.keys() | {
+        *("run_id", "registered_model", "version", "history", "parameters", "macs", "coreml_bytes", "keras_bytes"),
+        *("best_epoch", "best_val_accuracy", "best_val_balanced_accuracy", "best_val_loss", "drawn_accuracy"),
+        *("keras_sha256", "weights_sha256", "latency_ms", "host_load", "images_per_second", "not_measured"),
+        *("mistakes", "suspects"),
+    }
     assert "study" not in run.data.tags
     assert (run.data.params["augment"], run.data.params["compress"]) == ("digits", "float16")
     assert (run.data.params["class_weight"], run.data.params["objective"]) == ("balanced", "val_loss")
@@ -62,6 +68,30 @@ def test_a_run_that_diverges_is_failed(tmp_path: Path, command: Command) -> None
     client, run = only_run(tmp_path)
     assert run.info.status == "FAILED"
     assert "TrainingDiverged" in Path(client.download_artifacts(run.info.run_id, "traceback.txt")).read_text()
+
+
+@pytest.mark.parametrize("error", ["EOFError", "ConnectionResetError"])
+def test_what_a_plugin_raises_is_told_even_if_it_looks_like_a_pipe_that_closed(
+    error: str, tmp_path: Path, command: Command
+) -> None:
+    (tmp_path / "broken.py").write_text(
+        "import keras\n"
+        "from experiments.training import register_loss\n"
+        "class Broken(keras.losses.Loss):\n"
+        "    def call(self, y_true, y_pred):\n"
+        f"        raise {error}('the mirror hung up')\n"
+        "@register_loss()\n"
+        "def broken(num_classes):\n"
+        "    return Broken()\n"
+    )
+    found = command(
+        *("search.trial", "--architecture", "malireddi", "--filters", "4", "--epochs", "1", *DIGITS),
+        *("--plugin", "broken.py", "--loss", "broken"),
+    )
+    assert found.code == 1
+    assert "the mirror hung up" in found.error
+    client, run = only_run(tmp_path)
+    assert error in Path(client.download_artifacts(run.info.run_id, "traceback.txt")).read_text()
 
 
 @pytest.mark.slow

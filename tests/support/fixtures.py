@@ -206,7 +206,7 @@ def digits_file() -> Path:
 
 
 @pytest.fixture(scope="session")
-def promoted_digits(made_once: MadeOnce) -> Path:
+def promoted_digits(made_once: MadeOnce) -> Iterator[Path]:
     """A network that was trained well on mnist5k, promoted: the Core ML file, in a folder with its store."""
 
     def promote(folder: Path) -> Outcome:
@@ -217,4 +217,7 @@ def promoted_digits(made_once: MadeOnce) -> Path:
         return invoke("conversion.promote", *promotion, cwd=folder)
 
     folder, printed = made_once("digits", promote)
-    return folder / printed["file"]
+    file = folder / printed["file"]
+    before, content = rows(folder), file.read_bytes()
+    yield file
+    assert (rows(folder), file.read_bytes()) == (before, content), "a test has changed what all of them share"

@@ -19,7 +19,7 @@ from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 
 from search.study.ranking import Scored, front
-from search.study.results import outcome
+from search.study.results import DUPLICATE_OF, RESAMPLED, outcome
 from tests.support.commands import environment
 from tests.support.servers import AnyProcess
 from tests.support.warm import Program
@@ -116,6 +116,8 @@ def assert_nothing_lost(
     assert len(searched) == trials
     assert [trial.number for trial in study.trials] == list(range(len(study.trials)))
     assert all(trial.state.is_finished() for trial in study.trials), [trial.state for trial in study.trials]
+    trained = [one for one in study.trials if one.state == TrialState.COMPLETE and DUPLICATE_OF not in one.user_attrs]
+    assert all(RESAMPLED in one.system_attrs for one in trained)
 
     uri = tracking_uri or f"sqlite:///{folder / 'mlflow.db'}"
     client = MlflowClient(uri, uri)
