@@ -107,7 +107,10 @@ class SweepResult:
             more = len(shown) < len(self.leaderboard)
             leaderboard_table.print_table(shown, f"Study {self.study}", one_study=True, more=more)
         if self.expected:
-            say(f"Expected of the best on new images, corrected for choosing it among many: {self.expected.text}.")
+            say(
+                "Expected accuracy of the best network on new images, corrected for choosing it among many: "
+                f"{self.expected.text}."
+            )
         if self.comparisons:
             print_cells(
                 significance.titles(self.objective),

@@ -259,7 +259,7 @@ def _continuation(arguments: argparse.Namespace, study: str, trials: int) -> str
             shown = redact(value) if option in ("storage", "tracking_uri", "ray_address") else str(value)
             hidden |= shown != str(value)
             again += [f"--{option.replace('_', '-')}", shown]
-    return shlex.join(again) + (f" (put the secrets in place of {MARK}: they are recorded nowhere)" if hidden else "")
+    return shlex.join(again) + (f" (replace {MARK} by the secrets, which are not recorded)" if hidden else "")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

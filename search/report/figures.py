@@ -126,7 +126,7 @@ def _drawn(name: str, title: str, make: Callable[[], _Told]) -> Figure:
 
 
 def _place(found: _Searched, name: str) -> int:
-    """Of an architecture in the palette: the same in all figures."""
+    """The place of an architecture in the palette: the same in all figures."""
     return sorted({trial.params["architecture"] for trial in found.all if "architecture" in trial.params}).index(name)
 
 
@@ -138,7 +138,7 @@ def _by_architecture(trials: Iterable[FrozenTrial]) -> dict[str, list[FrozenTria
 
 
 def _history(found: _Searched) -> _Told:
-    """What each trial reached, and the best so far."""
+    """The objective of each trial, and the best so far."""
     complete, choose = found.complete, min if found.minimized else max
     numbers, values = [trial.number for trial in complete], [trial.values[0] for trial in complete]
     so_far = [choose(values[: place + 1]) for place in range(len(values))]
@@ -320,7 +320,7 @@ class _Bar:
 
 
 def _timeline(trials: Sequence[FrozenTrial]) -> _Told:
-    """When which worker had which trial."""
+    """Which worker ran which trial, and when."""
     bars = []
     for trial in trials:
         owner = json.loads(trial.user_attrs.get("owner", "null"))
