@@ -1,4 +1,4 @@
-"""What backbones share: networks of fixed widths whose weights may come from ImageNet, behind a head of one's own.
+"""What all backbones share: fixed widths, weights that may come from ImageNet, and a new head.
 
 Their knobs: `weights` (none, imagenet, a file), `train`, which says how much of the network learns, and `hidden`.
 """
@@ -32,7 +32,7 @@ def knobs(*files: str) -> dict[str, tuple[Knob, ...]]:
 
 
 def in_colour(x: keras.KerasTensor) -> keras.KerasTensor:
-    """Gray images three times over, as what was learned from colours needs them; others as they are."""
+    """Repeat gray images in three channels, for weights that were trained on colours; leave others unchanged."""
     return layers.Concatenate(name="gray_to_rgb")([x, x, x]) if x.shape[-1] == 1 else x
 
 
@@ -47,7 +47,7 @@ def with_head(x: keras.KerasTensor, num_classes: int, *, dropout: float, hidden:
 
 
 def set_trainable(network: keras.Model, train: str, weights: Path | None) -> None:
-    """Freeze what is not to learn: all before the head, or before the layers that work at the last resolution.
+    """Freeze everything before the head, or before the layers at the last resolution.
 
     With weights, batch normalisation keeps the averages that it learned with them, whatever else learns: those of a few
     photographs would be worse.
@@ -71,5 +71,5 @@ def set_trainable(network: keras.Model, train: str, weights: Path | None) -> Non
 
 
 def wrong_weights(path: Path, network: str, reason: object) -> ProjectError:
-    """What to say of a file that holds other weights."""
+    """The message for a file that holds other weights."""
     return ProjectError(f"{path} holds no weights of {network}: {' '.join(str(reason).split())[:200]}.")

@@ -59,7 +59,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def _called(module: str) -> str:
-    """What a person types to call a command, as they did now: `pocketnets sweep` or `python -m search.sweep`."""
+    """How the command was called just now: `pocketnets sweep` or `python -m search.sweep`."""
     if os.path.basename(sys.argv[0]) != CONSOLE:
         return f"python -m {module}"
     return CONSOLE if module == CONSOLE else f"{CONSOLE} {module.rpartition('.')[2]}"
@@ -101,7 +101,7 @@ def _code(parser: Parser, body: Callable[[argparse.Namespace], int], argv: Seque
 
 
 def _reader_has_left() -> bool:
-    """Whether it is stdout that is broken, as after `| head`, and not a worker's pipe."""
+    """Whether the broken pipe is stdout, as after `| head`, and not a worker's pipe."""
     poll = select.poll()
     try:
         poll.register(sys.stdout.fileno(), 0)
@@ -172,7 +172,7 @@ def print_json(result: dict[str, object]) -> None:
 
 
 def finite(value: object) -> object:
-    """The same without secrets, and with null for every figure that is not finite, which JSON has no word for."""
+    """The same without secrets, and with null for numbers that are not finite, which JSON cannot represent."""
     if isinstance(value, str):  # a single word is a name, whatever somebody's password is
         return redact(value, words=" " in value or "://" in value)
     if isinstance(value, float) and not math.isfinite(value):

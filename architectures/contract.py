@@ -43,7 +43,7 @@ class ContractBroken(ProjectError, AssertionError):
 
 
 def check_architecture(architecture: str | Architecture, *, input_shape: Shape = (28, 28, 1)) -> None:
-    """Hold an architecture against its contract at a small width.
+    """Check that an architecture keeps the contract, at a small width.
 
     Args:
         architecture: a registered name, or what `architectures.get` returns.
@@ -64,7 +64,7 @@ def check_architecture(architecture: str | Architecture, *, input_shape: Shape =
 
 
 def hold(what: str, checks: Mapping[str, Callable[..., None]], *arguments: object) -> None:
-    """Make all checks of something, each with these arguments; raises ContractBroken with every reason."""
+    """Run all checks with these arguments; raises ContractBroken with every reason."""
     broken = []
     for name, check in checks.items():
         try:
@@ -242,7 +242,7 @@ def determinism(architecture: Architecture, input_shape: Shape, filters: int | N
 
 
 def averages(architecture: Architecture, input_shape: Shape, filters: int | None) -> None:
-    """Warn of batch normalisation whose averages lag behind a short run: it breaks nothing, but costs."""
+    """Warn about batch normalisation whose averages lag behind in a short run: it works, but costs accuracy."""
     import keras
 
     model = architecture.build(input_shape, CLASSES, filters=filters)

@@ -1,4 +1,4 @@
-"""The writer of lines: names come from a store, where they may hold anything, and a terminal obeys what it is sent."""
+"""Print lines safely: names from a store may contain anything, and a terminal obeys what it is sent."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a field of a configuration may hold, declared once: for the text of an option and for a value from Python.
+"""The allowed values of a configuration's fields, declared once, for options given as text and for values from Python.
 
 @dataclass(frozen=True)
 class SweepConfig:
@@ -265,7 +265,7 @@ class _Tuple(Allowed):
 
 @dataclass(frozen=True)
 class _OrNone(Allowed):
-    """A value, or None where it was not given; the text of an option is never None."""
+    """A value, or None if it was not given; the text of an option is never None."""
 
     given: Allowed
 
@@ -277,7 +277,7 @@ class _OrNone(Allowed):
 
 
 def _plain(value: object) -> Any:
-    """NumPy's scalar as Python's, which a record holds; anything else as it is."""
+    """Turn a NumPy scalar into Python's, which a record can hold; leave anything else unchanged."""
     numpy = sys.modules.get("numpy")  # a value can be one of its only where it has been imported
     return value.item() if numpy and isinstance(value, numpy.generic) else value
 
@@ -346,7 +346,7 @@ def is_range(config: type, field: str) -> bool:
 
 
 def validate(config: object) -> None:
-    """Hold every field of a frozen dataclass to its declaration; a list becomes a tuple, NumPy's scalar Python's.
+    """Check every field of a frozen dataclass; a list becomes a tuple, and a NumPy scalar Python's.
 
     Raises:
         UsageError: naming the first field that is unfit.

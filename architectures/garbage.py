@@ -10,7 +10,7 @@ _frozen = False  # whether `freeze` was called; counting what is frozen takes as
 
 
 def freeze() -> None:
-    """Hide all objects that exist from the collector for good, but those that are garbage already."""
+    """Hide all existing objects from the collector for good, except those that are garbage already."""
     global _frozen
     gc.collect()
     gc.freeze()
@@ -19,7 +19,7 @@ def freeze() -> None:
 
 @contextlib.contextmanager
 def frozen_objects() -> Iterator[None]:
-    """Hide all objects that exist from the collector for a while; what `freeze` has hidden stays so."""
+    """Hide all existing objects from the collector for a while; those that `freeze` has hidden stay hidden."""
     if _frozen:
         yield
         return

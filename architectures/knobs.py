@@ -1,4 +1,4 @@
-"""Knobs: hyperparameters that one architecture has beside `filters` and `dropout`."""
+"""Knobs: hyperparameters that one architecture has in addition to `filters` and `dropout`."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ RUN_PARAMETERS = frozenset(
 
 
 class Setting(tuple[Knob, ...]):
-    """Choices of which a sweep takes only the first, unless --knob gives others: what is done, not how well.
+    """Choices of which a sweep takes only the first, unless --knob lists others: a decision, not a hyperparameter.
 
     A file's path is a value too where the setting names the `files` by the ends of their names, and so is a choice or
     a path with the SHA-256 that its file must have (architectures/weights.py).

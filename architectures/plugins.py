@@ -1,4 +1,4 @@
-"""What installed packages add through entry points; a broken one costs a warning, not the command."""
+"""Load what installed packages add through entry points; a broken one causes a warning, not a failure."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def guarded_import(plugin: str, load: Callable[[], object]) -> None:
 
 
 def plugin_sha256(plugin: str) -> str:
-    """SHA-256 of a plugin's code, which is not imported; empty where there is none.
+    """SHA-256 of a plugin's code, without importing it; empty if there is none.
 
     Of a file its bytes; of a module all Python files of the package that it lies in.
     """

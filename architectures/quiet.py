@@ -38,7 +38,7 @@ DEFAULTS = {
 
 
 def set_defaults() -> None:
-    """Set what the person has not set, and what is relied on.
+    """Set what the user has not set, and what this project relies on.
 
     A library that is imported already, be it in part, has read its variables: they are left as they were, for the
     record and for the message where it cannot be used.

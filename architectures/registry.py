@@ -131,7 +131,7 @@ class Architecture:
         return {name: choices[0] for name, choices in self.knobs.items()} | dict(given)
 
     def check_knob(self, name: str, value: Knob) -> None:
-        """Raise UsageError for a knob that the architecture has not, or a value that it does not take."""
+        """Raise UsageError for a knob that the architecture does not have, or a value that it does not take."""
         if name not in self.knobs:
             known = ", ".join(self.knobs) or "none"
             raise UsageError(f"Architecture {self.name!r} has no knob {name!r}. Its knobs: {known}.")
@@ -306,7 +306,7 @@ def names() -> list[str]:
 
 
 def left_out() -> list[PluginError]:
-    """Why installed plugins are not among the names: what each raised on import."""
+    """The installed plugins that failed on import, with their errors."""
     _load_families()
     return list(_broken.values())
 
@@ -362,7 +362,7 @@ def _size(shape: Shape) -> str:
 
 
 def _check_model(model: object, architecture: Architecture, input_shape: Shape, num_classes: int) -> None:
-    """Hold a freshly built model against the contract of a builder."""
+    """Check a freshly built model against the contract of builders."""
     import keras
 
     def fault(text: str) -> PluginError:

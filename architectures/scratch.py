@@ -1,4 +1,4 @@
-"""Folders for files that are being made: removed when they are done with, by the next process where one was killed.
+"""Folders for files in preparation: removed after use, or by the next process if one was killed.
 
 A living process holds a lock on a file in its folder, which the kernel frees when it ends, however it ends. So neither
 a process id that is used again nor a process of another container or host is taken for a dead one.
@@ -35,7 +35,7 @@ def scratch_folder() -> Iterator[Path]:
 
 @contextlib.contextmanager
 def scratch_beside(path: Path) -> Iterator[Path]:
-    """An empty hidden folder beside a file, on its file system: what is whole in it takes its place by being renamed.
+    """An empty hidden folder next to a file, on its file system: a complete file replaces it by a rename.
 
     Raises:
         OSError: if it cannot be made.
@@ -45,7 +45,7 @@ def scratch_beside(path: Path) -> Iterator[Path]:
 
 
 def remove_abandoned(parent: Path, prefix: str) -> None:
-    """Remove what processes that no longer live have left; what cannot be told or removed stays."""
+    """Remove the folders of dead processes; those that are in doubt or cannot be removed stay."""
     with contextlib.suppress(OSError):
         for left in list(parent.iterdir()):
             if left.name.startswith(prefix) and RANDOM.fullmatch(left.name.removeprefix(prefix)):

@@ -1,4 +1,4 @@
-"""Weights that PyTorch has saved, read without PyTorch and without running what the file says.
+"""Read weights saved by PyTorch, without PyTorch and without running code from the file.
 
 The format is that of `torch.save` before version 1.6: a magic number, a version and facts of the machine, each as a
 pickle; a pickle of the tensors, which name their storages; the storages' names; then the numbers of each storage behind
@@ -99,7 +99,7 @@ def _read(file: BinaryIO) -> dict[str, np.ndarray]:
         )
     file.seek(0)
     if file.read(len(MAGIC)) != MAGIC:
-        raise _Fault("it is truncated, or no file of PyTorch's")
+        raise _Fault("it is truncated, or not a PyTorch file")
     if (version := _unpickled(file)) != VERSION:
         raise _Fault(f"its version is {version!r}, not {VERSION}")
     facts, tensors, names = _unpickled(file), _unpickled(file), _unpickled(file)
@@ -117,7 +117,7 @@ def _read(file: BinaryIO) -> dict[str, np.ndarray]:
 
 
 def _unpickled(file: BinaryIO) -> object:
-    """The next pickle, whose opcodes are looked at before anything is made of them."""
+    """Load the next pickle; its opcodes are checked first."""
     start = file.tell()
     builds = []
     try:
@@ -139,7 +139,7 @@ def _unpickled(file: BinaryIO) -> object:
     except _Fault:
         raise
     except Exception as error:  # an unpickler raises all kinds of errors
-        raise _Fault("it is truncated, or no file of PyTorch's") from error
+        raise _Fault("it is truncated, or not a PyTorch file") from error
 
 
 class _Unpickler(pickle.Unpickler):
@@ -186,7 +186,7 @@ def _numbers(file: BinaryIO, storage: _Storage) -> np.ndarray:
     dtype = np.dtype(storage.dtype)
     count = int.from_bytes(file.read(COUNT_BYTES), "little")
     if count != storage.count:
-        raise _Fault("it is truncated, or no file of PyTorch's")
+        raise _Fault("it is truncated, or not a PyTorch file")
     data = file.read(count * dtype.itemsize)
     if len(data) < count * dtype.itemsize:
         raise _Fault("it is truncated")

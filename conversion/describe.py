@@ -1,4 +1,4 @@
-"""What a Core ML file is, and what its bytes are for.  Run: python -m conversion.describe FILE [--diff OTHER]
+"""Show what a Core ML file contains.  Run: python -m conversion.describe FILE [--diff OTHER]
 
 Exit codes: 0 done, 1 the two files differ.
 """

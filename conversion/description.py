@@ -1,4 +1,4 @@
-"""What a Core ML file is, whether it can be executed here or not: read from its protobuf message, nothing executed."""
+"""What a Core ML file contains, whether it can run here or not: read from its protobuf message, without running it."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Scaling:
 
 @dataclass(frozen=True)
 class Description:
-    """Everything that a file says, and what each of its bytes is for."""
+    """Everything that a file states, and what each of its bytes is for."""
 
     file: str
     kind: str  # the format's name of its model: neuralNetworkClassifier, mlProgram, pipelineClassifier
@@ -97,7 +97,7 @@ class Description:
 
 
 def describe(path: Path) -> Description:
-    """Read what a file is, without executing anything.
+    """Read what a file contains, without running anything.
 
     Raises:
         CorruptModel: if it is damaged, or no Core ML file.
@@ -132,7 +132,7 @@ def describe(path: Path) -> Description:
 
 
 def differences(one: Description, other: Description) -> list[tuple[str, str, str]]:
-    """What differs between two files: the thing, what it is in the first, and in the second."""
+    """The differences between two files: the name of the item, its value in the first, and in the second."""
     found = []
     ours, theirs = _facts(one), _facts(other)
     for name in dict.fromkeys([*ours, *theirs]):
@@ -143,7 +143,7 @@ def differences(one: Description, other: Description) -> list[tuple[str, str, st
 
 
 def _facts(described: Description) -> dict[str, str]:
-    """Everything in which two files may differ, by what it is called."""
+    """Everything in which two files may differ, by name."""
     facts = {
         "model": described.kind,
         "specification": str(described.specification_version),
@@ -269,7 +269,7 @@ def _scalings(model: Any) -> Iterator[Scaling]:
 
 
 def _scalings_of_program(model: Any) -> Iterator[Scaling]:
-    """What multiplications and additions of constants come first, as coremltools writes them for an image."""
+    """The leading multiplications and additions of constants, as coremltools writes them for an image."""
     images = [feature.name for feature in model.description.input if feature.type.WhichOneof("Type") == "imageType"]
     constants: dict[str, Any] = {}
     found: dict[str, tuple[float, tuple[float, ...]]] = dict.fromkeys(images, (1.0, (0.0,)))
@@ -306,7 +306,7 @@ def _value_of(argument: Any, constants: Mapping[str, Any]) -> Any:
 
 
 def _reasons(model: Any, package: Package | None, source: str) -> Iterator[str]:
-    """What keeps a model from being executed here, as far as that can be seen without trying."""
+    """What prevents a model from running here, as far as this can be told without trying."""
 
     def said(check: Callable[[], object]) -> Iterator[str]:
         try:

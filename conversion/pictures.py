@@ -1,4 +1,4 @@
-"""The pictures that a file is asked about: images, folders of them, data sets, each read as the file wants it."""
+"""The pictures to classify: images, folders of images, data sets, each read as the file requires."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Picture:
 def pictures_of(
     sources: Sequence[str], interface: Interface, form: Form, *, split: str
 ) -> tuple[list[Picture], list[str]]:
-    """The pictures behind names of files, folders and data sets, and what a person should know of them.
+    """The pictures in files, folders and data sets, and notes on them for the user.
 
     Raises:
         UsageError: for what is none of these, or fits the file in neither size nor labels.
@@ -57,12 +57,12 @@ def pictures_of(
                 raise UsageError(f"There is no file, folder or data set {source!r}.")
             found += _of_dataset(name, interface, form, split, notes)
     if not found:
-        raise UsageError(f"{', '.join(sources)}: no images are there ({', '.join(sorted(pixels.SUFFIXES))}).")
+        raise UsageError(f"{', '.join(sources)}: no images were found ({', '.join(sorted(pixels.SUFFIXES))}).")
     return found, notes
 
 
 def _holds_splits(folder: Path, interface: Interface) -> bool:
-    """Whether a folder, or the only folder in it, holds some for train, val or test: then it is a data set."""
+    """Whether a folder, or the only folder in it, has subfolders for train, val or test: then it is a data set."""
     inside = [entry for entry in folder.iterdir() if entry.is_dir() and not is_system(entry.name)]
     if any(split_named(entry.name) and entry.name not in interface.shown_labels for entry in inside):
         return True
@@ -70,7 +70,7 @@ def _holds_splits(folder: Path, interface: Interface) -> bool:
 
 
 def _of_folder(root: Path, interface: Interface, form: Form, notes: list[str]) -> Iterator[Picture]:
-    """All images below a folder; one in a folder that is named as a label has this label."""
+    """All images below a folder; those in a folder named like a label have this label."""
     indices = {label: index for index, label in enumerate(interface.shown_labels)}
     unread: Counter[str] = Counter()
     unlabelled: Counter[str] = Counter()
@@ -111,7 +111,7 @@ def _of_dataset(name: str, interface: Interface, form: Form, split: str, notes: 
     unknown = [label for label in dataset.class_names if label not in indices]
     if unknown:
         raise UsageError(
-            f"{dataset.name} has classes that are no labels of the file: {', '.join(unknown[:5])}. "
+            f"{dataset.name} has classes that are not labels of the file: {', '.join(unknown[:5])}. "
             f"The file's: {', '.join(interface.shown_labels[:5])}{', ...' * (len(indices) > 5)}."
         )
     part = {"train": dataset.train, "val": dataset.val}[split]

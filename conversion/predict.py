@@ -1,6 +1,6 @@
-"""Execute a Core ML classifier on pictures.  Run: python -m conversion.predict FILE IMAGE|FOLDER|DATASET ...
+"""Run a Core ML classifier on pictures.  Run: python -m conversion.predict FILE IMAGE|FOLDER|DATASET ...
 
-Exit codes: 0 done, 1 a picture could not be read, 3 the file cannot be executed.
+Exit codes: 0 done, 1 a picture could not be read, 3 the file cannot be run.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def parser() -> Parser:
 
 
 def show(found: Predictions) -> None:
-    """Print the answers, and what they are worth."""
+    """Print the answers and, if the labels are known, how many are right."""
     several = len(found.answers) > SHOWN
     if not found.evaluation or not several:
         titles = ["picture", "truth", "label", "probability", "second", "probability"]
@@ -127,7 +127,7 @@ def _body(arguments: argparse.Namespace) -> int:
     from conversion.predictions import predict
 
     if arguments.accumulate and arguments.compute != "float16":
-        raise UsageError("--accumulate says what float16 sums in: give --compute float16 with it.")
+        raise UsageError("--accumulate needs --compute float16.")
     for plugin in arguments.plugins:
         load_plugin(plugin)
     found = predict(

@@ -1,4 +1,4 @@
-"""What a Core ML file answers for pictures, and how often it is right."""
+"""The answers of a Core ML file to pictures, and how often they are right."""
 
 from __future__ import annotations
 
@@ -61,21 +61,21 @@ class Predictions:
     run_id: str | None = None  # of the run that the file says it comes from
 
     def truth_of(self, answer: PicturePrediction) -> str | None:
-        """The true label's name; None where nobody says."""
+        """The name of the true label; None if it is not known."""
         return None if answer.picture.truth is None else self.labels[answer.picture.truth]
 
     def is_known(self, answer: PicturePrediction) -> bool:
-        """Whether the file's guess is an answer, by its own threshold."""
+        """Whether the guess counts as an answer, by the file's own threshold."""
         return answer.top[0][1] >= (self.threshold or 0)
 
     @cached_property
     def unknown(self) -> tuple[PicturePrediction, ...]:
-        """Those of which the file says "I do not know"."""
+        """Those for which the file answers "I do not know"."""
         return tuple(answer for answer in self.answers if not self.is_known(answer))
 
     @cached_property
     def mistakes(self) -> tuple[PicturePrediction, ...]:
-        """The wrong answers, the surest first."""
+        """The wrong answers, the most confident first."""
         wrong = [answer for answer in self.judged if answer.label != self.truth_of(answer)]
         return tuple(sorted(wrong, key=lambda answer: -answer.top[0][1]))
 
@@ -130,7 +130,7 @@ def predict(
     compute: str = "float32",
     accumulation: str = "float32",
 ) -> Predictions:
-    """Execute a file on pictures.
+    """Run a file on pictures.
 
     Args:
         path: a Core ML classifier.
@@ -194,7 +194,7 @@ def predict(
 def _blocks(
     pictures: Sequence[Picture], shape: tuple[int, int, int], unread: list[str]
 ) -> Iterator[tuple[list[Picture], np.ndarray]]:
-    """Pictures with their pixels (n, height, width, channels), some at a time; what cannot be read is noted."""
+    """Pictures with their pixels (n, height, width, channels), in blocks; those that cannot be read are noted."""
     some = max(1, min(MOST_IN_BLOCK, BLOCK_BYTES // math.prod(shape)))
     read: list[list[Picture]] = []
 
@@ -230,7 +230,7 @@ def _flat(top: Sequence[tuple[str, float]]) -> list[object]:
 
 
 def _read(pictures: Sequence[Picture], *, unread: list[str]) -> list[np.ndarray | None]:
-    """The pixels of each; None, and a note, for what cannot be read."""
+    """The pixels of each picture; None, and a note, for one that cannot be read."""
     found: list[np.ndarray | None] = []
     for picture in pictures:
         try:

@@ -1,6 +1,6 @@
 """Return to the promotion before the current one, alias and file.  Run: python -m conversion.rollback
 
-Run again it walks further back; a later promotion goes on from there.
+Run again, it goes further back; the next promotion continues from there.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The Swift that an app of your own needs to read images with a Core ML file.  Run: python -m conversion.swift FILE"""
+"""Write the Swift code that your app needs to read images with a Core ML file.  Run: python -m conversion.swift FILE"""
 
 from __future__ import annotations
 

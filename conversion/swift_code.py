@@ -1,4 +1,4 @@
-"""The Swift that an app of one's own needs to read images with a Core ML file.
+"""The Swift code that an app needs to read images with a Core ML file.
 
 It uses Apple's frameworks alone: Vision and Core ML turn, cut and scale an image as the file's metadata say. Their
 resampling is not the trainer's; who wants its very pixels makes them with the package `ios/DigitKit` and gives them to
@@ -198,7 +198,7 @@ Of a photograph the package DigitKit makes them, `Photograph.fitted(to:colors:fi
 
 @dataclass(frozen=True)
 class SwiftCode:
-    """Swift for one file."""
+    """The Swift code for one file."""
 
     file: str
     type: str  # the actor's name
@@ -209,7 +209,7 @@ class SwiftCode:
 
 
 def swift_code(path: Path) -> SwiftCode:
-    """The Swift that reads images with a file.
+    """Write the Swift code that reads images with a file.
 
     Raises:
         CorruptModel: if the file is damaged, or no Core ML file.
@@ -217,7 +217,9 @@ def swift_code(path: Path) -> SwiftCode:
     """
     interface = runtime.load(path).interface
     if interface.input.is_array:
-        raise NotCheckable(f"{path}: takes {interface.input.text}, no image: docs/own-app.md says how an app fills it.")
+        raise NotCheckable(
+            f"{path}: takes {interface.input.text} instead of an image: docs/own-app.md shows how an app fills it."
+        )
     stem = _stem(path)
     name = type_name(stem)
     form = form_of(interface)
@@ -257,7 +259,7 @@ def swift_code(path: Path) -> SwiftCode:
 
 
 def type_name(stem: str) -> str:
-    """A Swift name made of a file's.
+    """The name of a Swift type, made from a file's name.
 
     >>> type_name("DigitClassifier"), type_name("my-photos 64x64"), type_name("3 kinds"), type_name("картинки")
     ('DigitClassifier', 'MyPhotos64x64', 'Model3Kinds', 'Model')
@@ -282,7 +284,7 @@ def _character(one: str) -> str:
 
 
 def _stem(path: Path) -> str:
-    """A file's name without its endings: what its compiled form is called in the app."""
+    """A file's name without its suffixes, which is the name of its compiled form in the app."""
     name = path.name
     for suffix in SUFFIXES:
         name = name.removesuffix(suffix)
@@ -290,14 +292,14 @@ def _stem(path: Path) -> str:
 
 
 def _list(interface: Interface) -> str:
-    """The labels as an array of texts, a line each where they are many."""
+    """The labels as an array of strings, one per line if there are many."""
     texts = [literal(str(label)) for label in interface.labels]
     short = f"[{', '.join(texts)}]"
     return short if len(short) <= 80 else "[\n" + "".join(f"    {text},\n" for text in texts) + "  ]"
 
 
 def _is_drawn(interface: Interface) -> bool:
-    """Whether the app draws for a file rather than photographs."""
+    """Whether the app shows a drawing pad for this file instead of taking photographs."""
     image = interface.input
     return (image.width, image.height, image.channels) == (28, 28, 1) and set(interface.labels) == set("0123456789")
 

@@ -1,4 +1,4 @@
-"""Runs side by side: what they were given, what they reached, and how.  Run: python -m experiments.compare RUN RUN"""
+"""Compare runs side by side: parameters, results and curves.  Run: python -m experiments.compare RUN RUN"""
 
 from __future__ import annotations
 

@@ -85,7 +85,7 @@ def make_database(path: Path, make_tables: Callable[[str], None]) -> None:
 
 
 def raise_if_full(url: str, error: BaseException) -> None:
-    """Raise OSError, as writing a file does, where an error comes from SQLite's of a disk that is full."""
+    """Raise OSError, as writing a file does, if SQLite reports a full disk."""
     seen: BaseException | None = error
     while seen is not None:
         if "database or disk is full" in str(seen):
@@ -103,7 +103,7 @@ def _closed(connection: Connection) -> None:
 
 @contextmanager
 def exclusive(url: str, name: str, engine: Engine | None = None, *, lock: str = "lock") -> Iterator[None]:
-    """Keep other processes that use the same names on the same database waiting while the block runs.
+    """Make other processes that use the same name on the same database wait while the block runs.
 
     The lock goes with its process, and with the database's connection: nothing has to be cleared after a kill -9.
     Whoever waits for longer than a few seconds says for whom; Ctrl-C ends the wait.
@@ -159,7 +159,7 @@ def _locked_file(path: Path) -> Iterator[None]:
 
 
 def _wait(taken: Callable[[], bool], holder: Callable[[], str]) -> None:
-    """Wait until a lock is taken, and say for whom if that lasts."""
+    """Wait until a lock is taken, and say who holds it if that takes long."""
     since, told = time.monotonic(), False
     while not taken():
         if not told and time.monotonic() - since > PATIENCE_SECONDS:

@@ -1,4 +1,4 @@
-"""What the app measured on a phone: a report that it shared, held to a promotion, written to the run it is of.
+"""Reports of what the app measured on a phone: find the promotion that was measured, and write to its run.
 
 The app encodes it (`ios/DigitKit/Sources/DigitKit/DeviceReport.swift`). It carries the metadata of the model's file,
 which name the run; which of that run's promotions it is, their evidence tells, by the same metadata.
@@ -30,7 +30,7 @@ FORMATS = ("neuralnetwork", "mlprogram")
 
 @dataclass(frozen=True)
 class DeviceReport:
-    """What one device took for one file."""
+    """The times that one device took for one file."""
 
     device: str  # the maker's name, "iPhone16,1"
     system: str  # "iOS 18.1"
@@ -88,7 +88,7 @@ def read_report(path: Path) -> DeviceReport:
         raise UsageError(f"{path} is not JSON: {error}.") from None
     if not isinstance(stored, dict) or "timings" not in stored:
         raise UsageError(
-            f"{path} is no report of the app: share one from its model screen, under Speed on this device."
+            f"{path} is not a report of the app: share one from its model screen, under Speed on this device."
         )
     if stored.get("version") != VERSION:
         raise UsageError(f"{path} has version {stored.get('version')!r} of the report, this program reads {VERSION}.")
@@ -161,7 +161,7 @@ def _promotion_of(tracker: Tracker, report: DeviceReport) -> PromotionRecord:
 
 
 def _is_of(tracker: Tracker, promotion: PromotionRecord, report: DeviceReport) -> bool:
-    """Whether the file of a promotion says of itself what the measured one does."""
+    """Whether the metadata of a promotion's file match those of the measured one."""
     if report.format and promotion.tags.get("coreml_format") != report.format:
         return False
     if report.metadata.get("compression") != promotion.tags.get("compression"):

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: asked about between writes, and obeyed at once while something is waited for."""
+"""Ctrl-C and SIGTERM: checked between writes, and obeyed at once during a wait."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _pausing = False
 
 @contextmanager
 def interruptible() -> Iterator[Callable[[], bool]]:
-    """Make Ctrl-C and SIGTERM something to ask about: they never strike in the middle of a write to a database.
+    """Turn Ctrl-C and SIGTERM into a flag that is checked: they never interrupt a write to a database.
 
     A second one raises as usual, and so does the first one during a `pause`.
     """
@@ -48,7 +48,7 @@ def interruptible() -> Iterator[Callable[[], bool]]:
 
 
 def pause(seconds: float) -> None:
-    """Sleep between two looks for something that another process holds, or that is away.
+    """Sleep between two attempts to get what another process holds, or what is not available.
 
     Raises:
         KeyboardInterrupt: on Ctrl-C, also one that `interruptible` has noted and nobody has asked about since.

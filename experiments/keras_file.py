@@ -1,4 +1,4 @@
-"""The check of a `.keras` archive before Keras opens it: its members, what its configuration builds, its weights.
+"""Check a `.keras` archive before Keras opens it: its members, what its configuration builds, its weights.
 
 Keras' safe mode refuses lambdas. It does not bound memory, it reads what a configuration names (vocabularies, files of
 other frameworks), and it takes a configuration without modules for one of an older format, with that format's looser
@@ -71,7 +71,7 @@ class _Fault(Exception):
 
 
 def check(path: Path) -> None:
-    """Refuse a `.keras` file that Keras should not open.
+    """Raise an error for a `.keras` file that Keras should not open.
 
     The layers that architectures and plugins define must have been registered before.
 
@@ -126,10 +126,10 @@ def _check_end(file: Any, size: int) -> None:
     file.seek(size - tail_bytes)
     tail = file.read(tail_bytes)
     if len(tail) < END_RECORD.size:
-        raise _Fault("truncated, or no .keras archive")
+        raise _Fault("truncated, or not a .keras archive")
     signature, _, _, _, _, directory_bytes, *_ = END_RECORD.unpack(tail[-END_RECORD.size :])
     if signature != END_SIGNATURE or tail.startswith(ZIP64_LOCATOR):
-        raise _Fault("truncated, or no .keras archive")
+        raise _Fault("truncated, or not a .keras archive")
     if directory_bytes > MAX_DIRECTORY_BYTES:
         raise _Fault(f"its list of members has {directory_bytes:,} bytes; the limit is {MAX_DIRECTORY_BYTES:,}")
 

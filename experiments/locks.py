@@ -1,4 +1,4 @@
-"""Locks between processes and hosts: freed by the death of their holder, and named by it to those who wait.
+"""Locks between processes and hosts: released when their holder dies; those who wait can see who holds them.
 
 Each is a context manager that yields a function to be called just before a write: it raises `LockLost` where the lock
 was lost, as after an hour of standstill, or when a connection broke.
@@ -29,11 +29,11 @@ StillHeld = Callable[[], None]
 
 
 class LockLost(ProjectError):
-    """A lock was lost before the last write that it guards; the next command ends or undoes what was begun."""
+    """A lock was lost before the last write that it guards; the next command completes or undoes what was begun."""
 
 
 def this_process(purpose: str) -> str:
-    """This process and what it does, for those who wait for it.
+    """This process and its command, for those who wait for it.
 
     >>> this_process("promotes").endswith(": promotes")
     True

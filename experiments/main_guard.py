@@ -1,4 +1,4 @@
-"""Processes that are spawned import the script that started them: one that starts them on import would never end."""
+"""Spawned processes import the script that started them: one that starts processes on import would never end."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def check_main_guard() -> None:
     file = getattr(main, "__file__", None)
     if file and getattr(main, "__spec__", None) is None and not Path(file).exists():
         raise UnguardedScript(
-            f"The processes that train import the script that starts them, and {file} is no file: save it as one."
+            f"Training processes import the script that starts them, but {file} is not a file: save the script as one."
         )
 
 
@@ -41,6 +41,6 @@ def raise_if_unguarded(exit_code: int | None) -> None:
     if exit_code == UNGUARDED:
         script = getattr(sys.modules["__main__"], "__file__", "the script")
         raise UnguardedScript(
-            f"The processes that train import {script}, which starts them again: put what it does under "
+            f"Training processes import {script}, which would start them again: put its code under "
             f"`if __name__ == '__main__':`."
         )

@@ -11,7 +11,7 @@ PREFIX = 60  # bytes of a name that stay readable
 
 
 def folder_name(name: str) -> str:
-    """A folder for what has a name: no other name has the same, whatever signs it holds and however long it is.
+    """A unique folder name for any name, whatever characters it has and however long it is.
 
     >>> folder_name("night")
     'night@176473d73133'
@@ -23,7 +23,7 @@ def folder_name(name: str) -> str:
 
 
 def shortened(text: str, size: int) -> str:
-    """The beginning of a text, of so many bytes at most.
+    """The beginning of a text, at most so many bytes.
 
     >>> shortened("数字", 4)
     '数'
@@ -32,7 +32,7 @@ def shortened(text: str, size: int) -> str:
 
 
 def fits(name: str) -> bool:
-    """Whether a name can be a file's as it is.
+    """Whether a name can be used for a file unchanged.
 
     >>> fits("photos"), fits(".."), fits("数" * 100)
     (True, False, False)

@@ -1,4 +1,4 @@
-"""The figures that runs may be judged by: which epoch's weights are kept, which run is better, what else counts."""
+"""The figures that can be objectives: which epoch's weights are kept, and which run is better."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def objective_named(text: str) -> str:
 
 
 def tie_breaker(objective: str) -> Objective:
-    """What decides between epochs that are equal in the objective."""
+    """The figure that decides between epochs with the same objective."""
     return "val_accuracy" if objective in MINIMIZED else "val_loss"
 
 
@@ -61,7 +61,7 @@ def score(objective: str, value: float) -> float:
 
 
 def final(objective: str) -> str:
-    """The metric of a run that holds what it came to in an objective, at the epoch whose weights were kept.
+    """The metric of a run with its final value of an objective, at the epoch whose weights were kept.
 
     >>> final("val_loss"), final("macs")
     ('best_val_loss', 'macs')

@@ -131,7 +131,7 @@ def recipe_of(config: Recipe) -> dict[str, float | str]:
 
 
 def asked_of(config: Recipe) -> dict[str, float | str]:
-    """What of the recipe is not off, by name.
+    """The part of the recipe that is not off, by name.
 
     >>> asked_of(Recipe(class_weight="balanced"))
     {'class_weight': 'balanced'}

@@ -37,7 +37,7 @@ class NotReproducible(ProjectError):
 
 @dataclass(frozen=True)
 class Difference:
-    """A figure that came out otherwise."""
+    """A figure that differs."""
 
     what: str
     epoch: int | None  # None for a figure of the whole run
@@ -47,7 +47,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class Condition:
-    """Something about here and now that the record says otherwise; `what` begins with its kind."""
+    """A condition that differs from the record; `what` begins with its kind."""
 
     what: str  # data, code, commit (of the same code), plugin NAME, package NAME, setting NAME, gpu, processor
     recorded: str
@@ -209,7 +209,7 @@ def _recorded_plugins(record: RunRecord) -> dict[str, str]:
 
 
 def _conditions(record: RunRecord, request: Request, gpu: Gpu | None) -> tuple[Condition, ...]:
-    """What differs here from where a run was trained, the data aside, the likeliest to matter first."""
+    """What differs from where the run was trained, except the data; the likeliest cause first."""
     here = environment(request.threads, gpu, request.plugins)
     there, now = record.tags, code_tags()
     found, harmless = [], []
@@ -260,7 +260,7 @@ def _short(digest: str | None) -> str:
 
 
 def _differences(record: RunRecord, recorded: Sequence[EpochMetrics], found: Retrained) -> tuple[Difference, ...]:
-    """All figures that came out otherwise, in the order of training."""
+    """All figures that differ, in the order of training."""
     different: list[Difference] = []
     for key in SIZES:
         before, now = record.metrics.get(key), getattr(found.size, key)

@@ -231,7 +231,7 @@ class SweepConfig(RecipeRanges):
 
     @property
     def objective(self) -> Objective:
-        """What the best epoch, trial and model are chosen by."""
+        """The figure by which the best epoch, trial and model are chosen."""
         return cast(Objective, self.objectives[0])
 
     @property
@@ -339,7 +339,7 @@ def given_options(options: Mapping[str, object]) -> dict[str, object]:
 
 
 def _agree(key: str, given: object, held: object) -> bool:
-    """Whether an option may stand beside what a study has recorded."""
+    """Whether an option is compatible with what a study has recorded."""
     return given in (held, AUTO) or (key == "augment" and given == ON and held != "off")
 
 

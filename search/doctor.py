@@ -1,4 +1,4 @@
-"""Find and mend disagreement between studies and MLflow.  Run: python -m search.doctor
+"""Find and repair disagreements between studies and MLflow.  Run: python -m search.doctor
 
 A sweep that died leaves at most what the next one of its study mends by itself. This command does it without training
 anything, also for what no sweep looks for: runs without a trial, trials without a run, two runs of one trial, epochs

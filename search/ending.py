@@ -1,4 +1,4 @@
-"""After the last trial: compare, register, rank, draw, and end the parent run."""
+"""The end of a sweep: compare, register, rank, draw, and end the parent run."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ def load_dataset(name: str, plugins: tuple[str, ...]) -> datasets.Dataset:
 def prepare_dataset(
     config: SweepConfig | TrialConfig, tracker: Tracker, say: Callable[[str], None]
 ) -> datasets.Dataset:
-    """Load the data set, make the model of a teacher available, and tell what a person should know of the data.
+    """Load the data set, make the model of a teacher available, and print notes on the data.
 
     Raises:
         UsageError: for an unknown data set, or a teacher that was trained on other data.

@@ -97,8 +97,8 @@ def parser() -> Parser:
     field(
         "objectives",
         metavar="NAMES",
-        help=f"up to {MOST_OBJECTIVES} of {', '.join(FIGURES)}, separated by commas; one of the first three is required "
-        "(default val_accuracy)",
+        help=f"up to {MOST_OBJECTIVES} of {', '.join(FIGURES)}, separated by commas; one of the first three is "
+        "required (default val_accuracy)",
         flag="--objective",
     )
     field(
@@ -125,8 +125,8 @@ def parser() -> Parser:
     field(
         "warm_start",
         metavar="off|auto|STUDY",
-        help="start each architecture with its best configuration in an earlier study: the one named, or with auto those on "
-        "other data in the storage (default off: as published)",
+        help="start each architecture with its best configuration in an earlier study: the one named, or with auto "
+        "those on other data in the storage (default off: as published)",
     )
     add(
         "--workers",
@@ -269,7 +269,7 @@ def _continuation(arguments: argparse.Namespace, study: str, trials: int) -> str
             shown = redact(value) if option in ("storage", "tracking_uri", "ray_address") else str(value)
             hidden |= shown != str(value)
             again += [f"--{option.replace('_', '-')}", shown]
-    return shlex.join(again) + (f" (put the secrets in place of {MARK}: they are recorded nowhere)" if hidden else "")
+    return shlex.join(again) + (f" (replace {MARK} by the secrets, which are not recorded)" if hidden else "")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

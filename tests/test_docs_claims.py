@@ -174,7 +174,7 @@ ODD = re.compile(
     r"unless (?:it is )?told|unless given|surest|gone on with|goes on as it|\bof one's own\b|"
     r"signs? of life|as it should be|in spite of|\bmend|\bwins? over|\bbeside (?:the|a)\b|tells? the truth|"
     r"\blies? in the (?:folder|file)|stands? in the (?:line|page)|\bat its highest\b|hold\w* \S+ (?:\S+ )?against|"
-    r"where there (?:is|are|was|were)\b|what came\b|for what they are worth|\bas far as the memory\b",
+    r"what came\b|for what they are worth|\bas far as the memory\b",
     re.IGNORECASE,
 )
 

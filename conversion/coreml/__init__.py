@@ -1,1 +1,1 @@
-"""Making a Core ML file: conversion, compression, names, and files that are written whole or not at all."""
+"""Make a Core ML file: conversion, compression, names, and writing it completely or not at all."""

@@ -1,4 +1,4 @@
-"""Which layer of a network makes the operation that coremltools cannot convert."""
+"""Find the layer of a network that makes an operation which coremltools cannot convert."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a Core ML file says about itself."""
+"""The facts that a Core ML file states about itself."""
 
 from __future__ import annotations
 

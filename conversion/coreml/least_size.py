@@ -1,4 +1,4 @@
-"""How large a network's Core ML file is at least, from its parameters: no weight is made, and nothing is converted."""
+"""The minimum size of a network's Core ML file, from its parameters: no weight is made, nothing is converted."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def without_weights() -> Iterator[None]:
 
 
 def least_coreml_bytes(network: keras.Model, compression: Compression) -> int:
-    """A bound that the `.mlmodel` of a network is never below, whatever else it holds.
+    """A lower bound on the size of a network's `.mlmodel`.
 
     It counts the kernels alone, of Keras' own convolutions and dense layers in the network's graph: each trained
     kernel is stored whole, at the bits that the compression gives a weight. What a conversion may fold into others

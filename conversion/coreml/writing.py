@@ -1,4 +1,4 @@
-"""Core ML files that appear on disk whole or not at all, whether one file or a package."""
+"""Write Core ML files to disk completely or not at all, whether one file or a package."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from conversion.coreml.formats import FORMATS
 
 @contextmanager
 def staged(file: CoreMLFile, path: Path) -> Iterator[Callable[[], None]]:
-    """Write a file beside its place, and hand out the function that moves it there.
+    """Write a file next to its place, and yield the function that moves it there.
 
     What can fail for want of space or permission fails here, before anything else is changed. Without a call of that
     function nothing is left behind. The function also takes away the other form of the same name, `X.mlmodel` for
@@ -47,7 +47,7 @@ def staged(file: CoreMLFile, path: Path) -> Iterator[Callable[[], None]]:
 
 
 def write(file: CoreMLFile, path: Path) -> None:
-    """Write a file whole or not at all; arguments and errors as for `staged`.
+    """Write a file completely or not at all; arguments and errors as for `staged`.
 
     >>> from conversion.coreml.file import mlmodel
     >>> write(mlmodel(b"content"), Path("Digits.mlpackage"))
@@ -59,7 +59,7 @@ def write(file: CoreMLFile, path: Path) -> None:
 
 
 def clear(path: Path) -> None:
-    """Remove what processes that were killed have left beside a file's place."""
+    """Remove what killed processes have left next to a file's place."""
     remove_abandoned(path.absolute().parent, f".{path.stem}.")
 
 

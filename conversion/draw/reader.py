@@ -1,4 +1,4 @@
-"""Reads drawings with a Core ML file: the shared preprocessing, then the file itself, executed."""
+"""Read drawings with a Core ML file: the shared preprocessing, then the file itself."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class Reader:
         return self.executable.interface.shown_labels
 
     def read(self, drawing: Drawing) -> Recognition:
-        """Render a drawing and execute the file on it."""
+        """Render a drawing and run the file on it."""
         started = time.perf_counter()
         image = render(drawing.strokes, pad=drawing.pad)
         rendered = time.perf_counter()

@@ -1,4 +1,4 @@
-"""What the page sends, checked: a drawing, and the label a person gives it."""
+"""Check the requests of the page: a drawing, and the label that the user gives it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class BadRequest(ProjectError):
 
 
 class TooLarge(BadRequest):
-    """A drawing beyond what is read: the answer is 413."""
+    """A drawing that is too large to be read: the answer is 413."""
 
     @classmethod
     def of_bytes(cls, came: str) -> TooLarge:

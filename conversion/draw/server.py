@@ -1,4 +1,4 @@
-"""The server of the drawing page: one static page, and three answers in JSON, for this machine's browsers alone."""
+"""The server of the drawing page: one page and three JSON endpoints, for browsers on this machine only."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def bind(port: int) -> socket.socket:
 
 
 class Connection(H11Protocol):
-    """A browser's connection: closed where a request is not whole in time, and at once when the server ends."""
+    """A browser's connection: closed if a request is not complete in time, and at once when the server ends."""
 
     _deadline: asyncio.TimerHandle | None = None
 
@@ -82,7 +82,7 @@ class Connection(H11Protocol):
         self.transport.close()
 
     def _watch(self) -> None:
-        """Start the clock of a request, or stop it once the request is whole."""
+        """Start the timer of a request, or stop it once the request is complete."""
         if self.conn.their_state not in (h11.IDLE, h11.SEND_BODY):
             self._forget()
         elif self._deadline is None:
@@ -188,7 +188,7 @@ def application(reader: Reader, *, port: int, run_link: str | None, collection: 
 
 @dataclass(frozen=True)
 class Guard:
-    """Lets through what comes from the page itself: no other site's page, no other name for this address."""
+    """Only accepts requests from the page itself: from no other site, and under no other name for this address."""
 
     app: ASGIApp
     port: int

@@ -1,4 +1,4 @@
-"""What may be promoted: a kept model with its run, its data and the facts of its file."""
+"""The candidate of a promotion: a kept model with its run, its data and the facts for its file."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ class Candidate:
 
     @cached_property
     def _tested(self) -> tuple[Split, Look]:
-        """The test images. Asking for them is recorded in MLflow as one look, however often they are used then."""
+        """The test images. The first use is recorded in MLflow as one look, however often they are used afterwards."""
         return self.tracker.test_access.look(
             self.dataset, command=self.command, run_id=self.run.run_id, source=self.run.config.dataset
         )
 
     def split(self, name: str) -> Split:
-        """The validation images, `val`, or the test images, which are looked at then."""
+        """The validation images, `val`, or the test images, which records a look."""
         return self.dataset.val if name == "val" else self._tested[0]
 
     @property
@@ -84,7 +84,7 @@ def load_candidate(
     author: str = "",
     license: str = "",
 ) -> Candidate:
-    """The model of a run, a registered version, or the registered version that is preferred; `command` wants it.
+    """Load the model of a run, of a registered version, or of the preferred version; `command` is the caller.
 
     Raises:
         UsageError: for an unknown run, version or registered model.

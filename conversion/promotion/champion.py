@@ -1,4 +1,4 @@
-"""The promoted file that a candidate has to stand beside: fetched from its record, checked, executed."""
+"""The champion that a candidate is compared with: its file is fetched from its record, checked and run."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ class Champion:
 
     @property
     def current(self) -> Current:
-        """What was promoted when it was loaded."""
+        """The promotion that was current when it was loaded."""
         return Current(self.version.version, self.promotion.number)
 
 
 @dataclass(frozen=True)
 class AccuracyTest:
-    """Two files on the same images."""
+    """The accuracy of two files on the same images."""
 
     images: int
     candidate_accuracy: float
@@ -85,7 +85,7 @@ def fetch(tracker: Tracker, promotion: PromotionRecord, folder: Path) -> CoreMLF
 
 
 def app_contract(interface: Interface) -> Mapping[str, str]:
-    """What an app relies on: another file with the same contract can take this one's place."""
+    """What an app relies on: a file can be replaced by another one with the same contract."""
     image = interface.input
     return {
         "input name": image.name,

@@ -1,4 +1,4 @@
-"""The smallest file that is accurate enough: formats x compressions, each executed on the validation images."""
+"""Find the smallest file that is accurate enough: all formats and compressions, run on the validation images."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ DEEPEST_SHOWN = 5.0  # points below the uncompressed file's accuracy; the pictur
 
 @dataclass(frozen=True)
 class Variant:
-    """One format and compression of a model, as its executed file turned out."""
+    """One format and compression of a model, with what running its file showed."""
 
     format: Format
     compression: Compression
@@ -44,7 +44,7 @@ class Variant:
 
 @dataclass(frozen=True)
 class CompressionChoice:
-    """The file that `choose` took, and everything that it looked at."""
+    """The file that `choose` took, and all files that it considered."""
 
     file: CoreMLFile
     variants: tuple[Variant, ...]
@@ -57,7 +57,7 @@ class CompressionChoice:
 
     @property
     def measured(self) -> Measured:
-        """What the file that was taken was measured to be."""
+        """The measurements of the file that was taken."""
         chosen = self.chosen
         assert chosen.val_accuracy is not None
         assert chosen.threshold is not None
@@ -151,7 +151,7 @@ def measured_on(file: CoreMLFile, split: Split) -> Measured:
 
 
 def _execute(file: CoreMLFile, folder: Path, split: Split) -> tuple[npt.NDArray[np.float32], int]:
-    """The probabilities (N, classes) that a written file answers, and the oldest iOS that reads it."""
+    """The probabilities (N, classes) of a written file, and the oldest iOS that reads it."""
     path = folder / f"model{file.suffix}"
     write(file, path)
     executable = runtime.load(path)

@@ -1,4 +1,4 @@
-"""What a promotion is asked for."""
+"""The options of a promotion."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PREFERENCES: tuple[Prefer, ...] = get_args(Prefer)
 
 @dataclass(frozen=True)
 class PromoteConfig:
-    """What to promote, where to, and on which terms.
+    """What to promote, to which place, and with which limits.
 
     Raises:
         UsageError: for a value that is not allowed.

@@ -1,4 +1,4 @@
-"""A picture of the images that a Core ML file labels otherwise than its model does."""
+"""A picture of the images that a Core ML file and its model label differently."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The gate of a promotion: whether a file may ship, and if not, why; every criterion with its figures."""
+"""The gate of a promotion: whether a file may ship, and why; every criterion with its figures."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ FigureValue = float | int | str | None
 
 @dataclass(frozen=True)
 class Criterion:
-    """One thing that is asked of a file."""
+    """One requirement for a file."""
 
     name: str
     verdict: Verdict
@@ -42,18 +42,18 @@ class Criterion:
 
 @dataclass(frozen=True)
 class Decision:
-    """What the gate found, and whether a person overrode it."""
+    """What the gate decided, and whether the user overrode it."""
 
     criteria: tuple[Criterion, ...]
     forced_reason: str | None = None
 
     @property
     def reasons(self) -> tuple[str, ...]:
-        """Why the file may not ship; empty if it may."""
+        """The reasons why the file may not ship; empty if it may."""
         return tuple(criterion.finding for criterion in self.criteria if criterion.refuses)
 
     def overtaken(self, finding: str) -> Decision:
-        """The same, refused because something else was promoted since; nothing overrides that."""
+        """The same decision, but refused because something else was promoted since; nothing overrides that."""
         return Decision((*self.criteria, Criterion("one at a time", "failed", finding)))
 
     @property
@@ -73,7 +73,7 @@ def judge(
     path: Path,
     taken: str | None,
 ) -> Decision:
-    """Hold a file against everything that is asked of it.
+    """Check a file against all criteria.
 
     What needs no test image is judged by evidence without them, too: a file that it refuses costs no look at them.
 
@@ -150,12 +150,12 @@ def _accuracy(evidence: Evidence, limit: float | None) -> Criterion:
 
 
 def _written(p_value: float) -> str:
-    """A p-value; below what a float64 can hold it is no 0."""
+    """A p-value as text; one that a float64 cannot represent is not written as 0."""
     return f"p = {p_value:.3g}" if p_value else "p < 1e-300"
 
 
 def _guessing(evidence: Evidence) -> Criterion:
-    """Whether a file knows more than the most frequent class, as which it could label every image."""
+    """Whether a file is better than always answering the most frequent class."""
     from scipy.stats import binom, binomtest
 
     name = "better than guessing"

@@ -1,4 +1,4 @@
-"""Whether a place holds the champion's file, and the store and the place tell of one promotion."""
+"""Whether a place holds the champion's file, so that store and place agree."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from experiments.tracking import PLACE_TAG, Tracker, TrackingError
 
 @dataclass(frozen=True)
 class InPlace:
-    """What was found of a registered model's champion and of its file."""
+    """What was found about a registered model's champion and its file."""
 
     registered_name: str
     promotion: int | None
@@ -33,7 +33,7 @@ class InPlace:
 
 
 def check_in_place(tracker: Tracker, name: str, output: str | Path | None = None) -> InPlace:
-    """Hold the file that stands in a place against the champion's record; nothing is changed.
+    """Compare the file in a place with the champion's record; nothing is changed.
 
     Args:
         output: the place; None: where the champion's file was put last.
@@ -77,7 +77,7 @@ def check_in_place(tracker: Tracker, name: str, output: str | Path | None = None
 
 
 def taken(path: Path, tracker: Tracker, *, name: str, dataset: str) -> str | None:
-    """Why a promotion of a registered model may not take a place; None where it may.
+    """Why a promotion of a registered model may not use a place; None if it may.
 
     A file that stands there, in either form, must be a promotion of the same registered model. One of a store that is
     gone is recognised by its data set: whoever starts a new store promotes over the file of the old one.

@@ -105,7 +105,7 @@ def _key_figures(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def _galleries(examination: Examination) -> list[tuple[str, str]]:
-    """Pictures of the images that get another label, each behind what it shows."""
+    """Pictures of the images whose label differs, each with its caption first."""
     evidence, candidate = examination.evidence, examination.candidate
     names = candidate.dataset.class_names
     return [

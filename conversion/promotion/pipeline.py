@@ -1,6 +1,6 @@
 """A promotion from its configuration to its result.
 
-The file ships only after it was executed here and agreed with its model; otherwise nothing is changed.
+The file ships only if it was run here and agrees with its model; otherwise nothing is changed.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from experiments.tracking import Current, PromotionRecord, Tracker, VersionRecor
 
 @dataclass(frozen=True)
 class Promotion:
-    """A promotion that was decided, and unless it was a dry run, made."""
+    """A promotion that was decided and, unless it was a dry run, made."""
 
     examination: Examination
     path: Path

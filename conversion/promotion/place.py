@@ -1,4 +1,4 @@
-"""Where a promoted file stands, and to which registered model that place belongs."""
+"""Where a promoted file is put, and which registered model that place belongs to."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class OutputPlace(Allowed):
     'build/'
     >>> OutputPlace()("Photos.onnx")
     Traceback (most recent call last):
-    architectures.fields.InvalidValue: 'Photos.onnx' is no Core ML file: end it in .mlmodel or .mlpackage, or in none
+    architectures.fields.InvalidValue: 'Photos.onnx' is not a Core ML file: end it in .mlmodel or .mlpackage, or in none
     """
 
     def check(self, value: object) -> str:
@@ -37,12 +37,12 @@ class OutputPlace(Allowed):
             raise InvalidValue("it is empty: give a file or a folder")
         suffix = Path(text).suffix
         if suffix not in SUFFIXES and ENDING.fullmatch(suffix) and not _is_folder(text):
-            raise InvalidValue(f"{text!r} is no Core ML file: end it in {' or '.join(SUFFIXES)}, or in none")
+            raise InvalidValue(f"{text!r} is not a Core ML file: end it in {' or '.join(SUFFIXES)}, or in none")
         return text
 
 
 def checked_place(output: str | Path | None) -> str | None:
-    """A place given from Python; raises UsageError as the command line does."""
+    """Check a place that was given in Python; raises UsageError, as the command line does."""
     try:
         return None if output is None else OutputPlace().check(output)
     except InvalidValue as error:

@@ -17,7 +17,7 @@ TEST = "exact one-sided McNemar test"
 
 @dataclass(frozen=True)
 class Preferred:
-    """A registered version as a preference sees it."""
+    """What a preference needs to know about a registered version."""
 
     version: int
     run_id: str
@@ -36,13 +36,13 @@ class Smaller:
 
     @property
     def as_good(self) -> bool:
-        """Whether it was compared and is not significantly worse."""
+        """Whether it was compared and found not significantly worse."""
         return self.comparison is not None and self.comparison.p_value > SIGNIFICANCE
 
 
 @dataclass(frozen=True)
 class Preference:
-    """What was taken in place of the best version, and everything that was looked at."""
+    """The version that was taken instead of the best one, and all that were considered."""
 
     registered_name: str
     best: Preferred

@@ -1,4 +1,4 @@
-"""Writes a promotion's decision down: a refusal on the version, a promotion on disk and in the registry."""
+"""Write the outcome of a promotion: a refusal to the version, a promotion to disk and to the registry."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ NONE = "none"
 
 
 def tags_of(examination: Examination) -> dict[str, str]:
-    """What a promoted version says about its promotion."""
+    """The tags of a promoted version."""
     facts, decision, evidence = summary(examination), examination.decision, examination.evidence
     parity = f"differs: {'; '.join(evidence.faults)}"[:LONGEST_TAG]
     if evidence.verified:
@@ -36,7 +36,7 @@ def tags_of(examination: Examination) -> dict[str, str]:
 
 
 def record_refusal(tracker: Tracker, examination: Examination, version: VersionRecord | None) -> str:
-    """Write a refusal beside the kept model, and as tags on its version if it has one.
+    """Write a refusal next to the kept model, and to the tags of its version if it has one.
 
     Returns:
         The folder among the model's artifacts that holds the report; those of earlier promotions stay as they are.
@@ -87,7 +87,7 @@ def publish(
         clear(path)
         _check_current(tracker, name, judged)
         if place_taken(path, tracker, name=name, dataset=examination.candidate.dataset.name) != taken:
-            raise Overtaken(f"what stands at {path} is not what stood there when the file was judged: run it again")
+            raise Overtaken(f"{path} has changed since the file was judged: run it again")
         if tracker.models.is_removed(model):
             raise ProjectError(f"The model of run {model.run_id} was removed meanwhile: nothing needed it.")
         usual = default_output(name, image=(image.height, image.width, image.channels), labels=interface.labels)
@@ -117,7 +117,7 @@ def publish(
 
 
 def _check_current(tracker: Tracker, name: str, judged: Current) -> None:
-    """Raise Overtaken where something else is current than what a file was judged against."""
+    """Raise Overtaken if another promotion is current than the one that the file was judged against."""
     now = tracker.promotions.current(name)
     if now == judged:
         return

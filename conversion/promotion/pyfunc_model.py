@@ -1,4 +1,4 @@
-"""The script of a promoted file's MLflow model, which executes the file; a copy lies beside each file.
+"""The script of a promoted file's MLflow model, which runs the file; each file has a copy next to it.
 
 It needs this project installed: `mlflow.pyfunc.load_model("models:/NAME-coreml@champion").predict(images)`, or
 `mlflow models serve --model-uri models:/NAME-coreml@champion --env-manager local`.

@@ -1,6 +1,6 @@
 """Return to the promotion before the current one: alias, evidence and file.
 
-Done again it walks further back; a later promotion goes on from there.
+Repeated, it goes further back; the next promotion continues from there.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a promotion came to, as lines of the terminal."""
+"""Print the result of a promotion."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def show_promotion(promotion: Promotion, *, verbose: bool) -> None:
-    """Print the decision, where the file stands and how accurate it is, then what was decided on.
+    """Print the decision, where the file is and how accurate it is, then what the decision was based on.
 
     Properties of the file that are as they should be are counted, or each named where a person wants it `verbose`.
     """

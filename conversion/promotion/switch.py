@@ -1,7 +1,7 @@
-"""From one current promotion to another: the file in its place and both aliases, or nothing of it.
+"""Switch from one current promotion to another: the file in its place and both aliases, or none of them.
 
-All of it happens under the promotion lock (`Tracker.promotion_lock`), between `begin` and `ended`. What stands between
-the two in the store was written by a process that is gone: `settle` ends it if its last write was made, else undoes it.
+All of it happens under the promotion lock (`Tracker.promotion_lock`), between `begin` and `ended`. If a
+process dies in between, `settle` completes what it has written if its last write was made, and undoes it otherwise.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ TAGS = (*FACTS, "parity", "promotion", "promotion_reasons", "forced_reason")  # 
 
 
 def settle_left_over(tracker: Tracker, name: str) -> None:
-    """As `settle`, with the lock, where there is something to be settled."""
+    """Take the lock and call `settle`, if there is anything to settle."""
     if tracker.promotions.begun(name):
         with tracker.promotion_lock(f"settles what was begun on {name}"):
             settle(tracker, name)
@@ -35,7 +35,7 @@ def settle_left_over(tracker: Tracker, name: str) -> None:
 
 @contextmanager
 def switching(tracker: Tracker, name: str, path: Path, *, target: int | None = None) -> Iterator[None]:
-    """Note what is begun, for a place and a rollback's target, and what was found; an error in the block undoes it.
+    """Record that a switch has begun, its place and target, and what was found; an error in the block undoes it.
 
     The block ends with `crown`. To be called under the promotion lock, after `settle`.
     """
@@ -56,7 +56,7 @@ def switching(tracker: Tracker, name: str, path: Path, *, target: int | None = N
 
 
 def _digest(form: Path) -> str:
-    """A standing file's SHA-256; a word for one that cannot be read, which no promotion has written."""
+    """The SHA-256 of an existing file; a word instead for one that cannot be read, which no promotion wrote."""
     try:
         return read(form).sha256
     except ProjectError:
@@ -71,7 +71,7 @@ def crown(tracker: Tracker, promotion: PromotionRecord) -> None:
 
 
 def settle(tracker: Tracker, name: str) -> None:
-    """End or undo what a process that is gone has begun; to be called under the promotion lock.
+    """Complete or undo what a dead process has begun; call it with the promotion lock held.
 
     Raises:
         TrackingError: if the store fails; the next command tries again.
@@ -99,7 +99,7 @@ def _end(tracker: Tracker, begun: Begun, target: PromotionRecord, found: Promoti
 
 
 def note_return(tracker: Tracker, left: PromotionRecord, restored: PromotionRecord) -> None:
-    """Write on a promotion that a rollback has left it."""
+    """Record on a promotion that a rollback has left it."""
     now = datetime.now(UTC).isoformat(timespec="seconds")
     tracker.registry.tag(left.name, left.number, {"rolled_back_at": now, "rolled_back_to": str(restored.number)})
 
@@ -131,7 +131,7 @@ def _undo(
 
 
 def _put_back(tracker: Tracker, name: str, begun: Begun, target: PromotionRecord) -> None:
-    """Let the place hold what it held before, where it holds the target's file, or nothing after a kill in between."""
+    """Restore what the place held before, if it holds the target's file, or nothing because of a kill in between."""
     place = Path(begun.place)
     digests = {form: _digest(form) for form in files_in_place(place)}
     ours = [form for form, digest in digests.items() if digest == target.sha256]
@@ -144,7 +144,7 @@ def _put_back(tracker: Tracker, name: str, begun: Begun, target: PromotionRecord
         return
     before = [promotion for promotion in tracker.promotions.all(name) if promotion.sha256 == begun.stood]
     if not before:
-        say(f"warning: {place} holds the file of promotion {target.number}, which was not made", file=sys.stderr)
+        say(f"warning: {place} holds the file of promotion {target.number}, which was never completed", file=sys.stderr)
         return
     with scratch_folder() as folder:
         file = fetch(tracker, before[-1], folder)

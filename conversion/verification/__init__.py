@@ -1,1 +1,1 @@
-"""Whether a Core ML file is its model: weights, answers and properties, each compared."""
+"""Compare a Core ML file with its model: weights, answers and properties."""

@@ -1,4 +1,4 @@
-"""The properties of a Core ML file that must be as its model says, and that few images would betray."""
+"""The properties that a Core ML file must share with its model, and that few images would reveal."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ COMPRESSION_KEY = "compression"  # of the file's user metadata
 
 @dataclass(frozen=True)
 class Check:
-    """One property of the file that must be as the model says."""
+    """One property that the file must share with its model."""
 
     name: str
     passed: bool

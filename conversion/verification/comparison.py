@@ -1,4 +1,4 @@
-"""Whether a file computes what its model does: by the model with the file's weights, else by the model's conversion.
+"""Whether a file computes what its model does, by the model with the file's weights or the model's conversion.
 
 The first route puts each tensor of the file back into the layer that it came from (`reference_model`). It needs nothing
 but file and model, and cannot know every place into which a converter folds a constant of the network: the 3 of a hard
@@ -33,7 +33,7 @@ FORMAT_OF: dict[str, Format] = {"neuralnetwork": "mlmodel", "mlprogram": "mlpack
 
 @dataclass(frozen=True)
 class ModelComparison:
-    """What was found of a file's weights and answers."""
+    """What was found about a file's weights and answers."""
 
     route: Route = "none"  # not compared
     weights: tuple[Weight, ...] = ()
@@ -41,14 +41,14 @@ class ModelComparison:
 
     @property
     def faults(self) -> tuple[str, ...]:
-        """In words; empty for a file that computes what its model does."""
+        """The differences in words; empty for a file that computes what its model does."""
         of_weights = [weight.fault for weight in self.weights if weight.fault]
         return (*of_weights, *(fault for part in self.parity for fault in part.faults))
 
 
 @dataclass(frozen=True)
 class Executed:
-    """A file and what it answered."""
+    """A file and its answers."""
 
     executable: Executable
     compression: str  # a key of `conversion.verification.compression_bounds.RULES`
@@ -56,7 +56,7 @@ class Executed:
 
 
 def compare_with_model(file: Executed, candidate: Candidate, splits: Mapping[str, Split]) -> ModelComparison:
-    """Hold a file against its model.
+    """Compare a file with its model.
 
     Args:
         splits: images and labels by name; empty where the file cannot take them.
@@ -74,7 +74,7 @@ def compare_with_model(file: Executed, candidate: Candidate, splits: Mapping[str
 
 
 def _by_twin(file: Executed, candidate: Candidate, splits: Mapping[str, Split]) -> ModelComparison:
-    """By the model with the file's weights."""
+    """Compare with the model that has the file's weights."""
     twin = ReferenceModel(network_of(candidate.classifier), file.executable.weights, file.compression)
     with twin.weights_of_the_file():
         parity = parities(splits, file.answers, candidate.forward, candidate.exact_forward)
@@ -82,7 +82,7 @@ def _by_twin(file: Executed, candidate: Candidate, splits: Mapping[str, Split]) 
 
 
 def _by_conversion(file: Executed, candidate: Candidate, splits: Mapping[str, Split]) -> ModelComparison | None:
-    """By the uncompressed file that the model is converted to here; None if the file reads or does something else."""
+    """Compare with our own uncompressed conversion of the model; None if the file has other inputs or operations."""
     reference = _conversion(candidate, file.executable, "none")
     ours, theirs = file.executable.blueprint, reference.blueprint
     if file.executable.interface.input != reference.interface.input or ours.operations != theirs.operations:
@@ -108,7 +108,7 @@ def _by_conversion(file: Executed, candidate: Candidate, splits: Mapping[str, Sp
 def _confirmed(
     twin: ModelComparison, file: Executed, candidate: Candidate, splits: Mapping[str, Split]
 ) -> ModelComparison:
-    """What the first route found, if it finds nothing against the model's own conversion.
+    """The result of the first route, if that finds no fault in the model's own conversion.
 
     Raises:
         NotCheckable: if it does.

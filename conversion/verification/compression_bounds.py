@@ -1,4 +1,4 @@
-"""What each compression may have done to a weight: the rule that a file's decoded tensor must obey.
+"""How far each compression may change a weight: the rule that a file's decoded tensor must obey.
 
 A tolerance on a network's answers cannot tell a flipped byte in a filter that no image excites from a right one. These
 rules can: they hold every element of a tensor against the trained weight that it came from.
@@ -111,7 +111,7 @@ def _base(stored: Array, expected: Array) -> tuple[bool, Array]:
 
 
 def _decoding(values: Array, is_half: bool) -> Array:
-    """What decoding may round a value by."""
+    """By how much decoding may round a value."""
     return _half_spacing(values) if is_half else np.abs(values) * np.float32(ROUNDING)
 
 

@@ -1,4 +1,4 @@
-"""Execute a saved Core ML file and hold it against its model.
+"""Run a saved Core ML file and compare it with its model.
 
 Two comparisons make the first verdict. Each weight in the file must be the model's after the file's compression, by a
 rule that holds for every element. And the file's answers must be those of the model with these weights, its twin, up to
@@ -42,7 +42,7 @@ NEEDED_TO_EXECUTE = frozenset({"image size", "image colour", "label count"})
 
 @dataclass(frozen=True)
 class Evidence:
-    """What executing and reading a file showed."""
+    """What running and reading a file showed."""
 
     file_sha256: str
     file_bytes: int
@@ -65,7 +65,7 @@ class Evidence:
 
     @property
     def faults(self) -> tuple[str, ...]:
-        """Everything in which the file differs from its model, in words; empty for a verified file."""
+        """All differences between the file and its model, in words; empty for a verified file."""
         found = [f"{check.name}: {check.found}, not {check.expected}" for check in self.checks if not check.passed]
         found += [weight.fault for weight in self.weights if weight.fault]
         found += [fault for parity in self.parity for fault in parity.faults]
@@ -75,7 +75,7 @@ class Evidence:
 
     @property
     def differences(self) -> tuple[tuple[str, Parity], ...]:
-        """What was executed against which model, in words, and what came out: the rows of one table."""
+        """What was compared with which model, and the result: the rows of one table."""
         model = "model with its weights" if self.route == "twin" else "model"
         rows = [(f"{part.executed} against {model}", part) for part in self.parity]
         if self.compression != "none" or not rows:
@@ -84,7 +84,7 @@ class Evidence:
 
     @property
     def arithmetic_rows(self) -> tuple[tuple[str, str, str], ...]:
-        """What the file does in float32 and in float16, side by side: the rows of one table, its head the first."""
+        """The file in float32 and in float16, side by side: the rows of one table, the header first."""
         if not self.half or not self.arithmetic:
             return ()
         exact, halved = self.arithmetic
@@ -104,7 +104,7 @@ class Evidence:
         return not self.faults
 
     def on(self, split: str) -> Parity:
-        """What was executed against the model, within the rounding of float32."""
+        """The comparison with the model, up to the rounding of float32."""
         return next(parity for parity in self.parity if parity.split == split)
 
     def against_original(self, split: str) -> Parity:
@@ -121,7 +121,7 @@ def verify(
     half_images: int | None = HALF_IMAGES,
     accumulation: str = "float32",
 ) -> Evidence:
-    """Execute a file on the whole validation and test splits and hold it against its model.
+    """Run a file on the whole validation and test splits and compare it with its model.
 
     Args:
         path: an `.mlmodel` file or an `.mlpackage` folder.
@@ -148,7 +148,7 @@ def verify(
         return refusals(name, answers[name], split.labels, threshold or 0.0)
 
     def compared(evidence: Evidence, *names: str) -> Evidence:
-        """The evidence with that of more splits."""
+        """The evidence, extended by more splits."""
         more = {name: candidate.split(name) for name in names}
         splits.update(more)
         answers.update({name: executable.probabilities(split.images) for name, split in more.items()})
@@ -209,7 +209,7 @@ def verify(
 
 
 def _compression_checks(claimed: str, asked: str | None, weights: tuple[Weight, ...]) -> list[Check]:
-    """Whether what the file says of its compression is one, is the one asked for, and is what it stores."""
+    """Whether the file names a known compression, the requested one, and the one that it really uses."""
 
     found = {weight.rule for weight in weights if weight.kernel and weight.elements >= SMALLEST_KERNEL}
     if claimed not in COMPRESSIONS:
@@ -224,7 +224,7 @@ def _compression_checks(claimed: str, asked: str | None, weights: tuple[Weight, 
 def _threshold_checks(
     user_defined: Mapping[str, str], answers: Mapping[str, npt.NDArray[np.float32]], splits: Mapping[str, Split]
 ) -> list[Check]:
-    """Whether the file's threshold, where it names one, refuses no more validation images than its rule allows."""
+    """Whether the file's threshold, if it has one, refuses no more validation images than its rule allows."""
     if THRESHOLD_KEY not in user_defined:
         return []
     text, threshold = user_defined[THRESHOLD_KEY], threshold_in(user_defined)

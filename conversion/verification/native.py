@@ -1,4 +1,4 @@
-"""What Apple's own runtime answers for a file, which only macOS has, against our executor."""
+"""Compare our executor with Apple's own runtime, which only macOS has."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ TOLERANCE = 5e-3  # of a probability: half precision, in which Apple's runtime c
 
 @dataclass(frozen=True)
 class Native:
-    """The outcome of executing a file in Apple's runtime."""
+    """The outcome of running a file in Apple's runtime."""
 
     status: str  # "agrees", "differs", or "not run: " with the reason
     images: int = 0
@@ -28,7 +28,7 @@ class Native:
 
     @property
     def fault(self) -> str:
-        """In words; empty unless it was run and differs."""
+        """The fault in words; empty unless it was run and differs."""
         if self.status != "differs":
             return ""
         return (
@@ -38,7 +38,7 @@ class Native:
 
 
 def compare(path: Path, executable: Executable, images: npt.NDArray[np.uint8]) -> Native:
-    """Execute a file on a sample of images in Apple's runtime, on the processor, where there is one.
+    """Run a file on a sample of images in Apple's runtime, on the CPU, if there is one.
 
     Args:
         executable: the same file, loaded by our executor.

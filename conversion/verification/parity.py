@@ -1,4 +1,4 @@
-"""What a file answers against what a model answers, and how far apart rounding alone may put the two."""
+"""Compare the answers of a file and a model, and measure how far rounding alone may move them apart."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ UNCOMPRESSED = "uncompressed conversion"  # of its model
 
 @dataclass(frozen=True)
 class Flip:
-    """One image that the file labels otherwise than the model."""
+    """One image that file and model label differently."""
 
     index: int  # in the split
     true_label: int

@@ -1,4 +1,4 @@
-"""Data sets by name: the built-in ones, those of plugins, and a person's own files.
+"""Data sets by name: the built-in ones, those of plugins, and the user's own files.
 
 `load("mnist5k")` loads a registered data set; `load("folder:/my/images?image_size=24x32")` reads files. The same text
 is the `dataset` parameter of a run, from which its data are loaded again.

@@ -1,4 +1,4 @@
-"""The options that say which images: of `search.sweep`, `search.trial`, `experiments.leaderboard`."""
+"""The options that choose the images, for `search.sweep`, `search.trial` and `experiments.leaderboard`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Data sets that do not fit into memory: decoded once into files on disk, which are mapped and never loaded whole.
+"""Data sets larger than memory: decoded once into files on disk, which are mapped and never loaded as a whole.
 
 A cache is a folder of `.npy` files, one pair per split, under `$XDG_CACHE_HOME/pocketnets/datasets` (`~/.cache/...`
 where that is not set). Its name holds a digest of the source's files, by path, size and time of change, so that other
@@ -39,7 +39,7 @@ FACTS = "dataset.json"
 
 
 def folder_of(source: Source, files: Iterable[Path]) -> Path:
-    """Where the cache of a source with these files lies, or would lie.
+    """The folder of the cache of a source with these files, whether it exists or not.
 
     Raises:
         ProjectError: for a file that is not there, as where a link leads nowhere, or that is a folder or pipe.
@@ -63,7 +63,7 @@ def root() -> Path:
 
 
 def opened(folder: Path) -> Dataset | None:
-    """The data set of a cache; None where there is none, or its files are not those that were written."""
+    """The data set of a cache; None if there is no cache, or its files have changed since they were written."""
     try:
         facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
         if facts["files"] != _files(folder):
@@ -207,7 +207,7 @@ def _files(folder: Path) -> dict[str, list[int]]:
 
 
 def _move(staging: Path, folder: Path) -> None:
-    """Put a whole cache in its place; what stands there is either the same, of another process, or damaged."""
+    """Move a complete cache to its place; what is there is either the same, from another process, or damaged."""
     if opened(folder) is None:
         shutil.rmtree(folder, ignore_errors=True)
         try:

@@ -1,4 +1,4 @@
-"""Copies: images of equal pixels, whatever their files are named and however these are encoded."""
+"""Copies: images with equal pixels, whatever their file names and encoding."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """`folder:DIR`: a folder per class, as `keras.utils.image_dataset_from_directory` expects, or such folders by split.
 
-Which files are read is `experiments.datasets.layout`'s to say, how is `experiments.datasets.pixels`'. Splits that are
+`experiments.datasets.layout` decides which files are read, `experiments.datasets.pixels` how. Splits that are
 missing are held out of train, the same images every time.
 """
 
@@ -68,7 +68,7 @@ def folder(source: Source) -> Dataset:
 
 
 def _form(headers: Mapping[Path, Header], source: Source) -> Form:
-    """What all images are to have in common."""
+    """The size and colour mode that all images get."""
     sizes: dict[tuple[int, int], Path] = {}
     for file, header in headers.items():
         sizes.setdefault(header.size, file)

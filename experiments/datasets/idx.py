@@ -1,4 +1,4 @@
-"""`idx:DIR`: MNIST's file format, as many data sets come in, Debian's dataset-fashion-mnist for instance.
+"""`idx:DIR`: MNIST's file format, which many data sets use, such as Debian's dataset-fashion-mnist.
 
 A folder holds `train-images-idx3-ubyte`, `train-labels-idx1-ubyte` and the same two with `t10k`; each may be gzipped.
 """

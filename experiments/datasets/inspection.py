@@ -1,4 +1,4 @@
-"""What a data set is, and what is wrong with it, before a night is spent on it."""
+"""Inspect a data set, and find what is wrong with it before training."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SIDE = 96  # pixels at which images of different sizes are looked at, unless a s
 
 @dataclass(frozen=True)
 class Files:
-    """What the files of a data set are: counts of images."""
+    """What kinds of files a data set has: counts of images."""
 
     sizes: Mapping[str, int]  # HEIGHTxWIDTH, upright
     formats: Mapping[str, int]
@@ -39,7 +39,7 @@ class Files:
 
 @dataclass(frozen=True)
 class Inspection:
-    """What was found; `problems` are what `--strict` refuses."""
+    """What was found; `--strict` refuses its `problems`."""
 
     dataset: Dataset
     counts: Mapping[str, tuple[int, ...]]  # images of each class, by split
@@ -62,7 +62,7 @@ class Inspection:
 
     @property
     def problems(self) -> list[str]:
-        """What should be mended before training, a sentence each."""
+        """What should be fixed before training, one sentence each."""
         told = []
         unread = sum(self.files.unread.values()) if self.files else 0
         told += [
@@ -103,7 +103,7 @@ class Inspection:
 
 
 def inspect(name: str) -> Inspection:
-    """Look at a data set.
+    """Inspect a data set.
 
     Args:
         name: as `datasets.load` takes it. Images of a folder that have different sizes are looked at in one of SIDE

@@ -1,4 +1,4 @@
-"""Which of a folder's files are images of which class in which split, and what is none of them.
+"""Find out which files of a folder are images of which class and split, and which are not read.
 
 The classes lie in the folder itself, or in folders for train, val and test, however these are spelled. What a computer
 leaves in folders is skipped, and counted; so is every other file that is not read.
@@ -33,7 +33,7 @@ SYSTEM_ENDS = (":zone.identifier", "zone.identifier", "@synoeastream", "@synores
 
 @dataclass
 class Layout:
-    """The images of a folder by split and class, and what else lies there."""
+    """The images of a folder by split and class, and what else is there."""
 
     root: Path
     files: dict[str, dict[str, list[Path]]] = field(default_factory=dict)
@@ -90,7 +90,7 @@ def split_named(name: str) -> str | None:
 
 
 def _words(name: str) -> set[str]:
-    """The words of a folder's name, but for those that say nothing: "Train-Images" and "trainset" are train."""
+    """The words of a folder's name without those that mean nothing: "Train-Images" and "trainset" are train."""
     bare = (re.sub(rf"(?<=.)(?:{'|'.join(BESIDE)})$", "", word) for word in re.findall(r"[^\W\d_]+", name.lower()))
     return set(bare) - BESIDE
 

@@ -63,7 +63,7 @@ def background(text: str) -> str:
         if len(color) == 3:
             code = "{:02x}{:02x}{:02x}".format(*color)
             return next((name for name in (WHITE, "black") if ImageColor.getrgb(name) == color), code)
-    raise UsageError(f"background: {text!r} is no colour, as white, black, or six hexadecimal digits as 1e90ff.")
+    raise UsageError(f"background: {text!r} is not a colour, such as white, black or 1e90ff.")
 
 
 def _one_of(what: str, text: str, allowed: tuple[str, ...]) -> str:

@@ -1,1 +1,1 @@
-"""What a model's probabilities on a split say, in figures and pictures."""
+"""Evaluate a model's probabilities on a split, in figures and pictures."""

@@ -51,12 +51,12 @@ def drawn_accuracy(forward: Callable[[np.ndarray], np.ndarray], dataset: Dataset
 
 
 def whole_pad(lines: Lines) -> npt.NDArray[np.uint8]:
-    """What an app gets that shrinks its pad as it is: (28, 28), the ink at any size and place."""
+    """Shrink the whole pad to (28, 28), as a naive app does: the ink has any size and place."""
     return paint((lines / PAD * SIDE - 0.5).reshape(-1, 4))
 
 
 def box_centred(lines: Lines) -> npt.NDArray[np.uint8]:
-    """The right size, but the middle of the ink's box in the middle of the image (28, 28), to a pixel."""
+    """The right size, but with the bounding box of the ink centred in the image (28, 28), to a pixel."""
     image = render(lines, pad=PAD)
     if not image.any():
         return image
@@ -65,7 +65,7 @@ def box_centred(lines: Lines) -> npt.NDArray[np.uint8]:
 
 
 def mass_centred(lines: Lines) -> npt.NDArray[np.uint8]:
-    """What the app gets here: MNIST's size, and the ink's centre of mass in MNIST's place (28, 28)."""
+    """What our app does: MNIST's size, and the ink's centre of mass where MNIST has it (28, 28)."""
     return render(lines, pad=PAD)
 
 

@@ -1,4 +1,4 @@
-"""What a model's probabilities on a split say: accuracy, confusion, precision and recall, calibration, mistakes.
+"""Evaluate a model's probabilities on a split: accuracy, confusion, precision and recall, calibration, mistakes.
 
 Of a kept model on the validation images, written to its run; of a promoted file on the test images, in its evidence.
 """
@@ -21,7 +21,7 @@ MISTAKES_SHOWN = 20  # the most confident ones
 
 @dataclass(frozen=True)
 class ClassReport:
-    """One class; a figure that has nothing to be a share of is 0."""
+    """The figures of one class; 0 where the denominator is 0."""
 
     name: str  # with its index where two classes share one
     precision: float  # share of the images answered so that are so
@@ -32,7 +32,7 @@ class ClassReport:
 
 @dataclass(frozen=True)
 class CalibrationBin:
-    """The images whose confidence lies in (low, high]."""
+    """The images whose confidence is in (low, high]."""
 
     low: float
     high: float
@@ -53,7 +53,7 @@ class Mistake:
 
     @property
     def name(self) -> str:
-        """What a person finds the image by."""
+        """The name by which the image can be found."""
         return self.file or f"#{self.index}"
 
 
@@ -91,7 +91,7 @@ def evaluate(
     class_names: Sequence[str],
     files: Sequence[str] | None = None,
 ) -> Evaluation:
-    """Hold probabilities (N, classes), of a softmax or sigmoid head, against label indices (N,).
+    """Evaluate probabilities (N, classes) of a softmax or sigmoid head with label indices (N,).
 
     The names of the images' files, where they have some, name the mistakes.
 
@@ -154,7 +154,7 @@ def evaluate(
 
 
 def mistakes_title(evaluation: Evaluation, what: str) -> str:
-    """What a picture of the mistakes shows, or that there are none."""
+    """The title of a picture of the mistakes, or that there are none."""
     wrong, shown = evaluation.images - evaluation.correct, len(evaluation.mistakes)
     if not wrong:
         return f"No mistake on {evaluation.images:,} {what} images"

@@ -71,7 +71,7 @@ def render(strokes: Iterable[Sequence[Point]], *, pad: float) -> npt.NDArray[np.
 
 
 def paint(segments: Segments) -> npt.NDArray[np.uint8]:
-    """Draw segments that are already in pixels: ink falls with the distance of a pixel's centre from the nearest.
+    """Draw segments given in pixels: ink decreases with the distance of a pixel's centre from the nearest segment.
 
     Full ink up to half a pen less half a pixel, none from half a pen and half a pixel on, rounded half up to 0..255.
     Measured are the pixels near a segment that are not full already: nothing else can change the image.

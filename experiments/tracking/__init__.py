@@ -1,4 +1,4 @@
-"""The one doorway to MLflow: runs, kept models, the registry. Nothing else imports mlflow.
+"""The only interface to MLflow: runs, kept models, the registry. Nothing else imports mlflow.
 
 Keys, tags and aliases are the contract of docs/records.md. Runs are written through `MlflowClient`: MLflow's fluent
 functions keep their state in the thread, and its Keras flavor infers requirements for seconds per model.

@@ -1,4 +1,4 @@
-"""Looks at test images, counted: each is an MLflow run of the experiment `test-looks`, whatever its result.
+"""Count each look at test images, whatever its result, as an MLflow run of the experiment `test-looks`.
 
 A test split says what a model will do on unseen images as long as nobody chooses by it; how often it was looked at says
 how far that still holds. A run is the one thing that any number of processes add to any MLflow store without losing
@@ -42,7 +42,7 @@ class LookRecord:
 
 @dataclass(frozen=True)
 class Look:
-    """That the test images of a data set were handed out, and when that was so before."""
+    """The record that the test images of a data set were handed out, with earlier looks."""
 
     number: int
     dataset: str
@@ -60,13 +60,13 @@ class Look:
 
 
 class TestAccess:
-    """Looks at test images that one store holds."""
+    """The looks at test images in one store."""
 
     def __init__(self, store: Store) -> None:
         self._store, self._client = store, store.client
 
     def look(self, dataset: Dataset, *, command: str, run_id: str = "", source: str = "") -> tuple[Split, Look]:
-        """Record a look, then hand out the test images: the one way to them.
+        """Record a look, then hand out the test images: the only way to get them.
 
         Args:
             command: that looks, `conversion.promote` for instance.
@@ -89,7 +89,7 @@ class TestAccess:
         return dataset.test, Look(before + 1, dataset.name, dataset.digest, look_id, earlier)
 
     def looks(self, digest: str) -> tuple[LookRecord, ...]:
-        """All looks at the test split of the data with this digest, the first first."""
+        """All looks at the test split of the data with this digest, the earliest first."""
         found = self._client.get_experiment_by_name(EXPERIMENT)
         if found:
             check_not_deleted(found)

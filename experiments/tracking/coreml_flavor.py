@@ -1,4 +1,4 @@
-"""The folder of an MLflow model that executes a Core ML file: what `mlflow.pyfunc.save_model` would write.
+"""Write the folder of an MLflow model that runs a Core ML file, as `mlflow.pyfunc.save_model` would.
 
 That function would run the script, warn, and record this machine's paths.
 """
@@ -15,7 +15,7 @@ from experiments.tracking.source import PYTHON_ENV, write_environment
 
 @dataclass(frozen=True)
 class ServedFile:
-    """A Core ML file with what its MLflow model has to say about it."""
+    """A Core ML file with what its MLflow model states about it."""
 
     file: Path
     size_bytes: int
@@ -26,7 +26,7 @@ class ServedFile:
 
 
 def write_coreml_flavor(folder: Path, served: ServedFile, *, model_id: str, run_id: str) -> None:
-    """Write the model's folder into an existing one; the Core ML file stands in it under its own name."""
+    """Write the model into an existing folder; the Core ML file keeps its own name."""
     import numpy as np
     from mlflow import pyfunc
     from mlflow.models import Model, ModelSignature

@@ -1,4 +1,4 @@
-"""What is written of a trial's run: entries that go to MLflow at once, or wait on disk and go there in their order."""
+"""The writes to a trial's run: entries that go to MLflow at once, or wait on disk and are delivered in order."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Ended:
 
 @dataclass
 class TrialRun:
-    """The run of one trial as MLflow holds it, as far as is known."""
+    """The run of one trial in MLflow, as far as it is known."""
 
     number: int
     again: bool = False  # an earlier attempt or an unanswered request may have written some of it
@@ -44,7 +44,7 @@ class TrialRun:
     recorded: int = 0  # last epoch that MLflow holds
 
     def to_go_on_with(self, tracker: Tracker, parent: str) -> str | None:
-        """The run of the latest attempt that is not fenced, if there is one; all others are discarded."""
+        """The run of the latest attempt that is not fenced, if any; all others are discarded."""
         found = tracker.runs.of_trial(parent, self.number)
         usable = [one.run_id for one in found if one.attempt > self.fenced][:1]
         for one in found:
@@ -54,9 +54,9 @@ class TrialRun:
 
     @property
     def known(self) -> str:
-        """The id of the run; raises ProjectError where nothing has said which it is."""
+        """The id of the run; raises ProjectError if no entry has named it."""
         if self.run_id is None:
-            raise ProjectError(f"What is kept of trial {self.number} has no start: it cannot be delivered.")
+            raise ProjectError(f"The writes kept for trial {self.number} have no start and cannot be delivered.")
         return self.run_id
 
     def look_again(self, tracker: Tracker) -> None:
@@ -87,7 +87,7 @@ class Entry(ABC):
 
 @dataclass(frozen=True)
 class Start(Entry):
-    """The run begins, or the one of an earlier attempt goes on."""
+    """The run starts, or that of an earlier attempt continues."""
 
     start: RunStart
 
@@ -102,14 +102,14 @@ class Start(Entry):
 
 @dataclass(frozen=True)
 class Known(Entry):
-    """On disk: the run that the next entries go on."""
+    """On disk: the run that the next entries belong to."""
 
     run_id: str
 
     def apply(self, run: TrialRun, write: Write, tracker: Tracker) -> None:
         run.run_id = run.to_go_on_with(tracker, write.parent)
         if run.run_id is None:
-            raise OwnershipLost(f"The run that what is kept of trial {run.number} goes on is given up.")
+            raise OwnershipLost(f"The writes kept for trial {run.number} continue a run that was given up.")
         run.recorded = tracker.runs.last_epoch(run.run_id)
 
 
@@ -126,7 +126,7 @@ class Size(Entry):
 
 @dataclass(frozen=True)
 class Oversize(Entry):
-    """A network was not built: its parameters alone make its file too large."""
+    """A network was not built, because its parameters alone make its file too large."""
 
     parameters: int
     coreml_bytes_at_least: int
@@ -138,7 +138,7 @@ class Oversize(Entry):
 
 @dataclass(frozen=True)
 class Epoch(Entry):
-    """An epoch has ended, unless an earlier attempt has written it."""
+    """An epoch has ended; it is not written again if an earlier attempt has."""
 
     metrics: EpochMetrics
 
@@ -151,7 +151,7 @@ class Epoch(Entry):
 
 @dataclass(frozen=True)
 class Finish(Entry):
-    """The run ends as FINISHED, with its model if that is to be kept."""
+    """The run ends as FINISHED, with its model if it is kept."""
 
     result: RunResult
     keep: bool
@@ -170,7 +170,7 @@ class Finish(Entry):
 
 @dataclass(frozen=True)
 class Answer(Entry):
-    """The run ends with the results of another one of the same configuration."""
+    """The run ends with the results of another run with the same configuration."""
 
     original: str  # run id
     ends = True
@@ -217,7 +217,7 @@ PARSED: Mapping[str, Callable[[Any], object]] = {
 
 @dataclass(frozen=True)
 class Write:
-    """An entry with when it was made and for which sweep."""
+    """An entry with its time and its sweep."""
 
     entry: Entry
     at: float  # seconds since 1970
@@ -231,7 +231,7 @@ class Write:
 
 
 def parsed(line: str) -> Write:
-    """A line of a journal; raises ValueError, TypeError, KeyError or AttributeError where it is none."""
+    """Parse a line of a journal; raises ValueError, TypeError, KeyError or AttributeError if it is invalid."""
     found = json.loads(line)
     kind = KINDS[found["do"]]
     names = [field.name for field in fields(kind)]  # type: ignore[arg-type]

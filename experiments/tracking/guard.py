@@ -21,7 +21,7 @@ class TrackingError(ProjectError):
 
 
 class TrackingUnavailable(TrackingError):
-    """The tracking store does not answer, and may later: its server or database is away."""
+    """The tracking store does not answer, but may later: its server or database is not available."""
 
 
 class ExperimentDeleted(ProjectError):
@@ -30,7 +30,7 @@ class ExperimentDeleted(ProjectError):
 
 @contextmanager
 def unless_missing() -> Iterator[None]:
-    """Pass over what the store does not hold."""
+    """Ignore errors about what the store does not have."""
     try:
         yield
     except TrackingError as error:
@@ -39,7 +39,7 @@ def unless_missing() -> Iterator[None]:
 
 
 class Guarded:
-    """Stands for a client of a store: each of its calls raises what `store_errors` raises."""
+    """Wraps a client of a store: each of its calls raises what `store_errors` raises."""
 
     def __init__(self, client: object, uri: str) -> None:
         self._client, self._uri = client, uri
@@ -58,7 +58,7 @@ class Guarded:
 
 
 def _is_outage(uri: str, error: BaseException) -> bool:
-    """Whether a store may do later what it did not do now: it cannot be reached, or its own database is away."""
+    """Whether the call may succeed later: the store cannot be reached, or its own database is not available."""
     import requests
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import DBAPIError

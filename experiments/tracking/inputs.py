@@ -1,4 +1,4 @@
-"""The data a run was trained on, as MLflow shows it: the run's dataset input."""
+"""The data that a run was trained on, as its dataset input in MLflow."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ DIGEST_LENGTH = 36  # characters that MLflow keeps; the tag `dataset_digest` hol
 
 
 def dataset_facts(dataset: Dataset, source: str) -> dict[str, str]:
-    """What identifies data, as MLflow's dataset input holds it.
+    """The facts that identify data in MLflow's dataset input.
 
     Args:
         dataset: the data; its name and digest are MLflow's.
@@ -47,7 +47,7 @@ def as_dataset_input(facts: Mapping[str, str], *, context: str = "training") -> 
 
 
 def log_input(client: MlflowClient, run_id: str, data: DatasetInput) -> None:
-    """Write a run's input; a second time changes nothing."""
+    """Write a run's input; repeating it changes nothing."""
     try:
         client.log_inputs(run_id, [data])
     except Exception as error:

@@ -1,4 +1,4 @@
-"""What could not be written to MLflow yet, on disk: a file a trial, a JSON object a line."""
+"""The writes that wait for MLflow, on disk: one file per trial, one JSON object per line."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SET_ASIDE = ".unreadable"  # ends the name of a file that cannot be read
 
 
 class UnreadableJournal(Exception):
-    """A file that no sweep of this version has written, or that was damaged."""
+    """A file that was not written by a sweep of this version, or that is damaged."""
 
 
 class Journal:
@@ -27,21 +27,21 @@ class Journal:
         self._folders = [self.folder] + ([folder.absolute() / before] if fits(before) else [])
 
     def path(self, number: int) -> Path:
-        """Where the writes of a trial stand, or would."""
+        """The file for the writes of a trial, whether it exists or not."""
         found = [folder / f"{number}.jsonl" for folder in self._folders]
         return next((path for path in found if os.path.lexists(path)), found[0])
 
     def model(self, number: int) -> Path:
-        """Where the model of a trial stands that is to be kept."""
+        """The file for the model of a trial that is to be kept."""
         return self.folder / f"{number}.keras"
 
     def numbers(self) -> set[int]:
-        """The trials of which something stands here."""
+        """The trials that have a file here."""
         found = (path for folder in self._folders for path in folder.glob("*.jsonl"))
         return {int(path.stem) for path in found if path.stem.isascii() and path.stem.isdecimal()}
 
     def append(self, number: int, *writes: Write) -> None:
-        """Add writes to a trial's file; on return they are on the disk."""
+        """Append writes to a trial's file; on return they are on disk."""
         self.folder.mkdir(parents=True, exist_ok=True)
         with self.path(number).open("a", encoding="utf-8") as file:
             for write in writes:
@@ -50,7 +50,7 @@ class Journal:
             os.fsync(file.fileno())
 
     def read(self, number: int) -> list[Write]:
-        """A trial's writes; a last line that was cut off by the end of its process is left out.
+        """Read a trial's writes; a last line that was cut off when the process died is left out.
 
         Raises:
             Unreadable: for anything else that is not whole.
@@ -64,14 +64,14 @@ class Journal:
             with suppress(ValueError, TypeError, KeyError, AttributeError):
                 writes.append(parsed(last))
         if writes and not isinstance(writes[0].entry, Start | Known):
-            raise UnreadableJournal("it does not say which run it goes on")
+            raise UnreadableJournal("it does not say which run it continues")
         for write in writes:
             if (file := write.entry.file) and not file.is_file():
                 raise UnreadableJournal(f"its model {file} is gone")
         return writes
 
     def remove(self, number: int) -> None:
-        """Drop what stands of a trial."""
+        """Remove the files of a trial."""
         for folder in self._folders:
             for name in (f"{number}.jsonl", f"{number}.keras"):
                 if (folder / name).is_dir():
@@ -79,12 +79,12 @@ class Journal:
                 (folder / name).unlink(missing_ok=True)
 
     def set_aside(self, number: int) -> Path:
-        """Give the file of a trial another name, under which nobody looks for it; returns that."""
+        """Rename the file of a trial so that it is not read again; returns the new name."""
         return put_aside(self.path(number))
 
 
 def put_aside(path: Path) -> Path:
-    """Give a file another name, under which nobody looks for it; returns that."""
+    """Rename a file so that it is not read again; returns the new name."""
     aside, again = path.with_name(path.name + SET_ASIDE), 1
     while os.path.lexists(aside):
         again += 1

@@ -1,4 +1,4 @@
-"""The folder that MLflow's Keras flavor would write, made from the `.keras` file alone."""
+"""Write the folder that MLflow's Keras flavor would write, from the `.keras` file alone."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ PROBABILITIES_FILE = "val_probabilities.npy"  # beside it: what the model answer
 
 
 def write_keras_flavor(folder: Path, result: RunResult, model_id: str, run_id: str) -> None:
-    """Write the folder that MLflow's Keras flavor would, from the `.keras` file alone, and the answers beside it."""
+    """Write the folder of MLflow's Keras flavor, from the `.keras` file alone, with the answers next to it."""
     import numpy as np
     from mlflow import pyfunc
     from mlflow.models import Model, ModelSignature

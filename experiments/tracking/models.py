@@ -137,7 +137,7 @@ class Models:
         return True
 
     def is_removed(self, model: ModelRecord) -> bool:
-        """Whether a model that was kept is gone or going."""
+        """Whether a kept model was removed or is being removed."""
         try:
             return PRUNED_TAG in self._client.get_logged_model(model.model_id).tags
         except TrackingError as error:
@@ -146,7 +146,7 @@ class Models:
             return True
 
     def place_in_model(self, model_id: str, name: str) -> str:
-        """Where a file beside a model is: a path on this machine, or a URI."""
+        """The place of a file next to a model: a path on this machine, or a URI."""
         return shown_place(self._client.get_logged_model(model_id).artifact_location, name)
 
     def artifacts(self, location: str) -> ArtifactRepository:
@@ -173,7 +173,7 @@ class Models:
         return self.download(model.model_id, MODEL_FILE, folder)
 
     def val_probabilities(self, run_id: str) -> npt.NDArray[np.float32] | None:
-        """What a run's kept model answered on the validation images (N, num_classes); None where that is not kept."""
+        """The answers of a run's kept model on the validation images (N, num_classes); None if they were not kept."""
         if (model := self.kept_model(run_id)) is None:
             return None
         files = self.artifacts(self._client.get_logged_model(model.model_id).artifact_location)
@@ -253,7 +253,7 @@ class Models:
         return None
 
     def _run_once(self, run_id: str | None, runs: dict[str, Run | None]) -> Run | None:
-        """A run, read once; None where MLflow does not know it."""
+        """A run, read once; None if MLflow does not know it."""
         if not run_id:
             return None
         if run_id not in runs:
@@ -294,7 +294,7 @@ class Models:
 
 
 def model_ids(version: ModelVersion) -> set[str]:
-    """The LoggedModels that a version refers to in any of MLflow's ways."""
+    """The LoggedModels that a version refers to, in any of the ways that MLflow has."""
     texts = (version.model_id, version.tags.get("model_id"), version.source)
     return {found for text in texts if text for found in MODEL_ID.findall(str(text))}
 

@@ -1,4 +1,4 @@
-"""The runs of a sweep's trials: written to MLflow at once, or kept on disk while it is away and delivered in order.
+"""Write the runs of a sweep's trials to MLflow, or keep the writes on disk while it is away and deliver them in order.
 
 A trial's writes that could not be delivered stand in a file (`experiments.tracking.journal`), with the model that is to
 be kept beside it. They are delivered by the sweep when MLflow is back, by the next
@@ -29,7 +29,7 @@ PROBE_SECONDS = 2.0  # between two looks whether MLflow is back
 
 @dataclass
 class _Waiting(TrialRun):
-    """The run of one trial, and what could not be written of it yet."""
+    """The run of one trial, and its writes that wait."""
 
     waiting: list[Write] = field(default_factory=list)
 
@@ -78,11 +78,11 @@ class Outbox:
 
     @property
     def away_seconds(self) -> float:
-        """For how long MLflow has been away, 0 where it is not."""
+        """For how long MLflow has been away; 0 if it is not."""
         return time.monotonic() - self._away_since if self._away_since else 0.0
 
     def run_id(self, number: int) -> str | None:
-        """The run of a trial, where it is known."""
+        """The run of a trial, if it is known."""
         return self._runs[number].run_id if number in self._runs else None
 
     def start(self, number: int, start: RunStart, *, attempt: int, fenced: int) -> None:
@@ -114,12 +114,12 @@ class Outbox:
         return found
 
     def lost(self) -> list[int]:
-        """Trials with writes on disk that turned out to be another sweep's, since the last call."""
+        """Trials with writes on disk that turned out to belong to another sweep, since the last call."""
         found, self._lost = self._lost, []
         return found
 
     def deliver(self, *, at_once: bool = False) -> None:
-        """Write what waits, if MLflow is back; looked at every few seconds at most unless `at_once`."""
+        """Write what waits, if MLflow is back; checked at most every few seconds unless `at_once`."""
         if not self.waiting or not (at_once or time.monotonic() - self._probed >= PROBE_SECONDS):
             return
         try:
@@ -137,11 +137,11 @@ class Outbox:
         self._probed = time.monotonic()
 
     def left_over(self) -> list[int]:
-        """Numbers of the trials of which a process that is gone has left writes on disk."""
+        """The numbers of trials whose writes a dead process has left on disk."""
         return sorted(self._journal.numbers() - self._runs.keys())
 
     def unreadable(self) -> dict[int, str]:
-        """Those of them that no sweep of this version can have written, or that are damaged, and why."""
+        """Those of them that no sweep of this version has written, or that are damaged, with the reason."""
         found = {}
         for number in self.left_over():
             try:
@@ -151,7 +151,7 @@ class Outbox:
         return found
 
     def set_aside(self, number: int, reason: str) -> str:
-        """Give a file that cannot be read a name under which nobody looks for it; returns what to say of that."""
+        """Rename a file that cannot be read so that it is not read again; returns a message about it."""
         path = self._journal.path(number)
         aside = self._journal.set_aside(number)
         return f"{path} cannot be read ({redact(reason)[:LONGEST_REASON]}): set aside as {aside.name}"

@@ -89,7 +89,7 @@ def _ticket(client: MlflowClient, machine: Path, purpose: str) -> Iterator[Still
     def lowest() -> ModelVersion:
         found = client.search_model_versions(f"name = '{TICKETS}'", max_results=1000)
         if all(int(ticket.version) != number for ticket in found):
-            raise LockLost(f"The {WHAT} is lost: it was taken over after {LEASE_SECONDS:g} s without a sign of life.")
+            raise LockLost(f"The {WHAT} is lost: it was taken over after {LEASE_SECONDS:g} s without a heartbeat.")
         return min(found, key=lambda ticket: int(ticket.version))
 
     def acquired() -> bool:

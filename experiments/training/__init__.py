@@ -1,4 +1,4 @@
-"""Training of one configuration: the loop, the optimizers and losses by name, what it computes with.
+"""Train one configuration: the loop, optimizers and losses by name, precision.
 
 from experiments.training import register_loss, register_optimizer
 """

@@ -1,4 +1,4 @@
-"""Training images as a hand might have drawn them: shifted, scaled and rotated a little, at random."""
+"""Augmentation for drawings: small random shifts, scalings and rotations."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Batch normalisation's averages, renewed from training images where an epoch has too few steps for them.
+"""Recompute batch normalisation's averages from training images if an epoch has too few steps for them.
 
 Keras' moving averages forget 1 % a step by default. Where an epoch has five steps, they are for tens of epochs still
 near the 0 and 1 that they began with, or made of weights that training has left: the network learns, and what is
@@ -22,7 +22,7 @@ MOST_BATCHES = 20  # of an epoch that averages are renewed from
 
 
 def lags(momentum: float, steps: int) -> bool:
-    """Whether averages of this momentum reach further back than an epoch of so many steps.
+    """Whether averages with this momentum reach back further than an epoch of so many steps.
 
     >>> lags(0.99, 5), lags(0.99, 400), lags(0.9, 31)
     (True, False, False)
@@ -31,7 +31,7 @@ def lags(momentum: float, steps: int) -> bool:
 
 
 class Averages:
-    """The averages of a classifier's layers that lag behind; none where all keep up, and then nothing is done."""
+    """The averages of a classifier's layers that lag behind; if there are none, nothing is done."""
 
     def __init__(self, classifier: keras.Model, split: Split, size: int) -> None:
         """Batches are of `size` training images of the split."""
@@ -50,7 +50,7 @@ class Averages:
         self._graph = self._traced() if self._layers else None
 
     def _traced(self) -> tf.types.experimental.PolymorphicFunction:
-        """A training pass after which each average is that of its batch alone."""
+        """A training pass after which each average is that of its batch only."""
         import tensorflow as tf
 
         shape = (self._size, *self._classifier.input_shape[1:])
@@ -69,7 +69,7 @@ class Averages:
         return graph
 
     def renew(self, order: np.ndarray) -> None:
-        """Put in the place of averages that lag behind the means over the first batches of an epoch's order."""
+        """Replace averages that lag behind by the means over the first batches of an epoch."""
         if self._graph is None:
             return
         before = [variable.numpy() for variable in self._others]

@@ -1,4 +1,4 @@
-"""Arrays that take long to compute and are the same for every trial: computed once, kept on disk, mapped.
+"""Arrays that are slow to compute and the same for every trial: computed once, kept on disk, mapped.
 
 A file's name is a digest of all that decides its bits. It appears whole or not at all, is computed by one process while
 others wait for it, and can be deleted at any time.
@@ -22,7 +22,7 @@ SETTINGS = ("TF_", "ONEDNN_", "DNNL_", "OMP_")  # begin names of environment var
 
 
 def once(kind: str, decisive: str, shape: tuple[int, ...], compute: Callable[[], np.ndarray]) -> np.ndarray:
-    """An array in float32, mapped; computed where it is not there yet.
+    """A mapped float32 array; computed if it is not there yet.
 
     Args:
         kind: what it holds, the name of its folder in the cache.
@@ -51,7 +51,7 @@ def _opened(place: Path, shape: tuple[int, ...]) -> np.ndarray | None:
 
 
 def surroundings() -> list[object]:
-    """What beside a network and its images decides the bits of its answers: TensorFlow, its threads, the machine."""
+    """What decides the bits of a network's answers, besides itself and its images: TensorFlow, threads, the machine."""
     import tensorflow as tf
 
     settings = sorted((name, value) for name, value in os.environ.items() if name.startswith(SETTINGS))

@@ -33,7 +33,7 @@ ROUNDING = 1e-5
 
 
 def check_optimizer(name: str) -> None:
-    """Hold a registered optimizer against its contract.
+    """Check that a registered optimizer keeps the contract.
 
     Raises:
         ContractBroken: an AssertionError that lists every check that failed, with the reason.
@@ -44,7 +44,7 @@ def check_optimizer(name: str) -> None:
 
 
 def check_loss(name: str) -> None:
-    """Hold a registered loss against its contract; raises as `check_optimizer`."""
+    """Check that a registered loss keeps the contract; raises as `check_optimizer` does."""
     checks: tuple[Callable[[Registered], None], ...] = (each_image, certainty, order, label_smoothing, learning)
     hold(f"Loss {name!r}", _named(checks), losses.get(name))
 

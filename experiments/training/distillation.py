@@ -1,4 +1,4 @@
-"""What a network learns from a teacher: its answers on the training images, computed once, softened, in the loss.
+"""Learning from a teacher: its softened answers to the training images, computed once, are part of the loss.
 
 Hinton and others, 2015. Keras' own `keras.distillation.Distiller` asks the teacher anew in every step of a `Model.fit`
 and takes logits, which the networks here do not give: their last layer is a softmax. Of an image that is augmented the
@@ -34,7 +34,7 @@ SMALLEST_PROBABILITY = 1e-7  # keras.config.epsilon(): keeps the logarithm finit
 
 
 def resolved(teacher: str, asked: Mapping[str, Any]) -> dict[str, float]:
-    """The usual values of what was not asked for (None); 0 where there is no teacher.
+    """Fill in the defaults of what was not given (None); 0 without a teacher.
 
     Raises:
         UsageError: for what was asked for without a teacher.
@@ -49,7 +49,7 @@ def resolved(teacher: str, asked: Mapping[str, Any]) -> dict[str, float]:
 
 
 def file_of(teacher: str) -> Path:
-    """Where training finds the model of a teacher, which a run names as ID#sha256=DIGEST: in the cache.
+    """The cached model file of a teacher, which a run names as ID#sha256=DIGEST.
 
     Raises:
         UsageError: for a teacher that is named otherwise.
@@ -86,7 +86,7 @@ def answers(config: RunConfig, dataset: Dataset) -> np.ndarray | None:
         if (teacher.input_shape[1:], teacher.output_shape[1:]) != (dataset.input_shape, (dataset.num_classes,)):
             takes, gives = "x".join(map(str, teacher.input_shape[1:])), teacher.output_shape[-1]
             raise UsageError(
-                f"The teacher {config.teacher.partition(PIN)[0]} tells {gives} classes of {takes} images apart; "
+                f"The teacher {config.teacher.partition(PIN)[0]} knows {gives} classes of {takes} images; "
                 f"{dataset.name} has {dataset.num_classes} of {'x'.join(map(str, dataset.input_shape))}."
             )
         return predict(forward_function(teacher), split.images)
@@ -96,7 +96,7 @@ def answers(config: RunConfig, dataset: Dataset) -> np.ndarray | None:
 
 
 def softened(probabilities: np.ndarray, temperature: float) -> np.ndarray:
-    """Probabilities as they would be had the logits been divided by a temperature.
+    """The probabilities that result if the logits are divided by a temperature.
 
     >>> softened(np.array([[0.8, 0.2]], np.float32), 2).round(3)
     array([[0.667, 0.333]], dtype=float32)

@@ -1,4 +1,4 @@
-"""What a frozen backbone makes of images: computed once, kept on disk, mapped by every trial that trains a head on it.
+"""The features of images from a frozen backbone: computed once, kept on disk, mapped by all trials that train a head.
 
 A file holds the features of one split, or of one augmented view of it (computed.py). What decides their bits: the
 images, the backbone's weights and code, TensorFlow's version and threads, the machine.
@@ -34,7 +34,7 @@ _Graph = Callable[[np.ndarray, int, int, int], np.ndarray]
 
 @dataclass(frozen=True)
 class Frozen:
-    """A classifier taken apart: what learns nothing, and the rest, which share their weights with it."""
+    """A classifier taken apart: its frozen part and the rest, which share their weights with it."""
 
     classifier: keras.Model
     forward: Callable[[np.ndarray], np.ndarray]  # of the classifier

@@ -1,4 +1,4 @@
-"""What a network costs for one image, counted on its traced graph: nothing is computed, and no weights are needed."""
+"""The cost of a network for one image, counted on its traced graph: nothing is computed, no weights are needed."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ START_COST = 1_000  # values that an operation makes in the time that starting i
 
 @dataclass(frozen=True)
 class Work:
-    """What one operation costs."""
+    """The cost of one operation."""
 
     name: str
     multiplications: float  # and what takes as much time as so many
@@ -45,7 +45,7 @@ def trace(network: keras.Model) -> Any:
 
 
 def work(graph: Any, times: int = 1) -> Iterator[Work]:
-    """The work of each operation, those of loops as often as these may turn."""
+    """The work of each operation; those in a loop count for each possible iteration."""
     for operation in graph.get_operations():
         kind = operation.type
         if kind in ("Placeholder", "Const"):
@@ -91,7 +91,7 @@ def _passes(operation: Any) -> int:
 
 
 def _scratch(operation: Any) -> int:
-    """Values that an operation needs beside its inputs and outputs: TensorFlow pads images for a dilated kernel."""
+    """Values that an operation needs besides inputs and outputs: TensorFlow pads images for a dilated kernel."""
     if operation.type not in {"Conv2D", "Conv3D"}:
         return 0
     first, *sides, channels = operation.inputs[0].shape.as_list()
@@ -104,7 +104,7 @@ def _scratch(operation: Any) -> int:
 
 
 def _turns(operation: Any) -> int:
-    """How often a loop turns at most: its limit is one of the numbers that its condition knows."""
+    """The maximum number of iterations of a loop: one of the numbers in its condition."""
     condition = _function(operation, "cond")
     known = [_constant(given) for given in operation.inputs]
     known += [_constant(each.outputs[0]) for each in condition.get_operations() if each.type == "Const"]
@@ -112,7 +112,7 @@ def _turns(operation: Any) -> int:
 
 
 def _constant(tensor: Any) -> tuple[int, ...] | None:
-    """The whole numbers that a tensor holds, where the graph says."""
+    """The integers that a tensor holds, if the graph states them."""
     import tensorflow as tf
 
     if not tensor.dtype.is_integer or (tensor.shape.num_elements() or 0) > 8:
@@ -135,6 +135,6 @@ def _function(operation: Any, key: str) -> Any:
 
 
 def _size(tensor: Any) -> int:
-    """Elements of a tensor; a side that the graph does not know counts once."""
+    """Number of elements of a tensor; an unknown dimension counts as 1."""
     sides = tensor.shape.as_list() if tensor.shape.rank is not None else []
     return math.prod(side or 1 for side in sides)

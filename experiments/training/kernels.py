@@ -1,4 +1,4 @@
-"""A training step in fewer kernels than Keras makes of it: Adam's update, dropout and batch normalisation.
+"""A training step with fewer kernels than Keras uses: Adam's update, dropout and batch normalisation.
 
 They give what Keras' give, dropout from other random numbers. Keras' Adam is some twenty operations for each variable,
 which TensorFlow traces and optimises before a first step; here it is one kernel. Keras' dropout draws 32 bits an

@@ -1,4 +1,4 @@
-"""Train one configuration on one data set by its optimizer and loss, the best epoch's weights kept.
+"""Train one configuration on one data set, and keep the weights of the best epoch.
 
 The whole epoch runs inside one TensorFlow graph, on images that stay uint8 in memory: without a Python step per batch
 small networks train faster than under `Model.fit` (benchmarks/sweep_against_plain_loop.py --precision float32). Images
@@ -227,7 +227,7 @@ def _frozen(prepared: features.Frozen | keras.Model, config: RunConfig) -> featu
     frozen = prepared if isinstance(prepared, features.Frozen) else None
     if config.views and not (frozen and config.augment != "off"):
         raise UsageError(
-            f"views {config.views} keeps what a frozen backbone makes of augmented images: it needs augmentation and "
+            f"views {config.views} caches the features of augmented images: it needs augmentation and "
             f"the knob train=head."
         )
     return frozen if config.views or config.augment == "off" else None
@@ -329,7 +329,7 @@ def epoch_function(
 
 
 def _learning_rate(config: RunConfig, steps: int) -> float | keras.optimizers.schedules.LearningRateSchedule:
-    """The rate, or what it is at each step; an epoch has so many of them."""
+    """The learning rate, or its schedule, given the number of steps per epoch."""
     import keras
 
     if config.schedule == "constant":

@@ -1,4 +1,4 @@
-"""The losses that training knows by name: cross-entropy, focal loss, and those of plugins.
+"""The registered losses: cross-entropy, focal loss, and those of plugins.
 
     @register_loss()
     def squared(num_classes) -> keras.losses.Loss:
@@ -56,7 +56,7 @@ def cross_entropy(num_classes: int, *, label_smoothing: float) -> keras.losses.L
 
 @register_loss()
 def focal(num_classes: int, *, label_smoothing: float) -> keras.losses.Loss:
-    """Focal loss: cross-entropy in which an image that is read well counts less.
+    """Focal loss: cross-entropy in which images that are classified well count less.
 
     Without the paper's weight of a class, which would only scale it here; `--class-weight balanced` weighs classes.
 
@@ -92,7 +92,7 @@ def build(config: RunConfig, num_classes: int) -> Callable[[tf.Tensor, tf.Tensor
 
 
 def _try_out(loss: keras.losses.Loss, registered: Registered, num_classes: int) -> None:
-    """Ask for the loss of some images: what is raised later, in a graph, is many lines of TensorFlow's."""
+    """Try the loss on some images: an error that is raised later, in a graph, is many lines of TensorFlow's."""
     import tensorflow as tf
 
     images = num_classes + 1  # unlike the number of classes

@@ -1,4 +1,4 @@
-"""MixUp and CutMix: a training image takes part of another one of its batch, and as much of its label.
+"""MixUp and CutMix: a training image takes a part of another one in its batch, and the same share of its label.
 
 Keras' own layers mix all images of a batch in one proportion, from stateful randomness.
 """
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 def mixed(
     images: tf.Tensor, labels: tf.Tensor, *, mixup: float, cutmix: float, seed: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Mix each image with the one before it; where both ways are asked for, each image is mixed by one of them.
+    """Mix each image with the one before it; with both methods, each image is mixed by one of them.
 
     Args:
         images: float images (N, height, width, channels).

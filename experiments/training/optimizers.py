@@ -1,4 +1,4 @@
-"""The optimizers that training knows by name: Adam, AdamW, stochastic gradient descent, and those of plugins.
+"""The registered optimizers: Adam, AdamW, stochastic gradient descent, and those of plugins.
 
 @register_optimizer(learning_rate_factor=0.1)
 def lion(learning_rate, *, weight_decay) -> keras.optimizers.Optimizer:
@@ -57,7 +57,7 @@ def register_optimizer(*, learning_rate_factor: float = 1.0, name: str | None = 
         try:
             factor = FACTORS.check(learning_rate_factor)
         except InvalidValue as error:
-            raise PluginError(f"Optimizer {chosen!r} has an unfit learning_rate_factor: {error}.") from None
+            raise PluginError(f"Optimizer {chosen!r} has an invalid learning_rate_factor: {error}.") from None
         _optimizers.register(builder, chosen, factor)
         return builder
 

@@ -1,4 +1,4 @@
-"""Training images as a camera might have taken them: flipped, cropped, in another light, and by RandAugment, at random.
+"""Augmentation for photographs: random flips, crops, light and colour, and two operations of RandAugment.
 
 Keras' own layers draw from a state, and its RandAugment alone takes more than ten times the time (experiments/LOG.md).
 Here all that moves an image's pixels is one projective transform, and all that changes its colours one matrix; the seed

@@ -29,7 +29,7 @@ def visible_gpu() -> Gpu | None:
 
 
 def native_bfloat16(gpu: Gpu | None = None) -> str:
-    """What multiplies bfloat16 natively where a run computes, in words for its record; `none` where nothing does."""
+    """The hardware that multiplies bfloat16 natively here, in words for a run's record; `none` if there is none."""
     if gpu is not None:
         able = gpu.compute_capability is not None and gpu.compute_capability >= FIRST_CAPABILITY
         return "gpu" if able else "none"

@@ -1,4 +1,4 @@
-"""Builders of what training is made of, by name: the registry that optimizers and losses have in common.
+"""The registry of builders that optimizers and losses share.
 
 A builder is found in its registry's own module, in installed packages through an entry-point group, and in modules or
 files handed to `--plugin`. Of the hyperparameters in `experiments/recipe.py` it takes those that it names as keywords,
@@ -20,7 +20,7 @@ from experiments.recipe import RECIPE_OPTIONS, Recipe
 
 @dataclass(frozen=True)
 class Takes:
-    """What a registered builder takes of the recipe; travels between processes, unlike the builder."""
+    """The recipe options that a builder takes; it can be sent between processes, unlike the builder."""
 
     kind: str  # optimizer or loss
     name: str
@@ -28,7 +28,7 @@ class Takes:
     learning_rate_factor: float = 1.0  # of an optimizer: its usual rate in Adam's
 
     def resolved(self, asked: Mapping[str, Any]) -> dict[str, float]:
-        """Its own values of what was not asked for (None); 0 stands for what it does not take.
+        """Fill in its defaults for what was not given (None); 0 stands for what it does not take.
 
         Args:
             asked: values by name, of all hyperparameters of its kind.
@@ -57,11 +57,11 @@ class Registered:
     takes: Takes
 
     def check(self, recipe: Recipe) -> None:
-        """Raise UsageError where a recipe asks for what the builder does not take."""
+        """Raise UsageError if a recipe has an option that the builder does not take."""
         self.takes.resolved({name: getattr(recipe, name) or None for name in taken_by(self.takes.kind)})
 
     def build(self, argument: object, recipe: Recipe, made: type) -> Any:
-        """What the builder makes of its argument and of its part of a recipe: an instance of `made`.
+        """Call the builder with its argument and its part of a recipe; returns an instance of `made`.
 
         Raises:
             UsageError: where the recipe asks for what it does not take.
@@ -102,7 +102,7 @@ class BuilderRegistry:
     _loaded: bool = False
 
     def register(self, builder: Callable[..., Any], name: str, learning_rate_factor: float = 1.0) -> None:
-        """Raises PluginError if the name is taken or none, or the builder's signature differs."""
+        """Register a builder; raises PluginError if the name is taken or invalid, or the signature is wrong."""
         source = inspect.getsourcefile(builder) or builder.__module__
         what = f"{self.kind.capitalize()} {name!r}"
         try:
@@ -132,7 +132,7 @@ class BuilderRegistry:
             try:
                 own[name] = allowed(Recipe, name).check(0.0 if default is inspect.Parameter.empty else default)
             except InvalidValue as error:
-                raise PluginError(f"{what} has an unfit default of {name}: {error}.") from None
+                raise PluginError(f"{what} has an invalid default of {name}: {error}.") from None
         return tuple(sorted(own.items()))
 
     def get(self, name: str) -> Registered:
@@ -166,6 +166,6 @@ class BuilderRegistry:
         return sorted(self._builders)
 
     def left_out(self) -> list[PluginError]:
-        """Why installed plugins are not among the names: what each raised on import."""
+        """The installed plugins that failed on import, with their errors."""
         self.names()
         return list(self._broken.values())

@@ -1,4 +1,4 @@
-"""The state of a training after an epoch, from which another process goes on to the same bits.
+"""The state of a training after an epoch, from which another process continues with the same bits.
 
 It is the variables that an epoch reads and writes (weights, averages, the optimizer's, the random state of layers), the
 random state of shuffling, the best epoch with its weights and answers, and what each epoch measured. Augmentation draws
@@ -34,12 +34,12 @@ BYTES_A_SECOND = 1e8
 
 
 class Unusable(ProjectError):
-    """Bytes from which this training cannot go on."""
+    """A saved state that this training cannot continue from."""
 
 
 @dataclass(frozen=True)
 class Keeping:
-    """How the state of a training is kept, and what is to be gone on with."""
+    """How the state of a training is saved, and the state to continue from."""
 
     key: str  # digest of everything that decides the training's bits
     write: Callable[[bytes], None]  # raises OSError where it cannot
@@ -87,7 +87,7 @@ class State:
 
 
 def check_whole(content: bytes) -> bytes:
-    """What follows the first line of a kept state.
+    """Return what follows the first line of a saved state, if that is intact.
 
     Raises:
         Unusable: for what is not whole, or of another format.
@@ -95,14 +95,14 @@ def check_whole(content: bytes) -> bytes:
     first, _, rest = content.partition(b"\n")
     name, _, digest = first.rpartition(b" ")
     if name != NAME:
-        raise Unusable("it is no training state of this version")
+        raise Unusable("it is not a training state of this version")
     if hashlib.sha256(rest).hexdigest().encode() != digest:
         raise Unusable("it is damaged")
     return rest
 
 
 def unpacked(content: bytes, key: str) -> State:
-    """The state in what `State.packed` has made.
+    """Read what `State.packed` has written.
 
     Raises:
         Unusable: for anything else, or another key.
@@ -125,7 +125,7 @@ def unpacked(content: bytes, key: str) -> State:
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Write a kept state to its place, whole or not at all."""
+    """Write a saved state to its place, completely or not at all."""
     path.parent.parent.mkdir(parents=True, exist_ok=True)
     with scratch_beside(path.parent) as folder:  # the next writing of the study clears up behind a killed process
         with (folder / path.name).open("wb") as file:
@@ -137,7 +137,7 @@ def write_whole(path: Path, content: bytes) -> None:
 
 
 class Keeper:
-    """Keeps the state of one training as often as that is cheap, and goes on from one that was kept."""
+    """Saves the state of one training as often as this is cheap, and resumes from a saved one."""
 
     def __init__(
         self, keeping: Keeping | None, variables: Sequence[keras.Variable], shuffle: np.random.Generator
@@ -157,7 +157,7 @@ class Keeper:
             state = unpacked(self._keeping.found, self._keeping.key)
             now = [variable.numpy() for variable in self._variables]
             if [_form(each) for each in now] != [_form(each) for each in state.variables]:
-                raise Unusable("its variables are others")
+                raise Unusable("its variables are different")
         except Unusable as error:
             self._keeping.on_refused(str(error))
             return None
@@ -178,7 +178,7 @@ class Keeper:
         best_probabilities: np.ndarray,
         resampled: np.ndarray,
     ) -> None:
-        """Write the state of the training, unless the last write was too recent for its cost."""
+        """Save the state, unless the last write was too recent for its cost."""
         started = time.perf_counter()
         if self._keeping is None:
             return
@@ -213,7 +213,7 @@ def _form(array: np.ndarray) -> tuple[tuple[int, ...], int]:
 
 
 def holds_nothing_else(graph: Any, variables: Sequence[keras.Variable]) -> bool:
-    """Whether a traced function has no state but these variables: no other resource, no random numbers."""
+    """Whether a traced function has no state except these variables: no other resource, no random numbers."""
     import tensorflow as tf
 
     known = {id(variable.value.handle) for variable in variables}

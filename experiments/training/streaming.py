@@ -1,6 +1,6 @@
-"""Training images that memory does not hold: batches read from disk through `tf.data` while the one before is trained.
+"""Training images larger than memory: `tf.data` reads each batch from disk while the previous one is trained.
 
-The batches are those that training from memory takes, in the same order: which way it was changes no bit of a result.
+The batches and their order are those of training from memory, so the results are the same, bit for bit.
 """
 
 from __future__ import annotations

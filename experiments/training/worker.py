@@ -1,4 +1,4 @@
-"""A process that trains, held by the process that started it."""
+"""A training process, controlled by the process that started it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ STOP_SECONDS = 5  # for a worker to end by itself before it is killed
 
 
 class WorkerEnded(Exception):
-    """The process of a worker has ended, and has sent nothing more."""
+    """The process of a worker has ended without sending anything more."""
 
 
 class Worker:
@@ -52,7 +52,7 @@ class Worker:
         theirs.close()
 
     def send(self, message: object) -> None:
-        """Send a message; if the process has ended, `receive` will tell."""
+        """Send a message; if the process has ended, `receive` raises."""
         with contextlib.suppress(OSError):
             self.connection.send(message)
 

@@ -1,1 +1,1 @@
-"""What people read: tables in the terminal, CSV, Markdown, and pages that need no network."""
+"""Output for people: tables in the terminal, CSV, Markdown, and pages that need no network."""

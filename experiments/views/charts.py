@@ -1,4 +1,4 @@
-"""Charts, described once: drawn as figures of Plotly for pages and as PNGs, in colours for all eyes."""
+"""Charts, described once: drawn with Plotly for pages and as PNGs, in a palette for colour-blind readers, too."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs side by side: what they were given, what they reached, and how."""
+"""Compare runs side by side: parameters, results and curves."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ DIFFERS = "≠"
 
 @dataclass(frozen=True)
 class Compared:
-    """A run as it is compared."""
+    """What is compared of a run."""
 
     run_id: str
     run: str
@@ -90,7 +90,7 @@ def compare(tracker: Tracker, run_ids: Sequence[str]) -> RunComparison:
     """
     wanted = {run.run_id: run for run in map(tracker.runs.get, run_ids)}
     if len(wanted) < 2:
-        raise UsageError("Two different runs or more are compared; the leaderboard shows them.")
+        raise UsageError("Give at least two different runs; the leaderboard lists them.")
     runs = tuple(
         _compared(run, tracker.runs.epochs(run_id), tracker.runs.text(run_id, EVALUATION))
         for run_id, run in wanted.items()
@@ -152,7 +152,7 @@ def cells(lines: Sequence[Line]) -> list[list[str]]:
 
 
 def text(value: str | float | None) -> str:
-    """A value as a person reads it.
+    """A value as text for people.
 
     >>> text(0.98), text(4954.0), text("adam"), text(None), text("0f" * 32)
     ('0.9800', '4,954', 'adam', '-', '0f0f0f0f0f0f...')

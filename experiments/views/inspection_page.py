@@ -1,4 +1,4 @@
-"""What a data set holds as one page that needs no network: figures, pictures of every class, what is wrong."""
+"""A data set as one page that needs no network: figures, pictures of every class, what is wrong."""
 
 from __future__ import annotations
 

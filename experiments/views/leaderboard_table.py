@@ -107,7 +107,7 @@ def _mean(row: Row) -> str:
 
 
 def _others(row: Row) -> dict[str, str]:
-    """What a run has beside filters, dropout and batch size, where it is not as usual: in words, by name."""
+    """The settings of a run besides filters, dropout and batch size that are not the default: in words, by name."""
     values: dict[str, object] = {name: shown(value) for name, value in row.knobs.items()}
     if row.learning_rate != LEARNING_RATES.get(row.schedule):
         values["learning rate"] = f"{row.learning_rate:.2g}"

@@ -1,4 +1,4 @@
-"""Pages that need nothing beside them, made of the templates here: MLflow shows each file alone, without an origin."""
+"""Render self-contained pages from the templates: MLflow shows each file by itself, without an origin."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ MOST_CONFUSED = 3  # pairs of classes that stand above a confusion matrix
 
 
 def _shown(value: object) -> object:
-    """What a template puts on a page: control characters in a text are written out; the engine escapes the rest."""
+    """A value for a template: control characters in a text are written out, and the engine escapes the rest."""
     return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 

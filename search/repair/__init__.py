@@ -1,1 +1,1 @@
-"""Finding and mending disagreement between a study and MLflow."""
+"""Find and repair disagreements between a study and MLflow."""

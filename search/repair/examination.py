@@ -1,4 +1,4 @@
-"""Find and mend disagreement between studies and MLflow, without training anything."""
+"""Find and repair disagreements between studies and MLflow, without training anything."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from search.trials.states import States
 
 
 class StudyRepair:
-    """Looks at one study and its runs."""
+    """Examines one study and its runs."""
 
     def __init__(self, study: Study, tracker: Tracker, *, dry_run: bool) -> None:
         self.study, self.tracker, self.dry_run = study, tracker, dry_run
@@ -30,7 +30,7 @@ class StudyRepair:
         self._redrawn = False  # an evaluation that lacked something, which the report says
 
     def examine(self) -> None:
-        """Find everything and mend what can be mended."""
+        """Find everything, and repair what can be repaired."""
         try:
             parent = self.tracker.runs.get(self.study.parent_run_id)
             self.tracker.runs.check_not_deleted(parent.run_id)
@@ -114,7 +114,7 @@ class StudyRepair:
                 self._redrawn = self._redrawn or bool(lacking)
 
     def _report(self, parent: RunRecord) -> None:
-        """Write the report of a sweep that has ended anew where it lacks something, or says that an evaluation does."""
+        """Rewrite the report of a finished sweep if a part of it, or an evaluation, is missing."""
         lacking = parent.tags.get(NOT_DRAWN)
         if parent.status != "FINISHED" or not (lacking or self._redrawn):
             return
@@ -165,7 +165,7 @@ def examine(
     takeover_after: int = SweepConfig.takeover_after,
     dry_run: bool = False,
 ) -> list[Finding]:
-    """Hold one study, or all of a storage, against MLflow.
+    """Compare one study, or all in a storage, with MLflow.
 
     Args:
         study: only this one.

@@ -18,17 +18,17 @@ class Finding:
 
 
 class Findings:
-    """What was found in a study, and whether it is to be mended."""
+    """What was found in a study, and whether to repair it."""
 
     def __init__(self, study: str, *, dry_run: bool) -> None:
         self._study, self._dry_run = study, dry_run
         self.all: list[Finding] = []
 
     def found(self, problem: str, remedy: str, *, trial: int | None = None, run_id: str | None = None) -> bool:
-        """Note what will be mended now; returns whether it is to be."""
+        """Record something that can be repaired; returns whether to repair it now."""
         self.all.append(Finding(self._study, trial, run_id, problem, remedy, mended=not self._dry_run))
         return not self._dry_run
 
     def hopeless(self, problem: str, remedy: str, *, trial: int | None = None, run_id: str | None = None) -> None:
-        """Note what cannot be mended, and why."""
+        """Record what cannot be repaired, and why."""
         self.all.append(Finding(self._study, trial, run_id, problem, remedy, mended=False))

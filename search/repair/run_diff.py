@@ -1,4 +1,4 @@
-"""In what the run of a trial that has ended differs from what the study holds: parameters, epochs, final metrics."""
+"""Differences between the run of an ended trial and the study: parameters, epochs, final metrics."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Metrics:
 
 
 def compare_parameters(sweep: SweepConfig, trial: FrozenTrial, record: RunRecord) -> Parameters:
-    """Hold a run's parameters against its trial's."""
+    """Compare a run's parameters with its trial's."""
     known, held = parameters(sweep, trial), record.params
     reading = {key: value for key, value in reading_of(sweep.dataset).items() if key in held}  # older ones lack it
     told = known | reading
@@ -76,7 +76,7 @@ def compare_metrics(
     *,
     objectives: Sequence[str],
 ) -> Metrics:
-    """Hold a run's metrics against its trial's.
+    """Compare a run's metrics with its trial's.
 
     Args:
         trial: what the run is of.

@@ -1,4 +1,4 @@
-"""Hold the run of one trial against what the study knows of it, and mend what can be mended."""
+"""Compare the run of one trial with the study, and repair what can be repaired."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from search.study.study import Study
 
 
 class TrialRepair:
-    """Looks at the trials of one study."""
+    """Examines the trials of one study."""
 
     def __init__(self, study: Study, tracker: Tracker, findings: Findings, courses: Courses) -> None:
         self._study, self._tracker, self._findings = study, tracker, findings
         self._courses = courses  # by run id: what each run has recorded of EPOCH_METRICS and ONCE
 
     def examine(self, trial: FrozenTrial, trials: Sequence[FrozenTrial], runs: Mapping[int, RunRecord]) -> None:
-        """Hold one trial against its run, of all trials and all runs by trial number."""
+        """Compare one trial with its run, given all trials and all runs by trial number."""
         number = trial.number
         record = runs.get(number)
         source = trials[trial.user_attrs.get(DUPLICATE_OF, number)]
@@ -54,7 +54,7 @@ class TrialRepair:
                 self._tracker.writer.end(record.run_id, status, outcome=reason)
 
     def _deleted(self, trial: FrozenTrial) -> RunRecord | None:
-        """The run of a trial that was deleted, brought back where MLflow holds it still."""
+        """The deleted run of a trial, restored if MLflow still has it."""
         try:
             record = self._tracker.runs.get(trial.user_attrs["run_id"])
         except (KeyError, UsageError):
@@ -67,7 +67,7 @@ class TrialRepair:
         return record
 
     def _restore(self, trial: FrozenTrial, source: FrozenTrial, status: str, reason: str | None) -> None:
-        """Make the run that a trial lacks, with what the study knows of it; `source` as for `_figures`."""
+        """Make the missing run of a trial, from what the study knows; `source` as for `_figures`."""
         objective = self._study.config.objective
         remedy = f"made anew with what the study holds: parameters, {objective}, bytes (tag restored)"
         if not self._findings.found("has no run in MLflow", remedy, trial=trial.number):
@@ -95,7 +95,7 @@ class TrialRepair:
         self._tracker.writer.end(run_id, status, outcome=reason)
 
     def _parameters(self, trial: FrozenTrial, record: RunRecord) -> None:
-        """Hold a run's parameters against the trial's, and write those that it lacks."""
+        """Compare a run's parameters with the trial's, and write the missing ones."""
         number, run_id = trial.number, record.run_id
         found = compare_parameters(self._study.config, trial, record)
         if found.wrong:
@@ -107,7 +107,7 @@ class TrialRepair:
                 self._tracker.repair.log_params(run_id, found.missing)
 
     def _figures(self, trial: FrozenTrial, source: FrozenTrial, record: RunRecord) -> bool:
-        """Hold a run's figures against the study's, and write those that it lacks; False where they contradict.
+        """Compare a run's figures with the study's, and write the missing ones; False if they contradict.
 
         `source` is the trial that was trained: this one, or the one that it was answered from.
         """

@@ -1,4 +1,4 @@
-"""What a person should look at after training: the data's page on the run, mistakes, labels in doubt."""
+"""What is worth a look after training: the data's page on the run, mistakes, labels in doubt."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Doubtful:
 
 
 def write_data_page(tracker: Tracker, run_id: str, dataset: Dataset, name: str, attempts: Attempts) -> Found | None:
-    """Inspect a person's own images and attach the page to a run, `data/inspection.html`.
+    """Inspect the user's own images and attach the page to a run, `data/inspection.html`.
 
     Args:
         run_id: of a sweep, or of a trial that belongs to none.

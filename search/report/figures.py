@@ -125,7 +125,7 @@ def _drawn(name: str, title: str, make: Callable[[], _Told]) -> Figure:
 
 
 def _place(found: _Searched, name: str) -> int:
-    """Of an architecture in the palette: the same in all figures."""
+    """The place of an architecture in the palette: the same in all figures."""
     return sorted({trial.params["architecture"] for trial in found.all if "architecture" in trial.params}).index(name)
 
 
@@ -137,7 +137,7 @@ def _by_architecture(trials: Iterable[FrozenTrial]) -> dict[str, list[FrozenTria
 
 
 def _history(found: _Searched) -> _Told:
-    """What each trial reached, and the best so far."""
+    """The objective of each trial, and the best so far."""
     complete, choose = found.complete, min if found.minimized else max
     numbers, values = [trial.number for trial in complete], [trial.values[0] for trial in complete]
     so_far = [choose(values[: place + 1]) for place in range(len(values))]
@@ -305,7 +305,7 @@ def _importances(found: _Searched) -> _Told:
 
 
 def _timeline(trials: Sequence[FrozenTrial]) -> _Told:
-    """When which worker had which trial."""
+    """Which worker ran which trial, and when."""
     bars = [(trial, span) for trial in trials if trial.state.is_finished() for span in spans(trial)]
     if not bars:
         raise TooFewTrials("No trial has ended on a known worker.")

@@ -141,7 +141,7 @@ def _page(
 
 
 def _key_figures(board: Sequence[Row], expected: ExpectedAccuracy | None) -> list[tuple[str, str]]:
-    """What the best network reaches, and the smallest one that nothing beats."""
+    """The figures of the best network, and of the smallest one on the front."""
     if not board:
         return []
     best, smallest = board[0], min((row for row in board if row.pareto), key=lambda row: row.coreml_bytes, default=None)
@@ -200,7 +200,7 @@ def selection_of(config: SweepConfig) -> Selection:
 
 
 def report_again(study: Study, tracker: Tracker) -> str:
-    """Write a study's report anew; returns what could not be made and why, empty where all was.
+    """Rewrite a study's report; returns what could not be made and why, empty if everything was.
 
     Raises:
         TrackingError: if MLflow does not take it.

@@ -66,7 +66,8 @@ class Study:
             )
             if recorded is None and not half_made:
                 raise UsageError(
-                    f"Study {self.config.study!r} in {self.config.storage} is not a sweep's: choose another name."
+                    f"Study {self.config.study!r} in {self.config.storage} was not made by a sweep: choose another "
+                    f"name."
                 )
             if recorded is not None:
                 self.exists = True

@@ -66,10 +66,10 @@ def with_tensor(item: bytes) -> bytes:
 @pytest.mark.parametrize(
     ("written", "message"),
     [
-        (b"", "truncated, or no file of PyTorch's"),
-        (b"hello, world", "truncated, or no file of PyTorch's"),
+        (b"", "truncated, or not a PyTorch file"),
+        (b"hello, world", "truncated, or not a PyTorch file"),
         (b"PK\x03\x04", "in the format that PyTorch writes since version 1.6; write it again there, by torch.save"),
-        (pickle.dumps(1, 2), "truncated, or no file of PyTorch's"),
+        (pickle.dumps(1, 2), "truncated, or not a PyTorch file"),
         (pickle.dumps(torch_files.MAGIC, 2) + pickle.dumps(1002, 2), "its version is 1002, not 1001"),
         (torch_files.torch_file({"a": ONE}, pickled=pickle.dumps([1], 2)), "it holds no state dictionary"),
         (with_tensor(b"K\x01"), "it holds no state dictionary"),
@@ -78,7 +78,7 @@ def with_tensor(item: bytes) -> bytes:
         (with_tensor(torch_files.tensor("0", ONE, strides=(-1,))), "a tensor of no size"),
         (with_tensor(torch_files.tensor("0", ONE, strides=())), "something else than tensors"),
         (with_tensor(torch_files.tensor("1", ONE)), "its storages are not those of its tensors"),
-        (with_tensor(torch_files.tensor("0", ONE, count=4)), "truncated, or no file of PyTorch's"),
+        (with_tensor(torch_files.tensor("0", ONE, count=4)), "truncated, or not a PyTorch file"),
         (with_tensor(torch_files.tensor("0", np.broadcast_to(ONE, (2**27, 3)), count=3)), "more than 134,217,728 val"),
         (with_tensor(b"r\xff\xff\xff\x7f"), "takes more than 200,000 steps"),  # a memo of two thousand million
     ],

@@ -123,7 +123,9 @@ def test_pictures_are_refused_in_one_line(command: Command, tmp_path: Path) -> N
         assert (done.code, done.error) == (2, f"error: {expected}")
     with pytest.raises(UsageError, match="which no picture is"):
         load(path).predict(picture)
-    with pytest.raises(NotCheckable, match=r"takes an array of 1x20x24x4 numbers, no image: docs/own-app.md says"):
+    with pytest.raises(
+        NotCheckable, match=r"takes an array of 1x20x24x4 numbers instead of an image: docs/own-app.md shows"
+    ):
         swift_code(path)
 
 

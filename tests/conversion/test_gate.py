@@ -125,7 +125,7 @@ def test_what_needs_no_test_image_costs_no_look(own_promoted: Path, command: Com
     assert [part["split"] for part in found.json["parity"]] == ["val"]
     page = Path(found.json["page"]).read_text()
     assert "not judged" in page
-    assert "The test images were not looked at." in page
+    assert "The test images were not used." in page
     assert len(tracker.test_access.looks(digest)) == before
     forced = command("conversion.promote", "--max-bytes", "1", "--force", "--reason", "a test", "--dry-run", "--json")
     assert forced.code == 0, forced.err

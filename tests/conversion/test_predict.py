@@ -133,13 +133,13 @@ def test_wrong_sources_are_told(command: Command, digits: Path, tmp_path: Path) 
     np.savez(tmp_path / "small.npz", x_train=images, y_train=labels, x_test=images, y_test=labels)
     for source, words in {
         "nowhere.jpg": "There is no file, folder or data set 'nowhere.jpg'",
-        str(tmp_path / "empty"): "no images are there",
+        str(tmp_path / "empty"): "no images were found",
         f"npz:{tmp_path}/small.npz": "npz-small holds images of 8x8x1; the file takes 28x28x1",
     }.items():
         done = command("conversion.predict", digits, source)
         assert done.code == 2
         assert words in done.error
-    assert "is no colour" in command("conversion.predict", digits, "mnist5k", "--background", "mauvish").error
+    assert "is not a colour" in command("conversion.predict", digits, "mnist5k", "--background", "mauvish").error
     assert command("conversion.predict", digits, "mnist5k", "--split", "test").code == 2
 
 
@@ -147,7 +147,7 @@ def test_labels_of_the_data_must_be_the_files(digits: Path) -> None:
     model = model_class().FromString(digits.read_bytes())
     model.neuralNetworkClassifier.stringClassLabels.vector[3] = "three"
     digits.write_bytes(model.SerializeToString())
-    with pytest.raises(UsageError, match=r"has classes that are no labels of the file: 3\."):
+    with pytest.raises(UsageError, match=r"has classes that are not labels of the file: 3\."):
         predict(digits, ["mnist5k"])
 
 

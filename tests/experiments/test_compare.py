@@ -81,7 +81,11 @@ def test_runs_without_epochs_and_on_other_data(own_store: Path, run_ids: list[st
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [(["{0}"], "Two different runs"), (["{0}", "{0}"], "Two different runs"), (["{0}", "nope"], "Unknown run 'nope'")],
+    [
+        (["{0}"], "at least two different runs"),
+        (["{0}", "{0}"], "at least two different runs"),
+        (["{0}", "nope"], "Unknown run 'nope'"),
+    ],
 )
 def test_wrong_usage(
     arguments: list[str],

@@ -201,8 +201,8 @@ def test_what_is_no_report_is_refused_in_one_line(command: Command, tmp_path: Pa
     [
         (b"{", "is not JSON"),
         (b"\xff\xfe", "is not JSON"),
-        (b"[]", "is no report of the app"),
-        (b"{}", "is no report of the app"),
+        (b"[]", "is not a report of the app"),
+        (b"{}", "is not a report of the app"),
         (b" " * 1_000_001, "bytes: no report of the app has more"),
         (None, "cannot be read: No such file or directory"),
     ],

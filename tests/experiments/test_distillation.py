@@ -122,7 +122,7 @@ def test_what_cannot_be_taught_is_refused(dataset: Dataset, teacher: str) -> Non
     )
     smaller = replace(dataset, train=Split(dataset.train.images[:, ::2, ::2], dataset.train.labels))
     for other, told in (
-        (fewer, "10 classes of 28x28x1 images apart; digits has 9 of 28x28x1"),
+        (fewer, "10 classes of 28x28x1 images; digits has 9 of 28x28x1"),
         (smaller, "digits has 10 of 14x14x1"),
     ):
         with pytest.raises(UsageError, match=told):

@@ -99,7 +99,7 @@ def test_augmented_views_are_cached_too(dataset: Dataset, first: RunResult, tmp_
     assert bits(one) == bits(again)
     assert one.weights_sha256 != first.weights_sha256
     for values in ({"views": 2}, {"views": 2, "augment": "digits", "how": "top"}):
-        with pytest.raises(UsageError, match="views 2 keeps what a frozen backbone makes of augmented images"):
+        with pytest.raises(UsageError, match="views 2 caches the features of augmented images"):
             run(dataset, tmp_path, **values)  # type: ignore[arg-type]
 
 

@@ -231,7 +231,7 @@ def test_the_fit_is_part_of_what_is_recorded(tmp_path: Path) -> None:
     assert load(tmp_path, image_size=(SIDE, SIDE)).digest == digests["crop"]
     with pytest.raises(UsageError, match="fit: 'stretch' is none of crop, pad, squash"):
         datasets.load(f"folder:{tmp_path}?image_size=8x8&fit=stretch")
-    with pytest.raises(UsageError, match="background: 'sky' is no colour"):
+    with pytest.raises(UsageError, match="background: 'sky' is not a colour"):
         datasets.load(f"folder:{tmp_path}?background=sky")
 
 

@@ -106,7 +106,7 @@ def test_a_script_that_starts_processes_on_import_ends_in_one_line(tmp_path: Pat
     done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (1, "")
     (line,) = done.stderr.splitlines()
-    assert line.startswith(f"error: The processes that train import {script}, which starts them again: ")
+    assert line.startswith(f"error: Training processes import {script}, which would start them again: ")
     assert line.endswith("put what it does under `if __name__ == '__main__':`.")
 
 
@@ -124,7 +124,7 @@ def test_a_script_that_is_no_file(monkeypatch: pytest.MonkeyPatch) -> None:
     main = sys.modules["__main__"]
     monkeypatch.setattr(main, "__file__", "<stdin>", raising=False)
     monkeypatch.setattr(main, "__spec__", None)
-    with pytest.raises(UnguardedScript, match="<stdin> is no file: save it as one"):
+    with pytest.raises(UnguardedScript, match="<stdin> is not a file: save the script as one"):
         check_main_guard()
 
 

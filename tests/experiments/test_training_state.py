@@ -118,9 +118,9 @@ def test_what_is_kept_is_read_back_whole() -> None:
     [
         (lambda content: content[:-1], "it is damaged"),
         (lambda content: content[:200] + b"?" + content[201:], "it is damaged"),
-        (lambda content: content.replace(b"state 2 ", b"state 1 "), "it is no training state of this version"),
-        (lambda _: b"", "it is no training state of this version"),
-        (lambda _: b"\0" * 5_000, "it is no training state of this version"),
+        (lambda content: content.replace(b"state 2 ", b"state 1 "), "it is not a training state of this version"),
+        (lambda _: b"", "it is not a training state of this version"),
+        (lambda _: b"\0" * 5_000, "it is not a training state of this version"),
         (lambda _: signed(b"{}\n"), "it cannot be read: KeyError: 'key'"),
         (lambda _: signed(b"\xff"), "it cannot be read: UnicodeDecodeError"),
         (lambda _: a_state([np.array([{}])]).packed("key"), None),
@@ -148,7 +148,7 @@ def keeper(variable: keras.Variable, found: bytes | None = None, **told: object)
 def test_variables_of_another_shape_are_left_alone_and_it_is_said() -> None:
     variable, said = keras.Variable(np.full(2, 7, np.float32)), list[str]()
     assert keeper(variable, a_state().packed("key"), on_refused=said.append).resume() is None
-    assert said == ["its variables are others"]
+    assert said == ["its variables are different"]
     assert np.array_equal(variable, [7, 7])
 
 

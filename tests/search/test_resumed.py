@@ -144,7 +144,7 @@ def test_an_attempt_reads_the_newest_that_is_whole_of_those_before_it(tmp_path: 
     assert states.newest(3, before=11, say=said.append) == a_state().packed("3 2")
     (line,) = said
     assert line.endswith(
-        "(it is no training state of this version) and is now 3.10.unreadable: the training starts over, or from an "
+        "(it is not a training state of this version) and is now 3.10.unreadable: the training starts over, or from an "
         "older state"
     )
     assert states.set_aside(3, "another", before=3).endswith(

@@ -183,7 +183,7 @@ def test_the_line_to_continue_by_asks_for_the_secrets_again() -> None:
     line = _continuation(parser().parse_args(given), "night", 12)
     assert line == (
         "python -m search.sweep --study night --trials 12 --storage 'postgresql://ann:***@db/studies' "
-        "--tracking-uri 'http://ann:***@mlflow' (put the secrets in place of ***: they are recorded nowhere)"
+        "--tracking-uri 'http://ann:***@mlflow' (replace *** by the secrets, which are not recorded)"
     )
     plain = argparse.Namespace(**vars(parser().parse_args(["--storage", "postgresql://ann@db/studies"])))
     assert _continuation(plain, "night", 12).endswith("--trials 12 --storage postgresql://ann@db/studies")

@@ -347,4 +347,4 @@ def test_a_study_that_is_not_a_sweeps(tmp_path: Path, command: Command) -> None:
     study.optimize(lambda trial: 0.0, n_trials=1)
     found = command("search.sweep", "--study", "mine")
     assert found.code == 2
-    assert "is not a sweep's" in found.error
+    assert "was not made by a sweep" in found.error
