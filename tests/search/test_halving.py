@@ -19,6 +19,7 @@ from search.study.results import is_paused
 from search.trials.states import FOLDER
 from tests.support.commands import invoke
 from tests.support.sweeps import NO_FIGURES, assert_nothing_lost, children_of, study_of
+from tests.support.warm import Program
 
 # Of the first two the better one leads, of four two: so the second waits after epoch 2, and goes on after the fourth.
 RATES = (3e-3, 3e-4, 1e-6, 1e-6)
@@ -77,6 +78,22 @@ def test_an_interrupted_sweep_leaves_its_trials_waiting(
     assert (whole.interrupted, sum(whole.counts.values())) == (False, 8)
     assert whole.counts["pruned"]
     assert_nothing_lost(tmp_path, "cut", 8, 6)
+
+
+@pytest.mark.slow
+def test_two_sweeps_of_a_study_resume_what_either_has_paused(tmp_path: Path) -> None:
+    options = {
+        "tracking_uri": "sqlite:///mlflow.db", "study": "shared", "trials": 16, "epochs": 6,
+        "filters": [4, 8, 16], "pruner": "halving",
+    }
+    both = [Program("tests.support.untrained", json.dumps(options), 0.1, cwd=tmp_path) for _ in range(2)]
+    for process in both:
+        _, err = process.communicate()
+        assert process.returncode == 0, err
+    assert_nothing_lost(tmp_path, "shared", 16, 6)
+    trials = study_of(tmp_path, "shared").trials
+    assert {0} < {trial.user_attrs.get(PAUSED_AT, 0) for trial in trials}
+    assert any(trial.user_attrs.get(PAUSED_AT) == 0 and trial.state == TrialState.COMPLETE for trial in trials)
 
 
 def test_the_best_third_leads_and_where_asked_the_best_of_each_architecture() -> None:
