@@ -212,4 +212,4 @@ def test_answers_as_a_phone_would_compute_them(command: Command, digits: Path, t
     shown = command("conversion.predict", digits, path, "--compute", "float16", "--accumulate", "float16").out
     assert "float16, simulated, sums in float16: 0 of 1 labels differ" in shown
     alone = command("conversion.predict", digits, path, "--accumulate", "float16")
-    assert (alone.code, "give --compute float16 with it" in alone.err) == (2, True)
+    assert (alone.code, "--accumulate needs --compute float16." in alone.err) == (2, True)

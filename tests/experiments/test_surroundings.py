@@ -107,7 +107,7 @@ def test_a_script_that_starts_processes_on_import_ends_in_one_line(tmp_path: Pat
     assert (done.returncode, done.stdout) == (1, "")
     (line,) = done.stderr.splitlines()
     assert line.startswith(f"error: Training processes import {script}, which would start them again: ")
-    assert line.endswith("put what it does under `if __name__ == '__main__':`.")
+    assert line.endswith("put its code under `if __name__ == '__main__':`.")
 
 
 def test_a_process_that_imports_the_script_starts_none(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -115,7 +115,7 @@ def test_a_process_that_imports_the_script_starts_none(monkeypatch: pytest.Monke
     with pytest.raises(SystemExit) as ended:
         check_main_guard()
     assert ended.value.code == UNGUARDED
-    with pytest.raises(ProjectError, match="put what it does under"):
+    with pytest.raises(ProjectError, match="put its code under"):
         raise_if_unguarded(ended.value.code)
     raise_if_unguarded(1)
 
