@@ -174,7 +174,7 @@ def test_struck_anywhere_and_continued(seed: int, made: Path, tmp_path: Path) ->
     statements = int((made / "statements").read_text())
     chance = random.Random(seed)
     options = drawn_options(chance)
-    trials, epochs = 3 if options["pruner"] == "none" else 5, cast(int, options["epochs"])
+    trials, epochs = 3 if options["pruner"] == "none" else 5, options["epochs"]
     kinds = (BY_KILL, BY_KILL, BY_TERM) if options["workers"] == 1 else (BY_KILL, BY_TERM, A_WORKER, A_WORKER)
     folder = tmp_path
     for strike in range(chance.choice((1, 1, 1, 2))):
