@@ -83,8 +83,12 @@ def test_an_interrupted_sweep_leaves_its_trials_waiting(
 @pytest.mark.slow
 def test_two_sweeps_of_a_study_resume_what_either_has_paused(tmp_path: Path) -> None:
     options = {
-        "tracking_uri": "sqlite:///mlflow.db", "study": "shared", "trials": 16, "epochs": 6,
-        "filters": [4, 8, 16], "pruner": "halving",
+        "tracking_uri": "sqlite:///mlflow.db",
+        "study": "shared",
+        "trials": 16,
+        "epochs": 6,
+        "filters": [4, 8, 16],
+        "pruner": "halving",
     }
     both = [Program("tests.support.untrained", json.dumps(options), 0.1, cwd=tmp_path) for _ in range(2)]
     for process in both:

@@ -28,7 +28,7 @@ from tests.support.warm import warm_context
 OBJECTIVES = (("val_accuracy",), ("val_accuracy", "coreml_bytes"))
 
 SEEDS = [pytest.param(seed, marks=pytest.mark.slow if seed else ()) for seed in range(30)]
-TRIALS, EPOCHS = 4, 3
+TRIALS, EPOCHS = 3, 2  # and their replicates; one model more than are kept
 BY_KILL, BY_TERM, A_WORKER = "the sweep by kill -9", "the sweep by SIGTERM", "a worker process by kill -9"
 STRUCK = 10  # the exit code of a sweep that was struck and came to an end of its own
 
@@ -152,7 +152,10 @@ def test_killed_at_a_write_and_continued(point: tuple[str, int, str], made: Path
 
 
 def drawn_options(chance: random.Random) -> dict[str, Any]:
-    """What a sweep is asked for; a limit of 3,000 bytes makes the trials with 8 filters infeasible."""
+    """What a sweep is asked for; a limit of 3,000 bytes makes the trials with 8 filters infeasible.
+
+    Where something may be pruned, there are trials enough for the median to do it.
+    """
     objectives = chance.choice(OBJECTIVES)
     pruner = chance.choice(("auto", "none", "halving", *(("hyperband",) if objectives == OBJECTIVES[0] else ())))
     return {
@@ -161,7 +164,7 @@ def drawn_options(chance: random.Random) -> dict[str, Any]:
         "max_coreml_bytes": chance.choice((None, None, 3_000)),
         "workers": chance.choice((1, 1, 2)),
         "replicates": chance.choice((0, 1)),
-        "epochs": 6 if pruner == "halving" else 4,  # with fewer no trial is paused
+        "epochs": {"none": 2, "halving": 6}.get(pruner, 4),  # with fewer no trial is pruned, or paused
     }
 
 
@@ -171,6 +174,7 @@ def test_struck_anywhere_and_continued(seed: int, made: Path, tmp_path: Path) ->
     statements = int((made / "statements").read_text())
     chance = random.Random(seed)
     options = drawn_options(chance)
+    trials, epochs = 3 if options["pruner"] == "none" else 5, options["epochs"]
     kinds = (BY_KILL, BY_KILL, BY_TERM) if options["workers"] == 1 else (BY_KILL, BY_TERM, A_WORKER, A_WORKER)
     folder = tmp_path
     for strike in range(chance.choice((1, 1, 1, 2))):
@@ -180,17 +184,18 @@ def test_struck_anywhere_and_continued(seed: int, made: Path, tmp_path: Path) ->
                 folder = tmp_path / str(kill_at)
                 folder.mkdir()
                 shutil.copy(made / "mlflow.db", folder)
-            code = run(folder, 5, kill_at, after, struck=struck, **options)
+            code = run(folder, trials, kill_at, after, struck=struck, **options)
             assert code in (KILLED, STRUCK, -signal.SIGTERM, 0)
             if code or strike:
                 break
             kill_at //= 2  # this sweep sends fewer statements: struck earlier, from a fresh start
-    assert run(folder, 5, None, **options) == 0
-    assert_nothing_lost(folder, "cut", 5, options["epochs"])
+    assert run(folder, trials, None, **options) == 0
+    assert_nothing_lost(folder, "cut", trials, epochs)
 
 
 REPORTED = "search.study.judge:Judge.report"
 MARKED = "optuna.storages._cached_storage:_CachedStorage.set_trial_system_attr"  # as Hyperband does on each rung
+UNTIL_ONE_IS_PRUNED = 7  # trials, with every pruner
 
 
 @pytest.mark.parametrize(
@@ -210,7 +215,7 @@ def test_a_trial_that_was_found_hopeless_is_pruned_though_its_sweep_was_killed(
     for folder in (whole, cut):
         folder.mkdir()
         shutil.copy(made / "mlflow.db", folder)
-    assert run(whole, 10, None, **options) == 0
+    assert run(whole, UNTIL_ONE_IS_PRUNED, None, **options) == 0
     expected = study_of(whole, "cut").trials
     hopeless = next(trial.number for trial in expected if trial.state == TrialState.PRUNED)
     until_then = expected[: hopeless + 1]
@@ -220,8 +225,8 @@ def test_a_trial_that_was_found_hopeless_is_pruned_though_its_sweep_was_killed(
         else len(values_by_epoch(trial))
         for trial in until_then
     )
-    assert run(cut, 10, (place, call, "after"), **options) == KILLED
-    assert run(cut, 10, None) == 0
+    assert run(cut, UNTIL_ONE_IS_PRUNED, (place, call, "after"), **options) == KILLED
+    assert run(cut, UNTIL_ONE_IS_PRUNED, None) == 0
     ends = [
         [(trial.state, trial.params, values_by_epoch(trial)) for trial in study_of(folder, "cut").trials]
         for folder in (whole, cut)

@@ -19,7 +19,7 @@ from search.repair.examination import examine
 from search.study.storage import open_storage
 from tests.support.stopped_at import RACE_SECONDS, run
 from tests.support.stores import DATABASES
-from tests.support.sweeps import assert_nothing_lost
+from tests.support.sweeps import assert_nothing_lost, metric_points
 from tests.support.warm import warm_context
 
 TRIALS, EPOCHS = 2, 2
@@ -57,11 +57,9 @@ def assert_whole(folder: Path) -> None:
     experiments = [experiment.experiment_id for experiment in client.search_experiments()]
     runs = {run.info.run_id: run for run in client.search_runs(experiments)}
     parents = {run_id for run_id, found in runs.items() if found.data.tags.get("sweep") == "parent"}
-    for run_id, found in runs.items():
-        for metric in found.data.metrics:
-            points = [(point.step, point.value) for point in client.get_metric_history(run_id, metric)]
-            steps = points if run_id in parents else [step for step, _ in points]  # a parent's figures grow
-            assert len(set(steps)) == len(points), (metric, points)
+    for (run_id, metric), points in metric_points(uri, runs.values()).items():
+        steps = points if run_id in parents else [step for step, _ in points]  # a parent's figures grow
+        assert len(set(steps)) == len(points), (metric, points)
     models = client.search_logged_models(experiments)
     assert {model.source_run_id for model in models} <= runs.keys()
     with closing(sqlite3.connect(folder / "optuna.db")) as database:

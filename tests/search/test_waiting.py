@@ -34,11 +34,18 @@ STEPS = (  # of a sweep: what calls MLflow without the outbox
 )
 
 
-def locked_at(folder: Path, step: str) -> None:
-    """In a process of its own: sweep, while MLflow is away from a step on, for some seconds."""
+def locked_at(folder: Path, steps: tuple[str, ...]) -> None:
+    """In a process of its own: sweep, while MLflow is away from each of these steps on, for some seconds."""
     os.chdir(folder)
     with Path("err").open("w") as file:
         os.dup2(file.fileno(), 2)
+    for step in steps:
+        lock_at(folder, step)
+    sweep_here()
+
+
+def lock_at(folder: Path, step: str) -> None:
+    """Let MLflow's database be locked at the first call of a step."""
     module, _, name = step.partition(":")
     holder = importlib.import_module(module)
     real = getattr(holder, name)
@@ -49,13 +56,13 @@ def locked_at(folder: Path, step: str) -> None:
         nonlocal calls
         calls += 1
         if calls == 1:
+            (folder / f"away at {step}").touch()
             held = sqlite3.connect(folder / "mlflow.db", isolation_level=None, check_same_thread=False)
             held.execute("BEGIN EXCLUSIVE")
             threading.Timer(AWAY_SECONDS, held.rollback).start()
         return real(*arguments, **options)
 
     setattr(holder, name, away)
-    sweep_here()
 
 
 def sweep_here(uri: str = "sqlite:///mlflow.db") -> None:
@@ -76,12 +83,15 @@ def in_a_process(target: Callable[..., None], *arguments: object) -> int | None:
 
 
 @pytest.mark.parametrize(
-    "step", [pytest.param(one, marks=() if one.endswith("_register") else pytest.mark.slow) for one in STEPS]
+    ("steps", "outages"),
+    [(STEPS[2:3], 1), pytest.param(STEPS, 4, marks=pytest.mark.slow)],  # evaluating and registering: one for a person
+    ids=["registering", "every step"],
 )
-def test_a_locked_mlflow_is_waited_for(step: str, tmp_path: Path) -> None:
+def test_a_locked_mlflow_is_waited_for(steps: tuple[str, ...], outages: int, tmp_path: Path) -> None:
     Tracker(f"sqlite:///{tmp_path}/mlflow.db")
-    assert in_a_process(locked_at, tmp_path, step) == 0
-    assert "MLflow is away, waiting for it" in (tmp_path / "err").read_text()
+    assert in_a_process(locked_at, tmp_path, steps) == 0
+    assert all((tmp_path / f"away at {step}").exists() for step in steps)
+    assert (tmp_path / "err").read_text().count("MLflow is away, waiting for it") == outages
     assert_nothing_lost(tmp_path, "away", 2, 2)
 
 

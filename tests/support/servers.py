@@ -149,9 +149,13 @@ class PostgresServer(Server):
 
 
 def wait_until(condition: Callable[[], object], *processes: AnyProcess, seconds: float = 600) -> None:
-    """Poll until a condition holds, which one that raises does not yet; fails if one of the processes has ended."""
+    """Poll until a condition holds, which one that raises does not yet; fails if one of the processes has ended.
+
+    A look that takes long is taken less often: it should not slow down what it waits for.
+    """
     deadline = time.monotonic() + seconds
     while True:
+        before = time.process_time()
         try:
             if condition():
                 return
@@ -160,4 +164,4 @@ def wait_until(condition: Callable[[], object], *processes: AnyProcess, seconds:
         for process in processes:
             assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.1)
+        time.sleep(max(0.1, 10 * (time.process_time() - before)))

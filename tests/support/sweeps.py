@@ -7,7 +7,8 @@ import json
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Iterable
 from contextlib import closing
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from mlflow.entities import Run
 from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 
+from experiments.databases import sqlite_path
 from search.study.ranking import Scored, front
 from search.study.results import DUPLICATE_OF, RESAMPLED, outcome
 from tests.support.commands import environment
@@ -71,6 +73,27 @@ def parents_of(folder: Path, name: str) -> list[Run]:
     """The runs of a study's sweep: one, unless something is wrong."""
     client = MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
     return client.search_runs([experiment_id(client)], f"tags.study = '{name}' and tags.sweep = 'parent'")
+
+
+def metric_points(uri: str, runs: Iterable[Run]) -> dict[tuple[str, str], list[tuple[int, float]]]:
+    """Steps and values, as they came, by a run's id and the metric's name; of a file by one look at its table."""
+    if path := sqlite_path(uri):
+        with closing(sqlite3.connect(path)) as database:
+            rows = database.execute(
+                "select run_uuid, key, step, value from metrics order by timestamp, step"
+            ).fetchall()
+    else:
+        client = MlflowClient(uri, uri)
+        rows = [
+            (run.info.run_id, metric, point.step, point.value)
+            for run in runs
+            for metric in run.data.metrics
+            for point in client.get_metric_history(run.info.run_id, metric)
+        ]
+    found = defaultdict[tuple[str, str], list[tuple[int, float]]](list)
+    for run_id, metric, step, value in rows:
+        found[run_id, metric].append((step, value))
+    return found
 
 
 def assert_whole(folder: Path, name: str, trials: int, epochs: int) -> None:
@@ -127,6 +150,7 @@ def assert_nothing_lost(
     found = client.search_runs(held, f"tags.study = '{name}' and tags.trial_number != ''", max_results=5_000)
     runs = {int(run.data.tags["trial_number"]): run for run in found}
     assert len(found) == len(runs) == len(study.trials)
+    points = metric_points(uri, found)
     statuses = {TrialState.COMPLETE: "FINISHED", TrialState.PRUNED: "KILLED", TrialState.FAIL: "FAILED"}
     for trial in study.trials:
         run = runs[trial.number]
@@ -139,9 +163,9 @@ def assert_nothing_lost(
         if trial.state == TrialState.FAIL:
             continue
         for metric in ("loss", "accuracy", "val_loss", "val_accuracy", "epoch_seconds"):
-            points = client.get_metric_history(run.info.run_id, metric)
-            assert [point.step for point in points] == list(range(1, len(points) + 1)), (trial.number, metric)
-        course = [point.value for point in client.get_metric_history(run.info.run_id, "val_accuracy")]
+            steps = [step for step, _ in points[run.info.run_id, metric]]
+            assert steps == list(range(1, len(steps) + 1)), (trial.number, metric)
+        course = [value for _, value in points[run.info.run_id, "val_accuracy"]]
         if trial.intermediate_values:
             assert course == [value for _, value in sorted(trial.intermediate_values.items())]
         once = ["coreml_bytes", "parameters", "macs"]
@@ -150,7 +174,7 @@ def assert_nothing_lost(
             assert trial.values[0] == max(course) == run.data.metrics["best_val_accuracy"]
             once += ["best_epoch", "best_val_accuracy", "host_latency_ms", "keras_bytes"]
         for metric in once:
-            assert len(client.get_metric_history(run.info.run_id, metric)) == 1, (trial.number, metric)
+            assert len(points[run.info.run_id, metric]) == 1, (trial.number, metric)
 
     recorded = json.loads(study.user_attrs["config"])
     registered = recorded["register_as"] or f"{recorded['dataset']}-classifier"
@@ -166,7 +190,7 @@ def assert_nothing_lost(
     assert len(held_models) <= recorded["keep"] + len(on_front)
     assert {runs[one.number].info.run_id for one in on_front} <= {version.run_id for version in versions}
     for run_id in held_models:  # kept models are evaluated, once
-        assert len(client.get_metric_history(run_id, "expected_calibration_error")) == 1
+        assert len(points[run_id, "expected_calibration_error"]) == 1
         assert "evaluation/evaluation.json" in {file.path for file in client.list_artifacts(run_id, "evaluation")}
     assert not list((folder / "mlflow-outbox").glob("*/*.jsonl"))
 
