@@ -1,9 +1,9 @@
 """Every command of the documents does what it says, and every link leads somewhere.
 
 The blocks of a document run in order in one folder, as a reader would type them in the root of a clone with `.venv`
-activated. They start warm, but for README's and Ray's, which are among the slow tests. README starts with an empty
-store, the others with a small sweep of mnist5k whose best model was promoted. RUN_ID stands for the run of the first
-registered version, OTHER_RUN_ID for that of the second. Marks in a comment right above a block:
+activated. They start warm, but for README's first and those on Ray, which are among the slow tests. README starts with
+an empty store, the others with a small sweep of mnist5k whose best model was promoted. RUN_ID stands for the run of the
+first registered version, OTHER_RUN_ID for that of the second. Marks in a comment right above a block:
 
     <!-- not run: why -->     the block is not run; the reason is a sentence
     <!-- with: WORDS -->      WORDS are added to the block's only command: a smaller sweep, or a free port as {port}
@@ -100,6 +100,7 @@ def test_commands_run(document: str, cold: bool, request: pytest.FixtureRequest,
             _check_printed(block, printed)
         elif block.language in RUN:
             printed = "" if "not run" in block.marks else _run(block, place, cold=cold)
+            cold = cold and document not in FROM_NOTHING
 
 
 @pytest.mark.parametrize("document", documents())
