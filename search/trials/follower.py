@@ -177,7 +177,8 @@ class Follower:
         untold = [one for _, one in self._flight.untold.values() if one]
         keep = not replicate and scored.number in self._study.results.keepers(scored, *untold)
         self._flight.end(running, scored)
-        self._outbox.write(running.trial.number, Finish(replace(result, resampled=()), keep))
+        result = replace(result, resampled=())  # which the study holds
+        self._outbox.write(running.trial.number, Finish(result, keep))
 
     def fail(self, running: OnItsWay, text: str) -> None:
         """End a trial that failed, with the text that its run holds."""
