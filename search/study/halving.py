@@ -8,7 +8,7 @@ still waits when a study has nothing else to train is pruned.
 
 The rule is ASHA's (Li et al. 2020, https://arxiv.org/abs/1810.05934, algorithm 2) but for architectures, fronts and
 rounding: there a third is rounded down, so that the first trials of a study wait, here up, so that the first is trained
-at once. Replayed on the trials of unpruned studies it takes as long as the median pruner and loses less (LOG.md).
+at once. What it saves and loses against the median pruner stands in experiments/LOG.md (2026-11-30).
 """
 
 from __future__ import annotations
