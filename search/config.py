@@ -274,7 +274,7 @@ class SweepConfig(RecipeRanges):
         if self.pruner not in fitting:
             raise UsageError(
                 f"--pruner {self.pruner} does not fit --objective {_shown(self.objectives)}: {reason}. Choose "
-                f"{' or '.join(fitting)}."
+                f"{' or '.join(filter(None, (', '.join(fitting[:-1]), fitting[-1])))}."
             )
         return self.pruner
 
