@@ -20,7 +20,7 @@ from experiments.names import folder_name
 from tests.support.commands import environment
 from tests.support.components import require
 from tests.support.servers import AnyProcess, MlflowServer, PostgresServer, wait_until
-from tests.support.sweeps import PUBLISHED, TINY, assert_nothing_lost, load_study
+from tests.support.sweeps import DIGITS, PUBLISHED, TINY, assert_nothing_lost, load_study
 from tests.support.sweeps import start as start_sweep
 from tests.support.warm import Program
 
@@ -121,7 +121,7 @@ def test_two_sweeps_share_a_study_on_postgresql_and_one_is_killed(
 ) -> None:
     """Real sweeps on a PostgreSQL study and an MLflow server, both fresh; the survivor ends the other's trial."""
     stores = ["--storage", database.url, "--tracking-uri", mlflow_server.uri, "--study", "shared"]
-    arguments = [*stores, "--trials", "6", *TINY, *PUBLISHED]
+    arguments = [*stores, "--trials", "4", *TINY, *DIGITS, *PUBLISHED]
     arguments[arguments.index("--epochs") + 1] = "8"
     both = [start_sweep(tmp_path, *arguments) for _ in range(2)]
     try:
@@ -139,7 +139,7 @@ def test_two_sweeps_share_a_study_on_postgresql_and_one_is_killed(
             if process.poll() is None:
                 process.kill()
                 process.wait()
-    assert_nothing_lost(tmp_path, "shared", 6, 8, storage=database.url, tracking_uri=mlflow_server.uri)
+    assert_nothing_lost(tmp_path, "shared", 4, 8, storage=database.url, tracking_uri=mlflow_server.uri)
 
 
 @pytest.mark.slow

@@ -30,16 +30,24 @@ from experiments.config import RunConfig
 from search.engines.cluster import Share
 from search.engines.messages import Job, StateNotKept, Stopped, WorkerSetup
 from search.engines.shared_data import pack_dataset, save_dataset
-from tests.support.commands import invoke, run_module
+from tests.support.commands import Outcome, invoke
 from tests.support.components import require
 from tests.support.servers import wait_until
-from tests.support.sweeps import assert_nothing_lost, children_of, in_the_middle_of_a_trial, study_of
+from tests.support.sweeps import (
+    DIGITS,
+    NO_FIGURES,
+    assert_nothing_lost,
+    children_of,
+    in_the_middle_of_a_trial,
+    study_of,
+)
 from tests.support.warm import Program
 
 ROOT = Path(__file__).parents[2]
 EPOCHS = 7  # no early stop before; with small batches long enough to be struck in the middle
 SLOW = ["--epochs", EPOCHS, "--filters", "16", "--batch-size", "16", "--dropout", "0.3:0.5", "--pruner", "none"]
 SWEEP = [*map(str, SLOW), "--engine", "ray", "--architecture", "malireddi", "--keep", "2", "--optimizer", "adamw"]
+SWEEP += NO_FIGURES
 
 
 @dataclass
@@ -133,6 +141,12 @@ def sweep(tmp_path: Path) -> Iterator[Callable[..., Program]]:
         yield started
 
 
+def ended(process: Program) -> Outcome:
+    """What a sweep did, once it has ended."""
+    out, err = process.communicate(400)
+    return Outcome(process.wait(), out, err)
+
+
 def training(cluster: Cluster, folder: Path, name: str) -> Callable[[], bool]:
     """A condition: both nodes train a trial, and two trials have reported an epoch."""
 
@@ -185,7 +199,7 @@ def test_tasks_and_a_node_die_and_their_trials_go_on_elsewhere(
 def test_broker_and_driver_die_and_the_study_is_continued(
     cluster: Cluster, sweep: Callable[..., Program], tmp_path: Path
 ) -> None:
-    options = ["--study", "gone", "--trials", "2", *SWEEP, "--ray-address", cluster.address]
+    options = ["--study", "gone", "--trials", "2", *SWEEP, *DIGITS, "--ray-address", cluster.address]
     process = sweep(*options)
     wait_until(in_the_middle_of_a_trial(tmp_path, "gone", 0), process)
     before = runs(tmp_path, "gone")
@@ -208,7 +222,7 @@ def test_broker_and_driver_die_and_the_study_is_continued(
     assert f"--engine ray --ray-address {cluster.address}" in err
     assert all(trial.state != TrialState.RUNNING for trial in study_of(tmp_path, "gone").trials)
 
-    done = run_module("search.sweep", *options, "--json", cwd=tmp_path)
+    done = ended(sweep(*options, "--json"))
     assert done.code == 0, done.err
     assert_nothing_lost(tmp_path, "gone", 2, EPOCHS)
     assert before.items() <= runs(tmp_path, "gone").items()
@@ -216,13 +230,13 @@ def test_broker_and_driver_die_and_the_study_is_continued(
 
 
 @pytest.mark.slow
-def test_node_with_other_code_is_refused(cluster: Cluster, tmp_path: Path) -> None:
+def test_node_with_other_code_is_refused(cluster: Cluster, sweep: Callable[..., Program], tmp_path: Path) -> None:
     for floor in ("architectures", "experiments", "conversion", "search"):
         shutil.copytree(ROOT / floor, tmp_path / "other" / floor)
     (tmp_path / "other" / "search" / "more.py").touch()
     node = cluster.add(PYTHONPATH=str(tmp_path / "other"))
     try:
-        found = run_module("search.sweep", *SWEEP, "--ray-address", cluster.address, cwd=tmp_path)
+        found = ended(sweep(*SWEEP, "--ray-address", cluster.address))
         assert found.code == 1
         assert "has other source code of pocketnets than the sweep: install the same version" in found.error
     finally:
@@ -230,10 +244,9 @@ def test_node_with_other_code_is_refused(cluster: Cluster, tmp_path: Path) -> No
 
 
 @pytest.mark.slow
-def test_more_than_a_node_has_is_refused(cluster: Cluster, tmp_path: Path) -> None:
+def test_more_than_a_node_has_is_refused(cluster: Cluster, sweep: Callable[..., Program], tmp_path: Path) -> None:
     for option, amount, wanted in (("--cpus-per-trial", "2", "2 CPUs and 0"), ("--gpus-per-trial", "0.5", "and 0.5")):
-        options = [*SWEEP, "--ray-address", cluster.address, option, amount]
-        found = run_module("search.sweep", *options, cwd=tmp_path)
+        found = ended(sweep(*SWEEP, "--ray-address", cluster.address, option, amount))
         assert found.code == 1
         assert f"{wanted} GPUs of a trial. Nodes: 1 CPUs and 0 GPUs" in found.error
     assert not list(tmp_path.iterdir())

@@ -18,8 +18,8 @@ from tests.support.sweeps import NO_FIGURES, assert_nothing_lost, start, study_o
 
 pytestmark = pytest.mark.slow
 
-STUDY, TRIALS, EPOCHS = "both", 6, 5
-SECONDS = 8.0  # in which the strikes fall: on two quiet cores two sweeps take longer for six trials
+STUDY, TRIALS, EPOCHS = "both", 4, 5
+SECONDS = 6.0  # in which the strikes fall: on two quiet cores two sweeps take longer for four trials
 STRIKES = ("a sweep is killed", "a worker is killed", "a sweep is stopped past the takeover")
 
 
