@@ -163,9 +163,9 @@ MUTANTS = (
     Mutant(
         "the study is told before MLflow",
         "search/trials/follower.py",
-        "        self._outbox.write(running.trial.number, Finish(replace(result, resampled=()), keep))\n",
+        "        self._outbox.write(running.trial.number, Finish(result, keep))\n",
         "        self._study.trials.tell(scored.number, TrialState.COMPLETE, scored.value, run_id='')\n"
-        "        self._outbox.write(running.trial.number, Finish(replace(result, resampled=()), keep))\n",
+        "        self._outbox.write(running.trial.number, Finish(result, keep))\n",
         ("tests/search/test_kill_points.py", "tests/search/test_sweep.py"),
     ),
     Mutant(

@@ -97,7 +97,7 @@ def test_a_file_that_came_meanwhile_stays(own_promoted: Path, judged: Judge) -> 
     place = own_promoted / DEFAULT_OUTPUT
     place.write_bytes(b"somebody's work")
     before = snapshot(own_promoted)
-    with pytest.raises(publish.Overtaken, match="is not what stood there when the file was judged"):
+    with pytest.raises(publish.Overtaken, match="has changed since the file was judged: run it again"):
         ours.publish(uri_of(own_promoted))
     assert snapshot(own_promoted) == before
 
