@@ -76,18 +76,16 @@ def test_what_a_plugin_raises_is_told_even_if_it_looks_like_a_pipe_that_closed(
 ) -> None:
     (tmp_path / "broken.py").write_text(
         "import keras\n"
-        "from experiments.training import register_loss\n"
-        "class Broken(keras.losses.Loss):\n"
-        "    def call(self, y_true, y_pred):\n"
+        "from architectures import register\n"
+        "class Broken(keras.layers.Dense):\n"
+        "    def save_own_variables(self, store):\n"
         f"        raise {error}('the mirror hung up')\n"
-        "@register_loss()\n"
-        "def broken(num_classes):\n"
-        "    return Broken()\n"
+        "@register(default_filters=4)\n"
+        "def broken(input_shape, num_classes, *, filters, dropout):\n"
+        "    layers = [keras.Input(input_shape), keras.layers.Flatten(), Broken(num_classes, activation='softmax')]\n"
+        "    return keras.Sequential(layers)\n"
     )
-    found = command(
-        *("search.trial", "--architecture", "malireddi", "--filters", "4", "--epochs", "1", *DIGITS),
-        *("--plugin", "broken.py", "--loss", "broken"),
-    )
+    found = command("search.trial", "--architecture", "broken", "--plugin", "broken.py", "--epochs", "1", *DIGITS)
     assert found.code == 1
     assert "the mirror hung up" in found.error
     client, run = only_run(tmp_path)
