@@ -153,17 +153,17 @@ def test_a_directory_of_many_members_is_not_read(members: dict[str, bytes], tmp_
     assert "list of members" in refusal(path)
     content = path.read_bytes()
     path.write_bytes(content[:-22] + b"PK\x06\x07" + bytes(16) + content[-22:])  # another directory elsewhere
-    assert "no .keras archive" in refusal(path)
+    assert "not a .keras archive" in refusal(path)
 
 
 def test_other_archives_and_formats(members: dict[str, bytes], tmp_path: Path) -> None:
     path = tmp_path / "model.keras"
     path.write_bytes(members[WEIGHTS])  # an HDF5 file of older versions
-    assert "no .keras archive" in refusal(path)
+    assert "not a .keras archive" in refusal(path)
     path.write_bytes(b"\x80\x04cos\nsystem\n(S'true'\ntR." + bytes(100))  # a pickle
-    assert "no .keras archive" in refusal(path)
+    assert "not a .keras archive" in refusal(path)
     path.write_bytes(b"")
-    assert "no .keras archive" in refusal(path)
+    assert "not a .keras archive" in refusal(path)
     with path.open("wb") as file:
         file.truncate(keras_file.MAX_ARCHIVE_BYTES + 1)
     assert "beyond the limit" in refusal(path)

@@ -30,27 +30,10 @@ from experiments.config import EpochMetrics, ModelSize, RunConfig, RunResult
 from experiments.datasets import Dataset, Split
 from experiments.training import loop
 from experiments.training.loop import TrainingDiverged, TrainingStopped, count_macs, train
-from experiments.training.messages import Request, Retrained
 from experiments.training.precision import Gpu, native_bfloat16, resolve_precision
-from experiments.training.worker import Worker
 
 BFLOAT16 = pytest.param("mixed_bfloat16", marks=pytest.mark.slow)
 CONFIG = RunConfig("malireddi", "mnist5k", filters=8, dropout=0.2, batch_size=100, epochs=3, learning_rate=3e-3)
-# Each block's gradient is a sum over six layers that compute side by side.
-BRANCHES = """
-import keras
-from architectures import register
-
-@register(default_filters=8)
-def branches(input_shape, num_classes, *, filters, dropout):
-    '''Blocks of six convolutions beside each other.'''
-    image = keras.Input(input_shape)
-    x = keras.layers.Conv2D(filters, 3, strides=2)(image)
-    for _ in range(3):
-        x = keras.layers.Add()([keras.layers.Conv2D(filters, 3, padding="same")(x) for _ in range(6)])
-    x = keras.layers.Dropout(dropout)(keras.layers.Flatten()(x))
-    return keras.Model(image, keras.layers.Dense(num_classes, activation="softmax")(x))
-"""
 DENSE = replace(CONFIG, architecture="dense")  # where it does not matter what is trained
 
 
@@ -132,29 +115,6 @@ def test_threads_do_not_decide_the_order_in_which_gradients_are_added(few: Datas
     nodes = [*graph.node, *(node for function in graph.library.function for node in function.node_def)]
     assert {len(node.input) for node in nodes if node.op == "AddN"} == {2}
     assert tf.config.optimizer.get_experimental_options()["arithmetic_optimization"] is False  # it would join them
-
-
-def test_two_threads_come_to_the_same_bits_each_time(tmp_path: Path) -> None:
-    """In processes of their own: those of pytest compute with one thread."""
-    (tmp_path / "branches.py").write_text(BRANCHES)
-    config = replace(CONFIG, architecture="branches", dataset="digits", filters=8, epochs=2)
-    plugins = (str(tmp_path / "branches.py"),)
-    request = Request(config, datasets.load("digits").digest, threads=2, plugins=plugins, settings=(), epochs=None)
-    first, second = (retrained(request) for _ in range(2))
-    assert first.weights_sha256 == second.weights_sha256
-    assert [replace(each, epoch_seconds=0) for each in first.epochs] == [
-        replace(each, epoch_seconds=0) for each in second.epochs
-    ]
-
-
-def retrained(request: Request) -> Retrained:
-    worker = Worker("experiments.training.retraining:serve_request", request)
-    try:
-        while not isinstance(found := worker.receive(), Retrained):
-            assert isinstance(found, EpochMetrics), found
-        return found
-    finally:
-        worker.kill()
 
 
 @pytest.mark.parametrize("kind", ["activity_regularizer", "kernel_regularizer"])
