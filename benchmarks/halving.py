@@ -24,8 +24,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import optuna
 from optuna.trial import TrialState
 
-from search.study.halving import leading, rungs
-from search.study.pruning import RANDOM_TRIALS, WARMUP_EPOCHS
+from search.study.halving import leading
+from search.study.pruning import RANDOM_TRIALS, WARMUP_EPOCHS, rungs
 from search.study.ranking import Scored
 
 

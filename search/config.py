@@ -54,6 +54,7 @@ from experiments.objective import (
 )
 from experiments.recipe import RECIPE, RecipeRanges
 from search.space import SEARCH, SEARCH_BEFORE, SearchSpace
+from search.study.pruning import rungs
 
 # What makes the trials of a study comparable: recorded with it, and not to be changed when it is continued.
 FIXED = (
@@ -276,6 +277,8 @@ class SweepConfig(RecipeRanges):
                 f"--pruner {self.pruner} does not fit --objective {_shown(self.objectives)}: {reason}. Choose "
                 f"{' or '.join(filter(None, (', '.join(fitting[:-1]), fitting[-1])))}."
             )
+        if self.halves and not rungs(self.epochs):
+            raise UsageError(f"--pruner halving pauses no trial of {self.epochs} epochs: give --epochs 5 or more.")
         return self.pruner
 
     def recorded(self) -> str:

@@ -228,8 +228,7 @@ def sweep(
         states = States(study.name)
         try:
             patiently(lambda: _take_up(study, tracker, outbox, dataset, progress), progress)
-            for number in states.numbers() - study.trials.unfinished():
-                states.remove(number)
+            states.remove_ended(study.trials.unfinished())
             progress.done(study.started(), study.results.best_value())
             if study.trials.is_exhausted():
                 say(f"study {study.name} holds all combinations: there is nothing left to try")
@@ -250,6 +249,7 @@ def sweep(
             interrupted = interrupted or stack.enter_context(interruptible())
             stopped = runner.run(placed, progress, interrupted)
             ended_at = time.perf_counter()
+            states.remove_ended(study.trials.unfinished())  # also those of trials that have ended elsewhere
             states.tidy()
             ending = Ending(study, tracker, dataset, parent, progress)
             ending.finish(stopped=stopped)

@@ -17,7 +17,7 @@ from optuna.trial import FrozenTrial, TrialState
 from experiments.objective import OBJECTIVES, OF_THE_NETWORK, SPELLED_OUT, objective_named, score
 from experiments.views.charts import GREY, PALETTE, Chart, Series, page_figure, png
 from search.study.ranking import Scored, front_of_objectives, ranked
-from search.study.results import DUPLICATE_OF, REPLICATE_OF, outcome, values_by_epoch
+from search.study.results import DUPLICATE_OF, REPLICATE_OF, is_paused, outcome, values_by_epoch
 from search.study.spans import spans
 
 COLOURS = {"complete": PALETTE[0], "pruned": PALETTE[1], "infeasible": GREY, "fail": PALETTE[3]}
@@ -218,15 +218,17 @@ def _courses(found: _Searched) -> _Told:
             values += [*course, None]
             hover += [*(f"{_described(trial)}\nepoch {epoch}: {v:.4f}" for epoch, v in enumerate(course, 1)), ""]
         series.append(Series(name, epochs, values, "lines", hover, place=_place(found, name)))
-    short = sum(outcome(trial) == "pruned" for trial in started)
+    short = sum(outcome(trial) == "pruned" or is_paused(trial) for trial in started)
     title = (
-        f"{short} of {len(started)} trials were ended early" if short else f"All {len(started)} trials ran their course"
+        f"{short} of {len(started)} trials were stopped early"
+        if short
+        else f"All {len(started)} trials ran their course"
     )
     return _Told(
         Chart(tuple(series), "epoch", found.objective, x_whole=True),
         title,
         f"Validation {found.words} by epoch, a line for each trial."
-        + (" A line that ends early was pruned: trials before it were better by then." if short else ""),
+        + (" A line that ends early was pruned, or waits: trials before it were better by then." if short else ""),
     )
 
 

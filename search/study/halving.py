@@ -22,21 +22,9 @@ from typing import Any
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
-from search.study.pruning import WARMUP_EPOCHS
+from search.study.pruning import SHARE, rungs
 from search.study.ranking import Scored, front_of_objectives, ranked
 from search.study.results import Results, is_paused, values_by_epoch
-
-SHARE = 3  # one in so many goes on
-
-
-def rungs(epochs: int) -> tuple[int, ...]:
-    """Epochs after which a trial may be paused.
-
-    >>> rungs(15), rungs(50), rungs(3)
-    ((2, 5), (2, 6, 17), ())
-    """
-    found = (round(epochs / SHARE**power) for power in range(1, epochs.bit_length()))
-    return tuple(sorted(epoch for epoch in found if epoch >= WARMUP_EPOCHS))
 
 
 def leading(
@@ -87,11 +75,9 @@ class Halving:
         """Those that go on from a rung; `more` are trials with values that the study does not hold yet."""
         found = {trial.number: (trial, values_by_epoch(trial)) for trial in self._results.searched()}
         found |= {trial.number: (trial, values) for trial, values in more}
-        there = [
-            (trial, values)
-            for trial, values in found.values()
-            if len(values) >= rung and trial.state != TrialState.FAIL
-        ]
+        come = [one for one in found.values() if len(one[1]) >= rung and one[0].state != TrialState.FAIL]
+        # Of one configuration the first trial stands for all.
+        there = {tuple(sorted(trial.params.items())): (trial, values) for trial, values in reversed(come)}.values()
         several_objectives = len(self._results.config.objectives) > 1
         by_architecture = rung == self._rungs[0] and not several_objectives
         return leading(

@@ -9,6 +9,7 @@ stand in docs/architecture.md, "Who owns a trial".
 
 from __future__ import annotations
 
+import json
 import random
 import time
 import warnings
@@ -24,14 +25,13 @@ from optuna.trial import FrozenTrial, TrialState
 
 from experiments.tracking import OwnershipLost
 from search.engines.messages import KnownArchitecture
-from search.grid import Grid
 from search.space import Values
-from search.study.claims import FENCED, Claim, Claims
+from search.study.claims import FENCED, Claim
 from search.study.digits import FewDigits
-from search.study.halving import Halving, PausedAsPruned
-from search.study.opened import Opened
+from search.study.halving import PausedAsPruned
 from search.study.owner import attempt_of, may_live
 from search.study.pruning import PAUSED_AT
+from search.study.queue import Queue, to_ask, tried
 from search.study.results import ENDED, MODEL_ID, REPLICATE_OF, is_paused
 from search.study.sampling import sampler_of
 from search.study.spans import EARLIER, until_now
@@ -79,9 +79,17 @@ TRANSITIONS = (
         "adopt",
         TrialState.WAITING,
         (TrialState.RUNNING,),
-        "a sweep or the doctor that found its writes on disk, or a sweep that prunes it at the end",
+        "a sweep or the doctor that found its writes on disk",
         Lock.TRIALS,
-        "the writes, on disk, or the run KILLED, in MLflow",
+        "the writes, on disk",
+    ),
+    Transition(
+        "adopt_paused",
+        TrialState.WAITING,
+        (TrialState.RUNNING,),
+        "a sweep that has nothing else to train, to prune it",
+        Lock.STUDY_AND_TRIALS,
+        "the run KILLED, in MLflow",
     ),
     Transition(
         "take_over",
@@ -103,13 +111,8 @@ TRANSITIONS = (
 )
 
 
-class Lifecycle:
+class Lifecycle(Queue):
     """The transitions of one study's trials, and what their owner writes in between."""
-
-    def __init__(self, opened: Opened) -> None:
-        self._open = opened
-        self.grid: Grid | None = None  # the combinations of a study that tries each once
-        self.claims = Claims(opened.patient, opened.storage, opened.config.study)
 
     def ask(self, architectures: tuple[KnownArchitecture, ...], worker: str) -> AskedTrial | None:
         """The next trial: an interrupted one, else a paused one that now leads, else a new one.
@@ -127,21 +130,21 @@ class Lifecycle:
         def act() -> tuple[AskedTrial, Claim] | None:
             trials = self._open.study.get_trials(deepcopy=False)
             searched = [trial for trial in trials if REPLICATE_OF not in trial.user_attrs]
-            waiting = _to_ask(trials)
-            if not self._has_more(trials):
+            waiting = to_ask(trials)
+            may_start = self._may_start(trials, self._open.config.trials)
+            resumed = None if waiting and may_start else self._to_resume()
+            if resumed is None and not may_start:
                 return None
             study = copy(self._open.study)
             if self._open.config.halves:
-                if not waiting and (resumed := Halving(self._open.results).to_resume()):
-                    self._open.storage.set_trial_user_attr(resumed._trial_id, PAUSED_AT, 0)
-                    waiting = [resumed]
                 study._storage = PausedAsPruned(self._open.storage)  # type: ignore[assignment]
-            config, number = self._open.config, waiting[0].number if waiting else len(trials)
+            known = resumed or next(iter(waiting), None)
+            config, number = self._open.config, known.number if known else len(trials)
             to_publish = _to_publish(self._open.study.user_attrs, architectures, len(searched))
-            if not waiting and self.grid and config.sampler == "grid":
+            if not known and self.grid and config.sampler == "grid":
                 chance = random.Random(f"{config.seed} {number}")
-                self._open.study.enqueue_trial(self.grid.untried(_tried(self.grid, trials), chance))
-            elif not waiting and to_publish:
+                self._open.study.enqueue_trial(self.grid.untried(tried(self.grid, trials), chance))
+            elif not known and to_publish:
                 self._open.study.enqueue_trial(config.space.published(to_publish))
             sampler, before = sampler_of(config, number), getattr(self._open.study.sampler, "inner", None)
             if isinstance(sampler, optuna.samplers.TPESampler) and isinstance(before, optuna.samplers.TPESampler):
@@ -150,7 +153,7 @@ class Lifecycle:
             study.sampler = self._open.study.sampler = FewDigits(sampler)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # signs of life are given by `signs_of_life`
-                trial = study.ask()
+                trial = self._taken_up(study, resumed) if resumed else study.ask()
             claim = self.claims.write(self._open.storage.get_trial(trial._trial_id), worker)
             # Drawn before another sweep asks: it must see where it gets the same configuration.
             values = self._open.config.space.suggest(trial, architectures)
@@ -164,52 +167,48 @@ class Lifecycle:
         self.claims.hold(asked.trial.number, claim)
         return asked
 
-    def has_more(self) -> bool:
-        """Whether `ask` would give a trial now."""
-        with self._open.errors():
-            return self._has_more(self._open.study.get_trials(deepcopy=False))
-
-    def _has_more(self, trials: Sequence[FrozenTrial]) -> bool:
-        waiting = _to_ask(trials)
-        searched = sum(REPLICATE_OF not in trial.user_attrs for trial in trials)
-        started = searched - sum(REPLICATE_OF not in trial.user_attrs for trial in waiting)
-        replicates_alone = bool(waiting) and all(REPLICATE_OF in trial.user_attrs for trial in waiting)
-        left = bool(waiting) or not self._is_exhausted(trials)
-        if (started < self._open.config.trials and left) or replicates_alone:
-            return True
-        return self._open.config.halves and Halving(self._open.results).to_resume() is not None
-
-    def is_exhausted(self) -> bool:
-        """Whether each combination of a study that tries each once has been begun."""
-        with self._open.errors():
-            return self.grid is not None and self._is_exhausted(self._open.study.get_trials(deepcopy=False))
-
-    def _is_exhausted(self, trials: Sequence[FrozenTrial]) -> bool:
-        return self.grid is not None and len(_tried(self.grid, trials)) == self.grid.size
-
-    def paused(self) -> list[int]:
-        """Numbers of the trials that wait at a rung."""
-        with self._open.errors():
-            return [trial.number for trial in self._open.study.get_trials(deepcopy=False) if is_paused(trial)]
+    def _taken_up(self, study: optuna.Study, paused: FrozenTrial) -> optuna.Trial:
+        """A paused trial, set to RUNNING: `Study.ask` would take the first one of the queue."""
+        self._open.storage.set_trial_user_attr(paused._trial_id, PAUSED_AT, 0)
+        self._open.storage.set_trial_state_values(paused._trial_id, TrialState.RUNNING)
+        return optuna.Trial(study, paused._trial_id)
 
     def adopt(self, number: int) -> FrozenTrial | None:
-        """Claim a trial that is queued or paused to tell how it ended; None where another sweep was faster."""
+        """Claim a trial of the queue to tell how it ended; None where another sweep was faster."""
 
-        def act() -> tuple[FrozenTrial, Claim] | None:
+        def act() -> Claim | None:
             held = self._open.study.get_trials(deepcopy=False)[number]
-            if held.state != TrialState.WAITING:
-                return None
-            if not self._open.storage.set_trial_state_values(held._trial_id, TrialState.RUNNING):
-                return None
-            claim = self.claims.write(held, "delivery")
-            return self._open.storage.get_trial(claim.trial_id), claim
+            return self._claimed(held, "delivery") if held.state == TrialState.WAITING else None
 
         with self._open.errors():
-            found = self.claims.alone(act)
-        if found is None:
+            return self._held(self.claims.alone(act))
+
+    def adopt_paused(self) -> FrozenTrial | None:
+        """Claim a paused trial to prune it; None where none is left, or any sweep of the study may still go on."""
+
+        def act() -> Claim | None:
+            trials = self._open.study.get_trials(deepcopy=False)
+            paused = [trial for trial in trials if is_paused(trial)]
+            recorded = json.loads(self._open.study.user_attrs["config"])["trials"]  # as the latest sweep wants it
+            wanted = max(self._open.config.trials, recorded)
+            running = any(trial.state == TrialState.RUNNING for trial in trials)
+            if not paused or running or self._may_start(trials, wanted) or self._to_resume():
+                return None
+            return self._claimed(paused[0], "pruning")
+
+        with self._open.errors():
+            return self._held(self._open.patient.alone(self._open.name, lambda: self.claims.alone(act)))
+
+    def _claimed(self, held: FrozenTrial, worker: str) -> Claim | None:
+        if not self._open.storage.set_trial_state_values(held._trial_id, TrialState.RUNNING):
             return None
-        trial, claim = found
-        self.claims.hold(number, claim)
+        return self.claims.write(held, worker)
+
+    def _held(self, claim: Claim | None) -> FrozenTrial | None:
+        if claim is None:
+            return None
+        trial = self._open.storage.get_trial(claim.trial_id)
+        self.claims.hold(trial.number, claim)
         return trial
 
     def take_over(self, *, dry_run: bool = False) -> list[FrozenTrial]:
@@ -247,15 +246,19 @@ class Lifecycle:
                 self.claims.hold(trial.number, claim)
         return [trial for trial, _ in found]
 
-    def requeue(self, number: int, *, ran: bool = False) -> None:
+    def requeue(self, number: int, *, ran: bool = False, run_id: str | None = None) -> None:
         """Put a trial back in the queue: it will be asked again with its values, its number and its MLflow run.
 
-        `ran` says that it was running until now: how long is recorded.
+        Args:
+            ran: it was running until now: how long is recorded.
+            run_id: its run, where that is known; empty: it has none any more, and waits at no rung.
         """
 
         def act(held: FrozenTrial) -> None:
             if ran:
                 self._open.storage.set_trial_user_attr(held._trial_id, EARLIER, until_now(held))
+            if run_id is not None and run_id != held.user_attrs.get("run_id"):
+                self._open.storage.set_trial_user_attr(held._trial_id, "run_id", run_id)
             self._open.storage.set_trial_state_values(held._trial_id, TrialState.WAITING)
 
         with self._open.errors(), suppress(OwnershipLost):
@@ -312,41 +315,6 @@ class Lifecycle:
 
         return cast(int, self.owned(trial.number, act))
 
-    def others_run(self) -> bool:
-        """Whether trials are running that are not this process'."""
-        with self._open.errors():
-            running = self._open.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-        return any(trial.number not in self.claims.numbers for trial in running)
-
-    def waiting_and_finished(self) -> tuple[set[int], set[int]]:
-        """Numbers of the trials in the queue, and of those that have ended."""
-        with self._open.errors():
-            trials = self._open.study.get_trials(deepcopy=False)
-        waiting = {trial.number for trial in trials if trial.state == TrialState.WAITING}
-        return waiting, {trial.number for trial in trials if trial.state.is_finished()}
-
-    def unfinished(self) -> set[int]:
-        """Numbers of the trials that have not ended."""
-        with self._open.errors():
-            trials = self._open.study.get_trials(deepcopy=False)
-        return {trial.number for trial in trials if not trial.state.is_finished()}
-
-    def is_done(self) -> bool:
-        """Whether all trials that were asked for have ended."""
-        waiting, finished = self.waiting_and_finished()
-        all_ended = len(finished) >= self._open.config.trials or self.is_exhausted()
-        return not waiting and all_ended and not self.others_run()
-
-    def interrupted(self) -> list[FrozenTrial]:
-        """Trials in the queue that a worker has begun."""
-        waiting = _to_ask(self._open.study.get_trials(deepcopy=False))
-        return [trial for trial in waiting if "owner" in trial.user_attrs]
-
-
-def _to_ask(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
-    """Those in the queue, without the paused ones."""
-    return [trial for trial in trials if trial.state == TrialState.WAITING and not is_paused(trial)]
-
 
 def _to_publish(
     held: Mapping[str, Any], architectures: Sequence[KnownArchitecture], searched: int
@@ -356,9 +324,3 @@ def _to_publish(
     left: list[KnownArchitecture | None] = [None] * len(suggested)
     left += [known for known in architectures if known.name not in suggested]
     return None if OWN_FIRST in held or searched >= len(left) else left[searched]
-
-
-def _tried(grid: Grid, trials: Sequence[FrozenTrial]) -> set[int]:
-    """The numbers of the combinations that have been begun."""
-    begun = {grid.number(trial.params) for trial in trials if trial.state != TrialState.WAITING}
-    return {number for number in begun if number is not None}

@@ -18,6 +18,17 @@ if TYPE_CHECKING:
 WARMUP_EPOCHS = 2  # before which no trial is pruned
 RANDOM_TRIALS = 4  # drawn at random before TPE models the space, and finished before any trial is pruned
 PAUSED_AT = "paused_at"  # user attribute of a trial that waits at a rung of successive halving: the epoch; 0: no more
+SHARE = 3  # one trial in so many goes on from a rung of successive halving
+
+
+def rungs(epochs: int) -> tuple[int, ...]:
+    """Epochs of successive halving after which a trial may be paused.
+
+    >>> rungs(15), rungs(50), rungs(5), rungs(4)
+    ((2, 5), (2, 6, 17), (2,), ())
+    """
+    found = (round(epochs / SHARE**power) for power in range(1, epochs.bit_length()))
+    return tuple(sorted(epoch for epoch in found if epoch >= WARMUP_EPOCHS))
 
 
 @dataclass

@@ -54,11 +54,16 @@ class Results:
         return Course(costs, values, self.config.minimized)
 
     def counts(self) -> dict[str, int]:
-        """Number of trials by how they ended: complete, pruned, infeasible, fail; replicates left out."""
+        """Number of trials by how they ended: complete, pruned, infeasible, fail; replicates left out.
+
+        Where some wait at a rung, they are counted as paused.
+        """
         counts = dict.fromkeys(("complete", "pruned", "infeasible", "fail"), 0)
         for trial in self.searched():
             if trial.state.is_finished():
                 counts[outcome(trial)] += 1
+            elif is_paused(trial):
+                counts["paused"] = counts.get("paused", 0) + 1
         return counts
 
     def seconds(self) -> float:
@@ -176,7 +181,7 @@ def outcome(trial: FrozenTrial) -> str:
 def is_paused(trial: FrozenTrial) -> bool:
     """Whether a trial waits at a rung: one that died on its way to be paused is tried again instead."""
     values = values_by_epoch(trial)
-    waits = trial.state == TrialState.WAITING and "run_id" in trial.user_attrs
+    waits = trial.state == TrialState.WAITING and bool(trial.user_attrs.get("run_id"))
     return waits and bool(values) and trial.user_attrs.get(PAUSED_AT) == len(values)
 
 

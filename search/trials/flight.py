@@ -103,7 +103,7 @@ class Flight:
             state = TrialState.COMPLETE if scored else state_of(ended)
             model = ended.model.model_id if ended.model else None
             if ended.outcome == "paused":
-                self._study.trials.requeue(ended.number, ran=True)
+                self._study.trials.requeue(ended.number, ran=True, run_id=ended.run_id)
                 del self.untold[ended.number]
                 self.ask_at = 0.0
                 continue
@@ -140,7 +140,7 @@ class Flight:
         Where that fails, the next sweep of the study finds it without a living owner and does the same.
         """
         number = running.trial.number
-        self.running.pop(number, None)
+        ran = self.running.pop(number, None) is not None
         self.twins.pop(number, None)
         if running.lost:
             return
@@ -150,7 +150,7 @@ class Flight:
         except OwnershipLost:
             self._outbox.abandon(number)
             return
-        self._study.trials.requeue(number, ran=True)
+        self._study.trials.requeue(number, ran=ran)
         self.ask_at = 0.0
 
     def put_back(self) -> None:

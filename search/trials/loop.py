@@ -37,7 +37,7 @@ from search.engines.messages import (
     Ready,
     Stopped,
 )
-from search.study.halving import rungs
+from search.study.pruning import rungs
 from search.study.study import Study
 from search.trials.evaluator import Evaluator
 from search.trials.flight import Flight, OnItsWay
@@ -160,19 +160,20 @@ class Runner:
             self.flight.ask_at = 0.0
         return bool(replicates)
 
-    def _prune_paused(self, progress: TrialProgress) -> int:
-        """Prune the trials that wait at a rung once nothing is left to train; returns how many."""
-        pruned = 0
-        for number in self.study.trials.paused():
-            trial = self.study.trials.adopt(number)
+    def _prune_paused(self, progress: TrialProgress) -> bool:
+        """Prune the trials that wait at a rung where nothing is left to train; returns whether there was one."""
+        pruned, found = 0, False
+        while trial := self.study.trials.adopt_paused():
+            found = True
             with contextlib.suppress(OwnershipLost):
-                if trial is not None:  # else another sweep prunes it
-                    patiently(partial(end_pruned, self.study, self.tracker, trial), progress)
-                    self.states.remove(number)
+                if patiently(partial(end_pruned, self.study, self.tracker, trial), progress):
+                    self.states.remove(trial.number)
                     pruned += 1
         if pruned:
             progress.pruned_paused(pruned)
-        return pruned
+        if found:
+            self.flight.ask_at = 0.0
+        return found
 
     def _take_over(self, progress: TrialProgress) -> bool:
         """Requeue trials whose owner is gone."""

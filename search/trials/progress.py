@@ -150,6 +150,7 @@ class TrialProgress:
     def pruned_paused(self, trials: int) -> None:
         """Say that the trials that were paused are not gone on with."""
         self._done += trials
+        self._paused.clear()
         self.say(f"{trials} paused trial{'s' if trials > 1 else ''} pruned: others were better by the same epoch")
 
     def infeasible(self, number: int, coreml_bytes: int) -> None:
@@ -233,7 +234,7 @@ class TrialProgress:
             to_come=max(self._trials - max(self._done + len(running), self._begun), 0),
             workers=self._workers,
             prunes=self._prunes,
-            before=self._done - len(self._courses),
+            before=self._done + len(self._paused) - len(self._courses),
             starts_for=self._deadline - time.monotonic(),
         )
         if seconds is None:

@@ -44,28 +44,38 @@ def recover(study: Study, tracker: Tracker) -> list[FrozenTrial]:
     """
     dead = study.trials.take_over()
     for trial in dead:
+        given_up = False
         with suppress(TrackingUnavailable, OwnershipLost):  # whoever tries it again looks at its runs, too
             for run in tracker.runs.of_trial(study.parent_run_id, trial.number):
                 if run.attempt <= trial.user_attrs.get(FENCED, 0):
                     tracker.writer.discard_run(run.run_id)
+                    given_up |= run.run_id == trial.user_attrs.get("run_id")
                 else:
                     as_owner(
                         study, trial.number, partial(tracker.writer.end, run.run_id, "KILLED", outcome="interrupted")
                     )
-        study.trials.requeue(trial.number)
+        study.trials.requeue(trial.number, run_id="" if given_up else None)
     return dead
 
 
-def end_pruned(study: Study, tracker: Tracker, trial: FrozenTrial) -> None:
+def end_pruned(study: Study, tracker: Tracker, trial: FrozenTrial) -> bool:
     """End a paused trial of this process as pruned, in MLflow and then in the study.
+
+    Returns:
+        False where its run is gone: it is tried again.
 
     Raises:
         TrackingUnavailable: if MLflow is away.
         OwnershipLost: if another sweep has taken over the trial.
     """
+    found = [run.run_id for run in tracker.runs.of_trial(study.parent_run_id, trial.number)]
     run_id = trial.user_attrs["run_id"]
+    if run_id not in found:
+        study.trials.requeue(trial.number, run_id="")
+        return False
     as_owner(study, trial.number, partial(tracker.writer.end, run_id, "KILLED", outcome="pruned"))
     study.trials.tell(trial.number, TrialState.PRUNED, run_id=run_id)
+    return True
 
 
 def as_owner(study: Study, number: int, write: Callable[[], T]) -> T:
@@ -106,9 +116,11 @@ def deliver_left_over(study: Study, outbox: Outbox, say: Callable[[str], None]) 
         trial = study.trials.adopt(number)
         if trial is None:
             continue
+        run_id = None
         try:
             outbox.take_up(number, attempt=attempt_of(trial), fenced=trial.user_attrs.get(FENCED, 0))
             for ended in outbox.ended():
+                run_id = ended.run_id
                 # One that was interrupted or paused, or answered from another trial, is asked again.
                 answered = ended.status == "FINISHED" and ended.result is None
                 again = answered or ended.outcome in ("interrupted", "paused")
@@ -120,7 +132,7 @@ def deliver_left_over(study: Study, outbox: Outbox, say: Callable[[str], None]) 
         except OwnershipLost:
             outbox.abandon(number)
         finally:
-            study.trials.requeue(number)  # unless it was told
+            study.trials.requeue(number, run_id=run_id)  # unless it was told
     return told
 
 

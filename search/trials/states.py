@@ -7,7 +7,7 @@ damages nothing. They lie where the sweep runs, beside what waits for MLflow; th
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from pathlib import Path
 
@@ -54,6 +54,11 @@ class States:
         """Drop what is kept of a trial."""
         for attempt in self._attempts(number):
             self.path(number, attempt).unlink(missing_ok=True)
+
+    def remove_ended(self, unfinished: Collection[int]) -> None:
+        """Drop what is kept of all other trials."""
+        for number in self.numbers().difference(unfinished):
+            self.remove(number)
 
     def tidy(self) -> None:
         """Remove what was being written by processes that were killed, and folders that hold nothing."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,8 @@ from optuna.trial import FrozenTrial, TrialState
 from experiments.tracking import OwnershipLost
 from search.config import SweepConfig
 from search.engines.messages import KnownArchitecture
-from search.study.lifecycle import TRANSITIONS, AskedTrial
+from search.study.lifecycle import TRANSITIONS, AskedTrial, Lifecycle
+from search.study.pruning import PAUSED_AT
 from search.study.study import Study
 from tests.search.test_stopped import silence
 
@@ -86,6 +88,7 @@ def test_trials_change_their_states_as_the_table_of_transitions_says(
         seen.add((by, before, after))
 
     trials = first.trials
+    first.config = halves = replace(CONFIG, pruner="halving", epochs=6)
     taken("ask", 0, lambda: trials.ask(KNOWN, "worker"))
     taken("requeue", 0, lambda: trials.requeue(0))
     taken("ask", 0, lambda: trials.ask(KNOWN, "worker"))
@@ -94,12 +97,44 @@ def test_trials_change_their_states_as_the_table_of_transitions_says(
     trials.claims._held.clear()  # as of a process that is gone
     taken("take_over", 0, trials.take_over)
     taken("tell", 0, lambda: trials.tell(0, TrialState.FAIL, run_id="0" * 32))
-    for number, end in ((1, TrialState.PRUNED), (2, TrialState.COMPLETE)):
+    for number in (1, 2):
         first.optuna_study.enqueue_trial({"architecture": "pocket", "batch_size": 64, "filters": 4, "dropout": 0.1})
         asked = trials.ask(KNOWN, "worker")
         assert asked
         assert asked.trial.number == number
         first.facts.record_size(asked.trial, {"coreml_bytes": 2_000})
-        taken("tell", number, lambda number=number, end=end: trials.tell(number, end, 0.9, run_id="0" * 32))
+        if number == 1:
+            pause(asked, trials)
+    assert trials.adopt_paused() is None  # while another one runs
+    taken("tell", 2, lambda: trials.tell(2, TrialState.COMPLETE, 0.9, run_id="0" * 32))
+    first.config = replace(halves, trials=4)
+    assert trials.adopt_paused() is None  # while another one may start
+    first.config = halves
+    taken("adopt_paused", 1, trials.adopt_paused)
+    taken("tell", 1, lambda: trials.tell(1, TrialState.PRUNED, run_id="0" * 32))
+    assert trials.adopt_paused() is None
     expected = {(one.by, one.before, after) for one in TRANSITIONS for after in one.after}
     assert seen == expected
+
+
+def pause(asked: AskedTrial, trials: Lifecycle) -> None:
+    asked.trial.report(0.5, 1)
+    asked.trial.set_user_attr(PAUSED_AT, 1)
+    trials.requeue(asked.trial.number, run_id="0" * 32)
+
+
+def test_a_paused_trial_is_not_pruned_while_a_later_sweep_wants_more(first: Study) -> None:
+    first.optuna_study.enqueue_trial({"architecture": "pocket", "batch_size": 64, "filters": 4, "dropout": 0.1})
+    asked = first.trials.ask(KNOWN, "worker")
+    assert asked
+    first.facts.record_size(asked.trial, {"coreml_bytes": 2_000})
+    pause(asked, first.trials)
+    first.config = replace(CONFIG, trials=1)
+    assert first.trials.paused() == [0]
+    assert first.trials.adopt_paused() is None  # three are recorded
+    first.go_on()
+    adopted = first.trials.adopt_paused()
+    assert adopted is not None
+    first.trials.requeue(0, run_id="")
+    assert first.trials.paused() == []  # its run is gone: it is tried again
+    assert [trial.number for trial in first.trials.interrupted()] == [0]

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import optuna
 import pytest
+from mlflow import MlflowClient
 from optuna.trial import TrialState
 
+from architectures.errors import UsageError
 from benchmarks.no_training import NoTraining
 from search.config import SweepConfig
 from search.orchestrate import sweep
@@ -74,10 +77,58 @@ def test_an_interrupted_sweep_leaves_its_trials_waiting(
     runs = children_of(tmp_path, "cut")
     assert {runs[number].data.tags["outcome"] for number in waiting} == {"paused"}
     assert {runs[number].info.status for number in waiting} == {"KILLED"}
+    assert cut.counts["paused"] == 2
+    MlflowClient("sqlite:///mlflow.db").delete_run(runs[waiting[0]].info.run_id)  # by hand: it is trained again
     whole = sweep(config, engine=lambda _: NoTraining(), interrupted=lambda: False)
     assert (whole.interrupted, sum(whole.counts.values())) == (False, 8)
     assert whole.counts["pruned"]
     assert_nothing_lost(tmp_path, "cut", 8, 6)
+
+
+@pytest.mark.parametrize("sampler", ["grid", "bruteforce"])
+def test_each_combination_is_tried_once(sampler: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    config = SweepConfig(
+        "sqlite:///mlflow.db",
+        "all",
+        trials=20,
+        epochs=6,
+        filters=(4, 8, 16),
+        batch_sizes=(64, 128),
+        dropout=(0.1, 0.1),
+        pruner="halving",
+        sampler=sampler,
+        figures=False,
+    )
+    done = sweep(config, engine=lambda _: NoTraining(), interrupted=lambda: False)
+    assert sum(done.counts.values()) == 12  # of two networks
+    assert done.counts["pruned"] > 2
+    assert len({json.dumps(trial.params) for trial in study_of(tmp_path, "all").trials}) == 12
+
+
+def test_no_more_trials_are_begun_than_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where more are queued: what has begun comes to its end first."""
+    monkeypatch.chdir(tmp_path)
+    queued = tuple(
+        {"architecture": "chollet", "filters": 8, "batch_size": 64, "dropout": number / 50} for number in range(20)
+    )
+    config = SweepConfig(
+        "sqlite:///mlflow.db", "queued", trials=20, epochs=6, pruner="halving", enqueue=queued, figures=False
+    )
+
+    def eight_began() -> bool:
+        return len([trial for trial in study_of(tmp_path, "queued").trials if trial.intermediate_values]) > 7
+
+    sweep(config, engine=lambda _: NoTraining(), interrupted=eight_began)
+    fewer = replace(config, trials=10, enqueue=(), given=("trials",))
+    done = sweep(fewer, engine=lambda _: NoTraining(), interrupted=lambda: False)
+    assert sum(done.counts.values()) == 10
+
+
+def test_with_few_epochs_it_is_refused() -> None:
+    config = SweepConfig("sqlite:///mlflow.db", "short", epochs=4, pruner="halving")
+    with pytest.raises(UsageError, match="--pruner halving pauses no trial of 4 epochs: give --epochs 5 or more"):
+        config.resolved_pruner  # noqa: B018
 
 
 @pytest.mark.slow

@@ -140,6 +140,7 @@ def test_a_trial_that_waited_goes_on_where_it_stopped(monkeypatch: pytest.Monkey
         shown.epoch(0, EpochMetrics(epoch, 1.0, 0.5, 1.0, 0.5, 100.0))
     shown.paused(0, EpochMetrics(2, 1.0, 0.5, 1.0, 0.5, 100.0))
     assert shown._done == 0
+    assert shown._left() == "about 0 s left"
     now[0] += 5_000
     shown.started(0, config)
     shown.resumed(0, 2, 200.0)
