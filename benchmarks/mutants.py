@@ -170,7 +170,7 @@ MUTANTS = (
     ),
     Mutant(
         "paused trials are asked as others are",
-        "search/study/lifecycle.py",
+        "search/study/queue.py",
         "if trial.state == TrialState.WAITING and not is_paused(trial)]",
         "if trial.state == TrialState.WAITING]",
         ("tests/search/test_halving.py",),
