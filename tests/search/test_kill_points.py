@@ -241,7 +241,7 @@ AROUND_A_PAUSE = (
     (PAUSE, 1, "after"),
     ("search.study.lifecycle:Lifecycle.ask", 5, "after"),
     ("search.trials.loop:end_pruned", 1, "before"),
-    ("search.study.lifecycle:Lifecycle.adopt", 1, "after"),
+    ("search.study.lifecycle:Lifecycle.adopt_paused", 1, "after"),
     ("experiments.tracking.writer:Writer.end", 8, "after"),
 )
 
