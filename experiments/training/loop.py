@@ -162,7 +162,7 @@ def train(
         epochs.append(metrics)
         if best is None or metrics.merit(config.objective) > best.merit(config.objective):
             best, best_weights, best_probabilities = metrics, learning.get_weights(), probabilities
-        keeper.keep(  # before anybody hears of the epoch: a trial that is paused after it is gone on with from here
+        keeper.keep(  # before the epoch is reported: a trial that is paused after it resumes from here
             run_epoch,
             epochs=epochs,
             best_epoch=best.epoch,

@@ -1,4 +1,4 @@
-"""What the owner of a trial records of it beside its course."""
+"""What the owner of a trial records besides its values by epoch."""
 
 from __future__ import annotations
 

@@ -52,7 +52,7 @@ def leading(
 
 
 class Halving:
-    """Decides by what the trials of a study have come to."""
+    """Decides which trials wait and which one resumes, from the values of all trials of a study."""
 
     def __init__(self, results: Results) -> None:
         self._results, self._rungs = results, rungs(results.config.epochs)

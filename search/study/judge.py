@@ -28,7 +28,7 @@ class PruningVerdict(Enum):
 
 
 class Judge:
-    """Records the objective after each epoch of a study's trials, and says which are hopeless, or are to wait."""
+    """Records the objective after each epoch of a study's trials, and says which ones to pause or prune."""
 
     def __init__(self, opened: Opened, lifecycle: Lifecycle) -> None:
         self._open, self._lifecycle = opened, lifecycle

@@ -1,4 +1,4 @@
-"""What of a study is to be run, is running, waits and has ended."""
+"""Which trials of a study are queued, running, paused or finished."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ from search.study.storage import storage_errors
 REPLICATE_OF = "replicate_of"  # user attribute of a replicate: the number of the trial that it repeats
 DUPLICATE_OF = "duplicate_of"  # user attribute of a trial that was answered: the number of the one that was trained
 WARM_START = "warm_start"  # user attribute of a trial that an earlier study has suggested: STUDY/TRIAL of that
-RESAMPLED = "balanced_resamples"  # system attribute, for no one to read: what `evaluation.expected` makes of a trial
+RESAMPLED = "balanced_resamples"  # system attribute, not meant to be read: the counts of `evaluation.expected`
 MODEL_ID = "model_id"  # user attribute of a trial whose model was kept
 ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 COURSE = "val_accuracies"  # user attribute with the objective by epoch, where Optuna keeps no intermediate values

@@ -148,7 +148,7 @@ class TrialProgress:
         return self._ended(number, f"[dim]{how} at epoch {metrics.epoch}, {objective} {value:.4f}[/]")
 
     def pruned_paused(self, trials: int) -> None:
-        """Say that the trials that were paused are not gone on with."""
+        """Say that the paused trials will not be resumed."""
         self._done += trials
         self._paused.clear()
         self.say(f"{trials} paused trial{'s' if trials > 1 else ''} pruned: others were better by the same epoch")
