@@ -130,8 +130,8 @@ class RayEngine:
         """Answer a Built or EpochEnded: whether the trial goes on."""
         for task in self._tasks.values():
             if task.job.number == number and task.answer:
-                task.answer.set_result(go_on)
-                task.answer = None
+                answer, task.answer = task.answer, None  # first: once it is answered, the task says the next thing
+                answer.set_result(go_on)
 
     def hear(self, ticket: int, event: Event | None, content: bytes | None) -> Future[bool]:
         """Take what a task says, in any thread; the future is what it is answered.

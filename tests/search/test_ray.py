@@ -26,9 +26,9 @@ from optuna.trial import TrialState
 from architectures.errors import ProjectError
 from conversion.coreml.facts import FileFacts
 from experiments import datasets
-from experiments.config import RunConfig
+from experiments.config import EpochMetrics, RunConfig
 from search.engines.cluster import Share
-from search.engines.messages import Job, StateNotKept, Stopped, WorkerSetup
+from search.engines.messages import EpochEnded, Job, StateNotKept, Stopped, WorkerSetup
 from search.engines.shared_data import pack_dataset, save_dataset
 from tests.support.commands import Outcome, invoke
 from tests.support.components import require
@@ -280,6 +280,23 @@ def test_trials_that_run_at_the_same_time_are_in_different_places(tmp_path: Path
     engine.hear(0, Stopped(0), None)
     engine.next_event()
     assert [start(2), start(3), engine.free_worker()] == ["ray 1", "ray 3", None]
+
+
+@pytest.mark.slow
+def test_a_task_may_report_its_next_epoch_while_it_is_answered(tmp_path: Path) -> None:
+    require(find_spec("ray"), install="pip install 'pocketnets[ray]'")
+    from search.engines.ray import RayEngine
+
+    engine = RayEngine(WorkerSetup((), (), 1), None, Share(1, 0), workers=1)
+    engine._train, engine._dataset = Unending(), None
+    engine.submit(job(0, tmp_path))
+    epochs = [EpochEnded(0, EpochMetrics(epoch, 1.0, 0.5, 1.0, 0.5, 0.1)) for epoch in (1, 2)]
+    answers = [engine.hear(0, epochs[0], None)]
+    answers[0].add_done_callback(lambda _: answers.append(engine.hear(0, epochs[1], None)))  # as a resumed trial does
+    for epoch in epochs:
+        assert engine.next_event(1) == epoch
+        engine.reply(0, True)
+    assert [answer.done() for answer in answers] == [True, True]
 
 
 def job(number: int, folder: Path) -> Job:

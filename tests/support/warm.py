@@ -25,6 +25,7 @@ from unittest.mock import patch
 from tests.support.commands import entry_point, environment
 
 PRELOADED = "tests.support.preloaded"
+PATIENCE_SECONDS = 600.0  # for a program's end; less than the limit of a test, which would not say what it printed
 SESSION_ENVIRONMENT = environment()  # before a test has changed something
 
 
@@ -145,13 +146,15 @@ class Program:
     def kill(self) -> None:
         self._process.kill()
 
-    def wait(self, timeout: float | None = None) -> int:
+    def wait(self, timeout: float = PATIENCE_SECONDS) -> int:
         self._process.join(timeout)
         if self._process.exitcode is None:
-            raise TimeoutExpired(self._process.name, timeout or 0)
+            error = TimeoutExpired(self._process.name, timeout)
+            error.add_note(f"stderr until then: {self._outputs[1].read_text()[-2000:]}")
+            raise error
         return self._process.exitcode
 
-    def communicate(self, timeout: float | None = None) -> tuple[str, str]:
+    def communicate(self, timeout: float = PATIENCE_SECONDS) -> tuple[str, str]:
         """What it wrote to stdout and stderr, once it has ended."""
         self.wait(timeout)
         out, err = (path.read_text() for path in self._outputs)
