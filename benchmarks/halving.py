@@ -25,7 +25,7 @@ import optuna
 from optuna.trial import TrialState
 
 from search.study.halving import leading
-from search.study.pruning import RANDOM_TRIALS, WARMUP_EPOCHS, rungs
+from search.study.pruning import GATHERED, RANDOM_TRIALS, WARMUP_EPOCHS, rungs
 from search.study.ranking import Scored
 
 
@@ -82,7 +82,7 @@ def median(trials: Sequence[Recorded], start: float) -> Replayed:
 
 
 def halving(trials: Sequence[Recorded], start: float) -> Replayed:
-    """`--pruner halving`: the furthest of those that wait goes on before a new one starts."""
+    """`--pruner halving`: once eight have started, the furthest of those that wait goes on before a new one starts."""
     replayed = Replayed()
     steps = rungs(len(trials[0].values))
     reached: dict[int, int] = {}  # epochs by number
@@ -94,11 +94,14 @@ def halving(trials: Sequence[Recorded], start: float) -> Replayed:
         first = rung == steps[0]
         return leading(scored, architectures={one.number: one.architecture for one in there} if first else {})
 
+    def gathers() -> bool:
+        return len(reached) < min(GATHERED, len(trials))
+
     def run(trial: Recorded) -> None:
         begun = reached.get(trial.number, 0)
         for epoch in range(begun + 1, len(trial.values) + 1):
             reached[trial.number] = epoch
-            if epoch in steps and trial.number not in leaders(epoch):
+            if epoch in steps and (trial.number not in leaders(epoch) or epoch == steps[0] and gathers()):
                 break
         replayed.train(trial, reached[trial.number] - begun, start)
         if reached[trial.number] == len(trial.values):
@@ -107,7 +110,7 @@ def halving(trials: Sequence[Recorded], start: float) -> Replayed:
     new = list(trials)
     while True:
         resumed = [known[number] for rung in reversed(steps) for number in leaders(rung) if reached[number] == rung]
-        if resumed:
+        if resumed and not gathers():
             run(resumed[0])
         elif new:
             run(new.pop(0))

@@ -4,11 +4,12 @@ At each rung a trial is compared with all that have come as far. The best third 
 the best of each architecture, so that one that learns slowly at first is not judged by one that does not; with several
 objectives also all that are on the front. The others wait, with the state of their training on disk. As more trials
 come to a rung, more of them go on: so one that waits may go on later, to the same bits as if it had never stopped. What
-still waits when a study has nothing else to train is pruned.
+still waits when a study has nothing else to train is pruned. None goes on from the first rung before eight have
+started, so that the first ones have others to be compared with; with a limit of time the first one is trained at once.
 
-The rule is ASHA's (Li et al. 2020, https://arxiv.org/abs/1810.05934, algorithm 2) but for architectures, fronts and
-rounding: there a third is rounded down, so that the first trials of a study wait, here up, so that the first is trained
-at once. What it saves and loses against the median pruner stands in experiments/LOG.md (2026-11-30).
+The rule is ASHA's (Li et al. 2020, https://arxiv.org/abs/1810.05934, algorithm 2) but for architectures, fronts, the
+eight and rounding: there a third is rounded down, here up. What it saves and loses against the median pruner stands in
+experiments/LOG.md (2026-11-30).
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from typing import Any
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
-from search.study.pruning import SHARE, rungs
+from search.study.pruning import GATHERED, SHARE, rungs
 from search.study.ranking import Scored, front_of_objectives, ranked
 from search.study.results import Results, is_paused, values_by_epoch
 
@@ -60,7 +61,16 @@ class Halving:
     def pauses(self, trial: FrozenTrial, values: tuple[float, ...]) -> bool:
         """Whether a trial that has reached these values after its epochs is to wait."""
         rung = len(values)
+        if rung == self._rungs[0] and self.gathers():
+            return True
         return rung in self._rungs and trial.number not in self._leading(rung, (trial, values))
+
+    def gathers(self) -> bool:
+        """Whether more trials are to start before any goes on from the first rung."""
+        config = self._results.config
+        queued = [one for one in self._results.searched() if one.state == TrialState.WAITING and not is_paused(one)]
+        begun = len(self._results.searched()) - len(queued)
+        return config.timeout is None and begun < min(GATHERED, config.trials)
 
     def to_resume(self) -> FrozenTrial | None:
         """Of the trials that wait the one that goes on next: the furthest, then the best; None where none leads."""

@@ -132,7 +132,7 @@ class Lifecycle(Queue):
             searched = [trial for trial in trials if REPLICATE_OF not in trial.user_attrs]
             waiting = to_ask(trials)
             may_start = self._may_start(trials, self._open.config.trials)
-            resumed = None if waiting and may_start else self._to_resume()
+            resumed = None if may_start and (waiting or self._gathers()) else self._to_resume()
             if resumed is None and not may_start:
                 return None
             study = copy(self._open.study)

@@ -19,6 +19,7 @@ WARMUP_EPOCHS = 2  # before which no trial is pruned
 RANDOM_TRIALS = 4  # drawn at random before TPE models the space, and finished before any trial is pruned
 PAUSED_AT = "paused_at"  # user attribute of a trial that waits at a rung of successive halving: the epoch; 0: no more
 SHARE = 3  # one trial in so many goes on from a rung of successive halving
+GATHERED = 8  # trials that start before any goes on from the first rung
 
 
 def rungs(epochs: int) -> tuple[int, ...]:

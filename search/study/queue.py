@@ -30,6 +30,9 @@ class Queue:
     def _to_resume(self) -> FrozenTrial | None:
         return Halving(self._open.results).to_resume() if self._open.config.halves else None
 
+    def _gathers(self) -> bool:
+        return self._open.config.halves and Halving(self._open.results).gathers()
+
     def _may_start(self, trials: Sequence[FrozenTrial], wanted: int) -> bool:
         """Whether one more trial may start where so many are wanted: a new one, or one of the queue."""
         waiting = to_ask(trials)
