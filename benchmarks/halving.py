@@ -45,10 +45,12 @@ class Replayed:
     """One simulated sweep."""
 
     seconds: float = 0.0
+    trained: tuple[tuple[float, Recorded, int], ...] = ()  # when, and for how many epochs
     ended: tuple[tuple[float, Recorded], ...] = ()  # trained to their end, and when
 
     def train(self, trial: Recorded, epochs: int, start: float) -> None:
         self.seconds += start + epochs * trial.epoch_seconds
+        self.trained += ((self.seconds, trial, epochs),)
 
     def end(self, trial: Recorded) -> None:
         self.ended += ((self.seconds, trial),)
@@ -101,7 +103,7 @@ def halving(trials: Sequence[Recorded], start: float) -> Replayed:
         begun = reached.get(trial.number, 0)
         for epoch in range(begun + 1, len(trial.values) + 1):
             reached[trial.number] = epoch
-            if epoch in steps and (trial.number not in leaders(epoch) or epoch == steps[0] and gathers()):
+            if epoch in steps and (trial.number not in leaders(epoch) or (epoch == steps[0] and gathers())):
                 break
         replayed.train(trial, reached[trial.number] - begun, start)
         if reached[trial.number] == len(trial.values):

@@ -178,7 +178,7 @@ def _follow(config: SweepConfig, at_a_time: int, interrupted: Callable[[], bool]
 
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     environment = {name: value for name, value in os.environ.items() if not name.startswith(NOT_PASSED_ON)}
-    with TrialProgress(config.trials, at_a_time, prunes=config.resolved_pruner != "none") as progress:
+    with TrialProgress(config.trials, at_a_time, pruner=config.resolved_pruner) as progress:
         progress.waiting("starting the broker")
         broker: Any = ray.remote(Broker).options(num_cpus=0, scheduling_strategy=here).remote()
         running = broker.run.remote(config, broker, str(Path.cwd()), environment)

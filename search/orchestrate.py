@@ -180,7 +180,7 @@ def sweep(
     with (
         engine(setup) if engine else LocalEngine(setup, config.workers) as placed,
         scratch_folder() as folder,
-        progress or TrialProgress(config.trials, config.workers, prunes=config.resolved_pruner != "none") as progress,
+        progress or TrialProgress(config.trials, config.workers, pruner=config.resolved_pruner) as progress,
         contextlib.ExitStack() as stack,
     ):
         progress.waiting("starting TensorFlow")

@@ -19,7 +19,7 @@ from architectures.display import visible
 from architectures.redaction import redact
 from experiments.config import EpochMetrics, ModelSize, RunConfig, RunResult
 from experiments.objective import SHORT, score
-from search.trials.time_left import Pace, seconds_left
+from search.trials.time_left import Pace, seconds_left, seconds_left_halving
 
 BAR_WIDTH = 16  # columns
 
@@ -55,9 +55,9 @@ class _Screen(Console):
 class TrialProgress:
     """Progress of a number of trials. Use as a context manager. Without a terminal only the lines are written."""
 
-    def __init__(self, trials: int, workers: int, *, prunes: bool = False) -> None:
+    def __init__(self, trials: int, workers: int, *, pruner: str = "none") -> None:
         self._console = _Screen(stderr=True, highlight=False, emoji=False)
-        self._trials, self._done, self._workers, self._prunes = trials, 0, workers, prunes
+        self._trials, self._done, self._workers, self._pruner = trials, 0, workers, pruner
         self._waiting = Spinner("dots", "starting")
         self._courses: list[Pace] = []  # of the trials that have ended here
         self._paused: dict[int, Pace] = {}  # of those among them that wait
@@ -228,15 +228,21 @@ class TrialProgress:
 
     def _left(self) -> str:
         running = [trial.course(time.monotonic()) for trial in self._running.values()]
-        seconds = seconds_left(
-            self._courses,
-            running,
-            to_come=max(self._trials - max(self._done + len(running), self._begun), 0),
-            workers=self._workers,
-            prunes=self._prunes,
-            before=self._done + len(self._paused) - len(self._courses),
-            starts_for=self._deadline - time.monotonic(),
-        )
+        to_come = max(self._trials - max(self._done + len(running), self._begun), 0)
+        starts_for = self._deadline - time.monotonic()
+        if self._pruner == "halving":
+            begun = [*self._courses, *running]
+            seconds = seconds_left_halving(begun, to_come=to_come, workers=self._workers, starts_for=starts_for)
+        else:
+            seconds = seconds_left(
+                self._courses,
+                running,
+                to_come=to_come,
+                workers=self._workers,
+                prunes=self._pruner != "none",
+                before=self._done - len(self._courses),
+                starts_for=starts_for,
+            )
         if seconds is None:
             return ""
         return f"about {seconds / 60:.0f} min left" if seconds > 90 else f"about {seconds:.0f} s left"

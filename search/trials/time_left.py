@@ -2,7 +2,8 @@
 
 A trial on its way takes as long for each further epoch as it did for those before. One to come takes, at full length,
 the mean of those that have ended. How far trials are trained before they are ended is read from those that have ended
-since pruning began; before any has, it is foreseen.
+since pruning began; before any has, it is foreseen. Successive halving trains a share of all epochs that depends on how
+many trials there are, whatever it has done so far.
 """
 
 from __future__ import annotations
@@ -16,6 +17,9 @@ from statistics import mean
 from search.study.pruning import RANDOM_TRIALS
 
 FORESEEN = (0.3, 0.3, 1.0)  # shares of the epochs that a few trials would be trained for, beside those that were
+# Epochs that successive halving trains, in whole trials: this share of all, and more (fitted to benchmarks/halving.py's
+# rule with 12, 24 and 48 trials). The rest of the best of each architecture weighs less the more trials there are.
+HALVED, HALVED_MORE = 0.33, 2.0
 
 
 @dataclass(frozen=True)
@@ -78,6 +82,22 @@ def seconds_left(
         share = 1.0 if number < unpruned else mean(shares)
         heapq.heapreplace(busy, busy[0] + whole * share * (1 - answered))
     return max(busy)
+
+
+def seconds_left_halving(begun: Sequence[Pace], *, to_come: int, workers: int, starts_for: float = inf) -> float | None:
+    """Seconds until a sweep by successive halving has ended; None while no trial was trained.
+
+    Args:
+        begun: all trials so far, also those that wait at a rung and those that were not trained.
+        workers: trials at a time.
+        starts_for: seconds after which no further trial is started.
+    """
+    trained = [course for course in begun if course.epochs]
+    if not trained:
+        return None
+    searched = len(trained) + to_come * len(trained) / len(begun)
+    left = max(HALVED * searched + HALVED_MORE - sum(course.share for course in trained), 0.0)
+    return min(left * mean(course.whole for course in trained) / workers, starts_for)
 
 
 def _left(course: Pace, whole: float, shares: Sequence[float]) -> float:

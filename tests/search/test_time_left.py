@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import heapq
+import math
 import random
+from collections import Counter
 from dataclasses import dataclass
 from statistics import mean
 
 import pytest
 
+from benchmarks.halving import Recorded, halving
 from experiments.config import EpochMetrics, RunConfig
 from search.study.pruning import RANDOM_TRIALS, WARMUP_EPOCHS
 from search.trials import progress
 from search.trials.progress import TrialProgress
-from search.trials.time_left import Pace, seconds_left
+from search.trials.time_left import Pace, seconds_left, seconds_left_halving
 
 # Seconds of an epoch at the published width (experiments/LOG.md), the same for half and double widths; and of a start.
 FAMILIES = {"allconv": 1.6, "chollet": 1.9, "convmixer": 0.9, "malireddi": 0.5, "mobilenet": 0.8, "pocket": 0.35}
@@ -80,6 +83,50 @@ def test_it_is_right_within_a_factor_of_two_once_three_trials_have_ended(
             before.append(0.5 <= simple / (end - now) <= 2)
     assert mean(right) > share  # of few trials some families are seen once, and those to come nobody knows
     assert mean(right) > mean(before)  # than by the mean of trials that have ended
+
+
+@pytest.mark.parametrize(("trials", "share"), [(12, 0.75), (24, 0.8)])
+def test_with_halving_it_is_right_within_a_factor_of_two_once_three_trials_have_ended(
+    trials: int, share: float
+) -> None:
+    right = []
+    for seed in range(30):
+        draw = random.Random(seed)
+        recorded = []
+        for number in range(trials):
+            family = draw.choice(list(FAMILIES))
+            last, slow = draw.uniform(0.9, 0.99), draw.uniform(0.5, 3)
+            values = tuple(last * (1 - math.exp(-epoch / slow)) for epoch in range(1, EPOCHS + 1))
+            recorded.append(Recorded(number, family, 10_000, values, FAMILIES[family] * draw.choice(WIDTHS)))
+        replayed = halving(recorded, START)
+        for now, _, _ in replayed.trained:
+            if sum(when <= now for when, _ in replayed.ended) < 3 or now > 0.84 * replayed.seconds:
+                continue
+            epochs: Counter[Recorded] = Counter()
+            for when, trial, count in replayed.trained:
+                epochs[trial] += count * (when <= now)
+            begun = [
+                Pace(spent, count, EPOCHS, spent)
+                for trial, count in epochs.items()
+                if count and (spent := START + count * trial.epoch_seconds)
+            ]
+            found = seconds_left_halving(begun, to_come=trials - len(begun), workers=1)
+            assert found is not None
+            right.append(0.5 <= found / (replayed.seconds - now) <= 2)
+    assert len(right) > 50
+    assert mean(right) > share
+
+
+def test_with_halving_what_was_trained_is_taken_from_what_will_be() -> None:
+    begun = [Pace(10.0, 5, 10, 10.0)] * 2
+    assert seconds_left_halving([], to_come=5, workers=1) is None
+    whole = seconds_left_halving(begun, to_come=2, workers=1)
+    assert whole
+    assert seconds_left_halving(begun, to_come=2, workers=2) == pytest.approx(whole / 2)
+    assert seconds_left_halving(begun, to_come=2, workers=1, starts_for=3.0) == 3.0
+    infeasible = [*begun, Pace(0.1, 0, 10, 0.0), Pace(0.1, 0, 10, 0.0)]  # as half of those to come will be
+    assert seconds_left_halving(infeasible, to_come=4, workers=1) == pytest.approx(whole)
+    assert seconds_left_halving([Pace(20.0, 10, 10, 20.0)] * 4, to_come=0, workers=1) == 0.0
 
 
 def test_nothing_is_said_before_a_trial_was_trained() -> None:
