@@ -84,7 +84,7 @@ def median(trials: Sequence[Recorded], start: float) -> Replayed:
 
 
 def halving(trials: Sequence[Recorded], start: float) -> Replayed:
-    """`--pruner halving`: once eight have started, the furthest of those that wait goes on before a new one starts."""
+    """`--pruner halving`: once eight have started, what leads at a rung goes on before a new one starts."""
     replayed = Replayed()
     steps = rungs(len(trials[0].values))
     reached: dict[int, int] = {}  # epochs by number
@@ -99,11 +99,19 @@ def halving(trials: Sequence[Recorded], start: float) -> Replayed:
     def gathers() -> bool:
         return len(reached) < min(GATHERED, len(trials))
 
+    def waiting() -> list[int]:
+        return [number for rung in steps for number in leaders(rung) if reached[number] == rung]
+
+    def waits(number: int, epoch: int) -> bool:
+        if (epoch == steps[0] and gathers()) or number not in leaders(epoch):
+            return True
+        return any(reached[one] < epoch for one in waiting())
+
     def run(trial: Recorded) -> None:
         begun = reached.get(trial.number, 0)
         for epoch in range(begun + 1, len(trial.values) + 1):
             reached[trial.number] = epoch
-            if epoch in steps and (trial.number not in leaders(epoch) or (epoch == steps[0] and gathers())):
+            if epoch in steps and waits(trial.number, epoch):
                 break
         replayed.train(trial, reached[trial.number] - begun, start)
         if reached[trial.number] == len(trial.values):
@@ -111,9 +119,9 @@ def halving(trials: Sequence[Recorded], start: float) -> Replayed:
 
     new = list(trials)
     while True:
-        resumed = [known[number] for rung in reversed(steps) for number in leaders(rung) if reached[number] == rung]
+        resumed = waiting()
         if resumed and not gathers():
-            run(resumed[0])
+            run(known[resumed[0]])
         elif new:
             run(new.pop(0))
         else:

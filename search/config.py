@@ -87,7 +87,7 @@ FIXED = (
 )
 BEFORE = {"schedule": "constant", "augment": "off"}  # what a study means that was recorded before there was the option
 AUTO = "auto"  # the precision and pruner that a study records are what this stood for where it was made
-PRUNERS = ("median", "hyperband", "halving", "front", "none")
+PRUNERS = ("halving", "median", "hyperband", "front", "none")
 SAMPLERS = ("tpe", "gp", "cmaes", "random", "grid", "bruteforce")
 EXHAUSTIVE = ("grid", "bruteforce")  # which try each combination once
 OFF = "off"
@@ -179,7 +179,7 @@ class SweepConfig(RecipeRanges):
     trials: Annotated[int, Whole(1)] = 12  # in the study, those of earlier sweeps included
     timeout: Annotated[float, Number(1, 1e9)] | None = None  # seconds after which no new trial starts
     epochs: Annotated[int, EPOCHS] = 15  # a trial at most
-    pruner: Annotated[str, Choice((AUTO, *PRUNERS))] = AUTO  # median with one objective, else front or none
+    pruner: Annotated[str, Choice((AUTO, *PRUNERS))] = AUTO  # halving; of few epochs median, front or none
     sampler: Annotated[str, Choice(SAMPLERS)] = "tpe"  # Optuna's that draws the configurations
     # auto, or an earlier study's name: the first trials are what earlier studies, or that one, did best with
     warm_start: Annotated[str, Name()] = OFF
@@ -260,18 +260,21 @@ class SweepConfig(RecipeRanges):
         Raises:
             UsageError: for one that does not fit the objectives.
 
-        >>> SweepConfig("sqlite:///mlflow.db", "night", objectives=("val_accuracy", "coreml_bytes")).resolved_pruner
+        >>> SweepConfig("sqlite:///mlflow.db", "night").resolved_pruner
+        'halving'
+        >>> two = ("val_accuracy", "coreml_bytes")
+        >>> SweepConfig("sqlite:///mlflow.db", "night", objectives=two, epochs=3).resolved_pruner
         'front'
         """
         late = [name for name in self.objectives[1:] if name not in OF_THE_NETWORK]
         reason = "median and hyperband compare one figure, front needs two"
-        fitting: tuple[str, ...] = ("median", "hyperband", "halving", "none")
+        fitting: tuple[str, ...] = ("halving", "median", "hyperband", "none")
         if late:
             reason, fitting = f"{late[0]} is not known before a trial has ended", ("none",)
         elif len(self.objectives) > 1:
-            fitting = ("front", "halving", "none")
+            fitting = ("halving", "front", "none")
         if self.pruner == AUTO:
-            return fitting[0]
+            return next(name for name in fitting if name != "halving" or rungs(self.epochs))
         if self.pruner not in fitting:
             raise UsageError(
                 f"--pruner {self.pruner} does not fit --objective {_shown(self.objectives)}: {reason}. Choose "

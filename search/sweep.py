@@ -113,8 +113,8 @@ def parser() -> Parser:
     add(
         "--pruner",
         choices=PRUNERS,
-        help="how unpromising trials are stopped (default median; with several objectives front, or none if one of "
-        "them is only known at the end)",
+        help="how unpromising trials are stopped (default halving; with fewer than five epochs median, or front with "
+        "several objectives; none if one of these is only known at the end)",
     )
     add(
         "--sampler",

@@ -61,9 +61,12 @@ class Halving:
     def pauses(self, trial: FrozenTrial, values: tuple[float, ...]) -> bool:
         """Whether a trial that has reached these values after its epochs is to wait."""
         rung = len(values)
-        if rung == self._rungs[0] and self.gathers():
+        if rung not in self._rungs:
+            return False
+        if (rung == self._rungs[0] and self.gathers()) or trial.number not in self._leading(rung, (trial, values)):
             return True
-        return rung in self._rungs and trial.number not in self._leading(rung, (trial, values))
+        first = self.to_resume()
+        return first is not None and len(values_by_epoch(first)) < rung
 
     def gathers(self) -> bool:
         """Whether more trials are to start before any goes on from the first rung."""
@@ -73,9 +76,9 @@ class Halving:
         return config.timeout is None and begun < min(GATHERED, config.trials)
 
     def to_resume(self) -> FrozenTrial | None:
-        """Of the trials that wait the one that goes on next: the furthest, then the best; None where none leads."""
+        """Of the waiting trials the one that goes on next: the least trained, then the best; None where none leads."""
         waiting = {trial.number: trial for trial in self._results.searched() if is_paused(trial)}
-        for rung in reversed(self._rungs):
+        for rung in self._rungs:
             for number in self._leading(rung) if waiting else ():
                 if number in waiting and len(values_by_epoch(waiting[number])) == rung:
                     return waiting[number]

@@ -23,13 +23,15 @@ GATHERED = 8  # trials that start before any goes on from the first rung
 
 
 def rungs(epochs: int) -> tuple[int, ...]:
-    """Epochs of successive halving after which a trial may be paused.
+    """Epochs of successive halving after which a trial may be paused: two, and a quarter of all.
 
-    >>> rungs(15), rungs(50), rungs(5), rungs(4)
-    ((2, 5), (2, 6, 17), (2,), ())
+    >>> rungs(15), rungs(50), rungs(8), rungs(4)
+    ((2, 4), (2, 12), (2,), ())
     """
-    found = (round(epochs / SHARE**power) for power in range(1, epochs.bit_length()))
-    return tuple(sorted(epoch for epoch in found if epoch >= WARMUP_EPOCHS))
+    if epochs < 2 * WARMUP_EPOCHS + 1:
+        return ()
+    quarter = round(epochs / 4)
+    return (WARMUP_EPOCHS, quarter) if quarter >= 2 * WARMUP_EPOCHS else (max(WARMUP_EPOCHS, quarter),)
 
 
 @dataclass

@@ -16,7 +16,7 @@ from benchmarks.no_training import NoTraining
 from search.config import SweepConfig
 from search.orchestrate import sweep
 from search.study.halving import PausedAsPruned, leading
-from search.study.pruning import PAUSED_AT
+from search.study.pruning import PAUSED_AT, rungs
 from search.study.ranking import Scored
 from search.study.results import is_paused
 from search.trials.states import FOLDER
@@ -140,6 +140,23 @@ def test_no_more_trials_are_begun_than_asked_for(tmp_path: Path, monkeypatch: py
     fewer = replace(config, trials=10, enqueue=(), given=("trials",))
     done = sweep(fewer, engine=lambda _: NoTraining(), interrupted=lambda: False)
     assert sum(done.counts.values()) == 10
+
+
+def test_trials_pause_after_two_epochs_and_after_a_quarter() -> None:
+    assert [rungs(epochs) for epochs in (4, 5, 8, 12, 15, 16, 50)] == [(), (2,), (2,), (3,), (2, 4), (2, 4), (2, 12)]
+
+
+def test_it_is_the_default_where_there_are_rungs() -> None:
+    two, late = ("val_accuracy", "coreml_bytes"), ("val_accuracy", "host_latency_ms")
+    for objectives, epochs, expected in (
+        (("val_accuracy",), 15, "halving"),
+        (("val_accuracy",), 4, "median"),
+        (two, 15, "halving"),
+        (two, 4, "front"),
+        (late, 15, "none"),
+    ):
+        config = SweepConfig("sqlite:///mlflow.db", "night", objectives=objectives, epochs=epochs)
+        assert config.resolved_pruner == expected
 
 
 def test_with_few_epochs_it_is_refused() -> None:
