@@ -144,9 +144,8 @@ def test_a_right_file_agrees(kind: tuple[str, str], on_few: tuple[Candidate, Con
     assert_agrees(saved(converter, kind, tmp_path), candidate, kind[1])
 
 
-@pytest.mark.parametrize(
-    "kind", [*ONE_AND_FURTHER, pytest.param(("mlpackage", "prune75"), marks=pytest.mark.slow)], ids="-".join
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", [*ONE_AND_FURTHER, ("mlpackage", "prune75")], ids="-".join)
 def test_folded_normalizations_agree(
     kind: tuple[str, str], colourful: Candidate, colourful_converter: Converter, tmp_path: Path
 ) -> None:

@@ -51,6 +51,7 @@ def test_a_student_is_recorded_with_its_teacher_and_reproduced(swept: Swept, own
     assert "has no kept model" in gone.error
 
 
+@pytest.mark.slow
 def test_a_sweep_searches_how_much_is_taught_and_is_continued(swept: Swept, own_store: Path, command: Command) -> None:
     best = swept.result["leaderboard"][0]
     sweep = ["search.sweep", "--study", "taught", *NO_FIGURES]
