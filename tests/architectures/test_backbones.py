@@ -129,6 +129,7 @@ def test_small_images_are_refused_with_the_smallest_size() -> None:
         LITE0.build((32, 32, 1), 2, filters=8)
 
 
+@pytest.mark.slow
 def test_weights_of_keras_applications_come_from_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     backbone = keras.applications.MobileNetV3Small(include_top=False, weights=None, input_shape=(32, 32, 3))
     file = tmp_path / "own.weights.h5"

@@ -107,6 +107,7 @@ def test_a_sweep_of_models_without_a_right_answer(
     assert doctor.main(["--study", "small"]) == 0
 
 
+@pytest.mark.slow
 def test_what_cannot_be_drawn_is_told(
     swept: Callable[..., SweepResult], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -66,6 +66,7 @@ def test_the_weights_reach_the_loss(unequal: Dataset) -> None:
     assert float(loss) != pytest.approx(losses.mean(), rel=1e-3)
 
 
+@pytest.mark.slow
 def test_a_small_class_is_learned_with_weights_alone(unequal: Dataset, tmp_path: Path) -> None:
     found = {kind: trained(replace(CONFIG, class_weight=kind), unequal, tmp_path) for kind in ("none", "balanced")}
     labels = unequal.val.labels
