@@ -71,6 +71,7 @@ def test_top_leaves_all_but_the_last_resolution_as_it_is(network: keras.Model) -
         np.testing.assert_array_equal(layer.moving_mean, mean)
 
 
+@pytest.mark.slow
 def test_gray_images_are_read_as_colours(monkeypatch: pytest.MonkeyPatch) -> None:
     gray, colour = (LITE0.build((32, 33, n), 2, knobs={"weights": "imagenet", "train": "head"}) for n in (1, 3))
     image = np.random.default_rng(0).random((1, 32, 33, 1), np.float32)

@@ -84,6 +84,7 @@ def _answered(trial: optuna.trial.FrozenTrial) -> bool:
     return "duplicate_of" in trial.user_attrs
 
 
+@pytest.mark.slow
 def test_tables_and_figures_name_the_objectives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     result = swept("named", "val_accuracy", "macs", "images_per_second")

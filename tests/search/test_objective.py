@@ -133,6 +133,7 @@ def swept(folder: Path, study: str, **changes: object) -> SweepResult:
     return sweep(config, engine=lambda _: Disagreeing())
 
 
+@pytest.mark.slow
 def test_a_sweep_its_board_and_its_registry_follow_the_objective(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

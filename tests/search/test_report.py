@@ -260,6 +260,7 @@ def test_bytes_stand_on_a_logarithmic_axis() -> None:
     assert axis.ticktext == ("5,000", "10,000", "20,000", "50,000", "100,000", "200,000", "500,000", "1,000,000")
 
 
+@pytest.mark.slow
 def test_the_timeline_names_the_host_that_computed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     config = SweepConfig("sqlite:///mlflow.db", "elsewhere", trials=2, epochs=1, figures=False)
@@ -288,6 +289,7 @@ def test_figures_are_drawn_unless_they_are_turned_off(
     assert numbers <= {path.name for path in evaluation.iterdir()}
 
 
+@pytest.mark.slow
 def test_figures_off_is_an_option_and_part_of_the_line_to_continue(tmp_path: Path) -> None:
     process = start(tmp_path, "--study", "off", "--trials", "9", *TINY, *DIGITS, *PUBLISHED)
     wait_until(in_the_middle_of_a_trial(tmp_path, "off", 0), process)

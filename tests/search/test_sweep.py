@@ -186,6 +186,7 @@ def narrow(input_shape, num_classes, *, filters, dropout):
 """
 
 
+@pytest.mark.slow
 def test_pruned_trials_are_killed_runs(tmp_path: Path) -> None:
     """A network of one hidden unit, which loses half of that to dropout, learns far less than the median."""
     hopeful = [{"architecture": "narrow", "filters": 8, "dropout": 0.1 * n, "batch_size": 32} for n in range(4)]
