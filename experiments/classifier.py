@@ -127,6 +127,7 @@ def forward_function(classifier: keras.Model, dtype: str = "uint8") -> Callable[
     graph = tf.function(
         lambda batch: classifier(tf.cast(batch, tf.float32), training=False),
         input_signature=[tf.TensorSpec((None, *classifier.input_shape[1:]), dtype)],
+        autograph=False,
     )
     return lambda images: graph(images).numpy()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from typing import Any
 
 import pytest
@@ -12,6 +13,11 @@ import pytest
 # or a trial gives its workers is set by them.
 for _library in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
     os.environ.setdefault(_library, "1")
+
+# Images of containers often turn this off, and each of many processes would compile all modules, and each of pytest's
+# rewrite all tests, anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 from tests.support.warm import start_server, use_server  # noqa: E402  # which takes the environment along
 

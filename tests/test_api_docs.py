@@ -23,6 +23,7 @@ PACKAGES = ("architectures", "experiments", "conversion", "search", "pocketnets"
 NAMES = sorted(set(re.findall(rf"`((?:{'|'.join(PACKAGES)})(?:\.\w+)+)`", API)))
 
 
+@pytest.mark.slow
 def test_the_examples_of_the_api_do_what_they_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(registry, "_registry", {**registry._registry})  # what the examples register goes with them

@@ -48,6 +48,7 @@ LONG = (
     "docs/recipe.md",
     "docs/records.md",
     "docs/sweeps.md",
+    "docs/troubleshooting.md",
 )
 LINKED = ("Makefile", "setup.cfg", "constraints.txt", "benchmarks", "examples", "tests")  # of a clone's root
 VENV = Path(sys.executable).parent.parent

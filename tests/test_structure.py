@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
 import subprocess
 import sys
@@ -45,10 +46,16 @@ HEAVY = ("tensorflow", "keras", "mlflow", "optuna", "coremltools", "numpy", "skl
 DOORWAYS = {"mlflow": "experiments/tracking/", "optuna": "search/", "coremltools": "conversion/", "ray": "search/"}
 
 
+@functools.cache
+def tree(file: Path) -> ast.Module:
+    return ast.parse(file.read_text())
+
+
+@functools.cache
 def imported_modules(file: Path) -> set[str]:
     """Top-level names that a file imports anywhere, inside functions too."""
     found = set()
-    for node in ast.walk(ast.parse(file.read_text())):
+    for node in ast.walk(tree(file)):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -60,18 +67,18 @@ def imported_modules(file: Path) -> set[str]:
 SOURCES = [file for floor in FLOORS for file in sorted((ROOT / floor).rglob("*.py"))]
 
 
-@pytest.mark.parametrize("file", SOURCES, ids=lambda file: str(file.relative_to(ROOT)))
-def test_imports_run_one_way(file: Path) -> None:
-    floor = FLOORS.index(file.relative_to(ROOT).parts[0])
-    above = imported_modules(file) & set(FLOORS[floor + 1 :])
-    assert not above, f"{file} imports {above}, which stands above it"
+def test_imports_run_one_way() -> None:
+    for file in SOURCES:
+        floor = FLOORS.index(file.relative_to(ROOT).parts[0])
+        above = imported_modules(file) & set(FLOORS[floor + 1 :])
+        assert not above, f"{file} imports {above}, which stands above it"
 
 
-@pytest.mark.parametrize("file", SOURCES, ids=lambda file: str(file.relative_to(ROOT)))
-def test_each_heavy_library_has_one_doorway(file: Path) -> None:
-    place = file.relative_to(ROOT).as_posix()
-    for library in imported_modules(file) & DOORWAYS.keys():
-        assert place.startswith(DOORWAYS[library]), f"{place} imports {library}"
+def test_each_heavy_library_has_one_doorway() -> None:
+    for file in SOURCES:
+        place = file.relative_to(ROOT).as_posix()
+        for library in imported_modules(file) & DOORWAYS.keys():
+            assert place.startswith(DOORWAYS[library]), f"{place} imports {library}"
 
 
 def test_the_walk_sees_imports_inside_functions(tmp_path: Path) -> None:
@@ -107,6 +114,7 @@ def own_imports(tree: ast.AST) -> Iterator[tuple[ast.stmt, set[str]]]:
             yield node, names
 
 
+@functools.cache
 def _is_module(name: str) -> bool:
     place = ROOT / name.replace(".", "/")
     return place.is_dir() or place.with_suffix(".py").is_file()
@@ -119,20 +127,19 @@ def module_of(file: Path) -> str:
 COMMANDS = {f"{name}.__main__" if (ROOT / name.replace(".", "/")).is_dir() else name for name in ENTRY_POINTS}
 
 
-@pytest.mark.parametrize("file", SOURCES, ids=lambda file: str(file.relative_to(ROOT)))
-def test_nothing_imports_a_command(file: Path) -> None:
+def test_nothing_imports_a_command() -> None:
     """`pocketnets` alone does, by the name that it is given: tests/test_console.py."""
-    for _, names in own_imports(ast.parse(file.read_text())):
-        assert not names & COMMANDS, f"{file} imports a command: {names & COMMANDS}"
+    for file in SOURCES:
+        for _, names in own_imports(tree(file)):
+            assert not names & COMMANDS, f"{file} imports a command: {names & COMMANDS}"
 
 
 def test_commands_alone_import_inside_functions() -> None:
     late = {}
     for file in SOURCES:
-        tree = ast.parse(file.read_text())
         inside = [
             found
-            for function in ast.walk(tree)
+            for function in ast.walk(tree(file))
             if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef)
             for found in own_imports(function)
         ]
@@ -146,22 +153,23 @@ def test_no_import_goes_in_a_circle() -> None:
     modules = {module_of(file): file for file in SOURCES}
     needs: dict[str, set[str]] = {}
     for name, file in modules.items():
-        tree = ast.parse(file.read_text())
         late = {
-            node for function in ast.walk(tree) if isinstance(function, ast.FunctionDef) for node in ast.walk(function)
+            node
+            for function in ast.walk(tree(file))
+            if isinstance(function, ast.FunctionDef)
+            for node in ast.walk(function)
         }
-        found = [names for node, names in own_imports(tree) if node not in late]
+        found = [names for node, names in own_imports(tree(file)) if node not in late]
         needs[name] = {module for names in found for module in names & modules.keys()} - {name}
     list(TopologicalSorter(needs).static_order())  # raises CycleError, which names the circle
 
 
-@pytest.mark.parametrize("file", SOURCES, ids=lambda file: str(file.relative_to(ROOT)))
-def test_no_module_and_no_class_is_long(file: Path) -> None:
-    text = file.read_text()
-    assert text.count("\n") <= MOST_LINES
-    for node in ast.walk(ast.parse(text)):
-        if isinstance(node, ast.ClassDef):
-            assert (node.end_lineno or 0) - node.lineno < MOST_LINES_OF_A_CLASS, node.name
+def test_no_module_and_no_class_is_long() -> None:
+    for file in SOURCES:
+        assert file.read_text().count("\n") <= MOST_LINES, file
+        for node in ast.walk(tree(file)):
+            if isinstance(node, ast.ClassDef):
+                assert (node.end_lineno or 0) - node.lineno < MOST_LINES_OF_A_CLASS, f"{file}: {node.name}"
 
 
 def test_a_hyperparameter_is_declared_whole() -> None:
@@ -174,7 +182,7 @@ def test_a_hyperparameter_is_declared_whole() -> None:
 
 def test_each_part_of_the_tracker_is_small() -> None:
     for file in (ROOT / "experiments" / "tracking").glob("*.py"):
-        for node in ast.parse(file.read_text()).body:
+        for node in tree(file).body:
             if isinstance(node, ast.ClassDef):
                 methods = [each for each in node.body if isinstance(each, ast.FunctionDef)]
                 public = [each.name for each in methods if not each.name.startswith("_") and not each.decorator_list]
@@ -193,7 +201,7 @@ def test_lines_are_printed_by_the_one_writer() -> None:
         f"{file.relative_to(ROOT)}:{node.lineno}"
         for file in SOURCES
         if file.relative_to(ROOT).as_posix() not in allowed
-        for node in ast.walk(ast.parse(file.read_text()))
+        for node in ast.walk(tree(file))
         if isinstance(node, ast.Call) and ast.unparse(node.func) in {"print", "sys.stdout.write", "sys.stderr.write"}
     ]
     assert not calls
@@ -210,7 +218,7 @@ def test_pages_are_written_by_their_templates_alone() -> None:
     elements = re.compile(r"</?(p|b|a|h[1-6]|br|td|th|tr|table|div|span|ul|li|figure|figcaption|img|style|script)[ >]")
     found: dict[str, int] = {}
     for file in SOURCES:
-        for node in ast.walk(ast.parse(file.read_text())):
+        for node in ast.walk(tree(file)):
             if isinstance(node, ast.Constant) and isinstance(node.value, str) and elements.search(node.value):
                 found[file.name] = found.get(file.name, 0) + 1
     assert found == allowed
@@ -255,11 +263,7 @@ def test_every_entry_point_is_listed() -> None:
     found = {
         file.relative_to(ROOT).with_suffix("").as_posix().replace("/", ".").removesuffix(".__main__")
         for file in SOURCES
-        if any(
-            "__name__ == '__main__'" in ast.unparse(node)
-            for node in ast.parse(file.read_text()).body
-            if isinstance(node, ast.If)
-        )
+        if any("__name__ == '__main__'" in ast.unparse(node) for node in tree(file).body if isinstance(node, ast.If))
     }
     assert found == set(ENTRY_POINTS)
 

@@ -71,6 +71,7 @@ def test_top_leaves_all_but_the_last_resolution_as_it_is(network: keras.Model) -
         np.testing.assert_array_equal(layer.moving_mean, mean)
 
 
+@pytest.mark.slow
 def test_gray_images_are_read_as_colours(monkeypatch: pytest.MonkeyPatch) -> None:
     gray, colour = (LITE0.build((32, 33, n), 2, knobs={"weights": "imagenet", "train": "head"}) for n in (1, 3))
     image = np.random.default_rng(0).random((1, 32, 33, 1), np.float32)
@@ -129,6 +130,7 @@ def test_small_images_are_refused_with_the_smallest_size() -> None:
         LITE0.build((32, 32, 1), 2, filters=8)
 
 
+@pytest.mark.slow
 def test_weights_of_keras_applications_come_from_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     backbone = keras.applications.MobileNetV3Small(include_top=False, weights=None, input_shape=(32, 32, 3))
     file = tmp_path / "own.weights.h5"

@@ -17,7 +17,7 @@ from architectures.registry import Architecture, Shape
 from tests.support import families
 
 BUILT_IN = ("allconv", "chollet", "convmixer", "malireddi", "mobilenet", "mobilenet_v3", "pocket", "resnet")
-DEEP = ("allconv", "convmixer", "mobilenet", "mobilenet_v3", "resnet")  # whose conversions take seconds
+DEEP = ("allconv", "convmixer", "mobilenet", "mobilenet_v3", "pocket", "resnet")  # whose conversions take seconds
 
 
 @pytest.mark.parametrize("name", families.each(slow=(*DEEP, *families.BACKBONES)))

@@ -50,6 +50,7 @@ def in_force() -> tuple[str, float, str]:
     return keras.config.floatx(), keras.config.epsilon(), keras.config.image_data_format()
 
 
+@pytest.mark.slow
 def test_what_is_relied_on_is_set(tmp_path: Path) -> None:
     (tmp_path / "keras.json").write_text(json.dumps(OTHERWISE))
     done = run("-c", LOOK, home=tmp_path, KERAS_BACKEND="torch", TF_USE_LEGACY_KERAS="1", KERAS_NNX_ENABLED="1")

@@ -162,6 +162,7 @@ def test_apples_runtime_is_given_an_array(tmp_path: Path, monkeypatch: pytest.Mo
     assert native.compare(path, AppleModel.executable, noise(3, 4)).status == "agrees"
 
 
+@pytest.mark.slow
 def test_a_data_set_of_two_channels_is_trained_promoted_verified_and_predicted(
     command: Command, tmp_path: Path
 ) -> None:

@@ -407,6 +407,7 @@ def test_it_ends_without_a_word_while_requests_are_unfinished(
     assert capfd.readouterr().err == ""
 
 
+@pytest.mark.slow
 def test_without_descriptors_it_says_so_once_and_goes_on(digits_file: Path, capfd: pytest.CaptureFixture[str]) -> None:
     with serving(digits_file, descriptors=40) as facts:
         port = int(facts["address"].split(":")[-1].strip("/"))

@@ -167,6 +167,7 @@ def test_better_than_guessing(counts: tuple[int, ...], correct: int, verdict: st
     assert Decision((found,), "a person knows better").outcome == ("promoted" if verdict == "passed" else "forced")
 
 
+@pytest.mark.slow
 def test_a_file_that_is_wrong_on_every_test_image_is_refused(tmp_path: Path, command: Command) -> None:
     """It agrees with its model, and every other criterion is met."""
     random, labels = np.random.default_rng(0), np.arange(160) % 2

@@ -122,7 +122,12 @@ LARGE: dict[str, tuple[Callable[[Any], None], str]] = {
 }
 
 
-@pytest.mark.parametrize("name", LARGE)
+LONGEST = ("many_products", "many_readings")
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if name in LONGEST else ()) for name in LARGE]
+)
 def test_small_files_that_ask_for_much(name: str, tmp_path: Path) -> None:
     write, text = LARGE[name]
     with pytest.raises(NotCheckable, match=text):

@@ -87,6 +87,7 @@ def places(spec: Any) -> list[tuple[Any, Any, int | None]]:
     return found
 
 
+@pytest.mark.slow
 def test_absurd_numbers(package: Path) -> None:
     """Numbers of the program are replaced by every extreme that their field can hold."""
     original, outcomes, tried = spec_of(package), set(), 0

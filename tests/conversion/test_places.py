@@ -64,6 +64,7 @@ def test_no_name_leads_out_of_the_folder() -> None:
         assert len(default_output(name, image=(9, 9, 1), labels="ab").parts) == 4
 
 
+@pytest.mark.slow
 def test_colour_pictures_do_not_take_the_digits_place(own_promoted: Path, command: Command) -> None:
     """The line that the trial prints, as it stands."""
     random, labels = np.random.default_rng(0), np.arange(240) % 2

@@ -18,6 +18,7 @@ from tests.support.commands import Command
 from tests.support.promotions import NAME, artifacts, client_of, snapshot
 
 
+@pytest.mark.slow
 def test_the_smallest_that_is_as_good_is_promoted(own_store: Path, command: Command) -> None:
     tracker = Tracker(f"sqlite:///{own_store / 'mlflow.db'}", create=False)
     labels = datasets.load("mnist5k").val.labels

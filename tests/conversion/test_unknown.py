@@ -173,6 +173,7 @@ def test_describe_shows_it(command: Command, promoted: Promoted) -> None:
     assert re.search(r"^  threshold: 0\.\d{4}$", shown, re.M)
 
 
+@pytest.mark.slow
 def test_of_compressed_files_each_has_its_own(own_store: Path, command: Command) -> None:
     done = command(
         "conversion.promote", "--compress", "palette2", "--force", "--reason", "a test", "--json", cwd=own_store

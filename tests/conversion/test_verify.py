@@ -30,7 +30,11 @@ from tests.support.stores import Swept
 
 FEW = 100  # images of a split: enough to execute, and the rules for weights need none
 FORMATS = ("mlmodel", "mlpackage")
-KINDS = [(format, compression) for format in FORMATS for compression in ("none", "float16", "int8", "palette4")]
+QUICK = [("mlmodel", "none"), ("mlpackage", "float16"), ("mlmodel", "int8"), ("mlpackage", "palette4")]
+FURTHER = [
+    *(("mlpackage", "none"), ("mlmodel", "float16"), ("mlpackage", "int8"), ("mlmodel", "palette4")),
+    *(("mlmodel", "palette6"), ("mlmodel", "palette2"), ("mlpackage", "palette2"), ("mlpackage", "prune50")),
+]
 ONE_AND_FURTHER = [  # each compression once, in a format; both formats as they are
     pytest.param(("mlpackage", "int8")),
     *(
@@ -39,7 +43,6 @@ ONE_AND_FURTHER = [  # each compression once, in a format; both formats as they 
     ),
 ]
 PACKAGES_ARE_SLOW = ["mlmodel", pytest.param("mlpackage", marks=pytest.mark.slow)]
-OTHERS = [("mlmodel", "palette6"), ("mlmodel", "palette2"), ("mlpackage", "palette2"), ("mlpackage", "prune50")]
 
 
 def few(split: Split) -> Split:
@@ -138,15 +141,16 @@ def assert_agrees(path: Path, candidate: Candidate, compression: str) -> None:
             assert original.max_difference > parity.allowance
 
 
-@pytest.mark.parametrize("kind", [*KINDS, *OTHERS], ids="-".join)
+@pytest.mark.parametrize(
+    "kind", [*QUICK, *(pytest.param(kind, marks=pytest.mark.slow) for kind in FURTHER)], ids="-".join
+)
 def test_a_right_file_agrees(kind: tuple[str, str], on_few: tuple[Candidate, Converter], tmp_path: Path) -> None:
     candidate, converter = on_few
     assert_agrees(saved(converter, kind, tmp_path), candidate, kind[1])
 
 
-@pytest.mark.parametrize(
-    "kind", [*ONE_AND_FURTHER, pytest.param(("mlpackage", "prune75"), marks=pytest.mark.slow)], ids="-".join
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", [*ONE_AND_FURTHER, ("mlpackage", "prune75")], ids="-".join)
 def test_folded_normalizations_agree(
     kind: tuple[str, str], colourful: Candidate, colourful_converter: Converter, tmp_path: Path
 ) -> None:

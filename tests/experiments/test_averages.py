@@ -55,6 +55,7 @@ def trained(dataset: Dataset, folder: Path, **changes: object) -> RunResult:
     return train(config, dataset, keras_file=folder / "model.keras", size=ModelSize(1, 1, 1))
 
 
+@pytest.mark.slow
 def test_a_network_with_keras_defaults_learns_from_320_images(
     few: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -256,6 +256,7 @@ def test_hostile_weights(name: str, members: dict[str, bytes], tmp_path: Path) -
     assert re.search(text, found), found
 
 
+@pytest.mark.slow
 def test_damaged_weights(members: dict[str, bytes], tmp_path: Path) -> None:
     """Cut or overwritten inside an archive whose checksums are right again."""
     content, refused = members[WEIGHTS], 0

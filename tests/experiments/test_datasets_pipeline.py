@@ -39,6 +39,7 @@ def signs(tmp_path: Path) -> Path:
     return tmp_path / "signs"
 
 
+@pytest.mark.slow
 def test_from_a_folder_to_a_file(signs: Path, tmp_path: Path, command: Command) -> None:
     def trial(*arguments: object) -> Outcome:
         return command(

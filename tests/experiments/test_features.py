@@ -63,6 +63,7 @@ def bits(result: RunResult) -> tuple[object, ...]:
     return result.weights_sha256, courses, result.val_probabilities.tobytes()
 
 
+@pytest.mark.slow
 def test_a_second_trial_computes_no_features_and_gives_the_same_bits(
     dataset: Dataset, first: RunResult, tmp_path: Path
 ) -> None:
@@ -77,6 +78,7 @@ def test_a_second_trial_computes_no_features_and_gives_the_same_bits(
     assert other.weights_sha256 != first.weights_sha256
 
 
+@pytest.mark.slow
 def test_the_whole_network_is_kept(dataset: Dataset, first: RunResult) -> None:
     kept = load_classifier(first.keras_file, first.keras_sha256)
     found = forward_function(kept)(dataset.val.images)
@@ -84,6 +86,7 @@ def test_the_whole_network_is_kept(dataset: Dataset, first: RunResult) -> None:
     assert kept.input_shape == (None, SIDE, SIDE, 3)
 
 
+@pytest.mark.slow
 def test_damaged_features_are_computed_again(dataset: Dataset, first: RunResult, tmp_path: Path) -> None:
     for file in (cache.root() / "features").glob("*.npy"):
         file.write_bytes(file.read_bytes()[:-100])

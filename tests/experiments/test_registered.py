@@ -260,6 +260,7 @@ def trained(tmp_path: Path, **changes: object) -> RunResult:
     return train(config, few, keras_file=tmp_path / "model.keras", size=ModelSize(0, 0, 0))
 
 
+@pytest.mark.slow
 def test_each_option_changes_what_is_trained(tmp_path: Path) -> None:
     """And `val_loss` stays the cross-entropy, whatever is trained by."""
     sgd = {"optimizer": "sgd", "learning_rate": 0.03}

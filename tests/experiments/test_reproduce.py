@@ -137,6 +137,7 @@ def test_runs_of_a_parallel_sweep_are_identical(parallel: Parallel, terms: str) 
     assert (recorded["loss"], recorded["label_smoothing"], "weight_decay" in recorded) == ("lenient", "0.1", False)
 
 
+@pytest.mark.slow
 def test_on_fewer_cores_than_threads(swept: Swept) -> None:
     """The threads of the record are made, whatever the machine has."""
     run_id = swept.result["leaderboard"][0]["run_id"]
@@ -208,6 +209,7 @@ def test_other_data_are_not_trained_on(parallel: Parallel, own: Parallel) -> Non
         data.write_bytes(kept)
 
 
+@pytest.mark.slow
 @once
 def test_plugins_that_moved_or_changed(parallel: Parallel, own: Parallel, tmp_path: Path) -> None:
     run_id = own.run_where("tags.trial_number = '0'")
@@ -301,6 +303,7 @@ def test_likely_cause_leaves_out_what_only_keeps_records() -> None:
     assert replace(differs, conditions=(processor, bystander)).likely_cause == "other processor"
 
 
+@pytest.mark.slow
 @once
 def test_another_commit_of_the_same_code_is_shown_and_never_the_cause(own: Parallel) -> None:
     run_id = own.run_where("tags.trial_number = '0'")

@@ -132,6 +132,7 @@ def test_more_seeds_are_added_to_those_there_are(
     assert "best so far" not in found.err
 
 
+@pytest.mark.slow
 def test_an_architecture_without_a_complete_trial_is_named(tmp_path: Path, command: Command) -> None:
     options = ["--study", "pruned", "--trials", "2", *SPACE, "--replicates", "1", "--max-coreml-bytes", "10000"]
     found = command("search.sweep", *options, cwd=tmp_path)

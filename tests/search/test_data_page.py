@@ -44,6 +44,7 @@ def artifacts(folder: Path, run_id: str) -> set[str]:
     return {file.path for file in client.list_artifacts(run_id, data_page.FOLDER)}
 
 
+@pytest.mark.slow
 def test_a_trial_and_a_sweep_name_the_images_to_look_at(folder: Path, command: Command) -> None:
     trial = command("search.trial", "--dataset", "folder:halves", *OPTIONS, "--json")
     assert trial.code == 0, trial.err

@@ -56,6 +56,7 @@ def test_two_workers_that_start_the_same_train_it_once(tmp_path: Path) -> None:
     assert [trial.user_attrs["duplicate_of"] for trial in study_of(tmp_path, "same").trials[1:]] == [0, 0, 0]
 
 
+@pytest.mark.slow
 def test_a_trial_whose_twin_fails_is_trained(tmp_path: Path) -> None:
     assert run(4, workers=2, epoch_seconds=0.3, failing=0).counts == {
         "complete": 3, "fail": 1, "pruned": 0, "infeasible": 0,

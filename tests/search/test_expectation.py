@@ -78,7 +78,9 @@ def report(result: SweepResult) -> str:
     return Path(result.report).read_text()
 
 
-@pytest.mark.parametrize(("further", "moved"), [((0.94, 0.8), False), ((0.7, 0.92), True)])
+@pytest.mark.parametrize(
+    ("further", "moved"), [pytest.param((0.94, 0.8), False, marks=pytest.mark.slow), ((0.7, 0.92), True)]
+)
 def test_further_seeds_may_put_another_network_first(
     further: tuple[float, float], moved: bool, swept: Callable[..., SweepResult]
 ) -> None:

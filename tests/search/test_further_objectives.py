@@ -47,8 +47,8 @@ def swept(study: str, *objectives: str, **changes: object) -> SweepResult:
     "objectives",
     [
         ("val_accuracy", "macs", "parameters"),  # known before training
-        ("val_balanced_accuracy", "host_latency_ms"),
-        ("val_loss", "val_accuracy", "images_per_second"),
+        pytest.param(("val_balanced_accuracy", "host_latency_ms"), marks=pytest.mark.slow),
+        pytest.param(("val_loss", "val_accuracy", "images_per_second"), marks=pytest.mark.slow),
     ],
 )
 def test_a_study_and_its_store_hold_all_objectives(
@@ -84,6 +84,7 @@ def _answered(trial: optuna.trial.FrozenTrial) -> bool:
     return "duplicate_of" in trial.user_attrs
 
 
+@pytest.mark.slow
 def test_tables_and_figures_name_the_objectives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     result = swept("named", "val_accuracy", "macs", "images_per_second")

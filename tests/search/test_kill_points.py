@@ -12,16 +12,20 @@ import random
 import shutil
 import signal
 import sys
+from collections.abc import Callable
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
 from mlflow import MlflowClient
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
 from search.study.results import RESAMPLED, values_by_epoch
+from tests.support.commands import Outcome
 from tests.support.killed_at import KILLED, arm
+from tests.support.stores import MadeOnce
 from tests.support.sweeps import assert_nothing_lost, study_of
 from tests.support.warm import warm_context
 
@@ -118,17 +122,36 @@ def run_sweep(
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with empty databases, and the number of statements that a whole sweep sends."""
-    folder = tmp_path_factory.mktemp("made")
-    for name in ("mlflow.db", "optuna.db"):
-        assert not (folder / name).exists()
-    MlflowClient(f"sqlite:///{folder / 'mlflow.db'}").search_experiments(max_results=1)
-    whole = tmp_path_factory.mktemp("whole")
-    shutil.copy(folder / "mlflow.db", whole)
-    assert run(whole, TRIALS, None, False, folder / "statements") == 0
-    assert_nothing_lost(whole, "cut", TRIALS, EPOCHS)
-    return folder
+def made(made_once: MadeOnce) -> Path:
+    """A folder with an empty MLflow, and the number of statements that a whole sweep sends."""
+
+    def sweep(folder: Path) -> Outcome:
+        assert not (folder / "mlflow.db").exists()
+        MlflowClient(f"sqlite:///{folder / 'mlflow.db'}").search_experiments(max_results=1)
+        whole = folder / "whole"
+        whole.mkdir()
+        shutil.copy(folder / "mlflow.db", whole)
+        assert run(whole, TRIALS, None, False, folder / "statements") == 0
+        assert_nothing_lost(whole, "cut", TRIALS, EPOCHS)
+        return Outcome(0, "null", "")
+
+    return made_once("struck-sweep", sweep)[0]
+
+
+@pytest.fixture
+def uninterrupted(made: Path, made_once: MadeOnce) -> Callable[..., list[FrozenTrial]]:
+    """The trials of a sweep that nothing strikes; each is made once, whatever strikes are compared with it."""
+
+    def trials_of(trials: int, **options: Any) -> list[FrozenTrial]:
+        def sweep(folder: Path) -> Outcome:
+            shutil.copy(made / "mlflow.db", folder)
+            assert run(folder, trials, None, **options) == 0
+            return Outcome(0, "null", "")
+
+        name = "-".join(["whole", options["pruner"], *options["objectives"]])
+        return study_of(made_once(name, sweep)[0], "cut").trials
+
+    return trials_of
 
 
 def run(folder: Path, *arguments: object, **options: object) -> int | None:
@@ -208,15 +231,15 @@ UNTIL_ONE_IS_PRUNED = 7  # trials, with every pruner
     ],
 )
 def test_a_trial_that_was_found_hopeless_is_pruned_though_its_sweep_was_killed(
-    objectives: tuple[str, ...], pruner: str, place: str, made: Path, tmp_path: Path
+    objectives: tuple[str, ...],
+    pruner: str,
+    place: str,
+    uninterrupted: Callable[..., list[FrozenTrial]],
+    made: Path,
+    tmp_path: Path,
 ) -> None:
     options = {"objectives": objectives, "pruner": pruner, "epochs": 4}
-    whole, cut = tmp_path / "whole", tmp_path / "cut"
-    for folder in (whole, cut):
-        folder.mkdir()
-        shutil.copy(made / "mlflow.db", folder)
-    assert run(whole, UNTIL_ONE_IS_PRUNED, None, **options) == 0
-    expected = study_of(whole, "cut").trials
+    expected = uninterrupted(UNTIL_ONE_IS_PRUNED, **options)
     hopeless = next(trial.number for trial in expected if trial.state == TrialState.PRUNED)
     until_then = expected[: hopeless + 1]
     call = sum(
@@ -225,13 +248,14 @@ def test_a_trial_that_was_found_hopeless_is_pruned_though_its_sweep_was_killed(
         else len(values_by_epoch(trial))
         for trial in until_then
     )
-    assert run(cut, UNTIL_ONE_IS_PRUNED, (place, call, "after"), **options) == KILLED
-    assert run(cut, UNTIL_ONE_IS_PRUNED, None) == 0
-    ends = [
-        [(trial.state, trial.params, values_by_epoch(trial)) for trial in study_of(folder, "cut").trials]
-        for folder in (whole, cut)
-    ]
-    assert ends[0] == ends[1]
+    shutil.copy(made / "mlflow.db", tmp_path)
+    assert run(tmp_path, UNTIL_ONE_IS_PRUNED, (place, call, "after"), **options) == KILLED
+    assert run(tmp_path, UNTIL_ONE_IS_PRUNED, None) == 0
+    assert ends(study_of(tmp_path, "cut").trials) == ends(expected)
+
+
+def ends(trials: list[FrozenTrial]) -> list[tuple[object, ...]]:
+    return [(trial.state, trial.params, values_by_epoch(trial)) for trial in trials]
 
 
 PAUSE = "search.study.lifecycle:Lifecycle.requeue"
@@ -244,29 +268,31 @@ AROUND_A_PAUSE = (
     ("search.study.lifecycle:Lifecycle.adopt_paused", 1, "after"),
     ("experiments.tracking.writer:Writer.end", 8, "after"),
 )
+QUICK = OBJECTIVES[0], AROUND_A_PAUSE[2]  # the one in `make test`
 
 
-@pytest.mark.parametrize("objectives", OBJECTIVES, ids=",".join)
 @pytest.mark.parametrize(
-    "point",
-    [pytest.param(point, marks=() if point[0] == PAUSE else pytest.mark.slow) for point in AROUND_A_PAUSE],
-    ids=lambda point: "-".join(map(str, point)),
+    ("objectives", "point"),
+    [
+        pytest.param(
+            *case, id="-".join(map(str, (*case[0], *case[1]))), marks=() if case == QUICK else pytest.mark.slow
+        )
+        for case in product(OBJECTIVES, AROUND_A_PAUSE)
+    ],
 )
 def test_a_sweep_killed_around_a_pause_ends_as_if_it_had_not_been(
-    objectives: tuple[str, ...], point: tuple[str, int, str], made: Path, tmp_path: Path
+    objectives: tuple[str, ...],
+    point: tuple[str, int, str],
+    uninterrupted: Callable[..., list[FrozenTrial]],
+    made: Path,
+    tmp_path: Path,
 ) -> None:
     options = {"objectives": objectives, "pruner": "halving", "epochs": 6}
-    whole, cut = tmp_path / "whole", tmp_path / "cut"
-    for folder in (whole, cut):
-        folder.mkdir()
-        shutil.copy(made / "mlflow.db", folder)
-    assert run(whole, 10, None, **options) == 0
-    assert run(cut, 10, point, **options) == KILLED
-    assert run(cut, 10, None) == 0
-    assert_nothing_lost(cut, "cut", 10, 6)
-    ends = [
-        [(trial.state, trial.params, values_by_epoch(trial)) for trial in study_of(folder, "cut").trials]
-        for folder in (whole, cut)
-    ]
-    assert ends[0] == ends[1]
-    assert {TrialState.COMPLETE, TrialState.PRUNED} == {state for state, *_ in ends[0]}
+    expected = uninterrupted(10, **options)
+    shutil.copy(made / "mlflow.db", tmp_path)
+    assert run(tmp_path, 10, point, **options) == KILLED
+    assert run(tmp_path, 10, None) == 0
+    assert_nothing_lost(tmp_path, "cut", 10, 6)
+    found = ends(study_of(tmp_path, "cut").trials)
+    assert found == ends(expected)
+    assert {TrialState.COMPLETE, TrialState.PRUNED} == {state for state, *_ in found}

@@ -91,6 +91,7 @@ def test_no_right_answer_is_an_evaluation_like_any_other(tmp_path: Path) -> None
     assert "0.0000       4\n" in (tmp_path / "classification_report.txt").read_text()
 
 
+@pytest.mark.slow
 def test_a_sweep_of_models_without_a_right_answer(
     swept: Callable[..., SweepResult], capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -107,6 +108,7 @@ def test_a_sweep_of_models_without_a_right_answer(
     assert doctor.main(["--study", "small"]) == 0
 
 
+@pytest.mark.slow
 def test_what_cannot_be_drawn_is_told(
     swept: Callable[..., SweepResult], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -66,6 +66,7 @@ def test_the_weights_reach_the_loss(unequal: Dataset) -> None:
     assert float(loss) != pytest.approx(losses.mean(), rel=1e-3)
 
 
+@pytest.mark.slow
 def test_a_small_class_is_learned_with_weights_alone(unequal: Dataset, tmp_path: Path) -> None:
     found = {kind: trained(replace(CONFIG, class_weight=kind), unequal, tmp_path) for kind in ("none", "balanced")}
     labels = unequal.val.labels
@@ -132,6 +133,7 @@ def swept(folder: Path, study: str, **changes: object) -> SweepResult:
     return sweep(config, engine=lambda _: Disagreeing())
 
 
+@pytest.mark.slow
 def test_a_sweep_its_board_and_its_registry_follow_the_objective(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -87,6 +87,7 @@ def children(study: Swept) -> list[Run]:
     return children_of(study.folder, "front")
 
 
+@pytest.mark.slow
 def test_each_trial_ends_as_its_run_does(study: Swept, trials: list[FrozenTrial], children: list[Run]) -> None:
     assert [trial.number for trial in trials] == list(range(TRIALS))
     assert [int(run.data.tags["trial_number"]) for run in children] == list(range(TRIALS))
@@ -112,6 +113,7 @@ def test_each_trial_ends_as_its_run_does(study: Swept, trials: list[FrozenTrial]
     assert counts["infeasible"] > 0
 
 
+@pytest.mark.slow
 def test_networks_of_the_same_widths_have_one_size_known_before_training(children: list[Run]) -> None:
     sizes: dict[object, set[float]] = {}
     for run in children:
@@ -147,6 +149,7 @@ def test_what_one_process_has_measured_the_next_one_does_not_convert_again(
     assert None in {job.size for job in run(6)}
 
 
+@pytest.mark.slow
 def test_knobs_belong_to_their_architecture_and_read_back(
     study: Swept, trials: list[FrozenTrial], children: list[Run]
 ) -> None:
@@ -166,6 +169,7 @@ def test_knobs_belong_to_their_architecture_and_read_back(
     assert children[0].data.params["kernel_size"] == "5"  # as published: the first choice
 
 
+@pytest.mark.slow
 def test_the_front_is_registered_and_its_files_have_the_bytes_that_were_known(study: Swept) -> None:
     folder, result = study.folder, study.result
     board = result["leaderboard"]

@@ -74,6 +74,7 @@ class Bounded(NoTraining):
         return event
 
 
+@pytest.mark.slow
 def test_its_trial_is_infeasible_and_its_run_says_what_is_known(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], command: Command
 ) -> None:

@@ -134,7 +134,7 @@ def test_a_page_draws_from_disk_with_nothing_beside_it(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", sorted({"report", *FIGURES}))
+@pytest.mark.parametrize("name", ["report", "parallel_coordinate"])  # all figures on one page, and one alone
 def test_a_page_draws_in_the_viewer_of_mlflow(name: str, viewer: str, browser: Any) -> None:
     from selenium.webdriver.support.expected_conditions import frame_to_be_available_and_switch_to_it
     from selenium.webdriver.support.ui import WebDriverWait
@@ -260,6 +260,7 @@ def test_bytes_stand_on_a_logarithmic_axis() -> None:
     assert axis.ticktext == ("5,000", "10,000", "20,000", "50,000", "100,000", "200,000", "500,000", "1,000,000")
 
 
+@pytest.mark.slow
 def test_the_timeline_names_the_host_that_computed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     config = SweepConfig("sqlite:///mlflow.db", "elsewhere", trials=2, epochs=1, figures=False)
@@ -288,6 +289,7 @@ def test_figures_are_drawn_unless_they_are_turned_off(
     assert numbers <= {path.name for path in evaluation.iterdir()}
 
 
+@pytest.mark.slow
 def test_figures_off_is_an_option_and_part_of_the_line_to_continue(tmp_path: Path) -> None:
     process = start(tmp_path, "--study", "off", "--trials", "9", *TINY, *DIGITS, *PUBLISHED)
     wait_until(in_the_middle_of_a_trial(tmp_path, "off", 0), process)

@@ -50,7 +50,12 @@ def drawn_by(folder: Path, config: SweepConfig) -> Iterator[dict[str, object]]:
         yield asked.trial.params
 
 
-@pytest.mark.parametrize("name", INSTALLED)
+QUICK = ("tpe", "grid")  # one that draws and one that counts
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in INSTALLED]
+)
 def test_a_seed_decides_what_is_drawn(name: str, tmp_path: Path) -> None:
     options = STEPPED if name in EXHAUSTIVE else {"learning_rate": (1e-4, 1e-2)}
     config = config_of(sampler=name, trials=9, **options)

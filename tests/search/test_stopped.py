@@ -17,8 +17,9 @@ from mlflow import MlflowClient
 from experiments.tracking import Tracker
 from search.repair.examination import examine
 from search.study.storage import open_storage
+from tests.support.commands import Outcome
 from tests.support.stopped_at import RACE_SECONDS, run
-from tests.support.stores import DATABASES
+from tests.support.stores import DATABASES, MadeOnce
 from tests.support.sweeps import assert_nothing_lost, metric_points
 from tests.support.warm import warm_context
 
@@ -29,19 +30,23 @@ STRIKES = 30  # spread evenly over all writes of a sweep
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def made(made_once: MadeOnce) -> Path:
     """A folder with empty databases, and the names of the writes of a whole sweep."""
-    folder = tmp_path_factory.mktemp("made")
-    Tracker(f"sqlite:///{folder / 'mlflow.db'}")
-    open_storage(f"sqlite:///{folder / 'optuna.db'}")
-    whole = tmp_path_factory.mktemp("whole")
-    copy_databases(folder, whole)
-    process = warm_context().Process(target=run, args=(whole,), kwargs={"names": folder / "writes"})
-    process.start()
-    process.join(120)
-    assert process.exitcode == 0
-    assert_whole(whole)
-    return folder
+
+    def sweep(folder: Path) -> Outcome:
+        Tracker(f"sqlite:///{folder / 'mlflow.db'}")
+        open_storage(f"sqlite:///{folder / 'optuna.db'}")
+        whole = folder / "whole"
+        whole.mkdir()
+        copy_databases(folder, whole)
+        process = warm_context().Process(target=run, args=(whole,), kwargs={"names": folder / "writes"})
+        process.start()
+        process.join(120)
+        assert process.exitcode == 0
+        assert_whole(whole)
+        return Outcome(0, "null", "")
+
+    return made_once("stopped-sweep", sweep)[0]
 
 
 def copy_databases(source: Path, target: Path) -> None:

@@ -71,7 +71,7 @@ def test_an_empty_file_is_made_a_study_storage_by_one_of_several(tmp_path: Path)
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_interruption_and_continuation(number: signal.Signals, tmp_path: Path) -> None:
-    arguments = ["--study", "stopped", "--trials", "3", *TINY, *DIGITS, *PUBLISHED]
+    arguments = ["--study", "stopped", "--trials", "2", *TINY, *DIGITS, *PUBLISHED]
     arguments[arguments.index("--epochs") + 1] = "8"  # long enough to be struck in the middle
     process = start(tmp_path, *arguments)
     wait_until(in_the_middle_of_a_trial(tmp_path, "stopped", 1), process)
@@ -79,7 +79,7 @@ def test_interruption_and_continuation(number: signal.Signals, tmp_path: Path) -
     process.send_signal(number)
     out, err = process.communicate()
     assert process.returncode == 130, err
-    assert "interrupted; to continue: python -m search.sweep --study stopped --trials 3" in err
+    assert "interrupted; to continue: python -m search.sweep --study stopped --trials 2" in err
     assert "Traceback" not in err
     assert not psutil.wait_procs(workers, timeout=10)[1]
     states = [trial.state for trial in study_of(tmp_path, "stopped").trials]
@@ -94,7 +94,7 @@ def test_interruption_and_continuation(number: signal.Signals, tmp_path: Path) -
     done = invoke("search.sweep", "--study", "stopped", *NO_FIGURES, cwd=tmp_path)  # --trials is recorded
     assert done.code == 0, done.err
     study = study_of(tmp_path, "stopped")
-    assert [trial.state for trial in study.trials] == [TrialState.COMPLETE] * 3
+    assert [trial.state for trial in study.trials] == [TrialState.COMPLETE] * 2
     client = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
     for trial, run in zip(study.trials, children_of(tmp_path, "stopped"), strict=True):
         steps = [point.step for point in client.get_metric_history(run.info.run_id, "loss")]
@@ -238,8 +238,8 @@ def test_epochs_from_other_threads_are_not_continued(tmp_path: Path) -> None:
 
 def test_two_workers(tmp_path: Path) -> None:
     done = invoke(
-        *("search.sweep", "--study", "two", "--trials", "3", *TINY, *DIGITS, *PUBLISHED, "--workers", "2", "--json"),
+        *("search.sweep", "--study", "two", "--trials", "2", *TINY, *DIGITS, *PUBLISHED, "--workers", "2", "--json"),
         cwd=tmp_path,
     )
     assert done.code == 0, done.err
-    assert_whole(tmp_path, "two", 3, 2)
+    assert_whole(tmp_path, "two", 2, 2)

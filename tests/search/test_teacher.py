@@ -21,6 +21,7 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 
+@pytest.mark.slow
 def test_a_student_is_recorded_with_its_teacher_and_reproduced(swept: Swept, own_store: Path, command: Command) -> None:
     best = swept.result["leaderboard"][0]
     done = command("search.trial", *STUDENT, "--teacher", best["run"], "--distillation-weight", "0.8", "--json")
@@ -51,6 +52,7 @@ def test_a_student_is_recorded_with_its_teacher_and_reproduced(swept: Swept, own
     assert "has no kept model" in gone.error
 
 
+@pytest.mark.slow
 def test_a_sweep_searches_how_much_is_taught_and_is_continued(swept: Swept, own_store: Path, command: Command) -> None:
     best = swept.result["leaderboard"][0]
     sweep = ["search.sweep", "--study", "taught", *NO_FIGURES]

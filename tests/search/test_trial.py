@@ -21,6 +21,7 @@ def only_run(folder: Path, experiment: str = "mnist5k"):
     return client, run
 
 
+@pytest.mark.slow
 def test_a_trial_is_kept_registered_and_promoted(tmp_path: Path, command: Command) -> None:
     found = command(
         *("search.trial", "--architecture", "malireddi", "--filters", "4", "--batch-size", "200", "--epochs", "2"),

@@ -139,7 +139,7 @@ def hold(path: str, url: str) -> None:
         time.sleep(600)
 
 
-@pytest.mark.parametrize("stopped", [True, False])
+@pytest.mark.parametrize("stopped", [pytest.param(True, marks=pytest.mark.slow), False])
 def test_who_holds_a_lock_is_said_and_ctrl_c_ends_the_wait(stopped: bool, tmp_path: Path) -> None:
     url, held = f"sqlite:///{tmp_path}/optuna.db", tmp_path / "held"
     holder = warm_context().Process(target=hold, args=(str(held), url))
