@@ -1,4 +1,4 @@
-# The two commands of README are `make sweep` and `make test`; each is complete on a machine with Python 3.11.
+# The two commands of README are `make sweep` and `make test`; each is complete on a machine with Python 3.11, 3.12 or 3.13.
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin

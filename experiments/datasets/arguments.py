@@ -11,14 +11,14 @@ from architectures.errors import UsageError
 from experiments.datasets.source import COLOR_MODES, FITS, Options, background, image_size, located
 
 NAMES = (
-    "mnist5k (bundled, the default), digits, mnist, fashion_mnist, cifar10, a data set of a plugin, or your own files: "
+    "mnist5k (bundled), digits, mnist, fashion_mnist, cifar10, a data set of a plugin, or your own files: "
     "folder:DIR (a folder per class), idx:DIR (MNIST's format), npz:FILE"
 )
 OPTIONS = tuple(vars(Options()))
 Value = TypeVar("Value")
 
 
-def add_arguments(parser: Parser, help: str = NAMES) -> None:
+def add_arguments(parser: Parser, help: str = f"{NAMES} (default mnist5k)") -> None:
     """Add `--dataset` with its help, and the options of images in files."""
     parser.add_argument("--dataset", metavar="NAME", help=help)
     add_image_options(parser)
