@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+
+from rich.markup import escape
+from rich.table import Table
 
 from architectures.command import console, print_json
 from architectures.display import say
+from conversion.promotion.compression_search import CompressionChoice
+from conversion.promotion.in_place import InPlace
+from conversion.promotion.pipeline import Promotion
 from conversion.verification.show import show
-
-if TYPE_CHECKING:
-    from conversion.promotion.compression_search import CompressionChoice
-    from conversion.promotion.in_place import InPlace
-    from conversion.promotion.pipeline import Promotion
 
 
 def show_promotion(promotion: Promotion, *, verbose: bool) -> None:
@@ -63,9 +63,6 @@ def show_check(found: InPlace, *, as_json: bool) -> int:
 
 def show_choice(choice: CompressionChoice) -> None:
     """Print the table of all files on stdout, the smallest first."""
-    from rich.markup import escape
-    from rich.table import Table
-
     table = Table(
         title=f"Executed on {choice.images:,} validation images; "
         f"at most {choice.max_accuracy_loss:g} points below the uncompressed file",

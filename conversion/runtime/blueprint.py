@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from itertools import count
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from conversion.runtime.interface import Array, Blueprint
+from conversion.runtime.mil_graph import Program
 from conversion.runtime.mil_ops.op import Variable
-
-if TYPE_CHECKING:
-    from conversion.runtime.mil_graph import Program
-    from conversion.runtime.nn_graph import Graph
+from conversion.runtime.nn_graph import Graph
 
 
 class _Blobs:

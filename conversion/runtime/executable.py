@@ -11,6 +11,7 @@ from typing import Any, cast
 import numpy as np
 
 from architectures.errors import UsageError
+from conversion.runtime import reading
 from conversion.runtime.interface import Array, Blueprint, Images, Interface, Pictures, Prediction
 from conversion.runtime.limits import MAX_BLOB_ELEMENTS
 from conversion.runtime.network import Network, Node
@@ -138,8 +139,6 @@ class BatchedExecutable:
             images = [images]
         if isinstance(images, list | tuple) and images:
             if all(isinstance(image, str | os.PathLike) for image in images):
-                from conversion.runtime import reading  # Pillow, which only files need
-
                 return reading.read([os.fspath(image) for image in images], self._interface)
             arrays = [image for image in images if isinstance(image, np.ndarray)]
             if len(arrays) == len(images) and len({(image.shape, image.dtype) for image in arrays}) == 1:

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from architectures.display import say
+from conversion.verification.evidence import Evidence
 from conversion.verification.threshold import THRESHOLD_DIGITS
-
-if TYPE_CHECKING:
-    from conversion.verification.evidence import Evidence
 
 
 def show(evidence: Evidence, *, verbose: bool = True) -> None:

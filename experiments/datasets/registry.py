@@ -16,12 +16,11 @@ from typing import TYPE_CHECKING
 
 from architectures.errors import PluginError, UsageError
 from architectures.plugins import load_installed
+from experiments.datasets.places import Copies
 from experiments.datasets.source import RESIZABLE, Source, did_you_mean, parse
 
 if TYPE_CHECKING:
     import numpy as np
-
-    from experiments.datasets.places import Copies
 
 SPLITS = ("train", "val", "test")
 OWN = ("builtin", "folder", "idx", "npz")  # modules that register; imported when a name is looked up: they import NumPy
