@@ -47,7 +47,7 @@ class Judge:
                 course = (*before, value)
                 marks = LateMarks(self._open.storage)
                 # Written before the value, because an epoch with a value counts as judged.
-                if self._is_hopeless(held, course, marks):
+                if self._should_prune(held, course, marks):
                     trial.set_user_attr(PRUNED_AT, epoch)
                 if self._open.config.halves and REPLICATE_OF not in held.user_attrs:
                     paused = Halving(self._open.results).pauses(held, course)
@@ -69,7 +69,7 @@ class Judge:
 
         return cast(PruningVerdict, self._lifecycle.owned(trial.number, act))
 
-    def _is_hopeless(self, held: FrozenTrial, course: tuple[float, ...], marks: LateMarks) -> bool:
+    def _should_prune(self, held: FrozenTrial, course: tuple[float, ...], marks: LateMarks) -> bool:
         """Return whether to prune a trial with these values. Replicates are never pruned."""
         if (
             REPLICATE_OF in held.user_attrs

@@ -151,7 +151,7 @@ class Results:
         keepers = self.keepers()
         return {trial.number: trial.user_attrs["run_id"] for trial in self._with_model() if trial.number in keepers}
 
-    def overtaken(self, settled: Collection[str]) -> dict[str, str]:
+    def superseded(self, settled: Collection[str]) -> dict[str, str]:
         """Return ids and runs of kept models that are no longer among the best, except for `settled` ones."""
         keepers = self.keepers()
         held = [trial.user_attrs for trial in self._with_model() if trial.number not in keepers]

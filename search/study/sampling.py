@@ -87,7 +87,7 @@ def check_sampler(config: SweepConfig) -> None:
         raise ProjectError(f"--sampler {name} needs the package {package}: pip install 'pocketnets[{extra}]'.")
 
 
-def told(config: SweepConfig, architectures: Sequence[KnownArchitecture]) -> str:
+def sampler_note(config: SweepConfig, architectures: Sequence[KnownArchitecture]) -> str:
     """Return what is worth knowing about the sampler before the first trial; empty if nothing is."""
     if config.sampler == "cmaes":
         choices = sorted({name for known in architectures for name in config.space.choices(known)})
