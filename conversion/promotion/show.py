@@ -16,9 +16,9 @@ from conversion.verification.show import show
 
 
 def show_promotion(promotion: Promotion, *, verbose: bool) -> None:
-    """Print the decision, where the file is and how accurate it is, then what the decision was based on.
+    """Print the decision, the place and accuracy of the file, and what the decision was based on.
 
-    Properties of the file that are as they should be are counted, or each named where a person wants it `verbose`.
+    Unless `verbose`, checks that passed are only counted.
     """
     examination, facts = promotion.examination, promotion.as_json()
     if examination.candidate.preference:
@@ -51,7 +51,7 @@ def show_promotion(promotion: Promotion, *, verbose: bool) -> None:
 
 
 def show_check(found: InPlace, *, as_json: bool) -> int:
-    """Print whether a file in its place is the champion's; returns the exit code."""
+    """Print whether the file in its place is the champion's; return the exit code."""
     if as_json:
         print_json(found.as_json())
     elif not found.problems:

@@ -1,4 +1,4 @@
-"""What a verification found, as lines of the terminal."""
+"""Print the result of a verification."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from conversion.verification.threshold import THRESHOLD_DIGITS
 
 
 def show(evidence: Evidence, *, verbose: bool = True) -> None:
-    """Print checks, weights and what executing showed; checks that passed are counted unless it is `verbose`."""
+    """Print checks, weights and the results of running the file; unless `verbose`, only count passed checks."""
     for one in evidence.checks:
         if verbose or not one.passed:
             detail = "" if one.passed else f"  expected {one.expected}, found {one.found}"
