@@ -13,8 +13,9 @@ import numpy as np
 from conversion.runtime.interface import Array, CorruptModel, NotCheckable
 from conversion.runtime.limits import MAX_OPERATIONS, Unsupported, bounded_total
 from conversion.runtime.mil_ops import CONSTANT_EXPRESSIONS, OPS, REARRANGING, Op, Operand, Variable
-from conversion.runtime.mil_values import FLEXIBLE, Blob, Constant, TensorType, as_float16, constant, tensor_type
+from conversion.runtime.mil_values import FLEXIBLE, Blob, Constant, TensorType, constant, tensor_type
 from conversion.runtime.network import Network, Node, Operation, blaming
+from conversion.runtime.precision import half
 from conversion.runtime.precision import stored as as_stored
 
 MAKES_OWN_MEMORY = frozenset({"conv", "linear", "matmul"})  # a ReLU may overwrite their output if it is the only reader
@@ -262,7 +263,7 @@ def _typed(value: np.ndarray, declared: TensorType, *, compressed: bool) -> np.n
         raise Unsupported(f"it computes values of the type {declared.name}")
     # Weights that are decompressed to float16 are rounded before they are used.
     rounded = compressed and declared.name == "FLOAT16"
-    return as_float16(value.astype(np.float32)) if rounded else value.astype(np.float32)
+    return half(value) if rounded else value.astype(np.float32)
 
 
 def image_scaling(ops: Sequence[Op], image: Variable, *, axis: int) -> tuple[float, tuple[float, ...]]:

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from conversion.runtime.interface import Array
 from conversion.runtime.limits import MAX_BLOB_ELEMENTS, Unsupported
 
 FLEXIBLE = -1  # a size that the file leaves open
@@ -183,15 +182,6 @@ def unpacked(packed: np.ndarray, *, count: int, bits: int) -> np.ndarray:
     for bit in range(bits):
         codes |= stream[:, bit] << bit
     return codes
-
-
-def as_float16(values: Array) -> Array:
-    """Round to float16, and return float32.
-
-    >>> float(as_float16(np.float32(0.1)))
-    0.0999755859375
-    """
-    return values.astype(np.float16).astype(np.float32)
 
 
 def _immediate(stored: Any, declared: TensorType) -> np.ndarray:

@@ -29,7 +29,11 @@ def halved(*, sums: bool = False) -> Iterator[None]:
 
 
 def half(x: Any) -> Array:
-    """Round to float16, and return float32; values beyond its range become infinite."""
+    """Round to float16, and return float32; values beyond its range become infinite.
+
+    >>> float(half(0.1))
+    0.0999755859375
+    """
     with np.errstate(over="ignore"):
         return np.asarray(x, np.float32).astype(np.float16).astype(np.float32)
 

@@ -124,11 +124,11 @@ def _comparison(compute: Callable[[Array, Any], Any]) -> Builder:
     return build
 
 
-def _several(compute: Callable[..., Array], *, least: int = 1) -> Builder:
+def _several(compute: Callable[..., Array]) -> Builder:
     """Build a layer with several inputs; a single one is combined with the parameter alpha, if there is one."""
 
     def build(layer: Layer) -> Operation:
-        layer.expect(inputs=range(least, 2**16))
+        layer.expect(inputs=range(1, 2**16))
         if len(layer.inputs) == 1 and hasattr(layer.params, "alpha"):
             alpha = np.float32(layer.params.alpha)
             return Pointwise(lambda x: compute(x, alpha))
