@@ -50,7 +50,7 @@ class Parser(argparse.ArgumentParser):
         self.add_argument("--debug", action="store_true", help="show the traceback of an error")
 
     def add_field(self, config: type, field: str, *, metavar: str, help: str, flag: str = "") -> None:
-        """Add the option that sets a field of a dataclass: of its type, and of its name unless `flag` is given."""
+        """Add the option that sets a field of a dataclass, with its type and, unless `flag` is given, its name."""
         name = flag or f"--{field.replace('_', '-')}"
         self.add_argument(name, dest=field, type=allowed(config, field), metavar=metavar, help=help)
 

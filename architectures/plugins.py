@@ -1,17 +1,22 @@
-"""Load what installed packages add through entry points; a broken one causes a warning, not a failure."""
+"""Registries of plugins, and what installed packages add to them through entry points.
+
+A broken package causes a warning, not a failure, unless its entry point is asked for by name.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
 import importlib.util
+import inspect
 import sys
 from collections.abc import Callable
 from importlib.metadata import entry_points
 from pathlib import Path
+from typing import Any, Generic, Protocol, TypeVar
 
 from architectures.display import say
-from architectures.errors import PluginError
+from architectures.errors import PluginError, UsageError
 from architectures.quiet import set_keras
 
 
@@ -71,3 +76,93 @@ def load_installed(group: str) -> dict[str, PluginError]:
             broken[point.name] = error
             say(f"warning: left out: {' '.join(str(error).split())}", file=sys.stderr)
     return broken
+
+
+class Sourced(Protocol):
+    """A builder and the file that defines it."""
+
+    @property
+    def builder(self) -> Callable[..., Any]: ...
+    @property
+    def source(self) -> str: ...
+
+
+Entry = TypeVar("Entry")
+Built = TypeVar("Built", bound=Sourced)
+
+
+class PluginRegistry(Generic[Entry]):
+    """What is registered of one kind: by this project, by installed packages, and by `--plugin`."""
+
+    def __init__(self, kind: str, group: str, load_own: Callable[[], object] = lambda: None) -> None:
+        """Prepare a registry.
+
+        Args:
+            kind: for messages, such as "architecture".
+            group: of entry points.
+            load_own: imports this project's modules that register.
+        """
+        self.kind, self.group, self._load_own = kind, group, load_own
+        self.entries: dict[str, Entry] = {}
+        self.broken: dict[str, PluginError] = {}  # by the name of the entry point
+        self.loaded = False
+
+    def load(self) -> None:
+        """Import this project's modules and installed plugins, once."""
+        if self.loaded:
+            return
+        self.loaded = True  # first, so that a plugin may read the registry
+        try:
+            self._load_own()
+            self.broken.update(load_installed(self.group))
+        except BaseException:
+            self.loaded = False
+            raise
+
+    def names(self) -> list[str]:
+        """Return all names, sorted."""
+        self.load()
+        return sorted(self.entries)
+
+    def left_out(self) -> list[PluginError]:
+        """Return the errors of installed plugins that failed on import."""
+        self.load()
+        return list(self.broken.values())
+
+    def check_not_broken(self, name: str) -> None:
+        """Raise PluginError for the name of an installed plugin that failed on import."""
+        if name in self.broken:
+            raise self.broken[name]
+
+    def get(self, name: str) -> Entry:
+        """Return what is registered under a name.
+
+        Raises:
+            UsageError: for an unknown name, with the choices.
+            PluginError: for the name of an installed plugin that failed on import.
+        """
+        known = self.names()
+        if name not in known:
+            self.check_not_broken(name)
+            raise UsageError(f"Unknown {self.kind} {name!r}. Registered: {', '.join(known)}.")
+        return self.entries[name]
+
+
+def source_of(builder: Callable[..., Any]) -> str:
+    """Return the file that defines a builder."""
+    return inspect.getsourcefile(builder) or builder.__module__
+
+
+def check_free(registry: PluginRegistry[Built], name: str, builder: Callable[..., Any]) -> None:
+    """Raise PluginError if a name is taken by another builder."""
+    taken = registry.entries.get(name)
+    if taken is None:
+        return
+    source, what = source_of(builder), f"{registry.kind.capitalize()} {name!r}"
+    if taken.source != source:
+        clash = f"{what} of {source} is already registered by {taken.source}"
+    elif taken.builder.__code__.co_firstlineno != builder.__code__.co_firstlineno:
+        clash = f"{what} is registered twice in {source}"
+    else:
+        return
+    raise PluginError(f"{clash}. Give one of them another name, by name=... where it is registered.")

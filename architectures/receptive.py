@@ -6,10 +6,10 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from architectures.registry import Shape
+
 if TYPE_CHECKING:
     import keras
-
-    from architectures.registry import Shape
 
 
 @dataclass(frozen=True)

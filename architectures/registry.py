@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 from architectures.errors import PluginError, ProjectError, UsageError
 from architectures.knobs import Knob, Setting, allows, check_knob, described
-from architectures.plugins import guarded_import, load_installed
+from architectures.plugins import PluginRegistry, check_free, guarded_import, source_of
 from architectures.quiet import import_tensorflow, set_keras
 from architectures.weights import WEIGHTS, Find, located, pinned
 
@@ -183,9 +183,15 @@ class Architecture:
         return None
 
 
-_registry: dict[str, Architecture] = {}
-_broken: dict[str, PluginError] = {}  # installed plugins that failed, by the name of their entry point
-_families_loaded = False
+def _load_families() -> None:
+    import_tensorflow()
+    for module in pkgutil.iter_modules([str(FAMILIES)]):
+        place = f"architectures.families.{module.name}"
+        guarded_import(module.name, functools.partial(importlib.import_module, place))
+
+
+_registry: PluginRegistry[Architecture] = PluginRegistry("architecture", "architectures", _load_families)
+left_out = _registry.left_out
 
 
 def register(
@@ -224,18 +230,8 @@ def register(
 
     def decorate(builder: Builder) -> Builder:
         chosen = name or builder.__name__
-        source = inspect.getsourcefile(builder) or builder.__module__
-        taken = _registry.get(chosen)
-        if taken and taken.source != source:
-            raise PluginError(
-                f"Architecture {chosen!r} of {source} is already registered by {taken.source}. "
-                f"Give one of them another name: @register(name=...)."
-            )
-        if taken and taken.builder.__code__.co_firstlineno != builder.__code__.co_firstlineno:
-            raise PluginError(
-                f"Architecture {chosen!r} is registered twice in {source}. "
-                f"Give one of them another name: @register(name=...)."
-            )
+        source = source_of(builder)
+        check_free(_registry, chosen, builder)
         parameters = inspect.signature(builder).parameters
         positional = [p.name for p in parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD]
         keyword = {p.name for p in parameters.values() if p.kind is p.KEYWORD_ONLY and p.default is p.empty}
@@ -249,7 +245,7 @@ def register(
             raise PluginError(f"Architecture {chosen!r} ({source}) finds weights and has no knob {WEIGHTS!r}.")
         for knob, choices in own.items():
             check_knob(f"Knob {knob!r} of architecture {chosen!r} ({source})", knob, choices)
-        _registry[chosen] = Architecture(
+        _registry.entries[chosen] = Architecture(
             chosen, builder, default_filters, default_dropout, source, own, smallest_side, find_weights
         )
         return builder
@@ -268,7 +264,7 @@ def load_plugin(plugin: str) -> None:
     Traceback (most recent call last):
     architectures.errors.UsageError: Plugin file missing.py does not exist.
     """
-    _load_families()  # first, so that a name they hold is reported as the plugin's clash
+    _registry.load()  # first, so that a name in it is reported as the plugin's clash
     path = Path(plugin).resolve()
     if plugin.endswith(".py"):
         if not path.is_file():
@@ -301,14 +297,7 @@ def names() -> list[str]:
     >>> {"chollet", "malireddi", "pocket"} <= set(names())
     True
     """
-    _load_families()
-    return sorted(_registry)
-
-
-def left_out() -> list[PluginError]:
-    """The installed plugins that failed on import, with their errors."""
-    _load_families()
-    return list(_broken.values())
+    return _registry.names()
 
 
 def get(name: str) -> Architecture:
@@ -324,12 +313,7 @@ def get(name: str) -> Architecture:
     Traceback (most recent call last):
     architectures.errors.UsageError: Unknown architecture 'lenet'. Registered: allconv, chollet, ...
     """
-    _load_families()
-    if name not in _registry:
-        if name in _broken:
-            raise _broken[name]
-        raise UsageError(f"Unknown architecture {name!r}. Registered: {', '.join(names())}.")
-    return _registry[name]
+    return _registry.get(name)
 
 
 def build(name: str, input_shape: Shape, num_classes: int, **values: float) -> keras.Model:
@@ -339,22 +323,6 @@ def build(name: str, input_shape: Shape, num_classes: int, **values: float) -> k
     94602
     """
     return get(name).build(input_shape, num_classes, **values)  # type: ignore[arg-type]
-
-
-def _load_families() -> None:
-    global _families_loaded
-    if _families_loaded:
-        return
-    import_tensorflow()
-    _families_loaded = True  # first, so that a family may read the registry
-    try:
-        for module in pkgutil.iter_modules([str(FAMILIES)]):
-            place = f"architectures.families.{module.name}"
-            guarded_import(module.name, functools.partial(importlib.import_module, place))
-        _broken.update(load_installed("architectures"))
-    except BaseException:
-        _families_loaded = False
-        raise
 
 
 def _size(shape: Shape) -> str:

@@ -43,8 +43,8 @@ class Mutant:
 MUTANTS = (
     Mutant(
         "two architectures of one name",
-        "architectures/registry.py",
-        "if taken and taken.source != source:",
+        "architectures/plugins.py",
+        "if taken.source != source:",
         "if False:",
         ("tests/architectures/test_registry.py",),
     ),

@@ -15,7 +15,6 @@ from conversion.coreml.formats import COMPRESSIONS, FORMATS
 from conversion.options import add_common
 from conversion.promotion.config import DEFAULT_MODEL, MAX_ACCURACY_LOSS, PREFERENCES, PromoteConfig
 from conversion.promotion.place import DEFAULT_OUTPUT, OTHER_MODELS, OTHER_NAME
-from conversion.promotion.show import show_check, show_promotion
 from experiments.config import default_tracking_uri
 
 READ_BY_CHECK = {"check", "model", "output", "tracking_uri", "plugins", "json", "debug"}  # options
@@ -103,6 +102,7 @@ def _config(arguments: argparse.Namespace) -> PromoteConfig:
 
 def _body(arguments: argparse.Namespace) -> int:
     from conversion.promotion import pipeline
+    from conversion.promotion.show import show_check, show_promotion
 
     config = _config(arguments)
     if arguments.check:

@@ -15,7 +15,6 @@ from architectures.command import Parser, print_json, run
 from architectures.display import say
 from conversion import runtime
 from conversion.options import add_common
-from conversion.verification.show import show
 from experiments.config import default_tracking_uri
 
 
@@ -47,6 +46,7 @@ def parser() -> Parser:
 def _body(arguments: argparse.Namespace) -> int:
     runtime.load(arguments.file)  # reports a damaged file before TensorFlow is imported
     from conversion.verification.evidence import HALF_IMAGES, verify_run
+    from conversion.verification.show import show
 
     candidate, evidence = verify_run(
         arguments.file,

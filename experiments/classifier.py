@@ -15,12 +15,11 @@ from architectures import registry
 from architectures.errors import ProjectError
 from architectures.registry import Architecture
 from experiments import keras_file
+from experiments.config import RunConfig
 
 if TYPE_CHECKING:
     import keras
     import numpy as np
-
-    from experiments.config import RunConfig
 
 PIXEL_SCALE = 1 / 255.0
 PREPROCESSING_VERSION = 1  # of how a drawing becomes pixels (strokes.py), stamped in the Core ML file

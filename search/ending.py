@@ -26,7 +26,7 @@ from search.report.summary import description, figures
 from search.study.study import Study
 from search.trials.patience import patiently
 from search.trials.progress import TrialProgress
-from search.trials.recovery import drop_overtaken, end_parent, evaluate_left_over
+from search.trials.recovery import drop_superseded, end_parent, evaluate_leftover_models
 
 
 @dataclass
@@ -70,12 +70,12 @@ class Ending:
     def _register(self) -> None:
         self.progress.waiting("registering the best models")
         with self.study.alone():
-            evaluate_left_over(self.study, self.tracker, self.dataset, self._say)  # of sweeps that have died meanwhile
+            evaluate_leftover_models(self.study, self.tracker, self.dataset, self._say)  # of dead sweeps
             self.registered = _register(self.study, self.tracker)
             if self.registered:
                 with self._attempts.part("what promote --prefer smallest takes"):
                     self.preference = smallest(self.tracker, self.study.config.registered_name, self.dataset)
-            drop_overtaken(self.study, self.tracker)
+            drop_superseded(self.study, self.tracker)
 
     def _rank(self) -> None:
         """Read the leaderboard, and write it on the sweep's run, before another sweep of the study does."""

@@ -6,12 +6,9 @@ import random
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
-from typing import TYPE_CHECKING
 
+from search.engines.messages import KnownArchitecture
 from search.space import SearchSpace
-
-if TYPE_CHECKING:
-    from search.engines.messages import KnownArchitecture
 
 
 @dataclass(frozen=True)

@@ -46,12 +46,12 @@ from search.setup import (
     with_builders,
     within_memory,
 )
-from search.study.sampling import check_sampler, told
+from search.study.sampling import check_sampler, sampler_note
 from search.study.study import Study
 from search.trials.loop import Runner
 from search.trials.patience import patiently
 from search.trials.progress import TrialProgress
-from search.trials.recovery import deliver_left_over, end_parent, evaluate_left_over, recover
+from search.trials.recovery import deliver_leftover_writes, end_parent, evaluate_leftover_models, recover
 from search.trials.states import States
 
 ROWS = 10  # of the leaderboard that are shown
@@ -115,7 +115,7 @@ class SweepResult:
                 title="Architectures by paired t-test",
             )
         if self.not_compared:
-            say(significance.told(self.not_compared))
+            say(significance.left_out_note(self.not_compared))
         counts = ", ".join(f"{count} {state}" for state, count in self.counts.items())
         say(f"Trials: {counts}. MLflow experiment {self.experiment}, run {self.parent_run_id}.")
         if self.report:
@@ -222,7 +222,7 @@ def sweep(
         if config.sampler in EXHAUSTIVE:
             study.trials.grid = grid_of(config.space, architectures)
             progress.expect(min(config.trials, study.trials.grid.size))
-        if text := told(config, architectures):
+        if text := sampler_note(config, architectures):
             say(text)
         outbox = Outbox(tracker, study.name, parent, owns=study.trials.owns, say=say)
         states = States(study.name)
@@ -346,8 +346,8 @@ def _take_up(
 
     recover(study, tracker)
     with study.alone():
-        delivered = deliver_left_over(study, outbox, say)
-        evaluate_left_over(study, tracker, dataset, say)
+        delivered = deliver_leftover_writes(study, outbox, say)
+        evaluate_leftover_models(study, tracker, dataset, say)
     for ended in delivered:
         progress.say(f"trial {ended.number}: its end was kept on disk and is in MLflow now")
     if interrupted := len(study.trials.interrupted()):

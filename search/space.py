@@ -11,11 +11,10 @@ from architectures.knobs import Knob
 from architectures.ranges import Range, numbers
 from experiments.config import AUGMENT_BEFORE, AUGMENTATIONS, RunConfig, usual_learning_rate
 from experiments.recipe import CHOICES, RECIPE, Recipe, RecipeRanges
+from search.engines.messages import KnownArchitecture
 
 if TYPE_CHECKING:
     import optuna
-
-    from search.engines.messages import KnownArchitecture
 
 
 SEARCH, SEARCH_BEFORE = "search", "search off or digits"

@@ -165,7 +165,7 @@ def test_quoted_errors_are_in_the_code(document: str, message: str) -> None:
 
 def test_the_search_for_quoted_errors_can_fail() -> None:
     assert len(_quoted_errors()) > 10
-    assert not any(pattern.fullmatch("Unknown architect 'mien'. Registered: pocket.") for pattern in _messages())
+    assert not any(pattern.fullmatch("Unknwon architecture 'mien'. Registered: pocket.") for pattern in _messages())
 
 
 # Turns of phrase that no native maintainer writes, each of which stood in the documents once.

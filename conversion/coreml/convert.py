@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from architectures.errors import ProjectError
 from architectures.garbage import frozen_objects
+from architectures.registry import Architecture
 from architectures.scratch import scratch_folder
 from conversion import runtime
 from conversion.coreml.compress import compress_network, compress_program
@@ -29,8 +30,6 @@ from experiments.classifier import PIXEL_SCALE, as_classifier, network_of
 
 if TYPE_CHECKING:
     import keras
-
-    from architectures.registry import Architecture
 
 PREVIEW_KEY = "com.apple.coreml.model.preview.type"  # what Xcode shows a file with
 VERSION_LENGTH = 8  # characters of the run id that serve as the file's version

@@ -8,15 +8,12 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from architectures.errors import UsageError
 from architectures.scratch import scratch_beside
+from conversion.draw.request import Correction
 from experiments.evaluation.strokes import render
 from experiments.names import fits
-
-if TYPE_CHECKING:
-    from conversion.draw.request import Correction
 
 STROKES_KEY = "strokes"  # of the PNG's text: drawings can be rendered anew when the preprocessing changes
 NAME_LENGTH = 16  # hexadecimal characters of the drawing's SHA-256

@@ -1,1 +1,1 @@
-"""From a kept model to the champion's file: what may be promoted, the gate, and how a promotion is written."""
+"""From a kept model to the file of the champion: candidates, the gate, and how a promotion is published."""

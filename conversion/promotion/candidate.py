@@ -1,4 +1,4 @@
-"""The candidate of a promotion: a kept model with its run, its data and the facts for its file."""
+"""The candidate of a promotion: a kept model with its run, its data, and the facts for its file."""
 
 from __future__ import annotations
 
@@ -36,19 +36,19 @@ class Candidate:
     dataset: Dataset
     facts: FileFacts
     tracker: Tracker  # where looks at the test images are counted
-    command: str  # that looks
-    preference: Preference | None = None  # why this version and not the best one, where that was asked
-    expected_accuracy: ExpectedAccuracy | None = None  # by its sweep, if it is the best of one
+    command: str  # the command that looks
+    preference: Preference | None = None  # with --prefer smallest: why this version was chosen
+    expected_accuracy: ExpectedAccuracy | None = None  # from its sweep, if it was the best
 
     @cached_property
     def _tested(self) -> tuple[Split, Look]:
-        """The test images. The first use is recorded in MLflow as one look, however often they are used afterwards."""
+        """The test images. The first access is recorded in MLflow as one look, further ones are not."""
         return self.tracker.test_access.look(
             self.dataset, command=self.command, run_id=self.run.run_id, source=self.run.config.dataset
         )
 
     def split(self, name: str) -> Split:
-        """The validation images, `val`, or the test images, which records a look."""
+        """Return the validation images (`val`), or the test images, which records a look."""
         return self.dataset.val if name == "val" else self._tested[0]
 
     @property
@@ -58,17 +58,17 @@ class Candidate:
 
     @cached_property
     def converter(self) -> Converter:
-        """The conversions of this model."""
+        """The converter of this model."""
         return Converter(self.classifier, self.facts)
 
     @cached_property
     def forward(self) -> Callable[[np.ndarray], np.ndarray]:
-        """From uint8 images (N, height, width, channels) to probabilities, with the classifier's current weights."""
+        """A function from uint8 images (N, height, width, channels) to probabilities, with the current weights."""
         return forward_function(self.classifier)
 
     @cached_property
     def exact_forward(self) -> Callable[[np.ndarray], np.ndarray]:
-        """As `forward`, in float64."""
+        """Like `forward`, in float64."""
         return in_float64(self.classifier)
 
 
@@ -91,7 +91,7 @@ def load_candidate(
         ProjectError: for a run without a model, a model file that differs from its record, or a data set that
             differs from the one that the run was trained on.
     """
-    import_tensorflow()  # first and in silence, whatever a plugin imports
+    import_tensorflow()  # first, because it also silences what a plugin imports
     for plugin in plugins:
         load_plugin(plugin)
     if run_id is not None:
@@ -130,7 +130,7 @@ def load_candidate(
         study=run.tags.get("study", ""),
         git_commit=run.tags.get("mlflow.source.git.commit", "unknown"),
         val_accuracy=run.metrics["best_val_accuracy"],
-        threshold=0.0,  # measured on the file that is made
+        threshold=0.0,  # measured once the file exists
         **datasets.reading_of(config.dataset),
         author=author,
         license=license,

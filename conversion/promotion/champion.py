@@ -1,4 +1,4 @@
-"""The champion that a candidate is compared with: its file is fetched from its record, checked and run."""
+"""The champion that a candidate is compared with; its file is fetched from its record, checked and run."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from conversion.coreml.file import CoreMLFile, read
 from conversion.runtime import Executable, Interface
 from experiments.tracking import Current, PromotionRecord, Tracker, VersionRecord
 
-# One-sided, of each test. At most one in twenty candidates as good as the champion is refused, which a person can
-# override, and one guess in twenty passes for none. Of 16 images on which two files disagree, a candidate that loses
-# 12 and gains 4 is caught; a stricter level would let it through.
+# Level of each one-sided test. A candidate as good as the champion is refused in at most one of twenty cases, which
+# --force can override, and one of twenty guesses passes. If two files disagree on 16 images, a candidate that is right
+# on 4 of them and wrong on 12 is refused; a stricter level would accept it.
 SIGNIFICANCE = 0.05
 
 Indices = npt.NDArray[np.int64]
@@ -26,7 +26,7 @@ Indices = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Champion:
-    """The current champion with its file, ready to be executed."""
+    """The current champion with its file, ready to run."""
 
     version: VersionRecord
     promotion: PromotionRecord
@@ -38,7 +38,7 @@ class Champion:
 
     @property
     def current(self) -> Current:
-        """The promotion that was current when it was loaded."""
+        """The promotion that was current when the champion was loaded."""
         return Current(self.version.version, self.promotion.number)
 
 
@@ -51,14 +51,14 @@ class AccuracyTest:
     champion_accuracy: float
     only_candidate_right: int  # images
     only_champion_right: int  # images
-    p_value: float  # exact one-sided McNemar test: that chance alone favours the champion so much
+    p_value: float  # exact one-sided McNemar test: probability that chance favours the champion this much
 
 
 def load_champion(tracker: Tracker, name: str) -> Champion | None:
-    """The champion of a registered model; None if it has none.
+    """Load the champion of a registered model; return None if it has none.
 
     Raises:
-        ProjectError: if its file cannot be had, differs from its record, or cannot be executed.
+        ProjectError: if its file is missing, differs from its record, or cannot be run.
     """
     version = tracker.registry.champion(name)
     if version is None:
@@ -73,7 +73,7 @@ def fetch(tracker: Tracker, promotion: PromotionRecord, folder: Path) -> CoreMLF
     """Fetch the file and the evidence of a promotion into a folder.
 
     Raises:
-        ProjectError: if they cannot be had, or the file differs from its record.
+        ProjectError: if they are missing, or the file differs from its record.
     """
     file = read(tracker.promotions.download_promotion(promotion, folder))
     if file.sha256 != promotion.sha256:
@@ -85,7 +85,7 @@ def fetch(tracker: Tracker, promotion: PromotionRecord, folder: Path) -> CoreMLF
 
 
 def app_contract(interface: Interface) -> Mapping[str, str]:
-    """What an app relies on: a file can be replaced by another one with the same contract."""
+    """Return what an app relies on: a file can be replaced by another one with the same contract."""
     image = interface.input
     return {
         "input name": image.name,
@@ -101,9 +101,10 @@ def app_contract(interface: Interface) -> Mapping[str, str]:
 
 
 def compare(candidate: Indices, champion: Indices, labels: Indices) -> AccuracyTest:
-    """McNemar's exact test on the images that only one of two files gets right.
+    """Run McNemar's exact test on the images that only one of two files gets right.
 
-    Two equally good files are each right on half of those images. The test is one-sided: being better is no reason.
+    Equally good files are each right on about half of those images. The test is one-sided, because a better candidate
+    is never refused.
 
     Args:
         candidate: predicted label indices (N,).
@@ -115,7 +116,7 @@ def compare(candidate: Indices, champion: Indices, labels: Indices) -> AccuracyT
     >>> round(compare(worse, truth, truth).p_value, 4)
     0.002
     """
-    from scipy.stats import binomtest  # half a second, which a sweep without a registered model need not wait
+    from scipy.stats import binomtest  # takes half a second, which a sweep without a registered model can save
 
     right, champion_right = candidate == labels, champion == labels
     gained, lost = int((right & ~champion_right).sum()), int((champion_right & ~right).sum())

@@ -1,4 +1,4 @@
-"""Find the smallest file that is accurate enough: all formats and compressions, run on the validation images."""
+"""Find the smallest file that is accurate enough: run all formats and compressions on the validation images."""
 
 from __future__ import annotations
 
@@ -24,32 +24,32 @@ from conversion.verification.threshold import Measured, measure
 from experiments.datasets import Split
 from experiments.views.charts import GREY, PALETTE
 
-DEEPEST_SHOWN = 5.0  # points below the uncompressed file's accuracy; the picture shows worse files at its edge
+DEEPEST_SHOWN = 5.0  # points below the uncompressed file's accuracy; worse files are drawn at the edge
 
 
 @dataclass(frozen=True)
 class Variant:
-    """One format and compression of a model, with what running its file showed."""
+    """A format and compression of a model, with the results of running its file."""
 
     format: Format
     compression: Compression
     size_bytes: int | None = None  # None: coremltools cannot convert the model to this format
-    val_accuracy: float | None = None  # of the executed file, 0..1; None, as the next: not checked
-    threshold: float | None = None  # confidence from which on its guess is an answer
-    flips: int | None = None  # validation images whose top-1 label is not that of the format's uncompressed file
+    val_accuracy: float | None = None  # of the executed file, 0..1; None, like the next: not checked
+    threshold: float | None = None  # lowest confidence that counts as an answer
+    flips: int | None = None  # validation images whose top-1 label differs from that of the format's uncompressed file
     minimum_ios: int | None = None
-    not_checkable: str | None = None  # why it was not executed or compared, and so cannot be chosen
+    not_checkable: str | None = None  # why it was not run or compared, and cannot be chosen
     chosen: bool = False
 
 
 @dataclass(frozen=True)
 class CompressionChoice:
-    """The file that `choose` took, and all files that it considered."""
+    """The chosen file, and all files that were considered."""
 
     file: CoreMLFile
     variants: tuple[Variant, ...]
     images: int  # of the validation split
-    max_accuracy_loss: float  # points, of the uncompressed file's accuracy
+    max_accuracy_loss: float  # points below the uncompressed file's accuracy
 
     @property
     def chosen(self) -> Variant:
@@ -57,14 +57,14 @@ class CompressionChoice:
 
     @property
     def measured(self) -> Measured:
-        """The measurements of the file that was taken."""
+        """The measurements of the chosen file."""
         chosen = self.chosen
         assert chosen.val_accuracy is not None
         assert chosen.threshold is not None
         return Measured(chosen.val_accuracy, chosen.threshold)
 
     def as_json(self) -> dict[str, object]:
-        """JSON-ready; sizes in bytes, accuracies as shares of 1, the allowed loss in points."""
+        """Return a JSON-ready object; sizes in bytes, accuracies as shares of 1, the allowed loss in points."""
         return {
             "images": self.images,
             "max_accuracy_loss_points": self.max_accuracy_loss,
@@ -79,13 +79,13 @@ def choose(
     formats: Sequence[Format] = FORMATS,
     max_accuracy_loss: float = MAX_ACCURACY_LOSS,
 ) -> CompressionChoice:
-    """Take the smallest file whose accuracy is within `max_accuracy_loss` points of its format's uncompressed file.
+    """Choose the smallest file whose accuracy is within `max_accuracy_loss` points of its format's uncompressed file.
 
-    Each file is written, loaded and executed as it would ship. One that cannot be converted or executed here is
-    listed and never taken. Of files of one size, the more accurate is taken.
+    Each file is written, loaded and run as it would ship. Files that cannot be converted or run here are listed, but
+    never chosen. Of files of equal size, the more accurate is chosen.
 
     Raises:
-        NotCheckable: if no file of any format can be executed here.
+        NotCheckable: if no file of any format can be run here.
     """
     with scratch_folder() as folder:
         measured = [pair for format in formats for pair in _measured(converter, format, split, folder)]
@@ -94,7 +94,7 @@ def choose(
     eligible: list[tuple[Variant, CoreMLFile]] = []
     for variant, file in measured:
         before, after = uncompressed[variant.format], variant.val_accuracy
-        # 1e-9: 0.2 points of 500 images are one image, in floating point too
+        # 1e-9: 0.2 points of 500 images must be one image in floating point too
         if file and before is not None and after is not None and before - after <= max_accuracy_loss / 100 + 1e-9:
             eligible.append((variant, file))
     if not eligible:
@@ -112,7 +112,7 @@ def choose(
 def _measured(
     converter: Converter, format: Format, split: Split, folder: Path
 ) -> Iterator[tuple[Variant, CoreMLFile | None]]:
-    """All variants of a format, the uncompressed one first, each with its file."""
+    """Return all variants of a format, the uncompressed one first, each with its file."""
     reference: npt.NDArray[np.int64] | None = None
     for compression in COMPRESSIONS:
         if (format, compression) not in MINIMUM_IOS:
@@ -144,14 +144,14 @@ def _measured(
 
 
 def measured_on(file: CoreMLFile, split: Split) -> Measured:
-    """Accuracy and threshold of a file on a split's images; raises NotCheckable where it cannot be executed here."""
+    """Measure accuracy and threshold of a file on a split; raise NotCheckable if it cannot be run here."""
     with scratch_folder() as folder:
         probabilities, _ = _execute(file, folder, split)
     return measure(probabilities, split.labels)
 
 
 def _execute(file: CoreMLFile, folder: Path, split: Split) -> tuple[npt.NDArray[np.float32], int]:
-    """The probabilities (N, classes) of a written file, and the oldest iOS that reads it."""
+    """Return the probabilities (N, classes) of a written file, and the oldest iOS that reads it."""
     path = folder / f"model{file.suffix}"
     write(file, path)
     executable = runtime.load(path)
@@ -160,7 +160,7 @@ def _execute(file: CoreMLFile, folder: Path, split: Split) -> tuple[npt.NDArray[
 
 
 def draw(choice: CompressionChoice) -> bytes:
-    """A PNG of bytes, on a logarithmic axis, against validation accuracy."""
+    """Draw file size, on a logarithmic axis, against validation accuracy, as a PNG."""
     from matplotlib.figure import Figure  # not pyplot, which keeps figures and picks a display
     from matplotlib.ticker import LogLocator
 
@@ -214,6 +214,6 @@ def draw(choice: CompressionChoice) -> bytes:
 
 
 def write_choice(choice: CompressionChoice, folder: Path) -> None:
-    """Write the table as `compression.json` and the picture as `compression.png`."""
+    """Write the table as `compression.json` and the figure as `compression.png`."""
     (folder / "compression.json").write_text(json.dumps(choice.as_json(), indent=2), encoding="utf-8")
     (folder / "compression.png").write_bytes(draw(choice))

@@ -12,7 +12,7 @@ from conversion.coreml.formats import Compression, Format
 from conversion.promotion.place import OutputPlace
 
 DEFAULT_MODEL = "mnist5k-classifier"
-MAX_ACCURACY_LOSS = 0.2  # points of validation accuracy that a smaller file may cost: one image of 500
+MAX_ACCURACY_LOSS = 0.2  # points of validation accuracy that a smaller file may lose: one image of 500
 Prefer = Literal["best", "smallest"]
 PREFERENCES: tuple[Prefer, ...] = get_args(Prefer)
 
@@ -22,22 +22,22 @@ class PromoteConfig:
     """What to promote, to which place, and with which limits.
 
     Raises:
-        UsageError: for a value that is not allowed.
+        UsageError: for an invalid value.
     """
 
     tracking_uri: str
     model: Annotated[str, Name()] | None = None  # registered model; None: the run's own, else mnist5k-classifier
     run_id: str | None = None
     version: Annotated[int, Whole(1)] | None = None
-    prefer: Prefer = "best"  # of the registered versions; smallest: that is not significantly worse than the best
+    prefer: Prefer = "best"  # smallest: the smallest version that is not significantly worse than the best
     output: Annotated[str | Path, OutputPlace()] | None = None  # file or folder; None: the registered model's own place
     min_accuracy: Annotated[float, Number(0, 1)] | None = None  # of the executed file on the test images, 0..1
     max_bytes: Annotated[int, Whole(1)] | None = None
-    format: Format | None = None  # None: mlmodel, or what --compress auto finds
+    format: Format | None = None  # None: mlmodel, or what --compress auto chooses
     compress: Compression | Literal["auto"] = "none"
     # points of validation accuracy that the file may lose
     max_accuracy_loss: Annotated[float, Number(0, 100)] = MAX_ACCURACY_LOSS
-    author: str = ""  # written into the file, as the next; empty: it names none
+    author: str = ""  # written into the file, like license; empty: none
     license: str = ""
     plugins: Annotated[tuple[str, ...], PLUGINS] = ()
     dry_run: bool = False

@@ -1,4 +1,4 @@
-"""A picture of the images that a Core ML file and its model label differently."""
+"""Draw the images that a Core ML file and its model label differently."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from experiments.evaluation.pictures import draw_images, short_names
 
 
 def draw_flips(parity: Parity, split: Split, class_names: tuple[str, ...], path: Path) -> bool:
-    """Draw the images that `parity` names, each with the true label, the model's and the file's, as a PNG.
+    """Draw the images that `parity` names as a PNG, each with the true label, the model's and the file's.
 
     Args:
-        parity: of a file against a model on a split.
-        split: the images and labels that it was measured on.
+        parity: of a file and a model on a split.
+        split: the images and labels that were compared.
         class_names: names by label index.
-        path: where the picture goes.
+        path: of the PNG.
 
     Returns:
-        False, and nothing is drawn, if no label differs.
+        False if no label differs; then nothing is drawn.
     """
     if not parity.flips:
         return False

@@ -1,4 +1,4 @@
-"""The gate of a promotion: whether a file may ship, and why; every criterion with its figures."""
+"""The gate of a promotion: whether a file may ship, and why, with the figures of every criterion."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from conversion.verification.parity import FILE
 
 WAY_OUT = " (--force --reason TEXT promotes without the comparison)"
 
-# Of a failed or a not checkable one the file is refused. Not judged: another one has refused it before the test images
-# were looked at, which this one needs.
+# Failed and not checkable criteria refuse the file. Not judged: the criterion needs the test images, which were not
+# used because another criterion had already refused the file.
 Verdict = Literal["passed", "failed", "not checkable", "not asked", "no champion", "not judged"]
 REFUSING = ("failed", "not checkable")
 FigureValue = float | int | str | None
@@ -26,7 +26,7 @@ FigureValue = float | int | str | None
 
 @dataclass(frozen=True)
 class Criterion:
-    """One requirement for a file."""
+    """A requirement for a file."""
 
     name: str
     verdict: Verdict
@@ -42,18 +42,18 @@ class Criterion:
 
 @dataclass(frozen=True)
 class Decision:
-    """What the gate decided, and whether the user overrode it."""
+    """The decision of the gate, and whether the user overrode it."""
 
     criteria: tuple[Criterion, ...]
     forced_reason: str | None = None
 
     @property
     def reasons(self) -> tuple[str, ...]:
-        """The reasons why the file may not ship; empty if it may."""
+        """Why the file may not ship; empty if it may."""
         return tuple(criterion.finding for criterion in self.criteria if criterion.refuses)
 
     def overtaken(self, finding: str) -> Decision:
-        """The same decision, but refused because something else was promoted since; nothing overrides that."""
+        """Refuse because something else was promoted in the meantime, which cannot be overridden."""
         return Decision((*self.criteria, Criterion("one at a time", "failed", finding)))
 
     @property
@@ -75,14 +75,14 @@ def judge(
 ) -> Decision:
     """Check a file against all criteria.
 
-    What needs no test image is judged by evidence without them, too: a file that it refuses costs no look at them.
+    Criteria that need no test image are judged first, so that a file that they refuse costs no look at the test images.
 
     Args:
-        config: the limits, and whether a person overrides them.
+        config: the limits, and whether the user overrides them.
         candidate: the model that the file was made from.
-        champion: the promoted file, or why it could not be had.
-        path: where the file is to go.
-        taken: why it may not go there, in words; None where it may.
+        champion: the promoted file, or why it is not available.
+        path: where the file would go.
+        taken: why it may not go there, in words; None if it may.
     """
     return Decision(
         (
@@ -150,12 +150,12 @@ def _accuracy(evidence: Evidence, limit: float | None) -> Criterion:
 
 
 def _written(p_value: float) -> str:
-    """A p-value as text; one that a float64 cannot represent is not written as 0."""
+    """Return a p-value as text; one that underflows is not written as 0."""
     return f"p = {p_value:.3g}" if p_value else "p < 1e-300"
 
 
 def _guessing(evidence: Evidence) -> Criterion:
-    """Whether a file is better than always answering the most frequent class."""
+    """Judge whether a file is better than always predicting the most frequent class."""
     from scipy.stats import binom, binomtest
 
     name = "better than guessing"
@@ -205,7 +205,7 @@ def _loss(evidence: Evidence, limit: float) -> Criterion:
     if not evidence.original:
         return _asked(name, False, "the file's loss of accuracy could not be measured", max_accuracy_loss=limit)
     part = evidence.against_original("val")
-    lost = round((part.model_accuracy - part.file_accuracy) * part.images)  # in images: 0.2 points must equal 0.2
+    lost = round((part.model_accuracy - part.file_accuracy) * part.images)  # in images, so that 0.2 points equals 0.2
     points = 100 * lost / part.images
     passed = points <= limit
     return _asked(
@@ -243,7 +243,7 @@ def _champion(
     if champion is None:
         return Criterion(name, "no champion", "there is no champion to be compared with")
     if isinstance(champion, ProjectError):
-        return _asked(name, False, f"the champion's file cannot be compared with: {champion}{WAY_OUT}")
+        return _asked(name, False, f"the champion's file is not available for comparison: {champion}{WAY_OUT}")
     if app_contract(interface) != app_contract(champion.executable.interface) or not evidence.original:
         return _asked(name, False, f"the {champion.name} cannot be compared with on the same images")
     if not evidence.test_predictions:

@@ -1,4 +1,4 @@
-"""Whether a place holds the champion's file, so that store and place agree."""
+"""Check whether a place holds the champion's file."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class InPlace:
 
     registered_name: str
     promotion: int | None
-    path: Path | None  # that was looked at
+    path: Path | None  # the place that was checked
     problems: tuple[str, ...]  # in words; empty: the file is the champion's
 
     def as_json(self) -> dict[str, object]:
@@ -33,10 +33,10 @@ class InPlace:
 
 
 def check_in_place(tracker: Tracker, name: str, output: str | Path | None = None) -> InPlace:
-    """Compare the file in a place with the champion's record; nothing is changed.
+    """Compare the file in a place with the champion's record, without changing anything.
 
     Args:
-        output: the place; None: where the champion's file was put last.
+        output: the place; None: where the champion's file was last put.
 
     Raises:
         UsageError: for an unknown registered model.
@@ -60,7 +60,7 @@ def check_in_place(tracker: Tracker, name: str, output: str | Path | None = None
     except ProjectError as error:
         return InPlace(name, None, None, (*problems, str(error)))
     if not tracker.promotions.is_crowned(promotion):
-        problems.append(f"the aliases champion of {name} and of {promotion.name} are of two promotions")
+        problems.append(f"the aliases champion of {name} and of {promotion.name} are on different promotions")
     usual = DEFAULT_OUTPUT if promotion.file_name.startswith(DEFAULT_OUTPUT.stem) else OTHER_MODELS / name / OTHER_NAME
     form: Format = "mlmodel" if promotion.file_name.endswith(".mlmodel") else "mlpackage"
     path = output_path(output or promotion.tags.get(PLACE_TAG), usual, form)
@@ -77,10 +77,10 @@ def check_in_place(tracker: Tracker, name: str, output: str | Path | None = None
 
 
 def taken(path: Path, tracker: Tracker, *, name: str, dataset: str) -> str | None:
-    """Why a promotion of a registered model may not use a place; None if it may.
+    """Return why a promotion of a registered model may not use a place; None if it may.
 
-    A file that stands there, in either form, must be a promotion of the same registered model. One of a store that is
-    gone is recognised by its data set: whoever starts a new store promotes over the file of the old one.
+    An existing file, in either format, must be a promotion of the same registered model. If it comes from a store that
+    no longer exists, it is recognised by its data set, so that a new store can promote over it.
     """
     for form in files_in_place(path):
         try:

@@ -1,4 +1,4 @@
-"""The evidence of a promotion as one page that needs nothing else: no script, no request, pictures inside."""
+"""The evidence of a promotion as a self-contained page: no scripts, no requests, embedded images."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ ORIGIN = {
 
 
 def write_evidence(folder: Path, examination: Examination, tracking_uri: str) -> Mapping[str, object]:
-    """Write `promotion.json` and a self-contained `promotion.html` into a folder, and return what the former holds."""
+    """Write `promotion.json` and `promotion.html` into a folder; return the contents of the former."""
     facts = summary(examination)
     (folder / "promotion.json").write_text(json.dumps(finite(facts), indent=2, allow_nan=False), encoding="utf-8")
     (folder / "promotion.html").write_text(page(examination, facts, tracking_uri), encoding="utf-8")
@@ -43,7 +43,7 @@ def write_evidence(folder: Path, examination: Examination, tracking_uri: str) ->
 
 
 def page(examination: Examination, facts: Mapping[str, Any], tracking_uri: str) -> str:
-    """The page of an examination whose `summary` is `facts`."""
+    """Return the page of an examination; `facts` is its `summary`."""
     evidence, candidate, choice = examination.evidence, examination.candidate, examination.choice
     test = evidence.test_evaluation
     origin = [(title, facts[key]) for key, title in ORIGIN.items() if facts[key] is not None]
@@ -105,7 +105,7 @@ def _key_figures(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def _galleries(examination: Examination) -> list[tuple[str, str]]:
-    """Pictures of the images whose label differs, each with its caption first."""
+    """Draw the images whose label differs, with captions."""
     evidence, candidate = examination.evidence, examination.candidate
     names = candidate.dataset.class_names
     return [
@@ -119,7 +119,7 @@ def _galleries(examination: Examination) -> list[tuple[str, str]]:
 
 
 def _drawn(draw: Callable[[Path], object]) -> bytes:
-    """The picture that a function writes to a path."""
+    """Return the image that `draw` writes to a path."""
     with scratch_folder() as folder:
         path = folder / "picture.png"
         draw(path)

@@ -1,6 +1,6 @@
-"""A promotion from its configuration to its result.
+"""Run a promotion, from its configuration to its result.
 
-The file ships only if it was run here and agrees with its model; otherwise nothing is changed.
+A file ships only if it was run here and agrees with its model; otherwise nothing is changed.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ from experiments.tracking import Current, PromotionRecord, Tracker, VersionRecor
 
 @dataclass(frozen=True)
 class Promotion:
-    """A promotion that was decided and, unless it was a dry run, made."""
+    """A promotion that was decided and, except for a dry run, made."""
 
     examination: Examination
     path: Path
-    version: VersionRecord | None  # None where nothing was promoted of a run that was not registered
+    version: VersionRecord | None  # None if nothing was promoted and the run was not registered
     record: PromotionRecord | None  # None for a dry run or a refusal
-    page: str | None  # where promotion.html is, for people: a path, or a URI in a server's store; None for a dry run
-    seconds: float  # start-up aside
+    page: str | None  # place of promotion.html: a path, or a URI on a server; None for a dry run
+    seconds: float  # without start-up
 
     def as_json(self) -> dict[str, object]:
         return summary(self.examination) | {
@@ -56,15 +56,15 @@ class Promotion:
 
 
 class PromotionRefused(ProjectError):
-    """A promotion was refused: no alias and no file was changed. Exit code 3."""
+    """A promotion was refused; no alias and no file was changed. Exit code 3."""
 
     exit_code = 3
 
     def __init__(self, reasons: tuple[str, ...], report: Mapping[str, object], promotion: Promotion) -> None:
         super().__init__("Promotion refused: " + "; ".join(reasons) + ".")
         self.reasons = reasons
-        self.promotion = promotion  # that was not made
-        self.report = report  # the evidence, JSON-ready; `report` in it says where it was written
+        self.promotion = promotion  # which was not made
+        self.report = report  # the evidence, JSON-ready; its `report` says where it was written
 
 
 def promote(config: PromoteConfig) -> Promotion:
@@ -72,11 +72,11 @@ def promote(config: PromoteConfig) -> Promotion:
 
     Raises:
         UsageError: for an unknown run, version or registered model.
-        PromotionRefused: with every reason; no alias and no file was changed, the refusal was recorded.
-        NotCheckable: if the file cannot be executed here, which nothing overrides; nothing was changed.
+        PromotionRefused: with every reason; no alias and no file was changed, and the refusal was recorded.
+        NotCheckable: if the file cannot be run here, which cannot be overridden; nothing was changed.
         ProjectError: if there is nothing to convert, or the file cannot be written.
 
-    An example stands in docs/api.md.
+    docs/api.md has an example.
     """
     if config.compress != "auto":
         check_available(config.format or "mlmodel", config.compress)
@@ -93,7 +93,7 @@ def promote(config: PromoteConfig) -> Promotion:
         license=config.license,
     )
     if not config.dry_run:
-        tracker.runs.check_not_deleted(candidate.run.run_id)  # its experiment takes no record of a promotion
+        tracker.runs.check_not_deleted(candidate.run.run_id)  # a promotion cannot be recorded in a deleted experiment
     coremltools()  # imported before the clock starts
     started = time.perf_counter()
     registered_name = _registered_name(tracker, candidate, config.model)
@@ -107,7 +107,7 @@ def promote(config: PromoteConfig) -> Promotion:
         compression = config.compress
         file = converter.file(format=config.format or "mlmodel", compression=compression)
         measured = measured_on(file, candidate.dataset.val)
-    # The file tells of its own accuracy, not of the model's, and from which confidence on its guess is an answer.
+    # The file records its own accuracy, not the model's, and its threshold.
     file = converter.file(format=file.format, compression=compression, measured=measured)
     dataset = candidate.dataset
     usual = default_output(registered_name, image=dataset.input_shape, labels=dataset.class_names)
@@ -161,7 +161,7 @@ def promote(config: PromoteConfig) -> Promotion:
 
 
 def _registered_name(tracker: Tracker, candidate: Candidate, asked: str | None) -> str:
-    """The registered model that a promotion goes to."""
+    """Return the registered model that a promotion goes to."""
     if asked:
         return asked
     if isinstance(candidate.model, VersionRecord):
@@ -170,6 +170,6 @@ def _registered_name(tracker: Tracker, candidate: Candidate, asked: str | None) 
 
 
 def check(config: PromoteConfig) -> InPlace:
-    """Whether the file in a registered model's place is its champion's; nothing is changed."""
+    """Check whether the file in a registered model's place is its champion's, without changing anything."""
     tracker = Tracker(config.tracking_uri, create=False, write=False)
     return check_in_place(tracker, config.model or DEFAULT_MODEL, config.output)

@@ -11,16 +11,16 @@ from architectures.fields import Allowed, InvalidValue
 from conversion.coreml.formats import Format
 from experiments.names import fits, folder_name
 
-DEFAULT_OUTPUT = Path("ios/Digits/Model/DigitClassifier.mlmodel")  # of digits, which the app reads
-OTHER_MODELS = Path("ios/Models")  # a folder per registered model
+DEFAULT_OUTPUT = Path("ios/Digits/Model/DigitClassifier.mlmodel")  # of digits, read by the app
+OTHER_MODELS = Path("ios/Models")  # one folder per registered model
 OTHER_NAME = "Classifier.mlmodel"
 DIGITS = tuple("0123456789")
 SUFFIXES = (".mlmodel", ".mlpackage")
-ENDING = re.compile(r"\.[A-Za-z]\w*")  # of a kind of file; the .2 of v1.2 is none
+ENDING = re.compile(r"\.[A-Za-z]\w*")  # of a file type; the .2 of v1.2 is not one
 
 
 class OutputPlace(Allowed):
-    """A file or a folder; a slash at its end makes it a folder, whether it exists or not.
+    """A file or a folder; with a trailing slash it is a folder, even if it does not exist.
 
     >>> OutputPlace()("build/")
     'build/'
@@ -42,7 +42,7 @@ class OutputPlace(Allowed):
 
 
 def checked_place(output: str | Path | None) -> str | None:
-    """Check a place that was given in Python; raises UsageError, as the command line does."""
+    """Check a place that was given in Python; raise UsageError like the command line."""
     try:
         return None if output is None else OutputPlace().check(output)
     except InvalidValue as error:
@@ -50,7 +50,7 @@ def checked_place(output: str | Path | None) -> str | None:
 
 
 def default_output(name: str, *, image: tuple[int, int, int], labels: Sequence[str | int]) -> Path:
-    """The place of a registered model whose images are (height, width, channels).
+    """Return the place of a registered model whose images are (height, width, channels).
 
     >>> str(default_output("mnist5k-classifier", image=(28, 28, 1), labels="0123456789"))
     'ios/Digits/Model/DigitClassifier.mlmodel'
@@ -59,12 +59,12 @@ def default_output(name: str, *, image: tuple[int, int, int], labels: Sequence[s
     """
     if image == (28, 28, 1) and tuple(labels) == DIGITS:
         return DEFAULT_OUTPUT
-    folder = name if fits(name) else folder_name(name)  # no `..`, and none that is too long
+    folder = name if fits(name) else folder_name(name)  # excludes `..` and names that are too long
     return OTHER_MODELS / folder / OTHER_NAME
 
 
 def output_path(output: str | Path | None, default: Path, format: Format = "mlmodel") -> Path:
-    """Where the file goes: a folder gets the default's name, and the suffix is the format's.
+    """Return where the file goes: a folder gets the default name, and the suffix follows the format.
 
     >>> str(output_path("build/Digits", DEFAULT_OUTPUT, "mlpackage"))
     'build/Digits.mlpackage'

@@ -1,4 +1,4 @@
-"""The smallest registered version that is not significantly worse than the best: what `--prefer smallest` takes."""
+"""Find the smallest registered version that is not significantly worse than the best: `--prefer smallest`."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ TEST = "exact one-sided McNemar test"
 
 @dataclass(frozen=True)
 class Preferred:
-    """What a preference needs to know about a registered version."""
+    """What is known about a registered version."""
 
     version: int
     run_id: str
     run: str  # its name
-    coreml_bytes: int  # of its file, as its trial measured it
+    coreml_bytes: int  # of its file, from its trial
 
 
 @dataclass(frozen=True)
 class Smaller:
-    """A version whose file is smaller than the best one's."""
+    """A version whose file is smaller than that of the best."""
 
     version: int
     coreml_bytes: int
-    comparison: AccuracyTest | None  # with the best, which is the champion in it; None: `not_compared` says why
+    comparison: AccuracyTest | None  # with the best, as the champion; None: see `not_compared`
     not_compared: str = ""
 
     @property
@@ -42,18 +42,18 @@ class Smaller:
 
 @dataclass(frozen=True)
 class Preference:
-    """The version that was taken instead of the best one, and all that were considered."""
+    """The version chosen instead of the best one, and all that were considered."""
 
     registered_name: str
     best: Preferred
     taken: Preferred
     images: int  # of the validation split
     significance_level: float
-    smaller: tuple[Smaller, ...]  # those looked at, the smallest first; the last is the one taken, if one was
+    smaller: tuple[Smaller, ...]  # the compared ones, the smallest first; the last one was chosen, if any was
 
     @property
     def text(self) -> str:
-        """In words, with the figures."""
+        """A sentence with the figures."""
         best, taken = self.best, self.taken
         taken_text = f"version {taken.version} of {self.registered_name} ({taken.run}, {taken.coreml_bytes:,} bytes)"
         level = f"{TEST} on {self.images:,} validation images, "
@@ -65,7 +65,7 @@ class Preference:
             found = [f"{worse} smaller significantly worse ({level}level {self.significance_level:g})"] if worse else []
             return f"{taken_text}, the best: " + "; ".join(found + untold)
         against = self.smaller[-1].comparison
-        assert against is not None  # or it had not been taken
+        assert against is not None  # otherwise it would not have been chosen
         return (
             f"{taken_text} in place of the best, version {best.version} ({best.run}, {best.coreml_bytes:,} bytes): "
             f"validation accuracy {against.candidate_accuracy:.4f} against {against.champion_accuracy:.4f}, right on "
@@ -77,8 +77,8 @@ class Preference:
 def smallest(tracker: Tracker, name: str, dataset: Dataset) -> Preference:
     """Find the smallest version of a registered model that is not significantly worse than its best.
 
-    The answers of each on the validation images, which are kept beside the models, are held against the best one's.
-    Versions of other data are left out. One that cannot be compared is never taken.
+    The recorded predictions of each version on the validation images are compared with those of the best. Versions on
+    other data are left out. A version that cannot be compared is never chosen.
 
     Raises:
         UsageError: if the registered model has no version.
@@ -113,10 +113,10 @@ def _held_against(
 ) -> Smaller:
     if reference is None or answers is None:
         whose = "the best one's" if reference is None else "its"
-        missing = f"cannot be compared: {whose} answers on these validation images were not kept"
+        missing = f"cannot be compared: {whose} predictions on these validation images were not kept"
         return Smaller(one.version, one.expected_coreml_bytes, None, missing)
     if 0.5 ** len(labels) > SIGNIFICANCE:
-        few = f"cannot be compared: {len(labels)} validation images are too few to find any model worse"
+        few = f"cannot be compared: {len(labels)} validation images are too few to show that any model is worse"
         return Smaller(one.version, one.expected_coreml_bytes, None, few)
     return Smaller(
         one.version, one.expected_coreml_bytes, compare(answers.argmax(axis=1), reference.argmax(axis=1), labels)

@@ -62,22 +62,22 @@ def publish(
 ) -> tuple[VersionRecord, PromotionRecord]:
     """Make a file the champion: in the registry under `name`, and at `path`.
 
-    Under the promotion lock it is held first against what it was judged by. Then whatever needs disk space is
-    done: the file is written beside its place, the history gains a promotion that nothing points to. Then the file
-    takes its place and the aliases move, the champion's last. An error undoes all, the next command what a killed
-    process has written.
+    Under the promotion lock, first check that what the file was judged against is still current. Then do everything
+    that needs disk space: write the file next to its place, and add a promotion that nothing points to. Last, put the
+    file in its place, and move the aliases, the champion's last. After an error, everything is undone; after a kill,
+    the next command does that.
 
     Args:
         examination: the file, its evidence and the decision.
         judged: what was current when the file was judged.
-        taken: why the place was taken then, which a person has overridden; None if it was not.
+        taken: why the place was taken then, which the user has overridden; None if it was free.
 
     Raises:
-        Overtaken: if something else is current now, or stands in the place.
-        ProjectError: if the model was removed meanwhile.
+        Overtaken: if something else is current now, or is in the place.
+        ProjectError: if the model was removed in the meantime.
         OSError: if the file cannot be written.
         TrackingError: if the store fails.
-        LockLost: if the lock was lost, as by a process that stood still; what was begun is undone by its next holder.
+        LockLost: if the lock was lost, for example by a stopped process; its next holder undoes what was begun.
     """
     interface, model = examination.interface, examination.candidate.model
     image = interface.input
@@ -89,9 +89,9 @@ def publish(
         if place_taken(path, tracker, name=name, dataset=examination.candidate.dataset.name) != taken:
             raise Overtaken(f"{path} has changed since the file was judged: run it again")
         if tracker.models.is_removed(model):
-            raise ProjectError(f"The model of run {model.run_id} was removed meanwhile: nothing needed it.")
+            raise ProjectError(f"The model of run {model.run_id} was removed in the meantime: nothing needed it.")
         usual = default_output(name, image=(image.height, image.width, image.channels), labels=interface.labels)
-        shipped = folder / usual.with_suffix(path.suffix).name  # whatever a person calls the one on disk
+        shipped = folder / usual.with_suffix(path.suffix).name  # the name does not depend on that of the file on disk
         write(examination.file, shipped)
         write_evidence(folder, examination, tracker.uri)
         served = ServedFile(
@@ -117,7 +117,7 @@ def publish(
 
 
 def _check_current(tracker: Tracker, name: str, judged: Current) -> None:
-    """Raise Overtaken if another promotion is current than the one that the file was judged against."""
+    """Raise Overtaken if the current promotion is not the one that the file was judged against."""
     now = tracker.promotions.current(name)
     if now == judged:
         return

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def load(path: Path) -> Predict:
-    """A function from images (N, height, width, channels) to a table: classLabel, a probability per label."""
+    """Return a function from images (N, height, width, channels) to a table with classLabel and all probabilities."""
     executable = runtime.load(path)
     names = executable.interface.shown_labels
 
@@ -28,7 +28,7 @@ def load(path: Path) -> Predict:
         import pandas as pd
 
         images = as_images(given)
-        if images.ndim != 4:  # a table has a line for each image
+        if images.ndim != 4:  # each image is a row of the table
             raise UsageError(f"Images must be (N, height, width, channels), not {images.shape}.")
         answer = executable.predict(images)
         table = pd.DataFrame(answer.probabilities, columns=list(names))
@@ -39,10 +39,10 @@ def load(path: Path) -> Predict:
 
 
 def as_images(given: object) -> npt.NDArray[np.uint8]:
-    """Images as an array or as lists; their pixels are whole numbers from 0 to 255, which floats may hold, too.
+    """Convert images from an array or lists, whose pixels are whole numbers from 0 to 255, possibly stored as floats.
 
     Raises:
-        UsageError: for anything else: nothing is rounded, cut off or scaled.
+        UsageError: for anything else; nothing is rounded, clipped or scaled.
 
     >>> as_images([[0, 255.0]])
     array([[  0, 255]], dtype=uint8)
@@ -58,7 +58,7 @@ def as_images(given: object) -> npt.NDArray[np.uint8]:
         raise UsageError("Images must be lists of equal lengths.") from None
     if array.dtype.kind not in "uif":
         raise UsageError(f"Images must be an array or lists of numbers, not {type(given).__name__} of {array.dtype}.")
-    wrong = array[(array != np.floor(array)) | (array < 0) | (array > 255)]  # NaN differs from itself
+    wrong = array[(array != np.floor(array)) | (array < 0) | (array > 255)]  # NaN is unequal to itself
     scaled = array.dtype.kind == "f" and 0 < array.max(initial=0) <= 1
     if wrong.size or scaled:
         found = f"{wrong[0]:g}" if wrong.size else "floats from 0 to 1"

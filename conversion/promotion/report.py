@@ -98,19 +98,19 @@ UNITS = {key: unit for unit, keys in KEYS_BY_UNIT.items() for key in keys.split(
 
 @dataclass(frozen=True)
 class Examination:
-    """All that a promotion was decided on."""
+    """Everything that a promotion was decided on."""
 
     candidate: Candidate
     file: CoreMLFile
     interface: Interface  # of the file
-    choice: CompressionChoice | None  # all files that `--compress auto` executed
+    choice: CompressionChoice | None  # all files that `--compress auto` ran
     evidence: Evidence
     decision: Decision
     created_at: datetime
 
 
 def summary(examination: Examination) -> dict[str, object]:
-    """The evidence as one JSON-ready object, as described above."""
+    """Return the evidence as one JSON-ready object, as described above."""
     evidence, decision, facts = examination.evidence, examination.decision, examination.candidate.facts
     preference = examination.candidate.preference
     result: dict[str, object] = {

@@ -1,4 +1,4 @@
-"""Return to the promotion before the current one: alias, evidence and file.
+"""Roll back to the promotion before the current one: alias, evidence and file.
 
 Repeated, it goes further back; the next promotion continues from there.
 """
@@ -33,7 +33,7 @@ class Rollback:
 
     left: PromotionRecord
     restored: PromotionRecord
-    version: VersionRecord  # that becomes champion again
+    version: VersionRecord  # becomes champion again
     path: Path
 
     def as_json(self) -> dict[str, object]:
@@ -55,13 +55,13 @@ class Rollback:
 def rollback(
     tracking_uri: str, *, model: str = DEFAULT_MODEL, output: str | Path | None = None, dry_run: bool = False
 ) -> Rollback:
-    """Make the promotion before the current one the champion again, and put its file, the same bytes, in its place.
+    """Make the promotion before the current one the champion again, and restore its file byte for byte.
 
-    Without `output` that is the registered model's own place.
+    Without `output`, the file goes to the registered model's own place.
 
     Raises:
-        RollbackRefused: if there is none, its file differs from its record, or a file of somebody else or of another
-            registered model stands in the place; nothing was changed.
+        RollbackRefused: if there is none, its file differs from its record, or the place has a file from elsewhere or
+            of another registered model; nothing was changed.
         OSError: if the file cannot be written; nothing was changed.
         TrackingError: if the store cannot be reached.
     """

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+
+from rich.markup import escape
+from rich.table import Table
 
 from architectures.command import console, print_json
 from architectures.display import say
+from conversion.promotion.compression_search import CompressionChoice
+from conversion.promotion.in_place import InPlace
+from conversion.promotion.pipeline import Promotion
 from conversion.verification.show import show
-
-if TYPE_CHECKING:
-    from conversion.promotion.compression_search import CompressionChoice
-    from conversion.promotion.in_place import InPlace
-    from conversion.promotion.pipeline import Promotion
 
 
 def show_promotion(promotion: Promotion, *, verbose: bool) -> None:
-    """Print the decision, where the file is and how accurate it is, then what the decision was based on.
+    """Print the decision, the place and accuracy of the file, and what the decision was based on.
 
-    Properties of the file that are as they should be are counted, or each named where a person wants it `verbose`.
+    Unless `verbose`, checks that passed are only counted.
     """
     examination, facts = promotion.examination, promotion.as_json()
     if examination.candidate.preference:
@@ -51,7 +51,7 @@ def show_promotion(promotion: Promotion, *, verbose: bool) -> None:
 
 
 def show_check(found: InPlace, *, as_json: bool) -> int:
-    """Print whether a file in its place is the champion's; returns the exit code."""
+    """Print whether the file in its place is the champion's; return the exit code."""
     if as_json:
         print_json(found.as_json())
     elif not found.problems:
@@ -63,9 +63,6 @@ def show_check(found: InPlace, *, as_json: bool) -> int:
 
 def show_choice(choice: CompressionChoice) -> None:
     """Print the table of all files on stdout, the smallest first."""
-    from rich.markup import escape
-    from rich.table import Table
-
     table = Table(
         title=f"Executed on {choice.images:,} validation images; "
         f"at most {choice.max_accuracy_loss:g} points below the uncompressed file",

@@ -1,7 +1,7 @@
-"""Switch from one current promotion to another: the file in its place and both aliases, or none of them.
+"""Switch from one promotion to another: the file in its place and both aliases, or none of them.
 
-All of it happens under the promotion lock (`Tracker.promotion_lock`), between `begin` and `ended`. If a
-process dies in between, `settle` completes what it has written if its last write was made, and undoes it otherwise.
+All of this happens under the promotion lock (`Tracker.promotion_lock`), between `begin` and `ended`. If a process dies
+in between, `settle` completes the switch if its last write was made, and undoes it otherwise.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ def settle_left_over(tracker: Tracker, name: str) -> None:
 
 @contextmanager
 def switching(tracker: Tracker, name: str, path: Path, *, target: int | None = None) -> Iterator[None]:
-    """Record that a switch has begun, its place and target, and what was found; an error in the block undoes it.
+    """Record that a switch has begun, with its place, target and what was found; undo it if the block raises.
 
-    The block ends with `crown`. To be called under the promotion lock, after `settle`.
+    The block ends with `crown`. Call this under the promotion lock, after `settle`.
     """
     made = tracker.promotions.all(name)
     stood = next(map(_digest, files_in_place(path)), None)
@@ -46,17 +46,17 @@ def switching(tracker: Tracker, name: str, path: Path, *, target: int | None = N
     tracker.promotions.begin(name, Begun(found, last, target, str(path.absolute()), stood, platform.node()))
     try:
         yield
-    except LockLost:  # another process does what is to be done
+    except LockLost:  # the next holder of the lock settles it
         raise
     except (Exception, KeyboardInterrupt):
-        with suppress(ProjectError, OSError):  # then the next command does
+        with suppress(ProjectError, OSError):  # otherwise, the next command does
             settle(tracker, name)
         raise
     tracker.promotions.ended(name)
 
 
 def _digest(form: Path) -> str:
-    """The SHA-256 of an existing file; a word instead for one that cannot be read, which no promotion wrote."""
+    """Return the SHA-256 of an existing file, or a word for an unreadable one, which no promotion wrote."""
     try:
         return read(form).sha256
     except ProjectError:
@@ -64,14 +64,14 @@ def _digest(form: Path) -> str:
 
 
 def crown(tracker: Tracker, promotion: PromotionRecord) -> None:
-    """Make a promotion the current one: tags of its version, and the aliases, the champion's last."""
+    """Make a promotion the current one: set the tags of its version, and move the aliases, the champion's last."""
     name = promotion.source_name
     version = tracker.registry.version(name, promotion.source)
     tracker.promotions.crown(promotion, version, {key: promotion.tags[key] for key in TAGS})
 
 
 def settle(tracker: Tracker, name: str) -> None:
-    """Complete or undo what a dead process has begun; call it with the promotion lock held.
+    """Complete or undo what a dead process has begun. Call this with the promotion lock held.
 
     Raises:
         TrackingError: if the store fails; the next command tries again.
@@ -93,7 +93,7 @@ def settle(tracker: Tracker, name: str) -> None:
 
 
 def _end(tracker: Tracker, begun: Begun, target: PromotionRecord, found: PromotionRecord | None) -> None:
-    crown(tracker, target)  # its tags may not all be there
+    crown(tracker, target)  # its tags may be incomplete
     if begun.target is not None and found:
         note_return(tracker, found, target)
 
@@ -114,7 +114,7 @@ def _undo(
     champion = tracker.registry.champion(name)
     sources = {promotion.source for promotion in (target, found) if promotion}
     if champion and champion.version not in sources:
-        return  # the alias was set by hand, before or since
+        return  # the alias was set by hand
     if found is None:
         tracker.promotions.crown_none(name)
         return
@@ -131,7 +131,7 @@ def _undo(
 
 
 def _put_back(tracker: Tracker, name: str, begun: Begun, target: PromotionRecord) -> None:
-    """Restore what the place held before, if it holds the target's file, or nothing because of a kill in between."""
+    """Restore what the place had before, if it has the target's file, or nothing because of a kill."""
     place = Path(begun.place)
     digests = {form: _digest(form) for form in files_in_place(place)}
     ours = [form for form, digest in digests.items() if digest == target.sha256]

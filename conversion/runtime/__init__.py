@@ -1,4 +1,4 @@
-"""Execution of saved Core ML files in NumPy, on any system: what a file answers is measured on the file itself."""
+"""Run saved Core ML files in NumPy on any system, so that results are measured on the file itself."""
 
 from __future__ import annotations
 
@@ -22,44 +22,43 @@ if TYPE_CHECKING:
 
 
 def load(path: str | os.PathLike[str]) -> Executable:
-    """Load a saved Core ML classifier for images, reading nothing but the file or the package.
+    """Load a saved Core ML image classifier. Nothing but the file or package is read.
 
-    Everything is checked here, one blank image included: a file that loads can be executed.
+    Everything is checked here by running one blank image: a file that loads can be executed.
 
     Args:
-        path: an `.mlmodel` file that holds a neuralnetwork, an `.mlpackage` folder that holds an ML Program, or a
-            `.zip` of either.
+        path: an `.mlmodel` file with a neuralnetwork, an `.mlpackage` folder with an ML Program, or a `.zip` of either.
 
     Returns:
-        The file, ready to answer `predict`. It computes in float32, whatever the precision of the stored weights.
+        The file, ready to `predict`. It computes in float32, whatever the precision of the stored weights.
 
     Raises:
         CorruptModel: if the file is missing, damaged, or contradicts itself.
-        NotCoreML: if it is a file of another kind, a CorruptModel that says which.
-        NotCheckable: if it holds anything that this executor does not know.
+        NotCoreML: a CorruptModel that says which other kind of file it is.
+        NotCheckable: if the file has anything that this executor does not support.
 
     >>> load("missing.mlmodel")
     Traceback (most recent call last):
     conversion.runtime.interface.CorruptModel: missing.mlmodel...
 
-    What it answers is shown in docs/api.md.
+    docs/api.md shows predictions.
     """
     path = Path(path)
-    from conversion.runtime import loading  # NumPy, SciPy and protobuf, which a mere import should not cost
+    from conversion.runtime import loading  # NumPy, SciPy and protobuf: importing this package should be cheap
 
     return loading.load(path)
 
 
 def load_model(path: str | os.PathLike[str]) -> Model:
-    """Load a Core ML file of any kind that can be executed: features by name go in and come out.
+    """Load a Core ML file of any supported kind, with named features as inputs and outputs.
 
     Args:
         path: an `.mlmodel` file, an `.mlpackage` folder, or a `.zip` of either.
 
     Raises:
         CorruptModel: if the file is missing, damaged, or contradicts itself.
-        NotCoreML: if it is a file of another kind, a CorruptModel that says which.
-        NotCheckable: if it holds anything that this executor does not know, or only Apple's systems have.
+        NotCoreML: a CorruptModel that says which other kind of file it is.
+        NotCheckable: if the file has anything that this executor does not support, or that only Apple's systems have.
     """
     path = Path(path)
     from conversion.runtime import model

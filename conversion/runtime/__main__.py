@@ -1,6 +1,6 @@
 """Run a Core ML file of any kind.  Run: python -m conversion.runtime FILE [IMAGE ...] [NAME=VALUE ...]
 
-Needs neither Keras nor TensorFlow nor MLflow. Without inputs it says what the file asks for.
+Needs neither Keras nor TensorFlow nor MLflow. Without inputs, it prints what the file takes and returns.
 
 Exit codes: 0 done, 1 the file or an input is damaged, 3 the file cannot be run.
 """
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from conversion.runtime.features import Feature
     from conversion.runtime.model import Model
 
-TOP = 3  # labels of an answer
-SHOWN = 8  # numbers of an array; --json has all
+TOP = 3  # labels per answer
+SHOWN = 8  # numbers of an array; --json prints all
 
 
 def parser() -> Parser:
@@ -69,7 +69,7 @@ def _body(arguments: argparse.Namespace) -> int:
 
 
 def _examples(model: Model, given: Sequence[str]) -> list[tuple[str, dict[str, Any]]]:
-    """What the file is executed on, each with what it is called."""
+    """Return the examples to run, each with its title."""
     named = dict(text.split("=", 1) for text in given if text.partition("=")[0] in {each.name for each in model.inputs})
     by_name = {each.name: each for each in model.inputs}
     if named:
@@ -83,7 +83,7 @@ def _examples(model: Model, given: Sequence[str]) -> list[tuple[str, dict[str, A
 
 
 def _value(text: str, wanted: Feature, model: Model) -> Any:
-    """An input as a person writes it: the path of an image or an array, a number, a text."""
+    """Parse an input from the command line: the path of an image or array, a number, or text."""
     if wanted.kind == "string":
         return text
     if wanted.kind == "image":
@@ -125,6 +125,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    # Before NumPy is imported: the executor shares its work out itself, and BLAS threads that wait cost time.
+    # Before NumPy is imported: the executor has its own threads, and idle BLAS threads cost time.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     sys.exit(main())

@@ -1,4 +1,4 @@
-"""Work cut into blocks that stay in the processor's cache, computed one after the other or on several processors."""
+"""Split work into blocks that fit into the processor's cache, on one processor or several."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from conversion.runtime.interface import Array
 from conversion.runtime.processors import helpers
 
-POINTWISE_ELEMENTS = 2**16  # of a block: with its operands a fraction of an L2 cache, far more than a call's own cost
+POINTWISE_ELEMENTS = 2**16  # per block: a fraction of an L2 cache, but much more work than the cost of a call
 
 
 class Block(NamedTuple):
@@ -20,7 +20,7 @@ class Block(NamedTuple):
     rows: slice
 
     def of(self, x: Array, height: int) -> Array:
-        """The block of a blob; what has one row or does not depend on the image is there for all of them."""
+        """Return this block of a blob; a blob with one row, or independent of the image, is used for all blocks."""
         images = self.images if x.shape[0] > 1 else slice(None)
         if x.ndim < 3 or x.shape[-2] == 1 != height:
             return x[images]
@@ -28,7 +28,7 @@ class Block(NamedTuple):
 
 
 def blocks(count: int, height: int, *, rows: int) -> list[Block]:
-    """All of `count` images of `height` rows, in blocks of at least one and at most about `rows` rows.
+    """Split `count` images of `height` rows into blocks of about `rows` rows, and at least one.
 
     >>> blocks(1, 5, rows=2)[-1]
     Block(images=slice(0, 1, None), rows=slice(4, 6, None))
@@ -44,7 +44,7 @@ def blocks(count: int, height: int, *, rows: int) -> list[Block]:
 
 
 def each(work: Callable[[Block], None], parts: list[Block]) -> None:
-    """Compute all parts, on several processors within `helped`."""
+    """Compute all parts, on several processors inside `helped`."""
     pool = helpers()
     if pool is None or len(parts) < 2:
         for part in parts:
@@ -52,7 +52,7 @@ def each(work: Callable[[Block], None], parts: list[Block]) -> None:
         return
 
     def quietly(part: Block) -> None:
-        with np.errstate(all="ignore"):  # as in the thread that waits
+        with np.errstate(all="ignore"):  # as in the waiting thread
             work(part)
 
     list(pool.map(quietly, parts))

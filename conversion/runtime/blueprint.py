@@ -1,21 +1,19 @@
-"""What a file computes and the numbers that it computes with, apart from each other: two files can be compared so."""
+"""Separate what a file computes from the numbers it computes with, so that two files can be compared."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from itertools import count
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from conversion.runtime.interface import Array, Blueprint
+from conversion.runtime.mil_graph import Program
 from conversion.runtime.mil_ops.op import Variable
-
-if TYPE_CHECKING:
-    from conversion.runtime.mil_graph import Program
-    from conversion.runtime.nn_graph import Graph
+from conversion.runtime.nn_graph import Graph
 
 
 class _Blobs:
-    """Numbers in place of names, in the order in which blobs are written."""
+    """Numbers blobs in the order in which they are written."""
 
     def __init__(self, given: Iterable[str]) -> None:
         self._fresh = count()
@@ -26,7 +24,7 @@ class _Blobs:
         return self.read(names)
 
     def rename(self, old: str, new: str) -> None:
-        """Have a blob that is only a copy of another count as that one."""
+        """Treat a blob that is only a copy of another as the same one."""
         self._numbers[new] = self._numbers[old]
 
     def read(self, names: Iterable[str]) -> str:
@@ -34,7 +32,7 @@ class _Blobs:
 
 
 def of_graph(graph: Graph) -> Blueprint:
-    """The blueprint of a neuralnetwork."""
+    """Return the blueprint of a neuralnetwork."""
     blobs, lines = _Blobs(graph.inputs), []
     constants: list[tuple[str, Array]] = []
     for layer in graph.layers:
@@ -46,7 +44,7 @@ def of_graph(graph: Graph) -> Blueprint:
 
 
 def of_program(program: Program) -> Blueprint:
-    """The blueprint of an ML Program."""
+    """Return the blueprint of an ML Program."""
     network = program.network
     blobs, lines = _Blobs(network.inputs), []
     constants: list[tuple[str, Array]] = []
@@ -71,7 +69,7 @@ def of_program(program: Program) -> Blueprint:
 
 
 def _without_weights(message: Any) -> Any:
-    """A copy of a layer's parameters in which nothing is stored in `WeightParams`."""
+    """Return a copy of a layer's parameters with empty `WeightParams`."""
     copy = type(message)()
     copy.CopyFrom(message)
     _clear_weights(copy)

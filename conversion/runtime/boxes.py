@@ -1,4 +1,4 @@
-"""What a detector's last stage does with its boxes."""
+"""Non-maximum suppression, the last stage of a detector."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ Matrix = np.ndarray  # float64
 def suppressed(
     confidence: Matrix, boxes: Matrix, *, iou: float, least: float, per_class: bool
 ) -> tuple[Matrix, Matrix]:
-    """Greedy suppression of boxes that overlap a surer one.
+    """Remove boxes that overlap a more confident one, greedily.
 
     Args:
         confidence: (boxes, classes).
         boxes: (boxes, 4): centre x, centre y, width, height.
-        iou: intersection over union above which the less sure box goes.
-        least: confidence in its surest class that a box needs.
-        per_class: whether boxes of different surest classes leave each other alone.
+        iou: intersection over union above which the less confident box is removed.
+        least: minimum confidence of a box in its most confident class.
+        per_class: whether boxes with different most confident classes are independent.
 
     Returns:
-        Confidence and boxes of what stays, the surest first.
+        Confidence and boxes that remain, the most confident first.
     """
     best, kind = confidence.max(axis=1), confidence.argmax(axis=1)
     waiting = [int(i) for i in np.argsort(-best, kind="stable") if best[i] >= least]
@@ -36,7 +36,7 @@ def suppressed(
 
 
 def _overlaps(box: Matrix, others: Matrix) -> Matrix:
-    """Intersection over union of a box with each of the others."""
+    """Return the intersection over union of a box with each of the others."""
     low, high = np.maximum(box[:2] - box[2:] / 2, others[:, :2] - others[:, 2:] / 2), box[:2] + box[2:] / 2
     high = np.minimum(high, others[:, :2] + others[:, 2:] / 2)
     shared = np.clip(high - low, 0, None).prod(axis=1)

@@ -1,7 +1,7 @@
-"""Convolution in NumPy, in blocks of windows, with what follows it done to each block while it is in the cache.
+"""Convolution in NumPy, in blocks of windows; the operations that follow are applied while a block is in the cache.
 
-Arrays are (N, channels, height, width) to the caller, as Core ML describes them, but lie in memory with channels
-last: every window is a run of adjacent floats, and a block of windows one matrix product.
+Arrays are (N, channels, height, width) for the caller, as in Core ML, but channels are last in memory. So each row of a
+window is contiguous, and a block of windows is one matrix product.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from conversion.runtime.kernels import NO_PADS, Pads, Pair, extent_of, pad_chann
 from conversion.runtime.limits import PASS_COST, bounded, bounded_window, bounded_work
 from conversion.runtime.precision import matmul, taps_summed
 
-WINDOW_BYTES = 2**20  # windows gathered at a time: half an L2 cache or so; 0.5 to 4 MiB measured alike
-OUTPUT_ELEMENTS = 2**17  # of a block
-LEAST_WINDOWS = 128  # of a block, below which a matrix product is slow, however large the windows
-DEPTHWISE_ELEMENTS = 2**17  # of a block of the output: 2**16 to 2**18 measured alike
+WINDOW_BYTES = 2**20  # windows gathered at a time: about half an L2 cache; 0.5 to 4 MiB were equally fast
+OUTPUT_ELEMENTS = 2**17  # per block
+LEAST_WINDOWS = 128  # per block: with fewer rows, a matrix product is slow
+DEPTHWISE_ELEMENTS = 2**17  # per block of the output: 2**16 to 2**18 were equally fast
 
 KEPT_ELEMENTS = 2**20  # of windows: memory that a thread keeps
 
@@ -40,7 +40,7 @@ class Convolution:
         bias: (output channels,) or None.
         stride: vertical and horizontal step.
         dilation: vertical and horizontal distance between the kernel's taps.
-        groups: channels and output channels are cut into so many independent convolutions.
+        groups: number of independent convolutions that the channels are divided into.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class Convolution:
         self._kernel, self._bias, self._stride, self._dilation = kernel, bias, stride, dilation
         self._groups = groups
         self._taps = (kernel.shape[0], kernel.shape[1])
-        self._rows_of_taps: tuple[int, Array] | None = None  # a width, and what `_taps_along` gives for it
+        self._rows_of_taps: tuple[int, Array] | None = None  # a width, and the result of `_taps_along` for it
 
     def __call__(self, x: Array, *, pads: Pads = NO_PADS, finish: Epilogue | None = None) -> Array:
         """Convolve a batch.
@@ -63,14 +63,14 @@ class Convolution:
         Args:
             x: (N, channels, height, width).
             pads: zeros added at (top, bottom), (left, right).
-            finish: what is done to each block of the output.
+            finish: applied to each block of the output.
 
         Returns:
             (N, output channels, height, width), channels last in memory.
 
         Raises:
             ValueError: if the shapes do not fit.
-            Unsupported: if the output or the work is beyond all measure.
+            Unsupported: if the output or the work exceeds the limits.
         """
         group_channels, out_channels = self._kernel.shape[2:]
         if x.shape[1] != group_channels * self._groups or out_channels % self._groups:
@@ -111,13 +111,13 @@ class Convolution:
             self._finished(out, finish)
 
     def _convolve(self, image: Array, matrix: Array, bias: Array | None, out: Array, finish: Epilogue | None) -> None:
-        """Gather windows in blocks that stay in the cache, and multiply each block with the kernel's matrix."""
+        """Gather windows in blocks that fit into the cache, and multiply each block by the kernel's matrix."""
         windows = sliding_window_view(image, extent_of(self._taps, self._dilation), axis=(1, 2))
         windows = windows[:, :: self._stride[0], :: self._stride[1], :, :: self._dilation[0], :: self._dilation[1]]
         windows = windows.transpose(0, 1, 2, 4, 5, 3)
         count, height, width, out_channels = out.shape
         size = matrix.shape[0]  # of a window
-        whole = out.flags.c_contiguous  # not one of several groups
+        whole = out.flags.c_contiguous  # false for one of several groups
         most = min(OUTPUT_ELEMENTS // out_channels, WINDOW_BYTES // 4 // size)
 
         def work(block: Block) -> None:
@@ -134,9 +134,9 @@ class Convolution:
         each(work, blocks(count, height, rows=max(most, LEAST_WINDOWS) // width))
 
     def _depthwise(self, image: Array, out: Array, finish: Epilogue | None) -> None:
-        """One kernel per channel: rows of the image meet rows of taps that are as long, all taps in one call.
+        """Apply one kernel per channel: multiply rows of the image by equally long rows of taps, all taps in one call.
 
-        `np.einsum` multiplies and adds in one pass, which makes it twice as quick as a product and a sum.
+        `np.einsum` multiplies and adds in one pass, which is twice as fast as a product and a sum.
         """
         taps_high, taps_wide = self._taps
         multiplier = self._kernel.shape[3] // self._groups
@@ -148,8 +148,8 @@ class Convolution:
         if multiplier > 1:
             image = image.repeat(multiplier, axis=3)
         results = out.reshape(count, height, width * channels)
-        # Every `right`th column, from the first, second ...: what a tap meets is adjacent in one of these.
-        every = right // math.gcd(right, self._dilation[1])  # this many taps further the same columns come again
+        # Every `right`th column from the first, the second, ...: in one of these, a tap's inputs are adjacent.
+        every = right // math.gcd(right, self._dilation[1])  # after this many taps, the same columns repeat
         sources = []
         for first in range(min(every, taps_wide)):
             column, phase = divmod(first * self._dilation[1], right)
@@ -178,12 +178,12 @@ class Convolution:
         each(work, blocks(count, height, rows=DEPTHWISE_ELEMENTS // (width * channels)))
 
     def _taps_along(self, width: int) -> Array:
-        """The taps of a depthwise kernel, each repeated for a row of the output: (high, wide, width * channels)."""
+        """Return the taps of a depthwise kernel, repeated for a row of the output: (high, wide, width * channels)."""
         kept = self._rows_of_taps
         if kept is None or kept[0] != width:
             bounded((*self._taps, width * self._kernel.shape[3]))
             kept = width, np.tile(self._kernel.reshape(*self._taps, -1), (1, 1, width))
-            self._rows_of_taps = kept  # another thread may do the same meanwhile
+            self._rows_of_taps = kept  # another thread may do the same
         return kept[1]
 
     def _finished(self, out: Array, finish: Epilogue) -> None:
@@ -192,34 +192,34 @@ class Convolution:
 
 
 def _runs(lines: Array, length: int, *, after: int, count: int) -> Array:
-    """Lines (n, rows, floats) as overlapping runs (n, rows, count, length), each `after` floats behind the last."""
+    """View lines (n, rows, floats) as overlapping runs (n, rows, count, length), each `after` floats later."""
     runs = sliding_window_view(lines, length, axis=2)
     return runs[:, :, : (count - 1) * after + 1 : max(after, 1)]
 
 
 def _tall(runs: Array, *, rows: int, stride: int, dilation: int, taps: int) -> Array:
-    """Runs (n, lines, count, length) as windows (n, rows, taps, count, length) of lines."""
+    """View runs (n, lines, count, length) as windows (n, rows, taps, count, length) of lines."""
     windows = sliding_window_view(runs, (taps - 1) * dilation + 1, axis=1)
     return windows[:, : (rows - 1) * stride + 1 : stride, :, :, ::dilation].transpose(0, 1, 4, 2, 3)
 
 
 def _gathered(windows: Array) -> Array:
-    """Windows (n, rows, columns, taps high, taps wide, channels) as a matrix of one window per row."""
+    """Copy windows (n, rows, columns, taps high, taps wide, channels) to a matrix with one window per row."""
     size = math.prod(windows.shape[3:])
-    if windows.flags.c_contiguous:  # a kernel of one tap
+    if windows.flags.c_contiguous:  # a kernel with one tap
         return windows.reshape(-1, size)
     buffer = _buffer(windows.size)
     if windows.shape[5] > 1:
         np.copyto(buffer.reshape(windows.shape), windows)
         return buffer.reshape(-1, size)
-    # One channel: a window is no longer made of long runs of floats, but the same tap of a row of windows is.
+    # With one channel, a window has no long contiguous runs, but the same tap of a row of windows does.
     by_tap = windows.transpose(3, 4, 5, 0, 1, 2)
     np.copyto(buffer.reshape(by_tap.shape), by_tap)
     return buffer.reshape(size, -1).T
 
 
 def _buffer(size: int) -> Array:
-    """Floats for this thread's next block: memory that is already there is a twentieth quicker than new one."""
+    """Return floats for this thread's next block; reusing memory is a twentieth faster than allocating it."""
     kept: Array | None = getattr(_kept, "buffer", None)
     if kept is None or kept.size < size:
         kept = np.empty(size, np.float32)

@@ -1,4 +1,4 @@
-"""A loaded file of either format: checks images, cuts them into chunks and runs these on all processors."""
+"""A loaded file of either format: checks images, splits them into chunks, and runs these on all processors."""
 
 from __future__ import annotations
 
@@ -11,26 +11,27 @@ from typing import Any, cast
 import numpy as np
 
 from architectures.errors import UsageError
+from conversion.runtime import reading
 from conversion.runtime.interface import Array, Blueprint, Images, Interface, Pictures, Prediction
 from conversion.runtime.limits import MAX_BLOB_ELEMENTS
 from conversion.runtime.network import Network, Node
 from conversion.runtime.processors import LARGE_IMAGE_BYTES, MAX_WORKERS, helped, one_blas_thread
 from experiments.cores import cores
 
-CHUNK_BYTES = 2**23  # activations alive at a time per worker: 4 to 16 MiB measured alike, 64 MiB a third slower
-SMALLEST_CHUNK = 8  # images that are worth a worker of their own, if they are not large
-LEAST_LARGE_CHUNK = 2  # large images at a time: a tenth less than one by one, as much as four
-INPUT = Node("the input", "input", (), (), list)  # what changes before the first layer
+CHUNK_BYTES = 2**23  # activations per worker at a time: 4 to 16 MiB were equally fast, 64 MiB a third slower
+SMALLEST_CHUNK = 8  # images that are worth a separate worker, if they are not large
+LEAST_LARGE_CHUNK = 2  # large images at a time: a tenth less time than one by one, the same as four
+INPUT = Node("the input", "input", (), (), list)  # what is changed before the first layer
 
 
 class BatchedExecutable:
     """Predictions of a compiled network for any number of images.
 
     Args:
-        interface: what the file asks for and answers.
+        interface: inputs and outputs of the file.
         weights: decoded weights by layer name and field name.
-        network: the layers, prepared.
-        prepared: makes the network's input of uint8 images (n, height, width, channels).
+        network: the prepared layers.
+        prepared: converts uint8 images (n, height, width, channels) to the network's input.
     """
 
     def __init__(
@@ -50,7 +51,7 @@ class BatchedExecutable:
 
     @property
     def interface(self) -> Interface:
-        """What the file asks for and answers."""
+        """Inputs and outputs of the file."""
         return self._interface
 
     @property
@@ -64,16 +65,16 @@ class BatchedExecutable:
         return self._blueprint()
 
     def predict(self, images: Pictures, *, batch_size: int | None = None) -> Prediction:
-        """Probabilities and most probable labels.
+        """Predict probabilities and the most probable labels.
 
         Args:
             images: uint8 (N, height, width, channels); three channels are red, green, blue, whatever order the
-                network wants. Also one such image, the path of an image file, or a list of paths or of images.
-            batch_size: images computed at a time; by default as many as stay in the processor's cache.
+                network needs. Also one such image, the path of an image file, or a list of paths or images.
+            batch_size: images computed at a time; by default as many as fit into the processor's cache.
 
         Raises:
-            UsageError: if the images are not what the file asks for.
-            ProjectError: if a file is no image, or damaged.
+            UsageError: if the images are not what the file takes.
+            ProjectError: if a file is not an image, or damaged.
         """
         images = self._as_array(images)
         probabilities = self.probabilities(images, batch_size=batch_size)
@@ -82,7 +83,7 @@ class BatchedExecutable:
         return Prediction(probabilities, best, indices)
 
     def probabilities(self, images: Images, *, batch_size: int | None = None) -> Array:
-        """Probabilities (N, number of labels), float32; arguments and errors as for `predict`."""
+        """Return probabilities (N, number of labels), float32; arguments and errors as for `predict`."""
         self._check(images)
         if batch_size is not None and batch_size < 1:
             raise UsageError(f"batch_size must be at least 1, not {batch_size}.")
@@ -93,7 +94,7 @@ class BatchedExecutable:
         answer = np.empty((count, len(self._interface.labels)), np.float32)
 
         def work(chunk: slice) -> None:
-            with np.errstate(all="ignore"):  # weights may be anything: infinities are an answer too
+            with np.errstate(all="ignore"):  # weights may be anything, so infinities are valid results
                 answer[chunk] = self._network.run(self._prepared(images[chunk]))[0].reshape(-1, answer.shape[1])
 
         large = self.bytes_per_image >= LARGE_IMAGE_BYTES
@@ -113,33 +114,31 @@ class BatchedExecutable:
 
     @property
     def operations(self) -> int:
-        """How many layers are computed one after the other."""
+        """Number of layers that are computed."""
         return len(self._network.computed)
 
     def title(self, place: int) -> str:
-        """What errors call one of these."""
+        """Return the name of a layer in errors."""
         return self._network.computed[place].title
 
     def one_by_one(self, images: Images, change: Callable[[int, Node, Array], Array]) -> Array:
-        """Probabilities (n, number of labels), each layer's output changed as by `Network.one_by_one`."""
+        """Return probabilities (n, number of labels), changing each layer's output as in `Network.one_by_one`."""
         self._check(images)
         (answer,) = self._network.one_by_one(change(-1, INPUT, self._prepared(images)), change=change)
         return answer.reshape(len(images), -1)
 
     def _chunk(self, count: int, processors: int) -> int:
-        """Images to compute at a time, of so many."""
+        """Return how many images to compute at a time."""
         large = self.bytes_per_image >= LARGE_IMAGE_BYTES
         least = LEAST_LARGE_CHUNK if large else SMALLEST_CHUNK
         return max(least, min(CHUNK_BYTES // self.bytes_per_image, -(-count // processors)))
 
     def _as_array(self, images: Pictures) -> Images:
-        """Files read, single images as a batch of one; what is neither stays for `_check` to refuse."""
+        """Read files, and make single images a batch of one. Anything else is left for `_check` to reject."""
         if isinstance(images, str | os.PathLike):
             images = [images]
         if isinstance(images, list | tuple) and images:
             if all(isinstance(image, str | os.PathLike) for image in images):
-                from conversion.runtime import reading  # Pillow, which only files need
-
                 return reading.read([os.fspath(image) for image in images], self._interface)
             arrays = [image for image in images if isinstance(image, np.ndarray)]
             if len(arrays) == len(images) and len({(image.shape, image.dtype) for image in arrays}) == 1:

@@ -1,7 +1,7 @@
-"""What goes into a model and comes out of it: named features, checked and brought to batches of arrays.
+"""Named inputs and outputs of a model, checked and converted to batches.
 
-A batch of a feature is an array with the examples along the first axis: numbers (N,), arrays (N, *shape), images uint8
-(N, height, width, channels), texts as objects (N,); of a dictionary, `Scores`.
+A batch of a feature has the examples along the first axis: numbers (N,), arrays (N, *shape), images uint8 (N, height,
+width, channels), texts as objects (N,); dictionaries are `Scores`.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ KINDS = {
 
 @dataclass(frozen=True)
 class Feature:
-    """An input or output as the file describes it, at its default size where that is flexible."""
+    """An input or output as the file describes it, with its default size if that is flexible."""
 
     name: str
-    kind: str  # one of the values of KINDS
-    shape: tuple[int, ...] = ()  # of an array; of an image (height, width, channels); empty where the file states none
+    kind: str  # a value of KINDS
+    shape: tuple[int, ...] = ()  # of an array; of an image (height, width, channels); empty if the file states none
     color: str = ""  # of an image: a key of COLORS
     optional: bool = False
 
@@ -51,7 +51,7 @@ class Scores:
     values: np.ndarray  # (N, number of labels)
 
     def dictionary(self, row: int) -> dict[Any, float]:
-        """One of them; of several labels of one name, the last."""
+        """Return one of them; if labels are repeated, the last one counts."""
         return dict(zip(self.labels, self.values[row].tolist(), strict=True))
 
 
@@ -62,8 +62,8 @@ def feature(stored: Any, source: str) -> Feature:
     """Read a `FeatureDescription` message.
 
     Raises:
-        CorruptModel: if its size is none.
-        NotCheckable: if it is of a kind that is unknown, or beyond all measure.
+        CorruptModel: if its size is invalid.
+        NotCheckable: if its kind is unknown, or its size exceeds the limits.
     """
     kind = stored.type.WhichOneof("Type")
     if kind not in KINDS:
@@ -87,7 +87,7 @@ def feature(stored: Any, source: str) -> Feature:
 
 
 def _array_shape(array: Any) -> tuple[int, ...]:
-    """The stated shape; of a flexible one its default, the first of several, or the smallest."""
+    """Return the stated shape; if it is flexible, the default, the first of several, or the smallest."""
     if len(array.shape):
         return tuple(array.shape)
     if array.HasField("enumeratedShapes") and len(array.enumeratedShapes.shapes):
@@ -109,10 +109,10 @@ def _image_size(image: Any) -> tuple[int, int]:
 
 
 def batched(values: Mapping[str, Any], wanted: Sequence[Feature]) -> dict[str, Batch]:
-    """One example's values by name as batches of one.
+    """Convert the values of one example to batches of one.
 
     Raises:
-        UsageError: if a value is missing, not asked for, or not what its feature is.
+        UsageError: if a value is missing, unknown, or does not fit its feature.
     """
     for name in values:
         if name not in {each.name for each in wanted}:
@@ -159,7 +159,7 @@ def _batch_of_one(value: Any, wanted: Feature) -> Batch:
 
 
 def single(batch: Batch, wanted: Feature) -> Any:
-    """The first example of an output, as Core ML would return it."""
+    """Return the first example of an output, as Core ML would."""
     if isinstance(batch, Scores):
         return batch.dictionary(0)
     value = batch[0]

@@ -1,4 +1,4 @@
-"""What a file is that is not a Core ML file, by its first bytes or its name, and what to do about it."""
+"""Recognise files that are not Core ML by their first bytes or name, and say what to do."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ from pathlib import Path
 
 from conversion.runtime.interface import CorruptModel, NotCoreML
 
-HEAD_BYTES = 512  # enough for every mark below
+HEAD_BYTES = 512  # enough for all marks below
 CORE_ML = "not a Core ML file (.mlmodel or .mlpackage)"
 COMPILED = "compiled; give the .mlmodel or .mlpackage that it was made of"
 POINTER = b"version https://git-lfs.github.com/spec/"
 
-MARKS = {  # what a file of this kind begins with
+MARKS = {  # first bytes of a kind of file
     b"\x89HDF\r\n\x1a\n": f"a Keras model in HDF5, {CORE_ML}",
     b"\x1f\x8b": "a gzip archive; unpack it and give the .mlmodel or .mlpackage in it",
     b"\x80\x02": f"a PyTorch file or another pickle, {CORE_ML}",
 }
-NAMES = {  # by a file's ending, where nothing in it says otherwise
+NAMES = {  # by suffix, if the contents do not tell
     ".h5": "a Keras model in HDF5",
     ".hdf5": "a Keras model in HDF5",
     ".keras": "a Keras model",
@@ -28,7 +28,7 @@ NAMES = {  # by a file's ending, where nothing in it says otherwise
 
 
 def refuse_pointer(head: bytes, source: str) -> None:
-    """Raise CorruptModel if a file begins as what Git LFS leaves in the place of a large one."""
+    """Raise CorruptModel if a file is a Git LFS pointer to a large file."""
     if head.startswith(POINTER):
         raise CorruptModel(f"{source}: a Git LFS pointer, not the file itself: run git lfs pull.")
 
@@ -37,7 +37,7 @@ def refuse_foreign(path: Path, head: bytes, source: str) -> None:
     """Raise NotCoreML if a file is known to be of another kind.
 
     Args:
-        path: the file, for its name.
+        path: of the file, for its name.
         head: its first HEAD_BYTES.
     """
     refuse_pointer(head, source)

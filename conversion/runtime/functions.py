@@ -1,7 +1,7 @@
 """Elementwise functions, softmax, normalisation and resampling, shared by both formats.
 
-Blobs are float32. What could lose digits on the way, or leave the range of float32 where its result does not, is
-computed in float64 and rounded once; so an answer hardly depends on the processor either.
+Blobs are float32. Where float32 would lose digits or overflow before the result, float64 is used and rounded once. So
+results hardly depend on the processor.
 """
 
 from __future__ import annotations
@@ -11,21 +11,21 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import scipy  # its `special` is imported by its first use, which most networks never need: half a second
+import scipy  # its `special` is imported on first use, which most networks never need: half a second
 
 from conversion.runtime.interface import Array
 from conversion.runtime.limits import PASS_COST, bounded, bounded_window, bounded_work
 
 ZERO, ONE, INFINITY = np.float32(0), np.float32(1), np.float32(np.inf)
 LARGEST = float(np.finfo(np.float32).max)
-LARGEST_EXPONENT = 700.0  # exp of it is finite in float64, and 1 / exp of it is 0 in float32
-LEAST_OF_SILU = np.float32(-120)  # below it silu is 0 in float32
+LARGEST_EXPONENT = 700.0  # its exp is finite in float64, and 1 / exp is 0 in float32
+LEAST_OF_SILU = np.float32(-120)  # below it, silu is 0 in float32
 LOG2_E = float(np.log2(np.e))
 SQRT_TWO_OVER_PI = float(np.sqrt(2 / np.pi))
 
 
 def in_double(compute: Callable[..., Any]) -> Callable[..., Array]:
-    """The same function of a blob and anything else, computed in float64 and rounded to the blob's type.
+    """Return the same function, computed in float64 and rounded to the blob's type.
 
     >>> in_double(lambda x: (x + 1e8) - 1e8)(np.float32([0.5])).tolist()
     [0.5]
@@ -47,13 +47,16 @@ def sigmoid(x: Array, out: Array | None = None) -> Array:
     """1 / (1 + exp(-x))."""
     divisor = clip(x, np.float32(-LARGEST_EXPONENT), INFINITY).astype(np.float64)
     divisor *= -LOG2_E
-    np.exp2(divisor, out=divisor)  # in a third less time than exp
+    np.exp2(divisor, out=divisor)  # a third faster than exp
     divisor += 1
     return np.divide(1, divisor, out=_like(x, out), casting="unsafe")
 
 
 def silu(x: Array, out: Array | None = None) -> Array:
-    """x * sigmoid(x), in float32 within 4 units in the last place: in float64 it takes a quarter of an EfficientNet."""
+    """x * sigmoid(x), in float32 within 4 units in the last place.
+
+    In float64, it would take a quarter of the time of an EfficientNet.
+    """
     limited = clip(x, LEAST_OF_SILU, INFINITY)
     small = np.abs(limited)
     np.exp(np.negative(small, out=small), out=small)
@@ -94,8 +97,8 @@ def relu(x: Array, out: Array | None = None) -> Array:
 
 
 def clip(x: Array, low: np.float32, high: np.float32, out: Array | None = None) -> Array:
-    """x where it is between two bounds, else the nearer of these; the upper one if they are the wrong way around."""
-    return np.clip(x, low, high, out=out)  # three times as quick as np.maximum with a number
+    """Clip x to two bounds; return the upper one if they are in the wrong order."""
+    return np.clip(x, low, high, out=out)  # three times as fast as np.maximum with a number
 
 
 def leaky_relu(x: Array, alpha: Array | np.float32) -> Array:
@@ -110,7 +113,7 @@ def clamped_relu(x: Array, alpha: np.float32, beta: np.float32) -> Array:
 
 def thresholded_relu(x: Array, alpha: np.float32) -> Array:
     """x where it is at least alpha, 0 elsewhere."""
-    return np.where(x < alpha, ZERO, x)  # NaN stays
+    return np.where(x < alpha, ZERO, x)  # NaN stays NaN
 
 
 @in_double
@@ -152,7 +155,7 @@ def parametric_softplus(x: Array, alpha: Array, beta: Array) -> Array:
 @in_double
 def logarithm(x: Array, epsilon: np.float32) -> Array:
     """log(x + epsilon)."""
-    if epsilon == 1:  # as coremltools writes log(1 + x)
+    if epsilon == 1:  # how coremltools writes log(1 + x)
         return np.log1p(x)
     return np.log(x + epsilon)
 
@@ -169,7 +172,7 @@ def inverse_root(x: Array, epsilon: np.float32) -> Array:
     return ONE / np.sqrt(x + epsilon)
 
 
-# Functions of one number that both formats call by these names.
+# Functions of one number with the same name in both formats.
 PLAIN: dict[str, Callable[[Array], Array]] = {
     **{name: getattr(np, name) for name in ("ceil", "floor", "sign")},
     **{name: in_double(getattr(np, name)) for name in ("cos", "cosh", "exp2", "sin", "sinh", "tan", "tanh")},
@@ -189,7 +192,7 @@ def softmax(x: Array, axis: int) -> Array:
 
 @in_double
 def normalize(x: Array, axes: tuple[int, ...], *, epsilon: float, scale_variance: bool = True) -> Array:
-    """Subtract the mean over `axes` and, if asked, divide by the root of the variance plus epsilon."""
+    """Subtract the mean over `axes`; with `scale_variance`, divide by the root of the variance plus epsilon."""
     centred = x - x.mean(axis=axes, keepdims=True)
     if scale_variance:
         centred /= np.sqrt(np.square(centred).mean(axis=axes, keepdims=True) + epsilon)
@@ -205,11 +208,11 @@ def l2_normalize(x: Array, axes: tuple[int, ...], epsilon: np.float32) -> Array:
 def batch_normalization(
     mean: Array, variance: Array, gamma: Array, beta: Array, *, epsilon: float
 ) -> Callable[..., Array]:
-    """Normalisation by stored statistics, all in the shape that a blob broadcasts with."""
+    """Normalise by stored statistics, whose shapes broadcast with the blob."""
     factor = (gamma / np.sqrt(variance.astype(np.float64) + epsilon)).astype(np.float32)
 
     def run(x: Array, out: Array | None = None) -> Array:
-        # The mean first: x * factor and mean * factor may be large where their difference is not.
+        # The mean first: x * factor and mean * factor may be large even if their difference is not.
         out = np.subtract(x, mean, out=out)
         out *= factor
         out += beta
@@ -228,7 +231,7 @@ def local_response(x: Array, axis: int, *, size: int, alpha: float, beta: float,
     border = [(0, 0)] * x.ndim
     border[axis] = (before, after)
     squares = np.pad(np.square(x), border)
-    # One sum for each window: differences of running sums lose what is small behind what is large.
+    # One sum for each window, because differences of running sums lose small values after large ones.
     total = sum(np.take(squares, range(first, first + channels), axis=axis) for first in range(before + 1 + after))
     return x / (k + alpha / size * total) ** beta
 
@@ -289,7 +292,7 @@ REDUCTIONS: dict[str, Reduction] = {
 }
 
 
-# How N points are laid over an axis of X pixels, by the name that the format gives to it.
+# How N points are placed on an axis of X pixels, by the name in the format.
 GRIDS: dict[str, Callable[[int, int], np.ndarray]] = {
     "STRICT_ALIGN_ENDPOINTS_MODE": lambda X, N: np.linspace(0, X - 1, N),
     "ALIGN_ENDPOINTS_MODE": lambda X, N: np.linspace(0, X - 1, N) if N > 1 else np.array([(X - 1) / 2]),
@@ -303,7 +306,7 @@ GRIDS: dict[str, Callable[[int, int], np.ndarray]] = {
 
 @in_double
 def resize_bilinear(x: Array, size: tuple[int, int], grid: str) -> Array:
-    """Resample (..., height, width) to (..., *size) at the points of a grid named in GRIDS."""
+    """Resample (..., height, width) to (..., *size), at the points of a grid from GRIDS."""
     bounded((*x.shape[:-2], size[0], max(x.shape[-1], size[1])))
     for axis, length in ((-2, size[0]), (-1, size[1])):
         points = np.clip(GRIDS[grid](x.shape[axis], length), 0, x.shape[axis] - 1)
@@ -313,5 +316,5 @@ def resize_bilinear(x: Array, size: tuple[int, int], grid: str) -> Array:
         if axis == -2:
             share = share[:, None]
         below, above = np.take(x, low, axis=axis), np.take(x, high, axis=axis)
-        x = np.where(share > 0, below + (above - below) * share, below)  # an infinite neighbour has no share of 0
+        x = np.where(share > 0, below + (above - below) * share, below)  # an infinite neighbour may have a share of 0
     return x

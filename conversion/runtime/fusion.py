@@ -1,7 +1,7 @@
-"""Runs of operations that are computed block by block, so that what lies between them never leaves the cache.
+"""Runs of operations that are computed block by block, so that intermediate results stay in the cache.
 
-A run is pointwise operations one behind the other, with a convolution in front or without. Only its last blob is
-made whole. Each operation computes what it would compute alone.
+A run is a chain of pointwise operations, optionally after a convolution. Only its last blob is stored completely. Each
+operation computes the same values as it would alone.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from conversion.runtime.convolution import Epilogue
 from conversion.runtime.interface import Array
 
 AnyNode = TypeVar("AnyNode", bound="Linked")
-Shape = tuple[int, ...]  # of a blob, without our axis in front
+Shape = tuple[int, ...]  # of a blob, without the batch axis
 
 
 @dataclass(frozen=True)
 class Pointwise:
-    """An operation whose output at a place depends on its inputs at that place, or what broadcasts to it, alone."""
+    """An operation whose output at a position depends only on its inputs there, or on what broadcasts to it."""
 
     compute: Callable[..., Array]
-    takes_out: bool = False  # whether it writes to a keyword `out`, which may be any of its inputs
+    takes_out: bool = False  # whether it accepts the keyword `out`, which may be any of its inputs
 
     def __call__(self, *blobs: Array) -> Array:
         return self.compute(*blobs)
@@ -40,7 +40,7 @@ class Pointwise:
 
 @dataclass(frozen=True)
 class Finishing:
-    """An operation that can hand each block of its output to what follows it."""
+    """An operation that can pass each block of its output to the operations that follow."""
 
     compute: Callable[[Array, Epilogue | None], Array]
 
@@ -49,7 +49,7 @@ class Finishing:
 
 
 class Linked(Protocol):
-    """A node of a network, as far as it matters here."""
+    """What matters about a network's node here."""
 
     @property
     def inputs(self) -> tuple[str, ...]: ...
@@ -60,9 +60,10 @@ class Linked(Protocol):
 
 
 def ordered(nodes: Sequence[AnyNode], readers: Mapping[str, int]) -> list[AnyNode]:
-    """The nodes in an order in which what can be computed in one run stands together.
+    """Order the nodes so that those that can be computed in one run are adjacent.
 
-    A pointwise operation that alone reads a blob comes right behind what writes it, if all else that it reads is there.
+    A pointwise operation that is the only reader of a blob is placed right after the blob's writer, if its other inputs
+    are available there.
     """
     waiting = {name: node for node in nodes for name in node.inputs if readers[name] == 1}
     written_here = {name for node in nodes for name in node.outputs}
@@ -80,19 +81,19 @@ def ordered(nodes: Sequence[AnyNode], readers: Mapping[str, int]) -> list[AnyNod
 
 
 def run_length(nodes: Sequence[Linked], shapes: Mapping[str, Shape], readers: Mapping[str, int]) -> int:
-    """How many of these nodes, from the first on, can be computed as one run.
+    """Return how many nodes, from the first on, can be computed as one run.
 
     Args:
-        nodes: what is left of a network, in order.
-        readers: how often each blob is read in the whole network; the answer counts as read.
+        nodes: the remaining nodes of a network, in order.
+        readers: number of readers of each blob in the whole network; the network's output counts as read.
     """
     first = nodes[0]
     shape = shapes[first.outputs[0]]
     starts = isinstance(first.operation, Finishing) or _fits(first, shapes, shape)
-    least = 4 if isinstance(first.operation, Finishing) else 3  # a convolution of one dimension has planes of one row
+    least = 4 if isinstance(first.operation, Finishing) else 3  # a one-dimensional convolution has planes with one row
     if not starts or len(first.outputs) > 1 or len(shape) < least or set(shape[:-3]) - {1}:
         return 1
-    left = dict.fromkeys(first.outputs, readers[first.outputs[0]])  # readings that are still to come
+    left = dict.fromkeys(first.outputs, readers[first.outputs[0]])  # reads that are still to come
     longest = 1
     for count, node in enumerate(nodes[1:], 2):
         if left.keys().isdisjoint(node.inputs) or len(node.outputs) > 1 or not _fits(node, shapes, shape):
@@ -100,14 +101,14 @@ def run_length(nodes: Sequence[Linked], shapes: Mapping[str, Shape], readers: Ma
         for name in node.inputs:
             if name in left:
                 left[name] -= 1
-        if not any(left.values()):  # nothing behind it reads what would not be made
+        if not any(left.values()):  # no later node reads a blob that would not be stored
             longest = count
         left[node.outputs[0]] = readers[node.outputs[0]]
     return longest
 
 
 def _fits(node: Linked, shapes: Mapping[str, Shape], shape: Shape) -> bool:
-    """Whether a node can be computed for some rows alone."""
+    """Return whether a node can be computed for some rows only."""
     if not isinstance(node.operation, Pointwise) or shapes[node.outputs[0]] != shape:
         return False
     return all(
@@ -119,19 +120,19 @@ def _fits(node: Linked, shapes: Mapping[str, Shape], shape: Shape) -> bool:
 
 @dataclass(frozen=True)
 class _Step:
-    """One pointwise operation of a run."""
+    """A pointwise operation of a run."""
 
     operation: Pointwise
     inputs: tuple[str, ...]
     output: str
-    in_place: bool  # whether it writes to the block of the run's output, else to memory of its own
+    in_place: bool  # whether it writes to the run's output instead of its own memory
 
 
 class FusedRun:
     """Several nodes as one operation.
 
     Args:
-        nodes: as many as `run_length` says.
+        nodes: as many as `run_length` returned.
     """
 
     def __init__(self, nodes: Sequence[Linked], shape: Shape) -> None:
@@ -145,7 +146,7 @@ class FusedRun:
         self._steps = _steps(nodes[1:] if self._convolution else nodes, self._convolved)
 
     def __call__(self, *blobs: Array) -> Array:
-        """The last blob (N, *shape); behind a convolution channels last in memory, else as an input lies there."""
+        """Return the last blob (N, *shape), in memory with channels last after a convolution, else like an input."""
         *lead, channels, height, width = self._shape
         given = dict(zip(self.inputs, blobs, strict=True))
 
@@ -171,7 +172,7 @@ class FusedRun:
 
 
 def _steps(nodes: Sequence[Linked], held: str | None) -> list[_Step]:
-    """Where each node writes: to the run's output unless a blob that is still to be read lies there, called `held`."""
+    """Decide where each node writes: to the run's output, unless that has a needed blob, called `held`."""
     steps = []
     for place, node in enumerate(nodes):
         read_later = {name for later in nodes[place + 1 :] for name in later.inputs}

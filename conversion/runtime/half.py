@@ -1,8 +1,8 @@
-"""What float16, which a phone's Neural Engine computes in, does to a file's answers: a simulation in NumPy.
+"""Simulate in NumPy how float16, the arithmetic of a phone's Neural Engine, changes a file's predictions.
 
-Weights are float16, and every operation's output is rounded to it; within an operation sums are float32, or float16
-where asked for. It is not Apple's runtime, which fuses operations, sums in an order of its own and may compute on
-other processors in float32: it shows where a network is at risk, and in which layer.
+Weights are float16, and so is the output of every operation. Sums inside an operation are float32, or float16 if
+requested. This is not Apple's runtime, which fuses operations, sums in its own order, and may use float32 on other
+processors: it shows where a network is at risk, and in which layer.
 """
 
 from __future__ import annotations
@@ -19,34 +19,34 @@ from conversion.runtime.interface import Array, Images
 from conversion.runtime.loading import load
 from conversion.runtime.network import Node
 
-CHUNK_BYTES = 2**24  # activations alive at a time
-MOST_BLAMED = 20  # images whose new label is traced to a layer: each takes as many executions as log2 of the layers
+CHUNK_BYTES = 2**24  # activations at a time
+MOST_BLAMED = 20  # images whose changed label is traced to a layer, each in about log2(layers) executions
 ACCUMULATIONS = ("float32", "float16")
 WEIGHTS, TIE = ("rounding of the weights", -2), ("rounding at a tie", -3)
 
 
 @dataclass(frozen=True)
 class Blame:
-    """A layer and how many images it did something to."""
+    """A layer, and the number of images that it affected."""
 
     layer: str
     images: int
-    place: int  # of the layer among those that are computed; -1 for the input, -2 for the weights
+    place: int  # of the layer among the computed ones; -1 for the input, -2 for the weights
 
 
 @dataclass(frozen=True)
 class Half:
-    """Answers in float16 beside those in float32."""
+    """Predictions in float16, compared with float32."""
 
     images: int
-    accumulation: str  # what sums within an operation are in: one of ACCUMULATIONS
-    label_flips: int  # images whose label is another one than in float32
+    accumulation: str  # precision of sums inside an operation, one of ACCUMULATIONS
+    label_flips: int  # images with another label than in float32
     flipped: tuple[int, ...]  # their indices
     max_difference: float  # of a probability; NaN counts as 1
-    not_numbers: int  # images with a probability that is no number
-    overflow: Blame | None  # the first layer that makes infinities of finite numbers
-    underflow: Blame | None  # the first layer all of whose output becomes 0 for an image, where it was not
-    label_moved_by: tuple[Blame, ...]  # where rounding up to a layer moves the label: by images, at most MOST_BLAMED
+    not_numbers: int  # images with a probability of NaN
+    overflow: Blame | None  # the first layer that turns finite numbers into infinities
+    underflow: Blame | None  # the first layer whose whole output becomes 0 for an image, although it was not
+    label_moved_by: tuple[Blame, ...]  # layers up to which rounding changes a label, for at most MOST_BLAMED images
 
     @property
     def text(self) -> str:
@@ -56,7 +56,7 @@ class Half:
 
     @property
     def blamed(self) -> tuple[str, ...]:
-        """What goes wrong, and in which layer, in words."""
+        """What goes wrong in which layer, in words."""
         found = []
         if self.overflow:
             found.append(f"{self.overflow.layer} overflows ({self.overflow.images:,} images)")
@@ -68,7 +68,7 @@ class Half:
 
     @classmethod
     def joined(cls, parts: Sequence[Half]) -> Half:
-        """What was found of several batches, of one after the other."""
+        """Combine the results of consecutive batches."""
         flipped, before = [], 0
         for part in parts:
             flipped += [before + index for index in part.flipped]
@@ -101,11 +101,11 @@ def _most_first(blames: Sequence[Blame]) -> tuple[Blame, ...]:
 
 
 class HalfExecutable:
-    """A loaded file as float32 and float16 compute it.
+    """A loaded file in float32 and float16.
 
     Args:
         accumulation: one of ACCUMULATIONS.
-        exact: the loaded file, if it is.
+        exact: the file, if it is already loaded.
 
     Raises:
         CorruptModel: if it is damaged.
@@ -121,7 +121,7 @@ class HalfExecutable:
             self._halved: BatchedExecutable = load(path)
 
     def compare(self, images: Images, exact: Array | None = None) -> tuple[Array, Half]:
-        """Probabilities in float16 (N, number of labels), and what is different.
+        """Return probabilities in float16 (N, number of labels), and what differs.
 
         Args:
             images: as for `Executable.probabilities`.
@@ -155,10 +155,10 @@ class HalfExecutable:
             return self._halved.one_by_one(images, change)
 
     def _mover(self, image: Images, label: int) -> tuple[str, int]:
-        """The layer up to which float16 leaves a label and from which on it moves it, by bisection.
+        """Find the layer whose rounding to float16 changes a label, by bisection.
 
-        The layers behind are computed in float32 with the weights of float16. Where these, or the image, move it alone,
-        they are to blame.
+        The layers after it are computed in float32 with float16 weights. If these, or the image, change the label
+        alone, they are blamed.
         """
 
         def moved(layers: int) -> bool:
@@ -168,7 +168,7 @@ class HalfExecutable:
         if moved(0):
             return WEIGHTS
         low, high = 0, self._halved.operations
-        if not moved(high):  # in another chunk products round otherwise
+        if not moved(high):  # in another chunk, products round differently
             return TIE
         while high - low > 1:
             middle = (low + high) // 2
@@ -177,10 +177,10 @@ class HalfExecutable:
 
 
 class _Events:
-    """What happens where, as layers are rounded."""
+    """What happens in which layer, while outputs are rounded."""
 
     def __init__(self) -> None:
-        self.infinite: dict[tuple[int, str], int] = {}  # by place and layer: images
+        self.infinite: dict[tuple[int, str], int] = {}  # number of images by place and layer
         self.vanished: dict[tuple[int, str], int] = {}
 
     def rounded(self, place: int, node: Node, blob: Array) -> Array:
@@ -188,7 +188,7 @@ class _Events:
         axes = tuple(range(1, blob.ndim))
         finite = np.isfinite(blob)
         overflow = (np.isinf(result) & finite).any(axis=axes)
-        if not self.infinite:  # sums in float16 are infinite before they are rounded
+        if not self.infinite:  # float16 sums are infinite before they are rounded
             overflow |= np.isinf(blob).any(axis=axes)
         vanished = (blob != 0).any(axis=axes) & ~(result != 0).any(axis=axes)
         for found, where in ((overflow, self.infinite), (vanished, self.vanished)):
@@ -198,7 +198,7 @@ class _Events:
 
     @staticmethod
     def blamed(where: dict[tuple[int, str], int]) -> Blame | None:
-        """The first layer in the order of the network."""
+        """Return the first layer in the order of the network."""
         if not where:
             return None
         place = min(where)
@@ -208,5 +208,5 @@ class _Events:
 def compare(
     path: Path, images: Images, *, accumulation: str = "float32", exact: Array | None = None
 ) -> tuple[Array, Half]:
-    """Probabilities of a file in float16, and what is different from float32; see `HalfExecutable`."""
+    """Return probabilities of a file in float16, and what differs from float32; see `HalfExecutable`."""
     return HalfExecutable(path, accumulation=accumulation).compare(images, exact)

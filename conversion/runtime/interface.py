@@ -1,4 +1,4 @@
-"""What an executable Core ML file looks like from outside: its interface, its predictions and its errors."""
+"""The public types of the executor: interface, predictions and errors."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ if TYPE_CHECKING:
     Array = npt.NDArray[np.float32]
     Images = npt.NDArray[np.uint8]
     Pictures = Images | str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | Sequence[Images]
-else:  # the names of the types are enough at run time, and a command's --help should not cost NumPy's import
+else:  # type names are enough at run time; --help of a command should not import NumPy
     Array = Images = Pictures = Any
 
 
-MAX_ERROR = 1000  # characters; a file may call its layers whatever it likes
+MAX_ERROR = 1000  # characters; layer names in a file can be arbitrarily long
 
 
 class FileError(ProjectError):
-    """Base of what is said about a file: one line that can be printed, whatever names the file gave to its parts."""
+    """Base of errors about a file: one printable line, whatever names the file contains."""
 
     def __init__(self, text: str) -> None:
         line = "".join(character if character.isprintable() else " " for character in text)
@@ -34,7 +34,7 @@ class FileError(ProjectError):
 
 
 class NotCheckable(FileError):
-    """The file holds something that this executor does not know, so nothing can be said about it. Exit code 3."""
+    """The file has something that this executor does not support, so nothing can be said about it. Exit code 3."""
 
     exit_code = 3
 
@@ -44,36 +44,36 @@ class CorruptModel(FileError):
 
 
 class NotCoreML(CorruptModel):
-    """What was given is something else than a Core ML file, which the error names. Exit code 2."""
+    """The file is of another kind, which the error names. Exit code 2."""
 
     exit_code = 2
 
 
-ARRAY = "ARRAY"  # the colour of images of other than 1 or 3 channels, for which Core ML has no image
-COLOR_OF_CHANNELS = MappingProxyType({1: "GRAYSCALE", 3: "RGB"})  # of any other number: ARRAY
-PIXELS_KEY = "pixels"  # of the metadata of a file whose array holds an image
-PIXELS = "1 x row x column x channel, numbers from 0 to 255"  # the array that is meant by it
+ARRAY = "ARRAY"  # the colour of inputs with other than 1 or 3 channels, for which Core ML has no image type
+COLOR_OF_CHANNELS = MappingProxyType({1: "GRAYSCALE", 3: "RGB"})  # any other number: ARRAY
+PIXELS_KEY = "pixels"  # in the metadata of a file whose array is an image
+PIXELS = "1 x row x column x channel, numbers from 0 to 255"  # the array that this means
 
 
 @dataclass(frozen=True)
 class ImageInput:
-    """The image that the file asks for, and what the file does to it before its first layer."""
+    """The image that the file takes, and what the file does to it before the first layer."""
 
     name: str
     height: int  # pixels
     width: int  # pixels
-    color: str  # "GRAYSCALE", "RGB" or "BGR": the order in which the network receives the channels; ARRAY: as they are
-    scale: float  # the network receives pixel * scale + bias, pixels being 0..255
+    color: str  # "GRAYSCALE", "RGB" or "BGR": the channel order in the network; ARRAY: unchanged
+    scale: float  # the network receives pixel * scale + bias, with pixels 0..255
     bias: tuple[float, ...]  # one per channel, in the order of `color`
 
     @property
     def channels(self) -> int:
-        """Channels of the image: 1 or 3, of an array any number."""
+        """Channels of the image: 1 or 3; of an array, any number."""
         return len(self.bias)
 
     @property
     def is_array(self) -> bool:
-        """Whether the file asks for an array (1, height, width, channels) in place of an image."""
+        """Whether the file takes an array (1, height, width, channels) instead of an image."""
         return self.color == ARRAY
 
     @property
@@ -91,7 +91,7 @@ class ImageInput:
 
 @dataclass(frozen=True)
 class Metadata:
-    """What the file says about itself."""
+    """The metadata of the file."""
 
     author: str
     license: str
@@ -104,44 +104,44 @@ class Metadata:
 
 @dataclass(frozen=True)
 class Interface:
-    """Everything that can be known of a file without executing it."""
+    """Everything that is known about a file without running it."""
 
     format: str  # "neuralnetwork" or "mlprogram"
     specification_version: int
     input: ImageInput
     probabilities_name: str  # output: a dictionary from label to probability
     label_name: str  # output: the most probable label
-    labels: tuple[str, ...] | tuple[int, ...]  # in the order of the network's last layer; one may occur twice
-    layers: tuple[str, ...]  # kinds in order; an activation names its function, as in "activation.ReLU"
-    head: str  # "softmax", "sigmoid", or the kind of whatever else computes the probabilities
+    labels: tuple[str, ...] | tuple[int, ...]  # in the order of the network's last layer; may contain duplicates
+    layers: tuple[str, ...]  # kinds in order; an activation includes its function, as in "activation.ReLU"
+    head: str  # "softmax", "sigmoid", or the kind of the operation that computes the probabilities
     size_bytes: int  # of the file, or of all files of a package
     metadata: Metadata
 
     @property
     def shown_labels(self) -> tuple[str, ...]:
-        """The labels as texts that are all different: `crane [134]` where two are called `crane`."""
+        """The labels as unique texts: `crane [134]` if two are called `crane`."""
         return told_apart(self.labels)
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a file answers for a batch of images."""
+    """The predictions of a file for a batch of images."""
 
     probabilities: Array  # (N, number of labels)
     labels: list[str] | list[int]  # N most probable labels
-    indices: list[int]  # of these labels, which tell apart those of one name
+    indices: list[int]  # of these labels; distinguish labels with the same name
 
 
 @dataclass(frozen=True)
 class Blueprint:
     """The operations between the image and the probabilities, and their floating-point constants.
 
-    Files of the same network have the same operations whatever their compression, and as many constants of the same
-    shapes, in the same order. Neither the names of blobs nor casts between floats make a difference.
+    Files of the same network have the same operations, whatever their compression, and the same number of constants,
+    with the same shapes in the same order. Names of blobs and casts between floats do not matter.
     """
 
-    operations: tuple[str, ...]  # in order, each with its blobs by number and everything that it is told but constants
-    constants: tuple[tuple[str, Array], ...]  # as they are decoded, each with the name that it has in this file
+    operations: tuple[str, ...]  # in order, each with numbered blobs and all parameters except constants
+    constants: tuple[tuple[str, Array], ...]  # decoded, each with its name in this file
 
 
 class Executable(Protocol):
@@ -149,7 +149,7 @@ class Executable(Protocol):
 
     @property
     def interface(self) -> Interface:
-        """What the file asks for and answers."""
+        """Inputs and outputs of the file."""
 
     @property
     def weights(self) -> Mapping[str, Mapping[str, Array]]:
@@ -160,14 +160,14 @@ class Executable(Protocol):
         """The file's operations, and all floating-point numbers that they compute with."""
 
     def probabilities(self, images: Images, *, batch_size: int | None = None) -> Array:
-        """Probabilities (N, number of labels) of uint8 images (N, height, width, channels)."""
+        """Return probabilities (N, number of labels) of uint8 images (N, height, width, channels)."""
 
     def predict(self, images: Pictures, *, batch_size: int | None = None) -> Prediction:
-        """Probabilities and most probable labels of uint8 images (N, height, width, channels), or of image files."""
+        """Predict probabilities and labels of uint8 images (N, height, width, channels), or of image files."""
 
 
 def frozen_mapping(items: Mapping[str, str]) -> Mapping[str, str]:
-    """A read-only copy."""
+    """Return a read-only copy."""
     return MappingProxyType(dict(items))
 
 

@@ -1,8 +1,8 @@
 """Transposed convolution and pooling in NumPy, vectorised over the batch.
 
-Arrays are (N, channels, height, width) to the caller, as Core ML describes them, but lie in memory with channels
-last: the kernels return such views, and elementwise operations keep the order. That makes every window a run of
-adjacent floats, and the transposition before a flatten free.
+Arrays are (N, channels, height, width) for the caller, as in Core ML, but channels are last in memory. Kernels return
+such views, and elementwise operations keep the order. So each row of a window is contiguous, and the transposition
+before a flatten costs nothing.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ NO_PADS: Pads = ((0, 0), (0, 0))
 
 
 def same_pads(size: Pair, window: Pair, stride: Pair, *, top_left_heavy: bool = False) -> Pads:
-    """Padding after which a window at every `stride` gives ceil(size / stride) outputs.
+    """Return the padding for which a window at every `stride` gives ceil(size / stride) outputs.
 
     >>> same_pads((28, 28), (3, 4), (1, 2))
     ((1, 1), (1, 1))
@@ -47,23 +47,23 @@ def deconv2d(
     size: Pair | None = None,
     groups: int = 1,
 ) -> Array:
-    """Transposed convolution: every pixel spreads its kernel over the output.
+    """Compute a transposed convolution: every pixel spreads its kernel over the output.
 
     Args:
         x: (N, channels, height, width).
         kernel: (kernel height, kernel width, output channels / groups, channels), contiguous.
         bias: (output channels,) or None.
         stride: distance in the output between neighbouring pixels of the input.
-        crop: rows and columns cut from the top and the left of the full output.
-        size: height and width of the output; by default all that the kernel reaches after the crop.
-        groups: channels and output channels are cut into so many independent convolutions.
+        crop: rows and columns removed from the top and the left of the full output.
+        size: height and width of the output; by default everything that the kernel reaches after the crop.
+        groups: number of independent convolutions that the channels are divided into.
 
     Returns:
         (N, output channels, height, width), channels last in memory.
 
     Raises:
         ValueError: if the shapes do not fit.
-        Unsupported: if the output or the work is beyond all measure.
+        Unsupported: if the output or the work exceeds the limits.
     """
     kernel_height, kernel_width, group_outputs, channels = kernel.shape
     count, _, height, width = x.shape
@@ -104,7 +104,7 @@ def pool2d(
     size: Pair | None = None,
     count_padding: bool = False,
 ) -> Array:
-    """Maximum, average or root of the sum of squares over windows.
+    """Compute the maximum, average or root of the sum of squares over windows.
 
     Args:
         x: (N, channels, height, width).
@@ -112,15 +112,15 @@ def pool2d(
         window: height and width.
         stride: vertical and horizontal step.
         pads: border around the image that windows may cover.
-        size: height and width of the output, if windows may reach beyond the border; by default all that fit.
-        count_padding: whether an average counts the border's zeros; the ground beyond it is never counted.
+        size: height and width of the output, if windows may extend beyond the border; by default all that fit.
+        count_padding: whether an average includes the border's zeros; what is beyond the border never counts.
 
     Returns:
         (N, channels, height, width).
 
     Raises:
         ValueError: if the shapes do not fit.
-        Unsupported: if the output or the work is beyond all measure.
+        Unsupported: if the output or the work exceeds the limits.
     """
     bounded_window(window[0] * window[1] if min(window) > 1 else max(window))
     padded = [x.shape[i + 2] + sum(pads[i]) for i in (0, 1)]
@@ -131,12 +131,12 @@ def pool2d(
     reach = [max(0, (size[i] - 1) * stride[i] + window[i] - padded[i]) for i in (0, 1)]
     full: Pads = ((pads[0][0], pads[0][1] + reach[0]), (pads[1][0], pads[1][1] + reach[1]))
     image = pad_channels_last(x, full, value=-np.inf if mode == "MAX" else 0.0)
-    if mode != "MAX":  # sums of what float32 holds may be more than it does
+    if mode != "MAX":  # sums of float32 values may overflow
         image = image.astype(np.float64)
     if mode == "L2":
         image = np.square(image)
     reduce: Any = np.maximum if mode == "MAX" else np.add
-    for axis in (0, 1):  # a maximum or a sum over a rectangle is one over its rows, then over its columns
+    for axis in (0, 1):  # maximum and sum over a rectangle are separable
         image = _pool_axis(reduce, image, axis + 1, window=window[axis], stride=stride[axis], size=size[axis])
     if mode == "L2":
         image = np.sqrt(image)
@@ -166,7 +166,7 @@ def _pool_axis(reduce: Any, image: Array, axis: int, *, window: int, stride: int
 
 
 def _covered(length: int, pads: Pair, *, window: int, stride: int, size: int, border: bool) -> Array:
-    """How many positions of each window hold a pixel, or a pixel or border."""
+    """Return how many positions of each window are on a pixel, or on a pixel or the border."""
     starts = np.arange(size) * stride - pads[0]
     first, last = (-pads[0], length + pads[1]) if border else (0, length)
     covered = np.minimum(starts + window, last) - np.maximum(starts, first)
@@ -176,7 +176,7 @@ def _covered(length: int, pads: Pair, *, window: int, stride: int, size: int, bo
 
 
 def pad_channels_last(x: Array, pads: Pads, value: float = 0.0) -> Array:
-    """(N, channels, height, width) to contiguous (N, height, width, channels) with a border."""
+    """Convert (N, channels, height, width) to contiguous (N, height, width, channels) with a border."""
     image = x.transpose(0, 2, 3, 1)
     (top, bottom), (left, right) = pads
     if not (top or bottom or left or right):
@@ -188,5 +188,5 @@ def pad_channels_last(x: Array, pads: Pads, value: float = 0.0) -> Array:
 
 
 def extent_of(taps: Pair, dilation: Pair) -> Pair:
-    """Height and width that a dilated kernel covers."""
+    """Return height and width that a dilated kernel covers."""
     return (taps[0] - 1) * dilation[0] + 1, (taps[1] - 1) * dilation[1] + 1

@@ -1,6 +1,6 @@
-"""Models that are formulas with learned numbers: linear, support vectors, trees, and what prepares their features.
+"""Classical models: linear, support vectors, trees, and the preprocessing of their features.
 
-Each takes features (N, D) in float64 and computes as `Model.proto`'s description says, in float64.
+Each takes features (N, D), and computes in float64 as described in `Model.proto`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import scipy
 from conversion.runtime.limits import Unsupported, bounded
 
 Matrix = np.ndarray  # float64
-LEAST_PAIRWISE = 1e-7  # probability between two classes, as LIBSVM bounds it
+LEAST_PAIRWISE = 1e-7  # probability between two classes; LIBSVM uses the same bound
 
 
 def _sigmoid(x: Matrix) -> Matrix:
@@ -28,7 +28,7 @@ def numbers(stored: Any) -> Matrix:
 
 
 def width(x: Matrix, expected: int) -> None:
-    """Check how many features come in."""
+    """Check the number of features."""
     if x.shape[1] != expected:
         raise ValueError(f"it reads {x.shape[1]} features, not {expected}")
 
@@ -48,7 +48,7 @@ def scaled(p: Any) -> Callable[[Matrix], Matrix]:
 
 
 def normalized(p: Any) -> Callable[[Matrix], Matrix]:
-    """Each example divided by its norm; one of zeros stays."""
+    """Divide each example by its norm, unless it is zero."""
     norm: dict[int, Callable[[Matrix], Matrix]] = {
         0: lambda x: np.abs(x).max(axis=1, keepdims=True),
         1: lambda x: np.abs(x).sum(axis=1, keepdims=True),
@@ -65,7 +65,7 @@ def normalized(p: Any) -> Callable[[Matrix], Matrix]:
 
 
 def imputed(p: Any) -> Callable[[Matrix], Matrix]:
-    """What is missing replaced: NaN, or the number that the file calls missing."""
+    """Replace missing values: NaN, or the number that the file uses for them."""
     kind = p.WhichOneof("ImputedValue")
     stored = {
         "imputedDoubleValue": lambda: np.array([p.imputedDoubleValue]),
@@ -90,7 +90,7 @@ def imputed(p: Any) -> Callable[[Matrix], Matrix]:
 
 
 def picked(p: Any) -> Callable[[Matrix], Matrix]:
-    """Some of the features by index."""
+    """Select features by index."""
     indices = np.fromiter(p.extractIndex, np.int64, len(p.extractIndex))
 
     def run(x: Matrix) -> Matrix:
@@ -102,7 +102,7 @@ def picked(p: Any) -> Callable[[Matrix], Matrix]:
 
 
 def linear(p: Any) -> Callable[[Matrix], Matrix]:
-    """Scores (N, rows of weights) of a `GLMClassifier` or `GLMRegressor`."""
+    """Return the scores (N, rows of weights) of a `GLMClassifier` or `GLMRegressor`."""
     rows = [numbers(row.value) for row in p.weights]
     offset = numbers(p.offset) if len(p.offset) else np.zeros(len(rows))
     if not rows or len({row.size for row in rows}) > 1 or not rows[0].size or offset.size != len(rows):
@@ -125,7 +125,7 @@ def glm_regressor(p: Any) -> Callable[[Matrix], Matrix]:
 
 
 def glm_classifier(p: Any, count: int) -> Callable[[Matrix], Matrix]:
-    """Probabilities (N, count)."""
+    """Return probabilities (N, count)."""
     scores = linear(p)
     if p.postEvaluationTransform not in (0, 1) or p.classEncoding not in (0, 1):
         raise Unsupported(f"its transform is {p.postEvaluationTransform}, its encoding {p.classEncoding}")
@@ -180,7 +180,7 @@ def _support_vectors(p: Any) -> Matrix:
 
 
 def _kernel(p: Any, vectors: Matrix, *, sparse: bool) -> Callable[[Matrix], Matrix]:
-    """Kernel values (N, number of vectors)."""
+    """Return kernel values (N, number of vectors)."""
     kind = p.kernel.WhichOneof("kernel")
     k: Any = getattr(p.kernel, kind) if kind else None
 
@@ -188,7 +188,7 @@ def _kernel(p: Any, vectors: Matrix, *, sparse: bool) -> Callable[[Matrix], Matr
         return x @ vectors.T
 
     def rbf(x: Matrix) -> Matrix:
-        squares = np.array([np.square(vectors - row).sum(axis=1) for row in x])  # differences, which cancel nothing
+        squares = np.array([np.square(vectors - row).sum(axis=1) for row in x])  # differences, to avoid cancellation
         return np.exp(-k.gamma * squares)
 
     kernels: dict[str, Callable[[Matrix], Matrix]] = {
@@ -201,7 +201,7 @@ def _kernel(p: Any, vectors: Matrix, *, sparse: bool) -> Callable[[Matrix], Matr
         raise Unsupported("its kernel is unknown")
 
     def run(x: Matrix) -> Matrix:
-        if sparse:  # what no vector reaches is 0 in all of them
+        if sparse:  # features beyond those of the vectors are 0 in all vectors
             missing = x.shape[1] - vectors.shape[1]
             if missing < 0:
                 raise ValueError(f"it reads {x.shape[1]} features, not {vectors.shape[1]}")
@@ -225,9 +225,9 @@ def svm_regressor(p: Any) -> Callable[[Matrix], Matrix]:
 
 
 def svm_classifier(p: Any, count: int) -> Callable[[Matrix], tuple[np.ndarray, Matrix | None]]:
-    """The index of the label (N,), and the probabilities (N, count) if the file has what they need.
+    """Return the index of the label (N,), and the probabilities (N, count) if the file has what they need.
 
-    As LIBSVM's `svm_predict_values` and `svm_predict_probability`: every two classes vote.
+    Every pair of classes votes, as in LIBSVM's `svm_predict_values` and `svm_predict_probability`.
     """
     vectors = _support_vectors(p)
     kernel = _kernel(p, vectors, sparse=p.WhichOneof("supportVectors") == "sparseSupportVectors")
@@ -266,7 +266,7 @@ def svm_classifier(p: Any, count: int) -> Callable[[Matrix], tuple[np.ndarray, M
 
 
 def coupled(shares: Matrix, pairs: list[tuple[int, int]], count: int) -> Matrix:
-    """Probabilities of classes out of those between every two: Wu, Lin and Weng 2004, the second approach."""
+    """Return class probabilities from pairwise ones: Wu, Lin and Weng 2004, the second approach."""
     between = np.zeros((count, count))
     for share, (i, j) in zip(np.clip(shares, LEAST_PAIRWISE, 1 - LEAST_PAIRWISE), pairs, strict=True):
         between[i, j], between[j, i] = share, 1 - share
@@ -301,7 +301,7 @@ LEAF = 6
 
 
 def trees(p: Any) -> Callable[[Matrix], Matrix]:
-    """Sums over all trees (N, dimensions) of a `TreeEnsembleParameters` message."""
+    """Return the sums over all trees (N, dimensions) of a `TreeEnsembleParameters` message."""
     (dimensions,) = bounded((p.numPredictionDimensions,))
     base = numbers(p.basePredictionValue) if len(p.basePredictionValue) else np.zeros(dimensions)
     if base.size != dimensions:
@@ -340,7 +340,7 @@ def trees(p: Any) -> Callable[[Matrix], Matrix]:
 
 
 def _root(tree: Mapping[int, Any]) -> Any:
-    """The node of a tree that no other leads to; raises ValueError where the nodes are no tree."""
+    """Return the root of a tree; raise ValueError if the nodes are not a tree."""
     children: list[int] = []
     for node in tree.values():
         if node.nodeBehavior == LEAF:
@@ -355,7 +355,7 @@ def _root(tree: Mapping[int, Any]) -> Any:
 
 
 def tree_transform(kind: int) -> Callable[[Matrix], Matrix]:
-    """What is done to the sums."""
+    """Return the transformation of the sums."""
     transforms: dict[int, Callable[[Matrix], Matrix]] = {
         0: lambda x: x,
         1: _softmax,

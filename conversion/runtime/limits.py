@@ -1,6 +1,6 @@
-"""Bounds that keep a damaged file from asking for all memory or for hours: exceeding one is refused, not tried.
+"""Limits that keep a damaged file from using all memory or running for hours; what exceeds them is rejected.
 
-Those on memory follow from the machine's: VGG-16, with half a gigabyte of weights, needs eight gigabytes.
+Limits on memory depend on the machine's: VGG-16, with half a gigabyte of weights, needs eight gigabytes.
 """
 
 from __future__ import annotations
@@ -13,26 +13,26 @@ from contextvars import ContextVar
 from conversion.runtime.machine import memory_bytes
 
 MEMORY_BYTES = memory_bytes()
-MAX_FILE_BYTES = min(2**30, max(2**26, MEMORY_BYTES // 8))  # of a model file or a file of weights
-MAX_OPERATIONS = 2**15  # layers, or operations and constants, at a fraction of a millisecond each; malireddi has 65
-MAX_BLOB_ELEMENTS = min(2**27, MEMORY_BYTES // 64)  # of one blob: a sixteenth of the memory; VGG-16 has 103 million
-# Read and written by all operations for one image, and constants: a quarter of the memory, were all kept.
+MAX_FILE_BYTES = min(2**30, max(2**26, MEMORY_BYTES // 8))  # of a model or weight file
+MAX_OPERATIONS = 2**15  # layers, or operations and constants, each taking a fraction of a millisecond; malireddi has 65
+MAX_BLOB_ELEMENTS = min(2**27, MEMORY_BYTES // 64)  # of one blob: a sixteenth of memory; VGG-16 has 103 million
+# Constants, and values read and written by all operations for one image: a quarter of memory, if all were kept.
 MAX_TOTAL_ELEMENTS = min(2**29, MEMORY_BYTES // 16)  # VGG-16 needs 458 million
-MAX_MULTIPLICATIONS = 10**11  # of a whole network for one image: seconds; VGG-16 has a sixth of that
-PASS_COST = 32  # multiplications of a matrix product in the time in which a pass over a blob comes to one more value
-MAX_WINDOW = 2**14  # positions of a window, groups of channels: each costs a pass of its own over the blob
+MAX_MULTIPLICATIONS = 10**11  # of a whole network for one image: seconds; VGG-16 has a sixth of it
+PASS_COST = 32  # multiplications that take as long as one more value in a pass over a blob
+MAX_WINDOW = 2**14  # positions of a window, or groups of channels: each costs a pass over the blob
 
 
 class Unsupported(Exception):
-    """Raised below the executor for something it does not know; the executor adds the layer's name."""
+    """Raised below the executor for anything unsupported; the executor adds the layer's name."""
 
 
-_spent: ContextVar[list[int]] = ContextVar("spent")  # elements and multiplications, while a file is being loaded
+_spent: ContextVar[list[int]] = ContextVar("spent")  # elements and multiplications while a file is loaded
 
 
 @contextlib.contextmanager
 def one_network() -> Iterator[None]:
-    """Within this, all that a network needs for one image is added up; limits of single operations hold anywhere."""
+    """Add up the needs of a network for one image inside this context; limits of single operations always apply."""
     token = _spent.set([0, 0])
     try:
         yield
@@ -41,10 +41,10 @@ def one_network() -> Iterator[None]:
 
 
 def bounded_total(elements: int) -> None:
-    """Add to the elements of the network that is being loaded.
+    """Add to the elements of the network being loaded.
 
     Raises:
-        Unsupported: if these are more than MAX_TOTAL_ELEMENTS.
+        Unsupported: if they exceed MAX_TOTAL_ELEMENTS.
     """
     spent = _spent.get([0, 0])
     spent[0] += elements
@@ -56,7 +56,7 @@ def bounded_total(elements: int) -> None:
 
 
 def bounded(shape: Iterable[int]) -> tuple[int, ...]:
-    """The same shape, if an array of it may be made.
+    """Return the shape if an array of it is allowed.
 
     Raises:
         Unsupported: if it has more than MAX_BLOB_ELEMENTS elements.
@@ -71,10 +71,10 @@ def bounded(shape: Iterable[int]) -> tuple[int, ...]:
 
 
 def bounded_work(multiplications: int) -> None:
-    """Add to the multiplications, for one image, of the network that is being loaded.
+    """Add to the multiplications for one image of the network being loaded.
 
     Raises:
-        Unsupported: if these are more than MAX_MULTIPLICATIONS.
+        Unsupported: if they exceed MAX_MULTIPLICATIONS.
     """
     spent = _spent.get([0, 0])
     spent[1] += multiplications
@@ -85,7 +85,7 @@ def bounded_work(multiplications: int) -> None:
 
 
 def bounded_window(positions: int) -> None:
-    """Refuse a window whose positions, or groups that, would each cost a pass over the blob.
+    """Reject a window with too many positions or groups, each of which would cost a pass over the blob.
 
     Raises:
         Unsupported: if there are more than MAX_WINDOW.

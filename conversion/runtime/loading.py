@@ -1,4 +1,4 @@
-"""Which executor a saved file is for."""
+"""Choose the executor for a saved file."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def _load(path: Path, source: str) -> BatchedExecutable:
 
 
 def check_kind(model: Any, source: str) -> None:
-    """Raise NotCheckable if a message is of a model that there is no executor for."""
+    """Raise NotCheckable if there is no executor for this kind of model."""
     kind = model.WhichOneof("Type")
     if kind not in EXECUTED:
         if reason := unknown(model):

@@ -1,4 +1,4 @@
-"""An ML Program's stored operations as a network of NumPy operations."""
+"""Build a network of NumPy operations from an ML Program."""
 
 from __future__ import annotations
 
@@ -13,16 +13,17 @@ import numpy as np
 from conversion.runtime.interface import Array, CorruptModel, NotCheckable
 from conversion.runtime.limits import MAX_OPERATIONS, Unsupported, bounded_total
 from conversion.runtime.mil_ops import CONSTANT_EXPRESSIONS, OPS, REARRANGING, Op, Operand, Variable
-from conversion.runtime.mil_values import FLEXIBLE, Blob, Constant, TensorType, as_float16, constant, tensor_type
+from conversion.runtime.mil_values import FLEXIBLE, Blob, Constant, TensorType, constant, tensor_type
 from conversion.runtime.network import Network, Node, Operation, blaming
+from conversion.runtime.precision import half
 from conversion.runtime.precision import stored as as_stored
 
-MAKES_OWN_MEMORY = frozenset({"conv", "linear", "matmul"})  # a ReLU that is its only reader may overwrite it
+MAKES_OWN_MEMORY = frozenset({"conv", "linear", "matmul"})  # a ReLU may overwrite their output if it is the only reader
 
 
 @dataclass(frozen=True)
 class Classification:
-    """The operation that gives names to probabilities; always the last one."""
+    """The operation that adds names to probabilities; always the last one."""
 
     label_name: str
     probabilities_name: str
@@ -31,16 +32,16 @@ class Classification:
 
 
 class Program:
-    """The operations between what is given and what is answered.
+    """The operations between the inputs and outputs.
 
     Args:
         block: the message of the program's only function.
-        inputs: names and types of the function's inputs; what the function declares flexible has a size here.
-        blob: reads from a file of weights.
+        inputs: names and types of the function's inputs, with fixed sizes.
+        blob: reads from a weight file.
         source: name of the file, for errors.
 
     Raises:
-        CorruptModel: if an operation reads what nobody wrote, writes what is already there, or contradicts itself.
+        CorruptModel: if an operation reads a missing value, writes an existing one, or contradicts itself.
         NotCheckable: if an operation is unknown.
     """
 
@@ -125,7 +126,7 @@ class Program:
             if isinstance(operand, Variable):
                 names.append(operand.name)
                 continue
-            name = f"{op.outputs[0]}\0{parameter}"  # what no other value is called: names have no null byte
+            name = f"{op.outputs[0]}\0{parameter}"  # unique, because names contain no null byte
             self._inputs[name] = _lifted(operand).astype(np.float32)
             names.append(name)
         if any(FLEXIBLE in declared.shape for declared in op.types):
@@ -167,7 +168,7 @@ class Program:
 
     def _op(self, stored: Any) -> Op:
         params = {name: self._arguments(stored, name) for name in stored.inputs}
-        for name, value in stored.attributes.items():  # where iOS 16 keeps the parameters of compressed weights
+        for name, value in stored.attributes.items():  # iOS 16 stores the parameters of compressed weights here
             if name in params:
                 raise ValueError(f"it has the parameter {name!r} twice")
             if name != "name":
@@ -178,7 +179,7 @@ class Program:
         return Op(stored.outputs[0].name, stored.type, params, tuple(output.name for output in stored.outputs), types)
 
     def _arguments(self, stored: Any, name: str) -> tuple[Operand, ...]:
-        """The values bound to a parameter, by name or as they are."""
+        """Return the values of a parameter, which are names or constants."""
         if name not in stored.inputs:
             raise ValueError(f"it has no {name}")
         found: list[Operand] = []
@@ -190,7 +191,7 @@ class Program:
                 raise ValueError(f"it reads {argument.name!r}, which no operation above writes")
             operand = self._known[argument.name]
             if isinstance(operand, Constant):
-                bounded_total(operand.values.size)  # another reading
+                bounded_total(operand.values.size)  # read again
             found.append(operand)
         return tuple(found)
 
@@ -225,7 +226,7 @@ class Program:
 
 
 def _sized(op: Op, operation: Operation) -> tuple[TensorType, ...]:
-    """The types of an operation's outputs, with the sizes that it gives to them where the file leaves these open."""
+    """Return the types of an operation's outputs, with computed sizes where the file leaves them open."""
     blobs = [
         _lifted(operand).astype(np.float32)
         if isinstance(operand, Constant)
@@ -238,20 +239,20 @@ def _sized(op: Op, operation: Operation) -> tuple[TensorType, ...]:
 
 
 def _title(stored: Any) -> str:
-    """What errors call an operation: its first output is its name, unlike its attribute of that name unique."""
+    """Return an operation's name for errors: its first output, which is unique, unlike the attribute `name`."""
     name = stored.outputs[0].name if len(stored.outputs) else ""
     return f"operation {name!r} ({stored.type or 'without a kind'})"
 
 
 def _lifted(operand: Operand) -> np.ndarray:
-    """A constant as a blob, with our axis in front; integers in a type in which sums do not overflow."""
+    """Return a constant as a blob with a batch axis; integers get a type in which sums do not overflow."""
     assert isinstance(operand, Constant)
     values = operand.values[None]
     return values.astype(np.int64) if values.dtype.kind in "iu" else values
 
 
 def _typed(value: np.ndarray, declared: TensorType, *, compressed: bool) -> np.ndarray:
-    """A computed constant in the type that we hold values of its declared type in."""
+    """Convert a computed constant to the type that represents its declared type here."""
     if declared.name == "BOOL":
         return value != 0
     if declared.is_integer:
@@ -260,17 +261,17 @@ def _typed(value: np.ndarray, declared: TensorType, *, compressed: bool) -> np.n
         return value.astype(np.int64) if value.dtype.kind == "f" else value
     if not declared.is_float:
         raise Unsupported(f"it computes values of the type {declared.name}")
-    # Weights that are decompressed to float16 lie in memory as such, before anything is computed with them.
+    # Weights that are decompressed to float16 are rounded before they are used.
     rounded = compressed and declared.name == "FLOAT16"
-    return as_float16(value.astype(np.float32)) if rounded else value.astype(np.float32)
+    return half(value) if rounded else value.astype(np.float32)
 
 
 def image_scaling(ops: Sequence[Op], image: Variable, *, axis: int) -> tuple[float, tuple[float, ...]]:
-    """What the program does to the image before its first other operation: pixel * scale + bias.
+    """Return scale and bias that the program applies to the image before any other operation: pixel * scale + bias.
 
-    That is one multiplication by a number, then one addition of a number for each channel, as coremltools writes them
-    for an `ImageType`; either may be missing, and casts between floats may stand between them. Whatever else comes
-    first belongs to the network: then scale is 1 and bias 0. Channels lie on `axis`.
+    That is a multiplication by a number, then an addition of a number per channel, as coremltools writes them for an
+    `ImageType`. Either may be missing, and casts between floats may be in between. If the program starts otherwise,
+    scale is 1 and bias 0. Channels are on `axis`.
     """
     channels = image.type.shape[axis]
     scale, bias, name = 1.0, (0.0,) * channels, image.name
@@ -301,7 +302,7 @@ def image_scaling(ops: Sequence[Op], image: Variable, *, axis: int) -> tuple[flo
 
 
 def _per_channel(values: np.ndarray, channels: int, axis: int) -> tuple[float, ...] | None:
-    """A constant that the image's blob of rank 4 meets, as one number for each channel, if it is that."""
+    """Return a constant that is combined with an image of rank 4 as a number per channel, if possible."""
     if values.dtype != np.float32 or values.ndim > 4:
         return None
     shape = (1,) * (4 - values.ndim) + values.shape

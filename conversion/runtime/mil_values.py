@@ -1,4 +1,4 @@
-"""Types and constants of an ML Program: what its messages declare, and what they or the weight file store."""
+"""Types and constants of an ML Program, as declared and stored in its messages or in the weight file."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from conversion.runtime.interface import Array
 from conversion.runtime.limits import MAX_BLOB_ELEMENTS, Unsupported
 
 FLEXIBLE = -1  # a size that the file leaves open
@@ -19,10 +18,10 @@ Blob = Callable[[str, int, str, int, int], bytes]  # file name, offset, type, by
 
 @dataclass(frozen=True)
 class Storage:
-    """How values of one type lie in bytes, and in which field of a message."""
+    """How values of a type are stored in bytes, and in which field of a message."""
 
     bits: int
-    numpy: str  # type of the bytes, if it has whole bytes
+    numpy: str  # type of the bytes, if values have whole bytes
     field: str
     signed: bool = False
 
@@ -64,14 +63,14 @@ class TensorType:
 
     @property
     def is_integer(self) -> bool:
-        """Whether its values are whole numbers."""
+        """Whether its values are integers."""
         return "INT" in self.name
 
     def sized(self, shape: Shape) -> TensorType:
-        """The type with a shape that fits what it leaves open.
+        """Return the type with its open sizes filled in from a shape.
 
         Raises:
-            ValueError: if it does not.
+            ValueError: if the shape does not fit.
         """
         if len(shape) != len(self.shape) or any(
             own not in (FLEXIBLE, size) for own, size in zip(self.shape, shape, strict=True)
@@ -82,10 +81,10 @@ class TensorType:
 
 @dataclass(frozen=True)
 class Constant:
-    """A value that is known before any image is."""
+    """A value that does not depend on the image."""
 
     type: TensorType
-    values: np.ndarray  # of the type's shape; floats are float32, strings objects
+    values: np.ndarray  # in the type's shape; floats are float32, strings are objects
 
 
 def tensor_type(stored: Any, *, flexible: bool = False) -> TensorType:
@@ -93,7 +92,7 @@ def tensor_type(stored: Any, *, flexible: bool = False) -> TensorType:
 
     Args:
         stored: the message.
-        flexible: whether it may leave sizes open, which are FLEXIBLE then.
+        flexible: whether sizes may be open, which are then FLEXIBLE.
 
     Raises:
         ValueError: if it contradicts itself.
@@ -130,11 +129,11 @@ def constant(stored: Any, blob: Blob) -> Constant:
 
     Args:
         stored: the message.
-        blob: reads from a file of weights.
+        blob: reads from a weight file.
 
     Raises:
         ValueError: if the values do not fit their type.
-        Unsupported: for kinds of values that are unknown.
+        Unsupported: for unknown kinds of values.
     """
     if stored.type.WhichOneof("type") == "listType":
         return _list(stored)
@@ -153,7 +152,7 @@ def constant(stored: Any, blob: Blob) -> Constant:
 
 
 def decoded(content: bytes, declared: TensorType) -> np.ndarray:
-    """The values of a tensor that bytes hold in row-major order.
+    """Return the values of a tensor stored in row-major order.
 
     Raises:
         ValueError: if there are too few or too many.
@@ -171,7 +170,7 @@ def decoded(content: bytes, declared: TensorType) -> np.ndarray:
 
 
 def unpacked(packed: np.ndarray, *, count: int, bits: int) -> np.ndarray:
-    """Codes of 1..8 bits that lie least significant bit first, without regard to bytes.
+    """Unpack codes of 1 to 8 bits, stored with the least significant bit first, across byte boundaries.
 
     >>> unpacked(np.array([0b11_10_01_00], np.uint8), count=4, bits=2)
     array([0, 1, 2, 3], dtype=uint8)
@@ -185,15 +184,6 @@ def unpacked(packed: np.ndarray, *, count: int, bits: int) -> np.ndarray:
     return codes
 
 
-def as_float16(values: Array) -> Array:
-    """Round to float16, and give float32.
-
-    >>> float(as_float16(np.float32(0.1)))
-    0.0999755859375
-    """
-    return values.astype(np.float16).astype(np.float32)
-
-
 def _immediate(stored: Any, declared: TensorType) -> np.ndarray:
     field = stored.WhichOneof("value")
     count = math.prod(declared.shape)
@@ -204,7 +194,7 @@ def _immediate(stored: Any, declared: TensorType) -> np.ndarray:
     if declared.name not in STORAGE:
         raise Unsupported(f"a value is of the type {declared.name}")
     storage = STORAGE[declared.name]
-    if field == "bytes":  # coremltools stores UINT32 there too, and half precision has no field of its own
+    if field == "bytes":  # coremltools also stores UINT32 there, and half precision has no field of its own
         return decoded(stored.bytes.values, declared)
     if field != storage.field:
         raise ValueError(f"a value of the type {declared.name} is stored as {field}")
@@ -217,7 +207,7 @@ def _immediate(stored: Any, declared: TensorType) -> np.ndarray:
 
 
 def _list(stored: Any) -> Constant:
-    """A list of scalars: the only ones are class labels."""
+    """Return a list of scalars; only class labels are lists."""
     declared = tensor_type(stored.type.listType.type)
     length = stored.type.listType.length
     if stored.immediateValue.WhichOneof("value") != "list" or declared.shape:

@@ -1,9 +1,9 @@
-"""Loading of an ML Program that classifies images, out of its protobuf message and its package's weights.
+"""Load an ML Program that classifies images, from its protobuf message and its package's weights.
 
-Everything is computed in float32. What the file stores as float16 is decoded to float32, and a cast to float16 changes
-nothing, so that the answer can be compared sharply with a Keras model whose weights were rounded in the same way: an
-honest file agrees to 1e-6, where the rounding of activations on a phone alone would account for 1e-3, as much as many
-a real fault. What that rounding, and float16's end at 65,504, do to an answer cannot be seen here.
+Everything is computed in float32. Stored float16 values are decoded to float32, and a cast to float16 has no effect. So
+the predictions can be compared closely with a Keras model whose weights were rounded in the same way. A correct file
+agrees to 1e-6, whereas rounding activations on a phone alone would account for 1e-3, as much as many real faults. What
+that rounding, and float16's maximum of 65,504, do to a prediction is not visible here (see `half`).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from conversion.runtime.weight_file import WeightFile
 from conversion.runtime.weight_references import MODEL_FOLDER
 
 KIND = "mlProgram"
-MAIN = "main"  # the only function of a package that is not one of several
+MAIN = "main"  # the only function of a package without multiple functions
 
 
 def load(model: Any, package: Package | None, *, source: str, size_bytes: int) -> BatchedExecutable:
@@ -34,13 +34,13 @@ def load(model: Any, package: Package | None, *, source: str, size_bytes: int) -
 
     Args:
         model: the file's message, of the type `KIND`.
-        package: what it lies in, for its weights.
+        package: the package of the file, for its weights.
         source: name of the file, for errors.
         size_bytes: of the file or of the package.
 
     Raises:
         CorruptModel: if it contradicts itself.
-        NotCheckable: if it holds anything unknown.
+        NotCheckable: if it has anything unknown.
     """
     description = model.description
     function, block = main_function(model, source)
@@ -89,10 +89,10 @@ def load(model: Any, package: Package | None, *, source: str, size_bytes: int) -
 
 
 def main_function(model: Any, source: str) -> tuple[Any, Any]:
-    """The program's only function, and its only block of operations.
+    """Return the program's only function, and its only block of operations.
 
     Raises:
-        NotCheckable: if there are several, or the model keeps a state.
+        NotCheckable: if there are several, or the model has state.
     """
     description, program = model.description, model.mlProgram
     if len(description.functions) or description.defaultFunctionName:
@@ -110,7 +110,7 @@ def main_function(model: Any, source: str) -> tuple[Any, Any]:
 
 
 def _image_variable(function: Any, block: Any, image: ImageInput, source: str) -> Variable:
-    """The function's only input."""
+    """Return the function's only input."""
     if len(function.inputs) != 1 or len(block.inputs):
         raise CorruptModel(f"{source}: its program has {len(function.inputs)} inputs where it announces an image.")
     stored = function.inputs[0]
@@ -126,14 +126,14 @@ def _image_variable(function: Any, block: Any, image: ImageInput, source: str) -
 
 
 class Weights:
-    """The files of weights that a program refers to."""
+    """The weight files that a program refers to."""
 
     def __init__(self, package: Package | None) -> None:
         self._package = package
         self._files: dict[str, WeightFile] = {}
 
     def blob(self, file_name: str, offset: int, type_name: str, size: int, unused_bits: int) -> bytes:
-        """The bytes of one blob; raises as `WeightFile.blob` does."""
+        """Return the bytes of a blob; raises as `WeightFile.blob` does."""
         if self._package is None:
             raise ValueError(f"its weights lie in {file_name!r}, and this file is not in a package")
         if file_name not in self._files:

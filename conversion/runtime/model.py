@@ -1,4 +1,4 @@
-"""A Core ML file of any kind that can be executed, as Core ML itself offers it: features by name in and out."""
+"""A Core ML file of any supported kind, with named features as inputs and outputs."""
 
 from __future__ import annotations
 
@@ -25,32 +25,32 @@ class Model:
 
     @property
     def kind(self) -> str:
-        """What the format calls it, as in "neuralNetwork", "mlProgram", "pipelineClassifier"."""
+        """Its kind in the format, such as "neuralNetwork", "mlProgram", "pipelineClassifier"."""
         return self._stage.kind
 
     @property
     def inputs(self) -> tuple[Feature, ...]:
-        """What it asks for."""
+        """What it takes."""
         return self._stage.inputs
 
     @property
     def outputs(self) -> tuple[Feature, ...]:
-        """What it answers."""
+        """What it returns."""
         return self._stage.outputs
 
     def predict(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """The outputs for one example.
+        """Compute the outputs for one example.
 
         Args:
-            values: by the inputs' names: numbers, texts, arrays of the stated shape, dictionaries from label to number,
-                images as uint8 (height, width, channels), three channels being red, green, blue.
+            values: by input name: numbers, texts, arrays of the stated shape, dictionaries from label to number, images
+                as uint8 (height, width, channels), with channels red, green, blue.
 
         Returns:
-            By the outputs' names: the same, the label and the dictionary of probabilities of a classifier.
+            By output name: the same types; for a classifier, the label and the dictionary of probabilities.
 
         Raises:
-            UsageError: if the values are not what the inputs are.
-            CorruptModel: if the file computes something else than it announces.
+            UsageError: if the values do not fit the inputs.
+            CorruptModel: if the file does not compute what it declares.
             NotCheckable: if a value leads to something that cannot be executed.
         """
         answer = self._stage.run(batched(values, self.inputs))

@@ -1,4 +1,4 @@
-"""The protobuf message of a Core ML file: parsing it, and reading what both formats describe alike."""
+"""Parse the protobuf message of a Core ML file, and read what both formats have in common."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ from conversion.runtime.wire import first_unknown
 
 
 def content_of(path: Path, *, source: str | None = None, most: int = MAX_FILE_BYTES) -> bytes:
-    """Read a file whole, if it is small enough.
+    """Read a whole file, if it is small enough.
 
     Args:
         source: its name in errors, if not the path.
-        most: bytes that it may have.
+        most: maximum number of bytes.
 
     Raises:
-        CorruptModel: if it is missing, empty, a Git LFS pointer, or no file.
+        CorruptModel: if it is missing, empty, a Git LFS pointer, or not a file.
         NotCheckable: if it is too large.
     """
     source = source or str(path)
     try:
         size_bytes = path.stat().st_size
-        if not path.is_file():  # nor a pipe, which would be waited for
+        if not path.is_file():  # a pipe would block
             raise CorruptModel(f"{source}: not a file.")
         if size_bytes > most:
             raise NotCheckable(f"{source}: has {size_bytes:,} bytes; the limit is {most:,}.")
@@ -55,10 +55,10 @@ def content_of(path: Path, *, source: str | None = None, most: int = MAX_FILE_BY
 
 
 def parsed(content: bytes, source: str) -> tuple[Any, str | None]:
-    """The `Model` message in a file's content, and what in it this version of the format does not know, if anything.
+    """Parse a file's content; return the `Model` message, and the name of a field unknown to this version, if any.
 
     Raises:
-        CorruptModel: if there is none.
+        CorruptModel: if there is no message.
         NotCheckable: if it has too many fields.
     """
     from google.protobuf.message import DecodeError
@@ -75,7 +75,7 @@ def parsed(content: bytes, source: str) -> tuple[Any, str | None]:
 
 
 def metadata(description: Any) -> Metadata:
-    """What a `ModelDescription` message says about the model."""
+    """Return the metadata in a `ModelDescription` message."""
     stored = description.metadata
     return Metadata(
         author=stored.author,
@@ -89,11 +89,11 @@ def metadata(description: Any) -> Metadata:
 
 
 def image_input(description: Any, source: str) -> ImageInput:
-    """The one image that a `ModelDescription` asks for, before anything is done to it: scale 1, bias 0.
+    """Return the only image that a `ModelDescription` takes, with scale 1 and bias 0.
 
     Raises:
         CorruptModel: if it has no pixels.
-        NotCheckable: if there are other inputs, or it is of another kind.
+        NotCheckable: if there are other inputs, or it is not an image.
     """
     features = list(description.input)
     if len(features) != 1:
@@ -123,7 +123,7 @@ def image_input(description: Any, source: str) -> ImageInput:
 
 
 def _array_input(feature: Any, source: str) -> ImageInput:
-    """An image as an array of which the metadata say what it holds, PIXELS."""
+    """Return an image stored as an array, if the metadata describe it as PIXELS."""
     shape = tuple(feature.type.multiArrayType.shape)
     if len(shape) != 4 or shape[0] != 1 or min(shape) < 1:
         raise CorruptModel(f"{source}: its input {feature.name!r} has the shape {shape}, not {PIXELS}.")
@@ -133,23 +133,23 @@ def _array_input(feature: Any, source: str) -> ImageInput:
 
 
 def received(images: Images, wanted: ImageInput) -> Array:
-    """uint8 (n, height, width, channels) to float32 (n, *blob_shape), channels last in memory; nothing is scaled."""
+    """Convert uint8 (n, height, width, channels) to float32 (n, *blob_shape), channels last in memory, unscaled."""
     if wanted.is_array:
         return images.astype(np.float32, order="C")[:, None]
     return planar(images, wanted.color)[:, None]
 
 
 def planar(images: Images, color: str) -> Array:
-    """uint8 (n, height, width, channels) to float32 (n, channels, height, width), which lies channels last."""
+    """Convert uint8 (n, height, width, channels) to float32 (n, channels, height, width), channels last in memory."""
     pixels = images[..., ::-1] if color == "BGR" else images
     return pixels.astype(np.float32, order="C").transpose(0, 3, 1, 2)
 
 
 def check_labels(labels: tuple[str, ...] | tuple[int, ...], answer: Array, source: str) -> None:
-    """One probability for each label; two labels may have one name, as ImageNet's own list has "crane" twice.
+    """Check that there is one probability per label; labels may repeat, like "crane" in ImageNet.
 
     Raises:
-        CorruptModel: if that is not so.
+        CorruptModel: if not.
     """
     count = math.prod(answer.shape[1:])
     if count != len(labels):
@@ -157,10 +157,10 @@ def check_labels(labels: tuple[str, ...] | tuple[int, ...], answer: Array, sourc
 
 
 def check_outputs(description: Any, interface: Interface, source: str) -> None:
-    """The outputs that the file announces are a dictionary of its labels' probabilities, and one label.
+    """Check that the declared outputs are a dictionary of the labels' probabilities, and one label.
 
     Raises:
-        CorruptModel: if that is not so.
+        CorruptModel: if not.
     """
     described = {feature.name: feature.type.WhichOneof("Type") for feature in description.output}
     if described.get(interface.probabilities_name) != "dictionaryType":

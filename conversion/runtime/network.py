@@ -1,4 +1,4 @@
-"""A checked sequence of NumPy operations on named blobs: what either format's file becomes."""
+"""A checked sequence of NumPy operations on named blobs, from a file of either format."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from conversion.runtime.fusion import FusedRun, ordered, run_length
 from conversion.runtime.interface import Array, CorruptModel, NotCheckable
 from conversion.runtime.limits import Unsupported, bounded_total
 
-# Computes blobs (N, *shape) of blobs (N, *shape); see `arrays` for the axis in front.
+# Computes blobs (N, *shape) from blobs (N, *shape); `arrays` explains the batch axis.
 Operation = Callable[..., Array | list[Array]]
 
-# What NumPy raises where shapes, axes and counts do not fit together.
+# What NumPy raises if shapes, axes and counts do not fit.
 CONTRADICTIONS = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 
 HEADS = {"softmaxND": "softmax", "activation.sigmoid": "sigmoid"}  # one name for both formats
@@ -27,38 +27,38 @@ RELU = frozenset({"activation.ReLU", "relu"})
 
 @dataclass(frozen=True)
 class Node:
-    """One layer or operation of the file."""
+    """A layer or operation of the file."""
 
-    title: str  # as errors call it: layer 'conv_1' (convolution)
-    kind: str  # an activation names its function, as in "activation.ReLU"
+    title: str  # for errors: layer 'conv_1' (convolution)
+    kind: str  # an activation includes its function, as in "activation.ReLU"
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     operation: Operation
-    rearranges: bool = False  # whether a softmax stays a softmax behind it
-    makes_own_memory: bool = False  # whether a ReLU behind it may overwrite its output
-    shapes: tuple[tuple[int, ...], ...] = field(default=())  # of the outputs, where the file declares them
+    rearranges: bool = False  # whether it keeps a preceding softmax a softmax
+    makes_own_memory: bool = False  # whether a following ReLU may overwrite its output
+    shapes: tuple[tuple[int, ...], ...] = field(default=())  # of the outputs, if the file declares them
 
 
 @dataclass(frozen=True)
 class Step:
-    """A node at work, or several that are computed as one."""
+    """A node, or several that are computed as one."""
 
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     operation: Operation
-    releases: tuple[str, ...]  # blobs that nothing reads any more once it is done
+    releases: tuple[str, ...]  # blobs that are not needed after this step
 
 
 class Network:
-    """The nodes between what is given and what is answered: of a classifier, the image and the probabilities.
+    """The nodes between the inputs and outputs; for a classifier, the image and the probabilities.
 
     Args:
-        nodes: in the order of the file; each reads only what is given, a constant, or written above it, and each blob
+        nodes: in the order of the file; each reads only inputs, constants, or blobs written before, and each blob
             is written once.
-        inputs: names of the blobs that are given.
-        outputs: names of the blobs that are answered.
+        inputs: names of the input blobs.
+        outputs: names of the output blobs.
         source: name of the file, for errors.
-        constants: blobs (1, *shape) that the nodes read besides.
+        constants: blobs (1, *shape) that the nodes read as well.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class Network:
 
     @property
     def head(self) -> str:
-        """What computes the first output, seen through nodes that only rearrange it."""
+        """The operation that computes the first output, ignoring nodes that only rearrange it."""
         writers = {name: node for node in self.nodes for name in node.outputs}
         node = writers[self.outputs[0]]
         while node.rearranges and node.inputs and node.inputs[0] in writers:
@@ -86,7 +86,7 @@ class Network:
         return HEADS.get(node.kind, node.kind)
 
     def prepare(self, *given: Array) -> tuple[Array, ...]:
-        """Run every node once on one image: checks all shapes, folds constants, measures the memory needed.
+        """Run every node once on one image to check shapes, fold constants, and measure memory.
 
         Args:
             given: a blob (1, *shape) for each input.
@@ -96,7 +96,7 @@ class Network:
 
         Raises:
             CorruptModel: if shapes do not fit, or the outputs depend on no input.
-            NotCheckable: if a node meets something unknown, or something beyond all measure.
+            NotCheckable: if a node has something unknown, or exceeds the limits.
         """
         constants = dict(self._constants)
         blobs = {**dict(zip(self.inputs, given, strict=True)), **constants}
@@ -119,7 +119,7 @@ class Network:
         return tuple(blobs[name] for name in self.outputs)
 
     def run(self, *given: Array) -> tuple[Array, ...]:
-        """The outputs' blobs (n, ...) of n images; `given` has a blob (n, *shape) for each input."""
+        """Return the output blobs (n, ...) of n images; `given` has a blob (n, *shape) for each input."""
         blobs = {**self._constants, **dict(zip(self.inputs, given, strict=True))}
         for step in self._steps:
             blobs.update(_written(step, blobs))
@@ -128,11 +128,11 @@ class Network:
         return tuple(blobs[name] for name in self.outputs)
 
     def one_by_one(self, *given: Array, change: Callable[[int, Node, Array], Array]) -> tuple[Array, ...]:
-        """The outputs' blobs, each node computed by itself in this thread and its outputs changed before they are read.
+        """Return the output blobs; each node runs alone in this thread, and its outputs are changed before being read.
 
         Args:
             given: as for `run`.
-            change: what becomes of a blob; it gets the node's place among those that are computed, and the node.
+            change: returns the changed blob; called with the node's position among the computed ones, and the node.
         """
         blobs = {**self._constants, **dict(zip(self.inputs, given, strict=True))}
         left = Counter([*(name for node in self.computed for name in node.inputs), *self.outputs])
@@ -145,7 +145,7 @@ class Network:
         return tuple(blobs[name] for name in self.outputs)
 
     def _schedule(self, constants: Mapping[str, Array], shapes: Mapping[str, tuple[int, ...]]) -> None:
-        """Keep the nodes that the probabilities need and that depend on the image, and find each blob's last reader."""
+        """Keep the nodes that the outputs need and that depend on the inputs; find the last reader of each blob."""
         needed, kept = set(self.outputs), []
         for node in reversed(self.nodes):
             if not needed.isdisjoint(node.outputs) and not all(name in constants for name in node.outputs):
@@ -170,9 +170,9 @@ class Network:
 
 
 def _steps(nodes: Sequence[Node], outputs: Sequence[str], shapes: Mapping[str, tuple[int, ...]]) -> list[Step]:
-    """What is computed one behind the other, runs of nodes as one."""
+    """Return the steps to compute, combining runs of nodes."""
     readers = Counter([*(name for node in nodes for name in node.inputs), *outputs])
-    # An earlier reader may have kept a view of the blob, so a ReLU overwrites only what it alone reads.
+    # An earlier reader may have a view of the blob, so a ReLU only overwrites a blob without other readers.
     own_memory = {name for node in nodes if node.makes_own_memory for name in node.outputs if readers[name] == 1}
     nodes = ordered(nodes, readers)
     steps, place = [], 0
@@ -191,7 +191,7 @@ def _steps(nodes: Sequence[Node], outputs: Sequence[str], shapes: Mapping[str, t
 
 @contextlib.contextmanager
 def blaming(source: str, title: str) -> Iterator[None]:
-    """Turn what is raised below into an error that names the file and the layer or operation."""
+    """Convert errors raised inside to errors that name the file and the layer or operation."""
     try:
         yield
     except Unsupported as error:

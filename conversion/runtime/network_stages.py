@@ -1,4 +1,4 @@
-"""Neural networks and ML Programs with any inputs and outputs as functions of batches of features."""
+"""Neural networks and ML Programs with any inputs and outputs, as functions of batches of features."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ Execute = Callable[[Mapping[str, Batch]], dict[str, Batch]]
 
 @dataclass(frozen=True)
 class Labels:
-    """The labels of a classifier, and how its outputs are called."""
+    """The labels of a classifier, and the names of its outputs."""
 
     values: tuple[str, ...] | tuple[int, ...]
     label_name: str
-    scores_name: str  # empty: it announces none
+    scores_name: str  # empty: it has none
 
     @classmethod
     def of(cls, p: Any, description: Any, outputs: Sequence[Feature]) -> Labels:
-        """Read a classifier's message; raises ValueError where it has no labels, or announces none."""
+        """Read a classifier's message; raise ValueError if it has no labels, or declares no output for them."""
         kind = p.WhichOneof("ClassLabels")
         values = tuple(getattr(p, kind).vector) if kind else ()
         if not values:
@@ -53,7 +53,7 @@ class Labels:
         return cls(values, label, scores)
 
     def answers(self, indices: np.ndarray, scores: np.ndarray | None) -> dict[str, Batch]:
-        """The outputs of a batch."""
+        """Return the outputs of a batch."""
         found: dict[str, Batch] = {self.label_name: np.array([self.values[i] for i in indices.tolist()], object)}
         if self.scores_name:
             if scores is None:
@@ -63,7 +63,7 @@ class Labels:
 
 
 def neural_network(model: Any, inputs: Sequence[Feature], outputs: Sequence[Feature], *, source: str) -> Execute:
-    """A neuralNetwork of any of the three kinds."""
+    """Compile a neuralNetwork of any of the three kinds."""
     kind, description = model.WhichOneof("Type"), model.description
     network = getattr(model, kind)
     labels = Labels.of(network, description, outputs) if kind == "neuralNetworkClassifier" else None
@@ -79,7 +79,7 @@ def neural_network(model: Any, inputs: Sequence[Feature], outputs: Sequence[Feat
 def ml_program(
     model: Any, package: Package | None, inputs: Sequence[Feature], outputs: Sequence[Feature], *, source: str
 ) -> Execute:
-    """An ML Program, with `classify` or without, at its inputs' default sizes."""
+    """Compile an ML Program, with or without `classify`, at the default sizes of its inputs."""
     function, block = main_function(model, source)
     if sorted(each.name for each in function.inputs) != sorted(each.name for each in inputs):
         raise CorruptModel(f"{source}: its program has other inputs than it announces.")
@@ -118,7 +118,7 @@ def _answering(
     outputs: Sequence[tuple[Feature, bool]],
     source: str,
 ) -> Execute:
-    """Prepare a network with blank inputs; then the function from features to what it answers."""
+    """Prepare a network with blank inputs; return the function from features to outputs."""
     blank = [np.zeros((1, *each.shape), np.uint8 if each.kind == "image" else np.float32) for each in inputs]
     with np.errstate(all="ignore"):
         answers = network.prepare(*(bring(x) for bring, x in zip(enter, blank, strict=True)))
@@ -132,7 +132,7 @@ def _answering(
         count = len(blobs[0])
         with one_blas_thread() as alone, helped(min(MAX_WORKERS, cores()) if alone and large else 1):
             parts = [network.run(*(blob[first : first + most] for blob in blobs)) for first in range(0, count, most)]
-        # A blob that depends on no input is there once.
+        # A blob that does not depend on an input has N = 1.
         joined = (np.concatenate(each) if len(each) > 1 else each[0] for each in zip(*parts, strict=True))
         return tuple(x if len(x) == count else np.broadcast_to(x[:1], (count, *x.shape[1:])) for x in joined)
 
@@ -157,7 +157,7 @@ def _answering(
 
 
 def _entrance(given: Feature, network: Any, source: str) -> Callable[[np.ndarray], Array]:
-    """From a batch of an input to its blob."""
+    """Return the function from a batch of an input to its blob."""
     if given.kind == "image":
         if network.imageInputShapeMapping not in (0, EXACT):
             raise NotCheckable(f"{source}: maps its image in the unknown way {network.imageInputShapeMapping}.")
@@ -190,7 +190,7 @@ def _image(given: Feature, scale: float, bias: tuple[float, ...], *, rank5: bool
 
 
 def _leaving(blob: Array, told: Feature, *, legacy: bool) -> np.ndarray:
-    """A blob as the file describes the output: its shape where it states one, an image as uint8 (height, width, 3)."""
+    """Convert a blob to the output as the file describes it: its shape, or an image as uint8 (height, width, 3)."""
     if told.kind == "image":
         height, width, channels = told.shape
         planes = blob.reshape(len(blob), channels, height, width).transpose(0, 2, 3, 1)
@@ -198,6 +198,6 @@ def _leaving(blob: Array, told: Feature, *, legacy: bool) -> np.ndarray:
         return np.clip(np.rint(planes), 0, 255).astype(np.uint8)
     if told.shape and math.prod(told.shape) == math.prod(blob.shape[1:]):
         return blob.reshape(len(blob), *told.shape)
-    if legacy and blob.ndim == 6:  # (N, sequence, batch, channels, height, width): without the first two if they are 1
+    if legacy and blob.ndim == 6:  # (N, sequence, batch, channels, height, width)
         return blob[:, 0, 0] if blob.shape[1:3] == (1, 1) else blob
     return blob

@@ -1,4 +1,4 @@
-"""Loading of a neuralnetwork classifier for images out of its protobuf message."""
+"""Load a neuralnetwork image classifier from its protobuf message."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from conversion.runtime.model_file import check_labels, check_outputs, image_inp
 from conversion.runtime.nn_graph import Graph
 
 KIND = "neuralNetworkClassifier"
-EXACT = 1  # of both mappings: the blob has the shape that the file states
+EXACT = 1  # in both mappings: the blob has the shape that the file states
 
 
 def load(model: Any, *, source: str, size_bytes: int) -> BatchedExecutable:
@@ -27,7 +27,7 @@ def load(model: Any, *, source: str, size_bytes: int) -> BatchedExecutable:
 
     Raises:
         CorruptModel: if it contradicts itself.
-        NotCheckable: if it holds anything unknown.
+        NotCheckable: if it has anything unknown.
     """
     network, description = model.neuralNetworkClassifier, model.description
     image = image_input(description, source)
@@ -73,7 +73,7 @@ def load(model: Any, *, source: str, size_bytes: int) -> BatchedExecutable:
 
 
 def scaler_of(steps: Sequence[Any], image: ImageInput, source: str) -> tuple[float, tuple[float, ...]]:
-    """Scale and per-channel bias that the file applies to the image, of its messages of preprocessing."""
+    """Return scale and per-channel bias of the image, from the messages about preprocessing."""
     if not len(steps):
         return image.scale, image.bias
     if len(steps) > 1:
@@ -93,7 +93,7 @@ def scaler_of(steps: Sequence[Any], image: ImageInput, source: str) -> tuple[flo
 
 
 def _mapping(network: Any, source: str) -> bool:
-    """Whether the image becomes a blob of rank 5 (sequence, batch, channels, height, width) instead of rank 4."""
+    """Return whether the image becomes a blob of rank 5 (sequence, batch, channels, height, width) or 4."""
     known = {0: True, 1: False}  # RANK5_IMAGE_MAPPING, RANK4_IMAGE_MAPPING
     if network.imageInputShapeMapping not in known:
         raise NotCheckable(f"{source}: maps its image in the unknown way {network.imageInputShapeMapping}.")
@@ -101,7 +101,7 @@ def _mapping(network: Any, source: str) -> bool:
 
 
 def _check_array(network: Any, source: str) -> None:
-    """Nothing but the network's layers changes an array, and it keeps its shape."""
+    """Check that arrays are neither preprocessed nor reshaped before the first layer."""
     if network.arrayInputShapeMapping != EXACT:
         raise NotCheckable(f"{source}: maps its array in the way {network.arrayInputShapeMapping}; {EXACT} is known.")
     if len(network.preprocessing):
@@ -109,7 +109,7 @@ def _check_array(network: Any, source: str) -> None:
 
 
 def _prepared(images: Images, wanted: ImageInput, *, rank5: bool) -> Array:
-    """uint8 (n, height, width, channels) to the image's blob (n, [1,] 1, channels, height, width)."""
+    """Convert uint8 (n, height, width, channels) to the image's blob (n, [1,] 1, channels, height, width)."""
     values = received(images, wanted)
     values *= np.float32(wanted.scale)
     if any(wanted.bias):

@@ -1,4 +1,4 @@
-"""A neuralnetwork's stored layers as a network of NumPy operations."""
+"""Build a network of NumPy operations from the layers of a neuralnetwork."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from conversion.runtime.limits import MAX_OPERATIONS
 from conversion.runtime.network import Network, Node, blaming
 from conversion.runtime.nn_layers import LAYERS, REARRANGING, Layer
 
-# Kinds whose output is memory of its own: a ReLU that is its only reader may overwrite it (a tenth of the time saved).
+# Kinds whose output is newly allocated: a ReLU that is its only reader may overwrite it, which saves a tenth of time.
 MAKES_OWN_MEMORY = frozenset({"batchedMatmul", "convolution", "innerProduct"})
 
 
 class Graph(Network):
-    """The layers between what is given and what is answered.
+    """The layers between the inputs and outputs.
 
     Args:
         stored: the file's layer messages, in order.
-        inputs: names of the blobs that are given.
-        outputs: names of the blobs that are answered.
+        inputs: names of the input blobs.
+        outputs: names of the output blobs.
         source: name of the file, for errors.
 
     Raises:
-        CorruptModel: if a layer reads what nobody wrote, writes what is already there, or contradicts itself.
+        CorruptModel: if a layer reads a missing blob, writes an existing one, or contradicts itself.
         NotCheckable: if a layer is unknown.
     """
 
@@ -40,12 +40,12 @@ class Graph(Network):
 
     @property
     def kinds(self) -> tuple[str, ...]:
-        """Kinds of the layers in order; an activation names its function."""
+        """Kinds of the layers in order; an activation includes its function."""
         return tuple(node.kind for node in self.nodes)
 
     @property
     def first_factor(self) -> float:
-        """The number by which the input is multiplied before anything else is done with it; 1 if there is none."""
+        """The number that the input is multiplied by first; 1 if there is none."""
         readers = [layer for layer in self.layers if self.inputs[0] in layer.inputs]
         multiplied = len(readers) == 1 and readers[0].kind == "multiply" and len(readers[0].inputs) == 1
         return float(readers[0].params.alpha) if multiplied else 1.0

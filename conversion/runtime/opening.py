@@ -1,4 +1,4 @@
-"""From what a person gives to the Core ML file or package that it is, or holds: archives are unpacked, others named."""
+"""Find the Core ML file or package in what the user gave: unpack archives, and name other kinds of files."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from conversion.runtime.limits import MAX_FILE_BYTES
 from conversion.runtime.package import MANIFEST, MAX_MEMBERS, is_package
 
 ZIP = b"PK\x03\x04"
-MAX_UNPACKED_BYTES = 2 * MAX_FILE_BYTES  # a program and its weights, each of which may have half of it
-BESIDE = "__MACOSX"  # what a Mac adds to an archive
+MAX_UNPACKED_BYTES = 2 * MAX_FILE_BYTES  # a program and its weights, each at most half of it
+BESIDE = "__MACOSX"  # added to archives by macOS
 DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, ValueError)
 
 
 @contextlib.contextmanager
 def opened(path: Path) -> Iterator[Path]:
-    """The file or package behind a path: itself, or the only one in an archive, unpacked for as long as this lasts.
+    """Yield the file or package at a path: itself, or the only one in an archive, unpacked during the context.
 
     Raises:
         NotCoreML: if it is something else, which the error names.
@@ -35,7 +35,7 @@ def opened(path: Path) -> Iterator[Path]:
     try:
         is_folder = path.is_dir()
         head = b"" if is_folder or not path.is_file() else _head(path)
-    except (OSError, ValueError):  # reading it will say what is wrong
+    except (OSError, ValueError):  # reading it reports the error
         is_folder, head = False, b""
     if is_folder:
         _refuse_other_folder(path, source)
@@ -73,12 +73,12 @@ def _refuse_other_folder(path: Path, source: str) -> None:
     if inner:
         which = f"give {path / inner[0]}" if len(inner) == 1 else "give one of them"
         raise NotCoreML(f"{source}: a folder that holds {' and '.join(inner)}: {which}.")
-    if not is_package(path):  # a damaged one is reported by whatever opens it
+    if not is_package(path):  # a damaged one is reported when it is read
         raise CorruptModel(f"{source}: a folder without {MANIFEST}, which is no model package.")
 
 
 def _unpacked(archive: zipfile.ZipFile, folder: Path, source: str) -> Path:
-    """The only Core ML file or package of an archive, written into a folder."""
+    """Unpack the only Core ML file or package of an archive into a folder."""
     entries = {entry.filename: entry for entry in archive.infolist() if not entry.is_dir()}
     entries = {name: entry for name, entry in entries.items() if BESIDE not in PurePosixPath(name).parts}
     if len(entries) > MAX_MEMBERS:
@@ -105,7 +105,7 @@ def _unpacked(archive: zipfile.ZipFile, folder: Path, source: str) -> Path:
 
 
 def _root(names: Sequence[str], source: str) -> PurePosixPath:
-    """The path within an archive of its only Core ML file or package."""
+    """Return the path within an archive of its only Core ML file or package."""
     paths = [PurePosixPath(name) for name in names]
     packages = {path.parent for path in paths if path.name == MANIFEST}
     found = packages | {path for path in paths if path.suffix == ".mlmodel" and packages.isdisjoint(path.parents)}

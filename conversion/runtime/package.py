@@ -1,4 +1,4 @@
-"""A model package: a folder whose Manifest.json names its members, none of which may lie outside of it."""
+"""A model package: a folder whose Manifest.json names its members, which must all be inside it."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from conversion.runtime.limits import MAX_FILE_BYTES
 from conversion.runtime.model_file import content_of
 
 MANIFEST = "Manifest.json"
-DATA = "Data"  # the folder that paths in the manifest are relative to
-FORMAT_VERSION = "1.0.0"  # of the manifest; the only one there is
-MAX_MANIFEST_BYTES = 2**20  # a real one has 700
-MAX_MEMBERS = 10_000  # files and folders of a package; a real one has 6
+DATA = "Data"  # folder that paths in the manifest are relative to
+FORMAT_VERSION = "1.0.0"  # of the manifest; no other exists
+MAX_MANIFEST_BYTES = 2**20  # real ones have 700
+MAX_MEMBERS = 10_000  # files and folders in a package; real ones have 6
 
 
 def is_package(path: Path) -> bool:
-    """Whether a path is a folder that calls itself a package, or looks like one."""
+    """Return whether a path is a folder with the suffix or the manifest of a package."""
     try:
         return path.is_dir() and (path.suffix == ".mlpackage" or (path / MANIFEST).exists())
     except (OSError, ValueError):  # ValueError: a null byte in the path
@@ -27,7 +27,7 @@ def is_package(path: Path) -> bool:
 
 
 class MissingMember(ValueError):
-    """A package has no file of a name."""
+    """A package has no file with this name."""
 
 
 class Package:
@@ -37,8 +37,8 @@ class Package:
         source: its name in errors, if not the path.
 
     Raises:
-        CorruptModel: if the manifest is missing or damaged, or anything lies or points outside of the folder.
-        NotCheckable: if it has too many members or bytes, or a manifest of another version.
+        CorruptModel: if the manifest is missing or damaged, or any member is outside of the folder.
+        NotCheckable: if it has too many members or bytes, or another version of the manifest.
     """
 
     def __init__(self, path: Path, *, source: str | None = None) -> None:
@@ -54,18 +54,18 @@ class Package:
 
     @cached_property
     def model(self) -> bytes:
-        """Content of the file that holds the program."""
+        """Contents of the file with the program."""
         return self.content(self._model_path)
 
     def member(self, name: str, *, beside_model: bool = False) -> Path:
-        """The file behind a name in the package, links resolved.
+        """Return the file of a name in the package, with links resolved.
 
         Args:
             name: relative to the package, or to the folder of the program's file.
 
         Raises:
             MissingMember: if there is none.
-            ValueError: if it is not inside the package, or no file.
+            ValueError: if it is not inside the package, or not a file.
         """
         parts = PurePosixPath(name)
         if not name or "\0" in name or "\\" in name or parts.is_absolute() or ".." in parts.parts:
@@ -77,15 +77,15 @@ class Package:
             raise MissingMember(f"the package has no file {name!r}") from error
         if not found.is_relative_to(self._root):
             raise ValueError(f"the file {name!r} lies outside of the package")
-        if not found.is_file():  # nor a pipe, which would be waited for
+        if not found.is_file():  # a pipe would block
             raise ValueError(f"{name!r} is not a file")
         return found
 
     def content(self, name: PurePosixPath, *, most: int = MAX_FILE_BYTES) -> bytes:
-        """A member's bytes.
+        """Return a member's bytes.
 
         Raises:
-            CorruptModel: if there is no such file in the package.
+            CorruptModel: if the package has no such file.
             NotCheckable: if it has more bytes than `most`.
         """
         try:
@@ -95,7 +95,7 @@ class Package:
         return content_of(found, source=f"{self.source}: {name}", most=most)
 
     def _measured(self) -> int:
-        """Bytes of all files, after a look at every link."""
+        """Return the total size of all files, after checking every link."""
         total = members = 0
         for folder, folders, files in os.walk(self._root, onerror=_raise):
             members += len(folders) + len(files)
@@ -109,7 +109,7 @@ class Package:
         return total
 
     def _root_item(self) -> str:
-        """The path of the program's file, by the manifest."""
+        """Return the path of the program's file, from the manifest."""
         where = f"{self.source}: {MANIFEST}"
         if not (self._root / MANIFEST).exists():
             raise CorruptModel(f"{self.source}: a folder without {MANIFEST}, which is no model package.")

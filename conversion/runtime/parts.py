@@ -1,7 +1,7 @@
-"""What a Core ML file's bytes are: each layer or operation with its weights, and what lies between them.
+"""What the bytes of a Core ML file are used for: each layer or operation with its weights, and the rest.
 
-Bytes are counted where they lie in the file, so that all parts together are the file. Nothing is executed, and no
-weight is decoded.
+Bytes are counted where they are in the file, so the parts add up to the file. Nothing is executed, and no weight is
+decoded.
 """
 
 from __future__ import annotations
@@ -21,37 +21,37 @@ from conversion.runtime.weight_file import HEADER_BYTES, WeightFile
 from conversion.runtime.weight_references import MODEL_FOLDER, values_of
 from conversion.runtime.wire import Span, delimited_fields
 
-NAMES = "CoreML.Specification."  # in front of every message's
+NAMES = "CoreML.Specification."  # prefix of every message's name
 MODEL, LAYER, OPERATION = f"{NAMES}Model", f"{NAMES}NeuralNetworkLayer", f"{NAMES}MILSpec.Operation"
 PROGRAM = f"{NAMES}MILSpec."
 OPENED = (f"{NAMES}NeuralNetwork", f"{NAMES}Pipeline", f"{PROGRAM}Program", f"{PROGRAM}Function", f"{PROGRAM}Block")
-CONSTANT, EXPANDING = "const", "constexpr_"  # kinds of operations that belong to the first one that reads them
-CODES = {"data", "indices", "mask", "nonzero_data", "quantized_data"}  # what these have for each weight, not once
+CONSTANT, EXPANDING = "const", "constexpr_"  # kinds of operations that belong to their first reader
+CODES = {"data", "indices", "mask", "nonzero_data", "quantized_data"}  # parameters of these that are stored per weight
 WAYS = {"lut": "table", "affine": "scale", "shift": "scale", "sparse": "zeros left out"}  # by words in constexpr_...
-LARGEST = 2**40  # bytes of a file of weights: they are not held in memory
+LARGEST = 2**40  # bytes of a weight file, which is not loaded into memory
 REST = "(between them)"
 
 
 @dataclass(frozen=True)
 class Part:
-    """A layer, an operation with the constants that it is the first to read, or what else the file holds."""
+    """A layer, an operation with the constants that it reads first, or another part of the file."""
 
     name: str
     kind: str
     bytes: int
-    weights: int = 0  # values of its tensors
-    storage: tuple[str, ...] = ()  # how these are stored: "float16", "8 bits, table"
-    digest: str = field(default="", repr=False)  # of its bytes, apart from where its weights lie
+    weights: int = 0  # number of values in its tensors
+    storage: tuple[str, ...] = ()  # how they are stored: "float16", "8 bits, table"
+    digest: str = field(default="", repr=False)  # of its bytes, without the location of its weights
 
 
 def parts_of(content: bytes, message_type: Any, package: Package | None, size_bytes: int) -> tuple[Part, ...]:
-    """All parts, the largest first; their bytes add up to `size_bytes`.
+    """Return all parts, the largest first; their bytes add up to `size_bytes`.
 
     Args:
-        content: of the file that holds the model, in which `first_unknown` found no damage.
+        content: of the model file, already checked by `first_unknown`.
         message_type: the descriptor of `Model`.
-        package: what it lies in, for its weights.
-        size_bytes: of the file, or of all files of the package.
+        package: the package of the file, for its weights.
+        size_bytes: of the file, or of all files in the package.
     """
     found = list(_parts(content, Span(0, 0, 0, len(content)), message_type, _Blobs(package)))
     found.append(Part(REST, "format", size_bytes - sum(part.bytes for part in found)))
@@ -76,7 +76,7 @@ def _parts(content: bytes, model: Span, message_type: Any, blobs: _Blobs) -> Ite
 
 
 def _found(content: bytes, within: Span, message_type: Any) -> Iterator[tuple[str, Any, Span]]:
-    """The messages that are parts, each with its field's name and its type, in order."""
+    """Find the messages that are parts, each with its field's name and its type, in order."""
     for span in delimited_fields(content, within):
         stored = message_type.fields_by_number.get(span.number)
         kind = stored.message_type if stored else None
@@ -103,7 +103,7 @@ def _layer(content: bytes, span: Span, kind: Any) -> Part:
 
 
 def _stored_weights(message: Any) -> Iterator[tuple[int, str]]:
-    """How many values each `WeightParams` in a message stores, and how."""
+    """Return how many values each `WeightParams` in a message stores, and how."""
     for stored, value in message.ListFields():
         if stored.message_type is None:
             continue
@@ -128,7 +128,7 @@ def _weights(stored: Any) -> Iterator[tuple[int, str]]:
 
 
 class _Blobs:
-    """The blobs in a package's files of weights; each is counted once."""
+    """The blobs in a package's weight files; each is counted once."""
 
     def __init__(self, package: Package | None) -> None:
         self._package = package
@@ -136,7 +136,7 @@ class _Blobs:
         self._counted: set[tuple[str, int]] = set()
 
     def take(self, where: Any, type_name: str, size: int, unused_bits: int) -> tuple[bytes, int]:
-        """A blob's data, and its bytes with its header where nobody has counted them; nothing of a damaged one."""
+        """Return a blob's data, and its size with its header unless already counted; nothing if it is damaged."""
         name, offset = where.fileName, where.offset
         try:
             if self._package is None:
@@ -154,11 +154,11 @@ class _Blobs:
 
 @dataclass(frozen=True)
 class _Operation:
-    """An operation on its own, with the names that it reads and writes."""
+    """An operation without its constants, with the names that it reads and writes."""
 
     part: Part
-    data_bytes: int  # of its tensors; of one that expands constants, of their codes
-    reads: tuple[tuple[str, str], ...]  # each with the name of the parameter
+    data_bytes: int  # of its tensors; if it expands constants, of their codes
+    reads: tuple[tuple[str, str], ...]  # each with the parameter's name
     writes: tuple[str, ...]
 
 
@@ -195,7 +195,7 @@ def _operation(content: bytes, span: Span, kind: Any, blobs: _Blobs) -> _Operati
 
 
 def _declared(value: Any) -> tuple[str, tuple[int, ...]]:
-    """Type and shape of a constant, both empty for one that is no tensor of a fixed shape."""
+    """Return type and shape of a constant, both empty unless it is a tensor with a fixed shape."""
     if value.type.WhichOneof("type") != "tensorType":
         return "", ()
     names = value.type.tensorType.DESCRIPTOR.fields_by_name["dataType"].enum_type.values_by_number
@@ -208,7 +208,7 @@ def _shape(stored: Any) -> tuple[int, ...]:
 
 
 def _with_their_constants(operations: list[_Operation]) -> Iterator[Part]:
-    """The operations that compute something, each with the constants that it is the first to read."""
+    """Return the operations that compute something, each with the constants that it reads first."""
     waiting: dict[str, _Operation] = {}
     for operation in operations:
         part, data_bytes = operation.part, operation.data_bytes

@@ -1,6 +1,6 @@
-"""In which numbers the executor stores and sums: float32, or as the Neural Engine does in float16.
+"""The precision in which the executor stores and sums: float32, or float16 like the Neural Engine.
 
-What is asked for holds in one thread, within `halved`; a network is loaded and executed within it.
+`halved` sets it for one thread; a network has to be loaded and executed inside it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _mode: ContextVar[tuple[bool, bool]] = ContextVar("mode", default=(False, False)
 
 @contextlib.contextmanager
 def halved(*, sums: bool = False) -> Iterator[None]:
-    """Within this, weights are rounded to float16 as they are read, and with `sums` products are summed in float16."""
+    """Inside this context, round weights to float16 when they are read; with `sums`, also sum products in float16."""
     token = _mode.set((True, sums))
     try:
         yield
@@ -29,13 +29,17 @@ def halved(*, sums: bool = False) -> Iterator[None]:
 
 
 def half(x: Any) -> Array:
-    """Rounded to float16, as float32; what is beyond its end becomes infinite."""
+    """Round to float16, and return float32; values beyond its range become infinite.
+
+    >>> float(half(0.1))
+    0.0999755859375
+    """
     with np.errstate(over="ignore"):
         return np.asarray(x, np.float32).astype(np.float16).astype(np.float32)
 
 
 def stored(weights: Any) -> Any:
-    """Weights as they are stored."""
+    """Return weights as they are stored."""
     return half(weights) if _mode.get()[0] and weights.dtype == np.float32 else weights
 
 
@@ -44,7 +48,7 @@ def sums_in_half() -> bool:
 
 
 def matmul(a: Array, b: Array, out: Array | None = None) -> Array:
-    """The product of matrices in the last two axes, summed one term after the other where that is in float16."""
+    """Multiply matrices in the last two axes; float16 sums are computed one term after the other."""
     if not sums_in_half():
         return np.matmul(a, b, out=out)
     total = np.zeros(np.broadcast_shapes((*a.shape[:-2], 1, 1), (*b.shape[:-2], a.shape[-2], b.shape[-1])), np.float16)
@@ -55,7 +59,7 @@ def matmul(a: Array, b: Array, out: Array | None = None) -> Array:
 
 
 def taps_summed(windows: Array, taps: Array, out: Array | None = None) -> Array:
-    """Sums over taps (i, j) of windows (n, rows, i, j, floats) times taps (i, j, floats)."""
+    """Sum taps (i, j) of windows (n, rows, i, j, floats) times taps (i, j, floats)."""
     if not sums_in_half():
         return np.einsum("nrijx,ijx->nrx", windows, taps, out=out)
     total = np.zeros((*windows.shape[:2], windows.shape[4]), np.float16)
@@ -67,7 +71,7 @@ def taps_summed(windows: Array, taps: Array, out: Array | None = None) -> Array:
 
 
 def _in_single(total: np.ndarray, out: Array | None) -> Array:
-    """Sums in float16 as float32, in `out` if there is one."""
+    """Return float16 sums as float32, in `out` if given."""
     if out is None:
         return total.astype(np.float32)
     out[...] = total

@@ -1,4 +1,4 @@
-"""How the executor's work is shared among the machine's processors."""
+"""Distribute the executor's work over the machine's processors."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from collections.abc import Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import Any
 
-MAX_WORKERS = 16  # bounds memory on large machines
+MAX_WORKERS = 16  # limits memory on large machines
 LARGE_IMAGE_BYTES = 2**21  # activations of an image that are worth several workers
 
 _helpers = threading.local()
-_all_processors = threading.Lock()  # the number of BLAS threads belongs to the process: one batch at a time changes it
+_all_processors = threading.Lock()  # the number of BLAS threads is global, so one batch at a time changes it
 _blas: Any = None
 
 
 def helpers() -> Executor | None:
-    """What shares the work of this thread, within `helped`."""
+    """Return the thread pool that shares the work of this thread inside `helped`, if any."""
     return getattr(_helpers, "pool", None)
 
 
 @contextlib.contextmanager
 def helped(processors: int) -> Iterator[None]:
-    """Within this, the blocks of this thread's operations are shared among so many processors."""
+    """Inside this context, share the blocks of this thread's operations among several processors."""
     if processors < 2:
         yield
         return
@@ -37,10 +37,10 @@ def helped(processors: int) -> Iterator[None]:
 
 @contextlib.contextmanager
 def one_blas_thread() -> Iterator[bool]:
-    """Keep each matrix product on its caller's processor; yields False where that cannot be arranged.
+    """Keep each matrix product on the processor of its caller; yield False if that is impossible.
 
-    Workers that each compute whole chunks beat one worker with a threaded BLAS by 1.6: everything between the
-    products is then parallel too, and each chunk stays in its processor's cache.
+    Workers that compute whole chunks are 1.6 times as fast as one worker with a threaded BLAS: everything between the
+    products runs in parallel too, and each chunk stays in its processor's cache.
     """
     global _blas
     try:

@@ -1,4 +1,4 @@
-"""Image files as a Core ML file wants them: read as the data sets read them, fitted as the file's metadata say."""
+"""Read image files for a Core ML file: like data sets do, and fitted as the file's metadata say."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from experiments.datasets.source import DEFAULTS, FITS, Fit, background
 
 
 def form_of(interface: Interface, *, fit: str | None = None, color: str | None = None) -> Form:
-    """What an image becomes before the file gets it.
+    """Return how images are prepared for the file.
 
     Args:
-        fit: one of FITS; by default what the metadata say, else `crop`.
-        color: the background; by default what the metadata say, else white.
+        fit: one of FITS; by default the metadata's, else `crop`.
+        color: the background; by default the metadata's, else white.
     """
     image = interface.input
     return _form((image.height, image.width, image.channels), interface.metadata, fit=fit, color=color)
 
 
 def check_pictures(image: ImageInput) -> None:
-    """Raise UsageError where pictures cannot be what a Core ML file takes."""
+    """Raise UsageError if a Core ML file takes something that pictures cannot be."""
     if image.is_array:
         raise UsageError(f"The file takes {image.text}, which no picture is: give it a data set of such, npz:FILE.")
 
@@ -41,22 +41,22 @@ def _form(shape: tuple[int, ...], metadata: Metadata, *, fit: str | None = None,
     if color is None:
         try:
             color = background(told.get("background", ""))
-        except UsageError:  # of somebody else's file, or "none"
+        except UsageError:  # of a file from elsewhere, or "none"
             color = str(DEFAULTS.background)
     return Form((height, width), "L" if channels == 1 else "RGB", cast(Fit, fit), color)
 
 
 def read_one(file: Path, shape: tuple[int, ...], metadata: Metadata) -> Images:
-    """The pixels of an image file as uint8 of a shape (height, width, channels); raises as `read` does."""
+    """Return the pixels of an image file as uint8 with a shape (height, width, channels); raises as `read` does."""
     return np.array(pixels.read(file, _form(shape, metadata)), np.uint8).reshape(shape)
 
 
 def read(files: Sequence[str | Path], interface: Interface) -> Images:
-    """The pixels of image files as uint8 (N, height, width, channels), read by all cores.
+    """Read image files as uint8 (N, height, width, channels), on all cores.
 
     Raises:
-        UsageError: if the Core ML file takes no pictures.
-        ProjectError: for a file that is no image, or damaged.
+        UsageError: if the Core ML file does not take pictures.
+        ProjectError: for a file that is not an image, or damaged.
     """
     check_pictures(interface.input)
     form, image = form_of(interface), interface.input

@@ -1,8 +1,8 @@
-"""The protobuf classes of Core ML's format, without the converters that surround them in coremltools.
+"""The protobuf classes of Core ML's format, without the rest of coremltools.
 
-`import coremltools` takes over a second and pulls in every converter; the generated classes alone take a tenth of
-that. They are loaded under a package name of our own, so nothing called `coremltools` is left half-imported: a real
-`import coremltools` works before and after, and shares the classes, since protobuf keeps one per message type.
+`import coremltools` takes over a second because it imports all converters; the generated classes take a tenth of that.
+They are loaded under a package name of our own, so that nothing called `coremltools` is left half-imported. A real
+`import coremltools` works before and after, and shares the classes, because protobuf has one per message type.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _lock = threading.Lock()
 
 
 def model_class() -> Any:
-    """The class `CoreML.Specification.Model`, the root message of every Core ML file.
+    """Return the class `CoreML.Specification.Model`, the root message of every Core ML file.
 
     Raises:
         ModuleNotFoundError: if coremltools is not installed.

@@ -1,4 +1,4 @@
-"""Models of every kind as stages: functions from batches of features by name to batches of features by name."""
+"""Models of every kind as stages: functions from batches of named features to batches of named features."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from conversion.runtime.network import blaming
 from conversion.runtime.network_stages import Execute, Labels, ml_program, neural_network
 from conversion.runtime.package import Package
 
-MAX_STAGES = 64  # of a pipeline, those of pipelines in it included
+MAX_STAGES = 64  # of a pipeline, including nested ones
 
 
 @dataclass(frozen=True)
@@ -31,11 +31,11 @@ class Stage:
 
 
 def stage(model: Any, package: Package | None, *, source: str, depth: int = 0) -> Stage:
-    """Compile a `Model` message of any kind that can be executed.
+    """Compile a `Model` message of any supported kind.
 
     Raises:
         CorruptModel: if it contradicts itself.
-        NotCheckable: if it holds anything unknown.
+        NotCheckable: if it has anything unknown.
     """
     kind, description = model.WhichOneof("Type"), model.description
     inputs = tuple(feature(each, source) for each in description.input)
@@ -72,7 +72,7 @@ def _stages(models: Sequence[Any], package: Package | None, *, source: str, dept
 
 
 def unknown(model: Any) -> str | None:
-    """Why nobody but Apple, or an app, can execute a model, or a stage of it; None where it is not for that."""
+    """Return why only Apple's systems, or an app, can run a model or one of its stages; None if that is not so."""
     kind = model.WhichOneof("Type")
     if kind in PIPELINES:
         return next((reason for inner in PIPELINES[kind](model) if (reason := unknown(inner))), None)
@@ -96,7 +96,7 @@ def _pipeline(stages: Sequence[Stage], outputs: Sequence[Feature]) -> Execute:
 
 
 def _matrix(values: Mapping[str, Batch], inputs: Sequence[Feature]) -> np.ndarray:
-    """All inputs side by side, in order, as features (N, D) in float64."""
+    """Join all inputs in order to features (N, D) in float64."""
     columns = []
     for each in inputs:
         batch = values.get(each.name)
@@ -109,7 +109,7 @@ def _matrix(values: Mapping[str, Batch], inputs: Sequence[Feature]) -> np.ndarra
 
 
 def _numeric(build: Callable[[Any], Callable[[np.ndarray], np.ndarray]]) -> Callable[..., Execute]:
-    """A stage whose only output is numbers: all inputs side by side to one output."""
+    """Build a stage whose only output is numbers, computed from all inputs joined."""
 
     def made(model: Any, inputs: Sequence[Feature], outputs: Sequence[Feature]) -> Execute:
         compute = build(getattr(model, model.WhichOneof("Type")))
@@ -121,7 +121,7 @@ def _numeric(build: Callable[[Any], Callable[[np.ndarray], np.ndarray]]) -> Call
 
 
 def _classifier(build: Callable[[Any, int], Callable[[np.ndarray], Any]]) -> Callable[..., Execute]:
-    """A stage whose outputs are a label and its probabilities by label."""
+    """Build a stage whose outputs are a label and its probabilities by label."""
 
     def made(model: Any, inputs: Sequence[Feature], outputs: Sequence[Feature]) -> Execute:
         p = getattr(model, model.WhichOneof("Type"))
@@ -158,7 +158,7 @@ def _tree_regressor(p: Any) -> Callable[[np.ndarray], np.ndarray]:
 
 
 def _vectorizer(model: Any, inputs: Sequence[Feature], outputs: Sequence[Feature]) -> Execute:
-    """Features side by side, each as long as the file says."""
+    """Join features to a vector, each with the length stated in the file."""
     columns = [(each.inputColumn, each.inputDimensions) for each in model.featureVectorizer.inputList]
     kinds = {each.name: each for each in inputs}
     if len(outputs) != 1 or not columns or any(name not in kinds for name, _ in columns):
@@ -176,7 +176,7 @@ def _vectorizer(model: Any, inputs: Sequence[Feature], outputs: Sequence[Feature
 
 
 def _dictionary_vectorizer(model: Any, inputs: Sequence[Feature], outputs: Sequence[Feature]) -> Execute:
-    """The numbers of a dictionary in the order of its known keys, 0 for those that it lacks."""
+    """Return the values of a dictionary in the order of its known keys; 0 for missing ones."""
     p = model.dictVectorizer
     kind = p.WhichOneof("Map")
     keys = list(getattr(p, kind).vector) if kind else []
@@ -222,7 +222,7 @@ def _identity(model: Any, inputs: Sequence[Feature], outputs: Sequence[Feature])
 
 
 def _suppression(model: Any, inputs: Sequence[Feature], outputs: Sequence[Feature]) -> Execute:
-    """A detector's boxes without those that overlap a surer one; thresholds given as inputs replace the file's."""
+    """Remove boxes of a detector that overlap a more confident one; thresholds from inputs replace the file's."""
     p = model.nonMaximumSuppression
     per_class = p.WhichOneof("SuppressionMethod") != "pickTop" or p.pickTop.perClass
 

@@ -1,4 +1,4 @@
-"""The weights of an ML Program: blobs in a binary file, each behind a header of its own.
+"""The weights of an ML Program: blobs in a binary file, each with a header.
 
 The layout is that of `MILBlob/Blob/StorageFormat.hpp` in coremltools' sources.
 """
@@ -13,12 +13,12 @@ from conversion.runtime.limits import MAX_FILE_BYTES, Unsupported
 
 FILE_HEADER = struct.Struct("<II")  # number of blobs, version
 BLOB_HEADER = struct.Struct("<IIQQQ")  # sentinel, type, size in bytes, offset of the data, unused bits at its end
-HEADER_BYTES = 64  # of either header, the rest being reserved
+HEADER_BYTES = 64  # of both headers, most of it reserved
 ALIGNMENT = 64  # of headers and data
 VERSION = 2
 SENTINEL = 0xDEADBEEF
 
-# The storage's number for each type that a program may declare.
+# The number in the format for each type that a program may declare.
 BLOB_TYPES = {
     "FLOAT16": 1,
     "FLOAT32": 2,
@@ -38,11 +38,11 @@ BLOB_TYPES = {
 
 
 class WeightFile:
-    """One file of blobs, which are read one by one.
+    """A file of blobs, which are read one at a time.
 
     Args:
-        path: the file, known to exist.
-        most: bytes that it may have.
+        path: an existing file.
+        most: maximum number of bytes.
 
     Raises:
         ValueError: if it is not such a file.
@@ -60,19 +60,19 @@ class WeightFile:
         self._count, version = FILE_HEADER.unpack_from(header)
         if version != VERSION:
             raise ValueError(f"the weights are stored in version {version}, not {VERSION}")
-        self._blobs: dict[int, tuple[int, int]] = {}  # by the offset of a header: where the data begin and end
-        self._taken: list[tuple[int, int]] = []  # what all headers and data occupy, in order
+        self._blobs: dict[int, tuple[int, int]] = {}  # begin and end of the data by the offset of the header
+        self._taken: list[tuple[int, int]] = []  # ranges of all headers and data, in order
 
     def blob(self, offset: int, *, type_name: str, size: int, unused_bits: int) -> bytes:
-        """The data of one blob.
+        """Return the data of a blob.
 
         Args:
-            type_name: type of its values, as the program declares it.
-            size: its bytes, by the shape that the program declares.
+            type_name: type of its values, as declared in the program.
+            size: its bytes, from the shape declared in the program.
             unused_bits: at the end of the last byte, for types of less than a byte.
 
         Raises:
-            ValueError: if the file stores something else there, or nothing.
+            ValueError: if the file has something else there, or nothing.
             Unsupported: if such blobs are unknown.
         """
         if type_name not in BLOB_TYPES:
@@ -89,7 +89,7 @@ class WeightFile:
                 raise ValueError(f"its weights are stored as type {stored_type}, not {type_name}")
             if stored_size != size:
                 raise ValueError(f"it stores {stored_size:,} bytes of weights where its shape needs {size:,}")
-            if unused_bits and unused != unused_bits:  # of other types, early versions left this uninitialised
+            if unused_bits and unused != unused_bits:  # for other types, early versions left this uninitialised
                 raise ValueError(f"its weights leave {unused} bits unused where its shape leaves {unused_bits}")
             if start % ALIGNMENT or start < offset + HEADER_BYTES:
                 raise ValueError(f"its weights should begin at {start:,}, which is no place for them")
@@ -99,7 +99,7 @@ class WeightFile:
             raise ValueError(f"the weights cannot be read: {error.strerror}") from error
 
     def _take(self, offset: int, start: int, end: int) -> None:
-        """Note what a blob occupies; two consts may share a blob, but no two blobs a byte."""
+        """Record the range of a blob; two constants may share a blob, but blobs may not overlap."""
         if self._blobs.get(offset) == (start, end):
             return
         for first, last in ((offset, offset + HEADER_BYTES), (start, end)):

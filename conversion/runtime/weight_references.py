@@ -1,4 +1,4 @@
-"""Which files of weights an ML Program refers to, and by which operations."""
+"""Which weight files an ML Program refers to, and in which operations."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from conversion.runtime.foreign import HEAD_BYTES, refuse_pointer
 from conversion.runtime.interface import CorruptModel
 from conversion.runtime.package import MissingMember, Package
 
-MODEL_FOLDER = "@model_path/"  # how a program calls the folder that it lies in
+MODEL_FOLDER = "@model_path/"  # the program's own folder
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Reference:
 
 
 def references(program: Any) -> Iterator[Reference]:
-    """Every blob that a `Program` message reads."""
+    """Yield every blob that a `Program` message reads."""
     for operation in operations(program):
         for _, value in values_of(operation):
             if value.WhichOneof("value") == "blobFileValue":
@@ -31,7 +31,7 @@ def references(program: Any) -> Iterator[Reference]:
 
 
 def operations(program: Any) -> Iterator[Any]:
-    """The operations of all functions of a `Program` message, and those of blocks in them."""
+    """Yield the operations of all functions of a `Program` message, including nested blocks."""
     for name in sorted(program.functions):
         blocks = program.functions[name].block_specializations
         waiting = [blocks[opset] for opset in sorted(blocks, reverse=True)]
@@ -42,7 +42,7 @@ def operations(program: Any) -> Iterator[Any]:
 
 
 def values_of(operation: Any) -> Iterator[tuple[str, Any]]:
-    """The constants in an operation's message, each with the name of its parameter."""
+    """Return the constants in an operation's message, each with the name of its parameter."""
     for name in operation.attributes:
         yield name, operation.attributes[name]
     for name in operation.inputs:
@@ -52,7 +52,7 @@ def values_of(operation: Any) -> Iterator[tuple[str, Any]]:
 
 
 def check_weights(model: Any, package: Package | None, source: str) -> None:
-    """Refuse a `Model` message whose files of weights are not there.
+    """Check that the weight files of a `Model` message exist.
 
     Raises:
         CorruptModel: if one is missing from the package, or is a Git LFS pointer.
@@ -67,7 +67,7 @@ def check_weights(model: Any, package: Package | None, source: str) -> None:
             file = package.member(name, beside_model=True)
         except MissingMember as error:
             raise CorruptModel(f"{source}: its weights are missing: {error}.") from None
-        except ValueError:  # a name that leads elsewhere: reading the operation says which
+        except ValueError:  # a path outside of the package: reading the operation reports it
             continue
         with file.open("rb") as opened:
             refuse_pointer(opened.read(HEAD_BYTES), f"{source}: {name}")

@@ -1,4 +1,4 @@
-"""Decoding of the weights that a neuralnetwork file stores, whatever their compression, to float32."""
+"""Decode the weights of a neuralnetwork file, whatever their compression, to float32."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ def decode(stored: Any, shape: tuple[int, ...], *, channel_axis: int = 0) -> Arr
 
     Args:
         stored: the message: float32, float16, or quantized to 1..8 bits (linear or by a lookup table).
-        shape: the shape that the layer declares; the values lie in row-major order.
-        channel_axis: the axis that per-channel scales of a linear quantization belong to.
+        shape: the shape that the layer declares; values are in row-major order.
+        channel_axis: the axis of per-channel scales in a linear quantization.
 
     Returns:
         float32 array of the shape.
 
     Raises:
         ValueError: if the number of stored values does not fit.
-        Unsupported: for kinds of storage that this module does not know.
+        Unsupported: for unknown kinds of storage.
     """
     shape = bounded(shape)
     count = math.prod(shape)
@@ -68,7 +68,7 @@ def _dequantize(raw: bytes, quantization: Any, shape: tuple[int, ...], channel_a
 
 
 def _unpack(packed: np.ndarray, *, count: int, bits: int) -> np.ndarray:
-    """Codes of 1..8 bits that lie most significant bit first, without regard to bytes.
+    """Unpack codes of 1 to 8 bits, stored with the most significant bit first, across byte boundaries.
 
     >>> _unpack(np.array([0b00_01_10_11], np.uint8), count=4, bits=2)
     array([0, 1, 2, 3], dtype=uint8)

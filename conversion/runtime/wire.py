@@ -1,7 +1,7 @@
-"""A look at a protobuf message's bytes before they are parsed: how much there is, and whether all of it is known.
+"""Scan the bytes of a protobuf message before it is parsed: count its fields, and find unknown ones.
 
 A parsed message takes far more memory than its bytes: an empty layer is two bytes in the file and a hundred as an
-object. So the fields are counted first, which reads only the tags and lengths between them.
+object. So the fields are counted first, which reads only tags and lengths.
 """
 
 from __future__ import annotations
@@ -13,24 +13,24 @@ from google.protobuf.descriptor import FieldDescriptor as Field
 
 from conversion.runtime.interface import CorruptModel, NotCheckable
 
-MAX_FIELDS = 2**20  # of a message and all those inside it; malireddi as an ML Program has some 4,000 at most
-MAX_DEPTH = 100  # of messages in messages, as for protobuf itself; a real file has 15
+MAX_FIELDS = 2**20  # including nested messages; malireddi as an ML Program has about 4,000
+MAX_DEPTH = 100  # of nested messages, as in protobuf; real files have 15
 
 VARINT, FIXED64, DELIMITED, FIXED32 = 0, 1, 2, 5
 FIXED_BYTES = {FIXED64: 8, FIXED32: 4}
-# How the values of a field are written, by its type; as a VARINT if it is not here.
+# How the values of a field are encoded, by its type; VARINT if it is not listed.
 WRITTEN = dict.fromkeys((Field.TYPE_FIXED64, Field.TYPE_SFIXED64, Field.TYPE_DOUBLE), FIXED64)
 WRITTEN |= dict.fromkeys((Field.TYPE_FIXED32, Field.TYPE_SFIXED32, Field.TYPE_FLOAT), FIXED32)
 WRITTEN |= dict.fromkeys((Field.TYPE_STRING, Field.TYPE_BYTES, Field.TYPE_MESSAGE), DELIMITED)
 
-# Fields that the format once had, by the message's full name: the labels, which the last stage has too.
+# Former fields of the format, by the message's full name: labels, which the last stage has too.
 RETIRED = {"CoreML.Specification.PipelineClassifier": (100, 101)}
 
-_KnownTags = dict[int, Any]  # by a tag that may stand in a message: the type of the message behind it, or None
+_KnownTags = dict[int, Any]  # by each allowed tag of a message: the type of the nested message, or None
 
 
 def first_unknown(content: bytes, message_type: Any, source: str) -> str | None:
-    """The first type of message in which there is a field that this version of the format does not have.
+    """Return the first type of message with a field that this version of the format does not have.
 
     Args:
         content: a serialized message.
@@ -38,7 +38,7 @@ def first_unknown(content: bytes, message_type: Any, source: str) -> str | None:
         source: name of the file, for errors.
 
     Raises:
-        CorruptModel: if these are no message's bytes, or messages lie in one another too deep.
+        CorruptModel: if the bytes are not a message, or messages are nested too deep.
         NotCheckable: if there are more than MAX_FIELDS.
     """
     damaged = CorruptModel(f"{source}: truncated or damaged, or not a Core ML file.")
@@ -86,19 +86,19 @@ def first_unknown(content: bytes, message_type: Any, source: str) -> str | None:
 
 
 class Span(NamedTuple):
-    """Where a field of a message lies in a file."""
+    """The range of a message's field in a file."""
 
     number: int
     start: int  # of its tag
-    content: int  # of what stands behind tag and length
+    content: int  # after tag and length
     end: int
 
 
 def delimited_fields(content: bytes, span: Span) -> Iterator[Span]:
-    """The fields of the message within a span that have a length: messages, texts, runs of numbers.
+    """Yield the fields with a length in the message within a span: messages, strings, packed numbers.
 
     Args:
-        content: bytes that `first_unknown` has looked through.
+        content: bytes already checked by `first_unknown`.
         span: of the message.
     """
     place = span.content
@@ -117,18 +117,18 @@ def delimited_fields(content: bytes, span: Span) -> Iterator[Span]:
 
 
 def _known(message_type: Any) -> _KnownTags:
-    """The tags that a message of a type may have."""
+    """Return the allowed tags of a type of message."""
     found: _KnownTags = {number << 3 | DELIMITED: None for number in RETIRED.get(message_type.full_name, ())}
     for field in message_type.fields:
         kind = WRITTEN.get(field.type, VARINT)
         found[field.number << 3 | kind] = field.message_type
         if field.is_repeated and kind != DELIMITED:
-            found[field.number << 3 | DELIMITED] = None  # all values of a field in one run
+            found[field.number << 3 | DELIMITED] = None  # all values of a field at once
     return found
 
 
 def _varint(content: bytes, place: int) -> tuple[int, int]:
-    """A number of up to ten bytes of seven bits, least significant first, and the place behind it."""
+    """Return a number of up to ten bytes with seven bits each, least significant first, and the position after it."""
     value = 0
     for shift in range(0, 70, 7):
         byte = content[place]

@@ -1,1 +1,1 @@
-"""Compare a Core ML file with its model: weights, answers and properties."""
+"""Compare a Core ML file with its model: weights, predictions and properties."""

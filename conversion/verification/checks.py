@@ -1,4 +1,4 @@
-"""The properties that a Core ML file must share with its model, and that few images would reveal."""
+"""Properties that a Core ML file must share with its model, and that a few images would not reveal."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from conversion.runtime import Interface
 from conversion.runtime.interface import ARRAY, COLOR_OF_CHANNELS
 from experiments.classifier import PIXEL_SCALE, PREPROCESSING_VERSION, network_of
 
-COMPRESSION_KEY = "compression"  # of the file's user metadata
+COMPRESSION_KEY = "compression"  # in the file's user metadata
 
 
 @dataclass(frozen=True)
 class Check:
-    """One property that the file must share with its model."""
+    """A property that the file must share with its model."""
 
     name: str
     passed: bool
@@ -31,7 +31,7 @@ def check(name: str, expected: str, found: str) -> Check:
 
 
 def structural_checks(interface: Interface, candidate: Candidate) -> list[Check]:
-    """Names, image, labels, last layer and origin of a file against those of its model."""
+    """Compare a file's names, image, labels, last layer and origin with those of its model."""
     height, width, channels = candidate.dataset.input_shape
     image, user = interface.input, interface.metadata.user_defined
     return [

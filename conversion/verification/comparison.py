@@ -1,13 +1,13 @@
-"""Whether a file computes what its model does, by the model with the file's weights or the model's conversion.
+"""Check whether a file computes what its model does, by one of two routes.
 
-The first route puts each tensor of the file back into the layer that it came from (`reference_model`). It needs nothing
-but file and model, and cannot know every place into which a converter folds a constant of the network: the 3 of a hard
-sigmoid in a bias, a factor in a kernel. So it can pass a file, and not fail one by itself.
+The first route puts each tensor of the file back into the layer that it came from (`reference_model`). It needs only
+the file and the model, but cannot know every place into which a converter folds a constant of the network, such as the
+3 of a hard sigmoid in a bias. So it can pass a file, but cannot fail one alone.
 
-The second route takes for its reference the uncompressed file that the model is converted to here, which must answer
-as the model does. The file must have its operations, and each of the file's constants must be the reference's by the
-rule of its compression. A file of other operations differs if the first route, which finds fault with it, finds none
-with the model's own conversion. Else neither route can tell.
+The second route converts the model here without compression, and checks that this reference answers as the model does.
+The file must have the same operations, and each of its constants must match the reference's by the rule of its
+compression. A file with other operations differs if the first route finds a fault with it, but none with the reference.
+Otherwise, the result is not checkable.
 """
 
 from __future__ import annotations
@@ -33,22 +33,22 @@ FORMAT_OF: dict[str, Format] = {"neuralnetwork": "mlmodel", "mlprogram": "mlpack
 
 @dataclass(frozen=True)
 class ModelComparison:
-    """What was found about a file's weights and answers."""
+    """What was found about a file's weights and predictions."""
 
-    route: Route = "none"  # not compared
+    route: Route = "none"  # none: not compared
     weights: tuple[Weight, ...] = ()
     parity: tuple[Parity, ...] = ()
 
     @property
     def faults(self) -> tuple[str, ...]:
-        """The differences in words; empty for a file that computes what its model does."""
+        """Differences in words; empty if the file computes what its model does."""
         of_weights = [weight.fault for weight in self.weights if weight.fault]
         return (*of_weights, *(fault for part in self.parity for fault in part.faults))
 
 
 @dataclass(frozen=True)
 class Executed:
-    """A file and its answers."""
+    """A file and its predictions."""
 
     executable: Executable
     compression: str  # a key of `conversion.verification.compression_bounds.RULES`
@@ -59,10 +59,10 @@ def compare_with_model(file: Executed, candidate: Candidate, splits: Mapping[str
     """Compare a file with its model.
 
     Args:
-        splits: images and labels by name; empty where the file cannot take them.
+        splits: images and labels by name; empty if the file cannot take them.
 
     Raises:
-        NotCheckable: if neither route can tell.
+        NotCheckable: if neither route can decide.
     """
     twin = _by_twin(file, candidate, splits)
     if not twin.faults:
@@ -74,7 +74,7 @@ def compare_with_model(file: Executed, candidate: Candidate, splits: Mapping[str
 
 
 def _by_twin(file: Executed, candidate: Candidate, splits: Mapping[str, Split]) -> ModelComparison:
-    """Compare with the model that has the file's weights."""
+    """Compare with the model after putting the file's weights into it."""
     twin = ReferenceModel(network_of(candidate.classifier), file.executable.weights, file.compression)
     with twin.weights_of_the_file():
         parity = parities(splits, file.answers, candidate.forward, candidate.exact_forward)
@@ -82,7 +82,7 @@ def _by_twin(file: Executed, candidate: Candidate, splits: Mapping[str, Split]) 
 
 
 def _by_conversion(file: Executed, candidate: Candidate, splits: Mapping[str, Split]) -> ModelComparison | None:
-    """Compare with our own uncompressed conversion of the model; None if the file has other inputs or operations."""
+    """Compare with our own uncompressed conversion; return None if the file has other inputs or operations."""
     reference = _conversion(candidate, file.executable, "none")
     ours, theirs = file.executable.blueprint, reference.blueprint
     if file.executable.interface.input != reference.interface.input or ours.operations != theirs.operations:
@@ -108,7 +108,7 @@ def _by_conversion(file: Executed, candidate: Candidate, splits: Mapping[str, Sp
 def _confirmed(
     twin: ModelComparison, file: Executed, candidate: Candidate, splits: Mapping[str, Split]
 ) -> ModelComparison:
-    """The result of the first route, if that finds no fault in the model's own conversion.
+    """Return the result of the first route, if it finds no fault in our own conversion.
 
     Raises:
         NotCheckable: if it does.
@@ -120,7 +120,7 @@ def _confirmed(
 
 
 def _conversion(candidate: Candidate, executable: Executable, compression: str) -> Executable:
-    """The model's own conversion to the format of a file."""
+    """Convert the model to the format of a file."""
     return candidate.converter.executable(FORMAT_OF[executable.interface.format], cast(Compression, compression))
 
 

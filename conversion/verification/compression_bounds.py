@@ -1,7 +1,7 @@
-"""How far each compression may change a weight: the rule that a file's decoded tensor must obey.
+"""How much each compression may change a weight: the rule that a file's decoded tensors must obey.
 
-A tolerance on a network's answers cannot tell a flipped byte in a filter that no image excites from a right one. These
-rules can: they hold every element of a tensor against the trained weight that it came from.
+A tolerance on a network's outputs cannot detect a flipped byte in a filter that no image activates. These rules can:
+they compare every element of a tensor with the trained weight that it came from.
 """
 
 from __future__ import annotations
@@ -13,21 +13,21 @@ import numpy.typing as npt
 
 Array = npt.NDArray[np.float32]
 
-ROUNDING = 2.0**-22  # relative: what two orders of computing one value in float32 may differ by
-HALFWAY = 1e-3  # of a step: how far beyond the middle between two codes a weight may lie for want of digits
+ROUNDING = 2.0**-22  # relative difference of two orders of summation in float32
+HALFWAY = 1e-3  # of a step: how far past the middle between two codes a weight may be, due to rounding
 CENTROID = 1e-3  # of the weights' standard deviation: how far an entry may be from the mean of its weights
-SMALLEST_HALF = 2.0**-24  # coremltools keeps at this what would round to zero in float16
+SMALLEST_HALF = 2.0**-24  # coremltools rounds smaller values up to this instead of to zero
 
 Rule = Callable[["Array", "Array", "Array"], "npt.NDArray[np.bool_]"]
 
 
 def half(values: Array) -> Array:
-    """Round to float16, and give float32."""
+    """Round to float16, and return float32."""
     return values.astype(np.float16).astype(np.float32)
 
 
 def _half_spacing(values: Array) -> Array:
-    """Half the distance to the next float16: the most that rounding may change."""
+    """Return half the distance to the next float16: the largest rounding error."""
     with np.errstate(all="ignore"):
         return np.spacing(np.abs(values).astype(np.float16)).astype(np.float32) / np.float32(2)
 
@@ -43,7 +43,7 @@ def _rounded(stored: Array, expected: Array, slack: Array) -> npt.NDArray[np.boo
 
 
 def _linear(stored: Array, expected: Array, slack: Array) -> npt.NDArray[np.bool_]:
-    """The nearest of 255 multiples of a step about zero, or of 256 steps from the smallest weight to the largest.
+    """Require the nearest of 255 multiples of a step around zero, or of 256 steps from smallest to largest weight.
 
     There is one step for all weights, or one for each channel along some axis.
     """
@@ -58,10 +58,10 @@ def _linear(stored: Array, expected: Array, slack: Array) -> npt.NDArray[np.bool
             step = np.where(step > 0, step, np.float32(1))
             level = origin + np.clip(np.round((stored - origin) / step), *codes) * step
             on_grid = np.abs(stored - level) <= _decoding(stored, is_half) + ROUNDING * largest
-            # coremltools divides float16 by float16: the quotient is rounded before it is rounded to a code.
+            # coremltools divides float16 by float16, so the quotient is rounded before the code is.
             quotient = np.abs(level) * np.float32(2.0**-11) if is_half else 0
             nearest = np.abs(level - expected) <= step * np.float32(0.5 + HALFWAY) + quotient + slack
-            # The largest weight's code may not go beyond the last one, though a rounded step ends before it.
+            # The largest weight has the last code at most, although rounding the step may make it end earlier.
             ends = (np.abs(expected) >= largest * np.float32(1 - 2.0**-10)) & (np.abs(level - expected) <= step)
             fits = on_grid & (nearest | ends if is_half else nearest)
             best = fits if np.count_nonzero(fits) > np.count_nonzero(best) else best
@@ -70,7 +70,7 @@ def _linear(stored: Array, expected: Array, slack: Array) -> npt.NDArray[np.bool
 
 def _palette(bits: int) -> Rule:
     def rule(stored: Array, expected: Array, slack: Array) -> npt.NDArray[np.bool_]:
-        """The nearest of 2^bits values, each the mean of the weights that it stands for."""
+        """Require the nearest of 2^bits values, each the mean of the weights that it stands for."""
         values, cluster = np.unique(stored, return_inverse=True)
         cluster = cluster.ravel()
         too_few = stored.size > 2**bits and len(values) <= 2 ** (bits - 1)  # as with fewer bits
@@ -90,12 +90,12 @@ def _palette(bits: int) -> Rule:
 
 def _pruned(percent: int) -> Rule:
     def rule(stored: Array, expected: Array, slack: Array) -> npt.NDArray[np.bool_]:
-        """Zero for the share of the smallest weights, the weight for the others."""
+        """Require zero for the given share of the smallest weights, and the weight itself for the others."""
         is_half, expected = _base(stored, expected)
         magnitude = np.abs(expected)
         ordered = np.sort(magnitude, axis=None)
         zeros = stored.size * percent // 100
-        largest_zero = ordered[min(zeros, stored.size - 1)]  # one more or less is a question of rounding
+        largest_zero = ordered[min(zeros, stored.size - 1)]  # rounding may change the number by one
         smallest_kept = ordered[max(zeros - 1, 0)]
         blur = _decoding(expected, is_half) + slack
         kept = (np.abs(stored - expected) <= blur) & (magnitude >= smallest_kept - blur)
@@ -105,13 +105,13 @@ def _pruned(percent: int) -> Rule:
 
 
 def _base(stored: Array, expected: Array) -> tuple[bool, Array]:
-    """Whether a tensor is decoded to float16, and the weights that were compressed: rounded first if so."""
+    """Return whether a tensor decodes to float16, and the weights that were compressed (in that case rounded first)."""
     is_half = bool((stored == half(stored)).all())
     return is_half, half(expected) if is_half else expected
 
 
 def _decoding(values: Array, is_half: bool) -> Array:
-    """By how much decoding may round a value."""
+    """Return how much decoding may round a value."""
     return _half_spacing(values) if is_half else np.abs(values) * np.float32(ROUNDING)
 
 
@@ -128,22 +128,19 @@ RULES: dict[str, Rule] = {
 
 
 def violations(rule: str, stored: Array, expected: Array, slack: Array) -> npt.NDArray[np.bool_]:
-    """Which elements of a stored tensor break a rule.
+    """Return which elements of a stored tensor break a rule, as a mask.
 
     Args:
-        stored: what the file decodes to, of any shape.
-        expected: the trained weights, in that shape.
-        slack: what may be between them before any compression, in that shape: folding in float32.
-
-    Returns:
-        A mask of that shape.
+        stored: the decoded tensor, of any shape.
+        expected: the trained weights, in the same shape.
+        slack: allowed difference before compression, in the same shape, from folding in float32.
     """
-    with np.errstate(all="ignore"):  # a damaged tensor may hold anything
+    with np.errstate(all="ignore"):  # a damaged tensor may contain anything
         return ~RULES[rule](stored, expected, slack)
 
 
 def obeyed(compression: str, stored: Array, expected: Array, slack: Array) -> str | None:
-    """The strictest rule that a tensor obeys, of those that a compression allows; None if it obeys none."""
+    """Return the strictest rule that a tensor obeys, among those of a compression; None if it obeys none."""
     allowed = ("none", *(("float16",) if compression != "none" else ()), compression)
     for rule in dict.fromkeys(allowed):
         if not violations(rule, stored, expected, slack).any():

@@ -1,10 +1,10 @@
 """Run a saved Core ML file and compare it with its model.
 
-Two comparisons make the first verdict. Each weight in the file must be the model's after the file's compression, by a
-rule that holds for every element. And the file's answers must be those of the model with these weights, its twin, up to
-the rounding of float32, which is measured on the model itself (`parity`). Where the weights cannot be put back into the
-model, its own conversion takes the twin's place (`comparison`). What the compression costs is the second comparison,
-with the model as it was trained; how much of that is too much is for the gate to say.
+The verdict comes from two comparisons. Each weight in the file must be the model's weight after compression, by a rule
+for every element. And the file's predictions must be those of the model with these weights, up to float32 rounding,
+which is measured on the model itself (`parity`). If the weights cannot be put back into the model, its own conversion
+is used instead (`comparison`). A third comparison, with the model as trained, shows what the compression costs; how
+much is acceptable is decided by the gate.
 """
 
 from __future__ import annotations
@@ -35,33 +35,33 @@ from experiments.datasets import Split
 from experiments.evaluation.metrics import Evaluation, evaluate
 from experiments.tracking import Look, Tracker
 
-HALF_IMAGES = 200  # of the validation split, computed in float16 too: some tenths of a second
+HALF_IMAGES = 200  # of the validation split, also computed in float16: takes a few tenths of a second
 NOT_RUN = Native("not run: the file differs")
 NEEDED_TO_EXECUTE = frozenset({"image size", "image colour", "label count"})
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """What running and reading a file showed."""
+    """What was found by reading and running a file."""
 
     file_sha256: str
     file_bytes: int
     format: str
-    compression: str  # by the file's metadata
-    minimum_ios: int | None  # oldest iOS whose Core ML reads the file; None for a version that is not known
+    compression: str  # from the file's metadata
+    minimum_ios: int | None  # oldest iOS that can read the file; None: unknown version
     checks: tuple[Check, ...]
     weights: tuple[Weight, ...] = ()
-    route: Route = "none"  # how weights and answers were compared with the model's
-    parity: tuple[Parity, ...] = ()  # of what was executed with the model, within rounding; on val, then on test
-    original: tuple[Parity, ...] = ()  # of the file with the model as it was trained
+    route: Route = "none"  # how weights and predictions were compared
+    parity: tuple[Parity, ...] = ()  # compared within rounding, on val, then on test
+    original: tuple[Parity, ...] = ()  # the file compared with the model as trained
     native: Native = NOT_RUN
-    test_predictions: tuple[int, ...] = ()  # label indices, of the executed file
-    test_evaluation: Evaluation | None = None  # of the executed file; None, as the next, where it saw no test image
+    test_predictions: tuple[int, ...] = ()  # label indices predicted by the file
+    test_evaluation: Evaluation | None = None  # of the file; None, like the next, if it saw no test image
     test_look: Look | None = None  # at the test images
-    threshold: float | None = None  # confidence from which on the file's guess is an answer; None: it names none
+    threshold: float | None = None  # lowest confidence that counts as an answer; None: the file has none
     refusals: tuple[Refusals, ...] = ()  # what the threshold refuses, on val, then on test
-    half: Half | None = None  # what float16 changes, on the first validation images; None: not executed
-    arithmetic: tuple[Parity, ...] = ()  # the file in float32 and in float16 with the model as trained, on these images
+    half: Half | None = None  # effect of float16 on the first validation images; None: not run
+    arithmetic: tuple[Parity, ...] = ()  # float32 and float16 compared with the model as trained, on the same images
 
     @property
     def faults(self) -> tuple[str, ...]:
@@ -75,7 +75,7 @@ class Evidence:
 
     @property
     def differences(self) -> tuple[tuple[str, Parity], ...]:
-        """What was compared with which model, and the result: the rows of one table."""
+        """What was compared with which model, and the result, as rows of a table."""
         model = "model with its weights" if self.route == "twin" else "model"
         rows = [(f"{part.executed} against {model}", part) for part in self.parity]
         if self.compression != "none" or not rows:
@@ -84,7 +84,7 @@ class Evidence:
 
     @property
     def arithmetic_rows(self) -> tuple[tuple[str, str, str], ...]:
-        """The file in float32 and in float16, side by side: the rows of one table, the header first."""
+        """The file in float32 and float16, side by side, as rows of a table with a header."""
         if not self.half or not self.arithmetic:
             return ()
         exact, halved = self.arithmetic
@@ -104,11 +104,11 @@ class Evidence:
         return not self.faults
 
     def on(self, split: str) -> Parity:
-        """The comparison with the model, up to the rounding of float32."""
+        """Return the comparison with the model within rounding."""
         return next(parity for parity in self.parity if parity.split == split)
 
     def against_original(self, split: str) -> Parity:
-        """The file against the model as it was trained."""
+        """Return the comparison of the file with the model as trained."""
         return next(parity for parity in self.original if parity.split == split)
 
 
@@ -121,20 +121,20 @@ def verify(
     half_images: int | None = HALF_IMAGES,
     accumulation: str = "float32",
 ) -> Evidence:
-    """Run a file on the whole validation and test splits and compare it with its model.
+    """Run a file on the whole validation and test splits, and compare it with its model.
 
     Args:
         path: an `.mlmodel` file or an `.mlpackage` folder.
-        compression: what was asked for, if known; otherwise the file's own word is held against what it stores.
-        worth_a_look: whether to go on to the test images; asked with the evidence that needs none of them.
-        half_images: validation images that are computed in float16 too; None: all.
-        accumulation: what float16 sums in, one of `half.ACCUMULATIONS`.
+        compression: the requested one, if known; otherwise, the one in the file's metadata is checked.
+        worth_a_look: called with the evidence so far; returns whether to continue with the test images.
+        half_images: number of validation images that are also computed in float16; None: all.
+        accumulation: precision of sums in float16, one of `half.ACCUMULATIONS`.
 
     Raises:
         CorruptModel: if the file cannot be read.
-        NotCheckable: if it holds something that the executor does not know, or a weight in an unknown form.
+        NotCheckable: if it has something that the executor does not support, or a weight of unknown form.
 
-    An example stands in docs/api.md.
+    docs/api.md has an example.
     """
     executable = runtime.load(path)
     interface = executable.interface
@@ -148,7 +148,7 @@ def verify(
         return refusals(name, answers[name], split.labels, threshold or 0.0)
 
     def compared(evidence: Evidence, *names: str) -> Evidence:
-        """The evidence, extended by more splits."""
+        """Return the evidence with more splits added."""
         more = {name: candidate.split(name) for name in names}
         splits.update(more)
         answers.update({name: executable.probabilities(split.images) for name, split in more.items()})
@@ -157,7 +157,7 @@ def verify(
             comparison = compare_with_model(file, candidate, more)
             if comparison.route == evidence.route:
                 comparison = replace(comparison, parity=(*evidence.parity, *comparison.parity))
-            elif len(splits) > len(more):  # the route that was enough for the first images is not for these
+            elif len(splits) > len(more):  # the route that worked for the first images does not work for these
                 comparison = compare_with_model(file, candidate, splits)
         except runtime.NotCheckable as error:
             if all(check.passed for check in checks):
@@ -209,7 +209,7 @@ def verify(
 
 
 def _compression_checks(claimed: str, asked: str | None, weights: tuple[Weight, ...]) -> list[Check]:
-    """Whether the file names a known compression, the requested one, and the one that it really uses."""
+    """Check that the file names a known compression, the requested one, and the one that it uses."""
 
     found = {weight.rule for weight in weights if weight.kernel and weight.elements >= SMALLEST_KERNEL}
     if claimed not in COMPRESSIONS:
@@ -224,7 +224,7 @@ def _compression_checks(claimed: str, asked: str | None, weights: tuple[Weight, 
 def _threshold_checks(
     user_defined: Mapping[str, str], answers: Mapping[str, npt.NDArray[np.float32]], splits: Mapping[str, Split]
 ) -> list[Check]:
-    """Whether the file's threshold, if it has one, refuses no more validation images than its rule allows."""
+    """Check that the file's threshold, if any, refuses no more validation images than its rule allows."""
     if THRESHOLD_KEY not in user_defined:
         return []
     text, threshold = user_defined[THRESHOLD_KEY], threshold_in(user_defined)
@@ -247,7 +247,7 @@ def verify_run(
     half_images: int | None = HALF_IMAGES,
     accumulation: str = "float32",
 ) -> tuple[Candidate, Evidence]:
-    """As `verify`, against the kept model of a run; raises UsageError for an unknown one."""
+    """Verify a file against the kept model of a run; see `verify`. Raise UsageError for an unknown run."""
     tracker = Tracker(tracking_uri, create=False)
     candidate = load_candidate(tracker, command="conversion.verify", name="", run_id=run_id, plugins=plugins)
     return candidate, verify(path, candidate, half_images=half_images, accumulation=accumulation)

@@ -1,4 +1,4 @@
-"""Compare our executor with Apple's own runtime, which only macOS has."""
+"""Compare our executor with Apple's own runtime, which exists on macOS only."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from conversion.runtime import Executable
 from conversion.runtime.opening import opened
 from experiments.datasets.viewed import viewed
 
-SAMPLE = 64  # images: Apple's runtime takes them one by one
-TOLERANCE = 5e-3  # of a probability: half precision, in which Apple's runtime computes, costs 3e-4 on honest files
+SAMPLE = 64  # images; Apple's runtime takes one at a time
+TOLERANCE = 5e-3  # of a probability; Apple's half precision changes correct files by 3e-4
 
 
 @dataclass(frozen=True)
 class Native:
-    """The outcome of running a file in Apple's runtime."""
+    """The result of running a file in Apple's runtime."""
 
-    status: str  # "agrees", "differs", or "not run: " with the reason
+    status: str  # "agrees", "differs", or "not run: REASON"
     images: int = 0
-    max_difference: float | None = None  # of a probability, to our executor's
+    max_difference: float | None = None  # of a probability, from our executor's
 
     @property
     def fault(self) -> str:
-        """The fault in words; empty unless it was run and differs."""
+        """The fault in words; empty unless the results differ."""
         if self.status != "differs":
             return ""
         return (
@@ -53,7 +53,7 @@ def compare(path: Path, executable: Executable, images: npt.NDArray[np.uint8]) -
     sample = images[:SAMPLE]
     given = [image[None].astype(np.float32) if interface.input.is_array else viewed(image) for image in sample]
     answers = [model.predict({interface.input.name: each})[interface.probabilities_name] for each in given]
-    # Apple's runtime answers by name: of two classes that share one it says one probability.
+    # Apple's runtime returns probabilities by class name: classes with the same name get one.
     single = [index for index, label in enumerate(interface.labels) if interface.labels.count(label) == 1]
     if not single:
         return Native("not run: no class has a name of its own")

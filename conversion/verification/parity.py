@@ -1,4 +1,4 @@
-"""Compare the answers of a file and a model, and measure how far rounding alone may move them apart."""
+"""Compare the predictions of a file and a model, and measure how far apart rounding alone may move them."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ from experiments.datasets import Split
 if TYPE_CHECKING:
     import keras
 
-Answers = Mapping[str, npt.NDArray[np.float32]]  # probabilities of a split's images, by the split's name
+Answers = Mapping[str, npt.NDArray[np.float32]]  # probabilities by the split's name
 Forward = Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.floating]]
 
-# A file and its model compute the same sums in another order. Both are off the exact answer, by amounts that the
-# network decides: 1e-7 where it is shallow, 7e-5 in MobileNetV2. The model's own is measured. Honest files of deep
-# networks were up to 1.5 times that away from the model (benchmarks/rounding.py); an image scale of 1/256 on 28x28
-# pixels puts a file more than 200 times that away (tests/conversion/test_verify.py).
+# A file and its model compute the same sums in different order. Both deviate from the exact result, by amounts that
+# depend on the network: 1e-7 if it is shallow, 7e-5 in MobileNetV2. The model's own deviation is measured. Correct
+# files of deep networks deviated up to 1.5 times as much from the model (benchmarks/rounding.py). A wrong image scale
+# of 1/256 on 28x28 pixels makes more than 200 times as much (tests/conversion/test_verify.py).
 ROUNDINGS = 10
-LEAST_ALLOWANCE = 2.0**-20  # of a probability: eight steps of float32 at 1, for networks that hardly round at all
-HARDEST = 32  # images of each split that are computed exactly: those on which file and model differ most
-EXACT_BYTES = 2**16  # of the images that are computed at once: one of 224x224 fills memory enough in float64
-FLIPPED_SHOWN = 20  # images whose top-1 label differs, named in the evidence
+LEAST_ALLOWANCE = 2.0**-20  # of a probability: eight float32 steps at 1, for networks that hardly round
+HARDEST = 32  # images of each split that are computed exactly: those with the largest differences
+EXACT_BYTES = 2**16  # of the images computed at once; one of 224x224 fills enough memory in float64
+FLIPPED_SHOWN = 20  # images with another top-1 label that the evidence names
 
-FILE = "file"  # the one that is verified
+FILE = "file"  # the file being verified
 UNCOMPRESSED = "uncompressed conversion"  # of its model
 
 
 @dataclass(frozen=True)
 class Flip:
-    """One image that file and model label differently."""
+    """An image that file and model label differently."""
 
     index: int  # in the split
     true_label: int
@@ -47,25 +47,25 @@ class Flip:
 
 @dataclass(frozen=True)
 class Parity:
-    """A file against a model on one split."""
+    """A file compared with a model on one split."""
 
     split: str
     images: int
     max_difference: float  # of a probability
     mean_difference: float  # of a probability
-    label_flips: int  # images whose top-1 label differs
+    label_flips: int  # number of images with another top-1 label
     flipped: tuple[int, ...]  # their first indices in the split
     file_accuracy: float  # of the executed file
     model_accuracy: float  # of the Keras model
     flips: tuple[Flip, ...] = ()  # the images of `flipped`
     executed: str = FILE  # or UNCOMPRESSED, or an arithmetic's name
-    rounding: float | None = None  # of a probability: what float32 costs the model itself; None: not asked
+    rounding: float | None = None  # of a probability: the float32 error of the model itself; None: not measured
     allowance: float | None = None  # of a probability: the largest difference that rounding explains; None: any
 
     @property
     def faults(self) -> tuple[str, ...]:
-        """In words; empty where the difference is allowed. A label may then differ only where two classes tie."""
-        if self.allowance is None or self.max_difference <= self.allowance:  # not so where it is NaN
+        """Faults in words; empty if the difference is allowed. Labels may then differ only where two classes tie."""
+        if self.allowance is None or self.max_difference <= self.allowance:  # false for NaN
             return ()
         subject = "" if self.executed == FILE else f" of the {self.executed}"
         found: tuple[str, ...] = (
@@ -80,12 +80,12 @@ class Parity:
 def parities(
     splits: Mapping[str, Split], executed: Answers, forward: Forward, exact: Forward | None = None
 ) -> tuple[Parity, ...]:
-    """What a file answered against what a model answers, on each split.
+    """Compare a file's predictions with a model's, on each split.
 
     Args:
         splits: images and labels by name.
         forward: the model in float32.
-        exact: the model in float64, from which the allowance is derived; None allows any difference.
+        exact: the model in float64, for computing the allowance; None allows any difference.
     """
     expected = {name: predict(forward, split.images) for name, split in splits.items()}
     rounding = None if exact is None else _rounding(splits, executed, expected, exact)
@@ -95,11 +95,11 @@ def parities(
 
 
 def arithmetics(split: Split, computed: Answers, forward: Forward) -> tuple[Parity, ...]:
-    """What a file answers in several arithmetics, by their names, against what a model answers in float32.
+    """Compare a file's predictions in several arithmetics with those of a model in float32.
 
     Args:
         split: validation images and labels.
-        computed: probabilities by the arithmetic's name; one that is no number counts as 0.
+        computed: probabilities by the arithmetic's name; NaN counts as 0.
     """
     expected = predict(forward, split.images)
     found = []
@@ -110,12 +110,12 @@ def arithmetics(split: Split, computed: Answers, forward: Forward) -> tuple[Pari
 
 
 def in_float64(classifier: keras.Model) -> Forward:
-    """A classifier computed in float64: from uint8 images (N, height, width, channels) to float64 probabilities.
+    """Return a function that computes a classifier in float64, from uint8 images (N, height, width, channels).
 
-    It is built a second time from its own configuration, and takes over its current weights at each call.
+    The classifier is built again from its configuration, and gets the current weights at each call.
 
     Raises:
-        NotCheckable: also at a call, for a network that insists on float32.
+        NotCheckable: here or on a call, for a network that requires float32.
     """
     with _explained():
         exact = type(classifier).from_config(_widened(classifier.get_config()))
@@ -131,16 +131,16 @@ def in_float64(classifier: keras.Model) -> Forward:
 
 @contextmanager
 def _explained() -> Iterator[None]:
-    """Say of any error what it means here."""
+    """Convert any error to NotCheckable."""
     try:
         yield
-    except Exception as error:  # of whatever layers call
+    except Exception as error:  # layers may raise anything
         reason = " ".join(str(error).split())[:300]
         raise NotCheckable(f"how far the network rounds is not known: in float64 it fails: {reason}") from error
 
 
 def _widened(configuration: Any) -> Any:
-    """A configuration of Keras with float64 wherever it says float32."""
+    """Return a Keras configuration with float64 in place of float32."""
     if isinstance(configuration, dict):
         return {key: _widened(value) for key, value in configuration.items()}
     if isinstance(configuration, list | tuple):
@@ -149,7 +149,7 @@ def _widened(configuration: Any) -> Any:
 
 
 def _rounding(splits: Mapping[str, Split], executed: Answers, expected: Answers, exact: Forward) -> float:
-    """The most that float32 costs the model, on the images on which file and model differ most."""
+    """Return the largest float32 error of the model, on the images on which file and model differ most."""
     largest = 0.0
     for name, split in splits.items():
         hardest = np.argsort(-np.abs(executed[name] - expected[name]).max(axis=1))[:HARDEST]

@@ -1,10 +1,10 @@
-"""The trained model with the weights of its Core ML file, each of which must obey the rule of its compression.
+"""The trained model with the weights of its Core ML file, which must obey the rule of its compression.
 
-Two halves make a sharp comparison. Each tensor of the file is put back into the layer of the Keras model that it came
-from, and is held there against the trained weight (`compression_bounds`). The model with those weights, the twin, is
-executed by TensorFlow in float32, and must answer as the file does. How a tensor is found does not have to be trusted
-to pass a file: a tensor in a wrong place, or turned around, breaks its rule or changes the twin's answers. To fail one
-it does: see `conversion.verification.comparison`.
+Each tensor of the file is put back into the layer of the Keras model that it came from, and is compared with the
+trained weight (`compression_bounds`). The model with these weights, called the twin, runs in TensorFlow in float32, and
+must predict what the file does. To pass a file, the search for a tensor's place does not have to be trusted: a tensor
+in the wrong place or orientation breaks its rule or changes the twin's predictions. To fail a file, it has to be: see
+`conversion.verification.comparison`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Array = npt.NDArray[np.float32]
 
 FOLDING = 2.0**-21  # relative to the terms of a sum: a few roundings in float32
 
-KERNELS = {  # by Keras' class: the kernel's name, and its axes that are output channels
+KERNELS = {  # by Keras class: name of the kernel, and its axes that are output channels
     "Conv1D": ("kernel", (-1,)),
     "Conv2D": ("kernel", (-1,)),
     "Conv1DTranspose": ("kernel", (-2,)),
@@ -43,24 +43,24 @@ KERNELS = {  # by Keras' class: the kernel's name, and its axes that are output 
 
 @dataclass(frozen=True)
 class Slot:
-    """One tensor that the file should hold."""
+    """A tensor that the file should have."""
 
     name: str  # layer and weight of the Keras model
     expected: Array
-    slack: Array  # what folding in float32 may change; 0 for a weight that is written as it is
+    slack: Array  # allowed change from folding in float32; 0 for a weight that is not folded
     write: Callable[[Array], None]  # puts a tensor of this shape into the model
 
 
 @dataclass(frozen=True)
 class Weight:
-    """One weight of the model and what the file holds of it."""
+    """A weight of the model, and what the file has for it."""
 
-    name: str  # layer and weight of the Keras model, or of the uncompressed file that it is converted to here
+    name: str  # layer and weight of the Keras model, or of our uncompressed conversion
     tensor: str  # layer and field of the file; empty if there is none
     elements: int
-    kernel: bool  # a matrix or a convolution's window: what compressions are for
+    kernel: bool  # whether it is a matrix or a convolution kernel, which compressions apply to
     rule: str  # the compression whose rule it obeys; empty if none
-    fault: str  # in words; empty for a weight that obeys
+    fault: str  # in words; empty if there is none
 
 
 @dataclass(frozen=True)
@@ -68,17 +68,17 @@ class _Found:
     tensor: str
     stored: Array
     order: tuple[int, ...]  # of the slot's axes in the tensor
-    sign: float  # -1 where the file holds the negated weight
+    sign: float  # -1 if the file has the negated weight
     cost: float
 
 
 class ReferenceModel:
-    """A model and the weights that a file holds for it.
+    """A model and the weights that a file has for it.
 
     Args:
-        network: the trained model. It is changed within `weights_of_the_file` alone.
+        network: the trained model. It is only changed inside `weights_of_the_file`.
         tensors: decoded weights of the file by layer and field.
-        compression: what the file says of itself, a key of `conversion.verification.compression_bounds.RULES`.
+        compression: from the file's metadata, a key of `conversion.verification.compression_bounds.RULES`.
     """
 
     def __init__(self, network: keras.Model, tensors: Mapping[str, Mapping[str, Array]], compression: str) -> None:
@@ -95,7 +95,7 @@ class ReferenceModel:
 
     @contextmanager
     def weights_of_the_file(self) -> Iterator[None]:
-        """Within this context the model holds the file's weights."""
+        """A context in which the model has the file's weights."""
         trained = [variable.numpy() for variable in self._network.weights]
         try:
             for i, slot in enumerate(self._slots):
@@ -110,7 +110,7 @@ class ReferenceModel:
 def _weight(slot: Slot, found: _Found | None, compression: str) -> Weight | None:
     if found is None:
         if np.ptp(slot.expected) == 0 and slot.expected.flat[0] in (0, 1):
-            return None  # converters leave out what changes nothing
+            return None  # converters drop what has no effect
         fault = f"{slot.name} has no counterpart in the file"
         return Weight(slot.name, "", slot.expected.size, is_kernel(slot.expected), "", fault)
     expected, slack = (_arranged(values, found) for values in (slot.expected * np.float32(found.sign), slot.slack))
@@ -118,16 +118,16 @@ def _weight(slot: Slot, found: _Found | None, compression: str) -> Weight | None
 
 
 def held(name: str, tensor: str, stored: Array, *, expected: Array, slack: Array, compression: str) -> Weight:
-    """Hold a tensor of a file against the weight that it should be.
+    """Compare a tensor of a file with the weight that it should be.
 
     Args:
-        tensor: what the file calls it.
-        stored: what the file decodes to.
-        expected: the weight before its compression, in the same shape.
-        slack: what may be between them before any compression, in the same shape.
+        tensor: its name in the file.
+        stored: the decoded tensor.
+        expected: the weight before compression, in the same shape.
+        slack: allowed difference before compression, in the same shape.
     """
     small = expected.size < SMALLEST_KERNEL and compression != "none"
-    compression = "float16" if small else compression  # converters leave a small tensor in half precision
+    compression = "float16" if small else compression  # converters do not compress small tensors further
     rule = obeyed(compression, stored, expected, slack)
     fault = ""
     if rule is None:
@@ -142,7 +142,7 @@ def held(name: str, tensor: str, stored: Array, *, expected: Array, slack: Array
 
 
 def is_kernel(values: Array) -> bool:
-    """Whether a weight is a matrix or a convolution's window."""
+    """Return whether a weight is a matrix or a convolution kernel."""
     return sum(size > 1 for size in values.shape) > 1
 
 
@@ -150,12 +150,12 @@ def is_kernel(values: Array) -> bool:
 
 
 def _kind(layer: keras.Layer) -> str:
-    """The name of Keras' own class; empty for any other one, which may fold otherwise."""
+    """Return the name of Keras' own class; empty for any other class, which may fold differently."""
     return type(layer).__name__ if type(layer).__module__.startswith("keras.") else ""
 
 
 def _slots(network: keras.Model, tensors: Mapping[str, Array]) -> list[Slot]:
-    from keras.layers import BatchNormalization  # the model is loaded, and Keras with it
+    from keras.layers import BatchNormalization  # Keras has been imported with the model
 
     flat = network._flatten_layers(include_self=False, recursive=True)
     slots: list[Slot] = []
@@ -177,7 +177,7 @@ def _slot(variable: Any) -> Slot:
 
 
 def _host(normalization: keras.Layer) -> keras.Layer | None:
-    """The layer into whose kernel a converter may fold a batch normalization behind it."""
+    """Return the layer into whose kernel a converter may fold a batch normalization that follows it."""
     import keras
 
     layers = keras.layers
@@ -190,7 +190,7 @@ def _host(normalization: keras.Layer) -> keras.Layer | None:
         while isinstance(operation, (*identities, keras.Model)):
             before = operation.outputs[0] if isinstance(operation, keras.Model) else operation.input
             operation = before._keras_history.operation
-    except (AttributeError, ValueError):  # a layer that is called several times has no one input
+    except (AttributeError, ValueError):  # a layer that is called several times has no single input
         return None
     linear = getattr(operation, "activation", None) in (None, keras.activations.linear)
     if _kind(operation) not in KERNELS or not linear:
@@ -206,7 +206,7 @@ def _kernel_and_bias(host: keras.Layer) -> list[Any]:
 
 
 def _affine(layer: keras.Layer) -> tuple[Array, Array, Array]:
-    """Scale and shift of a batch normalization in inference, and the magnitude of the shift's terms."""
+    """Return scale and shift of a batch normalization in inference, and the magnitude of the shift's terms."""
     mean, variance = (x.numpy().astype(np.float32) for x in (layer.moving_mean, layer.moving_variance))
     scale = np.float32(1) / np.sqrt(variance + np.float32(layer.epsilon))
     scale = scale if layer.gamma is None else scale * layer.gamma.numpy()
@@ -215,7 +215,7 @@ def _affine(layer: keras.Layer) -> tuple[Array, Array, Array]:
 
 
 def _make_affine(layer: keras.Layer, scale: Array | float, shift: Array) -> None:
-    """Have a batch normalization compute scale * x + shift."""
+    """Make a batch normalization compute scale * x + shift."""
     if layer.gamma is None:
         layer.moving_variance.assign(np.broadcast_to(1 / np.square(scale) - layer.epsilon, shift.shape))
     else:
@@ -247,7 +247,7 @@ def _normalization(layer: keras.Layer) -> list[Slot]:
 
 
 def _folded_kernel(host: keras.Layer, layer: keras.Layer) -> tuple[Any, Array]:
-    """A host's kernel variable, and its values after folding."""
+    """Return a host's kernel variable, and its values after folding."""
     name, axes = KERNELS[_kind(host)]
     kernel = getattr(host, name)
     shape = [size if i - len(kernel.shape) in axes else 1 for i, size in enumerate(kernel.shape)]
@@ -255,7 +255,7 @@ def _folded_kernel(host: keras.Layer, layer: keras.Layer) -> tuple[Any, Array]:
 
 
 def _is_folded(host: keras.Layer, layer: keras.Layer, tensors: Mapping[str, Array]) -> bool:
-    """Whether the file holds a host's kernel rather with the batch normalization in it than without."""
+    """Return whether the file's kernel is closer to the host's with the batch normalization folded in than without."""
     kernel, folded = _folded_kernel(host, layer)
     same = [values for values in tensors.values() if values.size == folded.size]
     nearest = [min((_match("", x, f).cost for f in same), default=1.0) for x in (folded, kernel.numpy())]
@@ -284,7 +284,7 @@ def _folded(host: keras.Layer, layer: keras.Layer) -> list[Slot]:
 
 
 def _assigned(slots: list[Slot], tensors: Mapping[str, Array]) -> dict[int, _Found]:
-    """For each slot the tensor that is it, by the smallest sum of differences between all."""
+    """Assign a tensor to each slot, minimizing the sum of all differences."""
     from scipy.optimize import linear_sum_assignment
 
     assigned: dict[int, _Found] = {}
@@ -300,7 +300,7 @@ def _assigned(slots: list[Slot], tensors: Mapping[str, Array]) -> dict[int, _Fou
 
 
 def _match(name: str, expected: Array, stored: Array) -> _Found:
-    """The order of axes, and the sign, in which a weight comes nearest to a tensor of as many elements."""
+    """Return the axis order and sign with which a weight is closest to a tensor of the same size."""
     best = _Found(name, stored, tuple(range(expected.ndim)), 1.0, np.inf)
     norm = max(float(np.linalg.norm(expected)), float(np.linalg.norm(stored)), 1e-30)
     long = [axis for axis, size in enumerate(expected.shape) if size > 1]
@@ -315,11 +315,11 @@ def _match(name: str, expected: Array, stored: Array) -> _Found:
 
 
 def _arranged(values: Array, found: _Found) -> Array:
-    """A slot's values as the tensor holds them."""
+    """Return a slot's values as the tensor has them."""
     return values.transpose(found.order).reshape(found.stored.shape)
 
 
 def _put_back(slot: Slot, found: _Found) -> Array:
-    """A tensor as the slot holds it."""
+    """Return a tensor as the slot has it."""
     shape = [slot.expected.shape[axis] for axis in found.order]
     return found.stored.reshape(shape).transpose(np.argsort(found.order)) * np.float32(found.sign)

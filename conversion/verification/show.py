@@ -1,18 +1,14 @@
-"""What a verification found, as lines of the terminal."""
+"""Print the result of a verification."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from architectures.display import say
+from conversion.verification.evidence import Evidence
 from conversion.verification.threshold import THRESHOLD_DIGITS
-
-if TYPE_CHECKING:
-    from conversion.verification.evidence import Evidence
 
 
 def show(evidence: Evidence, *, verbose: bool = True) -> None:
-    """Print checks, weights and what executing showed; checks that passed are counted unless it is `verbose`."""
+    """Print checks, weights and the results of running the file; unless `verbose`, only count passed checks."""
     for one in evidence.checks:
         if verbose or not one.passed:
             detail = "" if one.passed else f"  expected {one.expected}, found {one.found}"

@@ -1,11 +1,11 @@
-"""From which confidence on a file's guess is an answer: the threshold of "I do not know", and what it costs.
+"""The confidence threshold of "I do not know", and what it costs.
 
-The rule is split conformal prediction's (Vovk, Gammerman, Shafer, Algorithmic Learning in a Random World, 2005) on the
-validation images that the file reads right: of their n confidences in ascending order the threshold is the k-th,
-k = floor(REFUSED_SHARE * (n + 1)), rounded down to four digits. Of an image of the same kind that the file reads right,
-the confidence is below it with a probability of at most k / (n + 1), so at most REFUSED_SHARE. Where n is too small
-for a k of 1, nothing is refused: the threshold is 0. It promises nothing of other images; how many of them it refuses
-is for each kind to be measured.
+The rule is split conformal prediction (Vovk, Gammerman, Shafer, Algorithmic Learning in a Random World, 2005) on the
+validation images that the file classifies correctly. Of their n confidences in ascending order, the threshold is the
+k-th, with k = floor(REFUSED_SHARE * (n + 1)), rounded down to four digits. A new image of the same kind that the file
+classifies correctly has a lower confidence with a probability of at most k / (n + 1) <= REFUSED_SHARE. If n is too
+small for k >= 1, nothing is refused: the threshold is 0. The rule guarantees nothing about other images; how many of
+them are refused has to be measured for each kind.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ if TYPE_CHECKING:
 REFUSED_SHARE = (
     0.05  # of the images read right; 2 % would let twice as many clothes pass for digits (experiments/LOG.md)
 )
-THRESHOLD_KEY = "threshold"  # of the file's user metadata
-THRESHOLD_DIGITS = 4  # behind the point: its text has one length, known before training
+THRESHOLD_KEY = "threshold"  # in the file's user metadata
+THRESHOLD_DIGITS = 4  # decimals; the text has a fixed length, known before training
 PLAIN = re.compile(r"0(\.\d+)?|1(\.0+)?")
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What a file was measured to be on the validation images."""
+    """Measurements of a file on the validation images."""
 
     val_accuracy: float
     threshold: float
@@ -42,11 +42,11 @@ class Measured:
 
 @dataclass(frozen=True)
 class Refusals:
-    """Of which images of a split a file says "I do not know"."""
+    """For which images of a split a file says "I do not know"."""
 
     split: str
     images: int
-    right: int  # read right, answered or not
+    right: int  # classified correctly, refused or not
     right_refused: int
     wrong_refused: int
 
@@ -68,7 +68,7 @@ class Refusals:
 
 
 def measure(probabilities: Probabilities, labels: Indices, *, share: float = REFUSED_SHARE) -> Measured:
-    """Accuracy and threshold of a file that answers these probabilities (N, classes) to images of these labels (N,).
+    """Return accuracy and threshold of a file, given its probabilities (N, classes) and the labels (N,).
 
     >>> import numpy as np
     >>> confidences = np.linspace(0.6, 0.99, 19, dtype=np.float32)
@@ -82,7 +82,7 @@ def measure(probabilities: Probabilities, labels: Indices, *, share: float = REF
 
 
 def threshold_of(confidences: Confidences, *, share: float = REFUSED_SHARE) -> float:
-    """The threshold by the confidences (n,) of the images that were read right; what is not finite counts as 0."""
+    """Return the threshold, given the confidences (n,) of correctly classified images; NaN and infinity count as 0."""
     import numpy as np
 
     order = allowed_refusals(len(confidences), share=share)
@@ -94,27 +94,27 @@ def threshold_of(confidences: Confidences, *, share: float = REFUSED_SHARE) -> f
 
 
 def allowed_refusals(right: int, *, share: float = REFUSED_SHARE) -> int:
-    """How many of so many images read right may be refused, the next one included.
+    """Return how many of `right` correctly classified images may be refused, including the next one.
 
     >>> [allowed_refusals(right) for right in (0, 18, 19, 39, 495)]
     [0, 0, 1, 2, 24]
     """
-    return math.floor(share * (right + 1) + 1e-9)  # 0.1 * 30 is 3, in floating point too
+    return math.floor(share * (right + 1) + 1e-9)  # 0.1 * 30 is 3 in floating point too
 
 
 def refusals(split: str, probabilities: Probabilities, labels: Indices, threshold: float) -> Refusals:
-    """What a threshold refuses of a split."""
+    """Return what a threshold refuses of a split."""
     right = probabilities.argmax(axis=1) == labels
     refused = is_unknown(probabilities.max(axis=1), threshold)
     return Refusals(split, len(labels), int(right.sum()), int((right & refused).sum()), int((~right & refused).sum()))
 
 
 def is_unknown(confidences: Confidences, threshold: float) -> npt.NDArray[np.bool_]:
-    """Which of these largest confidences (N,) make no answer; one that is not finite never does."""
+    """Return which of these largest confidences (N,) are refused; NaN and infinity always are."""
     return ~(confidences.astype("float64") >= threshold)
 
 
 def threshold_in(user_defined: Mapping[str, str]) -> float | None:
-    """The threshold of a file's metadata; None where it names none, or no plain number from 0 to 1."""
+    """Return the threshold in a file's metadata; None if there is none, or no plain number from 0 to 1."""
     text = user_defined.get(THRESHOLD_KEY, "")
     return float(text) if PLAIN.fullmatch(text) else None

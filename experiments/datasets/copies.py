@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from experiments.datasets.places import Copies, ImagePlace
-from experiments.datasets.registry import SPLITS
-
-if TYPE_CHECKING:
-    from experiments.datasets.registry import Dataset
+from experiments.datasets.registry import SPLITS, Dataset
 
 
 def first_of_equals(images: np.ndarray) -> np.ndarray:

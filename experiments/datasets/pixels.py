@@ -12,17 +12,14 @@ import io
 import struct
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import numpy as np
 from PIL import Image, ImageCms, ImageColor, ImageOps
 from PIL.ExifTags import Base
 
 from architectures.errors import ProjectError
-from experiments.datasets.source import WHITE
-
-if TYPE_CHECKING:
-    from experiments.datasets.source import Fit
+from experiments.datasets.source import WHITE, Fit
 
 SUFFIXES = {  # of the files that are read, whatever their content is; those of a phone, a camera, a scanner, the web
     *(".apng", ".avif", ".bmp", ".dib", ".gif", ".heic", ".heif", ".hif", ".jfif", ".jpe", ".jpeg", ".jpg", ".png"),

@@ -15,13 +15,12 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from architectures.errors import PluginError, UsageError
-from architectures.plugins import load_installed
+from architectures.plugins import PluginRegistry
+from experiments.datasets.places import Copies
 from experiments.datasets.source import RESIZABLE, Source, did_you_mean, parse
 
 if TYPE_CHECKING:
     import numpy as np
-
-    from experiments.datasets.places import Copies
 
 SPLITS = ("train", "val", "test")
 OWN = ("builtin", "folder", "idx", "npz")  # modules that register; imported when a name is looked up: they import NumPy
@@ -90,19 +89,15 @@ class Dataset:
 
 Loader = Callable[[], Dataset]
 SourceReader = Callable[[Source], Dataset]
-_registry: dict[str, Loader] = {}
 _readers: dict[str, tuple[SourceReader, str]] = {}  # by scheme, with what stands after its colon
-_broken: dict[str, PluginError] = {}  # installed plugins that failed, by the name of their entry point
-_own_loaded = False
-_entry_points_loaded = False
 
 
 def _load_own() -> None:
-    global _own_loaded
-    if not _own_loaded:
-        _own_loaded = True
-        for module in OWN:
-            importlib.import_module(f"experiments.datasets.{module}")
+    for module in OWN:
+        importlib.import_module(f"experiments.datasets.{module}")
+
+
+_registry: PluginRegistry[Loader] = PluginRegistry("data set", "datasets", _load_own)
 
 
 def register_dataset(name: str) -> Callable[[Loader], Loader]:
@@ -117,13 +112,13 @@ def register_dataset(name: str) -> Callable[[Loader], Loader]:
 
     def decorate(loader: Loader) -> Loader:
         _load_own()
-        taken = _registry.get(name)
+        taken = _registry.entries.get(name)
         if taken and (taken.__module__, taken.__qualname__) != (loader.__module__, loader.__qualname__):
             raise PluginError(
                 f"Data set {name!r} of {loader.__module__} is already registered by {taken.__module__}. "
                 f"Give one of them another name."
             )
-        _registry[name] = loader
+        _registry.entries[name] = loader
         return loader
 
     return decorate
@@ -151,12 +146,7 @@ def is_known(name: str) -> bool:
 
 def names() -> list[str]:
     """Names of all registered data sets, sorted."""
-    global _entry_points_loaded
-    if not _entry_points_loaded:
-        _entry_points_loaded = True
-        _load_own()
-        _broken.update(load_installed("datasets"))
-    return sorted(_registry)
+    return _registry.names()
 
 
 def load(name: str) -> Dataset:
@@ -176,8 +166,7 @@ def load(name: str) -> Dataset:
     architectures.errors.UsageError: ...
     """
     if not is_known(name):
-        if name in _broken:
-            raise _broken[name]
+        _registry.check_not_broken(name)
         sources = ", ".join(f"{scheme}:{takes}" for scheme, (_, takes) in sorted(_readers.items()))
         raise UsageError(
             f"Unknown data set {name!r}.{did_you_mean(name)} Registered: {', '.join(names())}. From files: {sources}."
@@ -186,7 +175,7 @@ def load(name: str) -> Dataset:
     if source and source.scheme != RESIZABLE and source.options.any:
         given = ", ".join(key for key, value in vars(source.options).items() if value is not None)
         raise UsageError(f"{given}: for {RESIZABLE}:DIR alone, not for {name}.")
-    dataset = _readers[source.scheme][0](source) if source else _registry[name]()
+    dataset = _readers[source.scheme][0](source) if source else _registry.get(name)()
     _check(dataset)
     return dataset
 

@@ -9,16 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from experiments.classifier import predict
+from experiments.datasets import Dataset
 from experiments.evaluation.strokes import PEN, SIDE, paint, render
-
-if TYPE_CHECKING:
-    from experiments.datasets import Dataset
 
 PAD = 300.0  # points: the side of a pad on a phone
 SMALLEST_INK, LARGEST_INK = 0.2, 0.9  # of the pad: longer side of a digit's strokes

@@ -96,7 +96,7 @@ class Models:
             except TrackingError as error:
                 if error.code != MISSING:
                     raise
-                continue  # overtaken by better ones and dropped
+                continue  # superseded and dropped
             if "keras_sha256" in model.tags and PRUNED_TAG not in model.tags:
                 if str(model.status) != "READY":  # killed at the last step: its files are whole by then
                     self._client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)

@@ -80,7 +80,7 @@ def answers(config: RunConfig, dataset: Dataset) -> np.ndarray | None:
         if not file.is_file():
             raise ProjectError(
                 f"{file} is not on this host: it holds the teacher's model. Hosts that train together must share a "
-                f"cache: set XDG_CACHE_HOME to a folder that they have in common."
+                f"cache: set XDG_CACHE_HOME to a shared folder."
             )
         teacher = load_classifier(file, file.stem)
         if (teacher.input_shape[1:], teacher.output_shape[1:]) != (dataset.input_shape, (dataset.num_classes,)):

@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from architectures.errors import PluginError
 from architectures.fields import InvalidValue, Number
+from experiments.config import RunConfig
 from experiments.training.registered import BuilderRegistry
 
 if TYPE_CHECKING:
     import keras
-
-    from experiments.config import RunConfig
 
     Rate: TypeAlias = float | keras.optimizers.schedules.LearningRateSchedule
     Builder: TypeAlias = Callable[..., keras.optimizers.Optimizer]

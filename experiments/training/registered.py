@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from architectures.errors import PluginError, ProjectError, UsageError
 from architectures.fields import InvalidValue, Name, allowed
-from architectures.plugins import load_installed
+from architectures.plugins import PluginRegistry, check_free, source_of
 from experiments.recipe import RECIPE_OPTIONS, Recipe
 
 
@@ -90,32 +90,34 @@ def taken_by(kind: str) -> tuple[str, ...]:
     return tuple(name for name, asked in RECIPE_OPTIONS.items() if asked.taken_by == kind)
 
 
-@dataclass
-class BuilderRegistry:
-    """All builders of a kind."""
+class BuilderRegistry(PluginRegistry[Registered]):
+    """All builders of a kind.
 
-    kind: str
-    group: str  # of entry points
-    argument: str  # the builder's positional one
-    _builders: dict[str, Registered] = field(default_factory=dict)
-    _broken: dict[str, PluginError] = field(default_factory=dict)  # installed plugins, by the name of their entry point
-    _loaded: bool = False
+    >>> from experiments.training import losses, optimizers
+    >>> optimizers.get("sgd").takes.own, optimizers.get("sgd").takes.learning_rate_factor
+    ((('momentum', 0.9), ('weight_decay', 0.0)), 10.0)
+    >>> losses.get("focal").takes.own
+    (('label_smoothing', 0.0),)
+    >>> optimizers.get("banana")
+    Traceback (most recent call last):
+    architectures.errors.UsageError: Unknown optimizer 'banana'. Registered: adam, adamw, sgd.
+    """
+
+    def __init__(self, kind: str, *, group: str, argument: str) -> None:
+        """Prepare a registry; `argument` is the positional one of its builders."""
+        super().__init__(kind, group)
+        self.argument = argument
 
     def register(self, builder: Callable[..., Any], name: str, learning_rate_factor: float = 1.0) -> None:
         """Register a builder; raises PluginError if the name is taken or invalid, or the signature is wrong."""
-        source = inspect.getsourcefile(builder) or builder.__module__
-        what = f"{self.kind.capitalize()} {name!r}"
+        source = source_of(builder)
         try:
             Name().check(name)
         except InvalidValue as error:
-            raise PluginError(f"{what} of {source}: {error}.") from None
-        taken = self._builders.get(name)
-        if taken and taken.source != source:
-            raise PluginError(f"{what} of {source} is already registered by {taken.source}. Give one another name.")
-        if taken and taken.builder.__code__.co_firstlineno != builder.__code__.co_firstlineno:
-            raise PluginError(f"{what} is registered twice in {source}. Give one of them another name.")
+            raise PluginError(f"{self.kind.capitalize()} {name!r} of {source}: {error}.") from None
+        check_free(self, name, builder)
         own = self._keywords(builder, f"Builder {name!r} of {source}")
-        self._builders[name] = Registered(builder, source, Takes(self.kind, name, own, learning_rate_factor))
+        self.entries[name] = Registered(builder, source, Takes(self.kind, name, own, learning_rate_factor))
 
     def _keywords(self, builder: Callable[..., Any], what: str) -> tuple[tuple[str, float], ...]:
         parameters = inspect.signature(builder).parameters.values()
@@ -134,38 +136,3 @@ class BuilderRegistry:
             except InvalidValue as error:
                 raise PluginError(f"{what} has an invalid default of {name}: {error}.") from None
         return tuple(sorted(own.items()))
-
-    def get(self, name: str) -> Registered:
-        """The builder of this name.
-
-        Raises:
-            UsageError: for an unknown name, with the choices.
-            PluginError: for the name of an installed plugin that failed on import.
-
-        >>> from experiments.training import losses, optimizers
-        >>> optimizers.get("sgd").takes.own, optimizers.get("sgd").takes.learning_rate_factor
-        ((('momentum', 0.9), ('weight_decay', 0.0)), 10.0)
-        >>> losses.get("focal").takes.own
-        (('label_smoothing', 0.0),)
-        >>> optimizers.get("banana")
-        Traceback (most recent call last):
-        architectures.errors.UsageError: There is no optimizer 'banana'. Registered: adam, adamw, sgd.
-        """
-        known = self.names()
-        if name not in known:
-            if name in self._broken:
-                raise self._broken[name]
-            raise UsageError(f"There is no {self.kind} {name!r}. Registered: {', '.join(known)}.")
-        return self._builders[name]
-
-    def names(self) -> list[str]:
-        """All names, sorted."""
-        if not self._loaded:
-            self._loaded = True  # first, so that a plugin may read the registry
-            self._broken.update(load_installed(self.group))
-        return sorted(self._builders)
-
-    def left_out(self) -> list[PluginError]:
-        """The installed plugins that failed on import, with their errors."""
-        self.names()
-        return list(self._broken.values())

@@ -105,14 +105,12 @@ def markdown(
     titles: Sequence[str],
     lines: Cells,
     *,
-    words: Collection[str] = TEXT_COLUMNS,
     links: Mapping[str, Sequence[str]] | None = None,
 ) -> str:
     """A table in Markdown.
 
     Args:
         lines: a text for each column.
-        words: titles of the columns that do not hold figures.
         links: where the texts of a column lead to, by its title.
 
     >>> print(markdown(["run", "bytes"], [["a|b", "12"]], links={"run": ["#/runs/1"]}))
@@ -120,7 +118,7 @@ def markdown(
     |---|---:|
     | [a\\|b](#/runs/1) | 12 |
     """
-    rule = "|".join("---" if title in words else "---:" for title in titles)
+    rule = "|".join("---" if title in TEXT_COLUMNS else "---:" for title in titles)
     cells = [[*map(markdown_text, line)] for line in (titles, *lines)]
     for title, targets in (links or {}).items():
         column = titles.index(title)

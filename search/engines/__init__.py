@@ -1,4 +1,4 @@
-"""Engines place trials on processes; each speaks the messages of `search.engines.messages`."""
+"""Engines run trials in other processes; all use the messages in `search.engines.messages`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from search.engines.messages import Event, Job, Ready
 
 
 class WorkerFailed(ProjectError):
-    """A worker could not start; carries the exit code of the error that it met."""
+    """A worker could not start; has the exit code of its error."""
 
     def __init__(self, message: str, exit_code: int) -> None:
         super().__init__(message)
@@ -18,26 +18,26 @@ class WorkerFailed(ProjectError):
 
 
 class Engine(Protocol):
-    """Where trials are trained. A context manager: leaving it ends what it runs."""
+    """Where trials are trained. A context manager: on exit, it ends what is still running."""
 
     def __enter__(self) -> Engine: ...
 
     def __exit__(self, *_: object) -> None: ...
 
     def provide(self, dataset_folder: Path) -> None:
-        """Say where the data set lies; workers may have been started before."""
+        """Set the folder with the data set; workers may already be starting."""
 
     def wait_until_ready(self) -> Ready:
-        """Wait until trials can be placed; raises WorkerFailed where that fails."""
+        """Wait until trials can be submitted; raise WorkerFailed if that is impossible."""
 
     def free_worker(self) -> str | None:
-        """Name of the place that `submit` would find, if there is one."""
+        """Return the name of the worker that `submit` would use, or None."""
 
     def submit(self, job: Job) -> None:
-        """Place a job."""
+        """Submit a job."""
 
     def reply(self, number: int, go_on: bool) -> None:
-        """Answer a Built or EpochEnded: whether the trial goes on."""
+        """Answer a Built or EpochEnded event: whether the trial continues."""
 
     def next_event(self, timeout: float | None = None) -> Event | None:
-        """The next thing that a trial says, or None once `timeout` seconds have passed."""
+        """Return the next event of a trial, or None after `timeout` seconds."""

@@ -1,4 +1,4 @@
-"""The values of an architecture's knobs that are searched: all choices, or those given by --knob."""
+"""Which values of an architecture's knobs are searched: all choices, or those given with --knob."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ def check_asked(architectures: Iterable[Architecture], asked: KnobChoices) -> No
 
 
 def searched(architecture: Architecture, asked: KnobChoices) -> tuple[tuple[str, tuple[Knob, ...]], ...]:
-    """An architecture's knobs by name with the values that are searched, weights with the SHA-256 of their file.
+    """Return the searched values of an architecture's knobs by name; weights come with the SHA-256 of their file.
 
     Raises:
-        UsageError: for a value that the architecture does not take, or weights that are not there.
+        UsageError: for a value that the architecture does not take, or missing weights.
 
     >>> from architectures import get
     >>> searched(get("malireddi"), [("kernel", (5,))])

@@ -1,4 +1,4 @@
-"""A Ray cluster to run trials on: connected to, or started on this machine; its nodes compared with this one."""
+"""The Ray cluster that trials run on: connect to one or start one, and compare its nodes with this one."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from architectures.errors import ProjectError, UsageError
 from architectures.redaction import redact
 from experiments.cores import cores
 
-CONNECT_SECONDS = 5  # within which the head of a cluster must answer
+CONNECT_SECONDS = 5  # within which a cluster's head must answer
 PACKAGES = ("pocketnets", "tensorflow", "tensorflow-cpu", "keras", "coremltools", "numpy", "scipy", "ray")
 FLOORS = ("architectures", "experiments", "conversion", "search")
 
 
 @dataclass(frozen=True)
 class Share:
-    """What one trial takes of a cluster."""
+    """The resources of the cluster that one trial uses."""
 
     cpus: int
     gpus: float
 
     def fits(self, resources: Mapping[str, float]) -> int:
-        """How many trials fit into some resources.
+        """Return how many trials fit into some resources.
 
         >>> Share(2, 0.5).fits({"CPU": 9, "GPU": 1})
         2
@@ -42,11 +42,11 @@ class Share:
 
 @contextlib.contextmanager
 def connected(address: str | None) -> Iterator[None]:
-    """Connect to the cluster at an address, `auto` for the one on this machine; None: one is started and ended.
+    """Connect to the cluster at an address; `auto` is the one on this machine, None starts one and ends it afterwards.
 
     Raises:
-        UsageError: for an address that is none.
-        ProjectError: if there is no cluster, or no Ray.
+        UsageError: for an invalid address.
+        ProjectError: if there is no cluster, or Ray is not installed.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
@@ -54,10 +54,10 @@ def connected(address: str | None) -> Iterator[None]:
         os.environ.setdefault("RAY_gcs_server_port_wait_time_s", "1")  # one attempt to connect
         options["address"] = address
     else:
-        os.environ.setdefault("RAY_worker_niceness", "0")  # trials as important as those of the local engine
-        os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")  # as there: bound to 127.0.0.1
+        os.environ.setdefault("RAY_worker_niceness", "0")  # the same priority as workers of the local engine
+        os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")  # on these systems, Ray binds to 127.0.0.1
         if os.environ.setdefault("RAY_AUTH_MODE", "token") == "token":
-            os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))  # other people of this machine do not know
+            os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))  # keeps out other users
         options |= {"address": "local", "num_cpus": cores(), "include_dashboard": False}
     try:
         import ray
@@ -68,7 +68,7 @@ def connected(address: str | None) -> Iterator[None]:
     try:
         ray.init(**options)
     except SystemExit:
-        raise KeyboardInterrupt from None  # Ray's own answer to SIGTERM
+        raise KeyboardInterrupt from None  # Ray converts SIGTERM to this
     except Exception as error:
         text = redact(" ".join(str(error).split()))[:400]
         raise ProjectError(f"No Ray cluster at {address or 'this machine'}: {text or type(error).__name__}") from error
@@ -79,12 +79,12 @@ def connected(address: str | None) -> Iterator[None]:
 
 
 def _check_answers(address: str) -> None:
-    """Raise if nobody speaks gRPC there: Ray itself would find out after minutes."""
+    """Raise if the address does not speak gRPC; Ray itself would take minutes to notice."""
     host, colon, port = address.rpartition(":")
     if "://" in address or not colon or not port.isdecimal():
         raise UsageError(
-            f"--ray-address {address!r} is not HOST:PORT of a cluster's head, nor auto. A sweep runs on a node of the "
-            f"cluster, where the head or `ray start --address` has been started."
+            f"--ray-address {address!r} is neither HOST:PORT of a cluster's head nor auto. A sweep runs on a node of "
+            f"the cluster, where the head or `ray start --address` has been started."
         )
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_SECONDS).close()
@@ -99,10 +99,10 @@ def _check_answers(address: str) -> None:
 
 
 def places(share: Share) -> int:
-    """How many trials the whole cluster can take at a time.
+    """Return how many trials the whole cluster can run at a time.
 
     Raises:
-        ProjectError: if no node has what one trial takes.
+        ProjectError: if no node has the resources of one trial.
     """
     import ray
 
@@ -143,12 +143,12 @@ def _facts_function() -> Callable[[tuple[str, ...], tuple[str, ...]], dict[str, 
 
 
 def facts() -> dict[str, str]:
-    """What must be the same on all nodes, or a run's record would not be true: code and versions of packages."""
+    """Return what must be the same on all nodes for a run's record to be true: source code and package versions."""
     return _facts_function()(PACKAGES, FLOORS)
 
 
 def difference(theirs: Mapping[str, str], ours: Mapping[str, str]) -> str | None:
-    """Why a node cannot run trials of a sweep.
+    """Return why a node cannot run a sweep's trials; empty if it can.
 
     >>> difference({"keras": "3.15.1", "code": "a"}, {"keras": "3.15.2", "code": "a"})
     'has keras 3.15.1, the sweep 3.15.2'
@@ -164,12 +164,12 @@ def difference(theirs: Mapping[str, str], ours: Mapping[str, str]) -> str | None
 
 
 def check_this_node(expected: tuple[tuple[str, str], ...]) -> None:
-    """In a process of a node, which may have joined the cluster just now: raise if it differs from the sweep's."""
+    """Raise if this node, which may have just joined the cluster, differs from the sweep's."""
     _raise_for(socket.gethostname(), difference(facts(), dict(expected)))
 
 
 def check_nodes(ours: Mapping[str, str]) -> None:
-    """Raise ProjectError if a node of the cluster has other code or packages than this one."""
+    """Raise ProjectError if a node of the cluster has other source code or packages than this one."""
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 

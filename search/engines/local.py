@@ -1,4 +1,4 @@
-"""The local engine: worker processes on this machine, replaced when they die or have grown too large."""
+"""The local engine: worker processes on this machine, replaced when they die or use too much memory."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from experiments.training.worker import Worker, WorkerEnded
 from search.engines import WorkerFailed
 from search.engines.messages import Died, Event, Job, OnTheWay, Ready, WorkerSetup
 
-MAX_GROWTH_BYTES = 300 * 2**20  # Keras keeps 6-8 MB of each model it has built: a worker lasts some 40 trials
-WORKER_BYTES = 1_000 * 2**20  # of memory that a worker takes at most before it is replaced
-READY_BYTES = 400 * 2**20  # of memory that a worker has for itself alone when it is ready, of TensorFlow
-MAX_EARLY_DEATHS = 3  # of workers that were to replace others, in one sweep
+MAX_GROWTH_BYTES = 300 * 2**20  # Keras leaks 6-8 MB per model, so a worker runs about 40 trials
+WORKER_BYTES = 1_000 * 2**20  # largest memory of a worker before it is replaced
+READY_BYTES = 400 * 2**20  # private memory of a worker that is ready, mostly TensorFlow's
+MAX_EARLY_DEATHS = 3  # of replacement workers, in one sweep
 
 
 @dataclass
@@ -37,14 +37,14 @@ class _Held:
 class LocalEngine:
     """Runs trials in worker processes.
 
-    Use as a context manager: leaving it ends the workers, busy or not.
+    Use it as a context manager: on exit, it ends all workers, even busy ones.
     """
 
     def __init__(self, setup: WorkerSetup, workers: int) -> None:
         """Start the workers.
 
         Raises:
-            UsageError: for more than the machine's memory can hold.
+            UsageError: for more workers than fit into memory.
             UnguardedScript: in a script that the workers cannot import.
         """
         check_main_guard()
@@ -63,21 +63,21 @@ class LocalEngine:
         for held in self._workers:
             held.worker.connection.close()
             if held.job is not None or not held.ready:
-                held.worker.process.kill()  # in the middle of a trial nothing is worth waiting for
+                held.worker.process.kill()  # nothing in an unfinished trial is worth waiting for
         for held in self._workers:
             held.worker.join()
 
     def provide(self, dataset_folder: Path) -> None:
-        """Tell the workers, which are still importing TensorFlow, where the data set lies."""
+        """Send the folder of the data set to the workers, which are still importing TensorFlow."""
         self._dataset_folder = dataset_folder
         for held in self._workers:
             held.worker.send(dataset_folder)
 
     def wait_until_ready(self) -> Ready:
-        """Wait for the first worker, which may take the import of TensorFlow.
+        """Wait for the first worker, which first imports TensorFlow.
 
         Raises:
-            WorkerFailed: if it cannot start: a plugin fails, memory is short.
+            WorkerFailed: if it cannot start, for example because of a plugin or too little memory.
         """
         while True:
             match self.next_event():
@@ -87,27 +87,27 @@ class LocalEngine:
                     raise WorkerFailed(message, exit_code)
 
     def free_worker(self) -> str | None:
-        """Name of the worker that `submit` would find, if there is one."""
+        """Return the name of the worker that `submit` would use, or None."""
         for held in self._workers:
             if held.ready and held.job is None:
                 return f"worker {held.number + 1}"
         return None
 
     def submit(self, job: Job) -> None:
-        """Give a job to a free worker."""
+        """Submit a job to a free worker."""
         held = next(held for held in self._workers if held.ready and held.job is None)
         held.job = job
         held.worker.send(job)
 
     def reply(self, number: int, go_on: bool) -> None:
-        """Answer a Built or EpochEnded: whether the trial goes on."""
+        """Answer a Built or EpochEnded event: whether the trial continues."""
         next(held for held in self._workers if held.job and held.job.number == number).worker.send(go_on)
 
     def next_event(self, timeout: float | None = None) -> Event | None:
-        """The next event of a worker, or None once `timeout` seconds have passed.
+        """Return the next event of a worker, or None after `timeout` seconds.
 
         Raises:
-            WorkerFailed: if a worker ends before it is ready: the next one would, too.
+            WorkerFailed: if a worker ends before it is ready, because the next one would too.
         """
         by_object: dict[object, _Held] = {}
         for held in self._workers:
@@ -116,7 +116,7 @@ class LocalEngine:
         spoke = wait(list(by_object), timeout)  # type: ignore[arg-type]
         if not spoke:
             return None
-        # Events that a worker sent before it died come first.
+        # First the events that a worker sent before it died.
         first = next((item for item in spoke if isinstance(item, Connection)), spoke[0])
         held = by_object[first]
         try:
@@ -160,7 +160,7 @@ class LocalEngine:
 
 
 def shares(cores: Sequence[int], workers: int) -> list[tuple[int, ...]]:
-    """The cores of each worker, as evenly as they can be shared; workers beyond the cores double up.
+    """Divide the cores evenly among the workers; workers in excess of the cores share one.
 
     >>> shares([0, 1, 2, 3, 4], 2)
     [(0, 1, 2), (3, 4)]
@@ -174,7 +174,7 @@ def shares(cores: Sequence[int], workers: int) -> list[tuple[int, ...]]:
 
 
 def check_memory(workers: int) -> None:
-    """Raise UsageError for more workers than fit into the memory of this machine, were it free."""
+    """Raise UsageError for more workers than fit into this machine's memory, even if it were all free."""
     memory = psutil.virtual_memory().total
     if workers > (most := max(1, memory // READY_BYTES)):
         raise UsageError(
@@ -184,5 +184,5 @@ def check_memory(workers: int) -> None:
 
 
 def auto_workers() -> int:
-    """How many workers `--workers auto` stands for: one a core, as far as the free memory goes."""
+    """Return the number of workers for `--workers auto`: one per core, as far as free memory allows."""
     return max(1, min(cores(), psutil.virtual_memory().available // WORKER_BYTES))

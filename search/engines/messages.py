@@ -18,50 +18,50 @@ class WorkerSetup:
     """What a worker is started with."""
 
     plugins: tuple[str, ...]
-    architectures: tuple[str, ...]  # wanted; empty: all
-    threads: int  # TensorFlow's, per worker
-    filters: int | None = None  # the widest first stage that a trial may draw; None: as published
-    knobs: tuple[tuple[str, tuple[Knob, ...]], ...] = ()  # that were asked for: their values in place of all choices
+    architectures: tuple[str, ...]  # the requested ones; empty: all
+    threads: int  # TensorFlow threads per worker
+    filters: int | None = None  # largest width of the first stage that a trial may draw; None: as published
+    knobs: tuple[tuple[str, tuple[Knob, ...]], ...] = ()  # requested values, in place of all choices
     optimizer: str = RunConfig.optimizer
     loss: str = RunConfig.loss
-    facts: tuple[tuple[str, str], ...] = ()  # that another host must have in common with the sweep's
+    facts: tuple[tuple[str, str], ...] = ()  # what a host must have in common with the sweep's
 
 
 @dataclass(frozen=True)
 class Job:
-    """One trial for a worker to train."""
+    """A trial for a worker to train."""
 
     number: int
     config: RunConfig
-    facts: FileFacts  # of the file that would ship; its accuracy is not known yet
-    size: ModelSize | None  # where a network of the same widths has been measured
+    facts: FileFacts  # of the file that would ship; accuracy is not known yet
+    size: ModelSize | None  # if the same network has been measured
     keras_file: Path
-    max_coreml_bytes: int | None = None  # a network whose file is certain to be larger is not built
-    state: bytes | None = field(default=None, repr=False)  # of its training, that an earlier attempt has kept
-    state_file: Path | None = None  # where this attempt keeps its own; None: nowhere
+    max_coreml_bytes: int | None = None  # networks whose files would certainly be larger are not built
+    state: bytes | None = field(default=None, repr=False)  # training state of an earlier attempt
+    state_file: Path | None = None  # where this attempt saves its state; None: nowhere
     rungs: tuple[int, ...] = ()  # epochs after which it may be paused
 
 
 @dataclass(frozen=True)
 class KnownArchitecture:
-    """A registered architecture, as the sweep's process needs it: that one never imports Keras."""
+    """A registered architecture as known to the sweep's process, which never imports Keras."""
 
     name: str
-    default_filters: int | None  # None: its widths are fixed
+    default_filters: int | None  # None: fixed widths
     default_dropout: float
     misfit: str | None  # why it cannot take the data set's images, or be converted to Core ML
-    knobs: tuple[tuple[str, tuple[Knob, ...]], ...] = ()  # its own by name, sorted, with what is searched
-    image_bytes: int = 0  # that training holds for each image of a batch, at the widest; 0: not known
+    knobs: tuple[tuple[str, tuple[Knob, ...]], ...] = ()  # sorted by name, with the searched values
+    image_bytes: int = 0  # memory for each image of a batch, at the largest width; 0: unknown
 
 
 @dataclass(frozen=True)
 class Ready:
-    """A worker has imported everything and holds the data set."""
+    """A worker has imported everything and loaded the data set."""
 
-    architectures: tuple[KnownArchitecture, ...]  # the wanted ones, or all
-    warnings: tuple[str, ...]  # of installed plugins that are left out
-    gpu: Gpu | None  # on which the workers compute, if there is one
-    takes: tuple[Takes, ...]  # what the optimizer and the loss take of the recipe
+    architectures: tuple[KnownArchitecture, ...]  # the requested ones, or all
+    warnings: tuple[str, ...]  # about installed plugins that are left out
+    gpu: Gpu | None  # the GPU that workers use, if any
+    takes: tuple[Takes, ...]  # recipe options of the optimizer and the loss
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class Placed:
 
 @dataclass(frozen=True)
 class Resumed:
-    """A trial continues from the state of an earlier attempt; the epochs before are reported again."""
+    """A trial resumes from the state of an earlier attempt. The earlier epochs are reported again."""
 
     number: int
     epochs: int  # that are not trained again
@@ -83,7 +83,7 @@ class Resumed:
 
 @dataclass(frozen=True)
 class StateRefused:
-    """The state of an earlier attempt does not belong to this training, which starts over."""
+    """The state of an earlier attempt does not fit this training, which starts over."""
 
     number: int
     reason: str
@@ -91,7 +91,7 @@ class StateRefused:
 
 @dataclass(frozen=True)
 class StateNotKept:
-    """The state of a training is no longer kept."""
+    """The state of a training is no longer saved."""
 
     number: int
     reason: str
@@ -99,7 +99,7 @@ class StateNotKept:
 
 @dataclass(frozen=True)
 class Built:
-    """A trial's network is built and its sizes are known; the worker waits to hear whether to train it."""
+    """A trial's network is built and measured; the worker waits to hear whether to train it."""
 
     number: int
     size: ModelSize
@@ -107,16 +107,16 @@ class Built:
 
 @dataclass(frozen=True)
 class Oversized:
-    """A trial ended before its network was built: its parameters alone make the file too large."""
+    """A trial ended before its network was built, because its parameters alone make the file too large."""
 
     number: int
     parameters: int
-    least_coreml_bytes: int  # the file would be no smaller
+    least_coreml_bytes: int  # lower bound of the file's size
 
 
 @dataclass(frozen=True)
 class EpochEnded:
-    """A trial has finished an epoch; the worker waits to hear whether to go on."""
+    """A trial has finished an epoch; the worker waits to hear whether to continue."""
 
     number: int
     metrics: EpochMetrics
@@ -145,5 +145,5 @@ class Died:
     reason: str
 
 
-OnTheWay = Placed | Built | Resumed | StateRefused | StateNotKept | EpochEnded  # after which a trial goes on
+OnTheWay = Placed | Built | Resumed | StateRefused | StateNotKept | EpochEnded  # events after which a trial continues
 Event = Ready | OnTheWay | Oversized | Stopped | Finished | Failed | Died

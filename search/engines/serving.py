@@ -1,4 +1,4 @@
-"""The local engine's worker process, once it may import TensorFlow."""
+"""The worker process of the local engine, after TensorFlow is set up."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from search.engines.trainer import Trainer
 
 
 def serve(connection: Connection, setup: WorkerSetup) -> None:
-    """Send the known architectures, then train one job after the other."""
+    """Send the known architectures, then train jobs one at a time."""
     trainer = Trainer(setup)
     connection.send(trainer.hold(open_dataset(connection.recv())))
 

@@ -1,4 +1,4 @@
-"""A data set as files that all workers map read-only: loaded once, held in memory once, or not at all if cached."""
+"""A data set as files that all workers memory-map, so that it is loaded once, or not at all if it is cached."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from architectures.errors import ProjectError
 from experiments.datasets import Dataset, Split
 
-SPLITS = ("train", "val")  # the search never sees the test images
+SPLITS = ("train", "val")  # the search never uses the test images
 
 
 def save_dataset(dataset: Dataset, folder: Path) -> None:
@@ -28,7 +28,7 @@ def save_dataset(dataset: Dataset, folder: Path) -> None:
 
 
 def _file_of(images: np.ndarray) -> Path | None:
-    """The `.npy` file that an array maps whole, as the cache of data larger than memory does."""
+    """Return the `.npy` file that an array maps completely, such as cached data larger than memory."""
     if not isinstance(images, np.memmap) or not images.flags.c_contiguous:
         return None
     file = Path(str(images.filename))
@@ -40,7 +40,7 @@ def _file_of(images: np.ndarray) -> Path | None:
 
 
 def open_dataset(folder: Path) -> Dataset:
-    """Map what `save_dataset` wrote. The test split is empty."""
+    """Map the files written by `save_dataset`. The test split is empty."""
     facts = json.loads((folder / "dataset.json").read_text(encoding="utf-8"))
     train, val = (
         Split(*(np.load(folder / f"{part}_{array}.npy", mmap_mode="r") for array in ("images", "labels")))
@@ -51,7 +51,7 @@ def open_dataset(folder: Path) -> Dataset:
 
 @dataclass(frozen=True)
 class PackedDataset:
-    """A data set on its way to another host: arrays, or the file that hosts must share where they exceed memory."""
+    """A data set to send to another host: arrays, or a file on a shared file system if they exceed memory."""
 
     name: str
     class_names: tuple[str, ...]
@@ -59,17 +59,17 @@ class PackedDataset:
     labels: tuple[np.ndarray, ...]
 
     def open(self) -> Dataset:
-        """The data set on this host, its test split empty.
+        """Return the data set on this host, with an empty test split.
 
         Raises:
-            ProjectError: if a file is not there.
+            ProjectError: if a file does not exist.
         """
         arrays = []
         for images in self.images:
             if isinstance(images, Path) and not images.exists():
                 raise ProjectError(
-                    f"{images} is not on this host. Data that do not fit into memory lie in a file that all hosts must "
-                    f"share: set XDG_CACHE_HOME to a folder that they have in common."
+                    f"{images} is not on this host. Data larger than memory are read from a file that all hosts must "
+                    f"share: set XDG_CACHE_HOME to a shared folder."
                 )
             arrays.append(np.load(images, mmap_mode="r") if isinstance(images, Path) else images)
         train, val = (Split(*part) for part in zip(arrays, self.labels, strict=True))
@@ -77,7 +77,7 @@ class PackedDataset:
 
 
 def pack_dataset(folder: Path) -> PackedDataset:
-    """Take what `save_dataset` wrote to another host."""
+    """Pack what `save_dataset` wrote, to send it to another host."""
     dataset = open_dataset(folder)
     files = [folder / f"{part}_images.npy" for part in SPLITS]
     return PackedDataset(

@@ -1,6 +1,6 @@
-"""Trains jobs in a process of any engine, which holds TensorFlow, the plugins and the data set.
+"""Train jobs in a process of any engine, with TensorFlow, the plugins and the data set loaded once.
 
-Importing TensorFlow for each trial would double a short trial's time.
+Importing TensorFlow for each trial would double the time of a short one.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ from search.engines.messages import (
     WorkerSetup,
 )
 
-QUICK_BYTES = 2**20  # a network of such a file is converted in a second: its exact size is worth more than a bound
+QUICK_BYTES = 2**20  # networks of such files are converted in a second, so their exact size is used instead of a bound
 
 
 class Trainer:
@@ -63,24 +63,24 @@ class Trainer:
 
         import tqdm
 
-        # The lock that tqdm makes by default is a semaphore, of which a killed process would leave a warning at exit.
+        # tqdm's default lock is a semaphore; if a process with one is killed, Python prints a warning at exit
         tqdm.tqdm.set_lock(threading.RLock())
         coremltools()
         self._setup = setup
         self.environment = environment(setup.threads, self.gpu, setup.plugins)
 
     def hold(self, dataset: Dataset) -> Ready:
-        """Take the data set for all jobs, and say which architectures fit it and can be shipped.
+        """Set the data set for all jobs; return which architectures fit it and can be converted.
 
         Raises:
-            ProjectError: for an architecture, optimizer or loss that is not there, or a broken one that was asked for.
+            ProjectError: for an unknown architecture, optimizer or loss, or a requested one that is broken.
         """
         self._dataset = dataset
         left_out = (*registry.left_out(), *optimizers.left_out(), *losses.left_out())
         known, warnings = [], [one_line(error) for error in left_out]
         takes = optimizers.get(self._setup.optimizer).takes, losses.get(self._setup.loss).takes
         wanted = [registry.get(name) for name in self._setup.architectures or registry.names()]
-        if not self._setup.architectures:  # backbones are searched where they are asked for
+        if not self._setup.architectures:  # backbones are searched only on request
             wanted = [architecture for architecture in wanted if not architecture.find_weights]
         check_asked(wanted, self._setup.knobs)
         for architecture in wanted:
@@ -91,14 +91,14 @@ class Trainer:
                 with without_weights() if tested else contextlib.nullcontext():
                     built = architecture.build(dataset.input_shape, dataset.num_classes, knobs=first)
                     check_convertible(built, name, tested=tested)
-            except UsageError as error:  # images too small for this one, or an operation that Core ML lacks
+            except UsageError as error:  # the images are too small for it, or Core ML lacks an operation
                 misfit = str(error)
                 if isinstance(error, NotConvertible) and name not in self._setup.architectures:
                     warnings.append(misfit)
             except PluginError as error:
                 if name in self._setup.architectures:
                     raise
-                misfit = one_line(error)  # of an installed plugin that nobody asked for
+                misfit = one_line(error)  # an installed plugin that nobody requested
                 warnings.append(misfit)
             widest = 0
             if not misfit:
@@ -108,12 +108,12 @@ class Trainer:
                     name, architecture.default_filters, architecture.default_dropout, misfit, knobs, widest
                 )
             )
-        # Keras collects garbage before each training, coremltools in each conversion: not over the imports' objects.
+        # Keras collects garbage before each training, coremltools in each conversion: freeze the objects of imports.
         freeze()
         return Ready(tuple(known), tuple(warnings), self.gpu, takes)
 
     def _widest_image_bytes(self, architecture: registry.Architecture, knobs: dict[str, Knob]) -> int:
-        """What training holds for an image, in the widest network that a trial may draw; 0 where only a head learns."""
+        """Return the memory per image of the widest network that a trial may draw; 0 if only a head is trained."""
         if knobs.get(TRAIN) == HEAD:
             return 0
         filters = architecture.default_filters and (self._setup.filters or architecture.default_filters)
@@ -133,9 +133,9 @@ class Trainer:
         """Train one job, and send how it ended.
 
         Args:
-            send: told that it goes on from an earlier attempt, has finished, was stopped or has failed.
-            ask: told each step; returns whether the trial goes on.
-            write: keeps the state of the training, for another attempt; None: it is not kept.
+            send: called with Resumed, Finished, Stopped or Failed.
+            ask: called with each step; returns whether the trial continues.
+            write: saves the state of the training for another attempt; None: it is not saved.
 
         Raises:
             ConnectionError: if nobody is listening.
@@ -190,7 +190,7 @@ class Trainer:
         )
 
     def _oversized(self, job: Job) -> Oversized | None:
-        """The event for a network whose kernels alone exceed the limit of its file."""
+        """Return the event for a network whose kernels alone exceed the size limit, or None."""
         if job.max_coreml_bytes is None or job.size is not None:
             return None
         config, data = job.config, self._dataset

@@ -1,4 +1,4 @@
-"""Find and repair disagreements between studies and MLflow, without training anything."""
+"""Find and repair disagreements between studies and MLflow, without training."""
 
 from __future__ import annotations
 
@@ -16,34 +16,36 @@ from search.repair.trial_repair import TrialRepair
 from search.report.page import report_again
 from search.setup import load_dataset
 from search.study.study import Study, sweep_studies
-from search.trials.recovery import answers_lost, deliver_left_over, evaluate_again, recover, unevaluated
+from search.trials.recovery import deliver_leftover_writes, evaluate_again, recover, unevaluated, why_not_evaluable
 from search.trials.states import States
 
 
 class StudyRepair:
-    """Examines one study and its runs."""
+    """Examines a study and its runs."""
 
     def __init__(self, study: Study, tracker: Tracker, *, dry_run: bool) -> None:
         self.study, self.tracker, self.dry_run = study, tracker, dry_run
         self.findings = Findings(study.name, dry_run=dry_run)
-        self.runs = {study.parent_run_id}  # ids of all that are the study's
-        self._redrawn = False  # an evaluation that lacked something, which the report says
+        self.runs = {study.parent_run_id}  # all runs of the study
+        self._redrawn = False  # whether an incomplete evaluation was completed, which the report mentions
 
     def examine(self) -> None:
-        """Find everything, and repair what can be repaired."""
+        """Find all disagreements, and repair what can be repaired."""
         try:
             parent = self.tracker.runs.get(self.study.parent_run_id)
             self.tracker.runs.check_not_deleted(parent.run_id)
         except UsageError:
-            self.findings.hopeless("its parent run is not in this MLflow store", "give the right one: --tracking-uri")
+            self.findings.unrepairable(
+                "its parent run is not in this MLflow store", "give the right one: --tracking-uri"
+            )
             return
         except ExperimentDeleted as error:
-            self.findings.hopeless("its runs are hidden", str(error), run_id=self.study.parent_run_id)
+            self.findings.unrepairable("its runs are hidden", str(error), run_id=self.study.parent_run_id)
             return
         self._abandoned()
         self._left_on_disk()
         self._states()
-        with self.study.alone():  # a sweep is not being finished meanwhile
+        with self.study.alone():  # no sweep may end meanwhile
             self._unevaluated()
             trials = self.study.optuna_study.get_trials(deepcopy=False)
             runs = self._one_run_a_trial(trials)
@@ -71,15 +73,15 @@ class StudyRepair:
         outbox = Outbox(self.tracker, self.study.name, self.study.parent_run_id, owns=self.study.trials.owns)
         unreadable = outbox.unreadable()
         for number, reason in unreadable.items():
-            problem = f"what is kept of it in {outbox.folder} cannot be read: {reason}"
+            problem = f"its writes in {outbox.folder} cannot be read: {reason}"
             if self.findings.found(problem, "set aside, under another name", trial=number):
                 outbox.set_aside(number, reason)
         waiting = self.study.trials.waiting_and_finished()[0].intersection(outbox.left_over()) - unreadable.keys()
-        problem = f"writes that MLflow has not got are kept in {outbox.folder}"
+        problem = f"undelivered writes are kept in {outbox.folder}"
         delivered = [self.findings.found(problem, "delivered", trial=number) for number in sorted(waiting)]
         if any(delivered):
             with self.study.alone():
-                deliver_left_over(self.study, outbox, lambda _: None)
+                deliver_leftover_writes(self.study, outbox, lambda _: None)
 
     def _states(self) -> None:
         states = States(self.study.name)
@@ -104,29 +106,29 @@ class StudyRepair:
             lacking = record.tags.get(NOT_DRAWN)
             problem = f"its evaluation lacks {lacking}" if lacking else "its model was kept and not evaluated"
             trial, run_id = int(record.tags["trial_number"]), record.run_id
-            why = reason or answers_lost(record, self.tracker)
+            why = reason or why_not_evaluable(record, self.tracker)
             if not why and not self.dry_run:
                 why = evaluate_again(record, self.tracker, dataset, figures=config.figures)
             if why:
-                self.findings.hopeless(problem, why, trial=trial, run_id=run_id)
+                self.findings.unrepairable(problem, why, trial=trial, run_id=run_id)
             else:
                 self.findings.found(problem, "evaluated", trial=trial, run_id=run_id)
                 self._redrawn = self._redrawn or bool(lacking)
 
     def _report(self, parent: RunRecord) -> None:
-        """Rewrite the report of a finished sweep if a part of it, or an evaluation, is missing."""
+        """Rewrite the report of a finished sweep if it, or an evaluation, is incomplete."""
         lacking = parent.tags.get(NOT_DRAWN)
         if parent.status != "FINISHED" or not (lacking or self._redrawn):
             return
         problem = f"its report lacks {lacking}" if lacking else "its report says that evaluations lack something"
         why = "" if self.dry_run else report_again(self.study, self.tracker)
         if why:
-            self.findings.hopeless(problem, why, run_id=parent.run_id)
+            self.findings.unrepairable(problem, why, run_id=parent.run_id)
         else:
             self.findings.found(problem, "written anew", run_id=parent.run_id)
 
     def _one_run_a_trial(self, trials: Sequence[FrozenTrial]) -> dict[int, RunRecord]:
-        """The run of each trial that has one; others are deleted, which `mlflow runs restore` can undo."""
+        """Return the run of each trial that has one; delete others, which `mlflow runs restore` can undo."""
         by_trial: dict[int, list[RunRecord]] = {}
         parent = self.study.parent_run_id
         orphans = self.tracker.runs.orphans(parent, self.study.name)
@@ -137,7 +139,7 @@ class StudyRepair:
         for number, records in sorted(by_trial.items()):
             if number >= len(trials):
                 superfluous = records
-            elif trials[number].state == TrialState.RUNNING:  # its owner removes those of other attempts
+            elif trials[number].state == TrialState.RUNNING:  # its owner removes runs of other attempts
                 kept[number] = max(records, key=lambda one: one.attempt)
                 continue
             else:
@@ -165,19 +167,19 @@ def examine(
     takeover_after: int = SweepConfig.takeover_after,
     dry_run: bool = False,
 ) -> list[Finding]:
-    """Compare one study, or all in a storage, with MLflow.
+    """Compare one study, or all studies in a storage, with MLflow.
 
     Args:
         study: only this one.
-        takeover_after: seconds without a sign of life after which another host's trial counts as abandoned.
-        dry_run: find only, change nothing.
+        takeover_after: seconds without a heartbeat after which another host's trial counts as abandoned.
+        dry_run: only report, change nothing.
 
     Raises:
         UsageError: for an unknown study.
         ProjectError: if the storage or MLflow cannot be reached.
     """
     tracker = Tracker(tracking_uri, create=False)
-    running = tracker.runs.running(study)  # read first: the study of a sweep that starts meanwhile is found below
+    running = tracker.runs.running(study)  # before the studies: a sweep may start meanwhile
     findings: list[Finding] = []
     known_runs: set[str] = set()
     for known in sweep_studies(storage, study):
@@ -197,13 +199,13 @@ def examine(
 
 
 def _stray(record: RunRecord) -> Finding:
-    """A run that is RUNNING for none of the studies; one of the same name in another storage may have it."""
+    """Report a RUNNING run that belongs to no study here; a study of the same name in another storage may own it."""
     number = record.tags.get("trial_number", "")
     return Finding(
         record.tags["study"],
         int(number) if number.isdecimal() else None,
         record.run_id,
-        "is RUNNING, and no study of this storage has it",
+        "is RUNNING, but belongs to no study in this storage",
         "end it if no sweep with another --storage runs it: MlflowClient().set_terminated(run_id, 'KILLED')",
         mended=False,
     )

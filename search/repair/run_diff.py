@@ -26,10 +26,10 @@ FINAL_METRICS = (
     "host_latency_ms",
     "images_per_second",
 )
-ONCE = (  # what a run records once, not each epoch
+ONCE = (  # metrics that are recorded once, not each epoch
     *FINAL_METRICS,
     *OF_THE_NETWORK,
-    "best_val_balanced_accuracy",  # which older records lack, as they do that of each epoch
+    "best_val_balanced_accuracy",  # missing in older records, as it is for each epoch
     "drawn_accuracy",
     "expected_calibration_error",
     "val_accuracy_low",
@@ -41,28 +41,28 @@ ONCE = (  # what a run records once, not each epoch
 
 @dataclass(frozen=True)
 class Parameters:
-    """Differences of a run's parameters."""
+    """Differences in a run's parameters."""
 
-    wrong: tuple[str, ...]  # as a person reads them
-    missing: dict[str, str]  # as the study holds them
+    wrong: tuple[str, ...]  # as shown to the user
+    missing: dict[str, str]  # values in the study
 
 
 @dataclass(frozen=True)
 class Metrics:
-    """Differences of a run's metrics; those in `str` as a person reads them, empty where there is none."""
+    """Differences in a run's metrics; strings are shown to the user, and empty if there is no difference."""
 
-    doubled: str  # epochs, and figures that a run has once, that stand twice
+    doubled: str  # epochs and final metrics that were recorded twice
     strange: str  # epochs that the trial did not have
     contradicting: tuple[str, ...]
-    missing_course: dict[int, float]  # the objective by epoch, as the study holds it
-    missing_figures: dict[str, float]  # final metrics, as the study holds them
-    lost: str  # what the study does not hold either
+    missing_course: dict[int, float]  # the objective by epoch, from the study
+    missing_figures: dict[str, float]  # final metrics, from the study
+    lost: str  # what the study lacks too
 
 
 def compare_parameters(sweep: SweepConfig, trial: FrozenTrial, record: RunRecord) -> Parameters:
     """Compare a run's parameters with its trial's."""
     known, held = parameters(sweep, trial), record.params
-    reading = {key: value for key, value in reading_of(sweep.dataset).items() if key in held}  # older ones lack it
+    reading = {key: value for key, value in reading_of(sweep.dataset).items() if key in held}  # not in old records
     told = known | reading
     wrong = [f"{key} {held[key]}, not {told.get(key, 'there')}" for key in held if held[key] != told.get(key)]
     return Parameters(tuple(wrong), {key: known[key] for key in known.keys() - held.keys()})
@@ -79,9 +79,9 @@ def compare_metrics(
     """Compare a run's metrics with its trial's.
 
     Args:
-        trial: what the run is of.
-        source: the trial that was trained: this one, or the one that it was answered from.
-        points: what it has recorded of each of EPOCH_METRICS, and of ONCE as far as it has them, as (epoch, value).
+        trial: the run's trial.
+        source: the trial that was trained: this one, or the one whose results it got.
+        points: the recorded (epoch, value) of each of EPOCH_METRICS, and of ONCE as far as recorded.
     """
     objective = objectives[0]
     course = dict(enumerate(values_by_epoch(source), 1))
@@ -91,7 +91,7 @@ def compare_metrics(
     held = steps[objective]
     wrong = [step for step, value in course.items() if step in held and (step, value) not in points[objective]]
     lost = ""
-    # A failed trial's last attempt may have come less far; of a run that was made anew the tag says what it lacks.
+    # A failed trial's last attempt may have ended earlier. The tag of a restored run says what it lacks.
     if trial.state.name != "FAIL" and "restored" not in record.tags:
         recorded = [key for key in EPOCH_METRICS if steps[key] or key != "val_balanced_accuracy"]
         epochs = {key: course.keys() - steps[key].keys() for key in recorded if key != objective}
@@ -119,12 +119,12 @@ def compare_metrics(
 
 
 def parameters(sweep: SweepConfig, trial: FrozenTrial) -> dict[str, str]:
-    """What the run of a trial records of its configuration."""
+    """Return the parameters that the run of a trial should have."""
     return {key: str(value) for key, value in _config(sweep, trial).parameters().items()}
 
 
 def _config(sweep: SweepConfig, trial: FrozenTrial) -> RunConfig:
-    """What a trial was trained with."""
+    """Return what a trial was trained with."""
     architecture = trial.params["architecture"]
     prefix = f"{architecture}."
     knobs = sorted((key.removeprefix(prefix), (v,)) for key, v in trial.params.items() if key.startswith(prefix))
@@ -136,16 +136,16 @@ def _config(sweep: SweepConfig, trial: FrozenTrial) -> RunConfig:
 
 
 def figures(trial: FrozenTrial, objectives: Sequence[str], tie_breakers: Mapping[int, float]) -> dict[str, float]:
-    """The final metrics that are known of a trial.
+    """Return the known final metrics of a trial.
 
-    The study does not hold what decides between epochs that are equal in its objective.
+    The study does not record what decides between epochs with the same objective.
 
     Args:
-        tie_breakers: what decides, by epoch, as far as it is known.
+        tie_breakers: the deciding metric by epoch, as far as it is known.
     """
     other = tie_breaker(objectives[0])
     found: dict[str, float] = {name: trial.user_attrs[name] for name in OF_THE_NETWORK if name in trial.user_attrs}
-    if trial.state.name == "COMPLETE":  # of a pruned one Optuna holds the last epoch's
+    if trial.state.name == "COMPLETE":  # for a pruned trial, Optuna's value is that of the last epoch
         found |= {final(name): value for name, value in zip(objectives, trial.values, strict=True)}
         best = trial.values[0]
         tied = [epoch for epoch, value in enumerate(values_by_epoch(trial), 1) if value == best]
@@ -157,13 +157,13 @@ def figures(trial: FrozenTrial, objectives: Sequence[str], tie_breakers: Mapping
 
 
 def _expected(trial: FrozenTrial) -> tuple[str, ...]:
-    """Names of the final metrics that the run of a trial has."""
+    """Return the names of the final metrics that the run of a trial should have."""
     built = OF_THE_NETWORK if "coreml_bytes" in trial.user_attrs else ()
     return built + (FINAL_METRICS if trial.state.name == "COMPLETE" else ())
 
 
 def _epochs(found: Mapping[str, Collection[int]]) -> str:
-    """Metrics with epochs, as a person reads them; empty where no metric has one.
+    """Return metrics with their epochs as shown to the user; empty if no metric has one.
 
     >>> _epochs({"loss": [2], "accuracy": [], "val_loss": [2], "val_accuracy": [1, 3]})
     'loss, val_loss of epochs 2; val_accuracy of epochs 1, 3'

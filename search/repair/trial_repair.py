@@ -1,4 +1,4 @@
-"""Compare the run of one trial with the study, and repair what can be repaired."""
+"""Compare the run of a trial with the study, and repair what can be repaired."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ from search.study.study import Study
 
 
 class TrialRepair:
-    """Examines the trials of one study."""
+    """Examines the trials of a study."""
 
     def __init__(self, study: Study, tracker: Tracker, findings: Findings, courses: Courses) -> None:
         self._study, self._tracker, self._findings = study, tracker, findings
-        self._courses = courses  # by run id: what each run has recorded of EPOCH_METRICS and ONCE
+        self._courses = courses  # by run id: recorded values of EPOCH_METRICS and ONCE
 
     def examine(self, trial: FrozenTrial, trials: Sequence[FrozenTrial], runs: Mapping[int, RunRecord]) -> None:
-        """Compare one trial with its run, given all trials and all runs by trial number."""
+        """Compare a trial with its run, given all trials and all runs by trial number."""
         number = trial.number
         record = runs.get(number)
         source = trials[trial.user_attrs.get(DUPLICATE_OF, number)]
         if trial.state == TrialState.RUNNING:
-            return  # on its way
+            return  # unfinished
         if not trial.params and trial.state.is_finished():
-            self._findings.hopeless(
-                "ended without a configuration", "it was told by hand: nothing is known of it", trial=number
+            self._findings.unrepairable(
+                "ended without a configuration", "it was ended by hand: nothing is known about it", trial=number
             )
             return
         if trial.state == TrialState.WAITING:
             if record and record.status == "RUNNING":
-                problem = "waits to be tried again, its run is RUNNING"
+                problem = "is queued, but its run is RUNNING"
                 if self._findings.found(problem, "KILLED until then", trial=number, run_id=record.run_id):
                     self._tracker.writer.end(record.run_id, "KILLED", outcome="interrupted")
             return
@@ -54,7 +54,7 @@ class TrialRepair:
                 self._tracker.writer.end(record.run_id, status, outcome=reason)
 
     def _deleted(self, trial: FrozenTrial) -> RunRecord | None:
-        """The deleted run of a trial, restored if MLflow still has it."""
+        """Return the deleted run of a trial, restored if MLflow still has it."""
         try:
             record = self._tracker.runs.get(trial.user_attrs["run_id"])
         except (KeyError, UsageError):
@@ -67,9 +67,9 @@ class TrialRepair:
         return record
 
     def _restore(self, trial: FrozenTrial, source: FrozenTrial, status: str, reason: str | None) -> None:
-        """Make the missing run of a trial, from what the study knows; `source` as for `_figures`."""
+        """Create the missing run of a trial from what the study knows; `source` as for `_figures`."""
         objective = self._study.config.objective
-        remedy = f"made anew with what the study holds: parameters, {objective}, bytes (tag restored)"
+        remedy = f"restored from the study: parameters, {objective}, bytes (tag restored)"
         if not self._findings.found("has no run in MLflow", remedy, trial=trial.number):
             return
         tags = {
@@ -95,21 +95,21 @@ class TrialRepair:
         self._tracker.writer.end(run_id, status, outcome=reason)
 
     def _parameters(self, trial: FrozenTrial, record: RunRecord) -> None:
-        """Compare a run's parameters with the trial's, and write the missing ones."""
+        """Compare a run's parameters with the trial's, and add missing ones."""
         number, run_id = trial.number, record.run_id
         found = compare_parameters(self._study.config, trial, record)
         if found.wrong:
-            remedy = "MLflow cannot change parameters: put them right in its database"
-            self._findings.hopeless(f"its run has {'; '.join(found.wrong)}", remedy, trial=number, run_id=run_id)
+            remedy = "MLflow cannot change parameters: correct them in its database"
+            self._findings.unrepairable(f"its run has {'; '.join(found.wrong)}", remedy, trial=number, run_id=run_id)
         if found.missing:
             problem = f"its run lacks the parameters {', '.join(sorted(found.missing))}"
-            if self._findings.found(problem, "written as the study holds them", trial=number, run_id=run_id):
+            if self._findings.found(problem, "copied from the study", trial=number, run_id=run_id):
                 self._tracker.repair.log_params(run_id, found.missing)
 
     def _figures(self, trial: FrozenTrial, source: FrozenTrial, record: RunRecord) -> bool:
-        """Compare a run's figures with the study's, and write the missing ones; False if they contradict.
+        """Compare a run's metrics with the study's, and add missing ones; return False if they contradict.
 
-        `source` is the trial that was trained: this one, or the one that it was answered from.
+        `source` is the trial that was trained: this one, or the one whose results it got.
         """
         number, run_id = trial.number, record.run_id
         once = (key for key in ONCE if key in record.metrics)
@@ -117,33 +117,33 @@ class TrialRepair:
         objective = self._study.config.objective
         found = compare_metrics(trial, source, record, points, objectives=self._study.config.objectives)
         if found.doubled:
-            problem = f"{found.doubled} stand twice"
-            self._findings.hopeless(problem, "MLflow cannot delete metrics", trial=number, run_id=run_id)
+            problem = f"{found.doubled} recorded twice"
+            self._findings.unrepairable(problem, "MLflow cannot delete metrics", trial=number, run_id=run_id)
         if found.strange:
             problem = f"its run has {found.strange}, the study does not"
-            self._findings.hopeless(problem, "MLflow cannot delete metrics", trial=number, run_id=run_id)
+            self._findings.unrepairable(problem, "MLflow cannot delete metrics", trial=number, run_id=run_id)
         if found.contradicting:
             problem = f"{', '.join(found.contradicting)} differ between study and run"
             remedy = "train it again in another study: one of the two was written by hand, or by other code"
-            self._findings.hopeless(problem, remedy, trial=number, run_id=run_id)
+            self._findings.unrepairable(problem, remedy, trial=number, run_id=run_id)
             return False
         if found.missing_course:
             problem = f"its run lacks {objective} of epochs {', '.join(map(str, found.missing_course))}"
-            if self._findings.found(problem, "written as the study holds them", trial=number, run_id=run_id):
+            if self._findings.found(problem, "copied from the study", trial=number, run_id=run_id):
                 self._tracker.repair.log_course(run_id, objective, found.missing_course)
         if found.missing_figures:
             problem = f"its run lacks {', '.join(found.missing_figures)}"
-            if self._findings.found(problem, "written as the study and its epochs tell", trial=number, run_id=run_id):
+            if self._findings.found(problem, "computed from the study and the epochs", trial=number, run_id=run_id):
                 self._tracker.repair.log_figures(run_id, found.missing_figures)
         if found.lost:
-            self._findings.hopeless(
-                f"its run lacks {found.lost}", "the study does not hold it", trial=number, run_id=run_id
+            self._findings.unrepairable(
+                f"its run lacks {found.lost}", "the study does not have it either", trial=number, run_id=run_id
             )
         return True
 
 
 def _end_of(trial: FrozenTrial) -> tuple[str, str | None]:
-    """Status and `outcome` of the run of a trial that has ended."""
+    """Return status and `outcome` of the run of an ended trial."""
     match outcome(trial):
         case "complete":
             return "FINISHED", None

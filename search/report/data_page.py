@@ -1,4 +1,4 @@
-"""What is worth a look after training: the data's page on the run, mistakes, labels in doubt."""
+"""What to look at after training: the page about the data, mistakes, and doubtful labels."""
 
 from __future__ import annotations
 
@@ -17,29 +17,29 @@ from experiments.tracking import Tracker
 from experiments.views.inspection_page import write_page
 
 FOLDER = "data"  # among a run's artifacts
-MOST = 20_000  # images that are inspected after a sweep: near copies among more take a minute
-SHOWN = 20  # labels in doubt
+MOST = 20_000  # most images that are inspected after a sweep; finding near copies among more takes over a minute
+SHOWN = 20  # doubtful labels
 
 Found = tuple[dict[str, object], ...]
 
 
 @dataclass(frozen=True)
 class Doubtful:
-    """Images by split, row and the name of their file where they have one; the most doubtful first."""
+    """Images by split, row and file name (if they have one), the most doubtful first."""
 
-    mistakes: Found  # of the best model on validation images
-    suspects: Found | None  # likely label errors of training and validation images; None: not looked for
+    mistakes: Found  # of the best model, on validation images
+    suspects: Found | None  # likely label errors in training and validation images; None: not searched for
 
 
 def write_data_page(tracker: Tracker, run_id: str, dataset: Dataset, name: str, attempts: Attempts) -> Found | None:
-    """Inspect the user's own images and attach the page to a run, `data/inspection.html`.
+    """Inspect the user's own images, and attach the page `data/inspection.html` to a run.
 
     Args:
-        run_id: of a sweep, or of a trial that belongs to none.
-        name: what loads it.
+        run_id: of a sweep, or of a single trial.
+        name: what loads the data set.
 
     Returns:
-        The likely label errors; None of data without files, and of more than MOST images.
+        The likely label errors; None for data without files, or with more than MOST images.
     """
     if dataset.train.files is None or len(dataset.train) + len(dataset.val) > MOST:
         return None
@@ -53,7 +53,7 @@ def write_data_page(tracker: Tracker, run_id: str, dataset: Dataset, name: str, 
 
 
 def mistakes(probabilities: npt.NDArray[np.float32] | None, dataset: Dataset) -> Found:
-    """The most confident wrong answers on the validation images; none where the answers were not kept."""
+    """Return the most confident mistakes on the validation images; none if the predictions were not kept."""
     if probabilities is None:
         return ()
     names = dataset.class_names

@@ -1,6 +1,6 @@
-"""A study's figures, each as a figure of Plotly for pages and as a PNG, below a title that says what it shows.
+"""The figures of a study: for each, a Plotly figure for pages and a PNG, under a title that states its finding.
 
-They are of the first objective. Replicates and answered duplicates are on the timeline alone: they are no results of
+They show the first objective. Replicates and duplicates appear on the timeline only, because they are not results of
 the search.
 """
 
@@ -21,8 +21,8 @@ from search.study.results import DUPLICATE_OF, REPLICATE_OF, is_paused, outcome,
 from search.study.spans import spans
 
 COLOURS = {"complete": PALETTE[0], "pruned": PALETTE[1], "infeasible": GREY, "fail": PALETTE[3]}
-TRIALS_PER_PARAMETER = 5  # complete ones, for an importance that is more than chance
-SEED = 0  # of the importances: the same trials, the same picture
+TRIALS_PER_PARAMETER = 5  # complete ones, below which importances are mostly chance
+SEED = 0  # of the importances: the same trials give the same figure
 
 
 class TooFewTrials(Exception):
@@ -31,19 +31,19 @@ class TooFewTrials(Exception):
 
 @dataclass(frozen=True)
 class Figure:
-    """One figure, or why it could not be drawn."""
+    """A figure, or why it could not be drawn."""
 
     name: str  # of its files
-    title: str  # what it shows, where it was drawn
+    title: str  # what it shows
     page: Any  # plotly.graph_objects.Figure, or None
     png: bytes
     note: str = ""  # how to read it
     reason: str = ""  # why there is none
-    failed: bool = False  # it should be there
+    failed: bool = False  # whether that is an error
 
 
 @dataclass(frozen=True)
-class _Told:
+class _Explained:
     """A chart with its finding and how to read it."""
 
     chart: Chart
@@ -53,7 +53,7 @@ class _Told:
 
 @dataclass(frozen=True)
 class _Searched:
-    """The trials of a study that repeat none, by its first objective."""
+    """The trials of a study without replicates and duplicates, with the first objective."""
 
     all: Sequence[FrozenTrial]
     objective: str
@@ -69,9 +69,9 @@ class _Searched:
 
     @property
     def complete(self) -> list[FrozenTrial]:
-        """Raises TooFewTrials where there are none."""
+        """All complete trials; raises TooFewTrials if there are none."""
         if not (found := [trial for trial in self.trials if outcome(trial) == "complete"]):
-            raise TooFewTrials("No trials are completed yet.")
+            raise TooFewTrials("No trial is complete yet.")
         return found
 
     @property
@@ -89,7 +89,7 @@ class _Searched:
 
 
 def draw(study: optuna.Study) -> list[Figure]:
-    """All figures of a study."""
+    """Draw all figures of a study."""
     trials = study.get_trials(deepcopy=False)
     objective = objective_named((study.metric_names or [""])[0])
     found = _Searched(trials, objective, study.directions[0] == StudyDirection.MINIMIZE)
@@ -107,25 +107,25 @@ def draw(study: optuna.Study) -> list[Figure]:
             if place and name != "coreml_bytes"
         ),
         _drawn("intermediate_values", f"{what} by epoch", lambda: _courses(found)),
-        _drawn("parallel_coordinate", "What the trials were given", lambda: _coordinates(found)),
+        _drawn("parallel_coordinate", "Parameters of the trials", lambda: _coordinates(found)),
         _drawn("param_importances", "Parameter importances", lambda: _importances(found)),
         _drawn("timeline", "Timeline of workers", lambda: _timeline(trials)),
     ]
 
 
-def _drawn(name: str, title: str, make: Callable[[], _Told]) -> Figure:
+def _drawn(name: str, title: str, make: Callable[[], _Explained]) -> Figure:
     try:
         told = make()
         return Figure(name, told.title, page_figure(told.chart), png(told.chart, told.title), told.note)
     except TooFewTrials as error:
         return Figure(name, title, None, b"", reason=str(error))
-    except Exception as error:  # no figure is worth a sweep
+    except Exception as error:  # a sweep must not fail because of a figure
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         return Figure(name, title, None, b"", reason=reason, failed=True)
 
 
 def _place(found: _Searched, name: str) -> int:
-    """The place of an architecture in the palette: the same in all figures."""
+    """Return the place of an architecture in the palette, the same in all figures."""
     return sorted({trial.params["architecture"] for trial in found.all if "architecture" in trial.params}).index(name)
 
 
@@ -136,8 +136,8 @@ def _by_architecture(trials: Iterable[FrozenTrial]) -> dict[str, list[FrozenTria
     return groups
 
 
-def _history(found: _Searched) -> _Told:
-    """The objective of each trial, and the best so far."""
+def _history(found: _Searched) -> _Explained:
+    """Draw the objective of each trial, and the best so far."""
     complete, choose = found.complete, min if found.minimized else max
     numbers, values = [trial.number for trial in complete], [trial.values[0] for trial in complete]
     so_far = [choose(values[: place + 1]) for place in range(len(values))]
@@ -152,7 +152,7 @@ def _history(found: _Searched) -> _Told:
         for name, own in _by_architecture(complete).items()
     ]
     best = found.best()
-    return _Told(
+    return _Explained(
         Chart(
             (Series("best so far", numbers, so_far, "steps", colour=GREY), *series),
             "trial",
@@ -165,8 +165,8 @@ def _history(found: _Searched) -> _Told:
     )
 
 
-def _front(found: _Searched, figure: str, place: int | None = None) -> _Told:
-    """The objective against another figure: that of the study's objective at this place, or of each trial's file."""
+def _front(found: _Searched, figure: str, place: int | None = None) -> _Explained:
+    """Draw the objective against another figure: the objective at this place, or the file size if there is none."""
     complete, words = found.complete, SPELLED_OUT[figure]
     against = {
         trial.number: trial.values[place] if place else float(trial.user_attrs["coreml_bytes"]) for trial in complete
@@ -187,7 +187,7 @@ def _front(found: _Searched, figure: str, place: int | None = None) -> _Told:
     told = [f"{found.name_of(one)} reaches {one.value:.4f} with {_amount(figure, against[one.number])}" for one in best]
     title = f"{told[0]}, {told[-1]}" if len(best) > 1 else f"{told[0]}, and nothing beats it"
     marks = tuple((against[one.number], one.value, found.name_of(one)) for one in best)
-    return _Told(
+    return _Explained(
         Chart(
             (*series, Series("front", sizes, values, "steps", colour=GREY)),
             "Core ML bytes" if figure == "coreml_bytes" else words,
@@ -196,14 +196,14 @@ def _front(found: _Searched, figure: str, place: int | None = None) -> _Told:
             marks=marks,
         ),
         title,
-        f"Named are the {len(best)} on the front: no other trial is as good in both."
+        f"The {len(best)} trials on the front are named: no other trial is as good in both."
         if len(best) > 1
-        else "The trial that is named is the best in both.",
+        else "The named trial is the best in both.",
     )
 
 
-def _courses(found: _Searched) -> _Told:
-    """Each trial's objective by epoch, a line for each."""
+def _courses(found: _Searched) -> _Explained:
+    """Draw each trial's objective by epoch as a line."""
     started = [trial for trial in found.trials if values_by_epoch(trial)]
     if not started:
         raise TooFewTrials("No trial has finished an epoch.")
@@ -222,18 +222,18 @@ def _courses(found: _Searched) -> _Told:
     title = (
         f"{short} of {len(started)} trials were stopped early"
         if short
-        else f"All {len(started)} trials ran their course"
+        else f"All {len(started)} trials ran to their end"
     )
-    return _Told(
+    return _Explained(
         Chart(tuple(series), "epoch", found.objective, x_whole=True),
         title,
         f"Validation {found.words} by epoch, a line for each trial."
-        + (" A line that ends early was pruned, or waits: trials before it were better by then." if short else ""),
+        + (" A line that ends early was pruned or paused: earlier trials were better by then." if short else ""),
     )
 
 
-def _coordinates(found: _Searched) -> _Told:
-    """The values of each complete trial, and what it reached, as one line."""
+def _coordinates(found: _Searched) -> _Explained:
+    """Draw each complete trial as a line through its parameters and its result."""
     complete = found.complete
     names = [name for name in complete[0].params if all(name in trial.params for trial in complete)]
     columns: list[list[Any]] = [[trial.params[name] for trial in complete] for name in names]
@@ -253,7 +253,7 @@ def _coordinates(found: _Searched) -> _Told:
         series.append(Series(name, x, y, "lines", hover, place=_place(found, name)))
     best = found.best()
     given = ", ".join(f"{name} {_short(value)}" for name, value in found.all[best.number].params.items())
-    return _Told(
+    return _Explained(
         Chart(tuple(series), x_names=[*names, found.objective], y_is_scale=False, marks=tuple(marks)),
         f"The best trial had {given}",
         "A line is a trial: its values from left to right, and what it reached.",
@@ -261,7 +261,7 @@ def _coordinates(found: _Searched) -> _Told:
 
 
 def _scaled(column: Sequence[Any]) -> tuple[list[float], list[tuple[float, str]]]:
-    """Values as heights from 0 to 1, and what stands at the heights that are named."""
+    """Return values as heights from 0 to 1, with the labels of some heights."""
     if all(isinstance(value, int | float) and not isinstance(value, bool) for value in column):
         low, high = min(column), max(column)
         reach = high - low or 1.0
@@ -272,18 +272,18 @@ def _scaled(column: Sequence[Any]) -> tuple[list[float], list[tuple[float, str]]
     return [place[str(value)] for value in column], [(at, kind) for kind, at in place.items()]
 
 
-def _importances(found: _Searched) -> _Told:
-    """What share of the differences in the objective goes with each parameter."""
+def _importances(found: _Searched) -> _Explained:
+    """Draw the share of the variance of the objective that each parameter explains."""
     complete = found.complete
     shared = [name for name in complete[0].params if all(name in trial.params for trial in complete)]
     searched = [name for name in shared if len({str(trial.params[name]) for trial in complete}) > 1]
     if not searched:
-        raise TooFewTrials("It takes complete trials that differ.")
+        raise TooFewTrials("Needs complete trials that differ.")
     if len({trial.values[0] for trial in complete}) < 2:
         raise TooFewTrials(f"All complete trials have the same {found.objective}.")
     if len(complete) < (needed := TRIALS_PER_PARAMETER * len(searched)):
         raise TooFewTrials(
-            f"{len(complete)} complete trials are too few: the importance of {len(searched)} parameters takes {needed}."
+            f"{len(complete)} complete trials are too few: the importance of {len(searched)} parameters needs {needed}."
         )
     copy = optuna.create_study(direction="minimize" if found.minimized else "maximize")
     copy.add_trials(
@@ -295,19 +295,19 @@ def _importances(found: _Searched) -> _Told:
     fanova = optuna.importance.FanovaImportanceEvaluator(seed=SEED)
     shares = optuna.importance.get_param_importances(copy, evaluator=fanova, params=searched)
     names, values = list(shares), list(shares.values())
-    return _Told(
+    return _Explained(
         Chart(
             (Series("importance", values, names, "bars", labels=[f"{value:.0%}" for value in values]),),
             f"share of the differences in {found.objective}",
         ),
         f"{names[0]} goes with {values[0]:.0%} of the differences in {found.words}",
-        f"Estimated by fANOVA from {len(complete)} complete trials. It is of the ranges that were searched, counts no "
-        "pruned trial, and says what goes with the differences, not what makes them.",
+        f"Estimated by fANOVA from {len(complete)} complete trials. It applies to the searched "
+        "ranges, leaves out pruned trials, and shows what goes with the differences, not what causes them.",
     )
 
 
-def _timeline(trials: Sequence[FrozenTrial]) -> _Told:
-    """Which worker ran which trial, and when."""
+def _timeline(trials: Sequence[FrozenTrial]) -> _Explained:
+    """Draw which worker ran which trial, and when."""
     bars = [(trial, span) for trial in trials if trial.state.is_finished() for span in spans(trial)]
     if not bars:
         raise TooFewTrials("No trial has ended on a known worker.")
@@ -330,7 +330,7 @@ def _timeline(trials: Sequence[FrozenTrial]) -> _Told:
             )
     workers, whole = len({span.worker for _, span in bars}), (ended - began).total_seconds()
     busy = sum(span.seconds for _, span in bars) / (workers * whole or 1)
-    return _Told(
+    return _Explained(
         Chart(tuple(series), "seconds from the first trial's start", "worker"),
         f"{workers} worker{'s' * (workers > 1)} had a trial in {min(busy, 1):.0%} of {whole:,.0f} s",
         "A bar is a trial with its number, replicates included. Between bars a worker has no trial: it is being "
@@ -340,7 +340,7 @@ def _timeline(trials: Sequence[FrozenTrial]) -> _Told:
 
 
 def _described(trial: FrozenTrial) -> str:
-    """A trial for a label that shows up under the pointer."""
+    """Return a trial's label, shown on hover."""
     values = (f"{key} {_short(value)}" for key, value in trial.params.items())
     return "\n".join([f"trial {trial.number}, {outcome(trial)}", *values])
 
@@ -349,7 +349,7 @@ UNITS = {"coreml_bytes": "bytes", "keras_bytes": "bytes in Keras", "macs": "MACs
 
 
 def _amount(figure: str, value: float) -> str:
-    """A trial's figure with its unit."""
+    """Return a trial's figure with its unit."""
     if figure in OBJECTIVES:
         return f"{SPELLED_OUT[figure]} {value:.4f}"
     return f"{value:,.0f} {UNITS.get(figure, SPELLED_OUT[figure])}" if value >= 100 else f"{value:.3g} {UNITS[figure]}"

@@ -1,4 +1,4 @@
-"""A study's report on its parent run: one page that joins the leaderboard and the figures, and each of them alone."""
+"""A study's report on its parent run: a page with the leaderboard and all figures, and each figure on its own."""
 
 from __future__ import annotations
 
@@ -38,23 +38,23 @@ def write_report(
     left_out: Sequence[str],
     attempts: Attempts,
 ) -> bool:
-    """Write `report.html`, each figure as a page and as a PNG, and the leaderboard into the parent run's artifacts.
+    """Write `report.html`, each figure as a page and a PNG, and the leaderboard to the parent run's artifacts.
 
-    What cannot be made is left out: the page and the parent run's tag `not_drawn` say so. Where the disk takes no files
-    at all the tag alone does.
+    What cannot be made is left out, and named on the page and in the parent run's tag `not_drawn`. If no files can be
+    written at all, only the tag is.
 
     Args:
-        tracker: where the parent run is.
+        tracker: of the store with the parent run.
         board: the study's rows, the best first.
-        expected: what to expect of the best, where that is known.
+        expected: the expected accuracy of the best, if known.
         left_out: names of architectures that could not be compared.
-        attempts: what could not be made for the report so far; told the rest.
+        attempts: what could not be made for the report so far; the rest is added.
 
     Returns:
         Whether there are files.
 
     Raises:
-        TrackingError: if MLflow does not take it.
+        TrackingError: if MLflow does not accept them.
     """
     written = False
     with attempts.part("files"), scratch_folder() as folder:
@@ -89,7 +89,7 @@ def write_report(
 
 
 def _trials_not_drawn(study: Study, tracker: Tracker) -> dict[str, str]:
-    """What the evaluations of kept models lack, by trial."""
+    """Return what the evaluations of kept models lack, by trial."""
     runs = {number: tracker.runs.get(run_id) for number, run_id in study.results.kept().items()}
     return {f"trial {number}": run.tags[NOT_DRAWN] for number, run in runs.items() if NOT_DRAWN in run.tags}
 
@@ -110,7 +110,7 @@ def _page(
     figures: Sequence[Figure],
     lacking: Mapping[str, str],
 ) -> str:
-    """The whole report."""
+    """Return the whole report."""
     config, best = study.config, board[0] if board else None
     what = f"{config.dataset}, {config.epochs} epochs at most, objective {', '.join(config.objectives)}"
     if config.max_coreml_bytes:
@@ -133,7 +133,7 @@ def _page(
         left_over=max(0, len(board) - ROWS),
         compared_titles=significance.titles(config.objective),
         compared=significance.cells(compared),
-        left_out=significance.told(left_out) if left_out else "",
+        left_out=significance.left_out_note(left_out) if left_out else "",
         has_figures=config.figures,
         drawn=figures,
         not_drawn=lacking,
@@ -141,7 +141,7 @@ def _page(
 
 
 def _key_figures(board: Sequence[Row], expected: ExpectedAccuracy | None) -> list[tuple[str, str]]:
-    """The figures of the best network, and of the smallest one on the front."""
+    """Return the figures of the best network, and of the smallest one on the front."""
     if not board:
         return []
     best, smallest = board[0], min((row for row in board if row.pareto), key=lambda row: row.coreml_bytes, default=None)
@@ -171,7 +171,7 @@ def _key_figures(board: Sequence[Row], expected: ExpectedAccuracy | None) -> lis
 
 
 def _next_step(study: Study, best: Row | None) -> str:
-    """The command that a reader of the report will want next."""
+    """Return the command that the reader probably wants next."""
     if best is None:
         return f"python -m search.sweep --study {quote(study.name)} --trials {study.config.trials + 12}"
     other = study.config.registered_name
@@ -179,7 +179,7 @@ def _next_step(study: Study, best: Row | None) -> str:
 
 
 def replicated(study: Study) -> list[Replicated]:
-    """The trials of a study that were trained with further seeds."""
+    """Return the trials of a study that were trained with further seeds."""
     trials = study.optuna_study.get_trials(deepcopy=False)
     return [
         Replicated(number, trials[number].params["architecture"], by_seed, study.config.objective)
@@ -188,22 +188,22 @@ def replicated(study: Study) -> list[Replicated]:
 
 
 def compared_architectures(study: Study) -> tuple[Sequence[ArchitectureComparison], Sequence[str]]:
-    """Architectures by the replicates of their best configurations, and those of which none was replicated."""
+    """Compare architectures by replicates of their best configurations; also return those without any."""
     found = replicated(study)
     return compare_architectures(found), significance.not_compared(study.config.architectures, found)
 
 
 def selection_of(config: SweepConfig) -> Selection:
-    """The runs of a study, ranked and on their front as it was asked for."""
+    """Return the selection of a study's runs, with its ranking and front."""
     costs = config.objectives[1:]
     return Selection(config.experiment_name, config.study, objective=config.objective, costs=costs or Selection.costs)
 
 
 def report_again(study: Study, tracker: Tracker) -> str:
-    """Rewrite a study's report; returns what could not be made and why, empty if everything was.
+    """Rewrite a study's report; return what could not be made and why, empty if everything was.
 
     Raises:
-        TrackingError: if MLflow does not take it.
+        TrackingError: if MLflow does not accept it.
     """
     compared: Sequence[ArchitectureComparison] = ()
     left_out: Sequence[str] = ()

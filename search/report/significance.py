@@ -1,7 +1,7 @@
-"""Which architecture is better, as a statement with evidence: paired tests over seeds that had no part in the choice.
+"""Compare architectures by paired tests over seeds that were not used to choose the configurations.
 
-The best configuration of each architecture is trained again with further seeds. The seed of the search itself is left
-out: the configuration was chosen for what it reached there, so it flatters. The same seeds for both make pairs.
+The best configuration of each architecture is trained again with further seeds. The seed of the search is left out,
+because the configuration was chosen for its result with that seed. The same seeds for both architectures make pairs.
 """
 
 from __future__ import annotations
@@ -12,17 +12,17 @@ from itertools import combinations
 
 from experiments.objective import SHORT, score
 
-LEVEL = 0.05  # of significance, for all comparisons of a study together
-MIN_SEEDS = 2  # without which there is nothing to test
+LEVEL = 0.05  # significance level of all comparisons of a study together
+MIN_SEEDS = 2  # the fewest that can be tested
 
 
 @dataclass(frozen=True)
 class Replicated:
     """A configuration that was trained with further seeds."""
 
-    number: int  # of the trial that was repeated
+    number: int  # of the trial that was replicated
     architecture: str
-    by_seed: Mapping[int, float]  # what the study's first objective came to
+    by_seed: Mapping[int, float]  # value of the study's first objective
     objective: str = "val_accuracy"
 
     @property
@@ -32,37 +32,37 @@ class Replicated:
 
 @dataclass(frozen=True)
 class ArchitectureComparison:
-    """The best configurations of two architectures, the better one in the mean first."""
+    """The best configurations of two architectures, the one with the better mean first."""
 
     first: str
     second: str
     first_trial: int
     second_trial: int
-    seeds: int  # pairs
+    seeds: int  # number of pairs
     first_mean: float  # of the study's first objective
     second_mean: float
     difference: float  # of the means
     low: float | None  # 95 % interval of the difference, by Student's t over the pairs
     high: float | None
     p_value: float | None  # two-sided paired t-test, by Holm's method for all comparisons; None: too few seeds
-    significant: bool  # p_value is below LEVEL
+    significant: bool  # whether p_value is below LEVEL
 
     @property
     def verdict(self) -> str:
-        """The statement that the evidence allows."""
+        """What the test shows."""
         if self.p_value is None:
             few = self.seeds < MIN_SEEDS
-            return f"not tested: it takes {MIN_SEEDS} seeds" if few else "not tested: all seeds differ by the same"
+            return f"not tested: needs {MIN_SEEDS} seeds" if few else "not tested: all seeds differ by the same amount"
         if self.significant:
             return f"{self.first} beats {self.second}"
         return "no evidence of a difference"
 
 
 def compare_architectures(replicated: Sequence[Replicated]) -> tuple[ArchitectureComparison, ...]:
-    """Compare the best configuration of each architecture with that of each other one.
+    """Compare the best configuration of each architecture with that of every other one.
 
     Args:
-        replicated: the best first, by the search's own seed: the others only test the choice.
+        replicated: the best first, by the seed of the search; only the other seeds are tested.
     """
     chosen: dict[str, Replicated] = {}
     for one in replicated:
@@ -73,7 +73,7 @@ def compare_architectures(replicated: Sequence[Replicated]) -> tuple[Architectur
 
 
 def not_compared(architectures: Iterable[str], replicated: Sequence[Replicated]) -> tuple[str, ...]:
-    """Those of some architectures that have no replicated configuration; none where nothing was replicated.
+    """Return the architectures that have no replicated configuration; none if nothing was replicated.
 
     >>> not_compared(["chollet", "pocket"], [Replicated(3, "pocket", {1: 0.98})])
     ('chollet',)
@@ -82,17 +82,17 @@ def not_compared(architectures: Iterable[str], replicated: Sequence[Replicated])
     return tuple(name for name in architectures if name not in compared) if compared else ()
 
 
-def told(left_out: Sequence[str]) -> str:
-    """A sentence on the architectures that `not_compared` gives.
+def left_out_note(left_out: Sequence[str]) -> str:
+    """Return a sentence about the architectures from `not_compared`.
 
-    >>> told(["chollet", "resnet"])
-    'Not compared, as no trial of theirs was replicated: chollet, resnet.'
+    >>> left_out_note(["chollet", "resnet"])
+    'Not compared, because none of their trials was replicated: chollet, resnet.'
     """
-    return f"Not compared, as no trial of theirs was replicated: {', '.join(left_out)}."
+    return f"Not compared, because none of their trials was replicated: {', '.join(left_out)}."
 
 
 def _compare(first: Replicated, second: Replicated) -> ArchitectureComparison:
-    """Compare on the seeds that both have; the p-value is not adjusted yet."""
+    """Compare two configurations on the seeds that both have; the p-value is not yet adjusted."""
     import numpy as np
     from scipy.stats import ttest_rel
 
@@ -101,7 +101,7 @@ def _compare(first: Replicated, second: Replicated) -> ArchitectureComparison:
     low = high = p_value = None
     if len(seeds) >= MIN_SEEDS:
         differences = pairs[:, 0] - pairs[:, 1]
-        if np.ptp(differences) < 1e-9:  # the test divides by their spread: it says nothing of equal differences
+        if np.ptp(differences) < 1e-9:  # the test divides by their spread, so it does not apply to equal differences
             low = high = float(differences[0])
             p_value = 1.0 if abs(low) < 1e-9 else None
         else:
@@ -139,7 +139,7 @@ def _holm(comparisons: Sequence[ArchitectureComparison], objective: str) -> tupl
         else replace(
             one,
             p_value=adjusted[one.first, one.second],
-            # A worse mean can only come first where the seeds that both have are not all that one of them has.
+            # The first can have the worse mean of the pairs only if one has more seeds than the other.
             significant=adjusted[one.first, one.second] < LEVEL and score(objective, one.difference) > 0,
         )
         for one in comparisons
@@ -147,12 +147,12 @@ def _holm(comparisons: Sequence[ArchitectureComparison], objective: str) -> tupl
 
 
 def titles(objective: str) -> tuple[str, ...]:
-    """Of the columns of `cells`."""
+    """Return the column titles for `cells`."""
     return "comparison", SHORT[objective], "against", "difference", "95 % interval", "p", "seeds", "verdict"
 
 
 def cells(comparisons: Sequence[ArchitectureComparison]) -> list[list[str]]:
-    """The rows of a table under `titles`."""
+    """Return the rows of a table with the columns `titles`."""
     return [
         [
             f"{one.first}-{one.first_trial} and {one.second}-{one.second_trial}",

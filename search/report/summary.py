@@ -1,4 +1,4 @@
-"""The figures and the description, with the leaderboard, of a sweep's run in MLflow."""
+"""Metrics and description of a sweep's run in MLflow; the description includes the leaderboard."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from experiments.views.tables import markdown, markdown_text
 from search.report.page import REPORT
 from search.study.study import Study
 
-ROWS = 10  # of the leaderboard in the description, as far as a tag takes them
+ROWS = 10  # of the leaderboard in the description, if a tag is long enough for them
 
 
 def figures(study: Study, board: Sequence[Row], expected: ExpectedAccuracy | None) -> dict[str, float]:
-    """Metrics of the sweep's run; the best is the first of the board."""
+    """Return the metrics of the sweep's run; the best network is the first row of the board."""
     counts = study.results.counts()
     found: dict[str, float] = {
         "trials": sum(counts.values()),
@@ -37,7 +37,7 @@ def figures(study: Study, board: Sequence[Row], expected: ExpectedAccuracy | Non
 
 
 def description(study: Study, board: Sequence[Row], experiment_id: str) -> str:
-    """Markdown: the best network first, then the leaderboard with links to the runs of MLflow's pages."""
+    """Return the description as Markdown: the best network, then the leaderboard with links to runs."""
     for rows in range(min(ROWS, len(board)), -1, -1):
         text = _description(study, board, experiment_id, rows)
         if len(text) <= LONGEST_TAG:

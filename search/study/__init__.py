@@ -1,1 +1,1 @@
-"""An Optuna study that survives: its storage, the owners of its trials, and their results."""
+"""The Optuna study: its storage, the owners of its trials, and its results."""

@@ -1,6 +1,6 @@
-"""The trials that this process owns: claimed, proven at each write, given back.
+"""Claims of this process on trials: taken, checked at each write, and released.
 
-The rules stand in docs/architecture.md, "Who owns a trial".
+See "Who owns a trial" in docs/architecture.md.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from experiments.tracking import OwnershipLost
 from search.study.owner import as_owner, attempt_of
 from search.study.storage import PatientStorage
 
-FENCED = "fenced"  # user attribute of a trial: attempts up to this one may write late, their runs are given up
-LOCK = "trials-lock"  # held for the moment of a write; a study's own is held for whole steps
+FENCED = "fenced"  # user attribute of a trial: owners up to this attempt may still write; their runs are abandoned
+LOCK = "trials-lock"  # held for a single write; the study's own lock is held for whole steps
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Claim:
-    """A trial that this process owns until it is told, requeued, or taken over."""
+    """A trial owned by this process until it is told, requeued or taken over."""
 
     trial_id: int
-    owner: str  # as the storage holds it
+    owner: str  # as stored
     attempt: int
 
 
@@ -38,18 +38,18 @@ class Claims:
 
     def __init__(self, patient: PatientStorage, storage: optuna.storages.BaseStorage, study: str) -> None:
         self._patient, self._storage, self._study = patient, storage, study
-        self._held: dict[int, Claim] = {}  # by the trials' numbers
+        self._held: dict[int, Claim] = {}  # by trial number
 
     @property
     def numbers(self) -> set[int]:
         return set(self._held)
 
     def alone(self, act: Callable[[], T]) -> T:
-        """Call `act` while no other process claims, writes or gives back a trial of the study."""
+        """Call `act` while no other process of the study claims, releases or writes to a trial."""
         return self._patient.alone(self._study, act, lock=LOCK)
 
     def write(self, trial: FrozenTrial, worker: str) -> Claim:
-        """Write down that a RUNNING trial is this process' from here on. To be called inside `alone`."""
+        """Record this process as the owner of a RUNNING trial. Call it inside `alone`."""
         attempt = attempt_of(trial) + 1
         owner = as_owner(worker, attempt)
         self._patient.record_heartbeat(trial._trial_id)
@@ -57,11 +57,11 @@ class Claims:
         return Claim(trial._trial_id, owner, attempt)
 
     def hold(self, number: int, claim: Claim) -> None:
-        """Note a claim that the storage holds."""
+        """Remember a claim that has been stored."""
         self._held[number] = claim
 
     def owns(self, number: int) -> bool:
-        """Whether a trial is still this process': a sweep that waited in vain for a sign of life takes it."""
+        """Return whether this process still owns a trial. Another sweep takes it over if the heartbeats stop."""
         claim = self._held.get(number)
         owned = claim is not None and _is_held(claim, self._storage.get_trial(claim.trial_id))
         if not owned:
@@ -71,15 +71,16 @@ class Claims:
     def owned(
         self, number: int, act: Callable[[FrozenTrial], T], *, last: bool = False, done: Collection[TrialState] = ()
     ) -> T | None:
-        """Call `act` with a trial as the storage holds it, while nobody can take it over.
+        """Call `act` with the stored trial while no other process can take it over.
 
         Args:
             act: writes to the study.
-            last: the trial is this process' no more afterwards.
-            done: states in which `act` leaves the trial: it may have, in a call whose answer an outage has cut off.
+            last: whether this process releases the trial afterwards.
+            done: states in which `act` leaves the trial. If the database goes away during the call, `act` may have
+                succeeded although it raised.
 
         Raises:
-            OwnershipLost: where another process has taken it over.
+            OwnershipLost: if another process has taken over the trial.
         """
 
         def locked() -> T | None:
@@ -102,7 +103,7 @@ class Claims:
 
     @contextmanager
     def signs_of_life(self) -> Iterator[None]:
-        """Record in the storage, from a thread of its own, that the trials of this process are being run."""
+        """Send heartbeats for the trials of this process, from a separate thread."""
         over = threading.Event()
 
         def record() -> None:
@@ -111,7 +112,7 @@ class Claims:
                     try:
                         with self._patient.impatient():
                             self._patient.record_heartbeat(claim.trial_id)
-                    except Exception:  # the sweep meets it, too, and waits or says so
+                    except Exception:  # the sweep gets the same error, and waits or reports it
                         continue
 
         thread = threading.Thread(target=record, daemon=True)

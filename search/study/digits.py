@@ -1,7 +1,7 @@
-"""A sampler that draws numbers as a person writes them: 0.2745, not 0.27454011884736254.
+"""A sampler wrapper that draws short numbers: 0.2745 instead of 0.27454011884736254.
 
-What is drawn is rounded, not what is recorded: the study, the run and what is trained hold the same number, and a
-record repeats bit for bit. What a person gave is not drawn, and stays as it is.
+The drawn value itself is rounded, so the study, the run and the training use the same number, and a run can be
+reproduced exactly. Values that the user gave are not rounded.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from optuna.distributions import BaseDistribution, FloatDistribution
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState
 
-DIGITS = 4  # significant ones
+DIGITS = 4  # significant
 
 
 class FewDigits(BaseSampler):
-    """Rounds the numbers that another sampler draws."""
+    """Round the numbers that another sampler draws."""
 
     def __init__(self, inner: BaseSampler) -> None:
         self.inner = inner
@@ -49,7 +49,7 @@ class FewDigits(BaseSampler):
 
 
 def rounded(value: Any, distribution: BaseDistribution) -> Any:
-    """A number of a continuous range with few digits, still within it; anything else as it is.
+    """Return a number of a continuous range with few digits, still within the range; return anything else unchanged.
 
     >>> rounded(0.27454011884736254, FloatDistribution(0.0, 0.5)), rounded(0.33331, FloatDistribution(0.33333, 0.5))
     (0.2745, 0.33333)

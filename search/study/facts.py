@@ -1,4 +1,4 @@
-"""What the owner of a trial records besides its values by epoch."""
+"""What the owner of a trial records in the study besides the value of each epoch."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from search.study.results import RESAMPLED
 
 
 class Facts:
-    """Records the facts of a study's trials.
+    """Records facts about the trials of a study.
 
-    Each method raises OwnershipLost where another sweep has taken over the trial.
+    Each method raises OwnershipLost if another sweep has taken over the trial.
     """
 
     def __init__(self, opened: Opened, lifecycle: Lifecycle) -> None:
         self._open, self._lifecycle = opened, lifecycle
 
     def record_size(self, trial: optuna.Trial, sizes: Mapping[str, int], **more: object) -> None:
-        """Record the size of a trial's file, and what else of its network is an objective.
+        """Record the size of a trial's file, and any other property of its network that is an objective.
 
-        The limit is a constraint of the study: Optuna's sampler learns from it, and an oversized trial, which never
-        reports an epoch, sets no bar for others. `more` are further attributes of the trial.
+        The size limit is a constraint of the study, so the sampler learns from it. An oversized trial reports no epoch,
+        so it does not affect pruning. `more` are further attributes of the trial.
         """
         wanted = {name: size for name, size in sizes.items() if name in ("coreml_bytes", *self._open.config.objectives)}
         self._record_bytes(trial, wanted["coreml_bytes"], {**wanted, **more})
 
     def record_oversize(self, trial: optuna.Trial, at_least: int) -> None:
-        """Record how large the file of a trial would be at least, which is more than it may be."""
+        """Record a lower bound of the size of a trial's file that exceeds the limit."""
         self._record_bytes(trial, at_least, {"coreml_bytes_at_least": at_least})
 
     def _record_bytes(self, trial: optuna.Trial, known: int, attributes: Mapping[str, object]) -> None:
@@ -44,6 +44,6 @@ class Facts:
         self._lifecycle.owned(trial.number, act)
 
     def record_resampled(self, trial: optuna.Trial, resampled: Sequence[Sequence[int]]) -> None:
-        """Record what tells luck from skill: 200 numbers, which Optuna's dashboard does not show among the others."""
+        """Record 200 counts for the expected accuracy, as a system attribute, which Optuna's dashboard hides."""
         write = self._open.storage.set_trial_system_attr
         self._lifecycle.owned(trial.number, lambda held: write(held._trial_id, RESAMPLED, resampled))

@@ -1,4 +1,4 @@
-"""Whether a trial goes on after an epoch, waits, or is pruned."""
+"""Decide after each epoch whether a trial continues, pauses, or is pruned."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from search.study.opened import Opened
 from search.study.pruning import PAUSED_AT, RANDOM_TRIALS, WARMUP_EPOCHS, LateMarks, cannot_enter_front
 from search.study.results import COURSE, REPLICATE_OF, values_by_epoch
 
-PRUNED_AT = "pruned_at"  # user attribute of a trial that was found hopeless: the epoch
+PRUNED_AT = "pruned_at"  # user attribute of a pruned trial: the epoch
 
 
 class PruningVerdict(Enum):
-    """What becomes of a trial after an epoch."""
+    """What happens to a trial after an epoch."""
 
     GO_ON = "go on"
     PAUSE = "pause"
@@ -28,26 +28,26 @@ class PruningVerdict(Enum):
 
 
 class Judge:
-    """Records the objective after each epoch of a study's trials, and says which ones to pause or prune."""
+    """Records the objective after each epoch, and decides which trials to pause or prune."""
 
     def __init__(self, opened: Opened, lifecycle: Lifecycle) -> None:
         self._open, self._lifecycle = opened, lifecycle
 
     def report(self, trial: optuna.Trial, value: float, epoch: int) -> PruningVerdict:
-        """Report the objective after an epoch; returns what becomes of the trial.
+        """Report the objective after an epoch, and return what happens to the trial.
 
-        Epochs that an earlier attempt has reported were judged then, and after the last one nothing would be saved.
+        Epochs reported by an earlier attempt have already been judged. After the last epoch there is nothing to save.
 
         Raises:
-            OwnershipLost: where another sweep has taken it over.
+            OwnershipLost: if another sweep has taken over the trial.
         """
 
         def act(held: FrozenTrial) -> PruningVerdict:
             if epoch > len(before := values_by_epoch(held)):
                 course = (*before, value)
                 marks = LateMarks(self._open.storage)
-                # Before the value, with which the epoch counts as judged.
-                if self._is_hopeless(held, course, marks):
+                # Written before the value, because an epoch with a value counts as judged.
+                if self._should_prune(held, course, marks):
                     trial.set_user_attr(PRUNED_AT, epoch)
                 if self._open.config.halves and REPLICATE_OF not in held.user_attrs:
                     paused = Halving(self._open.results).pauses(held, course)
@@ -55,12 +55,12 @@ class Judge:
                         trial.set_user_attr(PAUSED_AT, epoch if paused else 0)
                 for mark in marks.made:
                     self._open.storage.set_trial_system_attr(*mark)
-                # A replicate sets no bar, and Optuna keeps intermediate values of one objective only.
+                # Replicates do not affect pruning. Optuna has intermediate values for a single objective only.
                 if REPLICATE_OF in held.user_attrs or len(self._open.config.objectives) > 1:
                     trial.set_user_attr(COURSE, course)
                 else:
                     trial.report(value, epoch)
-            elif before[epoch - 1] != value:  # an earlier attempt's, on other threads or another processor
+            elif before[epoch - 1] != value:  # from an earlier attempt, with other threads or on another processor
                 self._correct(held, epoch, value)
             attributes = trial.user_attrs
             if attributes.get(PAUSED_AT) == epoch:
@@ -69,15 +69,15 @@ class Judge:
 
         return cast(PruningVerdict, self._lifecycle.owned(trial.number, act))
 
-    def _is_hopeless(self, held: FrozenTrial, course: tuple[float, ...], marks: LateMarks) -> bool:
-        """Whether a trial with these values is to be pruned; a replicate is trained to its end."""
+    def _should_prune(self, held: FrozenTrial, course: tuple[float, ...], marks: LateMarks) -> bool:
+        """Return whether to prune a trial with these values. Replicates are never pruned."""
         if (
             REPLICATE_OF in held.user_attrs
             or len(course) == self._open.config.epochs
             or self._open.config.pruner in ("none", "halving")
         ):
             return False
-        if len(self._open.config.objectives) > 1:  # Optuna judges one
+        if len(self._open.config.objectives) > 1:  # Optuna prunes single-objective studies only
             results = self._open.results
             return cannot_enter_front(results.course(held, course), results.courses())
         held.intermediate_values = dict(enumerate(course, 1))
@@ -95,7 +95,7 @@ class Judge:
 
 
 def pruner_of(config: SweepConfig) -> optuna.pruners.BasePruner:
-    """Optuna's pruner for one objective; several are judged by the front."""
+    """Return Optuna's pruner for one objective. With several objectives, the front is used instead."""
     if config.pruner == "median":
         return optuna.pruners.MedianPruner(n_startup_trials=RANDOM_TRIALS, n_warmup_steps=WARMUP_EPOCHS)
     if config.pruner == "hyperband":

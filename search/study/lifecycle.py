@@ -1,10 +1,11 @@
-"""A trial's states, who may change them under which lock, and what is durable before.
+"""A trial's states and transitions: who may perform each, under which lock, and what must be durable first.
 
-What happens when a worker dies in epoch 3: the sweep's loop counts the attempt (`lost_attempt`) and gives the trial
-back (`requeue`), its run KILLED; `ask` hands it out again, to this sweep or another one, which goes on with its run and
-trains on after the last epoch whose state was kept (search/trials/states.py). If the whole sweep dies, the trial stays
-RUNNING until another sweep or the doctor finds its owner gone or silent (`take_over`) and gives it back. The rules
-stand in docs/architecture.md, "Who owns a trial".
+If a worker dies in epoch 3, the sweep's loop counts the attempt (`lost_attempt`), marks the run KILLED and requeues the
+trial (`requeue`). `ask` then returns it again, to this sweep or another one, which continues the run and resumes
+training after the last epoch whose state was saved (search/trials/states.py). If the whole sweep dies, the trial stays
+RUNNING until another sweep or the doctor finds that its owner is gone or silent (`take_over`), and requeues it.
+
+See "Who owns a trial" in docs/architecture.md.
 """
 
 from __future__ import annotations
@@ -36,24 +37,24 @@ from search.study.results import ENDED, MODEL_ID, REPLICATE_OF, is_paused
 from search.study.sampling import sampler_of
 from search.study.spans import EARLIER, until_now
 
-MAX_ATTEMPTS = 3  # of one trial whose worker dies under it; then it counts as failed
-OWN_FIRST = "own_first"  # user attribute of a study that was given configurations to try first
-WARM_STARTED = "warm_started"  # user attribute of a study: the architectures that an earlier one has suggested
+MAX_ATTEMPTS = 3  # of a trial whose workers die; after that it has failed
+OWN_FIRST = "own_first"  # user attribute of a study: it was given configurations to try first
+WARM_STARTED = "warm_started"  # user attribute of a study: the architectures whose first trial is a warm start
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class AskedTrial:
-    """A trial to be run."""
+    """A trial to run."""
 
     trial: optuna.Trial
     values: Values
-    attempt: int  # from 1; an earlier one may have left a run in MLflow
-    fenced: int  # the last attempt whose run is not to be gone on with: its owner may still write
+    attempt: int  # from 1; earlier attempts may have left a run in MLflow
+    fenced: int  # the last attempt whose run must not be continued, because its owner may still write
 
 
 class Lock(Enum):
-    """What is held for the moment of a transition."""
+    """Locks held during a transition."""
 
     STUDY_AND_TRIALS = "study's and trials'"
     TRIALS = "trials'"
@@ -63,15 +64,15 @@ class Lock(Enum):
 class Transition:
     """One way in which a trial's state or owner changes."""
 
-    by: str  # the method of Lifecycle
-    before: TrialState | None  # None: the trial is made
+    by: str  # method of Lifecycle
+    before: TrialState | None  # None: the trial is created
     after: tuple[TrialState, ...]
     who: str
     lock: Lock
-    durable_before: str  # what is written, and where, before the state changes; empty: nothing
+    durable_before: str  # what must be written, and where, before the state changes; empty: nothing
 
 
-# All that ever changes a trial. In between it belongs to its owner, who proves that before each write: `owned`.
+# All transitions. In between, only the owner writes, after checking that it still owns the trial (`owned`).
 TRANSITIONS = (
     Transition("ask", None, (TrialState.RUNNING,), "any sweep of the study", Lock.STUDY_AND_TRIALS, ""),
     Transition("ask", TrialState.WAITING, (TrialState.RUNNING,), "any sweep of the study", Lock.STUDY_AND_TRIALS, ""),
@@ -112,19 +113,18 @@ TRANSITIONS = (
 
 
 class Lifecycle(Queue):
-    """The transitions of one study's trials, and what their owner writes in between."""
+    """The transitions of a study's trials, and the writes of their owners."""
 
     def ask(self, architectures: tuple[KnownArchitecture, ...], worker: str) -> AskedTrial | None:
-        """The next trial: an interrupted one, else a paused one that now leads, else a new one.
+        """Return the next trial: an interrupted one, else a paused one that may resume, else a new one.
 
-        New are each architecture as published, then what the sampler suggests.
+        New trials are first each architecture as published, then what the sampler suggests.
 
-        What is drawn depends on the seed, the trial's number and the trials before it alone: a study that was
-        interrupted draws what it would have drawn, and sweeps that share a study draw different things.
+        A suggestion depends only on the seed, the trial's number and the trials before it. So an interrupted study
+        continues as if it had not been interrupted, and sweeps that share a study get different suggestions.
 
         Returns:
-            None where all trials that were asked for, or all that there can be, have been started, here or by other
-            sweeps of the study.
+            None if this sweep or others have already started all requested or possible trials.
         """
 
         def act() -> tuple[AskedTrial, Claim] | None:
@@ -148,14 +148,14 @@ class Lifecycle(Queue):
                 self._open.study.enqueue_trial(config.space.published(to_publish))
             sampler, before = sampler_of(config, number), getattr(self._open.study.sampler, "inner", None)
             if isinstance(sampler, optuna.samplers.TPESampler) and isinstance(before, optuna.samplers.TPESampler):
-                # What all trials have in common, which Optuna goes on from: anew it grows with the study, to 35 ms.
+                # Optuna's search space of all trials. Computing it again takes up to 35 ms as the study grows.
                 sampler._search_space = before._search_space
             study.sampler = self._open.study.sampler = FewDigits(sampler)
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # signs of life are given by `signs_of_life`
+                warnings.simplefilter("ignore")  # heartbeats are sent by `signs_of_life`
                 trial = self._taken_up(study, resumed) if resumed else study.ask()
             claim = self.claims.write(self._open.storage.get_trial(trial._trial_id), worker)
-            # Drawn before another sweep asks: it must see where it gets the same configuration.
+            # Drawn under the lock, so that other sweeps see the configuration.
             values = self._open.config.space.suggest(trial, architectures)
             return AskedTrial(trial, values, claim.attempt, trial.user_attrs.get(FENCED, 0)), claim
 
@@ -168,13 +168,13 @@ class Lifecycle(Queue):
         return asked
 
     def _taken_up(self, study: optuna.Study, paused: FrozenTrial) -> optuna.Trial:
-        """A paused trial, set to RUNNING: `Study.ask` would take the first one of the queue."""
+        """Set a paused trial to RUNNING. `Study.ask` would take the first one in the queue."""
         self._open.storage.set_trial_user_attr(paused._trial_id, PAUSED_AT, 0)
         self._open.storage.set_trial_state_values(paused._trial_id, TrialState.RUNNING)
         return optuna.Trial(study, paused._trial_id)
 
     def adopt(self, number: int) -> FrozenTrial | None:
-        """Claim a trial of the queue to tell how it ended; None where another sweep was faster."""
+        """Claim a queued trial to record its end; return None if another sweep was faster."""
 
         def act() -> Claim | None:
             held = self._open.study.get_trials(deepcopy=False)[number]
@@ -184,12 +184,12 @@ class Lifecycle(Queue):
             return self._held(self.claims.alone(act))
 
     def adopt_paused(self) -> FrozenTrial | None:
-        """Claim a paused trial to prune it; None where none is left, or any sweep of the study may still go on."""
+        """Claim a paused trial to prune it; return None if there is none, or a sweep may still resume one."""
 
         def act() -> Claim | None:
             trials = self._open.study.get_trials(deepcopy=False)
             paused = [trial for trial in trials if is_paused(trial)]
-            recorded = json.loads(self._open.study.user_attrs["config"])["trials"]  # as the latest sweep wants it
+            recorded = json.loads(self._open.study.user_attrs["config"])["trials"]  # as the latest sweep requested
             wanted = max(self._open.config.trials, recorded)
             running = any(trial.state == TrialState.RUNNING for trial in trials)
             if not paused or running or self._may_start(trials, wanted) or self._to_resume():
@@ -214,12 +214,13 @@ class Lifecycle(Queue):
     def take_over(self, *, dry_run: bool = False) -> list[FrozenTrial]:
         """Claim trials whose owner is gone, to requeue them: see `search.trials.recovery.recover`.
 
-        That is those whose process is gone, on this host, or has given no sign of life, on others; and those of this
-        process that it does not know of: a database that went away may have made one without saying so. What may
-        still live may also still write: the runs of its attempts are fenced off.
+        On this host, an owner is gone if its process is. On other hosts, it is if its heartbeats have stopped. RUNNING
+        trials stored for this process that it does not know about are claimed too: the database may have created one
+        before a connection broke. An owner that may still be alive may still write, so the runs of its attempts are
+        fenced.
 
         Args:
-            dry_run: only say which.
+            dry_run: only return them.
         """
 
         def act() -> list[tuple[FrozenTrial, Claim | None]]:
@@ -227,7 +228,7 @@ class Lifecycle(Queue):
             theirs = [trial for trial in running if trial.number not in self.claims.numbers]
             if not theirs:
                 return []
-            # After an outage of the database nobody could give a sign of life: theirs are waited for.
+            # After an outage of the database, wait: no process could send heartbeats.
             patience = time.monotonic() - self._open.patient.answered_since > self._open.config.takeover_after
             silent = set(self._open.patient._get_stale_trial_ids(self._open.study._study_id)) if patience else set()
             dead = [trial for trial in theirs if trial._trial_id in silent or not may_live(trial)]
@@ -247,11 +248,11 @@ class Lifecycle(Queue):
         return [trial for trial, _ in found]
 
     def requeue(self, number: int, *, ran: bool = False, run_id: str | None = None) -> None:
-        """Put a trial back in the queue: it will be asked again with its values, its number and its MLflow run.
+        """Put a trial back in the queue. It keeps its values, its number and its MLflow run.
 
         Args:
-            ran: it was running until now: how long is recorded.
-            run_id: its run, where that is known; empty: it has none any more, and waits at no rung.
+            ran: whether it was running until now, so that its duration is recorded.
+            run_id: its run, if known; empty: it no longer has one, and does not count as paused.
         """
 
         def act(held: FrozenTrial) -> None:
@@ -275,11 +276,11 @@ class Lifecycle(Queue):
         """End a trial.
 
         Args:
-            values: of the objectives, of a complete one.
+            values: of the objectives, if it is complete.
             model_id: its model in MLflow, if that was kept.
 
         Raises:
-            OwnershipLost: where another sweep has taken it over.
+            OwnershipLost: if another sweep has taken over the trial.
         """
 
         def act(held: FrozenTrial) -> None:
@@ -292,21 +293,21 @@ class Lifecycle(Queue):
             self.claims.owned(number, act, last=True, done=ENDED)
 
     def owned(self, number: int, act: Callable[[FrozenTrial], T]) -> T | None:
-        """Write to a trial while nobody can take it over: see `Claims.owned`.
+        """Write to a trial while no other process can take it over: see `Claims.owned`.
 
         Raises:
-            OwnershipLost: where another sweep has taken it over.
+            OwnershipLost: if another sweep has taken over the trial.
         """
         with self._open.errors():
             return self.claims.owned(number, act)
 
     def owns(self, number: int) -> bool:
-        """Whether a trial is still this process' to run."""
+        """Return whether this process still owns a trial."""
         with self._open.errors():
             return self.claims.owns(number)
 
     def lost_attempt(self, trial: optuna.Trial) -> int:
-        """Count an attempt at a trial that died with its worker; returns how many have."""
+        """Count an attempt whose worker died; return the number of such attempts."""
 
         def act(held: FrozenTrial) -> int:
             lost = held.user_attrs.get("lost_attempts", 0) + 1
@@ -319,7 +320,7 @@ class Lifecycle(Queue):
 def _to_publish(
     held: Mapping[str, Any], architectures: Sequence[KnownArchitecture], searched: int
 ) -> KnownArchitecture | None:
-    """The architecture that the next of so many trials starts as published, unless a person or the past say how."""
+    """Return the architecture that the next trial tries as published; None if the study has other first trials."""
     suggested = held.get(WARM_STARTED, [])
     left: list[KnownArchitecture | None] = [None] * len(suggested)
     left += [known for known in architectures if known.name not in suggested]

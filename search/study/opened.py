@@ -1,4 +1,4 @@
-"""A study that is open: its configuration, its storage, and Optuna's own object."""
+"""An open study: its configuration, its storage, and Optuna's study object."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ class Opened:
 
     @property
     def results(self) -> Results:
-        """What the trials have come to."""
+        """The results of the trials."""
         return Results(self.study, self.config)
 
     def errors(self) -> AbstractContextManager[None]:
-        """Whatever the storage raises becomes one line."""
+        """Convert any error of the storage to a one-line error."""
         return storage_errors(self.config.storage)

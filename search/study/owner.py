@@ -1,4 +1,4 @@
-"""Who owns a trial, as the study records it, and whether that process still lives."""
+"""Owners of trials as recorded in the study, and whether their processes are still alive."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from optuna.trial import FrozenTrial
 
 
 def as_owner(worker: str, attempt: int = 1) -> str:
-    """This process, one of its workers and which attempt at the trial it is, as the trial's `owner`.
+    """Return the trial attribute `owner` for this process, one of its workers, and the attempt.
 
-    The attempt is the fencing token: no two owners of a trial have the same one, and its run holds it, too.
+    The attempt is the fencing token: no two owners of a trial share one. The run records it too.
     """
     started = psutil.Process().create_time()
     own = {"host": platform.node(), "processes": _namespace(), "pid": os.getpid(), "started": started}
@@ -24,15 +24,15 @@ def as_owner(worker: str, attempt: int = 1) -> str:
 
 
 def attempt_of(trial: FrozenTrial | optuna.Trial) -> int:
-    """How many owners a trial has had: 0 for one that was never asked."""
+    """Return the number of owners a trial has had; 0 if it was never asked."""
     owner = trial.user_attrs.get("owner")
-    return json.loads(owner).get("attempt", 1) if owner else 0  # 1: recorded before they were counted
+    return json.loads(owner).get("attempt", 1) if owner else 0  # 1: recorded before attempts were counted
 
 
 def may_live(trial: FrozenTrial) -> bool:
-    """Whether the process that runs a trial still does, as far as this one can tell; it knows it of other processes.
+    """Return whether the process that runs a trial may still be alive.
 
-    Of those on other hosts, and in containers with processes of their own, only signs of life tell.
+    Only processes on this host and in this PID namespace can be checked; for others, only heartbeats tell.
     """
     owner = json.loads(trial.user_attrs.get("owner", "null"))
     if owner is None:
@@ -40,20 +40,20 @@ def may_live(trial: FrozenTrial) -> bool:
     if (owner["host"], owner.get("processes", _namespace())) != (platform.node(), _namespace()):
         return True
     if owner["pid"] == os.getpid():
-        return False  # asked about those that this process does not run
+        return False  # callers ask only about trials that this process does not run
     try:
         process = psutil.Process(owner["pid"])
-        # A process id is used again; one that was started at the same time is the same process.
+        # Process ids are reused, but the start time identifies a process.
         same = abs(process.create_time() - owner["started"]) < 1
-        return same and process.status() != psutil.STATUS_ZOMBIE  # as in containers, where nobody may collect it
+        return same and process.status() != psutil.STATUS_ZOMBIE  # in containers, where there may be no init to reap it
     except psutil.NoSuchProcess:
         return False
-    except psutil.Error:  # another user's
+    except psutil.Error:  # another user's process
         return True
 
 
 def _namespace() -> int | None:
-    """Within which processes are known by their ids: containers may share a host name without sharing these."""
+    """Return the PID namespace, because containers may share a host name but not process ids."""
     with suppress(OSError):
         return Path("/proc/self/ns/pid").stat().st_ino
     return None

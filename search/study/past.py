@@ -1,8 +1,8 @@
-"""Where earlier studies say that a new one may start: the best configuration that they have of each architecture.
+"""Warm starts: the best configuration of each architecture in earlier studies.
 
-Architectures whose best came as close to the study's as the noise of validation allows are equally good; of these the
-quickest stands first, the others follow by what they lack. So the first trials are those that soonest promise a result
-near the best.
+Architectures whose best results differ by less than the noise of validation count as equally good, and the fastest one
+comes first. The others follow in the order of their results. So the first trials of a new study soon reach a result
+close to the best.
 """
 
 from __future__ import annotations
@@ -25,38 +25,38 @@ from search.study.owner import attempt_of
 from search.study.results import DUPLICATE_OF, REPLICATE_OF
 from search.study.spans import spans
 
-PAST_STUDIES = 5  # of other data that are looked at, the latest
-AS_GOOD = 0.005  # of the objective: a standard error of accuracy on some hundred validation images
+PAST_STUDIES = 5  # the most recent ones on other data
+AS_GOOD = 0.005  # of the objective: the standard error of accuracy on a few hundred validation images
 
 
 @dataclass(frozen=True)
 class WarmStart:
-    """A configuration to begin with."""
+    """A configuration to start with."""
 
-    values: dict[str, object]  # by a study's names
+    values: dict[str, object]  # by name in the study
     source: str  # STUDY/TRIAL
 
 
 @dataclass(frozen=True)
 class _Best:
-    """The best trial that a study has of an architecture."""
+    """The best trial of an architecture in a study."""
 
     study: str
     trial: FrozenTrial
-    lack: float  # of the objective, to the study's best
-    slowness: float  # its seconds by those of the study's median trial; 1 where they are not known
+    lack: float  # difference to the study's best, in the objective
+    slowness: float  # duration relative to the study's median trial; 1 if unknown
 
 
 def starts(
     storage: BaseStorage, config: SweepConfig, digest: str, architectures: Sequence[KnownArchitecture]
 ) -> list[WarmStart]:
-    """The configurations that a new study tries first, the most promising first, one an architecture at most.
+    """Return the configurations that a new study tries first, the most promising first, at most one per architecture.
 
     Args:
-        digest: of its data: `auto` learns from other data alone.
+        digest: of its data: `auto` uses studies on other data only.
 
     Raises:
-        UsageError: for a study that there is not, or that was judged by another objective.
+        UsageError: if the study does not exist, or had another objective.
     """
     if config.warm_start == OFF:
         return []
@@ -77,7 +77,7 @@ def starts(
 
 
 def fitting(space: SearchSpace, architecture: KnownArchitecture, trial: FrozenTrial) -> dict[str, object]:
-    """An architecture as published, but for the values of an earlier trial that a space allows."""
+    """Return an architecture as published, with the values of an earlier trial that the space allows."""
     choices, ranges = space.choices(architecture), space.continuous
     kept = {
         name: value
@@ -89,7 +89,7 @@ def fitting(space: SearchSpace, architecture: KnownArchitecture, trial: FrozenTr
 
 
 def _studies(storage: BaseStorage, config: SweepConfig, digest: str) -> list[str]:
-    """Names of the earlier studies, the latest first: the one that was asked for, or the latest of each other data."""
+    """Return the names of earlier studies, latest first: the requested one, or the latest on each other data set."""
     objectives = {}
     digests = {}
     for study in reversed(storage.get_all_studies()):
@@ -116,7 +116,7 @@ def _studies(storage: BaseStorage, config: SweepConfig, digest: str) -> list[str
 
 
 def _best_of_each(study: optuna.Study, config: SweepConfig) -> dict[str, _Best]:
-    """The best trial of each architecture that was trained to its end."""
+    """Return the best completed trial of each architecture."""
     complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     trained = [one for one in complete if not {REPLICATE_OF, DUPLICATE_OF} & one.user_attrs.keys()]
 
@@ -138,7 +138,7 @@ def _best_of_each(study: optuna.Study, config: SweepConfig) -> dict[str, _Best]:
 
 
 def _seconds(trial: FrozenTrial) -> float | None:
-    """How long a trial took; None where that of an attempt is not known, as its process died."""
+    """Return the duration of a trial; None if an attempt's is unknown because its process died."""
     if attempt_of(trial) < 2:
         return trial.duration.total_seconds() if trial.duration else None
     found = spans(trial)

@@ -14,15 +14,15 @@ from search.study.results import REPLICATE_OF, is_paused
 
 
 class Queue:
-    """Answers about the trials of one study, as they are at the time of each question."""
+    """The trials of a study by state, read anew by each method."""
 
     def __init__(self, opened: Opened) -> None:
         self._open = opened
-        self.grid: Grid | None = None  # the combinations of a study that tries each once
+        self.grid: Grid | None = None  # all combinations, if each is tried once
         self.claims = Claims(opened.patient, opened.storage, opened.config.study)
 
     def has_more(self) -> bool:
-        """Whether `ask` would give a trial now."""
+        """Return whether `ask` would return a trial now."""
         with self._open.errors():
             trials = self._open.study.get_trials(deepcopy=False)
             return self._may_start(trials, self._open.config.trials) or self._to_resume() is not None
@@ -34,7 +34,7 @@ class Queue:
         return self._open.config.halves and Halving(self._open.results).gathers()
 
     def _may_start(self, trials: Sequence[FrozenTrial], wanted: int) -> bool:
-        """Whether one more trial may start where so many are wanted: a new one, or one of the queue."""
+        """Return whether another trial may start, new or queued, if so many are wanted."""
         waiting = to_ask(trials)
         searched = sum(REPLICATE_OF not in trial.user_attrs for trial in trials)
         started = searched - sum(REPLICATE_OF not in trial.user_attrs for trial in waiting)
@@ -43,7 +43,7 @@ class Queue:
         return (started < wanted and left) or replicates_alone
 
     def is_exhausted(self) -> bool:
-        """Whether each combination of a study that tries each once has been begun."""
+        """Return whether every combination of a grid has been started."""
         with self._open.errors():
             return self.grid is not None and self._is_exhausted(self._open.study.get_trials(deepcopy=False))
 
@@ -51,47 +51,47 @@ class Queue:
         return self.grid is not None and len(tried(self.grid, trials)) == self.grid.size
 
     def paused(self) -> list[int]:
-        """Numbers of the trials that wait at a rung."""
+        """Return the numbers of the trials paused at a rung."""
         with self._open.errors():
             return [trial.number for trial in self._open.study.get_trials(deepcopy=False) if is_paused(trial)]
 
     def others_run(self) -> bool:
-        """Whether trials are running that are not this process'."""
+        """Return whether other processes are running trials."""
         with self._open.errors():
             running = self._open.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
         return any(trial.number not in self.claims.numbers for trial in running)
 
     def waiting_and_finished(self) -> tuple[set[int], set[int]]:
-        """Numbers of the trials in the queue, and of those that have ended."""
+        """Return the numbers of the queued and of the finished trials."""
         with self._open.errors():
             trials = self._open.study.get_trials(deepcopy=False)
         waiting = {trial.number for trial in trials if trial.state == TrialState.WAITING}
         return waiting, {trial.number for trial in trials if trial.state.is_finished()}
 
     def unfinished(self) -> set[int]:
-        """Numbers of the trials that have not ended."""
+        """Return the numbers of the unfinished trials."""
         with self._open.errors():
             trials = self._open.study.get_trials(deepcopy=False)
         return {trial.number for trial in trials if not trial.state.is_finished()}
 
     def is_done(self) -> bool:
-        """Whether all trials that were asked for have ended."""
+        """Return whether all requested trials have ended."""
         waiting, finished = self.waiting_and_finished()
         all_ended = len(finished) >= self._open.config.trials or self.is_exhausted()
         return not waiting and all_ended and not self.others_run()
 
     def interrupted(self) -> list[FrozenTrial]:
-        """Trials in the queue that a worker has begun."""
+        """Return the queued trials that a worker had started."""
         waiting = to_ask(self._open.study.get_trials(deepcopy=False))
         return [trial for trial in waiting if "owner" in trial.user_attrs]
 
 
 def to_ask(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
-    """Those in the queue, without the paused ones."""
+    """Return the queued trials that are not paused."""
     return [trial for trial in trials if trial.state == TrialState.WAITING and not is_paused(trial)]
 
 
 def tried(grid: Grid, trials: Sequence[FrozenTrial]) -> set[int]:
-    """The numbers of the combinations that have been begun."""
+    """Return the numbers of the combinations that have been started."""
     begun = {grid.number(trial.params) for trial in trials if trial.state != TrialState.WAITING or is_paused(trial)}
     return {number for number in begun if number is not None}

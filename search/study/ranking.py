@@ -1,4 +1,4 @@
-"""Which trials are the best: by one figure alone, or by its front against others."""
+"""Rank trials by one figure, or find the Pareto front of several."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from operator import le
 
 @dataclass(frozen=True)
 class Scored:
-    """A finished trial's figures."""
+    """The figures of a finished trial."""
 
     number: int
     value: float  # of the study's first objective
     coreml_bytes: int
-    minimized: bool = False  # whether a lower value is better
-    costs: tuple[float, ...] = ()  # in the study's other objectives: lower is better
+    minimized: bool = False  # lower is better
+    costs: tuple[float, ...] = ()  # the study's other objectives: lower is better
 
     @property
     def merit(self) -> tuple[float, int, int]:
-        """Sorts by the objective, then the smaller file, then the earlier trial; the best first."""
+        """A sort key: the best objective first, then the smaller file, then the earlier trial."""
         return self.value if self.minimized else -self.value, self.coreml_bytes, self.number
 
 
 def front(scored: Iterable[Scored]) -> list[Scored]:
-    """Those that no other one beats in the objective or bytes without losing in the other, the best first.
+    """Return the Pareto front of the first objective and the file size, the best first.
 
     >>> [one.number for one in front([Scored(0, 0.9, 500), Scored(1, 0.8, 700), Scored(2, 0.7, 100)])]
     [0, 2]
@@ -33,12 +33,12 @@ def front(scored: Iterable[Scored]) -> list[Scored]:
 
 
 def front_of_objectives(scored: Iterable[Scored]) -> list[Scored]:
-    """Those that no other one beats in one of the study's objectives without losing in another, the best first."""
+    """Return the Pareto front of the study's objectives, the best first."""
     return _undominated((one.merit[0], one.costs, one) for one in scored)
 
 
 def _undominated(found: Iterable[tuple[float, Sequence[float], Scored]]) -> list[Scored]:
-    """Of trials by a first cost and others, those of which no other has lower ones; of equals the one of most merit."""
+    """Return the trials on the Pareto front of their costs; of trials with equal costs, the one with the best merit."""
     kept: list[tuple[Sequence[float], Scored]] = []
     for _, costs, one in sorted(found, key=lambda one: (one[0], one[1], one[2].merit)):
         if not any(all(map(le, lower, costs)) for lower, _ in kept):
@@ -47,7 +47,7 @@ def _undominated(found: Iterable[tuple[float, Sequence[float], Scored]]) -> list
 
 
 def ranked(scored: Iterable[Scored], *, front_first: bool) -> list[Scored]:
-    """All of them, the best first; with `front_first` the front of the objectives stands before the rest."""
+    """Return all trials, the best first; with `front_first`, those on the front of the objectives come first."""
     by_merit = sorted(scored, key=lambda one: one.merit)
     leading = front_of_objectives(by_merit) if front_first else []
     return leading + [one for one in by_merit if one not in leading]

@@ -1,4 +1,4 @@
-"""The results of a study's trials, and which of their models are kept."""
+"""Results of a study's trials, and which of their models are kept."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from search.study.spans import covered, spans
 from search.study.storage import storage_errors
 
 REPLICATE_OF = "replicate_of"  # user attribute of a replicate: the number of the trial that it repeats
-DUPLICATE_OF = "duplicate_of"  # user attribute of a trial that was answered: the number of the one that was trained
-WARM_START = "warm_start"  # user attribute of a trial that an earlier study has suggested: STUDY/TRIAL of that
-RESAMPLED = "balanced_resamples"  # system attribute, not meant to be read: the counts of `evaluation.expected`
+DUPLICATE_OF = "duplicate_of"  # user attribute of a trial that was not trained: the identical trial's number
+WARM_START = "warm_start"  # user attribute of a warm-started trial: STUDY/TRIAL that it comes from
+RESAMPLED = "balanced_resamples"  # system attribute, hidden from users: the counts of `evaluation.expected`
 MODEL_ID = "model_id"  # user attribute of a trial whose model was kept
 ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
-COURSE = "val_accuracies"  # user attribute with the objective by epoch, where Optuna keeps no intermediate values
+COURSE = "val_accuracies"  # user attribute with the objective by epoch, if Optuna stores no intermediate values
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
 
 @dataclass(frozen=True)
 class Results:
-    """Answers from the trials of a study, as they are at the time of each question."""
+    """Results of a study, read anew by each method."""
 
     study: optuna.Study
     config: SweepConfig
@@ -40,23 +40,23 @@ class Results:
             return self.study.get_trials(deepcopy=False, states=states or None)
 
     def searched(self) -> list[FrozenTrial]:
-        """All trials but replicates."""
+        """Return all trials except replicates."""
         return [trial for trial in self._trials() if REPLICATE_OF not in trial.user_attrs]
 
     def courses(self) -> list[Course]:
-        """Of all complete trials but replicates."""
+        """Return the courses of all complete trials except replicates."""
         complete = [trial for trial in self.searched() if trial.state == TrialState.COMPLETE and values_by_epoch(trial)]
         return [self.course(trial, values_by_epoch(trial)) for trial in complete]
 
     def course(self, trial: FrozenTrial, values: tuple[float, ...]) -> Course:
-        """How a trial went that has reached these values after its epochs."""
+        """Return the course of a trial that has reached these values."""
         costs = tuple(float(trial.user_attrs[name]) for name in self.config.objectives[1:])
         return Course(costs, values, self.config.minimized)
 
     def counts(self) -> dict[str, int]:
-        """Number of trials by how they ended: complete, pruned, infeasible, fail; replicates left out.
+        """Return the number of trials by outcome (complete, pruned, infeasible, fail), without replicates.
 
-        Where some wait at a rung, they are counted as paused.
+        If any are paused, these are counted too.
         """
         counts = dict.fromkeys(("complete", "pruned", "infeasible", "fail"), 0)
         for trial in self.searched():
@@ -67,18 +67,18 @@ class Results:
         return counts
 
     def seconds(self) -> float:
-        """For how long trials ran; what ran at the same time counts once."""
+        """Return the total time in which trials ran; overlapping times count once."""
         found = [span for trial in self._trials(*ENDED) for span in spans(trial)]
         return round(covered(found).total_seconds(), 1)
 
     def best_value(self) -> float | None:
-        """The best value of the objective so far."""
+        """Return the best value of the objective so far."""
         return next((one.value for one in ranked(self._scored(), front_first=False)), None)
 
     def expected(self, images: int) -> tuple[str, ExpectedAccuracy] | None:
-        """What to expect of the best trial, and its run, by the number of validation images.
+        """Return the expected accuracy of the best trial and its run, given the number of validation images.
 
-        None where the objective is something else than accuracy, or where a trial is older than this is recorded.
+        None if the objective is not accuracy, or if a trial was recorded before this was introduced.
         """
         complete = [one for one in self.searched() if one.state == TrialState.COMPLETE]
         trained = [one for one in complete if DUPLICATE_OF not in one.user_attrs]
@@ -89,22 +89,21 @@ class Results:
         return best.user_attrs["run_id"], expected_accuracy(best.values[0], images, resampled)
 
     def best(self, number: int) -> list[FrozenTrial]:
-        """The best complete trials: by the first objective, then the smaller Core ML file, then the earlier.
+        """Return the best complete trials: by the first objective, then the smaller Core ML file, then the earlier one.
 
-        With more objectives those on their front come first, and the rest after them. Of trials with the same
-        configuration the first stands for all.
+        With several objectives, those on the front come first. Of identical trials, the first one is returned.
         """
         best = ranked(self._scored(), front_first=len(self.config.objectives) > 1)[:number]
         trials = self._trials()
         return [trials[one.number] for one in best]
 
     def to_register(self) -> list[FrozenTrial]:
-        """The trials whose models are kept, the best first."""
+        """Return the trials whose models are kept, the best first."""
         keepers = self.keepers()
         return [trial for trial in self.best(len(self.searched())) if trial.number in keepers]
 
     def to_replicate(self) -> list[FrozenTrial]:
-        """The best trials, and the best of each architecture, so that every one can be compared."""
+        """Return the best trials, and the best of each architecture, so that all can be compared."""
         chosen = self.best(self.config.keep)
         for trial in self.best(len(self.searched())):
             if all(one.params["architecture"] != trial.params["architecture"] for one in chosen):
@@ -112,7 +111,7 @@ class Results:
         return chosen
 
     def replicated(self) -> dict[int, dict[int, float]]:
-        """What replicates reached by the number of the trial that they repeat, the best first, and by seed."""
+        """Return the values of replicates by seed, for each replicated trial, the best first."""
         found: dict[int, dict[int, float]] = {}
         for trial in self._trials(TrialState.COMPLETE):
             if (number := trial.user_attrs.get(REPLICATE_OF)) is not None:
@@ -121,10 +120,10 @@ class Results:
         return {number: found[number] for number in best if number in found}
 
     def same(self, trial: optuna.Trial) -> list[FrozenTrial]:
-        """Other trials of the same configuration; a replicate has none.
+        """Return other trials with the same configuration; none for a replicate.
 
-        First those that were trained and have not failed, then those before it that are on their way: a trial may wait
-        for one of these, and no two for each other. Paused ones may wait for long, and are left out.
+        Trained trials that have not failed come first, then earlier ones that are still running: a trial may wait for
+        one of these, but two never wait for each other. Paused trials are left out, because they may wait long.
         """
         if REPLICATE_OF in trial.user_attrs:
             return []
@@ -139,21 +138,21 @@ class Results:
         return trained + [one for one in unfinished if one.number < trial.number]
 
     def keepers(self, *more: Scored) -> set[int]:
-        """Numbers of the trials whose models are kept: the best, the front of accuracy and bytes, and the objectives'.
+        """Return the numbers of trials whose models are kept: the best, and the fronts of size and of the objectives.
 
-        Whoever is not among them now will not be later. `more` are trials that the study has not been told of.
+        A trial that is not among them now will not be later. `more` are trials that the study has not been told about.
         """
         scored = [*self._scored(), *more]
         keepers = ranked(scored, front_first=False)[: self.config.keep] + front(scored) + front_of_objectives(scored)
         return {one.number for one in keepers}
 
     def kept(self) -> dict[int, str]:
-        """Runs whose models are kept for being among the best, by their trials' numbers."""
+        """Return the runs whose models are kept, by trial number."""
         keepers = self.keepers()
         return {trial.number: trial.user_attrs["run_id"] for trial in self._with_model() if trial.number in keepers}
 
-    def overtaken(self, settled: Collection[str]) -> dict[str, str]:
-        """Kept models that are no longer among the best, without `settled` ones: their ids and their runs'."""
+    def superseded(self, settled: Collection[str]) -> dict[str, str]:
+        """Return ids and runs of kept models that are no longer among the best, except for `settled` ones."""
         keepers = self.keepers()
         held = [trial.user_attrs for trial in self._with_model() if trial.number not in keepers]
         return {one[MODEL_ID]: one["run_id"] for one in held if one[MODEL_ID] not in settled}
@@ -167,24 +166,24 @@ class Results:
         return [self.scored(one.number, one.values, one.user_attrs["coreml_bytes"]) for one in distinct.values()]
 
     def scored(self, number: int, values: Sequence[float], coreml_bytes: int) -> Scored:
-        """A trial's figures, as this study ranks them; `values` are of its objectives."""
+        """Return a trial's figures as this study ranks them; `values` are those of its objectives."""
         others = zip(self.config.objectives[1:], values[1:], strict=True)
         costs = tuple(-score(name, value) for name, value in others)
         return Scored(number, values[0], coreml_bytes, self.config.minimized, costs)
 
 
 def outcome(trial: FrozenTrial) -> str:
-    """How a trial ended: complete, pruned, infeasible or fail."""
+    """Return how a trial ended: complete, pruned, infeasible or fail."""
     return "infeasible" if any(value > 0 for value in trial.constraints.values()) else trial.state.name.lower()
 
 
 def is_paused(trial: FrozenTrial) -> bool:
-    """Whether a trial waits at a rung: one that died on its way to be paused is tried again instead."""
+    """Return whether a trial is paused at a rung. One that died while it was being paused is queued instead."""
     values = values_by_epoch(trial)
     waits = trial.state == TrialState.WAITING and bool(trial.user_attrs.get("run_id"))
     return waits and bool(values) and trial.user_attrs.get(PAUSED_AT) == len(values)
 
 
 def values_by_epoch(trial: FrozenTrial) -> tuple[float, ...]:
-    """A trial's objective after each epoch from the first."""
+    """Return a trial's objective by epoch, from the first."""
     return tuple(trial.user_attrs.get(COURSE) or (value for _, value in sorted(trial.intermediate_values.items())))

@@ -1,4 +1,4 @@
-"""What draws the configurations of a study: Optuna's samplers by name, what each of them takes and what it lacks."""
+"""Samplers by name: Optuna's object for each, and what it can and cannot search."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from search.engines.messages import KnownArchitecture
 from search.grid import grid_of
 from search.study.pruning import RANDOM_TRIALS
 
-PACKAGES = {"cmaes": ("cmaes", "samplers"), "gp": ("torch", "gp")}  # what Optuna's sampler imports, and our extra
+PACKAGES = {"cmaes": ("cmaes", "samplers"), "gp": ("torch", "gp")}  # what Optuna imports for a sampler, and our extra
 
 
 class BruteForce(optuna.samplers.BruteForceSampler):
-    """Optuna's, which after its last combination would stop `Study.optimize`: a sweep asks and tells instead."""
+    """Optuna's sampler without `Study.stop` after the last combination, which only `Study.optimize` allows."""
 
     def after_trial(self, *_: object) -> None:
         pass
 
 
 def sampler_of(config: SweepConfig, number: int) -> BaseSampler:
-    """What draws the trial of this number: from its number, the seed and the trials before it alone.
+    """Return the sampler for a trial: its suggestion depends only on the seed, the number and the trials before it.
 
-    A grid's combinations are put in the queue: Optuna's GridSampler knows no hyperparameter that belongs to one
-    architecture, and would try equal trials several times. What a configuration of `--enqueue` leaves open is drawn.
+    A grid is enqueued instead of using Optuna's GridSampler, which does not support hyperparameters of a single
+    architecture, and would repeat identical trials. What an `--enqueue` configuration leaves open is drawn.
     """
     seed = (config.seed + number) % 2**32
     samplers = optuna.samplers
@@ -54,11 +54,11 @@ def sampler_of(config: SweepConfig, number: int) -> BaseSampler:
 
 
 def check_sampler(config: SweepConfig) -> None:
-    """Refuse a sampler that does not fit what is searched.
+    """Reject a sampler that does not fit the search space.
 
     Raises:
         UsageError: with what is allowed.
-        ProjectError: where the package that it needs is not installed.
+        ProjectError: if a required package is not installed.
     """
     name, continuous = config.sampler, config.space.continuous
     others = "Choose " + ", ".join(other for other in SAMPLERS if other != name).replace(", brute", " or brute")
@@ -87,8 +87,8 @@ def check_sampler(config: SweepConfig) -> None:
         raise ProjectError(f"--sampler {name} needs the package {package}: pip install 'pocketnets[{extra}]'.")
 
 
-def told(config: SweepConfig, architectures: Sequence[KnownArchitecture]) -> str:
-    """What is worth knowing of the sampler before the first trial; empty where nothing is."""
+def sampler_note(config: SweepConfig, architectures: Sequence[KnownArchitecture]) -> str:
+    """Return what is worth knowing about the sampler before the first trial; empty if nothing is."""
     if config.sampler == "cmaes":
         choices = sorted({name for known in architectures for name in config.space.choices(known)})
         return f"cmaes draws {', '.join(config.space.continuous)}; TPE draws the choices: {', '.join(choices)}"

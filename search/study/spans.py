@@ -1,4 +1,4 @@
-"""When a trial ran: in its last attempt, which Optuna records, and in those before it, after which it was requeued."""
+"""When a trial ran: its last attempt as recorded by Optuna, and earlier attempts that were requeued."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from optuna.trial import FrozenTrial
 
 from search.study.pruning import PAUSED_AT
 
-HOST = "host"  # user attribute of a trial that was computed on another host than its sweep's
-EARLIER = "earlier_attempts"  # user attribute of a trial: the worker, the start and the end of each that ended well
+HOST = "host"  # user attribute of a trial that ran on another host than its sweep
+EARLIER = "earlier_attempts"  # user attribute of a trial: worker, start and end of requeued attempts
 
 
 @dataclass(frozen=True)
@@ -29,14 +29,14 @@ class Span:
 
 
 def until_now(trial: FrozenTrial) -> list[tuple[str, str, str]]:
-    """The attribute EARLIER of a running trial that is requeued now."""
+    """Return the attribute EARLIER of a running trial that is being requeued."""
     earlier = trial.user_attrs.get(EARLIER, [])
     started = trial.datetime_start
     return [*earlier, (_worker(trial), started.isoformat(), datetime.now().isoformat())] if started else earlier
 
 
 def spans(trial: FrozenTrial) -> list[Span]:
-    """All known attempts at a trial that has ended; nobody knows how long those took whose process died."""
+    """Return all known attempts at an ended trial. The duration of an attempt whose process died is unknown."""
     found = [
         Span(worker, datetime.fromisoformat(start), datetime.fromisoformat(end))
         for worker, start, end in trial.user_attrs.get(EARLIER, ())
@@ -48,7 +48,7 @@ def spans(trial: FrozenTrial) -> list[Span]:
 
 
 def covered(found: Iterable[Span]) -> timedelta:
-    """The time in which at least one of them was running."""
+    """Return the total time in which at least one of the attempts was running."""
     total, until = timedelta(), datetime.min
     for span in sorted(found, key=lambda span: span.start):
         total += max(span.end - max(span.start, until), timedelta())

@@ -1,4 +1,4 @@
-"""The database of studies: waited for while it is away, and locked where sweeps must not act at the same time."""
+"""The database of studies, with patience during outages, and locks between sweeps."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ from architectures.redaction import learn, redact, redact_chain
 from experiments.databases import exclusive, keepalive, make_database, raise_if_full, sqlite_path
 from experiments.interruption import pause
 
-OUTAGE_SECONDS = 600  # for which a database that is away is waited for
+OUTAGE_SECONDS = 600  # how long to wait for a database that is unavailable
 RETRY_SECONDS = 1.0
-SQLITE_TIMEOUT = 5  # seconds for which SQLite itself waits for another process' write: Ctrl-C cannot end that
+SQLITE_TIMEOUT = 5  # how long SQLite itself waits for another process's write, during which Ctrl-C has no effect
 
 T = TypeVar("T")
 
 
 def is_outage(error: BaseException | None) -> bool:
-    """Whether an error says that the database is away or busy for a while, not that it refuses what it was asked."""
+    """Return whether an error means that the database is temporarily unavailable or busy."""
     while error is not None:
         if isinstance(error, sqlalchemy.exc.PendingRollbackError):
-            return True  # what was begun before the connection broke
+            return True  # the transaction of a broken connection
         if isinstance(error, sqlalchemy.exc.DBAPIError):
             if "sqlite" in type(error.orig).__module__:
                 return "locked" in str(error.orig)
-            # No SQLSTATE: the connection broke. 08, 57P: the server ends or starts. 40, 53300: it is busy.
+            # No SQLSTATE: broken connection. 08, 57P: the server is starting or stopping. 40, 53300: it is busy.
             state = getattr(error.orig, "sqlstate", None)
             broken = isinstance(error, sqlalchemy.exc.OperationalError | sqlalchemy.exc.InterfaceError)
             return broken if state is None else state.startswith(("08", "57P", "40", "53300"))
@@ -44,15 +44,15 @@ def is_outage(error: BaseException | None) -> bool:
 
 
 class PatientStorage(optuna.storages.RDBStorage):
-    """Optuna's storage in a database: a call that meets an outage waits until the database is back.
+    """Optuna's storage in a database; a call that meets an outage waits until the database is back.
 
-    The calls may be made twice: a database that goes away may have done what it was asked. Most set a value to the
-    same again; a trial that was created unheard has no owner and is taken over as such; one that was ended unheard
+    A call may be executed twice, because the database may have committed it before the connection broke. Most calls
+    set the same value again. A trial that was created unnoticed has no owner and is taken over. Ending a trial twice
     raises UpdateFinishedTrialError.
     """
 
     def __init__(self, url: str, takeover_seconds: int) -> None:
-        self.answered_since = time.monotonic()  # how long the database has been there without an outage
+        self.answered_since = time.monotonic()  # start of the current period without an outage
         self._thread = threading.local()
         self._told = False
         engine: dict[str, Any] = {"connect_args": {"timeout": SQLITE_TIMEOUT}}
@@ -66,7 +66,7 @@ class PatientStorage(optuna.storages.RDBStorage):
 
     @contextmanager
     def impatient(self) -> Iterator[None]:
-        """In this block and thread an outage raises."""
+        """Let outages raise in this block and thread."""
         before = getattr(self._thread, "impatient", False)
         self._thread.impatient = True
         try:
@@ -75,7 +75,7 @@ class PatientStorage(optuna.storages.RDBStorage):
             self._thread.impatient = before
 
     def patiently(self, act: Callable[[], T]) -> T:
-        """Call `act`, again and again while the database is away."""
+        """Call `act`, and repeat it while the database is unavailable."""
         away_since = None
         while True:
             try:
@@ -91,7 +91,7 @@ class PatientStorage(optuna.storages.RDBStorage):
                     self._told = True
                     say("warning: the study storage does not answer; waiting for it", file=sys.stderr)
                 pause(RETRY_SECONDS)
-                self.scoped_session.remove()  # what the broken connection had begun
+                self.scoped_session.remove()  # the transaction of the broken connection
                 continue
             if away_since:
                 self.answered_since = time.monotonic()
@@ -100,15 +100,15 @@ class PatientStorage(optuna.storages.RDBStorage):
 
     @contextmanager
     def exclusive(self, name: str) -> Iterator[None]:
-        """Keep other processes from calling `alone` or `exclusive` with this name while the block runs."""
+        """Keep other processes out of `alone` and `exclusive` with this name while the block runs."""
         with ExitStack() as stack:
             self.patiently(lambda: stack.enter_context(exclusive(self.url, name, self.engine)))
             yield
 
     def alone(self, name: str, act: Callable[[], T], *, lock: str = "lock") -> T:
-        """Call `act` while no other process is in a call of `alone` or a block of `exclusive` with these names.
+        """Call `act` while no other process is in `alone` or `exclusive` with these names.
 
-        Where the database goes away meanwhile, and the lock with it, `act` is called again.
+        If the database goes away, the lock is lost and `act` is called again.
         """
 
         def locked() -> T:
@@ -126,7 +126,7 @@ def _patient(method: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
-# What Optuna's cache, through which a study speaks, calls.
+# The calls of Optuna's cache, through which a study accesses its storage.
 for _name in (
     "create_new_study",
     "set_study_user_attr",
@@ -152,12 +152,12 @@ for _name in (
 
 
 def open_storage(url: str, takeover_seconds: int = 60, *, create: bool = True) -> PatientStorage:
-    """Open the database of studies, which is made where it does not exist.
+    """Open the database of studies, and create it if it does not exist.
 
     Args:
         url: of SQLite, or of PostgreSQL for sweeps on several hosts.
-        takeover_seconds: after which a trial of another host without a sign of life is stale.
-        create: whether a SQLite file that does not exist is made; a command that only reads refuses it.
+        takeover_seconds: how long another host's trial may be without a heartbeat before it is stale.
+        create: whether to create a missing SQLite file; commands that only read raise instead.
 
     Raises:
         UsageError: for another kind of database.
@@ -182,14 +182,14 @@ def open_storage(url: str, takeover_seconds: int = 60, *, create: bool = True) -
                     make_database(path, lambda beside: optuna.storages.RDBStorage(beside).remove_session())
             return _opened(url, takeover_seconds)
         try:
-            with exclusive(url, "tables"):  # Optuna's start fails where two make them
+            with exclusive(url, "tables"):  # two concurrent first starts of Optuna fail
                 return PatientStorage(url, takeover_seconds)
         except ImportError as error:
             raise ProjectError(f"{error}: PostgreSQL needs pip install 'pocketnets[postgres]'.") from None
 
 
 def _opened(url: str, takeover_seconds: int) -> PatientStorage:
-    """A SQLite storage that exists, once no other process has it locked."""
+    """Open an existing SQLite storage as soon as no other process has it locked."""
     since, told = time.monotonic(), False
     while True:
         try:
@@ -205,7 +205,7 @@ def _opened(url: str, takeover_seconds: int) -> PatientStorage:
 
 @contextmanager
 def storage_errors(url: str) -> Iterator[None]:
-    """Turn the errors of Optuna and its database into one line."""
+    """Convert errors of Optuna and the database to one line."""
     try:
         yield
     except (ProjectError, KeyboardInterrupt, OSError):
@@ -214,7 +214,7 @@ def storage_errors(url: str) -> Iterator[None]:
         raise
     except Exception as error:
         raise_if_full(url, error)
-        redact_chain(error)  # a traceback shows where it comes from
+        redact_chain(error)  # it is part of the traceback
         cause = error.__cause__ if isinstance(error, optuna.exceptions.StorageInternalError) else None
         text = redact(" ".join(str(getattr(cause, "orig", None) or cause or error).split()))[:300]
         raise ProjectError(f"The study storage {url} failed: {text or type(error).__name__}") from error

@@ -1,4 +1,4 @@
-"""An Optuna study that survives: created or continued, with its queue and what it shares between sweeps."""
+"""An Optuna study that can be continued and shared: creation, queue, and what its sweeps have in common."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from search.study.past import WarmStart, starts
 from search.study.results import REPLICATE_OF, WARM_START, Results
 from search.study.storage import open_storage, storage_errors
 
-LONGEST_NAME = 100  # characters of an architecture in a user attribute's name: Optuna's are short
+LONGEST_NAME = 100  # of an architecture in a user attribute's name, which should be short
 
 
 def _direction(objective: str) -> StudyDirection:
@@ -35,16 +35,16 @@ def _direction(objective: str) -> StudyDirection:
 
 
 class Study:
-    """The trials of one sweep."""
+    """The trials of a sweep."""
 
     def __init__(self, config: SweepConfig) -> None:
-        """Open the study of that name, or prepare to create it: `create` writes it down.
+        """Open the study if it exists; otherwise prepare for `create`.
 
         Raises:
-            UsageError: if the study exists and an option that was asked for contradicts its record.
+            UsageError: if the study exists and a requested option contradicts its record.
             ProjectError: if the storage cannot be opened.
         """
-        self.settled: set[str] = set()  # ids of overtaken models that this process has dropped, or left as registered
+        self.settled: set[str] = set()  # ids of superseded models that were dropped, or are registered
         self.exists = False
         with storage_errors(config.storage):
             self._open = Opened(config, open_storage(config.storage, config.takeover_after))
@@ -54,13 +54,13 @@ class Study:
             self.reopen()
 
     def reopen(self) -> None:
-        """Open the study where it exists, as one that another sweep has made meanwhile."""
+        """Open the study if it exists, for example because another sweep has created it."""
         with self._open.errors():
             if self.exists or self.config.study not in optuna.get_all_study_names(self._open.storage):
                 return
             self._open.study = optuna.load_study(study_name=self.config.study, storage=self._open.storage)
             recorded = self._open.study.user_attrs.get("config")
-            # One that was killed while it was made has a parent run, or nothing yet: `create` makes it anew.
+            # A study whose creation was killed has a parent run or nothing yet: `create` starts over.
             half_made = "parent_run_id" in self._open.study.user_attrs or not self._open.study.get_trials(
                 deepcopy=False
             )
@@ -76,14 +76,14 @@ class Study:
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """Keep other sweeps of this study from being made, continued or finished while the block runs."""
+        """Keep other sweeps of this study from starting, continuing or ending while the block runs."""
         with ExitStack() as stack:
             with self._open.errors():
                 stack.enter_context(self._open.patient.exclusive(self.name))
             yield
 
     def go_on(self) -> None:
-        """Write down what a continuation of an existing study asks for."""
+        """Record what the continuation of an existing study requests."""
         with self._open.errors():
             self._open.study.set_user_attr("config", self.config.recorded())
 
@@ -95,9 +95,9 @@ class Study:
         first: Sequence[dict[str, object]],
         starts: Sequence[WarmStart] = (),
     ) -> None:
-        """Create the study with its first configurations, those of earlier studies, and what a continuation needs.
+        """Create the study with its first configurations, its warm starts, and what a continuation needs.
 
-        `config` comes last and makes it whole: one whose making was cut off is made anew.
+        The attribute `config` is written last and marks the study as complete; an incomplete one is created again.
         """
         self.config = config
         with self._open.errors():
@@ -121,13 +121,13 @@ class Study:
             self._open.study.pruner = pruner_of(config)
 
     def starts(self, config: SweepConfig, digest: str, architectures: Sequence[KnownArchitecture]) -> list[WarmStart]:
-        """What earlier studies of the same storage would begin with: see `search.study.past`."""
+        """Return the warm starts from earlier studies of the same storage: see `search.study.past`."""
         with self._open.errors():
             return starts(self._open.storage, config, digest, architectures)
 
     @property
     def config(self) -> SweepConfig:
-        """What the study was asked for, as it is recorded once it exists."""
+        """The study's configuration; the recorded one once the study exists."""
         return self._open.config
 
     @config.setter
@@ -140,12 +140,12 @@ class Study:
 
     @property
     def optuna_study(self) -> optuna.Study:
-        """For figures."""
+        """Optuna's study object, for figures."""
         return self._open.study
 
     @property
     def results(self) -> Results:
-        """What the trials have come to."""
+        """The results of the trials."""
         return self._open.results
 
     @property
@@ -153,7 +153,7 @@ class Study:
         return self._open.study.user_attrs["parent_run_id"]
 
     def check_dataset(self, digest: str) -> None:
-        """Raise ProjectError if the study was made on other data."""
+        """Raise ProjectError if the study was created on other data."""
         recorded = self._open.study.user_attrs["dataset_digest"]
         if recorded != digest:
             raise ProjectError(
@@ -162,11 +162,11 @@ class Study:
             )
 
     def started(self) -> int:
-        """Trials that have ended or are running, replicates left out."""
+        """Return the number of running and finished trials, without replicates."""
         return sum(trial.state != TrialState.WAITING for trial in self.results.searched())
 
     def check_room(self, configurations: Sequence[dict[str, object]]) -> None:
-        """Raise UsageError if the study and further configurations are more trials than were asked for."""
+        """Raise UsageError if the study and further configurations exceed the requested number of trials."""
         held = self.results.searched() if self.exists else []
         known = [trial.system_attrs.get("fixed_params", trial.params) for trial in held]
         together = len(held) + sum(configuration not in known for configuration in configurations)
@@ -177,7 +177,7 @@ class Study:
             )
 
     def enqueue(self, configurations: Sequence[dict[str, object]]) -> None:
-        """Queue configurations that the study does not hold yet; with any, no architecture starts as published."""
+        """Enqueue configurations that the study does not have yet; they replace the published ones."""
         with self._open.errors():
             if configurations:
                 self._open.study.set_user_attr(OWN_FIRST, True)
@@ -185,10 +185,10 @@ class Study:
                 self._open.study.enqueue_trial(configuration, skip_if_exists=True)
 
     def enqueue_replicates(self) -> int:
-        """Queue each of the best configurations, and the best of each architecture, with further seeds.
+        """Enqueue the best configurations, and the best one of each architecture, with further seeds.
 
         Returns:
-            How many were not in the study yet.
+            How many are new to the study.
         """
 
         def act() -> int:
@@ -211,11 +211,11 @@ class Study:
             return self._open.patient.alone(self.name, act)
 
     def fits(self, coreml_bytes: int) -> bool:
-        """Whether a file is small enough for its network to be trained."""
+        """Return whether a file is within the size limit."""
         return self.config.max_coreml_bytes is None or coreml_bytes <= self.config.max_coreml_bytes
 
     def check_knobs(self, architectures: Sequence[KnownArchitecture]) -> None:
-        """Raise UsageError where trials drew a knob from other values than there are now, as from other weights."""
+        """Raise UsageError if trials drew a knob from other values than there are now, such as other weights."""
         with self._open.errors():
             trials = self._open.study.get_trials(deepcopy=False)
         now = {f"{known.name}.{knob}": choices for known in architectures for knob, choices in known.knobs}
@@ -229,7 +229,7 @@ class Study:
                     )
 
     def has_size(self, architecture: str) -> bool:
-        """Whether the file of a network of this architecture has been measured: some of them can be converted."""
+        """Return whether a size of this architecture is known, which means that it can be converted."""
         with self._open.errors():
             trials = self._open.study.get_trials(deepcopy=False)
         return any(
@@ -237,23 +237,23 @@ class Study:
         )
 
     def size(self, network: tuple[object, ...], code: str) -> ModelSize | None:
-        """A network's sizes, where a sweep of this study with the same `code` has measured them."""
+        """Return a network's sizes if a sweep of this study with the same `code` has measured them."""
         with self._open.errors():
             held = self._open.study.user_attrs.get(_size_of(network))
         return ModelSize(**held["size"]) if held and held["code"] == code else None
 
     def share_size(self, network: tuple[object, ...], code: str, size: ModelSize) -> None:
-        """Tell other sweeps of this study, and its continuation, what was measured of a network."""
+        """Record a network's sizes for other sweeps of this study, and for continuations."""
         held = {"code": code, "size": asdict(size)}
         with self._open.errors():
             self._open.patient.alone(self.name, lambda: self._open.study.set_user_attr(_size_of(network), held))
 
 
 def sweep_studies(storage: str, study: str | None = None) -> list[str]:
-    """Names of the sweeps' studies in a storage, or the one that is asked for.
+    """Return the names of the sweeps' studies in a storage, or only the requested one.
 
     Raises:
-        UsageError: for one that the storage does not hold, or that is not a sweep's.
+        UsageError: for one that does not exist, or was not created by a sweep.
         ProjectError: if the storage does not exist or cannot be opened.
     """
     with storage_errors(storage):
@@ -265,7 +265,7 @@ def sweep_studies(storage: str, study: str | None = None) -> list[str]:
 
 
 def _size_of(network: tuple[object, ...]) -> str:
-    """The user attribute of a study that holds a network's sizes: its architecture and width, and a digest of all.
+    """Return the user attribute with a network's sizes: architecture and width, and a digest of the whole.
 
     >>> _size_of(("pocket", 8, (("activation", "relu"),)))
     'size of pocket-8 (9b5275c04470)'

@@ -1,1 +1,1 @@
-"""Trials on their way: the loop that runs them, and the recovery of those whose sweep died."""
+"""Unfinished trials: the loop that runs them, and recovery of those whose sweep died."""

@@ -1,4 +1,4 @@
-"""What a single trial is asked for."""
+"""The configuration of a single trial."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ from search.config import AUTO, ON
 
 @dataclass(frozen=True)
 class TrialConfig(Recipe):
-    """One run; what is None is the architecture's published value.
+    """One trial. None stands for the value that the architecture was published with.
 
     Raises:
-        UsageError: for a value that is not allowed.
+        UsageError: for an invalid value.
     """
 
-    # None: as the optimizer, the loss or distillation has it
+    # None: the default of the optimizer, the loss or distillation
     weight_decay: Annotated[float, WEIGHT_DECAY] | None = field(default=None, kw_only=True)  # type: ignore[assignment]
     momentum: Annotated[float, MOMENTUM] | None = field(default=None, kw_only=True)  # type: ignore[assignment]
     label_smoothing: Annotated[float, LABEL_SMOOTHING] | None = field(default=None, kw_only=True)  # type: ignore[assignment]
@@ -48,20 +48,20 @@ class TrialConfig(Recipe):
     dataset: str = "mnist5k"
     filters: Annotated[int, FILTERS] | None = None
     dropout: Annotated[float, DROPOUT] | None = None
-    batch_size: Annotated[int, BATCH_SIZE] | None = None  # None: 128; smaller where there are few images
-    learning_rate: Annotated[float, LEARNING_RATE] | None = None  # None: the optimizer's at this schedule
+    batch_size: Annotated[int, BATCH_SIZE] | None = None  # None: 128, or less if there are few images
+    learning_rate: Annotated[float, LEARNING_RATE] | None = None  # None: the optimizer's default for this schedule
     schedule: Annotated[str, SCHEDULE] = RunConfig.schedule
     optimizer: Annotated[str, REGISTERED] = RunConfig.optimizer
     loss: Annotated[str, REGISTERED] = RunConfig.loss
-    teacher: Annotated[str, TEACHER] = RunConfig.teacher  # a run, by id, prefix or name
+    teacher: Annotated[str, TEACHER] = RunConfig.teacher  # a run: id, unique prefix, or name
     augment: Annotated[str, Choice((ON, *AUGMENTATIONS))] = RunConfig.augment
     views: Annotated[int, VIEWS] = 0
-    knobs: tuple[tuple[str, Knob], ...] = ()  # the architecture's own; those left out have their first choice
-    objective: Objective = RunConfig.objective  # the best epoch by it is kept
+    knobs: tuple[tuple[str, Knob], ...] = ()  # knobs of the architecture; those not given have their first choice
+    objective: Objective = RunConfig.objective  # decides which epoch is kept
     epochs: Annotated[int, EPOCHS] = RunConfig.epochs
     seed: Annotated[int, SEED] = 0
     precision: Annotated[str, Choice((AUTO, *PRECISIONS))] = AUTO
-    compress: Compression = "none"  # of the file whose bytes are measured
+    compress: Compression = "none"  # of the file whose size is measured
     experiment: Annotated[str, Name(empty=True)] = ""  # empty: the data set's name
     register_as: Annotated[str, Name(empty=True)] = ""  # empty: <dataset>-classifier
     plugins: Annotated[tuple[str, ...], PLUGINS] = ()

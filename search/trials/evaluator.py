@@ -1,4 +1,4 @@
-"""Evaluation of the models that were kept, while workers train on."""
+"""Evaluate kept models while workers train."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from experiments.evaluation.report import write_evaluation
 from experiments.tracking import Ended, Tracker, TrackingUnavailable
 from search.study.study import Study
 from search.trials.progress import TrialProgress
-from search.trials.recovery import drop_overtaken
+from search.trials.recovery import drop_superseded
 
 
 class Evaluator:
-    """Models that are still to be evaluated."""
+    """The queue of models to evaluate."""
 
     def __init__(self, study: Study, tracker: Tracker, dataset: Dataset) -> None:
         self._study, self._tracker, self._dataset = study, tracker, dataset
         self.waiting: list[Ended] = []
 
     def tidy(self, progress: TrialProgress) -> None:
-        """Evaluate what waits, and drop the models that better ones have overtaken; later, where MLflow is away."""
+        """Evaluate the queued models, and drop superseded ones. If MLflow is unavailable, do nothing yet."""
         try:
             while self.waiting:
                 ended = self.waiting[0]
                 assert ended.result is not None
-                with self._study.alone():  # another sweep may be about to evaluate, to register or to drop it
+                with self._study.alone():  # another sweep may be about to evaluate, register or drop it
                     missing = write_evaluation(
                         self._tracker,
                         ended.run_id,
@@ -36,7 +36,7 @@ class Evaluator:
                     if missing:
                         progress.say(f"warning: trial {ended.number}: not drawn: {escape(missing)}")
                     del self.waiting[0]
-                    if self._study.results.overtaken(self._study.settled):
-                        drop_overtaken(self._study, self._tracker)
+                    if self._study.results.superseded(self._study.settled):
+                        drop_superseded(self._study, self._tracker)
         except TrackingUnavailable:
             pass

@@ -1,4 +1,4 @@
-"""What follows each event of a trial: in the study, in its run, and for its worker."""
+"""Handle the events of trials: update the study and the run, and answer the worker."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ from search.study.lifecycle import MAX_ATTEMPTS
 from search.study.results import DUPLICATE_OF, REPLICATE_OF, WARM_START
 from search.study.spans import HOST
 from search.study.study import Study
-from search.trials.flight import Flight, OnItsWay
+from search.trials.flight import ActiveTrial, Flight
 from search.trials.progress import TrialProgress
 from search.trials.sizes import Sizes
 from search.trials.states import States
 
 
 class Follower:
-    """Follows the trials of this process."""
+    """Handles the events of this process's trials."""
 
     def __init__(
         self,
@@ -56,9 +56,9 @@ class Follower:
         self._study, self._outbox, self._dataset = study, outbox, dataset
         self._environment, self._experiment_id = environment, experiment_id
         self._flight, self._sizes, self._states = flight, sizes, states
-        self.not_convertible: WorkerFailed | None = None  # ends the sweep: all trials of an architecture would fail
+        self.not_convertible: WorkerFailed | None = None  # ends the sweep: its trials would all fail
 
-    def follow(self, event: Event, running: OnItsWay, engine: Engine, progress: TrialProgress) -> None:
+    def follow(self, event: Event, running: ActiveTrial, engine: Engine, progress: TrialProgress) -> None:
         """Handle an event of a trial that this process owns."""
         match event:
             case Placed(_, environment):
@@ -73,7 +73,7 @@ class Follower:
                 said = self._states.set_aside(number, reason, before=running.attempt)
                 progress.say(escape(f"warning: trial {number}: {said}"))
             case StateNotKept(number, reason):
-                progress.say(escape(f"warning: trial {number}: the state of its training is not kept: {reason}"))
+                progress.say(escape(f"warning: trial {number}: its training state is not saved: {reason}"))
             case Oversized(number, parameters, least):
                 self._study.facts.record_oversize(running.trial, least)
                 self._flight.end(running, None)
@@ -83,7 +83,7 @@ class Follower:
             case EpochEnded(number, metrics):
                 value = getattr(metrics, self._study.config.objective)
                 verdict = self._study.judge.report(running.trial, value, metrics.epoch)
-                running.reply(engine, verdict == PruningVerdict.GO_ON)  # first: the worker trains on meanwhile
+                running.reply(engine, verdict == PruningVerdict.GO_ON)  # first, so that the worker can continue
                 running.paused = verdict == PruningVerdict.PAUSE
                 self._outbox.write(number, Epoch(metrics))
                 running.last_metrics = metrics
@@ -105,15 +105,15 @@ class Follower:
                     self.not_convertible = WorkerFailed(message, exit_code)
             case Died(int(number), reason):
                 if self._study.trials.lost_attempt(running.trial) < MAX_ATTEMPTS:
-                    progress.lost(number, f"trial {number}: {reason}; it is tried again")
-                    self._outbox.forget_waiting(number)  # the next attempt, maybe another sweep's, writes all of it
+                    progress.lost(number, f"trial {number}: {reason}; requeued")
+                    self._outbox.forget_waiting(number)  # the next attempt, here or elsewhere, writes everything
                     self._flight.give_back(running)
                 else:
                     self.fail(running, f"Given up after {MAX_ATTEMPTS} attempts: {reason}.\n")
                     progress.failed(number, f"given up after {MAX_ATTEMPTS} attempts: {reason}")
 
-    def place(self, running: OnItsWay, environment: Environment) -> None:
-        """Start a trial's run, which says where it computes, or take up the one of an earlier attempt."""
+    def place(self, running: ActiveTrial, environment: Environment) -> None:
+        """Start a trial's run, with the environment it runs in, or continue the run of an earlier attempt."""
         number = running.trial.number
         start = run_start(
             self._experiment_id,
@@ -139,8 +139,8 @@ class Follower:
 
         self._study.trials.owned(number, note)
 
-    def answer(self, running: OnItsWay, answer: FrozenTrial, progress: TrialProgress) -> None:
-        """End a trial whose configuration has been tried with the results of that trial: they would be the same."""
+    def answer(self, running: ActiveTrial, answer: FrozenTrial, progress: TrialProgress) -> None:
+        """End a trial with the results of an identical one that has ended."""
         number = running.trial.number
         self.place(running, self._environment)
         sizes = {name: answer.user_attrs[name] for name in OF_THE_NETWORK if name in answer.user_attrs}
@@ -153,35 +153,35 @@ class Follower:
         self._outbox.write(number, Answer(answer.user_attrs["run_id"]))
         progress.answered(number, answer.number)
 
-    def record_size(self, running: OnItsWay, size: ModelSize) -> None:
-        """Record a network's sizes, for its own trial and for those of the same widths."""
+    def record_size(self, running: ActiveTrial, size: ModelSize) -> None:
+        """Record a network's sizes for its trial, and for later trials with the same network."""
         self._sizes.measured(running.config.network, size)
         running.size = size
         self._study.facts.record_size(running.trial, asdict(size))
         self._outbox.write(running.trial.number, Size(size))
 
-    def end_infeasible(self, running: OnItsWay, progress: TrialProgress) -> None:
-        """End a trial whose file would be too large, before its first epoch."""
+    def end_infeasible(self, running: ActiveTrial, progress: TrialProgress) -> None:
+        """End a trial before its first epoch because its file would be too large."""
         assert running.size is not None
         self._flight.end(running, None)
         self._outbox.write(running.trial.number, End("KILLED", "infeasible"))
         progress.infeasible(running.trial.number, running.size.coreml_bytes)
 
-    def finish(self, running: OnItsWay, result: RunResult) -> None:
-        """End a trial that was trained to its end; its model is kept where it is among the best."""
+    def finish(self, running: ActiveTrial, result: RunResult) -> None:
+        """End a completed trial; keep its model if it is among the best."""
         running.values = self._study.config.values_of(result)
         if result.resampled:
             self._study.facts.record_resampled(running.trial, result.resampled)
         scored = self._study.results.scored(running.trial.number, running.values, result.size.coreml_bytes)
         replicate = REPLICATE_OF in running.trial.user_attrs
-        untold = [one for _, one in self._flight.untold.values() if one]
-        keep = not replicate and scored.number in self._study.results.keepers(scored, *untold)
+        unreported = [one for _, one in self._flight.unreported.values() if one]
+        keep = not replicate and scored.number in self._study.results.keepers(scored, *unreported)
         self._flight.end(running, scored)
-        result = replace(result, resampled=())  # which the study holds
+        result = replace(result, resampled=())  # the study has them
         self._outbox.write(running.trial.number, Finish(result, keep))
 
-    def fail(self, running: OnItsWay, text: str) -> None:
-        """End a trial that failed, with the text that its run holds."""
+    def fail(self, running: ActiveTrial, text: str) -> None:
+        """End a failed trial, and write the text to its run."""
         if not running.placed:
             self.place(running, self._environment)
         self._flight.end(running, None)

@@ -1,7 +1,7 @@
 """The loop of a sweep: ask the study, train on an engine, write to MLflow, tell the study.
 
-The study is told how a trial ended when MLflow holds its run, never before: if something dies in between, the trial is
-run again, or its run is there.
+A trial's end is recorded in the study only after MLflow has its run. If something dies in between, either the trial is
+run again, or its run is already there.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from search.engines.messages import (
 from search.study.pruning import rungs
 from search.study.study import Study
 from search.trials.evaluator import Evaluator
-from search.trials.flight import Flight, OnItsWay
+from search.trials.flight import ActiveTrial, Flight
 from search.trials.follower import Follower
 from search.trials.patience import patiently
 from search.trials.progress import TrialProgress
@@ -49,14 +49,14 @@ from search.trials.run import file_facts, run_config
 from search.trials.sizes import Sizes
 from search.trials.states import States
 
-POLL_SECONDS = 0.5  # between two looks for Ctrl-C
-OTHERS_SECONDS = 3.0  # after which a study without a further trial is asked again: other sweeps may give some back
-OUTAGE_SECONDS = 600  # for which an MLflow that is away is waited for once all trials have ended
-NO_RUN = "0" * 32  # stands for a run's id, which has this length, where only the size of a file is asked for
+POLL_SECONDS = 0.5  # between checks for Ctrl-C
+OTHERS_SECONDS = 3.0  # before an exhausted study is asked again, because other sweeps may requeue trials
+OUTAGE_SECONDS = 600  # how long to wait for MLflow once all trials have ended
+NO_RUN = "0" * 32  # placeholder with the length of a run id, for measuring the size of a file
 
 
 class Runner:
-    """Runs a study's trials until it holds as many as were asked for, time is up, or a person interrupts."""
+    """Runs trials until the study has the requested number, time is up, or the user interrupts."""
 
     def __init__(
         self,
@@ -74,8 +74,8 @@ class Runner:
         """Prepare to run trials.
 
         Args:
-            experiment_id: MLflow's, of the runs.
-            folder: for the models of trials on their way.
+            experiment_id: of the runs in MLflow.
+            folder: for the models of unfinished trials.
         """
         self.study, self.tracker, self.outbox, self.dataset = study, tracker, outbox, dataset
         self.environment, self.experiment_id, self.folder = environment, experiment_id, folder
@@ -85,14 +85,14 @@ class Runner:
         self.sizes = Sizes(study, environment)
         self.follower = Follower(study, outbox, dataset, environment, experiment_id, self.flight, self.sizes, states)
         self.evaluator = Evaluator(study, tracker, dataset)
-        self._waits_since = 0.0  # since when nothing but MLflow is waited for
+        self._waits_since = 0.0  # since when only MLflow has been waited for
 
     def run(self, engine: Engine, progress: TrialProgress, interrupted: Callable[[], bool]) -> bool:
-        """Run trials; on return none is left running. Returns whether a person interrupted.
+        """Run trials; return whether the user interrupted. No trial is left running.
 
         Raises:
-            WorkerFailed: for an architecture that cannot be converted, once what has ended is written.
-            TrackingUnavailable: if MLflow has been away for too long.
+            WorkerFailed: for an architecture that cannot be converted, after all ended trials are recorded.
+            TrackingUnavailable: if MLflow has been unavailable for too long.
         """
         seconds = self.study.config.timeout or float("inf")
         deadline = time.monotonic() + seconds
@@ -113,12 +113,12 @@ class Runner:
                     self.outbox.deliver()
                     self._tell(progress)
                 self._tidy(progress)
-                self.outbox.deliver(at_once=True)  # while they are this process'
-                self.flight.put_back()
+                self.outbox.deliver(at_once=True)  # while this process still owns them
+                self.flight.requeue_all()
                 self._tell(progress)
         except BaseException:
-            with contextlib.suppress(Exception):  # a full disk, a lost server: the first error is the one to tell
-                self.flight.put_back()
+            with contextlib.suppress(Exception):  # such as a full disk or a lost server: report the first error
+                self.flight.requeue_all()
             raise
         if self.follower.not_convertible:
             raise self.follower.not_convertible
@@ -127,28 +127,29 @@ class Runner:
         return interrupted()
 
     def _waits(self, in_time: bool, progress: TrialProgress) -> bool:
-        """Whether to wait, although nothing runs here and the study has no further trial now.
+        """Return whether to wait although nothing is running and the study has no further trial now.
 
         Raises:
-            TrackingUnavailable: if MLflow has been away for too long.
+            TrackingUnavailable: if MLflow has been unavailable for too long.
         """
         if self.outbox.waiting or self.evaluator.waiting:
             self._waits_since = self._waits_since or time.monotonic()
             if time.monotonic() - self._waits_since > OUTAGE_SECONDS:
                 raise TrackingUnavailable(
-                    f"MLflow at {self.tracker.uri} does not answer. What {self.outbox.waiting} trials wrote is kept in "
-                    f"{self.outbox.folder}: continue the study with python -m search.sweep --study {self.study.name}."
+                    f"MLflow at {self.tracker.uri} does not answer. The writes of {self.outbox.waiting} trials are "
+                    f"kept in {self.outbox.folder}: continue the study with python -m search.sweep --study "
+                    f"{self.study.name}."
                 )
             progress.waiting("all trials have ended; waiting for MLflow")
             return True
         self._waits_since = 0.0
         if not in_time:
             return False
-        if self.study.trials.has_more():  # requeued meanwhile, or replicates of another sweep
+        if self.study.trials.has_more():  # requeued in the meantime, or replicates enqueued by another sweep
             self.flight.ask_at = 0.0
             return True
-        if self.flight.twins:
-            progress.waiting("waiting for another trial of the same configuration")
+        if self.flight.duplicates:
+            progress.waiting("waiting for a trial with the same configuration")
             return True
         if self.study.trials.others_run():
             progress.waiting("waiting for the trials of other sweeps of this study")
@@ -161,7 +162,7 @@ class Runner:
         return bool(replicates)
 
     def _prune_paused(self, progress: TrialProgress) -> bool:
-        """Prune the trials that wait at a rung where nothing is left to train; returns whether there was one."""
+        """Prune the paused trials once nothing is left to train; return whether there were any."""
         pruned, found = 0, False
         while trial := self.study.trials.adopt_paused():
             found = True
@@ -176,7 +177,7 @@ class Runner:
         return found
 
     def _take_over(self, progress: TrialProgress) -> bool:
-        """Requeue trials whose owner is gone."""
+        """Requeue trials whose owner is gone; return whether there were any."""
         dead = recover(self.study, self.tracker)
         for trial in dead:
             progress.say(f"trial {trial.number}: owner is gone; requeued")
@@ -185,7 +186,7 @@ class Runner:
         return bool(dead)
 
     def _start(self, engine: Engine, worker: str, progress: TrialProgress) -> bool:
-        """Start a trial that waited for its duplicate, or the study's next one; returns whether there was one."""
+        """Start a trial whose duplicate has ended, or the study's next one; return whether there was one."""
         released = self.flight.next_unblocked_duplicate(progress)
         if released:
             running, same = released
@@ -195,16 +196,16 @@ class Runner:
                 self.flight.ask_at = time.monotonic() + OTHERS_SECONDS
                 return self._take_over(progress)
             trial = asked.trial
-            if self.flight.holds(trial.number):  # lost, and its worker does not know yet
+            if self.flight.holds(trial.number):  # lost to another sweep, but its worker here has not noticed
                 self.study.trials.requeue(trial.number)
                 self.flight.ask_at = time.monotonic() + OTHERS_SECONDS
                 return False
             config = run_config(self.study.config, trial, asked.values)
-            running = OnItsWay(trial, config, asked.attempt, asked.fenced)
+            running = ActiveTrial(trial, config, asked.attempt, asked.fenced)
             self.flight.running[trial.number] = running
             same = self.flight.same(trial)
             if same and not same.state.is_finished():
-                self.flight.twins[trial.number] = self.flight.running.pop(trial.number)
+                self.flight.duplicates[trial.number] = self.flight.running.pop(trial.number)
                 return True
         progress.started(running.trial.number, running.config)
         try:
@@ -214,13 +215,13 @@ class Runner:
             self.flight.running.pop(running.trial.number, None)
         return True
 
-    def _begin(self, running: OnItsWay, same: FrozenTrial | None, engine: Engine, progress: TrialProgress) -> None:
-        """Answer a trial from the `same` one, end it if its file would be too large, or submit it."""
+    def _begin(self, running: ActiveTrial, same: FrozenTrial | None, engine: Engine, progress: TrialProgress) -> None:
+        """End a trial with the results of `same`, end it because its file would be too large, or submit it."""
         trial, config = running.trial, running.config
         if same:
             self.follower.answer(running, same, progress)
             return
-        # A sweep's other texts in the file all have one length: networks of the same widths have files of one size.
+        # All other texts in the file have a fixed length, so equal networks have files of equal size.
         size = self.sizes.of(config.network)
         if size and not self.study.fits(size.coreml_bytes):
             self.follower.place(running, self.environment)
@@ -253,7 +254,7 @@ class Runner:
         if isinstance(event, Failed) and event.number is None:
             raise WorkerFailed(event.message, event.exit_code)
         if isinstance(event, Died) and event.number is None:
-            return  # between two trials; another has been started
+            return  # an idle worker died; another one has been started
         assert event.number is not None
         running = self.flight.running[event.number]
         running.asks = isinstance(event, Built | EpochEnded)
@@ -271,10 +272,10 @@ class Runner:
             self.flight.running.pop(event.number, None)
 
     def _tell(self, progress: TrialProgress) -> None:
-        """Tell the study of trials whose ends MLflow holds, and queue their kept models for evaluation."""
+        """Report ended trials to the study, and queue their kept models for evaluation."""
         self.evaluator.waiting += self.flight.tell(progress)
 
     def _tidy(self, progress: TrialProgress) -> None:
-        """Evaluate kept models. Workers train on."""
+        """Evaluate kept models while workers train."""
         self._tell(progress)
         self.evaluator.tidy(progress)

@@ -1,4 +1,4 @@
-"""An MLflow that is away is waited for where a sweep cannot go on without it."""
+"""Wait for MLflow where a sweep cannot continue without it."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from experiments.interruption import pause
 from experiments.tracking import TrackingUnavailable
 from search.trials.progress import TrialProgress
 
-OUTAGE_SECONDS = 600  # for which an MLflow that is away is waited for
+OUTAGE_SECONDS = 600  # how long to wait
 RETRY_SECONDS = 2.0
 
 T = TypeVar("T")
 
 
 def patiently(act: Callable[[], T], progress: TrialProgress) -> T:
-    """Call `act`, which may be called again, until MLflow takes it. To be called outside of all locks.
+    """Call `act`, and repeat it until MLflow accepts it. Call this outside of all locks.
 
     Raises:
-        TrackingUnavailable: if MLflow has been away for too long.
-        KeyboardInterrupt: on Ctrl-C meanwhile.
+        TrackingUnavailable: if MLflow has been unavailable for too long.
+        KeyboardInterrupt: on Ctrl-C.
     """
     away_since: float | None = None
     while True:
@@ -32,7 +32,7 @@ def patiently(act: Callable[[], T], progress: TrialProgress) -> T:
         except TrackingUnavailable as error:
             if away_since is None:
                 away_since = time.monotonic()
-                progress.say(escape(f"MLflow is away, waiting for it: {error}"))
+                progress.say(escape(f"MLflow is unavailable; waiting for it: {error}"))
             if time.monotonic() - away_since > OUTAGE_SECONDS:
                 raise
             progress.waiting("waiting for MLflow")

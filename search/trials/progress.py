@@ -1,4 +1,4 @@
-"""What a person sees on stderr while trials run: a line per finished trial, and a live table of those on their way."""
+"""Progress of trials on stderr: a line for each finished trial, and a live table of the running ones."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ BAR_WIDTH = 16  # columns
 
 @dataclass
 class _Trial:
-    """A trial on its way."""
+    """A running trial."""
 
     config: RunConfig
     started: float
     size: ModelSize | None = None
     last: EpochMetrics | None = None
     last_at: float = 0.0
-    best: float | None = None  # of the objective
+    best: float | None = None  # value of the objective
 
     def course(self, now: float) -> Pace:
         epochs = self.last.epoch if self.last else 0
@@ -41,29 +41,29 @@ class _Trial:
 
 
 def _better(config: RunConfig, value: float, best: float | None) -> float:
-    """The better of two values of a trial's objective."""
+    """Return the better of two values of a trial's objective."""
     return value if best is None or score(config.objective, value) > score(config.objective, best) else best
 
 
 class _Screen(Console):
-    """stderr, as long as somebody reads it: a sweep goes on without."""
+    """stderr; ignores that its reader has left."""
 
     def on_broken_pipe(self) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), self.file.fileno())
 
 
 class TrialProgress:
-    """Progress of a number of trials. Use as a context manager. Without a terminal only the lines are written."""
+    """Progress of a number of trials, as a context manager. Without a terminal, only lines are printed."""
 
     def __init__(self, trials: int, workers: int, *, pruner: str = "none") -> None:
         self._console = _Screen(stderr=True, highlight=False, emoji=False)
         self._trials, self._done, self._workers, self._pruner = trials, 0, workers, pruner
         self._waiting = Spinner("dots", "starting")
-        self._courses: list[Pace] = []  # of the trials that have ended here
-        self._paused: dict[int, Pace] = {}  # of those among them that wait
+        self._courses: list[Pace] = []  # of the trials that ended here
+        self._paused: dict[int, Pace] = {}  # those of them that are paused
         self._running: dict[int, _Trial] = {}
         self._best: float | None = None
-        self._begun = 0  # trials of the study, those of other sweeps included, as far as their numbers tell
+        self._begun = 0  # trials of the study, including other sweeps', as far as their numbers tell
         self._deadline = inf
         self._live = Live(console=self._console, get_renderable=self._shown, transient=True, redirect_stdout=False)
 
@@ -76,24 +76,24 @@ class TrialProgress:
         self._live.stop()
 
     def say(self, text: str) -> None:
-        """Write a line above the table, without secrets."""
+        """Print a line above the table, with secrets redacted."""
         self._console.print(visible(redact(text)), soft_wrap=True)
 
     def waiting(self, text: str) -> None:
-        """Say what is being waited for while no trial runs."""
+        """Show what the sweep is waiting for while no trial is running."""
         self._waiting.update(text=visible(text))
 
     def expect(self, trials: int) -> None:
-        """Say how many trials there will be, where it is not as many as were asked for."""
+        """Set the number of trials, if it differs from the requested one."""
         self._trials = trials
 
     def expect_more(self, replicates: int) -> None:
-        """Say that the best configurations are trained again."""
+        """Announce that the best configurations are trained again."""
         self._trials += replicates
-        self.say(f"the best configurations with further seeds: {replicates} more trials")
+        self.say(f"training the best configurations with further seeds: {replicates} more trials")
 
     def done(self, trials: int, best: float | None) -> None:
-        """Say how many trials the study holds already, and the best of the objective among them."""
+        """Set the number of trials that the study already has, and the best value among them."""
         self._done, self._best = trials, best
 
     def started(self, number: int, config: RunConfig) -> None:
@@ -106,11 +106,11 @@ class TrialProgress:
         self._running[number].size = size
 
     def no_start_after(self, seconds: float) -> None:
-        """Trials that would start later will not."""
+        """Set the time after which no more trials start."""
         self._deadline = time.monotonic() + seconds
 
     def resumed(self, number: int, epochs: int, seconds: float) -> None:
-        """Say that a trial goes on after epochs that took so long in an earlier attempt."""
+        """Announce that a trial resumes after epochs that took `seconds` in an earlier attempt."""
         self._running[number].started -= seconds
         self.say(f"trial {number}: resumes after epoch {epochs}")
 
@@ -120,7 +120,7 @@ class TrialProgress:
         trial.best = _better(trial.config, getattr(metrics, trial.config.objective), trial.best)
 
     def finished(self, number: int, result: RunResult, replicate: bool = False) -> None:
-        """Say what a trial has reached; a replicate's further seed makes no better configuration."""
+        """Print what a trial has reached. A replicate is never the best so far, because it only varies the seed."""
         if result.not_measured:
             self.say(f"warning: trial {number}: not measured: {escape(result.not_measured)}")
         config = self._running[number].config
@@ -138,7 +138,7 @@ class TrialProgress:
         self._stopped(number, metrics, "pruned")
 
     def paused(self, number: int, metrics: EpochMetrics) -> None:
-        """Say that a trial waits: it is not done."""
+        """Print that a trial was paused; it does not count as done."""
         self._paused[number] = self._stopped(number, metrics, "paused")
         self._done -= 1
 
@@ -148,7 +148,7 @@ class TrialProgress:
         return self._ended(number, f"[dim]{how} at epoch {metrics.epoch}, {objective} {value:.4f}[/]")
 
     def pruned_paused(self, trials: int) -> None:
-        """Say that the paused trials will not be resumed."""
+        """Print that the paused trials will not be resumed."""
         self._done += trials
         self._paused.clear()
         self.say(f"{trials} paused trial{'s' if trials > 1 else ''} pruned: others were better by the same epoch")
@@ -167,8 +167,8 @@ class TrialProgress:
         self._ended(number, f"[red]failed:[/] {escape(message)}")
 
     def lost(self, number: int, text: str) -> None:
-        """Say that a trial is given back to the study."""
-        self._running.pop(number, None)  # one that waited for its twin is not shown
+        """Print that a trial has been given back to the study."""
+        self._running.pop(number, None)  # one that waits for a duplicate is not in the table
         self.say(text)
 
     def _ended(self, number: int, text: str) -> Pace:
@@ -186,7 +186,7 @@ class TrialProgress:
         return course
 
     def _shown(self) -> RenderableType:
-        """The live part: a row per running trial, and below them how far the sweep is."""
+        """The live part: a row for each running trial, and the progress of the sweep."""
         best = f"best {self._best:.4f}" if self._best is not None else ""
         overall = Table.grid(padding=(0, 2))
         bar = ProgressBar(total=self._trials, completed=self._done, width=2 * BAR_WIDTH)

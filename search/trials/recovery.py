@@ -29,23 +29,23 @@ from search.study.study import Study
 
 T = TypeVar("T")
 
-ANSWERS_LOST = "its answers on the validation images were not kept"
+PREDICTIONS_LOST = "its predictions on the validation images were not kept"
 
 
 def state_of(ended: Ended) -> TrialState:
-    """The state of a trial by how its run ended."""
+    """Return a trial's state, given how its run ended."""
     return {"FINISHED": TrialState.COMPLETE, "FAILED": TrialState.FAIL}.get(ended.status, TrialState.PRUNED)
 
 
 def recover(study: Study, tracker: Tracker) -> list[FrozenTrial]:
-    """Requeue trials whose owner is gone; their runs are KILLED until they are tried again.
+    """Requeue trials whose owner is gone; their runs are KILLED until the next attempt.
 
-    Where the owner may still write, late, its run is given up: the next attempt starts another one.
+    If the owner may still be alive, its run is abandoned, and the next attempt starts a new one.
     """
     dead = study.trials.take_over()
     for trial in dead:
         given_up = False
-        with suppress(TrackingUnavailable, OwnershipLost):  # whoever tries it again looks at its runs, too
+        with suppress(TrackingUnavailable, OwnershipLost):  # the next attempt checks its runs too
             for run in tracker.runs.of_trial(study.parent_run_id, trial.number):
                 if run.attempt <= trial.user_attrs.get(FENCED, 0):
                     tracker.writer.discard_run(run.run_id)
@@ -59,13 +59,13 @@ def recover(study: Study, tracker: Tracker) -> list[FrozenTrial]:
 
 
 def end_pruned(study: Study, tracker: Tracker, trial: FrozenTrial) -> bool:
-    """End a paused trial of this process as pruned, in MLflow and then in the study.
+    """Prune a paused trial of this process, first in MLflow, then in the study.
 
     Returns:
-        False where its run is gone: it is tried again.
+        False if its run is gone: then it is trained again.
 
     Raises:
-        TrackingUnavailable: if MLflow is away.
+        TrackingUnavailable: if MLflow is unavailable.
         OwnershipLost: if another sweep has taken over the trial.
     """
     found = [run.run_id for run in tracker.runs.of_trial(study.parent_run_id, trial.number)]
@@ -82,7 +82,7 @@ def as_owner(study: Study, number: int, write: Callable[[], T]) -> T:
     """Write to the run of a trial of this process.
 
     Raises:
-        OwnershipLost: if another sweep has taken over the trial, whether MLflow was asked or not.
+        OwnershipLost: if another sweep has taken over the trial, even if that is only noticed by MLflow's refusal.
     """
     if not study.trials.owns(number):
         raise OwnershipLost(f"Trial {number} was taken over by another sweep.")
@@ -90,27 +90,27 @@ def as_owner(study: Study, number: int, write: Callable[[], T]) -> T:
         return write()
     except TrackingUnavailable:
         raise
-    except TrackingError as error:  # as MLflow refuses writes to a run that was given up
+    except TrackingError as error:  # MLflow refuses writes to a deleted run
         if study.trials.owns(number):
             raise
         raise OwnershipLost(str(error)) from error
 
 
-def deliver_left_over(study: Study, outbox: Outbox, say: Callable[[str], None]) -> list[Ended]:
-    """Write to MLflow what processes that are gone have left on disk, and tell the study of the trials that ended.
+def deliver_leftover_writes(study: Study, outbox: Outbox, say: Callable[[str], None]) -> list[Ended]:
+    """Deliver writes that dead processes have left on disk to MLflow; record the trials that ended in the study.
 
-    Trials that a living sweep runs are left to it, files that cannot be read are set aside, and `say` is told. To be
-    called inside `study.alone()`.
+    Trials that another sweep is running are left alone. Unreadable files are set aside, and reported to `say`. Call
+    this inside `study.alone()`.
 
     Raises:
-        TrackingUnavailable: if MLflow is away.
+        TrackingUnavailable: if MLflow is unavailable.
     """
     for number, reason in outbox.unreadable().items():
         say(f"warning: {outbox.set_aside(number, reason)}")
     waiting, finished = study.trials.waiting_and_finished()
     left = outbox.left_over()
     for number in finished.intersection(left):
-        outbox.forget(number)  # another attempt has ended since
+        outbox.forget(number)  # another attempt has ended in the meantime
     told = []
     for number in sorted(waiting.intersection(left)):
         trial = study.trials.adopt(number)
@@ -121,7 +121,7 @@ def deliver_left_over(study: Study, outbox: Outbox, say: Callable[[str], None]) 
             outbox.take_up(number, attempt=attempt_of(trial), fenced=trial.user_attrs.get(FENCED, 0))
             for ended in outbox.ended():
                 run_id = ended.run_id
-                # One that was interrupted or paused, or answered from another trial, is asked again.
+                # Interrupted and paused trials run again, and so do those with another trial's results.
                 answered = ended.status == "FINISHED" and ended.result is None
                 again = answered or ended.outcome in ("interrupted", "paused")
                 if not again:
@@ -132,22 +132,22 @@ def deliver_left_over(study: Study, outbox: Outbox, say: Callable[[str], None]) 
         except OwnershipLost:
             outbox.abandon(number)
         finally:
-            study.trials.requeue(number, run_id=run_id)  # unless it was told
+            study.trials.requeue(number, run_id=run_id)  # no effect if it was told
     return told
 
 
 def unevaluated(study: Study, tracker: Tracker) -> list[RunRecord]:
-    """Runs with kept models of the best trials whose evaluation is missing or not whole.
+    """Return the runs of the best trials whose evaluation is missing or incomplete.
 
-    Their sweep ended before it could evaluate them, or something could not be drawn (tag `not_drawn`).
+    Their sweep ended before it evaluated them, or some figures could not be drawn (tag `not_drawn`).
     """
     kept = study.results.kept().values()
     runs = tracker.runs.children(study.parent_run_id, list(kept))
     return [run for run in runs if run.status == "FINISHED" and (EVALUATED not in run.metrics or NOT_DRAWN in run.tags)]
 
 
-def evaluate_left_over(study: Study, tracker: Tracker, dataset: Dataset, say: Callable[[str], None]) -> None:
-    """Evaluate kept models that nobody has tried to evaluate. To be called inside `study.alone()`."""
+def evaluate_leftover_models(study: Study, tracker: Tracker, dataset: Dataset, say: Callable[[str], None]) -> None:
+    """Evaluate kept models that no sweep has tried to evaluate. Call this inside `study.alone()`."""
     for run in unevaluated(study, tracker):
         if NOT_DRAWN not in run.tags and (
             missing := evaluate_again(run, tracker, dataset, figures=study.config.figures)
@@ -155,30 +155,30 @@ def evaluate_left_over(study: Study, tracker: Tracker, dataset: Dataset, say: Ca
             say(f"warning: {run.name}: not drawn: {missing}")
 
 
-def answers_lost(run: RunRecord, tracker: Tracker) -> str:
-    """Why a run cannot be evaluated; empty if it can."""
+def why_not_evaluable(run: RunRecord, tracker: Tracker) -> str:
+    """Return why a run cannot be evaluated; empty if it can."""
     attempts = Attempts()
     with attempts.part("answers"):
-        return "" if tracker.models.val_probabilities(run.run_id) is not None else ANSWERS_LOST
+        return "" if tracker.models.val_probabilities(run.run_id) is not None else PREDICTIONS_LOST
     return str(attempts)
 
 
 def evaluate_again(run: RunRecord, tracker: Tracker, dataset: Dataset, *, figures: bool) -> str:
-    """Evaluate the kept model of a run that has ended; returns what could not be made and why, empty where all was."""
+    """Evaluate the kept model of an ended run; return what could not be made and why, empty if everything was."""
     attempts = Attempts()
-    with attempts.part("evaluation"):  # its file of answers may be damaged
+    with attempts.part("evaluation"):  # its file of predictions may be damaged
         probabilities = tracker.models.val_probabilities(run.run_id)
         if probabilities is not None:
             return write_evaluation(tracker, run.run_id, probabilities, dataset, figures=figures)
-        attempts.reasons["evaluation"] = ANSWERS_LOST
+        attempts.reasons["evaluation"] = PREDICTIONS_LOST
     tracker.writer.tag_not_drawn(run.run_id, str(attempts), FOLDER)
     return str(attempts)
 
 
 def end_parent(study: Study, tracker: Tracker, status: str) -> None:
-    """End the run of a sweep as FINISHED, KILLED by an interruption, or FAILED, unless other sweeps of it go on.
+    """End the run of a sweep as FINISHED, KILLED (interrupted) or FAILED, unless other sweeps of the study are running.
 
-    One that another sweep has FINISHED since stays so: this one was stopped, and came too late.
+    If another sweep has already ended it as FINISHED, it stays so.
     """
     with study.alone():
         if study.trials.others_run():
@@ -192,9 +192,9 @@ def end_parent(study: Study, tracker: Tracker, status: str) -> None:
         tracker.writer.end(study.parent_run_id, status, outcome="interrupted" if status == "KILLED" else None)
 
 
-def drop_overtaken(study: Study, tracker: Tracker) -> None:
-    """Drop the kept models of a study that better ones have overtaken, but for those that are registered."""
-    for model_id, run_id in study.results.overtaken(study.settled).items():
+def drop_superseded(study: Study, tracker: Tracker) -> None:
+    """Drop the kept models of a study that are no longer among the best, unless they are registered."""
+    for model_id, run_id in study.results.superseded(study.settled).items():
         if tracker.registry.registered_name(run_id) is None:
-            tracker.models.drop_model(model_id)  # or not, where it is being promoted
+            tracker.models.drop_model(model_id)  # unless it is being promoted
         study.settled.add(model_id)

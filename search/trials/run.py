@@ -1,4 +1,4 @@
-"""What a trial's run and its file are made of."""
+"""Convert a trial to a run's configuration and the facts of its file."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from search.space import Values
 
 
 def run_config(sweep: SweepConfig, trial: optuna.Trial | FrozenTrial, values: Values) -> RunConfig:
-    """What a trial is trained with; `values` are the point that it drew."""
+    """Return what a trial is trained with; `values` are the suggested ones."""
     return RunConfig(
         dataset=sweep.dataset,
         epochs=sweep.epochs,
@@ -28,7 +28,7 @@ def run_config(sweep: SweepConfig, trial: optuna.Trial | FrozenTrial, values: Va
 
 
 def file_facts(dataset: Dataset, config: RunConfig, run_id: str, study: str = "") -> FileFacts:
-    """Facts of the file that a run would ship; accuracy and threshold, of a fixed length, are not known yet."""
+    """Return the facts of a run's file. Accuracy and threshold, of fixed length, are filled in later."""
     return FileFacts(
         class_names=dataset.class_names,
         dataset=dataset.name,

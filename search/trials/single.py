@@ -1,4 +1,4 @@
-"""One configuration as one tracked run, whose model is kept and registered."""
+"""Run one configuration as one tracked run; keep and register its model."""
 
 from __future__ import annotations
 
@@ -46,13 +46,13 @@ from search.trials.run import file_facts
 
 @dataclass(frozen=True)
 class TrialResult:
-    """A finished run and the registry version of its model."""
+    """A finished run and the registered version of its model."""
 
     run_id: str
     config: RunConfig
     result: RunResult
     model: VersionRecord
-    doubtful: Doubtful  # images to look at
+    doubtful: Doubtful  # images worth a look
 
     def as_json(self) -> dict[str, object]:
         metrics = asdict(self.result)
@@ -62,7 +62,7 @@ class TrialResult:
             "run_id": self.run_id,
             "registered_model": self.model.registered_name,
             "version": self.model.version,
-            "history": metrics.pop("epochs"),  # `epochs` is their largest number
+            "history": metrics.pop("epochs"),  # `epochs` is a parameter: the maximum
             **self.config.parameters(),
             **metrics.pop("size"),
             **metrics,
@@ -71,10 +71,10 @@ class TrialResult:
 
 
 def run_trial(config: TrialConfig) -> TrialResult:
-    """Train, track, keep and register one configuration.
+    """Train one configuration, track it, and register its model.
 
     Raises:
-        UsageError: for an unknown name or a value out of bounds.
+        UsageError: for an unknown name or an invalid value.
         ProjectError: if training fails; the run is FAILED in MLflow, with the traceback.
         KeyboardInterrupt: on Ctrl-C; the run is KILLED.
     """
@@ -172,7 +172,7 @@ def _train(
     folder: Path,
     progress: TrialProgress,
 ) -> tuple[RunResult, ModelRecord]:
-    """Train on the engine, write each epoch and keep the model; ends the run as FAILED or KILLED where that fails."""
+    """Train on the engine, record each epoch, keep the model; on an error, end the run as FAILED or KILLED."""
 
     try:
         with interruptible() as interrupted:
@@ -180,13 +180,13 @@ def _train(
             engine.submit(Job(0, config, file_facts(dataset, config, run_id), None, folder / "model.keras"))
             result = _follow(engine, tracker, run_id, progress, interrupted)
             kept = tracker.writer.finish(run_id, result, keep=True)
-            assert kept is not None  # as was asked
+            assert kept is not None  # as requested
             return result, kept
     except KeyboardInterrupt:
         tracker.writer.end(run_id, "KILLED", outcome="interrupted")
         raise
     except Exception as error:
-        with contextlib.suppress(Exception):  # the first error is the one to tell
+        with contextlib.suppress(Exception):  # report the first error
             tracker.writer.fail(run_id, traceback_text(error))
         raise
 
@@ -198,7 +198,7 @@ def _follow(
     progress: TrialProgress,
     interrupted: Callable[[], bool],
 ) -> RunResult:
-    """Write what the worker says until it has a result."""
+    """Record what the worker reports until it returns a result."""
 
     while not interrupted():
         match engine.next_event(POLL_SECONDS):

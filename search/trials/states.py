@@ -1,7 +1,7 @@
-"""The states of trainings on disk: a file for each attempt at a trial, from which the next attempt goes on.
+"""Training states on disk: one file for each attempt at a trial, from which the next attempt resumes.
 
-An attempt reads those of the attempts before it and writes its own alone. So one that was stopped, and goes on late,
-damages nothing. They lie where the sweep runs, beside what waits for MLflow; those of Ray's tasks come there.
+An attempt reads the files of earlier attempts, and writes only its own. So a stopped attempt that continues late does
+no damage. The files are in the sweep's working directory, next to the outbox; Ray tasks send theirs there.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ NAMED = re.compile(r"([0-9]+)\.([0-9]+)")  # trial and attempt
 
 
 class States:
-    """The kept states of one study's trials."""
+    """The training states of one study's trials."""
 
     def __init__(self, study: str, folder: Path = FOLDER) -> None:
         self.folder = folder.absolute() / folder_name(study)
 
     def path(self, number: int, attempt: int) -> Path:
-        """Where an attempt at a trial keeps its own."""
+        """Return the path of an attempt's own state."""
         return self.folder / f"{number}.{attempt}"
 
     def numbers(self) -> set[int]:
-        """The trials of which something is kept."""
+        """Return the numbers of the trials that have a state."""
         return {number for number, _ in self._kept()}
 
     def newest(self, number: int, *, before: int, say: Callable[[str], None]) -> bytes | None:
-        """The newest state of the attempts before one; damaged files are set aside and reported to `say`."""
+        """Return the newest state of earlier attempts; set damaged files aside, and report them to `say`."""
         while path := self._newest(number, before):
             try:
                 content = path.read_bytes()
@@ -46,25 +46,25 @@ class States:
         return None
 
     def set_aside(self, number: int, reason: str, *, before: int) -> str:
-        """Give what `newest` has found another name, under which nobody looks for it; returns what to say of that."""
+        """Rename what `newest` has found, so that it is not used again; return a message about it."""
         path = self._newest(number, before)
         return self._set_aside(path, reason) if path else reason
 
     def remove(self, number: int) -> None:
-        """Drop what is kept of a trial."""
+        """Remove a trial's states."""
         for attempt in self._attempts(number):
             self.path(number, attempt).unlink(missing_ok=True)
 
     def remove_ended(self, unfinished: Collection[int]) -> None:
-        """Drop what is kept of all other trials."""
+        """Remove the states of all other trials."""
         for number in self.numbers().difference(unfinished):
             self.remove(number)
 
     def tidy(self) -> None:
-        """Remove what was being written by processes that were killed, and folders that hold nothing."""
+        """Remove temporary files of killed processes, and empty folders."""
         remove_abandoned(self.folder.parent, f".{self.folder.name}.")
         for folder in (self.folder, self.folder.parent):
-            with suppress(OSError):  # not there, or not empty
+            with suppress(OSError):  # missing, or not empty
                 folder.rmdir()
 
     def _kept(self) -> set[tuple[int, int]]:

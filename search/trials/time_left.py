@@ -1,9 +1,9 @@
-"""How long the trials that are left will take, from those that have ended and those on their way.
+"""Estimate how long the remaining trials will take.
 
-A trial on its way takes as long for each further epoch as it did for those before. One to come takes, at full length,
-the mean of those that have ended. How far trials are trained before they are ended is read from those that have ended
-since pruning began; before any has, it is foreseen. Successive halving trains a share of all epochs that depends on how
-many trials there are, whatever it has done so far.
+A running trial is assumed to keep its pace. A trial that has not started takes the mean time of the completed ones at
+full length, times the share of epochs that trials run before they are pruned. That share is taken from the trials that
+ended since pruning began, together with a few assumed ones. Successive halving trains nearly the same share of all
+epochs in every sweep: what it has not trained of that is left.
 """
 
 from __future__ import annotations
@@ -16,34 +16,32 @@ from statistics import mean
 
 from search.study.pruning import RANDOM_TRIALS
 
-FORESEEN = (0.3, 0.3, 1.0)  # shares of the epochs that a few trials would be trained for, beside those that were
-# Epochs that successive halving trains, in whole trials: this share of all, and more (fitted to benchmarks/halving.py's
-# rule with 12, 24 and 48 trials). The rest of the best of each architecture weighs less the more trials there are.
-HALVED, HALVED_MORE = 0.33, 2.0
+FORESEEN = (0.3, 0.3, 1.0)  # assumed shares of epochs, counted like those of ended trials
+HALVED = 0.38  # share of a sweep's epochs that successive halving trains, of 12, 24 and 48 trials alike (simulated)
 
 
 @dataclass(frozen=True)
 class Pace:
-    """A trial so far."""
+    """The pace of a trial."""
 
     seconds: float  # since it started, or until it ended
-    epochs: int  # that it has trained
-    asked: int  # epochs
+    epochs: int  # completed
+    asked: int  # requested
     trained_seconds: float  # from its start to the end of its last epoch
 
     @property
     def share(self) -> float:
-        """Of its epochs."""
+        """The share of its epochs that are completed."""
         return self.epochs / self.asked
 
     @property
     def per_epoch(self) -> float:
-        """Seconds of an epoch, with a part of what comes before the first."""
+        """Seconds per epoch, including a part of the time before the first one."""
         return self.trained_seconds / self.epochs
 
     @property
     def whole(self) -> float:
-        """Seconds that it takes at full length."""
+        """Estimated seconds for all its epochs."""
         return self.seconds + (self.asked - self.epochs) * self.per_epoch
 
 
@@ -57,14 +55,14 @@ def seconds_left(
     before: int = 0,
     starts_for: float = inf,
 ) -> float | None:
-    """Seconds until all trials have ended; None while none has that was trained.
+    """Return the estimated seconds until all trials have ended; None until a trained one has ended.
 
     Args:
-        ended: trials that have ended in their order, also those that were not trained.
-        workers: trials at a time.
-        prunes: whether hopeless trials are ended early, once a few have ended.
+        ended: trials in the order in which they ended, including those that were not trained.
+        workers: trials that run at the same time.
+        prunes: whether trials may be pruned, once a few have ended.
         before: trials of the study that ended before these.
-        starts_for: seconds after which no further trial is started.
+        starts_for: seconds after which no more trials start.
     """
     trained = [course for course in ended if course.epochs]
     if not trained:
@@ -85,7 +83,7 @@ def seconds_left(
 
 
 def seconds_left_halving(begun: Sequence[Pace], *, to_come: int, workers: int, starts_for: float = inf) -> float | None:
-    """Seconds until a sweep by successive halving has ended; None while no trial was trained.
+    """Return the seconds until a sweep by successive halving has ended; None while no trial was trained.
 
     Args:
         begun: all trials so far, also those that wait at a rung and those that were not trained.
@@ -96,14 +94,14 @@ def seconds_left_halving(begun: Sequence[Pace], *, to_come: int, workers: int, s
     if not trained:
         return None
     searched = len(trained) + to_come * len(trained) / len(begun)
-    left = max(HALVED * searched + HALVED_MORE - sum(course.share for course in trained), 0.0)
+    left = max(HALVED * searched - sum(course.share for course in trained), 0.0)
     return min(left * mean(course.whole for course in trained) / workers, starts_for)
 
 
 def _left(course: Pace, whole: float, shares: Sequence[float]) -> float:
-    """Seconds that a running trial still takes, as those did that came as far."""
+    """Return the seconds that a running trial still takes, judging by those that got at least as far."""
     expected = mean([share for share in shares if share > course.share] or [1.0])
     if not course.epochs:
         return max(expected * whole - course.seconds, 0.0)
-    since = course.seconds - course.trained_seconds  # the end of its last epoch
+    since = course.seconds - course.trained_seconds  # since the end of its last epoch
     return max((expected * course.asked - course.epochs) * course.per_epoch - since, 0.0)

@@ -29,16 +29,16 @@ def forget(monkeypatch: pytest.MonkeyPatch) -> None:
     registry.names()
     datasets.names()
     for module in (registry, datasets.registry):
-        monkeypatch.setattr(module, "_registry", dict(module._registry))
-        monkeypatch.setattr(module, "_broken", {})
+        monkeypatch.setattr(module._registry, "entries", dict(module._registry.entries))
+        monkeypatch.setattr(module._registry, "broken", {})
 
 
 def read_again(monkeypatch: pytest.MonkeyPatch, path: Path) -> None:
     """Let both registries read entry points again, those installed in a folder included."""
     monkeypatch.syspath_prepend(path)
     importlib.invalidate_caches()
-    monkeypatch.setattr(registry, "_families_loaded", False)
-    monkeypatch.setattr(datasets.registry, "_entry_points_loaded", False)
+    monkeypatch.setattr(registry._registry, "loaded", False)
+    monkeypatch.setattr(datasets.registry._registry, "loaded", False)
 
 
 @pytest.fixture(scope="module")

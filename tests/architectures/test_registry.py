@@ -31,7 +31,7 @@ def {name}(input_shape, num_classes, *, filters, dropout):
 def forget(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a test registers is forgotten after it."""
     registry.names()
-    monkeypatch.setattr(registry, "_registry", dict(registry._registry))
+    monkeypatch.setattr(registry._registry, "entries", dict(registry._registry.entries))
 
 
 def plugin(folder: Path, name: str, *, first: str = "", width: str = "num_classes", activation: str = "softmax") -> str:
@@ -73,7 +73,7 @@ def test_entry_points_are_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     (meta / "entry_points.txt").write_text("[architectures]\nany = installed_net\n")
     monkeypatch.syspath_prepend(tmp_path)
     importlib.invalidate_caches()
-    monkeypatch.setattr(registry, "_families_loaded", False)
+    monkeypatch.setattr(registry._registry, "loaded", False)
     assert "installed_net" in architectures.names()
 
 

@@ -206,7 +206,7 @@ def test_the_layer_that_cannot_be_converted_is_named(format: str) -> None:
 def test_it_is_named_before_any_training() -> None:
     """As a worker of a sweep does, which asks for the bytes first."""
     config = RunConfig(architecture="odd", dataset="bright", filters=8, dropout=0.0, batch_size=8, epochs=1)
-    architectures.registry._registry["odd"] = Architecture(
+    architectures.registry._registry.entries["odd"] = Architecture(
         "odd", lambda *_, **__: network_of(nested(LogGamma(name="odd_one"))), 8, 0.0, __file__
     )
     images = np.zeros((20, 8, 8, 1), np.uint8)
@@ -222,7 +222,7 @@ def test_it_is_named_before_any_training() -> None:
                 on_epoch=lambda _: pytest.fail("it was trained"),
             )
     finally:
-        del architectures.registry._registry["odd"]
+        del architectures.registry._registry.entries["odd"]
 
 
 def convnext(x: keras.KerasTensor) -> keras.KerasTensor:

@@ -38,7 +38,7 @@ def normalized() -> Iterator[None]:
         return keras.Model(image, layers.Dense(num_classes, activation="softmax")(x))
 
     yield
-    registry._registry.pop("normalized")
+    registry._registry.entries.pop("normalized")
 
 
 @pytest.fixture(scope="module")

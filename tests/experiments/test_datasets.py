@@ -107,7 +107,7 @@ def test_small_digits_are_laid_out_as_mnist_is() -> None:
 
 
 def test_a_plugin_data_set_is_checked(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(datasets.registry, "_registry", dict(datasets.registry._registry))
+    monkeypatch.setattr(datasets.registry._registry, "entries", dict(datasets.registry._registry.entries))
     good = Split(np.zeros((2, 4, 4, 1), np.uint8), np.array([0, 1]))
 
     def made(**changes: Split) -> Dataset:
@@ -124,6 +124,6 @@ def test_a_plugin_data_set_is_checked(monkeypatch: pytest.MonkeyPatch) -> None:
             datasets.load("odd")
     with pytest.raises(PluginError, match="'odd' of .* is already registered"):
         datasets.register_dataset("odd")(made)
-    del datasets.registry._registry["odd"]
+    del datasets.registry._registry.entries["odd"]
     datasets.register_dataset("odd")(made)
     assert datasets.load("odd").num_classes == 2

@@ -39,7 +39,7 @@ def forget(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a test registers is forgotten after it."""
     for registry in REGISTRIES:
         registry.names()
-        monkeypatch.setattr(registry, "_builders", dict(registry._builders))
+        monkeypatch.setattr(registry, "entries", dict(registry.entries))
 
 
 @pytest.mark.parametrize("name", optimizers.names())
@@ -231,8 +231,8 @@ def plugin_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[
     (tmp_path / "steps.py").write_text(code)
     monkeypatch.syspath_prepend(tmp_path)
     for registry in REGISTRIES:
-        monkeypatch.setattr(registry, "_loaded", False)
-        monkeypatch.setattr(registry, "_broken", {})
+        monkeypatch.setattr(registry, "loaded", False)
+        monkeypatch.setattr(registry, "broken", {})
     installed_plugins.cache_clear()
     yield tmp_path
     installed_plugins.cache_clear()
@@ -278,8 +278,8 @@ def test_each_option_changes_what_is_trained(tmp_path: Path) -> None:
     ("changes", "told"),
     [
         ({"momentum": 0.9}, "The optimizer 'adam' takes no --momentum; it takes --weight-decay."),
-        ({"optimizer": "banana"}, "There is no optimizer 'banana'. Registered: adam, adamw, sgd."),
-        ({"loss": "banana"}, "There is no loss 'banana'. Registered: cross_entropy, focal."),
+        ({"optimizer": "banana"}, "Unknown optimizer 'banana'. Registered: adam, adamw, sgd."),
+        ({"loss": "banana"}, "Unknown loss 'banana'. Registered: cross_entropy, focal."),
     ],
 )
 def test_a_run_is_not_trained_with_what_would_do_nothing(changes: dict, told: str, tmp_path: Path) -> None:

@@ -48,7 +48,7 @@ def dense() -> Iterator[None]:
         return keras.Sequential([keras.Input(input_shape), *hidden, keras.layers.Dense(num_classes, "softmax")])
 
     yield
-    registry._registry.pop("dense")
+    registry._registry.entries.pop("dense")
 
 
 @pytest.fixture(scope="module")

@@ -137,12 +137,12 @@ def test_an_architecture_without_a_complete_trial_is_named(tmp_path: Path, comma
     options = ["--study", "pruned", "--trials", "2", *SPACE, "--replicates", "1", "--max-coreml-bytes", "10000"]
     found = command("search.sweep", *options, cwd=tmp_path)
     assert found.code == 0, found.err
-    assert "Not compared, as no trial of theirs was replicated: chollet." in found.out
+    assert "Not compared, because none of their trials was replicated: chollet." in found.out
     again = command("search.sweep", "--study", "pruned", *NO_FIGURES, "--json", cwd=tmp_path)
     assert (again.json["not_compared"], again.json["comparisons"]) == (["chollet"], [])
     client = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
     page = client.download_artifacts(again.json["parent_run_id"], "study/report.html")
-    assert "Not compared, as no trial of theirs was replicated: chollet." in Path(page).read_text()
+    assert "Not compared, because none of their trials was replicated: chollet." in Path(page).read_text()
 
 
 def replicated(number: int, architecture: str, *values: float) -> Replicated:
@@ -161,7 +161,7 @@ def test_a_statement_needs_evidence() -> None:
     (equal,) = compare_architectures([replicated(0, "a", 0.97, 0.96), replicated(1, "b", 0.97, 0.96)])
     assert (equal.p_value, equal.verdict) == (1.0, "no evidence of a difference")
     (single,) = compare_architectures([replicated(0, "a", 0.5), replicated(1, "b", 0.9)])
-    assert (single.p_value, single.verdict) == (None, "not tested: it takes 2 seeds")
+    assert (single.p_value, single.verdict) == (None, "not tested: needs 2 seeds")
     assert compare_architectures([replicated(0, "a", 0.5), replicated(1, "a", 0.9)]) == ()
 
 

@@ -226,7 +226,7 @@ def test_an_epoch_that_stands_twice(
     own_store: Path, client: MlflowClient, metric: str, step: int, command: Command
 ) -> None:
     client.log_metric(children_of(own_store, "small")[0].info.run_id, metric, 0.5, step=step)
-    assert remain(command) == [f"{metric} of epochs {step} stand twice"]
+    assert remain(command) == [f"{metric} of epochs {step} recorded twice"]
 
 
 def test_figures_that_stand_twice(own_store: Path, client: MlflowClient, command: Command) -> None:
@@ -234,7 +234,7 @@ def test_figures_that_stand_twice(own_store: Path, client: MlflowClient, command
     run = children_of(own_store, "small")[0]
     for metric in ("best_epoch", "host_latency_ms", "macs"):
         client.log_metric(run.info.run_id, metric, run.data.metrics[metric], step=9)
-    assert remain(command) == ["best_epoch, host_latency_ms, macs stand twice"]
+    assert remain(command) == ["best_epoch, host_latency_ms, macs recorded twice"]
 
 
 def test_an_epoch_that_no_trial_had(own_store: Path, client: MlflowClient, command: Command) -> None:
@@ -280,7 +280,7 @@ def test_a_run_that_goes_on_for_no_study(own_store: Path, client: MlflowClient, 
         assert found.code == 1
         (finding,) = found.json["findings"]
         assert (finding["study"], finding["run_id"]) == (tags["study"], run.info.run_id)
-        assert finding["problem"] == "is RUNNING, and no study of this storage has it"
+        assert finding["problem"] == "is RUNNING, but belongs to no study in this storage"
     assert command(DOCTOR, "--study", "small").code == (tags["study"] == "small")
     client.set_terminated(run.info.run_id, "KILLED")
     assert command(DOCTOR).code == 0
@@ -293,7 +293,7 @@ def test_what_cannot_be_mended_remains(own_store: Path, client: MlflowClient, co
     for _ in range(2):
         found = command(DOCTOR)
         assert found.code == 1
-        assert "remains  small, trial 0: val_accuracy of epochs 3; best_val_accuracy stand twice" in found.out
+        assert "remains  small, trial 0: val_accuracy of epochs 3; best_val_accuracy recorded twice" in found.out
         assert "best_val_accuracy differ between study and run" in found.out
 
 

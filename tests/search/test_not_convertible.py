@@ -59,7 +59,7 @@ def odd(monkeypatch: pytest.MonkeyPatch) -> None:
         "odd": Architecture("odd", lambda *_, **__: network(LogGamma()), 8, 0.0, __file__),
     }
     registry.names()
-    monkeypatch.setattr(registry, "_registry", held)
+    monkeypatch.setattr(registry._registry, "entries", held)
 
 
 def trainer(*wanted: str) -> Trainer:

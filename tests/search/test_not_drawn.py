@@ -24,7 +24,7 @@ from search.engines.messages import Event, Finished
 from search.orchestrate import SweepResult, sweep
 from search.report import figures
 from search.report import page as report_page
-from search.trials.recovery import ANSWERS_LOST, evaluate_again
+from search.trials.recovery import PREDICTIONS_LOST, evaluate_again
 
 
 def full(path: Path, text: str, **options: str) -> None:
@@ -158,7 +158,7 @@ def test_answers_that_were_not_kept_are_said_to_be_lost(tmp_path: Path, monkeypa
     store = client()
     run = store.create_run(tracker.experiment("digits"))  # without a model
     told = evaluate_again(tracker.runs.get(run.info.run_id), tracker, datasets.load("digits"), figures=False)
-    assert told == f"evaluation: {ANSWERS_LOST}"
+    assert told == f"evaluation: {PREDICTIONS_LOST}"
     assert store.get_run(run.info.run_id).data.tags["not_drawn"] == told
 
 

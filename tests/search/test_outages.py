@@ -173,7 +173,7 @@ def test_a_silent_host_that_comes_back_leaves_its_trial_to_the_other(
     survivor = start(1.0, **options)
     wait_until(lambda: host_of(trials_of(database.url)[0]) == platform.node(), survivor)  # it is the survivor's now
     other.send_signal(signal.SIGCONT)
-    assert "another sweep has taken it over" in finished(other)
+    assert "taken over by another sweep" in finished(other)
     finished(survivor)
     assert_nothing_lost(tmp_path, "shared", 5, EPOCHS, **stores)
 

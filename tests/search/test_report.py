@@ -163,7 +163,7 @@ def test_a_figure_that_cannot_be_drawn_says_why() -> None:
     missing = {name: figure.reason for name, figure in figures.items() if figure.page is None}
     assert missing.keys() == {"param_importances", "timeline"}
     assert missing["timeline"] == "No trial has ended on a known worker."
-    assert missing["param_importances"] == "It takes complete trials that differ."
+    assert missing["param_importances"] == "Needs complete trials that differ."
     for name in FIGURES - missing.keys():
         with Image.open(io.BytesIO(figures[name].png)) as picture:
             picture.verify()
@@ -227,7 +227,7 @@ def searched(trials: int) -> optuna.Study:
 def test_importances_are_drawn_where_the_trials_bear_them() -> None:
     few, enough = (next(f for f in draw(searched(n)) if f.name == "param_importances") for n in (9, 10))
     assert (few.page, few.failed) == (None, False)
-    assert few.reason == "9 complete trials are too few: the importance of 2 parameters takes 10."
+    assert few.reason == "9 complete trials are too few: the importance of 2 parameters needs 10."
     assert enough.title.startswith("dropout goes with ")
     assert "from 10 complete trials" in enough.note
     assert list(enough.page.data[0].y) == ["dropout", "architecture"]

@@ -19,7 +19,7 @@ from search.engines.messages import KnownArchitecture
 from search.grid import Grid, grid_of
 from search.orchestrate import SweepResult, sweep
 from search.study import sampling
-from search.study.sampling import check_sampler, told
+from search.study.sampling import check_sampler, sampler_note
 from search.study.study import Study
 from tests.support.commands import Command
 from tests.support.sweeps import parents_of, study_of
@@ -77,8 +77,8 @@ def test_all_combinations_are_tried_once(name: str, tmp_path: Path) -> None:
     assert grid.size == 2 * 3 * 2 + 2 * 3  # batch sizes, rates of dropout, and the knob of one of the two
     tried = list(drawn_by(tmp_path, config))
     assert sorted(filter(None, map(grid.number, tried))) == [*range(1, grid.size)]
-    assert told(config, KNOBBED) == f"{name}: 18 combinations; all are tried"
-    assert told(replace(config, trials=5), KNOBBED) == f"{name}: 18 combinations; --trials 5 tries 5 of them"
+    assert sampler_note(config, KNOBBED) == f"{name}: 18 combinations; all are tried"
+    assert sampler_note(replace(config, trials=5), KNOBBED) == f"{name}: 18 combinations; --trials 5 tries 5 of them"
 
 
 def test_combinations_have_numbers() -> None:
@@ -182,8 +182,8 @@ def test_nothing_is_made_where_a_sampler_does_not_fit(command: Command, tmp_path
 
 
 def test_cmaes_says_what_it_does_not_draw() -> None:
-    told_of = told(config_of(sampler="cmaes", learning_rate=(1e-4, 1e-2)), KNOBBED)
-    assert told_of == "cmaes draws dropout, learning_rate; TPE draws the choices: a.size, batch_size, filters"
+    note = sampler_note(config_of(sampler="cmaes", learning_rate=(1e-4, 1e-2)), KNOBBED)
+    assert note == "cmaes draws dropout, learning_rate; TPE draws the choices: a.size, batch_size, filters"
 
 
 @pytest.mark.parametrize(

@@ -78,7 +78,7 @@ def test_the_best_and_the_front_are_kept(objectives: tuple[str, ...]) -> None:
     standing = Results(study, SweepConfig("", "study", objectives=objectives, keep=1))
     assert standing.keepers() == {0, 1, 2, 4}
     assert [trial.number for trial in standing.to_register()] == [1, 0, 2, 4]
-    assert standing.overtaken(()) == {"m-3": "3"}
+    assert standing.superseded(()) == {"m-3": "3"}
     more = Results(study, SweepConfig("", "study", objectives=objectives, keep=4))
     assert [trial.number for trial in more.to_register()] == [1, 0, 2, *([4, 3] if len(objectives) > 1 else [3, 4])]
 
@@ -145,4 +145,4 @@ def test_answers_that_were_not_kept_are_never_as_good(result: SweepResult, folde
         kept.write_bytes(content)
     assert found.taken.version == best.version
     assert "1 smaller significantly worse" in found.text
-    assert f"version {small.version} cannot be compared: its answers" in found.text
+    assert f"version {small.version} cannot be compared: its predictions" in found.text

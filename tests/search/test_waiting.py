@@ -27,7 +27,7 @@ from tests.support.warm import warm_context
 AWAY_SECONDS = 8.0  # longer than SQLite waits by itself
 STEPS = (  # of a sweep: what calls MLflow without the outbox
     "search.orchestrate:_open_study",
-    "search.ending:evaluate_left_over",
+    "search.ending:evaluate_leftover_models",
     "search.ending:_register",
     "search.ending:write_report",
     "search.ending:end_parent",
@@ -91,7 +91,7 @@ def test_a_locked_mlflow_is_waited_for(steps: tuple[str, ...], outages: int, tmp
     Tracker(f"sqlite:///{tmp_path}/mlflow.db")
     assert in_a_process(locked_at, tmp_path, steps) == 0
     assert all((tmp_path / f"away at {step}").exists() for step in steps)
-    assert (tmp_path / "err").read_text().count("MLflow is away, waiting for it") == outages
+    assert (tmp_path / "err").read_text().count("MLflow is unavailable; waiting for it") == outages
     assert_nothing_lost(tmp_path, "away", 2, 2)
 
 

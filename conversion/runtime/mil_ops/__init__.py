@@ -13,7 +13,7 @@ OPS: dict[str, Builder] = {
     **arrangement.OPS,
 }
 
-# Kinds that only rearrange values: a softmax stays a softmax behind them.
+# Kinds that only rearrange values: they keep a preceding softmax a softmax.
 REARRANGING = frozenset({"cast", "expand_dims", "flatten2d", "identity", "reshape", "squeeze", "transpose"})
 
 __all__ = ["CONSTANT_EXPRESSIONS", "OPS", "REARRANGING", "Builder", "Op", "Operand", "Variable"]

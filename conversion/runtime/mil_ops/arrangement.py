@@ -1,4 +1,4 @@
-"""Operations that rearrange, cut, join or repeat values."""
+"""Operations that rearrange, split, join or repeat values."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def _transpose(op: Op) -> Operation:
 def _reshape(op: Op) -> Operation:
     op.read("x")
     target, own = op.integers("shape"), op.operand("x").type.shape
-    # A 0 keeps the size; from iOS 17 on it counts from the right. Of equal ranks both mean the same.
+    # A 0 keeps the size; from iOS 17 on, it counts from the right. For equal ranks, both mean the same.
     if 0 in target and len(target) != len(own):
         raise Unsupported(f"its target shape {target} keeps sizes of {own}, which has another rank")
     kept = [size or own[axis] for axis, size in enumerate(target)]
@@ -55,7 +55,7 @@ def _expand_dims(op: Op) -> Operation:
 def _squeeze(op: Op) -> Operation:
     op.read("x")
     own = op.operand("x").type.shape
-    axes = axes_of(op.integers("axes", range(op.rank())), op.rank())  # axes of another size are left alone
+    axes = axes_of(op.integers("axes", range(op.rank())), op.rank())  # axes with other sizes are ignored
     kept = [size for i, size in enumerate(own) if i + 1 not in axes or size != 1]
     return lambda x: x.reshape(x.shape[0], *kept)
 
@@ -185,7 +185,7 @@ def _gather(op: Op) -> Operation:
 
 
 def _shape(op: Op) -> Operation:
-    """The declared shape, which is compared with the real one when the network is prepared."""
+    """Return the declared shape, which is compared with the real one when the network is prepared."""
     shape: Any = np.array(op.operand("x").type.shape, np.int64)[None]
     return lambda: shape
 

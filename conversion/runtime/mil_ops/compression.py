@@ -1,7 +1,7 @@
-"""Operations that decompress constants: lookup tables, quantization and masks, alone or one on top of another.
+"""Operations that decompress constants: lookup tables, quantization and masks, possibly nested.
 
-Until iOS 17 the codes and masks are bytes that hold several, and the shape is a parameter of its own; from iOS 18 on
-they have types of less than a byte, and the scales and tables have one size for each axis of the weights.
+Until iOS 17, several codes or mask bits share a byte, and the shape is a separate parameter. From iOS 18 on, types can
+be smaller than a byte, and scales and tables have a size for each axis of the weights.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def _lut_to_dense(op: Op) -> list[np.ndarray]:
 
 
 def _codes(op: Op, name: str, shape: tuple[int, ...], bits: int) -> np.ndarray:
-    """Codes of a number of bits that lie in bytes."""
+    """Return codes of a number of bits, unpacked from bytes."""
     packed, count = op.constant(name), math.prod(shape)
     if packed.dtype != np.uint8 or packed.shape != (-(-count * bits // 8),):
         raise ValueError(f"its {name} hold {packed.size:,} bytes where {shape} needs {-(-count * bits // 8):,}")
@@ -71,7 +71,7 @@ def _vector_axis(op: Op) -> int | None:
 
 
 def _looked_up(indices: np.ndarray, table: np.ndarray, bits: int, vector_axis: int | None) -> np.ndarray:
-    """Each index replaced by its value, or by its vector along an axis, of the table for its block of the weights."""
+    """Replace each index by its value (or by its vector along an axis) from the table for its block of the weights."""
     count = indices.ndim
     if table.ndim != count + 2 or table.shape[-2] != 2**bits or not indices.size or not table.size:
         raise ValueError(f"its table has the shape {table.shape} for {bits}-bit indices of shape {indices.shape}")
@@ -99,7 +99,7 @@ def _block(length: int, blocks: int) -> int:
 
 
 def _blockwise(data: np.ndarray, scale: np.ndarray, offset: np.ndarray | None) -> np.ndarray:
-    """scale * (data - offset), with one of each for every block of the weights."""
+    """Return scale * (data - offset), with one of each per block of the weights."""
     if scale.ndim != data.ndim or (offset is not None and offset.shape != scale.shape):
         raise ValueError(f"its scale has the shape {scale.shape} for data of shape {data.shape}")
     values = data.astype(np.float32)
@@ -135,7 +135,7 @@ def _mask(op: Op, name: str) -> np.ndarray:
 
 
 def _dense(values: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Values at the places of a mask, zeros elsewhere."""
+    """Return values at the positions of a mask, zeros elsewhere."""
     if values.shape != (np.count_nonzero(mask),):
         raise ValueError(f"its mask has {np.count_nonzero(mask):,} places for values of shape {values.shape}")
     out: np.ndarray = np.zeros(mask.shape, values.dtype)

@@ -48,7 +48,7 @@ def _matmul(op: Op) -> Operation:
 
 
 def _einsum(op: Op) -> Operation:
-    """The two equations that the format allows: a matrix product over the axes -1 and -3."""
+    """Build one of the two equations that the format allows: a matrix product over the axes -1 and -3."""
     op.read_several("values")
     equation = op.text("equation", ("nchw,nwhu->nchu", "chw,whr->chr"))
     if len(op.operands("values")) != 2:
@@ -57,7 +57,7 @@ def _einsum(op: Op) -> Operation:
     def run(x: Array, y: Array) -> Array:
         if {rank(x), rank(y)} != {len(equation.partition(",")[0])}:
             raise ValueError(f"it reads blobs of the ranks {rank(x)} and {rank(y)} for {equation}")
-        # (..., c, h, w) x (..., w, h, u): bring h in front, multiply, and bring it back.
+        # (..., c, h, w) x (..., w, h, u): move h to the front, multiply, and move it back.
         out = product(x.swapaxes(-3, -2), y.swapaxes(-3, -2), transpose_a=False, transpose_b=False)
         return out.swapaxes(-3, -2)
 

@@ -1,4 +1,4 @@
-"""Operations that compute each value of their output from the values at the same place of their inputs."""
+"""Operations that compute each output value from the input values at the same position."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from conversion.runtime.network import Operation
 
 
 def _function(compute: Callable[..., Array], *, takes_out: bool = False) -> Builder:
-    """An operation of one input without parameters."""
+    """Build an operation with one input and no parameters."""
 
     def build(op: Op) -> Operation:
         op.read("x")
@@ -28,7 +28,7 @@ def _function(compute: Callable[..., Array], *, takes_out: bool = False) -> Buil
 
 
 def _with_numbers(compute: Callable[..., Array], *names: str, takes_out: bool = False) -> Builder:
-    """An operation of one input and constant numbers."""
+    """Build an operation with one input and constant numbers."""
 
     def build(op: Op) -> Operation:
         op.read("x")
@@ -48,7 +48,7 @@ def _with_epsilon(compute: Callable[[Array, np.float32], Array], default: float)
 
 
 def _per_channel(compute: Callable[..., Array], *names: str) -> Builder:
-    """An operation with one constant for each channel."""
+    """Build an operation with one constant per channel."""
 
     def build(op: Op) -> Operation:
         op.read("x")
@@ -66,7 +66,7 @@ def _per_channel(compute: Callable[..., Array], *names: str) -> Builder:
 
 
 def _binary(compute: Callable[..., Any]) -> Builder:
-    """An operation of two inputs that broadcast; a comparison gives 1 and 0."""
+    """Build an operation with two inputs that broadcast; a comparison returns 1 or 0."""
 
     def build(op: Op) -> Operation:
         op.read("x", "y")
@@ -91,7 +91,7 @@ def _gelu(op: Op) -> Operation:
 
 
 def _cast(op: Op) -> Operation:
-    """Everything is computed in float32: a cast to another float changes nothing, one to an integer cuts."""
+    """Build a cast. Everything is computed in float32, so casts to floats do nothing; casts to integers truncate."""
     op.read("x")
     small = ("int8", "uint8", "int16", "uint16")
     kind = op.text("dtype", ("fp16", "fp32", "fp64", "int32", "int64", "bool", *small))

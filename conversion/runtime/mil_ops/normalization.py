@@ -1,4 +1,4 @@
-"""Operations that normalise values by their neighbours' or by stored statistics."""
+"""Operations that normalise values by neighbouring values or stored statistics."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def _softmax(op: Op) -> Operation:
 
 
 def _channel_weight(op: Op, name: str, default: float | None = None) -> Array:
-    """One constant for each channel, which is the file's second axis."""
+    """Return one constant per channel, which is the file's second axis."""
     if op.rank() < 3:
         raise ValueError(f"it reads a blob of rank {op.rank()}, not at least 3")
     channels = op.operand("x").type.shape[1]

@@ -1,4 +1,4 @@
-"""What an operation's builder gets: its parameters, checked as they are read."""
+"""The parameters of an operation, checked as its builder reads them."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ Operand = Constant | Variable
 
 @dataclass(frozen=True)
 class Op:
-    """One stored operation. The readers below raise ValueError for contradictions and Unsupported for the unknown.
+    """A stored operation. Its readers raise ValueError for contradictions, and Unsupported for anything unknown.
 
-    A parameter that no reader asked for is one that this executor does not know: see `refuse_unread`.
+    Parameters that no reader asked for are not supported: see `refuse_unread`.
     """
 
     name: str
@@ -39,35 +39,35 @@ class Op:
     params: dict[str, tuple[Operand, ...]]
     outputs: tuple[str, ...]
     types: tuple[TensorType, ...]  # of the outputs
-    reads: list[tuple[str, Operand]] = field(default_factory=list)  # what the operation gets, in order
+    reads: list[tuple[str, Operand]] = field(default_factory=list)  # what the operation receives, in order
     weights: dict[str, Array] = field(default_factory=dict)  # filled as they are read
     asked: set[str] = field(default_factory=set)
 
     def has(self, name: str) -> bool:
-        """Whether the parameter is there."""
+        """Return whether the parameter exists."""
         self.asked.add(name)
         return name in self.params
 
     def operand(self, name: str) -> Operand:
-        """A parameter of one value."""
+        """Return a parameter with one value."""
         values = self.operands(name)
         if len(values) != 1:
             raise ValueError(f"its {name} has {len(values)} values")
         return values[0]
 
     def operands(self, name: str) -> tuple[Operand, ...]:
-        """A parameter of one or several values."""
+        """Return a parameter with one or several values."""
         if not self.has(name):
             raise ValueError(f"it has no {name}")
         return self.params[name]
 
     def read(self, *names: str) -> None:
-        """Have the operation get these parameters as blobs, in this order."""
+        """Pass these parameters to the operation as blobs, in this order."""
         for name in names:
             self._read(name, self.operand(name))
 
     def read_several(self, name: str) -> None:
-        """Have the operation get all values of a parameter as blobs."""
+        """Pass all values of a parameter to the operation as blobs."""
         if not self.operands(name):
             raise ValueError(f"its {name} has no values")
         for index, operand in enumerate(self.operands(name)):
@@ -82,18 +82,18 @@ class Op:
         self.reads.append((name, operand))
 
     def rank(self, name: str = "x") -> int:
-        """Rank of a parameter as the file counts it."""
+        """Return the rank of a parameter as the file counts it."""
         return len(self.operand(name).type.shape)
 
     def constant(self, name: str) -> np.ndarray:
-        """A parameter that does not depend on the image."""
+        """Return a parameter that does not depend on the image."""
         operand = self.operand(name)
         if isinstance(operand, Variable):
             raise Unsupported(f"its {name} depends on the image")
         return operand.values
 
     def weight(self, name: str) -> Array:
-        """A constant parameter of floating-point numbers."""
+        """Return a constant parameter of floating-point numbers."""
         values = self.constant(name)
         if values.dtype != np.float32:
             raise Unsupported(f"its {name} is of the type {values.dtype}")
@@ -101,7 +101,7 @@ class Op:
         return values
 
     def number(self, name: str, default: float | None = None) -> np.float32:
-        """A constant parameter of one number."""
+        """Return a constant parameter that is one number."""
         if default is not None and not self.has(name):
             return np.float32(default)
         values = self.constant(name)
@@ -110,7 +110,7 @@ class Op:
         return np.float32(values.item())
 
     def integers(self, name: str, default: Sequence[int] | None = None) -> tuple[int, ...]:
-        """A constant parameter of several whole numbers."""
+        """Return a constant parameter of several integers."""
         if default is not None and not self.has(name):
             return tuple(default)
         values = self.constant(name)
@@ -122,14 +122,14 @@ class Op:
         return found
 
     def integer(self, name: str, default: int | None = None) -> int:
-        """A constant parameter of one whole number."""
+        """Return a constant parameter that is one integer."""
         found = self.integers(name, None if default is None else (default,))
         if len(found) != 1:
             raise ValueError(f"its {name} is not one whole number")
         return found[0]
 
     def pair(self, name: str, default: Pair | None = None) -> Pair:
-        """A constant parameter of two positive whole numbers, height first; of one dimension, its width only."""
+        """Return a constant parameter of two positive integers, height first; with one dimension, the width only."""
         found = self.integers(name, default)
         found = (1, *found) if len(found) == 1 else found
         if len(found) != 2 or min(found) < 1:
@@ -137,11 +137,11 @@ class Op:
         return found[0], found[1]
 
     def flag(self, name: str, default: bool) -> bool:
-        """A constant parameter that is true or false."""
+        """Return a constant parameter that is true or false."""
         return self.flags(name, (default,))[0]
 
     def flags(self, name: str, default: Sequence[bool]) -> tuple[bool, ...]:
-        """A constant parameter of several of these."""
+        """Return a constant parameter of several booleans."""
         if not self.has(name):
             return tuple(default)
         values = self.constant(name)
@@ -150,7 +150,7 @@ class Op:
         return tuple(bool(value) for value in values.ravel())
 
     def text(self, name: str, choices: Sequence[str], default: str | None = None) -> str:
-        """A constant parameter that is one of several words."""
+        """Return a constant parameter that is one of several words."""
         if default is not None and not self.has(name):
             return default
         values = self.constant(name)
@@ -161,7 +161,7 @@ class Op:
         return str(values.item())
 
     def refuse_unread(self) -> None:
-        """Refuse an operation with a parameter that its builder did not ask for."""
+        """Raise Unsupported if the operation has a parameter that its builder did not ask for."""
         for name in self.params.keys() - self.asked:
             raise Unsupported(f"it has the unknown parameter {name!r}")
 

@@ -1,6 +1,6 @@
 """Operations on planes of (channels, height, width): convolution, pooling, cropping, resampling.
 
-Those of one spatial dimension work on planes of height 1; three are refused.
+With one spatial dimension, planes have height 1; three dimensions are not supported.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from conversion.runtime.network import Operation
 
 PAD_TYPES = ("valid", "custom", "same", "same_lower")
 
-# The names of `functions.GRIDS` for those of this format.
+# Names in `functions.GRIDS`, by the names in this format.
 SAMPLING = {
     "STRICT_ALIGN_CORNERS": "STRICT_ALIGN_ENDPOINTS_MODE",
     "ALIGN_CORNERS": "ALIGN_ENDPOINTS_MODE",
@@ -39,7 +39,7 @@ SAMPLING = {
 
 
 def _on_planes(op: Op, compute: Callable[..., Array]) -> Callable[..., Array]:
-    """Call with (N, channels, height, width), whether the file's blob has one spatial dimension or two."""
+    """Call with (N, channels, height, width), whether the file's blob has one or two spatial dimensions."""
     if op.rank() not in (3, 4):
         raise Unsupported(f"it reads a blob of rank {op.rank()}; 3 and 4 are known")
     if op.rank() == 4:
@@ -54,10 +54,10 @@ def _on_planes(op: Op, compute: Callable[..., Array]) -> Callable[..., Array]:
 
 
 def _pads(op: Op) -> tuple[str, Pads]:
-    """The kind of padding, and the amounts for the kind `custom`."""
+    """Return the kind of padding, and the amounts for the kind `custom`."""
     kind, amounts = op.text("pad_type", PAD_TYPES, "valid"), op.integers("pad", (0, 0, 0, 0))
     amounts = (0, 0, *amounts) if len(amounts) == 2 else amounts
-    if kind != "custom":  # the converter writes amounts all the same
+    if kind != "custom":  # the converter writes amounts anyway
         return kind, NO_PADS
     if len(amounts) != 4 or min(amounts) < 0:
         raise ValueError(f"its padding is {amounts}")
@@ -65,7 +65,7 @@ def _pads(op: Op) -> tuple[str, Pads]:
 
 
 def _weights(op: Op) -> tuple[Array, Array | None, int]:
-    """The stored kernel of a convolution of `x`, its bias, and its groups."""
+    """Return the stored kernel of a convolution of `x`, its bias, and its groups."""
     op.read("x")
     return op.weight("weight"), op.weight("bias") if op.has("bias") else None, op.integer("groups", 1)
 
@@ -92,7 +92,7 @@ def _conv(op: Op) -> Operation:
 
 
 def _taps(op: Op, stored: Array, *, groups: int) -> Array:
-    """A weight (a, b, [height,] width) as the kernels want it: (height, width, b, a)."""
+    """Convert a weight (a, b, [height,] width) to the order of the kernels: (height, width, b, a)."""
     if stored.ndim != op.rank() or not stored.size:
         raise ValueError(f"its weight has the shape {stored.shape} for a blob of rank {op.rank()}")
     if groups < 1:
@@ -123,7 +123,7 @@ def _conv_transpose(op: Op) -> Operation:
             size = [x.shape[i + 2] * stride[i] for i in (0, 1)]
         if stated is not None:
             size = list(stated[2:]) if len(stated) == 4 else [1, stated[2]]
-        if kind == "same":  # the padding of the convolution that this one is the gradient of
+        if kind == "same":  # the padding of the convolution whose gradient this is
             surplus = [max(0, full[i] - size[i]) for i in (0, 1)]
             crop = (surplus[0] // 2, surplus[1] // 2)
         elif any(size[i] < full[i] if kind == "valid" else size[i] != full[i] - sum(custom[i]) for i in (0, 1)):
@@ -135,7 +135,7 @@ def _conv_transpose(op: Op) -> Operation:
 
 
 def _dilated(taps: Array, dilation: Pair) -> Array:
-    """The same kernel with zeros between its taps."""
+    """Return the same kernel with zeros between its taps."""
     if dilation == (1, 1):
         return taps
     extent = [(taps.shape[i] - 1) * dilation[i] + 1 for i in (0, 1)]
@@ -170,7 +170,7 @@ def _pool(mode: str) -> Builder:
 
 
 def _ceiling(size: Pair, window: Pair, stride: Pair, pads: Pads) -> Pair:
-    """Output size of a pooling whose last window may reach beyond the border, by the format's description."""
+    """Return the output size of a pooling whose last window may extend beyond the border, as the format defines it."""
     counts = []
     for length, extent, step, (before, after) in zip(size, window, stride, pads, strict=True):
         count = -(-(length + before + after - extent) // step) + 1
@@ -252,7 +252,7 @@ def _last_two(compute: Callable[[Array], Array]) -> Operation:
 
 
 def _blocks(compute: Callable[[Array, int], Array], parameter: str) -> Builder:
-    """An operation that moves values between channels and planes, by blocks of a size."""
+    """Build an operation that moves values between channels and planes, in blocks of a given size."""
 
     def build(op: Op) -> Operation:
         op.read("x")

@@ -12,7 +12,7 @@ LAYERS: dict[str, Builder] = {
     **arrangement.LAYERS,
 }
 
-# Kinds that only rearrange values: a softmax stays a softmax behind them.
+# Kinds that only rearrange values: they keep a preceding softmax a softmax.
 REARRANGING = frozenset(
     {"copy", "expandDims", "flatten", "flattenTo2D", "permute", "rankPreservingReshape", "reshape"}
     | {"reshapeStatic", "squeeze", "transpose"}

@@ -1,4 +1,4 @@
-"""Layers that rearrange, cut, join or repeat values, and those that bring constants into the network."""
+"""Layers that rearrange, split, join or repeat values, and those that add constants to the network."""
 
 from __future__ import annotations
 
@@ -45,12 +45,12 @@ def _transpose(layer: Layer) -> Operation:
 
 
 def _permute(layer: Layer) -> Operation:
-    """The first generation's transposition of (sequence, channels, height, width) around the batch axis."""
+    """The original transposition of (sequence, channels, height, width) around the batch axis."""
     layer.expect()
     order = tuple(layer.params.axis) or (0, 1, 2, 3)
     if sorted(order) != [0, 1, 2, 3]:
         raise ValueError(f"its axes {order} are no permutation of 0 to 3")
-    place = (1, 3, 4, 5)  # where our array (N, sequence, batch, channels, height, width) has them
+    place = (1, 3, 4, 5)  # positions in our array (N, sequence, batch, channels, height, width)
 
     def run(x: Array) -> Array:
         _expect_rank_5(x)
@@ -61,7 +61,7 @@ def _permute(layer: Layer) -> Operation:
 
 
 def _reshape(layer: Layer) -> Operation:
-    """The first generation's reshape of (sequence, batch, channels, height, width)."""
+    """The original reshape of (sequence, batch, channels, height, width)."""
     layer.expect()
     target, order = tuple(layer.params.targetShape), layer.choice("mode")
     if len(target) not in (3, 4):

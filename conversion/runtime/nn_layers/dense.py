@@ -22,7 +22,7 @@ def _inner_product(layer: Layer) -> Operation:
     bias = layer.weight("bias", (p.outputChannels,)) if p.hasBias else None
 
     def run(x: Array) -> Array:
-        # Of a rank 4 or 5, the last three axes are the vector; of a lower rank, the last one.
+        # With rank 4 or 5, the last three axes are the vector; with a lower rank, the last one.
         vector = 3 if rank(x) > 3 else 1
         size = math.prod(x.shape[-vector:])
         if size != p.inputChannels:

@@ -1,4 +1,4 @@
-"""Layers that compute each value of their output from the values at the same place of their inputs."""
+"""Layers that compute each output value from the input values at the same position."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def _unary(layer: Layer) -> Operation:
     p = layer.params
     scale, shift = np.float32(p.scale or 1), np.float32(p.shift)
     alpha, epsilon = np.float32(p.alpha), np.float32(p.epsilon or 1e-6)
-    # The format's description has no epsilon in a logarithm, but coremltools writes log(1 + x) as one of epsilon 1.
+    # The format's description has no epsilon for a logarithm, but coremltools writes log(1 + x) with an epsilon of 1.
     logarithm_epsilon = np.float32(p.epsilon)
     function: dict[str, Callable[[Array], Array]] = {
         "SQRT": np.sqrt,
@@ -88,7 +88,7 @@ def _unary(layer: Layer) -> Operation:
 
 
 def _function(compute: Callable[[Array], Array]) -> Builder:
-    """A layer of one input without parameters."""
+    """Build a layer with one input and no parameters."""
 
     def build(layer: Layer) -> Operation:
         layer.expect()
@@ -98,7 +98,7 @@ def _function(compute: Callable[[Array], Array]) -> Builder:
 
 
 def _binary(compute: Callable[..., Array]) -> Builder:
-    """A layer of two inputs that broadcast."""
+    """Build a layer with two inputs that broadcast."""
 
     def build(layer: Layer) -> Operation:
         layer.expect(inputs=2)
@@ -112,7 +112,7 @@ def _two(compute: Callable[..., Array]) -> Pointwise:
 
 
 def _comparison(compute: Callable[[Array, Any], Any]) -> Builder:
-    """A layer of two inputs, or of one that is compared with a number; gives 1 and 0."""
+    """Build a comparison of two inputs, or of one with a number; it returns 1 or 0."""
 
     def build(layer: Layer) -> Operation:
         layer.expect(inputs=range(1, 3))
@@ -124,11 +124,11 @@ def _comparison(compute: Callable[[Array, Any], Any]) -> Builder:
     return build
 
 
-def _several(compute: Callable[..., Array], *, least: int = 1) -> Builder:
-    """A layer of several inputs, of which one alone meets the parameter alpha instead, where there is one."""
+def _several(compute: Callable[..., Array]) -> Builder:
+    """Build a layer with several inputs; a single one is combined with the parameter alpha, if there is one."""
 
     def build(layer: Layer) -> Operation:
-        layer.expect(inputs=range(least, 2**16))
+        layer.expect(inputs=range(1, 2**16))
         if len(layer.inputs) == 1 and hasattr(layer.params, "alpha"):
             alpha = np.float32(layer.params.alpha)
             return Pointwise(lambda x: compute(x, alpha))
@@ -194,7 +194,7 @@ def _scale(layer: Layer) -> Operation:
 
 
 def _channel_parameter(layer: Layer, name: str, shape_name: str) -> Array:
-    """A parameter of shape [1], [C], [1, H, W] or [C, H, W], brought to three axes."""
+    """Return a parameter with shape [1], [C], [1, H, W] or [C, H, W], extended to three axes."""
     shape = tuple(getattr(layer.params, shape_name))
     if len(shape) not in (1, 3):
         raise ValueError(f"its {shape_name} is {shape}, not [C] or [C, H, W]")

@@ -1,4 +1,4 @@
-"""What a layer's builder gets: its stored parameters, checked as they are read."""
+"""The stored parameters of a layer, checked as its builder reads them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from conversion.runtime.weights import decode
 
 @dataclass(frozen=True)
 class Layer:
-    """One stored layer. The readers below raise ValueError for contradictions and Unsupported for the unknown."""
+    """A stored layer. Its readers raise ValueError for contradictions, and Unsupported for anything unknown."""
 
     name: str
     kind: str
@@ -27,13 +27,13 @@ class Layer:
     weights: dict[str, Array] = field(default_factory=dict)  # filled as they are decoded
 
     def weight(self, name: str, shape: Sequence[int], *, channel_axis: int = 0, of: Any = None) -> Array:
-        """Decode the weights in the field `name`, of the message `of` instead of the layer's own if given."""
+        """Decode the weights in the field `name` of the layer's message, or of the message `of`."""
         values: Array = stored(decode(getattr(of or self.params, name), tuple(shape), channel_axis=channel_axis))
         self.weights[name] = values
         return values
 
     def choice(self, name: str, of: Any = None) -> str:
-        """The name of an enumeration's value."""
+        """Return the name of an enumeration's value."""
         message = of or self.params
         number = getattr(message, name)
         known = message.DESCRIPTOR.fields_by_name[name].enum_type.values_by_number
@@ -42,7 +42,7 @@ class Layer:
         return str(known[number].name)
 
     def pair(self, name: str, default: Pair) -> Pair:
-        """A field of two positive numbers, height first."""
+        """Return a field of two positive numbers, height first."""
         values = tuple(getattr(self.params, name)) or default
         if len(values) != 2 or min(values) < 1 or max(values) > 2**31:
             raise ValueError(f"its {name} is {values}, not two positive numbers")
@@ -57,7 +57,7 @@ class Layer:
             raise ValueError(f"it writes {len(self.outputs)} blobs, not {outputs}")
 
     def refuse(self, *names: str) -> None:
-        """Refuse a layer in which one of these fields is set."""
+        """Raise Unsupported if one of these fields is set."""
         for name in names:
             if getattr(self.params, name):
                 raise Unsupported(f"it sets {name}")
@@ -67,14 +67,14 @@ Builder = Callable[[Layer], Operation]
 
 
 def channel_axis(x: Array) -> int:
-    """Our index of the axis that the format calls the channel."""
+    """Return our index of the axis that the format calls the channel."""
     if rank(x) < 3:
         raise ValueError(f"it reads a blob of rank {rank(x)}, not at least 3")
     return x.ndim - 3
 
 
 def border(amounts: Any) -> Pads:
-    """(top, bottom), (left, right) of a `BorderAmounts` message."""
+    """Return (top, bottom), (left, right) of a `BorderAmounts` message."""
     edges = [(edge.startEdgeSize, edge.endEdgeSize) for edge in amounts.borderAmounts] or [(0, 0), (0, 0)]
     if len(edges) != 2 or max(max(edge) for edge in edges) > 2**31:
         raise ValueError(f"its border is {edges}, not two pairs of reasonable size")
@@ -82,7 +82,7 @@ def border(amounts: Any) -> Pads:
 
 
 def window_pads(layer: Layer, size: Pair, window: Pair, stride: Pair) -> Pads:
-    """Padding of a convolution or pooling layer, whose field is `valid` or `same`."""
+    """Return the padding of a convolution or pooling layer with padding `valid` or `same`."""
     if layer.params.HasField("same"):
         heavy = layer.choice("asymmetryMode", of=layer.params.same) == "TOP_LEFT_HEAVY"
         return same_pads(size, window, stride, top_left_heavy=heavy)

@@ -1,4 +1,4 @@
-"""Layers that normalise values by their neighbours' or by stored statistics."""
+"""Layers that normalise values by neighbouring values or stored statistics."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ PLANE_AXES = {"CHW": (-3, -2, -1), "HW": (-2, -1), "C": (-3,), "H": (-2,), "W": 
 
 
 def _reduce(layer: Layer) -> Operation:
-    """The first generation: named axes, all of them kept."""
+    """The original layer: named axes, which are kept."""
     layer.expect()
     mode, axes = layer.choice("mode"), PLANE_AXES[layer.choice("axis")]
     epsilon = np.float32(layer.params.epsilon or 1e-6)
@@ -33,7 +33,7 @@ def _reduce(layer: Layer) -> Operation:
 
 
 def _reduce_nd(compute: Reduction) -> Builder:
-    """The second generation: numbered axes, kept or not."""
+    """The newer layers: numbered axes, which may be dropped."""
 
     def build(layer: Layer) -> Operation:
         layer.expect()

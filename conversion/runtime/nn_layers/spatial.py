@@ -77,7 +77,7 @@ def _pooling(layer: Layer) -> Operation:
     layer.expect()
     p = layer.params
     mode = layer.choice("type")
-    if p.globalPooling:  # the kernel, the stride and the padding that it states mean nothing
+    if p.globalPooling:  # then the stated kernel, stride and padding have no meaning
         return by_planes(lambda image: pool2d(image, mode, window=image.shape[2:], stride=(1, 1)), least=4)
     window, stride = layer.pair("kernelSize", (3, 3)), layer.pair("stride", (1, 1))
     if not p.WhichOneof("PoolingPaddingType"):
@@ -99,7 +99,7 @@ def _pooling(layer: Layer) -> Operation:
 
 
 def _include_last_pixel(layer: Layer, size: Pair, window: Pair, stride: Pair) -> tuple[Pads, Pair]:
-    """Padding and output size by the formula in the format's description."""
+    """Return padding and output size by the formula in the format's description."""
     amounts = tuple(layer.params.includeLastPixel.paddingAmounts) or (0, 0)
     if len(amounts) != 2 or max(amounts) > 2**31:
         raise ValueError(f"its padding is {amounts}, not two numbers of reasonable size")
