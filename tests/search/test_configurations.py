@@ -79,7 +79,7 @@ OTHERWISE = {"workers", "plugins", "knobs", "enqueue", "architectures", "archite
         (SweepConfig, "learning_rate", (1e-9, 0.1), "1e-09 is out of range"),
         (SweepConfig, "augment", "sometimes", "'sometimes' is not among on, off, digits, photo, search"),
         (SweepConfig, "timeout", 0, "0 is out of range"),
-        (SweepConfig, "pruner", "random", "'random' is not among auto, median"),
+        (SweepConfig, "pruner", "random", "'random' is not among auto, halving"),
         (SweepConfig, "engine", "dask", "'dask' is not among local, ray"),
         (SweepConfig, "takeover_after", 1, "1 is too small: at least 2"),
         (SweepConfig, "gpus_per_trial", 1.5, "1.5 is neither a share of one GPU"),

@@ -139,11 +139,12 @@ def test_what_is_no_objective_is_one_line(objectives: tuple[str, ...], message: 
     assert message in str(refused.value)
 
 
-def test_a_front_is_only_pruned_by_what_is_known_before_training() -> None:
+def test_several_objectives_are_only_pruned_by_what_is_known_before_training() -> None:
     def pruner(*objectives: str, asked: str = "auto") -> str:
         return SweepConfig("", "s", objectives=objectives, pruner=asked).resolved_pruner
 
-    assert pruner("val_accuracy", "macs", "coreml_bytes") == "front"
+    assert pruner("val_accuracy", "macs", "coreml_bytes") == "halving"
+    assert pruner("val_accuracy", "macs", "coreml_bytes", asked="front") == "front"
     assert pruner("val_accuracy", "macs", "latency_ms") == "none"
     with pytest.raises(UsageError, match="latency_ms is not known before a trial has ended. Choose none."):
         pruner("val_accuracy", "latency_ms", asked="front")
