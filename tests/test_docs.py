@@ -43,6 +43,7 @@ ON_RAY = ("docs/cluster.md",)
 LONG = (
     "docs/architectures.md",
     "docs/commands.md",
+    "docs/coreml-executor.md",
     "docs/own-app.md",
     "docs/promotion.md",
     "docs/recipe.md",
