@@ -24,6 +24,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import optuna
 from optuna.trial import TrialState
 
+from search.config import SweepConfig
 from search.study.halving import leading
 from search.study.pruning import GATHERED, RANDOM_TRIALS, WARMUP_EPOCHS, rungs
 from search.study.ranking import Scored
@@ -93,8 +94,8 @@ def halving(trials: Sequence[Recorded], start: float) -> Replayed:
     def leaders(rung: int) -> list[int]:
         there = [known[number] for number, epochs in reached.items() if epochs >= rung]
         scored = [Scored(one.number, max(one.values[:rung]), one.coreml_bytes) for one in there]
-        first = rung == steps[0]
-        return leading(scored, architectures={one.number: one.architecture for one in there} if first else {})
+        architectures = {one.number: one.architecture for one in there} if rung == steps[0] else {}
+        return leading(scored, at_least=SweepConfig.keep, architectures=architectures)
 
     def gathers() -> bool:
         return len(reached) < min(GATHERED, len(trials))

@@ -87,6 +87,7 @@ FIXED = (
 )
 BEFORE = {"schedule": "constant", "augment": "off"}  # what a study means that was recorded before there was the option
 AUTO = "auto"  # the precision and pruner that a study records are what this stood for where it was made
+FROM_COMPLETE = ("gp", "cmaes")  # samplers that learn from complete trials alone, which halving makes late
 PRUNERS = ("halving", "median", "hyperband", "front", "none")
 SAMPLERS = ("tpe", "gp", "cmaes", "random", "grid", "bruteforce")
 EXHAUSTIVE = ("grid", "bruteforce")  # which try each combination once
@@ -179,7 +180,7 @@ class SweepConfig(RecipeRanges):
     trials: Annotated[int, Whole(1)] = 12  # in the study, those of earlier sweeps included
     timeout: Annotated[float, Number(1, 1e9)] | None = None  # seconds after which no new trial starts
     epochs: Annotated[int, EPOCHS] = 15  # a trial at most
-    pruner: Annotated[str, Choice((AUTO, *PRUNERS))] = AUTO  # halving; of few epochs median, front or none
+    pruner: Annotated[str, Choice((AUTO, *PRUNERS))] = AUTO  # see `resolved_pruner`
     sampler: Annotated[str, Choice(SAMPLERS)] = "tpe"  # Optuna's that draws the configurations
     # auto, or an earlier study's name: the first trials are what earlier studies, or that one, did best with
     warm_start: Annotated[str, Name()] = OFF
@@ -274,7 +275,8 @@ class SweepConfig(RecipeRanges):
         elif len(self.objectives) > 1:
             fitting = ("halving", "front", "none")
         if self.pruner == AUTO:
-            return next(name for name in fitting if name != "halving" or rungs(self.epochs))
+            may_pause = rungs(self.epochs) and self.sampler not in FROM_COMPLETE
+            return next(name for name in fitting if name != "halving" or may_pause)
         if self.pruner not in fitting:
             raise UsageError(
                 f"--pruner {self.pruner} does not fit --objective {_shown(self.objectives)}: {reason}. Choose "

@@ -251,7 +251,9 @@ def _body(arguments: argparse.Namespace) -> int:
         say(f"interrupted; to continue: {_continuation(arguments, result.study, result.trials)}", file=sys.stderr)
         return INTERRUPTED
     if not result.counts["complete"] and not result.counts["pruned"]:
-        if result.counts["infeasible"]:
+        if result.counts.get("paused"):
+            say("error: Time was up before a trial could end. Continue the study to train the best.", file=sys.stderr)
+        elif result.counts["infeasible"]:
             say("error: No trial's file was within --max-coreml-bytes; the smallest widths need more.", file=sys.stderr)
         else:
             say("error: All trials failed; their runs in MLflow hold the tracebacks.", file=sys.stderr)

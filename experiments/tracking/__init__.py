@@ -16,7 +16,7 @@ from experiments.tracking.records import ModelRecord, RunRecord, VersionFacts, V
 from experiments.tracking.registry import CANDIDATE, CHAMPION
 from experiments.tracking.selections import Selection, is_original, merit
 from experiments.tracking.shown import link_within_mlflow, runs_page, served_by
-from experiments.tracking.source import code_tags, environment, git_commit
+from experiments.tracking.source import code_identity, code_tags, environment, git_commit
 from experiments.tracking.tracker import Tracker
 from experiments.tracking.writer import LONGEST_TAG, NOT_DRAWN, NOT_DRAWN_FILE, run_start
 
@@ -46,6 +46,7 @@ __all__ = [
     "TrackingUnavailable",
     "VersionFacts",
     "VersionRecord",
+    "code_identity",
     "code_tags",
     "dataset_facts",
     "environment",

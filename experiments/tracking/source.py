@@ -142,9 +142,15 @@ def source_tags() -> dict[str, str]:
 
 def code_tags() -> dict[str, str]:
     """The tags that say with which code and packages a run computes."""
-    tags = {"source_sha256": source_sha256()}
+    tags = code_identity()
     if (commit := git_commit()) != "unknown":
         tags |= {"mlflow.source.git.commit": commit, "source_dirty": str(is_dirty())}
+    return tags
+
+
+def code_identity() -> dict[str, str]:
+    """Those of the tags that decide what a run computes: a commit that changes no code leaves them as they are."""
+    tags = {"source_sha256": source_sha256()}
     tags |= {f"plugin.{package}": digest for package, digest in installed_plugins().items()}
     packages = (*RECORDED_PACKAGES, *installed_plugins())
     return tags | {f"version.{package}": number for package, number in versions(packages).items()}

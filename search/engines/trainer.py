@@ -23,7 +23,7 @@ from conversion.coreml.convertible import check_convertible
 from conversion.coreml.least_size import least_coreml_bytes, without_weights
 from experiments.config import EpochMetrics, ModelSize
 from experiments.datasets import Dataset
-from experiments.tracking import code_tags, environment
+from experiments.tracking import code_identity, environment
 from experiments.training import losses, optimizers
 from experiments.training.loop import TrainingStopped, count_macs, train
 from experiments.training.memory import image_bytes
@@ -174,7 +174,7 @@ class Trainer:
             send(failed(job.number, error))
 
     def _keeping(self, job: Job, send: Callable[[Event], None], write: Callable[[bytes], None]) -> Keeping:
-        decisive = [job.config, job.facts.dataset_digest, replace(self.environment, host=""), code_tags()]
+        decisive = [job.config, job.facts.dataset_digest, replace(self.environment, host=""), code_identity()]
 
         def on_resumed(epochs: Sequence[EpochMetrics]) -> None:
             send(Resumed(job.number, len(epochs), sum(each.epoch_seconds for each in epochs)))

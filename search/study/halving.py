@@ -1,15 +1,18 @@
 """Successive halving with pauses: which trials wait at a rung, and which of them go on.
 
-At each rung a trial is compared with all that have come as far. The best third of them goes on; at the first rung also
-the best of each architecture, so that one that learns slowly at first is not judged by one that does not; with several
-objectives also all that are on the front. The others wait, with the state of their training on disk. As more trials
-come to a rung, more of them go on: so one that waits may go on later, to the same bits as if it had never stopped. What
-still waits when a study has nothing else to train is pruned. None goes on from the first rung before eight have
-started, so that the first ones have others to be compared with; with a limit of time the first one is trained at once.
+At each rung a trial is compared with all that have come as far. The best third of them goes on, and at least as many as
+are to be kept; at the first rung also the best of each architecture, so that one that learns slowly at first is not
+judged by one that does not; with several objectives also all that are on the front. The others wait, with the state of
+their training on disk. As more trials come to a rung, more of them go on: so one that waits may go on later, to the
+same bits as if it had never stopped. What still waits when a study has nothing else to train is pruned.
 
-The rule is ASHA's (Li et al. 2020, https://arxiv.org/abs/1810.05934, algorithm 2) but for architectures, fronts, the
-eight and rounding: there a third is rounded down, here up. What it saves and loses against the median pruner stands in
-experiments/LOG.md (2026-11-30).
+None goes on from the first rung before eight have started, and none from the second while one that leads at the first
+waits: so the first ones have others to be compared with. With a limit of time neither holds, so that some are trained
+to their end before it.
+
+The rule is ASHA's (Li et al. 2020, https://arxiv.org/abs/1810.05934, algorithm 2) but for what is kept, architectures,
+fronts, the order and rounding: there a third is rounded down, here up. What it saves and loses against the median
+pruner stands in experiments/LOG.md (2026-11-30).
 """
 
 from __future__ import annotations
@@ -29,12 +32,17 @@ from search.study.results import Results, is_paused, values_by_epoch
 
 
 def leading(
-    scored: Iterable[Scored], *, architectures: Mapping[int, str] | None = None, front_first: bool = False
+    scored: Iterable[Scored],
+    *,
+    at_least: int = 1,
+    architectures: Mapping[int, str] | None = None,
+    front_first: bool = False,
 ) -> list[int]:
     """Numbers of the trials that go on from a rung, the best first.
 
     Args:
         scored: all trials that have come to the rung, by their values there.
+        at_least: how many go on, where as many have come.
         architectures: theirs by number, where the best of each goes on, too.
         front_first: whether the front of several objectives does, and stands before the rest.
 
@@ -44,7 +52,7 @@ def leading(
     """
     scored = list(scored)
     order = [one.number for one in ranked(scored, front_first=front_first)]
-    going = set(order[: math.ceil(len(order) / SHARE)])
+    going = set(order[: max(math.ceil(len(order) / SHARE), at_least)])
     if front_first:
         going |= {one.number for one in front_of_objectives(scored)}
     if architectures:
@@ -65,8 +73,8 @@ class Halving:
             return False
         if (rung == self._rungs[0] and self.gathers()) or trial.number not in self._leading(rung, (trial, values)):
             return True
-        first = self.to_resume()
-        return first is not None and len(values_by_epoch(first)) < rung
+        first = None if self._results.config.timeout else self.to_resume()
+        return first is not None and self._rung_of(first) < rung
 
     def gathers(self) -> bool:
         """Whether more trials are to start before any goes on from the first rung."""
@@ -80,21 +88,26 @@ class Halving:
         waiting = {trial.number: trial for trial in self._results.searched() if is_paused(trial)}
         for rung in self._rungs:
             for number in self._leading(rung) if waiting else ():
-                if number in waiting and len(values_by_epoch(waiting[number])) == rung:
+                if number in waiting and self._rung_of(waiting[number]) == rung:
                     return waiting[number]
         return None
+
+    def _rung_of(self, trial: FrozenTrial) -> int:
+        """The rung at which a trial waits, also where an earlier version had others."""
+        return max((rung for rung in self._rungs if rung <= len(values_by_epoch(trial))), default=self._rungs[0])
 
     def _leading(self, rung: int, *more: tuple[FrozenTrial, tuple[float, ...]]) -> list[int]:
         """Those that go on from a rung; `more` are trials with values that the study does not hold yet."""
         found = {trial.number: (trial, values_by_epoch(trial)) for trial in self._results.searched()}
         found |= {trial.number: (trial, values) for trial, values in more}
-        come = [one for one in found.values() if len(one[1]) >= rung and one[0].state != TrialState.FAIL]
+        come = [one for one in found.values() if len(one[1]) >= rung and not _is_out(one[0])]
         # Of one configuration the first trial stands for all.
         there = {tuple(sorted(trial.params.items())): (trial, values) for trial, values in reversed(come)}.values()
         several_objectives = len(self._results.config.objectives) > 1
         by_architecture = rung == self._rungs[0] and not several_objectives
         return leading(
             (self._scored(trial, values[:rung]) for trial, values in there),
+            at_least=self._results.config.keep,
             architectures={trial.number: trial.params["architecture"] for trial, _ in there} if by_architecture else {},
             front_first=several_objectives,
         )
@@ -103,6 +116,11 @@ class Halving:
         course = self._results.course(trial, values)
         best = min(values) if course.minimized else max(values)
         return Scored(trial.number, best, trial.user_attrs["coreml_bytes"], course.minimized, course.costs)
+
+
+def _is_out(trial: FrozenTrial) -> bool:
+    """Whether a trial has failed, or was interrupted: with fewer trials than before it may never be taken up again."""
+    return trial.state == TrialState.FAIL or (trial.state == TrialState.WAITING and not is_paused(trial))
 
 
 @dataclass(frozen=True)

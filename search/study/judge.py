@@ -33,10 +33,13 @@ class Judge:
     def __init__(self, opened: Opened, lifecycle: Lifecycle) -> None:
         self._open, self._lifecycle = opened, lifecycle
 
-    def report(self, trial: optuna.Trial, value: float, epoch: int) -> PruningVerdict:
+    def report(self, trial: optuna.Trial, value: float, epoch: int, *, may_pause: bool = True) -> PruningVerdict:
         """Report the objective after an epoch, and return what happens to the trial.
 
         Epochs reported by an earlier attempt have already been judged. After the last epoch there is nothing to save.
+
+        Args:
+            may_pause: False where the end of an attempt could not be recorded, which the next one waits for.
 
         Raises:
             OwnershipLost: if another sweep has taken over the trial.
@@ -50,7 +53,7 @@ class Judge:
                 if self._should_prune(held, course, marks):
                     trial.set_user_attr(PRUNED_AT, epoch)
                 if self._open.config.halves and REPLICATE_OF not in held.user_attrs:
-                    paused = Halving(self._open.results).pauses(held, course)
+                    paused = may_pause and Halving(self._open.results).pauses(held, course)
                     if paused or held.user_attrs.get(PAUSED_AT):
                         trial.set_user_attr(PAUSED_AT, epoch if paused else 0)
                 for mark in marks.made:

@@ -14,7 +14,7 @@ from architectures.errors import ProjectError, UsageError
 from search.config import EXHAUSTIVE, SAMPLERS, SweepConfig
 from search.engines.messages import KnownArchitecture
 from search.grid import grid_of
-from search.study.pruning import RANDOM_TRIALS
+from search.study.pruning import GATHERED, RANDOM_TRIALS
 
 PACKAGES = {"cmaes": ("cmaes", "samplers"), "gp": ("torch", "gp")}  # what Optuna imports for a sampler, and our extra
 
@@ -35,7 +35,9 @@ def sampler_of(config: SweepConfig, number: int) -> BaseSampler:
     seed = (config.seed + number) % 2**32
     samplers = optuna.samplers
     if config.sampler == "tpe":
-        return samplers.TPESampler(multivariate=True, n_startup_trials=RANDOM_TRIALS, seed=seed)
+        # With several objectives paused trials have no values by which TPE could tell them apart.
+        drawn = GATHERED if config.halves and len(config.objectives) > 1 else RANDOM_TRIALS
+        return samplers.TPESampler(multivariate=True, n_startup_trials=drawn, seed=seed)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         match config.sampler:

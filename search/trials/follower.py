@@ -82,7 +82,8 @@ class Follower:
                 progress.oversized(number, parameters, least)
             case EpochEnded(number, metrics):
                 value = getattr(metrics, self._study.config.objective)
-                verdict = self._study.judge.report(running.trial, value, metrics.epoch)
+                reachable = not self._outbox.away_seconds  # MLflow
+                verdict = self._study.judge.report(running.trial, value, metrics.epoch, may_pause=reachable)
                 running.reply(engine, verdict == PruningVerdict.GO_ON)  # first, so that the worker can continue
                 running.paused = verdict == PruningVerdict.PAUSE
                 self._outbox.write(number, Epoch(metrics))

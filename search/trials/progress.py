@@ -63,6 +63,7 @@ class TrialProgress:
         self._paused: dict[int, Pace] = {}  # those of them that are paused
         self._running: dict[int, _Trial] = {}
         self._best: float | None = None
+        self._replicates = 0
         self._begun = 0  # trials of the study, including other sweeps', as far as their numbers tell
         self._deadline = inf
         self._live = Live(console=self._console, get_renderable=self._shown, transient=True, redirect_stdout=False)
@@ -90,6 +91,7 @@ class TrialProgress:
     def expect_more(self, replicates: int) -> None:
         """Announce that the best configurations are trained again."""
         self._trials += replicates
+        self._replicates += replicates
         self.say(f"training the best configurations with further seeds: {replicates} more trials")
 
     def done(self, trials: int, best: float | None) -> None:
@@ -230,16 +232,17 @@ class TrialProgress:
         running = [trial.course(time.monotonic()) for trial in self._running.values()]
         to_come = max(self._trials - max(self._done + len(running), self._begun), 0)
         starts_for = self._deadline - time.monotonic()
-        if self._pruner == "halving":
-            begun = [*self._courses, *running]
-            seconds = seconds_left_halving(begun, to_come=to_come, workers=self._workers, starts_for=starts_for)
+        if self._pruner == "halving" and not self._replicates:
+            seconds = seconds_left_halving(
+                self._courses, running, to_come=to_come, workers=self._workers, starts_for=starts_for
+            )
         else:
             seconds = seconds_left(
                 self._courses,
                 running,
                 to_come=to_come,
                 workers=self._workers,
-                prunes=self._pruner != "none",
+                prunes=self._pruner not in ("none", "halving"),
                 before=self._done - len(self._courses),
                 starts_for=starts_for,
             )

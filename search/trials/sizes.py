@@ -7,7 +7,7 @@ import json
 from functools import cached_property
 
 from experiments.config import Environment, ModelSize
-from experiments.tracking import code_tags
+from experiments.tracking import code_identity
 from search.engines.cluster import facts
 from search.study.study import Study
 
@@ -34,5 +34,5 @@ class Sizes:
     @cached_property
     def _code(self) -> str:
         """A digest of the code and packages that determine a network's sizes."""
-        decisive = [facts(), code_tags(), self._environment.plugins]
+        decisive = [facts(), code_identity(), self._environment.plugins]
         return hashlib.sha256(json.dumps(decisive).encode()).hexdigest()

@@ -2,8 +2,8 @@
 
 A running trial is assumed to keep its pace. A trial that has not started takes the mean time of the completed ones at
 full length, times the share of epochs that trials run before they are pruned. That share is taken from the trials that
-ended since pruning began, together with a few assumed ones. Successive halving trains nearly the same share of all
-epochs in every sweep: what it has not trained of that is left.
+ended since pruning began, together with a few assumed ones. Successive halving lets a known share of the trials go on
+from each rung: what these have not been trained yet is left.
 """
 
 from __future__ import annotations
@@ -11,13 +11,14 @@ from __future__ import annotations
 import heapq
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from math import inf
 from statistics import mean
 
-from search.study.pruning import RANDOM_TRIALS
+from search.study.pruning import RANDOM_TRIALS, rungs
 
 FORESEEN = (0.3, 0.3, 1.0)  # assumed shares of epochs, counted like those of ended trials
-HALVED = 0.38  # share of a sweep's epochs that successive halving trains, of 12, 24 and 48 trials alike (simulated)
+SHARE_ON, MORE_ON, LEAST_ON = 0.4, 1.5, 3  # of n trials at a rung of successive halving, 0.4 n + 1.5 go on, or three
 
 
 @dataclass(frozen=True)
@@ -82,20 +83,41 @@ def seconds_left(
     return max(busy)
 
 
-def seconds_left_halving(begun: Sequence[Pace], *, to_come: int, workers: int, starts_for: float = inf) -> float | None:
+def seconds_left_halving(
+    ended: Sequence[Pace], running: Sequence[Pace], *, to_come: int, workers: int, starts_for: float = inf
+) -> float | None:
     """Return the seconds until a sweep by successive halving has ended; None while no trial was trained.
 
     Args:
-        begun: all trials so far, also those that wait at a rung and those that were not trained.
+        ended: trials that do not run now: those that wait at a rung, too.
+        running: trials that do.
+        to_come: trials that have not started.
         workers: trials at a time.
-        starts_for: seconds after which no further trial is started.
+        starts_for: seconds after which no trial is started or resumed.
     """
+    begun = [*ended, *running]
     trained = [course for course in begun if course.epochs]
     if not trained:
         return None
-    searched = len(trained) + to_come * len(trained) / len(begun)
-    left = max(HALVED * searched - sum(course.share for course in trained), 0.0)
-    return min(left * mean(course.whole for course in trained) / workers, starts_for)
+    whole, asked = mean(course.whole for course in trained), trained[0].asked
+    steps = [*(rung / asked for rung in rungs(asked)), 1.0]
+    searched = len(running) + sum(bool(course.epochs) for course in ended) * (1 + to_come / max(len(ended), 1))
+    expected, left = searched, 0.0  # trials that go on from the rung before; trials to be trained, in whole ones
+    for start, end in pairwise([0.0, *steps]):
+        gone_on = sum(course.share > start for course in trained) if start else len(trained)
+        left += max(expected - gone_on, 0.0) * (end - start)
+        expected = min(expected, max(SHARE_ON * expected + MORE_ON, LEAST_ON))
+    now = [_to_next(course, whole, steps) for course in running]
+    return max(min(left * whole / workers, max(starts_for, 0.0)) + sum(now) / workers, max(now, default=0.0))
+
+
+def _to_next(course: Pace, whole: float, steps: Sequence[float]) -> float:
+    """Return the seconds that a running trial takes to its next rung, or to its end."""
+    next_step = next((step for step in steps if step > course.share), 1.0)
+    if not course.epochs:
+        return max(next_step * whole - course.seconds, 0.0)
+    since = course.seconds - course.trained_seconds
+    return max((next_step * course.asked - course.epochs) * course.per_epoch - since, 0.0)
 
 
 def _left(course: Pace, whole: float, shares: Sequence[float]) -> float:

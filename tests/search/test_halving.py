@@ -13,6 +13,7 @@ from optuna.trial import TrialState
 
 from architectures.errors import UsageError
 from benchmarks.no_training import NoTraining
+from experiments.tracking import Outbox
 from search.config import SweepConfig
 from search.orchestrate import sweep
 from search.study.halving import PausedAsPruned, leading
@@ -39,7 +40,7 @@ def options(tmp_path: Path) -> list[str]:
     return [
         *("--study", "halved", "--dataset", "digits", "--architecture", "pocket", "--trials", "2", "--epochs", "6"),
         *("--learning-rate", "1e-6:1e-2", "--filters", "8", "--batch-size", "64", "--pruner", "halving"),
-        *("--enqueue", str(queue), *NO_FIGURES),
+        *("--enqueue", str(queue), "--keep", "1", *NO_FIGURES),
     ]
 
 
@@ -90,7 +91,7 @@ def test_eight_start_before_one_goes_on_unless_time_is_limited(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     config = SweepConfig(
-        "sqlite:///mlflow.db", "first", trials=20, epochs=6, filters=(4,), pruner="halving", figures=False
+        "sqlite:///mlflow.db", "first", trials=20, epochs=6, filters=(4,), keep=1, pruner="halving", figures=False
     )
     config = replace(config, timeout=timeout)
 
@@ -99,6 +100,57 @@ def test_eight_start_before_one_goes_on_unless_time_is_limited(
 
     assert sweep(config, engine=lambda _: NoTraining(), interrupted=one_went_on).interrupted
     assert len(study_of(tmp_path, "first").trials) == begun
+
+
+def test_what_leads_at_the_first_rung_goes_on_before_what_has_come_to_the_second(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    config = SweepConfig(
+        "sqlite:///mlflow.db", "deep", trials=9, epochs=15, filters=(4, 8), keep=2, pruner="halving", figures=False
+    )
+
+    def epochs() -> list[int]:
+        return [len(trial.intermediate_values) for trial in study_of(tmp_path, "deep").trials]
+
+    cut = sweep(config, engine=lambda _: NoTraining(), interrupted=lambda: max(epochs(), default=0) > 4)
+    assert cut.interrupted
+    assert sum(2 < one <= 4 for one in epochs()) >= 2  # of eight, three led at the first rung
+    done = sweep(config, engine=lambda _: NoTraining(), interrupted=lambda: False)
+    assert done.counts["complete"] >= 2
+    assert {2, 4, 15} >= set(epochs())
+    assert_nothing_lost(tmp_path, "deep", 9, 15)
+
+
+def test_what_waits_since_an_earlier_version_had_other_rungs_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    config = SweepConfig(
+        "sqlite:///mlflow.db", "old", trials=8, epochs=15, filters=(4,), pruner="halving", figures=False
+    )
+    monkeypatch.setattr("search.study.halving.rungs", lambda _: (3, 5))
+    monkeypatch.setattr("search.trials.loop.rungs", lambda _: (3, 5))
+
+    def two_wait() -> bool:
+        return sum(map(is_paused, study_of(tmp_path, "old").trials)) > 1
+
+    sweep(config, engine=lambda _: NoTraining(), interrupted=two_wait)
+    monkeypatch.undo()
+    monkeypatch.chdir(tmp_path)
+    done = sweep(config, engine=lambda _: NoTraining(), interrupted=lambda: False)
+    assert done.counts["complete"] >= 3
+    assert sum(done.counts.values()) == 8
+
+
+def test_trials_go_on_while_mlflow_is_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    config = SweepConfig(
+        "sqlite:///mlflow.db", "away", trials=2, epochs=6, filters=(4,), keep=1, pruner="halving", figures=False
+    )
+    monkeypatch.setattr(Outbox, "away_seconds", 60.0)
+    done = sweep(config, engine=lambda _: NoTraining(), interrupted=lambda: False)
+    assert done.counts["complete"] == 2
 
 
 @pytest.mark.parametrize("sampler", ["grid", "bruteforce"])
@@ -156,6 +208,7 @@ def test_it_is_the_default_where_there_are_rungs() -> None:
     ):
         config = SweepConfig("sqlite:///mlflow.db", "night", objectives=objectives, epochs=epochs)
         assert config.resolved_pruner == expected
+    assert replace(config, objectives=("val_accuracy",), sampler="gp").resolved_pruner == "median"
 
 
 def test_with_few_epochs_it_is_refused() -> None:
@@ -191,6 +244,8 @@ def test_the_best_third_leads_and_where_asked_the_best_of_each_architecture() ->
     assert leading(scored[:4]) == [0, 1]
     assert leading(scored, architectures=names) == [0, 1, 2, 5]
     assert leading(scored[:1], architectures=names) == [0]
+    assert leading(scored, at_least=3) == [0, 1, 2]
+    assert leading(scored[:2], at_least=3) == [0, 1]
     assert leading([]) == []
 
 

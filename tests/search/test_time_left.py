@@ -105,28 +105,47 @@ def test_with_halving_it_is_right_within_a_factor_of_two_once_eight_trials_have_
                 epochs[trial] += count * (when <= now)
             if sum(map(bool, epochs.values())) < GATHERED or now > 0.84 * replayed.seconds:
                 continue
-            begun = [
+            waiting = [
                 Pace(spent, count, EPOCHS, spent)
                 for trial, count in epochs.items()
                 if count and (spent := START + count * trial.epoch_seconds)
             ]
-            found = seconds_left_halving(begun, to_come=trials - len(begun), workers=1)
+            found = seconds_left_halving(waiting, [], to_come=trials - len(waiting), workers=1)
             assert found is not None
             right.append(0.5 <= found / (replayed.seconds - now) <= 2)
     assert len(right) > 50
     assert mean(right) > share
 
 
-def test_with_halving_what_was_trained_is_taken_from_what_will_be() -> None:
-    begun = [Pace(10.0, 5, 10, 10.0)] * 2
-    assert seconds_left_halving([], to_come=5, workers=1) is None
-    whole = seconds_left_halving(begun, to_come=2, workers=1)
-    assert whole
-    assert seconds_left_halving(begun, to_come=2, workers=2) == pytest.approx(whole / 2)
-    assert seconds_left_halving(begun, to_come=2, workers=1, starts_for=3.0) == 3.0
-    infeasible = [*begun, Pace(0.1, 0, 10, 0.0), Pace(0.1, 0, 10, 0.0)]  # as half of those to come will be
-    assert seconds_left_halving(infeasible, to_come=4, workers=1) == pytest.approx(whole)
-    assert seconds_left_halving([Pace(20.0, 10, 10, 20.0)] * 4, to_come=0, workers=1) == 0.0
+def test_with_halving_what_runs_is_trained_to_its_next_rung() -> None:
+    ended, running = [Pace(10.0, 15, 15, 10.0)] * 4, [Pace(20.0, 10, 15, 20.0)]
+    assert seconds_left_halving([], [], to_come=5, workers=1) is None
+    assert seconds_left_halving(ended, [], to_come=0, workers=1) == 0
+    assert seconds_left_halving(ended, running, to_come=0, workers=1) == pytest.approx(10)
+    assert seconds_left_halving(ended, running, to_come=0, workers=4) == pytest.approx(10)  # one trial on one of them
+    assert seconds_left_halving([], running, to_come=0, workers=1) == pytest.approx(10)
+    some = seconds_left_halving(ended, running, to_come=6, workers=1)
+    assert some
+    assert some > 20
+    for limit in (0.0, -5.0):  # no more is started, what runs ends
+        assert seconds_left_halving(ended, running, to_come=6, workers=1, starts_for=limit) == pytest.approx(10)
+    infeasible = [*ended, *[Pace(0.1, 0, 15, 0.0)] * 4]  # as half of those to come will be
+    fewer = seconds_left_halving(infeasible, running, to_come=6, workers=1)
+    assert fewer
+    assert fewer < some
+
+
+def test_with_halving_replicates_are_trained_to_their_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    config = RunConfig("pocket", "mnist5k", filters=8, dropout=0.1, epochs=1)
+    shown = TrialProgress(1, 1, pruner="halving")
+    shown.started(0, config)
+    now[0] += 100
+    shown.epoch(0, EpochMetrics(1, 1.0, 0.5, 1.0, 0.5, 100.0))
+    shown.pruned(0, EpochMetrics(1, 1.0, 0.5, 1.0, 0.5, 100.0))
+    shown.expect_more(3)
+    assert shown._left() == "about 5 min left"
 
 
 def test_nothing_is_said_before_a_trial_was_trained() -> None:
