@@ -78,7 +78,7 @@ def published(wanted: str, dataset: str, epochs: int, schedule: str, augment: st
 def searched(name: str, dataset: str, epochs: int, schedule: str, augment: str, trials: int) -> RunConfig:
     """The configuration that a sweep of this family alone finds best on the validation images."""
     command = ["-m", "search.sweep", "--json", "--keep", "1", "--architecture", name, "--dataset", dataset]
-    command += ["--schedule", schedule]
+    command += ["--schedule", schedule, "--pruner", "none"]
     command += ["--trials", str(trials), "--epochs", str(epochs), "--augment", augment]
     with tempfile.TemporaryDirectory() as folder:
         done = subprocess.run([sys.executable, *command], cwd=folder, stdout=subprocess.PIPE, text=True, check=True)

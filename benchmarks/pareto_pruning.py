@@ -2,7 +2,7 @@
 
 Run: python benchmarks/pareto_pruning.py --seeds 3
 
-For each seed two sweeps of mnist5k with as many trials, one with the default pruner and one with none, in turn. Printed
+For each seed two sweeps of mnist5k with as many trials, one with `--pruner front` and one with none, in turn. Printed
 are the seconds of their trials and the hypervolume of their fronts (accuracy above 0.8 times decades of bytes below
 10 MB), also of the unpruned sweep after as many full trainings as the pruned one made.
 """

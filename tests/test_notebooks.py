@@ -19,6 +19,7 @@ from PIL import Image
 ROOT = Path(__file__).parents[1]
 LOGIC = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda, ast.While, ast.Try, ast.If)
 STORIES = ["01-keras-mnist", "02-sweep", "03-promote", "04-why-7-and-4", "05-photographs"]
+QUICKEST = "04-why-7-and-4"  # in `make test`
 MOST_SECONDS = 700  # of processor time, all together: less than eight minutes of two cores, as training keeps both busy
 
 
@@ -54,9 +55,10 @@ def test_the_stories_are_there() -> None:
     assert [path.stem for path in execute.paths()] == STORIES
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(1800)  # of a busy machine
-@pytest.mark.parametrize("name", STORIES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name == QUICKEST else pytest.mark.slow) for name in STORIES]
+)
 def test_executes_from_clean(name: str, tmp_path: Path) -> None:
     path = ROOT / f"notebooks/{name}.ipynb"
     before = held()

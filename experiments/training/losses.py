@@ -92,14 +92,15 @@ def build(config: RunConfig, num_classes: int) -> Callable[[tf.Tensor, tf.Tensor
 
 
 def _try_out(loss: keras.losses.Loss, registered: Registered, num_classes: int) -> None:
-    """Try the loss on some images: an error that is raised later, in a graph, is many lines of TensorFlow's."""
+    """Try the loss on some images, in a graph as in training: an error that is raised there is many lines long."""
     import tensorflow as tf
 
     images = num_classes + 1  # unlike the number of classes
     labels, probabilities = tf.one_hot(tf.range(images) % num_classes, num_classes), tf.ones((images, num_classes))
     fault = f"Loss {registered.takes.name!r} ({registered.source})"
     try:
-        found = tf.convert_to_tensor(loss.call(labels, probabilities / num_classes))
+        found = tf.function(loss.call, autograph=False)(labels, probabilities / num_classes)
+        found = tf.convert_to_tensor(found)
     except Exception as error:  # a plugin's, or a library's
         raise PluginError(f"{fault} failed: {type(error).__name__}: {error}") from error
     if found.shape != (images,):

@@ -55,7 +55,7 @@ def connected(address: str | None) -> Iterator[None]:
         options["address"] = address
     else:
         os.environ.setdefault("RAY_worker_niceness", "0")  # the same priority as workers of the local engine
-        os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")  # on these systems, Ray binds to 127.0.0.1
+        os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")  # so that it binds to 127.0.0.1
         if os.environ.setdefault("RAY_AUTH_MODE", "token") == "token":
             os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))  # keeps out other users
         options |= {"address": "local", "num_cpus": cores(), "include_dashboard": False}
@@ -148,7 +148,7 @@ def facts() -> dict[str, str]:
 
 
 def difference(theirs: Mapping[str, str], ours: Mapping[str, str]) -> str | None:
-    """Return why a node cannot run a sweep's trials; empty if it can.
+    """Return why a node cannot run a sweep's trials; None if it can.
 
     >>> difference({"keras": "3.15.1", "code": "a"}, {"keras": "3.15.2", "code": "a"})
     'has keras 3.15.1, the sweep 3.15.2'

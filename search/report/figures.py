@@ -228,7 +228,7 @@ def _courses(found: _Searched) -> _Explained:
         Chart(tuple(series), "epoch", found.objective, x_whole=True),
         title,
         f"Validation {found.words} by epoch, a line for each trial."
-        + (" A line that ends early was pruned or paused: earlier trials were better by then." if short else ""),
+        + (" A line that ends early was pruned or paused: others were better by then." if short else ""),
     )
 
 

@@ -63,7 +63,6 @@ def bits(result: RunResult) -> tuple[object, ...]:
     return result.weights_sha256, courses, result.val_probabilities.tobytes()
 
 
-@pytest.mark.slow
 def test_a_second_trial_computes_no_features_and_gives_the_same_bits(
     dataset: Dataset, first: RunResult, tmp_path: Path
 ) -> None:

@@ -27,9 +27,10 @@ PLAIN = RunConfig("malireddi", "mnist5k", filters=4, dropout=0.3, batch_size=64,
 NORMALISED = replace(PLAIN, architecture="pocket")  # 7 steps an epoch: its averages are renewed
 METRICS = EpochMetrics(1, 0.7, 0.5, 0.8, 0.4, 0.1, 0.45)
 FULLEST = "momentum, batch normalisation, dropout, augmented, mixed"
+QUICK = "adam, augmented"  # in `make test`
 CASES = {
     FULLEST: replace(NORMALISED, optimizer="sgd", momentum=0.9, augment="digits", mixup=0.2),
-    "adam, augmented": replace(PLAIN, augment="digits"),
+    QUICK: replace(PLAIN, augment="digits"),
     "bfloat16": replace(NORMALISED, precision="mixed_bfloat16"),
     "a constant rate, decay, streamed": replace(PLAIN, schedule="constant", optimizer="adamw", weight_decay=0.01),
     "a head": RunConfig(
@@ -60,8 +61,9 @@ def bits(result: RunResult) -> list[object]:
     return [result.weights_sha256, result.val_probabilities.tobytes(), result.best_epoch, epochs, result.resampled]
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(
+    "case", [pytest.param(case, marks=pytest.mark.slow if case != QUICK else ()) for case in CASES]
+)
 def test_it_goes_on_to_the_same_bits(case: str, few: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(state, "SHARE", 1e9)  # whatever it costs

@@ -211,6 +211,24 @@ def test_it_is_the_default_where_there_are_rungs() -> None:
     assert replace(config, objectives=("val_accuracy",), sampler="gp").resolved_pruner == "median"
 
 
+def test_an_interrupted_trial_that_is_left_out_holds_no_other_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With fewer trials than before the best, which is queued again, is not trained on."""
+    monkeypatch.chdir(tmp_path)
+    config = SweepConfig(
+        "sqlite:///mlflow.db", "less", trials=8, epochs=15, filters=(4,), keep=1, pruner="halving", figures=False
+    )
+
+    def one_went_on() -> bool:
+        return any(len(trial.intermediate_values) > 4 for trial in study_of(tmp_path, "less").trials)
+
+    assert sweep(config, engine=lambda _: NoTraining(), interrupted=one_went_on).interrupted
+    fewer = replace(config, trials=7, given=("trials",))
+    done = sweep(fewer, engine=lambda _: NoTraining(), interrupted=lambda: False)
+    assert done.counts["complete"]
+
+
 def test_with_few_epochs_it_is_refused() -> None:
     config = SweepConfig("sqlite:///mlflow.db", "short", epochs=4, pruner="halving")
     with pytest.raises(UsageError, match="--pruner halving pauses no trial of 4 epochs: give --epochs 5 or more"):

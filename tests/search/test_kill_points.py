@@ -148,7 +148,7 @@ def uninterrupted(made: Path, made_once: MadeOnce) -> Callable[..., list[FrozenT
             assert run(folder, trials, None, **options) == 0
             return Outcome(0, "null", "")
 
-        name = "-".join(["whole", options["pruner"], *options["objectives"]])
+        name = "-".join(map(str, ["whole", trials, options["epochs"], options["pruner"], *options["objectives"]]))
         return study_of(made_once(name, sweep)[0], "cut").trials
 
     return trials_of
@@ -263,10 +263,10 @@ AROUND_A_PAUSE = (
     (REPORTED, 4, "after"),
     (PAUSE, 1, "before"),
     (PAUSE, 1, "after"),
-    ("search.study.lifecycle:Lifecycle.ask", 5, "after"),
+    ("search.study.lifecycle:Lifecycle.ask", 9, "after"),  # eight have started: a trial resumes
     ("search.trials.loop:end_pruned", 1, "before"),
     ("search.study.lifecycle:Lifecycle.adopt_paused", 1, "after"),
-    ("experiments.tracking.writer:Writer.end", 8, "after"),
+    ("experiments.tracking.writer:Writer.end", 12, "after"),  # the second prune, after ten pauses
 )
 QUICK = OBJECTIVES[0], AROUND_A_PAUSE[2]  # the one in `make test`
 

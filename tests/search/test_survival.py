@@ -238,8 +238,8 @@ def test_epochs_from_other_threads_are_not_continued(tmp_path: Path) -> None:
 
 def test_two_workers(tmp_path: Path) -> None:
     done = invoke(
-        *("search.sweep", "--study", "two", "--trials", "2", *TINY, *DIGITS, *PUBLISHED, "--workers", "2", "--json"),
+        *("search.sweep", "--study", "two", "--trials", "3", *TINY, *DIGITS, *PUBLISHED, "--workers", "2", "--json"),
         cwd=tmp_path,
     )
     assert done.code == 0, done.err
-    assert_whole(tmp_path, "two", 2, 2)
+    assert_whole(tmp_path, "two", 3, 2)
