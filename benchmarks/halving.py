@@ -25,7 +25,7 @@ import optuna
 from optuna.trial import TrialState
 
 from search.config import SweepConfig
-from search.study.halving import leading
+from search.study.halving import Reached, leading, worth_their_cost
 from search.study.pruning import GATHERED, RANDOM_TRIALS, WARMUP_EPOCHS, rungs
 from search.study.ranking import Scored
 
@@ -39,6 +39,7 @@ class Recorded:
     coreml_bytes: int
     values: tuple[float, ...]  # by epoch
     epoch_seconds: float
+    cost: float  # of an epoch: multiply-accumulates for an image, or seconds where they were not recorded
 
 
 @dataclass
@@ -94,7 +95,8 @@ def halving(trials: Sequence[Recorded], start: float) -> Replayed:
     def leaders(rung: int) -> list[int]:
         there = [known[number] for number, epochs in reached.items() if epochs >= rung]
         scored = [Scored(one.number, max(one.values[:rung]), one.coreml_bytes) for one in there]
-        architectures = {one.number: one.architecture for one in there} if rung == steps[0] else {}
+        came = {one.number: Reached(one.architecture, one.cost, one.values[: reached[one.number]]) for one in there}
+        architectures = worth_their_cost(came, rung) if rung == steps[0] else {}
         return leading(scored, at_least=SweepConfig.keep, architectures=architectures)
 
     def gathers() -> bool:
@@ -144,7 +146,8 @@ def recorded(storage: str, study: str) -> list[Recorded]:
             trial.params["architecture"],
             trial.user_attrs["coreml_bytes"],
             tuple(value for _, value in sorted(trial.intermediate_values.items())),
-            trial.duration.total_seconds() / len(trial.intermediate_values),
+            (seconds := trial.duration.total_seconds() / len(trial.intermediate_values)),
+            trial.user_attrs.get("macs", seconds),
         )
         for trial in found
         if trial.duration and trial.intermediate_values

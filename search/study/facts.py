@@ -22,12 +22,13 @@ class Facts:
         self._open, self._lifecycle = opened, lifecycle
 
     def record_size(self, trial: optuna.Trial, sizes: Mapping[str, int], **more: object) -> None:
-        """Record the size of a trial's file, and any other property of its network that is an objective.
+        """Record the size of a trial's file, and any other property of its network that is an objective or a cost.
 
         The size limit is a constraint of the study, so the sampler learns from it. An oversized trial reports no epoch,
         so it does not affect pruning. `more` are further attributes of the trial.
         """
-        wanted = {name: size for name, size in sizes.items() if name in ("coreml_bytes", *self._open.config.objectives)}
+        names = {"coreml_bytes", *self._open.config.objectives, *(["macs"] if self._open.config.halves else [])}
+        wanted = {name: size for name, size in sizes.items() if name in names}
         self._record_bytes(trial, wanted["coreml_bytes"], {**wanted, **more})
 
     def record_oversize(self, trial: optuna.Trial, at_least: int) -> None:

@@ -2,9 +2,10 @@
 
 At each rung a trial is compared with all that have come as far. The best third of them goes on, and at least as many as
 are to be kept; at the first rung also the best of each architecture, so that one that learns slowly at first is not
-judged by one that does not; with several objectives also all that are on the front. The others wait, with the state of
-their training on disk. As more trials come to a rung, more of them go on: so one that waits may go on later, to the
-same bits as if it had never stopped. What still waits when a study has nothing else to train is pruned.
+judged by one that does not, unless another trial of that architecture was better at no more computation; with several
+objectives also all that are on the front. The others wait, with the state of their training on disk. As more trials
+come to a rung, more of them go on: so one that waits may go on later, to the same bits as if it had never stopped. What
+still waits when a study has nothing else to train is pruned.
 
 None goes on from the first rung before eight have started, and none from the second while one that leads at the first
 waits: so the first ones have others to be compared with. With a limit of time neither holds, so that some are trained
@@ -43,7 +44,7 @@ def leading(
     Args:
         scored: all trials that have come to the rung, by their values there.
         at_least: how many go on, where as many have come.
-        architectures: theirs by number, where the best of each goes on, too.
+        architectures: by number, of those among them that go on as the best of theirs.
         front_first: whether the front of several objectives does, and stands before the rest.
 
     >>> at_rung = [Scored(0, 0.9, 500), Scored(1, 0.8, 500), Scored(2, 0.5, 500), Scored(3, 0.4, 500)]
@@ -56,8 +57,44 @@ def leading(
     if front_first:
         going |= {one.number for one in front_of_objectives(scored)}
     if architectures:
-        going.update({architectures[number]: number for number in reversed(order)}.values())
+        named = [number for number in reversed(order) if number in architectures]
+        going.update({architectures[number]: number for number in named}.values())
     return [number for number in order if number in going]
+
+
+@dataclass(frozen=True)
+class Reached:
+    """How far a trial has come."""
+
+    architecture: str
+    cost: float  # of an epoch, such as multiply-accumulates for an image; 0: unknown
+    values: tuple[float, ...]  # of the objective, by epoch
+
+
+def worth_their_cost(there: Mapping[int, Reached], rung: int, *, minimized: bool = False) -> dict[int, str]:
+    """The architectures, by number, of the trials at a rung that none of theirs has outdone for the same cost.
+
+    >>> small, large = Reached("resnet", 1, (0.4, 0.6, 0.8, 0.9)), Reached("resnet", 2, (0.5, 0.7))
+    >>> worth_their_cost({0: small, 1: large}, 2)
+    {0: 'resnet'}
+    """
+
+    def best(values: tuple[float, ...]) -> float:
+        return -min(values) if minimized else max(values)
+
+    def outdone(one: Reached, other: Reached) -> bool:
+        epochs = int(rung * one.cost / other.cost) if other.cost else 0
+        return (
+            epochs > 0
+            and other.architecture == one.architecture
+            and best(other.values[:epochs]) > best(one.values[:rung])
+        )
+
+    return {
+        number: one.architecture
+        for number, one in there.items()
+        if not any(outdone(one, other) for other in there.values())
+    }
 
 
 class Halving:
@@ -104,11 +141,16 @@ class Halving:
         # Of one configuration the first trial stands for all.
         there = {tuple(sorted(trial.params.items())): (trial, values) for trial, values in reversed(come)}.values()
         several_objectives = len(self._results.config.objectives) > 1
+        reached = {
+            trial.number: Reached(trial.params["architecture"], trial.user_attrs.get("macs", 0), values)
+            for trial, values in there
+        }
         by_architecture = rung == self._rungs[0] and not several_objectives
+        minimized = self._results.config.minimized
         return leading(
             (self._scored(trial, values[:rung]) for trial, values in there),
             at_least=self._results.config.keep,
-            architectures={trial.number: trial.params["architecture"] for trial, _ in there} if by_architecture else {},
+            architectures=worth_their_cost(reached, rung, minimized=minimized) if by_architecture else {},
             front_first=several_objectives,
         )
 

@@ -16,7 +16,7 @@ from benchmarks.no_training import NoTraining
 from experiments.tracking import Outbox
 from search.config import SweepConfig
 from search.orchestrate import sweep
-from search.study.halving import PausedAsPruned, leading
+from search.study.halving import PausedAsPruned, Reached, leading, worth_their_cost
 from search.study.pruning import PAUSED_AT, rungs
 from search.study.ranking import Scored
 from search.study.results import is_paused
@@ -265,6 +265,19 @@ def test_the_best_third_leads_and_where_asked_the_best_of_each_architecture() ->
     assert leading(scored, at_least=3) == [0, 1, 2]
     assert leading(scored[:2], at_least=3) == [0, 1]
     assert leading([]) == []
+
+
+def test_the_best_of_an_architecture_goes_on_unless_a_cheaper_one_was_better_for_as_much() -> None:
+    small = Reached("resnet", 100, (0.3, 0.5, 0.8, 0.9))
+    wide, other = Reached("resnet", 150, (0.4, 0.7)), Reached("pocket", 1, (0.2, 0.3))
+    assert worth_their_cost({0: small, 1: wide, 2: other}, 2) == {0: "resnet", 2: "pocket"}  # 0.8 by epoch 3
+    better = replace(wide, values=(0.4, 0.85))
+    assert worth_their_cost({0: small, 1: better}, 2) == {0: "resnet", 1: "resnet"}  # three epochs cost as much
+    assert worth_their_cost({0: small, 1: replace(better, cost=200)}, 2) == {0: "resnet"}
+    assert worth_their_cost({0: small, 1: replace(wide, cost=0)}, 2) == {0: "resnet", 1: "resnet"}  # unknown
+    losses = {0: replace(small, values=(0.9, 0.5, 0.1)), 1: replace(wide, values=(0.9, 0.2))}
+    assert worth_their_cost(losses, 2, minimized=True) == {0: "resnet"}
+    assert leading([Scored(0, 0.9, 500), Scored(1, 0.5, 500)], architectures={}) == [0]
 
 
 def test_a_lower_loss_leads() -> None:

@@ -97,7 +97,8 @@ def test_with_halving_it_is_right_within_a_factor_of_two_once_eight_trials_have_
             family = draw.choice(list(FAMILIES))
             last, slow = draw.uniform(0.9, 0.99), draw.uniform(0.5, 3)
             values = tuple(last * (1 - math.exp(-epoch / slow)) for epoch in range(1, EPOCHS + 1))
-            recorded.append(Recorded(number, family, 10_000, values, FAMILIES[family] * draw.choice(WIDTHS)))
+            seconds = FAMILIES[family] * draw.choice(WIDTHS)
+            recorded.append(Recorded(number, family, 10_000, values, seconds, cost=seconds))
         replayed = halving(recorded, START)
         for now, _, _ in replayed.trained:
             epochs: Counter[Recorded] = Counter()
