@@ -84,16 +84,15 @@ def worth_their_cost(there: Mapping[int, Reached], rung: int, *, minimized: bool
 
     def outdone(one: Reached, other: Reached) -> bool:
         epochs = int(rung * one.cost / other.cost) if other.cost else 0
-        return (
-            epochs > 0
-            and other.architecture == one.architecture
-            and best(other.values[:epochs]) > best(one.values[:rung])
-        )
+        return epochs > 0 and best(other.values[:epochs]) > best(one.values[:rung])
 
+    rivals: dict[str, list[Reached]] = {}  # by architecture, the best first: most trials are soon outdone
+    for one in sorted(there.values(), key=lambda one: best(one.values), reverse=True):
+        rivals.setdefault(one.architecture, []).append(one)
     return {
         number: one.architecture
         for number, one in there.items()
-        if not any(outdone(one, other) for other in there.values())
+        if not any(outdone(one, other) for other in rivals[one.architecture])
     }
 
 
