@@ -17,6 +17,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import psutil
@@ -42,6 +43,9 @@ from tests.support.sweeps import (
     study_of,
 )
 from tests.support.warm import Program
+
+if TYPE_CHECKING:
+    from search.engines.ray import RayEngine
 
 ROOT = Path(__file__).parents[2]
 EPOCHS = 7  # no early stop before; with small batches long enough to be struck in the middle
@@ -262,13 +266,19 @@ class Unending:
         return Future()
 
 
-@pytest.mark.slow
-def test_trials_that_run_at_the_same_time_are_in_different_places(tmp_path: Path) -> None:
+def without_cluster(*, workers: int) -> RayEngine:
+    """An engine whose tasks are played by the test."""
     require(find_spec("ray"), install="pip install 'pocketnets[ray]'")
     from search.engines.ray import RayEngine
 
-    engine = RayEngine(WorkerSetup((), (), 1), None, Share(1, 0), workers=3)
+    engine = RayEngine(WorkerSetup((), (), 1), None, Share(1, 0), workers=workers)
     engine._train, engine._dataset = Unending(), None
+    return engine
+
+
+@pytest.mark.slow
+def test_trials_that_run_at_the_same_time_are_in_different_places(tmp_path: Path) -> None:
+    engine = without_cluster(workers=3)
 
     def start(number: int) -> str | None:
         place = engine.free_worker()
@@ -284,11 +294,7 @@ def test_trials_that_run_at_the_same_time_are_in_different_places(tmp_path: Path
 
 @pytest.mark.slow
 def test_a_task_may_report_its_next_epoch_while_it_is_answered(tmp_path: Path) -> None:
-    require(find_spec("ray"), install="pip install 'pocketnets[ray]'")
-    from search.engines.ray import RayEngine
-
-    engine = RayEngine(WorkerSetup((), (), 1), None, Share(1, 0), workers=1)
-    engine._train, engine._dataset = Unending(), None
+    engine = without_cluster(workers=1)
     engine.submit(job(0, tmp_path))
     epochs = [EpochEnded(0, EpochMetrics(epoch, 1.0, 0.5, 1.0, 0.5, 0.1)) for epoch in (1, 2)]
     answers = [engine.hear(0, epochs[0], None)]
@@ -307,11 +313,7 @@ def job(number: int, folder: Path) -> Job:
 
 @pytest.mark.slow
 def test_the_state_that_a_task_hands_over_is_kept_beside_the_broker(tmp_path: Path) -> None:
-    require(find_spec("ray"), install="pip install 'pocketnets[ray]'")
-    from search.engines.ray import RayEngine
-
-    engine = RayEngine(WorkerSetup((), (), 1), None, Share(1, 0), workers=1)
-    engine._train, engine._dataset = Unending(), None
+    engine = without_cluster(workers=1)
     engine.submit(job(0, tmp_path))
     for state in (b"first", b"second"):
         assert engine.hear(0, None, state).result(1)  # the task trains on meanwhile
