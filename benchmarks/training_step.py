@@ -3,7 +3,7 @@
 Run: python benchmarks/training_step.py --architecture chollet
      python benchmarks/training_step.py --architecture chollet --precision mixed_bfloat16
 
-The graph of an epoch, as `experiments.training.loop.train` runs it, takes some steps on one thread under TensorFlow's
+The graph of an epoch, as `experiments.training.epoch_graph` makes it, takes some steps on one thread under TensorFlow's
 profiler, after as many that are not measured. An operation's time is its own, without those that it waits for. Printed
 are milliseconds a step and shares of all; `executor` is TensorFlow's way from one operation to the next.
 """
@@ -30,7 +30,7 @@ from experiments import datasets  # noqa: E402
 from experiments.classifier import build_classifier  # noqa: E402
 from experiments.config import RunConfig  # noqa: E402
 from experiments.datasets import Split  # noqa: E402
-from experiments.training import loop  # noqa: E402
+from experiments.training import epoch_graph  # noqa: E402
 from experiments.training.kernels import with_fast_kernels  # noqa: E402
 
 # Of an event's name, such as `while/body/while/classifier/malireddi/conv2d/Relu:_MklNativeFusedConv2D`, or where that
@@ -82,7 +82,7 @@ def profiled(config: RunConfig, dataset: datasets.Dataset, steps: int) -> Counte
     few = replace(dataset, train=Split(dataset.train.images[:images], dataset.train.labels[:images]))
     architecture = registry.get(config.architecture)
     classifier = build_classifier(architecture, config, few.input_shape, few.num_classes, config.precision)
-    run_epoch = loop.epoch_function(with_fast_kernels(classifier), config, few.train)
+    run_epoch = epoch_graph.epoch_function(with_fast_kernels(classifier), config, few.train)
     order = np.random.default_rng(config.seed).permutation(len(few.train))
     run_epoch(order, 1)
     with tempfile.TemporaryDirectory() as folder:

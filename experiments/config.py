@@ -53,10 +53,18 @@ def usual_learning_rate(schedule: str, knobs: tuple[tuple[str, Knob], ...], fact
     >>> usual_learning_rate("cosine", (("train", "top"), ("weights", "imagenet"))) == 0.003 / 10
     True
     """
-    of = dict(knobs)
-    learns_on = of.get(WEIGHTS, NONE) != NONE and of.get(TRAIN) != HEAD
     rate = float(f"{LEARNING_RATES[schedule] * factor:.6g}")  # as a person would write it
-    return rate / 10 if learns_on else rate
+    return rate / 10 if learns_on(knobs) else rate
+
+
+def learns_on(knobs: tuple[tuple[str, Knob], ...]) -> bool:
+    """Whether a backbone starts from weights, and more of it than its head is trained.
+
+    >>> learns_on((("train", "top"), ("weights", "imagenet"))), learns_on((("train", "all"), ("weights", "none")))
+    (True, False)
+    """
+    of = dict(knobs)
+    return of.get(WEIGHTS, NONE) != NONE and of.get(TRAIN) != HEAD
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from architectures.contract import hold, require
 from experiments.config import CROSS_ENTROPY, PRECISIONS, RunConfig, usual_learning_rate
 from experiments.datasets import Split
 from experiments.training import losses, optimizers
-from experiments.training.loop import epoch_function
+from experiments.training.epoch_graph import epoch_function
 from experiments.training.registered import Registered
 
 if TYPE_CHECKING:

@@ -34,7 +34,7 @@ _Graph = Callable[[np.ndarray, int, int, int], np.ndarray]
 
 @dataclass(frozen=True)
 class Frozen:
-    """A classifier taken apart: its frozen part and the rest, which share their weights with it."""
+    """A classifier taken apart: its frozen backbone and the rest, which share their weights with it."""
 
     classifier: keras.Model
     forward: Callable[[np.ndarray], np.ndarray]  # of the classifier
@@ -69,8 +69,8 @@ def taken_apart(
     found = _last.get(key)
     if found is None:
         built = build()
-        found = _apart(built, architecture)
-        if found is None:
+        found = apart(built, architecture)
+        if found is None or found.trunk.trainable_weights or not found.trunk.weights:
             return built
     dropouts = [layer for layer in found.head.layers if isinstance(layer, keras.layers.Dropout)]
     pinned = any(isinstance(value, str) and PIN in value for _, value in config.knobs)  # the weights cannot be others
@@ -85,8 +85,8 @@ def taken_apart(
     return found
 
 
-def _apart(classifier: keras.Model, architecture: Architecture) -> Frozen | None:
-    """A classifier's frozen part and its head; None where there is no such part, or some of it learns."""
+def apart(classifier: keras.Model, architecture: Architecture) -> Frozen | None:
+    """A classifier taken apart where its backbone ends; None if it has no backbone."""
     import keras
 
     network = network_of(classifier)
@@ -96,8 +96,6 @@ def _apart(classifier: keras.Model, architecture: Architecture) -> Frozen | None
     trunk = keras.Sequential(
         [keras.Input(classifier.input_shape[1:]), classifier.layers[0], keras.Model(network.inputs, features)]
     )
-    if trunk.trainable_weights or not trunk.weights:
-        return None
     head = keras.Model(features, network.outputs)
     return Frozen(classifier, forward_function(classifier), trunk, head, _digest(trunk, architecture))
 

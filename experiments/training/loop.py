@@ -1,9 +1,4 @@
-"""Train one configuration on one data set, and keep the weights of the best epoch.
-
-The whole epoch runs inside one TensorFlow graph, on images that stay uint8 in memory: without a Python step per batch
-small networks train faster than under `Model.fit` (benchmarks/sweep_against_plain_loop.py --precision float32). Images
-that memory does not hold stream into the same graph from disk, with the same result (streaming.py).
-"""
+"""Train one configuration on one data set, and keep the weights of the best epoch."""
 
 from __future__ import annotations
 
@@ -14,7 +9,7 @@ import statistics
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, SupportsFloat
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -30,16 +25,16 @@ from experiments.classifier import (
     predict,
     weights_sha256,
 )
-from experiments.config import EpochMetrics, ModelSize, RunConfig, RunResult
+from experiments.config import EpochMetrics, ModelSize, RunConfig, RunResult, learns_on
 from experiments.datasets import Dataset, Split
 from experiments.evaluation.drawn import drawn_accuracy
 from experiments.evaluation.expected import ResampledEpochs
-from experiments.training import distillation, features, losses, optimizers, streaming
-from experiments.training.augmentation import AUGMENT
+from experiments.training import distillation, features, losses, optimizers
 from experiments.training.averages import Averages
 from experiments.training.distillation import SMALLEST_PROBABILITY
+from experiments.training.epoch_graph import built_optimizer, epoch_function
 from experiments.training.graph_work import macs
-from experiments.training.mixing import mixed
+from experiments.training.head_first import learn_head
 from experiments.training.state import Keeper, Keeping
 
 if TYPE_CHECKING:
@@ -136,6 +131,10 @@ def train(
     best_weights: list[np.ndarray] = []
     best_probabilities = np.empty((0, dataset.num_classes), np.float32)
     found = keeper.resume()
+    if learns_on(config.knobs) and not found:
+        learn_head(kept, architecture, config, dataset, answers)
+        if trained is not kept:
+            trained.set_weights(kept.get_weights())
     expecting = ResampledEpochs(len(val_split), found.resampled if found else None)
     if found:
         epochs, best = [*found.epochs], found.best
@@ -243,112 +242,6 @@ def _featured(frozen: features.Frozen, config: RunConfig, dataset: Dataset) -> t
     else:
         train = Split(features.of_split(frozen, train), train.labels)
     return train, Split(features.of_split(frozen, val), val.labels)
-
-
-def built_optimizer(classifier: keras.Model, config: RunConfig, steps: int) -> keras.optimizers.Optimizer:
-    """A run's optimizer with its variables for a classifier's weights; an epoch has so many steps."""
-    optimizer = optimizers.build(config, _learning_rate(config, steps))
-    variables = classifier.trainable_variables
-    optimizer.exclude_from_weight_decay(var_list=[each for each in variables if len(each.shape) < 2])  # but kernels
-    optimizer.build(variables)
-    return optimizer
-
-
-def epoch_function(
-    classifier: keras.Model,
-    config: RunConfig,
-    split: Split,
-    count: int | None = None,
-    optimizer: keras.optimizers.Optimizer | None = None,
-    answers: np.ndarray | None = None,
-) -> Callable[[np.ndarray, int], tuple[SupportsFloat, SupportsFloat]]:
-    """A graph that takes images of a split, all or so many, in an order through an epoch: mean loss and accuracy.
-
-    With a teacher, its softened answers (N, num_classes) to these images, or to those that they are views of.
-
-    The images left over after the last whole batch sit out; the next permutation leaves out others. One fixed batch
-    shape means one trace.
-    """
-    import tensorflow as tf
-
-    size = config.batch_size
-    count = len(split) if count is None else count
-    steps = count // size
-    optimizer = optimizer or built_optimizer(classifier, config, steps)
-    variables = classifier.trainable_variables
-    streamed = streaming.streams(split)
-    images, labels = (None, None) if streamed else (tf.constant(split.images), tf.constant(split.labels))
-    seed = tf.constant(config.seed, tf.int64)
-    classes = classifier.output_shape[-1]
-    weights = tf.constant(class_weights(split.labels, classes)) if config.class_weight == "balanced" else None
-    augment = None if config.views else AUGMENT[config.augment]  # features are of augmented images already
-    mixes = bool(config.mixup or config.cutmix)
-    loss_of_each = losses.build(config, classes)
-    if answers is not None:
-        loss_of_each, answered = distillation.taught(loss_of_each, config), tf.constant(answers)
-
-    def mean_loss(target, probabilities):  # type: ignore[no-untyped-def]
-        found = loss_of_each(target, probabilities)
-        if weights is not None:
-            in_shares = len(target.shape) == 2
-            found *= tf.linalg.matvec(target[:, :classes], weights) if in_shares else tf.gather(weights, target)
-        return tf.reduce_mean(found)
-
-    # A loop of TensorFlow's own: translating one of Python takes a process half a second.
-    @tf.function(input_signature=[tf.TensorSpec((count,), tf.int64), tf.TensorSpec((), tf.int32)], autograph=False)
-    def run_epoch(permutation, epoch):  # type: ignore[no-untyped-def]
-        stream = iter(streaming.batches(split, permutation, size=size)) if streamed else None
-
-        def take_step(step, total_loss, correct):  # type: ignore[no-untyped-def]
-            chosen = tf.ensure_shape(permutation[step * size : (step + 1) * size], (size,))
-            if stream:
-                batch, target = stream.get_next()
-            else:
-                batch, target = tf.gather(images, chosen), tf.gather(labels, chosen)
-            batch = tf.cast(batch, tf.float32)
-            draw = tf.stack([seed, tf.cast(epoch * steps + step, tf.int64)])
-            if augment:
-                batch = augment(batch, seed=draw)
-            in_shares = mixes or config.label_smoothing or answers is not None
-            shares = tf.one_hot(target, classes) if in_shares else target
-            if answers is not None:
-                shares = tf.concat([shares, tf.gather(answered, chosen % len(answers))], axis=1)
-            if mixes:
-                batch, shares = mixed(batch, shares, mixup=config.mixup, cutmix=config.cutmix, seed=draw)
-            probabilities = classifier(batch, training=True)
-            loss = mean_loss(shares, probabilities)
-            for penalty in classifier.losses:  # of regularisation that a plugin's layers ask for
-                loss += tf.cast(penalty, tf.float32)
-            gradients = tf.gradients(loss, variables, aggregation_method=tf.AggregationMethod.EXPERIMENTAL_TREE)
-            optimizer.apply(gradients, variables)
-            right = tf.math.count_nonzero(tf.argmax(probabilities, axis=-1) == target, dtype=tf.int32)
-            return step + 1, total_loss + loss, correct + right
-
-        # Not over the batches themselves: `tf.data` would compute on threads of its own.
-        start = tf.constant(0), tf.constant(0.0), tf.constant(0)
-        _, total_loss, correct = tf.while_loop(lambda step, *_: step < steps, take_step, start)
-        return total_loss / steps, correct / (steps * size)
-
-    return run_epoch
-
-
-def _learning_rate(config: RunConfig, steps: int) -> float | keras.optimizers.schedules.LearningRateSchedule:
-    """The learning rate, or its schedule, given the number of steps per epoch."""
-    import keras
-
-    if config.schedule == "constant":
-        return config.learning_rate
-    return keras.optimizers.schedules.CosineDecay(config.learning_rate, decay_steps=config.epochs * steps)
-
-
-def class_weights(labels: np.ndarray, num_classes: int) -> np.ndarray:
-    """The weight of each class's images in the loss, `balanced` as in scikit-learn's `compute_class_weight`.
-
-    >>> class_weights(np.array([0, 0, 0, 1]), 2)
-    array([0.6666667, 2.       ], dtype=float32)
-    """
-    counts = np.bincount(labels, minlength=num_classes)
-    return (len(labels) / (num_classes * np.maximum(counts, 1))).astype(np.float32)
 
 
 def _validate(forward: Callable[[np.ndarray], np.ndarray], split: Split) -> tuple[float, float, float, np.ndarray]:

@@ -17,7 +17,8 @@ from experiments import datasets
 from experiments.config import ModelSize, RunConfig, RunResult
 from experiments.datasets import Dataset, Split, cache
 from experiments.training import distillation
-from experiments.training.loop import epoch_function, train
+from experiments.training.epoch_graph import epoch_function
+from experiments.training.loop import train
 
 TAUGHT = {"temperature": 3.0, "distillation_weight": 0.5}
 

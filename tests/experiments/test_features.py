@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 
 import architectures
 from architectures.errors import UsageError
-from experiments.classifier import forward_function, load_classifier, network_of
+from experiments.classifier import build_classifier, forward_function, load_classifier, network_of
 from experiments.config import ModelSize, RunConfig, RunResult
 from experiments.datasets import Dataset, Split, cache
-from experiments.training import features
+from experiments.training import features, head_first, loop
 from experiments.training.loop import train
+from experiments.training.state import Keeping
 
 PINNED = "imagenet#sha256=579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 SIDE, CLASSES = 32, 4
+LITE0 = architectures.get("efficientnet_lite0")
 
 
 def split(images: int, seed: int) -> Split:
@@ -41,11 +44,19 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory):  # type: ignore[no-unty
         yield
 
 
-def run(dataset: Dataset, folder: Path, *, how: str = "head", weights: str = PINNED, **values: object) -> RunResult:
+def run(
+    dataset: Dataset,
+    folder: Path,
+    *,
+    how: str = "head",
+    weights: str = PINNED,
+    keeping: Keeping | None = None,
+    **values: object,
+) -> RunResult:
     knobs = (("hidden", 0), ("train", how), ("weights", weights))
     usual = {"filters": None, "dropout": 0.2, "batch_size": 16, "epochs": 3, "knobs": knobs}
     config = RunConfig("efficientnet_lite0", "bars", **(usual | values))  # type: ignore[arg-type]
-    return train(config, dataset, keras_file=folder / "model.keras", size=ModelSize(1, 1, 1))
+    return train(config, dataset, keras_file=folder / "model.keras", size=ModelSize(1, 1, 1), keeping=keeping)
 
 
 def cached(folder: Path) -> dict[str, int]:
@@ -109,9 +120,7 @@ def test_augmented_views_are_cached_too(dataset: Dataset, first: RunResult, tmp_
 def test_top_learns_on_and_the_rest_stays(dataset: Dataset, tmp_path: Path) -> None:
     result = run(dataset, tmp_path, how="top", epochs=1, learning_rate=3e-4)
     network = network_of(load_classifier(result.keras_file, result.keras_sha256))
-    original = architectures.get("efficientnet_lite0").build(
-        (SIDE, SIDE, 3), CLASSES, knobs={"weights": "imagenet", "train": "top"}
-    )
+    original = LITE0.build((SIDE, SIDE, 3), CLASSES, knobs={"weights": "imagenet", "train": "top"})
     changed = {
         layer.name
         for layer, before in zip(network.layers, original.layers, strict=True)
@@ -119,3 +128,48 @@ def test_top_learns_on_and_the_rest_stays(dataset: Dataset, tmp_path: Path) -> N
     }
     assert {"blocks.11.depthwise_conv", "conv_head"} <= changed
     assert not any(name.startswith(("conv_stem", "blocks.10.", "bn")) or ".bn" in name for name in changed)
+
+
+def test_a_new_head_learns_before_the_backbone_does(dataset: Dataset) -> None:
+    knobs = (("hidden", 0), ("train", "top"), ("weights", PINNED))
+    config = RunConfig("efficientnet_lite0", "bars", None, 0.2, batch_size=16, learning_rate=3e-4, knobs=knobs)
+    keras.utils.set_random_seed(0)
+    classifier = build_classifier(LITE0, config, dataset.input_shape, CLASSES, "float32")
+
+    def loss() -> float:
+        probabilities = forward_function(classifier)(dataset.train.images)
+        return -float(np.log(probabilities[np.arange(len(dataset.train)), dataset.train.labels]).mean())
+
+    before, guessing = classifier.get_weights(), loss()
+    head_first.learn_head(classifier, LITE0, config, dataset)
+    assert loss() < guessing - 0.05
+    pairs = zip(before, classifier.get_weights(), strict=True)
+    changed = [place for place, pair in enumerate(pairs) if not np.array_equal(*pair)]
+    assert changed == [len(before) - 2, len(before) - 1]  # the head's kernel and bias
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16"])
+def test_one_that_learns_on_is_resumed_to_the_same_bits(
+    precision: str, dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    states: list[bytes] = []
+    learned: list[np.ndarray] = []
+
+    def learn_head(classifier: keras.Model, *rest: object) -> None:
+        head_first.learn_head(classifier, *rest)  # type: ignore[arg-type]
+        learned.append(classifier.get_weights()[-1])
+
+    def learn_nothing(*_: object) -> None:
+        pytest.fail("the head is trained again")
+
+    def result(found: bytes | None = None) -> RunResult:
+        keeping = Keeping("key", states.append, found, always=(1, 2))
+        return run(dataset, tmp_path, how="top", epochs=2, learning_rate=1e-6, precision=precision, keeping=keeping)
+
+    monkeypatch.setattr(loop, "learn_head", learn_head)
+    whole = result()
+    kept = load_classifier(whole.keras_file, whole.keras_sha256).get_weights()[-1]
+    np.testing.assert_allclose(kept, learned[0], atol=1e-5)  # and what learns on begins with it
+    monkeypatch.setattr(loop, "learn_head", learn_nothing)
+    assert bits(result(states[0])) == bits(whole)

@@ -28,7 +28,7 @@ from experiments.classifier import (
 )
 from experiments.config import EpochMetrics, ModelSize, RunConfig, RunResult
 from experiments.datasets import Dataset, Split
-from experiments.training import loop
+from experiments.training import epoch_graph, loop
 from experiments.training.loop import TrainingDiverged, TrainingStopped, count_macs, train
 from experiments.training.precision import Gpu, native_bfloat16, resolve_precision
 
@@ -111,7 +111,7 @@ def test_threads_do_not_decide_the_order_in_which_gradients_are_added(few: Datas
     network = keras.Model(inputs, keras.layers.Dense(10, activation="softmax")(x))
     tf.config.optimizer.set_experimental_options({"arithmetic_optimization": True})  # whatever was trained before
     loop._compute_alike()
-    epoch = loop.epoch_function(as_classifier(network), CONFIG, few.train).get_concrete_function()
+    epoch = epoch_graph.epoch_function(as_classifier(network), CONFIG, few.train).get_concrete_function()
     graph = epoch.graph.as_graph_def()
     nodes = [*graph.node, *(node for function in graph.library.function for node in function.node_def)]
     assert {len(node.input) for node in nodes if node.op == "AddN"} == {2}
@@ -127,7 +127,7 @@ def test_penalties_that_layers_ask_for_count(policy: str, kind: str, few: Datase
         dense = keras.layers.Dense(8, **{kind: penalty}, dtype=policy)
         head = keras.layers.Dense(10, "softmax")
         network = keras.Sequential([keras.Input((28, 28, 1)), keras.layers.Flatten(), dense, head])
-        run_epoch = loop.epoch_function(as_classifier(network), CONFIG, few.train)
+        run_epoch = epoch_graph.epoch_function(as_classifier(network), CONFIG, few.train)
         losses.append(float(run_epoch(np.arange(len(few.train)), 1)[0]))
     assert losses[1] > losses[0] + 1
 
@@ -214,9 +214,9 @@ def test_a_falling_rate_falls_to_nothing_and_its_run_is_never_ended_early(
     few: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     steps = 10
-    rate = loop._learning_rate(replace(CONFIG, epochs=4), steps)
+    rate = epoch_graph._learning_rate(replace(CONFIG, epochs=4), steps)
     assert [float(rate(step * steps)) for step in (0, 2, 4)] == pytest.approx([3e-3, 1.5e-3, 0], abs=1e-9)
-    assert loop._learning_rate(replace(CONFIG, schedule="constant"), steps) == 3e-3
+    assert epoch_graph._learning_rate(replace(CONFIG, schedule="constant"), steps) == 3e-3
     scripted(monkeypatch, [(1.0, 0.5)] + [(2.0, 0.4)] * (loop.PATIENCE + 2))
     result = trained(replace(DENSE, epochs=loop.PATIENCE + 3), few, tmp_path)
     assert (result.best_epoch, len(result.epochs)) == (1, loop.PATIENCE + 3)
@@ -250,7 +250,7 @@ def test_which_epoch_is_kept(
 
 
 def test_a_loss_that_is_not_finite_is_an_error(few: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loop, "_learning_rate", lambda config, steps: 1e30)
+    monkeypatch.setattr(epoch_graph, "_learning_rate", lambda config, steps: 1e30)
     with pytest.raises(TrainingDiverged, match="not finite after epoch 1.*lower the learning rate"):
         trained(CONFIG, few, tmp_path)
     assert not (tmp_path / "model.keras").exists()
@@ -328,7 +328,7 @@ def test_augmentation_and_smoothing_change_training_and_the_same_seed_gives_the_
 
 
 def test_validation_never_sees_augmented_images(few: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loop, "AUGMENT", {"digits": lambda images, *, seed: images[:, ::-1]})
+    monkeypatch.setattr(epoch_graph, "AUGMENT", {"digits": lambda images, *, seed: images[:, ::-1]})
     result = trained(replace(CONFIG, epochs=6, augment="digits"), few, tmp_path)
     kept = load_classifier(result.keras_file, result.keras_sha256)
 

@@ -17,7 +17,7 @@ from experiments import datasets
 from experiments.classifier import as_classifier
 from experiments.config import EpochMetrics, ModelSize, RunConfig, RunResult
 from experiments.datasets import Dataset, Split, cache
-from experiments.training import loop, state
+from experiments.training import epoch_graph, loop, state
 from experiments.training.kernels import with_fast_kernels
 from experiments.training.state import Keeper, Keeping, State, Unusable, check_whole, unpacked, write_whole
 from tests.experiments.test_features import PINNED, split
@@ -215,8 +215,8 @@ def test_a_network_with_a_state_that_is_not_its_own_is_told(draw, kept: bool, fe
 
     layers = [keras.layers.Flatten(), Noisy(), keras.layers.Dropout(0.5), keras.layers.Dense(10, "softmax")]
     network = with_fast_kernels(as_classifier(keras.Sequential([keras.Input((28, 28, 1)), *layers])))
-    optimizer = loop.built_optimizer(network, PLAIN, 7)
-    run_epoch = loop.epoch_function(network, PLAIN, few.train, None, optimizer)
+    optimizer = epoch_graph.built_optimizer(network, PLAIN, 7)
+    run_epoch = epoch_graph.epoch_function(network, PLAIN, few.train, None, optimizer)
     variables = [*network.variables, *optimizer.variables]
     assert state.holds_nothing_else(run_epoch.get_concrete_function(), variables) is kept
     assert not state.holds_nothing_else(run_epoch.get_concrete_function(), variables[:-1])

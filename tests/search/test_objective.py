@@ -18,7 +18,7 @@ from experiments.config import EpochMetrics, ModelSize, RunConfig, RunResult
 from experiments.datasets import Dataset, Split
 from experiments.objective import OBJECTIVES
 from experiments.tracking import Tracker
-from experiments.training import loop
+from experiments.training import epoch_graph, loop
 from experiments.views.leaderboard import board
 from search.config import SweepConfig
 from search.engines.messages import Job
@@ -49,7 +49,7 @@ def trained(config: RunConfig, dataset: Dataset, folder: Path) -> RunResult:
 def test_the_weights_are_scikit_learns(unequal: Dataset) -> None:
     labels = unequal.train.labels
     expected = compute_class_weight("balanced", classes=np.arange(10), y=labels)
-    assert loop.class_weights(labels, 10) == pytest.approx(expected)
+    assert epoch_graph.class_weights(labels, 10) == pytest.approx(expected)
 
 
 def test_the_weights_reach_the_loss(unequal: Dataset) -> None:
@@ -59,7 +59,7 @@ def test_the_weights_reach_the_loss(unequal: Dataset) -> None:
     layers = [keras.layers.Flatten(), keras.layers.Dense(10, activation="softmax")]
     classifier = as_classifier(keras.Sequential([keras.Input((28, 28, 1)), *layers]))
     probabilities = predict(forward_function(classifier), split.images)
-    loss, _ = loop.epoch_function(classifier, config, split)(np.arange(len(split)), 1)
+    loss, _ = epoch_graph.epoch_function(classifier, config, split)(np.arange(len(split)), 1)
     losses = keras.losses.sparse_categorical_crossentropy(split.labels, probabilities).numpy()
     weights = compute_class_weight("balanced", classes=np.arange(10), y=split.labels)
     assert float(loss) == pytest.approx((losses * weights[split.labels]).mean(), rel=1e-4)
