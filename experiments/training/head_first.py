@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from architectures.registry import Architecture
-from experiments.config import LEARNING_RATE, RunConfig
+from experiments.config import LEARNING_RATES, RunConfig
 from experiments.datasets import Dataset, Split
 from experiments.training import features
 from experiments.training.epoch_graph import epoch_function
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     import keras
 
 EPOCHS = 30  # some seconds on cached features
-RATE = 10  # times the rate at which the backbone learns on
 
 
 def learn_head(
@@ -31,7 +30,7 @@ def learn_head(
     dataset: Dataset,
     answers: np.ndarray | None = None,
 ) -> None:
-    """Train what follows a classifier's backbone, on training images as they are.
+    """Train what follows a classifier's backbone, by Adam, on training images as they are.
 
     Args:
         classifier: whose backbone has its pretrained weights; those of its head are changed.
@@ -41,9 +40,15 @@ def learn_head(
     parts = features.apart(classifier, architecture)
     if parts is None:  # an architecture of a plugin that does not say where its backbone ends
         return
-    rate = min(RATE * config.learning_rate, LEARNING_RATE.maximum)
     of_head = replace(
-        config, epochs=EPOCHS, learning_rate=rate, schedule="cosine", augment="off", mixup=0.0, cutmix=0.0
+        config,
+        epochs=EPOCHS,
+        optimizer=RunConfig.optimizer,  # the rates of others suit what follows
+        learning_rate=LEARNING_RATES["cosine"],
+        schedule="cosine",
+        augment="off",
+        mixup=0.0,
+        cutmix=0.0,
     )
     train = Split(features.of_split(parts, dataset.train), dataset.train.labels)
     run_epoch = epoch_function(parts.head, of_head, train, answers=answers)
