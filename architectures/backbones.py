@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 SMALLEST_SIDE = 32  # pixels: these networks halve an image five times
 TOP, ALL = "top", "all"
-HIDDEN = (0, 128, 512)  # units of a layer between features and classes; 0: there is none
+HIDDEN = (0, 128)  # units of a layer between features and classes; 0: there is none
 
 
 def knobs(*files: str) -> dict[str, tuple[Knob, ...]]:

@@ -102,8 +102,7 @@ def ways(arguments: argparse.Namespace) -> list[Way]:
         knobs = tuple(sorted(lite0.pinned({"weights": "imagenet", "train": train, "hidden": hidden}).items()))
         return {"architecture": lite0.name, "filters": None, "knobs": knobs, **values}
 
-    heads = [backbone("head", hidden, dropout=rate, label_smoothing=0.1) for hidden in (0, 512) for rate in HEADS]
-    found = [Way("head", SIDE, heads)]
+    found = [Way("head", SIDE, [backbone("head", hidden, dropout=rate) for hidden in (0, 128) for rate in HEADS])]
     if arguments.views:
         views = {"augment": "photo", "views": arguments.views}
         found.append(Way("views", SIDE, [trial | views for trial in found[0].trials]))
