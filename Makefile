@@ -20,8 +20,9 @@ PYTEST = $(BIN)/python -m pytest --dist worksteal
 test: $(INSTALLED)-test  ## install, run the tests: minutes, on a machine with nothing but Python
 	$(PYTEST) --numprocesses 3 -m 'not slow' $(ARGS)
 
+# Without the packages, whose doctests are fast: each process would import them all.
 test-slow: $(INSTALLED)-test  ## the rest: Ray, PostgreSQL, Chromium, notebooks, random kill points
-	$(PYTEST) --numprocesses 4 -m slow $(ARGS)
+	$(PYTEST) --numprocesses 4 -m slow $(or $(ARGS),tests)
 
 test-all: test test-slow  ## all tests, each once
 

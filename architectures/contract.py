@@ -123,12 +123,13 @@ def checks() -> dict[str, ArchitectureCheck]:
 def sizes(architecture: Architecture, input_shape: Shape, filters: int | None) -> None:
     """Grayscale and RGB images of any size from 8x8 up are taken, or refused with the smallest size that works."""
     height, width, _ = input_shape
-    for channels in (1, 3):
-        for shape in ((height, width, channels), (height + 4, width + 1, channels), (SMALL_SIDE, SMALL_SIDE, channels)):
-            try:
-                architecture.build(shape, CLASSES, filters=filters)
-            except UsageError:  # names the smallest size
-                require(shape[0] == SMALL_SIDE, f"does not take {shape}, larger than the smallest size it names")
+    larger, small = (height + 4, width + 1), (SMALL_SIDE, SMALL_SIDE)
+    # Not each size with each number of channels: the other checks build the given shape, and building is what costs.
+    for shape in (input_shape, (*larger, 4 - input_shape[2]), (*small, 1), (*small, 3)):
+        try:
+            architecture.build(shape, CLASSES, filters=filters)
+        except UsageError:  # names the smallest size
+            require(shape[0] == SMALL_SIDE, f"does not take {shape}, larger than the smallest size it names")
 
 
 def probabilities(architecture: Architecture, input_shape: Shape, filters: int | None) -> None:

@@ -51,7 +51,7 @@ IN_TEST_SLOW = {
     "a death on Ray": f"{SEARCH}/test_ray.py::test_tasks_and_a_node_die_and_their_trials_go_on_elsewhere",
     "thirty strikes at random": f"{SEARCH}/test_kill_points.py::test_struck_anywhere_and_continued[29]",
     "thirty stops past the takeover": f"{SEARCH}/test_stopped.py::test_stopped_past_the_takeover_and_continued",
-    "a hundred strikes at promotions": f"{CONVERSION}/test_struck.py::test_struck_at_a_random_point[66]",
+    "a hundred strikes at promotions": f"{CONVERSION}/test_struck.py::test_struck_at_a_random_point[49]",
     "a read-only store": f"{CONVERSION}/test_read_only.py::test_a_read_only_store_can_be_looked_at",
     "a lock on a server": f"{EXPERIMENTS}/test_promotion_lock.py::test_another_machines_ticket_runs_out",
     "data larger than memory": f"{EXPERIMENTS}/test_larger_than_memory.py::test_data_larger_than_the_limit_of_memory",

@@ -63,7 +63,10 @@ class Claims:
     def owns(self, number: int) -> bool:
         """Return whether this process still owns a trial. Another sweep takes it over if the heartbeats stop."""
         claim = self._held.get(number)
-        owned = claim is not None and _is_held(claim, self._storage.get_trial(claim.trial_id))
+        owned = claim is not None and self._patient.state_and_attribute(claim.trial_id, "owner") == (
+            TrialState.RUNNING,
+            claim.owner,
+        )
         if not owned:
             self._held.pop(number, None)
         return owned

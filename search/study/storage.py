@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import threading
 import time
@@ -13,6 +14,9 @@ from typing import Any, TypeVar
 
 import optuna
 import sqlalchemy
+from optuna.storages._rdb.models import TrialModel, TrialUserAttributeModel
+from optuna.storages._rdb.storage import _create_scoped_session
+from optuna.trial import TrialState
 
 from architectures.display import say
 from architectures.errors import ProjectError, UsageError
@@ -73,6 +77,19 @@ class PatientStorage(optuna.storages.RDBStorage):
             yield
         finally:
             self._thread.impatient = before
+
+    def state_and_attribute(self, trial_id: int, key: str) -> tuple[TrialState, Any]:
+        """A trial's state, and a user attribute or None: one statement where `get_trial` takes six."""
+        attribute = TrialUserAttributeModel
+        of_trial = (attribute.trial_id == TrialModel.trial_id) & (attribute.key == key)
+        query = sqlalchemy.select(TrialModel.state, attribute.value_json).outerjoin(attribute, of_trial)
+
+        def read() -> tuple[TrialState, Any]:
+            with _create_scoped_session(self.scoped_session) as session:
+                state, value = session.execute(query.where(TrialModel.trial_id == trial_id)).one()
+            return state, None if value is None else json.loads(value)
+
+        return self.patiently(read)
 
     def patiently(self, act: Callable[[], T]) -> T:
         """Call `act`, and repeat it while the database is unavailable."""

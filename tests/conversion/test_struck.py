@@ -22,7 +22,7 @@ from tests.support.struck import REFUSED, act, keep
 from tests.support.warm import warm_context
 
 ACTIONS = ("promote", "rollback", "prune")
-SEEDS = range(67)  # with twice as many strikes
+SEEDS = range(50)  # with twice as many strikes
 
 
 @dataclass(frozen=True)

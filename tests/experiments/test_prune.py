@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,6 +18,7 @@ from experiments.config import ModelSize, RunConfig, RunResult
 from experiments.tracking import Tracker, dataset_facts, environment, run_start
 from tests.support.commands import Command, Outcome, invoke
 from tests.support.components import require
+from tests.support.servers import MlflowServer
 from tests.support.stores import Promoted, Swept
 
 DIGEST = "0" * 64
@@ -94,25 +92,8 @@ def local(tmp_path: Path) -> Store:
 @pytest.fixture
 def served(tmp_path: Path) -> Iterator[Store]:
     """A server that keeps the artifacts where no client can reach them but through it."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, "-m", "mlflow", "server", "--workers", "1", "--port", str(port), "--host", "127.0.0.1"]
-    command += ["--backend-store-uri", f"sqlite:///{tmp_path / 'server.db'}"]
-    command += ["--artifacts-destination", str(tmp_path / "artifacts")]
-    environ = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
-    process = subprocess.Popen(command, env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        until = time.monotonic() + 120
-        while time.monotonic() < until:
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-            time.sleep(0.5)
-        yield Store(f"http://127.0.0.1:{port}", tmp_path)
-    finally:
-        process.terminate()
-        process.wait()
+    with MlflowServer(tmp_path) as server:
+        yield Store(server.uri, tmp_path)
 
 
 def prune(store: Store, command: Command, *arguments: object) -> dict:
@@ -220,12 +201,12 @@ def _is_immutable(file: Path) -> bool:
 @pytest.mark.slow
 def test_behind_a_server(served: Store, command: Command) -> None:
     registered, alone = served.run(register=True), served.run()
-    files = sorted((served.folder / "artifacts").rglob("model.keras"))
+    files = sorted((served.folder / "files").rglob("model.keras"))
     assert len(files) == 2
     done = prune(served, command)
     assert [model["model_id"] for model in done["removed"]] == [alone]
     assert done["bytes_freed"] > 5_000
-    (left,) = (served.folder / "artifacts").rglob("model.keras")
+    (left,) = (served.folder / "files").rglob("model.keras")
     assert registered in str(left)
     assert served.models().keys() == {registered}
     assert prune(served, command)["removed"] == []

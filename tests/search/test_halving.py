@@ -32,14 +32,14 @@ RATES = (3e-3, 1e-6)  # both trials come to epoch 2 before the first one goes on
 def options(tmp_path: Path) -> list[str]:
     """A sweep of one architecture at these learning rates."""
     configurations = [
-        {"architecture": "pocket", "filters": 8, "batch_size": 64, "learning_rate": rate, "dropout": number / 10}
+        {"architecture": "malireddi", "filters": 4, "batch_size": 64, "learning_rate": rate, "dropout": number / 10}
         for number, rate in enumerate(RATES)
     ]
     queue = tmp_path / "queue.json"
     queue.write_text(json.dumps(configurations))
     return [
-        *("--study", "halved", "--dataset", "digits", "--architecture", "pocket", "--trials", "2", "--epochs", "6"),
-        *("--learning-rate", "1e-6:1e-2", "--filters", "8", "--batch-size", "64", "--pruner", "halving"),
+        *("--study", "halved", "--dataset", "digits", "--architecture", "malireddi", "--trials", "2", "--epochs", "6"),
+        *("--learning-rate", "1e-6:1e-2", "--filters", "4", "--batch-size", "64", "--pruner", "halving"),
         *("--enqueue", str(queue), "--keep", "1", *NO_FIGURES),
     ]
 

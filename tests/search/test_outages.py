@@ -6,7 +6,6 @@ import json
 import platform
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,7 +16,6 @@ from mlflow import MlflowClient
 from optuna.trial import TrialState
 
 from experiments.names import folder_name
-from tests.support.commands import environment
 from tests.support.components import require
 from tests.support.servers import AnyProcess, MlflowServer, PostgresServer, wait_until
 from tests.support.sweeps import DIGITS, PUBLISHED, TINY, assert_nothing_lost, load_study
@@ -25,7 +23,7 @@ from tests.support.sweeps import start as start_sweep
 from tests.support.warm import Program
 
 EPOCHS = 4
-Start = Callable[..., AnyProcess]  # (epoch_seconds, *, before=(), **options of SweepConfig)
+Start = Callable[..., Program]  # (epoch_seconds, *, elsewhere=False, **options of SweepConfig)
 
 
 @pytest.fixture
@@ -44,24 +42,13 @@ def mlflow_server(tmp_path: Path) -> Iterator[MlflowServer]:
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Start]:
-    """Start a sweep whose training does nothing, in the test's folder; `before` are words before its command."""
-    started: list[AnyProcess] = []
+    """Start a sweep whose training does nothing, in the test's folder; `elsewhere`: on a host of another name."""
+    started: list[Program] = []
 
-    def begin(epoch_seconds: float, *, before: tuple[str, ...] = (), **options: object) -> AnyProcess:
+    def begin(epoch_seconds: float, *, elsewhere: bool = False, **options: object) -> Program:
         config = {"study": "shared", "epochs": EPOCHS, "pruner": "none", "keep": 2} | options
-        arguments = [json.dumps(config), str(epoch_seconds)]
-        started.append(
-            subprocess.Popen(
-                [*before, sys.executable, "-m", "tests.support.untrained", *arguments],
-                cwd=tmp_path,
-                env=environment(),
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
-            )
-            if before
-            else Program("tests.support.untrained", *arguments, cwd=tmp_path)
-        )
+        module = "tests.support.elsewhere" if elsewhere else "tests.support.untrained"
+        started.append(Program(module, json.dumps(config), str(epoch_seconds), cwd=tmp_path))
         return started[-1]
 
     yield begin
@@ -95,12 +82,9 @@ def host_of(trial: optuna.trial.FrozenTrial) -> str:
     return json.loads(trial.user_attrs["owner"])["host"]
 
 
-def other_host() -> tuple[str, ...]:
-    """Words before a command that run it on this host under another name: others see its signs of life alone."""
-    words = ("unshare", "--uts", "sh", "-c", 'hostname elsewhere && exec "$@"', "sh")
-    able = subprocess.run([*words, "true"], capture_output=True, check=False).returncode == 0
-    require(able, install="nothing: changing the host name for a test needs root")
-    return words
+def require_other_host() -> None:
+    able = subprocess.run(["unshare", "--uts", "hostname", "elsewhere"], capture_output=True, check=False)
+    require(able.returncode == 0, install="nothing: changing the host name for a test needs root")
 
 
 @pytest.mark.slow
@@ -145,7 +129,8 @@ def test_two_sweeps_share_a_study_on_postgresql_and_one_is_killed(
 @pytest.mark.slow
 def test_trials_of_a_dead_host_are_taken_over(tmp_path: Path, database: PostgresServer, start: Start) -> None:
     options = {"tracking_uri": "sqlite:///mlflow.db", "storage": database.url, "trials": 6, "takeover_after": 4}
-    other = start(0.5, before=other_host(), **options)
+    require_other_host()
+    other = start(0.5, elsewhere=True, **options)
     wait_until(
         lambda: any(t.state == TrialState.RUNNING and t.intermediate_values for t in trials_of(database.url)), other
     )
@@ -165,7 +150,8 @@ def test_a_silent_host_that_comes_back_leaves_its_trial_to_the_other(
     # Stopped in the middle of a write, a process holds the lock of an SQLite file as long as it stands.
     stores = {"tracking_uri": mlflow_server.uri, "storage": database.url}
     options = stores | {"trials": 5, "takeover_after": 4}
-    other = start(0.5, before=other_host(), **options)
+    require_other_host()
+    other = start(0.5, elsewhere=True, **options)
     wait_until(
         lambda: any(t.state == TrialState.RUNNING and t.intermediate_values for t in trials_of(database.url)), other
     )

@@ -6,14 +6,15 @@ import json
 import os
 import pty
 import re
-import subprocess
-import sys
+import select
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from tests.support.commands import environment
+from tests.support import untrained
 from tests.support.sweeps import study_of
+from tests.support.warm import warm_context
 
 EPOCHS = 4
 OPTIONS = {"study": "seen", "tracking_uri": "sqlite:///mlflow.db", "trials": 2, "epochs": EPOCHS, "pruner": "none"}
@@ -24,25 +25,29 @@ ROW = re.compile(
 )
 
 
+def show(folder: Path, terminal: str) -> None:
+    """In a process of its own: sweep without training, with a terminal as stderr."""
+    os.chdir(folder)
+    os.environ.update(COLUMNS="140", TERM="xterm")
+    os.dup2(os.open(terminal, os.O_WRONLY | os.O_NOCTTY), 2)
+    untrained.main([json.dumps(OPTIONS), "0.5"])
+
+
 def on_a_terminal(folder: Path) -> str:
     """What a sweep writes to a terminal, without the terminal's own codes."""
     ours, theirs = pty.openpty()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tests.support.untrained", json.dumps(OPTIONS), "0.5"],
-        cwd=folder,
-        env=environment(COLUMNS="140", TERM="xterm"),
-        stdout=subprocess.DEVNULL,
-        stderr=theirs,
-    )
-    os.close(theirs)
+    process = warm_context().Process(target=show, args=(folder, os.ttyname(theirs)))
+    process.start()
     written = b""
-    try:
+    while process.exitcode is None:
+        if select.select([ours], [], [], 0.1)[0]:
+            written += os.read(ours, 65536)
+    os.close(theirs)
+    with suppress(OSError):  # how Linux says that the other side is closed
         while chunk := os.read(ours, 65536):
             written += chunk
-    except OSError:  # how Linux says that the other side is closed
-        pass
     os.close(ours)
-    assert process.wait() == 0, written
+    assert process.exitcode == 0, written
     return re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", written.decode())
 
 

@@ -112,11 +112,10 @@ def strike(folder: Path, made: Path, write: int, *, race: bool) -> None:
             point,
             race,
             id=f"{point}-{'at-work' if race else 'done'}",
-            marks=() if (point, race) == (QUICK, False) else pytest.mark.slow,
+            marks=() if point == QUICK else pytest.mark.slow,
         )
         for point in range(STRIKES)
-        for race in (False, True)
-        if not race or point % 3 == 0
+        for race in (point % 3 == 0,)
     ],
 )
 def test_stopped_past_the_takeover_and_continued(point: int, race: bool, made: Path, tmp_path: Path) -> None:

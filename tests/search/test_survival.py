@@ -127,32 +127,32 @@ def kill_a_worker(folder: Path, name: str, number: int, *arguments: str, cold: b
 
 
 def test_kill_9_of_the_sweep_and_continuation(tmp_path: Path) -> None:
-    arguments = ["--study", "killed", "--trials", "3", *TINY, *DIGITS, *PUBLISHED]
+    arguments = ["--study", "killed", "--trials", "2", *TINY, *DIGITS, *PUBLISHED]
     arguments[arguments.index("--epochs") + 1] = "6"
     kill_a_sweep(tmp_path, "killed", 1, *arguments, cold=False)
-    done = invoke("search.sweep", "--study", "killed", "--trials", "3", *NO_FIGURES, "--json", cwd=tmp_path)
+    done = invoke("search.sweep", "--study", "killed", "--trials", "2", *NO_FIGURES, "--json", cwd=tmp_path)
     assert done.code == 0, done.err
-    assert_whole(tmp_path, "killed", 3, 6)
+    assert_whole(tmp_path, "killed", 2, 6)
     assert done.json["candidate"] is not None
 
 
 def test_kill_9_of_a_worker_loses_one_attempt(tmp_path: Path) -> None:
-    arguments = ["--study", "died", "--trials", "2", *TINY, *DIGITS, *PUBLISHED]
+    arguments = ["--study", "died", "--trials", "1", *TINY, *DIGITS, *PUBLISHED]
     arguments[arguments.index("--epochs") + 1] = "6"
     kill_a_worker(tmp_path, "died", 0, *arguments, cold=False)
-    assert_whole(tmp_path, "died", 2, 6)
+    assert_whole(tmp_path, "died", 1, 6)
     assert study_of(tmp_path, "died").trials[0].user_attrs["lost_attempts"] == 1
 
 
 @pytest.mark.slow
 def test_kill_9_of_a_sweep_and_of_the_worker_of_its_continuation_from_a_cold_start(tmp_path: Path) -> None:
-    arguments = ["--study", "cold", "--trials", "3", *TINY, *DIGITS, *PUBLISHED]
+    arguments = ["--study", "cold", "--trials", "2", *TINY, *DIGITS, *PUBLISHED]
     arguments[arguments.index("--epochs") + 1] = "6"
-    kill_a_sweep(tmp_path, "cold", 1, *arguments, cold=True)
-    kill_a_worker(tmp_path, "cold", 2, *arguments, cold=True)
-    assert_whole(tmp_path, "cold", 3, 6)
+    kill_a_sweep(tmp_path, "cold", 0, *arguments, cold=True)
+    kill_a_worker(tmp_path, "cold", 1, *arguments, cold=True)
+    assert_whole(tmp_path, "cold", 2, 6)
     lost = [trial.user_attrs.get("lost_attempts", 0) for trial in study_of(tmp_path, "cold").trials]
-    assert lost[2] == 1
+    assert lost[1] == 1
 
 
 @pytest.mark.usefixtures("without_training")
@@ -198,7 +198,7 @@ def test_a_process_that_was_killed_and_that_nobody_has_collected_is_gone() -> No
 @pytest.mark.parametrize(
     ("database", "pages", "trials"),
     [
-        ("optuna.db", 0, 16),  # enough for the study to grow
+        ("optuna.db", 0, 10),  # enough for the study to grow
         pytest.param("mlflow.db", 1, 2, marks=pytest.mark.slow),
         pytest.param("mlflow.db", 20, 8, marks=pytest.mark.slow),
     ],

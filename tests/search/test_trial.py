@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,6 +11,7 @@ from mlflow import MlflowClient
 from tests.support.commands import Command
 from tests.support.servers import wait_until
 from tests.support.sweeps import DIGITS, has_metrics
+from tests.support.warm import Program
 
 
 def only_run(folder: Path, experiment: str = "mnist5k"):
@@ -95,12 +94,8 @@ def test_what_a_plugin_raises_is_told_even_if_it_looks_like_a_pipe_that_closed(
 
 @pytest.mark.slow
 def test_ctrl_c_ends_the_run_as_killed(tmp_path: Path) -> None:
-    process = subprocess.Popen(
-        [sys.executable, "-m", "search.trial", "--architecture", "malireddi", "--filters", "4", "--epochs", "99"],
-        cwd=tmp_path,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    options = ["--architecture", "malireddi", "--filters", "4", "--epochs", "99", *DIGITS]
+    process = Program("search.trial", *options, cwd=tmp_path)
     wait_until(lambda: has_metrics(tmp_path), process)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate()
