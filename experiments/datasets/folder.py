@@ -41,6 +41,8 @@ def folder(source: Source) -> Dataset:
         UsageError: for a folder that is not there, or images of different sizes that are not to be resized.
         ProjectError: for images that cannot be read, or data that fit no classifier.
     """
+    if source.path.is_file():
+        raise UsageError(f"{source.path} is a file, not a folder with a folder per class.")
     if not source.path.is_dir():
         raise UsageError(f"There is no folder {source.path}.")
     source = replace(source, options=source.options.over(DEFAULTS))

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import functools
 import io
+import shlex
+import stat
 import struct
 from dataclasses import dataclass
 from pathlib import Path
@@ -148,6 +150,8 @@ def _orientation(image: Image.Image) -> int:
     """The EXIF tag, 1 where there is none; nothing is decoded for it, as Pillow does to search the end of a PNG."""
     if image.format == "PNG" and "exif" not in image.info:
         return 1
+    if image.format == "HEIF":  # pillow-heif has turned it already
+        return image.info.get("original_orientation") or 1
     try:
         return int(image.getexif().get(Base.Orientation, 1))
     except BROKEN_EXIF:
@@ -232,6 +236,8 @@ def _transformed(image: Image.Image, transform: ImageCms.ImageCmsTransform) -> I
 def _opened(file: Path) -> Image.Image:
     _register_heif()
     try:
+        if not stat.S_ISREG(file.stat().st_mode):
+            raise ProjectError(f"{file} is not a file but a folder, a pipe or a device.")  # a pipe may never end
         return Image.open(file)
     except UNREADABLE as error:
         raise _unreadable(file, error) from error
@@ -245,10 +251,13 @@ def _check_depth(file: Path, image: Image.Image) -> None:
     """Pillow reads the high bytes of 16 bits in colour, and clips those in gray: neither is what a person sees."""
     raw = [str(tile.args) for tile in getattr(image, "tile", ())]
     deep = any(";16" in each and "BGR;16" not in each for each in raw)  # 5 or 6 bits a component: 16 a pixel
+    if image.format == "TIFF":  # whose components may lie one after the other, each read as 8 bits
+        deep = deep or max(image.tag_v2.get(Base.BitsPerSample, (1,))) > 8
     if deep or image.mode not in GRAYSCALE | COLORED:
+        all_of_them = shlex.quote(f"{file.parent}/*{file.suffix}")  # a pattern that mogrify expands itself
         raise ProjectError(
             f"{file} has pixels of more than 8 bits a component ({image.mode}, {image.format}). Convert all such "
-            f"files, which spreads their range over 8 bits: mogrify -auto-level -depth 8 '{file.parent}/*{file.suffix}'"
+            f"files, which spreads their range over 8 bits: mogrify -auto-level -depth 8 {all_of_them}"
         )
 
 
