@@ -57,7 +57,8 @@ class Layout:
         if self.skipped:
             told.append(f"{self.skipped:,} hidden or system files and folders skipped")
         if self.nested:
-            told.append(f"{self.nested:,} images lie in subfolders of their class, and belong to it")
+            many = f"{self.nested:,} images lie in subfolders of their class, and belong to it"
+            told.append(many if self.nested > 1 else "1 image lies in a subfolder of its class, and belongs to it")
         return told
 
 

@@ -12,9 +12,11 @@ import io
 import shlex
 import stat
 import struct
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import TypeVar, cast
 
 import numpy as np
 from PIL import Image, ImageCms, ImageColor, ImageOps
@@ -33,9 +35,13 @@ ANIMATED = {"GIF", "PNG", "WEBP", "AVIF"}
 TURNED = {5, 6, 7, 8}  # orientations that swap height and width
 UPRIGHT = {"TIFF", "HEIF"}  # formats whose size is upright when they are opened
 REDUCING_GAP = 3.0
+SHOWN = 5  # names of files that are refused beside the first
 UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError, ImageCms.PyCMSError)
 BROKEN_EXIF = (SyntaxError, ValueError, TypeError, KeyError, OverflowError, struct.error)
 RESAMPLING = Image.Resampling.BILINEAR  # antialiased, as Pillow's is
+
+
+Read = TypeVar("Read")
 
 
 @dataclass(frozen=True)
@@ -87,6 +93,35 @@ def _register_heif() -> None:
     import pillow_heif
 
     pillow_heif.register_heif_opener()
+
+
+def of_each(read_one: Callable[[Path], Read], files: Sequence[Path], pool: Executor) -> list[Read]:
+    """What is read of each file, by all cores of a pool.
+
+    Raises:
+        ProjectError: of the first file that is refused, with the names of others that are, too.
+    """
+
+    def attempt(file: Path) -> Read | ProjectError:
+        try:
+            return read_one(file)
+        except ProjectError as error:
+            return error
+
+    found: list[Read] = []
+    refused: list[tuple[Path, ProjectError]] = []
+    for file, one in zip(files, pool.map(attempt, files), strict=True):
+        if isinstance(one, ProjectError):
+            refused.append((file, one))
+        else:
+            found.append(one)
+    if len(refused) > 1:
+        others = [str(file) for file, _ in refused[1:]]
+        shown = ", ".join(others[:SHOWN]) + ", ..." * (len(others) > SHOWN)
+        raise ProjectError(f"{refused[0][1]} Other files are refused, too: {shown}") from refused[0][1]
+    if refused:
+        raise refused[0][1]
+    return found
 
 
 def header(file: Path) -> Header:

@@ -56,6 +56,22 @@ def test_a_pipe_named_like_an_image_is_refused_and_not_waited_for(pets: Path, co
     assert found.error == f"error: {pets}/cat/pipe.png is not a file but a folder, a pipe or a device."
 
 
+def test_all_damaged_files_are_named_at_once(pets: Path, command: Command) -> None:
+    sound = (pets / "dog" / "00.png").read_bytes()
+    for number in range(7):
+        (pets / "cat" / f"empty{number}.png").write_bytes(b"")
+    given = ("experiments.inspect", f"folder:{pets}", "--image-size", f"{SIDE}x{SIDE}")
+    told = command(*given).error
+    assert told.startswith(f"error: {pets}/cat/empty0.png is not a readable image: ")
+    named = ", ".join(f"{pets}/cat/empty{number}.png" for number in range(1, 6))
+    assert told.endswith(f" Other files are refused, too: {named}, ...")
+    for number in range(7):
+        (pets / "cat" / f"empty{number}.png").write_bytes(sound[: len(sound) // 2] if number < 2 else sound)
+    told = command(*given).error
+    assert "empty0.png is not a readable image: " in told
+    assert told.endswith(f" Other files are refused, too: {pets}/cat/empty1.png")
+
+
 def test_what_is_wrong_is_told_with_names(pets: Path, command: Command) -> None:
     Image.open(pets / "cat" / "00.png").save(pets / "dog" / "twin.bmp")
     Image.open(pets / "cat" / "01.png").save(pets / "cat" / "again.jpg", quality=90)

@@ -162,7 +162,7 @@ def test_images_in_subfolders_belong_to_their_class(tmp_path: Path) -> None:
     picture(0).save(tmp_path / "top" / "holiday" / "x.png")
     dataset = load(tmp_path)
     assert "top/holiday/x.png" in images_of(dataset)
-    assert dataset.notes == ("1 images lie in subfolders of their class, and belong to it",)
+    assert dataset.notes == ("1 image lies in a subfolder of its class, and belongs to it",)
 
 
 def test_names_are_normalised(tmp_path: Path) -> None:
