@@ -36,7 +36,10 @@ TURNED = {5, 6, 7, 8}  # orientations that swap height and width
 UPRIGHT = {"TIFF", "HEIF"}  # formats whose size is upright when they are opened
 REDUCING_GAP = 3.0
 SHOWN = 5  # names of files that are refused beside the first
-UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError, ImageCms.PyCMSError)
+UNREADABLE = (  # the last two: damaged AVIF and HEIF files, and TIFF files that lack a tag
+    *(OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError, ImageCms.PyCMSError),
+    *(RuntimeError, TypeError),
+)
 BROKEN_EXIF = (SyntaxError, ValueError, TypeError, KeyError, OverflowError, struct.error)
 RESAMPLING = Image.Resampling.BILINEAR  # antialiased, as Pillow's is
 

@@ -112,6 +112,24 @@ def test_a_phone_s_heic_is_told_as_turned(tmp_path: Path) -> None:
     assert read(file)[9, 15].argmax() == 2
 
 
+DAMAGE = {  # the box that names the image, and the type of the offset at which it begins
+    "AVIF": (b"pitm", b"none"),
+    "TIFF": (struct.pack("<HH", 273, 4), struct.pack("<HH", 273, 2)),
+}
+
+
+@pytest.mark.parametrize("format_name", DAMAGE)
+def test_damage_of_any_kind_is_told_with_the_file_s_name(format_name: str, tmp_path: Path) -> None:
+    pillow_heif.register_heif_opener()
+    file = tmp_path / "x.jpg"
+    picture(0, size=(64, 72)).save(file, format_name)
+    sound, damaged = DAMAGE[format_name]
+    assert sound in file.read_bytes()
+    file.write_bytes(file.read_bytes().replace(sound, damaged))
+    with pytest.raises(ProjectError, match=r"x\.jpg is not a readable image: "):
+        read(file)
+
+
 def test_a_broken_exif_is_no_broken_image(tmp_path: Path) -> None:
     file = tmp_path / "x.jpg"
     picture(0).save(file, exif=b"Exif\0\0II*\0\xff\xff\xff\xff")
