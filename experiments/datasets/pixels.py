@@ -35,6 +35,7 @@ ANIMATED = {"GIF", "PNG", "WEBP", "AVIF"}
 TURNED = {5, 6, 7, 8}  # orientations that swap height and width
 UPRIGHT = {"TIFF", "HEIF"}  # formats whose size is upright when they are opened
 REDUCING_GAP = 3.0
+MOST_PIXELS = 250_000_000  # of a file: a phone's photograph may have 200 million; a small file can claim far more
 SHOWN = 5  # names of files that are refused beside the first
 UNREADABLE = (  # the last two: damaged AVIF and HEIF files, and TIFF files that lack a tag
     *(OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError, ImageCms.PyCMSError),
@@ -92,10 +93,11 @@ def color_of(background: str) -> tuple[int, int, int]:
 
 
 @functools.cache
-def _register_heif() -> None:
+def _prepare_pillow() -> None:
     import pillow_heif
 
     pillow_heif.register_heif_opener()
+    Image.MAX_IMAGE_PIXELS = None  # it warns of photographs from 89 megapixels on: MOST_PIXELS takes its place
 
 
 def of_each(read_one: Callable[[Path], Read], files: Sequence[Path], pool: Executor) -> list[Read]:
@@ -272,17 +274,23 @@ def _transformed(image: Image.Image, transform: ImageCms.ImageCmsTransform) -> I
 
 
 def _opened(file: Path) -> Image.Image:
-    _register_heif()
+    _prepare_pillow()
     try:
         if not stat.S_ISREG(file.stat().st_mode):
             raise ProjectError(f"{file} is not a file but a folder, a pipe or a device.")  # a pipe may never end
-        return Image.open(file)
+        image = Image.open(file)
     except UNREADABLE as error:
         raise _unreadable(file, error) from error
+    if image.width * image.height > MOST_PIXELS:
+        image.close()
+        raise ProjectError(
+            f"{file} has {image.height:,}x{image.width:,} pixels: more than {MOST_PIXELS:,} are not read."
+        )
+    return image
 
 
 def _unreadable(file: Path, error: Exception) -> ProjectError:
-    return ProjectError(f"{file} is not a readable image: {error}.")
+    return ProjectError(f"{file} is not a readable image: {str(error).rstrip('.')}.")
 
 
 def _check_depth(file: Path, image: Image.Image) -> None:

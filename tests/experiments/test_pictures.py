@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+import warnings
 import zlib
 from pathlib import Path
 
@@ -128,6 +129,29 @@ def test_damage_of_any_kind_is_told_with_the_file_s_name(format_name: str, tmp_p
     file.write_bytes(file.read_bytes().replace(sound, damaged))
     with pytest.raises(ProjectError, match=r"x\.jpg is not a readable image: "):
         read(file)
+
+
+def claiming(height: int, width: int) -> bytes:
+    """A small PNG that says it is large, and is truncated."""
+    head = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    chunks = ((b"IHDR", head), (b"IDAT", zlib.compress(bytes(1000))))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks
+    )
+
+
+def test_a_phone_s_largest_photograph_is_read_and_a_bomb_is_not(tmp_path: Path) -> None:
+    file = tmp_path / "x.png"
+    file.write_bytes(claiming(12_240, 16_320))  # 200 megapixels
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert pixels.header(file).size == (12_240, 16_320)
+    file.write_bytes(claiming(50_000, 50_000))
+    for asked in (pixels.header, read):
+        with pytest.raises(
+            ProjectError, match=r"x\.png has 50,000x50,000 pixels: more than 250,000,000 are not read\."
+        ):
+            asked(file)
 
 
 def test_a_broken_exif_is_no_broken_image(tmp_path: Path) -> None:
