@@ -21,6 +21,7 @@ from typing import TypeVar, cast
 import numpy as np
 from PIL import Image, ImageCms, ImageColor, ImageOps
 from PIL.ExifTags import Base
+from PIL.TiffImagePlugin import TiffImageFile
 
 from architectures.errors import ProjectError
 from experiments.datasets.source import WHITE, Fit
@@ -297,7 +298,7 @@ def _check_depth(file: Path, image: Image.Image) -> None:
     """Pillow reads the high bytes of 16 bits in colour, and clips those in gray: neither is what a person sees."""
     raw = [str(tile.args) for tile in getattr(image, "tile", ())]
     deep = any(";16" in each and "BGR;16" not in each for each in raw)  # 5 or 6 bits a component: 16 a pixel
-    if image.format == "TIFF":  # whose components may lie one after the other, each read as 8 bits
+    if isinstance(image, TiffImageFile):  # whose components may lie one after the other, each read as 8 bits
         deep = deep or max(image.tag_v2.get(Base.BitsPerSample, (1,))) > 8
     if deep or image.mode not in GRAYSCALE | COLORED:
         all_of_them = shlex.quote(f"{file.parent}/*{file.suffix}")  # a pattern that mogrify expands itself
