@@ -34,6 +34,7 @@ GRAYSCALE = {"1", "L", "LA", "La"}  # Pillow's modes
 COLORED = {"P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "LAB", "HSV"}
 ANIMATED = {"GIF", "PNG", "WEBP", "AVIF"}
 TURNED = {5, 6, 7, 8}  # orientations that swap height and width
+PROGRAMS = {"EPS"}  # PostScript: Pillow would run Ghostscript, whatever the file is named
 UPRIGHT = {"TIFF", "HEIF"}  # formats whose size is upright when they are opened
 REDUCING_GAP = 3.0
 MOST_PIXELS = 250_000_000  # of a file: a phone's photograph may have 200 million; a small file can claim far more
@@ -282,6 +283,11 @@ def _opened(file: Path) -> Image.Image:
         image = Image.open(file)
     except UNREADABLE as error:
         raise _unreadable(file, error) from error
+    if image.format in PROGRAMS:
+        image.close()
+        raise ProjectError(
+            f"{file} is not a readable image: its content is a program ({image.format}), which is not run."
+        )
     if image.width * image.height > MOST_PIXELS:
         image.close()
         raise ProjectError(

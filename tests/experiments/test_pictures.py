@@ -70,6 +70,14 @@ def test_a_suffix_that_lies_is_read_by_content(tmp_path: Path) -> None:
     assert np.array_equal(images_of(load(tmp_path))["top/lie.jpg"], np.asarray(shown))
 
 
+def test_postscript_is_not_run_whatever_it_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "x.jpg"
+    picture(0).save(file, "EPS")
+    for asked in (pixels.header, read):
+        with pytest.raises(ProjectError, match=r"x\.jpg is not a readable image: its content is a program \(EPS\)"):
+            asked(file)
+
+
 ORIENTATIONS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
