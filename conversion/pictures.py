@@ -17,7 +17,7 @@ from conversion.runtime import Interface
 from conversion.runtime.reading import check_pictures
 from experiments import datasets
 from experiments.datasets import pixels
-from experiments.datasets.layout import is_system, split_named
+from experiments.datasets.layout import is_system, refuse, split_named
 from experiments.datasets.pixels import Form
 from experiments.datasets.source import COLOR_MODES, RESIZABLE, Options, Source, parse
 
@@ -74,7 +74,7 @@ def _of_folder(root: Path, interface: Interface, form: Form, notes: list[str]) -
     indices = {label: index for index, label in enumerate(interface.shown_labels)}
     unread: Counter[str] = Counter()
     unlabelled: Counter[str] = Counter()
-    for place, folders, files in os.walk(root):
+    for place, folders, files in os.walk(root, onerror=refuse):
         folders[:] = sorted(name for name in folders if not is_system(name))
         parts = Path(place).relative_to(root).parts
         label = unicodedata.normalize("NFC", parts[0]) if parts else None

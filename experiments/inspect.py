@@ -52,7 +52,8 @@ def show(inspection: Inspection) -> None:
         for label, name in enumerate(dataset.class_names)
     ]
     lines.append(["all", *(f"{sum(inspection.counts[split]):,}" for split in splits)])
-    print_cells(["class", *splits], lines, words={"class"}, title=f"{dataset.name}: {height}x{width}x{channels}")
+    say(f"{dataset.name}: {height}x{width}x{channels}")
+    print_cells(["class", *splits], lines, words={"class"})
     if inspection.files:
         found = inspection.files
         for what, counts in (("sizes", found.sizes), ("formats", found.formats), ("modes", found.modes)):

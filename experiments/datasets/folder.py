@@ -41,6 +41,8 @@ def folder(source: Source) -> Dataset:
         UsageError: for a folder that is not there, or images of different sizes that are not to be resized.
         ProjectError: for images that cannot be read, or data that fit no classifier.
     """
+    if source.path.is_file():
+        raise UsageError(f"{source.path} is a file, not a folder with a folder per class.")
     if not source.path.is_dir():
         raise UsageError(f"There is no folder {source.path}.")
     source = replace(source, options=source.options.over(DEFAULTS))
@@ -53,7 +55,7 @@ def folder(source: Source) -> Dataset:
     dataset, notes = cache.opened(place), cache.notes(place)  # these are of the images; what lies beside may change
     if dataset is None or notes is None:
         with ThreadPoolExecutor(cores()) as pool:
-            headers = dict(zip(everything, pool.map(pixels.header, everything), strict=True))
+            headers = dict(zip(everything, pixels.of_each(pixels.header, everything, pool), strict=True))
             form = _form(headers, source)
             parts = {}
             for split, classes in found.files.items():
@@ -91,7 +93,7 @@ def _pixels(files: Sequence[Path], form: Form, pool: ThreadPoolExecutor) -> Pixe
 
     def blocks() -> Iterator[np.ndarray]:
         for first in range(0, len(files), some):
-            yield np.stack(list(pool.map(lambda file: pixels.read(file, form), files[first : first + some])))
+            yield np.stack(pixels.of_each(lambda file: pixels.read(file, form), files[first : first + some], pool))
 
     return Pixels((len(files), *shape), blocks)
 

@@ -152,7 +152,7 @@ def _files(name: str) -> tuple[Files | None, set[tuple[int, int]]]:
     found = layout(source.path)
     images = [file for classes in found.files.values() for each in classes.values() for file in each]
     with ThreadPoolExecutor(cores()) as pool:
-        headers = list(pool.map(pixels.header, images))
+        headers = pixels.of_each(pixels.header, images, pool)
 
     def counted(values: list[str]) -> dict[str, int]:
         return dict(Counter(values).most_common())

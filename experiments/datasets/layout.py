@@ -12,6 +12,7 @@ import unicodedata
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NoReturn
 
 from architectures.errors import ProjectError
 from experiments.datasets.pixels import SUFFIXES
@@ -56,7 +57,8 @@ class Layout:
         if self.skipped:
             told.append(f"{self.skipped:,} hidden or system files and folders skipped")
         if self.nested:
-            told.append(f"{self.nested:,} images lie in subfolders of their class, and belong to it")
+            many = f"{self.nested:,} images lie in subfolders of their class, and belong to it"
+            told.append(many if self.nested > 1 else "1 image lies in a subfolder of its class, and belongs to it")
         return told
 
 
@@ -117,7 +119,10 @@ def _split_folders(root: Path, found: Layout) -> dict[str, Path]:
         return {"train": root}
     flat = [name for name in splits if not _subfolders(folders[name]) and _images_in(folders[name])]
     if others and len(flat) == len(splits):
-        found.remarks.append(f"{' and '.join(sorted(splits))} hold images beside {', '.join(others)}: read as classes")
+        hold = "hold" if len(splits) > 1 else "holds"
+        found.remarks.append(
+            f"{' and '.join(sorted(splits))} {hold} images beside {', '.join(others)}: read as classes"
+        )
         return {"train": root}
     predicted = [name for name in others if (words := _words(name)) and words <= UNLABELLED]
     for name in predicted:
@@ -176,7 +181,7 @@ def _check_depth(folder: Path, folders: dict[str, Path]) -> None:
 
 def _images(folder: Path, found: Layout) -> list[Path]:
     images = []
-    for place, names, files in os.walk(folder):
+    for place, names, files in os.walk(folder, onerror=refuse):
         shown = [name for name in names if not is_system(name)]
         found.skipped += len(names) - len(shown)
         found.unread["links to folders"] += sum(os.path.islink(Path(place, name)) for name in shown)
@@ -191,6 +196,11 @@ def _images(folder: Path, found: Layout) -> list[Path]:
                 found.unread[_ending(name)] += 1
     found.unread += Counter()  # without what was counted zero times
     return sorted(images)
+
+
+def refuse(error: OSError) -> NoReturn:
+    """For `os.walk`, which passes over a folder that it cannot list."""
+    raise ProjectError(f"{error.filename} cannot be read: {error.strerror}.") from error
 
 
 def _subfolders(path: Path, found: Layout | None = None) -> dict[str, Path]:

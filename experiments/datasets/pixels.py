@@ -9,14 +9,19 @@ from __future__ import annotations
 
 import functools
 import io
+import shlex
+import stat
 import struct
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import TypeVar, cast
 
 import numpy as np
 from PIL import Image, ImageCms, ImageColor, ImageOps
 from PIL.ExifTags import Base
+from PIL.TiffImagePlugin import TiffImageFile
 
 from architectures.errors import ProjectError
 from experiments.datasets.source import WHITE, Fit
@@ -29,11 +34,20 @@ GRAYSCALE = {"1", "L", "LA", "La"}  # Pillow's modes
 COLORED = {"P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "LAB", "HSV"}
 ANIMATED = {"GIF", "PNG", "WEBP", "AVIF"}
 TURNED = {5, 6, 7, 8}  # orientations that swap height and width
+PROGRAMS = {"EPS"}  # PostScript: Pillow would run Ghostscript, whatever the file is named
 UPRIGHT = {"TIFF", "HEIF"}  # formats whose size is upright when they are opened
 REDUCING_GAP = 3.0
-UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError, ImageCms.PyCMSError)
+MOST_PIXELS = 250_000_000  # of a file: a phone's photograph may have 200 million; a small file can claim far more
+SHOWN = 5  # names of files that are refused beside the first
+UNREADABLE = (  # the last two: damaged AVIF and HEIF files, and TIFF files that lack a tag
+    *(OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError, ImageCms.PyCMSError),
+    *(RuntimeError, TypeError),
+)
 BROKEN_EXIF = (SyntaxError, ValueError, TypeError, KeyError, OverflowError, struct.error)
 RESAMPLING = Image.Resampling.BILINEAR  # antialiased, as Pillow's is
+
+
+Read = TypeVar("Read")
 
 
 @dataclass(frozen=True)
@@ -81,10 +95,40 @@ def color_of(background: str) -> tuple[int, int, int]:
 
 
 @functools.cache
-def _register_heif() -> None:
+def _prepare_pillow() -> None:
     import pillow_heif
 
     pillow_heif.register_heif_opener()
+    Image.MAX_IMAGE_PIXELS = None  # it warns of photographs from 89 megapixels on: MOST_PIXELS takes its place
+
+
+def of_each(read_one: Callable[[Path], Read], files: Sequence[Path], pool: Executor) -> list[Read]:
+    """What is read of each file, by all cores of a pool.
+
+    Raises:
+        ProjectError: of the first file that is refused, with the names of others that are, too.
+    """
+
+    def attempt(file: Path) -> Read | ProjectError:
+        try:
+            return read_one(file)
+        except ProjectError as error:
+            return error
+
+    found: list[Read] = []
+    refused: list[tuple[Path, ProjectError]] = []
+    for file, one in zip(files, pool.map(attempt, files), strict=True):
+        if isinstance(one, ProjectError):
+            refused.append((file, one))
+        else:
+            found.append(one)
+    if len(refused) > 1:
+        others = [str(file) for file, _ in refused[1:]]
+        shown = ", ".join(others[:SHOWN]) + ", ..." * (len(others) > SHOWN)
+        raise ProjectError(f"{refused[0][1]} Other files are refused, too: {shown}") from refused[0][1]
+    if refused:
+        raise refused[0][1]
+    return found
 
 
 def header(file: Path) -> Header:
@@ -148,6 +192,8 @@ def _orientation(image: Image.Image) -> int:
     """The EXIF tag, 1 where there is none; nothing is decoded for it, as Pillow does to search the end of a PNG."""
     if image.format == "PNG" and "exif" not in image.info:
         return 1
+    if image.format == "HEIF":  # pillow-heif has turned it already
+        return image.info.get("original_orientation") or 1
     try:
         return int(image.getexif().get(Base.Orientation, 1))
     except BROKEN_EXIF:
@@ -230,25 +276,41 @@ def _transformed(image: Image.Image, transform: ImageCms.ImageCmsTransform) -> I
 
 
 def _opened(file: Path) -> Image.Image:
-    _register_heif()
+    _prepare_pillow()
     try:
-        return Image.open(file)
+        if not stat.S_ISREG(file.stat().st_mode):
+            raise ProjectError(f"{file} is not a file but a folder, a pipe or a device.")  # a pipe may never end
+        image = Image.open(file)
     except UNREADABLE as error:
         raise _unreadable(file, error) from error
+    if image.format in PROGRAMS:
+        image.close()
+        raise ProjectError(
+            f"{file} is not a readable image: its content is a program ({image.format}), which is not run."
+        )
+    if image.width * image.height > MOST_PIXELS:
+        image.close()
+        raise ProjectError(
+            f"{file} has {image.height:,}x{image.width:,} pixels: more than {MOST_PIXELS:,} are not read."
+        )
+    return image
 
 
 def _unreadable(file: Path, error: Exception) -> ProjectError:
-    return ProjectError(f"{file} is not a readable image: {error}.")
+    return ProjectError(f"{file} is not a readable image: {str(error).rstrip('.')}.")
 
 
 def _check_depth(file: Path, image: Image.Image) -> None:
     """Pillow reads the high bytes of 16 bits in colour, and clips those in gray: neither is what a person sees."""
     raw = [str(tile.args) for tile in getattr(image, "tile", ())]
     deep = any(";16" in each and "BGR;16" not in each for each in raw)  # 5 or 6 bits a component: 16 a pixel
+    if isinstance(image, TiffImageFile):  # whose components may lie one after the other, each read as 8 bits
+        deep = deep or max(image.tag_v2.get(Base.BitsPerSample, (1,))) > 8
     if deep or image.mode not in GRAYSCALE | COLORED:
+        all_of_them = shlex.quote(f"{file.parent}/*{file.suffix}")  # a pattern that mogrify expands itself
         raise ProjectError(
             f"{file} has pixels of more than 8 bits a component ({image.mode}, {image.format}). Convert all such "
-            f"files, which spreads their range over 8 bits: mogrify -auto-level -depth 8 '{file.parent}/*{file.suffix}'"
+            f"files, which spreads their range over 8 bits: mogrify -auto-level -depth 8 {all_of_them}"
         )
 
 

@@ -8,6 +8,7 @@ mnist5k's labels made wrong, 99 % are among its first 10 % (benchmarks/label_err
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -137,6 +138,7 @@ def _features(images: npt.NDArray[np.uint8]) -> Floats:
     down, across = -(-height // SIDE), -(-width // SIDE)
     cut = images[:, : height // down * down, : width // across * across]
     grouped = cut.reshape(count, height // down, down, width // across, across, channels)
-    small = grouped.mean(axis=(2, 4), dtype=np.float32).reshape(count, -1) / 255
+    small = grouped.mean(axis=(2, 4), dtype=np.float32) / 255
+    small = small.reshape(count, math.prod(small.shape[1:]))  # not -1, which no images leave open
     small -= small.mean(axis=1, keepdims=True)
     return small / (small.std(axis=1, keepdims=True) + np.float32(FLATTEST))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf
 
 from rich.console import Console, Group, RenderableType
@@ -29,15 +29,33 @@ class _Trial:
     """A running trial."""
 
     config: RunConfig
-    started: float
+    started: float  # earlier by the seconds that it had been trained before it was paused
+    begun: float  # when it started or resumed here
+    earlier: Pace | None = None  # until it was paused
     size: ModelSize | None = None
+    first: EpochMetrics | None = None  # of the epochs trained here
+    first_at: float = 0.0
     last: EpochMetrics | None = None
     last_at: float = 0.0
     best: float | None = None  # value of the objective
 
     def course(self, now: float) -> Pace:
-        epochs = self.last.epoch if self.last else 0
-        return Pace(now - self.started, epochs, self.config.epochs, self.last_at - self.started if epochs else 0.0)
+        before = self.earlier or Pace(0.0, 0, self.config.epochs, 0.0)
+        if not self.first or not self.last:
+            started_again = before.trained_seconds + before.start_seconds  # once it has resumed
+            return replace(before, seconds=before.seconds + now - self.begun, trained_seconds=started_again)
+        epoch_seconds, start_seconds = before.epoch_seconds, before.start_seconds
+        if further := self.last.epoch - self.first.epoch:
+            epoch_seconds = (self.last_at - self.first_at) / further
+            start_seconds = max(self.first_at - self.begun - epoch_seconds, 0.0)
+        return Pace(
+            now - self.started,
+            self.last.epoch,
+            self.config.epochs,
+            self.last_at - self.started,
+            epoch_seconds,
+            start_seconds,
+        )
 
 
 def _better(config: RunConfig, value: float, best: float | None) -> float:
@@ -99,9 +117,11 @@ class TrialProgress:
         self._done, self._best = trials, best
 
     def started(self, number: int, config: RunConfig) -> None:
-        self._running[number] = _Trial(config, time.monotonic())
-        if course := self._paused.pop(number, None):
+        course = self._paused.pop(number, None)
+        if course:
             self._courses.remove(course)
+        now = time.monotonic()
+        self._running[number] = _Trial(config, now, now, course)
         self._begun = max(self._begun, number + 1)
 
     def built(self, number: int, size: ModelSize) -> None:
@@ -119,6 +139,8 @@ class TrialProgress:
     def epoch(self, number: int, metrics: EpochMetrics) -> None:
         trial = self._running[number]
         trial.last, trial.last_at = metrics, time.monotonic()
+        if not trial.first:
+            trial.first, trial.first_at = trial.last, trial.last_at
         trial.best = _better(trial.config, getattr(metrics, trial.config.objective), trial.best)
 
     def finished(self, number: int, result: RunResult, replicate: bool = False) -> None:
@@ -246,6 +268,6 @@ class TrialProgress:
                 before=self._done - len(self._courses),
                 starts_for=starts_for,
             )
-        if seconds is None:
+        if seconds is None or self._done >= self._trials:
             return ""
         return f"about {seconds / 60:.0f} min left" if seconds > 90 else f"about {seconds:.0f} s left"

@@ -3,7 +3,8 @@
 A running trial is assumed to keep its pace. A trial that has not started takes the mean time of the completed ones at
 full length, times the share of epochs that trials run before they are pruned. That share is taken from the trials that
 ended since pruning began, together with a few assumed ones. Successive halving lets a known share of the trials go on
-from each rung: what these have not been trained yet is left.
+from each rung: what these have not been trained yet is left, and each time that one starts or resumes, it is built and
+compiled anew, which takes longer than the epochs of a small data set.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ class Pace:
     epochs: int  # completed
     asked: int  # requested
     trained_seconds: float  # from its start to the end of its last epoch
+    epoch_seconds: float | None = None  # of an epoch after the first since it started or resumed; None: not known
+    start_seconds: float = 0.0  # before its first epoch, each time that it starts or resumes, where that is known
 
     @property
     def share(self) -> float:
@@ -37,8 +40,8 @@ class Pace:
 
     @property
     def per_epoch(self) -> float:
-        """Seconds per epoch, including a part of the time before the first one."""
-        return self.trained_seconds / self.epochs
+        """Seconds per epoch; while only the first is known, with the time before it."""
+        return self.trained_seconds / self.epochs if self.epoch_seconds is None else self.epoch_seconds
 
     @property
     def whole(self) -> float:
@@ -95,27 +98,28 @@ def seconds_left_halving(
         workers: trials at a time.
         starts_for: seconds after which no trial is started or resumed.
     """
-    begun = [*ended, *running]
-    trained = [course for course in begun if course.epochs]
+    trained = [course for course in (*ended, *running) if course.epochs]
     if not trained:
         return None
-    whole, asked = mean(course.whole for course in trained), trained[0].asked
+    timed = [course for course in trained if course.epoch_seconds is not None] or trained
+    start, whole = mean(course.start_seconds for course in timed), mean(one.asked * one.per_epoch for one in timed)
+    asked = trained[0].asked
     steps = [*(rung / asked for rung in rungs(asked)), 1.0]
     searched = len(running) + sum(bool(course.epochs) for course in ended) * (1 + to_come / max(len(ended), 1))
-    expected, left = searched, 0.0  # trials that go on from the rung before; trials to be trained, in whole ones
-    for start, end in pairwise([0.0, *steps]):
-        gone_on = sum(course.share > start for course in trained) if start else len(trained)
-        left += max(expected - gone_on, 0.0) * (end - start)
+    expected, left = searched, 0.0  # trials that go on from the rung before; seconds of those to be trained
+    for begin, end in pairwise([0.0, *steps]):
+        gone_on = sum(course.share > begin for course in ended) + sum(course.share >= begin for course in running)
+        left += max(expected - gone_on, 0.0) * (start + (end - begin) * whole)
         expected = min(expected, max(SHARE_ON * expected + MORE_ON, LEAST_ON))
-    now = [_to_next(course, whole, steps) for course in running]
-    return max(min(left * whole / workers, max(starts_for, 0.0)) + sum(now) / workers, max(now, default=0.0))
+    now = [_to_next(course, start, whole, steps) for course in running]
+    return max(min(left / workers, max(starts_for, 0.0)) + sum(now) / workers, max(now, default=0.0))
 
 
-def _to_next(course: Pace, whole: float, steps: Sequence[float]) -> float:
+def _to_next(course: Pace, start: float, whole: float, steps: Sequence[float]) -> float:
     """Return the seconds that a running trial takes to its next rung, or to its end."""
     next_step = next((step for step in steps if step > course.share), 1.0)
     if not course.epochs:
-        return max(next_step * whole - course.seconds, 0.0)
+        return max(start + next_step * whole - course.seconds, 0.0)
     since = course.seconds - course.trained_seconds
     return max((next_step * course.asked - course.epochs) * course.per_epoch - since, 0.0)
 

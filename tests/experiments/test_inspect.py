@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -46,6 +47,29 @@ def test_different_sizes_are_no_reason_not_to_look(pets: Path, command: Command)
     assert found.code == 0, found.err
     assert "sizes differ: looked at in 96x96; choose one with --image-size" in found.out
     assert "nothing wrong was found" in found.out
+
+
+def test_a_pipe_named_like_an_image_is_refused_and_not_waited_for(pets: Path, command: Command) -> None:
+    os.mkfifo(pets / "cat" / "pipe.png")
+    found = command("experiments.inspect", f"folder:{pets}")
+    assert found.code == 1
+    assert found.error == f"error: {pets}/cat/pipe.png is not a file but a folder, a pipe or a device."
+
+
+def test_all_damaged_files_are_named_at_once(pets: Path, command: Command) -> None:
+    sound = (pets / "dog" / "00.png").read_bytes()
+    for number in range(7):
+        (pets / "cat" / f"empty{number}.png").write_bytes(b"")
+    given = ("experiments.inspect", f"folder:{pets}", "--image-size", f"{SIDE}x{SIDE}")
+    told = command(*given).error
+    assert told.startswith(f"error: {pets}/cat/empty0.png is not a readable image: ")
+    named = ", ".join(f"{pets}/cat/empty{number}.png" for number in range(1, 6))
+    assert told.endswith(f" Other files are refused, too: {named}, ...")
+    for number in range(7):
+        (pets / "cat" / f"empty{number}.png").write_bytes(sound[: len(sound) // 2] if number < 2 else sound)
+    told = command(*given).error
+    assert "empty0.png is not a readable image: " in told
+    assert told.endswith(f" Other files are refused, too: {pets}/cat/empty1.png")
 
 
 def test_what_is_wrong_is_told_with_names(pets: Path, command: Command) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import unicodedata
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +24,22 @@ def test_what_is_not_read_is_counted_and_told(tmp_path: Path) -> None:
     (tmp_path / "labels.csv").write_text("x")
     (told,) = load(tmp_path).notes
     assert told == "9 files not read: 1 .csv, 4 .tif.part, 3 .txt, 1 without an ending"
+
+
+def test_a_folder_that_cannot_be_listed_is_not_passed_over(tmp_path: Path) -> None:
+    """Its path is too long for the system, which keeps even root from listing it."""
+    write(tmp_path)
+    before = os.open(".", os.O_RDONLY)
+    try:
+        os.chdir(tmp_path / "top")
+        for _ in range(20):
+            os.mkdir("a" * 250)
+            os.chdir("a" * 250)
+    finally:
+        os.fchdir(before)
+        os.close(before)
+    with pytest.raises(ProjectError, match=r"/a+ cannot be read: File name too long\."):
+        layout(tmp_path)
 
 
 LEFTOVERS = (
@@ -102,7 +119,7 @@ def test_a_class_that_is_named_like_a_split(tmp_path: Path) -> None:
     beside = write(tmp_path / "beside", classes=("car", "plane", "train"))
     dataset = load(beside)
     assert dataset.class_names == ("car", "plane", "train")
-    assert dataset.notes == ("train hold images beside car, plane: read as classes",)
+    assert dataset.notes == ("train holds images beside car, plane: read as classes",)
     within = write(tmp_path / "within" / "train", classes=("car", "test", "train"))
     assert load(within.parent).class_names == ("car", "test", "train")
 
@@ -145,7 +162,7 @@ def test_images_in_subfolders_belong_to_their_class(tmp_path: Path) -> None:
     picture(0).save(tmp_path / "top" / "holiday" / "x.png")
     dataset = load(tmp_path)
     assert "top/holiday/x.png" in images_of(dataset)
-    assert dataset.notes == ("1 images lie in subfolders of their class, and belong to it",)
+    assert dataset.notes == ("1 image lies in a subfolder of its class, and belongs to it",)
 
 
 def test_names_are_normalised(tmp_path: Path) -> None:

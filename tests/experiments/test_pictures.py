@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+import warnings
 import zlib
 from pathlib import Path
 
@@ -69,6 +70,14 @@ def test_a_suffix_that_lies_is_read_by_content(tmp_path: Path) -> None:
     assert np.array_equal(images_of(load(tmp_path))["top/lie.jpg"], np.asarray(shown))
 
 
+def test_postscript_is_not_run_whatever_it_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "x.jpg"
+    picture(0).save(file, "EPS")
+    for asked in (pixels.header, read):
+        with pytest.raises(ProjectError, match=r"x\.jpg is not a readable image: its content is a program \(EPS\)"):
+            asked(file)
+
+
 ORIENTATIONS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -94,6 +103,63 @@ def test_turned_as_the_camera_was_held(orientation: int, suffix: str, tmp_path: 
     assert header.turned
     difference = np.abs(read(file).astype(int) - np.asarray(seen))
     assert difference.max() <= (16 if suffix == ".jpg" else 0)
+
+
+def test_a_phone_s_heic_is_told_as_turned(tmp_path: Path) -> None:
+    """Its container turns it, and so does pillow-heif: the EXIF tag is not applied twice."""
+    pillow_heif.register_heif_opener()
+    seen = Image.new("RGB", (20, 12), "red")
+    seen.paste("blue", (0, 6, 20, 12))
+    tag = Image.Exif()
+    tag[0x0112] = 6
+    file = tmp_path / "turned.heic"
+    seen.transpose(ORIENTATIONS[6]).save(file, exif=tag.tobytes(), quality=95)
+    header = pixels.header(file)
+    assert header.size == (12, 20)
+    assert header.turned
+    assert read(file)[2, 5].argmax() == 0
+    assert read(file)[9, 15].argmax() == 2
+
+
+DAMAGE = {  # the box that names the image, and the type of the offset at which it begins
+    "AVIF": (b"pitm", b"none"),
+    "TIFF": (struct.pack("<HH", 273, 4), struct.pack("<HH", 273, 2)),
+}
+
+
+@pytest.mark.parametrize("format_name", DAMAGE)
+def test_damage_of_any_kind_is_told_with_the_file_s_name(format_name: str, tmp_path: Path) -> None:
+    pillow_heif.register_heif_opener()
+    file = tmp_path / "x.jpg"
+    picture(0, size=(64, 72)).save(file, format_name)
+    sound, damaged = DAMAGE[format_name]
+    assert sound in file.read_bytes()
+    file.write_bytes(file.read_bytes().replace(sound, damaged))
+    with pytest.raises(ProjectError, match=r"x\.jpg is not a readable image: "):
+        read(file)
+
+
+def claiming(height: int, width: int) -> bytes:
+    """A small PNG that says it is large, and is truncated."""
+    head = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    chunks = ((b"IHDR", head), (b"IDAT", zlib.compress(bytes(1000))))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks
+    )
+
+
+def test_a_phone_s_largest_photograph_is_read_and_a_bomb_is_not(tmp_path: Path) -> None:
+    file = tmp_path / "x.png"
+    file.write_bytes(claiming(12_240, 16_320))  # 200 megapixels
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert pixels.header(file).size == (12_240, 16_320)
+    file.write_bytes(claiming(50_000, 50_000))
+    for asked in (pixels.header, read):
+        with pytest.raises(
+            ProjectError, match=r"x\.png has 50,000x50,000 pixels: more than 250,000,000 are not read\."
+        ):
+            asked(file)
 
 
 def test_a_broken_exif_is_no_broken_image(tmp_path: Path) -> None:
@@ -187,6 +253,21 @@ def deep_tiff(mode: str) -> bytes:
     return buffer.getvalue()
 
 
+def planar_tiff() -> bytes:
+    """16 bits of red, then of green, then of blue, which Pillow reads as 8 bits of each."""
+    plane, start = 2 * SIDE * SIDE, 8 + 2 + 10 * 12 + 4
+    longs = struct.pack("<3I", *(start + 30 + plane * number for number in range(3))) + struct.pack("<3I", *[plane] * 3)
+    short, long = 3, 4
+    entries = (
+        *((256, long, 1, SIDE), (257, long, 1, SIDE), (258, short, 3, start + 24), (259, short, 1, 1)),
+        *((262, short, 1, 2), (273, long, 3, start), (277, short, 1, 3), (278, long, 1, SIDE)),
+        *((279, long, 3, start + 12), (284, short, 1, 2)),
+    )
+    table = b"".join(struct.pack("<HHII", *entry) for entry in entries)
+    head = b"II" + struct.pack("<HIH", 42, 8, len(entries)) + table + bytes(4)
+    return head + longs + struct.pack("<3H", 16, 16, 16) + bytes(3 * plane)
+
+
 def test_sixteen_bits_a_pixel_are_read(tmp_path: Path) -> None:
     """Five or six bits a component, as small displays have them."""
     red = struct.pack("<H", 0b11111_000000_00000) * SIDE * SIDE
@@ -197,10 +278,10 @@ def test_sixteen_bits_a_pixel_are_read(tmp_path: Path) -> None:
     assert read(tmp_path / "x.bmp")[0, 0].tolist() == [255, 0, 0]
 
 
-@pytest.mark.parametrize("kind", [1, 2, 3, 4, "I;16", "I", "F"])
+@pytest.mark.parametrize("kind", [1, 2, 3, 4, "I;16", "I", "F", "planes"])
 def test_more_than_8_bits_are_refused_alike(kind: int | str, tmp_path: Path) -> None:
     write(tmp_path, suffix=".tif")
-    content = sixteen_bit_png(kind) if isinstance(kind, int) else deep_tiff(kind)
+    content = sixteen_bit_png(kind) if isinstance(kind, int) else planar_tiff() if kind == "planes" else deep_tiff(kind)
     (tmp_path / "top" / "00.tif").write_bytes(content)
     with pytest.raises(
         ProjectError, match=r"00.tif has pixels of more than 8 bits .*mogrify -auto-level -depth 8 '.*/top/\*\.tif'"

@@ -49,6 +49,19 @@ def test_an_answer_is_without_the_image_itself(digits: Dataset, monkeypatch: pyt
         assert found[row] == pytest.approx(ridge.predict(kernels[[row]])[0] + 0.1, abs=2e-3)
 
 
+def test_few_validation_images_none_of_which_is_a_centre_of_kernels() -> None:
+    """A person's first folder: 12 training images, and one of each class to validate."""
+    noise = np.random.default_rng(0)
+    for count in range(2, 12):
+        images = noise.integers(0, 256, (count + 2, 12, 12, 3), np.uint8)
+        labels = np.arange(count + 2) % 2
+        split = Split(images[:count], labels[:count])
+        dataset = Dataset("few", ("a", "b"), split, Split(images[count:], labels[count:]), split)
+        found = suspects.out_of_fold([dataset.train, dataset.val], 2, name="few")
+        assert found.shape == (count + 2, 2)
+        assert np.isfinite(found).all()
+
+
 def test_nothing_is_in_doubt_where_pixels_tell_nothing() -> None:
     noise = np.random.default_rng(0)
     images, labels = noise.integers(0, 256, (400, 12, 12, 3), np.uint8), noise.integers(0, 2, 400)

@@ -85,9 +85,10 @@ def test_it_is_right_within_a_factor_of_two_once_three_trials_have_ended(
     assert mean(right) > mean(before)  # than by the mean of trials that have ended
 
 
-@pytest.mark.parametrize(("trials", "share"), [(12, 0.85), (24, 0.85)])
+@pytest.mark.parametrize(("start", "slowness"), [(START, 1.0), (8.0, 0.2)], ids=["long epochs", "long starts"])
+@pytest.mark.parametrize("trials", [12, 24])
 def test_with_halving_it_is_right_within_a_factor_of_two_once_eight_trials_have_started(
-    trials: int, share: float
+    trials: int, start: float, slowness: float
 ) -> None:
     right = []
     for seed in range(30):
@@ -97,9 +98,9 @@ def test_with_halving_it_is_right_within_a_factor_of_two_once_eight_trials_have_
             family = draw.choice(list(FAMILIES))
             last, slow = draw.uniform(0.9, 0.99), draw.uniform(0.5, 3)
             values = tuple(last * (1 - math.exp(-epoch / slow)) for epoch in range(1, EPOCHS + 1))
-            seconds = FAMILIES[family] * draw.choice(WIDTHS)
+            seconds = slowness * FAMILIES[family] * draw.choice(WIDTHS)
             recorded.append(Recorded(number, family, 10_000, values, seconds, cost=seconds))
-        replayed = halving(recorded, START)
+        replayed = halving(recorded, start)
         for now, _, _ in replayed.trained:
             epochs: Counter[Recorded] = Counter()
             for when, trial, count in replayed.trained:
@@ -107,15 +108,15 @@ def test_with_halving_it_is_right_within_a_factor_of_two_once_eight_trials_have_
             if sum(map(bool, epochs.values())) < GATHERED or now > 0.84 * replayed.seconds:
                 continue
             waiting = [
-                Pace(spent, count, EPOCHS, spent)
+                Pace(spent, count, EPOCHS, spent, trial.epoch_seconds, start)
                 for trial, count in epochs.items()
-                if count and (spent := START + count * trial.epoch_seconds)
+                if count and (spent := start + count * trial.epoch_seconds)
             ]
             found = seconds_left_halving(waiting, [], to_come=trials - len(waiting), workers=1)
             assert found is not None
             right.append(0.5 <= found / (replayed.seconds - now) <= 2)
     assert len(right) > 50
-    assert mean(right) > share
+    assert mean(right) > 0.85
 
 
 def test_with_halving_what_runs_is_trained_to_its_next_rung() -> None:
@@ -147,6 +148,31 @@ def test_with_halving_replicates_are_trained_to_their_end(monkeypatch: pytest.Mo
     shown.pruned(0, EpochMetrics(1, 1.0, 0.5, 1.0, 0.5, 100.0))
     shown.expect_more(3)
     assert shown._left() == "about 5 min left"
+
+
+def test_a_start_is_told_from_epochs_and_counted_once_whenever_a_trial_resumes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    config = RunConfig("pocket", "mnist5k", filters=8, dropout=0.1, epochs=10)
+    shown = TrialProgress(1, 1, pruner="halving")
+    shown.started(0, config)
+    for epoch, seconds in ((1, 40 + 5), (2, 5)):
+        now[0] += seconds
+        shown.epoch(0, EpochMetrics(epoch, 1.0, 0.5, 1.0, 0.5, seconds))
+    shown.paused(0, EpochMetrics(2, 1.0, 0.5, 1.0, 0.5, 5.0))
+    assert shown._left() == "about 80 s left"  # a start, and eight epochs
+    shown.started(0, config)
+    assert shown._left() == "about 80 s left"
+    now[0] += 30
+    assert shown._left() == "about 50 s left"
+    shown.resumed(0, 2, 50.0)
+    now[0] += 10 + 5
+    shown.epoch(0, EpochMetrics(3, 1.0, 0.5, 1.0, 0.5, 45.0))
+    assert shown._left() == "about 35 s left"
+    shown.pruned(0, EpochMetrics(3, 1.0, 0.5, 1.0, 0.5, 45.0))
+    assert shown._left() == ""
 
 
 def test_nothing_is_said_before_a_trial_was_trained() -> None:
