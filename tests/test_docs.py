@@ -44,6 +44,7 @@ LONG = (
     "docs/architectures.md",
     "docs/commands.md",
     "docs/coreml-executor.md",
+    "docs/data-sets.md",
     "docs/own-app.md",
     "docs/promotion.md",
     "docs/recipe.md",

@@ -36,7 +36,7 @@ IN_MINUTES = {
     "a run that is trained again": f"{EXPERIMENTS}/test_reproduce.py::test_runs_of_a_parallel_sweep_are_identical",
     "data streamed from disk": f"{EXPERIMENTS}/test_larger_than_memory.py::test_streamed_training_gives_the_same_bits",
     "a notebook": "tests/test_notebooks.py::test_executes_from_clean[04-why-7-and-4]",
-    "the commands of the documents": "tests/test_docs.py::test_commands_run[docs/data-sets.md]",
+    "the commands of the documents": "tests/test_docs.py::test_commands_run[docs/evaluation.md]",
 }
 
 # Those that need a component, data larger than memory or many strikes:

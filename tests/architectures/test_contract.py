@@ -20,7 +20,7 @@ BUILT_IN = ("allconv", "chollet", "convmixer", "malireddi", "mobilenet", "mobile
 DEEP = ("allconv", "convmixer", "mobilenet", "mobilenet_v3", "pocket", "resnet")  # whose conversions take seconds
 
 
-@pytest.mark.parametrize("name", families.each(slow=(*DEEP, *families.BACKBONES)))
+@pytest.mark.parametrize("name", families.each(slow=("chollet", *DEEP, *families.BACKBONES)))
 def test_every_registered_architecture_keeps_the_contract(name: str) -> None:
     check_architecture(name)
 

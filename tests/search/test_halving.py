@@ -58,6 +58,7 @@ def test_a_trial_waits_and_goes_on_to_the_same_bits(options: list[str], tmp_path
     assert (again.code, again.json["verdict"]) == (0, "identical"), again.err
 
 
+@pytest.mark.slow
 def test_an_interrupted_sweep_leaves_its_trials_waiting(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -122,6 +123,7 @@ def test_what_leads_at_the_first_rung_goes_on_before_what_has_come_to_the_second
     assert_nothing_lost(tmp_path, "deep", 9, 15)
 
 
+@pytest.mark.slow
 def test_what_waits_since_an_earlier_version_had_other_rungs_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -153,7 +155,7 @@ def test_trials_go_on_while_mlflow_is_away(tmp_path: Path, monkeypatch: pytest.M
     assert done.counts["complete"] == 2
 
 
-@pytest.mark.parametrize("sampler", ["grid", "bruteforce"])
+@pytest.mark.parametrize("sampler", [pytest.param("grid", marks=pytest.mark.slow), "bruteforce"])
 def test_each_combination_is_tried_once(sampler: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     config = SweepConfig(
@@ -211,6 +213,7 @@ def test_it_is_the_default_where_there_are_rungs() -> None:
     assert replace(config, objectives=("val_accuracy",), sampler="gp").resolved_pruner == "median"
 
 
+@pytest.mark.slow
 def test_an_interrupted_trial_that_is_left_out_holds_no_other_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
