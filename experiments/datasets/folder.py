@@ -99,8 +99,8 @@ def _pixels(files: Sequence[Path], form: Form, pool: ThreadPoolExecutor) -> Pixe
 
 
 def _notes_of_headers(headers: Mapping[Path, Header], root: Path) -> list[str]:
-    animated = [file for file, header in headers.items() if header.is_animated]
-    return [f"the first frame is read of {_listed(animated, root)}"] if animated else []
+    several = [file for file, header in headers.items() if header.has_more_frames]
+    return [f"the first frame is read of {_listed(several, root)}"] if several else []
 
 
 def _notes_of_pixels(dataset: Dataset, copies: Copies) -> list[str]:

@@ -32,7 +32,7 @@ SUFFIXES = {  # of the files that are read, whatever their content is; those of 
 }
 GRAYSCALE = {"1", "L", "LA", "La"}  # Pillow's modes
 COLORED = {"P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "LAB", "HSV"}
-ANIMATED = {"GIF", "PNG", "WEBP", "AVIF"}
+FRAMED = {"GIF", "PNG", "WEBP", "AVIF", "TIFF"}  # animations and pages; a JPEG's further ones are previews
 TURNED = {5, 6, 7, 8}  # orientations that swap height and width
 PROGRAMS = {"EPS"}  # PostScript: Pillow would run Ghostscript, whatever the file is named
 UPRIGHT = {"TIFF", "HEIF"}  # formats whose size is upright when they are opened
@@ -62,8 +62,9 @@ class Header:
     profile: str | None  # the name of its colour profile, where it is not sRGB
 
     @property
-    def is_animated(self) -> bool:
-        return self.frames > 1 and self.format in ANIMATED
+    def has_more_frames(self) -> bool:
+        """Whether it holds more than the first, which is read."""
+        return self.frames > 1 and self.format in FRAMED
 
     @property
     def is_gray(self) -> bool:

@@ -328,7 +328,8 @@ def test_a_photograph_that_is_decoded_smaller_looks_the_same(tmp_path: Path) -> 
 def test_animations_are_read_by_their_first_frame(tmp_path: Path) -> None:
     write(tmp_path)
     frames = [Image.new("RGB", (SIDE, SIDE), color) for color in ("red", "blue")]
-    for suffix in (".gif", ".apng", ".webp"):
+    suffixes = (".gif", ".apng", ".webp", ".tif")  # a scan of several pages, too
+    for suffix in suffixes:
         frames[0].save(
             tmp_path / "top" / f"moving{suffix}",
             "PNG" if suffix == ".apng" else None,
@@ -336,8 +337,8 @@ def test_animations_are_read_by_their_first_frame(tmp_path: Path) -> None:
             append_images=frames[1:],
         )
     dataset = load(tmp_path)
-    assert all(images_of(dataset)[f"top/moving{suffix}"][0, 0, 0] > 240 for suffix in (".gif", ".apng", ".webp"))
-    assert any(note.startswith("the first frame is read of 3 images (") for note in dataset.notes)
+    assert all(images_of(dataset)[f"top/moving{suffix}"][0, 0, 0] > 240 for suffix in suffixes)
+    assert any(note.startswith("the first frame is read of 4 images (") for note in dataset.notes)
 
 
 def test_images_of_one_colour_are_told(tmp_path: Path) -> None:
