@@ -97,10 +97,14 @@ def worth_their_cost(there: Mapping[int, Reached], rung: int, *, minimized: bool
 
 
 class Halving:
-    """Decides which trials wait and which one resumes, from the values of all trials of a study."""
+    """Decides which trials wait and which one resumes, from the values of all trials of a study.
+
+    Each decision takes an object of its own, which reads the trials once.
+    """
 
     def __init__(self, results: Results) -> None:
         self._results, self._rungs = results, rungs(results.config.epochs)
+        self._trials = results.searched()
 
     def pauses(self, trial: FrozenTrial, values: tuple[float, ...]) -> bool:
         """Whether a trial that has reached these values after its epochs is to wait."""
@@ -115,13 +119,13 @@ class Halving:
     def gathers(self) -> bool:
         """Whether more trials are to start before any goes on from the first rung."""
         config = self._results.config
-        queued = [one for one in self._results.searched() if one.state == TrialState.WAITING and not is_paused(one)]
-        begun = len(self._results.searched()) - len(queued)
+        queued = [one for one in self._trials if one.state == TrialState.WAITING and not is_paused(one)]
+        begun = len(self._trials) - len(queued)
         return config.timeout is None and begun < min(GATHERED, config.trials)
 
     def to_resume(self) -> FrozenTrial | None:
         """Of the waiting trials the one that goes on next: the least trained, then the best; None where none leads."""
-        waiting = {trial.number: trial for trial in self._results.searched() if is_paused(trial)}
+        waiting = {trial.number: trial for trial in self._trials if is_paused(trial)}
         for rung in self._rungs:
             for number in self._leading(rung) if waiting else ():
                 if number in waiting and self._rung_of(waiting[number]) == rung:
@@ -134,7 +138,7 @@ class Halving:
 
     def _leading(self, rung: int, *more: tuple[FrozenTrial, tuple[float, ...]]) -> list[int]:
         """Those that go on from a rung; `more` are trials with values that the study does not hold yet."""
-        found = {trial.number: (trial, values_by_epoch(trial)) for trial in self._results.searched()}
+        found = {trial.number: (trial, values_by_epoch(trial)) for trial in self._trials}
         found |= {trial.number: (trial, values) for trial, values in more}
         come = [one for one in found.values() if len(one[1]) >= rung and not _is_out(one[0])]
         # Of one configuration the first trial stands for all.

@@ -169,8 +169,9 @@ class Lifecycle(Queue):
 
     def _taken_up(self, study: optuna.Study, paused: FrozenTrial) -> optuna.Trial:
         """Set a paused trial to RUNNING. `Study.ask` would take the first one in the queue."""
-        self._open.storage.set_trial_user_attr(paused._trial_id, PAUSED_AT, 0)
+        # First: the storage reads a queued trial only once.
         self._open.storage.set_trial_state_values(paused._trial_id, TrialState.RUNNING)
+        self._open.storage.set_trial_user_attr(paused._trial_id, PAUSED_AT, 0)
         return optuna.Trial(study, paused._trial_id)
 
     def adopt(self, number: int) -> FrozenTrial | None:
