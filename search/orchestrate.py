@@ -47,6 +47,7 @@ from search.setup import (
     within_memory,
 )
 from search.study.sampling import check_sampler, sampler_note
+from search.study.storage import is_missing
 from search.study.study import Study
 from search.trials.loop import Runner
 from search.trials.patience import patiently
@@ -160,13 +161,13 @@ def sweep(
     if config.teacher:  # a study holds it as it is recorded
         config = replace(config, teacher=teacher.find(Tracker(config.tracking_uri, create=False), config.teacher))
     check_available("mlmodel", config.compress)  # at the default format, the size does not depend on the weights
+    if is_missing(config.storage):
+        _check_methods(config)  # before its file is made
     study = Study(config)
     config = study.config
     if study.exists:
         _check_record(config)
-    if config.pruner != AUTO:
-        config.resolved_pruner  # noqa: B018  # what does not fit is refused before anything is made
-    check_sampler(config)
+    _check_methods(config)
     threads = config.cpus_per_trial if config.engine == "ray" else max(1, cores() // config.workers)
     setup = WorkerSetup(
         config.plugins,
@@ -279,6 +280,13 @@ def sweep(
         startup_seconds=ready_at - started,
         trials_seconds=ended_at - ready_at,
     )
+
+
+def _check_methods(config: SweepConfig) -> None:
+    """Raise UsageError for a pruner or sampler that does not fit the other options."""
+    if config.pruner != AUTO:
+        config.resolved_pruner  # noqa: B018
+    check_sampler(config)
 
 
 def _check_record(config: SweepConfig) -> None:

@@ -237,6 +237,14 @@ def test_with_few_epochs_it_is_refused() -> None:
         config.resolved_pruner  # noqa: B018
 
 
+@pytest.mark.parametrize("pruner", ["halving", "front"])
+def test_what_is_refused_leaves_nothing_behind(pruner: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match=f"--pruner {pruner} "):
+        sweep(SweepConfig("sqlite:///mlflow.db", "short", epochs=4, pruner=pruner), engine=lambda _: NoTraining())
+    assert not [*tmp_path.iterdir()]
+
+
 @pytest.mark.slow
 def test_two_sweeps_of_a_study_resume_what_either_has_paused(tmp_path: Path) -> None:
     options = {
