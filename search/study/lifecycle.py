@@ -116,7 +116,10 @@ class Lifecycle(Queue):
     """The transitions of a study's trials, and the writes of their owners."""
 
     def ask(self, architectures: tuple[KnownArchitecture, ...], worker: str) -> AskedTrial | None:
-        """Return the next trial: an interrupted one, else a paused one that may resume, else a new one.
+        """Return the next trial: a queued one, else a paused one that may resume, else a new one.
+
+        Queued are interrupted trials and configurations to try first. Before enough trials have started, halving
+        resumes none.
 
         New trials are first each architecture as published, then what the sampler suggests.
 
@@ -124,7 +127,8 @@ class Lifecycle(Queue):
         continues as if it had not been interrupted, and sweeps that share a study get different suggestions.
 
         Returns:
-            None if this sweep or others have already started all requested or possible trials.
+            None if this sweep or others have already started all requested or possible trials, and no paused one may
+            resume.
         """
 
         def act() -> tuple[AskedTrial, Claim] | None:
