@@ -116,7 +116,10 @@ class Lifecycle(Queue):
     """The transitions of a study's trials, and the writes of their owners."""
 
     def ask(self, architectures: tuple[KnownArchitecture, ...], worker: str) -> AskedTrial | None:
-        """Return the next trial: an interrupted one, else a paused one that may resume, else a new one.
+        """Return the next trial: a queued one, else a paused one that may resume, else a new one.
+
+        Queued are interrupted trials and configurations to try first. Before enough trials have started, halving
+        resumes none.
 
         New trials are first each architecture as published, then what the sampler suggests.
 
@@ -124,7 +127,8 @@ class Lifecycle(Queue):
         continues as if it had not been interrupted, and sweeps that share a study get different suggestions.
 
         Returns:
-            None if this sweep or others have already started all requested or possible trials.
+            None if this sweep or others have already started all requested or possible trials, and no paused one may
+            resume.
         """
 
         def act() -> tuple[AskedTrial, Claim] | None:
@@ -169,8 +173,9 @@ class Lifecycle(Queue):
 
     def _taken_up(self, study: optuna.Study, paused: FrozenTrial) -> optuna.Trial:
         """Set a paused trial to RUNNING. `Study.ask` would take the first one in the queue."""
-        self._open.storage.set_trial_user_attr(paused._trial_id, PAUSED_AT, 0)
+        # First: the storage reads a queued trial only once.
         self._open.storage.set_trial_state_values(paused._trial_id, TrialState.RUNNING)
+        self._open.storage.set_trial_user_attr(paused._trial_id, PAUSED_AT, 0)
         return optuna.Trial(study, paused._trial_id)
 
     def adopt(self, number: int) -> FrozenTrial | None:

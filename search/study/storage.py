@@ -9,6 +9,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from datetime import datetime
 from functools import wraps
 from typing import Any, TypeVar
 
@@ -16,7 +17,7 @@ import optuna
 import sqlalchemy
 from optuna.storages._rdb.models import TrialModel, TrialUserAttributeModel
 from optuna.storages._rdb.storage import _create_scoped_session
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
 from architectures.display import say
 from architectures.errors import ProjectError, UsageError
@@ -59,6 +60,7 @@ class PatientStorage(optuna.storages.RDBStorage):
         self.answered_since = time.monotonic()  # start of the current period without an outage
         self._thread = threading.local()
         self._told = False
+        self._requeued: dict[int, tuple[datetime, FrozenTrial]] = {}  # queued, by id; when they last began
         engine: dict[str, Any] = {"connect_args": {"timeout": SQLITE_TIMEOUT}}
         if sqlite_path(url) is None:
             engine = {"pool_pre_ping": True, "connect_args": keepalive(url)}
@@ -134,6 +136,31 @@ class PatientStorage(optuna.storages.RDBStorage):
 
         return self.patiently(locked)
 
+    def _get_trials(
+        self, study_id: int, states: Any, included_trial_ids: set[int], trial_id_greater_than: int
+    ) -> list[FrozenTrial]:
+        """Read trials as Optuna does, but a queued one only once until it has run again.
+
+        Optuna's cache keeps ended trials and asks for all others each time; a long study has hundreds of paused ones.
+        Nothing is written to a trial while it is queued, and each start of it is recorded with its time.
+        """
+        columns, after = TrialModel.__table__.columns, trial_id_greater_than
+        with _create_scoped_session(self.scoped_session) as session:
+            found = session.query(columns.trial_id, columns.state, columns.datetime_start)
+            found = found.filter(columns.study_id == study_id)
+            rows = found.filter((columns.state == TrialState.WAITING) | (columns.trial_id > after)).all()
+        asked = {row.trial_id: row for row in rows if row.trial_id > after or row.trial_id in included_trial_ids}
+        began = {number: row.datetime_start for number, row in asked.items() if row.state == TrialState.WAITING}
+        known = {number: self._requeued[number] for number in began.keys() & self._requeued.keys()}
+        unchanged = {number: trial for number, (start, trial) in known.items() if start == began[number]}
+        others = (included_trial_ids | asked.keys()) - unchanged.keys()
+        read = super()._get_trials(study_id, states, others, max(after, *unchanged, -1))
+        for trial in read:
+            if trial.state == TrialState.WAITING and (start := began.get(trial._trial_id)):
+                self._requeued[trial._trial_id] = start, trial
+        read += [trial for trial in unchanged.values() if states is None or trial.state in states]
+        return sorted(read, key=lambda trial: trial._trial_id)
+
 
 def _patient(method: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(method)
@@ -165,7 +192,13 @@ for _name in (
     "_get_stale_trial_ids",
     "_set_trial_param",
 ):
-    setattr(PatientStorage, _name, _patient(getattr(optuna.storages.RDBStorage, _name)))
+    setattr(PatientStorage, _name, _patient(getattr(PatientStorage, _name)))
+
+
+def is_missing(url: str) -> bool:
+    """Return whether a storage is an SQLite file that does not exist yet."""
+    path = sqlite_path(url)
+    return path is not None and not path.exists()
 
 
 def is_missing(url: str) -> bool:

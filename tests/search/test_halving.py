@@ -9,7 +9,8 @@ from pathlib import Path
 import optuna
 import pytest
 from mlflow import MlflowClient
-from optuna.trial import TrialState
+from optuna.storages._rdb.models import TrialModel
+from optuna.trial import FrozenTrial, TrialState
 
 from architectures.errors import UsageError
 from benchmarks.no_training import NoTraining
@@ -20,6 +21,7 @@ from search.study.halving import PausedAsPruned, Reached, leading, worth_their_c
 from search.study.pruning import PAUSED_AT, rungs
 from search.study.ranking import Scored
 from search.study.results import is_paused
+from search.study.storage import open_storage
 from search.trials.states import FOLDER
 from tests.support.commands import invoke
 from tests.support.sweeps import NO_FIGURES, assert_nothing_lost, children_of, study_of
@@ -319,6 +321,47 @@ def test_samplers_see_paused_trials_as_pruned_and_none_is_asked_again() -> None:
     assert [trial.state for trial in study.trials] == [TrialState.PRUNED, TrialState.WAITING]
     assert [trial.number for trial in study.get_trials(states=(TrialState.WAITING,))] == [1]
     assert [study.ask().number for _ in range(2)] == [1, 2]
+
+
+def test_a_paused_trial_is_read_once_until_it_has_run_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A long study has hundreds of them, and reads its trials a dozen times for each new one."""
+    url = f"sqlite:///{tmp_path}/optuna.db"
+    elsewhere, storage = open_storage(url), open_storage(url)
+    other = optuna.create_study(study_name="long", storage=elsewhere)
+    here = optuna.load_study(study_name="long", storage=storage)
+    for trial in [other.ask() for _ in range(3)]:
+        elsewhere.set_trial_state_values(trial._trial_id, TrialState.WAITING)
+    built: list[int] = []
+    build = storage._build_frozen_trial_from_trial_model
+
+    def noted(model: TrialModel) -> FrozenTrial:
+        built.append(model.number)
+        return build(model)
+
+    monkeypatch.setattr(storage, "_build_frozen_trial_from_trial_model", noted)
+
+    def read() -> tuple[list[int], list[TrialState]]:
+        built.clear()
+        states = [trial.state for trial in here.get_trials()]
+        return [*built], states
+
+    waits, runs, ended = TrialState.WAITING, TrialState.RUNNING, TrialState.COMPLETE
+    assert read() == ([0, 1, 2], [waits] * 3)
+    assert read() == ([], [waits] * 3)
+    elsewhere.set_trial_state_values(1, runs)
+    other.enqueue_trial({})
+    assert read() == ([0, 3], [runs, waits, waits, waits])
+    assert read() == ([0, 3], [runs, waits, waits, waits])  # 3 has never run, so nothing tells whether it has since
+    elsewhere.set_trial_intermediate_value(1, 1, 0.5)
+    elsewhere.set_trial_state_values(1, waits)
+    assert read() == ([0, 3], [waits] * 4)
+    assert here.get_trials()[0].intermediate_values == {1: 0.5}
+    assert read() == ([3], [waits] * 4)
+    elsewhere.set_trial_state_values(3, ended, [0.5])
+    assert read() == ([2, 3], [waits, waits, ended, waits])
+    assert read() == ([3], [waits, waits, ended, waits])
+    assert [trial.number for trial in here.get_trials(states=(waits,))] == [0, 1, 3]
+    assert [trial.number for trial in storage.get_all_trials(here._study_id, states=(ended,))] == [2]
 
 
 @pytest.mark.parametrize(
