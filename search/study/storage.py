@@ -201,12 +201,6 @@ def is_missing(url: str) -> bool:
     return path is not None and not path.exists()
 
 
-def is_missing(url: str) -> bool:
-    """Return whether a storage is an SQLite file that does not exist yet."""
-    path = sqlite_path(url)
-    return path is not None and not path.exists()
-
-
 def open_storage(url: str, takeover_seconds: int = 60, *, create: bool = True) -> PatientStorage:
     """Open the database of studies, and create it if it does not exist.
 
