@@ -253,6 +253,8 @@ def _body(arguments: argparse.Namespace) -> int:
     if not result.counts["complete"] and not result.counts["pruned"]:
         if result.counts.get("paused"):
             say("error: Time was up before a trial could end. Continue the study to train the best.", file=sys.stderr)
+        elif result.counts["infeasible"] and config.max_coreml_bytes is None:
+            say("error: All networks were too large: allow larger ones with --max-coreml-bytes.", file=sys.stderr)
         elif result.counts["infeasible"]:
             say("error: No trial's file was within --max-coreml-bytes; the smallest widths need more.", file=sys.stderr)
         else:

@@ -12,6 +12,10 @@ from experiments.training.messages import Failed
 from experiments.training.precision import Gpu
 from experiments.training.registered import Takes
 
+# Parameters of the largest network that is trained without --max-coreml-bytes: 64 MiB of weights, of which coremltools
+# holds twenty copies while it converts (experiments/LOG.md, 2026-11-29).
+LARGEST_UNASKED = 2**24
+
 
 @dataclass(frozen=True)
 class WorkerSetup:
@@ -36,7 +40,8 @@ class Job:
     facts: FileFacts  # of the file that would ship; accuracy is not known yet
     size: ModelSize | None  # if the same network has been measured
     keras_file: Path
-    max_coreml_bytes: int | None = None  # networks whose files would certainly be larger are not built
+    # networks whose files would certainly be larger are not built; None: those of more parameters than LARGEST_UNASKED
+    max_coreml_bytes: int | None = None
     state: bytes | None = field(default=None, repr=False)  # training state of an earlier attempt
     state_file: Path | None = None  # where this attempt saves its state; None: nowhere
     rungs: tuple[int, ...] = ()  # epochs after which it may be paused
@@ -107,7 +112,7 @@ class Built:
 
 @dataclass(frozen=True)
 class Oversized:
-    """A trial ended before its network was built, because its parameters alone make the file too large."""
+    """A trial ended before its network was built, because its weights alone make it too large."""
 
     number: int
     parameters: int

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from architectures import registry
 from architectures.command import one_line
@@ -32,6 +33,7 @@ from experiments.training.starting import start_tensorflow
 from experiments.training.state import Keeping
 from search.engines.asked import check_asked, searched
 from search.engines.messages import (
+    LARGEST_UNASKED,
     Built,
     EpochEnded,
     Event,
@@ -47,6 +49,7 @@ from search.engines.messages import (
     WorkerSetup,
 )
 
+MAY_BE_LARGE = LARGEST_UNASKED // 2  # parameters of the widest network: the knobs of a trial may make a larger one
 QUICK_BYTES = 2**20  # networks of such files are converted in a second, so their exact size is used instead of a bound
 
 
@@ -76,6 +79,7 @@ class Trainer:
             ProjectError: for an unknown architecture, optimizer or loss, or a requested one that is broken.
         """
         self._dataset = dataset
+        self._may_be_large: set[str] = set()  # architectures
         left_out = (*registry.left_out(), *optimizers.left_out(), *losses.left_out())
         known, warnings = [], [one_line(error) for error in left_out]
         takes = optimizers.get(self._setup.optimizer).takes, losses.get(self._setup.loss).takes
@@ -102,7 +106,7 @@ class Trainer:
                 warnings.append(misfit)
             widest = 0
             if not misfit:
-                widest = self._widest_image_bytes(architecture, first) if tested else image_bytes(built)
+                widest = self._measure_widest(architecture, first, None if tested else built)
             known.append(
                 KnownArchitecture(
                     name, architecture.default_filters, architecture.default_dropout, misfit, knobs, widest
@@ -112,16 +116,25 @@ class Trainer:
         freeze()
         return Ready(tuple(known), tuple(warnings), self.gpu, takes)
 
-    def _widest_image_bytes(self, architecture: registry.Architecture, knobs: dict[str, Knob]) -> int:
-        """Return the memory per image of the widest network that a trial may draw; 0 if only a head is trained."""
-        if knobs.get(TRAIN) == HEAD:
-            return 0
-        filters = architecture.default_filters and (self._setup.filters or architecture.default_filters)
-        with without_weights():
-            built = architecture.build(
-                self._dataset.input_shape, self._dataset.num_classes, filters=filters, knobs=knobs
-            )
-            return image_bytes(built)
+    def _measure_widest(self, architecture: registry.Architecture, knobs: dict[str, Knob], built: Any) -> int:
+        """Note whether networks of an architecture may be large, by the widest one that a trial may draw.
+
+        Args:
+            built: a network of the default width, if the widest is not to be built.
+
+        Returns:
+            Its memory per image, in bytes; 0 if only a head is trained.
+        """
+        default = architecture.default_filters
+        widest = default and (self._setup.filters or default)
+        times = (widest / default) ** 2 if built is not None and widest and default else 1  # as convolutions grow
+        with without_weights() if built is None else contextlib.nullcontext():
+            if built is None:
+                shape, classes = self._dataset.input_shape, self._dataset.num_classes
+                built = architecture.build(shape, classes, filters=widest, knobs=knobs)
+            if times * built.count_params() > MAY_BE_LARGE:
+                self._may_be_large.add(architecture.name)
+            return 0 if knobs.get(TRAIN) == HEAD else image_bytes(built)
 
     def train(
         self,
@@ -190,14 +203,14 @@ class Trainer:
         )
 
     def _oversized(self, job: Job) -> Oversized | None:
-        """Return the event for a network whose kernels alone exceed the size limit, or None."""
-        if job.max_coreml_bytes is None or job.size is not None:
+        """Return the event for a network that its weights alone make too large, or None."""
+        config, data, limit = job.config, self._dataset, job.max_coreml_bytes
+        if job.size is not None or (limit is None and config.architecture not in self._may_be_large):
             return None
-        config, data = job.config, self._dataset
         with without_weights():
             network = registry.get(config.architecture).build(
                 data.input_shape, data.num_classes, filters=config.filters, knobs=dict(config.knobs)
             )
             least, parameters = least_coreml_bytes(network, config.compress), network.count_params()
-        too_large = least > max(job.max_coreml_bytes, QUICK_BYTES)
+        too_large = parameters > LARGEST_UNASKED if limit is None else least > max(limit, QUICK_BYTES)
         return Oversized(job.number, parameters, least) if too_large else None

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import optuna
 from optuna.trial import FrozenTrial
 
+from search.engines.messages import LARGEST_UNASKED
 from search.study.lifecycle import Lifecycle
 from search.study.opened import Opened
 from search.study.results import RESAMPLED
@@ -29,18 +30,23 @@ class Facts:
         """
         names = {"coreml_bytes", *self._open.config.objectives, *(["macs"] if self._open.config.halves else [])}
         wanted = {name: size for name, size in sizes.items() if name in names}
-        self._record_bytes(trial, wanted["coreml_bytes"], {**wanted, **more})
+        limit = self._open.config.max_coreml_bytes
+        excess = None if limit is None else ("coreml_bytes", wanted["coreml_bytes"] - limit)
+        self._record(trial, {**wanted, **more}, excess)
 
-    def record_oversize(self, trial: optuna.Trial, at_least: int) -> None:
-        """Record a lower bound of the size of a trial's file that exceeds the limit."""
-        self._record_bytes(trial, at_least, {"coreml_bytes_at_least": at_least})
+    def record_oversize(self, trial: optuna.Trial, parameters: int, at_least: int) -> None:
+        """Record a lower bound of the size of a trial's file whose network was too large to be built."""
+        limit = self._open.config.max_coreml_bytes
+        unasked = "parameters", parameters - LARGEST_UNASKED
+        excess = unasked if limit is None else ("coreml_bytes", at_least - limit)
+        self._record(trial, {"coreml_bytes_at_least": at_least}, excess)
 
-    def _record_bytes(self, trial: optuna.Trial, known: int, attributes: Mapping[str, object]) -> None:
+    def _record(self, trial: optuna.Trial, attributes: Mapping[str, object], excess: tuple[str, int] | None) -> None:
         def act(_: FrozenTrial) -> None:
             for key, value in attributes.items():
                 trial.set_user_attr(key, value)
-            if self._open.config.max_coreml_bytes is not None and not trial.constraints:
-                trial.set_constraint("coreml_bytes", known - self._open.config.max_coreml_bytes)
+            if excess and not trial.constraints:
+                trial.set_constraint(*excess)
 
         self._lifecycle.owned(trial.number, act)
 

@@ -75,11 +75,12 @@ class Follower:
             case StateNotKept(number, reason):
                 progress.say(escape(f"warning: trial {number}: its training state is not saved: {reason}"))
             case Oversized(number, parameters, least):
-                self._study.facts.record_oversize(running.trial, least)
+                self._study.facts.record_oversize(running.trial, parameters, least)
                 self._flight.end(running, None)
                 self._outbox.write(number, Oversize(parameters, least))
                 self._outbox.write(number, End("KILLED", "infeasible"))
-                progress.oversized(number, parameters, least)
+                limited = self._study.config.max_coreml_bytes is not None
+                progress.oversized(number, parameters, least, limited=limited)
             case EpochEnded(number, metrics):
                 value = getattr(metrics, self._study.config.objective)
                 reachable = not self._outbox.away_seconds  # MLflow

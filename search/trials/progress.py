@@ -19,6 +19,7 @@ from architectures.display import visible
 from architectures.redaction import redact
 from experiments.config import EpochMetrics, ModelSize, RunConfig, RunResult
 from experiments.objective import SHORT, score
+from search.engines.messages import LARGEST_UNASKED
 from search.trials.time_left import Pace, seconds_left, seconds_left_halving
 
 BAR_WIDTH = 16  # columns
@@ -180,9 +181,10 @@ class TrialProgress:
     def infeasible(self, number: int, coreml_bytes: int) -> None:
         self._ended(number, f"[dim]infeasible: {coreml_bytes:,} bytes, not trained[/]")
 
-    def oversized(self, number: int, parameters: int, least: int) -> None:
+    def oversized(self, number: int, parameters: int, least: int, *, limited: bool) -> None:
         text = f"infeasible: {parameters:,} parameters make {least:,} bytes or more, not built"
-        self._ended(number, f"[dim]{text}[/]")
+        allow = "" if limited else f"; --max-coreml-bytes allows more than {LARGEST_UNASKED:,} parameters"
+        self._ended(number, f"[dim]{text}{allow}[/]")
 
     def answered(self, number: int, earlier: int) -> None:
         self._ended(number, f"[dim]same configuration as trial {earlier}: not trained again[/]")

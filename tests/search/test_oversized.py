@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from optuna.trial import TrialState
 
+from architectures import registry
 from benchmarks.no_training import NoTraining
 from conversion.coreml.facts import FileFacts
 from experiments.config import Environment, RunConfig
 from experiments.datasets import Dataset, Split
 from search.config import SweepConfig
 from search.engines import trainer
-from search.engines.messages import Event, Job, KnownArchitecture, Oversized, Placed
+from search.engines.messages import LARGEST_UNASKED, Event, Job, KnownArchitecture, Oversized, Placed, WorkerSetup
 from search.engines.trainer import Trainer
 from search.orchestrate import sweep
 from search.setup import within_memory
@@ -33,7 +35,8 @@ def job(limit: int | None, filters: int = 32) -> Job:
 def made() -> Trainer:
     made = Trainer.__new__(Trainer)
     images = np.zeros((4, 224, 224, 3), np.uint8)
-    made._dataset = Dataset("large", tuple("abcd"), *(Split(images, np.arange(4)),) * 3)
+    made._setup, made.gpu = WorkerSetup((), ("chollet", "pocket"), 1), None
+    made.hold(Dataset("large", tuple("abcd"), *(Split(images, np.arange(4)),) * 3))
     return made
 
 
@@ -42,29 +45,37 @@ def test_a_network_that_is_too_large_is_neither_built_nor_converted(
 ) -> None:
     monkeypatch.setattr(trainer, "train", lambda *_, **__: pytest.fail("it was trained"))
     told: list[Event] = []
-    made.train(job(10_000_000), told.append, lambda _: pytest.fail("it was built"))
-    assert told == [Oversized(0, 99_143_236, 396_572_032)]
+    for limit in (10_000_000, None):
+        made.train(job(limit), told.append, lambda _: pytest.fail("it was built"))
+    assert told == [Oversized(0, 99_143_236, 396_572_032)] * 2
 
 
-@pytest.mark.parametrize(("limit", "filters"), [(None, 32), (400_000_000, 32), (100, 1)])
+@pytest.mark.parametrize(("limit", "filters"), [(None, 8), (400_000_000, 32), (100, 1)])
 def test_what_may_fit_or_is_converted_in_no_time_is_measured_exactly(
     made: Trainer, limit: int | None, filters: int
 ) -> None:
     assert made._oversized(job(limit, filters)) is None
 
 
+def test_small_networks_are_not_built_twice(made: Trainer, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert made._may_be_large == {"chollet"}
+    monkeypatch.setattr(registry, "get", lambda _: pytest.fail("it is built"))
+    small = job(None)
+    assert made._oversized(replace(small, config=replace(small.config, architecture="pocket"))) is None
+
+
 class Bounded(NoTraining):
     """Says of the widest networks that they are too large."""
 
     def submit(self, job: Job) -> None:
-        assert job.max_coreml_bytes == 10_000
+        self.limit = job.max_coreml_bytes
         if job.config.filters < 32:
             super().submit(job)
             return
         self._job = job
         self._events += [
             Placed(job.number, Environment("nowhere", "none", 1, "none", None)),
-            Oversized(job.number, 5_000, 20_000),
+            Oversized(job.number, 5_000 if self.limit else LARGEST_UNASKED + 5, 20_000),
         ]
 
     def next_event(self, timeout: float | None = None) -> Event | None:
@@ -75,24 +86,40 @@ class Bounded(NoTraining):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("limit", "said", "parameters", "constraints"),
+    [
+        (10_000, "5,000 parameters make 20,000 bytes or more, not built", 5_000, {"coreml_bytes": 10_000}),
+        (None, "not built; --max-coreml-bytes allows more than", LARGEST_UNASKED + 5, {"parameters": 5}),
+    ],
+)
 def test_its_trial_is_infeasible_and_its_run_says_what_is_known(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], command: Command
+    limit: int | None,
+    said: str,
+    parameters: int,
+    constraints: dict[str, int],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    command: Command,
 ) -> None:
     monkeypatch.chdir(tmp_path)
     config = SweepConfig(
-        "sqlite:///mlflow.db", "bounded", trials=8, epochs=1, max_coreml_bytes=10_000, keep=1, figures=False
+        "sqlite:///mlflow.db", "bounded", trials=8, epochs=1, max_coreml_bytes=limit, keep=1, figures=False
     )
-    result = sweep(config, engine=lambda _: Bounded())
+    engine = Bounded()
+    result = sweep(config, engine=lambda _: engine)
+    assert engine.limit == limit
     trials, runs = study_of(tmp_path, "bounded").trials, children_of(tmp_path, "bounded")
     large = [trial for trial in trials if trial.params["filters"] == 32]
     assert 2 <= len(large) == result.counts["infeasible"] < 8
-    assert "infeasible: 5,000 parameters make 20,000 bytes or more, not built" in capfd.readouterr().err
+    assert said in " ".join(capfd.readouterr().err.split())
     for trial in large:
         assert trial.state == TrialState.PRUNED
-        assert trial.constraints == {"coreml_bytes": 10_000}  # over the limit
+        assert trial.constraints == constraints  # what is over the limit
         assert "coreml_bytes" not in trial.user_attrs  # was not measured
         metrics = runs[trial.number].data.metrics
-        assert metrics == {"parameters": 5_000, "coreml_bytes_at_least": 20_000}
+        assert metrics == {"parameters": parameters, "coreml_bytes_at_least": 20_000}
         assert runs[trial.number].data.tags["outcome"] == "infeasible"
     examined = command("search.doctor", "--study", "bounded", "--json")
     assert examined.code == 0, examined.out
