@@ -114,6 +114,7 @@ def test_the_place_of_another_model_is_refused(
     assert snapshot(two_models, but=REFUSAL_TAGS) == before
 
 
+@pytest.mark.slow
 def test_elsewhere_both_stand_and_neither_goes_to_the_others_place(history: History, command: Command) -> None:
     folder, (_, (_, before_last), (_, last)) = history.folder, history.made
     register_other(folder)

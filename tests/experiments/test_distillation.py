@@ -71,6 +71,7 @@ def test_answers_are_computed_once_for_all_temperatures(
     assert kept.exists()
 
 
+@pytest.mark.slow
 def test_images_that_stream_learn_the_same(
     dataset: Dataset, teacher: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

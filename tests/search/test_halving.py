@@ -105,6 +105,7 @@ def test_eight_start_before_one_goes_on_unless_time_is_limited(
     assert len(study_of(tmp_path, "first").trials) == begun
 
 
+@pytest.mark.slow
 def test_what_leads_at_the_first_rung_goes_on_before_what_has_come_to_the_second(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -157,7 +158,8 @@ def test_trials_go_on_while_mlflow_is_away(tmp_path: Path, monkeypatch: pytest.M
     assert done.counts["complete"] == 2
 
 
-@pytest.mark.parametrize("sampler", [pytest.param("grid", marks=pytest.mark.slow), "bruteforce"])
+@pytest.mark.slow
+@pytest.mark.parametrize("sampler", ["grid", "bruteforce"])
 def test_each_combination_is_tried_once(sampler: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     config = SweepConfig(
@@ -178,6 +180,7 @@ def test_each_combination_is_tried_once(sampler: str, tmp_path: Path, monkeypatc
     assert len({json.dumps(trial.params) for trial in study_of(tmp_path, "all").trials}) == 8
 
 
+@pytest.mark.slow
 def test_no_more_trials_are_begun_than_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also where more are queued: what has begun comes to its end first."""
     monkeypatch.chdir(tmp_path)
@@ -323,6 +326,7 @@ def test_samplers_see_paused_trials_as_pruned_and_none_is_asked_again() -> None:
     assert [study.ask().number for _ in range(2)] == [1, 2]
 
 
+@pytest.mark.filterwarnings("ignore:Heartbeat")  # which `Study.ask` does not send
 def test_a_paused_trial_is_read_once_until_it_has_run_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A long study has hundreds of them, and reads its trials a dozen times for each new one."""
     url = f"sqlite:///{tmp_path}/optuna.db"
