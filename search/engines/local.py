@@ -19,7 +19,7 @@ from experiments.training.worker import Worker, WorkerEnded
 from search.engines import WorkerFailed
 from search.engines.messages import Died, Event, Job, OnTheWay, Ready, WorkerSetup
 
-MAX_GROWTH_BYTES = 300 * 2**20  # Keras leaks 6-8 MB per model, so a worker runs about 40 trials
+MAX_GROWTH_BYTES = 500 * 2**20  # the families take 300 MB, then each trial leaks 2 to 3: about 80 trials a worker
 WORKER_BYTES = 1_000 * 2**20  # largest memory of a worker before it is replaced
 READY_BYTES = 400 * 2**20  # private memory of a worker that is ready, mostly TensorFlow's
 MAX_EARLY_DEATHS = 3  # of replacement workers, in one sweep

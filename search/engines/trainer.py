@@ -69,6 +69,9 @@ class Trainer:
         # tqdm's default lock is a semaphore; if a process with one is killed, Python prints a warning at exit
         tqdm.tqdm.set_lock(threading.RLock())
         coremltools()
+        # Keras collects garbage with each network that is built to be looked at and before each training, coremltools
+        # in each conversion: a quarter of a second each time, without the objects of imports a thousandth.
+        freeze()
         self._setup = setup
         self.environment = environment(setup.threads, self.gpu, setup.plugins)
 
@@ -112,8 +115,6 @@ class Trainer:
                     name, architecture.default_filters, architecture.default_dropout, misfit, knobs, widest
                 )
             )
-        # Keras collects garbage before each training, coremltools in each conversion: freeze the objects of imports.
-        freeze()
         return Ready(tuple(known), tuple(warnings), self.gpu, takes)
 
     def _measure_widest(self, architecture: registry.Architecture, knobs: dict[str, Knob], built: Any) -> int:

@@ -1,6 +1,9 @@
-"""Evaluate kept models while workers train."""
+"""Evaluate kept models once no further trial is to start, while the last ones train."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import suppress
 
 from rich.markup import escape
 
@@ -13,19 +16,33 @@ from search.trials.recovery import drop_superseded
 
 
 class Evaluator:
-    """The queue of models to evaluate."""
+    """The queue of models to evaluate. One that a later trial supersedes leaves it, so that nobody draws it in vain."""
 
     def __init__(self, study: Study, tracker: Tracker, dataset: Dataset) -> None:
         self._study, self._tracker, self._dataset = study, tracker, dataset
         self.waiting: list[Ended] = []
 
-    def tidy(self, progress: TrialProgress) -> None:
-        """Evaluate the queued models, and drop superseded ones. If MLflow is unavailable, do nothing yet."""
-        try:
+    def add(self, ended: Iterable[Ended]) -> None:
+        """Queue kept models, and drop those that they supersede, unless MLflow is unavailable."""
+        self.waiting += ended
+        with suppress(TrackingUnavailable):
+            if self._study.results.superseded(self._study.settled):
+                with self._study.alone():  # another sweep may be about to evaluate, register or drop it
+                    drop_superseded(self._study, self._tracker)
+        kept = self._study.results.kept()
+        self.waiting = [one for one in self.waiting if one.number in kept]
+
+    def evaluate(self, progress: TrialProgress, *, only_one: bool) -> None:
+        """Evaluate the queued models. If MLflow is unavailable, leave them queued.
+
+        Args:
+            only_one: whether to return after the first one, because workers may be asking something meanwhile.
+        """
+        with suppress(TrackingUnavailable):
             while self.waiting:
                 ended = self.waiting[0]
                 assert ended.result is not None
-                with self._study.alone():  # another sweep may be about to evaluate, register or drop it
+                with self._study.alone():
                     missing = write_evaluation(
                         self._tracker,
                         ended.run_id,
@@ -33,10 +50,8 @@ class Evaluator:
                         self._dataset,
                         figures=self._study.config.figures,
                     )
-                    if missing:
-                        progress.say(f"warning: trial {ended.number}: not drawn: {escape(missing)}")
-                    del self.waiting[0]
-                    if self._study.results.superseded(self._study.settled):
-                        drop_superseded(self._study, self._tracker)
-        except TrackingUnavailable:
-            pass
+                if missing:
+                    progress.say(f"warning: trial {ended.number}: not drawn: {escape(missing)}")
+                del self.waiting[0]
+                if only_one:
+                    break

@@ -104,7 +104,7 @@ class Runner:
                     worker = engine.free_worker() if in_time and time.monotonic() >= self.flight.ask_at else None
                     if worker and self._start(engine, worker, progress):
                         continue
-                    self._tidy(progress)
+                    self._tidy(progress, may_start=in_time)
                     asked_for_all = not in_time or time.monotonic() < self.flight.ask_at
                     if not self.flight.running and asked_for_all and not self._waits(in_time, progress):
                         break
@@ -112,10 +112,10 @@ class Runner:
                         self._handle(event, engine, progress)
                     self.outbox.deliver()
                     self._tell(progress)
-                self._tidy(progress)
+                self._tell(progress)
                 self.outbox.deliver(at_once=True)  # while this process still owns them
                 self.flight.requeue_all()
-                self._tell(progress)
+                self._tidy(progress, may_start=False)
         except BaseException:
             with contextlib.suppress(Exception):  # such as a full disk or a lost server: report the first error
                 self.flight.requeue_all()
@@ -273,9 +273,11 @@ class Runner:
 
     def _tell(self, progress: TrialProgress) -> None:
         """Report ended trials to the study, and queue their kept models for evaluation."""
-        self.evaluator.waiting += self.flight.tell(progress)
+        if kept := self.flight.tell(progress):
+            self.evaluator.add(kept)
 
-    def _tidy(self, progress: TrialProgress) -> None:
-        """Evaluate kept models while workers train."""
+    def _tidy(self, progress: TrialProgress, *, may_start: bool) -> None:
+        """Report ended trials; evaluate the kept models, unless another trial may start and supersede them."""
         self._tell(progress)
-        self.evaluator.tidy(progress)
+        if self.evaluator.waiting and not (may_start and self.study.trials.has_more()):
+            self.evaluator.evaluate(progress, only_one=bool(self.flight.running))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -77,6 +78,17 @@ def comparable(result: RunResult) -> list[object]:
         result.val_probabilities.tobytes(),
         [replace(e, epoch_seconds=0) for e in result.epochs],
     ]
+
+
+def test_a_training_leaves_no_graph_behind(few: Dataset, tmp_path: Path) -> None:
+    def graphs() -> int:
+        gc.collect()
+        return sum(isinstance(one, tf.Graph) for one in gc.get_objects())
+
+    trained(replace(DENSE, epochs=1), few, tmp_path)
+    before = graphs()
+    trained(replace(DENSE, epochs=1), few, tmp_path)
+    assert graphs() == before
 
 
 def test_a_digit_that_cannot_be_drawn_costs_no_model(
