@@ -8,6 +8,7 @@ from __future__ import annotations
 import random
 import time
 from collections import deque
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -100,7 +101,8 @@ class NoTraining:
         return event
 
     def _metrics(self, job: Job, epoch: int) -> EpochMetrics:
-        # The same configuration always gives the same, as training does.
-        chance = random.Random(f"{job.config.parameters()} {epoch}").random()
+        # The same configuration always gives the same, as training does, here on every machine.
+        config = replace(job.config, precision="float32")
+        chance = random.Random(f"{config.parameters()} {epoch}").random()
         accuracy = 0.5 + 0.4 * epoch / job.config.epochs + 0.09 * chance
         return EpochMetrics(epoch, 1 - accuracy, accuracy, 1 - accuracy, accuracy, 0.0, accuracy - 0.1)

@@ -68,6 +68,7 @@ class SweepResult:
     parent_run_id: str
     objective: str  # the first one
     trials: int  # asked for
+    max_coreml_bytes: int | None  # the study's limit
     counts: dict[str, int]  # of trials by state
     leaderboard: tuple[Row, ...]
     expected: ExpectedAccuracy | None  # of the best, without its luck; None: see `Results.expected`
@@ -264,6 +265,7 @@ def sweep(
         parent_run_id=parent,
         objective=config.objective,
         trials=config.trials,
+        max_coreml_bytes=study.config.max_coreml_bytes,
         counts=study.results.counts(),
         leaderboard=tuple(ending.board),
         expected=ending.expected,

@@ -34,6 +34,7 @@ from search.config import (
 )
 from search.config_file import ConfigParser, as_toml
 from search.engines.local import auto_workers
+from search.engines.messages import LARGEST_UNASKED
 from search.options import SCHEDULE_HELP, add_common, add_recipe_ranges, add_views
 
 
@@ -102,7 +103,10 @@ def parser() -> Parser:
         flag="--objective",
     )
     field(
-        "max_coreml_bytes", metavar="N", help="trials whose Core ML file would be larger are infeasible and not trained"
+        "max_coreml_bytes",
+        metavar="N",
+        help="trials whose Core ML file would be larger are infeasible and not trained; without it, those of more than "
+        f"{LARGEST_UNASKED:,} parameters",
     )
     add(
         "--compress",
@@ -253,8 +257,8 @@ def _body(arguments: argparse.Namespace) -> int:
     if not result.counts["complete"] and not result.counts["pruned"]:
         if result.counts.get("paused"):
             say("error: Time was up before a trial could end. Continue the study to train the best.", file=sys.stderr)
-        elif result.counts["infeasible"] and config.max_coreml_bytes is None:
-            say("error: All networks were too large: allow larger ones with --max-coreml-bytes.", file=sys.stderr)
+        elif result.counts["infeasible"] and result.max_coreml_bytes is None:
+            say("error: Networks were too large: a new study with --max-coreml-bytes allows them.", file=sys.stderr)
         elif result.counts["infeasible"]:
             say("error: No trial's file was within --max-coreml-bytes; the smallest widths need more.", file=sys.stderr)
         else:

@@ -126,14 +126,14 @@ class Size(Entry):
 
 @dataclass(frozen=True)
 class Oversize(Entry):
-    """A network was not built, because its parameters alone make its file too large."""
+    """A network was not converted, because its parameters alone make it too large."""
 
     parameters: int
     coreml_bytes_at_least: int
 
     def apply(self, run: TrialRun, write: Write, tracker: Tracker) -> None:
         run.look_again(tracker)
-        tracker.writer.log_oversize(run.known, self.parameters, self.coreml_bytes_at_least)
+        tracker.writer.log_oversize(run.known, self.parameters, self.coreml_bytes_at_least, again=run.again)
 
 
 @dataclass(frozen=True)

@@ -128,9 +128,10 @@ class Writer:
         if not (again and "coreml_bytes" in self._client.get_run(run_id).data.metrics):
             self._store.log(run_id, metrics=asdict(size))
 
-    def log_oversize(self, run_id: str, parameters: int, coreml_bytes_at_least: int) -> None:
-        """Write what is known of a network that was not built."""
-        self._store.log(run_id, metrics={"parameters": parameters, "coreml_bytes_at_least": coreml_bytes_at_least})
+    def log_oversize(self, run_id: str, parameters: int, coreml_bytes_at_least: int, *, again: bool = False) -> None:
+        """Write what is known of a network that is too large; `again` looks first whether an earlier attempt has."""
+        if not (again and "coreml_bytes_at_least" in self._client.get_run(run_id).data.metrics):
+            self._store.log(run_id, metrics={"parameters": parameters, "coreml_bytes_at_least": coreml_bytes_at_least})
 
     def finish(
         self, run_id: str, result: RunResult, *, keep: bool, again: bool = False, at: float | None = None

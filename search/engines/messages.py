@@ -40,8 +40,8 @@ class Job:
     facts: FileFacts  # of the file that would ship; accuracy is not known yet
     size: ModelSize | None  # if the same network has been measured
     keras_file: Path
-    # networks whose files would certainly be larger are not built; None: those of more parameters than LARGEST_UNASKED
-    max_coreml_bytes: int | None = None
+    max_coreml_bytes: int | None = None  # networks whose files would certainly be larger are not built
+    max_parameters: int | None = None  # networks of more are neither converted nor, where that is known before, built
     state: bytes | None = field(default=None, repr=False)  # training state of an earlier attempt
     state_file: Path | None = None  # where this attempt saves its state; None: nowhere
     rungs: tuple[int, ...] = ()  # epochs after which it may be paused
@@ -112,7 +112,7 @@ class Built:
 
 @dataclass(frozen=True)
 class Oversized:
-    """A trial ended before its network was built, because its weights alone make it too large."""
+    """A trial ended before training, because the parameters of its network alone make it too large."""
 
     number: int
     parameters: int

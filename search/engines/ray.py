@@ -39,7 +39,7 @@ from search.engines.messages import (
 from search.engines.shared_data import PackedDataset, pack_dataset
 from search.engines.trainer import Trainer
 
-MAX_CALLS = 25  # trials that a process trains before Ray replaces it: Keras keeps 6-8 MB of each model it has built
+MAX_CALLS = 80  # trials that a process trains before Ray replaces it: 2 to 3 MB are lost with each
 
 
 @dataclass

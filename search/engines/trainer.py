@@ -53,6 +53,14 @@ MAY_BE_LARGE = LARGEST_UNASKED // 2  # parameters of the widest network: the kno
 QUICK_BYTES = 2**20  # networks of such files are converted in a second, so their exact size is used instead of a bound
 
 
+class _TooLarge(Exception):
+    """A network has more parameters than allowed, which was only known once it was built."""
+
+    def __init__(self, event: Oversized) -> None:
+        super().__init__()
+        self.event = event
+
+
 class Trainer:
     """Trains one job after another."""
 
@@ -69,9 +77,7 @@ class Trainer:
         # tqdm's default lock is a semaphore; if a process with one is killed, Python prints a warning at exit
         tqdm.tqdm.set_lock(threading.RLock())
         coremltools()
-        # Keras collects garbage with each network that is built to be looked at and before each training, coremltools
-        # in each conversion: a quarter of a second each time, without the objects of imports a thousandth.
-        freeze()
+        freeze()  # Keras and coremltools collect garbage for each network: 0.25 s each time with imported objects
         self._setup = setup
         self.environment = environment(setup.threads, self.gpu, setup.plugins)
 
@@ -156,6 +162,8 @@ class Trainer:
         """
 
         def measure(classifier) -> ModelSize:  # type: ignore[no-untyped-def]  # keras.Model
+            if job.max_parameters is not None and classifier.count_params() > job.max_parameters:
+                raise _TooLarge(self._oversize(job, classifier))
             try:
                 shipped = coreml_bytes(classifier, job.facts, compression=job.config.compress)
             except ProjectError as error:
@@ -184,6 +192,8 @@ class Trainer:
             send(Finished(job.number, result))
         except TrainingStopped:
             send(Stopped(job.number))
+        except _TooLarge as found:
+            send(found.event)
         except Exception as error:  # if nobody is listening, sending it raises again
             send(failed(job.number, error))
 
@@ -205,13 +215,20 @@ class Trainer:
 
     def _oversized(self, job: Job) -> Oversized | None:
         """Return the event for a network that its weights alone make too large, or None."""
-        config, data, limit = job.config, self._dataset, job.max_coreml_bytes
-        if job.size is not None or (limit is None and config.architecture not in self._may_be_large):
+        config, data = job.config, self._dataset
+        may_be_large = job.max_parameters is not None and config.architecture in self._may_be_large
+        if job.size is not None or (job.max_coreml_bytes is None and not may_be_large):
             return None
-        with without_weights():
+        with contextlib.suppress(Exception), without_weights():  # training a plugin's network will raise it again
             network = registry.get(config.architecture).build(
                 data.input_shape, data.num_classes, filters=config.filters, knobs=dict(config.knobs)
             )
-            least, parameters = least_coreml_bytes(network, config.compress), network.count_params()
-        too_large = parameters > LARGEST_UNASKED if limit is None else least > max(limit, QUICK_BYTES)
-        return Oversized(job.number, parameters, least) if too_large else None
+            found = self._oversize(job, network)
+            if job.max_parameters is not None and found.parameters > job.max_parameters:
+                return found
+            if job.max_coreml_bytes is not None and found.least_coreml_bytes > max(job.max_coreml_bytes, QUICK_BYTES):
+                return found
+        return None
+
+    def _oversize(self, job: Job, network) -> Oversized:  # type: ignore[no-untyped-def]  # keras.Model
+        return Oversized(job.number, network.count_params(), least_coreml_bytes(network, job.config.compress))

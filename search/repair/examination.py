@@ -94,7 +94,7 @@ class StudyRepair:
 
     def _unevaluated(self) -> None:
         left = unevaluated(self.study, self.tracker)
-        if not left:
+        if not left or self.study.trials.others_run():  # which evaluate what they keep
             return
         config, reason = self.study.config, ""
         try:

@@ -1,4 +1,4 @@
-"""Evaluate kept models once no further trial is to start, while the last ones train."""
+"""Evaluate kept models once all trials have started, while the last ones train."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from search.trials.recovery import drop_superseded
 
 
 class Evaluator:
-    """The queue of models to evaluate. One that a later trial supersedes leaves it, so that nobody draws it in vain."""
+    """The queue of models to evaluate. Superseded ones leave it unevaluated."""
 
     def __init__(self, study: Study, tracker: Tracker, dataset: Dataset) -> None:
         self._study, self._tracker, self._dataset = study, tracker, dataset
@@ -29,29 +29,29 @@ class Evaluator:
             if self._study.results.superseded(self._study.settled):
                 with self._study.alone():  # another sweep may be about to evaluate, register or drop it
                     drop_superseded(self._study, self._tracker)
+        self._forget_superseded()
+
+    def evaluate_next(self, progress: TrialProgress) -> bool:
+        """Evaluate a queued model; return whether there was one. If MLflow is unavailable, leave it queued."""
+        with suppress(TrackingUnavailable), self._study.alone():
+            self._forget_superseded()  # by another sweep
+            if not self.waiting:
+                return False
+            ended = self.waiting[0]
+            assert ended.result is not None
+            missing = write_evaluation(
+                self._tracker,
+                ended.run_id,
+                ended.result.val_probabilities,
+                self._dataset,
+                figures=self._study.config.figures,
+            )
+            if missing:
+                progress.say(f"warning: trial {ended.number}: not drawn: {escape(missing)}")
+            del self.waiting[0]
+            return True
+        return False
+
+    def _forget_superseded(self) -> None:
         kept = self._study.results.kept()
         self.waiting = [one for one in self.waiting if one.number in kept]
-
-    def evaluate(self, progress: TrialProgress, *, only_one: bool) -> None:
-        """Evaluate the queued models. If MLflow is unavailable, leave them queued.
-
-        Args:
-            only_one: whether to return after the first one, because workers may be asking something meanwhile.
-        """
-        with suppress(TrackingUnavailable):
-            while self.waiting:
-                ended = self.waiting[0]
-                assert ended.result is not None
-                with self._study.alone():
-                    missing = write_evaluation(
-                        self._tracker,
-                        ended.run_id,
-                        ended.result.val_probabilities,
-                        self._dataset,
-                        figures=self._study.config.figures,
-                    )
-                if missing:
-                    progress.say(f"warning: trial {ended.number}: not drawn: {escape(missing)}")
-                del self.waiting[0]
-                if only_one:
-                    break

@@ -80,7 +80,7 @@ class Follower:
                 self._outbox.write(number, Oversize(parameters, least))
                 self._outbox.write(number, End("KILLED", "infeasible"))
                 limited = self._study.config.max_coreml_bytes is not None
-                progress.oversized(number, parameters, least, limited=limited)
+                progress.oversized(number, parameters, least if limited else None)
             case EpochEnded(number, metrics):
                 value = getattr(metrics, self._study.config.objective)
                 reachable = not self._outbox.away_seconds  # MLflow

@@ -26,6 +26,7 @@ from experiments.tracking import (
 from experiments.training.messages import Failed
 from search.engines import Engine, WorkerFailed
 from search.engines.messages import (
+    LARGEST_UNASKED,
     Built,
     Died,
     EpochEnded,
@@ -86,6 +87,7 @@ class Runner:
         self.follower = Follower(study, outbox, dataset, environment, experiment_id, self.flight, self.sizes, states)
         self.evaluator = Evaluator(study, tracker, dataset)
         self._waits_since = 0.0  # since when only MLflow has been waited for
+        self._all_started = False  # no further trial is to start, unless one is requeued or resumed
 
     def run(self, engine: Engine, progress: TrialProgress, interrupted: Callable[[], bool]) -> bool:
         """Run trials; return whether the user interrupted. No trial is left running.
@@ -104,18 +106,25 @@ class Runner:
                     worker = engine.free_worker() if in_time and time.monotonic() >= self.flight.ask_at else None
                     if worker and self._start(engine, worker, progress):
                         continue
-                    self._tidy(progress, may_start=in_time)
+                    self._tell(progress)
                     asked_for_all = not in_time or time.monotonic() < self.flight.ask_at
-                    if not self.flight.running and asked_for_all and not self._waits(in_time, progress):
-                        break
-                    if (event := engine.next_event(POLL_SECONDS)) is not None:
+                    if not self.flight.running and asked_for_all:
+                        self._evaluate(progress)
+                        if not self._waits(in_time, progress):
+                            break
+                    evaluates = self._may_evaluate(asked_for_all)
+                    event = engine.next_event(0.0 if evaluates else POLL_SECONDS)
+                    if event is not None:
                         self._handle(event, engine, progress)
+                    elif evaluates:
+                        self.evaluator.evaluate_next(progress)
                     self.outbox.deliver()
                     self._tell(progress)
                 self._tell(progress)
                 self.outbox.deliver(at_once=True)  # while this process still owns them
                 self.flight.requeue_all()
-                self._tidy(progress, may_start=False)
+                self._tell(progress)
+                self._evaluate(progress)
         except BaseException:
             with contextlib.suppress(Exception):  # such as a full disk or a lost server: report the first error
                 self.flight.requeue_all()
@@ -202,6 +211,7 @@ class Runner:
                 return False
             config = run_config(self.study.config, trial, asked.values)
             running = ActiveTrial(trial, config, asked.attempt, asked.fenced)
+            self._all_started = not self.study.trials.has_more()
             self.flight.running[trial.number] = running
             same = self.flight.same(trial)
             if same and not same.state.is_finished():
@@ -242,6 +252,7 @@ class Runner:
                 size,
                 self.folder / f"{trial.number}.keras",
                 self.study.config.max_coreml_bytes,
+                LARGEST_UNASKED if self.study.config.max_coreml_bytes is None else None,
                 state,
                 self.states.path(trial.number, running.attempt),
                 rungs(config.epochs) if self.study.config.halves else (),
@@ -276,8 +287,12 @@ class Runner:
         if kept := self.flight.tell(progress):
             self.evaluator.add(kept)
 
-    def _tidy(self, progress: TrialProgress, *, may_start: bool) -> None:
-        """Report ended trials; evaluate the kept models, unless another trial may start and supersede them."""
-        self._tell(progress)
-        if self.evaluator.waiting and not (may_start and self.study.trials.has_more()):
-            self.evaluator.evaluate(progress, only_one=bool(self.flight.running))
+    def _may_evaluate(self, asked_for_all: bool) -> bool:
+        """Return whether to evaluate a kept model while the last trials run, if no worker asks anything."""
+        last_run = bool(self.flight.running) and (asked_for_all or self._all_started)
+        return last_run and bool(self.evaluator.waiting) and not self.outbox.away_seconds
+
+    def _evaluate(self, progress: TrialProgress) -> None:
+        """Evaluate all kept models."""
+        while self.evaluator.evaluate_next(progress):
+            pass

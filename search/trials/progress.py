@@ -181,10 +181,11 @@ class TrialProgress:
     def infeasible(self, number: int, coreml_bytes: int) -> None:
         self._ended(number, f"[dim]infeasible: {coreml_bytes:,} bytes, not trained[/]")
 
-    def oversized(self, number: int, parameters: int, least: int, *, limited: bool) -> None:
-        text = f"infeasible: {parameters:,} parameters make {least:,} bytes or more, not built"
-        allow = "" if limited else f"; --max-coreml-bytes allows more than {LARGEST_UNASKED:,} parameters"
-        self._ended(number, f"[dim]{text}{allow}[/]")
+    def oversized(self, number: int, parameters: int, least: int | None) -> None:
+        """Print that a network is too large: its file would have `least` bytes; None: it has too many parameters."""
+        bytes_ = f" make {least:,} bytes or more" if least else ""
+        allow = "" if least else f"; --max-coreml-bytes allows more than {LARGEST_UNASKED:,}"
+        self._ended(number, f"[dim]infeasible: {parameters:,} parameters{bytes_}, not trained{allow}[/]")
 
     def answered(self, number: int, earlier: int) -> None:
         self._ended(number, f"[dim]same configuration as trial {earlier}: not trained again[/]")

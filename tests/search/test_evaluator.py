@@ -54,6 +54,6 @@ def test_a_model_that_a_later_trial_supersedes_is_not_evaluated(
     runs = client.search_runs([client.get_experiment_by_name("digits").experiment_id], "metrics.best_val_accuracy > 0")
     runs = [run for run in runs if run.data.tags.get("sweep") != "parent"]
     accuracies = {run.info.run_id: run.data.metrics["best_val_accuracy"] for run in runs}
-    ascending = sorted(accuracies, key=accuracies.__getitem__)
-    assert evaluated == ascending[-2:]  # the best when the last trial had started, and that trial's
-    assert {run.info.run_id for run in runs if EVALUATED in run.data.metrics} == set(evaluated)
+    best = max(accuracies, key=accuracies.__getitem__)
+    assert evaluated == [best]
+    assert [run.info.run_id for run in runs if EVALUATED in run.data.metrics] == [best]

@@ -28,7 +28,7 @@ FACTS = FileFacts(tuple("abcd"), "p", "0" * 64, "chollet", "0" * 32, "", "unknow
 
 def job(limit: int | None, filters: int = 32) -> Job:
     config = RunConfig("chollet", "large", filters=filters, dropout=0.2, batch_size=2)
-    return Job(0, config, FACTS, None, Path("none.keras"), limit)
+    return Job(0, config, FACTS, None, Path("none.keras"), limit, None if limit else LARGEST_UNASKED)
 
 
 @pytest.fixture
@@ -48,6 +48,20 @@ def test_a_network_that_is_too_large_is_neither_built_nor_converted(
     for limit in (10_000_000, None):
         made.train(job(limit), told.append, lambda _: pytest.fail("it was built"))
     assert told == [Oversized(0, 99_143_236, 396_572_032)] * 2
+
+
+def test_a_network_that_turns_out_large_once_it_is_built_is_not_converted(
+    made: Trainer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trainer, "coreml_bytes", lambda *_, **__: pytest.fail("it was converted"))
+    pocket = RunConfig("pocket", "large", filters=8, dropout=0.2, batch_size=2)
+    told: list[Event] = []
+    made.train(replace(job(None), config=pocket, max_parameters=1_000), told.append, lambda _: False)
+    assert [(type(one), one.parameters > 1_000) for one in told if isinstance(one, Oversized)] == [(Oversized, True)]
+
+
+def test_what_a_single_trial_asks_for_has_no_limit(made: Trainer) -> None:
+    assert made._oversized(replace(job(None), max_parameters=None)) is None
 
 
 @pytest.mark.parametrize(("limit", "filters"), [(None, 8), (400_000_000, 32), (100, 1)])
@@ -89,8 +103,13 @@ class Bounded(NoTraining):
 @pytest.mark.parametrize(
     ("limit", "said", "parameters", "constraints"),
     [
-        (10_000, "5,000 parameters make 20,000 bytes or more, not built", 5_000, {"coreml_bytes": 10_000}),
-        (None, "not built; --max-coreml-bytes allows more than", LARGEST_UNASKED + 5, {"parameters": 5}),
+        (10_000, "5,000 parameters make 20,000 bytes or more, not trained", 5_000, {"coreml_bytes": 10_000}),
+        (
+            None,
+            "16,777,221 parameters, not trained; --max-coreml-bytes allows more than",
+            LARGEST_UNASKED + 5,
+            {"parameters": 5},
+        ),
     ],
 )
 def test_its_trial_is_infeasible_and_its_run_says_what_is_known(

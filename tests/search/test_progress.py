@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import pty
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from search.trials.progress import TrialProgress
 from tests.support import untrained
 from tests.support.sweeps import study_of
 from tests.support.warm import warm_context
@@ -63,3 +65,11 @@ def test_the_live_table_shows_each_running_trials_epoch_accuracy_and_bytes(tmp_p
         course = [value for _, value in sorted(trial.intermediate_values.items())][:epoch]
         shown = [f"{course[-1]:.4f}", f"{max(course):.4f}", f"{trial.user_attrs['coreml_bytes']:,}"]
         assert [row["last"], row["best"], row["bytes"]] == shown
+
+
+def test_progress_takes_positional_arguments_alone() -> None:
+    """Which is what a sweep on a Ray cluster relays."""
+    methods = inspect.getmembers(TrialProgress, inspect.isfunction)
+    public = {name: inspect.signature(method) for name, method in methods if not name.startswith("_")}
+    for name, signature in public.items():
+        assert all(one.kind is not one.KEYWORD_ONLY for one in signature.parameters.values()), name
