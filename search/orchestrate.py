@@ -357,7 +357,8 @@ def _take_up(
     recover(study, tracker)
     with study.alone():
         delivered = deliver_leftover_writes(study, outbox, say)
-        evaluate_leftover_models(study, tracker, dataset, say)
+        if not study.trials.others_run():  # which evaluate what they keep
+            evaluate_leftover_models(study, tracker, dataset, say)
     for ended in delivered:
         progress.say(f"trial {ended.number}: its end was kept on disk and is in MLflow now")
     if interrupted := len(study.trials.interrupted()):

@@ -258,7 +258,10 @@ def _body(arguments: argparse.Namespace) -> int:
         if result.counts.get("paused"):
             say("error: Time was up before a trial could end. Continue the study to train the best.", file=sys.stderr)
         elif result.counts["infeasible"] and result.max_coreml_bytes is None:
-            say("error: Networks were too large: a new study with --max-coreml-bytes allows them.", file=sys.stderr)
+            say(
+                "error: Networks had too many parameters: a new study with --max-coreml-bytes allows them.",
+                file=sys.stderr,
+            )
         elif result.counts["infeasible"]:
             say("error: No trial's file was within --max-coreml-bytes; the smallest widths need more.", file=sys.stderr)
         else:

@@ -41,7 +41,7 @@ class Job:
     size: ModelSize | None  # if the same network has been measured
     keras_file: Path
     max_coreml_bytes: int | None = None  # networks whose files would certainly be larger are not built
-    max_parameters: int | None = None  # networks of more are neither converted nor, where that is known before, built
+    max_parameters: int | None = None  # networks of more are not converted, and not built if known beforehand
     state: bytes | None = field(default=None, repr=False)  # training state of an earlier attempt
     state_file: Path | None = None  # where this attempt saves its state; None: nowhere
     rungs: tuple[int, ...] = ()  # epochs after which it may be paused

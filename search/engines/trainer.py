@@ -54,7 +54,7 @@ QUICK_BYTES = 2**20  # networks of such files are converted in a second, so thei
 
 
 class _TooLarge(Exception):
-    """A network has more parameters than allowed, which was only known once it was built."""
+    """A network is larger than allowed, which was only known once it was built."""
 
     def __init__(self, event: Oversized) -> None:
         super().__init__()
@@ -162,8 +162,8 @@ class Trainer:
         """
 
         def measure(classifier) -> ModelSize:  # type: ignore[no-untyped-def]  # keras.Model
-            if job.max_parameters is not None and classifier.count_params() > job.max_parameters:
-                raise _TooLarge(self._oversize(job, classifier))
+            if too_large := _too_large(job, classifier):
+                raise _TooLarge(too_large)
             try:
                 shipped = coreml_bytes(classifier, job.facts, compression=job.config.compress)
             except ProjectError as error:
@@ -223,12 +223,12 @@ class Trainer:
             network = registry.get(config.architecture).build(
                 data.input_shape, data.num_classes, filters=config.filters, knobs=dict(config.knobs)
             )
-            found = self._oversize(job, network)
-            if job.max_parameters is not None and found.parameters > job.max_parameters:
-                return found
-            if job.max_coreml_bytes is not None and found.least_coreml_bytes > max(job.max_coreml_bytes, QUICK_BYTES):
-                return found
+            return _too_large(job, network)
         return None
 
-    def _oversize(self, job: Job, network) -> Oversized:  # type: ignore[no-untyped-def]  # keras.Model
-        return Oversized(job.number, network.count_params(), least_coreml_bytes(network, job.config.compress))
+
+def _too_large(job: Job, network) -> Oversized | None:  # type: ignore[no-untyped-def]  # keras.Model
+    parameters, least = network.count_params(), least_coreml_bytes(network, job.config.compress)
+    too_many = job.max_parameters is not None and parameters > job.max_parameters
+    too_long = job.max_coreml_bytes is not None and least > max(job.max_coreml_bytes, QUICK_BYTES)
+    return Oversized(job.number, parameters, least) if too_many or too_long else None

@@ -27,6 +27,7 @@ class StudyRepair:
         self.study, self.tracker, self.dry_run = study, tracker, dry_run
         self.findings = Findings(study.name, dry_run=dry_run)
         self.runs = {study.parent_run_id}  # all runs of the study
+        self._gone: set[int] = set()  # trials whose owners are, which a dry run leaves RUNNING
         self._redrawn = False  # whether an incomplete evaluation was completed, which the report mentions
 
     def examine(self) -> None:
@@ -55,7 +56,7 @@ class StudyRepair:
             for trial in trials:
                 trials_repair.examine(trial, trials, runs)
             self._report(parent)
-            on_their_way = self.study.trials.others_run()
+            on_their_way = self.study.trials.others_run(self._gone)
             if parent.status == "RUNNING" and not on_their_way:
                 again = f"python -m search.sweep --study {self.study.name} ends it properly"
                 if self.findings.found(
@@ -65,6 +66,7 @@ class StudyRepair:
 
     def _abandoned(self) -> None:
         found = self.study.trials.take_over(dry_run=True) if self.dry_run else recover(self.study, self.tracker)
+        self._gone = {trial.number for trial in found}
         for trial in found:
             remedy = "back in the queue of the study; its run is KILLED until then"
             self.findings.found("owner is gone", remedy, trial=trial.number, run_id=trial.user_attrs.get("run_id"))
@@ -94,7 +96,9 @@ class StudyRepair:
 
     def _unevaluated(self) -> None:
         left = unevaluated(self.study, self.tracker)
-        if not left or self.study.trials.others_run():  # which evaluate what they keep
+        if self.study.trials.others_run(self._gone):  # which evaluate what they keep, once
+            left = [record for record in left if NOT_DRAWN in record.tags]
+        if not left:
             return
         config, reason = self.study.config, ""
         try:

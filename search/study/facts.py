@@ -35,7 +35,7 @@ class Facts:
         self._record(trial, {**wanted, **more}, excess)
 
     def record_oversize(self, trial: optuna.Trial, parameters: int, at_least: int) -> None:
-        """Record a lower bound of the size of a trial's file whose network was too large to be built."""
+        """Record a lower bound of the size of a trial's file whose network was too large to be converted."""
         limit = self._open.config.max_coreml_bytes
         unasked = "parameters", parameters - LARGEST_UNASKED
         excess = unasked if limit is None else ("coreml_bytes", at_least - limit)

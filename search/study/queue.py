@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from optuna.trial import FrozenTrial, TrialState
 
@@ -55,11 +55,11 @@ class Queue:
         with self._open.errors():
             return [trial.number for trial in self._open.study.get_trials(deepcopy=False) if is_paused(trial)]
 
-    def others_run(self) -> bool:
-        """Return whether other processes are running trials."""
+    def others_run(self, gone: Collection[int] = ()) -> bool:
+        """Return whether other processes are running trials, besides those whose owners are `gone`."""
         with self._open.errors():
             running = self._open.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-        return any(trial.number not in self.claims.numbers for trial in running)
+        return any(trial.number not in self.claims.numbers and trial.number not in gone for trial in running)
 
     def waiting_and_finished(self) -> tuple[set[int], set[int]]:
         """Return the numbers of the queued and of the finished trials."""

@@ -12,7 +12,7 @@ from experiments.evaluation.report import write_evaluation
 from experiments.tracking import Ended, Tracker, TrackingUnavailable
 from search.study.study import Study
 from search.trials.progress import TrialProgress
-from search.trials.recovery import drop_superseded
+from search.trials.recovery import drop_superseded, unevaluated
 
 
 class Evaluator:
@@ -29,12 +29,14 @@ class Evaluator:
             if self._study.results.superseded(self._study.settled):
                 with self._study.alone():  # another sweep may be about to evaluate, register or drop it
                     drop_superseded(self._study, self._tracker)
-        self._forget_superseded()
+        kept = self._study.results.kept()
+        self.waiting = [one for one in self.waiting if one.number in kept]
 
     def evaluate_next(self, progress: TrialProgress) -> bool:
         """Evaluate a queued model; return whether there was one. If MLflow is unavailable, leave it queued."""
         with suppress(TrackingUnavailable), self._study.alone():
-            self._forget_superseded()  # by another sweep
+            left = {run.run_id for run in unevaluated(self._study, self._tracker)}  # by other sweeps, and not deleted
+            self.waiting = [one for one in self.waiting if one.run_id in left]
             if not self.waiting:
                 return False
             ended = self.waiting[0]
@@ -51,7 +53,3 @@ class Evaluator:
             del self.waiting[0]
             return True
         return False
-
-    def _forget_superseded(self) -> None:
-        kept = self._study.results.kept()
-        self.waiting = [one for one in self.waiting if one.number in kept]

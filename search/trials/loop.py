@@ -51,7 +51,7 @@ from search.trials.sizes import Sizes
 from search.trials.states import States
 
 POLL_SECONDS = 0.5  # between checks for Ctrl-C
-OTHERS_SECONDS = 3.0  # before an exhausted study is asked again, because other sweeps may requeue trials
+OTHERS_SECONDS = 3.0  # before an exhausted study, or MLflow when it is unavailable, is asked again
 OUTAGE_SECONDS = 600  # how long to wait for MLflow once all trials have ended
 NO_RUN = "0" * 32  # placeholder with the length of a run id, for measuring the size of a file
 
@@ -87,6 +87,7 @@ class Runner:
         self.follower = Follower(study, outbox, dataset, environment, experiment_id, self.flight, self.sizes, states)
         self.evaluator = Evaluator(study, tracker, dataset)
         self._waits_since = 0.0  # since when only MLflow has been waited for
+        self._evaluate_at = 0.0  # when to try again, on the monotonic clock
         self._all_started = False  # no further trial is to start, unless one is requeued or resumed
 
     def run(self, engine: Engine, progress: TrialProgress, interrupted: Callable[[], bool]) -> bool:
@@ -116,8 +117,8 @@ class Runner:
                     event = engine.next_event(0.0 if evaluates else POLL_SECONDS)
                     if event is not None:
                         self._handle(event, engine, progress)
-                    elif evaluates:
-                        self.evaluator.evaluate_next(progress)
+                    elif evaluates and not self.evaluator.evaluate_next(progress):
+                        self._evaluate_at = time.monotonic() + OTHERS_SECONDS
                     self.outbox.deliver()
                     self._tell(progress)
                 self._tell(progress)
@@ -211,8 +212,8 @@ class Runner:
                 return False
             config = run_config(self.study.config, trial, asked.values)
             running = ActiveTrial(trial, config, asked.attempt, asked.fenced)
-            self._all_started = not self.study.trials.has_more()
             self.flight.running[trial.number] = running
+            self._all_started = not self.study.trials.has_more()
             same = self.flight.same(trial)
             if same and not same.state.is_finished():
                 self.flight.duplicates[trial.number] = self.flight.running.pop(trial.number)
@@ -290,9 +291,11 @@ class Runner:
     def _may_evaluate(self, asked_for_all: bool) -> bool:
         """Return whether to evaluate a kept model while the last trials run, if no worker asks anything."""
         last_run = bool(self.flight.running) and (asked_for_all or self._all_started)
-        return last_run and bool(self.evaluator.waiting) and not self.outbox.away_seconds
+        return last_run and bool(self.evaluator.waiting) and time.monotonic() >= self._evaluate_at
 
     def _evaluate(self, progress: TrialProgress) -> None:
         """Evaluate all kept models."""
+        if self.evaluator.waiting:
+            progress.waiting("evaluating the kept models")
         while self.evaluator.evaluate_next(progress):
             pass

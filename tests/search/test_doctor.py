@@ -134,15 +134,31 @@ def test_epochs_and_figures_that_a_run_lacks(own_store: Path, client: MlflowClie
     assert_whole(own_store, "small", 3, 3)
 
 
-def test_a_kept_model_that_was_not_evaluated(own_store: Path, client: MlflowClient, command: Command) -> None:
-    trial = next(one for one in study_of(own_store, "small").trials if "model_id" in one.user_attrs)
-    run_id = trial.user_attrs["run_id"]
-    before = client.get_run(run_id).data.metrics
-    with sqlite3.connect(own_store / "mlflow.db") as database:
+def forget_evaluation(folder: Path, run_id: str) -> None:
+    with sqlite3.connect(folder / "mlflow.db") as database:
         for table in ("metrics", "latest_metrics"):
             database.execute(f"delete from {table} where run_uuid = ? and key like '%calibration%'", (run_id,))
             database.execute(f"delete from {table} where run_uuid = ? and key like 'macro%'", (run_id,))
             database.execute(f"delete from {table} where run_uuid = ? and key like 'val_accuracy_%'", (run_id,))
+
+
+def test_models_that_a_running_sweep_will_evaluate_are_left_to_it(own_store: Path, command: Command) -> None:
+    study = study_of(own_store, "small")
+    trial = next(one for one in study.trials if "model_id" in one.user_attrs)
+    forget_evaluation(own_store, trial.user_attrs["run_id"])
+    problem = (trial.number, "its model was kept and not evaluated", False)
+    running = study.ask()
+    running.set_user_attr("owner", json.dumps({"host": "elsewhere", "pid": 1, "started": 0.0}))
+    assert problem not in problems(command(DOCTOR, "--json", "--dry-run"))
+    running.set_user_attr("owner", json.dumps({"host": __import__("platform").node(), "pid": 1, "started": 0.0}))
+    assert problem in problems(command(DOCTOR, "--json", "--dry-run"))  # whoever ran it is gone
+
+
+def test_a_kept_model_that_was_not_evaluated(own_store: Path, client: MlflowClient, command: Command) -> None:
+    trial = next(one for one in study_of(own_store, "small").trials if "model_id" in one.user_attrs)
+    run_id = trial.user_attrs["run_id"]
+    before = client.get_run(run_id).data.metrics
+    forget_evaluation(own_store, run_id)
     location = client.get_logged_model(trial.user_attrs["model_id"]).artifact_location
     answers = Path(location.removeprefix("file://")) / "val_probabilities.npy"
     kept = answers.rename(own_store / "kept.npy")
