@@ -7,11 +7,9 @@ from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
-from rich.console import Console
 
 from experiments.config import EpochMetrics
 from experiments.tracking import Tracker
-from experiments.views import tables
 from experiments.views.comparison import BARS, CURVES, Compared, RunComparison, compare, show, sparklines, text
 from tests.support.commands import Command
 from tests.support.stores import Swept
@@ -129,7 +127,7 @@ def test_sparklines() -> None:
 
 
 def test_curves_of_many_epochs_do_not_fold(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(tables, "console", lambda: Console(highlight=False, width=80))
+    monkeypatch.setattr("architectures.command.PIPE_WIDTH", 80)
     runs = [
         Compared(
             *("0" * 32, name, "one", "FINISHED", None, {}, {}, {}),
