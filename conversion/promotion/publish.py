@@ -125,9 +125,9 @@ def _check_current(tracker: Tracker, name: str, judged: Current) -> None:
     if judged.version and not judged.promotion:
         against = f"judged while version {judged.version} was champion without a promotion"
     if now.promotion is None:
-        came = "the champion was removed" if now.version is None else f"version {now.version} was set by hand"
+        came = "the champion has been removed" if now.version is None else f"version {now.version} has been set by hand"
     elif judged.promotion and now.promotion < judged.promotion:
-        came = f"{now.promotion} is the champion's again"
+        came = f"promotion {now.promotion} has been restored"
     else:
-        came = f"{now.promotion} was promoted"
-    raise Overtaken(f"{against}, {came} meanwhile: run it again")
+        came = f"promotion {now.promotion} has been published"
+    raise Overtaken(f"{against}, but {came} since: run it again")

@@ -17,7 +17,7 @@ from optuna.trial import FrozenTrial, TrialState
 from experiments.objective import OBJECTIVES, OF_THE_NETWORK, SPELLED_OUT, objective_named, score
 from experiments.views.charts import GREY, PALETTE, Chart, Series, page_figure, png
 from search.study.ranking import Scored, front_of_objectives, ranked
-from search.study.results import DUPLICATE_OF, REPLICATE_OF, is_paused, outcome, values_by_epoch
+from search.study.results import DUPLICATE_OF, REPLICATE_OF, in_words, is_paused, outcome, values_by_epoch
 from search.study.spans import spans
 
 COLOURS = {"complete": PALETTE[0], "pruned": PALETTE[1], "infeasible": GREY, "fail": PALETTE[3]}
@@ -318,7 +318,7 @@ def _timeline(trials: Sequence[FrozenTrial]) -> _Explained:
         if own:
             series.append(
                 Series(
-                    kind,
+                    in_words(kind),
                     [span.seconds for _, span in own],
                     [span.worker for _, span in own],
                     "bars",
@@ -342,7 +342,7 @@ def _timeline(trials: Sequence[FrozenTrial]) -> _Explained:
 def _described(trial: FrozenTrial) -> str:
     """Return a trial's label, shown on hover."""
     values = (f"{key} {_short(value)}" for key, value in trial.params.items())
-    return "\n".join([f"trial {trial.number}, {outcome(trial)}", *values])
+    return "\n".join([f"trial {trial.number}, {in_words(outcome(trial))}", *values])
 
 
 UNITS = {"coreml_bytes": "bytes", "keras_bytes": "bytes in Keras", "macs": "MACs", "host_latency_ms": "ms on the host"}
