@@ -214,7 +214,7 @@ def sweep(
             with study.alone():  # others may start a sweep of the same study at the same time
                 study.reopen()
                 if (study.config.dataset, study.config.plugins) != (config.dataset, config.plugins):
-                    raise ProjectError(f"Study {study.name!r} was made with other options meanwhile. Run this again.")
+                    raise ProjectError(f"Study {study.name!r} was just created with other options. Run this again.")
                 return _open_study(study, tracker, dataset, architectures, ready.gpu, say)
 
         parent = patiently(opened, progress)

@@ -89,7 +89,7 @@ def publish(
         if place_taken(path, tracker, name=name, dataset=examination.candidate.dataset.name) != taken:
             raise Overtaken(f"{path} has changed since the file was judged: run it again")
         if tracker.models.is_removed(model):
-            raise ProjectError(f"The model of run {model.run_id} was removed meanwhile: nothing needed it.")
+            raise ProjectError(f"The model of run {model.run_id} has been removed since: nothing needed it.")
         usual = default_output(name, image=(image.height, image.width, image.channels), labels=interface.labels)
         shipped = folder / usual.with_suffix(path.suffix).name  # the name does not depend on that of the file on disk
         write(examination.file, shipped)

@@ -131,7 +131,7 @@ def test_a_model_that_was_removed_is_not_promoted(own_promoted: Path, swept: Swe
     (looked,) = (model for model in tracker.models.stored_models() if not model.needed)
     assert tracker.models.remove_files(looked)
     before = snapshot(own_promoted)
-    with pytest.raises(Exception, match="was removed meanwhile"):
+    with pytest.raises(Exception, match="has been removed since"):
         ours.publish(uri_of(own_promoted))
     assert snapshot(own_promoted) == before
 
