@@ -59,6 +59,8 @@ def test_page_needs_no_network(swept: Swept, run_ids: list[str], command: Comman
     assert not re.search(r"<(script|link|img)[^>]* (src|href)=", html)
     assert html.count('<div class="figure">') == 4  # one per curve
     assert len(html) < 2_200_000  # plotly.js once
+    best = swept.result["leaderboard"][0]
+    assert html.index("Most accurate") < html.index(f"experiments.reproduce {best['run_id']}") < html.index("<table")
     for row in swept.result["leaderboard"]:
         assert f"{row['coreml_bytes']:,}" in html
         assert row["run_id"] in html
@@ -74,7 +76,9 @@ def test_runs_without_epochs_and_on_other_data(own_store: Path, run_ids: list[st
     assert found.code == 0, found.err
     assert "different data" in found.out
     assert "FAILED" in found.out
-    assert "different data" in (own_store / "page.html").read_text()
+    page = (own_store / "page.html").read_text()
+    assert "different data" in page
+    assert "Next: compare runs of the same data" in page
 
 
 @pytest.mark.parametrize(

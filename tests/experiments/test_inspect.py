@@ -111,6 +111,7 @@ def test_the_page(pets: Path, tmp_path: Path, command: Command) -> None:
     found = command("experiments.inspect", f"folder:{pets}", "--image-size", "24x24", "--html", tmp_path / "pets.html")
     assert found.code == 0, found.err
     page = (tmp_path / "pets.html").read_text()
+    assert page.index('class="verdict') < page.index("Next: ") < page.index("<table")
     assert page.count("<img") == 2 * 13  # twelve of each class and their mean
     assert "<b>dog" not in page.partition("<script")[0]
     assert "&lt;b&gt;dog" in page
