@@ -169,7 +169,7 @@ def _function(module: str, name: str) -> object:
 def _rebuilt(storage: object, offset: object, shape: object, strides: object, *_: object) -> _Tensor:
     whole = isinstance(shape, tuple) and isinstance(strides, tuple) and len(shape) == len(strides)
     if not isinstance(storage, _Storage) or not whole:
-        raise _Fault("it holds something else than tensors")
+        raise _Fault("it holds something other than tensors")
     numbers = (offset, *shape, *strides)  # type: ignore[misc]
     if not all(type(each) is int and each >= 0 for each in numbers):
         raise _Fault("it holds a tensor of no size")

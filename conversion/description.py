@@ -247,7 +247,7 @@ def _labels_of_program(program: Any) -> tuple[str, ...] | tuple[int, ...]:
 
 
 def _no_blob(*_: object) -> bytes:
-    raise Unsupported("it lies in a file of weights")
+    raise Unsupported("it is in a file of weights")
 
 
 def _scalings(model: Any) -> Iterator[Scaling]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from shlex import quote
 
 import numpy as np
 
@@ -44,6 +45,7 @@ def _page(found: Predictions) -> str:
         "predictions",
         title=Path(found.file).name,
         found=found,
+        file=quote(found.file),
         notes=(*found.notes, *found.unread),
         evaluation=found.evaluation,
         names=told_apart([each.name for each in found.evaluation.classes]) if found.evaluation else (),

@@ -21,7 +21,7 @@ VISION_OPTIONS = {"crop": "centerCrop", "squash": "scaleFill", "pad": "scaleFill
 FITS = {
     "crop": "its centre is cut out in the model's proportions",
     "squash": "it is stretched to the model's proportions",
-    "pad": "it is kept whole, with the background beside it",
+    "pad": "it is kept whole, and the background fills the rest",
 }
 UNNAMED = "Model"
 SUFFIXES = (".zip", ".mlmodel", ".mlpackage")

@@ -151,7 +151,7 @@ def _locked_file(path: Path) -> Iterator[None]:
                 return False
             return True
 
-        _wait(taken, lambda: f"{path.name}, which {_holder_of(path)} holds")
+        _wait(taken, lambda: f"{path.name}, held by {_holder_of(path)}")
         with suppress(OSError):  # of a disk that is full: it is a help only
             os.ftruncate(file.fileno(), 0)
             os.write(file.fileno(), str(os.getpid()).encode())
@@ -178,7 +178,7 @@ def _holder_of(path: Path) -> str:
         stopped = process.status() == psutil.STATUS_STOPPED
     except (ValueError, psutil.Error):  # of another host, or one that has not said so yet
         return f"process {text}" if text else "another process"
-    return f"process {text}, which is stopped (kill -CONT {text} lets it go on)," if stopped else f"process {text}"
+    return f"process {text}, which is stopped (kill -CONT {text} resumes it)" if stopped else f"process {text}"
 
 
 def _holder_in_postgresql(connection: Connection, name: str, key: int) -> str:
@@ -192,4 +192,4 @@ def _holder_in_postgresql(connection: Connection, name: str, key: int) -> str:
         )
     ).first()
     where = f"PostgreSQL's session {found[0]} from {found[1] or 'this host'}" if found else "another session"
-    return f"the lock of {name}, which {where} holds"
+    return f"the lock of {name}, held by {where}"

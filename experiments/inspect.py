@@ -63,7 +63,7 @@ def show(inspection: Inspection) -> None:
         if found.turned:
             say(f"turned upright: {found.turned:,}")
     if inspection.looked_at:
-        say("sizes differ: looked at in {}x{}; choose one with --image-size".format(*inspection.looked_at))
+        say("sizes differ: examined at {}x{}; choose a size with --image-size".format(*inspection.looked_at))
     for note in dataset.notes:
         say(f"note: {note}")
     for what, groups in (

@@ -222,7 +222,7 @@ def _stored_weights(content: bytes) -> int:
         with h5py.File(io.BytesIO(content), "r") as file:
             for name, item in _datasets(file):
                 if item.external or item.is_virtual:
-                    raise _Fault(f"its weights {name!r} lie in another file")
+                    raise _Fault(f"its weights {name!r} are in another file")
                 if item.dtype.kind not in "fiub" and item.dtype.name != "bfloat16":
                     raise _Fault(f"its weights {name!r} are of the type {item.dtype}")
                 if item.id.get_storage_size() != item.nbytes:

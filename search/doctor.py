@@ -42,10 +42,10 @@ def _lines(findings: Sequence[Finding], *, dry_run: bool) -> Iterator[str]:
     for finding in findings:
         place = f"{finding.study}, trial {finding.trial}" if finding.trial is not None else finding.study
         run_id = f" (run {finding.run_id})" if finding.run_id else ""
-        mark = "mended" if finding.mended else "would be" if dry_run else "remains"
+        mark = "repaired" if finding.mended else "would be" if dry_run else "remains"
         yield f"  {mark:<8} {place}: {finding.problem}{run_id}: {finding.remedy}"
     mended = sum(finding.mended for finding in findings)
-    yield f"{len(findings)} disagreement{'' if len(findings) == 1 else 's'}, {mended} mended."
+    yield f"{len(findings)} disagreement{'' if len(findings) == 1 else 's'}, {mended} repaired."
 
 
 def _body(arguments: argparse.Namespace) -> int:

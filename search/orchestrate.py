@@ -46,6 +46,7 @@ from search.setup import (
     with_builders,
     within_memory,
 )
+from search.study.results import counted
 from search.study.sampling import check_sampler, sampler_note
 from search.study.storage import is_missing
 from search.study.study import Study
@@ -118,8 +119,7 @@ class SweepResult:
             )
         if self.not_compared:
             say(significance.left_out_note(self.not_compared))
-        counts = ", ".join(f"{count} {state}" for state, count in self.counts.items())
-        say(f"Trials: {counts}. MLflow experiment {self.experiment}, run {self.parent_run_id}.")
+        say(f"Trials: {counted(self.counts)}. MLflow experiment {self.experiment}, run {self.parent_run_id}.")
         if self.report:
             say(f"Report: {self.report}")
         if self.candidate:
@@ -214,7 +214,7 @@ def sweep(
             with study.alone():  # others may start a sweep of the same study at the same time
                 study.reopen()
                 if (study.config.dataset, study.config.plugins) != (config.dataset, config.plugins):
-                    raise ProjectError(f"Study {study.name!r} was made with other options meanwhile. Run this again.")
+                    raise ProjectError(f"Study {study.name!r} was just created with other options. Run this again.")
                 return _open_study(study, tracker, dataset, architectures, ready.gpu, say)
 
         parent = patiently(opened, progress)

@@ -62,8 +62,8 @@ def usable_batch_sizes(
     if asked:
         if max(sizes) > images:
             raise UsageError(
-                f"Batch size {max(sizes)} exceeds the {images} training images of {dataset.name}: give smaller ones by "
-                f"--batch-size."
+                f"Batch size {max(sizes)} exceeds the {images} training images of {dataset.name}: use a smaller one "
+                f"with --batch-size."
             )
         return sizes
     fitting = fitting_batch_sizes(sizes, images)

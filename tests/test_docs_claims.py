@@ -168,13 +168,14 @@ def test_the_search_for_quoted_errors_can_fail() -> None:
     assert not any(pattern.fullmatch("Unknwon architecture 'mien'. Registered: pocket.") for pattern in _messages())
 
 
-# Turns of phrase that no native maintainer writes, each of which stood in the documents once.
+# Turns of phrase that no native maintainer writes, each of which stood in a document or a message once.
 ODD = re.compile(
     r"the house\b|look number|looks? at (?:the )?test|as certain as right|is, and is not|\b(?:is|are) told\b|"
     r"unless (?:it is )?told|unless given|surest|gone on with|goes on as it|\bof one's own\b|"
     r"signs? of life|as it should be|in spite of|\bmend|\bwins? over|\bbeside (?:the|a)\b|tells? the truth|"
     r"\blies? in the (?:folder|file)|stands? in the (?:line|page)|\bat its highest\b|hold\w* \S+ (?:\S+ )?against|"
-    r"what came\b|for what they are worth|\bas far as the memory\b",
+    r"what came\b|for what they are worth|\bas far as the memory\b|\blooked at\b|\blooks are counted|\bin vain\b|"
+    r"something else than|\blets? it go on|\bof its name\b|\bgive smaller\b|\bsmaller significantly worse",
     re.IGNORECASE,
 )
 
@@ -189,6 +190,33 @@ def test_documents_and_pages_are_in_plain_english(document: str) -> None:
 def test_help_is_in_plain_english(module: str) -> None:
     found = [match[0] for match in ODD.finditer(" ".join(_parser(module).format_help().split()))]
     assert not found, f"python -m {module} --help: say it as a native speaker would: {', '.join(found)}"
+
+
+def _written(file: Path) -> list[tuple[int, str]]:
+    """The texts of a module other than docstrings, by line, with an ellipsis where a value is put in."""
+    tree = ast.parse(file.read_text())
+    documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    first = [node.body[0] for node in ast.walk(tree) if isinstance(node, documented) and node.body]
+    passed = {node.value for node in first if isinstance(node, ast.Expr)}
+    passed |= {part for node in ast.walk(tree) if isinstance(node, ast.JoinedStr) for part in node.values}
+    texts = [node for node in ast.walk(tree) if isinstance(node, ast.Constant | ast.JoinedStr) and node not in passed]
+    return [(node.lineno, re.sub(r"\\(.)", r"\1", _pattern(node).replace(".*", "…"))) for node in texts]
+
+
+def test_messages_are_in_plain_english() -> None:
+    found = {
+        f"{file.relative_to(ROOT)}:{line}: {match[0]}"
+        for file in SOURCES
+        for line, text in _written(file)
+        if " " in text
+        for match in ODD.finditer(text)
+    }
+    assert not found, "say it as a native speaker would"
+
+
+def test_the_search_for_odd_messages_can_fail(tmp_path: Path) -> None:
+    (file := tmp_path / "odd.py").write_text('"""It was looked at."""\nraise ValueError(f"{name} was looked" " at")\n')
+    assert _written(file) == [(2, "… was looked at")]
 
 
 def _table(document: str, heading: str) -> dict[str, list[set[str]]]:

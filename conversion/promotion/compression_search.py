@@ -207,7 +207,7 @@ def draw(choice: CompressionChoice) -> bytes:
     axes.margins(x=0.15, y=0.25)
     axes.set_xlabel("bytes of the file")
     axes.set_ylabel(f"accuracy of the executed file on {choice.images:,} validation images, %")
-    figure.legend(loc="outside upper center", ncols=4, frameon=False)
+    figure.legend(loc="outside lower center", ncols=4, frameon=False)  # above it would print over the title
     stream = io.BytesIO()
     figure.savefig(stream, format="png")
     return stream.getvalue()

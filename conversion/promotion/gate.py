@@ -104,7 +104,7 @@ def _asked(name: str, passed: bool, finding: str, **figures: FigureValue) -> Cri
 
 
 def _not_judged(name: str) -> Criterion:
-    return Criterion(name, "not judged", "needs the test images, which were not looked at: the file is refused anyway")
+    return Criterion(name, "not judged", "not evaluated on the test images, because the file is refused anyway")
 
 
 def _verification(evidence: Evidence) -> Criterion:

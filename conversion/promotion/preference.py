@@ -62,8 +62,9 @@ class Preference:
                 return f"{taken_text}, which is both the best and the smallest"
             untold = [f"version {one.version} {one.not_compared}" for one in self.smaller if one.comparison is None]
             worse = sum(one.comparison is not None for one in self.smaller)
-            found = [f"{worse} smaller significantly worse ({level}level {self.significance_level:g})"] if worse else []
-            return f"{taken_text}, the best: " + "; ".join(found + untold)
+            many = f"{worse} smaller versions are" if worse > 1 else "1 smaller version is"
+            found = [f"{many} significantly worse ({level}level {self.significance_level:g})"] if worse else []
+            return f"{taken_text}, which is the best: " + "; ".join(found + untold)
         against = self.smaller[-1].comparison
         assert against is not None  # otherwise it would not have been chosen
         return (

@@ -89,7 +89,7 @@ def publish(
         if place_taken(path, tracker, name=name, dataset=examination.candidate.dataset.name) != taken:
             raise Overtaken(f"{path} has changed since the file was judged: run it again")
         if tracker.models.is_removed(model):
-            raise ProjectError(f"The model of run {model.run_id} was removed meanwhile: nothing needed it.")
+            raise ProjectError(f"The model of run {model.run_id} has been removed since: nothing needed it.")
         usual = default_output(name, image=(image.height, image.width, image.channels), labels=interface.labels)
         shipped = folder / usual.with_suffix(path.suffix).name  # the name does not depend on that of the file on disk
         write(examination.file, shipped)
@@ -125,9 +125,9 @@ def _check_current(tracker: Tracker, name: str, judged: Current) -> None:
     if judged.version and not judged.promotion:
         against = f"judged while version {judged.version} was champion without a promotion"
     if now.promotion is None:
-        came = "the champion was removed" if now.version is None else f"version {now.version} was set by hand"
+        came = "the champion has been removed" if now.version is None else f"version {now.version} has been set by hand"
     elif judged.promotion and now.promotion < judged.promotion:
-        came = f"{now.promotion} is the champion's again"
+        came = f"promotion {now.promotion} has been restored"
     else:
-        came = f"{now.promotion} was promoted"
-    raise Overtaken(f"{against}, {came} meanwhile: run it again")
+        came = f"promotion {now.promotion} has been published"
+    raise Overtaken(f"{against}, but {came} since: run it again")

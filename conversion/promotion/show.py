@@ -21,22 +21,22 @@ def show_promotion(promotion: Promotion, *, verbose: bool) -> None:
     Unless `verbose`, checks that passed are only counted.
     """
     examination, facts = promotion.examination, promotion.as_json()
-    if examination.candidate.preference:
-        say(f"--prefer smallest takes {examination.candidate.preference.text}.")
-    if examination.choice:
-        show_choice(examination.choice)
-    outcome = examination.decision.outcome
-    if promotion.record:
-        verb = {"promoted": "Promoted", "forced": "Promoted by force"}[outcome]
+    outcome, model = examination.decision.outcome, f"{facts['run']} (run {facts['run_id']})"
+    if outcome == "refused":
+        say(f"Not promoted: {model}; {promotion.path} is unchanged.")
     else:
-        verb = {"promoted": "Would promote", "forced": "Would promote by force", "refused": "Not promoted:"}[outcome]
-    say(f"{verb} {facts['run']} (run {facts['run_id']}) to {promotion.path}")
+        verb = "Promoted" if promotion.record else "Would promote"
+        say(f"{verb}{' by force' if outcome == 'forced' else ''} {model} to {promotion.path}")
     if "test_accuracy" in facts:
         say(
             f"Test accuracy of the file {facts['test_accuracy']:.4f} "
             f"(95 % interval {facts['test_accuracy_low']:.3f} to {facts['test_accuracy_high']:.3f}), "
             f"{facts['coreml_bytes']:,} bytes, {promotion.seconds:.1f} s"
         )
+    if examination.candidate.preference:
+        say(f"--prefer smallest takes {examination.candidate.preference.text}.")
+    if examination.choice:
+        show_choice(examination.choice)
     show(examination.evidence, verbose=verbose)
     for criterion in examination.decision.criteria:
         sign = "ok  " if criterion.verdict == "passed" else "FAIL" if criterion.refuses else "-   "

@@ -135,10 +135,10 @@ class Weights:
     def blob(self, file_name: str, offset: int, type_name: str, size: int, unused_bits: int) -> bytes:
         """Return the bytes of a blob; raises as `WeightFile.blob` does."""
         if self._package is None:
-            raise ValueError(f"its weights lie in {file_name!r}, and this file is not in a package")
+            raise ValueError(f"its weights are in {file_name!r}, and this file is not in a package")
         if file_name not in self._files:
             if not file_name.startswith(MODEL_FOLDER):
-                raise ValueError(f"its weights lie in {file_name!r}, which is not in the package")
+                raise ValueError(f"its weights are in {file_name!r}, which is not in the package")
             path = self._package.member(file_name.removeprefix(MODEL_FOLDER), beside_model=True)
             self._files[file_name] = WeightFile(path)
         return self._files[file_name].blob(offset, type_name=type_name, size=size, unused_bits=unused_bits)

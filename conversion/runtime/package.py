@@ -76,7 +76,7 @@ class Package:
         except (OSError, RuntimeError) as error:
             raise MissingMember(f"the package has no file {name!r}") from error
         if not found.is_relative_to(self._root):
-            raise ValueError(f"the file {name!r} lies outside of the package")
+            raise ValueError(f"the file {name!r} is outside the package")
         if not found.is_file():  # a pipe would block
             raise ValueError(f"{name!r} is not a file")
         return found

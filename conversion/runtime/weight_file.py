@@ -78,7 +78,7 @@ class WeightFile:
         if type_name not in BLOB_TYPES:
             raise Unsupported(f"its weights are of the type {type_name}")
         if offset % ALIGNMENT or offset < HEADER_BYTES:
-            raise ValueError(f"its weights should lie at {offset:,}, which is not a multiple of {ALIGNMENT} bytes")
+            raise ValueError(f"its weights should begin at {offset:,}, which is not a multiple of {ALIGNMENT} bytes")
         try:
             sentinel, stored_type, stored_size, start, unused = BLOB_HEADER.unpack_from(
                 self._read(offset, HEADER_BYTES)

@@ -61,7 +61,7 @@ def check_weights(model: Any, package: Package | None, source: str) -> None:
         name = file_name.removeprefix(MODEL_FOLDER)
         if package is None:
             raise CorruptModel(
-                f"{source}: its weights lie in {file_name!r}, and this file is not in a package: give the package."
+                f"{source}: its weights are in {file_name!r}, and this file is not in a package: give the package."
             )
         try:
             file = package.member(name, beside_model=True)

@@ -57,8 +57,8 @@ class Layout:
         if self.skipped:
             told.append(f"{self.skipped:,} hidden or system files and folders skipped")
         if self.nested:
-            many = f"{self.nested:,} images lie in subfolders of their class, and belong to it"
-            told.append(many if self.nested > 1 else "1 image lies in a subfolder of its class, and belongs to it")
+            many = f"{self.nested:,} images are in subfolders of their class, and belong to it"
+            told.append(many if self.nested > 1 else "1 image is in a subfolder of its class, and belongs to it")
         return told
 
 
@@ -121,7 +121,7 @@ def _split_folders(root: Path, found: Layout) -> dict[str, Path]:
     if others and len(flat) == len(splits):
         hold = "hold" if len(splits) > 1 else "holds"
         found.remarks.append(
-            f"{' and '.join(sorted(splits))} {hold} images beside {', '.join(others)}: read as classes"
+            f"{' and '.join(sorted(splits))} {hold} images next to {', '.join(others)}: read as classes"
         )
         return {"train": root}
     predicted = [name for name in others if (words := _words(name)) and words <= UNLABELLED]
@@ -133,8 +133,8 @@ def _split_folders(root: Path, found: Layout) -> dict[str, Path]:
             found.remarks.append(f"{_count(folders[name])} images in {name} not read: they have no class")
     if others:
         raise ProjectError(
-            f"{root} holds {', '.join(others)} beside {', '.join(sorted(splits))}: either it holds train, val and "
-            f"test, or a folder per class. A class of that name lies in a folder of its split: train/train."
+            f"{root} holds {', '.join(others)} next to {', '.join(sorted(splits))}: it has to hold either train, val "
+            f"and test, or a folder per class. Put a class of such a name into the folder of its split: train/train."
         )
     for split in SPLITS:
         if len(same := sorted(name for name in splits if splits[name] == split)) > 1:
@@ -175,7 +175,7 @@ def _check_depth(folder: Path, folders: dict[str, Path]) -> None:
         outer, inner = ", ".join(sorted(folders)), ", ".join(sorted(within[0]))
         raise ProjectError(
             f"{folder}: each of {outer} holds the folders {inner}. Which are the classes? Put the images of a class "
-            f"into one folder of its name, beside those of the other classes."
+            f"into one folder with its name, next to those of the other classes."
         )
 
 

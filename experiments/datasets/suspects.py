@@ -93,7 +93,7 @@ def out_of_fold(parts: list[Split], num_classes: int, *, name: str) -> Floats:
 
     def blocks() -> Iterator[tuple[slice, Floats]]:
         done = 0
-        for features in told(name, count, _blocks(parts), doing="Looking for label errors in", done="looked at"):
+        for features in told(name, count, _blocks(parts), doing="Looking for label errors in", done="searched"):
             kernels = np.exp(-WIDTH / max(scale, 1e-9) * _distances(features, centres))
             yield slice(done, done + len(kernels)), kernels
             done += len(kernels)

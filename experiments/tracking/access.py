@@ -22,9 +22,8 @@ if TYPE_CHECKING:
 
 EXPERIMENT = "test-looks"
 ABOUT = (
-    "A run for each look at the test images of a data set: which command looked, at which data, for which run. A test "
-    "split says what a model will do on unseen images as long as nobody chooses by it, so looks are counted. Nothing "
-    "is trained here."
+    "One run per use of a data set's test images: the command, the data and the model. A test split is only meaningful "
+    "while nobody makes choices based on it, so every use is counted. Nothing is trained here."
 )
 EARLIER_SHOWN = 20
 

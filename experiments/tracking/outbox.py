@@ -105,7 +105,7 @@ class Outbox:
             except TrackingUnavailable as error:
                 run.again = run.unanswered = True
                 self._probed = self._away_since = time.monotonic()
-                self._say(f"MLflow is away, training goes on: {error}")
+                self._say(f"MLflow is unavailable; training continues: {error}")
         self._keep(run, write)
 
     def ended(self) -> list[Ended]:

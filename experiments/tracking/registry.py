@@ -61,7 +61,7 @@ class Registry:
         )
         if self._models.is_removed(model):
             self._client.delete_model_version(name, made.version)
-            raise ProjectError(f"The model of run {model.run_id} was removed meanwhile: nothing needed it.")
+            raise ProjectError(f"The model of run {model.run_id} has been removed since: nothing needed it.")
         return _version_record(made)
 
     def registered(self, name: str, model: ModelRecord) -> VersionRecord | None:

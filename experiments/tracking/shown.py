@@ -53,7 +53,9 @@ OF_TRAINING = (
     "leaderboard. Accuracy and loss are of the validation images; only promotions use the test images. "
     "coreml_bytes is the exact size of the Core ML file."
 )
-DEFAULT = "MLflow's default experiment, which is not used: the runs of each data set are in the experiment of its name."
+DEFAULT = (
+    "MLflow's default experiment, which is not used: the runs of each data set are in the experiment named after it."
+)
 
 
 def of_kept_models(dataset: str) -> str:

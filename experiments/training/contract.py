@@ -90,7 +90,7 @@ def state(optimizer: Registered) -> None:
     config = _config(optimizer)
     once = _stepped(config, config.learning_rate, steps=4)
     moved = _stepped(config, config.learning_rate, steps=4, handed_on_after=2)
-    require(all(map(np.array_equal, once, moved)), "goes on otherwise from its variables than by itself")
+    require(all(map(np.array_equal, once, moved)), "continues differently when resumed from its variables")
 
 
 def learning(part: Registered) -> None:

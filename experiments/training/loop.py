@@ -258,14 +258,14 @@ def _validate(forward: Callable[[np.ndarray], np.ndarray], split: Split) -> tupl
 
 
 def _latency_ms(forward: Callable[[np.ndarray], np.ndarray], split: Split) -> float:
-    """Median time of one image through the model, in milliseconds."""
+    """Median time of one image through the model, in milliseconds; more than four digits of it would be noise."""
     times = []
     for index in range(LATENCY_REPEATS):
         image = split.images[index % len(split)][None]
         started = time.perf_counter()
         forward(image)
         times.append(time.perf_counter() - started)
-    return statistics.median(times) * 1e3
+    return float(f"{statistics.median(times) * 1e3:.4g}")
 
 
 def published_macs(

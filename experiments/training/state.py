@@ -188,7 +188,7 @@ class Keeper:
             if self._complete is None:
                 self._complete = holds_nothing_else(run_epoch.get_concrete_function(), self._variables)
             if not self._complete:
-                raise Unusable("the network or its loss holds a state beside its variables, such as random numbers")
+                raise Unusable("the network or its loss has state other than its variables, such as random numbers")
             state = State(
                 tuple(epochs),
                 self.began,

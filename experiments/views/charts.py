@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 # Told apart with normal, red-blind and green-blind sight, on white and on dark: tests/experiments/test_charts.py.
 PALETTE = ("#546cd8", "#d87818", "#0ca878", "#b4540c", "#5490b4", "#24846c", "#6090fc", "#246c90")
+# The first places of the palette: these architectures look the same in every picture.
+KNOWN = ("pocket", "malireddi", "chollet", "allconv", "resnet", "mobilenet", "mobilenet_v3", "convmixer")
 GREY = "#7b8494"  # of what is beside the point
 SYMBOLS = (("circle", "o"), ("square", "s"), ("diamond", "D"), ("triangle-up", "^"), ("cross", "P"), ("x", "X"))
 HATCHES = ("", "/", "x", ".")  # of bars, so that their kinds differ without colour, too
@@ -23,6 +25,17 @@ SIZE = (10.0, 5.0)  # inches of a PNG
 HEIGHT = 440  # pixels on a page
 DOTS_PER_INCH = 110
 OPACITY = 0.8  # of points: where many lie on each other, all show
+
+
+def places(architectures: Iterable[str]) -> dict[str, int]:
+    """The place of each architecture in the palette and among the symbols.
+
+    >>> places({"pocket", "mine", "allconv"})
+    {'pocket': 0, 'allconv': 3, 'mine': 8}
+    """
+    own = set(architectures)
+    order = enumerate((*KNOWN, *sorted(own - set(KNOWN))))
+    return {name: place for place, name in order if name in own}
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,8 @@ def _page(comparison: RunComparison) -> str:
         title=" and ".join(heads) if len(heads) < 4 else f"{len(heads)} runs",
         same_data=comparison.same_data,
         best=" and ".join(most),
+        first=most[0] if most else "",
+        best_id=runs[heads.index(most[0])].run_id if most else "",
         figures=[
             (
                 text(value),

@@ -36,6 +36,7 @@ def print_cells(
     """
     from rich.markup import escape
     from rich.table import Table
+    from rich.text import Text
 
     titles, lines = [*map(visible, titles)], [[*map(visible, line)] for line in lines]
     screen = console()
@@ -46,7 +47,7 @@ def print_cells(
         screen.width = max(screen.width, sum(widths) + 3 * (len(widths) - 1))  # what cannot fold is not cut either
     table = Table(
         title=escape(title),
-        caption=escape(caption),
+        caption=Text("\n".join(map(visible, caption.split("\n"))), style="table.caption") if caption else None,
         title_justify="left",
         caption_justify="left",
         show_edge=framed,

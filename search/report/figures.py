@@ -6,6 +6,7 @@ the search.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,10 +15,10 @@ import optuna
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from experiments.objective import OBJECTIVES, OF_THE_NETWORK, SPELLED_OUT, objective_named, score
-from experiments.views.charts import GREY, PALETTE, Chart, Series, page_figure, png
+from experiments.objective import OBJECTIVES, OF_THE_NETWORK, SPELLED_OUT, objective_named, score, shown_name
+from experiments.views.charts import GREY, PALETTE, Chart, Series, page_figure, places, png
 from search.study.ranking import Scored, front_of_objectives, ranked
-from search.study.results import DUPLICATE_OF, REPLICATE_OF, is_paused, outcome, values_by_epoch
+from search.study.results import DUPLICATE_OF, REPLICATE_OF, in_words, is_paused, outcome, values_by_epoch
 from search.study.spans import spans
 
 COLOURS = {"complete": PALETTE[0], "pruned": PALETTE[1], "infeasible": GREY, "fail": PALETTE[3]}
@@ -62,6 +63,11 @@ class _Searched:
     @property
     def words(self) -> str:
         return SPELLED_OUT[self.objective]
+
+    @property
+    def label(self) -> str:
+        """Of an axis."""
+        return shown_name(self.objective)
 
     @property
     def trials(self) -> list[FrozenTrial]:
@@ -126,7 +132,7 @@ def _drawn(name: str, title: str, make: Callable[[], _Explained]) -> Figure:
 
 def _place(found: _Searched, name: str) -> int:
     """Return the place of an architecture in the palette, the same in all figures."""
-    return sorted({trial.params["architecture"] for trial in found.all if "architecture" in trial.params}).index(name)
+    return places(trial.params["architecture"] for trial in found.all if "architecture" in trial.params)[name]
 
 
 def _by_architecture(trials: Iterable[FrozenTrial]) -> dict[str, list[FrozenTrial]]:
@@ -156,7 +162,7 @@ def _history(found: _Searched) -> _Explained:
         Chart(
             (Series("best so far", numbers, so_far, "steps", colour=GREY), *series),
             "trial",
-            found.objective,
+            found.label,
             x_whole=True,
             marks=((best.number, best.value, found.name_of(best)),),
         ),
@@ -167,7 +173,7 @@ def _history(found: _Searched) -> _Explained:
 
 def _front(found: _Searched, figure: str, place: int | None = None) -> _Explained:
     """Draw the objective against another figure: the objective at this place, or the file size if there is none."""
-    complete, words = found.complete, SPELLED_OUT[figure]
+    complete = found.complete
     against = {
         trial.number: trial.values[place] if place else float(trial.user_attrs["coreml_bytes"]) for trial in complete
     }
@@ -184,22 +190,38 @@ def _front(found: _Searched, figure: str, place: int | None = None) -> _Explaine
         for name, own in _by_architecture(complete).items()
     ]
     sizes, values = [against[one.number] for one in best], [one.value for one in best]
-    told = [f"{found.name_of(one)} reaches {one.value:.4f} with {_amount(figure, against[one.number])}" for one in best]
-    title = f"{told[0]}, {told[-1]}" if len(best) > 1 else f"{told[0]}, and nothing beats it"
+    x_log = figure in (*OF_THE_NETWORK, "keras_bytes")
+    merits = [-value if found.minimized else value for value in values]
+    taken = best[_knee([math.log(size) if x_log else size for size in sizes], merits)]
+    is_it = "is the best trade-off" if len(best) > 1 else "is the best in both"
+    title = f"{found.name_of(taken)} {is_it}: {taken.value:.4f} with {_amount(figure, against[taken.number])}"
     marks = tuple((against[one.number], one.value, found.name_of(one)) for one in best)
     return _Explained(
         Chart(
             (*series, Series("front", sizes, values, "steps", colour=GREY)),
-            "Core ML bytes" if figure == "coreml_bytes" else words,
-            found.objective,
-            x_log=figure in (*OF_THE_NETWORK, "keras_bytes"),
+            shown_name(figure),
+            found.label,
+            x_log=x_log,
             marks=marks,
         ),
         title,
-        f"The {len(best)} trials on the front are named: no other trial is as good in both."
+        f"The {len(best)} trials on the front are named: no other trial is as good in both. The best trade-off is "
+        "the one furthest from the line between the ends of the front."
         if len(best) > 1
         else "The named trial is the best in both.",
     )
+
+
+def _knee(costs: Sequence[float], merits: Sequence[float]) -> int:
+    """Return the place of the point of a front that is furthest above the line between its ends, or the better end.
+
+    >>> _knee([1, 2, 10], [0.7, 0.9, 0.95]), _knee([1, 9, 10], [0.7, 0.75, 0.95]), _knee([1, 2], [0.9, 0.7])
+    (1, 2, 0)
+    """
+    run, rise = costs[-1] - costs[0], merits[-1] - merits[0]
+    above = [run * (merit - merits[0]) - rise * (cost - costs[0]) for cost, merit in zip(costs, merits, strict=True)]
+    above[0] = above[-1] = 0.0  # not a rounding error
+    return max(range(len(costs)), key=lambda place: (above[place], merits[place]))
 
 
 def _courses(found: _Searched) -> _Explained:
@@ -225,7 +247,7 @@ def _courses(found: _Searched) -> _Explained:
         else f"All {len(started)} trials ran to their end"
     )
     return _Explained(
-        Chart(tuple(series), "epoch", found.objective, x_whole=True),
+        Chart(tuple(series), "epoch", found.label, x_whole=True),
         title,
         f"Validation {found.words} by epoch, a line for each trial."
         + (" A line that ends early was pruned or paused: others were better by then." if short else ""),
@@ -254,7 +276,7 @@ def _coordinates(found: _Searched) -> _Explained:
     best = found.best()
     given = ", ".join(f"{name} {_short(value)}" for name, value in found.all[best.number].params.items())
     return _Explained(
-        Chart(tuple(series), x_names=[*names, found.objective], y_is_scale=False, marks=tuple(marks)),
+        Chart(tuple(series), x_names=[*names, found.label], y_is_scale=False, marks=tuple(marks)),
         f"The best trial had {given}",
         "A line is a trial: its values from left to right, and what it reached.",
     )
@@ -280,7 +302,7 @@ def _importances(found: _Searched) -> _Explained:
     if not searched:
         raise TooFewTrials("Needs complete trials that differ.")
     if len({trial.values[0] for trial in complete}) < 2:
-        raise TooFewTrials(f"All complete trials have the same {found.objective}.")
+        raise TooFewTrials(f"All complete trials have the same {found.label}.")
     if len(complete) < (needed := TRIALS_PER_PARAMETER * len(searched)):
         raise TooFewTrials(
             f"{len(complete)} complete trials are too few: the importance of {len(searched)} parameters needs {needed}."
@@ -298,7 +320,7 @@ def _importances(found: _Searched) -> _Explained:
     return _Explained(
         Chart(
             (Series("importance", values, names, "bars", labels=[f"{value:.0%}" for value in values]),),
-            f"share of the differences in {found.objective}",
+            f"share of the differences in {found.label}",
         ),
         f"{names[0]} goes with {values[0]:.0%} of the differences in {found.words}",
         f"Estimated by fANOVA from {len(complete)} complete trials. It applies to the searched "
@@ -318,7 +340,7 @@ def _timeline(trials: Sequence[FrozenTrial]) -> _Explained:
         if own:
             series.append(
                 Series(
-                    kind,
+                    in_words(kind),
                     [span.seconds for _, span in own],
                     [span.worker for _, span in own],
                     "bars",
@@ -342,7 +364,7 @@ def _timeline(trials: Sequence[FrozenTrial]) -> _Explained:
 def _described(trial: FrozenTrial) -> str:
     """Return a trial's label, shown on hover."""
     values = (f"{key} {_short(value)}" for key, value in trial.params.items())
-    return "\n".join([f"trial {trial.number}, {outcome(trial)}", *values])
+    return "\n".join([f"trial {trial.number}, {in_words(outcome(trial))}", *values])
 
 
 UNITS = {"coreml_bytes": "bytes", "keras_bytes": "bytes in Keras", "macs": "MACs", "host_latency_ms": "ms on the host"}

@@ -20,6 +20,7 @@ from search.config import SweepConfig
 from search.report import significance
 from search.report.figures import Figure, draw
 from search.report.significance import ArchitectureComparison, Replicated, compare_architectures
+from search.study.results import counted
 from search.study.study import Study
 
 FOLDER = "study"  # among the parent run's artifacts
@@ -124,7 +125,7 @@ def _page(
         figures_of_the_best=_key_figures(board, expected),
         next_step=_next_step(study, best),
         what=what,
-        counts=", ".join(f"{count} {state}" for state, count in study.results.counts().items()),
+        counts=counted(study.results.counts()),
         study_link=run_link(study.parent_run_id, config.tracking_uri),
         titles=titles,
         board=rows,

@@ -13,6 +13,7 @@ from experiments.views import leaderboard_table
 from experiments.views.leaderboard import Row
 from experiments.views.tables import markdown, markdown_text
 from search.report.page import REPORT
+from search.study.results import counted
 from search.study.study import Study
 
 ROWS = 10  # of the leaderboard in the description, if a tag is long enough for them
@@ -47,7 +48,7 @@ def description(study: Study, board: Sequence[Row], experiment_id: str) -> str:
 
 def _description(study: Study, board: Sequence[Row], experiment_id: str, rows: int) -> str:
     config, shown = study.config, board[:rows]
-    counts = ", ".join(f"{count} {state}" for state, count in study.results.counts().items())
+    counts = counted(study.results.counts())
     parts = []
     if board:
         best = board[0]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import optuna
@@ -175,6 +175,24 @@ class Results:
 def outcome(trial: FrozenTrial) -> str:
     """Return how a trial ended: complete, pruned, infeasible or fail."""
     return "infeasible" if any(value > 0 for value in trial.constraints.values()) else trial.state.name.lower()
+
+
+def in_words(outcome: str) -> str:
+    """Return an outcome as people read it.
+
+    >>> [in_words(outcome) for outcome in ("complete", "fail")]
+    ['complete', 'failed']
+    """
+    return "failed" if outcome == "fail" else outcome
+
+
+def counted(counts: Mapping[str, int]) -> str:
+    """Return numbers of trials by outcome as people read them.
+
+    >>> counted({"complete": 3, "fail": 0})
+    '3 complete, 0 failed'
+    """
+    return ", ".join(f"{count} {in_words(outcome)}" for outcome, count in counts.items())
 
 
 def is_paused(trial: FrozenTrial) -> bool:

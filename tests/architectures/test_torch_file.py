@@ -76,7 +76,7 @@ def with_tensor(item: bytes) -> bytes:
         (with_tensor(torch_files.tensor("0", ONE, count=2)), "a tensor that is larger than its storage"),
         (with_tensor(torch_files.tensor("0", ONE, strides=(2,))), "a tensor that is larger than its storage"),
         (with_tensor(torch_files.tensor("0", ONE, strides=(-1,))), "a tensor of no size"),
-        (with_tensor(torch_files.tensor("0", ONE, strides=())), "something else than tensors"),
+        (with_tensor(torch_files.tensor("0", ONE, strides=())), "something other than tensors"),
         (with_tensor(torch_files.tensor("1", ONE)), "its storages are not those of its tensors"),
         (with_tensor(torch_files.tensor("0", ONE, count=4)), "truncated, or not a PyTorch file"),
         (with_tensor(torch_files.tensor("0", np.broadcast_to(ONE, (2**27, 3)), count=3)), "more than 134,217,728 val"),

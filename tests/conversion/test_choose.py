@@ -10,6 +10,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 
 from conversion import runtime
@@ -85,6 +86,18 @@ def test_table_json_and_picture(choice: CompressionChoice, capfd: pytest.Capture
     assert (picture.format, picture.size) == ("PNG", (960, 600))
     worse = [replace(v, val_accuracy=0.1) if v.compression == "palette2" else v for v in choice.variants]
     assert draw(replace(choice, variants=tuple(worse))) != draw(choice)
+
+
+def test_the_legend_of_the_picture_is_not_on_its_title(
+    choice: CompressionChoice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[Figure] = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: drawn.append(figure))
+    draw(choice)
+    (figure,) = drawn
+    figure.draw_without_rendering()
+    title = next(text for text in figure.texts if "is taken" in text.get_text())
+    assert not title.get_window_extent().overlaps(figure.legends[0].get_window_extent())
 
 
 def odd_network(operation: object) -> keras.Model:

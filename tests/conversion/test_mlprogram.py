@@ -246,7 +246,7 @@ def test_program_without_a_package(plain: Path, tmp_path: Path) -> None:
     expected = loaded_package(small, tmp_path).probabilities(pixels)
     np.testing.assert_array_equal(executable.probabilities(pixels), expected)
     path.write_bytes(opened(plain).get_spec().SerializeToString())
-    with pytest.raises(CorruptModel, match="weights lie in '@model_path/weights/weight.bin'"):
+    with pytest.raises(CorruptModel, match="weights are in '@model_path/weights/weight.bin'"):
         load(path)
 
 

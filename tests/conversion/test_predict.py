@@ -162,6 +162,7 @@ def test_tables_and_the_page(command: Command, digits: Path, tmp_path: Path) -> 
     assert {"probability 4", "truth"} <= rows[0].keys()
     page = (tmp_path / "x.html").read_text()
     assert page.count("<figure ") == 2
+    assert page.index('class="verdict') < page.index("Next: ") < page.index("<table")
     assert "<b>.png" not in page
     assert not re.search(r'src="(?!data:)|<link|@import|url\(', page)
     assert "<script>" in page

@@ -42,7 +42,8 @@ def test_the_smallest_that_is_as_good_is_promoted(own_store: Path, command: Comm
     assert "the smallest that is as good" in page
     assert "level 0.05" in page
     shown = command("conversion.promote", "--prefer", "smallest", "--dry-run", "--force", "--reason", "a test")
-    assert shown.out.startswith(f"--prefer smallest takes version {taken} of {NAME}")
+    assert shown.out.startswith("Would promote ")
+    assert f"\n--prefer smallest takes version {taken} of {NAME}" in shown.out
     assert "level 0.05" in shown.out
 
 
@@ -52,6 +53,7 @@ def test_a_model_that_is_clearly_worse_is_not_taken(own_store: Path, command: Co
     best = Tracker(f"sqlite:///{own_store / 'mlflow.db'}", create=False).registry.best(NAME)
     client.set_model_version_tag(NAME, str(best.version), "expected_coreml_bytes", "1")
     shown = command("conversion.promote", "--prefer", "smallest", "--dry-run")
+    assert shown.out.startswith("Would promote ")  # the answer; then why
     assert f"takes version {best.version} of {NAME}" in shown.out
     assert "which is both the best and the smallest" in shown.out
 

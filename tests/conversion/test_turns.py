@@ -71,7 +71,7 @@ def test_a_promotion_that_another_overtook_is_refused(
     monkeypatch.setattr(pipeline, "publish", overtaken)
     found = command("conversion.promote", "--version", swept.result["leaderboard"][1]["version"], *FORCED, "--json")
     assert found.code == 3
-    assert found.error.endswith("judged against promotion 1, 2 was promoted meanwhile: run it again.")
+    assert found.error.endswith("judged against promotion 1, but promotion 2 has been published since: run it again.")
     assert snapshot(own_promoted, but=REFUSAL_TAGS) == before[0]
     assert found.json["decision"] == "refused"
     assert found.json["gate"][-1]["name"] == "one at a time"
@@ -87,7 +87,7 @@ def test_rolled_back_meanwhile(own_promoted: Path, swept: Swept, judged: Judge, 
     assert first.publish(uri_of(own_promoted)) == 2
     assert command("conversion.rollback").code == 0
     before = snapshot(own_promoted)
-    with pytest.raises(publish.Overtaken, match="judged against promotion 2, 1 is the champion's again meanwhile"):
+    with pytest.raises(publish.Overtaken, match="judged against promotion 2, but promotion 1 has been restored since"):
         second.publish(uri_of(own_promoted), Current(1, 2))
     assert snapshot(own_promoted) == before
 
@@ -131,7 +131,7 @@ def test_a_model_that_was_removed_is_not_promoted(own_promoted: Path, swept: Swe
     (looked,) = (model for model in tracker.models.stored_models() if not model.needed)
     assert tracker.models.remove_files(looked)
     before = snapshot(own_promoted)
-    with pytest.raises(Exception, match="was removed meanwhile"):
+    with pytest.raises(Exception, match="has been removed since"):
         ours.publish(uri_of(own_promoted))
     assert snapshot(own_promoted) == before
 

@@ -235,10 +235,10 @@ def aliases(file: Any, group: Any, name: str) -> None:
 
 
 HOSTILE_WEIGHTS: dict[str, tuple[Callable[[Any, Any, str], Any], str]] = {
-    "external_data": (external_data, "lie in another file"),
+    "external_data": (external_data, "are in another file"),
     "external_link": (link_outside, "are a link to /etc/passwd"),
     "soft_link": (soft_link, "are a link to /vars"),
-    "virtual": (virtual, "lie in another file"),
+    "virtual": (virtual, "are in another file"),
     "empty_bomb": (empty_bomb, r"of shape \(1048576, 1048576\) are not stored as they are"),
     "packed_bomb": (packed_bomb, "are not stored as they are"),
     "objects": (objects, "are of the type object"),

@@ -7,11 +7,9 @@ from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
-from rich.console import Console
 
 from experiments.config import EpochMetrics
 from experiments.tracking import Tracker
-from experiments.views import tables
 from experiments.views.comparison import BARS, CURVES, Compared, RunComparison, compare, show, sparklines, text
 from tests.support.commands import Command
 from tests.support.stores import Swept
@@ -61,6 +59,8 @@ def test_page_needs_no_network(swept: Swept, run_ids: list[str], command: Comman
     assert not re.search(r"<(script|link|img)[^>]* (src|href)=", html)
     assert html.count('<div class="figure">') == 4  # one per curve
     assert len(html) < 2_200_000  # plotly.js once
+    best = swept.result["leaderboard"][0]
+    assert html.index("Most accurate") < html.index(f"experiments.reproduce {best['run_id']}") < html.index("<table")
     for row in swept.result["leaderboard"]:
         assert f"{row['coreml_bytes']:,}" in html
         assert row["run_id"] in html
@@ -76,7 +76,9 @@ def test_runs_without_epochs_and_on_other_data(own_store: Path, run_ids: list[st
     assert found.code == 0, found.err
     assert "different data" in found.out
     assert "FAILED" in found.out
-    assert "different data" in (own_store / "page.html").read_text()
+    page = (own_store / "page.html").read_text()
+    assert "different data" in page
+    assert "Next: compare runs of the same data" in page
 
 
 @pytest.mark.parametrize(
@@ -129,7 +131,7 @@ def test_sparklines() -> None:
 
 
 def test_curves_of_many_epochs_do_not_fold(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(tables, "console", lambda: Console(highlight=False, width=80))
+    monkeypatch.setattr("architectures.command.PIPE_WIDTH", 80)
     runs = [
         Compared(
             *("0" * 32, name, "one", "FINISHED", None, {}, {}, {}),

@@ -288,7 +288,7 @@ FOLDER_FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda path: write_images(path / "emu", 2, seed=9),
         "'emu' has 2 training images, .* test and val: at least 3",
     ),
-    "both forms": (lambda path: (path / "train").mkdir(), "holds cat, dog beside train"),
+    "both forms": (lambda path: (path / "train").mkdir(), "holds cat, dog next to train"),
     "no train": (lambda path: only(path, "test", "val"), "holds test and val, but no train"),
     "lacking": (lambda path: (only(path), mismatched(path, test=("x", "z"))), "differ: test lacks y and has also z"),
 }

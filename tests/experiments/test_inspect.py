@@ -45,7 +45,7 @@ def test_a_sound_folder(pets: Path, command: Command) -> None:
 def test_different_sizes_are_no_reason_not_to_look(pets: Path, command: Command) -> None:
     found = command("experiments.inspect", f"folder:{pets}")
     assert found.code == 0, found.err
-    assert "sizes differ: looked at in 96x96; choose one with --image-size" in found.out
+    assert "sizes differ: examined at 96x96; choose a size with --image-size" in found.out
     assert "nothing wrong was found" in found.out
 
 
@@ -111,6 +111,7 @@ def test_the_page(pets: Path, tmp_path: Path, command: Command) -> None:
     found = command("experiments.inspect", f"folder:{pets}", "--image-size", "24x24", "--html", tmp_path / "pets.html")
     assert found.code == 0, found.err
     page = (tmp_path / "pets.html").read_text()
+    assert page.index('class="verdict') < page.index("Next: ") < page.index("<table")
     assert page.count("<img") == 2 * 13  # twelve of each class and their mean
     assert "<b>dog" not in page.partition("<script")[0]
     assert "&lt;b&gt;dog" in page

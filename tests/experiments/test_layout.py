@@ -105,7 +105,7 @@ def test_an_archive_in_a_folder_of_its_name_and_images_without_a_class(tmp_path:
 def test_a_folder_whose_name_says_nothing_is_no_split(name: str, tmp_path: Path) -> None:
     write(tmp_path / "train")
     write(tmp_path / name, 3)
-    with pytest.raises(ProjectError, match=f"holds {name} beside train: either it holds train, val and test"):
+    with pytest.raises(ProjectError, match=f"holds {name} next to train: it has to hold either train, val and test"):
         load(tmp_path)
 
 
@@ -119,7 +119,7 @@ def test_a_class_that_is_named_like_a_split(tmp_path: Path) -> None:
     beside = write(tmp_path / "beside", classes=("car", "plane", "train"))
     dataset = load(beside)
     assert dataset.class_names == ("car", "plane", "train")
-    assert dataset.notes == ("train holds images beside car, plane: read as classes",)
+    assert dataset.notes == ("train holds images next to car, plane: read as classes",)
     within = write(tmp_path / "within" / "train", classes=("car", "test", "train"))
     assert load(within.parent).class_names == ("car", "test", "train")
 
@@ -162,7 +162,7 @@ def test_images_in_subfolders_belong_to_their_class(tmp_path: Path) -> None:
     picture(0).save(tmp_path / "top" / "holiday" / "x.png")
     dataset = load(tmp_path)
     assert "top/holiday/x.png" in images_of(dataset)
-    assert dataset.notes == ("1 image lies in a subfolder of its class, and belongs to it",)
+    assert dataset.notes == ("1 image is in a subfolder of its class, and belongs to it",)
 
 
 def test_names_are_normalised(tmp_path: Path) -> None:

@@ -12,12 +12,10 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param
-from rich.console import Console
 from scipy.stats import binomtest
 
 from experiments.evaluation.intervals import accuracy_interval
 from experiments.tracking import Selection, Tracker
-from experiments.views import tables
 from experiments.views.leaderboard import rows
 from experiments.views.leaderboard_table import print_table
 from tests.support.commands import Command, Outcome
@@ -119,7 +117,7 @@ def test_filters(swept: Swept, command: Command) -> None:
 
 def test_wide_terminal_shows_study_and_run_id(swept: Swept, command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     for width, shown in ((200, ("study", "run id")), (120, ("study",)), (100, ())):
-        monkeypatch.setattr(tables, "console", lambda width=width: Console(highlight=False, width=width))
+        monkeypatch.setattr("architectures.command.PIPE_WIDTH", width)
         table = command("experiments.leaderboard", cwd=swept.folder).out
         head = " ".join(table[: table.index(swept.result["leaderboard"][0]["run"])].split())
         assert [word for word in ("study", "run id") if f" {word} " in f"{head} "] == list(shown)
@@ -130,9 +128,10 @@ def test_wide_terminal_shows_study_and_run_id(swept: Swept, command: Command, mo
 
 
 def test_narrow_terminal_keeps_what_differs(swept: Swept, command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tables, "console", lambda: Console(highlight=False, width=80))
+    monkeypatch.setattr("architectures.command.PIPE_WIDTH", 80)  # the console is the real one: it escapes what it shows
     table = command("experiments.leaderboard", cwd=swept.folder).out
     assert max(map(len, table.splitlines())) <= 80
+    assert "\\n" not in table
     board = swept.result["leaderboard"]
     head, under = table[: table.index(board[0]["run"])], " ".join(table[table.index("* on the Pareto front") :].split())
     for setting, key in (("filters", "filters"), ("dropout", "dropout"), ("batch", "batch_size")):
@@ -157,7 +156,7 @@ def test_narrow_terminal_moves_what_other_values_share_under_the_table(
     row = replace(row, augment="digits", schedule="constant", learning_rate=1e-3)
     board = [replace(row, knobs={"activation": name}) for name in ("relu", "elu")]
     for width in (300, 80):
-        monkeypatch.setattr(tables, "console", lambda width=width: Console(highlight=False, width=width))
+        monkeypatch.setattr("architectures.command.PIPE_WIDTH", width)
         print_table(board, "mnist5k")
         table = capsys.readouterr().out
         above, _, under = table.partition("* on the Pareto front")
@@ -169,7 +168,7 @@ def test_narrow_terminal_moves_what_other_values_share_under_the_table(
 def test_narrow_terminal_shows_seeds_other_values_and_promotions(
     swept: Swept, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(tables, "console", lambda: Console(highlight=False, width=80))
+    monkeypatch.setattr("architectures.command.PIPE_WIDTH", 80)
     (row, *_) = rows(Tracker(swept.uri), Selection("mnist5k"), limit=1)
     row = replace(
         row, run="malireddi-12", knobs={"blocks": 3}, learning_rate=0.5, augment="digits", coreml_bytes=1_234_567

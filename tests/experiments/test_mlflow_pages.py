@@ -85,7 +85,7 @@ def test_the_looks_are_explained(promoted: Promoted) -> None:
     client = MlflowClient(f"sqlite:///{promoted.folder / 'mlflow.db'}")
     experiment = client.get_experiment_by_name("test-looks")
     assert experiment
-    assert experiment.tags[NOTE].startswith("A run for each look at the test images")
+    assert experiment.tags[NOTE].startswith("One run per use of a data set's test images")
     assert VIEWS + VIEW not in experiment.tags
 
 

@@ -110,7 +110,7 @@ def building_a_word(learning_rate):
         (deaf_to_momentum, "momentum: takes the same steps whatever its momentum is"),
         (decaying_all, "weight decay: lets weights decay that are excluded from it"),
         (decaying_by_its_gradient, "weight decay: its weight decay is not AdamW's"),
-        (with_a_hidden_state, "state: goes on otherwise from its variables than by itself"),
+        (with_a_hidden_state, "state: continues differently when resumed from its variables"),
         (climbing, "learning: the loss went from "),
         (failing, "rate: Optimizer 'failing' (.*) failed to build: RuntimeError: lost its way"),
         (building_a_word, "returned str, not a keras.Optimizer."),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 
 import pytest
-from rich.console import Console
 
 from experiments import model_files, reproduction
 from experiments.tracking import StoredModel
@@ -16,7 +15,7 @@ COLUMNS = 80
 
 @pytest.fixture(autouse=True)
 def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tables, "console", lambda: Console(highlight=False, width=COLUMNS))
+    monkeypatch.setattr("architectures.command.PIPE_WIDTH", COLUMNS)  # the real console, which makes names safe
 
 
 def printed(capsys: pytest.CaptureFixture[str]) -> tuple[str, str]:
@@ -26,6 +25,12 @@ def printed(capsys: pytest.CaptureFixture[str]) -> tuple[str, str]:
     rows = [re.split("[│┃]", line) for line in out.splitlines() if re.search("[│┃]", line)]
     width = max(map(len, rows))
     return out, "\n".join("".join(row[number].strip() for row in rows if len(row) == width) for number in range(width))
+
+
+def test_a_caption_has_lines_and_names_in_it_have_none(capsys: pytest.CaptureFixture[str]) -> None:
+    tables.print_cells(["run"], [["a" * 40]], caption="* on [the] front\nwith: name\x1b of\u2028two")
+    lines = [line.strip() for line in printed(capsys)[0].splitlines()]
+    assert lines[-2:] == ["* on [the] front", r"with: name\x1b of\u2028two"]
 
 
 def test_prune(capsys: pytest.CaptureFixture[str]) -> None:

@@ -53,7 +53,7 @@ def test_a_trial_and_a_sweep_name_the_images_to_look_at(folder: Path, command: C
     assert swept.code == 0, swept.err
     assert artifacts(folder, swept.json["parent_run_id"]) == {"data/inspection.html"}
     doctor = command("search.doctor", "--dry-run")  # how a folder was read is no disagreement
-    assert (doctor.code, doctor.out) == (0, "0 disagreements, 0 mended.\n")
+    assert (doctor.code, doctor.out) == (0, "0 disagreements, 0 repaired.\n")
     for found in (trial.json, swept.json):
         assert [one["file"] for one in found["suspects"]] == ["bottom/not a bottom.png"]
         assert found["suspects"][0] | {"lead": 1, "row": 0, "split": ""} == {

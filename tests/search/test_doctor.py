@@ -50,7 +50,7 @@ def examine(command: Command, *arguments: str) -> Outcome:
 def test_a_sound_study_needs_nothing(own_store: Path, command: Command) -> None:
     found = command(DOCTOR)
     assert found.code == 0, found.err
-    assert found.out == "0 disagreements, 0 mended.\n"
+    assert found.out == "0 disagreements, 0 repaired.\n"
     assert_whole(own_store, "small", 3, 3)
 
 
@@ -354,7 +354,7 @@ def test_wrong_usage(own_store: Path, arguments: list[str], code: int, message: 
 
 def test_studies_of_others_are_left_alone(own_store: Path, swept: Swept, command: Command) -> None:
     optuna.create_study(study_name="somebody's", storage=f"sqlite:///{own_store / 'optuna.db'}").ask()
-    assert command(DOCTOR).out == "0 disagreements, 0 mended.\n"
+    assert command(DOCTOR).out == "0 disagreements, 0 repaired.\n"
 
 
 def test_a_deleted_experiment_hides_its_own_study_alone(
@@ -373,7 +373,7 @@ def test_a_deleted_experiment_hides_its_own_study_alone(
     hidden, mended, total = found.out.splitlines()
     assert hidden.startswith(f"  remains  small: its runs are hidden (run {parent.info.run_id}): MLflow experiment ")
     assert f"Restore it: mlflow experiments restore --experiment-id {parent.info.experiment_id}" in hidden
-    assert mended.startswith("  mended   other, trial 0: ended as COMPLETE, its run is RUNNING")
-    assert total == "2 disagreements, 1 mended."
+    assert mended.startswith("  repaired other, trial 0: ended as COMPLETE, its run is RUNNING")
+    assert total == "2 disagreements, 1 repaired."
     client.restore_experiment(parent.info.experiment_id)
     assert command(DOCTOR).code == 0

@@ -73,7 +73,7 @@ def test_a_study_and_its_store_hold_all_objectives(
     assert shown == result.leaderboard[:2]
     assert shown[0].front_of == objectives
     found = command("search.doctor")
-    assert (found.code, found.out) == (0, "0 disagreements, 0 mended.\n")
+    assert (found.code, found.out) == (0, "0 disagreements, 0 repaired.\n")
 
 
 def _costs(objectives: tuple[str, ...], trial: optuna.trial.FrozenTrial) -> list[float]:

@@ -149,7 +149,7 @@ def test_what_cannot_be_drawn_is_told(
     assert "Could not be drawn" not in page
     assert "<h2>Not drawn</h2>" not in page
     assert doctor.main(["--study", "small"]) == 0
-    assert capfd.readouterr().out == "0 disagreements, 0 mended.\n"
+    assert capfd.readouterr().out == "0 disagreements, 0 repaired.\n"
 
 
 def test_answers_that_were_not_kept_are_said_to_be_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -164,7 +164,7 @@ def test_the_doctor_judges_by_the_objective(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.chdir(tmp_path)
     swept(tmp_path, "lost", objectives=("val_loss",))
     found = command("search.doctor")
-    assert (found.code, found.out) == (0, "0 disagreements, 0 mended.\n")
+    assert (found.code, found.out) == (0, "0 disagreements, 0 repaired.\n")
     trial = study_of(tmp_path, "lost").best_trial
     run = next(run for run in children_of(tmp_path, "lost") if run.data.tags["trial_number"] == str(trial.number))
     known = figures(trial, ("val_loss",), {1: 0.1, 2: 0.2})  # the accuracies

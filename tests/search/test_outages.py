@@ -191,7 +191,7 @@ def test_the_mlflow_server_is_killed_and_training_goes_on(
     assert list((tmp_path / "mlflow-outbox" / folder_name("shared")).glob("*.jsonl"))
     mlflow_server.start()
     err = finished(process)
-    assert "MLflow is away, training goes on" in err
+    assert "MLflow is unavailable; training continues" in err
     assert "MLflow is back" in err
     assert_nothing_lost(tmp_path, "shared", 7, EPOCHS, storage=storage, tracking_uri=mlflow_server.uri)
 

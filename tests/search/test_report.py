@@ -245,19 +245,22 @@ def test_an_architecture_has_one_colour_in_all_figures() -> None:
 
 
 def test_bytes_stand_on_a_logarithmic_axis() -> None:
-    study = optuna.create_study()
-    for coreml_bytes in (9_000, 40_000, 900_000):
+    study = optuna.create_study(direction="maximize")
+    for coreml_bytes, value in ((9_000, 0.1), (40_000, 0.8), (900_000, 0.9)):
         architecture = optuna.distributions.CategoricalDistribution(["chollet"])
         trial = optuna.trial.create_trial(
-            value=0.9,
+            value=value,
             params={"architecture": "chollet"},
             distributions={"architecture": architecture},
             user_attrs={"coreml_bytes": coreml_bytes},
         )
         study.add_trial(trial)
-    (axis,) = (figure.page.layout.xaxis for figure in draw(study) if figure.name == "pareto_front")
+    (front,) = (figure for figure in draw(study) if figure.name == "pareto_front")
+    axis = front.page.layout.xaxis
     assert (axis.type, axis.title.text) == ("log", "Core ML bytes")
     assert axis.ticktext == ("5,000", "10,000", "20,000", "50,000", "100,000", "200,000", "500,000", "1,000,000")
+    assert front.title == "chollet-1 is the best trade-off: 0.8000 with 40,000 bytes"
+    assert front.page.layout.yaxis.title.text == "validation accuracy"
 
 
 @pytest.mark.slow

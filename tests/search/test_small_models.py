@@ -144,5 +144,5 @@ def test_answers_that_were_not_kept_are_never_as_good(result: SweepResult, folde
     finally:
         kept.write_bytes(content)
     assert found.taken.version == best.version
-    assert "1 smaller significantly worse" in found.text
+    assert "1 smaller version is significantly worse" in found.text
     assert f"version {small.version} cannot be compared: its predictions" in found.text

@@ -231,7 +231,7 @@ def test_hyperband_ends_trials_early_and_the_sweep_is_whole(tmp_path: Path, monk
         (["--dropout", "nan"], 2, "out of range"),
         (["--learning-rate", "0:1"], 2, "out of range"),
         (["--batch-size", "0"], 2, "0 is too small: at least 1"),
-        (["--batch-size", "9999"], 2, "4000 training images of mnist5k: give smaller ones by --batch-size"),
+        (["--batch-size", "9999"], 2, "4000 training images of mnist5k: use a smaller one with --batch-size"),
         (["--trials", "0"], 2, "0 is too small: at least 1"),
         (["--trials", "many"], 2, "'many' is not a whole number"),
         (["--workers", "100000"], 2, "--workers 100000 needs 39,062 GiB of memory, this machine has "),

@@ -113,7 +113,7 @@ def test_ctrl_c_ends_the_run_as_killed(tmp_path: Path) -> None:
         (["--architecture", "malireddi", "--dataset", "nope"], 2, "Unknown data set 'nope'"),
         (["--architecture", "malireddi", "--dropout", "1"], 2, "below 1"),
         (["--architecture", "malireddi", "--batch-size", "0"], 2, "at least 1"),
-        (["--architecture", "malireddi", "--batch-size", "4001"], 2, "of mnist5k: give smaller ones by --batch-size"),
+        (["--architecture", "malireddi", "--batch-size", "4001"], 2, "of mnist5k: use a smaller one with --batch-size"),
         (["--architecture", "malireddi", "--knob", "depth=3"], 2, "a knob 'depth'. Their knobs: none."),
         (["--architecture", "malireddi", "--knob", "depth"], 2, "'depth' is not NAME=VALUE"),
         (["--architecture", "malireddi", "--epochs", "0"], 2, "at least 1"),

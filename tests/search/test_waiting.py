@@ -155,8 +155,8 @@ def test_who_holds_a_lock_is_said_and_ctrl_c_ends_the_wait(stopped: bool, tmp_pa
         try:
             assert waiting.stderr
             said = waiting.stderr.readline()
-            assert f"waiting for optuna.db-lock, which process {holder.pid}" in said
-            assert (f"is stopped (kill -CONT {holder.pid} lets it go on)" in said) == stopped
+            assert f"waiting for optuna.db-lock, held by process {holder.pid}" in said
+            assert (f"is stopped (kill -CONT {holder.pid} resumes it)" in said) == stopped
             waiting.send_signal(signal.SIGINT)
             waiting.wait(20)
             assert waiting.returncode == -signal.SIGINT

@@ -222,7 +222,7 @@ async function start() {
   }
   $("correct").hidden = !model.collection;
   if (model.collection) {
-    $("kept").textContent = `${model.kept} drawing${model.kept === 1 ? "" : "s"} in ${model.collection}`;
+    $("kept").textContent = `Corrected drawings are saved in ${model.collection}: ${model.kept} so far.`;
     for (const label of model.labels) {
       const button = document.createElement("button");
       button.type = "button"; button.textContent = label; button.disabled = true;
