@@ -99,12 +99,12 @@ BROKEN = [
 ]
 
 
-def noise_that_stays(x, classes, *, filters, dropout):  # type: ignore[no-untyped-def]
+def noise_that_stays(x, classes, *, filters, dropout):
     noisy = layers.GaussianNoise(max(dropout, 0.1))(layers.Conv2D(filters, 3)(x))
     return head(layers.Dropout(dropout)(noisy), classes)
 
 
-def own_rate_and_one_that_stays(x, classes, *, filters, dropout):  # type: ignore[no-untyped-def]
+def own_rate_and_one_that_stays(x, classes, *, filters, dropout):
     return always_drops(
         layers.SpatialDropout2D(0.3)(layers.Conv2D(filters, 3)(x)), classes, filters=filters, dropout=dropout
     )
@@ -120,17 +120,17 @@ BROKEN += [
 class StochasticDepth(layers.Layer):
     """Leaves a branch out for whole images, at a rate that no layer inside it shows."""
 
-    def __init__(self, share: float, **options) -> None:  # type: ignore[no-untyped-def]
+    def __init__(self, share: float, **options) -> None:
         super().__init__(**options)
         self.share, self.seeds = share, keras.random.SeedGenerator()
 
-    def call(self, x, training=False):  # type: ignore[no-untyped-def]
+    def call(self, x, training=False):
         if not training:
             return x
         draws = keras.random.uniform((keras.ops.shape(x)[0], 1, 1, 1), seed=self.seeds)
         return keras.ops.where(draws < self.share, 0.0, x / (1 - self.share))
 
-    def get_config(self):  # type: ignore[no-untyped-def]
+    def get_config(self):
         return {**super().get_config(), "share": self.share}
 
 
@@ -153,7 +153,7 @@ RANDOM_IN_TRAINING: dict[str, Callable[[], layers.Layer]] = {
 
 @pytest.mark.parametrize("name", RANDOM_IN_TRAINING)
 def test_layers_that_are_random_in_training_alone(name: str) -> None:
-    def noisy(x, classes, *, filters, dropout):  # type: ignore[no-untyped-def]
+    def noisy(x, classes, *, filters, dropout):
         x = RANDOM_IN_TRAINING[name]()(x)
         return head(layers.Dropout(dropout)(layers.Conv2D(filters, 3, activation="relu")(x)), classes)
 
@@ -163,7 +163,7 @@ def test_layers_that_are_random_in_training_alone(name: str) -> None:
 
 
 def test_a_network_that_augments_its_own_images_keeps_the_contract() -> None:
-    def augmenting(x, classes, *, filters, dropout):  # type: ignore[no-untyped-def]
+    def augmenting(x, classes, *, filters, dropout):
         x = layers.GaussianNoise(0.05)(layers.RandomFlip()(x))
         x = layers.SpatialDropout2D(0.2)(layers.Conv2D(filters, 3, activation="relu")(x))
         return head(layers.Dropout(dropout)(x), classes)
@@ -174,14 +174,14 @@ def test_a_network_that_augments_its_own_images_keeps_the_contract() -> None:
 def test_layers_with_several_inputs_and_outputs_among_random_ones() -> None:
     """Each layer is asked with all that it was called with, and by all that it answers."""
 
-    def attending(x, classes, *, filters, dropout):  # type: ignore[no-untyped-def]
+    def attending(x, classes, *, filters, dropout):
         x = layers.Reshape((-1, filters))(layers.Conv2D(filters, 3, strides=3)(layers.RandomFlip()(x)))
         x, scores = layers.MultiHeadAttention(2, 4)(x, value=x, return_attention_scores=True)
         x, *states = layers.LSTM(filters, return_sequences=True, return_state=True)(x)
         x = layers.Add()([layers.Dropout(dropout)(x), layers.Dropout(dropout)(layers.RepeatVector(16)(states[0]))])
         return head(layers.Concatenate()([layers.Flatten()(x), layers.Flatten()(scores)]), classes)
 
-    def dropping_in_attention(x, classes, *, filters, dropout):  # type: ignore[no-untyped-def]
+    def dropping_in_attention(x, classes, *, filters, dropout):
         x = layers.Reshape((-1, 1))(x)
         attention = layers.MultiHeadAttention(2, 4, dropout=max(dropout, 0.1), name="attention")
         return head(layers.Dropout(dropout)(attention(x, x, return_attention_scores=True)[0]), classes)

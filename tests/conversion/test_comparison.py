@@ -109,7 +109,7 @@ def candidate_of(body: Callable[[KerasTensor], KerasTensor]) -> Candidate:
     images = rng.integers(0, 256, (2 * IMAGES, *SHAPE), dtype=np.uint8)
     val, test = (Split(part, np.zeros(IMAGES, np.int64)) for part in np.split(images, 2))
     dataset = Dataset("noise", FACTS.class_names, val, val, test)
-    return Candidate(None, None, as_classifier(network), dataset, FACTS, None, "test")  # type: ignore[arg-type]
+    return Candidate(None, None, as_classifier(network), dataset, FACTS, None, "test")
 
 
 def splits_of(candidate: Candidate) -> Mapping[str, Split]:

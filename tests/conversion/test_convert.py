@@ -183,7 +183,7 @@ def test_an_operation_that_coremltools_does_not_know() -> None:
 class LogGamma(layers.Layer):
     """Has no counterpart in Core ML."""
 
-    def call(self, x):  # type: ignore[no-untyped-def]
+    def call(self, x):
         return tf.math.lgamma(1.0 + keras.ops.abs(x))
 
 
@@ -218,7 +218,7 @@ def test_it_is_named_before_any_training() -> None:
                 config,
                 dataset,
                 keras_file=Path("never.keras"),
-                size=lambda model: coreml_bytes(model, FACTS),  # type: ignore[arg-type,return-value]
+                size=lambda model: coreml_bytes(model, FACTS),
                 on_epoch=lambda _: pytest.fail("it was trained"),
             )
     finally:

@@ -346,7 +346,7 @@ def test_answers_leave_at_once() -> None:
     asked: list[int] = []
 
     class Asking(draw_server.Connection):
-        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        def connection_made(self, transport: asyncio.Transport) -> None:
             super().connection_made(transport)
             accepted = transport.get_extra_info("socket")
             asked.append(accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))

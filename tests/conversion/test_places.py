@@ -79,7 +79,7 @@ def test_colour_pictures_do_not_take_the_digits_place(own_promoted: Path, comman
     small = ("--architecture", "malireddi", "--filters", "4", "--epochs", "3", "--batch-size", "16")
     trial = command("search.trial", "--dataset", "npz:photos.npz", *small)
     assert trial.code == 0, trial.err
-    _, module, *arguments = shlex.split(re.search(r"Next: python (-m .*)", trial.out)[1])  # type: ignore[index]
+    _, module, *arguments = shlex.split(re.search(r"Next: python (-m .*)", trial.out)[1])
     done = command(module, *arguments, "--json")
     assert done.code == 0, done.err
     assert done.json["file"] == "ios/Models/npz-photos-classifier/Classifier.mlmodel"

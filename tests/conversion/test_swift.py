@@ -39,7 +39,7 @@ _spec.loader.exec_module(make_code)
 def photographs(folder: Path, format: Format = "mlmodel", **facts: str | float) -> Path:
     """An untrained network's file of 64x48 RGB, with the metadata of a promotion."""
     labels = ("cat", 'a "dog"')
-    told = FileFacts(labels, "pets", "0" * 64, "malireddi", "0" * 32, "", "unknown", 0.9, **facts)  # type: ignore[arg-type]
+    told = FileFacts(labels, "pets", "0" * 64, "malireddi", "0" * 32, "", "unknown", 0.9, **facts)
     path = folder / f"my pets.{format}"
     classifier = as_classifier(build("malireddi", (48, 64, 3), len(labels), filters=4))
     write(convert(classifier, told, format=format), path)

@@ -88,7 +88,7 @@ def test_what_is_no_number_is_never_an_answer() -> None:
 def test_the_bytes_are_known_before_the_threshold_is(format: str) -> None:
     converter = Converter(randomized("malireddi", (28, 28, 1), filters=4), FACTS)
     files = {
-        value: converter.file(format=format, measured=Measured(accuracy, value))  # type: ignore[arg-type]
+        value: converter.file(format=format, measured=Measured(accuracy, value))
         for value, accuracy in ((0.0, 0.0), (1.0, 1.0), (0.73265, 0.98765))
     }
     assert len({file.size_bytes for file in files.values()}) == 1

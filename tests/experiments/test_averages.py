@@ -28,7 +28,7 @@ def normalized() -> Iterator[None]:
     """A network as a newcomer writes it."""
 
     @register(default_filters=8)
-    def normalized(input_shape, num_classes, *, filters, dropout):  # type: ignore[no-untyped-def]
+    def normalized(input_shape, num_classes, *, filters, dropout):
         """Three convolutions with Keras' default batch normalisation."""
         image = x = keras.Input(input_shape)
         for width in (filters, 2 * filters, 4 * filters):

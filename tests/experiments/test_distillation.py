@@ -37,7 +37,7 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 def trained(dataset: Dataset, folder: Path, **values: object) -> RunResult:
-    config = RunConfig("malireddi", "digits", 4, 0.0, batch_size=50, epochs=1, **values)  # type: ignore[arg-type]
+    config = RunConfig("malireddi", "digits", 4, 0.0, batch_size=50, epochs=1, **values)
     return train(config, dataset, keras_file=folder / "model.keras", size=ModelSize(0, 0, 0))
 
 
@@ -104,7 +104,7 @@ def test_the_loss_is_hintons() -> None:
 def test_each_view_of_an_image_is_taught_by_its_answer() -> None:
     """Where answers are as certain as the labels next to nothing is lost, in the second view as in the first."""
     labels = np.arange(4) % 2
-    config = RunConfig("malireddi", "digits", 4, 0.0, batch_size=2, views=2, learning_rate=1e-7, **TAUGHT)  # type: ignore[arg-type]
+    config = RunConfig("malireddi", "digits", 4, 0.0, batch_size=2, views=2, learning_rate=1e-7, **TAUGHT)
     features = np.tile(np.eye(2, dtype=np.float32)[labels] * 100, (2, 1))
     head = keras.Sequential(
         [keras.Input((2,)), keras.layers.Dense(2, activation="softmax", kernel_initializer="identity")]
@@ -141,4 +141,4 @@ def test_what_cannot_be_taught_is_refused(dataset: Dataset, teacher: str) -> Non
 
 
 def config_of(teacher: str, **values: float) -> RunConfig:
-    return RunConfig("malireddi", "digits", 4, 0.0, teacher=teacher, **values)  # type: ignore[arg-type]
+    return RunConfig("malireddi", "digits", 4, 0.0, teacher=teacher, **values)

@@ -128,7 +128,7 @@ def study_of(*attributes: dict[str, object], values: tuple[float, ...] = (0.9, 0
 
 
 def expected_of(study: optuna.Study, **options: object) -> tuple[str, float] | None:
-    found = Results(study, SweepConfig("", "study", **options)).expected(100)  # type: ignore[arg-type]
+    found = Results(study, SweepConfig("", "study", **options)).expected(100)
     return found and (found[0], round(found[1].expected_accuracy, 3))
 
 

@@ -38,7 +38,7 @@ def dataset() -> Dataset:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def own_cache(tmp_path_factory: pytest.TempPathFactory):  # type: ignore[no-untyped-def]
+def own_cache(tmp_path_factory: pytest.TempPathFactory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         yield
@@ -55,7 +55,7 @@ def run(
 ) -> RunResult:
     knobs = (("hidden", 0), ("train", how), ("weights", weights))
     usual = {"filters": None, "dropout": 0.2, "batch_size": 16, "epochs": 3, "knobs": knobs}
-    config = RunConfig("efficientnet_lite0", "bars", **(usual | values))  # type: ignore[arg-type]
+    config = RunConfig("efficientnet_lite0", "bars", **(usual | values))
     return train(config, dataset, keras_file=folder / "model.keras", size=ModelSize(1, 1, 1), keeping=keeping)
 
 
@@ -113,7 +113,7 @@ def test_augmented_views_are_cached_too(dataset: Dataset, first: RunResult, tmp_
     assert one.weights_sha256 != first.weights_sha256
     for values in ({"views": 2}, {"views": 2, "augment": "digits", "how": "top"}):
         with pytest.raises(UsageError, match="views 2 caches the features of augmented images"):
-            run(dataset, tmp_path, **values)  # type: ignore[arg-type]
+            run(dataset, tmp_path, **values)
 
 
 @pytest.mark.slow
@@ -157,7 +157,7 @@ def test_one_that_learns_on_is_resumed_to_the_same_bits(
     learned: list[np.ndarray] = []
 
     def learn_head(classifier: keras.Model, *rest: object) -> None:
-        head_first.learn_head(classifier, *rest)  # type: ignore[arg-type]
+        head_first.learn_head(classifier, *rest)
         learned.append(classifier.get_weights()[-1])
 
     def learn_nothing(*_: object) -> None:

@@ -143,7 +143,7 @@ def test_hostile_names_in_the_description_of_a_sweep(swept: Swept) -> None:
     assert len(description(study, [replace(board[0], run="x" * 9_000)], "1")) == LONGEST_TAG
 
 
-def _config(swept: Swept):  # type: ignore[no-untyped-def]
+def _config(swept: Swept):
     from search.config import SweepConfig
 
     return SweepConfig(swept.uri, "small", storage=f"sqlite:///{swept.folder / 'optuna.db'}")
@@ -196,7 +196,7 @@ def test_a_pruned_run_is_not_gone_on_with(swept: Swept, own_store: Path) -> None
     assert client.get_run(run_id).info.lifecycle_stage == "deleted"
 
 
-def _start_without_demands():  # type: ignore[no-untyped-def]
+def _start_without_demands():
     from experiments.tracking.records import RunStart
 
     return RunStart("1", "pocket-0", {}, {}, {})

@@ -23,7 +23,7 @@ from tests.support.photographs import RNG, SIDE, images_of, load, picture, write
 
 
 def read(file: Path, **form: object) -> np.ndarray:
-    return pixels.read(file, Form(**({"size": None, "mode": "RGB"} | form)))  # type: ignore[arg-type]
+    return pixels.read(file, Form(**({"size": None, "mode": "RGB"} | form)))
 
 
 WRITERS: dict[str, str] = {

@@ -62,7 +62,7 @@ def deaf_to_momentum(learning_rate, *, momentum):
 
 def decaying_all(learning_rate, *, weight_decay):
     class All(keras.optimizers.SGD):
-        def exclude_from_weight_decay(self, var_list=None, var_names=None):  # type: ignore[no-untyped-def]
+        def exclude_from_weight_decay(self, var_list=None, var_names=None):
             pass
 
     return All(learning_rate, weight_decay=weight_decay)
@@ -70,7 +70,7 @@ def decaying_all(learning_rate, *, weight_decay):
 
 def decaying_by_its_gradient(learning_rate, *, weight_decay):
     class Coupled(keras.optimizers.SGD):
-        def update_step(self, gradient, variable, rate):  # type: ignore[no-untyped-def]
+        def update_step(self, gradient, variable, rate):
             super().update_step(gradient + 2 * weight_decay * variable, variable, rate)
 
     return Coupled(learning_rate)
@@ -80,7 +80,7 @@ def with_a_hidden_state(learning_rate):
     class Counting(keras.optimizers.SGD):
         steps = 0
 
-        def update_step(self, gradient, variable, rate):  # type: ignore[no-untyped-def]
+        def update_step(self, gradient, variable, rate):
             self.steps += 1
             super().update_step(gradient * self.steps, variable, rate)
 
@@ -89,7 +89,7 @@ def with_a_hidden_state(learning_rate):
 
 def climbing(learning_rate):
     class Up(keras.optimizers.SGD):
-        def update_step(self, gradient, variable, rate):  # type: ignore[no-untyped-def]
+        def update_step(self, gradient, variable, rate):
             super().update_step(-gradient, variable, rate)
 
     return Up(learning_rate)
@@ -256,7 +256,7 @@ def test_installed_packages_bring_them_and_their_code_is_recorded(
 def trained(tmp_path: Path, **changes: object) -> RunResult:
     digits = datasets.load("digits")
     few = replace(digits, train=Split(digits.train.images[:300], digits.train.labels[:300]))
-    config = RunConfig("malireddi", "digits", 4, 0.0, batch_size=50, epochs=2, **changes)  # type: ignore[arg-type]
+    config = RunConfig("malireddi", "digits", 4, 0.0, batch_size=50, epochs=2, **changes)
     return train(config, few, keras_file=tmp_path / "model.keras", size=ModelSize(0, 0, 0))
 
 
@@ -327,7 +327,7 @@ def test_a_loss_without_label_smoothing_is_not_asked_for_it() -> None:
 
 def test_the_doctor_knows_what_a_trial_was_trained_with() -> None:
     usual = {"architectures": ("pocket",), "augment": "off", "precision": "float32"}
-    sweep = SweepConfig("sqlite:///mlflow.db", "night", optimizer="sgd", loss="focal", **usual)  # type: ignore[arg-type]
+    sweep = SweepConfig("sqlite:///mlflow.db", "night", optimizer="sgd", loss="focal", **usual)
     params = {"architecture": "pocket", "batch_size": 64, "dropout": 0.1, "filters": 8, "momentum": 0.9}
     choices = {name: CategoricalDistribution((value,)) for name, value in params.items()}
     trial = create_trial(params=params, distributions=choices, value=0.5)

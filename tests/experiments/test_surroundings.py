@@ -87,7 +87,7 @@ def nobodys_home(cls: type[Path]) -> Path:
     raise RuntimeError("Could not determine home directory.")
 
 
-def test_a_home_that_is_there_is_left_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd) -> None:  # type: ignore[no-untyped-def]
+def test_a_home_that_is_there_is_left_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv("MPLCONFIGDIR", raising=False)
     quiet.set_defaults()

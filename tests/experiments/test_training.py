@@ -43,7 +43,7 @@ def dense() -> Iterator[None]:
     """The network whose training is built soonest."""
 
     @register(default_filters=8)
-    def dense(input_shape, num_classes, *, filters, dropout):  # type: ignore[no-untyped-def]
+    def dense(input_shape, num_classes, *, filters, dropout):
         """One hidden layer."""
         hidden = [keras.layers.Flatten(), keras.layers.Dense(filters, "relu"), keras.layers.Dropout(dropout)]
         return keras.Sequential([keras.Input(input_shape), *hidden, keras.layers.Dense(num_classes, "softmax")])

@@ -52,7 +52,7 @@ def few() -> Dataset:
 
 
 def trained(config: RunConfig, dataset: Dataset, folder: Path, **given: object) -> RunResult:
-    return loop.train(config, dataset, keras_file=folder / "model.keras", size=ModelSize(1, 1, 1), **given)  # type: ignore[arg-type]
+    return loop.train(config, dataset, keras_file=folder / "model.keras", size=ModelSize(1, 1, 1), **given)
 
 
 def bits(result: RunResult) -> list[object]:
@@ -128,7 +128,7 @@ def test_what_is_kept_is_read_back_whole() -> None:
         (lambda _: a_state().packed("another"), "it is of another configuration"),
     ],
 )
-def test_nothing_else_is_gone_on_with(damage, reason: str | None) -> None:  # type: ignore[no-untyped-def]
+def test_nothing_else_is_gone_on_with(damage, reason: str | None) -> None:
     if reason is None:
         with pytest.raises(ValueError, match="Object arrays cannot be saved"):  # as pickles
             damage(b"")
@@ -142,7 +142,7 @@ def signed(rest: bytes) -> bytes:
 
 
 def keeper(variable: keras.Variable, found: bytes | None = None, **told: object) -> Keeper:
-    keeping = Keeping("key", lambda _: None, found, **told)  # type: ignore[arg-type]
+    keeping = Keeping("key", lambda _: None, found, **told)
     return Keeper(keeping, [variable], np.random.default_rng(0))
 
 
@@ -208,7 +208,7 @@ def test_a_disk_that_is_full_ends_the_keeping_and_not_the_training(monkeypatch: 
         (lambda shape: tf.random.normal(shape), False),  # from one inside TensorFlow
     ],
 )
-def test_a_network_with_a_state_that_is_not_its_own_is_told(draw, kept: bool, few: Dataset) -> None:  # type: ignore[no-untyped-def]
+def test_a_network_with_a_state_that_is_not_its_own_is_told(draw, kept: bool, few: Dataset) -> None:
     class Noisy(keras.layers.Layer):
         def call(self, inputs: tf.Tensor) -> tf.Tensor:
             return inputs + draw(tf.shape(inputs))
@@ -226,7 +226,7 @@ def test_a_file_is_whole_or_not_there(tmp_path: Path) -> None:
     path = tmp_path / "states" / "study" / "3.1"
     write_whole(path, b"before")
     with pytest.raises(TypeError):
-        write_whole(path, None)  # type: ignore[arg-type]
+        write_whole(path, None)
     assert path.read_bytes() == b"before"
     write_whole(path, a_state().packed("key"))
     check_whole(path.read_bytes())

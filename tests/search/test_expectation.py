@@ -58,7 +58,7 @@ def swept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Swee
             pruner="none",
             filters=(4,),
             figures=False,
-            **asked,  # type: ignore[arg-type]
+            **asked,
         )
         return sweep(config, engine=lambda _: engine)
 

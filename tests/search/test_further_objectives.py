@@ -39,7 +39,7 @@ def _measured(result: RunResult) -> RunResult:
 
 def swept(study: str, *objectives: str, **changes: object) -> SweepResult:
     options: dict[str, object] = {"trials": 6, "epochs": 2, "keep": 1, "filters": (4, 8, 16), "figures": False}
-    config = SweepConfig("sqlite:///mlflow.db", study, objectives=objectives, **options | changes)  # type: ignore[arg-type]
+    config = SweepConfig("sqlite:///mlflow.db", study, objectives=objectives, **options | changes)
     return sweep(config, engine=lambda _: Measuring())
 
 

@@ -320,7 +320,7 @@ def test_samplers_see_paused_trials_as_pruned_and_none_is_asked_again() -> None:
     waiting.set_user_attr(PAUSED_AT, 1)
     study._storage.set_trial_state_values(waiting._trial_id, TrialState.WAITING)
     assert [is_paused(trial) for trial in study.trials] == [True, False]
-    study._storage = PausedAsPruned(study._storage)  # type: ignore[assignment]
+    study._storage = PausedAsPruned(study._storage)
     assert [trial.state for trial in study.trials] == [TrialState.PRUNED, TrialState.WAITING]
     assert [trial.number for trial in study.get_trials(states=(TrialState.WAITING,))] == [1]
     assert [study.ask().number for _ in range(2)] == [1, 2]

@@ -156,7 +156,7 @@ UNREADABLE = {
         *(pytest.param(list(UNREADABLE), by, marks=pytest.mark.slow, id=f"all-{by}") for by in ("sweep", "doctor")),
     ],
 )
-def test_what_cannot_be_read_is_set_aside_and_said_once(kinds: list[str], by: str, command: Command, capfd) -> None:  # type: ignore[no-untyped-def]
+def test_what_cannot_be_read_is_set_aside_and_said_once(kinds: list[str], by: str, command: Command, capfd) -> None:
     result = swept("odd")
     good, *bad = (waiting_trial("odd").number for _ in ("good", *kinds))
     place = Path("mlflow-outbox", folder_name("odd"))

@@ -43,7 +43,7 @@ def odd(input_shape, num_classes, *, filters, dropout):
 
 
 class LogGamma(layers.Layer):
-    def call(self, x):  # type: ignore[no-untyped-def]
+    def call(self, x):
         return tf.math.lgamma(1.0 + x)
 
 

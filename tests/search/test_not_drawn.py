@@ -72,7 +72,7 @@ def runs() -> tuple[list, object]:
     return [run for run in found if run is not parent], parent
 
 
-def artifacts(run) -> set[str]:  # type: ignore[no-untyped-def]
+def artifacts(run) -> set[str]:
     return {
         Path(entry.path).name
         for place in ("evaluation", "study")

@@ -33,7 +33,7 @@ KNOBBED = (KnownArchitecture("a", 8, 0.2, None, (("size", (3, 5)),)), KnownArchi
 
 def config_of(**options: object) -> SweepConfig:
     usual: dict[str, object] = {"epochs": 1, "trials": 8, "figures": False, "keep": 1}
-    return SweepConfig("sqlite:///mlflow.db", "night", **usual | options)  # type: ignore[arg-type]
+    return SweepConfig("sqlite:///mlflow.db", "night", **usual | options)
 
 
 def drawn_by(folder: Path, config: SweepConfig) -> Iterator[dict[str, object]]:

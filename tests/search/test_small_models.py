@@ -119,7 +119,7 @@ def test_a_sweep_ends_with_what_promote_would_take_and_a_link(
         "one-sided",
     ):
         assert figure in last
-    assert result.as_json()["preference"]["taken"]["version"] == found.taken.version  # type: ignore[index]
+    assert result.as_json()["preference"]["taken"]["version"] == found.taken.version
 
 
 def test_versions_of_other_data_are_left_out(result: SweepResult, folder: Path) -> None:

@@ -29,7 +29,7 @@ BEGAN = datetime(2026, 11, 29)
 
 def config_of(study: str, **options: object) -> SweepConfig:
     usual: dict[str, object] = {"trials": 4, "epochs": 1, "keep": 1, "figures": False}
-    return SweepConfig("sqlite:///mlflow.db", study, **usual | options)  # type: ignore[arg-type]
+    return SweepConfig("sqlite:///mlflow.db", study, **usual | options)
 
 
 def past(
