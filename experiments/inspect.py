@@ -105,7 +105,7 @@ def _body(arguments: argparse.Namespace) -> int:
     if arguments.html:
         from experiments.views.inspection_page import write_page
 
-        write_page(inspection, arguments.html)
+        write_page(inspection, arguments.html, before_training=True)
         say(f"wrote {arguments.html}", file=sys.stderr)
     if arguments.json:
         print_json(inspection.as_json())

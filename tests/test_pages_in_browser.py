@@ -36,7 +36,7 @@ def pages(swept: Swept, promoted: Promoted, tmp_path_factory: pytest.TempPathFac
     tracker = Tracker(swept.uri, create=False, write=False)
     runs = [row.run_id for row in leaderboard.rows(tracker, Selection("mnist5k", "small"))][:2]
     comparison_page.write_page(comparison.compare(tracker, runs), folder / "comparison.html")
-    inspection_page.write_page(inspect("digits"), folder / "inspection.html")
+    inspection_page.write_page(inspect("digits"), folder / "inspection.html", before_training=True)
     found = predict(promoted.folder / DEFAULT_OUTPUT, ["digits"])  # a third of mnist5k's pictures to look at
     predictions_page.write_page(found, folder / "predictions.html")
     page = render("not_drawn", title="Study", not_drawn={"report.html": "OSError: no space"})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 # Told apart with normal, red-blind and green-blind sight, on white and on dark: tests/experiments/test_charts.py.
 PALETTE = ("#546cd8", "#d87818", "#0ca878", "#b4540c", "#5490b4", "#24846c", "#6090fc", "#246c90")
-# The first places of the palette: these architectures look the same in every picture.
+# The first places of the palette: these architectures look alike in all pictures.
 KNOWN = ("pocket", "malireddi", "chollet", "allconv", "resnet", "mobilenet", "mobilenet_v3", "convmixer")
 GREY = "#7b8494"  # of what is beside the point
 SYMBOLS = (("circle", "o"), ("square", "s"), ("diamond", "D"), ("triangle-up", "^"), ("cross", "P"), ("x", "X"))
@@ -28,14 +29,15 @@ OPACITY = 0.8  # of points: where many lie on each other, all show
 
 
 def places(architectures: Iterable[str]) -> dict[str, int]:
-    """The place of each architecture in the palette and among the symbols.
+    """The place of each architecture in the palette and among the symbols; unknown ones take those that are free.
 
     >>> places({"pocket", "mine", "allconv"})
-    {'pocket': 0, 'allconv': 3, 'mine': 8}
+    {'pocket': 0, 'allconv': 3, 'mine': 1}
     """
     own = set(architectures)
-    order = enumerate((*KNOWN, *sorted(own - set(KNOWN))))
-    return {name: place for place, name in order if name in own}
+    taken = {name: place for place, name in enumerate(KNOWN) if name in own}
+    free = (place for place in itertools.count() if place not in taken.values())
+    return taken | dict(zip(sorted(own - set(KNOWN)), free, strict=False))
 
 
 @dataclass(frozen=True)

@@ -21,16 +21,19 @@ DOUBTED = 60  # pictures of labels in doubt
 PLACES = 200  # lines of a table of findings
 
 
-def write_page(inspection: Inspection, path: Path) -> None:
+def write_page(inspection: Inspection, path: Path, *, before_training: bool) -> None:
     """Write the page, whole or not at all.
+
+    Args:
+        before_training: whether to say what to do next.
 
     Raises:
         OSError: if it cannot be written.
     """
-    save(_page(inspection), path)
+    save(_page(inspection, before_training), path)
 
 
-def _page(inspection: Inspection) -> str:
+def _page(inspection: Inspection, before_training: bool) -> str:
     dataset, found, names = inspection.dataset, inspection.files, inspection.dataset.class_names
     height, width, channels = dataset.input_shape
     counted = (
@@ -39,6 +42,7 @@ def _page(inspection: Inspection) -> str:
     return render(
         "inspection",
         title=dataset.name,
+        before_training=before_training,
         problems=inspection.problems,
         notes=dataset.notes,
         figures=[

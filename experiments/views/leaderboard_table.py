@@ -184,7 +184,7 @@ def print_table(
         )
     if "95 % interval" not in titles and (widest := _widest_interval(board)):
         caption.append(f"95 % intervals of val acc: {widest:.3f} or less either way")
-    print_cells(titles, lines, title=heading, caption="\n".join(caption))
+    print_cells(titles, lines, title=heading, caption=caption)
 
 
 def _widest_interval(board: Sequence[Row]) -> float | None:

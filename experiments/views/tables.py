@@ -28,11 +28,21 @@ Cells = Sequence[Sequence[str]]
 
 
 def print_cells(
-    titles: Sequence[str], lines: Cells, *, words: Collection[str] = TEXT_COLUMNS, title: str = "", caption: str = ""
+    titles: Sequence[str],
+    lines: Cells,
+    *,
+    words: Collection[str] = TEXT_COLUMNS,
+    title: str = "",
+    caption: Sequence[str] = (),
 ) -> None:
     """Print texts as a table on stdout; columns of words stand left, of figures right.
 
     A table too wide for the terminal loses its outer frame, and its long texts fold; figures stay whole.
+
+    Args:
+        words: the titles of columns of words.
+        title: above the table.
+        caption: lines below the table.
     """
     from rich.markup import escape
     from rich.table import Table
@@ -47,7 +57,7 @@ def print_cells(
         screen.width = max(screen.width, sum(widths) + 3 * (len(widths) - 1))  # what cannot fold is not cut either
     table = Table(
         title=escape(title),
-        caption=Text("\n".join(map(visible, caption.split("\n"))), style="table.caption") if caption else None,
+        caption=Text("\n".join(map(visible, caption)), style="table.caption") if caption else None,
         title_justify="left",
         caption_justify="left",
         show_edge=framed,

@@ -47,7 +47,7 @@ def write_data_page(tracker: Tracker, run_id: str, dataset: Dataset, name: str, 
     with attempts.part("inspection"), scratch_folder() as folder:
         inspection = inspect_loaded(dataset, name)
         found = tuple(one.as_json(dataset.class_names) for one in inspection.suspects[:SHOWN])
-        write_page(inspection, folder / "inspection.html")
+        write_page(inspection, folder / "inspection.html", before_training=False)
         tracker.writer.log_files(run_id, folder, FOLDER)
     return found
 

@@ -192,10 +192,18 @@ def _front(found: _Searched, figure: str, place: int | None = None) -> _Explaine
     sizes, values = [against[one.number] for one in best], [one.value for one in best]
     x_log = figure in (*OF_THE_NETWORK, "keras_bytes")
     merits = [-value if found.minimized else value for value in values]
-    taken = best[_knee([math.log(size) if x_log else size for size in sizes], merits)]
-    is_it = "is the best trade-off" if len(best) > 1 else "is the best in both"
-    title = f"{found.name_of(taken)} {is_it}: {taken.value:.4f} with {_amount(figure, against[taken.number])}"
-    marks = tuple((against[one.number], one.value, found.name_of(one)) for one in best)
+    knee = _knee([math.log(size) if x_log else size for size in sizes], merits)
+    names = [found.name_of(one) for one in best]
+    reached = [f"{one.value:.4f} with {_amount(figure, against[one.number])}" for one in best]
+    note = f"The {len(best)} trials on the front are named: no other trial is as good in both."
+    if len(best) == 1:
+        title, note = f"{names[0]} is the best in both: {reached[0]}", "The named trial is the best in both."
+    elif 0 < knee < len(best) - 1:
+        title = f"{names[knee]} is the best trade-off: {reached[knee]}"
+        note += " The best trade-off is the one furthest from the line between the ends of the front."
+    else:
+        title = f"The front goes from {names[0]}, {reached[0]}, to {names[-1]}, {reached[-1]}"
+    marks = tuple((against[one.number], one.value, name) for one, name in zip(best, names, strict=True))
     return _Explained(
         Chart(
             (*series, Series("front", sizes, values, "steps", colour=GREY)),
@@ -205,10 +213,7 @@ def _front(found: _Searched, figure: str, place: int | None = None) -> _Explaine
             marks=marks,
         ),
         title,
-        f"The {len(best)} trials on the front are named: no other trial is as good in both. The best trade-off is "
-        "the one furthest from the line between the ends of the front."
-        if len(best) > 1
-        else "The named trial is the best in both.",
+        note,
     )
 
 

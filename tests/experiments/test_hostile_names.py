@@ -240,7 +240,7 @@ def test_texts_of_rich_are_no_commands(capsys: pytest.CaptureFixture[str]) -> No
     table.add_column(escape(NAME))
     table.add_row(escape(NAME))
     console().print(table, escape(NAME))
-    tables.print_cells(["run", NAME], [[NAME, NAME]], title=NAME, caption=NAME)
+    tables.print_cells(["run", NAME], [[NAME, NAME]], title=NAME, caption=[NAME])
     out = capsys.readouterr().out
     assert_harmless(out)
     assert out.count("[bold]x[/bold]") >= 4, "its own brackets, not a style"

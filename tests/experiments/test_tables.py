@@ -28,9 +28,9 @@ def printed(capsys: pytest.CaptureFixture[str]) -> tuple[str, str]:
 
 
 def test_a_caption_has_lines_and_names_in_it_have_none(capsys: pytest.CaptureFixture[str]) -> None:
-    tables.print_cells(["run"], [["a" * 40]], caption="* on [the] front\nwith: name\x1b of\u2028two")
+    tables.print_cells(["run"], [["a" * 40]], caption=["* on [the] front", "with: name\x1b of\u2028two\nlines"])
     lines = [line.strip() for line in printed(capsys)[0].splitlines()]
-    assert lines[-2:] == ["* on [the] front", r"with: name\x1b of\u2028two"]
+    assert lines[-2:] == ["* on [the] front", r"with: name\x1b of\u2028two\nlines"]
 
 
 def test_prune(capsys: pytest.CaptureFixture[str]) -> None:

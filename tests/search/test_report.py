@@ -21,7 +21,7 @@ from PIL import Image
 from benchmarks.no_training import NoTraining
 from search.config import SweepConfig
 from search.orchestrate import sweep
-from search.report.figures import draw
+from search.report.figures import Figure, draw
 from tests.support.browser import chromium, requested
 from tests.support.servers import MlflowServer, wait_until
 from tests.support.stores import Swept
@@ -244,9 +244,10 @@ def test_an_architecture_has_one_colour_in_all_figures() -> None:
     assert len(colours) == 2
 
 
-def test_bytes_stand_on_a_logarithmic_axis() -> None:
+def front_of(*points: tuple[int, float]) -> Figure:
+    """The figure of a front through trials with these bytes and accuracies."""
     study = optuna.create_study(direction="maximize")
-    for coreml_bytes, value in ((9_000, 0.1), (40_000, 0.8), (900_000, 0.9)):
+    for coreml_bytes, value in points:
         architecture = optuna.distributions.CategoricalDistribution(["chollet"])
         trial = optuna.trial.create_trial(
             value=value,
@@ -256,6 +257,30 @@ def test_bytes_stand_on_a_logarithmic_axis() -> None:
         )
         study.add_trial(trial)
     (front,) = (figure for figure in draw(study) if figure.name == "pareto_front")
+    return front
+
+
+@pytest.mark.parametrize(
+    ("points", "title"),
+    [
+        ([(9_000, 0.1)], "chollet-0 is the best in both: 0.1000 with 9,000 bytes"),
+        (
+            [(9_000, 0.1), (40_000, 0.8)],
+            "The front goes from chollet-0, 0.1000 with 9,000 bytes, to chollet-1, 0.8000 with 40,000 bytes",
+        ),
+        (
+            [(9_000, 0.1), (40_000, 0.2), (90_000, 0.9)],
+            "The front goes from chollet-0, 0.1000 with 9,000 bytes, to chollet-2, 0.9000 with 90,000 bytes",
+        ),
+    ],
+)
+def test_a_front_without_a_bend_has_no_best_trade_off(points: list[tuple[int, float]], title: str) -> None:
+    front = front_of(*points)
+    assert (front.title, "trade-off" in front.note) == (title, False)
+
+
+def test_bytes_stand_on_a_logarithmic_axis() -> None:
+    front = front_of((9_000, 0.1), (40_000, 0.8), (900_000, 0.9))
     axis = front.page.layout.xaxis
     assert (axis.type, axis.title.text) == ("log", "Core ML bytes")
     assert axis.ticktext == ("5,000", "10,000", "20,000", "50,000", "100,000", "200,000", "500,000", "1,000,000")
