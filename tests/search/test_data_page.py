@@ -82,7 +82,7 @@ def test_images_without_files_are_named_by_split_and_row_and_not_inspected(tmp_p
 
 
 def test_a_page_that_cannot_be_made_costs_no_sweep(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fails(*_: object) -> None:
+    def fails(*_: object, **__: object) -> None:
         raise OSError("full")
 
     monkeypatch.setattr(data_page, "write_page", fails)
