@@ -13,6 +13,7 @@ from types import MappingProxyType
 
 from sqlalchemy import Engine, event
 
+from conversion.promotion.publish import Overtaken
 from conversion.promotion.restore import RollbackRefused, rollback
 from experiments.model_files import prune
 from experiments.tracking import Tracker
@@ -61,7 +62,7 @@ def act(actions: str, folder: Path, kill_at: int | None, counted: Path | None = 
         try:
             known[action]()
         except Exception as error:
-            if not isinstance(error, RollbackRefused) and "meanwhile" not in str(error):
+            if not isinstance(error, RollbackRefused | Overtaken) and "has been removed since" not in str(error):
                 raise
             refused = True
         else:
