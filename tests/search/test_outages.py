@@ -12,6 +12,7 @@ from pathlib import Path
 
 import optuna
 import pytest
+import sqlalchemy
 from mlflow import MlflowClient
 from optuna.trial import TrialState
 
@@ -63,6 +64,24 @@ def finished(process: AnyProcess, seconds: float = 240) -> str:
     _, err = process.communicate(timeout=seconds)
     assert process.returncode == 0, err
     return err
+
+
+def stop_outside_a_transaction(process: Program, storage: str) -> None:
+    """Stop a process while it holds no lock in PostgreSQL, which it would hold as long as it stands."""
+    engine = sqlalchemy.create_engine(storage, poolclass=sqlalchemy.NullPool)
+    of_others = "FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    in_transaction = sqlalchemy.text(f"SELECT count(*) {of_others} AND state <> 'idle'")
+
+    def is_stopped() -> bool:
+        process.send_signal(signal.SIGSTOP)
+        time.sleep(0.1)  # a statement that was sent may still run
+        with engine.connect() as connection:
+            busy = connection.scalar(in_transaction)
+        if busy:
+            process.send_signal(signal.SIGCONT)
+        return not busy
+
+    wait_until(is_stopped, process)
 
 
 def trials_of(storage: str) -> list[optuna.trial.FrozenTrial]:
@@ -147,7 +166,6 @@ def test_trials_of_a_dead_host_are_taken_over(tmp_path: Path, database: Postgres
 def test_a_silent_host_that_comes_back_leaves_its_trial_to_the_other(
     tmp_path: Path, database: PostgresServer, mlflow_server: MlflowServer, start: Start
 ) -> None:
-    # Stopped in the middle of a write, a process holds the lock of an SQLite file as long as it stands.
     stores = {"tracking_uri": mlflow_server.uri, "storage": database.url}
     options = stores | {"trials": 5, "takeover_after": 4}
     require_other_host()
@@ -155,9 +173,10 @@ def test_a_silent_host_that_comes_back_leaves_its_trial_to_the_other(
     wait_until(
         lambda: any(t.state == TrialState.RUNNING and t.intermediate_values for t in trials_of(database.url)), other
     )
-    other.send_signal(signal.SIGSTOP)
+    stop_outside_a_transaction(other, database.url)
+    left = next(trial.number for trial in trials_of(database.url) if trial.state == TrialState.RUNNING)
     survivor = start(1.0, **options)
-    wait_until(lambda: host_of(trials_of(database.url)[0]) == platform.node(), survivor)  # it is the survivor's now
+    wait_until(lambda: host_of(trials_of(database.url)[left]) == platform.node(), survivor)  # it is the survivor's now
     other.send_signal(signal.SIGCONT)
     assert "taken over by another sweep" in finished(other)
     finished(survivor)

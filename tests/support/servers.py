@@ -14,6 +14,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Self
 
+import pytest
+
 from experiments.tracking import Tracker
 from tests.support.components import require
 from tests.support.warm import Program
@@ -163,5 +165,8 @@ def wait_until(condition: Callable[[], object], *processes: AnyProcess, seconds:
             pass
         for process in processes:
             assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline, "it did not happen"
+        if time.monotonic() > deadline:
+            for process in processes:
+                process.kill()
+            pytest.fail(f"it did not happen; printed was {[process.communicate() for process in processes]}")
         time.sleep(max(0.1, 10 * (time.process_time() - before)))
