@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from experiments.training.precision import Gpu
+from search.broker import _most_workers
 from search.config import SweepConfig
 from search.engines import gpu_workers, local
 from search.engines.gpu_workers import FIRST, Load, Reading, Unreadable, choose, may_have_gpu, read_gpu
@@ -220,8 +222,15 @@ def room(nvidia_smi: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(gpu_workers, "READINGS", 3)
 
 
-def train(progress: Seen, *, trials: int = 1_000, auto: bool = True, workers: int = 8) -> list[int]:
-    """Sweep without training until the number of workers is final; returns how many there were in the end."""
+def train(
+    progress: Seen,
+    *,
+    trials: int = 1_000,
+    auto: bool = True,
+    workers: int = 8,
+    enough: Callable[[], bool] = lambda: False,
+) -> list[int]:
+    """Sweep without training until the number of workers is final, or enough; returns how many there were then."""
     config = SweepConfig("sqlite:///mlflow.db", "grown", trials=trials, epochs=3, pruner="none", figures=False)
     engines = []
 
@@ -229,7 +238,7 @@ def train(progress: Seen, *, trials: int = 1_000, auto: bool = True, workers: in
         engines.append(local.LocalEngine(setup, workers, auto=auto))
         return engines[0]
 
-    sweep(config, place, progress, lambda: bool(progress.reason))
+    sweep(config, place, progress, lambda: bool(progress.reason) or enough())
     return [len(engine._workers) for engine in engines]
 
 
@@ -255,6 +264,17 @@ def test_a_sweep_adds_workers_until_the_gpu_is_busy(
     assert "\n3 workers: the GPU is busy 85 % of the time\n" in capfd.readouterr().err
     asked = (tmp_path / "asked").read_text().splitlines()
     assert len(asked) >= 6
+
+
+def test_a_gpu_whose_kernels_are_being_prepared_is_not_judged(
+    nvidia_smi: Callable[..., Path], room: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(local, "Worker", idle_worker(60, gpu=Gpu(H200, (9, 0))))
+    nvidia_smi(*TWO)
+    asked = tmp_path / "asked"
+    progress = Seen(lambda *_: None)
+    assert train(progress, enough=lambda: asked.exists() and len(asked.read_text().splitlines()) > 12) == [2]
+    assert progress.numbers == [2]
 
 
 def test_a_load_that_cannot_be_read_adds_no_worker(
@@ -297,3 +317,9 @@ def test_without_nvidias_driver_all_workers_start_at_once(
     nvidia_smi(*TWO)
     with local.LocalEngine(WorkerSetup((), (), 1), 3, auto=True) as engine:
         assert len(engine._workers) == FIRST
+
+
+def test_on_ray_auto_is_what_the_cluster_has_room_for() -> None:
+    config = SweepConfig("sqlite:///mlflow.db", "grown", engine="ray", workers="auto")
+    assert _most_workers(config) is None
+    assert _most_workers(replace(config, workers=3)) == 3
