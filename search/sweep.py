@@ -133,8 +133,8 @@ def parser() -> Parser:
     field(
         "workers",
         metavar="N",
-        help="worker processes, which share the cores (default 1); auto: one per core, as far as memory, and a GPU "
-        "that trains, allow. With --engine ray: the maximum number of trials at a time (default: as many as fit)",
+        help="worker processes, which share the cores (default 1); auto: one per core, as far as memory and a GPU "
+        "allow. With --engine ray: the maximum number of trials at a time (default: as many as fit)",
     )
     field(
         "takeover_after",
