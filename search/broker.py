@@ -132,7 +132,7 @@ class _Lines(io.TextIOBase):
 
 def _most_workers(config: SweepConfig) -> int | None:
     """How many trials may run at a time; None: as many as the cluster has room for."""
-    return config.workers if "workers" in config.asked else None
+    return config.workers if "workers" in config.asked and isinstance(config.workers, int) else None
 
 
 def sweep_on_ray(config: SweepConfig) -> SweepResult:

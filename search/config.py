@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, Literal, cast
 
 from architectures.errors import UsageError
 from architectures.fields import (
@@ -145,6 +145,25 @@ class Gpus(Number):
         return gpus
 
 
+class Workers(Allowed):
+    """A number of worker processes, or auto.
+
+    >>> Workers()("2"), Workers()("auto")
+    (2, 'auto')
+    """
+
+    def read(self, text: str) -> object:
+        return Whole(1).read(text)
+
+    def check(self, value: object) -> int | str:
+        if isinstance(value, str) and value == AUTO:
+            return AUTO
+        try:
+            return Whole(1).check(value)
+        except InvalidValue as error:
+            raise InvalidValue(f"{error} (or {AUTO})") from None
+
+
 @dataclass(frozen=True)
 class SweepConfig(RecipeRanges):
     """One sweep. The defaults take some minutes on two cores and reach 0.98 on mnist5k.
@@ -184,7 +203,7 @@ class SweepConfig(RecipeRanges):
     sampler: Annotated[str, Choice(SAMPLERS)] = "tpe"  # Optuna's that draws the configurations
     # auto, or an earlier study's name: the first trials are what earlier studies, or that one, did best with
     warm_start: Annotated[str, Name()] = OFF
-    workers: Annotated[int, Whole(1)] = 1
+    workers: Annotated[int | Literal["auto"], Workers()] = 1
     engine: Annotated[str, Choice(ENGINES)] = "local"
     ray_address: str = ""  # empty: a cluster of this machine that is started and ended
     cpus_per_trial: Annotated[int, Whole(1)] = 1  # of a Ray cluster, and TensorFlow's threads

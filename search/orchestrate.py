@@ -31,7 +31,7 @@ from search.config import AUTO, EXHAUSTIVE, FIXED, OFF, SweepConfig
 from search.config_file import as_toml, as_typed
 from search.ending import Ending
 from search.engines import Engine
-from search.engines.local import LocalEngine
+from search.engines.local import LocalEngine, auto_workers
 from search.engines.messages import KnownArchitecture, WorkerSetup
 from search.engines.shared_data import save_dataset
 from search.grid import grid_of
@@ -169,7 +169,8 @@ def sweep(
     if study.exists:
         _check_record(config)
     _check_methods(config)
-    threads = config.cpus_per_trial if config.engine == "ray" else max(1, cores() // config.workers)
+    workers = config.workers if isinstance(config.workers, int) else auto_workers()
+    threads = config.cpus_per_trial if config.engine == "ray" else max(1, cores() // workers)
     setup = WorkerSetup(
         config.plugins,
         config.architectures,
@@ -180,9 +181,9 @@ def sweep(
         loss=config.loss,
     )
     with (
-        engine(setup) if engine else LocalEngine(setup, config.workers) as placed,
+        engine(setup) if engine else LocalEngine(setup, workers, auto=config.workers == AUTO) as placed,
         scratch_folder() as folder,
-        progress or TrialProgress(config.trials, config.workers, pruner=config.resolved_pruner) as progress,
+        progress or TrialProgress(config.trials, workers, pruner=config.resolved_pruner) as progress,
         contextlib.ExitStack() as stack,
     ):
         progress.waiting("starting TensorFlow")

@@ -14,7 +14,6 @@ from pathlib import Path
 from architectures.command import INTERRUPTED, Parser, print_json, run, several
 from architectures.display import say
 from architectures.errors import UsageError
-from architectures.fields import allowed
 from architectures.knobs import Knob, knob_from_text
 from architectures.redaction import MARK, redact
 from experiments.config import COMPRESSIONS, LEARNING_RATES, PRECISIONS, default_tracking_uri
@@ -33,7 +32,6 @@ from search.config import (
     new_study_name,
 )
 from search.config_file import ConfigParser, as_toml
-from search.engines.local import auto_workers
 from search.engines.messages import LARGEST_UNASKED
 from search.options import SCHEDULE_HELP, add_common, add_recipe_ranges, add_views
 
@@ -132,12 +130,11 @@ def parser() -> Parser:
         help="start each architecture with its best configuration in an earlier study: the one named, or with auto "
         "those on other data in the storage (default off: as published)",
     )
-    add(
-        "--workers",
-        type=_workers,
+    field(
+        "workers",
         metavar="N",
-        help="worker processes, which share the cores (default 1); auto: one per core, as far as memory allows. With "
-        "--engine ray: the maximum number of trials at a time (default: as many as fit)",
+        help="worker processes, which share the cores (default 1); auto: one per core, as far as memory and a GPU "
+        "allow. With --engine ray: the maximum number of trials at a time (default: as many as fit)",
     )
     field(
         "takeover_after",
@@ -189,14 +186,6 @@ def parser() -> Parser:
     return made
 
 
-def _workers(text: str) -> int | str:
-    """An argparse type: a number of workers, or auto."""
-    try:
-        return AUTO if text == AUTO else allowed(SweepConfig, "workers")(text)
-    except argparse.ArgumentTypeError as error:
-        raise argparse.ArgumentTypeError(f"{error} (or {AUTO})") from None
-
-
 def _knob(text: str) -> tuple[str, tuple[Knob, ...]]:
     """An argparse type: a knob and its values."""
     name, equals, values = text.partition("=")
@@ -225,8 +214,6 @@ def _body(arguments: argparse.Namespace) -> int:
     }
     if arguments.figures:
         options["figures"] = arguments.figures == "on"
-    if options["workers"] == AUTO:
-        options["workers"] = None if arguments.engine == "ray" else auto_workers()
     options["dataset"] = dataset_given(arguments, SweepConfig.dataset)
     values = given_options(options)
     values.setdefault("tracking_uri", default_tracking_uri())

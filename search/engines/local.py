@@ -15,9 +15,11 @@ from architectures.errors import UsageError
 from experiments.cores import cores
 from experiments.main_guard import check_main_guard
 from experiments.training.messages import Failed
+from experiments.training.precision import Gpu
 from experiments.training.worker import Worker, WorkerEnded
 from search.engines import WorkerFailed
-from search.engines.messages import Died, Event, Job, OnTheWay, Ready, WorkerSetup
+from search.engines.gpu_workers import FIRST, GpuWorkers, may_have_gpu
+from search.engines.messages import Died, EpochEnded, Event, Job, OnTheWay, Ready, WorkersChosen, WorkerSetup
 
 MAX_GROWTH_BYTES = 500 * 2**20  # the families take 300 MB, then each trial leaks 2 to 3: about 80 trials a worker
 WORKER_BYTES = 1_000 * 2**20  # largest memory of a worker before it is replaced
@@ -31,6 +33,7 @@ class _Held:
     worker: Worker
     job: Job | None = None
     ready: bool = False
+    trained: bool = False  # an epoch, so that the kernels of a GPU are prepared
     memory_when_ready: int = 0  # bytes
 
 
@@ -40,8 +43,12 @@ class LocalEngine:
     Use it as a context manager: on exit, it ends all workers, even busy ones.
     """
 
-    def __init__(self, setup: WorkerSetup, workers: int) -> None:
+    def __init__(self, setup: WorkerSetup, workers: int, *, auto: bool = False) -> None:
         """Start the workers.
+
+        Args:
+            workers: how many.
+            auto: if they train on a GPU, that is the most: begin with fewer, and add some while it has room for them.
 
         Raises:
             UsageError: for more workers than fit into memory.
@@ -49,17 +56,21 @@ class LocalEngine:
         """
         check_main_guard()
         check_memory(workers)
-        self._setup = setup
+        self._setup, self._most = setup, workers
         self._dataset_folder: Path | None = None
         self._was_ready = False
         self._died_early = 0
+        self._on_gpu: GpuWorkers | None = None  # until the number of workers is final
         self._shares = shares(sorted(os.sched_getaffinity(0)), workers) if hasattr(os, "sched_getaffinity") else []
-        self._workers = [self._start(number) for number in range(workers)]
+        self._workers: list[_Held] = []
+        self._start_until(min(workers, FIRST) if auto and may_have_gpu() else workers)
 
     def __enter__(self) -> LocalEngine:
         return self
 
     def __exit__(self, *_: object) -> None:
+        if self._on_gpu:
+            self._on_gpu.close()
         for held in self._workers:
             held.worker.connection.close()
             if held.job is not None or not held.ready:
@@ -109,6 +120,8 @@ class LocalEngine:
         Raises:
             WorkerFailed: if a worker ends before it is ready, because the next one would too.
         """
+        if self._on_gpu and (chosen := self._choose(self._on_gpu)):
+            return chosen
         by_object: dict[object, _Held] = {}
         for held in self._workers:
             by_object[held.worker.connection] = held
@@ -124,15 +137,44 @@ class LocalEngine:
         except WorkerEnded as ended:
             return self._replace_dead(held, str(ended))
         if isinstance(event, Ready):
+            if not self._was_ready:
+                self._see(event.gpu)
             held.ready = self._was_ready = True
             held.memory_when_ready = self._memory(held)
-        elif not isinstance(event, OnTheWay):
+        elif isinstance(event, OnTheWay):
+            held.trained |= isinstance(event, EpochEnded)
+        else:
             held.job = None
             if isinstance(event, Failed) and event.number is None:
                 held.ready = False
             elif self._memory(held) - held.memory_when_ready > MAX_GROWTH_BYTES:
                 self._replace(held)
         return event
+
+    def _see(self, gpu: Gpu | None) -> None:
+        """Start the other workers, unless they share a GPU."""
+        if gpu is None:
+            self._start_until(self._most)
+        elif len(self._workers) < self._most:
+            self._on_gpu = GpuWorkers(gpu)
+
+    def _choose(self, on_gpu: GpuWorkers) -> WorkersChosen | None:
+        """Start more workers if the GPU has room for them; return the number if it is another one, or final."""
+        running = len(self._workers)
+        chosen = on_gpu.next(
+            running,
+            lambda: min(self._most, auto_workers(running, max(map(self._memory, self._workers)))),
+            training=all(held.job and held.trained for held in self._workers),
+        )
+        if chosen:
+            self._start_until(chosen.workers)
+            if chosen.reason:
+                on_gpu.close()
+                self._on_gpu = None
+        return chosen
+
+    def _start_until(self, workers: int) -> None:
+        self._workers += [self._start(number) for number in range(len(self._workers), workers)]
 
     def _start(self, number: int) -> _Held:
         cores = self._shares[number] if self._shares else ()
@@ -183,6 +225,12 @@ def check_memory(workers: int) -> None:
         )
 
 
-def auto_workers() -> int:
-    """Return the number of workers for `--workers auto`: one per core, as far as free memory allows."""
-    return max(1, min(cores(), psutil.virtual_memory().available // WORKER_BYTES))
+def auto_workers(running: int = 0, largest: int = 0) -> int:
+    """Return the number of workers for `--workers auto`: one per core, as far as free memory allows.
+
+    Args:
+        running: workers that have their memory already.
+        largest: bytes that one of these has; a GPU's libraries may make it more than expected.
+    """
+    further = psutil.virtual_memory().available // max(WORKER_BYTES, largest)
+    return max(1, min(cores(), running + further))

@@ -70,6 +70,14 @@ class Ready:
 
 
 @dataclass(frozen=True)
+class WorkersChosen:
+    """An engine that chooses the number of its workers, as far as a GPU has room for them, has chosen one."""
+
+    workers: int
+    reason: str = ""  # why the number is final; empty: it may grow
+
+
+@dataclass(frozen=True)
 class Placed:
     """A process has started a trial, on this hardware."""
 
@@ -151,4 +159,4 @@ class Died:
 
 
 OnTheWay = Placed | Built | Resumed | StateRefused | StateNotKept | EpochEnded  # events after which a trial continues
-Event = Ready | OnTheWay | Oversized | Stopped | Finished | Failed | Died
+Event = Ready | WorkersChosen | OnTheWay | Oversized | Stopped | Finished | Failed | Died

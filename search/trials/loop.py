@@ -37,6 +37,7 @@ from search.engines.messages import (
     Oversized,
     Ready,
     Stopped,
+    WorkersChosen,
 )
 from search.study.pruning import rungs
 from search.study.study import Study
@@ -262,6 +263,9 @@ class Runner:
 
     def _handle(self, event: Event, engine: Engine, progress: TrialProgress) -> None:
         if isinstance(event, Ready):
+            return
+        if isinstance(event, WorkersChosen):
+            progress.chosen(event.workers, event.reason)
             return
         if isinstance(event, Failed) and event.number is None:
             raise WorkerFailed(event.message, event.exit_code)

@@ -103,6 +103,12 @@ class TrialProgress:
         """Show what the sweep is waiting for while no trial is running."""
         self._waiting.update(text=visible(text))
 
+    def chosen(self, workers: int, reason: str) -> None:
+        """Set the number of trials that run at the same time, and print the reason if it is final."""
+        self._workers = workers
+        if reason:
+            self.say(f"{workers} workers: {escape(reason)}")
+
     def expect(self, trials: int) -> None:
         """Set the number of trials, if it differs from the requested one."""
         self._trials = trials

@@ -65,6 +65,7 @@ def test_the_command_line_wins(command: Command, tmp_path: Path) -> None:
     [
         SweepConfig("sqlite:///a b.db", "ä", seed=7, filters=(4,), precision="float32"),
         SweepConfig("http://h:1", "s", objectives=("val_loss", "coreml_bytes"), momentum=(0.8, 0.9), optimizer="sgd"),
+        SweepConfig("http://h:1", "s", workers="auto"),
     ],
 )
 def test_what_is_written_asks_for_the_same_and_no_more(config: SweepConfig, tmp_path: Path) -> None:

@@ -35,8 +35,8 @@ MAKE: dict[type, Callable[..., Any]] = {
     PromoteConfig: partial(PromoteConfig, tracking_uri="sqlite:///mlflow.db"),
 }
 PARSERS = {SweepConfig: sweep.parser, TrialConfig: trial.parser, PromoteConfig: promote.parser}
-# A number or `auto`; given one by one; a file; split at commas.
-OTHERWISE = {"workers", "plugins", "knobs", "enqueue", "architectures", "architecture"}
+# Given one by one; a file; split at commas.
+OTHERWISE = {"plugins", "knobs", "enqueue", "architectures", "architecture"}
 
 
 @pytest.mark.parametrize(
@@ -78,6 +78,8 @@ OTHERWISE = {"workers", "plugins", "knobs", "enqueue", "architectures", "archite
         (SweepConfig, "dropout", 0.5, "0.5 is not a pair of numbers"),
         (SweepConfig, "learning_rate", (1e-9, 0.1), "1e-09 is out of range"),
         (SweepConfig, "augment", "sometimes", "'sometimes' is not among on, off, digits, photo, search"),
+        (SweepConfig, "workers", 0, "SweepConfig.workers: 0 is too small: at least 1 (or auto)."),
+        (SweepConfig, "workers", "many", "'many' is not a whole number (or auto)"),
         (SweepConfig, "timeout", 0, "0 is out of range"),
         (SweepConfig, "pruner", "random", "'random' is not among auto, halving"),
         (SweepConfig, "engine", "dask", "'dask' is not among local, ray"),

@@ -81,7 +81,7 @@ def run_sweep(
     engine: list[object] = []
 
     def place(setup: WorkerSetup) -> object:
-        engine.append(untrained(setup, config.workers))
+        engine.append(untrained(setup, int(config.workers)))
         return engine[0]
 
     def count(*_: object, **__: object) -> None:

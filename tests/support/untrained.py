@@ -8,24 +8,26 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from multiprocessing.connection import Connection
 from typing import Any
 
 from benchmarks.no_training import NoTraining
 from experiments.training.messages import Failed
+from experiments.training.precision import Gpu
 from experiments.training.worker import Worker
 from search.engines import Engine, local
 from search.engines.messages import Built, EpochEnded, WorkerSetup
 
 
-def serve(connection: Connection, behaviour: tuple[float, int | None]) -> None:
-    """Serve jobs without training; the trial of the number `failing` fails."""
-    epoch_seconds, failing = behaviour
+def serve(connection: Connection, behaviour: tuple[float, int | None, Gpu | None]) -> None:
+    """Serve jobs without training, as if on a GPU; the trial of the number `failing` fails."""
+    epoch_seconds, failing, gpu = behaviour
     engine = NoTraining(epoch_seconds)
     try:
         folder = connection.recv()
         engine.provide(folder)
-        connection.send(engine.wait_until_ready())
+        connection.send(replace(engine.wait_until_ready(), gpu=gpu))
         while True:
             job = connection.recv()
             engine.submit(job)
@@ -42,11 +44,13 @@ def serve(connection: Connection, behaviour: tuple[float, int | None]) -> None:
         pass  # the sweep is gone
 
 
-def idle_worker(epoch_seconds: float = 0.0, failing: int | None = None) -> Callable[..., Worker]:
+def idle_worker(
+    epoch_seconds: float = 0.0, failing: int | None = None, gpu: Gpu | None = None
+) -> Callable[..., Worker]:
     """What the local engine can start in place of its workers."""
 
     def start(_serve: str, _setup: WorkerSetup, *, cores: Sequence[int]) -> Worker:
-        return Worker("tests.support.untrained:serve", (epoch_seconds, failing), cores=cores)
+        return Worker("tests.support.untrained:serve", (epoch_seconds, failing, gpu), cores=cores)
 
     return start
 
@@ -69,7 +73,7 @@ def main(arguments: list[str]) -> None:
     given: dict[str, Any] = {k: tuple(value) if isinstance(value, list) else value for k, value in asked.items()}
     config = SweepConfig(**given, given=tuple(given))
     try:
-        result = sweep(config, engine=lambda setup: untrained(setup, config.workers, float(arguments[1])))
+        result = sweep(config, engine=lambda setup: untrained(setup, int(config.workers), float(arguments[1])))
     except ProjectError as error:
         sys.exit(f"error: {error}")
     print(json.dumps(result.counts))
