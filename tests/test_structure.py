@@ -90,7 +90,7 @@ def test_the_walk_sees_imports_inside_functions(tmp_path: Path) -> None:
 # Files beside commands that import own modules inside a function, or for type checkers only.
 IMPORTED_LATE = {
     "conversion/runtime/__init__.py": "an import of the executor costs neither NumPy nor protobuf",
-    "experiments/training/loop.py": "kernels are Keras classes, and Keras is imported by the first training",
+    "experiments/training/preparation.py": "kernels are Keras classes, and Keras is imported by the first training",
     "experiments/training/optimizers.py": "the same",
     "search/broker.py": "Ray may not be installed",
 }

@@ -8,33 +8,24 @@ import os
 import statistics
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from architectures import registry
-from architectures.errors import ProjectError, UsageError
-from architectures.fields import validate
+from architectures.errors import ProjectError
 from experiments.attempts import Attempts
-from experiments.classifier import (
-    as_classifier,
-    build_classifier,
-    forward_function,
-    network_of,
-    predict,
-    weights_sha256,
-)
+from experiments.classifier import as_classifier, network_of, predict, weights_sha256
 from experiments.config import EpochMetrics, ModelSize, RunConfig, RunResult, learns_on
 from experiments.datasets import Dataset, Split
 from experiments.evaluation.drawn import drawn_accuracy
 from experiments.evaluation.expected import ResampledEpochs
-from experiments.training import distillation, features, losses, optimizers
-from experiments.training.averages import Averages
 from experiments.training.distillation import SMALLEST_PROBABILITY
-from experiments.training.epoch_graph import built_optimizer, epoch_function
 from experiments.training.graph_work import macs
 from experiments.training.head_first import learn_head
+from experiments.training.preparation import Prepared, TrainingStopped, prepare
 from experiments.training.state import Keeper, Keeping
 
 if TYPE_CHECKING:
@@ -46,10 +37,6 @@ LATENCY_REPEATS = 30  # single-image predictions whose median is the latency
 
 class TrainingDiverged(ProjectError):
     """The loss became NaN or infinite."""
-
-
-class TrainingStopped(ProjectError):
-    """The caller ended a run, as pruning does."""
 
 
 def train(
@@ -85,57 +72,42 @@ def train(
 
     An example stands in docs/api.md.
     """
-    import keras
+    return fit(
+        prepare(config, dataset, size=size, on_built=on_built), keras_file=keras_file, on_epoch=on_epoch, keeping=keeping
+    )
 
-    from experiments.training.kernels import with_fast_kernels
 
-    validate(config)  # one from an older record was not judged
-    if config.batch_size > len(dataset.train):
-        raise UsageError(f"batch_size {config.batch_size} exceeds the {len(dataset.train)} training images.")
-    architecture = registry.get(config.architecture)
-    optimizers.get(config.optimizer).check(config)
-    losses.get(config.loss).check(config)
-    keras.backend.clear_session()
-    _compute_alike()
+def fit(
+    prepared: Prepared,
+    *,
+    keras_file: Path,
+    on_epoch: Callable[[EpochMetrics], bool] = lambda _: True,
+    keeping: Keeping | None = None,
+) -> RunResult:
+    """Train what was prepared. If its training has begun, it goes on from the state that `keeping` has found.
 
-    def build(precision: str) -> keras.Model:
-        return build_classifier(architecture, config, dataset.input_shape, dataset.num_classes, precision)
-
-    model_size = size if isinstance(size, ModelSize) else size(build("float32"))
-    if not on_built(model_size):
-        raise TrainingStopped("Ended before the first epoch.")
-
-    answers = distillation.answers(config, dataset)  # before the seed is set
-    train_split, val_split = dataset.train, dataset.val
-    prepared = features.taken_apart(config, architecture, dataset, lambda: build("float32"))
-    frozen = _frozen(prepared, config)
-    kept = prepared.classifier if isinstance(prepared, features.Frozen) else prepared  # written in the end
-    forward = frozen.forward if frozen else forward_function(kept)
-    if frozen:  # in float32, whatever the precision
-        train_split, val_split = _featured(frozen, config, dataset)
-        trained = learning = frozen.head
-        validated = forward_function(learning, "float32")
-    else:
-        trained = kept if config.precision == "float32" else build(config.precision)
-        learning, validated = kept, forward
+    Arguments and errors are those of `train`.
+    """
+    config, dataset = prepared.config, prepared.dataset
+    kept, learning, trained = prepared.kept, prepared.learning, prepared.trained
     images = len(dataset.train)
-    fast = with_fast_kernels(trained)
-    optimizer = built_optimizer(fast, config, images // config.batch_size)
-    run_epoch = epoch_function(fast, config, train_split, images, optimizer, answers)
-    averages = Averages(learning, train_split, config.batch_size)
     shuffle = np.random.default_rng(config.seed)
-    keeper = Keeper(keeping, [*fast.variables, *optimizer.variables], shuffle)
+    keeper = Keeper(keeping, prepared.variables, shuffle)
 
     epochs: list[EpochMetrics] = []
     best: EpochMetrics | None = None
     best_weights: list[np.ndarray] = []
     best_probabilities = np.empty((0, dataset.num_classes), np.float32)
     found = keeper.resume()
+    if prepared.begun and not found:  # its weights are not the initial ones any more
+        anew = prepare(config, dataset, size=prepared.size)
+        return fit(anew, keras_file=keras_file, on_epoch=on_epoch, keeping=keeping and replace(keeping, found=None))
+    prepared.begun = True
     if learns_on(config.knobs) and not found:
-        learn_head(kept, architecture, config, dataset, answers)
+        learn_head(kept, registry.get(config.architecture), config, dataset, prepared.answers)
         if trained is not kept:
             trained.set_weights(kept.get_weights())
-    expecting = ResampledEpochs(len(val_split), found.resampled if found else None)
+    expecting = ResampledEpochs(len(prepared.val), found.resampled if found else None)
     if found:
         epochs, best = [*found.epochs], found.best
         best_weights, best_probabilities = found.best_weights, found.best_probabilities
@@ -145,24 +117,24 @@ def train(
     for epoch in range(len(epochs) + 1, config.epochs + 1):
         started = time.perf_counter()
         order = shuffle.permutation(images) + images * ((epoch - 1) % max(1, config.views))
-        loss, accuracy = (float(value) for value in run_epoch(order, epoch))
+        loss, accuracy = (float(value) for value in prepared.run_epoch(order, epoch))
         if trained is not learning:
             learning.set_weights(trained.get_weights())
-        averages.renew(order)
-        val_loss, val_accuracy, val_balanced, probabilities = _validate(validated, val_split)
+        prepared.averages.renew(order)
+        val_loss, val_accuracy, val_balanced, probabilities = _validate(prepared.validated, prepared.val)
         if not (math.isfinite(loss) and math.isfinite(val_loss)):
             raise TrainingDiverged(
                 f"The loss of {config.architecture} is not finite after epoch {epoch} "
                 f"(learning rate {config.learning_rate:g}): lower the learning rate."
             )
         seconds = time.perf_counter() - started
-        expecting.add(probabilities.argmax(axis=1) == val_split.labels)
+        expecting.add(probabilities.argmax(axis=1) == prepared.val.labels)
         metrics = EpochMetrics(epoch, loss, accuracy, val_loss, val_accuracy, seconds, val_balanced)
         epochs.append(metrics)
         if best is None or metrics.merit(config.objective) > best.merit(config.objective):
             best, best_weights, best_probabilities = metrics, learning.get_weights(), probabilities
         keeper.keep(  # before the epoch is reported: a trial that is paused after it resumes from here
-            run_epoch,
+            prepared.run_epoch,
             epochs=epochs,
             best_epoch=best.epoch,
             best_weights=best_weights,
@@ -180,7 +152,7 @@ def train(
     drawn: float | None = None
     attempts = Attempts()
     with attempts.part("drawn_accuracy"):
-        drawn = drawn_accuracy(forward, dataset)
+        drawn = drawn_accuracy(prepared.forward, dataset)
     steady = [each for each in epochs if each.epoch not in keeper.began] or epochs
     steps = len(dataset.train) // config.batch_size
     return RunResult(
@@ -189,11 +161,11 @@ def train(
         best_val_accuracy=best.val_accuracy,
         best_val_loss=best.val_loss,
         best_val_balanced_accuracy=best.val_balanced_accuracy,
-        size=model_size,
+        size=prepared.size,
         keras_bytes=keras_file.stat().st_size,
         keras_sha256=hashlib.sha256(keras_file.read_bytes()).hexdigest(),
         weights_sha256=weights_sha256(kept),
-        latency_ms=_latency_ms(forward, dataset.val),
+        latency_ms=_latency_ms(prepared.forward, dataset.val),
         host_load=os.getloadavg()[0],
         images_per_second=steps * config.batch_size / statistics.median(m.epoch_seconds for m in steady),
         keras_file=keras_file,
@@ -204,44 +176,6 @@ def train(
         not_measured=str(attempts),
         resampled=tuple(tuple(row) for row in expecting.resampled.tolist()),
     )
-
-
-def _compute_alike() -> None:
-    """Set TensorFlow so that the same record gives the same bits; before the first graph is traced."""
-    import tensorflow as tf
-
-    # An AddN of three or more adds in the order in which threads free its inputs. So gradients are added in pairs (but
-    # for those inside a plugin's own loops and branches), and this optimisation, which would join the pairs, is off.
-    tf.config.optimizer.set_experimental_options({"arithmetic_optimization": False})
-    if tf.config.list_physical_devices("GPU") and "TF_DETERMINISTIC_OPS" not in os.environ:
-        tf.config.experimental.enable_op_determinism()  # costs nothing that could be measured (LOG.md)
-
-
-def _frozen(prepared: features.Frozen | keras.Model, config: RunConfig) -> features.Frozen | None:
-    """The classifier taken apart where features can stand for images: where epochs see the same ones, or views of them.
-
-    Raises:
-        UsageError: where views were asked for that nothing would see.
-    """
-    frozen = prepared if isinstance(prepared, features.Frozen) else None
-    if config.views and not (frozen and config.augment != "off"):
-        raise UsageError(
-            f"views {config.views} caches the features of augmented images: it needs augmentation and "
-            f"the knob train=head."
-        )
-    return frozen if config.views or config.augment == "off" else None
-
-
-def _featured(frozen: features.Frozen, config: RunConfig, dataset: Dataset) -> tuple[Split, Split]:
-    """Training and validation data with features for images; of the former one view after another."""
-    train, val = dataset.train, dataset.val
-    if config.views:
-        how: Any = {"augment": config.augment, "seed": config.seed}
-        views = [features.of_split(frozen, train, **how, view=view) for view in range(config.views)]
-        train = Split(np.concatenate(views), np.tile(train.labels, config.views))
-    else:
-        train = Split(features.of_split(frozen, train), train.labels)
-    return train, Split(features.of_split(frozen, val), val.labels)
 
 
 def _validate(forward: Callable[[np.ndarray], np.ndarray], split: Split) -> tuple[float, float, float, np.ndarray]:

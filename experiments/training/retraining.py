@@ -10,9 +10,10 @@ from architectures.scratch import scratch_folder
 from experiments import datasets
 from experiments.config import EpochMetrics, ModelSize
 from experiments.datasets import Dataset
-from experiments.training.loop import TrainingStopped, count_macs, train
+from experiments.training.loop import count_macs, train
 from experiments.training.messages import Request, Retrained, failed
 from experiments.training.precision import Gpu
+from experiments.training.preparation import TrainingStopped
 from experiments.training.starting import start_tensorflow
 
 if TYPE_CHECKING:

@@ -26,9 +26,10 @@ from experiments.config import EpochMetrics, ModelSize
 from experiments.datasets import Dataset
 from experiments.tracking import code_identity, environment
 from experiments.training import losses, optimizers
-from experiments.training.loop import TrainingStopped, count_macs, train
+from experiments.training.loop import count_macs, fit
 from experiments.training.memory import image_bytes
 from experiments.training.messages import failed
+from experiments.training.preparation import TrainingStopped, prepare
 from experiments.training.starting import start_tensorflow
 from experiments.training.state import Keeping
 from search.engines.asked import check_asked, searched
@@ -48,6 +49,7 @@ from search.engines.messages import (
     Stopped,
     WorkerSetup,
 )
+from search.engines.paused import Paused
 
 MAY_BE_LARGE = LARGEST_UNASKED // 2  # parameters of the widest network: the knobs of a trial may make a larger one
 QUICK_BYTES = 2**20  # networks of such files are converted in a second, so their exact size is used instead of a bound
@@ -88,6 +90,7 @@ class Trainer:
             ProjectError: for an unknown architecture, optimizer or loss, or a requested one that is broken.
         """
         self._dataset = dataset
+        self._paused = Paused(dataset)
         self._may_be_large: set[str] = set()  # architectures
         left_out = (*registry.left_out(), *optimizers.left_out(), *losses.left_out())
         known, warnings = [], [one_line(error) for error in left_out]
@@ -176,21 +179,22 @@ class Trainer:
         def on_epoch(metrics: EpochMetrics) -> bool:
             return ask(EpochEnded(job.number, metrics))
 
+        prepared = None
         try:
             if found := self._oversized(job):
                 send(found)
                 return
-            result = train(
-                job.config,
-                self._dataset,
-                keras_file=job.keras_file,
-                size=job.size or measure,
-                on_built=on_built,
-                on_epoch=on_epoch,
-                keeping=self._keeping(job, send, write) if write else None,
-            )
+            prepared = self._paused.pop(job)
+            if prepared is None:
+                prepared = prepare(job.config, self._dataset, size=job.size or measure, on_built=on_built)
+            elif not on_built(prepared.size):
+                raise TrainingStopped("Ended before it went on.")
+            keeping = self._keeping(job, send, write) if write else None
+            result = fit(prepared, keras_file=job.keras_file, on_epoch=on_epoch, keeping=keeping)
             send(Finished(job.number, result))
         except TrainingStopped:
+            if prepared and job.rungs:
+                self._paused.add(job, prepared)
             send(Stopped(job.number))
         except _TooLarge as found:
             send(found.event)

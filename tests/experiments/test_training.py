@@ -30,7 +30,8 @@ from experiments.classifier import (
 from experiments.config import EpochMetrics, ModelSize, RunConfig, RunResult
 from experiments.datasets import Dataset, Split
 from experiments.training import epoch_graph, loop
-from experiments.training.loop import TrainingDiverged, TrainingStopped, count_macs, train
+from experiments.training.loop import TrainingDiverged, count_macs, train
+from experiments.training.preparation import TrainingStopped
 from experiments.training.precision import Gpu, native_bfloat16, resolve_precision
 
 BFLOAT16 = pytest.param("mixed_bfloat16", marks=pytest.mark.slow)

@@ -19,6 +19,7 @@ from experiments.config import EpochMetrics, ModelSize, RunConfig, RunResult
 from experiments.datasets import Dataset, Split, cache
 from experiments.training import epoch_graph, loop, state
 from experiments.training.kernels import with_fast_kernels
+from experiments.training.preparation import TrainingStopped, prepare
 from experiments.training.state import Keeper, Keeping, State, Unusable, check_whole, unpacked, write_whole
 from tests.experiments.test_features import PINNED, split
 
@@ -87,6 +88,27 @@ def test_it_goes_on_to_the_same_bits(case: str, few: Dataset, tmp_path: Path, mo
     assert told == list(again.epochs)  # those before, too: whoever listens may lack them
     assert told[:2] == list(whole.epochs[:2])  # with the seconds that they took
     assert unpacked(kept[-1], "key").began == (1, 3)
+
+
+@pytest.mark.parametrize(
+    "case", [pytest.param(case, marks=pytest.mark.slow if case != QUICK else ()) for case in list(CASES)[:3]]
+)
+def test_what_is_still_prepared_goes_on_to_the_same_bits(case: str, few: Dataset, tmp_path: Path) -> None:
+    config = CASES[case]
+    whole = trained(config, few, tmp_path)
+    prepared = prepare(config, few, size=whole.size)
+    kept: list[bytes] = []
+    keeping = Keeping("key", kept.append, always=(1,), on_not_kept=pytest.fail)
+    with pytest.raises(TrainingStopped):
+        loop.fit(prepared, keras_file=tmp_path / "model.keras", on_epoch=lambda _: False, keeping=keeping)
+    trained(replace(config, filters=8, epochs=1), few, tmp_path)  # another one in between
+    keeping = replace(keeping, found=kept[0], on_refused=pytest.fail)
+    assert bits(loop.fit(prepared, keras_file=tmp_path / "model.keras", keeping=keeping)) == bits(whole)
+    refused: list[str] = []
+    keeping = replace(keeping, found=b"damaged", on_refused=refused.append)
+    anew = loop.fit(prepared, keras_file=tmp_path / "model.keras", keeping=keeping)
+    assert bits(anew) == bits(whole)  # from the start, not from the weights that are there
+    assert len(refused) == 1
 
 
 def a_state(variables: Sequence[np.ndarray] = (np.arange(3, dtype=np.float32),)) -> State:
