@@ -72,9 +72,8 @@ def train(
 
     An example stands in docs/api.md.
     """
-    return fit(
-        prepare(config, dataset, size=size, on_built=on_built), keras_file=keras_file, on_epoch=on_epoch, keeping=keeping
-    )
+    prepared = prepare(config, dataset, size=size, on_built=on_built)
+    return fit(prepared, keras_file=keras_file, on_epoch=on_epoch, keeping=keeping)
 
 
 def fit(

@@ -31,8 +31,8 @@ from experiments.config import EpochMetrics, ModelSize, RunConfig, RunResult
 from experiments.datasets import Dataset, Split
 from experiments.training import epoch_graph, loop
 from experiments.training.loop import TrainingDiverged, count_macs, train
-from experiments.training.preparation import TrainingStopped
 from experiments.training.precision import Gpu, native_bfloat16, resolve_precision
+from experiments.training.preparation import TrainingStopped
 
 BFLOAT16 = pytest.param("mixed_bfloat16", marks=pytest.mark.slow)
 CONFIG = RunConfig("malireddi", "mnist5k", filters=8, dropout=0.2, batch_size=100, epochs=3, learning_rate=3e-3)
