@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 from architectures.errors import UsageError
-from architectures.ranges import MAX_STEPS, Range, distance
+from architectures.ranges import MAX_STEPS, Range, distance, steps_between
 
 MAX_NAME = 200  # characters
 Config = TypeVar("Config")
@@ -136,7 +136,7 @@ class NumberRange(Allowed):
             raise InvalidValue(
                 f"{step:g} is too small a {kind} from {low:g} to {high:g}: {MAX_STEPS:,} steps are the most"
             )
-        if low < high < (low * step if self.logarithmic else low + step):
+        if low < high and steps_between(low, high, step, logarithmic=self.logarithmic) < 1:
             kind = "factor" if self.logarithmic else "step"
             raise InvalidValue(f"{step:g} is too large a {kind} from {low:g} to {high:g}: it never reaches {high:g}")
         return low, high, step

@@ -13,6 +13,15 @@ def distance(low: float, high: float, step: float, *, logarithmic: bool) -> floa
     return math.log(high / low) / math.log(step) if logarithmic else (high - low) / step
 
 
+def steps_between(low: float, high: float, step: float, *, logarithmic: bool) -> int:
+    """How many whole steps it is; what rounding takes off counts.
+
+    >>> steps_between(0.1, 0.3, 0.2, logarithmic=False)
+    1
+    """
+    return int(distance(low, high, step, logarithmic=logarithmic) + 1e-9)
+
+
 def numbers(limits: Range, *, logarithmic: bool = False) -> tuple[float, ...] | None:
     """All numbers of a range; None where it has no step, nor a single one.
 
@@ -27,6 +36,6 @@ def numbers(limits: Range, *, logarithmic: bool = False) -> tuple[float, ...] | 
     if not given:
         return None
     (step,) = given
-    count = int(distance(low, high, step, logarithmic=logarithmic) + 1e-9)  # what rounding takes off
+    count = steps_between(low, high, step, logarithmic=logarithmic)
     exact = (low * step**one if logarithmic else low + one * step for one in range(count + 1))
     return tuple(float(f"{one:.10g}") for one in exact)  # as a person would write them

@@ -13,6 +13,7 @@ import pytest
 
 from architectures.errors import ProjectError, UsageError
 from architectures.fields import InvalidValue, Number, NumberRange
+from architectures.ranges import numbers
 from benchmarks.no_training import ARCHITECTURES, NoTraining
 from search.config import EXHAUSTIVE, SAMPLERS, SweepConfig
 from search.engines.messages import KnownArchitecture
@@ -199,6 +200,16 @@ def test_cmaes_says_what_it_does_not_draw() -> None:
 def test_steps_that_are_none(text: str, message: str) -> None:
     with pytest.raises(InvalidValue, match=message):
         NumberRange(Number(0, 1))(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "logarithmic"), [("0.1:0.3:0.2", False), ("0.1:0.7:0.6", False), ("0.001:0.003:3", True)]
+)
+def test_one_step_may_take_the_whole_range_whatever_rounding_does(text: str, *, logarithmic: bool) -> None:
+    low, high, *_ = limits = NumberRange(Number(0, 1), logarithmic=logarithmic)(text)
+    assert numbers(limits, logarithmic=logarithmic) == (low, high)
+    with pytest.raises(InvalidValue, match="too large a"):
+        NumberRange(Number(0, 1), logarithmic=logarithmic)(text.replace(f":{high:g}:", f":{high * 0.99:g}:"))
 
 
 def test_a_factor_of_one_leads_nowhere() -> None:
