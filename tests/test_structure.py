@@ -167,6 +167,18 @@ def test_no_module_and_no_class_is_long() -> None:
                 assert (node.end_lineno or 0) - node.lineno < MOST_LINES_OF_A_CLASS, f"{file}: {node.name}"
 
 
+MOST_LINES_OF_A_COMMAND = 100  # blank ones and the docstring among them, without `parser`, which declares the options
+
+
+@pytest.mark.parametrize("module", sorted(COMMANDS))
+def test_a_command_is_thin(module: str) -> None:
+    """It parses, calls one function and shows the result."""
+    file = ROOT / f"{module.replace('.', '/')}.py"
+    options = next(node for node in tree(file).body if isinstance(node, ast.FunctionDef) and node.name == "parser")
+    lines = file.read_text().count("\n") - ((options.end_lineno or 0) - options.lineno + 1)
+    assert lines <= MOST_LINES_OF_A_COMMAND
+
+
 def test_a_hyperparameter_is_declared_whole() -> None:
     assert [each.name for each in fields(Recipe)] == [each.name for each in fields(RecipeRanges)]
     assert {each.name for each in fields(RunConfig)} <= RUN_PARAMETERS
