@@ -179,6 +179,25 @@ def test_a_command_is_thin(module: str) -> None:
     assert lines <= MOST_LINES_OF_A_COMMAND
 
 
+def own_attribute(node: ast.Attribute) -> bool:
+    """Whether an attribute is taken of the object itself, its class or what it inherits."""
+    return ast.unparse(node.value) in {"self", "cls", "super()"}
+
+
+def test_what_is_private_in_optuna_is_used_in_one_module() -> None:
+    """Also what others inherit of it: a subclass that overrides a private method stands there."""
+    for file in sorted((ROOT / "search").rglob("*.py")):
+        if file.name == "optuna_private.py":
+            continue
+        for node in ast.walk(tree(file)):
+            if isinstance(node, ast.Attribute):
+                private = node.attr.startswith("_") and not node.attr.endswith("__") and not own_attribute(node)
+                assert not private, f"{file}:{node.lineno}: {ast.unparse(node)}"
+            elif isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "optuna":
+                names = [*(node.module or "").split("."), *(alias.name for alias in node.names)]
+                assert not any(name.startswith("_") for name in names), f"{file}:{node.lineno}: {ast.unparse(node)}"
+
+
 def test_a_hyperparameter_is_declared_whole() -> None:
     assert [each.name for each in fields(Recipe)] == [each.name for each in fields(RecipeRanges)]
     assert {each.name for each in fields(RunConfig)} <= RUN_PARAMETERS
