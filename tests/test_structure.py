@@ -307,3 +307,14 @@ def test_help_imports_nothing_heavy(module: str) -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith(f"usage: python -m {module} ")
+
+
+def test_the_loop_of_a_sweep_needs_no_keras() -> None:
+    """It draws configurations and keeps records while workers train."""
+    code = (
+        "import sys, search.orchestrate, search.study.study, search.trials.loop\n"
+        "heavy = {'keras', 'tensorflow'} & set(sys.modules)\n"
+        "sys.exit(f'imported: {heavy}' if heavy else 0)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
