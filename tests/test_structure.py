@@ -167,7 +167,7 @@ def test_no_module_and_no_class_is_long() -> None:
                 assert (node.end_lineno or 0) - node.lineno < MOST_LINES_OF_A_CLASS, f"{file}: {node.name}"
 
 
-MOST_LINES_OF_A_COMMAND = 100  # blank ones and the docstring among them, without `parser`, which declares the options
+MOST_LINES_OF_A_COMMAND = 100  # with blank lines and docstring, without `parser`, which declares the options
 
 
 @pytest.mark.parametrize("module", sorted(COMMANDS))
