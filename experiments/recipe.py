@@ -5,7 +5,7 @@ Their annotations are values and not texts, unlike everywhere else: dataclasses 
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Annotated, get_type_hints
+from typing import Annotated, get_args, get_type_hints
 
 from architectures.fields import Choice, Number, NumberRange, Several
 from architectures.ranges import Range
@@ -35,9 +35,8 @@ class Recipe:
     """Hyperparameters of training that are off unless they are asked for.
 
     The options of trials and sweeps, the search space, the record in MLflow and its reading, and the leaderboard derive
-    from these fields: a new one is a line here and in `RecipeRanges`, what training does with it, and its name in
-    `architectures.knobs.RUN_PARAMETERS`; of one that an optimizer or a loss takes, its builder's keyword and a field of
-    `search.trials.config.TrialConfig`, which tells what was not asked for from 0.
+    from these fields: a new one is a line here and in `RecipeRanges`, what training does with it (of one that an
+    optimizer or a loss takes, its builder's keyword), and its name in `architectures.knobs.RUN_PARAMETERS`.
     A number or a choice; its default is what records mean that do not name it.
     """
 
@@ -119,6 +118,13 @@ OFF: Mapping[str, float | str] = {name: getattr(Recipe, name) for name in RECIPE
 _MARKS = {name: hint.__metadata__ for name, hint in get_type_hints(Recipe, include_extras=True).items()}
 RECIPE_OPTIONS: Mapping[str, RecipeOption] = {
     name: next(mark for mark in marks if isinstance(mark, RecipeOption)) for name, marks in _MARKS.items()
+}
+# What may be asked for of those that are numbers; a record has 0, too, of what was off.
+ASKED: Mapping[str, Number] = {
+    name: mark.each
+    for name, hint in get_type_hints(RecipeRanges, include_extras=True).items()
+    for mark in get_args(hint)[0].__metadata__
+    if isinstance(mark, NumberRange)
 }
 CHOICES: Mapping[str, tuple[str, ...]] = {
     name: tuple(map(str, mark.choices)) for name, marks in _MARKS.items() for mark in marks if isinstance(mark, Choice)

@@ -1,13 +1,20 @@
-"""Options that sweeps and single trials share."""
+"""Options that sweeps and single trials share, the types of a sweep's own, and the command that continues it."""
 
 from __future__ import annotations
 
+import argparse
+import json
+import shlex
 from functools import partial
+from pathlib import Path
 
 from architectures.command import Parser
 from architectures.fields import PluginName
+from architectures.knobs import Knob, knob_from_text
+from architectures.redaction import MARK, redact
 from experiments.config import CROSS_ENTROPY
 from experiments.recipe import CHOICES, OFF, RECIPE_OPTIONS, Recipe, RecipeRanges
+from search.config import RAY_OPTIONS
 
 SCHEDULE_HELP = (
     "of the learning rate: cosine (the default) falls to 0 over --epochs; constant does not fall, and ends a run "
@@ -73,3 +80,37 @@ def _add_registered(made: Parser, config: type) -> None:
         help="also learn from the answers of this run's kept model: its id, a prefix of it, or its name; it must have "
         "been trained on the same data",
     )
+
+
+def knob_choices(text: str) -> tuple[str, tuple[Knob, ...]]:
+    """An argparse type: a knob and its values."""
+    name, equals, values = text.partition("=")
+    if not equals or not all(values.split(",")):
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE or NAME=VALUE,VALUE")
+    return name, tuple(dict.fromkeys(map(knob_from_text, values.split(","))))
+
+
+def configurations(text: str) -> tuple[dict[str, object], ...]:
+    """An argparse type: a JSON list of objects, or a file with one."""
+    try:
+        found = json.loads(text if text.startswith("[") else Path(text).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise argparse.ArgumentTypeError(f"{text}: {error.strerror}") from None
+    except (ValueError, RecursionError) as error:
+        raise argparse.ArgumentTypeError(f"{text} is not JSON: {error}") from None
+    if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
+        raise argparse.ArgumentTypeError(f'{text} is not a list of configurations: [{{"filters": 16}}, ...]')
+    return tuple(found)
+
+
+def continuation(arguments: argparse.Namespace, study: str, trials: int) -> str:
+    """The command that continues a sweep. Its study has recorded the other options that its trials depend on."""
+    again = ["python", "-m", "search.sweep", "--study", study, "--trials", str(trials)]
+    kept = ("storage", "tracking_uri", "workers", "timeout", "takeover_after", "figures", "engine", *RAY_OPTIONS)
+    hidden = False
+    for option in kept:
+        if value := getattr(arguments, option):
+            shown = redact(value) if option in ("storage", "tracking_uri", "ray_address") else str(value)
+            hidden |= shown != str(value)
+            again += [f"--{option.replace('_', '-')}", shown]
+    return shlex.join(again) + (f" (replace {MARK} by the secrets, which are not recorded)" if hidden else "")

@@ -91,6 +91,19 @@ class SweepResult:
         """The version that the alias `candidate` points to."""
         return self.registered[0] if self.registered else None
 
+    @property
+    def failure(self) -> str:
+        """Why the sweep found no network; empty if a trial was trained to its end or to where it was pruned."""
+        if self.counts["complete"] or self.counts["pruned"]:
+            return ""
+        if self.counts.get("paused"):
+            return "Time was up before a trial could end. Continue the study to train the best."
+        if self.counts["infeasible"] and self.max_coreml_bytes is None:
+            return "Networks had too many parameters: a new study with --max-coreml-bytes allows them."
+        if self.counts["infeasible"]:
+            return "No trial's file was within --max-coreml-bytes; the smallest widths need more."
+        return "All trials failed; their runs in MLflow hold the tracebacks."
+
     def as_json(self) -> dict[str, object]:
         values = asdict(self)
         expected = values.pop("expected") or dict.fromkeys(EXPECTED)

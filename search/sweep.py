@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import json
-import shlex
 import sys
 import time
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 
 from architectures.command import INTERRUPTED, Parser, print_json, run, several
 from architectures.display import say
 from architectures.errors import UsageError
-from architectures.knobs import Knob, knob_from_text
-from architectures.redaction import MARK, redact
 from experiments.config import COMPRESSIONS, LEARNING_RATES, PRECISIONS, default_tracking_uri
 from experiments.datasets.arguments import add_arguments, dataset_given
 from experiments.objective import FIGURES, MOST_OBJECTIVES
@@ -25,7 +20,6 @@ from search.config import (
     ENGINES,
     ON,
     PRUNERS,
-    RAY_OPTIONS,
     SAMPLERS,
     SweepConfig,
     given_options,
@@ -33,7 +27,15 @@ from search.config import (
 )
 from search.config_file import ConfigParser, as_toml
 from search.engines.messages import LARGEST_UNASKED
-from search.options import SCHEDULE_HELP, add_common, add_recipe_ranges, add_views
+from search.options import (
+    SCHEDULE_HELP,
+    add_common,
+    add_recipe_ranges,
+    add_views,
+    configurations,
+    continuation,
+    knob_choices,
+)
 
 
 def parser() -> Parser:
@@ -72,7 +74,7 @@ def parser() -> Parser:
         "--knob",
         dest="knobs",
         action="append",
-        type=_knob,
+        type=knob_choices,
         metavar="NAME=VALUE,VALUE",
         help="search these values of an architecture's own hyperparameter instead of all; repeatable",
     )
@@ -177,34 +179,13 @@ def parser() -> Parser:
     )
     add(
         "--enqueue",
-        type=_configurations,
+        type=configurations,
         metavar="FILE",
         help="configurations to try first, as a JSON list or a file with one (default: each architecture as published)",
     )
     add("--figures", choices=("on", "off"), help="off: only numbers and tables (default on)")
     add_common(made)
     return made
-
-
-def _knob(text: str) -> tuple[str, tuple[Knob, ...]]:
-    """An argparse type: a knob and its values."""
-    name, equals, values = text.partition("=")
-    if not equals or not all(values.split(",")):
-        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE or NAME=VALUE,VALUE")
-    return name, tuple(dict.fromkeys(map(knob_from_text, values.split(","))))
-
-
-def _configurations(text: str) -> tuple[dict[str, object], ...]:
-    """An argparse type: a JSON list of objects, or a file with one."""
-    try:
-        found = json.loads(text if text.startswith("[") else Path(text).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise argparse.ArgumentTypeError(f"{text}: {error.strerror}") from None
-    except (ValueError, RecursionError) as error:
-        raise argparse.ArgumentTypeError(f"{text} is not JSON: {error}") from None
-    if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
-        raise argparse.ArgumentTypeError(f'{text} is not a list of configurations: [{{"filters": 16}}, ...]')
-    return tuple(found)
 
 
 def _body(arguments: argparse.Namespace) -> int:
@@ -239,35 +220,12 @@ def _body(arguments: argparse.Namespace) -> int:
     else:
         result.show()
     if result.interrupted:
-        say(f"interrupted; to continue: {_continuation(arguments, result.study, result.trials)}", file=sys.stderr)
+        say(f"interrupted; to continue: {continuation(arguments, result.study, result.trials)}", file=sys.stderr)
         return INTERRUPTED
-    if not result.counts["complete"] and not result.counts["pruned"]:
-        if result.counts.get("paused"):
-            say("error: Time was up before a trial could end. Continue the study to train the best.", file=sys.stderr)
-        elif result.counts["infeasible"] and result.max_coreml_bytes is None:
-            say(
-                "error: Networks had too many parameters: a new study with --max-coreml-bytes allows them.",
-                file=sys.stderr,
-            )
-        elif result.counts["infeasible"]:
-            say("error: No trial's file was within --max-coreml-bytes; the smallest widths need more.", file=sys.stderr)
-        else:
-            say("error: All trials failed; their runs in MLflow hold the tracebacks.", file=sys.stderr)
+    if result.failure:
+        say(f"error: {result.failure}", file=sys.stderr)
         return 1
     return 0
-
-
-def _continuation(arguments: argparse.Namespace, study: str, trials: int) -> str:
-    """The command that continues a sweep. Its study has recorded the other options that its trials depend on."""
-    again = ["python", "-m", "search.sweep", "--study", study, "--trials", str(trials)]
-    kept = ("storage", "tracking_uri", "workers", "timeout", "takeover_after", "figures", "engine", *RAY_OPTIONS)
-    hidden = False
-    for option in kept:
-        if value := getattr(arguments, option):
-            shown = redact(value) if option in ("storage", "tracking_uri", "ray_address") else str(value)
-            hidden |= shown != str(value)
-            again += [f"--{option.replace('_', '-')}", shown]
-    return shlex.join(again) + (f" (replace {MARK} by the secrets, which are not recorded)" if hidden else "")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -167,6 +167,37 @@ def test_no_module_and_no_class_is_long() -> None:
                 assert (node.end_lineno or 0) - node.lineno < MOST_LINES_OF_A_CLASS, f"{file}: {node.name}"
 
 
+MOST_LINES_OF_A_COMMAND = 100  # with blank lines and docstring, without `parser`, which declares the options
+
+
+@pytest.mark.parametrize("module", sorted(COMMANDS))
+def test_a_command_is_thin(module: str) -> None:
+    """It parses, calls one function and shows the result."""
+    file = ROOT / f"{module.replace('.', '/')}.py"
+    options = next(node for node in tree(file).body if isinstance(node, ast.FunctionDef) and node.name == "parser")
+    lines = file.read_text().count("\n") - ((options.end_lineno or 0) - options.lineno + 1)
+    assert lines <= MOST_LINES_OF_A_COMMAND
+
+
+def own_attribute(node: ast.Attribute) -> bool:
+    """Whether an attribute is taken of the object itself, its class or what it inherits."""
+    return ast.unparse(node.value) in {"self", "cls", "super()"}
+
+
+def test_what_is_private_in_optuna_is_used_in_one_module() -> None:
+    """Also what others inherit of it: a subclass that overrides a private method stands there."""
+    for file in sorted((ROOT / "search").rglob("*.py")):
+        if file.name == "optuna_private.py":
+            continue
+        for node in ast.walk(tree(file)):
+            if isinstance(node, ast.Attribute):
+                private = node.attr.startswith("_") and not node.attr.endswith("__") and not own_attribute(node)
+                assert not private, f"{file}:{node.lineno}: {ast.unparse(node)}"
+            elif isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "optuna":
+                names = [*(node.module or "").split("."), *(alias.name for alias in node.names)]
+                assert not any(name.startswith("_") for name in names), f"{file}:{node.lineno}: {ast.unparse(node)}"
+
+
 def test_a_hyperparameter_is_declared_whole() -> None:
     assert [each.name for each in fields(Recipe)] == [each.name for each in fields(RecipeRanges)]
     assert {each.name for each in fields(RunConfig)} <= RUN_PARAMETERS
@@ -276,3 +307,14 @@ def test_help_imports_nothing_heavy(module: str) -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith(f"usage: python -m {module} ")
+
+
+def test_the_loop_of_a_sweep_needs_no_keras() -> None:
+    """It draws configurations and keeps records while workers train."""
+    code = (
+        "import sys, search.orchestrate, search.study.study, search.trials.loop\n"
+        "heavy = {'keras', 'tensorflow'} & set(sys.modules)\n"
+        "sys.exit(f'imported: {heavy}' if heavy else 0)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -12,19 +12,13 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from architectures.command import Parser, print_json, run
 from architectures.display import say
-from architectures.errors import UsageError
 from architectures.fields import Whole
 
-if TYPE_CHECKING:
-    from conversion.runtime.features import Feature
-    from conversion.runtime.model import Model
-
 TOP = 3  # labels per answer
-SHOWN = 8  # numbers of an array; --json prints all
 
 
 def parser() -> Parser:
@@ -43,9 +37,10 @@ def parser() -> Parser:
 
 def _body(arguments: argparse.Namespace) -> int:
     from conversion.runtime import load_model
+    from conversion.runtime.texts import examples, shown
 
     model = load_model(arguments.file)
-    answers = [(title, model.predict(values)) for title, values in _examples(model, arguments.inputs)]
+    answers = [(title, model.predict(values)) for title, values in examples(model, arguments.inputs)]
     if arguments.json:
         print_json(
             {
@@ -64,60 +59,12 @@ def _body(arguments: argparse.Namespace) -> int:
                 say(f"  {what} {each}")
     for title, found in answers:
         for name, value in found.items():
-            say(f"{title}  {name}: {_shown(value, top=arguments.top)}")
+            say(f"{title}  {name}: {shown(value, top=arguments.top)}")
     return 0
-
-
-def _examples(model: Model, given: Sequence[str]) -> list[tuple[str, dict[str, Any]]]:
-    """Return the examples to run, each with its title."""
-    named = dict(text.split("=", 1) for text in given if text.partition("=")[0] in {each.name for each in model.inputs})
-    by_name = {each.name: each for each in model.inputs}
-    if named:
-        if len(named) < len(given):
-            raise UsageError("Give each input once as NAME=VALUE, or for a file with one input the values alone.")
-        return [(" ".join(given), {name: _value(text, by_name[name], model) for name, text in named.items()})]
-    if given and len(model.inputs) != 1:
-        asked = ", ".join(map(str, model.inputs[:SHOWN])) + ", ..." * (len(model.inputs) > SHOWN)
-        raise UsageError(f"The file has {len(model.inputs)} inputs: give NAME=VALUE for {asked}.")
-    return [(text, {model.inputs[0].name: _value(text, model.inputs[0], model)}) for text in given]
-
-
-def _value(text: str, wanted: Feature, model: Model) -> Any:
-    """Parse an input from the command line: the path of an image or array, a number, or text."""
-    if wanted.kind == "string":
-        return text
-    if wanted.kind == "image":
-        from conversion.runtime import reading  # Pillow
-
-        return reading.read_one(Path(text), wanted.shape, model.metadata)
-    if text.endswith(".npy"):
-        import numpy as np
-
-        try:
-            return np.load(text, allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
-            raise UsageError(f"{text}: no array can be read from it: {error}.") from error
-    if wanted.kind == "dictionary":
-        raise UsageError(f"The input {wanted} is a dictionary, which this command cannot give.")
-    try:
-        numbers = [float(each) for each in text.split(",")]
-    except ValueError:
-        raise UsageError(f"The input {wanted} is neither a .npy file nor numbers: {text!r}.") from None
-    return numbers if wanted.kind == "array" else numbers[0] if len(numbers) == 1 else numbers
 
 
 def _plain(found: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value.tolist() if hasattr(value, "tolist") else value for name, value in found.items()}
-
-
-def _shown(value: Any, *, top: int) -> str:
-    if isinstance(value, dict):
-        best = sorted(value.items(), key=lambda pair: -pair[1])[:top]
-        return ", ".join(f"{label} {share:.4f}" for label, share in best)
-    if hasattr(value, "shape"):
-        numbers = ", ".join(f"{each:.6g}" for each in value.ravel()[:SHOWN].tolist())
-        return f"{' x '.join(map(str, value.shape))}: {numbers}" + ", ..." * (value.size > SHOWN)
-    return str(value)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

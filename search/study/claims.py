@@ -11,12 +11,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
-import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from experiments.tracking import OwnershipLost
+from search.study.opened import Opened
 from search.study.owner import as_owner, attempt_of
-from search.study.storage import PatientStorage
 
 FENCED = "fenced"  # user attribute of a trial: owners up to this attempt may still write; their runs are abandoned
 LOCK = "trials-lock"  # held for a single write; the study's own lock is held for whole steps
@@ -36,8 +35,8 @@ class Claim:
 class Claims:
     """The trials of one study that this process owns."""
 
-    def __init__(self, patient: PatientStorage, storage: optuna.storages.BaseStorage, study: str) -> None:
-        self._patient, self._storage, self._study = patient, storage, study
+    def __init__(self, opened: Opened) -> None:
+        self._open = opened
         self._held: dict[int, Claim] = {}  # by trial number
 
     @property
@@ -46,15 +45,16 @@ class Claims:
 
     def alone(self, act: Callable[[], T]) -> T:
         """Call `act` while no other process of the study claims, releases or writes to a trial."""
-        return self._patient.alone(self._study, act, lock=LOCK)
+        return self._open.patient.alone(self._open.name, act, lock=LOCK)
 
     def write(self, trial: FrozenTrial, worker: str) -> Claim:
         """Record this process as the owner of a RUNNING trial. Call it inside `alone`."""
         attempt = attempt_of(trial) + 1
         owner = as_owner(worker, attempt)
-        self._patient.record_heartbeat(trial._trial_id)
-        self._storage.set_trial_user_attr(trial._trial_id, "owner", owner)
-        return Claim(trial._trial_id, owner, attempt)
+        trial_id = self._open.id_of(trial)
+        self._open.patient.record_heartbeat(trial_id)
+        self._open.storage.set_trial_user_attr(trial_id, "owner", owner)
+        return Claim(trial_id, owner, attempt)
 
     def hold(self, number: int, claim: Claim) -> None:
         """Remember a claim that has been stored."""
@@ -63,7 +63,7 @@ class Claims:
     def owns(self, number: int) -> bool:
         """Return whether this process still owns a trial. Another sweep takes it over if the heartbeats stop."""
         claim = self._held.get(number)
-        owned = claim is not None and self._patient.state_and_attribute(claim.trial_id, "owner") == (
+        owned = claim is not None and self._open.patient.state_and_attribute(claim.trial_id, "owner") == (
             TrialState.RUNNING,
             claim.owner,
         )
@@ -88,11 +88,11 @@ class Claims:
 
         def locked() -> T | None:
             claim = self._held.get(number)
-            held = self._storage.get_trial(claim.trial_id) if claim else None
+            held = self._open.storage.get_trial(claim.trial_id) if claim else None
             if claim and held and held.state in done and held.user_attrs.get("owner") == claim.owner:
                 return None
             if claim is None or held is None or not _is_held(claim, held):
-                raise OwnershipLost(f"Trial {number} of study {self._study!r} was taken over by another sweep.")
+                raise OwnershipLost(f"Trial {number} of study {self._open.name!r} was taken over by another sweep.")
             return act(held)
 
         try:
@@ -110,11 +110,11 @@ class Claims:
         over = threading.Event()
 
         def record() -> None:
-            while not over.wait(self._patient.heartbeat_interval):
+            while not over.wait(self._open.patient.heartbeat_interval):
                 for claim in tuple(self._held.values()):
                     try:
-                        with self._patient.impatient():
-                            self._patient.record_heartbeat(claim.trial_id)
+                        with self._open.patient.impatient():
+                            self._open.patient.record_heartbeat(claim.trial_id)
                     except Exception:  # the sweep gets the same error, and waits or reports it
                         continue
 

@@ -53,4 +53,4 @@ class Facts:
     def record_resampled(self, trial: optuna.Trial, resampled: Sequence[Sequence[int]]) -> None:
         """Record 200 counts for the expected accuracy, as a system attribute, which Optuna's dashboard hides."""
         write = self._open.storage.set_trial_system_attr
-        self._lifecycle.owned(trial.number, lambda held: write(held._trial_id, RESAMPLED, resampled))
+        self._lifecycle.owned(trial.number, lambda held: write(self._open.id_of(held), RESAMPLED, resampled))

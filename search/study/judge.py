@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from copy import copy
 from enum import Enum
 from typing import cast
 
@@ -84,17 +83,16 @@ class Judge:
             results = self._open.results
             return cannot_enter_front(results.course(held, course), results.courses())
         held.intermediate_values = dict(enumerate(course, 1))
-        study = copy(self._open.study)
-        study._storage = marks  # type: ignore[assignment]
+        study = self._open.seen_through(marks)
         return study.pruner.prune(study, held)
 
     def _correct(self, held: FrozenTrial, epoch: int, value: float) -> None:
         if COURSE in held.user_attrs:
             course = [*held.user_attrs[COURSE]]
             course[epoch - 1] = value
-            self._open.storage.set_trial_user_attr(held._trial_id, COURSE, course)
+            self._open.storage.set_trial_user_attr(self._open.id_of(held), COURSE, course)
         else:
-            self._open.storage.set_trial_intermediate_value(held._trial_id, epoch, value)
+            self._open.storage.set_trial_intermediate_value(self._open.id_of(held), epoch, value)
 
 
 def pruner_of(config: SweepConfig) -> optuna.pruners.BasePruner:

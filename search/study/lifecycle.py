@@ -16,7 +16,6 @@ import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from copy import copy
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, TypeVar, cast
@@ -30,6 +29,7 @@ from search.space import Values
 from search.study.claims import FENCED, Claim
 from search.study.digits import FewDigits
 from search.study.halving import PausedAsPruned
+from search.study.optuna_private import silent, take_search_space
 from search.study.owner import attempt_of, may_live
 from search.study.pruning import PAUSED_AT
 from search.study.queue import Queue, to_ask, tried
@@ -139,9 +139,6 @@ class Lifecycle(Queue):
             resumed = None if may_start and (waiting or self._gathers()) else self._to_resume()
             if resumed is None and not may_start:
                 return None
-            study = copy(self._open.study)
-            if self._open.config.halves:
-                study._storage = PausedAsPruned(self._open.storage)  # type: ignore[assignment]
             known = resumed or next(iter(waiting), None)
             config, number = self._open.config, known.number if known else len(trials)
             to_publish = _to_publish(self._open.study.user_attrs, architectures, len(searched))
@@ -151,14 +148,14 @@ class Lifecycle(Queue):
             elif not known and to_publish:
                 self._open.study.enqueue_trial(config.space.published(to_publish))
             sampler, before = sampler_of(config, number), getattr(self._open.study.sampler, "inner", None)
-            if isinstance(sampler, optuna.samplers.TPESampler) and isinstance(before, optuna.samplers.TPESampler):
-                # Optuna's search space of all trials. Computing it again takes up to 35 ms as the study grows.
-                sampler._search_space = before._search_space
-            study.sampler = self._open.study.sampler = FewDigits(sampler)
+            take_search_space(sampler, before)
+            storage = self._open.storage
+            self._open.study.sampler = FewDigits(sampler)
+            study = self._open.seen_through(PausedAsPruned(storage) if self._open.config.halves else storage)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # heartbeats are sent by `signs_of_life`
                 trial = self._taken_up(study, resumed) if resumed else study.ask()
-            claim = self.claims.write(self._open.storage.get_trial(trial._trial_id), worker)
+            claim = self.claims.write(self._open.storage.get_trial(self._open.id_of(trial)), worker)
             # Drawn under the lock, so that other sweeps see the configuration.
             values = self._open.config.space.suggest(trial, architectures)
             return AskedTrial(trial, values, claim.attempt, trial.user_attrs.get(FENCED, 0)), claim
@@ -173,10 +170,11 @@ class Lifecycle(Queue):
 
     def _taken_up(self, study: optuna.Study, paused: FrozenTrial) -> optuna.Trial:
         """Set a paused trial to RUNNING. `Study.ask` would take the first one in the queue."""
+        trial_id = self._open.id_of(paused)
         # First: the storage reads a queued trial only once.
-        self._open.storage.set_trial_state_values(paused._trial_id, TrialState.RUNNING)
-        self._open.storage.set_trial_user_attr(paused._trial_id, PAUSED_AT, 0)
-        return optuna.Trial(study, paused._trial_id)
+        self._open.storage.set_trial_state_values(trial_id, TrialState.RUNNING)
+        self._open.storage.set_trial_user_attr(trial_id, PAUSED_AT, 0)
+        return optuna.Trial(study, trial_id)
 
     def adopt(self, number: int) -> FrozenTrial | None:
         """Claim a queued trial to record its end; return None if another sweep was faster."""
@@ -205,7 +203,7 @@ class Lifecycle(Queue):
             return self._held(self._open.patient.alone(self._open.name, lambda: self.claims.alone(act)))
 
     def _claimed(self, held: FrozenTrial, worker: str) -> Claim | None:
-        if not self._open.storage.set_trial_state_values(held._trial_id, TrialState.RUNNING):
+        if not self._open.storage.set_trial_state_values(self._open.id_of(held), TrialState.RUNNING):
             return None
         return self.claims.write(held, worker)
 
@@ -235,13 +233,13 @@ class Lifecycle(Queue):
                 return []
             # After an outage of the database, wait: no process could send heartbeats.
             patience = time.monotonic() - self._open.patient.answered_since > self._open.config.takeover_after
-            silent = set(self._open.patient._get_stale_trial_ids(self._open.study._study_id)) if patience else set()
-            dead = [trial for trial in theirs if trial._trial_id in silent or not may_live(trial)]
+            unheard = silent(self._open.patient, self._open.study_id) if patience else set()
+            dead = [trial for trial in theirs if trial.number in unheard or not may_live(trial)]
             if dry_run:
                 return [(trial, None) for trial in dead]
             for trial in dead:
                 if may_live(trial):
-                    self._open.storage.set_trial_user_attr(trial._trial_id, FENCED, attempt_of(trial))
+                    self._open.storage.set_trial_user_attr(self._open.id_of(trial), FENCED, attempt_of(trial))
             claims = [self.claims.write(trial, "recovery") for trial in dead]
             return [(self._open.storage.get_trial(claim.trial_id), claim) for claim in claims]
 
@@ -262,10 +260,10 @@ class Lifecycle(Queue):
 
         def act(held: FrozenTrial) -> None:
             if ran:
-                self._open.storage.set_trial_user_attr(held._trial_id, EARLIER, until_now(held))
+                self._open.storage.set_trial_user_attr(self._open.id_of(held), EARLIER, until_now(held))
             if run_id is not None and run_id != held.user_attrs.get("run_id"):
-                self._open.storage.set_trial_user_attr(held._trial_id, "run_id", run_id)
-            self._open.storage.set_trial_state_values(held._trial_id, TrialState.WAITING)
+                self._open.storage.set_trial_user_attr(self._open.id_of(held), "run_id", run_id)
+            self._open.storage.set_trial_state_values(self._open.id_of(held), TrialState.WAITING)
 
         with self._open.errors(), suppress(OwnershipLost):
             self.claims.owned(number, act, last=True, done=(TrialState.WAITING,))
@@ -291,7 +289,7 @@ class Lifecycle(Queue):
         def act(held: FrozenTrial) -> None:
             for key, found in {"run_id": run_id, MODEL_ID: model_id}.items():
                 if found and held.user_attrs.get(key) != found:
-                    self._open.storage.set_trial_user_attr(held._trial_id, key, found)
+                    self._open.storage.set_trial_user_attr(self._open.id_of(held), key, found)
             self._open.study.tell(number, values if state == TrialState.COMPLETE else None, state=state)
 
         with self._open.errors():

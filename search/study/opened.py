@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
+from typing import Any
 
 import optuna
+from optuna.samplers import BaseSampler
+from optuna.trial import FrozenTrial
 
 from search.config import SweepConfig
+from search.study.optuna_private import cached
 from search.study.results import Results
 from search.study.storage import PatientStorage, storage_errors
 
@@ -18,11 +22,26 @@ class Opened:
 
     def __init__(self, config: SweepConfig, patient: PatientStorage) -> None:
         self.config, self.patient = config, patient
-        self.storage = optuna.storages.get_storage(patient)
+        self.storage = cached(patient)
 
     @property
     def name(self) -> str:
         return self.config.study
+
+    @property
+    def study_id(self) -> int:
+        """The id that the methods of the storage take."""
+        return self.storage.get_study_id_from_name(self.name)
+
+    def id_of(self, trial: FrozenTrial | optuna.Trial) -> int:
+        """The id of a trial that the methods of the storage take."""
+        return self.storage.get_trial_id_from_study_id_trial_number(self.study_id, trial.number)
+
+    def seen_through(self, storage: Any, sampler: BaseSampler | None = None) -> optuna.Study:
+        """The study with something in front of its storage, and with its own sampler or another one."""
+        return optuna.load_study(
+            study_name=self.name, storage=storage, sampler=sampler or self.study.sampler, pruner=self.study.pruner
+        )
 
     @property
     def results(self) -> Results:

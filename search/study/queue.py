@@ -19,7 +19,7 @@ class Queue:
     def __init__(self, opened: Opened) -> None:
         self._open = opened
         self.grid: Grid | None = None  # all combinations, if each is tried once
-        self.claims = Claims(opened.patient, opened.storage, opened.config.study)
+        self.claims = Claims(opened)
 
     def has_more(self) -> bool:
         """Return whether `ask` would return a trial now."""

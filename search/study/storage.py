@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from datetime import datetime
 from functools import wraps
 from typing import Any, TypeVar
 
 import optuna
 import sqlalchemy
-from optuna.storages._rdb.models import TrialModel, TrialUserAttributeModel
-from optuna.storages._rdb.storage import _create_scoped_session
-from optuna.trial import FrozenTrial, TrialState
 
 from architectures.display import say
 from architectures.errors import ProjectError, UsageError
 from architectures.redaction import learn, redact, redact_chain
 from experiments.databases import exclusive, keepalive, make_database, raise_if_full, sqlite_path
 from experiments.interruption import pause
+from search.study.optuna_private import CALLS_OF_THE_CACHE, LeanStorage
 
 OUTAGE_SECONDS = 600  # how long to wait for a database that is unavailable
 RETRY_SECONDS = 1.0
@@ -48,7 +44,7 @@ def is_outage(error: BaseException | None) -> bool:
     return False
 
 
-class PatientStorage(optuna.storages.RDBStorage):
+class PatientStorage(LeanStorage):
     """Optuna's storage in a database; a call that meets an outage waits until the database is back.
 
     A call may be executed twice, because the database may have committed it before the connection broke. Most calls
@@ -60,7 +56,6 @@ class PatientStorage(optuna.storages.RDBStorage):
         self.answered_since = time.monotonic()  # start of the current period without an outage
         self._thread = threading.local()
         self._told = False
-        self._requeued: dict[int, tuple[datetime, FrozenTrial]] = {}  # queued, by id; when they last began
         engine: dict[str, Any] = {"connect_args": {"timeout": SQLITE_TIMEOUT}}
         if sqlite_path(url) is None:
             engine = {"pool_pre_ping": True, "connect_args": keepalive(url)}
@@ -79,19 +74,6 @@ class PatientStorage(optuna.storages.RDBStorage):
             yield
         finally:
             self._thread.impatient = before
-
-    def state_and_attribute(self, trial_id: int, key: str) -> tuple[TrialState, Any]:
-        """A trial's state, and a user attribute or None: one statement where `get_trial` takes six."""
-        attribute = TrialUserAttributeModel
-        of_trial = (attribute.trial_id == TrialModel.trial_id) & (attribute.key == key)
-        query = sqlalchemy.select(TrialModel.state, attribute.value_json).outerjoin(attribute, of_trial)
-
-        def read() -> tuple[TrialState, Any]:
-            with _create_scoped_session(self.scoped_session) as session:
-                state, value = session.execute(query.where(TrialModel.trial_id == trial_id)).one()
-            return state, None if value is None else json.loads(value)
-
-        return self.patiently(read)
 
     def patiently(self, act: Callable[[], T]) -> T:
         """Call `act`, and repeat it while the database is unavailable."""
@@ -136,31 +118,6 @@ class PatientStorage(optuna.storages.RDBStorage):
 
         return self.patiently(locked)
 
-    def _get_trials(
-        self, study_id: int, states: Any, included_trial_ids: set[int], trial_id_greater_than: int
-    ) -> list[FrozenTrial]:
-        """Read trials as Optuna does, but a queued one only once until it has run again.
-
-        Optuna's cache keeps ended trials and asks for all others each time; a long study has hundreds of paused ones.
-        Nothing is written to a trial while it is queued, and each start of it is recorded with its time.
-        """
-        columns, after = TrialModel.__table__.columns, trial_id_greater_than
-        with _create_scoped_session(self.scoped_session) as session:
-            found = session.query(columns.trial_id, columns.state, columns.datetime_start)
-            found = found.filter(columns.study_id == study_id)
-            rows = found.filter((columns.state == TrialState.WAITING) | (columns.trial_id > after)).all()
-        asked = {row.trial_id: row for row in rows if row.trial_id > after or row.trial_id in included_trial_ids}
-        began = {number: row.datetime_start for number, row in asked.items() if row.state == TrialState.WAITING}
-        known = {number: self._requeued[number] for number in began.keys() & self._requeued.keys()}
-        unchanged = {number: trial for number, (start, trial) in known.items() if start == began[number]}
-        others = (included_trial_ids | asked.keys()) - unchanged.keys()
-        read = super()._get_trials(study_id, states, others, max(after, *unchanged, -1))
-        for trial in read:
-            if trial.state == TrialState.WAITING and (start := began.get(trial._trial_id)):
-                self._requeued[trial._trial_id] = start, trial
-        read += [trial for trial in unchanged.values() if states is None or trial.state in states]
-        return sorted(read, key=lambda trial: trial._trial_id)
-
 
 def _patient(method: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(method)
@@ -170,7 +127,7 @@ def _patient(method: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
-# The calls of Optuna's cache, through which a study accesses its storage.
+# The calls of Optuna's cache, through which a study accesses its storage, and our own.
 for _name in (
     "create_new_study",
     "set_study_user_attr",
@@ -187,10 +144,9 @@ for _name in (
     "set_trial_user_attr",
     "set_trial_system_attr",
     "record_heartbeat",
-    "_create_new_trial",
-    "_get_trials",
-    "_get_stale_trial_ids",
-    "_set_trial_param",
+    "get_trial_id_from_study_id_trial_number",
+    "state_and_attribute",
+    *CALLS_OF_THE_CACHE,
 ):
     setattr(PatientStorage, _name, _patient(getattr(PatientStorage, _name)))
 

@@ -24,24 +24,27 @@ from experiments.config import (
     RunConfig,
 )
 from experiments.objective import Objective
-from experiments.recipe import DISTILLATION_WEIGHT, LABEL_SMOOTHING, MOMENTUM, TEMPERATURE, WEIGHT_DECAY, Recipe
+from experiments.recipe import ASKED, RECIPE_OPTIONS, Recipe
 from search.config import AUTO, ON
 
 
+def _asked_or_none(config: type) -> type:
+    """Give the hyperparameters that a builder takes the default None, which stands for the builder's own."""
+    for name, asked in RECIPE_OPTIONS.items():
+        if asked.taken_by:
+            config.__annotations__[name] = Annotated[float, ASKED[name]] | None
+            setattr(config, name, field(default=None, kw_only=True))
+    return config
+
+
 @dataclass(frozen=True)
+@_asked_or_none
 class TrialConfig(Recipe):
     """One trial. None stands for the value that the architecture was published with.
 
     Raises:
         UsageError: for an invalid value.
     """
-
-    # None: the default of the optimizer, the loss or distillation
-    weight_decay: Annotated[float, WEIGHT_DECAY] | None = field(default=None, kw_only=True)  # type: ignore[assignment]
-    momentum: Annotated[float, MOMENTUM] | None = field(default=None, kw_only=True)  # type: ignore[assignment]
-    label_smoothing: Annotated[float, LABEL_SMOOTHING] | None = field(default=None, kw_only=True)  # type: ignore[assignment]
-    temperature: Annotated[float, TEMPERATURE] | None = field(default=None, kw_only=True)  # type: ignore[assignment]
-    distillation_weight: Annotated[float, DISTILLATION_WEIGHT] | None = field(default=None, kw_only=True)  # type: ignore[assignment]
 
     tracking_uri: str
     architecture: str

@@ -16,10 +16,11 @@ from experiments.tracking import Tracker, TrackingUnavailable
 from experiments.training.messages import failed
 from search.config import SweepConfig
 from search.engines.messages import Event, Finished
+from search.options import continuation
 from search.orchestrate import sweep
 from search.study.storage import open_storage
 from search.study.study import Study
-from search.sweep import _continuation, parser
+from search.sweep import parser
 from tests.support.commands import Command
 from tests.support.gateway import Gateway, basic
 from tests.support.servers import MlflowServer, PostgresServer, free_port
@@ -180,10 +181,10 @@ def test_a_store_that_does_not_open_keeps_the_secret(
 
 def test_the_line_to_continue_by_asks_for_the_secrets_again() -> None:
     given = ["--storage", f"postgresql://ann:{ENCODED}@db/studies", "--tracking-uri", f"http://ann:{ENCODED}@mlflow"]
-    line = _continuation(parser().parse_args(given), "night", 12)
+    line = continuation(parser().parse_args(given), "night", 12)
     assert line == (
         "python -m search.sweep --study night --trials 12 --storage 'postgresql://ann:***@db/studies' "
         "--tracking-uri 'http://ann:***@mlflow' (replace *** by the secrets, which are not recorded)"
     )
     plain = argparse.Namespace(**vars(parser().parse_args(["--storage", "postgresql://ann@db/studies"])))
-    assert _continuation(plain, "night", 12).endswith("--trials 12 --storage postgresql://ann@db/studies")
+    assert continuation(plain, "night", 12).endswith("--trials 12 --storage postgresql://ann@db/studies")
