@@ -53,7 +53,7 @@ def set_trainable(network: keras.Model, train: str, weights: Path | None) -> Non
     photographs would be worse.
 
     Raises:
-        UsageError: where what is random would stay so.
+        UsageError: if untrained layers would be frozen.
     """
     if weights is None:
         if train != ALL:

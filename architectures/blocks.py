@@ -29,10 +29,11 @@ def pooled_probabilities(x: KerasTensor, num_classes: int, dropout: float) -> Ke
 
 
 def normalization() -> layers.BatchNormalization:
-    """Batch normalisation whose averages start at 0.
+    """Return batch normalisation whose averages start at 0.
 
-    They approach a batch's own from the first step on, where Keras' 1 drowns the small variances of a fresh network:
-    a validation after the first epochs would see little, and a sweep would prune what is about to learn.
+    They approach a batch's own from the first step on. Keras starts at variance 1, which hides a new network's small
+    variances: validation after the first epochs would be poor, and a sweep would prune a network that is about to
+    learn.
     """
     return layers.BatchNormalization(momentum=MOMENTUM, moving_variance_initializer="zeros")
 

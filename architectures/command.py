@@ -32,10 +32,10 @@ if TYPE_CHECKING:
 PIPE_WIDTH = 250  # columns: a file or a pipe has no width to fit into
 INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 READER_LEFT = 141  # 128 + SIGPIPE, which ends other programs whose output nobody reads
-# Allocations between two looks for garbage, 700 in Python 3.11: reading 2,000 runs takes a quarter of its time in them.
+# Allocations between garbage collections. Python 3.11's 700 cost a quarter of the time that reading 2,000 runs takes.
 COLLECT_AFTER = 50_000
 CONSOLE = "pocketnets"  # the one command that calls all others
-STRIKE_AGAIN_AFTER = 0.05  # seconds: once the finaliser is left
+REINTERRUPT_AFTER = 0.05  # seconds, by when the finaliser has returned
 
 
 class Parser(argparse.ArgumentParser):
@@ -112,12 +112,12 @@ def _reader_has_left() -> bool:
 
 @contextlib.contextmanager
 def _interrupts_that_python_drops() -> Iterator[None]:
-    """Strike again for a Ctrl-C that hit a finaliser or a weak reference's callback, where Python ignores it."""
+    """Interrupt again if Python swallowed Ctrl-C in a finaliser or in a weak reference's callback."""
     before = sys.unraisablehook
 
     def again(ignored: sys.UnraisableHookArgs) -> None:
         if issubclass(ignored.exc_type, KeyboardInterrupt):
-            threading.Timer(STRIKE_AGAIN_AFTER, _thread.interrupt_main).start()
+            threading.Timer(REINTERRUPT_AFTER, _thread.interrupt_main).start()
         else:
             before(ignored)
 
@@ -151,7 +151,7 @@ def traceback_text(error: BaseException) -> str:
 
 
 def console() -> Console:
-    """Where tables are printed: the writer of what Rich draws; a name is no command and no emoji there."""
+    """Return a Rich console that prints control characters escaped and emoji codes as they are."""
     from rich.console import Console
     from rich.text import Text
 

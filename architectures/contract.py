@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 CLASSES = 7  # unlike any size inside a network
 IMAGES = 8
-SMALL_SIDE = 8  # pixels: smaller images need not work, larger ones must or say what does
+SMALL_SIDE = 8  # pixels: smaller images need not work; larger ones must, or the error must name the smallest size
 LEARNING_RATES = (1e-3, 1e-4, 1e-5)  # of the one training step: the first is too long for some deep networks
 RATES = (0.2, 0.4)  # of dropout
 SEED = 0

@@ -134,7 +134,7 @@ class NumberRange(Allowed):
         if step == least or distance(low, high, step, logarithmic=self.logarithmic) > MAX_STEPS:
             kind = "factor" if self.logarithmic else "step"
             raise InvalidValue(
-                f"{step:g} is too small a {kind} from {low:g} to {high:g}: {MAX_STEPS:,} steps are the most"
+                f"{step:g} is too small a {kind} from {low:g} to {high:g}: at most {MAX_STEPS:,} steps"
             )
         if low < high < (low * step if self.logarithmic else low + step):
             kind = "factor" if self.logarithmic else "step"
@@ -368,10 +368,10 @@ def validate(config: object) -> None:
 
 
 def as_recorded(config: type[Config], **values: object) -> Config:
-    """A dataclass from a record, its values as they are: what happened has happened, whatever is allowed today.
+    """Build a dataclass from a record without validation: the limits may have changed since.
 
     Raises:
-        TypeError: without a field that has no default, as the dataclass itself would.
+        TypeError: if a field without a default is missing, as from the dataclass itself.
     """
     made = object.__new__(config)
     for field in fields(config):  # type: ignore[arg-type]

@@ -92,7 +92,7 @@ Built = TypeVar("Built", bound=Sourced)
 
 
 class PluginRegistry(Generic[Entry]):
-    """What is registered of one kind: by this project, by installed packages, and by `--plugin`."""
+    """A registry for one kind of plugin: this project's, those of installed packages, and those of `--plugin`."""
 
     def __init__(self, kind: str, group: str, load_own: Callable[[], object] = lambda: None) -> None:
         """Prepare a registry.

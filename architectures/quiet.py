@@ -1,6 +1,6 @@
 """Environment that heavy libraries read while they are imported, and an import of TensorFlow without its chatter.
 
-What decides a network is set, whatever a person's own keras.json and variables say of Keras: a record would not tell.
+Settings that change a network override a person's own keras.json and environment, because runs do not record them.
 """
 
 from __future__ import annotations

@@ -67,7 +67,11 @@ def _locked(parent: Path, prefix: str) -> Iterator[Path]:
 
 
 def _make(parent: Path, prefix: str) -> tuple[Path, int] | None:
-    """A new folder and the descriptor of its lock; None where it was taken for abandoned before it was locked."""
+    """Make a folder and lock it; None if another process removed it before it was locked.
+
+    Returns:
+        The folder and the descriptor of its lock.
+    """
     folder = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
     try:
         lock = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o600)

@@ -35,7 +35,7 @@ def located(value: str, find: Callable[[], Path]) -> Path | None:
     if not path.is_file():
         raise UsageError(f"There is no file {path} with weights.")
     if pinned and (found := _sha256(path)) != digest:
-        raise ProjectError(f"{path} has SHA-256 {found[:12]}..., not {digest[:12]}...: these are other weights.")
+        raise ProjectError(f"{path} has SHA-256 {found[:12]}..., not {digest[:12]}...: the weights differ.")
     return path
 
 

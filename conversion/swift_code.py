@@ -112,7 +112,7 @@ actor {name}Reader {{
     return try guesses(of: value)
   }}
 
-  /// Asks Core ML with the very pixels that the model was trained on, row by row, {channels_text}.
+  /// Asks Core ML with exactly the pixels that the model was trained on, row by row, {channels_text}.
   ///
   /// {pixels_text}
   func guesses(pixels: [UInt8]) throws -> [{name}Guess] {{

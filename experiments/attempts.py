@@ -23,9 +23,9 @@ class Attempts:
 
     @contextmanager
     def part(self, name: str, file: Path | None = None) -> Iterator[None]:
-        """Note what is raised inside, and remove a `file` that was not written to its end.
+        """Note an exception, and remove a `file` that is incomplete.
 
-        An MLflow that is away is no fault of the report: it is raised.
+        MLflow outages are raised.
         """
         try:
             yield

@@ -33,7 +33,7 @@ DROPOUT = Number(0, 1, open_above=True)
 LEARNING_RATE = Number(1e-7, 1)
 VIEWS = Whole(0, 1_000)
 SCHEDULE = Choice(tuple(LEARNING_RATES))
-REGISTERED = Name()  # of an optimizer or a loss: which there are, the process that trains knows
+REGISTERED = Name()  # of an optimizer or a loss; checked in the training process
 TEACHER = Name(empty=True)  # a run, where it is recorded by its id and the SHA-256 of its model; empty: there is none
 SEED = Whole(0, 2**32 - 1)  # NumPy's
 

@@ -66,10 +66,10 @@ def sqlite_path(url: str) -> Path | None:
 
 
 def make_database(path: Path, make_tables: Callable[[str], None]) -> None:
-    """Make a database under another name and give it its own once `make_tables(url)` is through.
+    """Create a database under a temporary name and rename it once `make_tables(url)` has returned.
 
-    A process that is killed meanwhile leaves no half-migrated file, which no later start could open. Where two make
-    the same one, the first wins and the other's is dropped.
+    A process that is killed meanwhile leaves no half-migrated file, which no later start could open. If two processes
+    create the same database, the first wins and the other's is dropped.
     """
     with scratch_beside(path) as folder:
         beside = folder / path.name
@@ -77,7 +77,7 @@ def make_database(path: Path, make_tables: Callable[[str], None]) -> None:
         try:
             os.link(beside, path)
         except FileExistsError:
-            if not path.stat().st_size:  # left by who only looked
+            if not path.stat().st_size:  # an empty file left by a reader
                 beside.replace(path)
         except OSError:  # a file system without hard links
             if not path.exists():
@@ -106,7 +106,7 @@ def exclusive(url: str, name: str, engine: Engine | None = None, *, lock: str = 
     """Make other processes that use the same name on the same database wait while the block runs.
 
     The lock goes with its process, and with the database's connection: nothing has to be cleared after a kill -9.
-    Whoever waits for longer than a few seconds says for whom; Ctrl-C ends the wait.
+    A process that waits longer than a few seconds reports the holder; Ctrl-C ends the wait.
 
     Args:
         name: what is locked; a SQLite file has one `lock` for all names.

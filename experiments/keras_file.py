@@ -67,7 +67,7 @@ REFUSED = {
 
 
 class _Fault(Exception):
-    """What is wrong with a file, in words that follow its name."""
+    """A fault in a file; the message continues after the file name."""
 
 
 def check(path: Path) -> None:

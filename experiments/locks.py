@@ -56,7 +56,7 @@ def wait_until(acquired: Callable[[], bool], holder: Callable[[], str], what: st
 def file_lock(path: Path, what: str, purpose: str) -> Iterator[StillHeld]:
     """Hold a lock on a file: between all processes that see it, on one host or on a shared file system.
 
-    The file is there while the lock is held, or was when its holder was killed: what stands in it holds nobody up.
+    The file exists while the lock is held, and stays if the holder is killed: a leftover file does not block anyone.
     """
     held = -1
 

@@ -22,12 +22,12 @@ TEACHER = "teacher"  # what takes the hyperparameters of distillation
 
 @dataclass(frozen=True)
 class RecipeOption:
-    """What the option of a hyperparameter says of it, and how the leaderboard names it."""
+    """The help of a hyperparameter's option, and its name on the leaderboard."""
 
     help: str
     short: str
-    taken_by: str = ""  # optimizer or loss, whose builder says whether it takes it and what it is unless asked for
-    usual: float = 0.0  # with a teacher, of what that takes
+    taken_by: str = ""  # optimizer or loss, whose builder declares it and its default; or teacher
+    usual: float = 0.0  # default of what a teacher takes
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -54,11 +54,11 @@ def check(tracker: Tracker, teacher: str, dataset: Dataset) -> None:
 
 
 def provide(tracker: Tracker, teacher: str) -> None:
-    """Put the model of a teacher that `find` has named where training looks for it, if it is not there.
+    """Download the model of a teacher that `find` has named into the cache, unless it is there.
 
     Raises:
-        NoTeacher: where neither has it, the cache or the store.
-        ProjectError: where its file is damaged.
+        NoTeacher: if neither the cache nor the store has it.
+        ProjectError: if its file is damaged.
     """
     place = file_of(teacher)
     if place.is_file() and _sha256(place) == place.stem:

@@ -102,7 +102,7 @@ class Broker:
 
 
 class _Relay:
-    """Stands for a TrialProgress, whose terminal is elsewhere."""
+    """Forwards calls of a TrialProgress to the driver, which has the terminal."""
 
     def __init__(self, tell) -> None:  # type: ignore[no-untyped-def]
         self._tell = tell
@@ -118,7 +118,7 @@ class _Relay:
 
 
 class _Lines(io.TextIOBase):
-    """Stands for stderr: warnings are shown where the progress is."""
+    """Replaces stderr: warnings are shown where the progress is."""
 
     def __init__(self, progress: TrialProgress) -> None:
         self._progress, self._rest = progress, ""

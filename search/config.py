@@ -85,8 +85,8 @@ FIXED = (
     "experiment",
     "plugins",
 )
-BEFORE = {"schedule": "constant", "augment": "off"}  # what a study means that was recorded before there was the option
-AUTO = "auto"  # the precision and pruner that a study records are what this stood for where it was made
+BEFORE = {"schedule": "constant", "augment": "off"}  # values of studies that are older than the option
+AUTO = "auto"  # precision and pruner: studies record the resolved value
 FROM_COMPLETE = ("gp", "cmaes")  # samplers that learn from complete trials alone, which halving makes late
 PRUNERS = ("halving", "median", "hyperband", "front", "none")
 SAMPLERS = ("tpe", "gp", "cmaes", "random", "grid", "bruteforce")
@@ -127,7 +127,7 @@ class Objectives(Allowed):
                 "be among them"
             )
         if len(names) > MOST_OBJECTIVES:
-            raise InvalidValue(f"{shown!r} are {len(names)} objectives: {MOST_OBJECTIVES} are the most")
+            raise InvalidValue(f"{shown!r}: at most {MOST_OBJECTIVES} objectives, not {len(names)}")
         return tuple(sorted(names, key=lambda name: name not in OBJECTIVES))
 
 
@@ -311,13 +311,13 @@ class SweepConfig(RecipeRanges):
                     f"Study {self.study!r} was made with {key} {_shown(held[key])}, not {_shown(value)}: its trials "
                     f"would not be comparable. Leave the option out, or choose another --study."
                 )
-        # What the study recorded is not judged again: it was made so. What was given has been.
+        # Recorded values are not validated again; given ones have been.
         return as_recorded(SweepConfig, **{field.name: getattr(self, field.name) for field in fields(self)} | held)
 
     @property
     def space(self) -> SearchSpace:
         own: dict[str, Any] = {name: getattr(self, name) for name in ("dropout", "learning_rate", *RECIPE)}
-        if self.sampler in EXHAUSTIVE:  # a single number is one choice: a range without a step has no end of numbers
+        if self.sampler in EXHAUSTIVE:  # a single number is one choice; a range without a step cannot be enumerated
             single = {name: limits for name, limits in own.items() if limits and limits[1:] == limits[:1]}
             own |= {name: (*limits, 1.0) for name, limits in single.items() if not isinstance(limits[0], str)}
         return SearchSpace(

@@ -121,10 +121,10 @@ def _typed(field: str, value: object) -> str:
 
 
 def as_toml(config: SweepConfig, *, but: Sequence[str] = ()) -> str:
-    """All options of a sweep as a file that asks for the same one.
+    """Return all options of a sweep as a file that asks for the same sweep.
 
-    What is as it is by default is a comment: to ask for it is something else, as where few images make the choice of
-    batch sizes smaller. So is what holds a secret, which is not written.
+    Defaults are commented out, because explicit values disable automatic choices, such as smaller batch sizes for few
+    images. Values with a secret are commented out, too, and written without it.
 
     Args:
         but: fields that are left out.

@@ -146,17 +146,17 @@ def sweep(
     """Run a sweep.
 
     Args:
-        engine: makes what trains the trials, if that is not this machine.
-        progress: told what happens, if not this process' terminal.
-        interrupted: says whether to end, if not Ctrl-C and SIGTERM do.
+        engine: engine factory; default: a LocalEngine.
+        progress: where progress is reported; default: this process' terminal.
+        interrupted: returns whether to stop; default: after Ctrl-C or SIGTERM.
 
     Raises:
-        ProjectError: for anything that keeps the sweep as a whole from running; a trial that fails does not.
+        ProjectError: if the sweep as a whole cannot run; a failing trial does not raise.
 
-    An example stands in docs/api.md.
+    See docs/api.md for an example.
     """
     if engine is None:
-        check_main_guard()  # before any file is made: a process that imports the script gets here, too
+        check_main_guard()  # before any file is written: a process that imports the script gets here, too
     started = time.perf_counter()
     config = replace(config, given=config.asked)  # what is derived from the data below was not asked for
     if config.teacher:  # a study holds it as it is recorded
@@ -187,7 +187,7 @@ def sweep(
     ):
         progress.waiting("starting TensorFlow")
         tracker = patiently(lambda: Tracker(config.tracking_uri), progress)
-        tracker.hear_interruptions()
+        tracker.limit_lock_timeout()
 
         def say(text: str) -> None:
             progress.say(escape(text))
@@ -357,10 +357,10 @@ def _take_up(
     recover(study, tracker)
     with study.alone():
         delivered = deliver_leftover_writes(study, outbox, say)
-        if not study.trials.others_run():  # which evaluate what they keep
+        if not study.trials.others_run():  # other sweeps evaluate the models they keep
             evaluate_leftover_models(study, tracker, dataset, say)
     for ended in delivered:
-        progress.say(f"trial {ended.number}: its end was kept on disk and is in MLflow now")
+        progress.say(f"trial {ended.number}: result delivered from disk to MLflow")
     if interrupted := len(study.trials.interrupted()):
         progress.say(f"taking up {interrupted} interrupted trial{'s' if interrupted > 1 else ''}")
 

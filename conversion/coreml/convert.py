@@ -37,9 +37,9 @@ VERSION_LENGTH = 8  # characters of the run id that serve as the file's version
 
 @cache
 def coremltools() -> ModuleType:
-    """coremltools without its warnings, with an operation that it lacks, without a pass that changes answers.
+    """Import coremltools with warnings off, a missing operation added, and a pass that changes answers disabled.
 
-    Its checks of a program are made once for all passes.
+    Programs are checked once after all passes.
     """
     logging.getLogger("coremltools").setLevel(logging.ERROR)  # it warns of every untested library version
     import coremltools

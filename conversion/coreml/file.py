@@ -35,7 +35,7 @@ class CoreMLFile:
 
     @property
     def suffix(self) -> str:
-        """Of its name on disk."""
+        """File suffix."""
         return f".{self.format}"
 
     @property

@@ -85,7 +85,7 @@ def _write(content: bytes, path: Path) -> None:
 
 
 def _move(source: Path, target: Path) -> None:
-    aside: dict[Path, Path] = {}  # where what stood is kept until the new file is in place
+    aside: dict[Path, Path] = {}  # backups of replaced files, until the new file is in place
     try:
         for old in files_in_place(target):
             if old != target or target.is_dir() or source.is_dir():  # a file is replaced by the renaming itself

@@ -82,7 +82,7 @@ def feature(stored: Any, source: str) -> Feature:
     if any(size < 1 for size in shape):
         raise CorruptModel(f"{source}: its feature {stored.name!r} has the shape {shape}.")
     if math.prod(shape) > MAX_BLOB_ELEMENTS:
-        raise NotCheckable(f"{source}: its feature {stored.name!r} has the shape {shape}, which is beyond all measure.")
+        raise NotCheckable(f"{source}: its feature {stored.name!r} has the shape {shape}, which is too large.")
     return Feature(stored.name, KINDS[kind], shape, color, bool(stored.type.isOptional))
 
 

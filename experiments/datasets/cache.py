@@ -133,7 +133,7 @@ def write(
 
 
 def notes(folder: Path) -> list[str] | None:
-    """What was noted of a cache's images; None where there is none, or a kill came in between."""
+    """Return a cache's notes on its images; None if there are none, or if a kill prevented writing them."""
     try:
         found: list[str] | None = json.loads((folder / FACTS).read_text(encoding="utf-8"))["notes"]
     except (OSError, ValueError, KeyError):

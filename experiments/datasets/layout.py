@@ -215,7 +215,7 @@ def _subfolders(path: Path, found: Layout | None = None) -> dict[str, Path]:
             raise ProjectError(f"{entry} is a broken link.")
         if entry.is_dir():
             if any(unicodedata.category(sign) in {"Cc", "Cs"} for sign in entry.name):  # control, or no character
-                raise ProjectError(f"{path} holds a folder {entry.name!r}: a class is named by printable characters.")
+                raise ProjectError(f"{path} holds a folder {entry.name!r}: class names must be printable.")
             folders[entry.name] = entry
         elif found:
             found.unread[_ending(entry.name)] += 1

@@ -134,7 +134,7 @@ def _check_labels(name: str, part: str, class_names: Sequence[str], labels: np.n
 def _read(
     name: str, images: np.ndarray | Pixels, place: Path | None, stack: contextlib.ExitStack, *, again: bool
 ) -> np.ndarray | Pixels:
-    """Images that are in memory, or on disk where they are too many and will be looked at again."""
+    """Return images in memory, or from disk if they exceed memory (then staged at `place` if they are read `again`)."""
     if not isinstance(images, Pixels):
         return images
     told = Pixels(images.shape, lambda: progress.told(name, images.shape[0], images.blocks()))

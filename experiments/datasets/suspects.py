@@ -69,7 +69,7 @@ def suspects(dataset: Dataset) -> tuple[Suspect, ...]:
 
 
 def disagreement(values: Floats, labels: npt.NDArray[np.int64]) -> Floats:
-    """By how much the best other class leads over an image's label (N,); negative where the label is the answer.
+    """Return by how much the best other class leads over an image's label (N,); negative where the label leads.
 
     >>> disagreement(np.array([[1.0, 0.5], [0.75, 0.25]], np.float32), np.array([0, 1]))
     array([-0.5,  0.5], dtype=float32)
@@ -81,7 +81,7 @@ def disagreement(values: Floats, labels: npt.NDArray[np.int64]) -> Floats:
 
 
 def out_of_fold(parts: list[Split], num_classes: int, *, name: str) -> Floats:
-    """What each image's classes are worth by all other images (N, num_classes), about 0 to 1; in the parts' order."""
+    """Return each image's leave-one-out class scores (N, num_classes), about 0 to 1, in the order of the parts."""
     labels = np.concatenate([part.labels for part in parts])
     count = len(labels)
     chosen = np.sort(np.random.default_rng(SEED).permutation(count)[: max(1, min(KERNELS, count // 2))])

@@ -22,8 +22,8 @@ MOST_IMAGES = 50_000  # that are resampled, evenly spaced: with more of them the
 class ResampledEpochs:
     """The epochs of one training, resampled: each image is drawn exactly RESAMPLES times in all.
 
-    Without a choice nothing is luck then: what an epoch gains in some resamples it loses in others (the balanced
-    bootstrap of Davison, Hinkley and Schechtman, Biometrika 73, 1986).
+    Without selection, the estimated bias is zero: what an epoch gains in some resamples it loses in others (the
+    balanced bootstrap of Davison, Hinkley and Schechtman, Biometrika 73, 1986).
     """
 
     def __init__(self, images: int, resampled: np.ndarray | None = None) -> None:

@@ -79,7 +79,7 @@ def _installed() -> dict[str, str]:
 
 
 def _weight(weight: int | str) -> int:
-    """A face's weight on OpenType's scale, where Matplotlib may have its name.
+    """Convert Matplotlib's weight of a face, a number or a name, to OpenType's scale.
 
     >>> _weight("bold"), _weight(300)
     (700, 300)

@@ -24,8 +24,8 @@ class ClassReport:
     """The figures of one class; 0 where the denominator is 0."""
 
     name: str  # with its index where two classes share one
-    precision: float  # share of the images answered so that are so
-    recall: float  # share of its images that are answered so
+    precision: float  # share of predictions of this class that are correct
+    recall: float  # share of its images that are predicted correctly
     f1: float  # harmonic mean of the two
     images: int
 

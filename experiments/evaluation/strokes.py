@@ -19,7 +19,7 @@ SIDE = 28  # pixels; pixel (row, column) has its centre at y = row, x = column
 BOX = 20.0  # pixels: longer side of the ink, pen included
 CENTER = 14.0  # pixel index of the centre of mass
 PEN = 2.2  # pixels: width of a line; its edge fades over one more pixel
-SPACING = 0.5  # pixels: points nearer than this to the last one kept say nothing a pixel can show
+SPACING = 0.5  # pixels: points nearer than this to the last one kept do not change any pixel
 PADS = (1e-300, 1e300)  # any unit: smallest and largest side of a pad whose scale and middle a double can hold
 SMALLEST = 0.05  # of the pad: a smaller drawing is not blown up to the box, so a dot stays a dot
 

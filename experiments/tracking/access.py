@@ -3,7 +3,7 @@
 A test split says what a model will do on unseen images as long as nobody chooses by it; how often it was looked at says
 how far that still holds. A run is the one thing that any number of processes add to any MLflow store without losing
 one, and deleting an experiment of runs does not take the looks with it. The look is written before the images are
-handed out: what fails, is refused or is only a dry run has looked, too.
+handed out, so failed, refused and dry runs count.
 """
 
 from __future__ import annotations

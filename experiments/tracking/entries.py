@@ -38,13 +38,13 @@ class TrialRun:
     number: int
     again: bool = False  # an earlier attempt or an unanswered request may have written some of it
     attempt: int = 1
-    fenced: int = 0  # the last attempt whose run is not to be gone on with: its owner may still write
+    fenced: int = 0  # the last attempt whose run must not be resumed: its owner may still write
     unanswered: bool = False  # the last write
     run_id: str | None = None
     recorded: int = 0  # last epoch that MLflow holds
 
-    def to_go_on_with(self, tracker: Tracker, parent: str) -> str | None:
-        """The run of the latest attempt that is not fenced, if any; all others are discarded."""
+    def resumable_run(self, tracker: Tracker, parent: str) -> str | None:
+        """Return the run of the latest attempt that is not fenced, if any; discard all others."""
         found = tracker.runs.of_trial(parent, self.number)
         usable = [one.run_id for one in found if one.attempt > self.fenced][:1]
         for one in found:
@@ -92,7 +92,7 @@ class Start(Entry):
     start: RunStart
 
     def apply(self, run: TrialRun, write: Write, tracker: Tracker) -> None:
-        run.run_id = run.to_go_on_with(tracker, write.parent) if run.again else None
+        run.run_id = run.resumable_run(tracker, write.parent) if run.again else None
         start = replace(self.start, tags={**self.start.tags, ATTEMPT: str(run.attempt)})
         recorded = tracker.writer.resume_run(run.run_id, start) if run.run_id else None
         if run.run_id is None or recorded is None:
@@ -107,7 +107,7 @@ class Known(Entry):
     run_id: str
 
     def apply(self, run: TrialRun, write: Write, tracker: Tracker) -> None:
-        run.run_id = run.to_go_on_with(tracker, write.parent)
+        run.run_id = run.resumable_run(tracker, write.parent)
         if run.run_id is None:
             raise OwnershipLost(f"The writes kept for trial {run.number} continue a run that was given up.")
         run.recorded = tracker.runs.last_epoch(run.run_id)

@@ -106,11 +106,11 @@ class Models:
     def drop_model(self, model_id: str) -> bool:
         """Remove a kept model that is no longer needed; reports of refused promotions go to its run.
 
-        At each moment the store is consistent: from its mark on no command takes the model for a kept one. What is cut
-        short here is gone on with by `experiments.prune`.
+        The store is consistent at each moment: once a model is marked, no command takes it for a kept one.
+        `experiments.prune` finishes an interrupted removal.
 
-        A model is marked, then looked for in the registry; who registers one looks for the mark afterwards. Of two at
-        once at least one sees the other, whatever lock they hold.
+        This marks the model and then looks for it in the registry; registering looks for the mark afterwards, so
+        concurrent callers cannot miss each other, whatever lock they hold.
 
         Returns:
             Whether it was removed: False if a version refers to it.

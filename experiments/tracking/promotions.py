@@ -72,7 +72,7 @@ class Begun:
     """A promotion or a rollback on its way, with what it needs to be undone, or to be ended, by another process."""
 
     found: int | None  # number of the promotion that was current
-    last: int  # highest number of a promotion before: a higher one was made on this way
+    last: int  # highest number of a promotion before: a higher one belongs to this promotion
     target: int | None  # that a rollback makes current; None for a promotion, which makes its own
     place: str  # of the file, absolute
     stood: str | None  # SHA-256 of the file that was there

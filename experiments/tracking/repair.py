@@ -1,4 +1,4 @@
-"""Runs, mended: what `search.doctor` writes, deletes and brings back."""
+"""Repair runs for `search.doctor`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from experiments.tracking.store import Store
 
 
 class Repair:
-    """Writes what a run lacks, and brings runs back."""
+    """Completes, deletes and restores runs."""
 
     def __init__(self, store: Store) -> None:
         self._store, self._client = store, store.client

@@ -1,4 +1,4 @@
-"""Runs by the thousand, as rows of MLflow's database: its client makes an object of each parameter, metric and tag."""
+"""Read many runs directly from MLflow's database: its client makes an object of each parameter, metric and tag."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs, read: one, all of a study, what each has recorded."""
+"""Read runs: one, all of a study, and what each has recorded."""
 
 from __future__ import annotations
 

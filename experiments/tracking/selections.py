@@ -21,7 +21,7 @@ SPARE = 5  # runs read beside those asked for: replicates and answered ones are 
 
 @dataclass(frozen=True)
 class Selection:
-    """Which training runs of an experiment; a part that is None or empty selects nothing away."""
+    """Which training runs of an experiment; a field that is None or empty is no filter."""
 
     experiment: str
     study: str | None = None

@@ -1,10 +1,10 @@
 """What MLflow's own pages show: descriptions in Markdown, an experiment's columns and their order, links.
 
-Which of its two faces, GenAI or model training, MLflow 3.17 shows lives in the browser unless the link says so; the tag
-`mlflow.experimentKind` says it to other versions. Columns, order and charts are a view as its button Share makes it: a
-tag of the experiment, whose key stands in the link. By any order but that of time the runs stand in one list, the best
-first; by time all trials are folded up under the run of their sweep. MLflow draws a bar chart for every single value,
-unless the view holds its chart as deleted: what is left are the curves of the epochs.
+MLflow 3.17 stores in the browser whether to show its GenAI or its training UI, unless the link says so; other versions
+read the tag `mlflow.experimentKind`. Columns, order and charts are a view as MLflow's Share button saves it: a tag of
+the experiment, whose key is in the link. In any order but that of time, the runs are one list, the best first; by time,
+all trials are folded under the run of their sweep. MLflow draws a bar chart for every metric with one value, unless the
+view marks its chart as deleted: only the curves of the epochs are left.
 """
 
 from __future__ import annotations

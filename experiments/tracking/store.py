@@ -66,7 +66,7 @@ class Store:
         _check_reachable(uri, write=write)
         uri = absolute(uri)
         path = sqlite_path(uri)
-        if path and (not path.exists() or not path.stat().st_size):  # an empty file may have been left by a look at it
+        if path and (not path.exists() or not path.stat().st_size):  # a reader may have left an empty file
             if not create:
                 missing = "is empty" if path.exists() else "does not exist"
                 raise TrackingError(f"The tracking store {self.uri} {missing}. Run python -m search.sweep first.")
@@ -82,10 +82,10 @@ class Store:
                 self._unguarded.search_experiments(max_results=1)
         self.client = cast("MlflowClient", Guarded(self._unguarded, self.uri))
 
-    def hear_interruptions(self) -> None:
-        """Give up a SQLite that another process has locked after seconds, in which Ctrl-C is not heard.
+    def limit_lock_timeout(self) -> None:
+        """Shorten SQLite's lock timeout to BUSY_SECONDS; Ctrl-C has no effect during it.
 
-        MLflow 3 sets 20 s in each session. To be called by who waits and tries again.
+        MLflow 3 sets 20 s in each session. For callers that retry.
         """
         from sqlalchemy import event
 
@@ -105,10 +105,10 @@ class Store:
             raise TrackingUnavailable(str(error)) from None
 
     def update_statistics(self) -> None:
-        """Let a SQLite store that has grown since know how much it holds: MLflow never does.
+        """Run ANALYZE on a SQLite store that has grown since: MLflow never does.
 
-        Without that SQLite takes seconds to order 10,000 runs by a metric, with it a tenth of one. It is a help only:
-        where another process writes or the file may not be written, it waits for the next time.
+        Without it SQLite takes seconds to order 10,000 runs by a metric, with it a tenth of a second. If another
+        process writes, or the file may not be written, this is left for the next time.
         """
         if not (path := sqlite_path(absolute(self.uri))):
             return

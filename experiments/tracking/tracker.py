@@ -49,9 +49,9 @@ class Tracker:
         """Raise TrackingUnavailable at once where the store's server cannot be reached."""
         self._store.check_reachable()
 
-    def hear_interruptions(self) -> None:
-        """As `Store.hear_interruptions`: to be called by who waits for a locked store and tries again."""
-        self._store.hear_interruptions()
+    def limit_lock_timeout(self) -> None:
+        """As `Store.limit_lock_timeout`, for callers that retry while the store is locked."""
+        self._store.limit_lock_timeout()
 
     @contextmanager
     def promotion_lock(self, purpose: str) -> Iterator[StillHeld]:

@@ -47,9 +47,9 @@ class Writer:
         """Set a run that was interrupted back to RUNNING.
 
         Returns:
-            The last epoch that it has recorded. None where it was computed on another kind of processor, with other
-            code or on other threads: its epochs would not go on bit for bit, so the run is deleted and another is to
-            be started. So is one that was ended as pruned: it says what its epochs came to.
+            The last epoch that it has recorded. None if it was computed on another kind of processor, with other code
+            or with another number of threads: its epochs would not continue bit for bit, so the run is deleted and a
+            new one must be started. A run that ended as pruned is deleted, too: its final metrics are already written.
         """
         held = self._client.get_run(run_id).data
         tags, was_pruned = held.tags, BEST in held.metrics and "best_epoch" not in held.metrics

@@ -116,7 +116,7 @@ def each_image(loss: Registered) -> None:
         require(found.shape == (len(labels),), f"gives {found.shape} for {len(labels)} images")
         require(bool(np.isfinite(found).all()), "is not finite")
         alone = np.concatenate([_losses(loss, mixed[[i]], probabilities[[i]]) for i in range(len(labels))])
-        require(np.allclose(found, alone, atol=ROUNDING), "is another one for an image that is batched with others")
+        require(np.allclose(found, alone, atol=ROUNDING), "changes when an image is batched with others")
 
 
 def certainty(loss: Registered) -> None:

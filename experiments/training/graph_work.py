@@ -27,7 +27,7 @@ class Work:
     """The cost of one operation."""
 
     name: str
-    multiplications: float  # and what takes as much time as so many
+    multiplications: float  # plus other work, in equivalent multiplications
     values: int  # that are held at once: its outputs, or what it needs to compute them
 
 

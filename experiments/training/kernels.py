@@ -43,10 +43,10 @@ class FusedAdam(keras.optimizers.Adam):
 
 
 class MaskedDropout(keras.layers.Dropout):  # never saved, hence not registered
-    """`keras.layers.Dropout` without `noise_shape`, for rates that leave something."""
+    """`keras.layers.Dropout` without `noise_shape`, for rates below 1."""
 
     def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
-        """Values of the same shape and type, in training about `rate` of them 0 and the others larger for it."""
+        """Return values of the same shape and type; in training, zero about `rate` of them and scale up the others."""
         dropped = round(self.rate * LEVELS)
         if not training or not dropped:
             return inputs

@@ -2,7 +2,7 @@
 
 A builder is found in its registry's own module, in installed packages through an entry-point group, and in modules or
 files handed to `--plugin`. Of the hyperparameters in `experiments/recipe.py` it takes those that it names as keywords,
-and their defaults there are its own; a run that asks for another one is refused, as nothing would come of it.
+and their defaults there are its own; a run that asks for another one is refused, because it would have no effect.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 NAME = b"pocketnets training state 2"  # and the number of the format: begins the file, before its SHA-256
 SHARE = 0.02  # of the time of a training, at most, that keeping its state takes
-FIRST_SECONDS = 0.02  # that the first writing is taken to last, or longer: a second for BYTES_A_SECOND
+FIRST_SECONDS = 0.02  # assumed minimum duration of the first write; a large state: its size / BYTES_A_SECOND
 BYTES_A_SECOND = 1e8
 
 
@@ -45,7 +45,7 @@ class Keeping:
     write: Callable[[bytes], None]  # raises OSError where it cannot
     found: bytes | None = None  # what an earlier attempt has kept
     on_resumed: Callable[[Sequence[EpochMetrics]], None] = lambda _: None  # told the epochs that are not trained again
-    on_refused: Callable[[str], None] = lambda _: None  # told why `found` cannot be gone on with
+    on_refused: Callable[[str], None] = lambda _: None  # told why `found` cannot be resumed
     on_not_kept: Callable[[str], None] = lambda _: None  # told why nothing is kept from here on
     always: tuple[int, ...] = ()  # epochs after which it is kept, whatever that costs
 

@@ -76,7 +76,7 @@ class Chart:
 
     @property
     def has_legend(self) -> bool:
-        """Whether there is something to tell apart or to name: bars of one kind stand beside their names."""
+        """Return whether a legend is needed: bars of one kind are already labelled on the axis."""
         return len(self.series) > 1 or self.series[0].kind != "bars"
 
     @property

@@ -81,7 +81,7 @@ def _if_asked(row: Row, name: str, form: str) -> str:
 
 
 def _is_balanced(row: Row) -> bool:
-    """Whether a run was to treat small classes as large ones."""
+    """Return whether a run weights classes equally or is ranked by balanced accuracy."""
     return _counts(row, "val_balanced_accuracy") or row.recipe.class_weight == "balanced"
 
 

@@ -89,9 +89,10 @@ def run_link(run_id: str | None, tracking_uri: str | None) -> str | None:
 
 
 def picture(image: np.ndarray, side: int, text: str = "") -> Markup:
-    """An image (height, width, channels) of uint8 within a page, at most so many pixels high and wide.
+    """Return an image (height, width, channels) of uint8 as HTML, at most `side` pixels high and wide.
 
-    The text stands for it where it cannot be seen; without one it is beside a caption that says all.
+    Args:
+        text: the alt text; empty if a caption beside the image says it all.
     """
     drawn = viewed(image)
     if max(drawn.size) > side:

@@ -88,7 +88,7 @@ class RayEngine:
         self._dataset = ray.put(pack_dataset(dataset_folder))
 
     def wait_until_ready(self) -> Ready:
-        """Wait for a first task, which has the import of TensorFlow in it and stays for the first trial.
+        """Wait for a first task, which imports TensorFlow; its process is reused by the first trial.
 
         Raises:
             WorkerFailed: if it cannot start: a plugin fails or is not on its node, memory is short.
@@ -185,7 +185,7 @@ class RayEngine:
 
 
 def _end(job: Job, ended: Future[None]) -> Event:
-    """What the end of a task says where the task itself did not."""
+    """Return the event for a task that ended without sending one."""
     error = ended.exception()
     if isinstance(error, RayTaskError):  # it could not even begin
         return Failed(None, f"A Ray task failed: {_reason(error)}", str(error), 1)

@@ -163,7 +163,7 @@ def rough(num_classes, *, label_smoothing):
             r"gives values of shape \(\) for 4 images, not one for each: let its `call` reduce nothing but the classes",
         ),
         (stumbling, r"each image: Loss 'stumbling' \(.*\) failed: ZeroDivisionError: division by zero"),
-        (of_the_batch, "each image: is another one for an image that is batched with others"),
+        (of_the_batch, "each image: changes when an image is batched with others"),
         (without_bounds, "certainty: is not finite where a network is certain"),
         (upside_down, "order: a wrong answer costs less"),
         (rough, "label smoothing: is the same whatever its label smoothing is"),
