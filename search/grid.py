@@ -1,4 +1,4 @@
-"""All combinations of a space whose values can be counted."""
+"""All combinations of a finite search space."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from search.space import SearchSpace
 
 @dataclass(frozen=True)
 class Grid:
-    """The combinations of a space, numbered from 0. Those of an architecture hold its own hyperparameters alone.
+    """The combinations of a space, numbered from 0. Each has only the hyperparameters of its architecture.
 
     >>> grid = Grid((("pocket", {"filters": (8, 16), "dropout": (0.1,)}), ("mlp", {"dropout": (0.1,)})))
     >>> grid.size, grid.combination(1), grid.number(grid.combination(2))
@@ -28,7 +28,7 @@ class Grid:
         return sum(map(_size, (choices for _, choices in self.architectures)))
 
     def combination(self, number: int) -> dict[str, object]:
-        """The values of a combination, by a study's names."""
+        """Return the values of a combination, by a study's names."""
         for architecture, choices in self.architectures:
             if number < _size(choices):
                 values: dict[str, object] = {}

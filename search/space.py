@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 SEARCH, SEARCH_BEFORE = "search", "search off or digits"
 AUGMENT_CHOICES: Mapping[str, tuple[str | bool, ...]] = {
     SEARCH: AUGMENTATIONS,
-    SEARCH_BEFORE: tuple(AUGMENT_BEFORE),  # a study keeps the choices that it began with
+    SEARCH_BEFORE: tuple(AUGMENT_BEFORE),  # a study keeps the choices that it was created with
 }
 LEAST_STEPS = 4  # in an epoch at a default batch size: fewer teach too little (experiments/LOG.md, 2026-11-26)
 
 
 def fitting_batch_sizes(default: tuple[int, ...], images: int) -> tuple[int, ...]:
-    """Those of the default batch sizes that suit so many training images; where none does, a smaller power of two.
+    """Return the default batch sizes that suit this many training images, else a smaller power of two.
 
     >>> default = SearchSpace.batch_sizes
     >>> fitting_batch_sizes(default, 4_000), fitting_batch_sizes(default, 300), fitting_batch_sizes(default, 50)
@@ -38,12 +38,12 @@ def fitting_batch_sizes(default: tuple[int, ...], images: int) -> tuple[int, ...
 
 @dataclass(frozen=True)
 class Values(Recipe):
-    """One point of the space: the fields of a RunConfig that a trial decides."""
+    """One point of the space: the fields of a RunConfig that a trial draws."""
 
     architecture: str
     batch_size: int
     dropout: float
-    filters: int | None  # None: of fixed widths
+    filters: int | None  # None: fixed widths
     learning_rate: float
     schedule: str
     optimizer: str
@@ -61,18 +61,18 @@ class SearchSpace(RecipeRanges):
     batch_sizes: tuple[int, ...] = (64, 128, 256)
     dropout: Range = (0.0, 0.5)
     filters: tuple[int, ...] = (8, 16, 32)  # widths of the first stage
-    learning_rate: Range | None = None  # searched on a log scale; None: the optimizer's at the schedule
+    learning_rate: Range | None = None  # searched on a log scale; None: the optimizer's default for the schedule
     augment: str = "off"  # or digits, photo, search
     schedule: str = "cosine"
     optimizer: str = RunConfig.optimizer
     loss: str = RunConfig.loss
     teacher: str = RunConfig.teacher
-    learning_rate_factor: float = 1.0  # of the optimizer: its usual rate in Adam's
+    learning_rate_factor: float = 1.0  # the optimizer's usual rate as a multiple of Adam's
 
     def suggest(self, trial: optuna.trial.BaseTrial, known: Sequence[KnownArchitecture]) -> Values:
-        """Draw a point; the same trial always gives the same one.
+        """Draw a point; the same trial always gives the same point.
 
-        A knob belongs to one architecture: it is drawn for that one alone, under the architecture's name and its own.
+        A knob belongs to one architecture: it is drawn only for that one, under the name `<architecture>.<knob>`.
         """
         architecture = trial.suggest_categorical("architecture", self.architectures)
         found = next(one for one in known if one.name == architecture)

@@ -81,7 +81,7 @@ class PatientStorage(optuna.storages.RDBStorage):
             self._thread.impatient = before
 
     def state_and_attribute(self, trial_id: int, key: str) -> tuple[TrialState, Any]:
-        """A trial's state, and a user attribute or None: one statement where `get_trial` takes six."""
+        """Return a trial's state and a user attribute, or None: one statement, where `get_trial` takes six."""
         attribute = TrialUserAttributeModel
         of_trial = (attribute.trial_id == TrialModel.trial_id) & (attribute.key == key)
         query = sqlalchemy.select(TrialModel.state, attribute.value_json).outerjoin(attribute, of_trial)
