@@ -28,7 +28,7 @@ class Ended:
     status: str  # FINISHED, KILLED or FAILED
     outcome: str | None  # pruned, paused, infeasible or interrupted
     result: RunResult | None = None  # of a finished one
-    model: ModelRecord | None = None  # where it was kept
+    model: ModelRecord | None = None  # if it was kept
 
 
 @dataclass
@@ -60,7 +60,7 @@ class TrialRun:
         return self.run_id
 
     def look_again(self, tracker: Tracker) -> None:
-        """After an unanswered write: read what MLflow holds."""
+        """Read what MLflow holds after an unanswered write."""
         if self.unanswered:
             self.recorded = tracker.runs.last_epoch(self.known)
 
@@ -80,8 +80,8 @@ class Entry(ABC):
         """Write to MLflow what is not there yet.
 
         Raises:
-            OwnershipLost: if the run that it goes on is given up.
-            TrackingError: if MLflow refuses, or is away.
+            OwnershipLost: if the run to be continued was given up.
+            TrackingError: if MLflow refuses, or is unavailable.
         """
 
 
@@ -244,7 +244,7 @@ def parsed(line: str) -> Write:
 
 
 def _as_json(value: object) -> object:
-    """What `json` does not know: dataclasses, arrays, paths."""
+    """Convert what `json` does not know: dataclasses, arrays, paths."""
     if is_dataclass(value) and not isinstance(value, type):
         return asdict(value)
     return value.tolist() if hasattr(value, "tolist") else str(value)
