@@ -10,7 +10,7 @@ import numpy as np
 
 from architectures import display
 
-SECONDS = 5.0  # before the first line, and between two; a bar appears after one
+SECONDS = 5.0  # before the first line, and between lines
 
 
 def told(

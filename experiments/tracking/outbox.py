@@ -140,7 +140,7 @@ class Outbox:
         return sorted(self._journal.numbers() - self._runs.keys())
 
     def unreadable(self) -> dict[int, str]:
-        """Return which of them are damaged or were not written by this version, with the reason."""
+        """Return the left-over trials whose file is damaged or not of this version, with the reason."""
         found = {}
         for number in self.left_over():
             try:
