@@ -5,16 +5,16 @@ from __future__ import annotations
 import math
 
 MAX_STEPS = 1_000  # from the lowest to the highest number of a range
-Range = tuple[float, ...]  # the lowest and the highest number, and the step between two where it has one
+Range = tuple[float, ...]  # the lowest and the highest number, and the step if there is one
 
 
 def distance(low: float, high: float, step: float, *, logarithmic: bool) -> float:
-    """How many steps it is from the lowest to the highest number."""
+    """Return the number of steps from the lowest to the highest number."""
     return math.log(high / low) / math.log(step) if logarithmic else (high - low) / step
 
 
 def numbers(limits: Range, *, logarithmic: bool = False) -> tuple[float, ...] | None:
-    """All numbers of a range; None where it has no step, nor a single one.
+    """Return all numbers of a range; None if it has more than one number and no step.
 
     >>> numbers((0.0, 0.5, 0.2)), numbers((0.3, 0.3)), numbers((0.0, 0.5))
     ((0.0, 0.2, 0.4), (0.3,), None)
@@ -27,6 +27,6 @@ def numbers(limits: Range, *, logarithmic: bool = False) -> tuple[float, ...] | 
     if not given:
         return None
     (step,) = given
-    count = int(distance(low, high, step, logarithmic=logarithmic) + 1e-9)  # what rounding takes off
+    count = int(distance(low, high, step, logarithmic=logarithmic) + 1e-9)  # against rounding errors
     exact = (low * step**one if logarithmic else low + one * step for one in range(count + 1))
     return tuple(float(f"{one:.10g}") for one in exact)  # as a person would write them
