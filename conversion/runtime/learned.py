@@ -350,7 +350,7 @@ def _root(tree: Mapping[int, Any]) -> Any:
         children += [node.trueChildNodeId, node.falseChildNodeId]
     roots = tree.keys() - set(children)
     if len(roots) != 1 or len(set(children)) != len(children) or not tree.keys() >= set(children):
-        raise ValueError("its nodes are no tree")
+        raise ValueError("its nodes do not form a tree")
     return tree[roots.pop()]
 
 
