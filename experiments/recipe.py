@@ -1,6 +1,6 @@
-"""Hyperparameters of training that are off unless they are asked for, each declared once.
+"""Hyperparameters of training that are off by default, each declared once.
 
-Their annotations are values and not texts, unlike everywhere else: dataclasses of other modules inherit them.
+Unlike elsewhere, their annotations are values, not strings, because dataclasses of other modules inherit them.
 """
 
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ MOMENTUM = Number(0, 1, open_above=True)
 ALPHA = Number(0, 10)
 TEMPERATURE = Number(1, 100)
 DISTILLATION_WEIGHT = Number(0.01, 1)
-TEACHER = "teacher"  # what takes the hyperparameters of distillation
+TEACHER = "teacher"  # takes the hyperparameters of distillation
 
 
 @dataclass(frozen=True)
@@ -32,13 +32,13 @@ class RecipeOption:
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """Hyperparameters of training that are off unless they are asked for.
+    """Hyperparameters of training that are off by default.
 
-    The options of trials and sweeps, the search space, the record in MLflow and its reading, and the leaderboard derive
-    from these fields: a new one is a line here and in `RecipeRanges`, what training does with it, and its name in
-    `architectures.knobs.RUN_PARAMETERS`; of one that an optimizer or a loss takes, its builder's keyword and a field of
-    `search.trials.config.TrialConfig`, which tells what was not asked for from 0.
-    A number or a choice; its default is what records mean that do not name it.
+    The options of trials and sweeps, the search space, the record in MLflow and its reading, and the leaderboard are
+    derived from these fields. To add one, add a line here and in `RecipeRanges`, its effect on training, and its name
+    in `architectures.knobs.RUN_PARAMETERS`. If an optimizer or a loss takes it, also add a keyword of the builder and a
+    field of `search.trials.config.TrialConfig`, in which None, unlike 0, means that it was not given.
+    Each is a number or a choice, and its default is the value of records that do not have it.
     """
 
     class_weight: Annotated[
@@ -99,7 +99,7 @@ class Recipe:
 
 @dataclass(frozen=True, kw_only=True)
 class RecipeRanges:
-    """What a sweep searches of each of them: from which to which number, in which steps, or which choices.
+    """The ranges (with or without a step) or choices of these hyperparameters that a sweep searches.
 
     None: it stays off.
     """
@@ -126,12 +126,12 @@ CHOICES: Mapping[str, tuple[str, ...]] = {
 
 
 def recipe_of(config: Recipe) -> dict[str, float | str]:
-    """The recipe of a configuration, by name."""
+    """Return the recipe of a configuration, by name."""
     return {name: getattr(config, name) for name in RECIPE}
 
 
 def asked_of(config: Recipe) -> dict[str, float | str]:
-    """The part of the recipe that is not off, by name.
+    """Return the part of the recipe that is not off, by name.
 
     >>> asked_of(Recipe(class_weight="balanced"))
     {'class_weight': 'balanced'}

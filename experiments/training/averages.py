@@ -31,10 +31,10 @@ def lags(momentum: float, steps: int) -> bool:
 
 
 class Averages:
-    """The averages of a classifier's layers that lag behind; if there are none, nothing is done."""
+    """The averages of a classifier's layers that are too slow; without any, `renew` does nothing."""
 
     def __init__(self, classifier: keras.Model, split: Split, size: int) -> None:
-        """Batches are of `size` training images of the split."""
+        """Prepare for batches of `size` training images of the split."""
         import keras
 
         steps = len(split) // size
@@ -50,7 +50,7 @@ class Averages:
         self._graph = self._traced() if self._layers else None
 
     def _traced(self) -> tf.types.experimental.PolymorphicFunction:
-        """A training pass after which each average is that of its batch only."""
+        """Return a training pass after which each average is that of its batch only."""
         import tensorflow as tf
 
         shape = (self._size, *self._classifier.input_shape[1:])
@@ -69,7 +69,7 @@ class Averages:
         return graph
 
     def renew(self, order: np.ndarray) -> None:
-        """Replace averages that lag behind by the means over the first batches of an epoch."""
+        """Replace averages that are too slow by the means over the first batches of an epoch."""
         if self._graph is None:
             return
         before = [variable.numpy() for variable in self._others]
