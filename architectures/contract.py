@@ -177,7 +177,7 @@ def dropout_arrives(architecture: Architecture, input_shape: Shape, filters: int
 
 
 def training_step(architecture: Architecture, input_shape: Shape, filters: int | None) -> None:
-    """Check that a step of gradient descent lowers the loss on a fixed batch, and all trainable weights have gradients."""
+    """Check that a gradient step lowers the loss on a fixed batch, and that all trainable weights have gradients."""
     import keras
     import tensorflow as tf
 

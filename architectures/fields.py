@@ -133,9 +133,7 @@ class NumberRange(Allowed):
         step = Number(least, sys.float_info.max).check(value[2])
         if step == least or distance(low, high, step, logarithmic=self.logarithmic) > MAX_STEPS:
             kind = "factor" if self.logarithmic else "step"
-            raise InvalidValue(
-                f"{step:g} is too small a {kind} from {low:g} to {high:g}: at most {MAX_STEPS:,} steps"
-            )
+            raise InvalidValue(f"{step:g} is too small a {kind} from {low:g} to {high:g}: at most {MAX_STEPS:,} steps")
         if low < high < (low * step if self.logarithmic else low + step):
             kind = "factor" if self.logarithmic else "step"
             raise InvalidValue(f"{step:g} is too large a {kind} from {low:g} to {high:g}: it never reaches {high:g}")

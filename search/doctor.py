@@ -42,7 +42,7 @@ def _lines(findings: Sequence[Finding], *, dry_run: bool) -> Iterator[str]:
     for finding in findings:
         place = f"{finding.study}, trial {finding.trial}" if finding.trial is not None else finding.study
         run_id = f" (run {finding.run_id})" if finding.run_id else ""
-        mark = "repaired" if finding.mended else "repairable" if dry_run else "unrepaired"
+        mark = "repaired" if finding.mended else "found" if dry_run else "unrepaired"
         yield f"  {mark:<10} {place}: {finding.problem}{run_id}: {finding.remedy}"
     mended = sum(finding.mended for finding in findings)
     yield f"{len(findings)} disagreement{'' if len(findings) == 1 else 's'}, {mended} repaired."

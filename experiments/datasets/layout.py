@@ -23,7 +23,7 @@ SPELLINGS = {
     "val": {"val", "valid", "validation", "dev"},
     "test": {"test", "testing", "tst"},
 }
-UNLABELLED = {"pred", "prediction", "predict"}  # the test split if by class and there is no other; Intel's seg_pred is not
+UNLABELLED = {"pred", "prediction", "predict"}  # the test split if it has classes and no other exists
 BESIDE = {"data", "dataset", "image", "images", "img", "imgs", "photos", "pictures", "seg", "set", "split"}
 SYSTEM = {  # in addition to names that begin with a dot
     *("@eadir", "@tmp", "@recycle", "#recycle", "#snapshot", "$recycle.bin", "__macosx", "lost+found"),

@@ -68,7 +68,7 @@ class State:
         return self.epochs[self.best_epoch - 1]
 
     def packed(self, key: str) -> bytes:
-        """Return a line with the format and the SHA-256 of the rest, a line of JSON, and the arrays as `np.save` does."""
+        """Return a line with format and SHA-256 of the rest, a line of JSON, and the arrays in NumPy's format."""
         header = {
             "key": key,
             "epochs": [asdict(each) for each in self.epochs],

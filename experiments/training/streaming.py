@@ -17,7 +17,7 @@ PREFETCHED = 2  # batches that are read ahead
 
 
 def streams(split: Split) -> bool:
-    """Return whether a split's images stay on disk; smaller ones are a constant of the epoch's graph, which is faster."""
+    """Return whether a split's images stay on disk; smaller ones are a constant of the epoch's graph, for speed."""
     return split.images.nbytes > cache.IN_MEMORY_BYTES
 
 

@@ -373,7 +373,7 @@ def test_a_deleted_experiment_hides_its_own_study_alone(
     hidden, mended, total = found.out.splitlines()
     assert hidden.startswith(f"  unrepaired small: its runs are hidden (run {parent.info.run_id}): MLflow experiment ")
     assert f"Restore it: mlflow experiments restore --experiment-id {parent.info.experiment_id}" in hidden
-    assert mended.startswith("  repaired other, trial 0: ended as COMPLETE, its run is RUNNING")
+    assert mended.startswith("  repaired   other, trial 0: ended as COMPLETE, its run is RUNNING")
     assert total == "2 disagreements, 1 repaired."
     client.restore_experiment(parent.info.experiment_id)
     assert command(DOCTOR).code == 0
