@@ -27,7 +27,7 @@ from architectures.scratch import scratch_folder
 if TYPE_CHECKING:
     import keras
 
-CLASSES = 7  # unlike any size inside a network
+CLASSES = 7  # different from all sizes inside a network
 IMAGES = 8
 SMALL_SIDE = 8  # pixels: smaller images need not work; larger ones must, or the error must name the smallest size
 LEARNING_RATES = (1e-3, 1e-4, 1e-5)  # of the single training step: the first is too large for some deep networks

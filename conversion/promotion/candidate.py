@@ -53,7 +53,7 @@ class Candidate:
 
     @property
     def look(self) -> Look:
-        """The record of this look at the test images."""
+        """The record of this use of the test images."""
         return self._tested[1]
 
     @cached_property

@@ -1,4 +1,4 @@
-"""Count each look at test images, whatever its result, as an MLflow run of the experiment `test-looks`.
+"""Record each use of test images (a look), whatever its result, as an MLflow run of the experiment `test-looks`.
 
 A test split shows how a model does on unseen images as long as nobody makes choices by it; the number of looks shows
 how far that still holds. Runs are what any number of processes can add to any MLflow store without losing one, and
@@ -59,7 +59,7 @@ class Look:
 
 
 class TestAccess:
-    """The looks at test images in one store."""
+    """The recorded uses of test images in one store."""
 
     def __init__(self, store: Store) -> None:
         self._store, self._client = store, store.client
@@ -88,7 +88,7 @@ class TestAccess:
         return dataset.test, Look(before + 1, dataset.name, dataset.digest, look_id, earlier)
 
     def looks(self, digest: str) -> tuple[LookRecord, ...]:
-        """Return all looks at the test split of the data with this digest, the earliest first."""
+        """Return all uses of the test split of the data with this digest, the earliest first."""
         found = self._client.get_experiment_by_name(EXPERIMENT)
         if found:
             check_not_deleted(found)

@@ -92,7 +92,7 @@ def picture(image: np.ndarray, side: int, text: str = "") -> Markup:
     """Return an image (height, width, channels) of uint8 as HTML, at most `side` pixels high and wide.
 
     Args:
-        text: the alt text; empty if a caption beside the image says it all.
+        text: the alt text; empty if a caption next to the image says it all.
     """
     drawn = viewed(image)
     if max(drawn.size) > side:

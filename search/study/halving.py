@@ -71,7 +71,7 @@ class Reached:
 
 
 def worth_their_cost(there: Mapping[int, Reached], rung: int, *, minimized: bool = False) -> dict[int, str]:
-    """Return the architectures, by trial number, of trials at a rung that no other of theirs has beaten at equal cost.
+    """Return the architectures, by number, of trials at a rung that no trial of the same one beats at equal cost.
 
     >>> small, large = Reached("resnet", 1, (0.4, 0.6, 0.8, 0.9)), Reached("resnet", 2, (0.5, 0.7))
     >>> worth_their_cost({0: small, 1: large}, 2)
