@@ -251,9 +251,9 @@ def averages(architecture: Architecture, input_shape: Shape, filters: int | None
     momenta = [layer.momentum for layer in found if isinstance(layer, keras.layers.BatchNormalization)]
     if momenta and max(momenta) > HIGHEST_MOMENTUM:
         warnings.warn(
-            f"Architecture {architecture.name!r} has batch normalisation with a momentum of {max(momenta):g}: where an "
-            f"epoch has fewer than {1 / (1 - max(momenta)):.0f} steps its averages are renewed from training images "
-            f"before each validation, and elsewhere it needs hundreds of steps. Set momentum=0.9.",
+            f"Architecture {architecture.name!r} has batch normalisation with a momentum of {max(momenta):g}: if an "
+            f"epoch has fewer than {1 / (1 - max(momenta)):.0f} steps, the averages are recomputed from training "
+            f"images before each validation; otherwise they need hundreds of steps. Set momentum=0.9.",
             stacklevel=2,
         )
 

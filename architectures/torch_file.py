@@ -127,7 +127,7 @@ def _unpickled(file: BinaryIO) -> object:
             if opcode.name == "GLOBAL":
                 _function(*str(argument).split(" ", 1))
             elif opcode.name not in OPCODES:
-                raise _Fault(f"it asks for what weights do not need ({opcode.name} of Python's pickle)")
+                raise _Fault(f"it uses {opcode.name} of Python's pickle, which weights do not need")
             elif opcode.name == "BUILD":
                 builds.append((position or 0) - start)
         end = file.tell()

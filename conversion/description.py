@@ -323,7 +323,7 @@ def _reasons(model: Any, package: Package | None, source: str) -> Iterator[str]:
     for one in models:
         found = one.WhichOneof("Type")
         if found not in EXECUTED:
-            yield f"holds a model of the type {found}, which nothing here executes"
+            yield f"holds a model of the type {found}, which is not supported here"
         if found in NETWORKS:
             yield from _unknown(LAYERS, [layer.WhichOneof("layer") for layer in getattr(one, found).layers], "layer")
     if kind == mlprogram.KIND:

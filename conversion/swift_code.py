@@ -44,11 +44,11 @@ struct {name}Guess: Sendable {{
 }}
 
 enum {name}Error: Error {{
-  /// The app's bundle holds no model of this name.
+  /// The app's bundle has no model with this name.
   case noModel
   /// The image cannot be given to the model.
   case noImage
-  /// The model answers no confidences by label.
+  /// The model does not return confidences by label.
   case noConfidences
 }}
 
@@ -80,7 +80,7 @@ actor {name}Reader {{
     self.model = model
   }}
 
-  /// The best guess where the model is sure enough; nil stands for "I do not know".
+  /// The best guess if the model is sure enough; nil means "I do not know".
   static func answer(_ guesses: [{name}Guess]) -> {name}Guess? {{
     guesses.first.flatMap {{ $0.confidence >= threshold ? $0 : nil }}
   }}
@@ -178,7 +178,7 @@ actor {name}Reader {{
 WHOLE_CANVAS = """\
     let (canvasWidth, canvasHeight) = (image.width, image.height)"""
 PADDED_CANVAS = """\
-    // The margins lie in the picture as it is stored, which may be on its side.
+    // The margins are in the stored picture, which may be on its side.
     let isOnItsSide = [.left, .leftMirrored, .right, .rightMirrored].contains(orientation)
     let (wide, high) = isOnItsSide ? (Self.height, Self.width) : (Self.width, Self.height)
     let canvasWidth = max(image.width, (image.height * wide + high / 2) / high)

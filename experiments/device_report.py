@@ -174,7 +174,7 @@ def _is_of(tracker: Tracker, promotion: PromotionRecord, report: DeviceReport) -
 
 def _line(value: object) -> str:
     if not isinstance(value, str) or not value.strip() or not value.isprintable() or len(value) > 100:
-        raise ValueError(f"{value!r} is no name")
+        raise ValueError(f"{value!r} is not a name")
     return value
 
 

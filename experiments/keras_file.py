@@ -52,7 +52,7 @@ PUBLIC_MODULES = frozenset(
 )
 OPERATIONS = "keras.src.ops."  # the modules of keras.ops, as Keras writes them
 FUNCTIONAL = "keras.src.models.functional"
-RUNS_CODE = "runs code that the file brings along"
+RUNS_CODE = "runs code from the file"
 READS_FILES = "reads files that the configuration names"
 REFUSED = {
     "Lambda": RUNS_CODE,
@@ -103,7 +103,7 @@ def _members(file: Any) -> tuple[dict[str, Any], bytes]:
             for member in found:
                 _check_member(member)
             if len(set(names)) < len(names):
-                raise _Fault("it holds two members of one name")
+                raise _Fault("it holds two members with the same name")
             if missing := sorted(MEMBERS - set(names)):
                 raise _Fault(f"it has no {missing[0]}")
             if sum(member.file_size for member in found) > size:
@@ -116,7 +116,7 @@ def _members(file: Any) -> tuple[dict[str, Any], bytes]:
     except (ValueError, RecursionError) as error:
         raise _Fault(f"{CONFIG} is damaged, or not JSON") from error
     if not isinstance(config, dict):
-        raise _Fault(f"{CONFIG} describes no model")
+        raise _Fault(f"{CONFIG} does not describe a model")
     return config, weights
 
 
@@ -247,7 +247,9 @@ def _datasets(file: Any) -> Iterator[tuple[str, Any]]:
         for name in group:
             seen += 1
             if seen > MAX_HDF5_OBJECTS:
-                raise _Fault(f"{WEIGHTS} holds more than {MAX_HDF5_OBJECTS:,} objects, or groups that hold themselves")
+                raise _Fault(
+                    f"{WEIGHTS} holds more than {MAX_HDF5_OBJECTS:,} objects, or groups that contain themselves"
+                )
             link = group.get(name, getlink=True)
             if not isinstance(link, h5py.HardLink):
                 raise _Fault(f"its weights {name[:80]!r} are a link to {getattr(link, 'filename', link.path)}")

@@ -48,8 +48,8 @@ def check(tracker: Tracker, teacher: str, dataset: Dataset) -> None:
     learned, digest = record.params.get("dataset", "no data set"), record.tags.get("dataset_digest", "none")
     if digest != dataset.digest:
         raise UsageError(
-            f"The teacher {record.name} (run {record.run_id}) has learned from {learned} (digest {digest[:12]}), not "
-            f"from {dataset.name} as here ({dataset.digest[:12]}): images, classes and splits have to be the same."
+            f"The teacher {record.name} (run {record.run_id}) was trained on {learned} (digest {digest[:12]}), not "
+            f"on {dataset.name} as here ({dataset.digest[:12]}): images, classes and splits must be the same."
         )
 
 

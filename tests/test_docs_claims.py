@@ -177,7 +177,7 @@ ODD = re.compile(
     r"\blies? in the (?:folder|file)|stands? in the (?:line|page)|\bat its highest\b|hold\w* \S+ (?:\S+ )?against|"
     r"what came\b|for what they are worth|\bas far as the memory\b|\blooked at\b|\blooks are counted|\bin vain\b|"
     r"something else than|\blets? it go on|\bof its name\b|\bgive smaller\b|\bsmaller significantly worse|"
-    r"\bby who\b|\bas so many\b|\bare the most(?! \w)|beyond all measure|\bthe very (?:pixels|same)\b|which no picture is|"
+    r"\bby who\b|\bas so many\b|\bare the most(?! \w)|beyond all measure|\bthe very (?:pixels|same)\b|"
     r"\bis away\b|would stay so|\bnobody up\b|\bhanded out\b|\bmade anew\b|\bis no fault\b",
     re.IGNORECASE,
 )

@@ -43,7 +43,7 @@ def stage(model: Any, package: Package | None, *, source: str, depth: int = 0) -
     title = f"model {kind}"
     with blaming(source, title):
         if len({each.name for each in inputs}) < len(inputs):
-            raise ValueError("two of its inputs have one name")
+            raise ValueError("two of its inputs have the same name")
         if kind in PIPELINES:
             stages = _stages(PIPELINES[kind](model), package, source=source, depth=depth)
             run = _pipeline(stages, outputs)
@@ -56,7 +56,7 @@ def stage(model: Any, package: Package | None, *, source: str, depth: int = 0) -
         elif kind in BUILDERS:
             run = BUILDERS[kind](model, inputs, outputs)
         else:
-            raise Unsupported("nothing here executes it")
+            raise Unsupported("it is not supported here")
 
     def blamed(values: Mapping[str, Batch]) -> dict[str, Batch]:
         with blaming(source, title), np.errstate(all="ignore"):

@@ -112,7 +112,7 @@ def _notes_of_pixels(dataset: Dataset, copies: Copies) -> list[str]:
         if is_blank
     ]
     if blank:
-        told.append(f"{_listed(blank)} {'are' if len(blank) > 1 else 'is'} of one colour alone")
+        told.append(f"{_listed(blank)} {'are' if len(blank) > 1 else 'is'} of a single colour")
     return told + copies.notes
 
 

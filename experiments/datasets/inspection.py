@@ -69,7 +69,7 @@ class Inspection:
             f"{what}: {count:,}"
             for what, count in (
                 ("files that were not read", unread),
-                ("images of one colour alone", len(self.constant)),
+                ("images of a single colour", len(self.constant)),
                 ("images with copies in other splits", len(self.copies.across_splits)),
                 ("images with copies in other classes", len(self.copies.across_classes)),
                 ("pairs of near copies in different splits", len(self.near_across_splits)),

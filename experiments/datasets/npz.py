@@ -49,7 +49,7 @@ def npz(source: Source) -> Dataset:
     if missing := [f"{kind}_{part}" for part in given for kind in "xy" if f"{kind}_{part}" not in arrays]:
         raise ProjectError(
             f"{source.path} lacks {', '.join(missing)}. It holds {', '.join(held) or 'no array'}; expected are "
-            f"x_train, y_train, x_test, y_test, and x_val, y_val if you like."
+            f"x_train, y_train, x_test, y_test, and optionally x_val, y_val."
         )
     parts = {}
     for part in given:
@@ -73,7 +73,7 @@ def _images(what: str, array: np.ndarray) -> np.ndarray:
     if array.dtype == "uint8":
         return array
     if array.dtype.kind not in "iu" or (array.size and (array.min() < 0 or array.max() > 255)):
-        raise ProjectError(f"{what} holds {array.dtype}; images are whole numbers from 0 to 255, at best uint8.")
+        raise ProjectError(f"{what} holds {array.dtype}; images are whole numbers from 0 to 255, preferably uint8.")
     return array.astype("uint8")
 
 

@@ -39,7 +39,7 @@ class Takes:
         own = dict(self.own)
         for name, value in asked.items():
             if value is not None and name not in own:
-                known = ", ".join(map(_option, own)) or "nothing of the kind"
+                known = ", ".join(map(_option, own)) or "no such options"
                 raise UsageError(f"The {self.kind} {self.name!r} takes no {_option(name)}; it takes {known}.")
         return {name: own.get(name, 0.0) for name, value in asked.items() if value is None}
 

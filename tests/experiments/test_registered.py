@@ -321,7 +321,7 @@ def test_a_loss_without_label_smoothing_is_not_asked_for_it() -> None:
 
     check_loss("squared")
     trial = TrialConfig("sqlite:///mlflow.db", "pocket", label_smoothing=0.1)
-    with pytest.raises(UsageError, match="'squared' takes no --label-smoothing; it takes nothing of the kind"):
+    with pytest.raises(UsageError, match="'squared' takes no --label-smoothing; it takes no such options"):
         of_builders(trial, ready("adam", "squared"))
 
 
