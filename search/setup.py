@@ -97,7 +97,7 @@ def within_memory(
 
 
 def of_builders(asked: TrialConfig | SweepConfig, ready: Ready) -> dict[str, float]:
-    """Return the hyperparameters of the optimizer, the loss and distillation, with defaults for those not given.
+    """Return the defaults for hyperparameters of the optimizer, the loss and distillation that were not given.
 
     Raises:
         UsageError: if one was asked for that they do not take, or that needs a teacher.

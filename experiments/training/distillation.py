@@ -34,7 +34,7 @@ SMALLEST_PROBABILITY = 1e-7  # keras.config.epsilon(): keeps the logarithm finit
 
 
 def resolved(teacher: str, asked: Mapping[str, Any]) -> dict[str, float]:
-    """Fill in defaults for values that were not given (None); 0 without a teacher.
+    """Return the defaults for values that were not given (None); 0 without a teacher.
 
     Raises:
         UsageError: for a value that was given without a teacher.

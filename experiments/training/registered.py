@@ -28,7 +28,7 @@ class Takes:
     learning_rate_factor: float = 1.0  # of an optimizer: its default rate as a multiple of Adam's
 
     def resolved(self, asked: Mapping[str, Any]) -> dict[str, float]:
-        """Fill in its defaults for hyperparameters that were not given (None); 0 for those that it does not take.
+        """Return its defaults for hyperparameters that were not given (None); 0 for those that it does not take.
 
         Args:
             asked: values by name, of all hyperparameters of its kind.

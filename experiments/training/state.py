@@ -201,7 +201,7 @@ class Keeper:
             )
             self._keeping.write(state.packed(self._keeping.key))
         except ConnectionError:
-            raise  # the parent is gone
+            raise  # the receiver is gone
         except (OSError, Unusable) as error:  # such as a full disk: training continues without saving
             self._keeping.on_not_kept(str(error))
             self._keeping = None
