@@ -159,7 +159,7 @@ def _softmax(x: Matrix) -> Matrix:
 
 
 def _support_vectors(p: Any) -> Matrix:
-    """(number of vectors, D)."""
+    """Return the support vectors (number of vectors, D)."""
     kind = p.WhichOneof("supportVectors")
     if kind == "denseSupportVectors":
         rows = [numbers(vector.values) for vector in p.denseSupportVectors.vectors]

@@ -224,7 +224,7 @@ class Write:
     parent: str  # run id of the sweep's
 
     def as_json(self) -> str:
-        """One line of a journal."""
+        """Return the write as a line of a journal."""
         values = {field.name: getattr(self.entry, field.name) for field in fields(self.entry)}  # type: ignore[arg-type]
         line = {"do": type(self.entry).__name__.lower(), "at": self.at, "parent": self.parent} | values
         return json.dumps(line, default=_as_json)

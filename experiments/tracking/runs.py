@@ -37,7 +37,7 @@ class Courses:
     _read: Points = field(default_factory=dict)
 
     def __call__(self, run_id: str, metric: str) -> list[tuple[int, float]]:
-        """Each value of a metric that a run has recorded, with its epoch."""
+        """Return each recorded value of a run's metric, with its epoch."""
         if (run_id, metric) not in self._read:
             database = self.store.database
             if database is None or run_id not in self.run_ids or metric not in self.metrics:
@@ -174,7 +174,7 @@ class Runs:
         ]
 
     def course(self, run_id: str, metric: str) -> list[tuple[int, float]]:
-        """Each value of a metric that a run has recorded, with its epoch."""
+        """Return each recorded value of a run's metric, with its epoch."""
         return [(point.step, point.value) for point in self._client.get_metric_history(run_id, metric)]
 
     def courses(self, run_ids: Sequence[str], metrics: Sequence[str]) -> Courses:
