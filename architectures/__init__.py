@@ -1,6 +1,6 @@
 """Registered Keras architectures, one file per family.  Run: python -m architectures
 
-The package itself is light: families, and with them Keras, are imported when the registry is first read.
+Importing the package is cheap: families, and with them Keras, are imported when the registry is first read.
 """
 
 from architectures.quiet import set_defaults

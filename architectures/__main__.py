@@ -17,7 +17,7 @@ from architectures.starter import write_starter
 
 
 def _shape(text: str) -> tuple[int, int, int]:
-    """HEIGHTxWIDTHxCHANNELS.
+    """Parse HEIGHTxWIDTHxCHANNELS; an argparse type.
 
     >>> _shape("28x28x1")
     (28, 28, 1)

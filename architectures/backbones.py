@@ -1,6 +1,6 @@
-"""What all backbones share: fixed widths, weights that may come from ImageNet, and a new head.
+"""Helpers for backbones: networks of fixed width with optional ImageNet weights and a new head.
 
-Their knobs: `weights` (none, imagenet, a file), `train`, which says how much of the network learns, and `hidden`.
+Their knobs: `weights` (none, imagenet, a file), `train` (how much of the network learns), and `hidden`.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
 SMALLEST_SIDE = 32  # pixels: these networks halve an image five times
 TOP, ALL = "top", "all"
-HIDDEN = (0, 128)  # units of a layer between features and classes; 0: there is none
+HIDDEN = (0, 128)  # units of a layer between features and classes; 0: no such layer
 
 
 def knobs(*files: str) -> dict[str, tuple[Knob, ...]]:
-    """The knobs of every backbone; `files` are the ends of the names of its weights' files."""
+    """Return the knobs of every backbone; `files` are the suffixes of weight files."""
     return {
         WEIGHTS: Setting((NONE, IMAGENET), files=files),
         TRAIN: Setting((ALL, TOP, HEAD)),
@@ -37,7 +37,7 @@ def in_colour(x: keras.KerasTensor) -> keras.KerasTensor:
 
 
 def with_head(x: keras.KerasTensor, num_classes: int, *, dropout: float, hidden: int) -> keras.KerasTensor:
-    """Probabilities from the last feature map: its mean over all positions, dropout, dense layers."""
+    """Return probabilities from the last feature map: its mean over all positions, dropout, dense layers."""
     x = layers.GlobalAveragePooling2D(name=FEATURES)(x)
     if hidden:
         x = layers.Dropout(dropout)(x)
@@ -49,11 +49,11 @@ def with_head(x: keras.KerasTensor, num_classes: int, *, dropout: float, hidden:
 def set_trainable(network: keras.Model, train: str, weights: Path | None) -> None:
     """Freeze everything before the head, or before the layers at the last resolution.
 
-    With weights, batch normalisation keeps the averages that it learned with them, whatever else learns: those of a few
-    photographs would be worse.
+    With weights, batch normalisation is always frozen with its pretrained averages: those of a few photographs would
+    be worse.
 
     Raises:
-        UsageError: where what is random would stay so.
+        UsageError: if untrained layers would be frozen.
     """
     if weights is None:
         if train != ALL:
@@ -71,5 +71,5 @@ def set_trainable(network: keras.Model, train: str, weights: Path | None) -> Non
 
 
 def wrong_weights(path: Path, network: str, reason: object) -> ProjectError:
-    """The message for a file that holds other weights."""
+    """Return the error for a file with the weights of another network."""
     return ProjectError(f"{path} holds no weights of {network}: {' '.join(str(reason).split())[:200]}.")

@@ -1,4 +1,4 @@
-"""What every entry point shares: one-line errors, exit codes, `--json` and `--debug`.
+"""Common behaviour of all entry points: one-line errors, exit codes, `--json` and `--debug`.
 
 Exit codes: 0 done, 1 failed, 2 wrong usage, 3 refused or not checkable, 130 interrupted,
 141 the reader of the output has left.
@@ -29,13 +29,13 @@ from architectures.redaction import redact
 if TYPE_CHECKING:
     from rich.console import Console
 
-PIPE_WIDTH = 250  # columns: a file or a pipe has no width to fit into
+PIPE_WIDTH = 250  # columns of tables in files and pipes
 INTERRUPTED = 130  # 128 + SIGINT, as shells report it
-READER_LEFT = 141  # 128 + SIGPIPE, which ends other programs whose output nobody reads
-# Allocations between two looks for garbage, 700 in Python 3.11: reading 2,000 runs takes a quarter of its time in them.
+READER_LEFT = 141  # 128 + SIGPIPE, which ends other programs when the reader of their output exits
+# Allocations between garbage collections. Python 3.11's 700 cost a quarter of the time that reading 2,000 runs takes.
 COLLECT_AFTER = 50_000
-CONSOLE = "pocketnets"  # the one command that calls all others
-STRIKE_AGAIN_AFTER = 0.05  # seconds: once the finaliser is left
+CONSOLE = "pocketnets"  # the command that calls all others
+REINTERRUPT_AFTER = 0.05  # seconds, by when the finaliser has returned
 
 
 class Parser(argparse.ArgumentParser):
@@ -59,7 +59,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def _called(module: str) -> str:
-    """How the command was called just now: `pocketnets sweep` or `python -m search.sweep`."""
+    """Return how the command was called: `pocketnets sweep` or `python -m search.sweep`."""
     if os.path.basename(sys.argv[0]) != CONSOLE:
         return f"python -m {module}"
     return CONSOLE if module == CONSOLE else f"{CONSOLE} {module.rpartition('.')[2]}"
@@ -72,11 +72,11 @@ def run(parser: Parser, body: Callable[[argparse.Namespace], int], argv: Sequenc
     try:
         try:
             code = _code(parser, body, argv)
-        finally:  # also after --help, and after an error that came when something was printed
+        finally:  # also after --help, and after an error during printing
             sys.stdout.flush()
-    except OSError:  # of stdout alone
+    except OSError:  # of stdout only
         code = code or (READER_LEFT if _reader_has_left() else 1)
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what Python still holds goes nowhere
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # discards what is still buffered
     return code
 
 
@@ -85,7 +85,7 @@ def _code(parser: Parser, body: Callable[[argparse.Namespace], int], argv: Seque
     try:
         with _interrupts_that_python_drops():
             code = body(arguments)
-        sys.stdout.flush()  # here, where a full disk becomes one line
+        sys.stdout.flush()  # here, so that a full disk is reported in one line
         return code
     except KeyboardInterrupt:
         say("interrupted", file=sys.stderr)
@@ -101,7 +101,7 @@ def _code(parser: Parser, body: Callable[[argparse.Namespace], int], argv: Seque
 
 
 def _reader_has_left() -> bool:
-    """Whether the broken pipe is stdout, as after `| head`, and not a worker's pipe."""
+    """Return whether the broken pipe is stdout, as after `| head`, and not a worker's pipe."""
     poll = select.poll()
     try:
         poll.register(sys.stdout.fileno(), 0)
@@ -112,12 +112,12 @@ def _reader_has_left() -> bool:
 
 @contextlib.contextmanager
 def _interrupts_that_python_drops() -> Iterator[None]:
-    """Strike again for a Ctrl-C that hit a finaliser or a weak reference's callback, where Python ignores it."""
+    """Interrupt again if Python swallowed Ctrl-C in a finaliser or in a weak reference's callback."""
     before = sys.unraisablehook
 
     def again(ignored: sys.UnraisableHookArgs) -> None:
         if issubclass(ignored.exc_type, KeyboardInterrupt):
-            threading.Timer(STRIKE_AGAIN_AFTER, _thread.interrupt_main).start()
+            threading.Timer(REINTERRUPT_AFTER, _thread.interrupt_main).start()
         else:
             before(ignored)
 
@@ -129,7 +129,7 @@ def _interrupts_that_python_drops() -> Iterator[None]:
 
 
 def one_line(error: BaseException) -> str:
-    """The message of an error as one line without secrets, with the cause named where the error is not one of ours."""
+    """Return an error's message as one line without secrets, with the exception's type unless it is one of ours."""
     return redact(_message(error))
 
 
@@ -138,7 +138,7 @@ def _message(error: BaseException) -> str:
     if isinstance(error, ProjectError):
         return text
     if isinstance(error, OSError) and error.strerror:
-        file = error.filename2 or error.filename  # of a copy the target
+        file = error.filename2 or error.filename  # the target of a copy
         if error.errno == errno.ENOSPC:
             return f"No space left on the disk{f' for {file}' if file else ''}. Free some and try again."
         return f"{error.strerror}{f': {file}' if file else ''}"
@@ -146,12 +146,12 @@ def _message(error: BaseException) -> str:
 
 
 def traceback_text(error: BaseException) -> str:
-    """The traceback of an error, without secrets."""
+    """Return the traceback of an error, without secrets."""
     return redact("".join(traceback.format_exception(error)))
 
 
 def console() -> Console:
-    """Where tables are printed: the writer of what Rich draws; a name is no command and no emoji there."""
+    """Return a Rich console that prints control characters escaped and emoji codes as they are."""
     from rich.console import Console
     from rich.text import Text
 
@@ -167,13 +167,13 @@ def console() -> Console:
 
 
 def print_json(result: dict[str, object]) -> None:
-    """Write one JSON object and nothing else to stdout, as `finite` makes it."""
+    """Write one JSON object and nothing else to stdout, converted by `finite`."""
     print(json.dumps(finite(result), allow_nan=False))
 
 
 def finite(value: object) -> object:
-    """The same without secrets, and with null for numbers that are not finite, which JSON cannot represent."""
-    if isinstance(value, str):  # a single word is a name, whatever somebody's password is
+    """Return the value without secrets, and with null for non-finite numbers, which JSON cannot represent."""
+    if isinstance(value, str):  # a single word is a name, even if it equals a password
         return redact(value, words=" " in value or "://" in value)
     if isinstance(value, float) and not math.isfinite(value):
         return None
@@ -183,7 +183,7 @@ def finite(value: object) -> object:
 
 
 def several(text: str) -> tuple[str, ...]:
-    """An argparse type, with action="extend": names separated by commas.
+    """Parse names separated by commas; an argparse type, with action="extend".
 
     >>> several("malireddi, pocket")
     ('malireddi', 'pocket')

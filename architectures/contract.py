@@ -1,11 +1,11 @@
-"""What every registered architecture must do, as one check that any package can run on its own.
+"""The contract of every registered architecture, as one check that any package can run on its own.
 
     from architectures.contract import check_architecture
 
     def test_mine():
         check_architecture("mine")
 
-Checks that need higher floors, conversion above all, come from the entry-point group `architecture_checks`.
+Checks that need packages above this one, such as conversion, come from the entry-point group `architecture_checks`.
 """
 
 from __future__ import annotations
@@ -27,28 +27,28 @@ from architectures.scratch import scratch_folder
 if TYPE_CHECKING:
     import keras
 
-CLASSES = 7  # unlike any size inside a network
+CLASSES = 7  # different from all sizes inside a network
 IMAGES = 8
-SMALL_SIDE = 8  # pixels: smaller images need not work, larger ones must or say what does
-LEARNING_RATES = (1e-3, 1e-4, 1e-5)  # of the one training step: the first is too long for some deep networks
+SMALL_SIDE = 8  # pixels: smaller images need not work; larger ones must, or the error must name the smallest size
+LEARNING_RATES = (1e-3, 1e-4, 1e-5)  # of the single training step: the first is too large for some deep networks
 RATES = (0.2, 0.4)  # of dropout
 SEED = 0
 LONGEST_REASON = 1_000  # characters: Keras and TensorFlow print whole configurations
-HIGHEST_MOMENTUM = 0.95  # of batch normalisation's averages: more lag behind where an epoch has less than 20 steps
-ROUNDING = 1e-6  # a probability's: a loaded model computes the same
+HIGHEST_MOMENTUM = 0.95  # of batch normalisation's averages: more is too slow if an epoch has fewer than 20 steps
+ROUNDING = 1e-6  # of a probability: a loaded model computes the same
 
 
 class ContractBroken(ProjectError, AssertionError):
-    """An architecture, optimizer or loss does not do what the project relies on; the message lists every reason."""
+    """An architecture, optimizer or loss breaks its contract; the message lists every reason."""
 
 
 def check_architecture(architecture: str | Architecture, *, input_shape: Shape = (28, 28, 1)) -> None:
     """Check that an architecture keeps the contract, at a small width.
 
     Args:
-        architecture: a registered name, or what `architectures.get` returns.
-        input_shape: height, width and channels of the images that most checks use; 1 or 3 channels. Where that is less
-            than the architecture's own smallest side, that side.
+        architecture: a registered name, or the result of `architectures.get`.
+        input_shape: height, width and channels of the images for most checks; 1 or 3 channels. Sides below the
+            architecture's own smallest side are raised to it.
 
     Raises:
         ContractBroken: an AssertionError that lists every check that failed, with the reason.
@@ -64,12 +64,12 @@ def check_architecture(architecture: str | Architecture, *, input_shape: Shape =
 
 
 def hold(what: str, checks: Mapping[str, Callable[..., None]], *arguments: object) -> None:
-    """Run all checks with these arguments; raises ContractBroken with every reason."""
+    """Run all checks with these arguments; raise ContractBroken with every reason."""
     broken = []
     for name, check in checks.items():
         try:
             check(*arguments)
-        except Exception as error:  # a plugin's, or a library's
+        except Exception as error:  # of a plugin or a library
             kind = "" if isinstance(error, AssertionError | ProjectError) else f"{type(error).__name__}: "
             broken.append(f"{name}: {kind}{redact(' '.join(str(error).split()))[:LONGEST_REASON]}")
     if broken:
@@ -77,10 +77,10 @@ def hold(what: str, checks: Mapping[str, Callable[..., None]], *arguments: objec
 
 
 class BuiltOnce:
-    """A builder whose checks share their networks: each is built once, by SEED, and handed out as it was built."""
+    """A builder that lets checks share networks: each is built once, with SEED, and reset to its initial weights."""
 
     def __init__(self, builder: Builder) -> None:
-        """Build by another builder, which stays as it is."""
+        """Wrap a builder."""
         self.builder = builder
         self.__doc__ = builder.__doc__
         self._built: dict[object, tuple[keras.Model, list[np.ndarray]]] = {}
@@ -105,7 +105,7 @@ ArchitectureCheck = Callable[
 
 
 def checks() -> dict[str, ArchitectureCheck]:
-    """All checks by name: those of this module, then those that installed packages add."""
+    """Return all checks by name: those of this module, then those of installed packages."""
     own: tuple[ArchitectureCheck, ...] = (
         sizes,
         probabilities,
@@ -121,10 +121,10 @@ def checks() -> dict[str, ArchitectureCheck]:
 
 
 def sizes(architecture: Architecture, input_shape: Shape, filters: int | None) -> None:
-    """Grayscale and RGB images of any size from 8x8 up are taken, or refused with the smallest size that works."""
+    """Check that grayscale and RGB images from 8x8 up are accepted, or refused with the smallest size that works."""
     height, width, _ = input_shape
     larger, small = (height + 4, width + 1), (SMALL_SIDE, SMALL_SIDE)
-    # Not each size with each number of channels: the other checks build the given shape, and building is what costs.
+    # Not every size with every number of channels, because building is slow; other checks build the given shape.
     for shape in (input_shape, (*larger, 4 - input_shape[2]), (*small, 1), (*small, 3)):
         try:
             architecture.build(shape, CLASSES, filters=filters)
@@ -133,7 +133,7 @@ def sizes(architecture: Architecture, input_shape: Shape, filters: int | None) -
 
 
 def probabilities(architecture: Architecture, input_shape: Shape, filters: int | None) -> None:
-    """Every image gets probabilities, whatever it is batched with; those of a softmax sum to 1."""
+    """Check that every image gets probabilities, whatever its batch; those of a softmax sum to 1."""
     model = architecture.build(input_shape, CLASSES, filters=filters)
     images = _images(input_shape)
     found = _forward(model, images)
@@ -146,7 +146,7 @@ def probabilities(architecture: Architecture, input_shape: Shape, filters: int |
 
 
 def filters_widen(architecture: Architecture, input_shape: Shape, filters: int | None) -> None:
-    """More filters give more parameters."""
+    """Check that more filters give more parameters."""
     if filters is None:
         return
     counts = [architecture.build(input_shape, CLASSES, filters=filters * times).count_params() for times in (1, 2, 4)]
@@ -154,9 +154,9 @@ def filters_widen(architecture: Architecture, input_shape: Shape, filters: int |
 
 
 def dropout_arrives(architecture: Architecture, input_shape: Shape, filters: int | None) -> None:
-    """The rate reaches layers that drop, and a rate of 0 drops nothing.
+    """Check that the rate reaches dropout layers, and that a rate of 0 drops nothing.
 
-    Layers that are random in training whatever the rate, as augmentation or noise, are not asked about.
+    Layers that are random in training at any rate, such as augmentation or noise, are not checked.
     """
 
     def build(rate: float) -> keras.Model:
@@ -177,7 +177,7 @@ def dropout_arrives(architecture: Architecture, input_shape: Shape, filters: int
 
 
 def training_step(architecture: Architecture, input_shape: Shape, filters: int | None) -> None:
-    """One step of gradient descent lowers the loss on a fixed batch, and every trainable weight has a gradient."""
+    """Check that a gradient step lowers the loss on a fixed batch, and that all trainable weights have gradients."""
     import keras
     import tensorflow as tf
 
@@ -189,7 +189,7 @@ def training_step(architecture: Architecture, input_shape: Shape, filters: int |
 
     def loss() -> tf.Tensor:
         keras.utils.set_random_seed(SEED)
-        for variable, value in state:  # seeds too: what is random in training must be the same before and after
+        for variable, value in state:  # including seeds, so that random layers do the same before and after
             variable.assign(value)
         return tf.reduce_mean(keras.losses.sparse_categorical_crossentropy(labels, model(images, training=True)))
 
@@ -212,7 +212,7 @@ def training_step(architecture: Architecture, input_shape: Shape, filters: int |
 
 
 def saving(architecture: Architecture, input_shape: Shape, filters: int | None) -> None:
-    """A `.keras` file loads in safe mode and answers the same."""
+    """Check that a `.keras` file loads in safe mode and gives the same probabilities."""
     import keras
 
     model = architecture.build(input_shape, CLASSES, filters=filters)
@@ -226,7 +226,7 @@ def saving(architecture: Architecture, input_shape: Shape, filters: int | None) 
 
 
 def determinism(architecture: Architecture, input_shape: Shape, filters: int | None) -> None:
-    """The same seed builds the same layers and weights."""
+    """Check that the same seed builds the same layers and weights."""
     import keras
 
     builder = architecture.builder
@@ -243,7 +243,7 @@ def determinism(architecture: Architecture, input_shape: Shape, filters: int | N
 
 
 def averages(architecture: Architecture, input_shape: Shape, filters: int | None) -> None:
-    """Warn about batch normalisation whose averages lag behind in a short run: it works, but costs accuracy."""
+    """Warn about batch normalisation whose averages are too slow for a short run: it works, but costs accuracy."""
     import keras
 
     model = architecture.build(input_shape, CLASSES, filters=filters)
@@ -251,15 +251,15 @@ def averages(architecture: Architecture, input_shape: Shape, filters: int | None
     momenta = [layer.momentum for layer in found if isinstance(layer, keras.layers.BatchNormalization)]
     if momenta and max(momenta) > HIGHEST_MOMENTUM:
         warnings.warn(
-            f"Architecture {architecture.name!r} has batch normalisation with a momentum of {max(momenta):g}: where an "
-            f"epoch has fewer than {1 / (1 - max(momenta)):.0f} steps its averages are renewed from training images "
-            f"before each validation, and elsewhere it needs hundreds of steps. Set momentum=0.9.",
+            f"Architecture {architecture.name!r} has batch normalisation with a momentum of {max(momenta):g}: if an "
+            f"epoch has fewer than {1 / (1 - max(momenta)):.0f} steps, the averages are recomputed from training "
+            f"images before each validation; otherwise they need hundreds of steps. Set momentum=0.9.",
             stacklevel=2,
         )
 
 
 def _varies(model: keras.Model | keras.Layer, *args: Any, **kwargs: Any) -> bool:
-    """Whether any output differs between two training passes."""
+    """Return whether any output differs between two training passes."""
     import keras
 
     first, second = (keras.tree.flatten(model(*args, **(kwargs | {"training": True}))) for _ in range(2))
@@ -267,7 +267,7 @@ def _varies(model: keras.Model | keras.Layer, *args: Any, **kwargs: Any) -> bool
 
 
 def _random_layers(model: keras.Model) -> list[keras.Layer]:
-    """The layers of a model, and of the models inside it, that are random in training."""
+    """Return the layers of a model, and of the models inside it, that are random in training."""
     import keras
 
     def values(argument: object) -> object:
@@ -277,7 +277,7 @@ def _random_layers(model: keras.Model) -> list[keras.Layer]:
 
     found = []
     for layer in model._flatten_layers(include_self=False, recursive=True):
-        # What a layer is made of is not called on its own, and is random where the layer is.
+        # Parts of a layer are not called on their own, and are random if the layer is.
         if layer._inbound_nodes and not isinstance(layer, keras.Model | keras.layers.InputLayer):
             args, kwargs = layer._inbound_nodes[0].arguments.convert(values)
             if _varies(layer, *args, **kwargs):
@@ -286,7 +286,7 @@ def _random_layers(model: keras.Model) -> list[keras.Layer]:
 
 
 def _settings(layer: keras.Layer) -> object:
-    """A layer's class and configuration, without the names that Keras counts."""
+    """Return a layer's class and configuration, without Keras' numbered names."""
 
     def plain(value: object) -> object:
         if isinstance(value, dict):
@@ -297,13 +297,13 @@ def _settings(layer: keras.Layer) -> object:
 
 
 def _rates(model: keras.Model) -> list[float]:
-    """The rates of all layers that have one."""
+    """Return the rates of all layers that have one."""
     layers = model._flatten_layers(include_self=False, recursive=True)
     return [layer.rate for layer in layers if isinstance(getattr(layer, "rate", None), float | int)]
 
 
 def _images(input_shape: tuple[int, ...]) -> np.ndarray:
-    """A fixed batch of noise in [0, 1]."""
+    """Return a fixed batch of noise in [0, 1]."""
     return np.random.default_rng(SEED).random((IMAGES, *input_shape), dtype=np.float32)
 
 

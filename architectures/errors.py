@@ -1,4 +1,4 @@
-"""The project's errors: what a caller may catch, and what the command line turns into one line."""
+"""The project's errors: callers may catch them, and the command line prints them in one line."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ class ProjectError(Exception):
     exit_code = 1
 
     def __init__(self, *parts: object) -> None:
-        """Its message never holds a password, whatever URI it names."""
+        """Redact passwords in the message, such as those in a URI."""
         super().__init__(*(redact(part) if isinstance(part, str) else part for part in parts))
 
 
@@ -22,7 +22,7 @@ class UsageError(ProjectError, ValueError):
 
 
 class NotConvertible(UsageError):
-    """Core ML has no counterpart of an architecture, which could never be shipped. Exit code 2."""
+    """An architecture cannot be converted to Core ML, so it could never be shipped. Exit code 2."""
 
 
 class PluginError(ProjectError):

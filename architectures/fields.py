@@ -31,7 +31,7 @@ Config = TypeVar("Config")
 
 
 class InvalidValue(argparse.ArgumentTypeError):
-    """A value that is not allowed; argparse puts the option in front of the message, `validate` the field."""
+    """A value that is not allowed; argparse prefixes the message with the option, `validate` with the field."""
 
 
 class Allowed(ABC):
@@ -41,12 +41,12 @@ class Allowed(ABC):
         return self.check(self.read(text))
 
     def read(self, text: str) -> object:
-        """An option's text as the value that is checked."""
+        """Convert an option's text to the value that is checked."""
         return text
 
     @abstractmethod
     def check(self, value: object) -> Any:
-        """A value as the field keeps it; raises InvalidValue."""
+        """Return the value as stored in the field; raise InvalidValue."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class Whole(Allowed):
             return text
 
     def check(self, value: object) -> int:
-        if isinstance(value, bool) or not isinstance(value, Integral):  # NumPy's are such, too
+        if isinstance(value, bool) or not isinstance(value, Integral):  # includes NumPy's integers
             raise InvalidValue(f"{value!r} is not a whole number")
         value = int(value)
         if value < self.minimum:
@@ -79,7 +79,7 @@ class Whole(Allowed):
 
 @dataclass(frozen=True)
 class Number(Allowed):
-    """A number from `minimum` to `maximum`, the latter excluded where `open_above`."""
+    """A number from `minimum` to `maximum`, excluding the latter if `open_above`."""
 
     minimum: float
     maximum: float
@@ -103,10 +103,10 @@ class Number(Allowed):
 
 @dataclass(frozen=True)
 class NumberRange(Allowed):
-    """The lowest and the highest number: LOW:HIGH as text, where one number stands for both.
+    """The lowest and the highest number: LOW:HIGH as text, or one number for both.
 
-    LOW:HIGH:STEP stands for the numbers at this distance from each other alone; on a `logarithmic` scale each is the
-    one before times the step.
+    LOW:HIGH:STEP allows only the numbers at this distance from each other; on a `logarithmic` scale, each is the
+    previous one times the step.
 
     >>> NumberRange(Number(0, 1))("0:0.5"), NumberRange(Number(0, 1))("0:0.5:0.25")
     ((0.0, 0.5), (0.0, 0.5, 0.25))
@@ -133,9 +133,7 @@ class NumberRange(Allowed):
         step = Number(least, sys.float_info.max).check(value[2])
         if step == least or distance(low, high, step, logarithmic=self.logarithmic) > MAX_STEPS:
             kind = "factor" if self.logarithmic else "step"
-            raise InvalidValue(
-                f"{step:g} is too small a {kind} from {low:g} to {high:g}: {MAX_STEPS:,} steps are the most"
-            )
+            raise InvalidValue(f"{step:g} is too small a {kind} from {low:g} to {high:g}: at most {MAX_STEPS:,} steps")
         if low < high and steps_between(low, high, step, logarithmic=self.logarithmic) < 1:
             kind = "factor" if self.logarithmic else "step"
             raise InvalidValue(f"{step:g} is too large a {kind} from {low:g} to {high:g}: it never reaches {high:g}")
@@ -144,9 +142,9 @@ class NumberRange(Allowed):
 
 @dataclass(frozen=True)
 class Several(Allowed):
-    """Any number of values of one kind, at least `minimum`; separated by commas as text.
+    """Any number of values of one kind, at least `minimum`; as text, separated by commas.
 
-    Where they are `distinct`, one that is given twice is kept once.
+    With `distinct`, duplicates are removed.
     """
 
     each: Allowed
@@ -167,7 +165,7 @@ class Several(Allowed):
 
 @dataclass(frozen=True)
 class Wholes(Several):
-    """Choices of whole numbers, each once; as text in any order and number."""
+    """Distinct whole numbers; as text, in any order, and duplicates are removed."""
 
     def read(self, text: str) -> object:
         found = super().check(super().read(text))
@@ -225,7 +223,7 @@ def _is_name(text: str) -> bool:
 
 @dataclass(frozen=True)
 class PluginName(Allowed):
-    """A module's name, or a file's path made absolute, which a record holds."""
+    """A module's name, or a file's path, which is made absolute for the record."""
 
     def check(self, value: object) -> str:
         value = _plain(value)
@@ -277,8 +275,8 @@ class _OrNone(Allowed):
 
 
 def _plain(value: object) -> Any:
-    """Turn a NumPy scalar into Python's, which a record can hold; leave anything else unchanged."""
-    numpy = sys.modules.get("numpy")  # a value can be one of its only where it has been imported
+    """Convert a NumPy scalar to a Python one, which can be recorded; leave anything else unchanged."""
+    numpy = sys.modules.get("numpy")  # if it is not imported, no value is a NumPy scalar
     return value.item() if numpy and isinstance(value, numpy.generic) else value
 
 
@@ -292,7 +290,7 @@ DESCRIBED = {
 
 
 def _of_hint(hint: Any) -> Allowed:
-    """What a field's annotation allows: its `Allowed` where it has one, else values of its type."""
+    """Return what a field's annotation allows: its `Allowed` if it has one, else values of its type."""
     origin, arguments = get_origin(hint), get_args(hint)
     if origin is Annotated:
         declared = next((one for one in hint.__metadata__ if isinstance(one, Allowed)), None)
@@ -320,7 +318,7 @@ def _of_hint(hint: Any) -> Allowed:
 def _declared(config: Any) -> dict[str, Allowed]:
     hints: dict[str, Any] = {}
     for base in reversed(config.__mro__):
-        # Where the class was written; `runpy` leaves a module's name in sys.modules to the one that it stands in for.
+        # The namespace of the class; under `runpy`, sys.modules may have another module with this name.
         written = vars(base).get("__post_init__")
         names = written.__globals__ if written else vars(sys.modules[base.__module__])
         hints |= inspect.get_annotations(base, globals=names, eval_str=True)
@@ -328,12 +326,12 @@ def _declared(config: Any) -> dict[str, Allowed]:
 
 
 def allowed(config: type, field: str) -> Allowed:
-    """What a field of a dataclass may hold: the type of the option that sets it."""
+    """Return the allowed values of a dataclass's field: the argparse type of its option."""
     return _declared(config)[field]
 
 
 def is_range(config: type, field: str) -> bool:
-    """Whether a field of a dataclass, if it is one, holds a lowest and a highest number.
+    """Return whether a name is a dataclass's field for a lowest and a highest number.
 
     >>> @dataclass(frozen=True)
     ... class Night:
@@ -346,10 +344,10 @@ def is_range(config: type, field: str) -> bool:
 
 
 def validate(config: object) -> None:
-    """Check every field of a frozen dataclass; a list becomes a tuple, and a NumPy scalar Python's.
+    """Check every field of a frozen dataclass; convert lists to tuples, and NumPy scalars to Python's.
 
     Raises:
-        UsageError: naming the first field that is unfit.
+        UsageError: naming the first invalid field.
 
     >>> @dataclass(frozen=True)
     ... class Night:
@@ -368,10 +366,10 @@ def validate(config: object) -> None:
 
 
 def as_recorded(config: type[Config], **values: object) -> Config:
-    """A dataclass from a record, its values as they are: what happened has happened, whatever is allowed today.
+    """Build a dataclass from a record without validation: the limits may have changed since.
 
     Raises:
-        TypeError: without a field that has no default, as the dataclass itself would.
+        TypeError: if a field without a default is missing, as from the dataclass itself.
     """
     made = object.__new__(config)
     for field in fields(config):  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""Keep the garbage collector from scanning objects that stay: imported libraries alone hold over a million."""
+"""Keep the garbage collector from scanning long-lived objects: imported libraries alone have over a million."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import contextlib
 import gc
 from collections.abc import Iterator
 
-_frozen = False  # whether `freeze` was called; counting what is frozen takes as long as scanning it
+_frozen = False  # whether `freeze` was called; counting frozen objects takes as long as scanning them
 
 
 def freeze() -> None:
-    """Hide all existing objects from the collector for good, except those that are garbage already."""
+    """Hide all existing objects from the collector permanently, except garbage."""
     global _frozen
     gc.collect()
     gc.freeze()
@@ -19,7 +19,7 @@ def freeze() -> None:
 
 @contextlib.contextmanager
 def frozen_objects() -> Iterator[None]:
-    """Hide all existing objects from the collector for a while; those that `freeze` has hidden stay hidden."""
+    """Hide all existing objects from the collector in this block; those hidden by `freeze` stay hidden."""
     if _frozen:
         yield
         return

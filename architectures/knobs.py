@@ -8,8 +8,8 @@ from collections.abc import Iterable
 from architectures.errors import PluginError
 
 Knob = int | float | bool | str  # a knob's value
-PIN = "#sha256="  # between the name of a file, in a knob's value, and the digest that it must have
-# What a run records beside an architecture's own knobs.
+PIN = "#sha256="  # in a knob's value, between a file and its required digest
+# The parameters of a run besides an architecture's own knobs.
 RUN_PARAMETERS = frozenset(
     [
         "architecture",
@@ -45,10 +45,10 @@ RUN_PARAMETERS = frozenset(
 
 
 class Setting(tuple[Knob, ...]):
-    """Choices of which a sweep takes only the first, unless --knob lists others: a decision, not a hyperparameter.
+    """Choices of which a sweep uses only the first, unless --knob lists others: a setting, not a hyperparameter.
 
-    A file's path is a value too where the setting names the `files` by the ends of their names, and so is a choice or
-    a path with the SHA-256 that its file must have (architectures/weights.py).
+    If the setting has `files`, suffixes of file names, a file's path is a valid value, too. A choice or path may have
+    the required SHA-256 of its file appended (architectures/weights.py).
 
     >>> pretrained = Setting(("none", "imagenet"), files=(".pth",))
     >>> pretrained.allows("mine.pth"), pretrained.allows("mine.txt"), pretrained.allows("imagenet")
@@ -63,7 +63,7 @@ class Setting(tuple[Knob, ...]):
         return made
 
     def allows(self, value: Knob) -> bool:
-        """Whether a value is among the choices or the path of such a file."""
+        """Return whether a value is among the choices or the path of such a file."""
         if self.files and isinstance(value, str):
             value = value.partition(PIN)[0]
             return _among(value, self) or value.endswith(self.files)
@@ -71,12 +71,12 @@ class Setting(tuple[Knob, ...]):
 
 
 def allows(choices: tuple[Knob, ...], value: Knob) -> bool:
-    """Whether a knob with these choices takes a value; 1 is neither 1.0 nor True."""
+    """Return whether a knob with these choices allows a value; 1 is neither 1.0 nor True."""
     return choices.allows(value) if isinstance(choices, Setting) else _among(value, choices)
 
 
 def described(choices: tuple[Knob, ...]) -> str:
-    """What a knob takes, as a message lists it.
+    """Return the values of a knob as text for messages.
 
     >>> described((5, 3)), described(Setting(("none", "imagenet"), files=(".pth", ".h5")))
     ('5, 3', 'none, imagenet, a .pth or .h5 file')
@@ -90,7 +90,7 @@ def _among(value: Knob, choices: tuple[Knob, ...]) -> bool:
 
 
 def check_knob(what: str, name: str, choices: tuple[Knob, ...]) -> None:
-    """Raise PluginError for a knob that a run's record could not hold."""
+    """Raise PluginError for a knob that runs could not record."""
     if name in RUN_PARAMETERS:
         raise PluginError(f"{what} has the name of a parameter that every run has. Give it another name.")
     if not choices or any(not isinstance(choice, Knob) for choice in choices):
@@ -101,7 +101,7 @@ def check_knob(what: str, name: str, choices: tuple[Knob, ...]) -> None:
 
 
 def knob_from_text(text: str) -> Knob:
-    """A knob's value from how a record or a command line writes it.
+    """Parse a knob's value from a record or a command line.
 
     >>> knob_from_text("5"), knob_from_text("0.5"), knob_from_text("True"), knob_from_text("relu")
     (5, 0.5, True, 'relu')

@@ -1,4 +1,4 @@
-"""Registries of plugins, and what installed packages add to them through entry points.
+"""Registries of plugins, including those of installed packages through entry points.
 
 A broken package causes a warning, not a failure, unless its entry point is asked for by name.
 """
@@ -41,9 +41,9 @@ def guarded_import(plugin: str, load: Callable[[], object]) -> None:
 
 
 def plugin_sha256(plugin: str) -> str:
-    """SHA-256 of a plugin's code, without importing it; empty if there is none.
+    """Return the SHA-256 of a plugin's code, without importing it; empty if there is none.
 
-    Of a file its bytes; of a module all Python files of the package that it lies in.
+    For a file, this covers its bytes; for a module, all Python files of its package.
     """
     if plugin.endswith(".py"):
         files = [Path(plugin)]
@@ -67,7 +67,7 @@ def plugin_sha256(plugin: str) -> str:
 
 
 def load_installed(group: str) -> dict[str, PluginError]:
-    """Import every entry point of a group; returns what failed, by the entry point's name, each warned of in a line."""
+    """Import every entry point of a group; warn of failures, and return them by the entry point's name."""
     broken = {}
     for point in entry_points(group=group):
         try:
@@ -92,7 +92,7 @@ Built = TypeVar("Built", bound=Sourced)
 
 
 class PluginRegistry(Generic[Entry]):
-    """What is registered of one kind: by this project, by installed packages, and by `--plugin`."""
+    """A registry for one kind of plugin: this project's, those of installed packages, and those of `--plugin`."""
 
     def __init__(self, kind: str, group: str, load_own: Callable[[], object] = lambda: None) -> None:
         """Prepare a registry.
@@ -135,7 +135,7 @@ class PluginRegistry(Generic[Entry]):
             raise self.broken[name]
 
     def get(self, name: str) -> Entry:
-        """Return what is registered under a name.
+        """Return the entry that is registered under a name.
 
         Raises:
             UsageError: for an unknown name, with the choices.

@@ -1,6 +1,6 @@
-"""Environment that heavy libraries read while they are imported, and an import of TensorFlow without its chatter.
+"""Environment variables that heavy libraries read on import, and an import of TensorFlow without its log output.
 
-What decides a network is set, whatever a person's own keras.json and variables say of Keras: a record would not tell.
+Settings that change a network override a person's own keras.json and environment, because runs do not record them.
 """
 
 from __future__ import annotations
@@ -17,31 +17,31 @@ from pathlib import Path
 from architectures.display import say
 from architectures.errors import ProjectError
 
-# By variable: the library that reads it on import, and the value that all here relies on.
+# By variable: the library that reads it on import, and the value that this project relies on.
 RELIED_ON = {
     "KERAS_BACKEND": ("keras", "tensorflow"),
     "KERAS_NNX_ENABLED": ("keras", "false"),
-    "TF_USE_LEGACY_KERAS": ("tensorflow", "0"),  # coremltools goes by way of tf.keras
+    "TF_USE_LEGACY_KERAS": ("tensorflow", "0"),  # coremltools uses tf.keras
 }
 DEFAULTS = {
     "TF_CPP_MIN_LOG_LEVEL": "3",
-    "TF_FORCE_GPU_ALLOW_GROWTH": "true",  # workers share a GPU: its memory as it is needed
+    "TF_FORCE_GPU_ALLOW_GROWTH": "true",  # allocate on demand, because workers share a GPU
     "TQDM_DISABLE": "1",  # coremltools' six progress bars per conversion
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_LOGGING_LEVEL": "CRITICAL",  # its store logs a traceback of every error that it also raises
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",  # of a lost server: seconds, where MLflow's 7 are minutes
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",  # seconds for an unreachable server; MLflow's 7 retries take minutes
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "GIT_PYTHON_REFRESH": "quiet",
 }
 
 
 def set_defaults() -> None:
-    """Set what the user has not set, and what this project relies on.
+    """Set variables that the user has not set, and those that this project relies on.
 
-    A library that is imported already, be it in part, has read its variables: they are left as they were, for the
-    record and for the message where it cannot be used.
+    Variables of a library that is already imported, even partially, are left unchanged: it has read them, and records
+    and error messages show them.
     """
     for name, (library, value) in RELIED_ON.items():
         if not any(module == library or module.startswith(f"{library}.") for module in tuple(sys.modules)):
@@ -49,13 +49,13 @@ def set_defaults() -> None:
     for name, value in DEFAULTS.items():
         os.environ.setdefault(name, value)
     _do_without_home()
-    warnings.filterwarnings("ignore", message="IProgress not found")  # tqdm's, in a notebook: its bars are off anyway
+    warnings.filterwarnings("ignore", message="IProgress not found")  # tqdm's, whose bars are off anyway
 
 
 def _do_without_home() -> None:
-    """Let libraries work for a user without a home, or with one that is read-only, and say so in one line.
+    """Let libraries work without a writable home directory, and warn in one line.
 
-    The processes that this one starts find both variables set, and say nothing.
+    Child processes inherit both variables, and do not warn.
     """
     try:
         home = Path.home()
@@ -67,19 +67,19 @@ def _do_without_home() -> None:
             return
         why = f"the home directory {home} is not there or not writable"
         spare = _spare_home()
-    os.environ.setdefault("MPLCONFIGDIR", str(spare))  # Matplotlib keeps what it knows of fonts
+    os.environ.setdefault("MPLCONFIGDIR", str(spare))  # Matplotlib caches fonts there
     say(f"warning: {why}; using {spare} instead; set HOME to a writable folder.", file=sys.stderr)
 
 
 def _spare_home() -> Path:
-    """A folder for temporary files that nobody else can write into; the same one each time, unless another took it."""
+    """Return a temporary folder that no other user can write to; always the same one, unless its name is taken."""
     spare = Path(tempfile.gettempdir()) / f"pocketnets-{os.getuid()}"
     try:
         spare.mkdir(mode=0o700, exist_ok=True)
-        found = spare.lstat()  # not what a link leads to
+        found = spare.lstat()  # does not follow links
         if stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() and not found.st_mode & 0o022:
             return spare
-    except OSError:  # a file of that name, or a folder for temporary files that is full
+    except OSError:  # a file with that name, or a full disk
         pass
     with contextlib.suppress(OSError):
         return Path(tempfile.mkdtemp(prefix="pocketnets-"))
@@ -88,7 +88,7 @@ def _spare_home() -> Path:
 
 @contextlib.contextmanager
 def silenced_stderr() -> Iterator[None]:
-    """Send the process's stderr nowhere: TensorFlow's C++ writes there before it reads its log level."""
+    """Discard the process's stderr: TensorFlow's C++ code writes to it before it reads its log level."""
     saved = os.dup(2)
     nowhere = os.open(os.devnull, os.O_WRONLY)
     try:
@@ -101,13 +101,13 @@ def silenced_stderr() -> Iterator[None]:
 
 
 def import_tensorflow() -> None:
-    """Import TensorFlow and Keras, in silence unless it fails.
+    """Import TensorFlow and Keras, silently unless this fails.
 
-    Float32 is float32 on a GPU, too: NVIDIA's would round the factors of a product to 10 bits (TF32), and a Core ML
-    file is held to what its model answers to 1e-5.
+    TF32 is disabled: on NVIDIA GPUs it would round the factors of a product to 10 bits, but a Core ML file must agree
+    with its model to 1e-5.
 
     Raises:
-        ProjectError: if that fails, naming what Keras has read, or if Keras computes with something else already.
+        ProjectError: if the import fails, naming what Keras has read, or if Keras already uses another backend.
     """
     set_defaults()
     try:
@@ -115,7 +115,7 @@ def import_tensorflow() -> None:
             import keras
             import tensorflow as tf
 
-            tf.keras.Model  # noqa: B018  # what coremltools asks for: TensorFlow looks for its Keras here
+            tf.keras.Model  # noqa: B018  # used by coremltools: TensorFlow loads its Keras here
     except Exception as error:
         read = ", ".join(_read_by_keras())
         hint = f" On import it reads {read}: correct or remove what is wrong." if read else ""
@@ -131,7 +131,7 @@ def import_tensorflow() -> None:
 
 
 def set_keras() -> None:
-    """Set what Keras takes from keras.json, or a plugin may have set, to what all here relies on."""
+    """Set the options that keras.json or a plugin may have changed to the values that this project relies on."""
     import keras
 
     keras.config.set_floatx("float32")
@@ -140,13 +140,13 @@ def set_keras() -> None:
 
 
 def _read_by_keras() -> Iterator[str]:
-    """What Keras reads while it is imported, as far as it is there."""
+    """Yield the existing file and variables that Keras reads on import."""
     home = Path(os.environ.get("KERAS_HOME") or "~/.keras")
-    with contextlib.suppress(RuntimeError, OSError):  # nobody knows a home
+    with contextlib.suppress(RuntimeError, OSError):  # no home directory
         if (file := home.expanduser() / "keras.json").exists():
             yield str(file)
     for name, value in sorted(os.environ.items()):
         if name in RELIED_ON and value == RELIED_ON[name][1]:
-            continue  # it is as it should be; another value was read before this project could set it
+            continue  # our own value; any other was read before this project could set it
         if name in RELIED_ON or name.startswith("KERAS_"):
             yield f"{name}={value}"

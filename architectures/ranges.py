@@ -5,25 +5,25 @@ from __future__ import annotations
 import math
 
 MAX_STEPS = 1_000  # from the lowest to the highest number of a range
-Range = tuple[float, ...]  # the lowest and the highest number, and the step between two where it has one
+Range = tuple[float, ...]  # the lowest and the highest number, and the step if there is one
 
 
 def distance(low: float, high: float, step: float, *, logarithmic: bool) -> float:
-    """How many steps it is from the lowest to the highest number."""
+    """Return the number of steps from the lowest to the highest number."""
     return math.log(high / low) / math.log(step) if logarithmic else (high - low) / step
 
 
 def steps_between(low: float, high: float, step: float, *, logarithmic: bool) -> int:
-    """How many whole steps it is; what rounding takes off counts.
+    """Return the number of whole steps, regardless of rounding errors.
 
     >>> steps_between(0.1, 0.3, 0.2, logarithmic=False)
     1
     """
-    return int(distance(low, high, step, logarithmic=logarithmic) + 1e-9)
+    return int(distance(low, high, step, logarithmic=logarithmic) + 1e-9)  # against rounding errors
 
 
 def numbers(limits: Range, *, logarithmic: bool = False) -> tuple[float, ...] | None:
-    """All numbers of a range; None where it has no step, nor a single one.
+    """Return all numbers of a range; None if it has more than one number and no step.
 
     >>> numbers((0.0, 0.5, 0.2)), numbers((0.3, 0.3)), numbers((0.0, 0.5))
     ((0.0, 0.2, 0.4), (0.3,), None)

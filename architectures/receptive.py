@@ -1,4 +1,4 @@
-"""The receptive field: how much of the image one position of a layer's output sees, read from the Keras graph."""
+"""Compute receptive fields from the Keras graph: how much of the image one position of a layer's output sees."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class _Axis:
     step: int  # pixels between neighbouring outputs
 
     def windowed(self, *, kernel: int, stride: int, before: int) -> _Axis:
-        """What a window sees that moves over this, with `before` positions of padding in front."""
+        """Return what a window sees that moves over this axis, with `before` positions of padding in front."""
         return _Axis(self.first - before * self.step, self.last + (kernel - 1 - before) * self.step, self.step * stride)
 
 
@@ -31,10 +31,10 @@ WHOLE: Sight = (_Axis(-math.inf, math.inf, 1), _Axis(-math.inf, math.inf, 1))
 
 
 def receptive_fields(network: keras.Model) -> dict[str, tuple[int, int] | None]:
-    """Height and width in pixels that one output position of each layer sees, by the layer's name.
+    """Return height and width in pixels that one output position of each layer sees, by the layer's name.
 
-    Padding counts as seen, but a field is never given larger than the image. Where branches meet it is the box around
-    what they see. None for a layer whose way of seeing is not known here, and for what follows it.
+    Padding counts as seen, but a field is never larger than the image. Where branches meet, it is the bounding box of
+    their fields. None for a layer of an unknown kind, and for all layers after it.
     """
     return {name: _size(sight, network.input_shape[1:]) for name, sight in _sights(network, PIXEL)[1].items()}
 
@@ -47,7 +47,7 @@ def _size(sight: Sight, image: Shape) -> tuple[int, int] | None:
 
 
 def _sights(network: keras.Model, entering: Sight) -> tuple[Sight, dict[str, Sight]]:
-    """What the output of a network and each of its layers see, where its input sees `entering`."""
+    """Return what the output of a network and each of its layers see, if its input sees `entering`."""
     import keras
 
     graph = getattr(network, "_functional", network)  # a Sequential's graph
@@ -68,7 +68,7 @@ def _sights(network: keras.Model, entering: Sight) -> tuple[Sight, dict[str, Sig
 
 
 def _joined(sights: list[Sight]) -> Sight:
-    """The box around what several branches see."""
+    """Return the bounding box of what several branches see."""
     if WHOLE in sights:
         return WHOLE
     known = [sight for sight in sights if sight is not None]
@@ -82,7 +82,7 @@ def _joined(sights: list[Sight]) -> Sight:
 
 
 def _through(layer: Any, entering: tuple[int, ...], leaving: tuple[int, ...], sight: Sight) -> Sight:
-    """What a layer's output sees where its input sees `sight`; shapes are (None, height, width, channels)."""
+    """Return what a layer's output sees if its input sees `sight`; shapes are (None, height, width, channels)."""
     from keras import layers
 
     if sight == WHOLE or isinstance(layer, layers.Flatten | layers.GlobalAveragePooling2D | layers.GlobalMaxPooling2D):
@@ -111,7 +111,7 @@ def _through(layer: Any, entering: tuple[int, ...], leaving: tuple[int, ...], si
 
 
 def _works_on_each_position(layer: Any) -> bool:
-    """Whether an output position depends on the same position of the inputs alone."""
+    """Return whether an output position depends only on the same position of the inputs."""
     from keras import layers
 
     return isinstance(

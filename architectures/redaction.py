@@ -1,4 +1,4 @@
-"""Passwords and tokens stay out of what is printed and recorded: `redact` takes them out of a text."""
+"""Keep passwords and tokens out of what is printed and recorded: `redact` removes them from a text."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from functools import lru_cache
 from urllib.parse import unquote
 
 MARK = "***"
-MIN_LENGTH = 4  # characters of a secret that is looked for where it stands alone: shorter ones are parts of words
+MIN_LENGTH = 4  # characters of a secret that is searched for as a word; shorter ones would match other words
 
-# Variables whose value is a secret. One that is a URI needs no name here: its password is found by its place.
+# Variables whose value is a secret. Variables with a URI are not listed, because passwords in URIs are always found.
 VARIABLES = (
     "MLFLOW_TRACKING_PASSWORD",
     "MLFLOW_TRACKING_TOKEN",
@@ -22,8 +22,8 @@ VARIABLES = (
     "RAY_AUTH_TOKEN",
 )
 
-# scheme://user:password@host. A password that holds @, / or ? should be percent-encoded and often is not: SQLAlchemy
-# takes it as it is. In a web address digits and a slash behind the colon are a port and a path. One that was taken for
+# scheme://user:password@host. A password with @, / or ? should be percent-encoded and often is not: SQLAlchemy accepts
+# it unencoded. In a web address, digits and a slash after the colon are a port and a path. A URI that was mistaken for
 # a path has one slash.
 _USER = r"[^\s/?#:@'\"<>\[]*"
 _PASSWORD = re.compile(
@@ -43,10 +43,10 @@ _learned: set[str] = set()
 
 
 def redact(text: str, *, words: bool = True) -> str:
-    """A text without the passwords and tokens in it.
+    """Return a text without its passwords and tokens.
 
-    These are the passwords of URIs, the values of keys such as `token=`, and, where `words` is true, what `learn` was
-    told and the values of MLFLOW_TRACKING_PASSWORD, MLFLOW_TRACKING_TOKEN and the like wherever they stand as words.
+    These are the passwords of URIs, the values of keys such as `token=`, and, if `words` is true, the secrets from
+    `learn` and the values of MLFLOW_TRACKING_PASSWORD, MLFLOW_TRACKING_TOKEN and the like as whole words.
 
     >>> redact("http://ann:s3cret@mlflow.example:5000/?token=abc failed")
     'http://ann:***@mlflow.example:5000/?token=*** failed'
@@ -62,17 +62,17 @@ def redact(text: str, *, words: bool = True) -> str:
 
 
 def learn(uri: str) -> None:
-    """Remember the secrets of a URI that is going to be opened: an error may name them without the rest of it."""
+    """Remember the secrets of a URI before it is opened: an error may contain them without the rest of the URI."""
     for pattern in _PATTERNS:
         for found in pattern.finditer(uri):
             secret = found["secret"]
-            # A host that was split off a password with an @ in it is named alone: "cannot resolve 'word@host'".
+            # If a password has an @, errors may name its second part as the host: "cannot resolve 'word@host'".
             parts = {secret, unquote(secret), *secret.split("@")}
             _learned.update(part for part in parts if len(part) >= MIN_LENGTH)
 
 
 def redact_chain(error: BaseException) -> None:
-    """Redact the messages of an error and of those that it came from, which a traceback shows."""
+    """Redact the messages of an error and of its causes, which a traceback shows."""
     seen: set[int] = set()
     left: list[BaseException | None] = [error]
     while left:
@@ -88,6 +88,6 @@ def redact_chain(error: BaseException) -> None:
 
 @lru_cache(maxsize=8)
 def _alone(secrets: frozenset[str]) -> re.Pattern[str]:
-    """Finds secrets that are not parts of longer words; without any it finds nothing."""
+    """Return a pattern for secrets that are not parts of longer words; without secrets, it matches nothing."""
     listed = "|".join(map(re.escape, sorted(secrets, key=len, reverse=True)))
     return re.compile(rf"(?<![^\W_])(?:{listed})(?![^\W_])" if listed else r"(?!)")

@@ -1,7 +1,7 @@
-"""The registry of architectures: how a builder becomes a name that a sweep can search over.
+"""The registry of architectures: builders by name, which a sweep can search over.
 
-A builder is found in this folder, in installed packages through the entry-point group `architectures`, and in
-modules or files handed to `load_plugin` (the command line's `--plugin`).
+Builders are found in this folder, in installed packages through the entry-point group `architectures`, and in
+modules or files given to `load_plugin` (the command line's `--plugin`).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 FAMILIES = Path(__file__).with_name("families")
 
-LARGEST_SIDE_TRIED = 96  # pixels, in the search for the smallest image that a network takes
+LARGEST_SIDE_TRIED = 96  # pixels, in the search for the smallest image that a network accepts
 
 Builder = Callable[..., "keras.Model"]
 Shape = tuple[int, int, int]  # height, width, channels
@@ -38,16 +38,16 @@ Shape = tuple[int, int, int]  # height, width, channels
 
 @dataclass(frozen=True)
 class Architecture:
-    """A registered builder with the values its authors published."""
+    """A registered builder with its published values."""
 
     name: str
     builder: Builder
-    default_filters: int | None  # width of the first stage; None: its widths are fixed
+    default_filters: int | None  # width of the first stage; None: fixed widths
     default_dropout: float  # rate of the first dropout layer
-    source: str  # file that defines the builder: names both sides of a clash
+    source: str  # file that defines the builder, for messages about name clashes
     knobs: Mapping[str, tuple[Knob, ...]] = field(default_factory=dict)  # choices by name, the default one first
     smallest_side: int = 1  # pixels of an image's height and width
-    find_weights: Find | None = None  # of a backbone: the file of the choice `imagenet` of its knob `weights`
+    find_weights: Find | None = None  # of a backbone: returns the file for `imagenet` in its knob `weights`
 
     @property
     def summary(self) -> str:
@@ -56,12 +56,12 @@ class Architecture:
 
     @property
     def family(self) -> str:
-        """The docstring's line `Family: ...`; empty without one."""
+        """The line `Family: ...` of the docstring; empty without one."""
         return self._noted("Family")
 
     @property
     def paper(self) -> str:
-        """The docstring's line `Paper: ...`; empty without one."""
+        """The line `Paper: ...` of the docstring; empty without one."""
         return self._noted("Paper")
 
     def _noted(self, key: str) -> str:
@@ -77,12 +77,12 @@ class Architecture:
         dropout: float | None = None,
         knobs: Mapping[str, Knob] | None = None,
     ) -> keras.Model:
-        """Build the network and check what every later step relies on.
+        """Build the network and check what all later steps rely on.
 
         Args:
             input_shape: height, width and channels of an image whose values are scaled to [0, 1].
             num_classes: width of the output.
-            filters: width of the first stage; the published width by default. None where widths are fixed.
+            filters: width of the first stage; the published width by default. None for fixed widths.
             dropout: rate in [0, 1) of the dropout layers; the published rate by default.
             knobs: values of the architecture's own hyperparameters; the first choice of each by default.
 
@@ -91,7 +91,7 @@ class Architecture:
 
         Raises:
             UsageError: for values out of bounds, or images too small for the network.
-            PluginError: if the builder raises, or returns something else than the model described above.
+            PluginError: if the builder raises, or does not return the model described above.
 
         >>> get("malireddi").build((28, 28, 1), 10, filters=8).output_shape
         (None, 10)
@@ -110,7 +110,7 @@ class Architecture:
         if self.find_weights:
             values[WEIGHTS] = located(str(values[WEIGHTS]), functools.partial(self._weights_found, values))
         shape = (height, width, channels)  # a plain tuple, whatever sequence was given
-        set_keras()  # a plugin may have set it otherwise for its own
+        set_keras()  # a plugin may have changed the settings
         try:
             with contextlib.redirect_stdout(sys.stderr):
                 model = self.builder(shape, num_classes, **values)
@@ -125,7 +125,7 @@ class Architecture:
         return model
 
     def knob_values(self, given: Mapping[str, Knob]) -> dict[str, Knob]:
-        """The value of every knob; raises UsageError for one that is unknown or not among the choices."""
+        """Return the value of every knob; raise UsageError for an unknown knob or a value that is not a choice."""
         for name, value in given.items():
             self.check_knob(name, value)
         return {name: choices[0] for name, choices in self.knobs.items()} | dict(given)
@@ -139,10 +139,10 @@ class Architecture:
             raise UsageError(f"Knob {name!r} of {self.name!r} is one of {described(self.knobs[name])}, not {value}.")
 
     def pinned(self, knobs: Mapping[str, Knob]) -> dict[str, Knob]:
-        """These values of knobs as a run records them: weights with their file's SHA-256.
+        """Return values of knobs as a run records them: weights with their file's SHA-256.
 
         Raises:
-            UsageError: for a value that is not allowed, or weights that are not there.
+            UsageError: for a value that is not allowed, or missing weights.
         """
         values = self.knob_values(knobs)
         if self.find_weights:
@@ -155,7 +155,7 @@ class Architecture:
         return self.find_weights(**own)
 
     def _widths(self, filters: int | None) -> dict[str, int]:
-        """The builder's keyword for the width of the first stage, if it takes one."""
+        """Return the builder's keyword for the width of the first stage, if it takes one."""
         if self.default_filters is None:
             if filters is not None:
                 raise UsageError(f"Architecture {self.name!r} has fixed widths: it takes no filters.")
@@ -172,7 +172,7 @@ class Architecture:
         )
 
     def _smallest_size(self, input_shape: Shape, num_classes: int, **values: object) -> Shape | None:
-        """The smallest square image, larger than this one in some direction, that the builder accepts."""
+        """Return the smallest square image, larger than this one in some direction, that the builder accepts."""
         height, width, channels = input_shape
         for side in range(min(height, width) + 1, LARGEST_SIDE_TRIED + 1):
             try:
@@ -206,16 +206,16 @@ def register(
     """Register a builder `(input_shape, num_classes, *, filters, dropout) -> keras.Model` under its function's name.
 
     Args:
-        default_filters: the published width of the first stage. Without it the builder takes no `filters`.
+        default_filters: the published width of the first stage. None: the builder takes no `filters`.
         default_dropout: the published rate of the first dropout layer.
         name: instead of the function's name.
-        knobs: hyperparameters of this architecture alone, `{"kernel_size": (3, 5)}`: each is a further keyword of
-            the builder, which a sweep searches over the choices; the first one is the default. Of a `Setting` it takes
-            only the default, unless --knob gives others.
-        smallest_side: pixels of the least height and width, where that is known without building.
-        find_weights: makes it a backbone with a knob `weights`, which a sweep has to be asked for by name. It returns
-            the file of the choice `imagenet`, and takes as keywords the knobs on which that depends; the builder gets
-            the file that was chosen, or None.
+        knobs: hyperparameters of this architecture only, `{"kernel_size": (3, 5)}`: each is a further keyword of the
+            builder, and a sweep searches its choices; the first one is the default. For a `Setting`, a sweep uses only
+            the default, unless --knob gives others.
+        smallest_side: the least height and width in pixels, if that is known without building.
+        find_weights: makes it a backbone with a knob `weights`, which a sweep only uses if it is requested by name. It
+            returns the file for `imagenet`, and takes as keywords the knobs that determine it; the builder gets the
+            chosen file, or None.
 
     Raises:
         PluginError: if the name is taken, the builder's signature differs, or a knob has no choices.
@@ -254,7 +254,7 @@ def register(
 
 
 def load_plugin(plugin: str) -> None:
-    """Import a module by its dotted name, or a file by its path ending in .py, so that what it registers is known.
+    """Import a plugin, which registers its parts: a module by its dotted name, or a file by its path ending in .py.
 
     Raises:
         UsageError: if there is no such module or file.
@@ -264,7 +264,7 @@ def load_plugin(plugin: str) -> None:
     Traceback (most recent call last):
     architectures.errors.UsageError: Plugin file missing.py does not exist.
     """
-    _registry.load()  # first, so that a name in it is reported as the plugin's clash
+    _registry.load()  # first, so that a name clash is reported as the plugin's
     path = Path(plugin).resolve()
     if plugin.endswith(".py"):
         if not path.is_file():
@@ -292,7 +292,7 @@ def load_plugin(plugin: str) -> None:
 
 
 def names() -> list[str]:
-    """Names of all registered architectures, sorted.
+    """Return the names of all registered architectures, sorted.
 
     >>> {"chollet", "malireddi", "pocket"} <= set(names())
     True
@@ -301,7 +301,7 @@ def names() -> list[str]:
 
 
 def get(name: str) -> Architecture:
-    """The architecture registered as `name`.
+    """Return the architecture registered as `name`.
 
     Raises:
         UsageError: for an unknown name, with the choices.
@@ -317,7 +317,7 @@ def get(name: str) -> Architecture:
 
 
 def build(name: str, input_shape: Shape, num_classes: int, **values: float) -> keras.Model:
-    """Short for `get(name).build(...)`.
+    """Build an architecture: short for `get(name).build(...)`.
 
     >>> build("malireddi", (28, 28, 1), 10).count_params()
     94602
@@ -356,12 +356,12 @@ def _check_model(model: object, architecture: Architecture, input_shape: Shape, 
 
 
 def head_of(model: keras.Model) -> str | None:
-    """`softmax` or `sigmoid`, whichever computes a model's output; None for anything else."""
+    """Return `softmax` or `sigmoid`, whichever computes a model's output; None for anything else."""
     import keras
 
     last = model.outputs[0]._keras_history.operation
     if isinstance(last, keras.Model):
         return head_of(last)
-    function = getattr(last, "activation", None) or last  # a layer's activation, or a layer or bare operation itself
+    function = getattr(last, "activation", None) or last  # a layer's activation, or the layer or operation itself
     name = getattr(function, "__name__", type(function).__name__).lower()
     return name if name in {"softmax", "sigmoid"} else None

@@ -1,7 +1,7 @@
 """Folders for files in preparation: removed after use, or by the next process if one was killed.
 
-A living process holds a lock on a file in its folder, which the kernel frees when it ends, however it ends. So neither
-a process id that is used again nor a process of another container or host is taken for a dead one.
+A running process holds a lock on a file in its folder, which the kernel releases when the process ends in any way. So
+reused process ids, and processes in other containers or on other hosts, cause no mistakes.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 PREFIX = "pocketnets-scratch-"  # of folders among a machine's temporary files
-LOCK, FILES = "lock", "files"  # all that such a folder holds
+LOCK, FILES = "lock", "files"  # the only contents of such a folder
 RANDOM = re.compile("[a-z0-9_]{8}")  # what `mkdtemp` appends
 
 
 @contextlib.contextmanager
 def scratch_folder() -> Iterator[Path]:
-    """An empty folder among the machine's temporary files, removed at the end.
+    """Yield an empty temporary folder, and remove it at the end.
 
     >>> with scratch_folder() as folder:
     ...     _ = (folder / "model.keras").write_bytes(b"weights")
@@ -35,17 +35,17 @@ def scratch_folder() -> Iterator[Path]:
 
 @contextlib.contextmanager
 def scratch_beside(path: Path) -> Iterator[Path]:
-    """An empty hidden folder next to a file, on its file system: a complete file replaces it by a rename.
+    """Yield an empty hidden folder next to a file, on the same file system, so that a rename can replace the file.
 
     Raises:
-        OSError: if it cannot be made.
+        OSError: if it cannot be created.
     """
     with _locked(path.absolute().parent, f".{path.name}.") as folder:
         yield folder
 
 
 def remove_abandoned(parent: Path, prefix: str) -> None:
-    """Remove the folders of dead processes; those that are in doubt or cannot be removed stay."""
+    """Remove the folders of dead processes; doubtful ones and those that cannot be removed stay."""
     with contextlib.suppress(OSError):
         for left in list(parent.iterdir()):
             if left.name.startswith(prefix) and RANDOM.fullmatch(left.name.removeprefix(prefix)):
@@ -67,14 +67,18 @@ def _locked(parent: Path, prefix: str) -> Iterator[Path]:
 
 
 def _make(parent: Path, prefix: str) -> tuple[Path, int] | None:
-    """A new folder and the descriptor of its lock; None where it was taken for abandoned before it was locked."""
+    """Make a folder and lock it; None if another process removed it before it was locked.
+
+    Returns:
+        The folder and the descriptor of its lock.
+    """
     folder = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
     try:
         lock = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
     except FileNotFoundError:
         return None
     try:
-        with contextlib.suppress(OSError):  # a file system without locks: then nobody takes it for abandoned
+        with contextlib.suppress(OSError):  # a file system without locks: no process considers the folder abandoned
             fcntl.flock(lock, fcntl.LOCK_EX)
         (folder / FILES).mkdir()
     except FileNotFoundError:
@@ -92,7 +96,7 @@ def _remove_if_abandoned(folder: Path) -> None:
         return
     inside = {path.name for path in folder.iterdir()}
     if not inside:
-        folder.rmdir()  # of one that is just being made: its process makes another
+        folder.rmdir()  # if it is just being created, its process creates another one
         return
     if LOCK not in inside or not inside <= {LOCK, FILES}:
         return

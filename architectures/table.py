@@ -1,4 +1,4 @@
-"""An architecture as a table of its layers, and all of them as a list."""
+"""Show an architecture as a table of its layers, and all architectures as a list."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from architectures.errors import ProjectError
 from architectures.receptive import receptive_fields
 from architectures.registry import Architecture, Shape
 
-LABELS = {"macs": "MACs", "coreml_bytes": "Core ML bytes"}  # of figures whose key is no heading
+LABELS = {"macs": "MACs", "coreml_bytes": "Core ML bytes"}  # headings, if not the figure's key
 
 
 def summarize(
     architecture: Architecture, input_shape: Shape, num_classes: int, *, filters: int | None = None
 ) -> dict[str, Any]:
-    """One row of the list: figures at the published width unless `filters` says another, or why there are none."""
+    """Return a row of the list: figures at the published width or at `filters`, or why there are none."""
     row: dict[str, Any] = {
         "name": architecture.name,
         "family": architecture.family,
@@ -39,9 +39,9 @@ def summarize(
 def describe(
     architecture: Architecture, input_shape: Shape, num_classes: int, *, filters: int | None = None
 ) -> dict[str, Any]:
-    """The layer table: output shape, parameters and receptive field of each layer, and figures of the whole.
+    """Return the layer table: output shape, parameters and receptive field of each layer, and figures of the network.
 
-    `output_formula` and `formula` say where an output's size and a number of parameters come from.
+    `output_formula` and `formula` show how an output's size and a number of parameters are computed.
     """
     model = architecture.build(input_shape, num_classes, filters=filters)
     fields = receptive_fields(model)
@@ -72,7 +72,7 @@ def describe(
 
 
 def _width(architecture: Architecture, filters: int | None) -> int | None:
-    """The width that is shown; None where widths are fixed."""
+    """Return the width to show; None for fixed widths."""
     return None if architecture.default_filters is None else filters or architecture.default_filters
 
 
@@ -81,7 +81,7 @@ def _figure_names() -> list[str]:
 
 
 def _figures(architecture: Architecture, input_shape: Shape, num_classes: int, filters: int | None) -> dict[str, int]:
-    """Figures from the entry-point group `architecture_figures`: this package knows neither training nor conversion."""
+    """Return figures from the entry-point group `architecture_figures`, because this package imports no others."""
     return {
         point.name: point.load()(architecture, input_shape, num_classes, filters)
         for point in entry_points(group="architecture_figures")
@@ -89,7 +89,7 @@ def _figures(architecture: Architecture, input_shape: Shape, num_classes: int, f
 
 
 def _formula(shapes: list[tuple[int, ...]]) -> str:
-    """Where a layer's number of parameters comes from: the shapes of its weights.
+    """Return how a layer's number of parameters is computed from the shapes of its weights.
 
     >>> _formula([(5, 5, 1, 32), (32,)])
     '5*5*1*32 + 32'
@@ -104,10 +104,10 @@ def _formula(shapes: list[tuple[int, ...]]) -> str:
 
 
 def output_formula(layer: Any) -> str:
-    """Where the height of a layer's output comes from, and the width where it is another; empty where nothing is new.
+    """Return how the height of a layer's output is computed, and the width if it differs; empty if nothing changes.
 
-    A window of k positions that moves s at a time over n fits (n - k) / s + 1 times, rounded down, and n / s times,
-    rounded up, where the edges are padded (V. Dumoulin, F. Visin, "A guide to convolution arithmetic", 2016).
+    A window of k positions with stride s fits (n - k) / s + 1 times into n, rounded down, and with padding n / s times,
+    rounded up (V. Dumoulin, F. Visin, "A guide to convolution arithmetic", 2016).
 
     >>> from keras import Input, layers
     >>> convolution, pooling, flat = layers.Conv2D(32, 5), layers.MaxPooling2D(), layers.Flatten()
@@ -131,7 +131,7 @@ def output_formula(layer: Any) -> str:
 
 
 def _side_formula(size: int, window: int, stride: int, result: int, *, padded: bool) -> str:
-    """How often a window fits along one side.
+    """Return how often a window fits along one side.
 
     >>> _side_formula(28, 3, 2, 14, padded=True)
     'ceil(28 / 2) = 14'
@@ -143,9 +143,9 @@ def _side_formula(size: int, window: int, stride: int, result: int, *, padded: b
 
 
 def print_list(rows: list[dict[str, Any]]) -> None:
-    """Print the list on stdout, and below it why some have no figures.
+    """Print the list on stdout, then the reasons for missing figures.
 
-    In a narrow terminal family and paper stand below it, too.
+    In a narrow terminal, family and paper are printed below the list, too.
     """
     from rich.markup import escape
     from rich.table import Table

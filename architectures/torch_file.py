@@ -1,8 +1,8 @@
 """Read weights saved by PyTorch, without PyTorch and without running code from the file.
 
-The format is that of `torch.save` before version 1.6: a magic number, a version and facts of the machine, each as a
-pickle; a pickle of the tensors, which name their storages; the storages' names; then the numbers of each storage behind
-their count. The newer format, a zip archive, is told apart and not read.
+The format is that of `torch.save` before version 1.6: a magic number, a version and facts about the machine, each as a
+pickle; a pickle of the tensors, which refer to storages by name; the names of the storages; then for each storage the
+count of its numbers, and the numbers. The newer format, a zip archive, is recognised and refused.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from architectures.errors import ProjectError
 
 MAGIC = pickle.dumps(0x1950A86A20F9469CFC6C, 2)
 VERSION = 1001
-ZIP = b"PK"  # how the newer format begins
+ZIP = b"PK"  # first bytes of the newer format
 MAX_FILE_BYTES = 2**29  # 134 million float32 weights: EfficientNet-Lite4 has 13
 MAX_OPCODES = 200_000  # of a pickle; EfficientNet-Lite0's has 11,000
 MAX_VALUES = 2**27  # of all tensors together, which may share their storages
@@ -39,7 +39,7 @@ DTYPES = {
     "ByteStorage": "<u1",
     "BoolStorage": "?",
 }
-# Of the pickle language: what makes plain values, calls one of the functions below, or names a storage.
+# Allowed opcodes of pickle: they create plain values, call one of the functions below, or name a storage.
 OPCODES = frozenset(
     [
         *("PROTO", "STOP", "MARK", "NONE", "NEWTRUE", "NEWFALSE", "BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT"),
@@ -48,16 +48,16 @@ OPCODES = frozenset(
         *("GLOBAL", "REDUCE", "BINPERSID", "BUILD"),
     ]
 )
-POP = b"0"  # drops what BUILD would give to the object below it
+POP = b"0"  # drops the state that BUILD would set on the object below it
 
 
 class _Fault(Exception):
-    """What is wrong with a file, in words that follow its name."""
+    """A fault in a file; the message continues after the file name."""
 
 
 @dataclass(frozen=True)
 class _Storage:
-    """Numbers of the file, by the name under which they stand there."""
+    """Numbers of the file, by their name in it."""
 
     name: str
     dtype: str
@@ -75,10 +75,10 @@ class _Tensor:
 
 
 def read(path: Path) -> dict[str, np.ndarray]:
-    """The arrays of a state dictionary by name.
+    """Read the arrays of a state dictionary by name.
 
     Raises:
-        ProjectError: for a file that holds anything else, is truncated or too large.
+        ProjectError: if the file has other contents, is truncated or too large.
     """
     try:
         with path.open("rb") as file:
@@ -127,13 +127,13 @@ def _unpickled(file: BinaryIO) -> object:
             if opcode.name == "GLOBAL":
                 _function(*str(argument).split(" ", 1))
             elif opcode.name not in OPCODES:
-                raise _Fault(f"it asks for what weights do not need ({opcode.name} of Python's pickle)")
+                raise _Fault(f"it uses {opcode.name} of Python's pickle, which weights do not need")
             elif opcode.name == "BUILD":
                 builds.append((position or 0) - start)
         end = file.tell()
         file.seek(start)
         text = bytearray(file.read(end - start))
-        for position in builds:  # sets attributes: of a state dictionary versions of layers, which go unused
+        for position in builds:  # sets attributes: versions of layers in a state dictionary, which are not used
             text[position : position + 1] = POP
         return _Unpickler(io.BytesIO(text)).load()
     except _Fault:
@@ -143,7 +143,7 @@ def _unpickled(file: BinaryIO) -> object:
 
 
 class _Unpickler(pickle.Unpickler):
-    """Knows ordered dictionaries, tensors and storages, and nothing else."""
+    """An unpickler for ordered dictionaries, tensors and storages only."""
 
     def find_class(self, module: str, name: str) -> object:
         return _function(module, name)
@@ -156,7 +156,7 @@ class _Unpickler(pickle.Unpickler):
 
 
 def _function(module: str, name: str) -> object:
-    """What a file may ask for; a storage's class is the type of its numbers."""
+    """Return a function that a file may use; the class of a storage is replaced by the type of its numbers."""
     if (module, name) == ("collections", "OrderedDict"):
         return OrderedDict
     if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
@@ -182,7 +182,7 @@ def _rebuilt(storage: object, offset: object, shape: object, strides: object, *_
 
 
 def _numbers(file: BinaryIO, storage: _Storage) -> np.ndarray:
-    """The values of a storage, which come next."""
+    """Read the values of the next storage."""
     dtype = np.dtype(storage.dtype)
     count = int.from_bytes(file.read(COUNT_BYTES), "little")
     if count != storage.count:

@@ -1,7 +1,7 @@
 """The value of a backbone's knob `weights`, and the file that it stands for.
 
-`none` stands for no file, `imagenet` for the one that the architecture finds, anything else is a path. What a run
-records holds the file's SHA-256 as well, `imagenet#sha256=5793...`: other weights are refused wherever it is read.
+`none` is no file, `imagenet` is the file that the architecture finds, and anything else is a path. Runs record the
+file's SHA-256 as well, `imagenet#sha256=5793...`, so that other weights are refused later.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from architectures.knobs import PIN
 
 WEIGHTS = "weights"  # the knob
 NONE, IMAGENET = "none", "imagenet"
-TRAIN, HEAD = "train", "head"  # the knob that says how much learns, and its value for the head alone
+TRAIN, HEAD = "train", "head"  # the knob for how much learns, and its value for the head only
 FEATURES = "features"  # the layer of a backbone whose output the head takes
 
 Find = Callable[..., Path]  # the file of `imagenet`; keywords are the architecture's other knobs
 
 
 def located(value: str, find: Callable[[], Path]) -> Path | None:
-    """The file of a value; None for no weights.
+    """Return the file of a value; None for no weights.
 
     Raises:
         UsageError: if there is no such file.
-        ProjectError: if its SHA-256 is not that of the value.
+        ProjectError: if its SHA-256 differs from that in the value.
     """
     name, pinned, digest = value.partition(PIN)
     if name == NONE:
@@ -35,12 +35,12 @@ def located(value: str, find: Callable[[], Path]) -> Path | None:
     if not path.is_file():
         raise UsageError(f"There is no file {path} with weights.")
     if pinned and (found := _sha256(path)) != digest:
-        raise ProjectError(f"{path} has SHA-256 {found[:12]}..., not {digest[:12]}...: these are other weights.")
+        raise ProjectError(f"{path} has SHA-256 {found[:12]}..., not {digest[:12]}...: the weights differ.")
     return path
 
 
 def pinned(value: str, find: Callable[[], Path]) -> str:
-    """A value as a run records it: the path absolute, with the file's SHA-256.
+    """Return a value as runs record it: with an absolute path and the file's SHA-256.
 
     >>> pinned("none", lambda: Path())
     'none'
@@ -53,7 +53,7 @@ def pinned(value: str, find: Callable[[], Path]) -> str:
 
 
 def shown(value: object) -> str:
-    """A knob's value as a table has room for it.
+    """Return a knob's value, shortened for a table.
 
     >>> shown("/home/me/cats.pth#sha256=579344248a93e23026e6"), shown(5)
     ('cats.pth 57934424', '5')

@@ -1,9 +1,10 @@
-"""What augmentation is worth on a data set in colour.  Run: python benchmarks/augmentation.py folder:DIR
+"""Measure the benefit of augmentation on a colour data set.  Run: python benchmarks/augmentation.py folder:DIR
 
-Trains one architecture with each kind of augmentation and with MixUp and CutMix on top of `photo`. Each seed makes its
-own split of the training and validation images (70 and 30 %), which all kinds share: they are compared in pairs, by the
-accuracy of the last epoch, which nothing has chosen. One row a kind: the mean accuracy on training and validation
-images, its difference from no augmentation with the 95 % interval of Student's t over the seeds, processor seconds.
+Trains one architecture with each kind of augmentation, and with MixUp and CutMix in addition to `photo`. Each seed has
+its own split into training and validation images (70 and 30 %), shared by all kinds, so that they are compared in
+pairs, by the accuracy of the last epoch, which was not selected. One row per kind: the mean accuracy on training and
+validation images, its difference from no augmentation with the 95 % interval of Student's t over the seeds, processor
+seconds.
 """
 
 from __future__ import annotations

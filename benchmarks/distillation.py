@@ -1,8 +1,8 @@
-"""What a small network gains from a teacher at the same bytes.  Run: python benchmarks/distillation.py idx:DIR
+"""Measure the gain of a small network from a teacher at the same size.  Run: python benchmarks/distillation.py idx:DIR
 
-For each seed a teacher is trained, then the student without it and with it, each way from the same seed on the same
-images and epochs; the epoch that is kept is the best on the validation images. All are tried on training images that
-none has learned from. One row a way: the mean accuracy, its difference from learning without a teacher with the 95 %
+For each seed a teacher is trained, then the student without and with it, in each case from the same seed on the same
+images and epochs; the best epoch on the validation images is kept. All are tested on training images that none was
+trained on. One row per variant: the mean accuracy, its difference from training without a teacher with the 95 %
 interval of Student's t over the seeds, McNemar's exact test of each seed, processor seconds of a run.
 """
 

@@ -1,8 +1,8 @@
-"""Emoji as a data set of photographs' kind: a folder for each category.  Run: python benchmarks/emoji.py PACKAGE FOLDER
+"""Write emoji as a data set like photographs: a folder per category.  Run: python benchmarks/emoji.py PACKAGE FOLDER
 
-PACKAGE is what `npm pack emoji-datasource-google@16.0.0` holds, unpacked (MIT, artwork of Google's Noto, Apache-2.0):
-RGBA pictures of 64x64. Of each emoji the base picture alone, without variants of skin tone, and without the category
-`Component`: 1,906 pictures of nine categories.
+PACKAGE is the unpacked content of `npm pack emoji-datasource-google@16.0.0` (MIT, artwork of Google's Noto,
+Apache-2.0): RGBA pictures of 64x64. Of each emoji only the base picture is used, without variants of skin tone, and
+without the category `Component`: 1,906 pictures of nine categories.
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
-"""Evaluating 10,000 images: answers of a trained model, all figures, all files, written to MLflow; training left out.
+"""Measure the evaluation of 10,000 images: predictions, all figures, all files, written to MLflow, without training.
 
 Run: python benchmarks/evaluation.py
      python benchmarks/evaluation.py --dataset idx:/usr/share/datasets/fashion-mnist --architecture chollet
 
-The images are validation images, repeated where there are fewer. Two evaluations are timed: of the Keras model, as a
-kept model's, and of its Core ML file, executed here, as a promotion's. The first includes what the first use of
-Matplotlib and scikit-learn costs, their import for instance. On a machine that others use too, the processor's time
-says what the wall's does on a free one, where several cores make the latter shorter still.
+The images are validation images, repeated if there are fewer. Two evaluations are timed: that of the Keras model, as
+for kept models, and that of its Core ML file, executed here, as in a promotion. The first includes the first use of
+Matplotlib and scikit-learn, such as their import. On a shared machine, the processor time estimates the elapsed time on
+an idle one, which several cores reduce further.
 """
 
 from __future__ import annotations

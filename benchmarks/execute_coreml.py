@@ -1,9 +1,9 @@
-"""How fast and how faithful the executors of Core ML files are beside Keras.  Run: python benchmarks/execute_coreml.py
+"""Compare speed and accuracy of the Core ML executors with Keras.  Run: python benchmarks/execute_coreml.py
 
 Converts both published networks to both formats in float32, executes the files on random images and prints one row per
 network and number of images: the shortest of several runs of `keras.Model.predict` (default batch size, warmed up), and
 for each format that of the executor, its share of Keras' time, the largest difference between their probabilities, and
-the executor's peak memory in a process of its own.
+the executor's peak memory in a separate process.
 """
 
 from __future__ import annotations

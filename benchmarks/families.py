@@ -1,17 +1,17 @@
-"""All families, several seeds each: test accuracy of the executed Core ML file against its bytes.
+"""Compare all families over several seeds: test accuracy of the executed Core ML file against its bytes.
 
 Run: python benchmarks/families.py --trials 4 --seeds 3 --figure families.png
      python benchmarks/families.py --architecture pocket --seeds 5 --schedule constant --augment off
      python benchmarks/families.py --dataset idx:DIR --peer chollet --architecture allconv:32 --seeds 1 --epochs 5
 
-With `--trials N` each family is searched by a sweep of N trials of its own, and its best configuration by validation
-accuracy is trained with further seeds, so that no figure is of a run that was chosen for it. Without, each is trained
-as published. Every family gets the same recipe and budget, seed by seed in turn, so that times compare. Of each trained
-model the smallest `.mlmodel` is taken that loses at most 0.2 points on the validation images (what
-`conversion.promote --compress auto --format mlmodel` ships), and executed on the test images. Each family is paired
-with a peer: its uncompressed Keras model, on the same test images and seeds. A family may be given another width than
-its own, `NAME:FILTERS`; such a choice is to be made on validation accuracy, which is printed. Each look at the test
-images is recorded in MLflow, as a promotion's is.
+With `--trials N`, each family is searched by its own sweep of N trials, and its best configuration by validation
+accuracy is trained with further seeds, so that no figure is from a run that was selected for it. Otherwise each is
+trained as published. All families get the same recipe and budget, seed by seed in turn, so that times are comparable.
+For each trained model, the smallest `.mlmodel` that loses at most 0.2 points on the validation images (as
+`conversion.promote --compress auto --format mlmodel` would ship) is executed on the test images. Each family is paired
+with a peer: its uncompressed Keras model, on the same test images and seeds. `NAME:FILTERS` gives a family another
+width; choose it by validation accuracy, which is printed. Each use of the test images is recorded in MLflow, as in a
+promotion.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""Training on a GPU: seconds an epoch against the processor, what a fixed order of summation costs, and the same bits.
+"""Measure training on a GPU: seconds per epoch compared with the CPU, the cost of determinism, and equal bits.
 
 Run: python benchmarks/gpu.py --epochs 4      (pip install -e '.[gpu]', and a GPU that TensorFlow sees)
 
 Each architecture is trained twice by `experiments.training.loop.train` in one process: on the GPU as this project does
-it, with kernels of a fixed order; on the GPU with TF_DETERMINISTIC_OPS=0; and on the processor. A time is the median
-epoch but for the first, which traces the graph. `same bits` compares the weights of the two trainings.
+it, with deterministic kernels; on the GPU with TF_DETERMINISTIC_OPS=0; and on the CPU. A time is the median epoch
+without the first, which traces the graph. `same bits` compares the weights of the two trainings.
 """
 
 from __future__ import annotations

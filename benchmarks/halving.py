@@ -1,12 +1,12 @@
-"""What pausing trials saves and loses, replayed from the trials of an unpruned study.
+"""Measure what successive halving saves and loses, replayed from the trials of an unpruned study.
 
 Run: python -m search.sweep --study courses --pruner none --sampler random --trials 40
      python benchmarks/halving.py sqlite:///optuna.db courses
 
-The trials are put into random orders; each order is a sweep with one worker under each pruner. A line a pruner: the
-seconds of training compared with all trials trained to their end, how much worse than theirs the best value is, how
-long it takes until a trial has ended that is as good as that, and how many trials and architectures are trained to
-their end. A trial takes its mean time for each epoch, and each start `--start` seconds.
+The trials are put into random orders; each order is a sweep with one worker and each pruner. One line per pruner: the
+seconds of training compared with training all trials to their end, how much worse the best value is, how long it takes
+until a trial as good as that has ended, and how many trials and architectures are trained to their end. Each epoch of a
+trial takes its mean time, and each start `--start` seconds.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""What it costs to keep the state of a training, as a share of its epochs.
+"""Measure the cost of saving a training's state, as a share of its epochs.
 
 Run: python benchmarks/keeping.py
      python benchmarks/keeping.py --architecture pocket --filters 8 --epochs 40
 
-Each architecture is trained once; what keeping its state takes, of which most is the disk's, is measured inside that
-training. It is written as often as two hundredths of the time allow (SHARE in experiments/training/state.py), so what
-grows with the network is how many epochs a killed trial may have to train again.
+Each architecture is trained once; the time of saving its state, mostly the disk's, is measured during that training.
+The state is saved as often as 2 % of the time allow (SHARE in experiments/training/state.py), so larger networks may
+have to repeat more epochs after a kill.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""How many wrong labels are found.  Run: python benchmarks/label_errors.py [DATASET] [--seeds 5]
+"""Measure how many wrong labels are found.  Run: python benchmarks/label_errors.py [DATASET] [--seeds 5]
 
-Makes 5 % of the labels of a data set's training and validation images wrong, at random and evenly over the other
-classes, and ranks all images by how surely they look like another class (experiments/datasets/suspects.py). A row per
-seed: which share of the wrong labels is among the first 10 % of the images, how many labels are called in doubt, which
-share of these is wrong and which share of the wrong ones is called so, and seconds of the processor. On mnist5k
-(4,500 images) at least 0.8 must be among the first 10 %: else it ends with 1.
+Changes 5 % of the labels of a data set's training and validation images to wrong ones, at random and evenly over the
+other classes, and ranks all images by how much they look like another class (experiments/datasets/suspects.py). One row
+per seed: the share of the wrong labels among the first 10 % of the images, the number of doubtful labels, which share
+of these is wrong, which share of the wrong ones is doubtful, and processor seconds. On mnist5k (4,500 images), at least
+0.8 must be among the first 10 %, or the exit code is 1.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""What commands cost on large stores: a study of 2,000 finished trials, and 1,000 versions with 300 promotions.
+"""Measure commands on large stores: a study of 2,000 finished trials, and 1,000 versions with 300 promotions.
 
 Run: python benchmarks/large_stores.py
 
-A small sweep without training and one promotion are made by the commands themselves; their rows in both databases are
-then copied as often as asked, under other ids, numbers and figures. Printed are the processor seconds of each command
-on the small store and on the large one, and the difference, which is what the size costs. The goal: 4 seconds.
+The commands themselves make a small sweep without training and one promotion; their rows in both databases are then
+copied the requested number of times, with other ids, numbers and figures. It prints the processor seconds of each
+command on the small and on the large store, and the difference, which is the cost of the size. The goal: 4 seconds.
 """
 
 from __future__ import annotations

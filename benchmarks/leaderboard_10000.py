@@ -1,11 +1,11 @@
-"""How long the leaderboard and the search for the best take among 10,000 runs of MLflow.
+"""Measure the leaderboard and the search for the best run among 10,000 runs in MLflow.
 
 Run: python benchmarks/leaderboard_10000.py
 
 One run is written as a sweep writes it; the others are its copies with other names, widths, metrics and studies,
 inserted through MLflow's own table classes, since 10,000 runs through its client take ten minutes. Every hundredth
-run's model is a registered version. Printed are the seconds of each look-up in a process that has imported MLflow, in
-turn with reading all the runs, and those of whole commands.
+run's model is a registered version. It prints the seconds of each query in a process that has imported MLflow, in turn
+with reading all runs, and those of whole commands.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""Memory of a long sweep: its processes' resident memory as trials end.
+"""Measure the memory of a long sweep: the resident memory of its processes as trials end.
 
 Run: python benchmarks/memory.py --trials 200
 
 Keras keeps some megabytes of every model that a process has built. Workers that have grown by `MAX_GROWTH_BYTES` are
-replaced between two trials, so that a sweep's memory stays within that of its workers however many trials it has.
-Printed are mean and largest total of the sweep and its workers, by twentieths of the trials.
+replaced between trials, so that a sweep's memory does not grow with the number of trials. It prints mean and maximum
+total of the sweep and its workers, by twentieths of the trials.
 """
 
 from __future__ import annotations

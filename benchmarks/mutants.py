@@ -1,10 +1,10 @@
-"""Which tests of `make test` catch which fault of the product: twenty, one at a time, in a copy of this checkout.
+"""Find which tests of `make test` catch which of twenty faults, one at a time, in a copy of this checkout.
 
 Run: python benchmarks/mutants.py [--only NAME] [--commit COMMIT]
 
-Each fault is an edit of one place. The tests beside it, of which one should see it, run until the first failure without
-those marked slow; before that all of them run on the copy as it is, for which every one must pass. A fault whose place
-is not in the checkout is told as such. Exit code 1 if a fault escaped.
+Each fault is an edit of one place. The tests listed with it, of which one should catch it, run until the first failure,
+without those marked slow; before that, all of them must pass on the unchanged copy. A fault whose place is not in the
+checkout is reported. Exit code 1 if a fault escaped.
 """
 
 from __future__ import annotations

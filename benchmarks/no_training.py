@@ -1,6 +1,6 @@
-"""An engine that trains nothing: its trials end at once, with invented accuracies. What is left is bookkeeping.
+"""An engine that trains nothing: its trials end at once, with invented accuracies. Only the bookkeeping is left.
 
-For measurements and tests of everything around training; no command offers it, for no number it gives was measured.
+It is for measurements and tests of everything around training; no command offers it, because its numbers are invented.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""Where the time of a sweep goes: how much of it is spent in epochs.
+"""Measure how much of a sweep's time is spent in epochs.
 
 Run: python benchmarks/outside_epochs.py [--workers N] [OPTIONS OF search.sweep]
 
-Printed are the seconds of the whole command and of its parts, with their share. Epochs are summed over all trials and
-divided by the workers; what is left of the time in which trials ran is building, tracing and converting networks,
-saving states and models, and workers that wait.
+It prints the seconds of the whole command and of its parts, with their shares. Epochs are summed over all trials and
+divided by the workers; the rest of the time in which trials ran is building, tracing and converting networks, saving
+states and models, and waiting workers.
 """
 
 from __future__ import annotations

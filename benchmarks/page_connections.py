@@ -1,10 +1,10 @@
-"""Many browsers at once on the drawing page's server, and one that stays connected.
+"""Measure the drawing page's server with many browsers at once, and with one that stays connected.
 
 Run: python benchmarks/page_connections.py --connections 1000
 
-A network of chollet's shape is converted as it is and served. Each connection sends one drawing, all at once, then all
-connections stay open while each sends one more at a random moment of ten seconds, as people do. The goals: no error, 99
-of 100 answers within a second, and half of those to one kept-alive connection within 10 ms.
+An untrained chollet network is converted and served. Each connection sends one drawing, all at once, then all
+connections stay open while each sends one more at a random moment within ten seconds, as people do. The goals: no
+error, 99 of 100 answers within a second, and half of those on one keep-alive connection within 10 ms.
 """
 
 from __future__ import annotations

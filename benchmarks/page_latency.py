@@ -1,10 +1,10 @@
-"""Time from the end of a stroke to the bars on the drawing page, in Chromium. The goal: below 150 ms.
+"""Measure the time from the end of a stroke to the bars on the drawing page, in Chromium. The goal: below 150 ms.
 
 Run: python benchmarks/page_latency.py --strokes 100
 
 A model is trained for an epoch and promoted, or a Core ML file is given, and its page is served. Digits of the golden
-drawings are drawn on it with a mouse that reports 60 times a second, as a hand does; the page itself takes the times,
-up to the frame with the bars. The first stroke, which loads everything, counts.
+drawings are drawn on it with a mouse that reports 60 times a second; the page itself measures the times, up to the
+frame with the bars. The first stroke, which loads everything, is included.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""Pruning with two objectives against the same sweep without: the front that is found, and the time it takes.
+"""Compare a sweep with two objectives with and without pruning: the front that is found, and the time it takes.
 
 Run: python benchmarks/pareto_pruning.py --seeds 3
 
-For each seed two sweeps of mnist5k with as many trials, one with `--pruner front` and one with none, in turn. Printed
-are the seconds of their trials and the hypervolume of their fronts (accuracy above 0.8 times decades of bytes below
-10 MB), also of the unpruned sweep after as many full trainings as the pruned one made.
+For each seed there are two sweeps of mnist5k with the same number of trials, one with `--pruner front` and one without
+pruning, in turn. It prints the seconds of their trials and the hypervolume of their fronts (accuracy above 0.8 times
+decades of bytes below 10 MB), also that of the unpruned sweep after the pruned one's number of full trainings.
 """
 
 from __future__ import annotations

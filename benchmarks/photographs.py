@@ -1,11 +1,11 @@
-"""How fast the executor is beside Keras at the size of photographs.  Run: python benchmarks/photographs.py
+"""Compare the speed of the executor with Keras at the size of photographs.  Run: python benchmarks/photographs.py
 
 Builds five known networks with random weights, converts each to an ML Program in float32 and executes it and
 `keras.Model.predict` in turn on random 224x224 images, one at a time and 32 at once. One row per network and batch:
-the medians of wall and processor seconds of both, what share of Keras' they are, and the largest difference between
-their probabilities. `--size 28` does so with this project's own networks at 28x28. `--keep FOLDER` keeps the files.
+the medians of elapsed and processor seconds of both, their ratio to Keras', and the largest difference between their
+probabilities. `--size 28` uses this project's own networks at 28x28. `--keep FOLDER` keeps the files.
 
-Networks: MobileNetV2, EfficientNetB0, ResNet50, DenseNet121 from keras.applications, SqueezeNet 1.1 from here.
+Networks: MobileNetV2, EfficientNetB0, ResNet50, DenseNet121 from keras.applications, SqueezeNet 1.1 from this file.
 """
 
 from __future__ import annotations

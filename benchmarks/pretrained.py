@@ -1,18 +1,18 @@
-"""What pretrained weights are worth with few pictures.  Run: python benchmarks/pretrained.py FOLDER
+"""Measure the benefit of pretrained weights with few pictures.  Run: python benchmarks/pretrained.py FOLDER
 
 FOLDER is the unpacked package `emoji-datasource-google` of npm (`npm pack emoji-datasource-google`, `tar xzf`): 1,906
 pictures of 64x64 in nine categories, here on white at 224x224; or Fashion-MNIST's files, of whose training images 3,000
 are taken; or a folder with a folder of pictures for each class, such as benchmarks/tiles.py makes.
 
-For each seed and each number of training pictures it trains heads on EfficientNet-Lite0's features, picks the best of
-six by 106 others, and says how many of a further 500 the kept network reads, with a 95 % interval. What else is asked
-for is compared with it on the same 500: McNemar's exact test for each seed, and Student's t over their differences.
+For each seed and each number of training pictures, it trains heads on EfficientNet-Lite0's features, selects the best
+of six on 106 others, and prints the accuracy of the kept network on a further 500, with a 95 % interval. Other variants
+are compared with it on the same 500: McNemar's exact test for each seed, and Student's t over their differences.
 `--views K`: the same six heads on K views of each picture, augmented as photographs. `--learn top EPOCHS`, `--learn all
-EPOCHS`: the last stage or all of the backbone learns on. `--scratch NAME:FILTERS ...`: networks of this project without
+EPOCHS`: fine-tune the last stage or all of the backbone. `--scratch NAME:FILTERS ...`: networks of this project without
 weights, two trials of each, the best of all.
 
-`--sweep` instead writes 320 of the pictures as a folder, sweeps 12 heads with the command itself, and says its seconds
-and the memory of its process tree.
+`--sweep` instead writes 320 of the pictures as a folder, sweeps 12 heads with the command itself, and prints its
+seconds and the memory of its process tree.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A whole promotion against the bare coremltools conversion of the same model, start-up aside.
+"""Compare a whole promotion with the bare coremltools conversion of the same model, without start-up.
 
 Run: python benchmarks/promote_against_conversion.py --architecture chollet
 

@@ -1,13 +1,13 @@
-"""How fast photographs of a folder are read, against `keras.utils.image_dataset_from_directory` on the same cores.
+"""Compare reading photographs of a folder with `keras.utils.image_dataset_from_directory` on the same cores.
 
 Run: python benchmarks/reading.py [--images 400] [--size 224] [--repeats 3]
 
-Each repeat reads the same JPEGs of 12 megapixels (4000x3000) by both, one after the other: ours as a data set that is
-whole in memory, with headers, splits and the search for copies; Keras' as its batches come. Printed are seconds and
-their ratio in each repeat, and the same of processor seconds, which other work on the machine disturbs less. The files
-lie in a temporary folder: distinct images, 4 to 5 MB each, until --distinct of them, then links to these. Both decode
-every link: copies are found by their pixels alone. From some 1,800 images on, the pixels do not fit into memory, and
-ours writes them to a cache on disk, which is removed after each repeat.
+Each repeat reads the same JPEGs of 12 megapixels (4000x3000) with both, one after the other: ours as a complete data
+set in memory, with headers, splits and the search for copies; Keras' batch by batch. It prints seconds and their ratio
+in each repeat, and the same for processor seconds, which other work on the machine affects less. The files are in a
+temporary folder: --distinct different images, 4 to 5 MB each, then links to these. Both decode every link: copies are
+found by their pixels only. From about 1,800 images on, the pixels do not fit into memory, and ours writes them to a
+cache on disk, which is removed after each repeat.
 """
 
 from __future__ import annotations

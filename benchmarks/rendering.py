@@ -1,4 +1,4 @@
-"""Time from strokes to the image that a model reads: a digit, and scribbles of 2,000 points.
+"""Measure the time from strokes to the image for a model: a digit, and scribbles of 2,000 points.
 
 Run: python benchmarks/rendering.py
 """

@@ -1,10 +1,10 @@
-"""The promoted file on test digits, untouched and drawn on a pad: accuracy, and each digit's recall.
+"""Measure the promoted file on test digits, unchanged and drawn on a pad: accuracy, and each digit's recall.
 
 Run: python benchmarks/round_trip.py [FILE]
      python benchmarks/round_trip.py --dataset mnist     # 1,000 of each digit where mnist5k has 50
 
 Each test digit is traced to the strokes of a pen, drawn at a random size and place on a pad, and rendered by
-the app's rules (`experiments.evaluation.drawn`); the file itself is executed on both. The look at the test images is
+the app's rules (`experiments.evaluation.drawn`); the file itself is executed on both. The use of the test images is
 recorded in MLflow.
 """
 

@@ -1,11 +1,11 @@
-"""How far rounding puts a converted file from its model, beside what verification allows, for deep networks.
+"""Measure how far rounding moves a converted file from its model, and what verification allows, for deep networks.
 
 Run: python benchmarks/rounding.py --networks MobileNetV2 EfficientNetB0 --side 96
 
-Networks of keras.applications with random weights, their normalisations adapted to the images and their answers made
-as sharp as a trained network's. `file - model` is the largest difference of a probability, which verification holds
-against `allowed`; `model` and `file` are how far each is from the same network in float64. The images are cut out of
-the two photographs of scikit-learn.
+Networks of keras.applications with random weights, their normalisations adapted to the images and their probabilities
+as sharp as a trained network's. `file - model` is the largest difference of a probability, which verification compares
+with `allowed`; `model` and `file` are the distances of each from the same network in float64. The images are cut from
+scikit-learn's two photographs.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""What the best epoch of the best trial promises, against what new images show.  Run: python benchmarks/selection.py
+"""Compare the accuracy of the best epoch of the best trial with the true one.  Run: python benchmarks/selection.py
 
-Trains networks of the default space on a part of the bundled scans of digits and keeps which of the others each epoch
-classifies correctly. These others are all images that there are, so that the true accuracy of each epoch is known. Then
-simulated sweeps draw some of the networks, and validation images with replacement, and choose the best: once by the
-best epoch of each trial, as the framework does, once by the last. A line a way of choosing: how often the stated 95 %
-interval covers the true accuracy of the chosen network, by how much the stated accuracy is too high, how wide the
-interval is, and the true accuracy of what was chosen. `today` states the accuracy on the validation images with its
+Trains networks of the default space on a part of the bundled scans of digits, and records which of the other scans each
+epoch classifies correctly. These others are taken as the population, so that the true accuracy of each epoch is known.
+Then simulated sweeps draw some of the networks, and validation images with replacement, and select the best: once by
+the best epoch of each trial, as the framework does, once by the last. One line per selection: how often the stated 95 %
+interval covers the true accuracy of the selected network, by how much the stated accuracy is too high, the width of the
+interval, and the true accuracy of the selected network. `today` states the accuracy on the validation images with its
 Wilson interval; `expected` is `experiments.evaluation.expected`.
 """
 

@@ -1,8 +1,8 @@
-"""Training that streams its images from disk against the same training from memory: time of an epoch, and the bits.
+"""Compare training that streams its images from disk with the same training from memory: time per epoch, and the bits.
 
 Run: python benchmarks/streaming.py --architecture malireddi --repeats 6
 
-The images are mnist5k's training digits, repeated, in a file that is mapped. Both ways must give the same weights.
+The images are mnist5k's training digits, repeated, in a memory-mapped file. Both must give the same weights.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""A sweep with everything tracked against the same trials in a plain loop of build and fit.
+"""Compare a sweep with everything tracked with the same trials in a plain loop of build and fit.
 
 Run: python benchmarks/sweep_against_plain_loop.py --pairs 3
 
-Both train the same configurations for the same epochs on mnist5k, in turn, each in a fresh process; start-up (imports,
-data, the first worker) is left out of both. The ratio of each pair is printed: below 1 the sweep is faster, although
-it also measures sizes, writes every epoch to MLflow and keeps the best models.
+Both train the same configurations for the same epochs on mnist5k, in turn, each in a new process; start-up (imports,
+data, the first worker) is excluded. The ratio of each pair is printed: below 1, the sweep is faster, although it also
+measures sizes, writes every epoch to MLflow and keeps the best models.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Tiles of photographs: which one is it of?  Run: python benchmarks/tiles.py SCIKIT_IMAGE FOLDER
+"""Write tiles of photographs, a class per photograph.  Run: python benchmarks/tiles.py SCIKIT_IMAGE FOLDER
 
-SCIKIT_IMAGE is the unpacked wheel of scikit-image 0.26 (`pip download --no-deps scikit-image`, `unzip`), whose eight
-photographs in colour are taken with the two of scikit-learn. Of each at most 60 tiles of 64x64 that do not overlap.
+SCIKIT_IMAGE is the unpacked wheel of scikit-image 0.26 (`pip download --no-deps scikit-image`, `unzip`). Its eight
+colour photographs and the two of scikit-learn are cut into at most 60 tiles of 64x64 each, without overlap.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""What tracking, sizes and bookkeeping cost: a sweep's trials against the bare training function.
+"""Measure the cost of tracking, sizes and bookkeeping: a sweep's trials compared with the bare training function.
 
 Run: python benchmarks/tracking_overhead.py --epochs 12
 
 The same configurations are trained by `search.sweep` and by `experiments.training.loop.train` alone, in turn, each in a
-fresh process, start-up aside. Printed is the share by which the sweep takes longer.
+new process, without start-up. It prints the share by which the sweep takes longer.
 """
 
 from __future__ import annotations

@@ -1,13 +1,13 @@
-"""Our training against bare Keras, and bfloat16 against float32: seconds an epoch and accuracy, seed by seed.
+"""Compare our training with bare Keras, and bfloat16 with float32: seconds per epoch and accuracy, seed by seed.
 
 Run: python benchmarks/training_speed.py --seeds 5
-     python benchmarks/training_speed.py --seeds 5 --bfloat16    # also where the processor only emulates it
+     python benchmarks/training_speed.py --seeds 5 --bfloat16    # even if the processor only emulates it
 
-For each seed every network is trained as `Model.fit` does it with NumPy arrays, by `experiments.training.loop.train` in
-float32 and, where the processor or GPU multiplies bfloat16 natively, in mixed_bfloat16; one after the other in one
-process, on the same images with the same batches, epochs, optimizer and constant rate, all with a validation after each
-epoch. A time is the median epoch of a run, the first one left out, which traces the graph. Ratios are of one seed's
-runs, above 1 where ours is faster; printed is their median.
+For each seed, every network is trained by `Model.fit` with NumPy arrays, by `experiments.training.loop.train` in
+float32 and, if the processor or GPU multiplies bfloat16 natively, in mixed_bfloat16; one after the other in one
+process, on the same images with the same batches, epochs, optimizer and constant rate, with validation after each
+epoch. A time is the median epoch of a run without the first one, which traces the graph. Ratios are of one seed's runs,
+above 1 if ours is faster; their median is printed.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""Where the processor's time goes in a training step: TensorFlow's own profile of each operation, in groups.
+"""Profile the processor time of a training step: TensorFlow's own profile of each operation, in groups.
 
 Run: python benchmarks/training_step.py --architecture chollet
      python benchmarks/training_step.py --architecture chollet --precision mixed_bfloat16
 
-The graph of an epoch, as `experiments.training.epoch_graph` makes it, takes some steps on one thread under TensorFlow's
-profiler, after as many that are not measured. An operation's time is its own, without those that it waits for. Printed
-are milliseconds a step and shares of all; `executor` is TensorFlow's way from one operation to the next.
+The graph of an epoch from `experiments.training.epoch_graph` takes some steps on one thread under TensorFlow's
+profiler, after the same number of unmeasured ones. An operation's time excludes operations that it waits for. It prints
+milliseconds per step and shares; `executor` is TensorFlow's time between operations.
 """
 
 from __future__ import annotations

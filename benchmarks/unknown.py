@@ -1,10 +1,11 @@
-"""How much of what a file was not made for its threshold of "I do not know" refuses, at several thresholds.
+"""Measure how many foreign images a file refuses with "I do not know", at several thresholds.
 
 Run: python benchmarks/unknown.py FILE --of mnist5k --against idx:/usr/share/datasets/fashion-mnist
 
-The data set of the file gives the thresholds, by the rule of `conversion/verification/threshold.py` on its validation
-images, for several shares of refused right answers. Of the other one, whose images no label of the file fits, the
-validation images are read: each answer is wrong, a good threshold refuses most.
+The thresholds are computed from the validation images of the file's data set, by the rule of
+`conversion/verification/threshold.py`, for several shares of refused correct answers. The file is then run on the
+validation images of the other data set, which fit none of its labels: every answer is wrong, and a good threshold
+refuses most of them.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""From a trained run to a checked Core ML file."""
+"""Convert a trained run to a checked Core ML file."""

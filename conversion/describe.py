@@ -31,7 +31,7 @@ def _swift(arguments: argparse.Namespace) -> int:
     from conversion.swift_code import swift_code
 
     if arguments.diff:
-        raise UsageError("--swift is of one file: leave out --diff.")
+        raise UsageError("--swift takes one file: leave out --diff.")
     made = swift_code(arguments.file)
     if arguments.json:
         print_json(made.as_json())

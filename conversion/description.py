@@ -1,4 +1,4 @@
-"""What a Core ML file contains, whether it can run here or not: read from its protobuf message, without running it."""
+"""Describe what a Core ML file contains, from its protobuf message: the file is not run, and need not be executable."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from conversion.runtime.weight_references import check_weights, operations
 LARGEST = 2**31  # bytes of a protobuf message: the format's own limit
 MINIMUM_IOS = {1: "11", 2: "11.2", 3: "12", 4: "13", 5: "14", 6: "15", 7: "16", 8: "17", 9: "18", 10: "26"}
 NETWORKS = ("neuralNetworkClassifier", "neuralNetwork", "neuralNetworkRegressor")
-PROGRAM = ("const", "classify")  # operations that a program has besides those that compute
+PROGRAM = ("const", "classify")  # operations of a program that do not compute
 APPLES = {"visionFeaturePrint", "audioFeaturePrint", "soundAnalysisPreprocessing", "textClassifier", "wordTagger"}
 
 
@@ -38,7 +38,7 @@ class DescribedFeature:
 
 @dataclass(frozen=True)
 class Scaling:
-    """What the file does to an image before its first layer: pixel * scale + bias."""
+    """The scaling of an image before the file's first layer: pixel * scale + bias."""
 
     input: str
     scale: float
@@ -46,7 +46,7 @@ class Scaling:
 
     @property
     def text(self) -> str:
-        """The formula, for people.
+        """The formula as text.
 
         >>> [Scaling("x", scale, bias).text for scale, bias in ((0.5, (0.0, 0.0)), (2.0, (-1.0,)), (1.0, (-1.0, 2.0)))]
         ['pixel * 0.5', 'pixel * 2 - 1', 'pixel * 1 + (-1, 2)']
@@ -61,12 +61,12 @@ class Scaling:
 
 @dataclass(frozen=True)
 class Description:
-    """Everything that a file states, and what each of its bytes is for."""
+    """Everything that a file states, and the use of all its bytes."""
 
     file: str
-    kind: str  # the format's name of its model: neuralNetworkClassifier, mlProgram, pipelineClassifier
+    kind: str  # of its model, as named in the format: neuralNetworkClassifier, mlProgram, pipelineClassifier
     specification_version: int
-    minimum_ios: str | None  # None for a version that is not known
+    minimum_ios: str | None  # None for an unknown specification version
     size_bytes: int  # of the file, or of all files of the package
     inputs: tuple[DescribedFeature, ...]
     outputs: tuple[DescribedFeature, ...]
@@ -75,18 +75,18 @@ class Description:
     metadata: Metadata
     weights: int
     storage: tuple[str, ...]  # of the weights: "float16", "8 bits, table"
-    parts: tuple[Part, ...]  # the largest first; their bytes are the file's
-    not_executable: tuple[str, ...]  # what keeps it from being executed here; empty: nothing that can be seen
+    parts: tuple[Part, ...]  # the largest first; their bytes add up to the file's
+    not_executable: tuple[str, ...]  # reasons why it cannot be executed here; empty: none were found
 
     @property
     def metadata_texts(self) -> dict[str, str]:
-        """The metadata that are not empty, by name."""
+        """The metadata that are not empty, by key."""
         stored = self.metadata
         named = {name: getattr(stored, name) for name in ("author", "license", "description", "version")}
         return {name: text for name, text in {**named, **stored.user_defined}.items() if text}
 
     def as_json(self) -> dict[str, object]:
-        """All of it as JSON holds it."""
+        """Return everything as a JSON-ready object."""
         fields = {name: value for name, value in vars(self).items() if name not in ("metadata", "parts")}
         told = {name: _plain(value) for name, value in vars(self.metadata).items()}
         return {
@@ -100,7 +100,7 @@ def describe(path: Path) -> Description:
     """Read what a file contains, without running anything.
 
     Raises:
-        CorruptModel: if it is damaged, or no Core ML file.
+        CorruptModel: if it is damaged, or not a Core ML file.
         NotCheckable: if it is too large.
     """
     source = str(path)
@@ -132,7 +132,7 @@ def describe(path: Path) -> Description:
 
 
 def differences(one: Description, other: Description) -> list[tuple[str, str, str]]:
-    """The differences between two files: the name of the item, its value in the first, and in the second."""
+    """Return the differences between two files: the name of each item, and its value in both."""
     found = []
     ours, theirs = _facts(one), _facts(other)
     for name in dict.fromkeys([*ours, *theirs]):
@@ -143,7 +143,7 @@ def differences(one: Description, other: Description) -> list[tuple[str, str, st
 
 
 def _facts(described: Description) -> dict[str, str]:
-    """Everything in which two files may differ, by name."""
+    """Return everything in which two files may differ, by name."""
     facts = {
         "model": described.kind,
         "specification": str(described.specification_version),
@@ -211,7 +211,7 @@ def _name_of(stored: Any, field: str) -> str:
 
 
 def _inner(model: Any) -> list[Any]:
-    """The models of a pipeline."""
+    """Return the models of a pipeline."""
     kind = model.WhichOneof("Type")
     if kind not in ("pipeline", "pipelineClassifier", "pipelineRegressor"):
         return []
@@ -240,7 +240,7 @@ def _labels_of_program(program: Any) -> tuple[str, ...] | tuple[int, ...]:
             try:
                 (classes,) = operation.inputs["classes"].arguments
                 values = constant(_value_of(classes, lists), _no_blob).values
-            except (KeyError, Unsupported, ValueError):  # the executors say what is wrong with it
+            except (KeyError, Unsupported, ValueError):  # the executors report this
                 return ()
             return tuple(values.tolist()) if values.ndim == 1 else ()
     return ()
@@ -269,11 +269,11 @@ def _scalings(model: Any) -> Iterator[Scaling]:
 
 
 def _scalings_of_program(model: Any) -> Iterator[Scaling]:
-    """The leading multiplications and additions of constants, as coremltools writes them for an image."""
+    """Yield the leading multiplications and additions of constants, as coremltools writes them for an image."""
     images = [feature.name for feature in model.description.input if feature.type.WhichOneof("Type") == "imageType"]
     constants: dict[str, Any] = {}
     found: dict[str, tuple[float, tuple[float, ...]]] = dict.fromkeys(images, (1.0, (0.0,)))
-    behind = {name: name for name in images}  # the image that a value is, scaled
+    behind = {name: name for name in images}  # by value: the image of which it is a scaled version
     for operation in operations(model.mlProgram):
         if operation.type == "const" and len(operation.outputs):
             constants[operation.outputs[0].name] = operation.attributes["val"]
@@ -306,7 +306,7 @@ def _value_of(argument: Any, constants: Mapping[str, Any]) -> Any:
 
 
 def _reasons(model: Any, package: Package | None, source: str) -> Iterator[str]:
-    """What prevents a model from running here, as far as this can be told without trying."""
+    """Yield why a model cannot run here, as far as this is known without trying."""
 
     def said(check: Callable[[], object]) -> Iterator[str]:
         try:
@@ -323,7 +323,7 @@ def _reasons(model: Any, package: Package | None, source: str) -> Iterator[str]:
     for one in models:
         found = one.WhichOneof("Type")
         if found not in EXECUTED:
-            yield f"holds a model of the type {found}, which nothing here executes"
+            yield f"holds a model of the type {found}, which is not supported here"
         if found in NETWORKS:
             yield from _unknown(LAYERS, [layer.WhichOneof("layer") for layer in getattr(one, found).layers], "layer")
     if kind == mlprogram.KIND:
@@ -343,7 +343,7 @@ def _unknown(known: Collection[str], kinds: Sequence[str | None], what: str) -> 
 
 
 def _plain(value: object) -> object:
-    """The same in dictionaries and lists."""
+    """Convert a value to dictionaries and lists."""
     if is_dataclass(value) and not isinstance(value, type):
         return {name: _plain(one) for name, one in vars(value).items()}
     if isinstance(value, Mapping):

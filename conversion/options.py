@@ -7,7 +7,7 @@ from architectures.fields import PluginName
 
 
 def add_common(made: Parser) -> None:
-    """The store, and the plugins that define a model's layers or data set."""
+    """Add the options for the store, and for plugins that define a model's layers or data set."""
     made.add_argument("--tracking-uri", metavar="URI", help="default: MLFLOW_TRACKING_URI or sqlite:///mlflow.db")
     made.add_argument(
         "--plugin",

@@ -1,4 +1,4 @@
-"""The pictures to classify: images, folders of images, data sets, each read as the file requires."""
+"""Find and read pictures to classify: images, folders of images, and data sets, in the form that the file requires."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from experiments.datasets.layout import is_system, refuse, split_named
 from experiments.datasets.pixels import Form
 from experiments.datasets.source import COLOR_MODES, RESIZABLE, Options, Source, parse
 
-SPLITS = ("train", "val")  # the test images are promotion's, which counts each look at them
+SPLITS = ("train", "val")  # only promotions use the test images, and count each use
 
 
 @dataclass(frozen=True)
@@ -29,17 +29,17 @@ class Picture:
     """One image."""
 
     name: str  # its file, or its place in a data set
-    truth: int | None  # index of its label; None where nobody says
+    truth: int | None  # index of its true label; None if unknown
     read: Callable[[], np.ndarray]  # uint8 (height, width[, channels]); raises ProjectError for a damaged file
 
 
 def pictures_of(
     sources: Sequence[str], interface: Interface, form: Form, *, split: str
 ) -> tuple[list[Picture], list[str]]:
-    """The pictures in files, folders and data sets, and notes on them for the user.
+    """Return the pictures in files, folders and data sets, and notes on them for the user.
 
     Raises:
-        UsageError: for what is none of these, or fits the file in neither size nor labels.
+        UsageError: if a source does not exist, or its size or labels do not fit the file.
     """
     found: list[Picture] = []
     notes: list[str] = []
@@ -62,7 +62,7 @@ def pictures_of(
 
 
 def _holds_splits(folder: Path, interface: Interface) -> bool:
-    """Whether a folder, or the only folder in it, has subfolders for train, val or test: then it is a data set."""
+    """Return whether a folder is a data set: it, or the only folder in it, has subfolders for train, val or test."""
     inside = [entry for entry in folder.iterdir() if entry.is_dir() and not is_system(entry.name)]
     if any(split_named(entry.name) and entry.name not in interface.shown_labels for entry in inside):
         return True
@@ -70,7 +70,7 @@ def _holds_splits(folder: Path, interface: Interface) -> bool:
 
 
 def _of_folder(root: Path, interface: Interface, form: Form, notes: list[str]) -> Iterator[Picture]:
-    """All images below a folder; those in a folder named like a label have this label."""
+    """Yield all images below a folder; those in a folder named like a label have this label."""
     indices = {label: index for index, label in enumerate(interface.shown_labels)}
     unread: Counter[str] = Counter()
     unlabelled: Counter[str] = Counter()

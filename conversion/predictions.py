@@ -1,4 +1,4 @@
-"""The answers of a Core ML file to pictures, and how often they are right."""
+"""Run a Core ML file on pictures, and evaluate its predictions."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ from experiments.evaluation.metrics import Evaluation, evaluate
 from experiments.views.page import save
 from experiments.views.tables import write_csv
 
-BLOCK_BYTES = 2**25  # of pixels in a block: it is answered while the next is read
-MOST_IN_BLOCK = 2_000  # pictures: small ones are answered while others are read
-READ_TOGETHER = 64  # by one thread: small pictures take less time than handing them over
-FEW = 64  # images: reading them with threads, or telling of it, would not pay
+BLOCK_BYTES = 2**25  # of pixels in a block: it is predicted while the next is read
+MOST_IN_BLOCK = 2_000  # pictures: small ones are predicted while others are read
+READ_TOGETHER = 64  # pictures per task of a thread: reading small ones takes less time than handing them over
+FEW = 64  # images: threads or progress reports are not worth it
 
 
 @dataclass(frozen=True)
@@ -50,27 +50,27 @@ class Predictions:
 
     file: str
     labels: tuple[str, ...]
-    form: Form  # what every picture became
+    form: Form  # of every picture
     answers: tuple[PicturePrediction, ...]
-    evaluation: Evaluation | None  # of the pictures whose label is known; None: of none
-    judged: tuple[PicturePrediction, ...]  # these, in the order of the evaluation's indices
-    unread: tuple[str, ...]  # why a picture has no answer
+    evaluation: Evaluation | None  # of the pictures with a known label; None: there are none
+    judged: tuple[PicturePrediction, ...]  # these pictures, in the order of the evaluation's indices
+    unread: tuple[str, ...]  # for each unreadable picture, why
     notes: tuple[str, ...]
-    threshold: float | None  # confidence from which on a guess is an answer; None: the file names none
-    half: Half | None = None  # what float16 does, where the answers are of float16
-    run_id: str | None = None  # of the run that the file says it comes from
+    threshold: float | None  # lowest confidence that counts as an answer; None: the file has none
+    half: Half | None = None  # the effect of float16, if it was simulated
+    run_id: str | None = None  # of the run in the file's metadata
 
     def truth_of(self, answer: PicturePrediction) -> str | None:
-        """The name of the true label; None if it is not known."""
+        """Return the name of the true label; None if it is not known."""
         return None if answer.picture.truth is None else self.labels[answer.picture.truth]
 
     def is_known(self, answer: PicturePrediction) -> bool:
-        """Whether the guess counts as an answer, by the file's own threshold."""
+        """Return whether the guess counts as an answer, by the file's own threshold."""
         return answer.top[0][1] >= (self.threshold or 0)
 
     @cached_property
     def unknown(self) -> tuple[PicturePrediction, ...]:
-        """Those for which the file answers "I do not know"."""
+        """The pictures for which the file answers "I do not know"."""
         return tuple(answer for answer in self.answers if not self.is_known(answer))
 
     @cached_property
@@ -80,7 +80,7 @@ class Predictions:
         return tuple(sorted(wrong, key=lambda answer: -answer.top[0][1]))
 
     def write_csv(self, path: Path) -> None:
-        """Write a line for each picture, the file whole or not at all; raises OSError where it cannot be written."""
+        """Write a line for each picture, completely or not at all; raise OSError if the file cannot be written."""
         most = max((len(answer.top) for answer in self.answers), default=0)
         names = [name for place in range(1, most + 1) for name in (f"label {place}", f"probability {place}")]
         text = io.StringIO()
@@ -89,7 +89,7 @@ class Predictions:
         save(text.getvalue(), path)
 
     def as_json(self) -> dict[str, object]:
-        """All of it as JSON holds it."""
+        """Return everything as a JSON-ready object."""
         found = self.evaluation
         told = {} if found is None else {name: value for name, value in asdict(found).items() if name != "mistakes"}
         return {
@@ -135,15 +135,15 @@ def predict(
     Args:
         path: a Core ML classifier.
         sources: image files, folders, data sets.
-        fit: how pictures become the file's size; by default as its metadata say.
-        background: beneath transparent pixels and beside padded pictures; by default as the metadata say.
+        fit: how pictures are resized; by default as the file's metadata say.
+        background: colour of transparent pixels and margins; by default as the metadata say.
         split: of a data set, `train` or `val`.
-        top: labels that are shown for each picture.
-        compute: `float32`, or `float16` as a phone's Neural Engine would, simulated.
-        accumulation: what float16 sums in, one of `half.ACCUMULATIONS`.
+        top: number of labels for each picture.
+        compute: `float32`, or `float16` to simulate a phone's Neural Engine.
+        accumulation: precision of sums in float16, one of `half.ACCUMULATIONS`.
 
     Raises:
-        UsageError: for a source that is not there or does not fit the file.
+        UsageError: for a source that does not exist or does not fit the file.
         CorruptModel: if the file is damaged.
         NotCheckable: if it cannot be executed.
     """
@@ -194,7 +194,7 @@ def predict(
 def _blocks(
     pictures: Sequence[Picture], shape: tuple[int, int, int], unread: list[str]
 ) -> Iterator[tuple[list[Picture], np.ndarray]]:
-    """Pictures with their pixels (n, height, width, channels), in blocks; those that cannot be read are noted."""
+    """Yield pictures with their pixels (n, height, width, channels), in blocks; add unreadable ones to `unread`."""
     some = max(1, min(MOST_IN_BLOCK, BLOCK_BYTES // math.prod(shape)))
     read: list[list[Picture]] = []
 
@@ -230,7 +230,7 @@ def _flat(top: Sequence[tuple[str, float]]) -> list[object]:
 
 
 def _read(pictures: Sequence[Picture], *, unread: list[str]) -> list[np.ndarray | None]:
-    """The pixels of each picture; None, and a note, for one that cannot be read."""
+    """Read the pixels of each picture; None for an unreadable one, and the reason is added to `unread`."""
     found: list[np.ndarray | None] = []
     for picture in pictures:
         try:

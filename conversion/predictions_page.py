@@ -1,4 +1,4 @@
-"""The answers of a Core ML file as one page that needs no network: pictures by confidence, filtered by label."""
+"""Write the predictions of a Core ML file as a self-contained page: pictures by confidence, filtered by label."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MOST = 2_000  # pictures on a page: the least confident, mistakes before all oth
 
 
 def write_page(found: Predictions, path: Path) -> None:
-    """Write the page, whole or not at all.
+    """Write the page, completely or not at all.
 
     Raises:
         OSError: if it cannot be written.

@@ -1,8 +1,8 @@
 """The Swift code that an app needs to read images with a Core ML file.
 
-It uses Apple's frameworks alone: Vision and Core ML turn, cut and scale an image as the file's metadata say. Their
-resampling is not the trainer's; who wants its very pixels makes them with the package `ios/DigitKit` and gives them to
-`guesses(pixels:)`. `ios/check types` compiles what this module writes against stubs of Apple's signatures.
+It only uses Apple's frameworks: Vision and Core ML rotate, crop and scale an image as the file's metadata say. Their
+resampling differs from that in training; for exactly the same pixels, use the package `ios/DigitKit` and
+`guesses(pixels:)`. `ios/check types` compiles the generated code against stubs of Apple's signatures.
 """
 
 from __future__ import annotations
@@ -44,11 +44,11 @@ struct {name}Guess: Sendable {{
 }}
 
 enum {name}Error: Error {{
-  /// The app's bundle holds no model of this name.
+  /// The app's bundle has no model with this name.
   case noModel
   /// The image cannot be given to the model.
   case noImage
-  /// The model answers no confidences by label.
+  /// The model does not return confidences by label.
   case noConfidences
 }}
 
@@ -80,7 +80,7 @@ actor {name}Reader {{
     self.model = model
   }}
 
-  /// The best guess where the model is sure enough; nil stands for "I do not know".
+  /// The best guess if the model is sure enough; nil means "I do not know".
   static func answer(_ guesses: [{name}Guess]) -> {name}Guess? {{
     guesses.first.flatMap {{ $0.confidence >= threshold ? $0 : nil }}
   }}
@@ -112,7 +112,7 @@ actor {name}Reader {{
     return try guesses(of: value)
   }}
 
-  /// Asks Core ML with the very pixels that the model was trained on, row by row, {channels_text}.
+  /// Asks Core ML with exactly the pixels that the model was trained on, row by row, {channels_text}.
   ///
   /// {pixels_text}
   func guesses(pixels: [UInt8]) throws -> [{name}Guess] {{
@@ -178,7 +178,7 @@ actor {name}Reader {{
 WHOLE_CANVAS = """\
     let (canvasWidth, canvasHeight) = (image.width, image.height)"""
 PADDED_CANVAS = """\
-    // The margins lie in the picture as it is stored, which may be on its side.
+    // The margins are in the stored picture, which may be on its side.
     let isOnItsSide = [.left, .leftMirrored, .right, .rightMirrored].contains(orientation)
     let (wide, high) = isOnItsSide ? (Self.height, Self.width) : (Self.width, Self.height)
     let canvasWidth = max(image.width, (image.height * wide + high / 2) / high)
@@ -212,8 +212,8 @@ def swift_code(path: Path) -> SwiftCode:
     """Write the Swift code that reads images with a file.
 
     Raises:
-        CorruptModel: if the file is damaged, or no Core ML file.
-        NotCheckable: if it is no classifier of images that can be executed here.
+        CorruptModel: if the file is damaged, or not a Core ML file.
+        NotCheckable: if it is not an image classifier that can be executed here.
     """
     interface = runtime.load(path).interface
     if interface.input.is_array:
@@ -259,7 +259,7 @@ def swift_code(path: Path) -> SwiftCode:
 
 
 def type_name(stem: str) -> str:
-    """The name of a Swift type, made from a file's name.
+    """Return a name for a Swift type, made from a file's name.
 
     >>> type_name("DigitClassifier"), type_name("my-photos 64x64"), type_name("3 kinds"), type_name("картинки")
     ('DigitClassifier', 'MyPhotos64x64', 'Model3Kinds', 'Model')
@@ -270,7 +270,7 @@ def type_name(stem: str) -> str:
 
 
 def literal(text: str) -> str:
-    r"""A string literal of Swift.
+    r"""Return a string literal of Swift.
 
     >>> print(literal('say "hi" \\ é'), literal("a\nb\x07"))
     "say \"hi\" \\ é" "a\nb\u{7}"
@@ -284,7 +284,7 @@ def _character(one: str) -> str:
 
 
 def _stem(path: Path) -> str:
-    """A file's name without its suffixes, which is the name of its compiled form in the app."""
+    """Return a file's name without its suffixes: the name of its compiled form in the app."""
     name = path.name
     for suffix in SUFFIXES:
         name = name.removesuffix(suffix)
@@ -292,14 +292,14 @@ def _stem(path: Path) -> str:
 
 
 def _list(interface: Interface) -> str:
-    """The labels as an array of strings, one per line if there are many."""
+    """Return the labels as a Swift array of strings, one per line if there are many."""
     texts = [literal(str(label)) for label in interface.labels]
     short = f"[{', '.join(texts)}]"
     return short if len(short) <= 80 else "[\n" + "".join(f"    {text},\n" for text in texts) + "  ]"
 
 
 def _is_drawn(interface: Interface) -> bool:
-    """Whether the app shows a drawing pad for this file instead of taking photographs."""
+    """Return whether the app shows a drawing pad for this file instead of taking photographs."""
     image = interface.input
     return (image.width, image.height, image.channels) == (28, 28, 1) and set(interface.labels) == set("0123456789")
 

@@ -23,9 +23,9 @@ class Attempts:
 
     @contextmanager
     def part(self, name: str, file: Path | None = None) -> Iterator[None]:
-        """Note what is raised inside, and remove a `file` that was not written to its end.
+        """Note an exception, and remove a `file` that is incomplete.
 
-        An MLflow that is away is no fault of the report: it is raised.
+        MLflow outages are raised.
         """
         try:
             yield
@@ -39,10 +39,10 @@ class Attempts:
                     file.unlink(missing_ok=True)
 
     def write(self, folder: Path) -> None:
-        """Write the tracebacks beside the parts that could be made."""
+        """Write the tracebacks next to the parts that could be made."""
         if self.tracebacks:
             (folder / NOT_DRAWN_FILE).write_text("\n".join(self.tracebacks), encoding="utf-8")
 
     def __str__(self) -> str:
-        """One line, empty where nothing is missing."""
+        """Return one line; empty if nothing is missing."""
         return "; ".join(f"{name}: {reason}" for name, reason in self.reasons.items())

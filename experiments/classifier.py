@@ -1,6 +1,6 @@
 """The model that a run trains and keeps: scaling to [0, 1], then the registered network.
 
-Pixels come in as 0..255, so that training, evaluation and the Core ML file (which holds the same scale) agree.
+Its input is pixels of 0..255, so that training, evaluation and the Core ML file (which has the same scale) agree.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ if TYPE_CHECKING:
     import numpy as np
 
 PIXEL_SCALE = 1 / 255.0
-PREPROCESSING_VERSION = 1  # of how a drawing becomes pixels (strokes.py), stamped in the Core ML file
+PREPROCESSING_VERSION = 1  # of rendering drawings (strokes.py), recorded in the Core ML file
 PREDICTION_BATCH = 500  # images
-PREDICTION_BYTES = 500 * 64 * 64 * 3  # of pixels in a batch: fewer large images at a time
+PREDICTION_BYTES = 500 * 64 * 64 * 3  # of pixels in a batch, which has fewer images if they are large
 
 
 def build_classifier(
     architecture: Architecture, config: RunConfig, input_shape: tuple[int, int, int], num_classes: int, precision: str
 ) -> keras.Model:
-    """Build the network under a precision policy behind its scaling layer.
+    """Build the network with its scaling layer, under a precision policy.
 
-    With `mixed_bfloat16` the layers compute in bfloat16 on float32 weights, but for two kinds: the last layer, as
-    probabilities in bfloat16 have only 8 bits, and depthwise convolutions, which TensorFlow's kernels for processors
-    compute in bfloat16 in up to three times the time (experiments/LOG.md).
+    With `mixed_bfloat16`, the layers compute in bfloat16 with float32 weights, except for the last layer, because
+    bfloat16 probabilities have only 8 bits, and depthwise convolutions, because TensorFlow's CPU kernels take up to
+    three times as long in bfloat16 (experiments/LOG.md).
     """
     import keras
 
@@ -54,7 +54,7 @@ def build_classifier(
 
 
 def as_classifier(network: keras.Model) -> keras.Model:
-    """A registered network behind the layer that scales pixels of 0..255 to [0, 1]."""
+    """Add to a registered network the layer that scales pixels of 0..255 to [0, 1]."""
     import keras
 
     shape = network.input_shape[1:]
@@ -62,10 +62,10 @@ def as_classifier(network: keras.Model) -> keras.Model:
 
 
 def network_of(classifier: keras.Model) -> keras.Model:
-    """The registered network inside a classifier, which takes values in [0, 1].
+    """Return the registered network inside a classifier, which takes values in [0, 1].
 
     Raises:
-        ProjectError: if the model is not one that `build_classifier` made.
+        ProjectError: if the model was not made by `build_classifier`.
     """
     import keras
 
@@ -76,7 +76,7 @@ def network_of(classifier: keras.Model) -> keras.Model:
 
 
 def weights_sha256(model: keras.Model) -> str:
-    """SHA-256 over the bytes of all weights, in the model's order."""
+    """Return the SHA-256 of the bytes of all weights, in the model's order."""
     digest = hashlib.sha256()
     for weight in model.weights:
         digest.update(weight.numpy().tobytes())
@@ -84,17 +84,17 @@ def weights_sha256(model: keras.Model) -> str:
 
 
 def load_classifier(path: Path, sha256: str) -> keras.Model:
-    """Load a `.keras` file safely: its digest first, then its structure, then Keras' own safe mode.
+    """Load a `.keras` file safely: check its digest, then its structure, then use Keras' own safe mode.
 
     Args:
-        sha256: what its record says; a file without a record is not loaded.
+        sha256: the recorded digest; a file without a record is not loaded.
 
     Raises:
-        ProjectError: if the digest differs, or the file is damaged or holds what `keras_file.check` refuses.
+        ProjectError: if the digest differs, or the file is damaged or refused by `keras_file.check`.
     """
     if path.suffix != ".keras":
         raise ProjectError(f"{path.name} is not loaded: models are loaded from .keras files only.")
-    if not path.is_file():  # nor a pipe, which would be waited for
+    if not path.is_file():  # a pipe would block
         raise ProjectError(f"{path.name} is not loaded: there is no such file.")
     with path.open("rb") as file:
         found = hashlib.file_digest(file, "sha256").hexdigest()
@@ -111,9 +111,9 @@ def load_classifier(path: Path, sha256: str) -> keras.Model:
 
 
 def forward_function(classifier: keras.Model, dtype: str = "uint8") -> Callable[[np.ndarray], np.ndarray]:
-    """A graph from uint8 images (any number, height, width, channels) to float32 probabilities, traced once.
+    """Return a graph from uint8 images (any number, height, width, channels) to float32 probabilities, traced once.
 
-    A model that begins with features takes these, of another `dtype`.
+    A model that starts from features takes these instead, with their `dtype`.
 
     >>> import numpy as np
     >>> from architectures import build
@@ -132,7 +132,7 @@ def forward_function(classifier: keras.Model, dtype: str = "uint8") -> Callable[
 
 
 def predict(forward: Callable[[np.ndarray], np.ndarray], images: np.ndarray) -> np.ndarray:
-    """Probabilities (N, num_classes) of any number of images, in batches that bound the memory."""
+    """Return the probabilities (N, num_classes) of any number of images, computed in batches to limit memory."""
     import numpy as np
 
     size = max(1, min(PREDICTION_BATCH, PREDICTION_BYTES // math.prod(images.shape[1:])))

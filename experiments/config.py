@@ -1,4 +1,4 @@
-"""The dataclasses that travel between training, search and tracking."""
+"""The dataclasses that training, search and tracking exchange."""
 
 from __future__ import annotations
 
@@ -19,34 +19,34 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 DEFAULT_TRACKING_URI = "sqlite:///mlflow.db"
-LEARNING_RATES = {"cosine": 3e-3, "constant": 1e-3}  # Adam's at each schedule where none is asked for
-CROSS_ENTROPY = "cross_entropy"  # the loss of a run that records none
+LEARNING_RATES = {"cosine": 3e-3, "constant": 1e-3}  # Adam's defaults by schedule
+CROSS_ENTROPY = "cross_entropy"  # the loss of runs that do not record one
 PRECISIONS = ("float32", "mixed_bfloat16")
-AUGMENT_BEFORE = {False: "off", True: "digits"}  # what was recorded when there was one kind only
-AUGMENTATIONS = ("off", "digits", "photo")  # how training images are changed at random: experiments/training/
+AUGMENT_BEFORE = {False: "off", True: "digits"}  # older records, when there was only one kind
+AUGMENTATIONS = ("off", "digits", "photo")  # random changes of training images: experiments/training/
 Compression = Literal["none", "float16", "int8", "palette6", "palette4", "palette2", "prune50", "prune75"]
 COMPRESSIONS: tuple[Compression, ...] = get_args(Compression)
 
-# What a value may be, for a run, a sweep's ranges and choices, and the options of both.
+# The allowed values of runs, of sweeps' ranges and choices, and of their options.
 BATCH_SIZE = FILTERS = EPOCHS = Whole(1)
 DROPOUT = Number(0, 1, open_above=True)
 LEARNING_RATE = Number(1e-7, 1)
 VIEWS = Whole(0, 1_000)
 SCHEDULE = Choice(tuple(LEARNING_RATES))
-REGISTERED = Name()  # of an optimizer or a loss: which there are, the process that trains knows
-TEACHER = Name(empty=True)  # a run, where it is recorded by its id and the SHA-256 of its model; empty: there is none
+REGISTERED = Name()  # of an optimizer or a loss; checked in the training process
+TEACHER = Name(empty=True)  # a run; recorded as its id and the SHA-256 of its model; empty: none
 SEED = Whole(0, 2**32 - 1)  # NumPy's
 
 
 def default_tracking_uri() -> str:
-    """MLFLOW_TRACKING_URI where it is set, else SQLite in the working directory: a bare `mlflow ui` shows it."""
+    """Return MLFLOW_TRACKING_URI if it is set, else SQLite in the working directory, which `mlflow ui` shows."""
     return os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_TRACKING_URI
 
 
 def usual_learning_rate(schedule: str, knobs: tuple[tuple[str, Knob], ...], factor: float = 1.0) -> float:
-    """The rate where none is asked for: the schedule's own times the optimizer's factor.
+    """Return the default learning rate: the schedule's, times the optimizer's factor.
 
-    A backbone that learns on from its weights has a tenth of it.
+    Fine-tuning of a backbone uses a tenth of it.
 
     >>> usual_learning_rate("cosine", (("train", "head"), ("weights", "imagenet")))
     0.003
@@ -58,7 +58,7 @@ def usual_learning_rate(schedule: str, knobs: tuple[tuple[str, Knob], ...], fact
 
 
 def learns_on(knobs: tuple[tuple[str, Knob], ...]) -> bool:
-    """Whether a backbone starts from weights, and more of it than its head is trained.
+    """Return whether a backbone is fine-tuned: it starts from weights, and not only its head is trained.
 
     >>> learns_on((("train", "top"), ("weights", "imagenet"))), learns_on((("train", "all"), ("weights", "none")))
     (True, False)
@@ -69,7 +69,7 @@ def learns_on(knobs: tuple[tuple[str, Knob], ...]) -> bool:
 
 @dataclass(frozen=True)
 class RunConfig(Recipe):
-    """Everything that decides a run's numbers on a given machine.
+    """Everything that determines a run's numbers on a given machine.
 
     Raises:
         UsageError: for a value that is not allowed.
@@ -77,34 +77,34 @@ class RunConfig(Recipe):
 
     architecture: str
     dataset: str
-    filters: Annotated[int, FILTERS] | None  # width of the first stage; None: the architecture's widths are fixed
+    filters: Annotated[int, FILTERS] | None  # width of the first stage; None: the architecture has fixed widths
     dropout: Annotated[float, DROPOUT]  # rate in [0, 1)
     batch_size: Annotated[int, BATCH_SIZE] = 128
-    learning_rate: Annotated[float, LEARNING_RATE] = LEARNING_RATES["cosine"]  # the highest that the schedule reaches
+    learning_rate: Annotated[float, LEARNING_RATE] = LEARNING_RATES["cosine"]  # the schedule's maximum
     schedule: Annotated[str, SCHEDULE] = "cosine"  # of the learning rate: falls to 0 over all epochs; or constant
-    epochs: Annotated[int, EPOCHS] = 10  # at a constant rate at most: early stopping may end sooner
+    epochs: Annotated[int, EPOCHS] = 10  # at a constant rate, early stopping may end sooner
     seed: Annotated[int, SEED] = 0
-    precision: Annotated[str, Choice(PRECISIONS)] = "float32"  # never `auto`, which is resolved before
+    precision: Annotated[str, Choice(PRECISIONS)] = "float32"  # never `auto`, which is resolved earlier
     optimizer: Annotated[str, REGISTERED] = "adam"
     loss: Annotated[str, REGISTERED] = CROSS_ENTROPY
-    teacher: Annotated[str, TEACHER] = ""  # ID#sha256=DIGEST, whose softened answers are learned, too
+    teacher: Annotated[str, TEACHER] = ""  # ID#sha256=DIGEST of the run to distill from
     augment: Annotated[str, Choice(AUGMENTATIONS)] = "off"
-    views: Annotated[int, VIEWS] = 0  # augmented ones of each image that a frozen backbone sees; 0: a new one an epoch
+    views: Annotated[int, VIEWS] = 0  # augmented views of each image for a frozen backbone; 0: a new one each epoch
     knobs: tuple[tuple[str, Knob], ...] = ()  # the architecture's own by name, sorted
-    objective: Objective = "val_accuracy"  # of the epochs, the weights of the best by it are kept
+    objective: Objective = "val_accuracy"  # selects the best epoch, whose weights are kept
 
-    compress: Compression = "none"  # of the Core ML file whose size is measured; training does not know of it
+    compress: Compression = "none"  # of the Core ML file whose size is measured; does not affect training
 
     def __post_init__(self) -> None:
         validate(self)
 
     @property
     def network(self) -> tuple[object, ...]:
-        """What decides the size of the network and of its Core ML file."""
+        """Everything that determines the size of the network and of its Core ML file."""
         return self.architecture, self.filters, self.knobs
 
     def parameters(self) -> dict[str, Knob]:
-        """What a run records: each knob under its own name, the recipe and compression where there is some.
+        """Return the parameters to record: each knob under its own name; recipe and compression only if used.
 
         >>> recorded = RunConfig("pocket", "mnist5k", filters=8, dropout=0.1).parameters()
         >>> recorded["learning_rate"], recorded["schedule"], "label_smoothing" in recorded
@@ -128,7 +128,7 @@ class RunConfig(Recipe):
 
 @dataclass(frozen=True)
 class EpochMetrics:
-    """What one epoch measured; the keys in MLflow are the fields' names."""
+    """The measurements of one epoch; the keys in MLflow are the fields' names."""
 
     epoch: int  # from 1; the step in MLflow
     loss: float  # mean over the training batches, with dropout
@@ -136,10 +136,10 @@ class EpochMetrics:
     val_loss: float  # of the float32 model that would be kept
     val_accuracy: float
     epoch_seconds: float  # training and validation
-    val_balanced_accuracy: float | None = None  # mean over the classes; None: recorded before it was measured
+    val_balanced_accuracy: float | None = None  # mean over the classes; None: an older record
 
     def merit(self, objective: str) -> tuple[float, float]:
-        """Sorts epochs by an objective, then by the loss, or by the accuracy where the loss is the objective."""
+        """Return a sort key: the objective, then the loss, or the accuracy if the loss is the objective."""
         return tuple(score(name, getattr(self, name)) for name in (objective, tie_breaker(objective)))  # type: ignore[return-value]
 
 
@@ -161,29 +161,29 @@ class RunResult:
     best_val_accuracy: float
     best_val_loss: float
     size: ModelSize
-    keras_bytes: int  # size of the .keras file, which holds weights without optimizer state
+    keras_bytes: int  # size of the .keras file, without optimizer state
     keras_sha256: str
-    weights_sha256: str  # of the weights alone: a .keras file also holds the time of writing
+    weights_sha256: str  # of the weights only, because a .keras file also contains the time of writing
     latency_ms: float  # median time of the Keras model for one image on this host
-    images_per_second: float  # training throughput, the first epoch (which traces the graph) left out
+    images_per_second: float  # training throughput, without the first epoch, which traces the graph
     keras_file: Path
     input_shape: tuple[int, int, int]  # height, width, channels
     num_classes: int
-    drawn_accuracy: float | None  # on validation digits drawn on a pad; None where the data are no digits of its size
+    drawn_accuracy: float | None  # on validation digits drawn on a pad; None if the data are not digits of its size
     val_probabilities: npt.NDArray[np.float32] = field(compare=False, repr=False)  # (validation images, num_classes)
-    not_measured: str = ""  # what of these figures could not be measured, and why
+    not_measured: str = ""  # which of these figures could not be measured, and why
     best_val_balanced_accuracy: float | None = None  # None as in EpochMetrics
     host_load: float | None = None  # average of the last minute, when latency_ms was measured; None: not known
     resampled: tuple[tuple[int, ...], ...] = field(default=(), compare=False, repr=False)  # `evaluation.expected`'s
 
     def value(self, objective: str) -> float:
-        """What it reached in an objective."""
+        """Return the value of an objective."""
         name = "latency_ms" if objective == "host_latency_ms" else final(objective)
         return float(getattr(self.size if objective in OF_THE_NETWORK else self, name))
 
 
 def run_result(values: Mapping[str, Any]) -> RunResult:
-    """A RunResult from what `dataclasses.asdict` made of it, also by way of JSON."""
+    """Return a RunResult from its `dataclasses.asdict`, also after a round trip through JSON."""
     import numpy as np
 
     return RunResult(
@@ -194,19 +194,19 @@ def run_result(values: Mapping[str, Any]) -> RunResult:
             "keras_file": Path(values["keras_file"]),
             "input_shape": tuple(values["input_shape"]),
             "val_probabilities": np.array(values["val_probabilities"], np.float32),
-            "resampled": (),  # which only a study holds
+            "resampled": (),  # only a study has it
         }
     )
 
 
 @dataclass(frozen=True)
 class Environment:
-    """Where a run computed: the part of its record that is not its configuration."""
+    """The environment of a run: the part of its record that is not configuration."""
 
     host: str
     processor: str
-    threads: int  # of TensorFlow's kernels; another number changes the bits of a result
-    bfloat16: str  # what multiplies it natively (amx_bf16, avx512_bf16, gpu), or none: why `auto` chose a precision
+    threads: int  # of TensorFlow's kernels; their number changes the bits of a result
+    bfloat16: str  # hardware that multiplies it natively (amx_bf16, avx512_bf16, gpu), or none; decides `auto`
     gpu: str | None  # its name, where TensorFlow sees one
     plugins: tuple[tuple[str, str], ...] = ()  # modules and files that were loaded, with the SHA-256 of their code
     settings: tuple[tuple[str, str], ...] = ()  # environment variables that change the bits of a result, with values

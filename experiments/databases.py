@@ -34,7 +34,7 @@ KEEPALIVE: dict[str, int | str] = {
 
 
 def keepalive(url: str) -> dict[str, int | str]:
-    """Arguments of a connection to a PostgreSQL database; what the URL says itself stays, and options are added to.
+    """Return arguments of a connection to a PostgreSQL database, in addition to those of the URL.
 
     >>> keepalive("postgresql+psycopg://localhost/x?connect_timeout=3&options=-csearch_path%3Dmine")["options"][:20]
     '-csearch_path=mine -'
@@ -53,7 +53,7 @@ def keepalive(url: str) -> dict[str, int | str]:
 
 
 def sqlite_path(url: str) -> Path | None:
-    """The file of a SQLite URL; None for another database.
+    """Return the file of a SQLite URL; None for another database.
 
     >>> str(sqlite_path("sqlite:///mlflow.db"))
     'mlflow.db'
@@ -66,10 +66,10 @@ def sqlite_path(url: str) -> Path | None:
 
 
 def make_database(path: Path, make_tables: Callable[[str], None]) -> None:
-    """Make a database under another name and give it its own once `make_tables(url)` is through.
+    """Create a database under a temporary name and rename it once `make_tables(url)` has returned.
 
-    A process that is killed meanwhile leaves no half-migrated file, which no later start could open. Where two make
-    the same one, the first wins and the other's is dropped.
+    A process that is killed meanwhile leaves no half-migrated file, which no later start could open. If two processes
+    create the same database, the first wins and the other's is dropped.
     """
     with scratch_beside(path) as folder:
         beside = folder / path.name
@@ -77,7 +77,7 @@ def make_database(path: Path, make_tables: Callable[[str], None]) -> None:
         try:
             os.link(beside, path)
         except FileExistsError:
-            if not path.stat().st_size:  # left by who only looked
+            if not path.stat().st_size:  # an empty file left by a reader
                 beside.replace(path)
         except OSError:  # a file system without hard links
             if not path.exists():
@@ -94,7 +94,7 @@ def raise_if_full(url: str, error: BaseException) -> None:
 
 
 def _closed(connection: Connection) -> None:
-    """Close a connection, and with it what it has locked; it may be broken, and the lock gone, already."""
+    """Close a connection, which releases its locks; it may already be broken."""
     from sqlalchemy.exc import SQLAlchemyError
 
     with suppress(SQLAlchemyError):
@@ -105,12 +105,12 @@ def _closed(connection: Connection) -> None:
 def exclusive(url: str, name: str, engine: Engine | None = None, *, lock: str = "lock") -> Iterator[None]:
     """Make other processes that use the same name on the same database wait while the block runs.
 
-    The lock goes with its process, and with the database's connection: nothing has to be cleared after a kill -9.
-    Whoever waits for longer than a few seconds says for whom; Ctrl-C ends the wait.
+    The lock is released with its process and its database connection: nothing has to be cleaned up after a kill -9.
+    A process that waits longer than a few seconds reports the holder; Ctrl-C ends the wait.
 
     Args:
         name: what is locked; a SQLite file has one `lock` for all names.
-        engine: PostgreSQL's, where there is one already.
+        engine: PostgreSQL's, if there is one already.
         lock: which of the locks of that name.
     """
     path = sqlite_path(url)
@@ -136,9 +136,9 @@ def exclusive(url: str, name: str, engine: Engine | None = None, *, lock: str = 
 
 @contextmanager
 def _locked_file(path: Path) -> Iterator[None]:
-    """Hold the lock of a file, which names its holder.
+    """Hold a lock on a file, which contains its holder.
 
-    A file of its own: closing the database's would drop the locks that SQLite holds on it in this process.
+    It is not the database itself: closing that would release the locks that SQLite holds on it in this process.
     """
     import fcntl
 
@@ -152,14 +152,14 @@ def _locked_file(path: Path) -> Iterator[None]:
             return True
 
         _wait(taken, lambda: f"{path.name}, held by {_holder_of(path)}")
-        with suppress(OSError):  # of a disk that is full: it is a help only
+        with suppress(OSError):  # a full disk; the text is optional
             os.ftruncate(file.fileno(), 0)
             os.write(file.fileno(), str(os.getpid()).encode())
         yield
 
 
 def _wait(taken: Callable[[], bool], holder: Callable[[], str]) -> None:
-    """Wait until a lock is taken, and say who holds it if that takes long."""
+    """Wait until a lock is acquired, and report its holder if that takes long."""
     since, told = time.monotonic(), False
     while not taken():
         if not told and time.monotonic() - since > PATIENCE_SECONDS:
@@ -169,20 +169,20 @@ def _wait(taken: Callable[[], bool], holder: Callable[[], str]) -> None:
 
 
 def _holder_of(path: Path) -> str:
-    """The process that holds the lock of a file, as far as it can be told."""
+    """Return the process that holds the lock of a file, if known."""
     import psutil
 
     text = path.read_text(encoding="utf-8").strip()
     try:
         process = psutil.Process(int(text))
         stopped = process.status() == psutil.STATUS_STOPPED
-    except (ValueError, psutil.Error):  # of another host, or one that has not said so yet
+    except (ValueError, psutil.Error):  # on another host, or not written yet
         return f"process {text}" if text else "another process"
     return f"process {text}, which is stopped (kill -CONT {text} resumes it)" if stopped else f"process {text}"
 
 
 def _holder_in_postgresql(connection: Connection, name: str, key: int) -> str:
-    """The session of PostgreSQL that holds a lock, as far as it can be told."""
+    """Return the session of PostgreSQL that holds a lock, if known."""
     import sqlalchemy
 
     found = connection.execute(

@@ -1,7 +1,7 @@
-"""Reports of what the app measured on a phone: find the promotion that was measured, and write to its run.
+"""Reports of the app's measurements on a phone: find the measured promotion, and write to its run.
 
-The app encodes it (`ios/DigitKit/Sources/DigitKit/DeviceReport.swift`). It carries the metadata of the model's file,
-which name the run; which of that run's promotions it is, their evidence tells, by the same metadata.
+The app encodes them (`ios/DigitKit/Sources/DigitKit/DeviceReport.swift`). A report has the metadata of the model's
+file, which name the run; the promotion of that run is the one whose evidence has the same metadata.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ FORMATS = ("neuralnetwork", "mlprogram")
 class DeviceReport:
     """The times that one device took for one file."""
 
-    device: str  # the maker's name, "iPhone16,1"
+    device: str  # the manufacturer's identifier, "iPhone16,1"
     system: str  # "iOS 18.1"
     measured_at: str  # UTC, ISO 8601
-    format: str | None  # of the file; None where the app could not tell
+    format: str | None  # of the file; None if unknown to the app
     metadata: Mapping[str, str]  # of the file
     figures: Mapping[str, float]  # by metric, `device_all_latency_ms`; ms
-    text: str  # as it came
+    text: str  # unchanged
 
     @property
     def run_id(self) -> str:
@@ -75,7 +75,7 @@ def read_report(path: Path) -> DeviceReport:
     """Read a report that the app shared.
 
     Raises:
-        UsageError: if it is none, was made by another version of the app, or was measured in a simulator.
+        UsageError: if it is not a report, is from another version of the app, or was measured in a simulator.
     """
     try:
         content = path.read_bytes()
@@ -109,10 +109,10 @@ def read_report(path: Path) -> DeviceReport:
 
 
 def record(tracker: Tracker, report: DeviceReport) -> DeviceMeasurement:
-    """Write a report's figures to the run of the file that was measured, and the report beside them.
+    """Write a report and its figures to the run of the measured file.
 
     Raises:
-        UsageError: for a run or a file that the store does not know.
+        UsageError: for a run or a file that is not in the store.
     """
     run = tracker.runs.get(report.run_id)
     promotion = _promotion_of(tracker, report)
@@ -131,13 +131,13 @@ def record(tracker: Tracker, report: DeviceReport) -> DeviceMeasurement:
 
 
 def record_file(tracking_uri: str, path: Path) -> DeviceMeasurement:
-    """As `record`, of the report in a file, in the store of this address."""
+    """As `record`, for the report in a file and the store at a URI."""
     report = read_report(path)
     return record(Tracker(tracking_uri, create=False), report)
 
 
 def _promotion_of(tracker: Tracker, report: DeviceReport) -> PromotionRecord:
-    """The newest promotion of the file that was measured."""
+    """Return the newest promotion of the measured file."""
     made = [
         promotion
         for name in tracker.registry.registered_as(report.run_id)
@@ -161,7 +161,7 @@ def _promotion_of(tracker: Tracker, report: DeviceReport) -> PromotionRecord:
 
 
 def _is_of(tracker: Tracker, promotion: PromotionRecord, report: DeviceReport) -> bool:
-    """Whether the metadata of a promotion's file match those of the measured one."""
+    """Return whether the metadata of a promotion's file match those of the measured one."""
     if report.format and promotion.tags.get("coreml_format") != report.format:
         return False
     if report.metadata.get("compression") != promotion.tags.get("compression"):
@@ -174,7 +174,7 @@ def _is_of(tracker: Tracker, promotion: PromotionRecord, report: DeviceReport) -
 
 def _line(value: object) -> str:
     if not isinstance(value, str) or not value.strip() or not value.isprintable() or len(value) > 100:
-        raise ValueError(f"{value!r} is no name")
+        raise ValueError(f"{value!r} is not a name")
     return value
 
 

@@ -1,4 +1,4 @@
-"""Look at a data set before training on it.  Run: python -m experiments.inspect DATASET"""
+"""Inspect a data set before training on it.  Run: python -m experiments.inspect DATASET"""
 
 from __future__ import annotations
 

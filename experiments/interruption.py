@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
-_struck = False  # and nobody has asked since
+_struck = False  # whether there was an interruption since the last check
 _pausing = False
 
 
@@ -48,13 +48,13 @@ def interruptible() -> Iterator[Callable[[], bool]]:
 
 
 def pause(seconds: float) -> None:
-    """Sleep between two attempts to get what another process holds, or what is not available.
+    """Sleep between attempts to acquire a lock or reach a service.
 
     Raises:
-        KeyboardInterrupt: on Ctrl-C, also one that `interruptible` has noted and nobody has asked about since.
+        KeyboardInterrupt: on Ctrl-C, including one that `interruptible` has noted and that has not been checked since.
     """
     global _pausing
-    if threading.current_thread() is not threading.main_thread():  # which gets no signals
+    if threading.current_thread() is not threading.main_thread():  # other threads get no signals
         time.sleep(seconds)
         return
     _pausing = True

@@ -1,10 +1,10 @@
-"""Check a `.keras` archive before Keras opens it: its members, what its configuration builds, its weights.
+"""Check a `.keras` archive before Keras opens it: its members, its configuration, its weights.
 
-Keras' safe mode refuses lambdas. It does not bound memory, it reads what a configuration names (vocabularies, files of
-other frameworks), and it takes a configuration without modules for one of an older format, with that format's looser
-rules. So everything is looked at here first, in this order: the archive's directory, the classes in `config.json`, the
-HDF5 objects in `model.weights.h5`, and last the weights that the layers would make and the work that they would do,
-which are counted without being made and done. Nothing is extracted: no file is written.
+Keras' safe mode refuses lambdas. But it does not limit memory, it reads files that a configuration names (vocabularies,
+files of other frameworks), and it treats a configuration without modules as an older format with looser rules. So
+everything is checked here first, in this order: the archive's directory, the classes in `config.json`, the HDF5 objects
+in `model.weights.h5`, and last the layers' weights and work, which are counted without creating or doing them. Nothing
+is extracted, and no file is written.
 """
 
 from __future__ import annotations
@@ -30,29 +30,29 @@ if TYPE_CHECKING:
 
 CONFIG = "config.json"
 WEIGHTS = "model.weights.h5"
-MEMBERS = frozenset({"metadata.json", CONFIG, WEIGHTS})  # all that Keras writes for layers without files of their own
+MEMBERS = frozenset({"metadata.json", CONFIG, WEIGHTS})  # everything that Keras writes for layers without own files
 
 MAX_ARCHIVE_BYTES = 2**28  # 67 million float32 weights; chollet at its published width has 1.2 million
 MAX_DIRECTORY_BYTES = 4096  # of the list of members at the archive's end; a real one has 171
 MAX_CONFIG_BYTES = 2**24  # malireddi's has 9 KB
-MAX_HDF5_OBJECTS = 10_000  # groups and datasets; some four a layer
-MAX_CLASSES = 20_000  # layers, and what they are made of; mobilenet_v3 has 233
+MAX_HDF5_OBJECTS = 10_000  # groups and datasets; about four per layer
+MAX_CLASSES = 20_000  # layers and their parts; mobilenet_v3 has 233
 MAX_ACTIVATIONS = 2**25  # values of one layer or operation for one image: 128 MiB of float32
 MAX_MULTIPLICATIONS = 10**11  # of a whole network for one image: seconds; VGG-16 has a sixth of that
-MAX_UNROLLED = 1_000  # steps of a layer that repeats its operations in the graph for each of them
+MAX_UNROLLED = 1_000  # steps of a layer that repeats its operations in the graph for each step
 
 END_RECORD = struct.Struct("<4s4H2LH")  # signature, disks, entries here and in all, size, offset, comment
 END_SIGNATURE = b"PK\x05\x06"
-ZIP64_LOCATOR, ZIP64_LOCATOR_BYTES = b"PK\x06\x07", 20  # sits in front; only for archives of more than 4 GiB
+ZIP64_LOCATOR, ZIP64_LOCATOR_BYTES = b"PK\x06\x07", 20  # before it; only for archives of more than 4 GiB
 
-# Forms of values in a configuration that hold data and no code.
+# Forms of values in a configuration that are data, not code.
 VALUES = frozenset({"__keras_tensor__", "__tensor__", "__numpy__", "__bytes__", "__ellipsis__", "__slice__"})
 PUBLIC_MODULES = frozenset(
     {"keras", "keras.layers", "keras.initializers", "keras.regularizers", "keras.constraints", "keras.dtype_policies"}
 )
-OPERATIONS = "keras.src.ops."  # where Keras says that the functions of keras.ops live
+OPERATIONS = "keras.src.ops."  # the modules of keras.ops, as Keras writes them
 FUNCTIONAL = "keras.src.models.functional"
-RUNS_CODE = "runs code that the file brings along"
+RUNS_CODE = "runs code from the file"
 READS_FILES = "reads files that the configuration names"
 REFUSED = {
     "Lambda": RUNS_CODE,
@@ -67,7 +67,7 @@ REFUSED = {
 
 
 class _Fault(Exception):
-    """What is wrong with a file, in words that follow its name."""
+    """A fault in a file; the message continues after the file name."""
 
 
 def check(path: Path) -> None:
@@ -76,7 +76,7 @@ def check(path: Path) -> None:
     The layers that architectures and plugins define must have been registered before.
 
     Raises:
-        ProjectError: naming the member, class or object that is at fault.
+        ProjectError: naming the faulty member, class or object.
     """
     try:
         with path.open("rb") as file:
@@ -91,7 +91,7 @@ def check(path: Path) -> None:
 
 
 def _members(file: Any) -> tuple[dict[str, Any], bytes]:
-    """The configuration and the bytes of the weights, after a look at the archive's directory."""
+    """Check the archive's directory; return the configuration and the bytes of the weights."""
     size = file.seek(0, io.SEEK_END)
     if size > MAX_ARCHIVE_BYTES:
         raise _Fault(f"its {size:,} bytes are beyond the limit of {MAX_ARCHIVE_BYTES:,}")
@@ -103,7 +103,7 @@ def _members(file: Any) -> tuple[dict[str, Any], bytes]:
             for member in found:
                 _check_member(member)
             if len(set(names)) < len(names):
-                raise _Fault("it holds two members of one name")
+                raise _Fault("it holds two members with the same name")
             if missing := sorted(MEMBERS - set(names)):
                 raise _Fault(f"it has no {missing[0]}")
             if sum(member.file_size for member in found) > size:
@@ -116,12 +116,12 @@ def _members(file: Any) -> tuple[dict[str, Any], bytes]:
     except (ValueError, RecursionError) as error:
         raise _Fault(f"{CONFIG} is damaged, or not JSON") from error
     if not isinstance(config, dict):
-        raise _Fault(f"{CONFIG} describes no model")
+        raise _Fault(f"{CONFIG} does not describe a model")
     return config, weights
 
 
 def _check_end(file: Any, size: int) -> None:
-    """Look at the record that ends an archive: a directory of millions of members is never read."""
+    """Check the end record of an archive, so that a directory of millions of members is never read."""
     tail_bytes = min(size, ZIP64_LOCATOR_BYTES + END_RECORD.size)
     file.seek(size - tail_bytes)
     tail = file.read(tail_bytes)
@@ -140,7 +140,7 @@ def _check_member(member: zipfile.ZipInfo) -> None:
         raise _Fault(f"it holds the member {name[:80]!r}; known are {', '.join(sorted(MEMBERS))}")
     if stat.S_ISLNK(member.external_attr >> 16):
         raise _Fault(f"its member {name} is a link")
-    # Keras stores members as they are; so no small file can become a large one.
+    # Keras stores members uncompressed, so a small file cannot expand to a large one.
     if member.compress_type != zipfile.ZIP_STORED or member.file_size != member.compress_size:
         raise _Fault(
             f"its member {name} is compressed, {member.compress_size:,} bytes for {member.file_size:,}: "
@@ -151,7 +151,7 @@ def _check_member(member: zipfile.ZipInfo) -> None:
 
 
 def _check_classes(config: dict[str, Any]) -> None:
-    """Everything that a configuration would make comes from Keras or was registered by code of this process."""
+    """Check that all classes in a configuration are Keras' own or were registered in this process."""
     todo: list[Any] = [config]
     classes = 0
     while todo:
@@ -195,7 +195,7 @@ def _check_class(node: dict[str, Any]) -> None:
 
 
 def _is_of_keras(module: object, name: object) -> bool:
-    """Whether a name means a part of a model that Keras itself defines."""
+    """Return whether a name is a part of a model that Keras itself defines."""
     import keras
 
     if not isinstance(module, str) or not isinstance(name, str):
@@ -204,7 +204,7 @@ def _is_of_keras(module: object, name: object) -> bool:
         return False
     found = getattr(sys.modules.get(module), name, None)
     parts = (
-        keras.Operation,  # every layer and model is one
+        keras.Operation,  # includes all layers and models
         keras.initializers.Initializer,
         keras.regularizers.Regularizer,
         keras.constraints.Constraint,
@@ -214,7 +214,7 @@ def _is_of_keras(module: object, name: object) -> bool:
 
 
 def _stored_weights(content: bytes) -> int:
-    """Number of weights in an HDF5 file that refers to nothing outside of itself."""
+    """Return the number of weights in an HDF5 file; refuse one that refers to other files."""
     import h5py
 
     total = total_bytes = 0
@@ -238,7 +238,7 @@ def _stored_weights(content: bytes) -> int:
 
 
 def _datasets(file: Any) -> Iterator[tuple[str, Any]]:
-    """All datasets, in as many steps as there are names; a link to another name or file is an error."""
+    """Yield all datasets, visiting each name once; a link to another name or file is an error."""
     import h5py
 
     todo, seen = [file], 0
@@ -247,7 +247,9 @@ def _datasets(file: Any) -> Iterator[tuple[str, Any]]:
         for name in group:
             seen += 1
             if seen > MAX_HDF5_OBJECTS:
-                raise _Fault(f"{WEIGHTS} holds more than {MAX_HDF5_OBJECTS:,} objects, or groups that hold themselves")
+                raise _Fault(
+                    f"{WEIGHTS} holds more than {MAX_HDF5_OBJECTS:,} objects, or groups that contain themselves"
+                )
             link = group.get(name, getlink=True)
             if not isinstance(link, h5py.HardLink):
                 raise _Fault(f"its weights {name[:80]!r} are a link to {getattr(link, 'filename', link.path)}")
@@ -259,9 +261,9 @@ def _datasets(file: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _needed_weights(config: dict[str, Any]) -> int:
-    """Number of weights that the layers would make, which are counted and not made.
+    """Return the number of the layers' weights, without creating them.
 
-    In a thread of its own, as Keras notes variables without values per thread, to give them some later.
+    This uses a separate thread, because Keras remembers variables without values per thread, to initialize them later.
     """
     with ThreadPoolExecutor(1) as pool:
         return pool.submit(_count_weights, config).result()
@@ -285,7 +287,7 @@ def _count_weights(config: dict[str, Any]) -> int:
 
 
 def _check_operation(operation: Any) -> None:
-    """Refuse a layer or function whose outputs are too large, or whose graph would be."""
+    """Refuse a layer or function whose outputs or graph would be too large."""
     import keras
 
     for node in operation._inbound_nodes:
@@ -309,7 +311,7 @@ def _check_work(model: keras.Model, weights: int) -> None:
     except Exception as error:
         raise _Fault(f"Keras cannot build it: {_line(error)}") from error
     largest = max(done, key=lambda each: each.values)
-    if largest.values > max(MAX_ACTIVATIONS, weights):  # a weight may be turned or cast whole
+    if largest.values > max(MAX_ACTIVATIONS, weights):  # a whole weight may be transposed or cast
         raise _Fault(f"its operation {largest.name!r} takes {largest.values:,} values for an image")
     total = sum(each.multiplications for each in done)
     if total > MAX_MULTIPLICATIONS:
@@ -321,7 +323,7 @@ def _check_work(model: keras.Model, weights: int) -> None:
 
 
 def _operations(model: keras.Model) -> Iterator[Any]:
-    """Every layer and function between a model's input and output, those of models inside it too."""
+    """Yield all layers and functions between a model's input and output, including those of nested models."""
     for operation in getattr(model, "operations", model.layers):
         if hasattr(operation, "layers"):
             yield from _operations(operation)
@@ -330,5 +332,5 @@ def _operations(model: keras.Model) -> Iterator[Any]:
 
 
 def _line(error: BaseException) -> str:
-    text = re.sub(r"\x1b\[\d*m", "", str(error))  # Keras colours its messages, wherever they go
+    text = re.sub(r"\x1b\[\d*m", "", str(error))  # Keras always colours its messages
     return " ".join(text.split()).rstrip(".")[:300] or type(error).__name__

@@ -1,7 +1,7 @@
-"""Locks between processes and hosts: released when their holder dies; those who wait can see who holds them.
+"""Locks between processes and hosts: released when their holder dies; waiting processes can see the holder.
 
-Each is a context manager that yields a function to be called just before a write: it raises `LockLost` where the lock
-was lost, as after an hour of standstill, or when a connection broke.
+Each is a context manager that yields a function to call just before a write: it raises `LockLost` if the lock was lost,
+for example because the process was stopped for an hour, or a connection broke.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from architectures.redaction import redact
 from experiments.databases import LOCK_CLASS, keepalive
 
 POLL_SECONDS = 0.1
-TOLD_AFTER = 5.0  # seconds of waiting, after which it is said who holds a lock
+TOLD_AFTER = 5.0  # seconds of waiting, after which the holder of a lock is reported
 LONGEST_NAME = 63  # bytes that PostgreSQL keeps of a connection's name
 
 StillHeld = Callable[[], None]
 
 
 class LockLost(ProjectError):
-    """A lock was lost before the last write that it guards; the next command completes or undoes what was begun."""
+    """A lock was lost before the last write that it guards; the next command completes or undoes the operation."""
 
 
 def this_process(purpose: str) -> str:
-    """This process and its command, for those who wait for it.
+    """Return this process and its command, for processes that wait for it.
 
     >>> this_process("promotes").endswith(": promotes")
     True
@@ -42,7 +42,7 @@ def this_process(purpose: str) -> str:
 
 
 def wait_until(acquired: Callable[[], bool], holder: Callable[[], str], what: str) -> None:
-    """Poll until a lock is acquired, saying on stderr whom it waits for. Ctrl-C ends it."""
+    """Poll until a lock is acquired, and report its holder on stderr. Ctrl-C ends the wait."""
     started, told = time.monotonic(), False
     while not acquired():
         if not told and time.monotonic() - started > TOLD_AFTER:
@@ -56,7 +56,7 @@ def wait_until(acquired: Callable[[], bool], holder: Callable[[], str], what: st
 def file_lock(path: Path, what: str, purpose: str) -> Iterator[StillHeld]:
     """Hold a lock on a file: between all processes that see it, on one host or on a shared file system.
 
-    The file is there while the lock is held, or was when its holder was killed: what stands in it holds nobody up.
+    The file exists while the lock is held, and stays if the holder is killed: a leftover file does not block anyone.
     """
     held = -1
 
@@ -78,7 +78,7 @@ def file_lock(path: Path, what: str, purpose: str) -> Iterator[StillHeld]:
     def holder() -> str:
         try:
             return path.read_text(errors="replace").strip()
-        except OSError:  # it has been released meanwhile
+        except OSError:  # released in the meantime
             return ""
 
     def check() -> None:
@@ -100,7 +100,7 @@ def file_lock(path: Path, what: str, purpose: str) -> Iterator[StillHeld]:
 def _open(path: Path) -> int:
     try:
         return os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-    except PermissionError:  # another user's: it can be locked all the same
+    except PermissionError:  # another user's file can be locked, too
         return os.open(path, os.O_RDONLY)
 
 
@@ -119,7 +119,7 @@ def _is_at(file: int, path: Path) -> bool:
 
 @contextlib.contextmanager
 def postgres_lock(url: str, what: str, purpose: str) -> Iterator[StillHeld]:
-    """Hold an advisory lock of a PostgreSQL database: between all hosts. It goes with the connection."""
+    """Hold an advisory lock of a PostgreSQL database, across all hosts. It is released with the connection."""
     import sqlalchemy
 
     key = {"class": LOCK_CLASS, "key": zlib.crc32(what.encode()) - 2**31}  # a signed 32-bit number
@@ -160,5 +160,5 @@ def postgres_lock(url: str, what: str, purpose: str) -> Iterator[StillHeld]:
 def _end(connection: object) -> None:
     from sqlalchemy.exc import SQLAlchemyError
 
-    with contextlib.suppress(SQLAlchemyError):  # it may be broken, and the lock free, already
+    with contextlib.suppress(SQLAlchemyError):  # the connection may already be broken
         connection.invalidate()  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""Spawned processes import the script that started them: one that starts processes on import would never end."""
+"""Refuse scripts that start processes on import: spawned processes import the script, so this would never end."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from pathlib import Path
 
 from architectures.errors import ProjectError
 
-UNGUARDED = 86  # exit code of a process that was told to start others while it imported the script
+UNGUARDED = 86  # exit code of a process that would start others while it imports the script
 
 
 class UnguardedScript(ProjectError, SystemExit):
-    """A script cannot be imported by the processes that it starts. Ends it with one line unless it is caught."""
+    """A script cannot be imported by the processes that it starts. Ends it with a one-line message unless caught."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
@@ -20,13 +20,13 @@ class UnguardedScript(ProjectError, SystemExit):
 
 
 def check_main_guard() -> None:
-    """To be called before processes are spawned.
+    """Check the script before processes are spawned.
 
     Raises:
-        UnguardedScript: in a script that has no file, which they could not import.
-        SystemExit: in a process that is itself importing the script: the one that started it tells why.
+        UnguardedScript: if the script has no file to import.
+        SystemExit: in a process that is itself importing the script; its parent reports why.
     """
-    if getattr(multiprocessing.current_process(), "_inheriting", False):  # as multiprocessing itself asks
+    if getattr(multiprocessing.current_process(), "_inheriting", False):  # as in multiprocessing itself
         raise SystemExit(UNGUARDED)
     main = sys.modules["__main__"]
     file = getattr(main, "__file__", None)

@@ -1,4 +1,4 @@
-"""Removal of the model files that nothing needs; their runs stay."""
+"""Remove model files that nothing needs; their runs stay."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from experiments.views.tables import print_cells
 
 @dataclass(frozen=True)
 class Pruning:
-    """What was removed, or with `dry_run` would be."""
+    """The models that were removed, or with `dry_run` would be."""
 
     dry_run: bool
     removed: tuple[StoredModel, ...]
     kept: tuple[StoredModel, ...]
-    failed: tuple[tuple[StoredModel, str], ...]  # with the reason; tried again by the next pruning
+    failed: tuple[tuple[StoredModel, str], ...]  # with the reason; the next `prune` tries again
 
     @property
     def bytes_freed(self) -> int:
@@ -42,7 +42,7 @@ def _shown(model: StoredModel) -> dict[str, object]:
 
 
 def prune(tracker: Tracker, *, experiment: str | None = None, dry_run: bool = False) -> Pruning:
-    """Remove what no registered version needs.
+    """Remove models that no registered version needs.
 
     Raises:
         UsageError: for an unknown experiment.
@@ -83,6 +83,6 @@ def show(pruning: Pruning) -> None:
 
 
 def prune_store(tracking_uri: str, *, experiment: str | None = None, dry_run: bool = False) -> Pruning:
-    """As `prune`, in the store of this address."""
+    """As `prune`, for the store at a URI."""
     tracker = Tracker(tracking_uri, create=False, write=not dry_run)
     return prune(tracker, experiment=experiment, dry_run=dry_run)

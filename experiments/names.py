@@ -1,4 +1,4 @@
-"""Names that become files: readable, distinct, and short enough where lengths are counted in bytes."""
+"""File names from arbitrary names: readable, unique, and short enough in bytes."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import os
 import re
 
 MAX_FILE_NAME = 255  # bytes, on all usual file systems
-PREFIX = 60  # bytes of a name that stay readable
+PREFIX = 60  # bytes of a name that are kept readable
 
 
 def folder_name(name: str) -> str:
-    """A unique folder name for any name, whatever characters it has and however long it is.
+    """Return a unique folder name for a name with any characters and of any length.
 
     >>> folder_name("night")
     'night@176473d73133'
@@ -23,7 +23,7 @@ def folder_name(name: str) -> str:
 
 
 def shortened(text: str, size: int) -> str:
-    """The beginning of a text, at most so many bytes.
+    """Return the beginning of a text, at most `size` bytes long.
 
     >>> shortened("数字", 4)
     '数'
@@ -32,7 +32,7 @@ def shortened(text: str, size: int) -> str:
 
 
 def fits(name: str) -> bool:
-    """Whether a name can be used for a file unchanged.
+    """Return whether a name can be used for a file unchanged.
 
     >>> fits("photos"), fits(".."), fits("数" * 100)
     (True, False, False)

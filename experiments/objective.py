@@ -1,4 +1,4 @@
-"""The figures that can be objectives: which epoch's weights are kept, and which run is better."""
+"""The figures that can be objectives: they select the best epoch and rank runs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ Objective = Literal["val_accuracy", "val_balanced_accuracy", "val_loss"]
 OBJECTIVES: tuple[Objective, ...] = get_args(Objective)
 OF_THE_NETWORK = ("parameters", "macs", "coreml_bytes")  # known before the first epoch
 OF_THE_END = ("keras_bytes", "host_latency_ms", "images_per_second")  # measured once a run has been trained
-FIGURES = (*OBJECTIVES, *OF_THE_NETWORK, *OF_THE_END)  # any of them may be an objective beside one of the first three
+FIGURES = (*OBJECTIVES, *OF_THE_NETWORK, *OF_THE_END)  # all may be objectives, together with one of the first three
 MOST_OBJECTIVES = 3
 OTHER_NAMES = {**{f"best_{name}": name for name in OBJECTIVES}, "latency_ms": "host_latency_ms"}
 SHORT = {"val_accuracy": "val acc", "val_balanced_accuracy": "bal acc", "val_loss": "val loss"}  # in tables
@@ -29,7 +29,7 @@ LONG = {"coreml_bytes": "Core ML bytes"} | {name: f"validation {SPELLED_OUT[name
 
 
 def shown_name(objective: str) -> str:
-    """What Optuna's own pages call an objective.
+    """Return the name of an objective on Optuna's own pages.
 
     >>> shown_name("val_loss"), shown_name("macs")
     ('validation loss', 'multiply-accumulates')
@@ -38,7 +38,7 @@ def shown_name(objective: str) -> str:
 
 
 def objective_named(text: str) -> str:
-    """The objective that Optuna's pages call so; older studies use its own name.
+    """Return the objective with this name on Optuna's pages; older studies use the objective's own name.
 
     >>> objective_named("validation loss"), objective_named("val_loss"), objective_named("")
     ('val_loss', 'val_loss', 'val_accuracy')
@@ -47,12 +47,12 @@ def objective_named(text: str) -> str:
 
 
 def tie_breaker(objective: str) -> Objective:
-    """The figure that decides between epochs with the same objective."""
+    """Return the figure that decides between epochs with the same objective."""
     return "val_accuracy" if objective in MINIMIZED else "val_loss"
 
 
 def score(objective: str, value: float) -> float:
-    """A value of an objective, or of its tie-breaker, such that higher is better.
+    """Return a value of an objective or its tie-breaker with the sign for which higher is better.
 
     >>> score("val_accuracy", 0.9), score("val_loss", 0.25)
     (0.9, -0.25)
@@ -61,7 +61,7 @@ def score(objective: str, value: float) -> float:
 
 
 def final(objective: str) -> str:
-    """The metric of a run with its final value of an objective, at the epoch whose weights were kept.
+    """Return the metric of a run with the final value of an objective, at the epoch whose weights were kept.
 
     >>> final("val_loss"), final("macs")
     ('best_val_loss', 'macs')

@@ -1,6 +1,6 @@
-"""Hyperparameters of training that are off unless they are asked for, each declared once.
+"""Hyperparameters of training that are off by default, each declared once.
 
-Their annotations are values and not texts, unlike everywhere else: dataclasses of other modules inherit them.
+Unlike elsewhere, their annotations are values, not strings, because dataclasses of other modules inherit them.
 """
 
 from collections.abc import Mapping
@@ -17,27 +17,27 @@ MOMENTUM = Number(0, 1, open_above=True)
 ALPHA = Number(0, 10)
 TEMPERATURE = Number(1, 100)
 DISTILLATION_WEIGHT = Number(0.01, 1)
-TEACHER = "teacher"  # what takes the hyperparameters of distillation
+TEACHER = "teacher"  # takes the hyperparameters of distillation
 
 
 @dataclass(frozen=True)
 class RecipeOption:
-    """What the option of a hyperparameter says of it, and how the leaderboard names it."""
+    """The help of a hyperparameter's option, and its name on the leaderboard."""
 
     help: str
     short: str
-    taken_by: str = ""  # optimizer or loss, whose builder says whether it takes it and what it is unless asked for
-    usual: float = 0.0  # with a teacher, of what that takes
+    taken_by: str = ""  # optimizer or loss, whose builder declares it and its default; or teacher
+    usual: float = 0.0  # default of what a teacher takes
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """Hyperparameters of training that are off unless they are asked for.
+    """Hyperparameters of training that are off by default.
 
-    The options of trials and sweeps, the search space, the record in MLflow and its reading, and the leaderboard derive
-    from these fields: a new one is a line here and in `RecipeRanges`, what training does with it (of one that an
-    optimizer or a loss takes, its builder's keyword), and its name in `architectures.knobs.RUN_PARAMETERS`.
-    A number or a choice; its default is what records mean that do not name it.
+    The options of trials and sweeps, the search space, the record in MLflow and its reading, and the leaderboard are
+    derived from these fields. To add one, add a line here and in `RecipeRanges`, its effect on training (if an
+    optimizer or a loss takes it, a keyword of the builder), and its name in `architectures.knobs.RUN_PARAMETERS`.
+    Each is a number or a choice, and its default is the value of records that do not have it.
     """
 
     class_weight: Annotated[
@@ -98,7 +98,7 @@ class Recipe:
 
 @dataclass(frozen=True, kw_only=True)
 class RecipeRanges:
-    """What a sweep searches of each of them: from which to which number, in which steps, or which choices.
+    """The ranges (with or without a step) or choices of these hyperparameters that a sweep searches.
 
     None: it stays off.
     """
@@ -132,12 +132,12 @@ CHOICES: Mapping[str, tuple[str, ...]] = {
 
 
 def recipe_of(config: Recipe) -> dict[str, float | str]:
-    """The recipe of a configuration, by name."""
+    """Return the recipe of a configuration, by name."""
     return {name: getattr(config, name) for name in RECIPE}
 
 
 def asked_of(config: Recipe) -> dict[str, float | str]:
-    """The part of the recipe that is not off, by name.
+    """Return the part of the recipe that is not off, by name.
 
     >>> asked_of(Recipe(class_weight="balanced"))
     {'class_weight': 'balanced'}

@@ -23,14 +23,14 @@ from experiments.views.tables import print_cells
 COMPARED = ("loss", "accuracy", "val_loss", "val_accuracy", "val_balanced_accuracy")  # of each epoch: all but its time
 SIZES = ("parameters", "macs")
 SHOWN = 12  # differences in the table
-# Packages whose version may change what a training computes; others only keep records.
+# Packages whose version may change the result of a training; others only keep records.
 DECISIVE = ("version.tensorflow", "version.keras", "version.numpy", "version.python")
 BYSTANDERS = ("version.mlflow", "version.optuna", "version.coremltools")
 COMMIT = "mlflow.source.git.commit"
 
 
 class NotReproducible(ProjectError):
-    """There is nothing to compare, or something that the run needs is not here. Exit code 3."""
+    """There is nothing to compare, or something that the run needs is missing. Exit code 3."""
 
     exit_code = 3
 
@@ -56,14 +56,14 @@ class Condition:
 
 @dataclass(frozen=True)
 class Reproduction:
-    """What retraining a run has shown."""
+    """The result of retraining a run."""
 
     run_id: str
     run: str
-    answered_by: str | None  # the run that trained this configuration, where this one was answered
-    trained: bool  # False where the data are not those of the run: nothing could be compared
+    answered_by: str | None  # the run that trained this configuration, if this one got its results
+    trained: bool  # False if the data differ from the run's: nothing could be compared
     epochs: int  # compared
-    weights_compared: bool  # False for a run that was ended before it had final weights
+    weights_compared: bool  # False for a run that ended before it had final weights
     differences: tuple[Difference, ...]
     conditions: tuple[Condition, ...]
     threads: int
@@ -75,7 +75,7 @@ class Reproduction:
 
     @property
     def likely_cause(self) -> str | None:
-        """Why the figures differ, the likeliest first."""
+        """The likely reasons why the figures differ, the most likely first."""
         if self.identical:
             return None
         harmless = {"commit", *(key.replace("version.", "package ") for key in BYSTANDERS)}
@@ -96,14 +96,13 @@ def reproduce(tracker: Tracker, run_id: str, *, plugins: tuple[str, ...] = ()) -
     """Rebuild a run's data and configuration from its record, train again, and compare.
 
     Args:
-        run_id: the run, by its id, a prefix of it or its name; one that was pruned or interrupted is compared as far as
-            it came.
-        plugins: modules and files instead of the recorded ones, which may have moved.
+        run_id: the run's id, a prefix of it, or its name; a pruned or interrupted run is compared up to its last epoch.
+        plugins: modules and files in place of the recorded ones, which may have moved.
 
     Raises:
         UsageError: for an unknown run.
-        NotReproducible: for a run that has nothing to compare, or whose data set, plugin or teacher is not here.
-        ProjectError: where training fails.
+        NotReproducible: for a run without anything to compare, or if its data set, plugin or teacher is missing.
+        ProjectError: if training fails.
     """
     started = time.perf_counter()
     record = tracker.runs.get(run_id)
@@ -178,7 +177,7 @@ def _train_again(record: RunRecord, request: Request, epochs: int) -> Retrained:
 
 
 def _check_comparable(record: RunRecord) -> None:
-    """Raise NotReproducible for a run that was not trained, or not to an end that could be compared."""
+    """Raise NotReproducible for a run that was not trained, or whose end cannot be compared."""
     if record.tags.get("sweep") == "parent":
         raise NotReproducible(
             f"Run {record.run_id} is the parent run of the sweep {record.name}: name one of its trials."
@@ -196,27 +195,27 @@ def _check_comparable(record: RunRecord) -> None:
 
 
 def _origin(tracker: Tracker, record: RunRecord) -> RunRecord:
-    """The run that trained a configuration: for an answered run the one that answered it."""
+    """Return the run that trained a configuration: for a duplicate, the run whose results it got."""
     if "duplicate_of" in record.tags:
-        with contextlib.suppress(UsageError):  # deleted for good: what remains is this run's own record
+        with contextlib.suppress(UsageError):  # permanently deleted: only this run's own record remains
             return tracker.runs.get(record.tags["duplicate_of"])
     return record
 
 
 def _recorded_plugins(record: RunRecord) -> dict[str, str]:
-    """Plugins by name with the SHA-256 of their code."""
+    """Return the recorded plugins by name, with the SHA-256 of their code."""
     return json.loads(record.tags.get("plugins", "{}"))
 
 
 def _conditions(record: RunRecord, request: Request, gpu: Gpu | None) -> tuple[Condition, ...]:
-    """What differs from where the run was trained, except the data; the likeliest cause first."""
+    """Return the differences from the run's environment, except the data; the most likely cause first."""
     here = environment(request.threads, gpu, request.plugins)
     there, now = record.tags, code_tags()
     found, harmless = [], []
     code = "source_sha256" if "source_sha256" in there else COMMIT
     if there.get(code) != now.get(code):
         found.append(Condition("code", _code(there), _code(now)))
-    elif there.get(COMMIT) != now.get(COMMIT):  # of what lies beside the code that trains
+    elif there.get(COMMIT) != now.get(COMMIT):  # a change outside of the training code
         harmless.append(Condition("commit", _commit(there), _commit(now)))
     known = _recorded_plugins(record)
     loaded = dict(here.plugins)
@@ -224,7 +223,7 @@ def _conditions(record: RunRecord, request: Request, gpu: Gpu | None) -> tuple[C
         for name in known | loaded:
             if known.get(name) != loaded.get(name):
                 found.append(Condition(f"plugin {name}", _short(known.get(name)), _short(loaded.get(name))))
-    for key in sorted(there.keys() & now.keys()):  # one that is not in both has no version in one of them
+    for key in sorted(there.keys() & now.keys()):  # versions that both have
         if key.startswith("plugin.") and there[key] != now[key]:
             found.append(Condition(f"plugin {key[7:]}", _short(there[key]), _short(now[key])))
     packages = [key for key in there.keys() | now.keys() if key.startswith("version.")]
@@ -233,10 +232,10 @@ def _conditions(record: RunRecord, request: Request, gpu: Gpu | None) -> tuple[C
     changed = {key: Condition(f"package {key[8:]}", there.get(key, "none"), now.get(key, "none")) for key in different}
     found += [changed[key] for key in different if key not in BYSTANDERS]
     for name, value in here.settings:
-        if name not in dict(request.settings):  # recorded ones are set as they were
+        if name not in dict(request.settings):  # recorded ones are set for the retraining
             found.append(Condition(f"setting {name}", "none", value))
     for name, value in request.settings:
-        if name in RELIED_ON:  # set to one value for every process that starts here
+        if name in RELIED_ON:  # the same for all processes that are started here
             found.append(Condition(f"setting {name}", value, dict(here.settings).get(name, RELIED_ON[name][1])))
     if there.get("gpu") != here.gpu:
         found.append(Condition("gpu", there.get("gpu", "none"), here.gpu or "none"))
@@ -260,7 +259,7 @@ def _short(digest: str | None) -> str:
 
 
 def _differences(record: RunRecord, recorded: Sequence[EpochMetrics], found: Retrained) -> tuple[Difference, ...]:
-    """All figures that differ, in the order of training."""
+    """Return all figures that differ, in the order of training."""
     different: list[Difference] = []
     for key in SIZES:
         before, now = record.metrics.get(key), getattr(found.size, key)
@@ -271,7 +270,7 @@ def _differences(record: RunRecord, recorded: Sequence[EpochMetrics], found: Ret
         for key in COMPARED:
             before, now = (getattr(by.get(epoch), key, None) for by in (before_by, now_by))
             if key == "val_balanced_accuracy" and before is None:
-                continue  # recorded before it was measured
+                continue  # an older record
             if before != now:
                 different.append(Difference(key, epoch, before, now))
     weights = record.tags.get("weights_sha256")
@@ -321,5 +320,5 @@ def _distance(one: Difference) -> str:
 
 
 def reproduce_run(tracking_uri: str, run_id: str, *, plugins: tuple[str, ...] = ()) -> Reproduction:
-    """As `reproduce`, in the store of this address."""
+    """As `reproduce`, for the store at a URI."""
     return reproduce(Tracker(tracking_uri, create=False), run_id, plugins=plugins)

@@ -1,4 +1,4 @@
-"""The teacher of a run: a run of the store whose kept model answers for the training images."""
+"""The teacher of a run: a run of the store whose kept model predicts the training images."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from experiments.training.distillation import file_of
 
 
 class NoTeacher(UsageError):
-    """The model of a teacher is not in the store, or not the one that was recorded."""
+    """The model of a teacher is not in the store, or differs from the record."""
 
 
 def find(tracker: Tracker, run: str) -> str:
-    """A run with the SHA-256 of its kept model, ID#sha256=DIGEST: how a teacher is recorded, and found again.
+    """Return the record of a teacher, ID#sha256=DIGEST: a run with the SHA-256 of its kept model.
 
     Args:
-        run: its id, a prefix of it or its name; or what this returns.
+        run: its id, a prefix of it, or its name; or such a record.
 
     Raises:
-        NoTeacher: for a run that is not there, without a kept model, or of which another model is kept.
+        NoTeacher: for an unknown run, one without a kept model, or one whose kept model differs from the record.
     """
     name, _, digest = run.partition(PIN)
     try:
@@ -43,29 +43,29 @@ def find(tracker: Tracker, run: str) -> str:
 
 
 def check(tracker: Tracker, teacher: str, dataset: Dataset) -> None:
-    """Raise UsageError for a teacher that has learned from other data: it may know the validation images."""
+    """Raise UsageError for a teacher trained on other data, which may include the validation images."""
     record = tracker.runs.get(teacher.partition(PIN)[0])
     learned, digest = record.params.get("dataset", "no data set"), record.tags.get("dataset_digest", "none")
     if digest != dataset.digest:
         raise UsageError(
-            f"The teacher {record.name} (run {record.run_id}) has learned from {learned} (digest {digest[:12]}), not "
-            f"from {dataset.name} as here ({dataset.digest[:12]}): images, classes and splits have to be the same."
+            f"The teacher {record.name} (run {record.run_id}) was trained on {learned} (digest {digest[:12]}), not "
+            f"on {dataset.name} as here ({dataset.digest[:12]}): images, classes and splits must be the same."
         )
 
 
 def provide(tracker: Tracker, teacher: str) -> None:
-    """Put the model of a teacher that `find` has named where training looks for it, if it is not there.
+    """Download the model of a teacher that `find` has named into the cache, unless it is there.
 
     Raises:
-        NoTeacher: where neither has it, the cache or the store.
-        ProjectError: where its file is damaged.
+        NoTeacher: if neither the cache nor the store has it.
+        ProjectError: if its file is damaged.
     """
     place = file_of(teacher)
     if place.is_file() and _sha256(place) == place.stem:
         return
     run_id = find(tracker, teacher).partition(PIN)[0]
     model = tracker.models.kept_model(run_id)
-    assert model is not None  # as it was found
+    assert model is not None  # `find` has checked this
     place.parent.mkdir(parents=True, exist_ok=True)
     with scratch_beside(place) as folder:
         file = tracker.models.download_keras(model, folder)

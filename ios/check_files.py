@@ -1,4 +1,4 @@
-"""Reads the plists, the asset catalogs and their colours and icons.  Run: python ios/check_files.py
+"""Check the plists, the asset catalogs and their colours and icons.  Run: python ios/check_files.py
 
 Exit codes: 0 nothing wrong, 1 faults, one line each.
 """
@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 IOS = Path(__file__).parent
-PLIST_KEYS = {  # that no target adds: its Info.plist is written by hand
+PLIST_KEYS = {  # required in the Info.plist, which is written by hand
     *("CFBundleDevelopmentRegion", "CFBundleExecutable", "CFBundleIdentifier", "CFBundleInfoDictionaryVersion"),
     *("CFBundleName", "CFBundlePackageType", "CFBundleShortVersionString", "CFBundleVersion", "LSRequiresIPhoneOS"),
     *("UILaunchScreen", "UISupportedInterfaceOrientations", "UISupportedInterfaceOrientations~ipad"),
@@ -26,11 +26,11 @@ ICON_SIDE = 1024  # pixels
 ICON_APPEARANCES = {"light", "dark", "tinted"}
 ALPHA = (4, 6)  # PNG's colour types with it
 CONTRAST = 4.5  # of text: WCAG 2.2, success criterion 1.4.3
-BACKGROUNDS = {"light": 1.0, "dark": 0.0}  # luminance of the screen's, which the text of a prominent button has too
+BACKGROUNDS = {"light": 1.0, "dark": 0.0}  # luminance of the screen's background, and of a prominent button's text
 
 
 def faults_of_plists(ios: Path) -> Iterator[str]:
-    """Property lists that cannot be read, or lack what iOS asks for."""
+    """Yield property lists that cannot be read, or lack required keys."""
     for file in (*ios.rglob("*.plist"), *ios.rglob("*.xcprivacy")):
         place = file.relative_to(ios)
         try:
@@ -48,7 +48,7 @@ def faults_of_plists(ios: Path) -> Iterator[str]:
 
 
 def faults_of_assets(ios: Path) -> Iterator[str]:
-    """Catalogs that cannot be read; icons that are missing, of another size, or seen through; colours too pale."""
+    """Yield unreadable catalogs; icons that are missing, of another size or transparent; colours with low contrast."""
     for file in ios.rglob("*.xcassets/**/Contents.json"):
         place = file.relative_to(ios)
         try:
@@ -86,12 +86,12 @@ def _faults_of_icon(file: Path, contents: dict, ios: Path) -> Iterator[str]:
 
 
 def _appearance(entry: dict) -> str:
-    """Of a catalog's picture or colour: light, dark or tinted."""
+    """Return the appearance of a catalog's picture or colour: light, dark or tinted."""
     return next((one["value"] for one in entry.get("appearances", []) if one["appearance"] == "luminosity"), "light")
 
 
 def _luminance(components: dict[str, str]) -> float:
-    """Relative luminance of an sRGB colour, as WCAG 2.2 defines it."""
+    """Return the relative luminance of an sRGB colour, as defined by WCAG 2.2."""
     shares = [float(components[name]) for name in ("red", "green", "blue")]
     red, green, blue = (share / 12.92 if share <= 0.04045 else ((share + 0.055) / 1.055) ** 2.4 for share in shares)
     return 0.2126 * red + 0.7152 * green + 0.0722 * blue

@@ -1,4 +1,4 @@
-"""Reads what Xcode would: project, scheme, package and the models.  Run: python ios/check_project.py
+"""Check project, scheme, package and models, without Xcode.  Run: python ios/check_project.py
 
 Exit codes: 0 nothing wrong, 1 faults, one line each.
 """
@@ -21,7 +21,7 @@ PACKAGE, STUBS = "DigitKit", "Stubs"  # folders whose files belong to no target 
 SOURCES = {".swift", ".xcassets", ".xcprivacy", ".xcstrings", ".mlmodel", ".mlpackage"}
 SOURCES |= {".metal", ".strings", ".stringsdict", ".storyboard", ".xib"}  # what a target must build
 SYNCHRONIZED = "PBXFileSystemSynchronizedRootGroup"
-SETTINGS = {  # values that the code is written and checked for, and the same in words
+SETTINGS = {  # required values as patterns, and in words
     "IPHONEOS_DEPLOYMENT_TARGET": (r"(1[7-9]|[2-9]\d)(\.\d+)*", "17.0 or later"),
     "SWIFT_VERSION": (r"6(\.0)?", "6.0"),
     "SWIFT_STRICT_CONCURRENCY": ("complete", "complete"),
@@ -29,12 +29,12 @@ SETTINGS = {  # values that the code is written and checked for, and the same in
     "SDKROOT": ("iphoneos", "iphoneos"),
     "LOCALIZATION_PREFERS_STRING_CATALOGS": ("YES", "YES"),
 }
-TESTABLE = "ENABLE_TESTABILITY"  # where tests are run, or they see nothing of the app
-ASSETS = {  # settings that name an asset, and its folder's ending
+TESTABLE = "ENABLE_TESTABILITY"  # required where tests run, or they cannot access the app's code
+ASSETS = {  # settings that name an asset, and the suffix of its folder
     "ASSETCATALOG_COMPILER_APPICON_NAME": ".appiconset",
     "ASSETCATALOG_COMPILER_GLOBAL_ACCENT_COLOR_NAME": ".colorset",
 }
-APP_SETTINGS = ("INFOPLIST_FILE", *ASSETS)  # that the app's target makes itself
+APP_SETTINGS = ("INFOPLIST_FILE", *ASSETS)  # set by the app's target itself
 IDENTIFIER = "PRODUCT_BUNDLE_IDENTIFIER"
 APP, TESTS = "com.apple.product-type.application", "com.apple.product-type.bundle."
 XCODES = {  # variables that Xcode sets
@@ -43,7 +43,7 @@ XCODES = {  # variables that Xcode sets
 }
 PACKAGED = re.compile(rf"{PACKAGE}/(Package\.swift|Sources/{PACKAGE}/.+|Tests/{PACKAGE}Tests/.+)")
 ID = re.compile("[0-9A-F]{24}")
-BUNDLED = "Digits/Bundled/BundledDigits.mlmodel"  # what the app reads with before a promotion
+BUNDLED = "Digits/Bundled/BundledDigits.mlmodel"  # the app's model before a promotion
 EVIDENCE = "Evidence/promotion.json"  # of its promotion
 COLORS = ("GRAYSCALE", "RGB", "BGR")  # Core ML puts the channels in order
 FITS = ("crop", "pad", "squash")
@@ -51,7 +51,7 @@ OPTIONAL = {"fit", "background", "threshold"}  # metadata that not every file ha
 
 
 def faults_of_project(ios: Path) -> Iterator[str]:
-    """Dangling and unreachable ids, missing files, files that no target would build, foreign packages and settings."""
+    """Yield undefined and unreachable ids, missing files, files in no target, and foreign packages and settings."""
     text = (ios / PROJECT / "project.pbxproj").read_text()
     try:
         project = openstep_plist.loads(text, use_numbers=False)
@@ -109,7 +109,7 @@ def faults_of_project(ios: Path) -> Iterator[str]:
 
 
 def _faults_of_schemes(objects: dict, ios: Path) -> Iterator[str]:
-    """Schemes that cannot be read, name targets that are not there, or leave out tests."""
+    """Yield schemes that cannot be read, name missing targets, or omit tests."""
     schemes = list((ios / PROJECT).rglob("*.xcscheme"))
     manifest = ios / PACKAGE / "Package.swift"
     packaged_tests = re.findall(r'\.testTarget\(\s*name: "(\w+)"', manifest.read_text()) if manifest.exists() else []
@@ -136,7 +136,7 @@ def _faults_of_schemes(objects: dict, ios: Path) -> Iterator[str]:
 
 
 def _faults_of_target(target: dict, objects: dict, ios: Path) -> Iterator[str]:
-    """A target that imports the package and does not link it, or whose host does; an app without plist or assets."""
+    """Yield faults of a target: a package that is not linked, or linked twice, and a missing plist or assets."""
     folders = [ios / objects[name]["path"] for name in target.get("fileSystemSynchronizedGroups", [])]
     imports = any(f"import {PACKAGE}" in file.read_text() for folder in folders for file in folder.rglob("*.swift"))
     linked = [objects[name]["productName"] for name in target.get("packageProductDependencies", [])]
@@ -158,7 +158,7 @@ def _faults_of_target(target: dict, objects: dict, ios: Path) -> Iterator[str]:
 
 
 def _ids(value: object) -> list[str]:
-    """All ids inside a value; keys too, as target attributes have them."""
+    """Return all ids inside a value, including keys, because target attributes have them."""
     if isinstance(value, str):
         return [value] if ID.fullmatch(value) else []
     items = [*value.keys(), *value.values()] if isinstance(value, dict) else value if isinstance(value, list) else []
@@ -166,7 +166,7 @@ def _ids(value: object) -> list[str]:
 
 
 def _folders(objects: dict, project: dict) -> Iterator[tuple[str, Path]]:
-    """Every member of a group with the folder that its path starts from."""
+    """Yield every member of a group with the folder that its path is relative to."""
     waiting = [(objects[project["rootObject"]]["mainGroup"], Path())]
     while waiting:
         name, parent = waiting.pop()
@@ -176,7 +176,7 @@ def _folders(objects: dict, project: dict) -> Iterator[tuple[str, Path]]:
 
 
 def _faults_of_packages(objects: dict, ios: Path) -> Iterator[str]:
-    """Packages that are missing, or third-party code, of which the app has none."""
+    """Yield packages that are missing or third-party code, which the app does not use."""
     for entry in objects.values():
         if entry["isa"] == "XCRemoteSwiftPackageReference":
             yield f"package {entry['repositoryURL']} is third-party code"
@@ -193,7 +193,7 @@ def _faults_of_packages(objects: dict, ios: Path) -> Iterator[str]:
 
 
 def _faults_of_manifest(manifest: str, objects: dict) -> Iterator[str]:
-    """A package of other people's code, of an older Swift, for a newer iOS than the app's, or of another name."""
+    """Yield faults of the package: third-party code, an older Swift, a newer iOS than the app's, or another name."""
     if re.search(r"\.(package|binaryTarget)\(", manifest):
         yield f"package {PACKAGE} depends on third-party code"
     if not re.match(r"// swift-tools-version: [6-9]", manifest):
@@ -208,7 +208,7 @@ def _faults_of_manifest(manifest: str, objects: dict) -> Iterator[str]:
 
 
 def _faults_of_settings(objects: dict, project: dict, ios: Path) -> Iterator[str]:
-    """Build settings that the project does not make, or that are made otherwise anywhere, conditions included."""
+    """Yield required build settings that the project lacks, or that are overridden anywhere, even conditionally."""
     configurations = objects[objects[project["rootObject"]]["buildConfigurationList"]]["buildConfigurations"]
     for name in configurations:
         settings = objects[name]["buildSettings"]
@@ -235,7 +235,7 @@ def _faults_of_settings(objects: dict, project: dict, ios: Path) -> Iterator[str
 
 
 def _faults_of_bundles(objects: dict) -> Iterator[str]:
-    """Targets without an identifier of their own, and tests of an app that is not there."""
+    """Yield targets without a unique identifier, and tests of a missing app."""
     targets = [entry for entry in objects.values() if entry["isa"] == "PBXNativeTarget"]
     apps = {target["name"] for target in targets if target["productType"] == APP}
     owner: dict[str, str] = {}
@@ -254,20 +254,20 @@ def _faults_of_bundles(objects: dict) -> Iterator[str]:
 
 
 def swift_numbers(ios: Path) -> dict[str, str]:
-    """Constants of the preprocessing, read from the Swift source."""
+    """Return constants of the preprocessing, read from the Swift source."""
     source = (ios / PACKAGE / "Sources/DigitKit/Preprocessing.swift").read_text()
     return dict(re.findall(r"static let (\w+) = ([\w.]+)", source))
 
 
 def expected_metadata(ios: Path) -> list[str]:
-    """Keys of a model's metadata that the app reads, from the Swift source."""
+    """Return the keys of a model's metadata that the app reads, from the Swift source."""
     keys = re.findall(r'metadata\["([\w.]+)"\]', (ios / PACKAGE / "Sources/DigitKit/ModelFacts.swift").read_text())
     assert keys
     return [key for key in keys if key not in OPTIONAL]
 
 
 def faults_of_bundled_model(ios: Path) -> Iterator[str]:
-    """Where the model that a fresh clone's app reads with is missing, or not the one that its evidence is of."""
+    """Yield a fault if a fresh clone's model for the app is missing, or not the one in its evidence."""
     model, evidence = ios / BUNDLED, ios / EVIDENCE
     if not model.exists():
         yield f"{BUNDLED} is missing: an app built from a fresh clone would have no model"
@@ -276,13 +276,13 @@ def faults_of_bundled_model(ios: Path) -> Iterator[str]:
 
 
 def models_of(ios: Path) -> list[Path]:
-    """Models in the app's folder; two of a name would collide in Xcode."""
+    """Return the models in the app's folder; two with the same name would collide in Xcode."""
     found = [path for suffix in (".mlmodel", ".mlpackage") for path in (ios / "Digits").rglob(f"*{suffix}")]
     return sorted(path for path in found if ".mlpackage" not in str(path.parent))
 
 
 def faults_of_model(ios: Path) -> Iterator[str]:
-    """Where a model's interface or metadata is not what the app can use; the file is loaded and executed."""
+    """Yield what the app cannot use in a model's interface or metadata; the file is loaded and executed."""
     from conversion import runtime
 
     models = models_of(ios)

@@ -1,4 +1,4 @@
-"""Reads the Swift sources: names of types, tests, colours, texts and translations.  Run: python ios/check_sources.py
+"""Check the Swift sources: names of types, tests, colours, texts and translations.  Run: python ios/check_sources.py
 
 Exit codes: 0 nothing wrong, 1 faults, one line each.
 """
@@ -16,23 +16,23 @@ IOS = Path(__file__).parent
 PALE = re.compile(r"foreground(?:Style|Color)\(\.(?:secondary|tertiary|quaternary|quinary|gray)")
 UNIT_TESTS = ("DigitKit/Tests", "DigitsTests")
 OURS = ("DigitKit/Sources", "DigitKit/Tests", "Digits", "DigitsTests", "DigitsUITests")
-LANGUAGES = ("de", "fr")  # beside English
+LANGUAGES = ("de", "fr")  # in addition to English
 CATALOG, PLIST_CATALOG = "Digits/Localizable.xcstrings", "Digits/InfoPlist.xcstrings"
-USAGE = {"AVFoundation": "NSCameraUsageDescription"}  # what iOS asks a person, by the framework that makes it ask
+USAGE = {"AVFoundation": "NSCameraUsageDescription"}  # the key of iOS's permission prompt, by framework
 INTERPOLATION = r"\\\((?:[^()]|\([^()]*\))*\)"
 LITERAL = re.compile(rf'"((?:[^"\\\n]|\\[^(]|{INTERPOLATION})*)"')
 SPECIFIER = re.compile(r"%(?:\d\$)?(@|lld|lf)")
-SHOWING = re.compile(  # what shows the literal behind it, of whatever form
+SHOWING = re.compile(  # code that shows the literal after it
     r"(?:\b(?:Text|Button|Label|LabeledContent|Link|Menu|PhotosPicker|Picker|ProgressView|Section|ShareLink|Toggle)"
     r"|ContentUnavailableView|accessibility(?:Label|Value|Hint)|navigationTitle)\(\"$"
 )
-UNSHOWN = re.compile(r"#Preview\(|verbatim: |preconditionFailure\(|^\s*case \.?\w+: \"")  # what precedes a literal
+UNSHOWN = re.compile(r"#Preview\(|verbatim: |preconditionFailure\(|^\s*case \.?\w+: \"")  # before hidden literals
 TOPMOST = re.compile(r"^(?:@\S+ |\w+ )*(?:class|enum|protocol|struct|typealias) (\w+)", re.M)
 DECLARATION = re.compile(r"^\s*(?:[@\w()]+ )*(?:actor|class|enum|protocol|struct|typealias) (\w+)", re.M)
 
 
 def apple_names(ios: Path) -> dict[str, str]:
-    """Where each name of a type of Apple's comes from: the list, the stubs, and the header behind Foundation."""
+    """Return the origin of each of Apple's type names: the list, the stubs, and the header of Foundation."""
     stubs = ios / "Stubs"
     found = {
         name: str(file.relative_to(ios))
@@ -53,7 +53,7 @@ def apple_names(ios: Path) -> dict[str, str]:
 
 
 def faults_of_names(ios: Path) -> Iterator[str]:
-    """Types of ours that are named like one of Apple's: ambiguous where both are imported, else misleading."""
+    """Yield our types that are named like one of Apple's: ambiguous if both are imported, else misleading."""
     apple = apple_names(ios)
     for place in OURS:
         for file in sorted((ios / place).rglob("*.swift")):
@@ -63,7 +63,7 @@ def faults_of_names(ios: Path) -> Iterator[str]:
 
 
 def faults_of_tests(ios: Path) -> Iterator[str]:
-    """Unit tests of XCTest, which is left to the UI tests."""
+    """Yield unit tests that use XCTest, which only the UI tests may."""
     for place in UNIT_TESTS:
         for file in sorted((ios / place).rglob("*.swift")):
             if re.search(r"^import XCTest$", file.read_text(), re.M):
@@ -71,7 +71,7 @@ def faults_of_tests(ios: Path) -> Iterator[str]:
 
 
 def faults_of_colors(ios: Path) -> Iterator[str]:
-    """Text in a colour of less contrast than 4.5:1: the secondary one has 3.4 on white."""
+    """Yield text in a colour with a contrast below 4.5:1: the secondary colour has 3.4 on white."""
     for file in sorted((ios / "Digits").rglob("*.swift")):
         for number, line in enumerate(file.read_text().splitlines(), 1):
             if pale := PALE.search(line):
@@ -79,9 +79,9 @@ def faults_of_colors(ios: Path) -> Iterator[str]:
 
 
 def shown_texts(ios: Path) -> dict[str, str]:
-    """Literals of the app that a person may see, with the file of each.
+    """Return the literals of the app that a user may see, with the file of each.
 
-    Those that are given to what shows them, and those with a space or a capital in front wherever they stand.
+    These are literals passed to code that shows them, and all literals with a space or an initial capital.
     """
     found = {}
     for file in sorted((ios / "Digits").rglob("*.swift")):
@@ -99,7 +99,7 @@ def shown_texts(ios: Path) -> dict[str, str]:
 
 
 def faults_of_texts(ios: Path) -> Iterator[str]:
-    """Texts that no catalog has, catalog entries that nobody shows, and translations that are missing or do not fit."""
+    """Yield texts that no catalog has, unused catalog entries, and translations that are missing or do not fit."""
     strings = yield from _catalog(ios / CATALOG, ios)
     shown = {re.sub(INTERPOLATION, "\0", text): file for text, file in shown_texts(ios).items()}
     keys = {SPECIFIER.sub("\0", key): key for key in strings}
@@ -129,7 +129,7 @@ def faults_of_texts(ios: Path) -> Iterator[str]:
 
 
 def _catalog(file: Path, ios: Path) -> Iterator[str]:
-    """The entries of a string catalog; a fault where there is none, or its keys are not in the code's language."""
+    """Return the entries of a string catalog; yield a fault if it is missing, or not in the code's language."""
     try:
         catalog = json.loads(file.read_text())
         language, strings = catalog["sourceLanguage"], catalog["strings"]
@@ -143,7 +143,7 @@ def _catalog(file: Path, ios: Path) -> Iterator[str]:
 
 
 def _faults_of_entry(key: str, entry: dict, english: str) -> Iterator[str]:
-    """A translation that is missing, unfinished, or has other values to fill in than the English text."""
+    """Yield translations that are missing, unfinished, or have other placeholders than the English text."""
     for language in LANGUAGES:
         found = entry.get("localizations", {}).get(language, {})
         plural = found.get("variations", {}).get("plural", {})

@@ -1,4 +1,4 @@
-"""Writes the Swift that `conversion.swift` makes of each kind of file.  Run: python ios/make_code.py FOLDER"""
+"""Write the Swift code of `conversion.swift` for each kind of file.  Run: python ios/make_code.py FOLDER"""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ BUNDLED = IOS / "Digits/Bundled/BundledDigits.mlmodel"
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of file that a promotion makes, by what its Swift depends on."""
+    """A kind of promoted file, by the properties that its Swift code depends on."""
 
     name: str  # of the file
     shape: tuple[int, int, int]  # height, width, channels

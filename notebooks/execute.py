@@ -1,7 +1,7 @@
-"""Execute the notebooks from clean, each in an empty folder.  Run: python notebooks/execute.py [--write]
+"""Execute the notebooks with new kernels, each in an empty folder.  Run: python notebooks/execute.py [--write]
 
---write puts the outputs into the files, without what differs from run to run for no reason, and the processor time it
-took into the opening. Exit code 1 where a notebook fails or breaks a rule of `complaints`.
+--write saves the outputs to the files, without irrelevant differences between runs, and the processor time to the
+opening. Exit code 1 if a notebook fails or breaks a rule of `complaints`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import matplotlib.font_manager  # noqa: F401  # its first import ever makes a cache, and tells a notebook's reader so
+import matplotlib.font_manager  # noqa: F401  # its first import creates a cache, and would print that in a notebook
 import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
@@ -33,19 +33,19 @@ from architectures.quiet import DEFAULTS
 FOLDER = Path(__file__).parent
 CELL_SECONDS = 900
 MOST_BYTES = 400_000  # of a notebook with its outputs
-COLOURS = 256  # of a picture, which makes it a third as large
-NOBODY = "notebook-reader"  # the user's name while notebooks are executed: what records it is told apart
+COLOURS = 256  # of a picture, which reduces it to a third of its size
+NOBODY = "notebook-reader"  # the user's name while notebooks are executed, so that outputs with it can be found
 
 # not </td>, https://, 1/255
 PATH = re.compile(r"(?<![\w<:/.)\]}-])/\w[\w.-]*|:/(?!/)\w|:////\w|\b[A-Za-z]:\\\w|file:/")
-COLOUR = re.compile(r"\x1b\[[\d;]*m")  # what a terminal does not show
-ADDRESS = re.compile(r"\bat 0x[0-9a-f]+")  # of an object that has nothing to say
+COLOUR = re.compile(r"\x1b\[[\d;]*m")  # escape sequences for colours
+ADDRESS = re.compile(r"\bat 0x[0-9a-f]+")  # in the default repr of an object
 DATE = re.compile(r"\b20\d\d-\d\d-\d\d\b|\b\d\d:\d\d:\d\d\b")
 
 TAKES = "Executed from the first cell to the last, it takes about {} seconds of processor time."
 TAKEN = re.compile(re.escape(TAKES).replace(r"\{\}", r"(\d+)"))
 OPENING, END = "**What you will learn**", "## What to try next"
-# what was measured, in a text that no cell has made: a decimal, a share, thousands, or a count of these
+# measurements in a text that no cell has printed: a decimal, a share, thousands, or a count of these
 NUMBER = "two|three|four|five|six|seven|eight|nine|ten|twelve|twenty|fifty|hundred|thousand"
 UNIT = "per ?cent|percent|points?|seconds?|s|ms|minutes?|hours?|bytes?|[KM]B|times|pixels?|errors?|trials?|epochs?"
 FIGURE = re.compile(rf"\b(?:\d+\.\d+|\d+ ?%(?! interval)|\d{{1,3}}(?:,\d{{3}})+|(?:\d+|{NUMBER}) (?:{UNIT})\b)", re.I)
@@ -53,14 +53,14 @@ NO_PROSE = re.compile(r"```.*?```|`[^`]*`|\$\$.*?\$\$|\$[^$]*\$|\]\([^)]*\)", re
 
 
 def paths() -> list[Path]:
-    """The notebooks in their order."""
+    """Return the notebooks in order."""
     return sorted(FOLDER.glob("*.ipynb"))
 
 
 def execute(path: Path, folder: Path) -> NotebookNode:
     """Execute a notebook with a new kernel in a folder, which should be empty.
 
-    The kernel sees none of the settings that this process has made for its own libraries.
+    The kernel does not inherit the settings of this process's own libraries.
 
     Raises:
         CellExecutionError: with the cell and its traceback.
@@ -78,7 +78,7 @@ def execute(path: Path, folder: Path) -> NotebookNode:
             coalesce_streams=True,
             resources={"metadata": {"path": str(folder)}},
             startup_timeout=CELL_SECONDS,
-            # a socket in a folder of ours, not a port that others on the machine could reach
+            # a socket in our own folder, not a port that other users of the machine could reach
             config=Config({"KernelManager": {"transport": "ipc", "ip": f"{profile}/kernel"}}),
         )
         client.execute(env=environment)
@@ -86,7 +86,7 @@ def execute(path: Path, folder: Path) -> NotebookNode:
 
 
 def tidy(notebook: NotebookNode) -> NotebookNode:
-    """The notebook without what an editor or a kernel adds to it, and with the digest of what was executed."""
+    """Remove what an editor or a kernel adds to a notebook, and add the digest of the executed code."""
     notebook.metadata = NotebookNode(
         kernelspec={"display_name": "Python 3", "language": "python", "name": "python3"},
         language_info={"name": "python"},
@@ -101,7 +101,7 @@ def tidy(notebook: NotebookNode) -> NotebookNode:
 
 
 def _smaller(png: str) -> str:
-    """A picture in base64 with a palette of COLOURS; one that has a palette stays as it is."""
+    """Reduce a picture in base64 to a palette of COLOURS; leave one with a palette unchanged."""
     picture = Image.open(io.BytesIO(base64.b64decode(png)))
     if picture.mode == "P":
         return png
@@ -111,15 +111,15 @@ def _smaller(png: str) -> str:
 
 
 def processor_seconds() -> float:
-    """What all processes have taken that this one has started and that have ended, and theirs."""
+    """Return the processor time of all ended child processes and their descendants."""
     times = os.times()
     return times.children_user + times.children_system
 
 
 def stamped(notebook: NotebookNode, seconds: float) -> NotebookNode:
-    """The notebook with the processor time that it took in its opening, rounded up to ten seconds.
+    """Write the processor time into a notebook's opening, rounded up to ten seconds.
 
-    That of a clock would say how busy the machine was.
+    The elapsed time would depend on how busy the machine was.
     """
     opening = notebook.cells[0]
     opening.source = TAKEN.sub(TAKES.format(math.ceil(seconds / 10) * 10), opening.source)
@@ -127,12 +127,12 @@ def stamped(notebook: NotebookNode, seconds: float) -> NotebookNode:
 
 
 def digest(notebook: NotebookNode) -> str:
-    """SHA-256 of all code, in its order."""
+    """Return the SHA-256 of all code, in order."""
     return hashlib.sha256("\0".join(cell.source for cell in _code(notebook)).encode()).hexdigest()
 
 
 def complaints(notebook: NotebookNode) -> list[str]:
-    """What is wrong with an executed notebook; none for one that may be committed."""
+    """Return the faults of an executed notebook; none if it may be committed."""
     found = []
     code = _code(notebook)
     if [cell.execution_count for cell in code] != list(range(1, len(code) + 1)):
@@ -167,16 +167,16 @@ def _code(notebook: NotebookNode) -> list[NotebookNode]:
 
 
 def _texts(cell: NotebookNode) -> Iterator[str]:
-    """All that a cell's outputs say in words."""
+    """Yield all texts in a cell's outputs."""
     for output in cell.outputs:
         yield output.get("text", "")
         yield from (str(content) for kind, content in output.get("data", {}).items() if not kind.startswith("image/"))
 
 
 def _traces(text: str) -> Iterator[str]:
-    """What tells where and when a text was made, and nothing else: paths, addresses, dates, names.
+    """Yield traces of where and when a text was made: paths, addresses, dates, names.
 
-    A machine is looked for whose name is no plain word.
+    The machine's name is only searched for if it is not a plain word.
     """
     text = COLOUR.sub("", text)
     for pattern in (PATH, ADDRESS, DATE):

@@ -1,1 +1,1 @@
-"""The console command `pocketnets`, which calls every other one."""
+"""The console command `pocketnets`, which calls all others."""

@@ -1,6 +1,6 @@
 """One command for all: `pocketnets sweep` is `python -m search.sweep`.  Run: pocketnets COMMAND [OPTION ...]
 
-Nothing else imports a command; this one imports that which is asked for, by its name, and none for `--help`.
+Nothing else imports a command; this one imports only the requested command, and none for `--help`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from types import ModuleType
 
 from architectures.command import Parser, run
 
-COMMANDS = {  # what each is, in the order of a day's work
+COMMANDS = {  # module and help, in the order of a typical workflow
     "architectures": ("architectures.__main__", "list registered networks, show one's layers, start a new one"),
     "inspect": ("experiments.inspect", "what a data set contains, what was not read, copies and leaks"),
     "sweep": ("search.sweep", "search hyperparameters; every trial is an MLflow run"),
@@ -39,7 +39,7 @@ WIDEST = max(map(len, COMMANDS))
 
 
 def _command(text: str) -> str:
-    """An argparse type: one of COMMANDS."""
+    """Check that a text is one of COMMANDS; an argparse type."""
     if text not in COMMANDS:
         near = get_close_matches(text, COMMANDS)
         hint = f"did you mean {' or '.join(near)}?" if near else f"it must be one of {', '.join(COMMANDS)}"
@@ -67,10 +67,10 @@ def _body(arguments: argparse.Namespace) -> int:
 
 
 def _complete() -> None:
-    """Tell a shell what may come next, and end: it has called with what is typed so far."""
+    """Print completions for what the user has typed so far, as requested by a shell, and exit."""
     import argcomplete
 
-    typed = f"{os.environ['COMP_LINE']}|".split()  # the last one is being typed
+    typed = f"{os.environ['COMP_LINE']}|".split()  # the last word is incomplete
     if len(typed) > 2 and typed[1] in COMMANDS:
         os.environ["_ARGCOMPLETE"] = "2"  # the command's own words begin at the second one
         argcomplete.autocomplete(_module(typed[1]).parser())

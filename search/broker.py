@@ -1,7 +1,7 @@
 """A sweep on a Ray cluster: the broker, an actor on this node, owns the study; this process follows it.
 
-Tasks talk to the broker. If that dies, another one continues the study; if this process dies, Ray ends the broker and
-its tasks, and the sweep is continued by running it again.
+Tasks report to the broker. If it dies, another one continues the study; if this process dies, Ray ends the broker and
+its tasks, and running the sweep again continues it.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from search.engines.ray import RayEngine
 
 MAX_BROKERS = 3  # that may die in one sweep
-FOLLOW_SECONDS = 0.5  # between two looks for Ctrl-C
-NOT_PASSED_ON = ("RAY_", "CUDA_", "OMP_")  # environment of this process that is not the broker's
+FOLLOW_SECONDS = 0.5  # between checks for Ctrl-C
+NOT_PASSED_ON = ("RAY_", "CUDA_", "OMP_")  # prefixes of environment variables that the broker does not inherit
 
 
 @dataclass(frozen=True)
@@ -52,22 +52,22 @@ class Broker:
     """An actor that runs a sweep in a thread, and answers its tasks and the process that started it."""
 
     def __init__(self) -> None:
-        self._said: list[tuple[str, tuple[object, ...]]] = []  # calls of TrialProgress that are to be made
+        self._said: list[tuple[str, tuple[object, ...]]] = []  # calls of TrialProgress to forward
         self._engine: RayEngine | None = None
         self._interrupted = False
 
     async def run(self, config: SweepConfig, myself: Any, folder: str, environment: dict[str, str]) -> SweepEnded:
-        """Run the sweep, in the folder and environment of the process that asks for it."""
+        """Run the sweep, in the folder and environment of the process that started it."""
         os.chdir(folder)
         os.environ.update(environment)
         return await asyncio.to_thread(self._sweep, config, myself)
 
     async def say(self, ticket: int, event: Event | None, content: bytes | None) -> bool:
-        """Called by a task; returns whether it goes on."""
+        """Handle an event of a task; return whether the task continues."""
         return self._engine is not None and await asyncio.wrap_future(self._engine.hear(ticket, event, content))
 
     async def follow(self) -> list[tuple[str, tuple[object, ...]]]:
-        """Calls of TrialProgress since the last call."""
+        """Return the calls of TrialProgress since the last time."""
         await asyncio.sleep(FOLLOW_SECONDS if not self._said else 0.05)
         said, self._said = self._said, []
         return said
@@ -102,7 +102,7 @@ class Broker:
 
 
 class _Relay:
-    """Stands for a TrialProgress, whose terminal is elsewhere."""
+    """Forwards calls of a TrialProgress to the driver, which has the terminal."""
 
     def __init__(self, tell) -> None:  # type: ignore[no-untyped-def]
         self._tell = tell
@@ -118,7 +118,7 @@ class _Relay:
 
 
 class _Lines(io.TextIOBase):
-    """Stands for stderr: warnings are shown where the progress is."""
+    """Replaces stderr: warnings are shown where the progress is."""
 
     def __init__(self, progress: TrialProgress) -> None:
         self._progress, self._rest = progress, ""
@@ -131,7 +131,7 @@ class _Lines(io.TextIOBase):
 
 
 def _most_workers(config: SweepConfig) -> int | None:
-    """How many trials may run at a time; None: as many as the cluster has room for."""
+    """Return how many trials may run at a time; None: as many as the cluster has room for."""
     return config.workers if "workers" in config.asked and isinstance(config.workers, int) else None
 
 
@@ -139,12 +139,12 @@ def sweep_on_ray(config: SweepConfig) -> SweepResult:
     """Run a sweep on the cluster at `config.ray_address`, or on one that is started for it.
 
     Raises:
-        ProjectError: as `search.orchestrate.sweep`, and where there is no such cluster.
+        ProjectError: as `search.orchestrate.sweep`, and if there is no such cluster.
     """
     share = Share(config.cpus_per_trial, config.gpus_per_trial)
     with (
-        interruptible() as early,  # Ctrl-C would be lost in the starts of Ray's processes
-        connected(config.ray_address or os.environ.get("RAY_ADDRESS")),  # which takes SIGTERM for itself
+        interruptible() as early,  # Ctrl-C would be lost while Ray's processes start
+        connected(config.ray_address or os.environ.get("RAY_ADDRESS")),  # Ray handles SIGTERM itself
         interruptible() as later,
     ):
         from ray.exceptions import RayActorError
@@ -168,10 +168,10 @@ def sweep_on_ray(config: SweepConfig) -> SweepResult:
 
 
 def _follow(config: SweepConfig, at_a_time: int, interrupted: Callable[[], bool]) -> SweepEnded:
-    """Start a broker on this node, show what it does, and hand interruptions on.
+    """Start a broker on this node, show its progress, and forward interruptions.
 
     Raises:
-        KeyboardInterrupt: where there are no trials yet that the broker would have to give back.
+        KeyboardInterrupt: if the broker has no trials yet that it would have to requeue.
     """
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy

@@ -56,7 +56,7 @@ from experiments.recipe import RECIPE, RecipeRanges
 from search.space import SEARCH, SEARCH_BEFORE, SearchSpace
 from search.study.pruning import rungs
 
-# What makes the trials of a study comparable: recorded with it, and not to be changed when it is continued.
+# Options that make the trials of a study comparable: recorded with it, and fixed when it is continued.
 FIXED = (
     "dataset",
     "architectures",
@@ -85,9 +85,9 @@ FIXED = (
     "experiment",
     "plugins",
 )
-BEFORE = {"schedule": "constant", "augment": "off"}  # what a study means that was recorded before there was the option
-AUTO = "auto"  # the precision and pruner that a study records are what this stood for where it was made
-FROM_COMPLETE = ("gp", "cmaes")  # samplers that learn from complete trials alone, which halving makes late
+BEFORE = {"schedule": "constant", "augment": "off"}  # values of studies that are older than the option
+AUTO = "auto"  # precision and pruner: studies record the resolved value
+FROM_COMPLETE = ("gp", "cmaes")  # samplers that learn from complete trials only, which halving completes late
 PRUNERS = ("halving", "median", "hyperband", "front", "none")
 SAMPLERS = ("tpe", "gp", "cmaes", "random", "grid", "bruteforce")
 EXHAUSTIVE = ("grid", "bruteforce")  # which try each combination once
@@ -96,13 +96,13 @@ ON = "on"  # the augmentation that suits the data, which a study and a run recor
 AUGMENT = (ON, *AUGMENTATIONS, SEARCH)
 ENGINES = ("local", "ray")
 ARCHITECTURES = Several(Instance(str, "a text"), distinct=True)
-CHANGEABLE = ("trials", "keep", "register_as", "replicates")  # recorded, too: what a continuation means without them
+CHANGEABLE = ("trials", "keep", "register_as", "replicates")  # recorded, too: the defaults of a continuation
 
 RAY_OPTIONS = ("ray_address", "cpus_per_trial", "gpus_per_trial")
 
 
 class Objectives(Allowed):
-    """What a sweep optimises: names separated by commas as text. The figure that ranks comes first.
+    """The objectives of a sweep, as text separated by commas. The one that ranks comes first.
 
     >>> Objectives()("macs, best_val_loss")
     ('val_loss', 'macs')
@@ -127,12 +127,12 @@ class Objectives(Allowed):
                 "be among them"
             )
         if len(names) > MOST_OBJECTIVES:
-            raise InvalidValue(f"{shown!r} are {len(names)} objectives: {MOST_OBJECTIVES} are the most")
+            raise InvalidValue(f"{shown!r}: at most {MOST_OBJECTIVES} objectives, not {len(names)}")
         return tuple(sorted(names, key=lambda name: name not in OBJECTIVES))
 
 
 class Gpus(Number):
-    """A share of a GPU, or whole ones.
+    """A fraction of a GPU, or a number of whole GPUs.
 
     >>> Gpus(0, 1_000)("0.5"), Gpus(0, 1_000)("2")
     (0.5, 2.0)
@@ -169,7 +169,7 @@ class SweepConfig(RecipeRanges):
     """One sweep. The defaults take some minutes on two cores and reach 0.98 on mnist5k.
 
     Raises:
-        UsageError: for a value that is not allowed, or an option of Ray's without its engine.
+        UsageError: for a value that is not allowed, or an option of Ray with another engine.
     """
 
     tracking_uri: str
@@ -180,17 +180,17 @@ class SweepConfig(RecipeRanges):
     batch_sizes: Annotated[tuple[int, ...], Wholes(BATCH_SIZE, minimum=1)] = SearchSpace.batch_sizes
     dropout: Annotated[Range, NumberRange(DROPOUT)] = SearchSpace.dropout
     filters: Annotated[tuple[int, ...], Wholes(FILTERS, minimum=1)] = SearchSpace.filters
-    # values of architectures' own hyperparameters in place of all their choices
+    # values of architectures' own hyperparameters, instead of all their choices
     knobs: tuple[tuple[str, tuple[Knob, ...]], ...] = ()
-    # of the highest rate; None: the optimizer's at this schedule
+    # highest rate; None: the optimizer's default for this schedule
     learning_rate: Annotated[Range, NumberRange(LEARNING_RATE, logarithmic=True)] | None = None
-    learning_rate_factor: Annotated[float, Number(0, 1_000)] = 1.0  # of the optimizer, which a study records
+    learning_rate_factor: Annotated[float, Number(0, 1_000)] = 1.0  # the optimizer's, recorded by the study
     schedule: Annotated[str, SCHEDULE] = SearchSpace.schedule
     optimizer: Annotated[str, REGISTERED] = SearchSpace.optimizer
     loss: Annotated[str, REGISTERED] = SearchSpace.loss
-    teacher: Annotated[str, TEACHER] = SearchSpace.teacher  # a run, by id, prefix or name; as recorded by id and digest
-    augment: Annotated[str, Choice((*AUGMENT, SEARCH_BEFORE))] = ON  # search: a trial's choice
-    # augmented ones of each image that a frozen backbone sees; 0: a new one in every epoch
+    teacher: Annotated[str, TEACHER] = SearchSpace.teacher  # a run: id, prefix or name; recorded with id and digest
+    augment: Annotated[str, Choice((*AUGMENT, SEARCH_BEFORE))] = ON  # search: each trial draws one
+    # augmented views of each image for a frozen backbone; 0: a new view in every epoch
     views: Annotated[int, VIEWS] = 0
     objectives: Annotated[tuple[str, ...], Objectives()] = ("val_accuracy",)
     # a trial whose file would be larger is infeasible and not trained
@@ -198,17 +198,17 @@ class SweepConfig(RecipeRanges):
     compress: Compression = "none"  # of the file whose bytes are the objective and the limit
     trials: Annotated[int, Whole(1)] = 12  # in the study, those of earlier sweeps included
     timeout: Annotated[float, Number(1, 1e9)] | None = None  # seconds after which no new trial starts
-    epochs: Annotated[int, EPOCHS] = 15  # a trial at most
+    epochs: Annotated[int, EPOCHS] = 15  # maximum of a trial
     pruner: Annotated[str, Choice((AUTO, *PRUNERS))] = AUTO  # see `resolved_pruner`
-    sampler: Annotated[str, Choice(SAMPLERS)] = "tpe"  # Optuna's that draws the configurations
-    # auto, or an earlier study's name: the first trials are what earlier studies, or that one, did best with
+    sampler: Annotated[str, Choice(SAMPLERS)] = "tpe"  # Optuna's
+    # auto, or the name of an earlier study: the first trials are the best configurations of earlier studies
     warm_start: Annotated[str, Name()] = OFF
     workers: Annotated[int | Literal["auto"], Workers()] = 1
     engine: Annotated[str, Choice(ENGINES)] = "local"
-    ray_address: str = ""  # empty: a cluster of this machine that is started and ended
-    cpus_per_trial: Annotated[int, Whole(1)] = 1  # of a Ray cluster, and TensorFlow's threads
+    ray_address: str = ""  # empty: a cluster on this machine for this sweep only
+    cpus_per_trial: Annotated[int, Whole(1)] = 1  # on a Ray cluster; also TensorFlow's threads
     gpus_per_trial: Annotated[float, Gpus(0, 1_000)] = 0.0
-    # seconds without a sign of life after which another host's trial is taken over
+    # seconds without a heartbeat after which another host's trial is taken over
     takeover_after: Annotated[int, Whole(2)] = 60
     seed: Annotated[int, SEED] = 0
     precision: Annotated[str, Choice((AUTO, *PRECISIONS))] = AUTO
@@ -217,10 +217,10 @@ class SweepConfig(RecipeRanges):
     keep: Annotated[int, Whole(1)] = 3  # models kept and registered
     plugins: Annotated[tuple[str, ...], PLUGINS] = ()
     replicates: Annotated[int, Whole(0)] = 0  # further seeds for each of the best configurations
-    enqueue: tuple[Mapping[str, object], ...] = ()  # configurations to try first, not the published ones then
-    figures: bool = True  # draw the study and the kept models, beside their numbers
-    # fields that were chosen: where a study is continued they replace what is CHANGEABLE, and must agree with what is
-    # FIXED; None: see `asked`
+    enqueue: tuple[Mapping[str, object], ...] = ()  # configurations to try first, instead of the published ones
+    figures: bool = True  # draw figures of the study and of the kept models
+    # fields that were given: when a study is continued, they replace CHANGEABLE options and must agree with FIXED ones;
+    # None: see `asked`
     given: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
@@ -233,7 +233,7 @@ class SweepConfig(RecipeRanges):
 
     @property
     def asked(self) -> tuple[str, ...]:
-        """The options that were given; by default those that a continuation may change, or that are not the defaults.
+        """The options that were given; by default those that a continuation may change or that are not the default.
 
         >>> "epochs" in SweepConfig("sqlite:///mlflow.db", "night", epochs=20).asked
         True
@@ -247,7 +247,7 @@ class SweepConfig(RecipeRanges):
         )
 
     def values_of(self, result: RunResult) -> tuple[float, ...]:
-        """The objectives of a run."""
+        """Return the objectives of a run."""
         return tuple(map(result.value, self.objectives))
 
     @property
@@ -257,7 +257,7 @@ class SweepConfig(RecipeRanges):
 
     @property
     def minimized(self) -> bool:
-        """Whether a lower value of it is better."""
+        """Whether a lower value of the objective is better."""
         return self.objective in MINIMIZED
 
     @property
@@ -278,7 +278,7 @@ class SweepConfig(RecipeRanges):
         """The pruner that `auto` stands for.
 
         Raises:
-            UsageError: for one that does not fit the objectives.
+            UsageError: for a pruner that does not fit the objectives.
 
         >>> SweepConfig("sqlite:///mlflow.db", "night").resolved_pruner
         'halving'
@@ -306,11 +306,11 @@ class SweepConfig(RecipeRanges):
         return self.pruner
 
     def recorded(self) -> str:
-        """What a continuation needs as JSON, for the study's own record."""
+        """Return what a continuation needs, as JSON for the study."""
         return json.dumps({key: value for key, value in asdict(self).items() if key in FIXED + CHANGEABLE})
 
     def continuing(self, recorded: str) -> SweepConfig:
-        """This configuration with the fixed part of an existing study.
+        """Return this configuration with the fixed options of an existing study.
 
         Raises:
             UsageError: if an option that was asked for contradicts the record.
@@ -330,13 +330,13 @@ class SweepConfig(RecipeRanges):
                     f"Study {self.study!r} was made with {key} {_shown(held[key])}, not {_shown(value)}: its trials "
                     f"would not be comparable. Leave the option out, or choose another --study."
                 )
-        # What the study recorded is not judged again: it was made so. What was given has been.
+        # Recorded values are not validated again; given ones have been.
         return as_recorded(SweepConfig, **{field.name: getattr(self, field.name) for field in fields(self)} | held)
 
     @property
     def space(self) -> SearchSpace:
         own: dict[str, Any] = {name: getattr(self, name) for name in ("dropout", "learning_rate", *RECIPE)}
-        if self.sampler in EXHAUSTIVE:  # a single number is one choice: a range without a step has no end of numbers
+        if self.sampler in EXHAUSTIVE:  # a single number is one choice; a range without a step cannot be enumerated
             single = {name: limits for name, limits in own.items() if limits and limits[1:] == limits[:1]}
             own |= {name: (*limits, 1.0) for name, limits in single.items() if not isinstance(limits[0], str)}
         return SearchSpace(
@@ -354,24 +354,24 @@ class SweepConfig(RecipeRanges):
 
 
 def new_study_name(dataset: str) -> str:
-    """A dated name, to the second."""
+    """Return a name with date and time, to the second."""
     return f"{title(dataset)}-{datetime.now():%Y%m%d-%H%M%S}"
 
 
 def given_options(options: Mapping[str, object]) -> dict[str, object]:
-    """The options that were given on the command line and that a SweepConfig holds, and their names as `given`."""
+    """Return the options of a SweepConfig that were given on the command line, and their names as `given`."""
     known = {field.name for field in fields(SweepConfig)}
     found = {key: value for key, value in options.items() if key in known and value is not None}
     return found | {"given": tuple(found)}
 
 
 def _agree(key: str, given: object, held: object) -> bool:
-    """Whether an option is compatible with what a study has recorded."""
+    """Return whether an option is compatible with what a study has recorded."""
     return given in (held, AUTO) or (key == "augment" and given == ON and held != "off")
 
 
 def _tuples(value: object) -> object:
-    """JSON's lists back to tuples."""
+    """Convert JSON's lists to tuples."""
     return tuple(_tuples(item) for item in value) if isinstance(value, list) else value
 
 

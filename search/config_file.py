@@ -1,7 +1,7 @@
 """A sweep's options in a TOML file, which the command line overrides; also written out for the record.
 
-A key is an option's name without its dashes, a value what stands behind it on the command line; a list stands for
-values with commas or a colon between them, or for an option that is repeated:
+A key is an option's name without its dashes, and the value is what follows it on the command line. A list is for values
+separated by commas or a colon, or for an option that is repeated:
 
     architecture = ["pocket", "resnet"]
     filters = [8, 16]
@@ -38,7 +38,7 @@ COMMAND_LINE_ONLY = ("config", "dump_config", "help", "json", "debug")
 
 
 class ConfigParser(Parser):
-    """A parser with `--config FILE`, whose options stand in front of the command line's, and `--dump-config`."""
+    """A parser with `--config FILE`, whose options come before those of the command line, and `--dump-config`."""
 
     _file: Path | None = None
 
@@ -66,7 +66,7 @@ class ConfigParser(Parser):
         super().error(f"{self._file}: {message}" if self._file else message)
 
     def _arguments(self, given: argparse.Namespace) -> list[str]:
-        """What the file says, as arguments, but for the options that were given on the command line."""
+        """Return the file's options as arguments, except those that were given on the command line."""
         assert self._file
         try:
             found = tomllib.loads(self._file.read_text(encoding="utf-8"))
@@ -88,7 +88,7 @@ class ConfigParser(Parser):
         return arguments
 
     def _text(self, key: str, dest: str, value: object) -> str:
-        """A value as it stands on the command line."""
+        """Return a value as written on the command line."""
         if isinstance(value, bool):
             return "on" if value else "off"
         if dest == "enqueue" and isinstance(value, list):
@@ -101,7 +101,7 @@ class ConfigParser(Parser):
 
 
 def as_typed(config: SweepConfig, names: Collection[str]) -> dict[str, str]:
-    """Options of a sweep as a person types them, by field; those that ask for nothing are left out.
+    """Return options of a sweep as a person types them, by field, without empty ones.
 
     >>> config = SweepConfig("sqlite:///mlflow.db", "night", filters=(8, 16), knobs=(("kernel", (3, 5)),))
     >>> as_typed(config, ("filters", "dropout", "knobs", "experiment"))
@@ -121,10 +121,10 @@ def _typed(field: str, value: object) -> str:
 
 
 def as_toml(config: SweepConfig, *, but: Sequence[str] = ()) -> str:
-    """All options of a sweep as a file that asks for the same one.
+    """Return all options of a sweep as a file that asks for the same sweep.
 
-    What is as it is by default is a comment: to ask for it is something else, as where few images make the choice of
-    batch sizes smaller. So is what holds a secret, which is not written.
+    Defaults are commented out, because explicit values disable automatic choices, such as smaller batch sizes for few
+    images. Values with a secret are commented out, too, and written without it.
 
     Args:
         but: fields that are left out.

@@ -1,8 +1,8 @@
 """Find and repair disagreements between studies and MLflow.  Run: python -m search.doctor
 
-A sweep that died leaves at most what the next one of its study mends by itself. This command does it without training
-anything, also for what no sweep looks for: runs without a trial, trials without a run, two runs of one trial, epochs
-that one side lacks. It is safe to run at any time, beside sweeps too, and to run again.
+The next sweep of a study repairs what a dead one left. This command does the same without training, and also finds what
+no sweep looks for: runs without a trial, trials without a run, two runs of one trial, epochs that one side lacks. It is
+safe to run at any time, also while sweeps run, and to run again.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ def _lines(findings: Sequence[Finding], *, dry_run: bool) -> Iterator[str]:
     for finding in findings:
         place = f"{finding.study}, trial {finding.trial}" if finding.trial is not None else finding.study
         run_id = f" (run {finding.run_id})" if finding.run_id else ""
-        mark = "repaired" if finding.mended else "would be" if dry_run else "remains"
-        yield f"  {mark:<8} {place}: {finding.problem}{run_id}: {finding.remedy}"
+        mark = "repaired" if finding.mended else "found" if dry_run else "unrepaired"
+        yield f"  {mark:<10} {place}: {finding.problem}{run_id}: {finding.remedy}"
     mended = sum(finding.mended for finding in findings)
     yield f"{len(findings)} disagreement{'' if len(findings) == 1 else 's'}, {mended} repaired."
 

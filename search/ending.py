@@ -31,7 +31,7 @@ from search.trials.recovery import drop_superseded, end_parent, evaluate_leftove
 
 @dataclass
 class Ending:
-    """The end of a sweep and its results. What cannot be drawn is reported, and does not end it."""
+    """The end of a sweep and its results. A figure that cannot be drawn is reported and does not stop it."""
 
     study: Study
     tracker: Tracker
@@ -46,13 +46,13 @@ class Ending:
     compared: Sequence[ArchitectureComparison] = ()
     left_out: Sequence[str] = ()  # of the comparison, and why
     doubtful: Doubtful = field(default_factory=lambda: Doubtful((), None))
-    report: str | None = None  # where it lies
+    report: str | None = None  # its place
     _attempts: Attempts = field(default_factory=Attempts)
 
     def finish(self, *, stopped: bool) -> None:
-        """Bring the sweep to its end.
+        """Finish the sweep.
 
-        An MLflow that is away is waited for, unless the sweep was stopped: then nothing is registered or drawn.
+        If MLflow is unavailable, this waits for it, unless the sweep was stopped: then nothing is registered or drawn.
         """
         with self._attempts.part("comparison"):
             self.compared, self.left_out = compared_architectures(self.study)
@@ -78,7 +78,7 @@ class Ending:
             drop_superseded(self.study, self.tracker)
 
     def _rank(self) -> None:
-        """Read the leaderboard, and write it on the sweep's run, before another sweep of the study does."""
+        """Read the leaderboard and write it to the sweep's run, before another sweep of the study does."""
         config = self.study.config
         if not any(self.study.results.counts().values()):
             return
@@ -92,7 +92,7 @@ class Ending:
             self.tracker.parents.describe(self.parent, told, found, expected_of=expected_of)
 
     def _expected(self) -> tuple[str, ExpectedAccuracy | None]:
-        """What to expect of the first of the board, and its run: further seeds may have put another one first."""
+        """Return the best run and its expected accuracy; none if further seeds have put another run first."""
         found = self.study.results.expected(len(self.dataset.val))
         return found if found and self.board and found[0] == self.board[0].run_id else ("", None)
 
@@ -140,7 +140,7 @@ def _register(study: Study, tracker: Tracker) -> list[VersionRecord]:
 
     for trial in sorted(study.results.to_register(), key=replicated_first):
         model = tracker.models.kept_model(trial.user_attrs["run_id"])
-        if model is None:  # an earlier sweep kept fewer, or died before it had written this one
+        if model is None:  # an earlier sweep kept fewer models, or died before it had written this one
             say(
                 f"warning: trial {trial.number} is among the best {study.config.keep} or on the front, but "
                 f"its model was not kept: it is not registered",

@@ -1,4 +1,4 @@
-"""All combinations of a space whose values can be counted."""
+"""All combinations of a finite search space."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from search.space import SearchSpace
 
 @dataclass(frozen=True)
 class Grid:
-    """The combinations of a space, numbered from 0. Those of an architecture hold its own hyperparameters alone.
+    """The combinations of a space, numbered from 0. Each has only the hyperparameters of its architecture.
 
     >>> grid = Grid((("pocket", {"filters": (8, 16), "dropout": (0.1,)}), ("mlp", {"dropout": (0.1,)})))
     >>> grid.size, grid.combination(1), grid.number(grid.combination(2))
@@ -28,7 +28,7 @@ class Grid:
         return sum(map(_size, (choices for _, choices in self.architectures)))
 
     def combination(self, number: int) -> dict[str, object]:
-        """The values of a combination, by a study's names."""
+        """Return the values of a combination, by a study's names."""
         for architecture, choices in self.architectures:
             if number < _size(choices):
                 values: dict[str, object] = {}
@@ -40,7 +40,7 @@ class Grid:
         raise IndexError(number)
 
     def number(self, values: Mapping[str, object]) -> int | None:
-        """The number of the combination of these values; None where they are none."""
+        """Return the number of the combination of these values; None if they are not in the grid."""
         before = 0
         for architecture, choices in self.architectures:
             if architecture == values.get("architecture"):
@@ -55,7 +55,7 @@ class Grid:
         return None
 
     def untried(self, tried: Collection[int], chance: random.Random) -> dict[str, object]:
-        """One of the combinations that are not among those of these numbers, each as likely."""
+        """Return a random combination whose number is not in `tried`, each with the same probability."""
         place = chance.randrange(self.size - len(tried))
         for number in sorted(tried):
             if number > place:
@@ -69,5 +69,5 @@ def _size(choices: Mapping[str, Sequence[object]]) -> int:
 
 
 def grid_of(space: SearchSpace, architectures: Sequence[KnownArchitecture]) -> Grid:
-    """All combinations of a space that has no continuous range."""
+    """Return all combinations of a space that has no continuous range."""
     return Grid(tuple((known.name, space.choices(known)) for known in architectures))

@@ -23,7 +23,7 @@ SCHEDULE_HELP = (
 
 
 def add_common(made: Parser) -> None:
-    """The MLflow store and the plugins."""
+    """Add the options for the MLflow store and plugins."""
     made.add_argument("--tracking-uri", metavar="URI", help="default: MLFLOW_TRACKING_URI or sqlite:///mlflow.db")
     made.add_argument(
         "--plugin",
@@ -36,7 +36,7 @@ def add_common(made: Parser) -> None:
 
 
 def add_views(made: Parser, config: type) -> None:
-    """How many augmented views of an image a frozen backbone sees."""
+    """Add the option for the number of augmented views of an image for a frozen backbone."""
     made.add_field(
         config,
         "views",
@@ -46,7 +46,7 @@ def add_views(made: Parser, config: type) -> None:
 
 
 def add_recipe(made: Parser, config: type[Recipe]) -> None:
-    """An option for the optimizer, the loss and each hyperparameter of the recipe, for one trial."""
+    """Add options for the optimizer, the loss and each hyperparameter of the recipe, for one trial."""
     _add_registered(made, config)
     for name, asked in RECIPE_OPTIONS.items():
         usual = f": the {asked.taken_by}'s own" if asked.taken_by else f" {OFF[name] or 0}"
@@ -56,7 +56,7 @@ def add_recipe(made: Parser, config: type[Recipe]) -> None:
 
 
 def add_recipe_ranges(made: Parser, config: type[RecipeRanges]) -> None:
-    """As `add_recipe`, for a sweep: with a range each trial draws its value, with a single value all have that."""
+    """As `add_recipe`, for a sweep: each trial draws its value from a range; a single value is the same for all."""
     _add_registered(made, config)
     for name, asked in RECIPE_OPTIONS.items():
         usual = f"the {asked.taken_by}'s own" if asked.taken_by else OFF[name] or "none"

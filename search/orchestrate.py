@@ -57,7 +57,7 @@ from search.trials.recovery import deliver_leftover_writes, end_parent, evaluate
 from search.trials.states import States
 
 ROWS = 10  # of the leaderboard that are shown
-CONFIG_FILE = "sweep.toml"  # an artifact of the parent run: the options it was made with, without secrets
+CONFIG_FILE = "sweep.toml"  # an artifact of the parent run: its options, without secrets
 
 
 @dataclass(frozen=True)
@@ -72,16 +72,16 @@ class SweepResult:
     max_coreml_bytes: int | None  # the study's limit
     counts: dict[str, int]  # of trials by state
     leaderboard: tuple[Row, ...]
-    expected: ExpectedAccuracy | None  # of the best, without its luck; None: see `Results.expected`
-    comparisons: tuple[ArchitectureComparison, ...]  # of architectures, where configurations were replicated
-    not_compared: tuple[str, ...]  # architectures of which none was, as where each trial was pruned
+    expected: ExpectedAccuracy | None  # of the best, corrected for selection; None: see `Results.expected`
+    comparisons: tuple[ArchitectureComparison, ...]  # of architectures, if configurations were replicated
+    not_compared: tuple[str, ...]  # architectures without a replicated configuration, such as if all trials were pruned
     registered_name: str
     registered: tuple[int, ...]  # versions, the best first
     preference: Preference | None  # what promote --prefer smallest would take; None: nothing is registered
     doubtful: Doubtful  # images to look at
     page: str  # of the experiment's runs in MLflow
     served_by: str  # what serves that page; empty: the store itself is a server
-    report: str | None  # where the report of the study is, for people: a path, or a URI in a server's store
+    report: str | None  # the place of the study's report: a path, or a URI in a server's store
     interrupted: bool
     startup_seconds: float  # until the first trial could start: imports, data, workers
     trials_seconds: float  # from there until the last trial ended
@@ -159,24 +159,24 @@ def sweep(
     """Run a sweep.
 
     Args:
-        engine: makes what trains the trials, if that is not this machine.
-        progress: told what happens, if not this process' terminal.
-        interrupted: says whether to end, if not Ctrl-C and SIGTERM do.
+        engine: engine factory; default: a LocalEngine.
+        progress: where progress is reported; default: this process' terminal.
+        interrupted: returns whether to stop; default: after Ctrl-C or SIGTERM.
 
     Raises:
-        ProjectError: for anything that keeps the sweep as a whole from running; a trial that fails does not.
+        ProjectError: if the sweep as a whole cannot run; a failing trial does not raise.
 
-    An example stands in docs/api.md.
+    See docs/api.md for an example.
     """
     if engine is None:
-        check_main_guard()  # before any file is made: a process that imports the script gets here, too
+        check_main_guard()  # before any file is written: a process that imports the script gets here, too
     started = time.perf_counter()
-    config = replace(config, given=config.asked)  # what is derived from the data below was not asked for
-    if config.teacher:  # a study holds it as it is recorded
+    config = replace(config, given=config.asked)  # options derived from the data below were not given
+    if config.teacher:  # studies record its id and digest
         config = replace(config, teacher=teacher.find(Tracker(config.tracking_uri, create=False), config.teacher))
     check_available("mlmodel", config.compress)  # at the default format, the size does not depend on the weights
     if is_missing(config.storage):
-        _check_methods(config)  # before its file is made
+        _check_methods(config)  # before its file is created
     study = Study(config)
     config = study.config
     if study.exists:
@@ -201,7 +201,7 @@ def sweep(
     ):
         progress.waiting("starting TensorFlow")
         tracker = patiently(lambda: Tracker(config.tracking_uri), progress)
-        tracker.hear_interruptions()
+        tracker.limit_lock_timeout()
 
         def say(text: str) -> None:
             progress.say(escape(text))
@@ -270,7 +270,7 @@ def sweep(
             ending = Ending(study, tracker, dataset, parent, progress)
             ending.finish(stopped=stopped)
         except BaseException as error:
-            with contextlib.suppress(Exception):  # the first error is the one to tell
+            with contextlib.suppress(Exception):  # report the first error
                 end_parent(study, tracker, "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
             raise
     return SweepResult(
@@ -323,11 +323,11 @@ def _open_study(
     gpu: Gpu | None,
     say: Callable[[str], None],
 ) -> str:
-    """Create the study with its parent run, or continue it; returns the parent's id."""
+    """Create the study with its parent run, or continue it; return the parent's id."""
     if study.exists:
         study.check_dataset(dataset.digest)
         study.check_knobs(architectures)
-        tracker.experiment(study.config.experiment_name)  # deleted meanwhile, it takes no runs
+        tracker.experiment(study.config.experiment_name)  # raises if it was deleted in the meantime
         first = _first(study.config, architectures)
         study.check_room(first)
         study.go_on()
@@ -363,7 +363,7 @@ def _open_study(
 def _take_up(
     study: Study, tracker: Tracker, outbox: Outbox, dataset: datasets.Dataset, progress: TrialProgress
 ) -> None:
-    """Recover from sweeps that are gone: their unfinished trials, and writes that MLflow lacks."""
+    """Recover from dead sweeps: requeue their unfinished trials, and deliver writes that MLflow lacks."""
 
     def say(text: str) -> None:
         progress.say(escape(text))
@@ -371,19 +371,19 @@ def _take_up(
     recover(study, tracker)
     with study.alone():
         delivered = deliver_leftover_writes(study, outbox, say)
-        if not study.trials.others_run():  # which evaluate what they keep
+        if not study.trials.others_run():  # other sweeps evaluate the models they keep
             evaluate_leftover_models(study, tracker, dataset, say)
     for ended in delivered:
-        progress.say(f"trial {ended.number}: its end was kept on disk and is in MLflow now")
+        progress.say(f"trial {ended.number}: result delivered from disk to MLflow")
     if interrupted := len(study.trials.interrupted()):
         progress.say(f"taking up {interrupted} interrupted trial{'s' if interrupted > 1 else ''}")
 
 
 def _first(config: SweepConfig, architectures: tuple[KnownArchitecture, ...]) -> list[dict[str, object]]:
-    """The configurations of --enqueue with a study's names.
+    """Return the configurations of --enqueue with a study's names.
 
     Raises:
-        UsageError: if one is not in the space, or there are more than trials.
+        UsageError: if one is not in the space, or if there are more configurations than trials.
     """
     if len(config.enqueue) > config.trials:
         raise UsageError(f"--enqueue holds {len(config.enqueue)} configurations for --trials {config.trials}.")

@@ -22,7 +22,7 @@ from search.trials.config import TrialConfig
 
 
 def load_dataset(name: str, plugins: tuple[str, ...]) -> datasets.Dataset:
-    """Load a data set, importing the plugins only where one of them must bring it: they may import Keras.
+    """Load a data set, importing plugins only if one of them must register it: they may import Keras.
 
     Raises:
         UsageError: for an unknown name.
@@ -53,10 +53,10 @@ def prepare_dataset(
 def usable_batch_sizes(
     sizes: tuple[int, ...], dataset: datasets.Dataset, *, asked: bool, say: Callable[[str], None]
 ) -> tuple[int, ...]:
-    """The batch sizes that were `asked` for, or else those that suit the data, which `say` tells where they are others.
+    """Return the batch sizes that were `asked` for, else those that suit the data; `say` reports a change.
 
     Raises:
-        UsageError: for a batch that was asked for and is larger than the training split.
+        UsageError: if a batch size was asked for and is larger than the training split.
     """
     images = len(dataset.train)
     if asked:
@@ -76,7 +76,7 @@ def usable_batch_sizes(
 def within_memory(
     sizes: tuple[int, ...], architectures: Sequence[KnownArchitecture], *, say: Callable[[str], None]
 ) -> tuple[int, ...]:
-    """Those of the batch sizes whose values memory holds, or where none is so small, the largest power of two.
+    """Return the batch sizes that fit into memory, else the largest power of two that does.
 
     >>> large = KnownArchitecture("wide", 32, 0.0, None, image_bytes=100 * 2**20)
     >>> within_memory((64, 128, 256), [large], say=print)
@@ -97,10 +97,10 @@ def within_memory(
 
 
 def of_builders(asked: TrialConfig | SweepConfig, ready: Ready) -> dict[str, float]:
-    """The hyperparameters of the optimizer, the loss and distillation that were not given.
+    """Return the defaults for hyperparameters of the optimizer, the loss and distillation that were not given.
 
     Raises:
-        UsageError: for what was asked for and they do not take, or that needs a teacher.
+        UsageError: if one was asked for that they do not take, or that needs a teacher.
     """
     found: dict[str, float] = {}
     for takes in ready.takes:
@@ -109,7 +109,7 @@ def of_builders(asked: TrialConfig | SweepConfig, ready: Ready) -> dict[str, flo
 
 
 def with_builders(config: SweepConfig, ready: Ready) -> SweepConfig:
-    """A sweep with the hyperparameters that its builders and distillation add, which its study records.
+    """Return a sweep with the hyperparameters that its builders and distillation add, which its study records.
 
     Raises as `of_builders`.
     """
@@ -118,19 +118,19 @@ def with_builders(config: SweepConfig, ready: Ready) -> SweepConfig:
 
 
 def learning_rate_factor(ready: Ready) -> float:
-    """The optimizer's usual rate, in Adam's."""
+    """Return the optimizer's usual learning rate as a multiple of Adam's."""
     return math.prod(takes.learning_rate_factor for takes in ready.takes)
 
 
 def resolve_augmentation(augment: str, dataset: datasets.Dataset) -> str:
-    """The augmentation that `on` stands for: photographs are in colour, others are moved alone, as drawings are."""
+    """Return the augmentation that `on` stands for: `photo` for colour images, else `digits`."""
     if augment != ON:
         return augment
     return "photo" if dataset.input_shape[2] == 3 else "digits"
 
 
 def choose_architectures(ready: Ready, names: tuple[str, ...], dataset: str) -> tuple[KnownArchitecture, ...]:
-    """The architectures of these names, or without any all that fit the images.
+    """Return the architectures of these names, or, without names, all that fit the images.
 
     Raises:
         UsageError: for an unknown name, or images too small.

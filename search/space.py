@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 SEARCH, SEARCH_BEFORE = "search", "search off or digits"
 AUGMENT_CHOICES: Mapping[str, tuple[str | bool, ...]] = {
     SEARCH: AUGMENTATIONS,
-    SEARCH_BEFORE: tuple(AUGMENT_BEFORE),  # a study keeps the choices that it began with
+    SEARCH_BEFORE: tuple(AUGMENT_BEFORE),  # a study keeps the choices that it was created with
 }
 LEAST_STEPS = 4  # in an epoch at a default batch size: fewer teach too little (experiments/LOG.md, 2026-11-26)
 
 
 def fitting_batch_sizes(default: tuple[int, ...], images: int) -> tuple[int, ...]:
-    """Those of the default batch sizes that suit so many training images; where none does, a smaller power of two.
+    """Return the default batch sizes that suit this many training images, else a smaller power of two.
 
     >>> default = SearchSpace.batch_sizes
     >>> fitting_batch_sizes(default, 4_000), fitting_batch_sizes(default, 300), fitting_batch_sizes(default, 50)
@@ -38,12 +38,12 @@ def fitting_batch_sizes(default: tuple[int, ...], images: int) -> tuple[int, ...
 
 @dataclass(frozen=True)
 class Values(Recipe):
-    """One point of the space: the fields of a RunConfig that a trial decides."""
+    """One point of the space: the fields of a RunConfig that a trial draws."""
 
     architecture: str
     batch_size: int
     dropout: float
-    filters: int | None  # None: of fixed widths
+    filters: int | None  # None: fixed widths
     learning_rate: float
     schedule: str
     optimizer: str
@@ -61,18 +61,18 @@ class SearchSpace(RecipeRanges):
     batch_sizes: tuple[int, ...] = (64, 128, 256)
     dropout: Range = (0.0, 0.5)
     filters: tuple[int, ...] = (8, 16, 32)  # widths of the first stage
-    learning_rate: Range | None = None  # searched on a log scale; None: the optimizer's at the schedule
+    learning_rate: Range | None = None  # searched on a log scale; None: the optimizer's default for the schedule
     augment: str = "off"  # or digits, photo, search
     schedule: str = "cosine"
     optimizer: str = RunConfig.optimizer
     loss: str = RunConfig.loss
     teacher: str = RunConfig.teacher
-    learning_rate_factor: float = 1.0  # of the optimizer: its usual rate in Adam's
+    learning_rate_factor: float = 1.0  # the optimizer's usual rate as a multiple of Adam's
 
     def suggest(self, trial: optuna.trial.BaseTrial, known: Sequence[KnownArchitecture]) -> Values:
-        """Draw a point; the same trial always gives the same one.
+        """Draw a point; the same trial always gives the same point.
 
-        A knob belongs to one architecture: it is drawn for that one alone, under the architecture's name and its own.
+        A knob belongs to one architecture: it is drawn only for that one, under the name `<architecture>.<knob>`.
         """
         architecture = trial.suggest_categorical("architecture", self.architectures)
         found = next(one for one in known if one.name == architecture)
@@ -100,7 +100,7 @@ class SearchSpace(RecipeRanges):
         return replace(drawn, learning_rate=drawn.learning_rate or usual)
 
     def _augmentation(self, trial: optuna.trial.BaseTrial) -> str:
-        """What a trial draws, where there is a choice."""
+        """Return the augmentation of a trial, drawn if there is a choice."""
         choices = AUGMENT_CHOICES.get(self.augment)
         if choices is None:
             return self.augment
@@ -108,29 +108,29 @@ class SearchSpace(RecipeRanges):
         return AUGMENT_BEFORE[drawn] if isinstance(drawn, bool) else str(drawn)
 
     def _number(self, trial: optuna.trial.BaseTrial, name: str) -> float:
-        """What a trial draws of a range: one of its steps, where it has some."""
+        """Draw a number from a range: one of its steps, if it has any."""
         limits = self.ranges[name]
         if len(limits) > 2 and (choices := self.steps(name)):
             return float(trial.suggest_categorical(name, choices))
         return trial.suggest_float(name, limits[0], limits[1], log=name == "learning_rate")
 
     def steps(self, name: str) -> tuple[float, ...] | None:
-        """All numbers of a range; None where it is continuous."""
+        """Return all numbers of a range; None if it is continuous."""
         return numbers(self.ranges[name], logarithmic=name == "learning_rate")
 
     @property
     def ranges(self) -> dict[str, Range]:
-        """The numbers that are searched, from which to which."""
+        """The ranges of all numbers that are searched."""
         rate = {"learning_rate": self.learning_rate} if self.learning_rate else {}
         return {"dropout": self.dropout, **rate, **self.recipe_ranges}
 
     @property
     def continuous(self) -> dict[str, Range]:
-        """Those of the ranges that have no end of numbers."""
+        """The ranges without a step."""
         return {name: limits for name, limits in self.ranges.items() if self.steps(name) is None}
 
     def choices(self, architecture: KnownArchitecture) -> dict[str, tuple[object, ...]]:
-        """What a trial of an architecture chooses from, by a study's names; continuous ranges are left out."""
+        """Return the choices for a trial of an architecture, by a study's names, without continuous ranges."""
         widths = {} if architecture.default_filters is None else {"filters": self.filters}
         augment = {"augment": AUGMENT_CHOICES[self.augment]} if self.augment in AUGMENT_CHOICES else {}
         knobs = {f"{architecture.name}.{knob}": values for knob, values in architecture.knobs}
@@ -139,7 +139,7 @@ class SearchSpace(RecipeRanges):
 
     @property
     def recipe_ranges(self) -> dict[str, Range]:
-        """The numbers of the recipe that are searched, from which to which."""
+        """The ranges of the recipe's numbers that are searched."""
         return {name: limits for name in RECIPE if name not in CHOICES and (limits := getattr(self, name))}
 
     @property
@@ -148,7 +148,7 @@ class SearchSpace(RecipeRanges):
         return {name: choices for name in CHOICES if (choices := getattr(self, name))}
 
     def published(self, architecture: KnownArchitecture) -> dict[str, object]:
-        """An architecture at its published width, rate and knobs, as far as they lie in the space."""
+        """Return an architecture's published width, dropout and knobs, as far as they are in the space."""
         values: dict[str, object] = {"architecture": architecture.name}
         if self._holds("dropout", architecture.default_dropout):
             values["dropout"] = architecture.default_dropout
@@ -157,13 +157,13 @@ class SearchSpace(RecipeRanges):
         return values | {f"{architecture.name}.{knob}": choices[0] for knob, choices in architecture.knobs}
 
     def _holds(self, name: str, number: float) -> bool:
-        """Whether a trial may draw a number of a range."""
+        """Return whether a trial may draw a number from a range."""
         low, high, *_ = self.ranges[name]
         steps = self.steps(name)
         return low <= number <= high if steps is None else number in steps
 
     def configuration(self, given: Mapping[str, object], known: Sequence[KnownArchitecture]) -> dict[str, object]:
-        """A configuration as a person writes it, with a study's names; what is left out is drawn.
+        """Return a configuration as a person writes it, with a study's names; what is left out is drawn.
 
         Args:
             given: some of a trial's values by name, an architecture's knobs under their own names.

@@ -70,14 +70,14 @@ def parser() -> Parser:
 
 
 def _architecture(text: str) -> str:
-    """An argparse type: one name."""
+    """Parse one name; an argparse type."""
     if "," in text:
         raise argparse.ArgumentTypeError(f"{text!r} is not one name: python -m search.sweep trains several")
     return text
 
 
 def _knob(text: str) -> tuple[str, Knob]:
-    """An argparse type: a knob and its value."""
+    """Parse a knob and its value; an argparse type."""
     name, equals, value = text.partition("=")
     if not equals:
         raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE")

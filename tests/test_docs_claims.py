@@ -7,6 +7,7 @@ import ast
 import importlib
 import re
 import shlex
+import tokenize
 from functools import cache
 from pathlib import Path
 
@@ -175,7 +176,9 @@ ODD = re.compile(
     r"signs? of life|as it should be|in spite of|\bmend|\bwins? over|\bbeside (?:the|a)\b|tells? the truth|"
     r"\blies? in the (?:folder|file)|stands? in the (?:line|page)|\bat its highest\b|hold\w* \S+ (?:\S+ )?against|"
     r"what came\b|for what they are worth|\bas far as the memory\b|\blooked at\b|\blooks are counted|\bin vain\b|"
-    r"something else than|\blets? it go on|\bof its name\b|\bgive smaller\b|\bsmaller significantly worse",
+    r"something else than|\blets? it go on|\bof its name\b|\bgive smaller\b|\bsmaller significantly worse|"
+    r"\bby who\b|\bas so many\b|\bare the most(?! \w)|beyond all measure|\bthe very (?:pixels|same)\b|"
+    r"\bis away\b|would stay so|\bnobody up\b|\bhanded out\b|\bmade anew\b|\bis no fault\b",
     re.IGNORECASE,
 )
 
@@ -192,33 +195,53 @@ def test_help_is_in_plain_english(module: str) -> None:
     assert not found, f"python -m {module} --help: say it as a native speaker would: {', '.join(found)}"
 
 
-def _written(file: Path) -> list[tuple[int, str]]:
-    """The texts of a module other than docstrings, by line, with an ellipsis where a value is put in."""
+def _texts(file: Path) -> list[tuple[int, str]]:
+    """Return messages and docstrings of a module by line, with an ellipsis in place of values."""
     tree = ast.parse(file.read_text())
-    documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
-    first = [node.body[0] for node in ast.walk(tree) if isinstance(node, documented) and node.body]
-    passed = {node.value for node in first if isinstance(node, ast.Expr)}
-    passed |= {part for node in ast.walk(tree) if isinstance(node, ast.JoinedStr) for part in node.values}
-    texts = [node for node in ast.walk(tree) if isinstance(node, ast.Constant | ast.JoinedStr) and node not in passed]
-    return [(node.lineno, re.sub(r"\\(.)", r"\1", _pattern(node).replace(".*", "…"))) for node in texts]
+    parts = {part for node in ast.walk(tree) if isinstance(node, ast.JoinedStr) for part in node.values}
+    texts = [node for node in ast.walk(tree) if isinstance(node, ast.Constant | ast.JoinedStr) and node not in parts]
+    return [(node.lineno, re.sub(r"\\(.)", r"\1", _pattern(node).replace(".*", "…"), flags=re.S)) for node in texts]
 
 
-def test_messages_are_in_plain_english() -> None:
+def _comments(file: Path) -> list[tuple[int, str]]:
+    """Return the comments of a module by line; one that continues on the next lines is a single text."""
+    found: list[tuple[int, str]] = []
+    last = 0
+    with tokenize.open(file) as opened:
+        for token in tokenize.generate_tokens(opened.readline):
+            if token.type == tokenize.COMMENT:
+                line, text = token.start[0], token.string.removeprefix("#")
+                if line == last + 1 and token.line.lstrip().startswith("#"):
+                    found[-1] = (found[-1][0], found[-1][1] + text)
+                else:
+                    found.append((line, text))
+                last = line
+    return found
+
+
+def _written(file: Path) -> list[tuple[int, str]]:
+    """Return everything that a module says, by line: messages, docstrings and comments."""
+    texts = [(line, " ".join(text.split())) for line, text in [*_texts(file), *_comments(file)]]
+    return sorted((line, text) for line, text in texts if " " in text)
+
+
+def test_messages_docstrings_and_comments_are_in_plain_english() -> None:
     found = {
         f"{file.relative_to(ROOT)}:{line}: {match[0]}"
         for file in SOURCES
         for line, text in _written(file)
-        if " " in text
         for match in ODD.finditer(text)
     }
     assert not found, "say it as a native speaker would"
 
 
-def test_the_search_for_odd_messages_can_fail(tmp_path: Path) -> None:
-    (file := tmp_path / "odd.py").write_text('"""It was looked at."""\nraise ValueError(f"{name} was looked" " at")\n')
-    ((line, text),) = _written(file)
-    assert (line, text) == (2, "… was looked at")
-    assert ODD.search(text)
+def test_the_search_for_odd_texts_can_fail(tmp_path: Path) -> None:
+    (file := tmp_path / "odd.py").write_text(
+        '"""It was looked\nat."""\nraise ValueError(f"{name} was looked" " at")  # It was looked\n# at.\n'
+    )
+    found = _written(file)
+    assert found == [(1, "It was looked at."), (3, "It was looked at."), (3, "… was looked at")]
+    assert all(ODD.search(text) for _, text in found)
 
 
 def _table(document: str, heading: str) -> dict[str, list[set[str]]]:

@@ -1,1 +1,1 @@
-"""The architectures that ship with the project, a file for each family."""
+"""The project's own architectures, one file per family."""

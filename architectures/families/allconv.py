@@ -1,4 +1,4 @@
-"""Convolutions alone, after Springenberg et al., "Striving for Simplicity: The All Convolutional Net", 2014."""
+"""Convolutions only, after Springenberg et al., "Striving for Simplicity: The All Convolutional Net", 2014."""
 
 import keras
 from keras import layers

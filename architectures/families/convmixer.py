@@ -1,7 +1,7 @@
 """Patches mixed in space and across channels, after Trockman and Kolter, "Patches Are All You Need?", 2022.
 
-ReLU stands in for the paper's GELU, and batch normalisation before it: coremltools 9 lacks the exact GELU's `Erfc`, and
-folds a normalisation only into the convolution right before it.
+ReLU replaces the paper's GELU, and batch normalisation comes before it: coremltools 9 lacks the exact GELU's `Erfc`,
+and folds a normalisation only into the convolution right before it.
 """
 
 import keras

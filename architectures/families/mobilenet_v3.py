@@ -6,12 +6,12 @@ from keras import KerasTensor, layers
 from architectures.blocks import convolution, depthwise, pooled_probabilities
 from architectures.registry import Shape, register
 
-EXPANSION = 3  # channels inside a block per channel that it takes
+EXPANSION = 3  # channels inside a block per input channel
 SQUEEZE = 4  # channels of a block per unit of its squeeze-excitation
 
 
 def _squeeze_excitation(x: KerasTensor) -> KerasTensor:
-    """Weigh channels by what the whole image shows."""
+    """Scale channels by weights computed from the whole image."""
     channels = x.shape[-1]
     weights = layers.GlobalAveragePooling2D(keepdims=True)(x)
     weights = layers.Conv2D(max(1, channels // SQUEEZE), 1, activation="relu")(weights)
@@ -20,7 +20,7 @@ def _squeeze_excitation(x: KerasTensor) -> KerasTensor:
 
 
 def _inverted_residual(x: KerasTensor, filters: int, *, strides: int) -> KerasTensor:
-    """Widen, filter per channel, weigh, narrow; added to what came in where the shapes agree."""
+    """Expand, filter per channel, scale channels, project; add the input if the shapes agree."""
     inside = convolution(x, EXPANSION * x.shape[-1], 1, activation="hard_swish")
     inside = depthwise(inside, 3, strides=strides, activation="hard_swish")
     inside = convolution(_squeeze_excitation(inside), filters, 1, activation=None)

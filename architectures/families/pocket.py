@@ -1,12 +1,12 @@
 """Our own: the fewest shipped bytes at the accuracy of the published networks on digits (experiments/LOG.md).
 
-What was tried, and kept because it was measured:
+Its design, by measurement:
 
 - A global depthwise convolution before the head, one weight per position and channel, where tiny networks usually take
-  the mean: digits differ in where their strokes are. It costs under a thousand weights, where a flattened dense layer
-  costs ten times as many, and is worth far more than as many channels.
-- Plain convolutions: below this size depthwise-separable ones save few bytes and train slowly.
-- Small initial weights before batch normalisation, which is blind to their size, while Adam's steps are not: they turn
+  the mean: digits differ in where their strokes are. It costs fewer than a thousand weights, a tenth of a flattened
+  dense layer, and is worth far more than the same number of weights in more channels.
+- Plain convolutions: at this size, depthwise-separable ones save few bytes and train slowly.
+- Small initial weights before batch normalisation, which does not depend on their scale; Adam's steps do, and turn
   small weights faster, so that fewer epochs suffice.
 """
 

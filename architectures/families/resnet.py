@@ -8,7 +8,7 @@ from architectures.registry import Shape, register
 
 
 def _residual(x: KerasTensor, filters: int, *, strides: int) -> KerasTensor:
-    """Two convolutions that learn a change to what came in."""
+    """Apply two convolutions that learn a change to the input."""
     inside = convolution(x, filters, 3, strides=strides)
     inside = convolution(inside, filters, 3, activation=None)
     if inside.shape != x.shape:

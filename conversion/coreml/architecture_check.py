@@ -1,6 +1,6 @@
-"""The part of the architectures' contract that a Core ML file shows: it converts, executes, and answers the same.
+"""The contract's check that an architecture converts to Core ML, and that the file predicts the same.
 
-Reached through the entry-point group `architecture_checks`, as architectures may not import conversion.
+It is found through the entry-point group `architecture_checks`, because architectures may not import conversion.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ def check_conversion(architecture: Architecture, input_shape: Shape, filters: in
     """Convert to each format, execute the saved file, and compare its probabilities with the model's.
 
     Raises:
-        AssertionError: where they differ.
-        ProjectError: where the conversion or the execution fails.
+        AssertionError: if they differ.
+        ProjectError: if the conversion or the execution fails.
     """
     classifier = as_classifier(architecture.build(input_shape, len(CLASSES), filters=filters))
     noise = np.random.default_rng(0)
-    # Every weight counts: a fresh bias is zero, fresh averages of a normalisation are 0 and 1. Kernels keep a mean of
-    # zero, with which values stay finite in deep networks.
+    # Every weight must matter, but initial biases are 0, and initial averages of a normalisation 0 and 1. Kernels keep
+    # a mean of zero, so that values stay finite in deep networks.
     varied = [
         weight * noise.uniform(0.5, 1.5, weight.shape)
         + (noise.uniform(0, 0.1, weight.shape) if weight.size and np.ptp(weight) == 0 else 0)
@@ -44,8 +44,8 @@ def check_conversion(architecture: Architecture, input_shape: Shape, filters: in
     except NotCheckable:
         try:
             type(classifier).from_config(classifier.get_config())
-        except Exception:  # of whatever its layers raise
-            return  # the check of saving says so
+        except Exception:  # layers may raise anything
+            return  # the check of saving reports it
         raise
     facts = FileFacts(CLASSES, "noise", "0" * 64, architecture.name, "0" * 32, "", "0" * 40, 0.0)
     converter = Converter(classifier, facts)

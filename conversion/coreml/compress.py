@@ -1,8 +1,8 @@
-"""Compression of a converted network's kernels: which choices there are, what each needs, and how it is made.
+"""Compress a converted network's kernels.
 
-Kernels are the weights of convolutions and matrix products. What else a network holds stays in half precision:
-coremltools' own quantization of a neuralnetwork also gives each bias a table of its own, which is larger than the
-bias, and its clustering fails (`quantize_weights(mode="kmeans_lut")` of coremltools 9 raises TypeError).
+Kernels are the weights of convolutions and matrix products. All other weights stay in half precision: coremltools' own
+quantization of a neuralnetwork also gives each bias a table, which is larger than the bias, and its clustering fails
+(`quantize_weights(mode="kmeans_lut")` of coremltools 9 raises TypeError).
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ import numpy.typing as npt
 
 from experiments.config import Compression
 
-BITS = {"int8": 8, "palette6": 6, "palette4": 4, "palette2": 2}  # of a code that stands for a weight
-SPARSITY = {"prune50": 0.5, "prune75": 0.75}  # share of weights that become zero, the smallest
+BITS = {"int8": 8, "palette6": 6, "palette4": 4, "palette2": 2}  # of the code of a weight
+SPARSITY = {"prune50": 0.5, "prune75": 0.75}  # share of weights, the smallest ones, that become zero
 
 # Weights of the smallest kernel that is compressed. coremltools' own limit of 2,048 leaves out most of a small network;
 # from 64 on, two bits cost 2 to 4 points more accuracy for 400 to 900 bytes less (see experiments/LOG.md).
 SMALLEST_KERNEL = 512
 MAX_CLUSTERINGS = 10_000  # rounds of k-means, of which a million weights need a few hundred
-SMALLEST_CHANNEL = 32  # weights of one output for which an 8-bit scale of its own, 8 bytes, is worth its place
+SMALLEST_CHANNEL = 32  # weights of one output from which on a separate 8-bit scale is worth its 8 bytes
 
 
 def compress_network(spec: Any, compression: Compression) -> None:
     """Compress the weights of a neuralnetwork's `Model` message in place.
 
-    Where coremltools writes quantized weights, it writes them so; its specification version 4 already allows them.
+    The encoding is that of coremltools' quantized weights, which its specification version 4 already allows.
     """
     if compression == "none":
         return
@@ -55,7 +55,7 @@ def _compress_kernel(layer: Any, compression: Compression) -> None:
     quantization = params.weights.quantization
     if compression == "int8":
         outputs = params.weightMatrixSecondDimension if kind == "batchedMatmul" else params.outputChannels
-        transposed = kind == "convolution" and params.isDeconvolution  # its outputs do not lie along the first axis
+        transposed = kind == "convolution" and params.isDeconvolution  # its outputs are not along the first axis
         channels = outputs if len(values) >= SMALLEST_CHANNEL * outputs and not transposed else 1
         codes, scale, bias = _linear(values.reshape(channels, -1))
         quantization.linearQuantization.scale.extend(scale)
@@ -69,7 +69,7 @@ def _compress_kernel(layer: Any, compression: Compression) -> None:
 
 
 def _weights(message: Any) -> Iterator[Any]:
-    """All `WeightParams` in a message."""
+    """Yield all `WeightParams` in a message."""
     for field, value in message.ListFields():
         if field.message_type is None:
             continue
@@ -87,7 +87,7 @@ def _values(stored: Any) -> npt.NDArray[np.float32]:
 def _linear(
     rows: npt.NDArray[np.float32],
 ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """Codes 0..255 of each row, and the scale and bias that make them its values again."""
+    """Return codes 0..255 of each row, and the scale and bias to decode them."""
     low, high = rows.min(axis=1), rows.max(axis=1)
     scale = np.where(high > low, (high - low) / 255, 1).astype(np.float32)
     codes = np.rint((rows - low[:, None]) / scale[:, None]).clip(0, 255).astype(np.uint8)
@@ -95,20 +95,20 @@ def _linear(
 
 
 def palette(values: npt.NDArray[np.floating], bits: int) -> tuple[npt.NDArray[np.floating], npt.NDArray[np.uint8]]:
-    """The table that represents values with the least squared error, by k-means.
+    """Find the table that represents values with the least squared error, by k-means.
 
     Returns:
-        The table's 2**bits entries in ascending order, of the values' type, and the code of each value, flat; the same
-        ones for the same values on any number of processors.
+        The table's 2**bits entries in ascending order, of the values' type, and the code of each value, flat; equal
+        for equal values on any number of processors.
     """
     from sklearn.cluster import KMeans
     from threadpoolctl import threadpool_limits
 
-    # Clustering what half precision can tell apart, weighted by how often it occurs: a million weights are 30,000.
+    # Cluster the distinct values in half precision, weighted by frequency: a million weights have 30,000.
     points, inverse, counts = np.unique(values.astype(np.float16).ravel(), return_inverse=True, return_counts=True)
     size = min(2**bits, len(points))
-    with threadpool_limits(1):  # threads would add up in any order
-        # Until nothing changes: verification holds each entry against the mean of the weights that it stands for.
+    with threadpool_limits(1):  # threads would sum in any order
+        # Until nothing changes: verification compares each entry with the mean of the weights that it represents.
         means = KMeans(size, n_init=1, tol=0, max_iter=MAX_CLUSTERINGS, random_state=0)
         means.fit(points[:, None].astype(float), sample_weight=counts)
     order = np.argsort(means.cluster_centers_[:, 0])
@@ -118,7 +118,7 @@ def palette(values: npt.NDArray[np.floating], bits: int) -> tuple[npt.NDArray[np
 
 
 def _packed(codes: npt.NDArray[np.uint8], bits: int) -> bytes:
-    """Codes of 1..8 bits, most significant bit first, without regard to bytes.
+    """Pack codes of 1..8 bits, most significant bit first, across byte boundaries.
 
     >>> import numpy as np
     >>> _packed(np.array([0, 1, 2, 3], np.uint8), 2) == bytes([0b00_01_10_11])
@@ -128,10 +128,10 @@ def _packed(codes: npt.NDArray[np.uint8], bits: int) -> bytes:
 
 
 def compress_program(model: Any, compression: Compression) -> Any:
-    """A compressed copy of an ML Program in half precision, as coremltools' model."""
+    """Return a compressed copy of an ML Program in half precision, as coremltools' model."""
     import coremltools.optimize.coreml as optimize
 
-    limit = {"weight_threshold": SMALLEST_KERNEL - 1}  # coremltools compresses what is larger
+    limit = {"weight_threshold": SMALLEST_KERNEL - 1}  # coremltools compresses larger kernels
     if compression in SPARSITY:
         pruner = optimize.OpMagnitudePrunerConfig(target_sparsity=SPARSITY[compression], **limit)
         return optimize.prune_weights(model, optimize.OptimizationConfig(pruner))

@@ -31,15 +31,15 @@ from experiments.classifier import PIXEL_SCALE, as_classifier, network_of
 if TYPE_CHECKING:
     import keras
 
-PREVIEW_KEY = "com.apple.coreml.model.preview.type"  # what Xcode shows a file with
-VERSION_LENGTH = 8  # characters of the run id that serve as the file's version
+PREVIEW_KEY = "com.apple.coreml.model.preview.type"  # selects Xcode's preview of the file
+VERSION_LENGTH = 8  # characters of the run id used as the file's version
 
 
 @cache
 def coremltools() -> ModuleType:
-    """coremltools without its warnings, with an operation that it lacks, without a pass that changes answers.
+    """Import coremltools with warnings off, a missing operation added, and a pass that changes answers disabled.
 
-    Its checks of a program are made once for all passes.
+    Programs are checked once after all passes.
     """
     logging.getLogger("coremltools").setLevel(logging.ERROR)  # it warns of every untested library version
     import coremltools
@@ -48,11 +48,11 @@ def coremltools() -> ModuleType:
     from coremltools.converters.mil.mil.passes.pass_pipeline import PassPipelineManager
     from coremltools.converters.mil.mil.passes.pass_registry import PASS_REGISTRY
 
-    # coremltools 9 fuses a scale and a shift, which is all that Keras leaves of a batch normalization, into one of
-    # variance 1 that adds its default epsilon of 1e-5: answers of a small network were 4e-5 off, now 7e-7.
+    # In Keras' graph, batch normalization is a scale and a shift. coremltools 9 fuses these into a normalization of
+    # variance 1 and adds its default epsilon of 1e-5: answers of a small network were 4e-5 off, now 7e-7.
     PASS_REGISTRY.passes["common::fuse_elementwise_to_batchnorm"].apply = lambda _pass, _program: None
 
-    @register_tf_op(strict=False)  # leaves alone what a later version has of its own
+    @register_tf_op(strict=False)  # does not replace the operation of a later version
     def Erfc(context: Any, node: Any) -> None:  # of an exact GELU
         erf = Builder.erf(x=context[node.inputs[0]])
         context.add(node.name, Builder.sub(x=1.0, y=erf, name=node.name))
@@ -60,7 +60,7 @@ def coremltools() -> ModuleType:
     apply_pipeline = PassPipelineManager.apply_pipeline
 
     def checked_once(program: Any, pipeline: Any) -> None:
-        """Apply passes, and check the program after the last: checks after each of a hundred take a third longer."""
+        """Apply passes, and check the program once: checks after each of a hundred passes take a third longer."""
         program.validate = lambda **_: None
         try:
             apply_pipeline(program, pipeline)
@@ -96,17 +96,17 @@ class Converter:
     def file(
         self, *, format: Format = "mlmodel", compression: Compression = "none", measured: Measured | None = None
     ) -> CoreMLFile:
-        """The file of a format and a compression.
+        """Convert to a file of a format and a compression.
 
         Args:
-            measured: what the file says of itself instead of the facts' figures.
+            measured: figures for the file's metadata, in place of those in the facts.
 
         Returns:
             A file whose content is the same for the same weights, facts, library versions and day.
 
         Raises:
             UsageError: if the format has no such compression.
-            ProjectError: if coremltools cannot convert one of the model's operations; it names the layer.
+            ProjectError: if coremltools cannot convert one of the model's operations; the message names the layer.
         """
         check_available(format, compression)
         if format == "mlmodel":
@@ -114,7 +114,7 @@ class Converter:
             compress_network(spec, compression)
             weights = {}
         else:
-            # Half precision is what all compressed packages start from: their tables and scales are smaller then.
+            # All compressed packages start from half precision, in which their tables and scales are smaller.
             model = self._program32 if compression == "none" else self._program16
             model = _owned(compress_program(model, compression))
             spec = model.get_spec()
@@ -128,7 +128,7 @@ class Converter:
         return mlmodel(content) if format == "mlmodel" else mlpackage(content, weights)
 
     def executable(self, format: Format, compression: Compression = "none") -> runtime.Executable:
-        """The file of a format and a compression as it is executed here; made once.
+        """Return the file of a format and a compression, loaded by our executor; cached.
 
         Raises:
             ProjectError: as `file` does, or if the file cannot be executed here.
@@ -159,13 +159,13 @@ class Converter:
 
     @cached_property
     def _forward(self) -> Any:
-        """The network as one concrete function: coremltools 9 fails on a Keras 3 model and on its SavedModel."""
+        """Return the network as one concrete function: coremltools 9 fails on a Keras 3 model and on its SavedModel."""
         import tensorflow as tf
 
         spec = tf.TensorSpec((1, *self._network.input_shape[1:]), tf.float32, name=INPUT_NAME)
         forward = tf.function(lambda image: self._traced(image, training=False))
         eagerly = tf.config.functions_run_eagerly()
-        tf.config.run_functions_eagerly(True)  # Keras hides grouped convolutions in functions of their own otherwise
+        tf.config.run_functions_eagerly(True)  # otherwise Keras puts grouped convolutions into nested functions
         try:
             return forward.get_concrete_function(spec)
         finally:
@@ -180,7 +180,7 @@ class Converter:
             layout = ct.colorlayout[self._color]
             given = ct.ImageType(name=INPUT_NAME, shape=shape, scale=PIXEL_SCALE, color_layout=layout)
         try:
-            with frozen_objects():  # coremltools collects garbage three times, for longer than it converts
+            with frozen_objects():  # coremltools runs garbage collection three times, longer than the conversion
                 model = ct.convert(
                     [self._forward],
                     source="tensorflow",
@@ -198,12 +198,12 @@ class Converter:
 
 
 def _scales(operation: Any) -> bool:
-    """Whether an operation multiplies an array of pixels; it does so in float32, as Core ML scales an image."""
+    """Return whether an operation scales an array of pixels; it must stay in float32, as Core ML scales images."""
     return operation.op_type == "mul" and INPUT_NAME in (operation.x.name, operation.y.name)
 
 
 def _owned(model: Any) -> Any:
-    """A coremltools model whose temporary package goes with it: coremltools removes it when the process ends."""
+    """Tie the temporary package to a coremltools model's lifetime; coremltools would keep it until the process ends."""
     if model.package_path:
         weakref.finalize(model, shutil.rmtree, model.package_path, ignore_errors=True)
     return model
@@ -262,15 +262,15 @@ def _describe(spec: Any, facts: FileFacts, compression: Compression) -> None:
 def coreml_bytes(
     classifier: keras.Model, facts: FileFacts, *, format: Format = "mlmodel", compression: Compression = "none"
 ) -> int:
-    """Exact size of the file that `convert` gives for this network once it is trained; changes its weights."""
+    """Return the exact size of the file that `convert` gives for this network after training; changes its weights."""
     randomize_trained(classifier)
     return convert(classifier, facts, format=format, compression=compression).size_bytes
 
 
 def randomize_trained(classifier: keras.Model) -> None:
-    """Replace what training will change by noise: coremltools leaves out biases that are still zero.
+    """Replace all values that training changes by noise, because coremltools omits biases that are still zero.
 
-    What a builder has frozen keeps its values, as it does in training.
+    Frozen weights keep their values, as in training.
     """
     import numpy as np
 
@@ -281,7 +281,7 @@ def randomize_trained(classifier: keras.Model) -> None:
             weight.assign(noise.random(weight.shape, np.float32) / 2 + 0.5)
 
     randomize(classifier.trainable_weights)
-    # Averages of a normalisation change too, unless it is frozen, and other layers' state may: one step tells.
+    # Averages of a normalisation change too, unless it is frozen, and so may the state of other layers: one step shows.
     before = [weight.numpy() for weight in classifier.non_trainable_weights]
     if before:
         classifier(noise.uniform(0, 255, (2, *classifier.input_shape[1:])).astype(np.float32), training=True)
@@ -295,7 +295,7 @@ def randomize_trained(classifier: keras.Model) -> None:
 def published_coreml_bytes(
     architecture: Architecture, input_shape: tuple[int, int, int], num_classes: int, filters: int | None
 ) -> int:
-    """Size of the file of a run outside a study on data without a name, for the table of architectures."""
+    """Return the file size of a run without a study, on data without a name, for the table of architectures."""
     classifier = as_classifier(architecture.build(input_shape, num_classes, filters=filters))
     names = tuple(map(str, range(num_classes)))
     facts = FileFacts(names, "", "0" * 64, architecture.name, "0" * 32, "", "0" * 40, 0.0)

@@ -1,4 +1,4 @@
-"""Find the layer of a network that makes an operation which coremltools cannot convert."""
+"""Find the layer of a network with an operation that coremltools cannot convert."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ if TYPE_CHECKING:
 
 
 def layer_behind(error: BaseException, network: keras.Model) -> str | None:
-    """`'scale' (LogGamma)`: the layer's name and class, or None where that cannot be told.
+    """Return the layer's name and class, `'scale' (LogGamma)`; None if they are not known.
 
     Args:
-        network: what it was converting, traced as one function.
+        network: that was being converted, traced as one function.
     """
     path = _operation(error)
     if path is None:
         return None
     layers = {layer.name: layer for layer in network._flatten_layers(include_self=False, recursive=True)}
     for scope in reversed(path.split("/")[:-1]):  # the innermost layer first
-        # Keras opens a layer's scope twice, so that TensorFlow counts it: `conv2d_1` is of the layer `conv2d`.
+        # Keras opens a layer's scope twice, so TensorFlow numbers it: `conv2d_1` is the layer `conv2d`.
         base, _, count = scope.rpartition("_")
         name = base if count.isdecimal() and base in layers else scope
         if name in layers:
@@ -29,9 +29,9 @@ def layer_behind(error: BaseException, network: keras.Model) -> str | None:
 
 
 def _operation(error: BaseException) -> str | None:
-    """Name of the operation, `network_1/scale_1/Lgamma`, that coremltools was converting when it raised.
+    """Return the name of the operation, `network_1/scale_1/Lgamma`, that coremltools was converting when it raised.
 
-    Only some of its messages hold the name, but both its loops over operations hold the operation.
+    Only some of its messages have the name, but the frames of both its loops over operations have the operation.
     """
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
     for frame in reversed(frames):

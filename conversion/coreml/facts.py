@@ -10,7 +10,7 @@ from experiments.classifier import PREPROCESSING_VERSION
 
 @dataclass(frozen=True)
 class FileFacts:
-    """What a Core ML file says about itself. The lengths of these texts are part of the file's size."""
+    """The facts that a Core ML file states. The lengths of these texts are part of the file's size."""
 
     class_names: tuple[str, ...]
     dataset: str
@@ -20,9 +20,9 @@ class FileFacts:
     study: str  # empty for a run outside a study
     git_commit: str
     val_accuracy: float
-    threshold: float = 0.0  # of a confidence, below which the answer is "I do not know"; 0: every guess is an answer
-    fit: str = ""  # of photographs to the input's size: crop, pad or squash; empty, as the next: not in the file
-    background: str = ""  # beneath what is transparent and beside what is padded
+    threshold: float = 0.0  # confidence below which the answer is "I do not know"; 0: every guess is an answer
+    fit: str = ""  # how photographs are resized: crop, pad or squash; empty, like the next: not in the file
+    background: str = ""  # colour of transparent pixels and margins
     author: str = ""
     license: str = ""
 

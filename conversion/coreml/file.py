@@ -17,7 +17,7 @@ from conversion.runtime.package import Package
 
 MANIFEST = "Manifest.json"
 MODEL_MEMBER = "Data/com.apple.CoreML/model.mlmodel"  # of a package: the program
-WEIGHTS_FOLDER = "Data/com.apple.CoreML/weights"  # of a package: what the program reads its weights from
+WEIGHTS_FOLDER = "Data/com.apple.CoreML/weights"  # of a package: the program's weights
 ONLY_MEMBER = "model.mlmodel"  # of an mlmodel, which is one file
 DATE_KEY = "com.github.apple.coremltools.conversion_date"  # user metadata that coremltools writes
 
@@ -35,7 +35,7 @@ class CoreMLFile:
 
     @property
     def suffix(self) -> str:
-        """Of its name on disk."""
+        """File suffix."""
         return f".{self.format}"
 
     @property
@@ -47,7 +47,7 @@ class CoreMLFile:
     def sha256(self) -> str:
         """Digest of the content.
 
-        Of an `.mlmodel` it is what `sha256sum FILE` prints. Of an `.mlpackage` it is the digest of the list that
+        For an `.mlmodel`, it is what `sha256sum FILE` prints. For an `.mlpackage`, it is the digest of the list that
         `sha256sum` prints for its files in the order of their paths' bytes; inside the package:
         `find . -type f -print0 | LC_ALL=C sort -z | xargs -0 sha256sum | sha256sum`
         """
@@ -91,7 +91,7 @@ def _digest(content: bytes) -> str:
 
 
 def mlmodel(content: bytes) -> CoreMLFile:
-    """A neuralnetwork file with this content.
+    """Return a neuralnetwork file with this content.
 
     >>> file = mlmodel(b"content")
     >>> file.size_bytes, file.sha256[:12]
@@ -101,15 +101,15 @@ def mlmodel(content: bytes) -> CoreMLFile:
 
 
 def mlpackage(program: bytes, weights: Mapping[str, bytes]) -> CoreMLFile:
-    """A package of an ML Program and the files that it reads its weights from.
+    """Return a package of an ML Program and its weight files.
 
     Args:
         program: the serialized message.
         weights: content by file name; none if the program holds all of its values.
 
     Returns:
-        A package whose bytes depend on nothing but the arguments: coremltools would draw the identifiers in the
-        manifest anew each time. It is laid out as coremltools does, which writes it again whenever it opens a package.
+        A package whose bytes depend only on the arguments: coremltools would use random identifiers in the manifest.
+        The layout is that of coremltools, which rewrites the manifest whenever it opens a package.
     """
     items = {"model": ("CoreML Model Specification", "model.mlmodel", "com.apple.CoreML/model.mlmodel")}
     if weights:
@@ -131,7 +131,7 @@ def mlpackage(program: bytes, weights: Mapping[str, bytes]) -> CoreMLFile:
 
 
 def _identifier(path: str) -> str:
-    """What an entry of the manifest is called: unique in the package, and the same for the same path.
+    """Return the identifier of a manifest's entry: unique in the package, and the same for the same path.
 
     >>> _identifier("com.apple.CoreML/weights") == _identifier("com.apple.CoreML/weights")
     True
@@ -143,7 +143,7 @@ def read(path: Path) -> CoreMLFile:
     """Read a file or a package from disk.
 
     Raises:
-        CorruptModel: if it is missing or no Core ML file, or anything points outside of a package.
+        CorruptModel: if it is missing or not a Core ML file, or anything points outside of a package.
         NotCheckable: if it is too large.
     """
     with opened(path) as place:
@@ -155,5 +155,5 @@ def read(path: Path) -> CoreMLFile:
 
 
 def _content(path: Path) -> bytes:
-    """A member's bytes, which may be none."""
+    """Return a member's bytes, possibly none."""
     return content_of(path) if path.stat().st_size else b""

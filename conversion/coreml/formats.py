@@ -13,7 +13,7 @@ FORMATS: tuple[Format, ...] = get_args(Format)
 
 IOS_OF_SPECIFICATION = MappingProxyType({4: 13, 5: 14, 6: 15, 7: 16, 8: 17, 9: 18})  # oldest iOS by a file's version
 
-# Oldest iOS of a format with a compression, as the files' specification versions say; missing where there is none.
+# Oldest iOS of a format with a compression, by the files' specification versions; impossible combinations are missing.
 MINIMUM_IOS = MappingProxyType(
     {
         **{("mlmodel", compression): 13 for compression in COMPRESSIONS if not compression.startswith("prune")},

@@ -1,4 +1,4 @@
-"""The minimum size of a network's Core ML file, from its parameters: no weight is made, nothing is converted."""
+"""Compute a lower bound of a network's Core ML file size from its parameters, without weights or a conversion."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ WHOLE_BITS = {"none": 32, "float16": 16}  # of a weight that is not compressed
 
 @contextlib.contextmanager
 def without_weights() -> Iterator[None]:
-    """Networks that are built inside have layers and shapes, and no values: of a hundred million weights in 0.1 s."""
+    """Build networks in this block with layers and shapes but no values: a hundred million weights in 0.1 s."""
     import keras
 
     try:
         with keras.StatelessScope(initialize_variables=False):
             yield
     finally:
-        keras.backend.clear_session()  # Keras would give them values at the end of the next such scope
+        keras.backend.clear_session()  # otherwise Keras would initialize them at the end of the next such scope
 
 
 def least_coreml_bytes(network: keras.Model, compression: Compression) -> int:
-    """A lower bound on the size of a network's `.mlmodel`.
+    """Return a lower bound on the size of a network's `.mlmodel`.
 
-    It counts the kernels alone, of Keras' own convolutions and dense layers in the network's graph: each trained
-    kernel is stored whole, at the bits that the compression gives a weight. What a conversion may fold into others
-    (normalisation, biases), what is frozen, and layers of other kinds count nothing.
+    It only counts the kernels of Keras' own convolutions and dense layers in the network's graph: each trained kernel
+    is stored completely, with the compression's bits per weight. Weights that a conversion may fold into others
+    (normalisation, biases), frozen weights, and layers of other kinds are not counted.
 
     >>> from architectures import registry
     >>> with without_weights():
@@ -60,7 +60,7 @@ def least_coreml_bytes(network: keras.Model, compression: Compression) -> int:
 
 
 def _layers(network: keras.Model) -> Iterator[keras.layers.Layer]:
-    """Layers that the answer depends on, those inside nested networks too; none of a model with code of its own."""
+    """Yield the layers that the output depends on, including those in nested networks; none of a subclassed model."""
     import keras
 
     graph = type(network) is keras.Sequential or type(network).__name__ == "Functional"

@@ -1,7 +1,7 @@
-"""Names of what a Core ML file holds, by kind and position.
+"""Rename layers and blobs of a Core ML file by kind and position.
 
-The converter's names hold Keras' counters (`conv2d_17`), which would make the file's bytes, and their number, depend
-on what else the process had built.
+The converter's names have Keras' counters (`conv2d_17`), so the file's bytes and size would depend on what else the
+process has built.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ LABEL_NAME = "classLabel"
 
 
 def name_features(spec: Any) -> None:
-    """Give the outputs and everything inside the `Model` message their names; TensorFlow's are `Identity`."""
+    """Rename the outputs, which TensorFlow calls `Identity`, and everything inside the `Model` message."""
     description = spec.description
     names = {
         INPUT_NAME: INPUT_NAME,

@@ -17,16 +17,16 @@ from conversion.coreml.formats import FORMATS
 def staged(file: CoreMLFile, path: Path) -> Iterator[Callable[[], None]]:
     """Write a file next to its place, and yield the function that moves it there.
 
-    What can fail for want of space or permission fails here, before anything else is changed. Without a call of that
-    function nothing is left behind. The function also takes away the other form of the same name, `X.mlmodel` for
-    `X.mlpackage` and the reverse, since Xcode cannot hold both; where it fails, everything is as it was.
+    A lack of space or permission raises here, before anything else is changed. If the function is not called, nothing
+    is left behind. The function also removes the other form of the same name, `X.mlmodel` for `X.mlpackage` and vice
+    versa, because Xcode cannot hold both; if it fails, nothing is changed.
 
-    An `.mlmodel` is replaced in one step. No system call of Python's replaces a folder: a package that stands is
-    moved aside, then the new one in, and only a process killed between these two leaves the place empty.
+    An `.mlmodel` is replaced atomically. Python has no system call that replaces a folder: an existing package is moved
+    aside, then the new one is moved in, and only a kill between these two leaves the place empty.
 
     Raises:
         OSError: if the file cannot be written or moved.
-        ValueError: if the path has not the format's suffix.
+        ValueError: if the path does not have the format's suffix.
     """
     if path.suffix != file.suffix:
         raise ValueError(f"A Core ML file of the format {file.format} is named *{file.suffix}, not {path.name}.")
@@ -59,12 +59,12 @@ def write(file: CoreMLFile, path: Path) -> None:
 
 
 def clear(path: Path) -> None:
-    """Remove what killed processes have left next to a file's place."""
+    """Remove temporary files of killed processes next to a file's place."""
     remove_abandoned(path.absolute().parent, f".{path.stem}.")
 
 
 def files_in_place(path: Path) -> tuple[Path, ...]:
-    """The forms of a file, `X.mlmodel` and `X.mlpackage`, that are on disk."""
+    """Return the existing forms of a file, `X.mlmodel` and `X.mlpackage`."""
     forms = (path.with_suffix(f".{form}") for form in FORMATS)
     return tuple(form for form in forms if os.path.lexists(form))
 
@@ -85,10 +85,10 @@ def _write(content: bytes, path: Path) -> None:
 
 
 def _move(source: Path, target: Path) -> None:
-    aside: dict[Path, Path] = {}  # where what stood is kept until the new file is in place
+    aside: dict[Path, Path] = {}  # backups of replaced files, until the new file is in place
     try:
         for old in files_in_place(target):
-            if old != target or target.is_dir() or source.is_dir():  # a file is replaced by the renaming itself
+            if old != target or target.is_dir() or source.is_dir():  # renaming replaces a file by itself
                 kept = source.with_name(f"old{old.suffix}")
                 old.rename(kept)
                 aside[kept] = old

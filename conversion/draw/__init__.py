@@ -1,1 +1,1 @@
-"""The drawing page: draw a digit in the browser, and the promoted Core ML file reads it."""
+"""The drawing page: draw a digit in the browser, and the promoted Core ML file classifies it."""

@@ -47,7 +47,7 @@ def _body(arguments: argparse.Namespace) -> int:
     else:
         say(f"Draw at {session.address} (Ctrl-C ends). {file} answers, run {run_id}.")
     sys.stdout.flush()
-    with contextlib.suppress(KeyboardInterrupt):  # the way to end it
+    with contextlib.suppress(KeyboardInterrupt):  # the usual way to stop
         session.serve()
     return 0
 

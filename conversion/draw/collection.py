@@ -15,19 +15,19 @@ from conversion.draw.request import Correction
 from experiments.evaluation.strokes import render
 from experiments.names import fits
 
-STROKES_KEY = "strokes"  # of the PNG's text: drawings can be rendered anew when the preprocessing changes
+STROKES_KEY = "strokes"  # of the PNG's text: drawings can be rendered again if the preprocessing changes
 NAME_LENGTH = 16  # hexadecimal characters of the drawing's SHA-256
 
 
 @dataclass(frozen=True)
 class Collection:
-    """A folder in the form that `keras.utils.image_dataset_from_directory` reads."""
+    """A folder in the layout of `keras.utils.image_dataset_from_directory`."""
 
     folder: Path
     _adding: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
 
     def add(self, correction: Correction) -> Path:
-        """Keep a drawing as the model sees it, under its label; threads may call it at once.
+        """Save a drawing as the model sees it, under its label; thread-safe.
 
         A second label for the same drawing replaces the first.
 
@@ -48,7 +48,7 @@ class Collection:
         Image.fromarray(render(drawing.strokes, pad=drawing.pad)).save(content, "PNG", pnginfo=text)
         name = f"{hashlib.sha256(strokes.encode()).hexdigest()[:NAME_LENGTH]}.png"
         path = self.folder / correction.label / name
-        with self._adding:  # of two labels for one drawing each would remove the other
+        with self._adding:  # otherwise concurrent labels for one drawing could remove each other
             path.parent.mkdir(parents=True, exist_ok=True)
             with scratch_beside(path) as folder:
                 (folder / name).write_bytes(content.getvalue())
@@ -63,11 +63,11 @@ class Collection:
 
 
 def collection_in(folder: Path, labels: Sequence[str]) -> Collection:
-    """A collection in a folder, which is made.
+    """Create a folder for a collection.
 
     Raises:
         UsageError: if a label cannot be the name of a folder, or the folder is a file.
-        OSError: if the folder cannot be made.
+        OSError: if the folder cannot be created.
     """
     for label in labels:
         if not fits(label) or not label.strip(". ") or set(label) & set('/\\:*?"<>|') or not label.isprintable():

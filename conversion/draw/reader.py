@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 GUESSES = 3
-SURE = 0.6  # confidence below which the page and the app are not sure, where the file names no threshold
+SURE = 0.6  # confidence below which the page and the app are not sure, if the file has no threshold
 
 
 class UnreadableFile(ProjectError):
@@ -84,8 +84,8 @@ def open_reader(path: Path) -> Reader:
 
     Raises:
         CorruptModel: if the file is missing or damaged.
-        NotCheckable: if the executor does not know something in it.
-        Unreadable: if it asks for another image than the preprocessing makes.
+        NotCheckable: if it has something that the executor does not support.
+        UnreadableFile: if its input is not the image that the preprocessing makes.
     """
     executable = runtime.load(path)
     image = executable.interface.input

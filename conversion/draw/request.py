@@ -8,19 +8,19 @@ from dataclasses import dataclass
 
 from architectures.errors import ProjectError
 
-MAX_BODY_BYTES = 2**18  # of a request: all points that are allowed, with every digit of a double
-MAX_POINTS = 4_000  # a digit has a few hundred; the worst scribble of as many takes a tenth of a second
-MAX_PAD = 1e6  # units; a pad of less than one unit is as wrong
+MAX_BODY_BYTES = 2**18  # of a request: the maximum number of points, with all digits of a double
+MAX_POINTS = 4_000  # a digit has a few hundred; the worst scribble of this many takes a tenth of a second
+MAX_PAD = 1e6  # units; the minimum is one unit
 
 Stroke = tuple[tuple[float, float], ...]
 
 
 class BadRequest(ProjectError):
-    """A request that the page would not send."""
+    """A request that the page itself would not send."""
 
 
 class TooLarge(BadRequest):
-    """A drawing that is too large to be read: the answer is 413."""
+    """A drawing that is too large: the response is 413."""
 
     @classmethod
     def of_bytes(cls, came: str) -> TooLarge:
@@ -35,20 +35,20 @@ class Drawing:
     pad: float  # side, in the unit of the points
 
     def as_json(self) -> str:
-        """The drawing as compact JSON: equal drawings give equal text."""
+        """Return the drawing as compact JSON: equal drawings give equal text."""
         return json.dumps({"pad": self.pad, "strokes": self.strokes}, separators=(",", ":"))
 
 
 @dataclass(frozen=True)
 class Correction:
-    """A drawing and what it was meant to be."""
+    """A drawing and its correct label."""
 
     drawing: Drawing
     label: str
 
 
 def parse_drawing(body: bytes) -> Drawing:
-    """Read `{"pad": 300, "strokes": [[[x, y], ...], ...]}`; raises BadRequest.
+    """Parse `{"pad": 300, "strokes": [[[x, y], ...], ...]}`; raise BadRequest if it is invalid.
 
     >>> parse_drawing(b'{"pad": 300, "strokes": [[[1, 2]]]}').strokes
     (((1.0, 2.0),),)
@@ -57,7 +57,7 @@ def parse_drawing(body: bytes) -> Drawing:
 
 
 def parse_correction(body: bytes, labels: Sequence[str]) -> Correction:
-    """Read a drawing that also has a `label`, one of `labels`, and at least one point; raises BadRequest."""
+    """Parse a drawing that also has a `label`, one of `labels`, and at least one point; raise BadRequest otherwise."""
     fields = _fields(body, {"pad", "strokes", "label"})
     if fields["label"] not in labels:
         raise BadRequest(f"label must be one of {', '.join(labels)}.")

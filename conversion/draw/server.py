@@ -33,10 +33,10 @@ from conversion.draw.request import MAX_BODY_BYTES, BadRequest, TooLarge, parse_
 from experiments.views.page import render
 
 HOST = "127.0.0.1"
-REQUEST_SECONDS = 10  # from its first byte, or from the connection, until a request is whole
-DESCRIPTORS = 8_192  # open connections and files at most, where the system lets a process have as many
+REQUEST_SECONDS = 10  # from its first byte, or from the connection, until a request is complete
+DESCRIPTORS = 8_192  # most open connections and files, if the system allows this many
 HEADERS = {
-    # The page holds its own style and script and talks to this server alone.
+    # The page contains its style and script, and only talks to this server.
     "Content-Security-Policy": (
         "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; "
         "img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -48,13 +48,14 @@ HEADERS = {
 
 
 def bind(port: int) -> socket.socket:
-    """A socket that listens on 127.0.0.1; port 0 takes a free one. Raises OSError where the port is taken."""
-    # asyncio sets TCP_NODELAY only on sockets that name TCP; without it each kept-alive answer waits 40 ms.
+    """Return a socket that listens on 127.0.0.1; port 0 selects a free one. Raise OSError if the port is taken."""
+    # asyncio sets TCP_NODELAY only on sockets with an explicit TCP protocol; without it, each keep-alive response
+    # waits 40 ms.
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((HOST, port))
-        listener.listen()  # now: whoever reads the address may ask at once
+        listener.listen()  # now, because clients may connect as soon as they know the address
     except OSError:
         listener.close()
         raise
@@ -95,7 +96,7 @@ class Connection(H11Protocol):
 
 
 def server(app: ASGIApp) -> uvicorn.Server:
-    """The web application; its log is off, errors are reported in one line."""
+    """Return the web server; its log is off, errors are reported in one line."""
     return uvicorn.Server(
         uvicorn.Config(
             app, http=Connection, lifespan="off", log_level="critical", server_header=False, timeout_graceful_shutdown=1
@@ -104,7 +105,7 @@ def server(app: ASGIApp) -> uvicorn.Server:
 
 
 def serve(app: ASGIApp, listener: socket.socket) -> None:
-    """Answer until Ctrl-C."""
+    """Serve until Ctrl-C."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     with contextlib.suppress(ValueError, OSError):
         wanted = DESCRIPTORS if most == resource.RLIM_INFINITY else min(DESCRIPTORS, most)
@@ -113,7 +114,7 @@ def serve(app: ASGIApp, listener: socket.socket) -> None:
     running, told = server(app), set[str]()
 
     def tell(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        """Say what went wrong in the loop itself, such as a lack of descriptors: once, in one line."""
+        """Report an error of the loop itself, such as a lack of descriptors: once, in one line."""
         error = context.get("exception")
         text = f"{context['message']}: {one_line(error)}" if error else str(context["message"])
         if text not in told and not running.should_exit:
@@ -124,17 +125,17 @@ def serve(app: ASGIApp, listener: socket.socket) -> None:
         asyncio.get_running_loop().set_exception_handler(tell)
         await running.serve(sockets=[listener])
 
-    with threadpool_limits(1, user_api="blas"):  # for one image, threads wait for each other longer than they compute
+    with threadpool_limits(1, user_api="blas"):  # for one image, threads wait longer than they compute
         asyncio.run(answer())
 
 
 def application(reader: Reader, *, port: int, run_link: str | None, collection: Collection | None) -> ASGIApp:
-    """The page and its answers.
+    """Return the application: the page and its endpoints.
 
     Args:
-        port: the one that the server listens on, which browsers name in Host and Origin.
-        run_link: address of the file's run in the MLflow UI, where the file names a run.
-        collection: where corrected drawings go; None hides the buttons.
+        port: of the server, which browsers send in Host and Origin.
+        run_link: address of the file's run in the MLflow UI, if the file names a run.
+        collection: for corrected drawings; None hides the buttons.
     """
 
     def model(request: Request) -> Response:
@@ -142,7 +143,7 @@ def application(reader: Reader, *, port: int, run_link: str | None, collection: 
 
     async def read(request: Request) -> Response:
         drawing = parse_drawing(await _body(request))
-        async with reading:  # more threads than processors would only take them from each other
+        async with reading:  # more threads than processors would only compete
             answer = await run_in_threadpool(reader.read, drawing)
         return JSONResponse(
             {
@@ -188,7 +189,7 @@ def application(reader: Reader, *, port: int, run_link: str | None, collection: 
 
 @dataclass(frozen=True)
 class Guard:
-    """Only accepts requests from the page itself: from no other site, and under no other name for this address."""
+    """Accepts only requests from the page itself: not from other sites, nor under other host names."""
 
     app: ASGIApp
     port: int
@@ -205,12 +206,12 @@ class Guard:
         media_type = headers.get("content-type", "").partition(";")[0].strip()
         if scope["method"] == "POST" and media_type != "application/json":
             return await _refuse(415, "Send application/json.")(scope, receive, send)
-        length = int(headers.get("content-length", "0"))  # h11 has refused what is no number
+        length = int(headers.get("content-length", "0"))  # h11 refuses anything but a number
         if length > MAX_BODY_BYTES:
             return await _refuse(413, str(TooLarge.of_bytes(f"{length:,}")))(scope, receive, send)
         try:
             await self.app(scope, receive, send)
-        except asyncio.CancelledError:  # the server ends, and the connection is closed already
+        except asyncio.CancelledError:  # the server stops, and the connection is already closed
             pass
         except Exception as error:  # the answer was 500
             say(f"error: {scope['path']!r}: {one_line(error)}", file=sys.stderr, flush=True)
@@ -221,7 +222,7 @@ def _refuse(status: int, text: str) -> Response:
 
 
 async def _body(request: Request) -> bytes:
-    """A request's body; raises TooLarge where one of no declared length exceeds the limit."""
+    """Return a request's body; raise TooLarge if one without a declared length exceeds the limit."""
     body = b""
     async for chunk in request.stream():
         body += chunk

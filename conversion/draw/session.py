@@ -1,4 +1,4 @@
-"""A drawing page that is about to be served: the file that answers, its address, and where drawings are kept."""
+"""A drawing page before it is served: its file, its address, and the folder for drawings."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Session:
         return f"http://{HOST}:{self.port}/"
 
     def serve(self) -> None:
-        """Answer until Ctrl-C."""
+        """Serve until Ctrl-C."""
         page = application(self.reader, port=self.port, run_link=self.run_link, collection=self.collection)
         serve(page, self.listener)
 
@@ -46,11 +46,11 @@ def open_session(file: Path | None, *, port: int, collect: Path | None, tracking
     Args:
         file: a Core ML file; None: the promoted one in its place.
         port: 0 for a free one.
-        collect: the folder that corrected drawings are kept in, if any.
-        tracking_uri: where the run's link leads, if it is a server's.
+        collect: the folder for corrected drawings, if any.
+        tracking_uri: target of the run's link, if it is a server's.
 
     Raises:
-        ProjectError: if there is no promoted file, the file cannot answer drawings, or the port is taken.
+        ProjectError: if there is no promoted file, the file does not take drawings, or the port is taken.
     """
     reader = open_reader(file or promoted_file())
     try:
@@ -64,7 +64,7 @@ def open_session(file: Path | None, *, port: int, collect: Path | None, tracking
 
 
 def promoted_file() -> Path:
-    """The promoted file in its place, in either form; raises ProjectError where there is none."""
+    """Return the promoted file in its place, in either form; raise ProjectError if there is none."""
     found = files_in_place(DEFAULT_OUTPUT)
     if not found:
         raise ProjectError(f"There is no {DEFAULT_OUTPUT}: promote a model first, python -m conversion.promote.")

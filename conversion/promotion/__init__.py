@@ -1,1 +1,1 @@
-"""From a kept model to the file of the champion: candidates, the gate, and how a promotion is published."""
+"""Promote a kept model to the champion's file: candidates, the gate, and publishing."""

@@ -35,8 +35,8 @@ class Candidate:
     classifier: keras.Model
     dataset: Dataset
     facts: FileFacts
-    tracker: Tracker  # where looks at the test images are counted
-    command: str  # the command that looks
+    tracker: Tracker  # counts uses of the test images
+    command: str  # that uses them
     preference: Preference | None = None  # with --prefer smallest: why this version was chosen
     expected_accuracy: ExpectedAccuracy | None = None  # from its sweep, if it was the best
 
@@ -53,7 +53,7 @@ class Candidate:
 
     @property
     def look(self) -> Look:
-        """The record of this look at the test images."""
+        """The record of this use of the test images."""
         return self._tested[1]
 
     @cached_property

@@ -75,7 +75,7 @@ def judge(
 ) -> Decision:
     """Check a file against all criteria.
 
-    Criteria that need no test image are judged first, so that a file that they refuse costs no look at the test images.
+    Criteria that need no test image are judged first, so that a file that they refuse does not use the test images.
 
     Args:
         config: the limits, and whether the user overrides them.

@@ -21,7 +21,7 @@ NONE = "none"
 
 
 def tags_of(examination: Examination) -> dict[str, str]:
-    """The tags of a promoted version."""
+    """Return the tags of a promoted version."""
     facts, decision, evidence = summary(examination), examination.decision, examination.evidence
     parity = f"differs: {'; '.join(evidence.faults)}"[:LONGEST_TAG]
     if evidence.verified:

@@ -6,43 +6,43 @@
 - `created_at`: UTC.
 - `run`, `run_id`, `study`, `architecture`, `dataset`, `dataset_digest`, `git_commit`: where the model comes from.
 - `coreml_format`, `compression`, `minimum_ios`, `coreml_bytes`, `coreml_sha256`: the file.
-- `metadata`: what the file says of itself, by key: the app's measurements on a device are held to it.
+- `metadata`: the file's metadata, by key: the app's measurements on a device are compared with it.
 - `coreml_reproducible_sha256`, `reproducible_by`: its digest without the date of conversion, and how to compute that.
-- `expected_accuracy`, `expected_accuracy_low`, `expected_accuracy_high`: what the model's sweep expects of it on new
-  images, with its 95 % interval, if it was the best there: without the luck of having been chosen by its accuracy on
-  the validation images (`experiments/evaluation/expected.py`). Absent otherwise.
+- `expected_accuracy`, `expected_accuracy_low`, `expected_accuracy_high`: the accuracy that the model's sweep expects on
+  new images, corrected for selection by validation accuracy (`experiments/evaluation/expected.py`), with its 95 %
+  interval. Absent unless the model was the best of its sweep.
 - `val_accuracy`, `model_val_accuracy`: of the executed file and of the trained model, on the validation images.
 - `test_accuracy`, `test_accuracy_low`, `test_accuracy_high`, `test_images`: of the executed file, with its 95 % Wilson
   interval.
-- `class_names`, `confusion_matrix`: of the executed file on the test images, a row per true class, a column per answer.
+- `class_names`, `confusion_matrix`: of the executed file on the test images, a row per true class, a column per
+  predicted class.
 - `test_evaluation`: of the executed file on the test images: precision and recall of each class, the expected
-  calibration error and the bins it is made of (`experiments/evaluation/metrics.py`), the most confident mistakes.
-- `test_look`: how many times the test split of these data had been looked at, this time included, and when before.
+  calibration error and its bins (`experiments/evaluation/metrics.py`), the most confident mistakes.
+- `test_look`: how many times the test split of these data has been used, including this time, and when before.
 - `gate`: each criterion with `name`, `verdict` (passed, failed, not checkable, not asked, no champion, not judged),
-  `finding` and `figures`. Not judged: refused by another one before the test images were looked at.
+  `finding` and `figures`. Not judged: another criterion refused the file before the test images were used.
 - `checks`: each property read from the file, with `name`, `passed`, `expected` and `found`.
-- `route`: how weights and answers were compared with the model's. `twin`: the file's weights were put back into the
-  model. `conversion`: they were held against the uncompressed file that the model is converted to. `none`: not at all.
+- `route`: how weights and predictions were compared with the model's. `twin`: the file's weights were loaded into the
+  model. `conversion`: they were compared with the uncompressed conversion of the model. `none`: not at all.
 - `weights`: each weight of the model (by the route `conversion`, each constant of that file), the tensor of the file
   that holds it, and the rule of compression it obeys.
-- `parity`: on each split, what was `executed` against the model. By the route `twin`: the file, against the model with
-  the file's weights. By the route `conversion`: the file, or if it is compressed the uncompressed conversion, against
-  the model as it was trained. `rounding` is what float32 costs the model itself, `allowance` the largest difference
-  that this explains.
-- `original`: on each split, the file against the model as it was trained, with the images whose label changes.
-- `threshold`: the confidence from which on the file's guess is an answer, by the rule of
-  `conversion/verification/threshold.py`, and `refusals`: on each split, how many images read right, and how many read
-  wrong, it refuses.
-- `float16`: what a phone's arithmetic, simulated, does to the file's answers on the first validation images: labels
-  that differ from float32 and their images, the largest move of a probability, the first layer that overflows and the
-  first whose output vanishes, each with its place in the network and how many images it did so to, and the layers that
-  moved labels. `accumulation` is what it sums in. None where the file was not executed.
-- `arithmetic`: the file in float32 and in float16 (`executed`), each against the model as it was trained, on the same
-  images as `float16`. Empty where the file was not executed.
-- `native`: what Apple's runtime answered, where there is one.
-- `preference`: of `--prefer smallest`, the best version, the one taken, and how each smaller one that was looked at
-  compares with the best on the validation images; there `champion` is the best, `candidate` the smaller one.
-- `compression_search`: of `--compress auto`, every file that was executed; also as `compression.json` and `.png`.
+- `parity`: on each split, what was `executed` and compared with the model. By the route `twin`: the file, with the
+  model with the file's weights. By the route `conversion`: the file (the uncompressed conversion if it is compressed),
+  with the trained model. `rounding` is the model's own float32 error, `allowance` the largest difference that it
+  explains.
+- `original`: on each split, the file compared with the trained model, and the images whose label changes.
+- `threshold`: the lowest confidence that counts as an answer, by the rule of `conversion/verification/threshold.py`;
+  `refusals`: on each split, how many correctly and how many wrongly predicted images are refused.
+- `float16`: the effect of a phone's arithmetic, simulated on the first validation images: labels that differ from
+  float32 and their images, the largest change of a probability, the first layer that overflows and the first whose
+  output vanishes, each with its place in the network and the number of images, and the layers that change labels.
+  `accumulation` is the type of its sums. None if the file was not executed.
+- `arithmetic`: the file in float32 and in float16 (`executed`), each compared with the trained model, on the same
+  images as `float16`. Empty if the file was not executed.
+- `native`: the answers of Apple's runtime, if it is available.
+- `preference`: with `--prefer smallest`, the best version, the chosen one, and how each smaller one compares with the
+  best on the validation images; there `champion` is the best, `candidate` the smaller one.
+- `compression_search`: with `--compress auto`, every file that was executed; also as `compression.json` and `.png`.
 """
 
 from __future__ import annotations

@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
 
 def load(path: str | os.PathLike[str]) -> Executable:
-    """Load a saved Core ML image classifier. Nothing but the file or package is read.
+    """Load a saved Core ML image classifier. Only the file or package is read.
 
-    Everything is checked here by running one blank image: a file that loads can be executed.
+    This checks everything by running one blank image: a file that loads can be executed.
 
     Args:
         path: an `.mlmodel` file with a neuralnetwork, an `.mlpackage` folder with an ML Program, or a `.zip` of either.

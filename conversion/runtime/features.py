@@ -82,7 +82,7 @@ def feature(stored: Any, source: str) -> Feature:
     if any(size < 1 for size in shape):
         raise CorruptModel(f"{source}: its feature {stored.name!r} has the shape {shape}.")
     if math.prod(shape) > MAX_BLOB_ELEMENTS:
-        raise NotCheckable(f"{source}: its feature {stored.name!r} has the shape {shape}, which is beyond all measure.")
+        raise NotCheckable(f"{source}: its feature {stored.name!r} has the shape {shape}, which is too large.")
     return Feature(stored.name, KINDS[kind], shape, color, bool(stored.type.isOptional))
 
 
@@ -129,16 +129,16 @@ def batched(values: Mapping[str, Any], wanted: Sequence[Feature]) -> dict[str, B
 def _batch_of_one(value: Any, wanted: Feature) -> Batch:
     if wanted.kind == "dictionary":
         if not isinstance(value, Mapping):
-            raise UsageError(f"The input {wanted} is no dictionary.")
+            raise UsageError(f"The input {wanted} is not a dictionary.")
         return Scores(tuple(value), np.array([list(value.values())], np.float64))
     if wanted.kind == "string":
         if not isinstance(value, str):
-            raise UsageError(f"The input {wanted} is no text.")
+            raise UsageError(f"The input {wanted} is not a text.")
         return np.array([value], object)
     try:
         array = np.asarray(value)
     except ValueError as error:  # lists of different lengths
-        raise UsageError(f"The input {wanted} is no array.") from error
+        raise UsageError(f"The input {wanted} is not an array.") from error
     if wanted.kind == "image":
         if array.dtype != np.uint8 or array.shape != wanted.shape:
             raise UsageError(f"The input {wanted} must be uint8, not {array.dtype} of shape {array.shape}.")
@@ -168,6 +168,6 @@ def single(batch: Batch, wanted: Feature) -> Any:
     if wanted.kind == "image":
         return value
     if np.size(value) != 1:
-        raise ValueError(f"its output {wanted.name!r} is no single value")
+        raise ValueError(f"its output {wanted.name!r} is not a single value")
     found = np.asarray(value, object).reshape(()).item()
     return int(found) if wanted.kind == "int64" else float(found) if wanted.kind == "double" else found

@@ -244,7 +244,7 @@ def upsample_nearest(x: Array, factors: tuple[int, int]) -> Array:
 
 
 def depth_to_space(x: Array, block: int) -> Array:
-    """Channels (row in the block, column in the block, channel) of (n, c, h, w) into blocks of its planes."""
+    """Move channels (row in the block, column in the block, channel) of (n, c, h, w) into blocks of its planes."""
     count, _, height, width = x.shape
     cut = x.reshape(count, block, block, -1, height, width).transpose(0, 3, 4, 1, 5, 2)
     return cut.reshape(count, -1, height * block, width * block)
@@ -258,7 +258,7 @@ def space_to_depth(x: Array, block: int) -> Array:
 
 
 def pixel_shuffle(x: Array, block: int) -> Array:
-    """Channels (channel, row in the block, column in the block) of (n, c, h, w) into blocks of its planes."""
+    """Move channels (channel, row in the block, column in the block) of (n, c, h, w) into blocks of its planes."""
     count, _, height, width = x.shape
     cut = x.reshape(count, -1, block, block, height, width).transpose(0, 1, 4, 2, 5, 3)
     return cut.reshape(count, -1, height * block, width * block)

@@ -63,7 +63,7 @@ class Half:
         if self.underflow:
             found.append(f"all that {self.underflow.layer} computes becomes 0 ({self.underflow.images:,} images)")
         if self.not_numbers:
-            found.append(f"{self.not_numbers:,} answers are no numbers")
+            found.append(f"{self.not_numbers:,} answers are not numbers")
         return (*found, *(f"{each.layer} moves labels ({each.images:,})" for each in self.label_moved_by[:3]))
 
     @classmethod

@@ -159,7 +159,7 @@ def _softmax(x: Matrix) -> Matrix:
 
 
 def _support_vectors(p: Any) -> Matrix:
-    """(number of vectors, D)."""
+    """Return the support vectors (number of vectors, D)."""
     kind = p.WhichOneof("supportVectors")
     if kind == "denseSupportVectors":
         rows = [numbers(vector.values) for vector in p.denseSupportVectors.vectors]
@@ -350,7 +350,7 @@ def _root(tree: Mapping[int, Any]) -> Any:
         children += [node.trueChildNodeId, node.falseChildNodeId]
     roots = tree.keys() - set(children)
     if len(roots) != 1 or len(set(children)) != len(children) or not tree.keys() >= set(children):
-        raise ValueError("its nodes are no tree")
+        raise ValueError("its nodes do not form a tree")
     return tree[roots.pop()]
 
 

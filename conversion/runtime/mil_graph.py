@@ -257,7 +257,7 @@ def _typed(value: np.ndarray, declared: TensorType, *, compressed: bool) -> np.n
         return value != 0
     if declared.is_integer:
         if value.dtype.kind == "f" and not np.all(np.abs(value) < 2.0**63):
-            raise ValueError("it computes no whole numbers")
+            raise ValueError("it does not compute whole numbers")
         return value.astype(np.int64) if value.dtype.kind == "f" else value
     if not declared.is_float:
         raise Unsupported(f"it computes values of the type {declared.name}")

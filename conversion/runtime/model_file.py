@@ -118,7 +118,7 @@ def image_input(description: Any, source: str) -> ImageInput:
     if min(image.height, image.width) < 1:
         raise CorruptModel(f"{source}: its input {feature.name!r} is {image.height} x {image.width} pixels.")
     if image.height * image.width * channels > MAX_BLOB_ELEMENTS:
-        raise NotCheckable(f"{source}: its input of {image.height} x {image.width} pixels is beyond all measure.")
+        raise NotCheckable(f"{source}: its input of {image.height} x {image.width} pixels is too large.")
     return ImageInput(feature.name, image.height, image.width, color, 1.0, (0.0,) * channels)
 
 
@@ -128,7 +128,7 @@ def _array_input(feature: Any, source: str) -> ImageInput:
     if len(shape) != 4 or shape[0] != 1 or min(shape) < 1:
         raise CorruptModel(f"{source}: its input {feature.name!r} has the shape {shape}, not {PIXELS}.")
     if math.prod(shape) > MAX_BLOB_ELEMENTS:
-        raise NotCheckable(f"{source}: its input {feature.name!r} has the shape {shape}, which is beyond all measure.")
+        raise NotCheckable(f"{source}: its input {feature.name!r} has the shape {shape}, which is too large.")
     return ImageInput(feature.name, shape[1], shape[2], ARRAY, 1.0, (0.0,) * shape[3])
 
 

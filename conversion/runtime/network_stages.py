@@ -166,7 +166,7 @@ def _entrance(given: Feature, network: Any, source: str) -> Callable[[np.ndarray
         scale, bias = scaler_of(steps, image, source)
         return _image(given, scale, bias, rank5=network.imageInputShapeMapping != EXACT)
     if given.kind != "array" or not given.shape:
-        raise NotCheckable(f"{source}: its input {given} is no image and no array of a stated shape.")
+        raise NotCheckable(f"{source}: its input {given} is neither an image nor an array with a stated shape.")
     if network.arrayInputShapeMapping == EXACT:
         return _array(given.shape)
     if len(given.shape) not in (1, 3):

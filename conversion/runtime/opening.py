@@ -74,7 +74,7 @@ def _refuse_other_folder(path: Path, source: str) -> None:
         which = f"give {path / inner[0]}" if len(inner) == 1 else "give one of them"
         raise NotCoreML(f"{source}: a folder that holds {' and '.join(inner)}: {which}.")
     if not is_package(path):  # a damaged one is reported when it is read
-        raise CorruptModel(f"{source}: a folder without {MANIFEST}, which is no model package.")
+        raise CorruptModel(f"{source}: a folder without {MANIFEST}, which is not a model package.")
 
 
 def _unpacked(archive: zipfile.ZipFile, folder: Path, source: str) -> Path:

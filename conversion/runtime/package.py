@@ -112,7 +112,7 @@ class Package:
         """Return the path of the program's file, from the manifest."""
         where = f"{self.source}: {MANIFEST}"
         if not (self._root / MANIFEST).exists():
-            raise CorruptModel(f"{self.source}: a folder without {MANIFEST}, which is no model package.")
+            raise CorruptModel(f"{self.source}: a folder without {MANIFEST}, which is not a model package.")
         text = self.content(PurePosixPath(MANIFEST), most=MAX_MANIFEST_BYTES)
         try:
             manifest = json.loads(text)

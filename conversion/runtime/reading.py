@@ -29,9 +29,9 @@ def form_of(interface: Interface, *, fit: str | None = None, color: str | None =
 
 
 def check_pictures(image: ImageInput) -> None:
-    """Raise UsageError if a Core ML file takes something that pictures cannot be."""
+    """Raise UsageError if a Core ML file does not take pictures."""
     if image.is_array:
-        raise UsageError(f"The file takes {image.text}, which no picture is: give it a data set of such, npz:FILE.")
+        raise UsageError(f"The file takes {image.text}, not pictures: give it a data set of such arrays, npz:FILE.")
 
 
 def _form(shape: tuple[int, ...], metadata: Metadata, *, fit: str | None = None, color: str | None = None) -> Form:

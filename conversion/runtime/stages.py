@@ -43,7 +43,7 @@ def stage(model: Any, package: Package | None, *, source: str, depth: int = 0) -
     title = f"model {kind}"
     with blaming(source, title):
         if len({each.name for each in inputs}) < len(inputs):
-            raise ValueError("two of its inputs have one name")
+            raise ValueError("two of its inputs have the same name")
         if kind in PIPELINES:
             stages = _stages(PIPELINES[kind](model), package, source=source, depth=depth)
             run = _pipeline(stages, outputs)
@@ -56,7 +56,7 @@ def stage(model: Any, package: Package | None, *, source: str, depth: int = 0) -
         elif kind in BUILDERS:
             run = BUILDERS[kind](model, inputs, outputs)
         else:
-            raise Unsupported("nothing here executes it")
+            raise Unsupported("it is not supported here")
 
     def blamed(values: Mapping[str, Batch]) -> dict[str, Batch]:
         with blaming(source, title), np.errstate(all="ignore"):
@@ -101,7 +101,7 @@ def _matrix(values: Mapping[str, Batch], inputs: Sequence[Feature]) -> np.ndarra
     for each in inputs:
         batch = values.get(each.name)
         if not isinstance(batch, np.ndarray) or batch.dtype.kind not in "fiub":
-            raise ValueError(f"its input {each.name!r} is no numbers")
+            raise ValueError(f"its input {each.name!r} is not numeric")
         columns.append(batch.reshape(len(batch), -1).astype(np.float64))
     if not columns:
         raise ValueError("it has no input")
@@ -186,7 +186,7 @@ def _dictionary_vectorizer(model: Any, inputs: Sequence[Feature], outputs: Seque
     def run(values: Mapping[str, Batch]) -> dict[str, Batch]:
         given = values[inputs[0].name]
         if not isinstance(given, Scores):
-            raise ValueError(f"its input {inputs[0].name!r} is no dictionary")
+            raise ValueError(f"its input {inputs[0].name!r} is not a dictionary")
         places = {label: place for place, label in enumerate(given.labels)}
         columns = [given.values[:, places[key]] if key in places else np.zeros(len(given.values)) for key in keys]
         return {outputs[0].name: np.stack(columns, axis=1).astype(np.float64)}

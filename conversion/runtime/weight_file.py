@@ -92,7 +92,7 @@ class WeightFile:
             if unused_bits and unused != unused_bits:  # for other types, early versions left this uninitialised
                 raise ValueError(f"its weights leave {unused} bits unused where its shape leaves {unused_bits}")
             if start % ALIGNMENT or start < offset + HEADER_BYTES:
-                raise ValueError(f"its weights should begin at {start:,}, which is no place for them")
+                raise ValueError(f"its weights should begin at {start:,}, which is not a valid offset")
             self._take(offset, start, start + size)
             return self._read(start, size)
         except OSError as error:

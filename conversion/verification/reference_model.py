@@ -95,7 +95,7 @@ class ReferenceModel:
 
     @contextmanager
     def weights_of_the_file(self) -> Iterator[None]:
-        """A context in which the model has the file's weights."""
+        """Give the model the file's weights inside this context."""
         trained = [variable.numpy() for variable in self._network.weights]
         try:
             for i, slot in enumerate(self._slots):

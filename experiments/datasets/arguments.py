@@ -43,13 +43,13 @@ def add_image_options(parser: Parser) -> None:
 
 
 def dataset_given(arguments: argparse.Namespace, default: str) -> str | None:
-    """The data set that was asked for, as it is recorded: its options inside, its path absolute; None if none was."""
+    """Return the requested data set as recorded, with its options and an absolute path; None if none was given."""
     options = Options(**{name: getattr(arguments, name) for name in OPTIONS})
     return located(arguments.dataset or default, options) if arguments.dataset or options.any else None
 
 
 def _type(parse: Callable[[str], Value]) -> Callable[[str], Value]:
-    """An argparse type of a function that raises UsageError."""
+    """Return an argparse type for a function that raises UsageError."""
 
     def parsed(text: str) -> Value:
         try:

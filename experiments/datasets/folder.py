@@ -1,7 +1,7 @@
 """`folder:DIR`: a folder per class, as `keras.utils.image_dataset_from_directory` expects, or such folders by split.
 
-`experiments.datasets.layout` decides which files are read, `experiments.datasets.pixels` how. Splits that are
-missing are held out of train, the same images every time.
+`experiments.datasets.layout` decides which files are read, `experiments.datasets.pixels` how. Missing splits are held
+out of train, always the same images.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ SHOWN = 3  # names in a note
 
 @register_source("folder", takes="DIR")
 def folder(source: Source) -> Dataset:
-    """Images by class, labelled with the folders' names in alphabetical order.
+    """Load images by class, labelled with the folders' names in alphabetical order.
 
-    Images keep their size, which must then be one, or are fitted to the one that is asked for. They are grayscale if
-    all files are, else RGB, unless one is asked for. What else a person should know is in the data set's `notes`.
+    Images are resized if a size is given; otherwise all must have the same size. They are grayscale if all files are,
+    else RGB, unless a colour mode is given. Other remarks for the user are in the data set's `notes`.
 
     Raises:
-        UsageError: for a folder that is not there, or images of different sizes that are not to be resized.
-        ProjectError: for images that cannot be read, or data that fit no classifier.
+        UsageError: for a missing folder, or images of different sizes without a size to resize them to.
+        ProjectError: for unreadable images, or data that cannot train a classifier.
     """
     if source.path.is_file():
         raise UsageError(f"{source.path} is a file, not a folder with a folder per class.")
@@ -52,7 +52,7 @@ def folder(source: Source) -> Dataset:
     everything = [file for part in files.values() for file in part]
     place = cache.folder_of(source, everything)
     copies: Copies | None = None
-    dataset, notes = cache.opened(place), cache.notes(place)  # these are of the images; what lies beside may change
+    dataset, notes = cache.opened(place), cache.notes(place)  # notes on the images only: other files may change
     if dataset is None or notes is None:
         with ThreadPoolExecutor(cores()) as pool:
             headers = dict(zip(everything, pixels.of_each(pixels.header, everything, pool), strict=True))
@@ -70,7 +70,7 @@ def folder(source: Source) -> Dataset:
 
 
 def _form(headers: Mapping[Path, Header], source: Source) -> Form:
-    """The size and colour mode that all images get."""
+    """Return the size and colour mode for all images."""
     sizes: dict[tuple[int, int], Path] = {}
     for file, header in headers.items():
         sizes.setdefault(header.size, file)
@@ -86,7 +86,7 @@ def _form(headers: Mapping[Path, Header], source: Source) -> Form:
 
 
 def _pixels(files: Sequence[Path], form: Form, pool: ThreadPoolExecutor) -> Pixels:
-    """Images as uint8 (N, height, width[, 3]), decoded block by block when they are wanted, by all cores."""
+    """Return images as uint8 (N, height, width[, 3]), decoded block by block on demand, on all cores."""
     assert form.size
     shape = (*form.size, 3) if form.mode == "RGB" else form.size
     some = max(1, cache.BLOCK_BYTES // math.prod(shape))
@@ -112,7 +112,7 @@ def _notes_of_pixels(dataset: Dataset, copies: Copies) -> list[str]:
         if is_blank
     ]
     if blank:
-        told.append(f"{_listed(blank)} {'are' if len(blank) > 1 else 'is'} of one colour alone")
+        told.append(f"{_listed(blank)} {'are' if len(blank) > 1 else 'is'} of a single colour")
     return told + copies.notes
 
 

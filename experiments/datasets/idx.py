@@ -25,17 +25,17 @@ from experiments.datasets.splits import numbered
 if TYPE_CHECKING:
     import numpy as np
 
-UNSIGNED_BYTE = 8  # the code of the type, the third byte of a file
-MAX_INFLATION = 1032  # times that deflate can shrink data at most: zlib's documentation
+UNSIGNED_BYTE = 8  # type code in the third byte of a file
+MAX_INFLATION = 1032  # the highest compression ratio of deflate, by zlib's documentation
 
 
 @register_source("idx", takes="DIR")
 def idx(source: Source) -> Dataset:
-    """Images (N, height, width) or (N, height, width, channels) and labels; a twelfth of train becomes val.
+    """Load images (N, height, width) or (N, height, width, channels) and labels; a twelfth of train becomes val.
 
     Raises:
-        UsageError: for a folder or file that is not there.
-        ProjectError: for a file that is damaged, or data that fit no classifier.
+        UsageError: for a missing folder or file.
+        ProjectError: for a damaged file, or data that cannot train a classifier.
     """
     if not source.path.is_dir():
         raise UsageError(f"There is no folder {source.path}.")
@@ -62,19 +62,19 @@ def idx(source: Source) -> Dataset:
 
 
 def _find(folder: Path, stem: str) -> Path:
-    """The file of one kind, under any of the spellings in use."""
+    """Return the file of one kind, under any of the usual spellings."""
     pattern = re.compile(rf"{stem}[-.]idx\d-ubyte(\.gz)?")
     found = sorted(file for file in folder.iterdir() if pattern.fullmatch(file.name))
     if not found:
         raise UsageError(f"{folder} holds no {stem}-idx…-ubyte or {stem}-idx…-ubyte.gz, as MNIST's files are named.")
-    return found[0]  # the plain one where both are there
+    return found[0]  # the plain one if both exist
 
 
 def read(file: Path, *, dimensions: tuple[int, ...]) -> np.ndarray:
-    """An IDX file of unsigned bytes as an array, gzipped or not.
+    """Read an IDX file of unsigned bytes into an array, gzipped or not.
 
     Raises:
-        ProjectError: for a file that is damaged or holds something else.
+        ProjectError: if the file is damaged or of another kind.
     """
     import numpy as np
 
@@ -85,11 +85,11 @@ def read(file: Path, *, dimensions: tuple[int, ...]) -> np.ndarray:
 
 
 def pixels(file: Path) -> Pixels:
-    """The images of an IDX file, read block by block when they are wanted, gzipped or not.
+    """Return the images of an IDX file, read block by block on demand, gzipped or not.
 
     Raises:
-        ProjectError: for a file that is damaged or holds something else; what lies behind the head of a gzipped one
-            shows when it is read.
+        ProjectError: if the file is damaged or of another kind; for a gzipped one, damage after the header is only
+            found when the images are read.
     """
     import numpy as np
 
@@ -113,7 +113,7 @@ def pixels(file: Path) -> Pixels:
 
 @contextmanager
 def _opened(file: Path, dimensions: tuple[int, ...]) -> Iterator[tuple[tuple[int, ...], gzip.GzipFile | IO[bytes]]]:
-    """An IDX file behind its head, and the shape that this promises."""
+    """Open an IDX file, positioned after its header; return it with the shape from the header."""
     try:
         with file.open("rb") as raw:
             zipped = raw.read(2) == b"\x1f\x8b"
@@ -132,7 +132,7 @@ def _opened(file: Path, dimensions: tuple[int, ...]) -> Iterator[tuple[tuple[int
 
 
 def _check_end(file: Path, opened: gzip.GzipFile | IO[bytes], promised: int, read: int) -> None:
-    """Whether a file ends where its head says; reading to its end looks at gzip's checksum."""
+    """Raise ProjectError unless a file ends where its header says; reading to the end verifies gzip's checksum."""
     more = opened.read(1)
     if read != promised or more:
         held = "more" if more else f"{read:,}"

@@ -1,4 +1,4 @@
-"""Inspect a data set, and find what is wrong with it before training."""
+"""Inspect a data set and find problems before training."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from experiments.datasets.registry import SPLITS, Dataset, load
 from experiments.datasets.source import DEFAULTS, Options, parse
 from experiments.datasets.suspects import Suspect, suspects
 
-IMBALANCE = 3.0  # times as many images in the largest class as in the smallest: worth a word
-SIDE = 96  # pixels at which images of different sizes are looked at, unless a size is asked for
+IMBALANCE = 3.0  # ratio of the largest class to the smallest, from which on it is reported
+SIDE = 96  # pixels: images of different sizes are inspected at this size, unless a size is given
 
 
 @dataclass(frozen=True)
 class Files:
-    """What kinds of files a data set has: counts of images."""
+    """The kinds of files in a data set, with counts of images."""
 
     sizes: Mapping[str, int]  # HEIGHTxWIDTH, upright
     formats: Mapping[str, int]
@@ -43,16 +43,16 @@ class Inspection:
 
     dataset: Dataset
     counts: Mapping[str, tuple[int, ...]]  # images of each class, by split
-    files: Files | None  # None where the images have none
+    files: Files | None  # None if the images have none
     constant: tuple[ImagePlace, ...]
     copies: Copies
     near: tuple[tuple[ImagePlace, ImagePlace], ...]
-    suspects: tuple[Suspect, ...]  # images whose labels are likely wrong, the likeliest first; no reason to refuse
-    looked_at: tuple[int, int] | None  # the size at which images of different sizes were looked at
+    suspects: tuple[Suspect, ...]  # images with likely wrong labels, the most likely first; not a reason to refuse
+    looked_at: tuple[int, int] | None  # the size at which images of different sizes were inspected
 
     @property
     def imbalance(self) -> float:
-        """Images of the largest class by those of the smallest."""
+        """The ratio of the largest class to the smallest."""
         totals = np.sum(list(self.counts.values()), axis=0)
         return float(totals.max() / totals.min())
 
@@ -62,14 +62,14 @@ class Inspection:
 
     @property
     def problems(self) -> list[str]:
-        """What should be fixed before training, one sentence each."""
+        """Return what should be fixed before training, one sentence each."""
         told = []
         unread = sum(self.files.unread.values()) if self.files else 0
         told += [
             f"{what}: {count:,}"
             for what, count in (
                 ("files that were not read", unread),
-                ("images of one colour alone", len(self.constant)),
+                ("images of a single colour", len(self.constant)),
                 ("images with copies in other splits", len(self.copies.across_splits)),
                 ("images with copies in other classes", len(self.copies.across_classes)),
                 ("pairs of near copies in different splits", len(self.near_across_splits)),
@@ -106,8 +106,8 @@ def inspect(name: str) -> Inspection:
     """Inspect a data set.
 
     Args:
-        name: as `datasets.load` takes it. Images of a folder that have different sizes are looked at in one of SIDE
-            pixels a side, unless a size is asked for.
+        name: as `datasets.load` takes it. Images of different sizes in a folder are inspected at SIDE x SIDE pixels,
+            unless a size is given.
 
     Raises:
         ProjectError: as `datasets.load`.
@@ -123,7 +123,7 @@ def inspect(name: str) -> Inspection:
 
 
 def inspect_loaded(dataset: Dataset, name: str) -> Inspection:
-    """Look at a data set that was loaded by this name."""
+    """Inspect a data set that was loaded by this name."""
     return _inspected(dataset, _files(name)[0], None)
 
 
@@ -180,12 +180,12 @@ def _constant(dataset: Dataset) -> tuple[ImagePlace, ...]:
 
 
 def _near(dataset: Dataset, copies: Copies) -> tuple[tuple[ImagePlace, ImagePlace], ...]:
-    """Pairs of near copies, of each image's copies the first alone."""
+    """Return pairs of near copies; of exact copies only the first is compared."""
     again = {(place.split, place.row) for group in copies.groups for place in group[1:]}
     rows = [
         (split, row) for split in SPLITS for row in range(len(getattr(dataset, split))) if (split, row) not in again
     ]
-    images = [getattr(dataset, split).images[row] for split, row in rows]  # views: no image is held twice
+    images = [getattr(dataset, split).images[row] for split, row in rows]  # views, not copies
     return tuple(
         (place(dataset, *rows[one]), place(dataset, *rows[other])) for one, other in near_copies(images, cores())
     )

@@ -1,7 +1,7 @@
 """Find out which files of a folder are images of which class and split, and which are not read.
 
-The classes lie in the folder itself, or in folders for train, val and test, however these are spelled. What a computer
-leaves in folders is skipped, and counted; so is every other file that is not read.
+The classes are in the folder itself, or in folders for train, val and test, in any spelling. System files are skipped
+and counted, and so are all other files that are not read.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ SPELLINGS = {
     "val": {"val", "valid", "validation", "dev"},
     "test": {"test", "testing", "tst"},
 }
-UNLABELLED = {"pred", "prediction", "predict"}  # test images, unless others are; seldom by class (Intel's seg_pred)
+UNLABELLED = {"pred", "prediction", "predict"}  # the test split if it has classes and no other exists
 BESIDE = {"data", "dataset", "image", "images", "img", "imgs", "photos", "pictures", "seg", "set", "split"}
-SYSTEM = {  # besides names that begin with a dot
+SYSTEM = {  # in addition to names that begin with a dot
     *("@eadir", "@tmp", "@recycle", "#recycle", "#snapshot", "$recycle.bin", "__macosx", "lost+found"),
     *("system volume information", "thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r"),
 }
@@ -34,7 +34,7 @@ SYSTEM_ENDS = (":zone.identifier", "zone.identifier", "@synoeastream", "@synores
 
 @dataclass
 class Layout:
-    """The images of a folder by split and class, and what else is there."""
+    """The images of a folder by split and class, and counts of other files."""
 
     root: Path
     files: dict[str, dict[str, list[Path]]] = field(default_factory=dict)
@@ -49,7 +49,7 @@ class Layout:
 
     @property
     def notes(self) -> list[str]:
-        """What a person should know, a sentence each."""
+        """Return remarks for the user, a sentence each."""
         told = list(self.remarks)
         if self.unread:
             kinds = ", ".join(f"{count:,} {kind}" for kind, count in sorted(self.unread.items()))
@@ -66,7 +66,7 @@ def layout(root: Path) -> Layout:
     """Find the images of a folder.
 
     Raises:
-        ProjectError: where it does not say which images are of which class.
+        ProjectError: if it is not clear which images are of which class.
     """
     found = Layout(root)
     for split, folder in _split_folders(root, found).items():
@@ -81,7 +81,7 @@ def layout(root: Path) -> Layout:
 
 
 def split_named(name: str) -> str | None:
-    """The split that a folder's name stands for.
+    """Return the split that a folder's name stands for.
 
     >>> [split_named(name) for name in ("Training", "seg_test", "valid-images", "trains", "pred")]
     ['train', 'test', 'val', None, None]
@@ -92,13 +92,13 @@ def split_named(name: str) -> str | None:
 
 
 def _words(name: str) -> set[str]:
-    """The words of a folder's name without those that mean nothing: "Train-Images" and "trainset" are train."""
+    """Return the words of a folder's name without meaningless ones: "Train-Images" and "trainset" are train."""
     bare = (re.sub(rf"(?<=.)(?:{'|'.join(BESIDE)})$", "", word) for word in re.findall(r"[^\W\d_]+", name.lower()))
     return set(bare) - BESIDE
 
 
 def is_system(name: str) -> bool:
-    """Whether a file or folder is hidden or an operating system's own.
+    """Return whether a file or folder is hidden or belongs to the operating system.
 
     >>> [is_system(name) for name in (".ipynb_checkpoints", "Thumbs.db", "a.jpg:Zone.Identifier", "a.jpg")]
     [True, True, True, False]
@@ -107,11 +107,11 @@ def is_system(name: str) -> bool:
 
 
 def _split_folders(root: Path, found: Layout) -> dict[str, Path]:
-    """The folders that hold classes, by split."""
+    """Return the folders that contain the classes, by split."""
     folders = _subfolders(root)
     while len(folders) == 1 and not split_named(*folders) and not _images_in(*folders.values()):
-        _subfolders(root, found)  # what else lies there
-        (root,) = folders.values()  # an archive's folder in a folder of its name
+        _subfolders(root, found)  # counts other files there
+        (root,) = folders.values()  # an archive's folder in a folder with the same name
         folders = _subfolders(root)
     splits = {name: split for name in folders if (split := split_named(name))}
     others = sorted(folders.keys() - splits.keys())
@@ -141,7 +141,7 @@ def _split_folders(root: Path, found: Layout) -> dict[str, Path]:
             raise ProjectError(f"{root} holds {' and '.join(same)}: which of them is {split}?")
     if "train" not in splits.values():
         raise ProjectError(f"{root} holds {' and '.join(sorted(splits))}, but no train.")
-    _subfolders(root, found)  # what else lies there
+    _subfolders(root, found)  # counts other files there
     parts = {}
     for split, name in sorted((split, name) for name, split in splits.items()):
         folder = folders[name]
@@ -155,7 +155,7 @@ def _split_folders(root: Path, found: Layout) -> dict[str, Path]:
 
 
 def _classes(folder: Path, found: Layout) -> dict[str, list[Path]]:
-    """The image files of each class, sorted."""
+    """Return the image files of each class, sorted."""
     folders = _subfolders(folder, found)
     if not folders:
         raise ProjectError(f"{folder} holds no folders: one per class is expected, with its images.")
@@ -169,7 +169,7 @@ def _classes(folder: Path, found: Layout) -> dict[str, list[Path]]:
 
 
 def _check_depth(folder: Path, folders: dict[str, Path]) -> None:
-    """Folders that all hold the same folders of images are hardly classes."""
+    """Raise ProjectError if all folders contain the same folders of images, because these are hardly classes."""
     within = [{name for name, path in _subfolders(each).items() if _count(path)} for each in folders.values()]
     if len(folders) > 1 and len(within[0]) > 1 and all(names == within[0] for names in within):
         outer, inner = ", ".join(sorted(folders)), ", ".join(sorted(within[0]))
@@ -194,17 +194,17 @@ def _images(folder: Path, found: Layout) -> list[Path]:
                 found.nested += place != str(folder)
             else:
                 found.unread[_ending(name)] += 1
-    found.unread += Counter()  # without what was counted zero times
+    found.unread += Counter()  # removes counts of zero
     return sorted(images)
 
 
 def refuse(error: OSError) -> NoReturn:
-    """For `os.walk`, which passes over a folder that it cannot list."""
+    """Raise ProjectError from `os.walk`, which would skip a folder that it cannot list."""
     raise ProjectError(f"{error.filename} cannot be read: {error.strerror}.") from error
 
 
 def _subfolders(path: Path, found: Layout | None = None) -> dict[str, Path]:
-    """The folders in a folder by name, without the system's; `found`, if given, counts everything else."""
+    """Return the folders in a folder by name, without the system's; `found`, if given, counts everything else."""
     folders = {}
     for entry in path.iterdir():
         if is_system(entry.name):
@@ -215,7 +215,7 @@ def _subfolders(path: Path, found: Layout | None = None) -> dict[str, Path]:
             raise ProjectError(f"{entry} is a broken link.")
         if entry.is_dir():
             if any(unicodedata.category(sign) in {"Cc", "Cs"} for sign in entry.name):  # control, or no character
-                raise ProjectError(f"{path} holds a folder {entry.name!r}: a class is named by printable characters.")
+                raise ProjectError(f"{path} holds a folder {entry.name!r}: class names must be printable.")
             folders[entry.name] = entry
         elif found:
             found.unread[_ending(entry.name)] += 1
@@ -227,12 +227,12 @@ def _images_in(folder: Path) -> bool:
 
 
 def _count(folder: Path) -> int:
-    """How many images a folder and its subfolders hold."""
+    """Return the number of images in a folder and its subfolders."""
     return len(_images(folder, Layout(folder)))
 
 
 def _ending(name: str) -> str:
-    """What the files that are not read are counted by: a suffix, or two where the first is an image's (.tif.part)."""
+    """Return the key for counting unread files: the suffix, or two if the first is an image's (.tif.part)."""
     suffixes = Path(name).suffixes
     told = suffixes[-2:] if len(suffixes) > 1 and suffixes[-2].lower() in SUFFIXES else suffixes[-1:]
     return "".join(told) or "without an ending"

@@ -1,6 +1,7 @@
-"""Near copies: the same picture, saved again, resized or a little changed.
+"""Near copies: the same picture, saved again, resized or slightly changed.
 
-Candidates have perceptual hashes (ImageHash's pHash, 64 bits) that differ in few bits; their pixels decide.
+The perceptual hashes (ImageHash's pHash, 64 bits) of candidates differ in few bits; the correlation of their pixels
+decides.
 """
 
 from __future__ import annotations
@@ -15,12 +16,12 @@ from imagehash import phash
 from experiments.datasets.viewed import viewed
 
 BITS = 4  # of 64 that may differ
-CORRELATION = 0.985  # of pixels; a JPEG of quality 90 of mere noise reaches 0.995, no two digits of mnist5k do
-ROWS = 512  # hashes that are held against a bucket's at a time
+CORRELATION = 0.985  # of pixels; pure noise as a JPEG of quality 90 reaches 0.995, no two digits of mnist5k do
+ROWS = 512  # hashes that are compared with a bucket's at a time
 
 
 def near_copies(images: Sequence[np.ndarray], cores: int) -> list[tuple[int, int]]:
-    """Pairs of rows of images (height, width, channels) that are nearly, but not exactly, alike."""
+    """Return pairs of rows of images (height, width, channels) that are nearly, but not exactly, equal."""
     with ThreadPoolExecutor(cores) as pool:
         hashes = np.array(list(pool.map(_hash, images)), np.uint64).reshape(-1)
     pairs = {pair for bucket in _buckets(hashes) for pair in _close(np.array(bucket), hashes)}
@@ -28,7 +29,7 @@ def near_copies(images: Sequence[np.ndarray], cores: int) -> list[tuple[int, int
 
 
 def _close(rows: np.ndarray, hashes: np.ndarray) -> Iterator[tuple[int, int]]:
-    """Pairs of a bucket whose hashes differ in few bits; the rows ascend."""
+    """Yield pairs of a bucket whose hashes differ in few bits; the rows ascend."""
     for first in range(0, len(rows), ROWS):
         some = rows[first : first + ROWS]
         differing = np.bitwise_count(hashes[some, np.newaxis] ^ hashes[rows])
@@ -42,7 +43,7 @@ def _hash(image: np.ndarray) -> int:
 
 
 def _buckets(hashes: np.ndarray) -> list[Sequence[int]]:
-    """Rows whose hashes agree in one of BITS + 1 parts: two that differ in BITS bits do so in one at least."""
+    """Return rows whose hashes agree in one of BITS + 1 parts: two that differ in BITS bits agree in at least one."""
     found: dict[tuple[int, int], list[int]] = defaultdict(list)
     parts = np.array_split(np.arange(64, dtype=np.uint64), BITS + 1)
     for place, bits in enumerate(parts):
@@ -57,4 +58,4 @@ def _alike(one: np.ndarray, other: np.ndarray) -> bool:
         return False
     ours, theirs = ((image - image.mean(axis=(0, 1))).ravel() for image in (one, other))
     scale = np.linalg.norm(ours) * np.linalg.norm(theirs)
-    return bool(scale and ours @ theirs >= CORRELATION * scale)  # a flat image is like any other flat one
+    return bool(scale and ours @ theirs >= CORRELATION * scale)  # all flat images are alike

@@ -16,18 +16,18 @@ if TYPE_CHECKING:
 
 PARTS = ("train", "val", "test")
 NAMES = tuple(f"{kind}_{part}" for part in PARTS for kind in "xy")  # of the arrays that are read
-FEW_ROWS = 4  # at most this many, and fewer than columns and channels: more likely channels first
+FEW_ROWS = 4  # with at most this many rows, and fewer than columns and channels, channels probably come first
 
 
 @register_source("npz", takes="FILE")
 def npz(source: Source) -> Dataset:
-    """Images of whole numbers 0 to 255 in (N, height, width[, channels]), labels (N,); val may be left out.
+    """Load images of whole numbers 0 to 255 (N, height, width[, channels]) and labels (N,).
 
-    Without `x_val` and `y_val` a twelfth of train becomes val.
+    Without `x_val` and `y_val`, a twelfth of train becomes val.
 
     Raises:
-        UsageError: for a file that is not there.
-        ProjectError: for one that is damaged, lacks an array, or holds data that fit no classifier.
+        UsageError: for a missing file.
+        ProjectError: if the file is damaged, lacks an array, or its data cannot train a classifier.
     """
     import numpy as np
 
@@ -49,7 +49,7 @@ def npz(source: Source) -> Dataset:
     if missing := [f"{kind}_{part}" for part in given for kind in "xy" if f"{kind}_{part}" not in arrays]:
         raise ProjectError(
             f"{source.path} lacks {', '.join(missing)}. It holds {', '.join(held) or 'no array'}; expected are "
-            f"x_train, y_train, x_test, y_test, and x_val, y_val if you like."
+            f"x_train, y_train, x_test, y_test, and optionally x_val, y_val."
         )
     parts = {}
     for part in given:
@@ -73,7 +73,7 @@ def _images(what: str, array: np.ndarray) -> np.ndarray:
     if array.dtype == "uint8":
         return array
     if array.dtype.kind not in "iu" or (array.size and (array.min() < 0 or array.max() > 255)):
-        raise ProjectError(f"{what} holds {array.dtype}; images are whole numbers from 0 to 255, at best uint8.")
+        raise ProjectError(f"{what} holds {array.dtype}; images are whole numbers from 0 to 255, preferably uint8.")
     return array.astype("uint8")
 
 

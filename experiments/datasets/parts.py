@@ -1,4 +1,4 @@
-"""What the data have of a split, before it is known which images go where."""
+"""The stored part of a split, before missing splits are held out."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Pixels:
-    """Images that are decoded when they are wanted, as they may be more than memory holds."""
+    """Images that are decoded on demand, because they may exceed memory."""
 
     shape: tuple[int, ...]  # N, height, width[, channels]
-    blocks: Callable[[], Iterator[np.ndarray]]  # all of them in their order, uint8, some at a time
+    blocks: Callable[[], Iterator[np.ndarray]]  # all images in order, uint8, block by block
 
 
 @dataclass(frozen=True)
 class StoredSplit:
-    """What the data have of a split."""
+    """The images and labels of a split, as stored in the data."""
 
     images: np.ndarray | Pixels  # uint8 (N, height, width[, channels])
     labels: np.ndarray  # whole numbers (N,)

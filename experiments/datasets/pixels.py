@@ -1,8 +1,9 @@
-"""From an image file to the pixels that a person sees in it: turned upright, in sRGB, opaque, fitted to a size.
+"""Convert an image file to the pixels that a person sees: upright, in sRGB, opaque, fitted to a size.
 
 Order of the steps: the file's first frame; its orientation (EXIF); its colour profile to sRGB; transparency on the
-background; gray or RGB; size. A JPEG that is to become much smaller is decoded smaller: libjpeg halves it as long as
-three times the size remains (Pillow's `reducing_gap`, from 3 on no different to the eye from resizing all pixels).
+background; gray or RGB; size. A JPEG that becomes much smaller is decoded at a smaller size: libjpeg halves it as long
+as three times the target size remains (Pillow's `reducing_gap`, from 3 on not visibly different from resizing all
+pixels).
 """
 
 from __future__ import annotations
@@ -26,25 +27,25 @@ from PIL.TiffImagePlugin import TiffImageFile
 from architectures.errors import ProjectError
 from experiments.datasets.source import WHITE, Fit
 
-SUFFIXES = {  # of the files that are read, whatever their content is; those of a phone, a camera, a scanner, the web
+SUFFIXES = {  # of the files that are read, whatever their content: those of phones, cameras, scanners, the web
     *(".apng", ".avif", ".bmp", ".dib", ".gif", ".heic", ".heif", ".hif", ".jfif", ".jpe", ".jpeg", ".jpg", ".png"),
     *(".tif", ".tiff", ".webp"),
 }
 GRAYSCALE = {"1", "L", "LA", "La"}  # Pillow's modes
 COLORED = {"P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "LAB", "HSV"}
-FRAMED = {"GIF", "PNG", "WEBP", "AVIF", "TIFF"}  # animations and pages; a JPEG's further ones are previews
+FRAMED = {"GIF", "PNG", "WEBP", "AVIF", "TIFF"}  # animations and pages; further frames of a JPEG are previews
 TURNED = {5, 6, 7, 8}  # orientations that swap height and width
-PROGRAMS = {"EPS"}  # PostScript: Pillow would run Ghostscript, whatever the file is named
-UPRIGHT = {"TIFF", "HEIF"}  # formats whose size is upright when they are opened
+PROGRAMS = {"EPS"}  # PostScript: Pillow would run Ghostscript, whatever the file's name
+UPRIGHT = {"TIFF", "HEIF"}  # formats whose size is already upright when they are opened
 REDUCING_GAP = 3.0
 MOST_PIXELS = 250_000_000  # of a file: a phone's photograph may have 200 million; a small file can claim far more
-SHOWN = 5  # names of files that are refused beside the first
+SHOWN = 5  # names of refused files besides the first
 UNREADABLE = (  # the last two: damaged AVIF and HEIF files, and TIFF files that lack a tag
     *(OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError, ImageCms.PyCMSError),
     *(RuntimeError, TypeError),
 )
 BROKEN_EXIF = (SyntaxError, ValueError, TypeError, KeyError, OverflowError, struct.error)
-RESAMPLING = Image.Resampling.BILINEAR  # antialiased, as Pillow's is
+RESAMPLING = Image.Resampling.BILINEAR  # antialiased in Pillow
 
 
 Read = TypeVar("Read")
@@ -52,18 +53,18 @@ Read = TypeVar("Read")
 
 @dataclass(frozen=True)
 class Header:
-    """What a file says of its image before it is decoded."""
+    """The facts in a file's header, read before decoding."""
 
     size: tuple[int, int]  # height and width, upright
     mode: str  # Pillow's
     format: str  # Pillow's name: JPEG, PNG
     turned: bool  # by its EXIF orientation
     frames: int
-    profile: str | None  # the name of its colour profile, where it is not sRGB
+    profile: str | None  # the name of its colour profile, if it is not sRGB
 
     @property
     def has_more_frames(self) -> bool:
-        """Whether it holds more than the first, which is read."""
+        """Whether it has more frames than the first, which is read."""
         return self.frames > 1 and self.format in FRAMED
 
     @property
@@ -73,7 +74,7 @@ class Header:
 
 @dataclass(frozen=True)
 class Form:
-    """What all images of a data set become."""
+    """The form that all images of a data set get."""
 
     size: tuple[int, int] | None  # height and width; None: as they are
     mode: str  # Pillow's: L or RGB
@@ -87,7 +88,7 @@ class Form:
 
 
 def color_of(background: str) -> tuple[int, int, int]:
-    """Red, green and blue of a colour by its name or six hexadecimal digits."""
+    """Return red, green and blue of a colour, given its name or six hexadecimal digits."""
     try:
         found = ImageColor.getrgb(background)
     except ValueError:
@@ -100,14 +101,14 @@ def _prepare_pillow() -> None:
     import pillow_heif
 
     pillow_heif.register_heif_opener()
-    Image.MAX_IMAGE_PIXELS = None  # it warns of photographs from 89 megapixels on: MOST_PIXELS takes its place
+    Image.MAX_IMAGE_PIXELS = None  # it warns of photographs from 89 megapixels on; MOST_PIXELS replaces it
 
 
 def of_each(read_one: Callable[[Path], Read], files: Sequence[Path], pool: Executor) -> list[Read]:
-    """What is read of each file, by all cores of a pool.
+    """Read each file, on all cores of a pool.
 
     Raises:
-        ProjectError: of the first file that is refused, with the names of others that are, too.
+        ProjectError: of the first refused file, with the names of other refused ones.
     """
 
     def attempt(file: Path) -> Read | ProjectError:
@@ -133,10 +134,10 @@ def of_each(read_one: Callable[[Path], Read], files: Sequence[Path], pool: Execu
 
 
 def header(file: Path) -> Header:
-    """Read what a file says of its image.
+    """Read a file's header.
 
     Raises:
-        ProjectError: for a file that is no image, or one of more than 8 bits a component.
+        ProjectError: if the file is not an image, or has more than 8 bits a component.
     """
     with _opened(file) as image:
         _check_depth(file, image)
@@ -159,10 +160,10 @@ def header(file: Path) -> Header:
 
 
 def read(file: Path, form: Form) -> np.ndarray:
-    """The pixels of a file as uint8 (height, width[, 3]).
+    """Read the pixels of a file as uint8 (height, width[, 3]).
 
     Raises:
-        ProjectError: for a file that is no image, is damaged, or has more than 8 bits a component.
+        ProjectError: if the file is not an image, is damaged, or has more than 8 bits a component.
     """
     with _opened(file) as image:
         _check_depth(file, image)
@@ -173,24 +174,24 @@ def read(file: Path, form: Form) -> np.ndarray:
 
 
 def formed(image: Image.Image, form: Form) -> Image.Image:
-    """An image, not yet decoded or in memory, in a form."""
+    """Return an image, decoded or not, in a form."""
     if form.size:
         _draft(image, form.size)
     image.load()
     image = opaque(in_srgb(_upright(image)), form.color)
-    image = image if image.mode == form.mode else image.convert(form.mode)  # Pillow copies what it need not change
+    image = image if image.mode == form.mode else image.convert(form.mode)  # otherwise Pillow would copy it
     return fitted(image, form) if form.size else image
 
 
 def _draft(image: Image.Image, size: tuple[int, int]) -> None:
-    """Have a JPEG decoded at 1/2, 1/4 or 1/8 of its size where that is still large enough in both directions."""
-    least = int(REDUCING_GAP * max(size))  # whichever way it will be turned
+    """Have a JPEG decoded at 1/2, 1/4 or 1/8 of its size if that is still large enough in both directions."""
+    least = int(REDUCING_GAP * max(size))  # in either orientation
     if min(image.size) > least:
         image.draft(None, (least, least))
 
 
 def _orientation(image: Image.Image) -> int:
-    """The EXIF tag, 1 where there is none; nothing is decoded for it, as Pillow does to search the end of a PNG."""
+    """Return the EXIF tag, or 1; this decodes nothing, while Pillow would decode a PNG to search its end."""
     if image.format == "PNG" and "exif" not in image.info:
         return 1
     if image.format == "HEIF":  # pillow-heif has turned it already
@@ -204,12 +205,12 @@ def _orientation(image: Image.Image) -> int:
 def _upright(image: Image.Image) -> Image.Image:
     try:
         return ImageOps.exif_transpose(image) if image.getexif().get(Base.Orientation, 1) != 1 else image
-    except BROKEN_EXIF:  # viewers show it as it lies
+    except BROKEN_EXIF:  # viewers show it unrotated
         return image
 
 
 def in_srgb(image: Image.Image) -> Image.Image:
-    """An image in sRGB; one without a colour profile, or with a broken one, as it is."""
+    """Convert an image to sRGB; without a colour profile, or with a broken one, leave it unchanged."""
     profile = image.info.get("icc_profile")
     if not profile or _profile_name(profile) is None:
         return _from_lab(image) if image.mode == "LAB" else image
@@ -218,7 +219,7 @@ def in_srgb(image: Image.Image) -> Image.Image:
         image = image.convert("L" if image.mode in GRAYSCALE else "RGB")
     try:
         converted = _transformed(image, _to_srgb(profile, image.mode))
-    except ImageCms.PyCMSError:  # of another colour space than the image's: viewers show it without
+    except ImageCms.PyCMSError:  # the profile is for another colour space: viewers ignore it
         converted = image
     if alpha is not None:
         converted.putalpha(alpha)
@@ -226,7 +227,7 @@ def in_srgb(image: Image.Image) -> Image.Image:
 
 
 def opaque(image: Image.Image, color: tuple[int, int, int]) -> Image.Image:
-    """An image without transparency: what lies beneath it is of one colour."""
+    """Return an image without transparency, on a background of one colour."""
     if not image.has_transparency_data:
         return image
     gray = image.mode in GRAYSCALE and len(set(color)) == 1
@@ -236,7 +237,7 @@ def opaque(image: Image.Image, color: tuple[int, int, int]) -> Image.Image:
 
 
 def fitted(image: Image.Image, form: Form) -> Image.Image:
-    """An image at the form's size: its centre, all of it with margins, or all of it whatever its proportions."""
+    """Fit an image to the form's size: crop to its centre, pad it with margins, or squash it."""
     assert form.size
     size = form.size[::-1]
     if image.size == size:
@@ -251,7 +252,7 @@ def fitted(image: Image.Image, form: Form) -> Image.Image:
 
 @functools.lru_cache(maxsize=64)
 def _profile_name(profile: bytes | None) -> str | None:
-    """The name of a colour profile; None for none, a broken one, and sRGB."""
+    """Return the name of a colour profile; None for no profile, a broken one, or sRGB."""
     if not profile:
         return None
     try:
@@ -273,7 +274,7 @@ def _from_lab(image: Image.Image) -> Image.Image:
 
 
 def _transformed(image: Image.Image, transform: ImageCms.ImageCmsTransform) -> Image.Image:
-    return cast(Image.Image, ImageCms.applyTransform(image, transform))  # None where it would work in place
+    return cast(Image.Image, ImageCms.applyTransform(image, transform))  # None only if it works in place
 
 
 def _opened(file: Path) -> Image.Image:
@@ -302,10 +303,10 @@ def _unreadable(file: Path, error: Exception) -> ProjectError:
 
 
 def _check_depth(file: Path, image: Image.Image) -> None:
-    """Pillow reads the high bytes of 16 bits in colour, and clips those in gray: neither is what a person sees."""
+    """Refuse more than 8 bits a component: Pillow truncates 16 bits in colour and clips them in gray."""
     raw = [str(tile.args) for tile in getattr(image, "tile", ())]
     deep = any(";16" in each and "BGR;16" not in each for each in raw)  # 5 or 6 bits a component: 16 a pixel
-    if isinstance(image, TiffImageFile):  # whose components may lie one after the other, each read as 8 bits
+    if isinstance(image, TiffImageFile):  # its components may be stored in separate planes, each read as 8 bits
         deep = deep or max(image.tag_v2.get(Base.BitsPerSample, (1,))) > 8
     if deep or image.mode not in GRAYSCALE | COLORED:
         all_of_them = shlex.quote(f"{file.parent}/*{file.suffix}")  # a pattern that mogrify expands itself
@@ -316,6 +317,6 @@ def _check_depth(file: Path, image: Image.Image) -> None:
 
 
 def constant(images: np.ndarray) -> np.ndarray:
-    """Which images (N, height, width[, channels]) have one colour alone, as bool (N,)."""
+    """Return which images (N, height, width[, channels]) have a single colour, as bool (N,)."""
     first = images[:, :1, :1]
     return (images == first).all(axis=tuple(range(1, images.ndim)))

@@ -1,4 +1,4 @@
-"""Where the images of a data set are, and which of them exist more than once."""
+"""The places of images in a data set, and which images exist more than once."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ SHOWN = 3  # names of copies in a note
 
 @dataclass(frozen=True)
 class ImagePlace:
-    """Where an image of a data set is."""
+    """The place of an image in a data set."""
 
     split: str
     row: int
     label: int
-    file: str  # empty where it has none
+    file: str  # empty if it has none
 
     def __str__(self) -> str:
         return self.file or f"{self.split} {self.row}"
@@ -32,17 +32,17 @@ class Copies:
 
     @property
     def across_splits(self) -> tuple[tuple[ImagePlace, ...], ...]:
-        """Those that lie in more than one split: leaks."""
+        """The images in more than one split: leaks."""
         return tuple(group for group in self.groups if len({place.split for place in group}) > 1)
 
     @property
     def across_classes(self) -> tuple[tuple[ImagePlace, ...], ...]:
-        """Those that have more than one label."""
+        """The images with more than one label."""
         return tuple(group for group in self.groups if len({place.label for place in group}) > 1)
 
     @property
     def notes(self) -> list[str]:
-        """What a person should know, a sentence each."""
+        """Return remarks for the user, a sentence each."""
         kinds = (
             ("of several classes", self.across_classes),
             ("in several splits", self.across_splits),

@@ -1,4 +1,4 @@
-"""Reading many images, told: a bar where a person watches, else a line every few seconds."""
+"""Report progress while reading images: a bar in a terminal, else a line every few seconds."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import numpy as np
 
 from architectures import display
 
-SECONDS = 5.0  # before the first line, and between two; a bar appears after one
+SECONDS = 5.0  # before the first line, and between lines
 
 
 def told(
     name: str, images: int, blocks: Iterable[np.ndarray], *, doing: str = "Reading", done: str = "decoded"
 ) -> Iterator[np.ndarray]:
-    """The blocks of images (n, ...), while stderr tells with how many of all something has been done."""
+    """Yield blocks of images (n, ...) and report on stderr how many of all have been processed."""
     if sys.stderr.isatty():
         return _bar(f"{doing} {name}", images, blocks)
     return _lines(name, images, blocks, done)

@@ -1,7 +1,7 @@
 """The registry of data sets, and of readers of data in files.
 
-A loader is found in this package, in installed packages through the entry-point group `datasets`, and in modules given
-to `--plugin`. Only a loader that a person asks for by name may reach the network.
+Loaders are found in this package, in installed packages through the entry-point group `datasets`, and in modules given
+to `--plugin`. Only a loader that is requested by name may use the network.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     import numpy as np
 
 SPLITS = ("train", "val", "test")
-OWN = ("builtin", "folder", "idx", "npz")  # modules that register; imported when a name is looked up: they import NumPy
-DIGEST_BYTES = 2**24  # of pixels that are hashed at a time: mapped images may be more than memory holds
+OWN = ("builtin", "folder", "idx", "npz")  # modules that register; imported on demand, because they import NumPy
+DIGEST_BYTES = 2**24  # of pixels that are hashed at a time, because mapped images may exceed memory
 
 
 def _blocks(images: np.ndarray) -> Iterator[np.ndarray]:
@@ -39,7 +39,7 @@ class Split:
 
     images: np.ndarray
     labels: np.ndarray
-    files: tuple[str, ...] | None = None  # of the images, below the data set's folder, where they have files
+    files: tuple[str, ...] | None = None  # of the images, relative to the data set's folder, if they have files
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -55,15 +55,15 @@ class Split:
 
 @dataclass(frozen=True)
 class Dataset:
-    """A labelled image data set. The search selects on `val`; `test` is touched by promotion alone."""
+    """A labelled image data set. The search selects on `val`; only promotion uses `test`."""
 
     name: str  # without a path: experiments and models are named after it
     class_names: tuple[str, ...]
     train: Split
     val: Split
     test: Split
-    notes: tuple[str, ...] = ()  # what a person should know of how it was read: what was left out, copies
-    copies: Copies | None = field(default=None, compare=False, repr=False)  # where its reader has looked for them
+    notes: tuple[str, ...] = ()  # remarks for the user: files that were left out, copies
+    copies: Copies | None = field(default=None, compare=False, repr=False)  # None: not searched for
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
@@ -77,7 +77,7 @@ class Dataset:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of names, shapes, images and labels: what two runs must share to be compared."""
+        """SHA-256 of names, shapes, images and labels: runs are comparable if it is equal."""
         digest = hashlib.sha256(repr(self.class_names).encode())
         for split in (self.train, self.val, self.test):
             digest.update(repr(split.images.shape).encode())
@@ -89,7 +89,7 @@ class Dataset:
 
 Loader = Callable[[], Dataset]
 SourceReader = Callable[[Source], Dataset]
-_readers: dict[str, tuple[SourceReader, str]] = {}  # by scheme, with what stands after its colon
+_readers: dict[str, tuple[SourceReader, str]] = {}  # by scheme, with a word for the path after its colon
 
 
 def _load_own() -> None:
@@ -101,7 +101,7 @@ _registry: PluginRegistry[Loader] = PluginRegistry("data set", "datasets", _load
 
 
 def register_dataset(name: str) -> Callable[[Loader], Loader]:
-    """Register a loader `() -> Dataset`; raises PluginError where the name is taken.
+    """Register a loader `() -> Dataset`; raise PluginError if the name is taken.
 
     >>> @register_dataset("mnist5k")
     ... def mine() -> Dataset:
@@ -125,7 +125,7 @@ def register_dataset(name: str) -> Callable[[Loader], Loader]:
 
 
 def register_source(scheme: str, *, takes: str) -> Callable[[SourceReader], SourceReader]:
-    """Register a reader `(Source) -> Dataset` of `scheme:PATH`; `takes` says what PATH is. Raises as the other one."""
+    """Register a reader `(Source) -> Dataset` of `scheme:PATH`; `takes` names PATH. Raises as `register_dataset`."""
 
     def decorate(reader: SourceReader) -> SourceReader:
         _load_own()
@@ -139,13 +139,13 @@ def register_source(scheme: str, *, takes: str) -> Callable[[SourceReader], Sour
 
 
 def is_known(name: str) -> bool:
-    """Whether `load` has a loader or reader for this name."""
-    registered, source = names(), parse(name)  # names() first: it loads plugins, which may bring readers
+    """Return whether `load` has a loader or reader for this name."""
+    registered, source = names(), parse(name)  # names() first: it loads plugins, which may register readers
     return source.scheme in _readers if source else name in registered
 
 
 def names() -> list[str]:
-    """Names of all registered data sets, sorted."""
+    """Return the names of all registered data sets, sorted."""
     return _registry.names()
 
 
@@ -153,7 +153,7 @@ def load(name: str) -> Dataset:
     """Load a data set by its name, or from files: `folder:DIR`, `idx:DIR`, `npz:FILE`.
 
     Raises:
-        UsageError: for an unknown name, files that are not there, or options that their format does not take.
+        UsageError: for an unknown name, missing files, or options that their format does not take.
         PluginError: for the name of an installed plugin that failed on import.
         ProjectError: if it cannot be loaded, for example without a network, or because files are damaged.
 

@@ -1,4 +1,4 @@
-"""How data in files are named: `folder:/my/images?image_size=24x32` for loading, `folder-images-24x32` for people."""
+"""Names of data in files: `folder:/my/images?image_size=24x32` for loading, `folder-images-24x32` for people."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from typing import Any, Literal, get_args
 
 from architectures.errors import UsageError
 
-COLOR_MODES = ("grayscale", "rgb")  # as `keras.utils.image_dataset_from_directory` calls them
-RESIZABLE = "folder"  # the scheme whose images may be resized and change their colours
+COLOR_MODES = ("grayscale", "rgb")  # the names in `keras.utils.image_dataset_from_directory`
+RESIZABLE = "folder"  # the scheme whose images may be resized and converted
 WHITE = "white"
 
 Fit = Literal["crop", "pad", "squash"]  # the names that `experiments.datasets.pixels` implements
 FITS: tuple[Fit, ...] = get_args(Fit)
 
-_NAME_LENGTH = 100  # characters of a file's name that a title keeps
+_NAME_LENGTH = 100  # characters of a file's name in a title
 _TEXT = re.compile(r"(?P<scheme>[a-z][a-z0-9_]*):(?P<path>.+)", re.DOTALL)
 
 
 def image_size(text: str) -> tuple[int, int]:
-    """Height and width.
+    """Parse height and width.
 
     Raises:
         UsageError: for anything but HxW of 1 to 9,999 pixels.
@@ -45,7 +45,7 @@ def fit(text: str) -> str:
 
 
 def background(text: str) -> str:
-    """A colour by its name in CSS, or as six hexadecimal digits.
+    """Parse a colour: its name in CSS, or six hexadecimal digits.
 
     Raises:
         UsageError: for anything else.
@@ -84,20 +84,20 @@ _QUERY = re.compile(rf"(?P<path>.+?)\?(?P<query>{_OPTION}(?:&{_OPTION})*)", re.D
 
 @dataclass(frozen=True)
 class Options:
-    """How image files become the images of a data set; None: the reader's default."""
+    """How image files are converted to the images of a data set; None: the reader's default."""
 
-    image_size: tuple[int, int] | None = None  # height and width of all; None: as they are
-    color_mode: str | None = None  # one of COLOR_MODES; None: as the files have it
-    fit: str | None = None  # one of FITS: to `image_size`
-    background: str | None = None  # beneath transparent pixels and beside padded images: a colour
+    image_size: tuple[int, int] | None = None  # height and width of all images; None: unchanged
+    color_mode: str | None = None  # one of COLOR_MODES; None: that of the files
+    fit: str | None = None  # one of FITS: how to resize to `image_size`
+    background: str | None = None  # colour of transparent pixels and of margins
 
     @property
     def any(self) -> bool:
-        """Whether one is given."""
+        """Whether any option is given."""
         return self != Options()
 
     def over(self, others: Options) -> Options:
-        """These, and the others where these are not given."""
+        """Return these options, and `others` for those that are not given."""
         return Options(**{name: ours if ours is not None else vars(others)[name] for name, ours in vars(self).items()})
 
 
@@ -113,7 +113,7 @@ class Source:
     options: Options = Options()
 
     def __str__(self) -> str:
-        """The text that `parse` reads."""
+        """Return the text that `parse` reads."""
         told = {name: value for name, value in vars(self.options).items() if value is not None}
         if self.options.image_size:
             told["image_size"] = "{}x{}".format(*self.options.image_size)
@@ -122,7 +122,7 @@ class Source:
 
     @property
     def title(self) -> str:
-        """A name for experiments and models, without the place on this machine and what is usual."""
+        """A name for experiments and models, without the folder's path and default options."""
         stem = self.path.name.removesuffix(f".{self.scheme}")
         options = self.options
         parts: list[str | None] = [self.scheme, re.sub(r"[^\w.]+", "-", stem)[:_NAME_LENGTH].strip("-")]
@@ -135,10 +135,10 @@ class Source:
 
 
 def parse(text: str) -> Source | None:
-    """The files that a data set's name stands for; None where it is the name of a registered data set.
+    """Return the files that a data set's name stands for; None for the name of a registered data set.
 
     Raises:
-        UsageError: for a value that an option does not take.
+        UsageError: for an invalid value of an option.
     """
     found = _TEXT.fullmatch(text)
     if not found:
@@ -154,7 +154,7 @@ def parse(text: str) -> Source | None:
 
 
 def title(text: str) -> str:
-    """What experiments, registered models and studies of a data set are named after.
+    """Return the title of a data set, which its experiments, registered models and studies are named after.
 
     >>> title("mnist5k"), title("folder:/data/road signs?image_size=24x32")
     ('mnist5k', 'folder-road-signs-24x32')
@@ -164,7 +164,7 @@ def title(text: str) -> str:
 
 
 def reading_of(text: str) -> dict[str, str]:
-    """How the images of a data set in files are fitted, and on what: what a run and a Core ML file record.
+    """Return fit and background of a data set in files, which runs and Core ML files record.
 
     >>> reading_of("mnist5k"), reading_of("folder:/data/pets?image_size=96x96&fit=pad")
     ({}, {'fit': 'pad', 'background': 'white'})
@@ -177,7 +177,7 @@ def reading_of(text: str) -> dict[str, str]:
 
 
 def located(text: str, options: Options = Options()) -> str:
-    """A data set's name with its options in it and its path absolute: what a run records.
+    """Return a data set's name with its options and an absolute path, as runs record it.
 
     Raises:
         UsageError: for options that the data set does not take.
@@ -196,7 +196,7 @@ def located(text: str, options: Options = Options()) -> str:
 
 
 def did_you_mean(text: str) -> str:
-    """A sentence that names files of this name as a data set, for a person who forgot to say how to read them."""
+    """Return a hint if the text is a path without a scheme; empty otherwise."""
     path = Path(text).expanduser()
     meant = None
     if text and path.is_dir():

@@ -1,4 +1,4 @@
-"""From images to a data set: canonical form, fixed splits, and what is wrong with a person's own data."""
+"""Assemble a data set from images: canonical form, fixed splits, and checks of the user's own data."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from experiments.datasets.copies import first_of_equals
 from experiments.datasets.parts import Pixels, StoredSplit
 from experiments.datasets.registry import SPLITS, Dataset, Split
 
-SPLIT_SEED = 20180601  # fixed for ever: a run's validation images never depend on a flag
-BOTH_SHARE = 1 / 10  # of a class's images, for val and for test, where the data have neither
-ONE_SHARE = 1 / 12  # where they lack one: 5,000 of MNIST's 60,000
+SPLIT_SEED = 20180601  # never changed: a run's validation images must not depend on an option
+BOTH_SHARE = 1 / 10  # of a class's images, for val and for test, if the data have neither
+ONE_SHARE = 1 / 12  # if they lack one of them: 5,000 of MNIST's 60,000
 
 
 def freeze(images: np.ndarray, labels: np.ndarray, files: Sequence[str] | None = None) -> Split:
-    """Hold images and labels in their canonical form, read-only."""
+    """Return images and labels in their canonical form, read-only."""
     images = np.ascontiguousarray(images.reshape(*images.shape[:3], -1), dtype=np.uint8)
     labels = np.ascontiguousarray(labels.reshape(-1), dtype=np.int64)
     images.setflags(write=False)
@@ -32,7 +32,7 @@ def freeze(images: np.ndarray, labels: np.ndarray, files: Sequence[str] | None =
 
 
 def stratified(images: np.ndarray, labels: np.ndarray, *, held_out: int) -> tuple[Split, Split]:
-    """Split off `held_out` images with every class in its share; the same images every time."""
+    """Split off `held_out` images with each class in proportion; the same images every time."""
     kept_x, held_x, kept_y, held_y = train_test_split(
         images, labels, test_size=held_out, stratify=labels, random_state=SPLIT_SEED
     )
@@ -40,10 +40,10 @@ def stratified(images: np.ndarray, labels: np.ndarray, *, held_out: int) -> tupl
 
 
 def numbered(name: str, parts: Mapping[str, StoredSplit], place: Path | None = None) -> Dataset:
-    """A data set whose labels are numbers from 0; the training labels say which classes there are.
+    """Return a data set whose labels are numbers from 0; the training labels determine the classes.
 
     Raises:
-        ProjectError: as `assemble`, and for labels that leave a number out or are not counted from 0.
+        ProjectError: as `assemble`, and if the labels skip a number or do not start at 0.
     """
     found = np.unique(parts["train"].labels)
     if not len(found):
@@ -62,17 +62,17 @@ def numbered(name: str, parts: Mapping[str, StoredSplit], place: Path | None = N
 def assemble(
     name: str, class_names: Sequence[str], parts: Mapping[str, StoredSplit], place: Path | None = None
 ) -> Dataset:
-    """A checked data set. Splits that `parts` lacks are held out of the training images, class by class.
+    """Check the data and return a data set. Missing splits are held out of the training images, class by class.
 
     Args:
         name: the data set's name, without a path.
-        class_names: what the labels are indices into.
-        parts: `train`, and `val` and `test` where the data have them.
-        place: of the cache that is made where the images are too many for memory; None: they fit.
+        class_names: by label.
+        parts: `train`, and `val` and `test` if the data have them.
+        place: of the cache that is written if the images exceed memory; None: they do not.
 
     Raises:
-        ProjectError: for one class alone, an empty split, a class that a split lacks, labels out of range, images
-            of different sizes, or too few images of a class to hold some out.
+        ProjectError: for a single class, an empty split, a class that is missing in a split, labels out of range,
+            images of different sizes, or too few images of a class to hold some out.
     """
     if len(class_names) < 2:
         raise ProjectError(f"Data set {name!r} holds one class, {class_names[0]!r}: a classifier needs two or more.")
@@ -88,7 +88,7 @@ def assemble(
     missing = [split for split in ("test", "val") if split not in parts]
     with contextlib.ExitStack() as stack:
         sources: dict[str, np.ndarray | Pixels] = {}
-        rows = {split: (split, np.arange(len(part.labels))) for split, part in parts.items()}  # of which source
+        rows = {split: (split, np.arange(len(part.labels))) for split, part in parts.items()}  # with their source
         for split, part in parts.items():
             again = split == "train" and bool(missing)
             sources[split] = images = _read(name, part.images, place, stack, again=again)
@@ -134,7 +134,7 @@ def _check_labels(name: str, part: str, class_names: Sequence[str], labels: np.n
 def _read(
     name: str, images: np.ndarray | Pixels, place: Path | None, stack: contextlib.ExitStack, *, again: bool
 ) -> np.ndarray | Pixels:
-    """Images that are in memory, or on disk where they are too many and will be looked at again."""
+    """Return images in memory, or from disk if they exceed memory (then staged at `place` if they are read `again`)."""
     if not isinstance(images, Pixels):
         return images
     told = Pixels(images.shape, lambda: progress.told(name, images.shape[0], images.blocks()))
@@ -146,7 +146,7 @@ def _read(
 def _hold_out(
     name: str, class_names: Sequence[str], images: np.ndarray, labels: np.ndarray, missing: Sequence[str]
 ) -> dict[str, tuple[str, np.ndarray]]:
-    """The rows of train that each split gets. Copies of an image stay together, where the first of them falls."""
+    """Return the rows of train for each split. Copies of an image are put into the split of the first of them."""
     first = first_of_equals(images)
     originals = np.flatnonzero(first == np.arange(len(labels)))
     counts = np.bincount(labels[originals], minlength=len(class_names))
@@ -169,7 +169,7 @@ def _hold_out(
 def _by_split(
     sources: Mapping[str, np.ndarray | Pixels], chosen: Mapping[str, tuple[str, np.ndarray]]
 ) -> Iterator[tuple[str, np.ndarray]]:
-    """All images (n, height, width, channels) of all sources, block by block, with the split they belong to."""
+    """Yield all images (n, height, width, channels) of all sources, block by block, with their split."""
     for source, images in sources.items():
         first = 0
         for block in images.blocks() if isinstance(images, Pixels) else cache.in_blocks(images):
@@ -182,11 +182,11 @@ def _by_split(
 
 
 def _held_out(labels: np.ndarray, each: np.ndarray) -> np.ndarray:
-    """Which images to hold out, `each[c]` of class c, the same every time.
+    """Return which images to hold out, `each[c]` of class c, the same every time.
 
-    scikit-learn's split may leave a rare class out.
+    scikit-learn's split may omit a rare class.
     """
-    random = np.random.RandomState(SPLIT_SEED)  # its stream never changes, a Generator's may
+    random = np.random.RandomState(SPLIT_SEED)  # its stream never changes, unlike a Generator's
     held = np.zeros(len(labels), bool)
     for label, count in enumerate(each):
         held[random.permutation(np.flatnonzero(labels == label))[:count]] = True

@@ -1,4 +1,4 @@
-"""What a sweep says of a person's own images before it trains on them."""
+"""Summarize the user's own images before a sweep trains on them."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import numpy as np
 
 from experiments.datasets.registry import Dataset
 
-CLASSES = 8  # named with their counts
+CLASSES = 8  # most classes that are listed with their counts
 
 
 def summary(dataset: Dataset) -> list[str]:
-    """The classes with their counts, and what a person should know; nothing of data that are no one's own files."""
+    """Return the classes with their counts, and notes; nothing for data that are not the user's own files."""
     if dataset.train.files is None:
         return []
     splits = {"train": dataset.train, "val": dataset.val, "test": dataset.test}

@@ -1,9 +1,9 @@
 """Likely label errors: images whose label a classifier that never saw it disagrees with, the most confident first.
 
 The classifier is a ridge regression of the labels on a thousand Gaussian kernels around images of the data (Nyström's
-features), whose answer for each image without that image follows in closed form from one fit: every prediction is out
-of fold, and no fold is trained. It knows pixels alone, so it finds what looks like another class as a whole: of 5 % of
-mnist5k's labels made wrong, 99 % are among its first 10 % (benchmarks/label_errors.py, experiments/LOG.md).
+features). Its leave-one-out predictions follow in closed form from a single fit, so every prediction is out of fold
+without training any fold. It only knows pixels, so it finds images that look like another class as a whole: of 5 % of
+mnist5k's labels that were changed, 99 % are among its first 10 % (benchmarks/label_errors.py, experiments/LOG.md).
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from experiments.datasets.places import ImagePlace
 from experiments.datasets.progress import told
 from experiments.datasets.registry import Dataset, Split
 
-SIDE = 28  # pixels at most that an image is looked at in
-KERNELS = 1_000  # at most; no more than half the images
+SIDE = 28  # pixels: images are reduced to at most this side
+KERNELS = 1_000  # at most, and no more than half the images
 WIDTH = 2.0  # a kernel's exponent at the median distance
-RIDGE = 1e-4  # of the squared weights, an image
-FLATTEST = 0.05  # of 1: an image of less contrast is not stretched to that of the others
+RIDGE = 1e-4  # penalty of the squared weights, per image
+FLATTEST = 0.05  # of 1: added to the standard deviation, so that the noise of flat images is not amplified
 BLOCK = 2_048  # images whose kernels are in memory at a time
 SEED = 0
-LOOKED_AT = ("train", "val")  # a promotion alone looks at test images
-CONFIDENT = 0.5  # lead of the other class from which a label is called in doubt: of those on mnist5k 0.94 were planted
-RELIABLE = 0.7  # of the answers of a class that agree with the labels; else it says nothing of a label
+LOOKED_AT = ("train", "val")  # only promotions use test images
+CONFIDENT = 0.5  # lead of the other class from which on a label is doubtful: on mnist5k, 0.94 of these were planted
+RELIABLE = 0.7  # share of a class's predictions that agree with the labels; below, they say nothing about a label
 
 Floats = npt.NDArray[np.float32]
 
@@ -46,12 +46,12 @@ class Suspect:
         return self.place.as_json(class_names) | {"looks_like": class_names[self.answer], "lead": self.lead}
 
     def text(self, class_names: Sequence[str]) -> str:
-        """In a line."""
+        """Return one line for people."""
         return f"{self.place}: {class_names[self.place.label]}, looks like {class_names[self.answer]} ({self.lead:.2f})"
 
 
 def suspects(dataset: Dataset) -> tuple[Suspect, ...]:
-    """The images of the training and validation splits that look like another class, the surest first.
+    """Return the training and validation images that look like another class, the most confident first.
 
     Memory is bounded by BLOCK images and KERNELS squared, and 60,000 images take some ten seconds of a processor.
     """
@@ -69,7 +69,7 @@ def suspects(dataset: Dataset) -> tuple[Suspect, ...]:
 
 
 def disagreement(values: Floats, labels: npt.NDArray[np.int64]) -> Floats:
-    """By how much the best other class leads over an image's label (N,); negative where the label is the answer.
+    """Return by how much the best other class leads over an image's label (N,); negative where the label leads.
 
     >>> disagreement(np.array([[1.0, 0.5], [0.75, 0.25]], np.float32), np.array([0, 1]))
     array([-0.5,  0.5], dtype=float32)
@@ -81,7 +81,7 @@ def disagreement(values: Floats, labels: npt.NDArray[np.int64]) -> Floats:
 
 
 def out_of_fold(parts: list[Split], num_classes: int, *, name: str) -> Floats:
-    """What each image's classes are worth by all other images (N, num_classes), about 0 to 1; in the parts' order."""
+    """Return each image's leave-one-out class scores (N, num_classes), about 0 to 1, in the order of the parts."""
     labels = np.concatenate([part.labels for part in parts])
     count = len(labels)
     chosen = np.sort(np.random.default_rng(SEED).permutation(count)[: max(1, min(KERNELS, count // 2))])
@@ -105,19 +105,19 @@ def out_of_fold(parts: list[Split], num_classes: int, *, name: str) -> Floats:
     weights = inverse @ sums.astype(np.float32)
     values = np.empty_like(targets)
     for rows, kernels in blocks():
-        own = ((kernels @ inverse) * kernels).sum(axis=1, keepdims=True)  # the share of its own label in an answer
+        own = ((kernels @ inverse) * kernels).sum(axis=1, keepdims=True)  # weight of its own label in the prediction
         values[rows] = (kernels @ weights - own * targets[rows]) / np.maximum(1 - own, 1e-6)
     return values + np.float32(1 / num_classes)
 
 
 def _distances(one: Floats, other: Floats) -> Floats:
-    """Squared distances between rows (N, M)."""
+    """Return squared distances between rows (N, M)."""
     squares = (one**2).sum(axis=1)[:, np.newaxis] + (other**2).sum(axis=1)
     return np.maximum(squares - 2 * one @ other.T, 0)
 
 
 def _rows(parts: list[Split], chosen: npt.NDArray[np.int64]) -> Floats:
-    """Features of some rows of all parts."""
+    """Return the features of some rows of all parts."""
     found, first = [], 0
     for part in parts:
         own = chosen[(chosen >= first) & (chosen < first + len(part))] - first
@@ -133,12 +133,12 @@ def _blocks(parts: list[Split]) -> Iterator[Floats]:
 
 
 def _features(images: npt.NDArray[np.uint8]) -> Floats:
-    """Images (N, height, width, channels) as rows of small ones, of equal brightness and contrast."""
+    """Return images (N, height, width, channels) as rows of small images with equal brightness and contrast."""
     count, height, width, channels = images.shape
     down, across = -(-height // SIDE), -(-width // SIDE)
     cut = images[:, : height // down * down, : width // across * across]
     grouped = cut.reshape(count, height // down, down, width // across, across, channels)
     small = grouped.mean(axis=(2, 4), dtype=np.float32) / 255
-    small = small.reshape(count, math.prod(small.shape[1:]))  # not -1, which no images leave open
+    small = small.reshape(count, math.prod(small.shape[1:]))  # not -1, which fails for no images
     small -= small.mean(axis=1, keepdims=True)
     return small / (small.std(axis=1, keepdims=True) + np.float32(FLATTEST))

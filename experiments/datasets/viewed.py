@@ -1,4 +1,4 @@
-"""An image of any number of channels as a picture for people."""
+"""Convert an image with any number of channels to a picture for people."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def viewed(image: np.ndarray) -> Image.Image:
-    """An image (height, width, channels) of uint8 in gray or RGB: of 2 channels the first, of more the first three.
+    """Convert an image (height, width, channels) of uint8 to gray or RGB: the first of 2 channels, or the first three.
 
     >>> import numpy as np
     >>> [viewed(np.zeros((3, 5, channels), np.uint8)).mode for channels in (1, 2, 3, 12)]

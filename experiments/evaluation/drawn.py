@@ -1,8 +1,8 @@
 """Accuracy on digits as the app sees them: traced to strokes, drawn anywhere on a pad, rendered by the app's rules.
 
-A digit of the data set becomes the strokes of a pen that would leave its ink: its centre lines, and where its ink is
-broader than the pen, lines that fill it. These are drawn on a pad at a random size and place and go the app's way. A
-model whose `drawn_accuracy` falls below its `val_accuracy` will disappoint on a phone.
+A digit of the data set is converted to pen strokes that would leave its ink: its centre lines, and where its ink is
+wider than the pen, lines that fill it. These are drawn on a pad at a random size and place, and rendered as in the app.
+A model whose `drawn_accuracy` is below its `val_accuracy` will disappoint on a phone.
 """
 
 from __future__ import annotations
@@ -17,25 +17,25 @@ from experiments.classifier import predict
 from experiments.datasets import Dataset
 from experiments.evaluation.strokes import PEN, SIDE, paint, render
 
-PAD = 300.0  # points: the side of a pad on a phone
+PAD = 300.0  # points: side of a pad on a phone
 SMALLEST_INK, LARGEST_INK = 0.2, 0.9  # of the pad: longer side of a digit's strokes
-MOST_DRAWN = 5_000  # validation digits that are drawn: as many as MNIST has
+MOST_DRAWN = 5_000  # validation digits that are drawn: the size of MNIST's validation split
 SEED = 20180601  # of sizes and places: the same for every model
-FINENESS = 2  # parts of a pixel's side that lines are traced in: finer changes accuracy by less than 1 image in 100
+FINENESS = 2  # subdivisions of a pixel for tracing: more change accuracy by less than 1 image in 100
 INK = 128  # a pixel of at least this value is ink
 
 Lines = npt.NDArray[np.float64]  # (L, 2, 2): strokes of two points (x, y)
 Masks = npt.NDArray[np.bool_]  # (N, height, width)
 
-_drawn: dict[str, npt.NDArray[np.uint8]] = {}  # by the data set's digest: every model of a sweep reads the same images
+_drawn: dict[str, npt.NDArray[np.uint8]] = {}  # by the data set's digest: the same images for every model of a sweep
 
 
 def drawn_accuracy(forward: Callable[[np.ndarray], np.ndarray], dataset: Dataset) -> float | None:
-    """Share of the validation digits, MOST_DRAWN at most, that are read right when they come through the pad.
+    """Return the accuracy on at most MOST_DRAWN validation digits after drawing them on the pad.
 
     Args:
         forward: probabilities (N, classes) of uint8 images (N, 28, 28, 1).
-        dataset: None is returned unless it holds single digits in grayscale of 28 by 28 pixels.
+        dataset: None is returned unless it has single digits in grayscale of 28 by 28 pixels.
     """
     digits = all(len(name) == 1 and name.isdecimal() for name in dataset.class_names)
     if not digits or dataset.input_shape != (SIDE, SIDE, 1):
@@ -53,7 +53,7 @@ def whole_pad(lines: Lines) -> npt.NDArray[np.uint8]:
 
 
 def box_centred(lines: Lines) -> npt.NDArray[np.uint8]:
-    """The right size, but with the bounding box of the ink centred in the image (28, 28), to a pixel."""
+    """Render at MNIST's size, but with the bounding box of the ink centred in the image (28, 28), to a pixel."""
     image = render(lines, pad=PAD)
     if not image.any():
         return image
@@ -62,12 +62,12 @@ def box_centred(lines: Lines) -> npt.NDArray[np.uint8]:
 
 
 def mass_centred(lines: Lines) -> npt.NDArray[np.uint8]:
-    """What our app does: MNIST's size, and the ink's centre of mass where MNIST has it (28, 28)."""
+    """Render as our app does: at MNIST's size, with the ink's centre of mass where MNIST has it (28, 28)."""
     return render(lines, pad=PAD)
 
 
 def on_pad(drawings: list[Lines]) -> list[Lines]:
-    """Drawings at random sizes and places on a pad of 300 points; the same every time. All ink stays on the pad."""
+    """Place drawings at random sizes and places on a pad of 300 points, always the same. All ink stays on the pad."""
     random = np.random.default_rng(SEED)
     placed = []
     for lines in drawings:
@@ -80,7 +80,7 @@ def on_pad(drawings: list[Lines]) -> list[Lines]:
 
 
 def trace(images: npt.NDArray[np.uint8]) -> list[Lines]:
-    """Strokes, in pixels, of a pen that leaves the ink of images (N, height, width)."""
+    """Return strokes, in pixels, of a pen that leaves the ink of images (N, height, width)."""
     from scipy.ndimage import binary_erosion, zoom
 
     fine = zoom(images.astype(np.float32), (1, FINENESS, FINENESS), order=1, grid_mode=True, mode="nearest") >= INK
@@ -94,14 +94,14 @@ def trace(images: npt.NDArray[np.uint8]) -> list[Lines]:
 
 
 def _lines(ink: Masks, broad: Masks) -> npt.NDArray[np.int64]:
-    """Rows (image, x, y, x, y): runs of ink in a row, and links to the row below that no others make."""
+    """Return rows (image, x, y, x, y): runs of ink in a row, and links to the row below that are not redundant."""
     ink = np.pad(ink, ((0, 0), (0, 1), (1, 1)))
     steps = np.diff(ink.astype(np.int8), axis=2)
     image, row, first = np.nonzero(steps == 1)
     last = np.nonzero(steps == -1)[2] - 1
     found = [np.stack([image, first, row, last, row], axis=1)]
     here, below = ink[:, :-1, 1:-1], ink[:, 1:]
-    straight = here & below[:, :, 1:-1] & ~broad  # where the ink is broad its runs touch anyway
+    straight = here & below[:, :, 1:-1] & ~broad  # runs of wide ink touch anyway
     right = here & below[:, :, 2:] & ~below[:, :, 1:-1] & ~ink[:, :-1, 2:]
     left = here & below[:, :, :-2] & ~below[:, :, 1:-1] & ~ink[:, :-1, :-2]
     for links, aside in ((straight, 0), (right, 1), (left, -1)):
@@ -112,7 +112,7 @@ def _lines(ink: Masks, broad: Masks) -> npt.NDArray[np.int64]:
 
 @cache
 def _removable() -> npt.NDArray[np.bool_]:
-    """Which pixels the two halves of a thinning step take, (2, 256) by the bits of the eight neighbours.
+    """Return which pixels the two halves of a thinning step remove, (2, 256) by the bits of the eight neighbours.
 
     T. Y. Zhang and C. Y. Suen, "A fast parallel algorithm for thinning digital patterns", CACM 27 (1984).
     """
@@ -129,7 +129,7 @@ def _removable() -> npt.NDArray[np.bool_]:
 
 
 def _thinned(ink: Masks) -> Masks:
-    """Centre lines of ink, one pixel wide."""
+    """Return the centre lines of ink, one pixel wide."""
     ink = np.pad(ink, ((0, 0), (1, 1), (1, 1)))
     width = ink.shape[2]
     neighbours = (-width, -width + 1, 1, width + 1, width, width - 1, -1, -width - 1)

@@ -1,4 +1,4 @@
-"""Fonts that have the glyphs of a text: class names are written in any script, Matplotlib's own font in some."""
+"""Find fonts with the glyphs of a text: class names may be in any script, and Matplotlib's own font has only some."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ import unicodedata
 from collections.abc import Iterable
 from functools import cache
 
-# Debian's package for a script, by the first word of its characters' Unicode names.
+# Debian's font packages, by the first word of the characters' Unicode names.
 PACKAGES = dict.fromkeys(("CJK", "HIRAGANA", "KATAKANA", "HANGUL", "BOPOMOFO", "FULLWIDTH"), "fonts-noto-cjk")
-SYMBOLS = "fonts-symbola"  # emoji among them, as outlines: Matplotlib cannot draw fonts of colour pictures
-PICTOGRAPHS = range(0x1F000, 0x1FC00)  # of which this Python may not know the newest
+SYMBOLS = "fonts-symbola"  # includes emoji as outlines: Matplotlib cannot draw colour fonts
+PICTOGRAPHS = range(0x1F000, 0x1FC00)  # this Python may not know the newest ones
 OTHER_SCRIPTS = "fonts-noto-core"
-PLACEHOLDER = "Last Resort"  # family whose glyphs are boxes that name a script
+PLACEHOLDER = "Last Resort"  # family with boxes that name a script, in place of glyphs
 REGULAR = 400  # weight of a face, on OpenType's scale of 1 to 1000
 INVISIBLE = ("Cc", "Cf", "Zs", "Zl", "Zp")  # Unicode categories without a glyph of their own
 SHOWN = 8  # characters in a warning
 
-_told: set[str] = set()  # characters that this process has warned of
+_told: set[str] = set()  # characters that this process has warned about
 
 
 def families(texts: Iterable[str]) -> list[str]:
-    """The families to draw texts with: Matplotlib's, then installed ones that have what it lacks.
+    """Return the font families for texts: Matplotlib's, then installed ones with glyphs that it lacks.
 
-    Says once, which Debian package has a font for characters that none has.
+    For characters that no font has, this prints once which Debian package has one.
     """
     import matplotlib
     from matplotlib import font_manager
@@ -44,7 +44,7 @@ def families(texts: Iterable[str]) -> list[str]:
 
 
 def package(sign: str) -> str:
-    """Debian's package with a font that has a character.
+    """Return the Debian package with a font for a character.
 
     >>> package("猫"), package("क"), package("🦊")
     ('fonts-noto-cjk', 'fonts-noto-core', 'fonts-symbola')
@@ -60,16 +60,16 @@ def _visible(sign: str) -> bool:
 
 @cache
 def _installed() -> dict[str, str]:
-    """The file of each family's upright face whose weight is nearest to the regular one's.
+    """Return the file of each family's upright face with the weight closest to regular.
 
-    Also of fonts that were installed since Matplotlib looked.
+    This includes fonts that were installed after Matplotlib created its list.
     """
     from matplotlib import font_manager
 
     manager = font_manager.fontManager
     known = {entry.fname for entry in manager.ttflist}
     for path in sorted(set(font_manager.findSystemFonts()) - known):
-        with contextlib.suppress(Exception):  # a damaged font is nobody's fault here
+        with contextlib.suppress(Exception):  # skip damaged fonts
             manager.addfont(path)
     upright = [entry for entry in manager.ttflist if entry.style == "normal" and PLACEHOLDER not in entry.name]
     found: dict[str, str] = {}
@@ -79,7 +79,7 @@ def _installed() -> dict[str, str]:
 
 
 def _weight(weight: int | str) -> int:
-    """A face's weight on OpenType's scale, where Matplotlib may have its name.
+    """Convert Matplotlib's weight of a face, a number or a name, to OpenType's scale.
 
     >>> _weight("bold"), _weight(300)
     (700, 300)
@@ -91,7 +91,7 @@ def _weight(weight: int | str) -> int:
 
 @cache
 def _glyphs(path: str) -> frozenset[int]:
-    """Code points that a font has an outline for."""
+    """Return the code points for which a font has an outline."""
     from matplotlib import font_manager
 
     with contextlib.suppress(Exception):

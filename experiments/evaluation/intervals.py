@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class ExpectedAccuracy:
-    """What to expect of a network on new images like the validation images, without the luck that chose it."""
+    """The expected accuracy of a network on new images like the validation images, corrected for selection bias."""
 
     expected_accuracy: float
     expected_accuracy_low: float  # 95 % interval
@@ -21,13 +21,13 @@ class ExpectedAccuracy:
 
 
 def accuracy_interval(correct: float, images: int) -> tuple[float, float]:
-    """95 % Wilson score interval of an accuracy.
+    """Return the 95 % Wilson score interval of an accuracy.
 
     >>> low, high = accuracy_interval(485, 500)
     >>> round(low, 4), round(high, 4)
     (0.9511, 0.9817)
     """
-    from statistics import NormalDist  # importing scipy.stats takes longer than finding the best of 10,000 runs
+    from statistics import NormalDist  # importing scipy.stats takes longer than ranking 10,000 runs
 
     z, share = NormalDist().inv_cdf(0.975), correct / images
     centre = share + z**2 / (2 * images)
@@ -37,7 +37,7 @@ def accuracy_interval(correct: float, images: int) -> tuple[float, float]:
 
 
 def mean_interval(values: Sequence[float]) -> tuple[float, float] | None:
-    """95 % interval of a mean by Student's t; None for fewer than two values.
+    """Return the 95 % interval of a mean by Student's t; None for fewer than two values.
 
     >>> low, high = mean_interval([0.96, 0.97, 0.98])
     >>> round(low, 4), round(high, 4)

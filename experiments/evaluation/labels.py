@@ -1,4 +1,4 @@
-"""Class labels as they are shown: two classes may share a name, as ImageNet's two cranes do."""
+"""Unique texts for class labels: two classes may share a name, like ImageNet's two cranes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 
 def told_apart(labels: Sequence[object]) -> tuple[str, ...]:
-    """Labels as texts, each that occurs more than once with its index.
+    """Return labels as texts, with the index if a label occurs more than once.
 
     >>> told_apart(["crane", "dog", "crane"])
     ('crane [0]', 'dog', 'crane [2]')

@@ -1,6 +1,7 @@
 """Evaluate a model's probabilities on a split: accuracy, confusion, precision and recall, calibration, mistakes.
 
-Of a kept model on the validation images, written to its run; of a promoted file on the test images, in its evidence.
+For a kept model on the validation images, they are written to its run; for a promoted file on the test images, to its
+evidence.
 """
 
 from __future__ import annotations
@@ -21,11 +22,11 @@ MISTAKES_SHOWN = 20  # the most confident ones
 
 @dataclass(frozen=True)
 class ClassReport:
-    """The figures of one class; 0 where the denominator is 0."""
+    """The figures of one class; 0 if the denominator is 0."""
 
-    name: str  # with its index where two classes share one
-    precision: float  # share of the images answered so that are so
-    recall: float  # share of its images that are answered so
+    name: str  # with its index if two classes share a name
+    precision: float  # share of predictions of this class that are correct
+    recall: float  # share of its images that are predicted correctly
     f1: float  # harmonic mean of the two
     images: int
 
@@ -43,23 +44,23 @@ class CalibrationBin:
 
 @dataclass(frozen=True)
 class Mistake:
-    """An image with a wrong answer."""
+    """An image with a wrong prediction."""
 
     index: int  # in the split
     true_label: int
     answer: int  # label index
     confidence: float
-    file: str = ""  # below the data set's folder; empty where the images have no files
+    file: str = ""  # relative to the data set's folder; empty if the images have no files
 
     @property
     def name(self) -> str:
-        """The name by which the image can be found."""
+        """A name that identifies the image."""
         return self.file or f"#{self.index}"
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Probabilities against labels. Confidence is the answer's probability, where all of an image sum to 1."""
+    """Probabilities compared with labels. Confidence is the answer's probability, normalized to a sum of 1."""
 
     images: int
     correct: int
@@ -72,10 +73,10 @@ class Evaluation:
     confusion_matrix: tuple[tuple[int, ...], ...]  # images, a row per true class, a column per answer
     classes: tuple[ClassReport, ...]
     calibration: tuple[CalibrationBin, ...]  # those that hold images
-    mistakes: tuple[Mistake, ...]  # the most confident first, MISTAKES_SHOWN at most
+    mistakes: tuple[Mistake, ...]  # the most confident first, at most MISTAKES_SHOWN
 
     def metrics(self) -> dict[str, float]:
-        """The headline figures that a run's validation images give, by their names in MLflow."""
+        """Return the main figures on a run's validation images, by their names in MLflow."""
         return {
             EVALUATED: self.expected_calibration_error,
             "val_accuracy_low": self.accuracy_low,
@@ -93,7 +94,7 @@ def evaluate(
 ) -> Evaluation:
     """Evaluate probabilities (N, classes) of a softmax or sigmoid head with label indices (N,).
 
-    The names of the images' files, where they have some, name the mistakes.
+    Mistakes are named after the images' files, if they have any.
 
     Calibration as in C. Guo, G. Pleiss, Y. Sun, K. Weinberger, "On Calibration of Modern Neural Networks", ICML 2017,
     section 2: bins of equal width, each closed above, of the confidence in the answer.
@@ -111,7 +112,7 @@ def evaluate(
     indices = list(range(len(class_names)))
     answers = probabilities.argmax(axis=1)
     right = answers == labels
-    with np.errstate(all="ignore"):  # a file that is being refused may answer anything
+    with np.errstate(all="ignore"):  # a faulty file may give any values
         confidence = probabilities.max(axis=1).astype(np.float64) / probabilities.sum(axis=1, dtype=np.float64)
     confidence = np.clip(np.nan_to_num(confidence, nan=0.0, posinf=0.0, neginf=0.0), 0, 1)
 
@@ -122,7 +123,7 @@ def evaluate(
     error = float(np.abs(accuracies - confidences) @ counts[filled]) / len(labels)
 
     precision, recall, f1, _ = precision_recall_fscore_support(labels, answers, labels=indices, zero_division=0)
-    images = np.bincount(labels, minlength=len(indices))  # scikit-learn's are floats where no answer is right
+    images = np.bincount(labels, minlength=len(indices))  # scikit-learn's are floats if no answer is right
     wrong = np.flatnonzero(~right)
     worst = wrong[np.argsort(-confidence[wrong], kind="stable")][:MISTAKES_SHOWN]
     low, high = accuracy_interval(int(right.sum()), len(labels))
@@ -154,7 +155,7 @@ def evaluate(
 
 
 def mistakes_title(evaluation: Evaluation, what: str) -> str:
-    """The title of a picture of the mistakes, or that there are none."""
+    """Return the title of a picture of the mistakes, or that there are none."""
     wrong, shown = evaluation.images - evaluation.correct, len(evaluation.mistakes)
     if not wrong:
         return f"No mistake on {evaluation.images:,} {what} images"

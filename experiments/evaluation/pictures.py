@@ -1,7 +1,7 @@
 """Pictures of an evaluation: confusion matrix, reliability curve, and images with a caption each.
 
-Drawn with bare Figures: pyplot would keep them and pick a display. A class may be called anything: `$` starts no
-formula, and what the font lacks is drawn with another one (fonts.py).
+They are drawn without pyplot, which would keep figures and pick a display. Class names may contain anything: `$` does
+not start a formula, and characters that the font lacks are drawn with another one (fonts.py).
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from experiments.views.charts import GREY, PALETTE
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-MOST_NUMBERED = 25  # classes whose confusion matrix has its numbers written in: each takes a millisecond
-MOST_NAMED = 60  # classes whose names stand at its sides
+MOST_NUMBERED = 25  # most classes for which a confusion matrix shows its numbers: each takes a millisecond
+MOST_NAMED = 60  # most classes for which it shows their names
 LARGEST_MATRIX = 14.0  # inches
 COLUMNS = 5  # images in a row
-CELL = 1.3  # inches of an image's longer side
+CELL = 1.3  # inches: longer side of an image
 CAPTION = 0.4  # inches of two lines of text
 GAP = 0.25  # inches between images
 TITLE = 0.45  # inches above all
@@ -37,7 +37,7 @@ LONGEST_NAME = 16  # characters of a class in a caption
 
 
 def draw_confusion_matrix(evaluation: Evaluation, path: Path, *, what: str) -> None:
-    """Draw true against answered classes as a PNG; `what` names the images, `validation` for instance."""
+    """Draw true against predicted classes as a PNG; `what` names the images, `validation` for instance."""
     from sklearn.metrics import ConfusionMatrixDisplay
 
     names = short_names([each.name for each in evaluation.classes])
@@ -54,7 +54,7 @@ def draw_confusion_matrix(evaluation: Evaluation, path: Path, *, what: str) -> N
             xticks_rotation="vertical" if max(map(len, names)) > 3 else 0,
         )
         for text in () if display.text_ is None else display.text_.ravel():
-            text.set_in_layout(False)  # it lies inside: asking each for its size takes as long as drawing all
+            text.set_in_layout(False)  # it is inside: measuring each text takes as long as drawing all
             text.set_visible(text.get_text() != "0")
         if len(names) > MOST_NAMED:
             axes.set(xticks=[], yticks=[])
@@ -89,9 +89,9 @@ def draw_reliability(evaluation: Evaluation, path: Path, *, what: str) -> None:
 
 
 def draw_images(images: Sequence[np.ndarray], captions: Sequence[str], path: Path, *, title: str) -> None:
-    """Draw uint8 images (height, width, channels) of one size, each under its caption of two lines, as a PNG.
+    """Draw uint8 images (height, width, channels) of equal size, each below its caption of two lines, as a PNG.
 
-    Without an image the title stands alone, and says so.
+    Without images, only the title is drawn, which says so.
     """
     height, width = images[0].shape[:2] if len(images) else (1, 1)
     wide, high = CELL * width / max(width, height), CELL * height / max(width, height)
@@ -103,7 +103,7 @@ def draw_images(images: Sequence[np.ndarray], captions: Sequence[str], path: Pat
         for place, (image, caption) in enumerate(zip(images, captions, strict=True)):
             row, column = divmod(place, COLUMNS)
             left, top = GAP + column * step_x + (step_x - GAP - wide) / 2, TITLE + row * step_y + CAPTION
-            # Pixels at their place and plain text: twenty axes would take five times as long.
+            # Pixels and plain text at fixed places, because twenty axes would take five times as long.
             scaled = _scaled(image, round(wide * DPI), round(high * DPI))
             figure.figimage(scaled, round(left * DPI), round((down - top - high) * DPI), origin="upper")
             middle, foot = (left + wide / 2) / across, 1 - (top - 0.03) / down
@@ -111,7 +111,7 @@ def draw_images(images: Sequence[np.ndarray], captions: Sequence[str], path: Pat
 
 
 def _scaled(image: np.ndarray, width: int, height: int) -> np.ndarray:
-    """A uint8 image in RGB at another size; small ones show their pixels."""
+    """Resize a uint8 image, in RGB; enlarged images show their pixels."""
     picture = viewed(image).convert("RGB")
     enlarged = width >= picture.width
     return np.asarray(
@@ -120,7 +120,7 @@ def _scaled(image: np.ndarray, width: int, height: int) -> np.ndarray:
 
 
 def short_names(names: Sequence[str]) -> tuple[str, ...]:
-    """The names of all classes, in their order, at a length that fits into a caption; no two are the same."""
+    """Return the names of all classes in order, shortened to fit into a caption; all are different."""
     return told_apart([name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…" for name in names])
 
 
@@ -128,7 +128,7 @@ def short_names(names: Sequence[str]) -> tuple[str, ...]:
 def _picture(
     path: Path, inches: tuple[float, float], *, texts: Sequence[str] = (), layout: str = "none"
 ) -> Iterator[Figure]:
-    """A figure that is written to a path, the same bytes for the same content; `texts` may be in any script."""
+    """Yield a figure and write it to a path, with equal bytes for equal content; `texts` may be in any script."""
     import matplotlib
     from matplotlib.figure import Figure
 

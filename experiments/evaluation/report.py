@@ -1,4 +1,4 @@
-"""An evaluation as files: numbers for programs, tables and plots for people."""
+"""Write an evaluation to files: numbers for programs, tables and plots for people."""
 
 from __future__ import annotations
 
@@ -32,19 +32,19 @@ def write_evaluation(
     *,
     figures: bool = True,
 ) -> str:
-    """Log a run's kept model on the validation images: files under `evaluation/`, headline numbers as metrics.
+    """Log a kept model's evaluation on the validation images: files in `evaluation/`, main figures as metrics.
 
-    What cannot be computed or drawn is left out: the run says so in its tag `not_drawn`.
+    Parts that cannot be computed or drawn are left out, and named in the run's tag `not_drawn`.
 
     Args:
         probabilities: of the validation images (N, num_classes).
         figures: whether to draw the plots.
 
     Returns:
-        What is missing and why, in one line; empty where nothing is.
+        What is missing and why, in one line; empty if nothing is.
 
     Raises:
-        TrackingError: if MLflow does not take it.
+        TrackingError: if MLflow does not accept it.
     """
     metrics: dict[str, float] = {}
     attempts = Attempts()
@@ -69,15 +69,15 @@ def write_report(
     attempts: Attempts,
     figures: bool = True,
 ) -> None:
-    """Write an evaluation into an existing folder, as numbers and as plots.
+    """Write an evaluation to an existing folder, as numbers and as plots.
 
-    `evaluation.json` holds all of it; `classification_report.txt`, `confusion_matrix.csv` and `.png`, `reliability.png`
+    `evaluation.json` has everything; `classification_report.txt`, `confusion_matrix.csv` and `.png`, `reliability.png`
     and `mistakes.png` are for people.
 
     Args:
         images: uint8 (N, height, width, channels).
-        folder: where the files go.
-        what: names the images: `validation`.
+        folder: for the files.
+        what: name of the images, such as `validation`.
         figures: whether to draw the plots.
     """
     names = [each.name for each in evaluation.classes]
@@ -119,12 +119,12 @@ def write_report(
 
 
 def _end(name: str) -> str:
-    """The end of a long name, which tells files apart."""
+    """Return the end of a long name, by which files differ."""
     return name if len(name) <= CAPTION else f"...{name[-CAPTION:]}"
 
 
 def _mistakes(evaluation: Evaluation, names: Sequence[str], what: str) -> str:
-    """The most confident mistakes as lines of text, with the whole names of their files."""
+    """Return the most confident mistakes as lines of text, with complete file names."""
     lines = [
         f"{mistake.confidence:.4f}  {visible(mistake.file or f'{what} {mistake.index}')}: "
         f"{visible(names[mistake.true_label])}, answer {visible(names[mistake.answer])}"
@@ -134,7 +134,7 @@ def _mistakes(evaluation: Evaluation, names: Sequence[str], what: str) -> str:
 
 
 def _table(evaluation: Evaluation) -> str:
-    """Precision and recall of each class as text."""
+    """Return precision and recall of each class as text."""
     names = [visible(each.name) for each in evaluation.classes]
     wide = max(12, *map(len, names))
     lines = [f"{'class':<{wide}}  precision  recall      f1  images"]

@@ -1,11 +1,12 @@
-"""From strokes on a square pad to the image that a digit classifier reads. `ios/DigitKit` computes the same pixels.
+"""Render strokes on a square pad as the image for a digit classifier. `ios/DigitKit` computes the same pixels.
 
-MNIST's digits stand in a box of 20 pixels with their centre of mass at pixel index 14 of 0..27. A pad that is shrunk as
-it is, or centred by its box, gives 7, 9 and 4 another place than the one they were learned in; so the strokes are kept
-and drawn anew at MNIST's size and place.
+MNIST's digits fit into a box of 20 pixels, with their centre of mass at pixel index 14 of 0..27. If the pad were just
+shrunk, or centred by its bounding box, 7, 9 and 4 would be at another place than in training, so the strokes are kept
+and drawn again at MNIST's size and place.
 
-The same pixels on every machine and in Swift: doubles; only + - * / and the square root, all of which IEEE 754 rounds
-in one way; in the order written here. Any change of a pixel is a new `classifier.PREPROCESSING_VERSION`.
+Pixels are equal on every machine and in Swift: all numbers are doubles, and only + - * / and the square root are used,
+whose rounding IEEE 754 defines, in the order written here. Any change of a pixel requires a new
+`classifier.PREPROCESSING_VERSION`.
 """
 
 from __future__ import annotations
@@ -19,16 +20,16 @@ SIDE = 28  # pixels; pixel (row, column) has its centre at y = row, x = column
 BOX = 20.0  # pixels: longer side of the ink, pen included
 CENTER = 14.0  # pixel index of the centre of mass
 PEN = 2.2  # pixels: width of a line; its edge fades over one more pixel
-SPACING = 0.5  # pixels: points nearer than this to the last one kept say nothing a pixel can show
-PADS = (1e-300, 1e300)  # any unit: smallest and largest side of a pad whose scale and middle a double can hold
-SMALLEST = 0.05  # of the pad: a smaller drawing is not blown up to the box, so a dot stays a dot
+SPACING = 0.5  # pixels: points nearer than this to the last one kept do not change any pixel
+PADS = (1e-300, 1e300)  # any unit: smallest and largest side of a pad whose scale and middle fit into a double
+SMALLEST = 0.05  # of the pad: a smaller drawing is not enlarged to the box, so a dot stays a dot
 
 REACH = PEN / 2 + 0.5  # pixels: no ink from this distance on
 
-FULL = (PEN / 2 - 0.5) ** 2  # squared pixels: up to this distance a pixel is full, however near another line comes
+FULL = (PEN / 2 - 0.5) ** 2  # squared pixels: up to this distance, a pixel has full ink
 
-_FIRST = 32  # segments painted first, then as many again: a scribble soon fills pixels, which are not measured again
-_MOST = 512  # at once: arrays above 128 KB, which malloc maps anew every time, cost more than another round
+_FIRST = 32  # segments in the first round; later rounds double, as full pixels of a scribble are not measured again
+_MOST = 512  # segments per round: arrays above 128 KB, which malloc maps each time, cost more than another round
 
 Point = Sequence[float]  # x to the right, y down
 Segments = npt.NDArray[np.float64]  # (S, 4): x and y of both ends in pixels; a dot has both ends in one place
@@ -38,7 +39,7 @@ def render(strokes: Iterable[Sequence[Point]], *, pad: float) -> npt.NDArray[np.
     """Draw strokes white on black, the longer side 20 pixels, the centre of mass at index 14.
 
     Points outside the pad are moved to its edge, where the page and the app draw them too; points that are not finite
-    are left out. A mark of one point is a dot. Nothing drawn is a black image.
+    are left out. A stroke of one point is a dot. Without strokes, the image is black.
 
     Args:
         strokes: lines of points (x, y), from (0, 0) top left to (pad, pad).
@@ -73,8 +74,8 @@ def render(strokes: Iterable[Sequence[Point]], *, pad: float) -> npt.NDArray[np.
 def paint(segments: Segments) -> npt.NDArray[np.uint8]:
     """Draw segments given in pixels: ink decreases with the distance of a pixel's centre from the nearest segment.
 
-    Full ink up to half a pen less half a pixel, none from half a pen and half a pixel on, rounded half up to 0..255.
-    Measured are the pixels near a segment that are not full already: nothing else can change the image.
+    Ink is full up to half a pen minus half a pixel, and zero from half a pen plus half a pixel on, rounded half up to
+    0..255. Only pixels near a segment that are not full yet are measured: others cannot change.
     """
     index = np.arange(SIDE, dtype=np.float64)[:, None]
     nearest = np.full(SIDE * SIDE, np.inf)  # squared distance
@@ -88,13 +89,13 @@ def paint(segments: Segments) -> npt.NDArray[np.uint8]:
         near = (near_y.any(axis=1)[:, None] & near_x.any(axis=1)).ravel()
         measured = np.flatnonzero(near & (nearest > FULL))
         y, x = np.divmod(measured, SIDE)
-        pairs = np.flatnonzero(near_y[y] & near_x[x])  # np.nonzero itself takes five times as long
+        pairs = np.flatnonzero(near_y[y] & near_x[x])  # np.nonzero takes five times as long
         pixel, segment = np.divmod(pairs, len(from_x))
         along_x, along_y = (to_x - from_x)[segment], (to_y - from_y)[segment]
         length = along_x * along_x + along_y * along_y  # squared
         away_x, away_y = x[pixel] - from_x[segment], y[pixel] - from_y[segment]
         share = (away_x * along_x + away_y * along_y) / np.where(length > 0, length, 1.0)
-        np.clip(share, 0.0, 1.0, out=share)  # where on the segment the nearest point lies
+        np.clip(share, 0.0, 1.0, out=share)  # position of the nearest point on the segment
         off_x, off_y = away_x - share * along_x, away_y - share * along_y
         np.minimum.at(nearest, measured[pixel], off_x * off_x + off_y * off_y)
     ink = np.clip(REACH - np.sqrt(nearest), 0.0, 1.0)
@@ -102,7 +103,7 @@ def paint(segments: Segments) -> npt.NDArray[np.uint8]:
 
 
 def center_of_mass(image: npt.NDArray[np.uint8]) -> tuple[float, float]:
-    """Mean column and row of an image's ink, which must hold some; exact sums, one division each."""
+    """Return mean column and row of an image's ink, which must not be empty; exact sums, one division each."""
     ink = image.astype(np.int64)
     total = int(ink.sum())
     index = np.arange(SIDE)
@@ -110,7 +111,7 @@ def center_of_mass(image: npt.NDArray[np.uint8]) -> tuple[float, float]:
 
 
 def _on_pad(strokes: Iterable[Sequence[Point]], pad: float) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
-    """All points (n, 2) that are finite, those outside moved to the edge; and the number of each one's stroke."""
+    """Return all finite points (n, 2), with those outside moved to the edge, and the number of each one's stroke."""
     lines = list(strokes)
     points = np.concatenate([np.empty((0, 2)), *filter(len, lines)], dtype=np.float64)
     line = np.repeat(np.arange(len(lines)), [len(one) for one in lines])
@@ -119,9 +120,9 @@ def _on_pad(strokes: Iterable[Sequence[Point]], pad: float) -> tuple[npt.NDArray
 
 
 def _segments(points: npt.NDArray[np.float64], line: npt.NDArray[np.int64]) -> Segments:
-    """Each line's points in pairs, without those nearer than SPACING to the last one kept; a single one with itself.
+    """Return pairs of consecutive points, without points nearer than SPACING to the last one kept.
 
-    The first and the last point of a line stay.
+    The first and the last point of a line stay; a single point is paired with itself.
     """
     first, last = np.diff(line, prepend=-1) != 0, np.diff(line, append=-1) != 0
     chosen: list[int] = []

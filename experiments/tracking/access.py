@@ -1,9 +1,9 @@
-"""Count each look at test images, whatever its result, as an MLflow run of the experiment `test-looks`.
+"""Record each use of test images (a look), whatever its result, as an MLflow run of the experiment `test-looks`.
 
-A test split says what a model will do on unseen images as long as nobody chooses by it; how often it was looked at says
-how far that still holds. A run is the one thing that any number of processes add to any MLflow store without losing
-one, and deleting an experiment of runs does not take the looks with it. The look is written before the images are
-handed out: what fails, is refused or is only a dry run has looked, too.
+A test split shows how a model does on unseen images as long as nobody makes choices by it; the number of looks shows
+how far that still holds. Runs are what any number of processes can add to any MLflow store without losing one, and
+deleting another experiment keeps the looks. A look is recorded before the images are returned, so failed, refused and
+dry runs count.
 """
 
 from __future__ import annotations
@@ -35,19 +35,19 @@ class LookRecord:
     number: int  # among the looks at this split, from 1
     command: str
     at: str  # UTC
-    run_id: str  # whose model was held against the images; empty where it was none of a run
+    run_id: str  # whose model was tested; empty if it was not a run's model
     look_id: str  # of the look's own MLflow run
 
 
 @dataclass(frozen=True)
 class Look:
-    """The record that the test images of a data set were handed out, with earlier looks."""
+    """The record of a use of a data set's test images, with earlier looks."""
 
     number: int
     dataset: str
     dataset_digest: str
     look_id: str  # of the look's own MLflow run
-    earlier: tuple[LookRecord, ...]  # the last ones before it, EARLIER_SHOWN at most
+    earlier: tuple[LookRecord, ...]  # the last looks before it, at most EARLIER_SHOWN
 
     @property
     def text(self) -> str:
@@ -59,21 +59,21 @@ class Look:
 
 
 class TestAccess:
-    """The looks at test images in one store."""
+    """The recorded uses of test images in one store."""
 
     def __init__(self, store: Store) -> None:
         self._store, self._client = store, store.client
 
     def look(self, dataset: Dataset, *, command: str, run_id: str = "", source: str = "") -> tuple[Split, Look]:
-        """Record a look, then hand out the test images: the only way to get them.
+        """Record a look, then return the test images: the only way to get them.
 
         Args:
-            command: that looks, `conversion.promote` for instance.
-            run_id: of the model that is held against them, if it is a run's.
+            command: that uses them, `conversion.promote` for instance.
+            run_id: of the model that is tested, if it is a run's.
             source: what `datasets.load` loads the data from; the data set's name if not given.
 
         Raises:
-            TrackingError: if it cannot be recorded; then nobody looks.
+            TrackingError: if the look cannot be recorded; then no images are returned.
         """
         experiment_id = self._store.experiment(EXPERIMENT, ABOUT)
         tags = {"dataset": dataset.name, "dataset_digest": dataset.digest, "command": command, "run_id": run_id}
@@ -88,7 +88,7 @@ class TestAccess:
         return dataset.test, Look(before + 1, dataset.name, dataset.digest, look_id, earlier)
 
     def looks(self, digest: str) -> tuple[LookRecord, ...]:
-        """All looks at the test split of the data with this digest, the earliest first."""
+        """Return all uses of the test split of the data with this digest, the earliest first."""
         found = self._client.get_experiment_by_name(EXPERIMENT)
         if found:
             check_not_deleted(found)

@@ -45,7 +45,7 @@ def write_coreml_flavor(folder: Path, served: ServedFile, *, model_id: str, run_
         inputs=Schema([TensorSpec(np.dtype("uint8"), (-1, *served.input_shape))]),
         outputs=Schema([ColSpec("string", label), *(ColSpec("float", name) for name in classes)]),
     )
-    # The script checks what comes: by the signature MLflow would cut 0.5 down to 0 before it asked.
+    # The script checks the input: with a signature, MLflow would truncate 0.5 to 0 first.
     model.signature._is_signature_from_type_hint = True
     pyfunc.add_to_model(
         model,

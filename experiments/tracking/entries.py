@@ -28,7 +28,7 @@ class Ended:
     status: str  # FINISHED, KILLED or FAILED
     outcome: str | None  # pruned, paused, infeasible or interrupted
     result: RunResult | None = None  # of a finished one
-    model: ModelRecord | None = None  # where it was kept
+    model: ModelRecord | None = None  # if it was kept
 
 
 @dataclass
@@ -38,13 +38,13 @@ class TrialRun:
     number: int
     again: bool = False  # an earlier attempt or an unanswered request may have written some of it
     attempt: int = 1
-    fenced: int = 0  # the last attempt whose run is not to be gone on with: its owner may still write
+    fenced: int = 0  # the last attempt whose run must not be resumed: its owner may still write
     unanswered: bool = False  # the last write
     run_id: str | None = None
     recorded: int = 0  # last epoch that MLflow holds
 
-    def to_go_on_with(self, tracker: Tracker, parent: str) -> str | None:
-        """The run of the latest attempt that is not fenced, if any; all others are discarded."""
+    def resumable_run(self, tracker: Tracker, parent: str) -> str | None:
+        """Return the run of the latest attempt that is not fenced, if any; discard all others."""
         found = tracker.runs.of_trial(parent, self.number)
         usable = [one.run_id for one in found if one.attempt > self.fenced][:1]
         for one in found:
@@ -60,7 +60,7 @@ class TrialRun:
         return self.run_id
 
     def look_again(self, tracker: Tracker) -> None:
-        """After an unanswered write: read what MLflow holds."""
+        """Read what MLflow holds after an unanswered write."""
         if self.unanswered:
             self.recorded = tracker.runs.last_epoch(self.known)
 
@@ -80,8 +80,8 @@ class Entry(ABC):
         """Write to MLflow what is not there yet.
 
         Raises:
-            OwnershipLost: if the run that it goes on is given up.
-            TrackingError: if MLflow refuses, or is away.
+            OwnershipLost: if the run to be continued was given up.
+            TrackingError: if MLflow refuses, or is unavailable.
         """
 
 
@@ -92,7 +92,7 @@ class Start(Entry):
     start: RunStart
 
     def apply(self, run: TrialRun, write: Write, tracker: Tracker) -> None:
-        run.run_id = run.to_go_on_with(tracker, write.parent) if run.again else None
+        run.run_id = run.resumable_run(tracker, write.parent) if run.again else None
         start = replace(self.start, tags={**self.start.tags, ATTEMPT: str(run.attempt)})
         recorded = tracker.writer.resume_run(run.run_id, start) if run.run_id else None
         if run.run_id is None or recorded is None:
@@ -107,7 +107,7 @@ class Known(Entry):
     run_id: str
 
     def apply(self, run: TrialRun, write: Write, tracker: Tracker) -> None:
-        run.run_id = run.to_go_on_with(tracker, write.parent)
+        run.run_id = run.resumable_run(tracker, write.parent)
         if run.run_id is None:
             raise OwnershipLost(f"The writes kept for trial {run.number} continue a run that was given up.")
         run.recorded = tracker.runs.last_epoch(run.run_id)
@@ -224,7 +224,7 @@ class Write:
     parent: str  # run id of the sweep's
 
     def as_json(self) -> str:
-        """One line of a journal."""
+        """Return the write as a line of a journal."""
         values = {field.name: getattr(self.entry, field.name) for field in fields(self.entry)}  # type: ignore[arg-type]
         line = {"do": type(self.entry).__name__.lower(), "at": self.at, "parent": self.parent} | values
         return json.dumps(line, default=_as_json)
@@ -244,7 +244,7 @@ def parsed(line: str) -> Write:
 
 
 def _as_json(value: object) -> object:
-    """What `json` does not know: dataclasses, arrays, paths."""
+    """Convert what `json` does not know: dataclasses, arrays, paths."""
     if is_dataclass(value) and not isinstance(value, type):
         return asdict(value)
     return value.tolist() if hasattr(value, "tolist") else str(value)

@@ -15,9 +15,9 @@ MISSING, EXISTS, INVALID = "RESOURCE_DOES_NOT_EXIST", "RESOURCE_ALREADY_EXISTS",
 
 
 class TrackingError(ProjectError):
-    """The tracking store cannot be reached, or refuses what it is asked."""
+    """The tracking store cannot be reached, or refuses a request."""
 
-    code = ""  # MLflow's own, where it has refused
+    code = ""  # MLflow's error code, if it refused
 
 
 class TrackingUnavailable(TrackingError):
@@ -58,7 +58,7 @@ class Guarded:
 
 
 def _is_outage(uri: str, error: BaseException) -> bool:
-    """Whether the call may succeed later: the store cannot be reached, or its own database is not available."""
+    """Return whether the call may succeed later: the store cannot be reached, or its database is not available."""
     import requests
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import DBAPIError
@@ -73,7 +73,7 @@ def _is_outage(uri: str, error: BaseException) -> bool:
             case MlflowException() if uri.startswith("http") and seen.get_http_status_code() in (429, 500, 503, 504):
                 return True
             case DBAPIError(orig=cause) if "sqlite" in type(cause).__module__:
-                return "locked" in str(cause)  # another process has it for longer than SQLite waits
+                return "locked" in str(cause)  # another process holds the lock for longer than SQLite waits
             case DBAPIError(orig=cause) if uri.startswith("postgresql"):
                 state = getattr(cause, "sqlstate", None)
                 return state is None or state.startswith(("08", "57P"))
@@ -92,8 +92,8 @@ def store_errors(uri: str) -> Iterator[None]:
     """Turn the errors of MLflow and its database into one line.
 
     Raises:
-        TrackingUnavailable: where the store is away for a while.
-        TrackingError: for all else, but for errors that say enough by themselves.
+        TrackingUnavailable: if the store is temporarily unavailable.
+        TrackingError: for all other errors, except those whose message is clear enough.
     """
     try:
         yield

@@ -16,7 +16,7 @@ DIGEST_LENGTH = 36  # characters that MLflow keeps; the tag `dataset_digest` hol
 
 
 def dataset_facts(dataset: Dataset, source: str) -> dict[str, str]:
-    """The facts that identify data in MLflow's dataset input.
+    """Return the facts that identify data in MLflow's dataset input.
 
     Args:
         dataset: the data; its name and digest are MLflow's.
@@ -39,7 +39,7 @@ def dataset_facts(dataset: Dataset, source: str) -> dict[str, str]:
 
 
 def as_dataset_input(facts: Mapping[str, str], *, context: str = "training") -> DatasetInput:
-    """MLflow's input of what `dataset_facts` gives; `context` is what a run does with it: training or testing."""
+    """Return MLflow's dataset input for the result of `dataset_facts`; `context`: training or testing."""
     from mlflow.entities import Dataset as Entity
     from mlflow.entities import DatasetInput, InputTag
 
@@ -53,4 +53,4 @@ def log_input(client: MlflowClient, run_id: str, data: DatasetInput) -> None:
     except Exception as error:
         if "INTO datasets" not in f"{error} {error.__cause__}":
             raise
-        client.log_inputs(run_id, [data])  # another run may have brought the same new data in the same instant
+        client.log_inputs(run_id, [data])  # another run may have added the same new data at the same moment

@@ -1,4 +1,4 @@
-"""The writes that wait for MLflow, on disk: one file per trial, one JSON object per line."""
+"""Writes that wait for MLflow on disk: one file per trial, one JSON object per line."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ class Journal:
         self._folders = [self.folder] + ([folder.absolute() / before] if fits(before) else [])
 
     def path(self, number: int) -> Path:
-        """The file for the writes of a trial, whether it exists or not."""
+        """Return the path of a trial's writes, whether it exists or not."""
         found = [folder / f"{number}.jsonl" for folder in self._folders]
         return next((path for path in found if os.path.lexists(path)), found[0])
 
     def model(self, number: int) -> Path:
-        """The file for the model of a trial that is to be kept."""
+        """Return the path for a model to keep."""
         return self.folder / f"{number}.keras"
 
     def numbers(self) -> set[int]:
-        """The trials that have a file here."""
+        """Return the numbers of the trials that have a file here."""
         found = (path for folder in self._folders for path in folder.glob("*.jsonl"))
         return {int(path.stem) for path in found if path.stem.isascii() and path.stem.isdecimal()}
 
@@ -50,10 +50,10 @@ class Journal:
             os.fsync(file.fileno())
 
     def read(self, number: int) -> list[Write]:
-        """Read a trial's writes; a last line that was cut off when the process died is left out.
+        """Read a trial's writes, without a last line that was cut off when the process died.
 
         Raises:
-            Unreadable: for anything else that is not whole.
+            UnreadableJournal: if anything else is incomplete.
         """
         try:
             *lines, last = self.path(number).read_text(encoding="utf-8").split("\n")
@@ -79,12 +79,12 @@ class Journal:
                 (folder / name).unlink(missing_ok=True)
 
     def set_aside(self, number: int) -> Path:
-        """Rename the file of a trial so that it is not read again; returns the new name."""
+        """Rename the file of a trial so that it is not read again; return the new name."""
         return put_aside(self.path(number))
 
 
 def put_aside(path: Path) -> Path:
-    """Rename a file so that it is not read again; returns the new name."""
+    """Rename a file so that it is not read again; return the new name."""
     aside, again = path.with_name(path.name + SET_ASIDE), 1
     while os.path.lexists(aside):
         again += 1

@@ -8,11 +8,11 @@ from experiments.config import RunResult
 from experiments.tracking.source import PYTHON_ENV, write_environment
 
 MODEL_FILE = "data/model.keras"  # where MLflow's own Keras flavor looks for it
-PROBABILITIES_FILE = "val_probabilities.npy"  # beside it: what the model answers on validation images
+PROBABILITIES_FILE = "val_probabilities.npy"  # next to it: the model's predictions on the validation images
 
 
 def write_keras_flavor(folder: Path, result: RunResult, model_id: str, run_id: str) -> None:
-    """Write the folder of MLflow's Keras flavor, from the `.keras` file alone, with the answers next to it."""
+    """Write the folder of MLflow's Keras flavor, from the `.keras` file alone, with the predictions next to it."""
     import numpy as np
     from mlflow import pyfunc
     from mlflow.models import Model, ModelSignature

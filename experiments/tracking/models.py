@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from mlflow.store.artifact.artifact_repo import ArtifactRepository
 
 COREML_SUFFIX = "-coreml"  # of the registered model whose versions are the promotions of another
-REPORTS = "refused"  # folder of refused promotions' reports beside a model's files: records, which stay
+REPORTS = "refused"  # folder next to a model's files with reports of refused promotions, which are kept
 PRUNED_TAG = "pruned_at"  # of a LoggedModel whose files are being removed
 MODEL_ID = re.compile(r"m-[0-9a-f]{32}")
 UNFINISHED = {"RUNNING", "SCHEDULED"}
@@ -39,7 +39,7 @@ class StoredModel:
     model_id: str
     experiment: str
     run_id: str
-    run: str | None  # its name; None where MLflow does not know the run
+    run: str | None  # its name; None if MLflow does not know the run
     bytes: int  # of the files that a removal frees
     needed: str | None  # why it is kept; None: nothing needs it
 
@@ -53,8 +53,8 @@ class Models:
     def store(self, run_id: str, result: RunResult) -> ModelRecord:
         """Store a run's model as an MLflow LoggedModel that `mlflow.keras.load_model` reads.
 
-        MLflow's own `log_model` would need Keras and the model in this process, and seconds to infer requirements
-        that are known; the folder it would write is written here.
+        MLflow's own `log_model` would need Keras and the model in this process, and seconds to infer known
+        requirements, so this writes the same folder itself.
         """
         from mlflow.entities import LoggedModelOutput, LoggedModelStatus
 
@@ -73,7 +73,7 @@ class Models:
             try:
                 self._client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=result.best_epoch)])
             except TrackingError as error:
-                if error.code == INVALID:  # the run was given up meanwhile, the model with it
+                if error.code == INVALID:  # the run was given up in the meantime, and the model with it
                     self.artifacts(model.artifact_location).delete_artifacts()
                     _remove_empty_folder(model.artifact_location, model.model_id)
                 raise
@@ -81,7 +81,7 @@ class Models:
         return ModelRecord(model.model_id, run_id, result.keras_sha256)
 
     def kept_model(self, run_id: str) -> ModelRecord | None:
-        """The model of a run, if one was kept."""
+        """Return the model of a run, if one was kept."""
         from mlflow.entities import LoggedModelStatus
 
         try:
@@ -89,7 +89,7 @@ class Models:
         except TrackingError as error:
             if error.code != MISSING:
                 raise
-            return None  # deleted for good
+            return None  # permanently deleted
         for output in outputs.model_outputs if outputs else ():
             try:
                 model = self._client.get_logged_model(output.model_id)
@@ -98,7 +98,7 @@ class Models:
                     raise
                 continue  # superseded and dropped
             if "keras_sha256" in model.tags and PRUNED_TAG not in model.tags:
-                if str(model.status) != "READY":  # killed at the last step: its files are whole by then
+                if str(model.status) != "READY":  # killed before the last step, when its files were already complete
                     self._client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
                 return ModelRecord(model.model_id, run_id, model.tags["keras_sha256"])
         return None
@@ -106,11 +106,11 @@ class Models:
     def drop_model(self, model_id: str) -> bool:
         """Remove a kept model that is no longer needed; reports of refused promotions go to its run.
 
-        At each moment the store is consistent: from its mark on no command takes the model for a kept one. What is cut
-        short here is gone on with by `experiments.prune`.
+        The store is consistent at each moment: once a model is marked, no command takes it for a kept one.
+        `experiments.prune` finishes an interrupted removal.
 
-        A model is marked, then looked for in the registry; who registers one looks for the mark afterwards. Of two at
-        once at least one sees the other, whatever lock they hold.
+        This marks the model and then looks for it in the registry; registering looks for the mark afterwards, so
+        concurrent callers cannot miss each other, whatever lock they hold.
 
         Returns:
             Whether it was removed: False if a version refers to it.
@@ -137,7 +137,7 @@ class Models:
         return True
 
     def is_removed(self, model: ModelRecord) -> bool:
-        """Whether a kept model was removed or is being removed."""
+        """Return whether a kept model was removed or is being removed."""
         try:
             return PRUNED_TAG in self._client.get_logged_model(model.model_id).tags
         except TrackingError as error:
@@ -146,18 +146,18 @@ class Models:
             return True
 
     def place_in_model(self, model_id: str, name: str) -> str:
-        """The place of a file next to a model: a path on this machine, or a URI."""
+        """Return the place of a file next to a model: a path on this machine, or a URI."""
         return shown_place(self._client.get_logged_model(model_id).artifact_location, name)
 
     def artifacts(self, location: str) -> ArtifactRepository:
-        """A place of artifacts, on this machine or behind a server."""
+        """Return the artifact repository of a location, on this machine or on a server."""
         from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
         found = get_artifact_repository(location, tracking_uri=absolute(self._store.uri))
         return cast("ArtifactRepository", Guarded(found, self._store.uri))
 
     def _model_bytes(self, location: str) -> int:
-        """Bytes of a model's files, reports of refused promotions left out."""
+        """Return the bytes of a model's files, without reports of refused promotions."""
         files = self.artifacts(location)
         total, folders = 0, [""]
         while folders:
@@ -173,11 +173,11 @@ class Models:
         return self.download(model.model_id, MODEL_FILE, folder)
 
     def val_probabilities(self, run_id: str) -> npt.NDArray[np.float32] | None:
-        """The answers of a run's kept model on the validation images (N, num_classes); None if they were not kept."""
+        """Return the probabilities of a run's kept model on the validation images (N, num_classes), if recorded."""
         if (model := self.kept_model(run_id)) is None:
             return None
         files = self.artifacts(self._client.get_logged_model(model.model_id).artifact_location)
-        if all(entry.path != PROBABILITIES_FILE for entry in files.list_artifacts()):  # kept before they were
+        if all(entry.path != PROBABILITIES_FILE for entry in files.list_artifacts()):  # an older model
             return None
         with scratch_folder() as folder:
             return np.load(self.download(model.model_id, PROBABILITIES_FILE, folder))
@@ -197,7 +197,7 @@ class Models:
         self._client.log_model_artifacts(model.model_id, str(folder))
 
     def stored_models(self, experiment: str | None = None) -> list[StoredModel]:
-        """All stored models of an experiment, or of all.
+        """Return all stored models of an experiment, or of all experiments.
 
         Raises:
             UsageError: for an unknown experiment.
@@ -239,7 +239,7 @@ class Models:
         if run is None or not {"architecture", "dataset"} <= run.data.params.keys():
             return "not a model of a sweep or a trial"
         if PRUNED_TAG in model.tags:
-            return None  # an earlier removal did not come to its end
+            return None  # an earlier removal was interrupted
         if run.info.run_id in promoted and "keras_sha256" in model.tags:
             return "a promotion was made of it"
         parent = self._run_once(run.data.tags.get("mlflow.parentRunId"), runs)
@@ -253,7 +253,7 @@ class Models:
         return None
 
     def _run_once(self, run_id: str | None, runs: dict[str, Run | None]) -> Run | None:
-        """A run, read once; None if MLflow does not know it."""
+        """Return a run, read once; None if MLflow does not know it."""
         if not run_id:
             return None
         if run_id not in runs:
@@ -268,10 +268,10 @@ class Models:
     def remove_files(self, model: StoredModel) -> bool:
         """Remove a model that nothing needs; its run keeps its metrics, and gets the reports of refused promotions.
 
-        Whether that still holds is asked again under the promotion lock.
+        This checks again, under the promotion lock, that nothing needs it.
 
         Returns:
-            Whether it was removed: False if somebody needs it now.
+            Whether it was removed: False if something needs it now.
 
         Raises:
             TrackingError: if the artifact store refuses; the next removal tries again.
@@ -283,7 +283,7 @@ class Models:
             except TrackingError as error:
                 if error.code != MISSING:
                     raise
-                return True  # another pruning was first
+                return True  # another `prune` was first
             versions = self._store.search_versions(f"run_id = {quoted(model.run_id)}") if model.run_id else []
             needed = {each: version for version in versions for each in model_ids(version)}
             promoted = {str(version.run_id) for version in versions if version.name.endswith(COREML_SUFFIX)}
@@ -294,7 +294,7 @@ class Models:
 
 
 def model_ids(version: ModelVersion) -> set[str]:
-    """The LoggedModels that a version refers to, in any of the ways that MLflow has."""
+    """Return the ids of the LoggedModels that a version refers to, in any of MLflow's ways."""
     texts = (version.model_id, version.tags.get("model_id"), version.source)
     return {found for text in texts if text for found in MODEL_ID.findall(str(text))}
 

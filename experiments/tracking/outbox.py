@@ -1,9 +1,8 @@
-"""Write the runs of a sweep's trials to MLflow, or keep the writes on disk while it is away and deliver them in order.
+"""Write the runs of a sweep's trials to MLflow; while it is unavailable, keep the writes on disk to deliver in order.
 
-A trial's writes that could not be delivered stand in a file (`experiments.tracking.journal`), with the model that is to
-be kept beside it. They are delivered by the sweep when MLflow is back, by the next
-sweep of the study, or by `python -m search.doctor`. What an unanswered request may have written already is looked up
-before it is written again.
+Undelivered writes of a trial are in a file (`experiments.tracking.journal`), with the model to keep next to it. They
+are delivered by the sweep when MLflow is back, by the next sweep of the study, or by `python -m search.doctor`. After
+an unanswered request, MLflow is read first, so that nothing is written twice.
 """
 
 from __future__ import annotations
@@ -23,13 +22,13 @@ from experiments.tracking.journal import FOLDER, Journal, UnreadableJournal
 from experiments.tracking.records import RunStart
 from experiments.tracking.tracker import Tracker
 
-LONGEST_REASON = 200  # characters of why a file cannot be read
-PROBE_SECONDS = 2.0  # between two looks whether MLflow is back
+LONGEST_REASON = 200  # characters of the reason why a file cannot be read
+PROBE_SECONDS = 2.0  # between checks whether MLflow is back
 
 
 @dataclass
 class _Waiting(TrialRun):
-    """The run of one trial, and its writes that wait."""
+    """The run of one trial, and its waiting writes."""
 
     waiting: list[Write] = field(default_factory=list)
 
@@ -50,12 +49,12 @@ class Outbox:
         """Prepare to write the runs of a study's trials.
 
         Args:
-            parent_run_id: under which the runs are found.
-            owns: whether a trial, by its number, is this process': asked before each write.
-            folder: where writes wait; the study's own folder is made in it when it is needed.
-            say: told when MLflow goes away and when it is back.
+            parent_run_id: of the sweep's run.
+            owns: returns whether this process owns a trial, by number; called before each write.
+            folder: for waiting writes; the study's own folder is created in it when it is needed.
+            say: called with a message when MLflow becomes unavailable and when it is back.
         """
-        # MLflow would ask a server again for minutes, and write twice what it only did not answer.
+        # MLflow would retry for minutes, and repeat writes that the server has made but not answered.
         os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
         self._journal = Journal(folder, study)
@@ -68,34 +67,34 @@ class Outbox:
 
     @property
     def folder(self) -> Path:
-        """Where the study's writes wait."""
+        """The folder of the study's waiting writes."""
         return self._journal.folder
 
     @property
     def waiting(self) -> int:
-        """Number of trials with writes that have not been delivered."""
+        """The number of trials with undelivered writes."""
         return sum(bool(run.waiting) for run in self._runs.values())
 
     @property
     def away_seconds(self) -> float:
-        """For how long MLflow has been away; 0 if it is not."""
+        """How long MLflow has been unavailable; 0 if it is available."""
         return time.monotonic() - self._away_since if self._away_since else 0.0
 
     def run_id(self, number: int) -> str | None:
-        """The run of a trial, if it is known."""
+        """Return the run of a trial, if it is known."""
         return self._runs[number].run_id if number in self._runs else None
 
     def start(self, number: int, start: RunStart, *, attempt: int, fenced: int) -> None:
-        """Start a trial's run, or take up the one of an earlier attempt that is not `fenced`.
+        """Start a trial's run, or continue that of an earlier attempt if it is not `fenced`.
 
         This and the methods below raise OwnershipLost if another sweep has taken over the trial.
         """
-        self.forget(number)  # what an earlier attempt may have left on disk: this one writes all of it
+        self.forget(number)  # this attempt writes everything that an earlier one may have left on disk
         self._runs[number] = _Waiting(number, attempt > 1, attempt, fenced)
         self.write(number, Start(start))
 
     def write(self, number: int, entry: Entry) -> None:
-        """Write to a trial's run, or keep it on disk while MLflow is away."""
+        """Write to a trial's run, or keep the entry on disk while MLflow is unavailable."""
         run = self._runs[number]
         write = Write(entry, time.time(), self._parent)
         if not run.waiting and not self._away_since:
@@ -109,17 +108,17 @@ class Outbox:
         self._keep(run, write)
 
     def ended(self) -> list[Ended]:
-        """Trials whose runs have ended in MLflow since the last call."""
+        """Return the trials whose runs have ended in MLflow since the last call."""
         found, self._ended = self._ended, []
         return found
 
     def lost(self) -> list[int]:
-        """Trials with writes on disk that turned out to belong to another sweep, since the last call."""
+        """Return the trials with writes on disk that turned out to belong to another sweep, since the last call."""
         found, self._lost = self._lost, []
         return found
 
     def deliver(self, *, at_once: bool = False) -> None:
-        """Write what waits, if MLflow is back; checked at most every few seconds unless `at_once`."""
+        """Deliver waiting writes if MLflow is back; check at most every few seconds unless `at_once`."""
         if not self.waiting or not (at_once or time.monotonic() - self._probed >= PROBE_SECONDS):
             return
         try:
@@ -137,11 +136,11 @@ class Outbox:
         self._probed = time.monotonic()
 
     def left_over(self) -> list[int]:
-        """The numbers of trials whose writes a dead process has left on disk."""
+        """Return the numbers of trials whose writes a dead process has left on disk."""
         return sorted(self._journal.numbers() - self._runs.keys())
 
     def unreadable(self) -> dict[int, str]:
-        """Those of them that no sweep of this version has written, or that are damaged, with the reason."""
+        """Return the left-over trials whose file is damaged or not of this version, with the reason."""
         found = {}
         for number in self.left_over():
             try:
@@ -151,21 +150,21 @@ class Outbox:
         return found
 
     def set_aside(self, number: int, reason: str) -> str:
-        """Rename a file that cannot be read so that it is not read again; returns a message about it."""
+        """Rename an unreadable file so that it is not read again; return a message about it."""
         path = self._journal.path(number)
         aside = self._journal.set_aside(number)
         return f"{path} cannot be read ({redact(reason)[:LONGEST_REASON]}): set aside as {aside.name}"
 
     def take_up(self, number: int, *, attempt: int, fenced: int) -> None:
-        """Deliver what a process that is gone has left of a trial; a run that it had not ended is KILLED then.
+        """Deliver the writes of a trial that a dead process has left; end the run as KILLED if they do not end it.
 
         Raises:
-            TrackingUnavailable: if MLflow is away.
+            TrackingUnavailable: if MLflow is unavailable.
             OwnershipLost: if another sweep has taken over the trial.
         """
         run = _Waiting(number, True, attempt, fenced)
         run.waiting += self._journal.read(number)
-        if run.waiting and run.waiting[0].parent == self._parent:  # else of a study that had the same name
+        if run.waiting and run.waiting[0].parent == self._parent:  # else of an earlier study with the same name
             self._runs[number] = run
             ends = run.waiting[-1].entry.ends
             self._flush(run)
@@ -174,7 +173,7 @@ class Outbox:
         self._journal.remove(number)
 
     def forget(self, number: int) -> None:
-        """Drop what waits of a trial: it is somebody else's now, or begun anew."""
+        """Drop the waiting writes of a trial that has another owner now, or starts over."""
         self._runs.pop(number, None)
         self._journal.remove(number)
 
@@ -183,12 +182,12 @@ class Outbox:
         run = self._runs.get(number)
         self.forget(number)
         if run and run.run_id:
-            with suppress(TrackingError):  # what cannot be removed is found by search.doctor
+            with suppress(TrackingError):  # search.doctor finds what could not be removed
                 if self._tracker.runs.get(run.run_id).attempt == run.attempt:
                     self._tracker.writer.discard_run(run.run_id)
 
     def forget_waiting(self, number: int) -> None:
-        """Drop what waits of a trial, if anything does."""
+        """Drop the waiting writes of a trial, if there are any."""
         if number in self._runs and self._runs[number].waiting:
             self.forget(number)
 
@@ -204,7 +203,7 @@ class Outbox:
         run.waiting.append(write)
 
     def _flush(self, run: _Waiting) -> None:
-        """Deliver a run's writes in their order; raises TrackingUnavailable where MLflow is away again."""
+        """Deliver a run's writes in order; raise TrackingUnavailable if MLflow is unavailable again."""
         while run.waiting:
             try:
                 self._deliver(run, run.waiting[0])
@@ -215,14 +214,14 @@ class Outbox:
         self._journal.remove(run.number)
 
     def _deliver(self, run: _Waiting, write: Write) -> None:
-        """Write to MLflow what is not there yet, if the trial is this process'."""
+        """Write to MLflow what is not there yet, if this process owns the trial."""
         if not self._owns(run.number):
             raise OwnershipLost(f"Trial {run.number} was taken over by another sweep.")
         try:
             ended = write.entry.apply(run, write, self._tracker)
         except TrackingUnavailable:
             raise
-        except TrackingError as error:  # as MLflow refuses writes to a run that was given up
+        except TrackingError as error:  # MLflow refuses writes to a run that was given up
             if self._owns(run.number):
                 raise
             raise OwnershipLost(str(error)) from error

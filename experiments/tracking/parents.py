@@ -15,11 +15,11 @@ from experiments.tracking.store import Store, quoted
 from experiments.tracking.writer import LONGEST_TAG, Writer
 
 EXPECTED = ("expected_accuracy", "expected_accuracy_low", "expected_accuracy_high")  # metrics of a sweep's run
-EXPECTED_OF = "expected_accuracy_of"  # tag: the run of the trial that they are about
+EXPECTED_OF = "expected_accuracy_of"  # tag: the trial's run that these metrics are about
 
 
 class Parents:
-    """The runs of sweeps, below which those of their trials are found."""
+    """The runs of sweeps, the parents of their trials' runs."""
 
     def __init__(self, store: Store, writer: Writer) -> None:
         self._store, self._client = store, store.client
@@ -36,10 +36,10 @@ class Parents:
     ) -> str:
         """Start the parent run of a new study; its parameters are the sweep's configuration.
 
-        A parent that a sweep left RUNNING when it was killed before it had made its study is taken over.
+        If a sweep was killed before it had created its study, its RUNNING parent is reused.
 
         Args:
-            experiment_id: where it is.
+            experiment_id: of the run.
             dataset: MLflow's dataset input, as `dataset_facts` gives it.
             warm_start: the trials of earlier studies that it starts from, as its tag `warm_started_from`.
         """
@@ -58,7 +58,7 @@ class Parents:
         return run_id
 
     def resume(self, run_id: str, *, dataset: Mapping[str, str]) -> None:
-        """Set a parent run back to RUNNING; one that was made before parents had data gets them."""
+        """Set a parent run back to RUNNING, and add its dataset input if it is older than that feature."""
         self._writer.reopen(run_id)
         log_input(self._client, run_id, as_dataset_input(dataset))
 
@@ -67,11 +67,11 @@ class Parents:
 
         Args:
             description: of the run's page, in Markdown.
-            metrics: its figures by name, `trials` among them: the step at which the others are logged.
-            expected_of: the run that the figures of EXPECTED are about; empty: they are not among them, and those that
-                the run has become NaN, since MLflow deletes no metric.
+            metrics: its figures by name, including `trials`: the step at which the others are logged.
+            expected_of: the run that the figures of EXPECTED are about; empty: there are none, and recorded ones are
+                set to NaN, because MLflow cannot delete metrics.
 
-        To be called under the study's lock: what a sweep that is slower has read before must not replace it.
+        Call this under the study's lock: a slower sweep must not overwrite newer figures with older ones.
         """
         from mlflow.entities import Metric, RunTag
 
@@ -86,7 +86,7 @@ class Parents:
         self._client.log_batch(run_id, changed, tags=tags)
 
     def expected_accuracy(self, parent: str | None, run_id: str) -> ExpectedAccuracy | None:
-        """What to expect of a run on new images, if it is the best of the sweep whose run is `parent`."""
+        """Return the expected accuracy of a run on new images, if it is the best of the sweep with the run `parent`."""
         if parent:
             with unless_missing():
                 held = self._client.get_run(parent).data

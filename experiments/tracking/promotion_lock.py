@@ -1,10 +1,11 @@
-"""Who may write promotions: one process at a time for each MLflow store, whichever host it runs on.
+"""The lock for promotions: one process at a time for each MLflow store, on any host.
 
-- SQLite: `flock` on a file beside the database, which holds where SQLite's own locks hold. Free at its holder's death.
-- PostgreSQL: an advisory lock of the database. Free when the database sees the holder's connection end.
+- SQLite: `flock` on a file next to the database, which works wherever SQLite's own locks do. Released at the holder's
+  death.
+- PostgreSQL: an advisory lock of the database. Released when the database sees the holder's connection end.
 - A server: the lowest ticket, a version of the registered model `promotion-lock`. MLflow's interface has no lock and no
-  compare-and-set; what it gives out once only, and in order, are version numbers. Free at once after a death on the
-  same machine, else after LEASE_SECONDS.
+  compare-and-set; only version numbers are unique and in order. Released at once if the holder dies on the same
+  machine, else after LEASE_SECONDS.
 """
 
 from __future__ import annotations
@@ -30,18 +31,18 @@ if TYPE_CHECKING:
 WHAT = "promotion lock"
 TICKETS = "promotion-lock"  # registered model whose versions are the tickets
 SOURCE = "lock:/promotions"  # a version must name one
-MACHINE_TAG = "machine"  # of a ticket: whose own lock its process holds
-LEASE_SECONDS = 60.0  # without a sign of life, after which another machine's ticket is removed
-SIGN_SECONDS = 10.0  # between two signs of life
+MACHINE_TAG = "machine"  # of a ticket: the machine whose own lock its process holds
+LEASE_SECONDS = 60.0  # without a heartbeat, after which another machine's ticket is removed
+SIGN_SECONDS = 10.0  # between heartbeats
 
 
 @contextlib.contextmanager
 def promotion_lock(client: MlflowClient, uri: str, purpose: str) -> Iterator[StillHeld]:
-    """Hold the promotion lock of a store; yields a function that raises LockLost once the lock was lost.
+    """Hold the promotion lock of a store; yield a function that raises LockLost if the lock was lost.
 
     Args:
         uri: of the store, absolute.
-        purpose: of the holder, shown to processes that wait.
+        purpose: of the holder, shown to waiting processes.
     """
     if path := sqlite_path(uri):
         place = path.resolve()
@@ -62,7 +63,7 @@ def promotion_lock(client: MlflowClient, uri: str, purpose: str) -> Iterator[Sti
 
 
 def _machines_lock(uri: str) -> Path:
-    """The file by which a user's processes on this machine take turns: of several at most one has a ticket."""
+    """Return the lock file for a user's processes on this machine: at most one of them has a ticket at a time."""
     home = os.environ.get("XDG_CACHE_HOME")
     folder = (Path(home) if home and Path(home).is_absolute() else Path.home() / ".cache") / "pocketnets" / "locks"
     folder.mkdir(parents=True, exist_ok=True)
@@ -75,11 +76,11 @@ def _ticket(client: MlflowClient, machine: Path, purpose: str) -> Iterator[Still
     from mlflow.exceptions import MlflowException
 
     name = _name_of(machine)
-    with contextlib.suppress(MlflowException):  # it is there
+    with contextlib.suppress(MlflowException):  # it exists
         client.create_registered_model(TICKETS, description="Held while promotions are written: leave it alone.")
     drawn = client.create_model_version(TICKETS, SOURCE, tags={MACHINE_TAG: name}, description=this_process(purpose))
     number, done = int(drawn.version), threading.Event()
-    seen: tuple[tuple[str, int | None], float] | None = None  # the lowest ticket and its last sign of life; since when
+    seen: tuple[tuple[str, int | None], float] | None = None  # the lowest ticket and its last heartbeat; since when
 
     def live() -> None:
         while not done.wait(SIGN_SECONDS):
@@ -101,7 +102,7 @@ def _ticket(client: MlflowClient, machine: Path, purpose: str) -> Iterator[Still
         if seen is None or seen[0] != sign:
             seen = sign, time.monotonic()
         if first.tags.get(MACHINE_TAG) == name or time.monotonic() - seen[1] > LEASE_SECONDS:
-            with contextlib.suppress(MlflowException):  # another one was first
+            with contextlib.suppress(MlflowException):  # another process was first
                 client.delete_model_version(TICKETS, first.version)
         return False
 
@@ -116,14 +117,14 @@ def _ticket(client: MlflowClient, machine: Path, purpose: str) -> Iterator[Still
         yield check
     finally:
         done.set()
-        with contextlib.suppress(MlflowException):  # taken over, or the server is away: then it runs out
+        with contextlib.suppress(MlflowException):  # taken over, or the server is unavailable: then the lease expires
             client.delete_model_version(TICKETS, str(number))
 
 
 def _name_of(machine: Path) -> str:
-    """What all tickets have in common whose processes held this lock file: they are dead where another one holds it.
+    """Return the tag value of all tickets whose processes held this lock file: they are dead if another one holds it.
 
-    The host's name is part of it: not every shared file system knows the locks of other hosts.
+    It includes the host's name, because not every shared file system knows the locks of other hosts.
     """
     beside = machine.with_suffix(".id")
     if not beside.exists():

@@ -1,8 +1,8 @@
 """The history of promotions: for a registered model NAME, the versions of NAME-coreml.
 
-Each promotion is one version, whose files are an MLflow model that executes the promoted Core ML file, and the
-evidence. So the same kept model can be promoted several times with other options, and every promotion stays what it
-was. The alias `champion` of NAME says which kept model is promoted, that of NAME-coreml which promotion of it.
+Each promotion is a version, whose files are an MLflow model that executes the promoted Core ML file, and the evidence.
+So the same kept model can be promoted several times with different options, and no promotion is overwritten. The alias
+`champion` of NAME is on the promoted kept model, that of NAME-coreml on the current promotion of it.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from experiments.tracking.store import Store, quoted
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
-SHA256_TAG = "coreml_sha256"  # on a promotion, and on the kept model that it promoted last
-PLACE_TAG = "place"  # of a promotion: where its file was put last, on whichever machine
-PROMOTION_TAGS = {"model_id", "source_version", "file_name", SHA256_TAG}  # that a person's own versions lack
-BEGUN_TAG = "promotion_begun"  # of a registered model: what a process writes to, and what it found
-ABANDONED_TAG = "abandoned_at"  # of a promotion that never came to its end
+SHA256_TAG = "coreml_sha256"  # of a promotion, and of the kept model: that of its last promotion
+PLACE_TAG = "place"  # of a promotion: where its file was last put, on any machine
+PROMOTION_TAGS = {"model_id", "source_version", "file_name", SHA256_TAG}  # versions added by hand lack them
+BEGUN_TAG = "promotion_begun"  # of a registered model: the promotion in progress, as a Begun
+ABANDONED_TAG = "abandoned_at"  # of a promotion that was never completed
 EVIDENCE = ("promotion.json", "promotion.html")
 
 
@@ -55,25 +55,25 @@ class PromotionRecord:
 
     @property
     def abandoned(self) -> bool:
-        """Whether its process ended before it was made."""
+        """Whether its process died before it was completed."""
         return ABANDONED_TAG in self.tags
 
 
 @dataclass(frozen=True)
 class Current:
-    """What is promoted at a moment."""
+    """The champion and its promotion at one moment."""
 
     version: int | None  # the champion; None: there is none
-    promotion: int | None  # that made it champion; None also where the alias was set by hand
+    promotion: int | None  # that made it champion; None also if the alias was set by hand
 
 
 @dataclass(frozen=True)
 class Begun:
-    """A promotion or a rollback on its way, with what it needs to be undone, or to be ended, by another process."""
+    """A promotion or rollback in progress, with what another process needs to complete or undo it."""
 
     found: int | None  # number of the promotion that was current
-    last: int  # highest number of a promotion before: a higher one was made on this way
-    target: int | None  # that a rollback makes current; None for a promotion, which makes its own
+    last: int  # highest number of a promotion before: a higher one belongs to this promotion
+    target: int | None  # the promotion that a rollback makes current; None for a promotion, which creates its own
     place: str  # of the file, absolute
     stood: str | None  # SHA-256 of the file that was there
     host: str
@@ -88,7 +88,7 @@ class Promotions:
         self._models = models
 
     def current(self, name: str) -> Current:
-        """What is promoted of a registered model now."""
+        """Return the current champion and promotion of a registered model."""
         champion = self._registry.champion(name)
         if champion is None:
             return Current(None, None)
@@ -100,16 +100,16 @@ class Promotions:
             return Current(champion.version, None)
 
     def all(self, name: str) -> list[PromotionRecord]:
-        """All promotions of a registered model, also those that were abandoned, by number."""
+        """Return all promotions of a registered model by number, including abandoned ones."""
         found = [each for each in self._store.versions(name + COREML_SUFFIX) if each.tags.keys() >= PROMOTION_TAGS]
         return sorted(map(_promotion_record, found), key=lambda promotion: promotion.number)
 
     def begin(self, name: str, begun: Begun) -> None:
-        """Note what is about to be written, and what was found, on a registered model."""
+        """Record on a registered model what is about to be written, and what was found."""
         self._client.set_registered_model_tag(name, BEGUN_TAG, json.dumps(asdict(begun)))
 
     def begun(self, name: str) -> Begun | None:
-        """What was begun and not ended; under the promotion lock: by a process that is gone."""
+        """Return what was begun and has not ended; under the promotion lock, its process is dead."""
         try:
             text = self._client.get_registered_model(name).tags.get(BEGUN_TAG)
         except TrackingError as error:
@@ -119,11 +119,11 @@ class Promotions:
         return Begun(**json.loads(text)) if text else None
 
     def ended(self, name: str) -> None:
-        """Note that a promotion or rollback has ended, completed or not."""
+        """Record that a promotion or rollback has ended, completed or not."""
         self._client.delete_registered_model_tag(name, BEGUN_TAG)
 
     def abandon(self, promotion: PromotionRecord, tags: Collection[str]) -> None:
-        """Mark a promotion that was never made, and let its version have the `tags` of the last that was, if any."""
+        """Mark a promotion as never completed, and give its version the `tags` of the last completed one, if any."""
         self._registry.tag(
             promotion.name, promotion.number, {ABANDONED_TAG: datetime.now(UTC).isoformat(timespec="seconds")}
         )
@@ -140,10 +140,10 @@ class Promotions:
                     self._client.delete_model_version_tag(name, version.version, key)
 
     def current_promotion(self, champion: VersionRecord) -> PromotionRecord:
-        """The promotion that made a version champion.
+        """Return the promotion that made a version champion.
 
-        It is recognised by the digest in the version's tags, and among equal files by the alias on the promotions,
-        which may be ahead of the champion's: a process may have been killed between moving the two.
+        It is identified by the digest in the version's tags, and among equal files by the alias on the promotions,
+        which may be ahead of the champion's if a process was killed between moving the two.
 
         Raises:
             ProjectError: if there is none, because somebody set the alias or the tag by hand.
@@ -164,9 +164,10 @@ class Promotions:
         return max(made, key=lambda each: (each.number == crowned, each.number))
 
     def promoted_as(self, sha256: str, path: Path) -> tuple[str, ...]:
-        """The registered models that a file with this SHA-256 was promoted for.
+        """Return the registered models that a file with this SHA-256 was promoted for.
 
-        A model that is registered twice gives the same bytes twice: where one of them was put at `path`, it is that.
+        A model that is registered twice gives the same bytes twice: if one of the files was put at `path`, only the
+        model of that one is returned.
         """
         found = self._store.search_versions(f"tags.{SHA256_TAG} = {quoted(sha256)}")
         made = [version for version in found if version.tags.keys() >= PROMOTION_TAGS]
@@ -174,7 +175,7 @@ class Promotions:
         return tuple(sorted({version.name.removesuffix(COREML_SUFFIX) for version in here or made}))
 
     def get(self, name: str, number: int) -> PromotionRecord:
-        """A promotion by its number; raises TrackingError if the registry does not hold it."""
+        """Return a promotion by its number; raise TrackingError if the registry does not have it."""
         return _promotion_record(self._client.get_model_version(name, str(number)))
 
     def log_promotion(
@@ -225,7 +226,7 @@ class Promotions:
         self._registry.set_alias(version, CHAMPION)
 
     def is_crowned(self, promotion: PromotionRecord) -> bool:
-        """Whether `crown` has moved both aliases to a promotion and its version, and this one tells of its file."""
+        """Return whether `crown` has moved both aliases to a promotion and its version, and tagged the version."""
         name = promotion.source_name
         champion = self._registry.champion(name)
         if champion is None or champion.version != promotion.source:
@@ -235,25 +236,25 @@ class Promotions:
         return (str(crowned), version.tags.get(SHA256_TAG)) == (str(promotion.number), promotion.sha256)
 
     def crown_none(self, name: str) -> None:
-        """Take back the alias of a first promotion that was not made."""
+        """Remove the alias of a first promotion that was not completed."""
         with unless_missing():  # it was not set yet
             self._client.delete_registered_model_alias(name + COREML_SUFFIX, CHAMPION)
 
     def download_promotion(self, promotion: PromotionRecord, folder: Path) -> Path:
-        """Fetch a promotion's Core ML file and evidence into a folder; the file's digest is the caller's to check.
+        """Fetch a promotion's Core ML file and evidence into a folder; the caller must check the file's digest.
 
         Returns:
             The path of the Core ML file or package.
 
         Raises:
-            TrackingError: if they cannot be had.
+            TrackingError: if they cannot be fetched.
         """
         self._models.download(promotion.model_id, promotion.file_name, folder)
         self.download_evidence(promotion, folder)
         return folder / promotion.file_name
 
     def download_evidence(self, promotion: PromotionRecord, folder: Path) -> None:
-        """Fetch `promotion.json` and `promotion.html` into a folder; raises TrackingError if they cannot be had."""
+        """Fetch `promotion.json` and `promotion.html` into a folder; raise TrackingError if they cannot be fetched."""
         for part in EVIDENCE:
             self._models.download(promotion.model_id, part, folder)
 
@@ -267,7 +268,7 @@ def _promotion_record(found: ModelVersion) -> PromotionRecord:
             number=int(found.version),
             model_id=tags["model_id"],
             source=int(tags["source_version"]),
-            file_name=Path(tags["file_name"]).name,  # it is joined to a folder of ours
+            file_name=Path(tags["file_name"]).name,  # without folders, because it is joined to one of ours
             sha256=tags[SHA256_TAG],
             previous=None if previous is None else int(previous),
             tags=tags,

@@ -1,4 +1,4 @@
-"""What MLflow holds, as frozen records."""
+"""Frozen records of what MLflow holds."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from architectures.knobs import RUN_PARAMETERS, knob_from_text
 from experiments.config import AUGMENT_BEFORE, CROSS_ENTROPY, RunConfig
 from experiments.recipe import CHOICES, RECIPE
 
-HOST_LATENCY, LATENCY_BEFORE = "host_latency_ms", "latency_ms"  # metric, and what it was called in older runs
+HOST_LATENCY, LATENCY_BEFORE = "host_latency_ms", "latency_ms"  # metric, and its name in older runs
 ATTEMPT = "attempt"  # tag of a trial's run: which attempt at the trial writes to it
 _Number = TypeVar("_Number", int, float)
 
@@ -31,12 +31,12 @@ class RunRecord:
 
     @property
     def attempt(self) -> int:
-        """Which attempt at its trial writes to it; 1 where that was recorded before they were counted."""
+        """The number of the attempt that writes to it; 1 if it is older than this tag."""
         return int(self.tags.get(ATTEMPT, 1))
 
     @property
     def config(self) -> RunConfig:
-        """The configuration that the run recorded; raises ProjectError where it has recorded none that can be read."""
+        """The recorded configuration; raises ProjectError if there is none or it cannot be read."""
         try:
             return as_recorded(
                 RunConfig,
@@ -46,7 +46,7 @@ class RunRecord:
                 dropout=self._number("dropout", float),
                 batch_size=self._number("batch_size", int),
                 learning_rate=self._number("learning_rate", float),
-                schedule=self.params.get("schedule", "constant"),  # as all runs were that have recorded none
+                schedule=self.params.get("schedule", "constant"),  # of all runs that did not record it
                 epochs=self._number("epochs", int),
                 seed=self._number("seed", int),
                 precision=self.params["precision"],
@@ -72,7 +72,7 @@ class RunRecord:
             raise ProjectError(f"Run {self.run_id} has no parameter {error}: it is not a training run.") from None
 
     def _number(self, name: str, kind: type[_Number]) -> _Number:
-        """A parameter as a number; raises ProjectError for anything else."""
+        """Return a parameter as a number; raise ProjectError for anything else."""
         text = self.params[name]
         try:
             if math.isfinite(value := kind(text)):
@@ -89,7 +89,7 @@ def _augmentation(text: str) -> str:
 
 @dataclass(frozen=True)
 class RunStart:
-    """What a run starts with: everything that is known of it before it trains."""
+    """The start of a run: everything that is known before it trains."""
 
     experiment_id: str
     name: str
@@ -99,7 +99,7 @@ class RunStart:
 
     @property
     def of_the_same_bits(self) -> dict[str, str]:
-        """The tags without which an interrupted run would not go on bit for bit."""
+        """The tags that must be equal for an interrupted run to continue bit for bit."""
         return {key: value for key, value in self.tags.items() if key not in ("host", "mlflow.user", ATTEMPT)}
 
 
@@ -129,12 +129,12 @@ class VersionFacts(VersionRecord):
 
     @property
     def expected_coreml_bytes(self) -> int:
-        """Size of its Core ML file as its trial measured it; raises KeyError for a promoted file's version."""
+        """The size of its Core ML file, measured by its trial; raises KeyError for a promoted file's version."""
         return int(self.tags["expected_coreml_bytes"])
 
 
 def named_today(metrics: Mapping[str, float]) -> dict[str, float]:
-    """A run's metrics, those of older records by the names that they have now.
+    """Return a run's metrics by their current names.
 
     >>> named_today({"latency_ms": 0.9, "macs": 300.0})
     {'host_latency_ms': 0.9, 'macs': 300.0}

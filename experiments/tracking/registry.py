@@ -31,7 +31,7 @@ class Registry:
         self._models = models
 
     def register(self, name: str, model: ModelRecord) -> VersionRecord:
-        """The registry version of a kept model, made where there is none yet.
+        """Return the registry version of a kept model, and create it if there is none yet.
 
         Raises:
             ProjectError: if the model is being removed.
@@ -65,7 +65,7 @@ class Registry:
         return _version_record(made)
 
     def registered(self, name: str, model: ModelRecord) -> VersionRecord | None:
-        """The version of a registered model that holds a kept model, if there is one."""
+        """Return the version of a registered model that holds a kept model, if there is one."""
         for known in self._client.search_model_versions(f"run_id = {quoted(model.run_id)}"):
             if known.name == name and _is_kept_model(known):
                 return _version_record(known)
@@ -74,10 +74,10 @@ class Registry:
     def add_version(
         self, name: str, model_id: str, run_id: str, tags: Mapping[str, str], *, about: str, description: str
     ) -> ModelVersion:
-        """Register an MLflow LoggedModel under a name, which is made where it does not exist.
+        """Register an MLflow LoggedModel under a name, which is created if it does not exist.
 
         Args:
-            about: the description of the registered model, if it is made here.
+            about: the description of the registered model, if it is created here.
         """
         try:
             self._client.create_registered_model(name, description=about)
@@ -86,14 +86,14 @@ class Registry:
                 raise
         source = f"models:/{model_id}"
         if not self._store.uri.startswith("http"):
-            # MLflow 3.17 looks such a source up in the store that is globally set, whichever store this client has.
+            # MLflow 3.17 looks up such a source in the global store, whichever store this client uses.
             source = self._client.get_logged_model(model_id).artifact_location
         return self._client.create_model_version(
             name, source, run_id=run_id, tags=dict(tags), description=description, model_id=model_id
         )
 
     def version(self, name: str, number: int) -> VersionRecord:
-        """A registered version; raises UsageError for an unknown name or version."""
+        """Return a registered version; raise UsageError for an unknown name or version."""
         try:
             return _version_record(self._client.get_model_version(name, str(number)))
         except TrackingError as error:
@@ -104,7 +104,7 @@ class Registry:
             raise UsageError(f"Unknown version {number} of registered model {name!r}. {choices}") from None
 
     def best(self, name: str) -> VersionRecord:
-        """The best registered version: by the objective of the latest one, then the smallest file, then the oldest."""
+        """Return the best version: by the objective of the latest one, then the smallest file, then the oldest."""
         known = [found for found in self._store.versions(name) if is_ranked(found.tags)]
         if not known:
             names = ", ".join(self.registered_names()) or "none"
@@ -116,7 +116,7 @@ class Registry:
         return _version_record(min(known, key=lambda found: version_merit(found.tags, int(found.version), objective)))
 
     def registered_names(self) -> list[str]:
-        """Names of all registered models."""
+        """Return the names of all registered models."""
         names: list[str] = []
         token = None
         while True:
@@ -127,16 +127,16 @@ class Registry:
                 return names
 
     def registered_name(self, run_id: str) -> str | None:
-        """The registered model that holds a run's model, if there is one."""
+        """Return the registered model that holds a run's model, if there is one."""
         return next(iter(self.registered_as(run_id)), None)
 
     def registered_as(self, run_id: str) -> tuple[str, ...]:
-        """All registered models that hold a run's model."""
+        """Return all registered models that hold a run's model."""
         found = self._client.search_model_versions(f"run_id = {quoted(run_id)}")
         return tuple(dict.fromkeys(version.name for version in found if _is_kept_model(version)))
 
     def versions_of(self, run_ids: Sequence[str]) -> dict[str, VersionFacts]:
-        """The latest registry version of each of these runs that has one."""
+        """Return the latest registry version of each of these runs that has one."""
         found: list[ModelVersion] = []
         many = AT_ONCE if self._store.uri.startswith("http") else IN_A_DATABASE
         for start in range(0, len(run_ids), many):
@@ -145,14 +145,14 @@ class Registry:
         return {facts.run_id: facts for facts in reversed(self._facts(found))}
 
     def versions(self, name: str) -> list[VersionFacts]:
-        """The kept models among the versions of a registered model; raises UsageError for an unknown name."""
+        """Return the versions of a registered model that are kept models; raise UsageError for an unknown name."""
         found = self._store.versions(name)
         if not found and name not in (known := self.registered_names()):
             raise UsageError(f"Unknown registered model {name!r} in {self._store.uri}. It holds: {', '.join(known)}.")
         return self._facts(found)
 
     def _facts(self, found: Sequence[ModelVersion]) -> list[VersionFacts]:
-        """Versions with their aliases, which MLflow's search leaves out."""
+        """Return versions with their aliases, which MLflow's search leaves out."""
         kept = [version for version in found if _is_kept_model(version)]
         aliases: dict[tuple[str, int], list[str]] = {}
         for name in {version.name for version in kept}:
@@ -168,7 +168,7 @@ class Registry:
         ]
 
     def champion(self, name: str) -> VersionRecord | None:
-        """The promoted version of a registered model, if there is one."""
+        """Return the promoted version of a registered model, if there is one."""
         try:
             aliases = self._client.get_registered_model(name).aliases
         except TrackingError as error:
@@ -189,19 +189,19 @@ class Registry:
         self._client.set_registered_model_alias(name, alias, str(number))
 
     def tag(self, name: str, number: int, tags: Mapping[str, str]) -> None:
-        registry = self._client._get_registry_client()  # the client itself first reads the whole model, for each tag
+        registry = self._client._get_registry_client()  # for each tag, the client itself would read the whole model
         with store_errors(self._store.uri):
             for key, value in tags.items():
                 registry.set_model_version_tag(name, str(number), key, value)
 
 
 def _is_kept_model(found: ModelVersion) -> bool:
-    """Whether `register` made a version; a promotion's has the same run, and holds a Core ML file."""
+    """Return whether `register` made a version; a promotion's version has the same run, but holds a Core ML file."""
     return {"keras_sha256", "model_id"} <= found.tags.keys()
 
 
 def is_ranked(tags: Mapping[str, str]) -> bool:
-    """Whether a version's tags hold the figures that it is chosen by."""
+    """Return whether a version's tags have the figures that it is chosen by."""
     try:
         return math.isfinite(float(tags["best_val_accuracy"])) and int(tags["expected_coreml_bytes"]) > 0
     except (KeyError, ValueError):
@@ -209,14 +209,14 @@ def is_ranked(tags: Mapping[str, str]) -> bool:
 
 
 def ranked_by(versions: Iterable[ModelVersion | VersionFacts]) -> str:
-    """What the versions of a registered model are ranked by: the objective of the latest one."""
+    """Return the objective that ranks the versions of a registered model: that of the latest one."""
     latest = max(versions, key=lambda version: int(version.version), default=None)
     named = latest.tags.get("objective") if latest else None
     return named if named in OBJECTIVES else "val_accuracy"
 
 
 def version_merit(tags: Mapping[str, str], number: int, objective: str) -> tuple[bool, float, float, int, int]:
-    """Sorts versions, the best first; those that were registered before an objective was measured come last."""
+    """Return a sort key for versions, the best first; versions without the objective come last."""
     value = _number(tags, final(objective))
     return (
         value is None,
@@ -236,7 +236,7 @@ def _number(tags: Mapping[str, str], key: str) -> float | None:
 
 
 def _version_record(found: ModelVersion) -> VersionRecord:
-    """A version's record; the tags are those that `register` sets."""
+    """Return a version's record, from the tags that `register` sets."""
     if not _is_kept_model(found):
         raise ProjectError(f"Version {found.version} of {found.name!r} was not registered by a sweep or a trial.")
     tags = found.tags

@@ -1,4 +1,4 @@
-"""Runs, mended: what `search.doctor` writes, deletes and brings back."""
+"""Repair runs for `search.doctor`."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from experiments.tracking.store import Store
 
 
 class Repair:
-    """Writes what a run lacks, and brings runs back."""
+    """Completes, deletes and restores runs."""
 
     def __init__(self, store: Store) -> None:
         self._store, self._client = store, store.client
 
     def delete_run(self, run_id: str) -> None:
-        """Delete a run, which `mlflow runs restore` can undo."""
+        """Delete a run; `mlflow runs restore` can undo this."""
         self._client.delete_run(run_id)
 
     def adopt_run(self, run_id: str, parent_run_id: str) -> None:
-        """Make a run the child of a sweep's."""
+        """Make a run a child of a sweep's run."""
         self._client.set_tag(run_id, "mlflow.parentRunId", parent_run_id)
 
     def undelete_run(self, run_id: str) -> None:
-        """Bring back a run that was deleted."""
+        """Restore a deleted run."""
         self._client.restore_run(run_id)
 
     def restore_run(
@@ -35,10 +35,10 @@ class Repair:
         course: Mapping[str, Mapping[int, float]],
         figures: Mapping[str, float],
     ) -> str:
-        """Make the run of a trial anew from what is known elsewhere; it is RUNNING until it is ended.
+        """Create the missing run of a trial from what is known elsewhere; it is RUNNING until it is ended.
 
         Args:
-            tags: its tags, the parent's aside.
+            tags: its tags, except the parent's.
             course: metrics by epoch.
             figures: final metrics.
         """
@@ -56,7 +56,7 @@ class Repair:
         self._store.log(run_id, params=params)
 
     def log_course(self, run_id: str, key: str, course: Mapping[int, float]) -> None:
-        """Write a metric of epochs that a run lacks."""
+        """Write values of a metric by epoch that a run lacks."""
         for step, value in course.items():
             self._store.log(run_id, metrics={key: value}, step=step)
 

@@ -1,4 +1,4 @@
-"""Runs by the thousand, as rows of MLflow's database: its client makes an object of each parameter, metric and tag."""
+"""Read many runs directly from MLflow's database: its client makes an object of each parameter, metric and tag."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ if TYPE_CHECKING:
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
     from sqlalchemy import ColumnElement
 
-RUNS_AT_ONCE = 1_000  # runs whose ids one query names
+RUNS_AT_ONCE = 1_000  # run ids in one query
 
 Points = dict[tuple[str, str], list[tuple[int, float]]]  # (step, value) by run id and metric
 
 
 def read_runs(database: SqlAlchemyStore, experiment_id: str, text: str) -> list[RunRecord]:
-    """All runs of an experiment that meet a condition, the latest first; those that were deleted are left out.
+    """Return all runs of an experiment that meet a condition, the latest first, without deleted ones.
 
     Args:
         text: in MLflow's search language, on parameters, tags, statuses and ids.
@@ -59,7 +59,7 @@ def read_runs(database: SqlAlchemyStore, experiment_id: str, text: str) -> list[
 
 
 def read_points(database: SqlAlchemyStore, run_ids: Sequence[str], metrics: Iterable[str]) -> Points:
-    """Each value of some metrics that runs have recorded, with its step, in the order of their recording."""
+    """Return all recorded values of some metrics of runs, with their steps, in the order of recording."""
     from mlflow.store.tracking.dbmodels.models import SqlMetric
     from sqlalchemy import select
 
@@ -80,7 +80,7 @@ def _parts(run_ids: Sequence[str]) -> Iterator[Sequence[str]]:
 
 
 def _condition(type: str, key: str, comparator: str, value: Any) -> ColumnElement[bool]:
-    """A term of MLflow's search language, parsed by MLflow, as a condition on the table of runs."""
+    """Return a term of MLflow's search language, parsed by MLflow, as a condition on the table of runs."""
     from mlflow.store.tracking.dbmodels.models import SqlParam, SqlRun, SqlTag
     from sqlalchemy import select
 

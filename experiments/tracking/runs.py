@@ -1,4 +1,4 @@
-"""Runs, read: one, all of a study, what each has recorded."""
+"""Read runs: one, all of a study, and what each has recorded."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 PREFIX = re.compile(r"[0-9a-f]{1,31}")  # of a run's id
-LISTED = 5  # runs that are named where several are meant
+LISTED = 5  # runs that are listed if a name is ambiguous
 AHEAD = 200  # runs whose metrics are read at once
 
 
 @dataclass
 class Courses:
-    """Metrics of runs, read for the runs that are likely to be asked for next, too."""
+    """Metrics of runs, read ahead for the runs that are likely to be requested next."""
 
     store: Store
     course: Callable[[str, str], list[tuple[int, float]]]
@@ -37,7 +37,7 @@ class Courses:
     _read: Points = field(default_factory=dict)
 
     def __call__(self, run_id: str, metric: str) -> list[tuple[int, float]]:
-        """Each value of a metric that a run has recorded, with its epoch."""
+        """Return each recorded value of a run's metric, with its epoch."""
         if (run_id, metric) not in self._read:
             database = self.store.database
             if database is None or run_id not in self.run_ids or metric not in self.metrics:
@@ -49,17 +49,17 @@ class Courses:
 
 
 class Runs:
-    """Runs of one store, read."""
+    """Reads the runs of one store."""
 
     def __init__(self, store: Store) -> None:
         self._store, self._client = store, store.client
 
     def get(self, name: str) -> RunRecord:
-        """Read a run by its id, a prefix of it that no other run's has, or its name.
+        """Read a run by its id, a unique prefix of it, or its name.
 
         Raises:
-            UsageError: where it is none, or several.
-            ExperimentDeleted: for the prefix or the name of a run that went with its experiment.
+            UsageError: if no run matches, or several do.
+            ExperimentDeleted: for the prefix or the name of a run whose experiment was deleted.
         """
         try:
             return run_record(self._client.get_run(name))
@@ -83,9 +83,9 @@ class Runs:
         raise UsageError(f"{name!r} is not one run but several: {', '.join(listed)}{more}. Give the id of one.")
 
     def _named(self, name: str, *, in_deleted: bool = False) -> list[Run]:
-        """Runs of this name, or whose ids begin so, the latest first; runs that were deleted are left out.
+        """Return runs with this name or id prefix, the latest first, without deleted runs.
 
-        Those `in_deleted` experiments are found on request, and no others then.
+        With `in_deleted`, only runs of deleted experiments are returned.
         """
         from mlflow.entities import ViewType
 
@@ -102,7 +102,7 @@ class Runs:
         return sorted(found.values(), key=lambda run: -run.info.start_time)
 
     def usual_experiment(self, name: str, study: str | None = None) -> str:
-        """The experiment of a study, else the one of this name, else that of the latest training run."""
+        """Return the experiment of a study, else the one with this name, else that of the latest training run."""
         experiments = {each.experiment_id: each.name for each in self._client.search_experiments()}
         if not experiments or (not study and name in experiments.values()):
             return name
@@ -117,9 +117,9 @@ class Runs:
         return experiments[latest[0].info.experiment_id] if latest else name
 
     def objectives_of(self, experiment: str, study: str | None) -> tuple[Objective, tuple[str, ...]]:
-        """What a study was optimised for: what ranks its runs, and the other figures of their front.
+        """Return the objective that ranks a study's runs, and the other figures of their front.
 
-        They are accuracy and bytes where no study is named, or it does not say.
+        These are accuracy and bytes if no study is given, or if it did not record them.
         """
         experiments = [each.experiment_id for each in self._client.search_experiments() if each.name == experiment]
         named: list[str] = []
@@ -131,7 +131,7 @@ class Runs:
         return objective, tuple(name for name in named if name != objective) or ("coreml_bytes",)
 
     def epochs(self, run_id: str) -> tuple[EpochMetrics, ...]:
-        """What a run has recorded of each epoch, those with all figures."""
+        """Return the recorded metrics of each epoch that has all of them."""
         by_epoch: dict[int, dict[str, float]] = {}
         keys = [field.name for field in fields(EpochMetrics) if field.name != "epoch"]
         for key in keys:
@@ -144,11 +144,11 @@ class Runs:
         )
 
     def check_not_deleted(self, run_id: str) -> None:
-        """Raise ExperimentDeleted where the experiment of a run was deleted."""
+        """Raise ExperimentDeleted if the experiment of a run was deleted."""
         self._store.live_experiment(run_id)
 
     def children(self, parent_run_id: str, run_ids: Sequence[str] | None = None) -> list[RunRecord]:
-        """The runs of a sweep's trials, all or those of these ids; raises ExperimentDeleted."""
+        """Return the runs of a sweep's trials, all or those with these ids; raise ExperimentDeleted."""
         experiment_id = self._store.live_experiment(parent_run_id)
         terms = [f"tags.`mlflow.parentRunId` = {quoted(parent_run_id)}", "tags.trial_number != ''"]
         some: list[list[str]] = [[]]
@@ -158,14 +158,14 @@ class Runs:
         return [run for each in some for run in self._store.records(experiment_id, terms + each)]
 
     def orphans(self, parent_run_id: str, study: str) -> list[RunRecord]:
-        """Runs of a study's trials that name no parent, in the experiment of the sweep's."""
+        """Return the runs of a study's trials without a parent, in the experiment of the sweep's run."""
         experiment_id = self._client.get_run(parent_run_id).info.experiment_id
         terms = [f"tags.study = {quoted(study)}", "tags.trial_number != ''", "tags.`mlflow.parentRunId` IS NULL"]
         runs = self._store.records(experiment_id, terms)
         return [run for run in runs if run.tags["trial_number"].isdecimal()]
 
     def running(self, study: str | None = None) -> list[RunRecord]:
-        """Runs of sweeps that are RUNNING, in all experiments; `study`: only those of that name."""
+        """Return the RUNNING runs of studies in all experiments, or only those of `study`."""
         terms = ["attributes.status = 'RUNNING'", f"tags.study = {quoted(study)}" if study else "tags.study != ''"]
         return [
             run
@@ -174,18 +174,18 @@ class Runs:
         ]
 
     def course(self, run_id: str, metric: str) -> list[tuple[int, float]]:
-        """Each value of a metric that a run has recorded, with its epoch."""
+        """Return each recorded value of a run's metric, with its epoch."""
         return [(point.step, point.value) for point in self._client.get_metric_history(run_id, metric)]
 
     def courses(self, run_ids: Sequence[str], metrics: Sequence[str]) -> Courses:
-        """As `course` for many runs; a database is asked for many of them at once."""
+        """As `course`, for many runs; from a database, many are read at once."""
         return Courses(self._store, self.course, tuple(run_ids), tuple(metrics))
 
     def of_experiment(self, experiment: str, *, study: str | None = None) -> list[RunRecord]:
-        """Training runs of an experiment, the latest first.
+        """Return the training runs of an experiment, the latest first.
 
         Raises:
-            UsageError: for an unknown experiment, or a study that it does not hold.
+            UsageError: for an unknown experiment, or a study that is not in it.
         """
         selection = Selection(experiment, study)
         experiment_id = self._store.experiment_id(experiment)
@@ -196,7 +196,7 @@ class Runs:
         return runs
 
     def of_trial(self, parent: str, trial_number: int) -> list[RunRecord]:
-        """A trial's runs under a parent, the latest attempt's first: one, unless a sweep was cut short or stopped."""
+        """Return a trial's runs under a parent, the latest attempt first: one, unless a sweep was killed or stopped."""
         parent_run = self._client.get_run(parent)
         found = self._client.search_runs(
             [parent_run.info.experiment_id],
@@ -205,17 +205,17 @@ class Runs:
         return sorted(map(run_record, found), key=lambda run: -run.attempt)
 
     def last_epoch(self, run_id: str) -> int:
-        """The last epoch that a run has recorded whole, 0 before the first."""
+        """Return the last epoch that a run has recorded completely; 0 before the first."""
         # `epoch_seconds` is the last key of an epoch's batch, which SQL stores write in one transaction.
         return max((metric.step for metric in self._client.get_metric_history(run_id, "epoch_seconds")), default=0)
 
     def text(self, run_id: str, name: str) -> str | None:
-        """A text among a run's artifacts; None where it is not there."""
+        """Return a text artifact of a run; None if it does not exist."""
         if all(entry.path != name for entry in self._client.list_artifacts(run_id, name.rpartition("/")[0] or None)):
             return None
         with scratch_folder() as folder:
             return Path(self._client.download_artifacts(run_id, name, str(folder))).read_text(encoding="utf-8")
 
     def place_in_run(self, run_id: str, name: str) -> str:
-        """Where an artifact of a run is: a path on this machine, or a URI."""
+        """Return the place of a run's artifact: a path on this machine, or a URI."""
         return shown_place(str(self._client.get_run(run_id).info.artifact_uri), name)

@@ -1,4 +1,4 @@
-"""The best runs of ten thousand, and all that were finished."""
+"""Find the best runs of an experiment, even among ten thousand, and all finished ones."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from experiments.tracking.store import Store, quoted
 if TYPE_CHECKING:
     from mlflow.entities import Run
 
-SPARE = 5  # runs read beside those asked for: replicates and answered ones are left out here, not by MLflow
+SPARE = 5  # additional runs to read, because replicates and duplicates are left out here, not by MLflow
 
 
 @dataclass(frozen=True)
 class Selection:
-    """Which training runs of an experiment; a part that is None or empty selects nothing away."""
+    """Which training runs of an experiment; a field that is None or empty is no filter."""
 
     experiment: str
     study: str | None = None
@@ -36,7 +36,7 @@ class Selection:
         return final(self.objective)
 
     def place(self, run: RunRecord) -> tuple[float, ...]:
-        """A run's figures of the front, such that lower is better; what it lacks is the worst."""
+        """Return a run's figures of the front, lower is better; missing ones count as the worst."""
         names = (self.objective, *self.costs)
         return tuple(
             -score(name, run.metrics[final(name)]) if final(name) in run.metrics else math.inf for name in names
@@ -48,13 +48,13 @@ class Selections:
 
     def __init__(self, store: Store) -> None:
         self._store, self._client = store, store.client
-        self._left_out: set[str] = set()  # runs that were named as such
+        self._left_out: set[str] = set()  # runs that were reported as left out
 
     def finished(self, selection: Selection, *, replicate_of: str | None = None) -> list[RunRecord]:
-        """All finished runs of a selection, the latest first.
+        """Return all finished runs of a selection, the latest first.
 
         Args:
-            replicate_of: only those that repeat the trial of this number; any trial where it is empty.
+            replicate_of: only replicates of the trial with this number; empty: replicates of any trial.
 
         Raises:
             UsageError: for an unknown experiment, or a study, architecture or data set that none of its runs has.
@@ -71,10 +71,10 @@ class Selections:
         return runs
 
     def best(self, selection: Selection, limit: int) -> list[RunRecord]:
-        """The first `limit` runs of a selection by its objective, then by bytes, then by age.
+        """Return the first `limit` runs of a selection by its objective, then by bytes, then by age.
 
-        Runs without both figures are left out, and those that repeat or answer another one. MLflow orders, and what is
-        read does not grow with the number of runs.
+        Runs without both figures are left out, and so are replicates and duplicates. MLflow sorts, so the number of
+        runs that are read does not grow with the experiment.
 
         Raises:
             UsageError: as `finished_runs`.
@@ -87,10 +87,10 @@ class Selections:
         return sorted(map(run_record, best), key=lambda run: merit(run, selection.objective))[:limit]
 
     def _best(self, experiment_id: str, terms: list[str], selection: Selection, limit: int) -> list[Run]:
-        """The best by MLflow's order of the objective; of those that share the last one's, the best by bytes.
+        """Return the best runs by objective; among those that tie with the last one, the best by bytes.
 
-        Two orders in one search, or a filter on a metric that is not the one ordered by, take SQLite seconds where
-        nobody has run ANALYZE on it: in the database of a server, that is.
+        Two sort keys in one search, or a filter on a metric other than the sort key, take SQLite seconds if nobody has
+        run ANALYZE on it, as in the database of a server.
         """
         figure = f"metrics.{selection.figure}"
         order = f"{figure} {'ASC' if selection.objective in MINIMIZED else 'DESC'}"
@@ -109,12 +109,12 @@ class Selections:
         ):
             if self.is_shown(run_record(run), selection.objective):
                 if len(above) >= limit and run.data.metrics["coreml_bytes"] > above[-1].data.metrics["coreml_bytes"]:
-                    break  # those of one size are all read: age decides among them
+                    break  # all runs of equal size have been read, and age decides among them
                 above.append(run)
         return above
 
     def trial(self, selection: Selection, study: str, number: str) -> RunRecord | None:
-        """The run of a trial that was trained to its end, if the selection holds it."""
+        """Return the run of a fully trained trial, if it is in the selection."""
         of_trial = [f"tags.study = {quoted(study)}", f"tags.trial_number = {quoted(number)}"]
         experiment_id = self._store.experiment_id(selection.experiment)
         for terms in _terms(selection):
@@ -124,7 +124,7 @@ class Selections:
         return None
 
     def is_dominated(self, run: RunRecord, selection: Selection) -> bool:
-        """Whether another run of the selection is at least as good in all figures of the front, and better in one."""
+        """Return whether another run of the selection dominates a run: not worse in any figure, and better in one."""
         names = [name for name in (selection.objective, *selection.costs) if final(name) in run.metrics]
         better = {name: "<" if name in MINIMIZED else ">" for name in names}
         experiment_id = self._store.experiment_id(selection.experiment)
@@ -146,7 +146,7 @@ class Selections:
         )
 
     def is_shown(self, run: RunRecord, objective: Objective = "val_accuracy") -> bool:
-        """Whether a run is an original one whose record can be read; one that cannot be is named, once."""
+        """Return whether a run is an original with a readable record; report an unreadable one once."""
         if not is_original(run, objective):
             return False
         try:
@@ -156,14 +156,14 @@ class Selections:
             return False
 
     def leave_out(self, run: RunRecord, reason: str) -> None:
-        """Name a run that is left out, once, on stderr."""
+        """Report a run that is left out on stderr, once."""
         if run.run_id not in self._left_out:
             self._left_out.add(run.run_id)
             say(f"warning: left out: {reason}", file=sys.stderr)
 
 
 def is_original(run: RunRecord, objective: Objective = "val_accuracy") -> bool:
-    """Whether a run was trained to its end for itself: it repeats or answers no other one."""
+    """Return whether a run was trained to its end and is neither a replicate nor a duplicate."""
     return (
         run.status == "FINISHED"
         and all(math.isfinite(run.metrics.get(key, math.nan)) for key in (final(objective), "coreml_bytes"))
@@ -172,14 +172,14 @@ def is_original(run: RunRecord, objective: Objective = "val_accuracy") -> bool:
 
 
 def merit(run: RunRecord, objective: Objective) -> tuple[float, float, int]:
-    """Sorts runs as a study ranks its trials: the objective, then bytes, then the earlier."""
+    """Return a sort key that ranks runs as a study ranks its trials: the objective, then bytes, then the earlier."""
     number = run.tags.get("trial_number", "")
     value = -score(objective, run.metrics[final(objective)])
     return value, run.metrics["coreml_bytes"], int(number) if number.isdecimal() else 0
 
 
 def _terms(selection: Selection) -> list[list[str]]:
-    """The selection in MLflow's search language, which has no `or`: one list of terms for each architecture."""
+    """Return the selection in MLflow's search language, which has no `or`: one list of terms for each architecture."""
     common = ["attributes.status = 'FINISHED'"]
     if selection.study:
         common.append(f"tags.study = {quoted(selection.study)}")

@@ -1,6 +1,6 @@
-"""What the script of an MLflow model made "from code" needs of MLflow: nothing is pickled, loading runs the script."""
+"""MLflow's side of a model made "from code": nothing is pickled, and loading the model runs its script."""
 
-# No `from __future__ import annotations`: MLflow reads the type of `predict`'s input, and warns where it finds none.
+# No `from __future__ import annotations`: MLflow reads the type of `predict`'s input, and warns if there is none.
 
 from collections.abc import Callable
 from pathlib import Path
@@ -8,13 +8,13 @@ from typing import Any
 
 from architectures.errors import UsageError
 
-Predict = Callable[[Any], Any]  # from an input as it came, which it checks, to an output as the signature says
+Predict = Callable[[Any], Any]  # from an unchecked input, which it checks, to an output of the signature's type
 
-ARTIFACT = "coreml"  # MLflow's name of the file that the script is given
+ARTIFACT = "coreml"  # MLflow's name for the file that the script gets
 
 
 def serve(load: Callable[[Path], Predict]) -> None:
-    """Make this script's model one that reads its file with `load` and answers with the function that this returns."""
+    """Set this script's model: it calls `load` on its file, and predicts with the function that this returns."""
     import numpy as np
     from mlflow.exceptions import MlflowException
     from mlflow.models import set_model

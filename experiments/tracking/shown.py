@@ -1,10 +1,10 @@
-"""What MLflow's own pages show: descriptions in Markdown, an experiment's columns and their order, links.
+"""The contents of MLflow's own pages: descriptions in Markdown, an experiment's columns and their order, links.
 
-Which of its two faces, GenAI or model training, MLflow 3.17 shows lives in the browser unless the link says so; the tag
-`mlflow.experimentKind` says it to other versions. Columns, order and charts are a view as its button Share makes it: a
-tag of the experiment, whose key stands in the link. By any order but that of time the runs stand in one list, the best
-first; by time all trials are folded up under the run of their sweep. MLflow draws a bar chart for every single value,
-unless the view holds its chart as deleted: what is left are the curves of the epochs.
+MLflow 3.17 stores in the browser whether to show its GenAI or its training UI, unless the link says so; other versions
+read the tag `mlflow.experimentKind`. Columns, order and charts are a view as MLflow's Share button saves it: a tag of
+the experiment, whose key is in the link. In any order but that of time, the runs are one list, the best first; by time,
+all trials are folded under the run of their sweep. MLflow draws a bar chart for every metric with one value, unless the
+view marks its chart as deleted: only the curves of the epochs are left.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ COLUMNS = (
     *(f"params.`{name}`" for name in ("architecture", "filters", "dropout", "batch_size")),
     "tags.`outcome`",
 )
-# Metrics of a trial, a sweep and a phone that have one value: the list of runs shows them, the charts do not.
+# Metrics of a trial, a sweep and a phone with a single value: the list of runs shows them, the charts do not.
 SINGLE_VALUES = (
     *("best_epoch", "best_val_accuracy", "best_val_balanced_accuracy", "best_val_loss", "drawn_accuracy"),
     *("expected_calibration_error", "macro_precision", "macro_recall", "val_accuracy_high", "val_accuracy_low"),
@@ -47,7 +47,7 @@ SINGLE_VALUES = (
     ),
 )
 SECTION = "curves"  # of the page of charts
-# MLflow's list of experiments shows these as they are written, its page of one as Markdown.
+# MLflow's list of experiments shows these as plain text, an experiment's page as Markdown.
 OF_TRAINING = (
     "Training runs: one for each trial, and one for each sweep, named after its study, whose description is the "
     "leaderboard. Accuracy and loss are of the validation images; only promotions use the test images. "
@@ -59,7 +59,7 @@ DEFAULT = (
 
 
 def of_kept_models(dataset: str) -> str:
-    """The description of a registered model."""
+    """Return the description of a registered model."""
     return (
         f"Classifiers of {markdown_text(dataset)} that sweeps and trials have kept, as Keras models. The alias "
         "candidate is on the best of the last sweep, champion on the one whose Core ML file is promoted."
@@ -67,7 +67,7 @@ def of_kept_models(dataset: str) -> str:
 
 
 def of_run(run: RunRecord) -> str:
-    """The description of a kept model's version."""
+    """Return the description of a kept model's version."""
     settings = [f"{name} {run.params[name]}" for name in ("filters", "dropout", "batch_size") if name in run.params]
     study = f" of study {run.tags['study']}" if "study" in run.tags else ""
     return markdown_text(
@@ -78,7 +78,7 @@ def of_run(run: RunRecord) -> str:
 
 
 def of_promotions(name: str) -> str:
-    """The description of the registered model that holds another one's promotions."""
+    """Return the description of the registered model with another one's promotions."""
     return (
         f"Promotions of {markdown_text(name)}: each version holds a Core ML file, which it executes to answer, and "
         "the evidence that it was promoted on. The alias champion is on the file that ships now."
@@ -86,7 +86,7 @@ def of_promotions(name: str) -> str:
 
 
 def of_promotion(source: VersionRecord, tags: Mapping[str, str]) -> str:
-    """The description of a promotion, from the version it was made of and its own tags."""
+    """Return the description of a promotion, from the promoted version and the promotion's tags."""
     measured = tags["test_accuracy"]
     accuracy = f"{float(measured):.4f}" if measured[:1].isdecimal() else markdown_text(measured)
     return (
@@ -97,7 +97,7 @@ def of_promotion(source: VersionRecord, tags: Mapping[str, str]) -> str:
 
 
 def experiment_tags(about: str, *, training: bool) -> dict[str, str]:
-    """The tags of an experiment, with the description `about`; those of `training` runs have columns."""
+    """Return the tags of an experiment with the description `about`; for `training` runs, also the columns."""
     view = {
         "orderByKey": ORDER,
         "orderByAsc": False,
@@ -111,12 +111,12 @@ def experiment_tags(about: str, *, training: bool) -> dict[str, str]:
 
 
 def missing_tags(experiment: Experiment, tags: dict[str, str]) -> dict[str, str]:
-    """What an experiment lacks; a description that a person wrote stays."""
+    """Return the tags that an experiment lacks; a description written by a person stays."""
     return {key: value for key, value in tags.items() if key not in experiment.tags}
 
 
 def runs_page(tracking_uri: str, experiment_id: str) -> str:
-    """The page of an experiment's runs, the best first: on its server, or on this machine's for a database.
+    """Return the URL of an experiment's runs, the best first: on its server, or for a database on this machine's.
 
     >>> runs_page("https://me:secret@mlflow.example/", "1")
     'https://mlflow.example/#/experiments/1/runs?workflowType=machine_learning&viewStateShareKey=best-first'
@@ -125,7 +125,7 @@ def runs_page(tracking_uri: str, experiment_id: str) -> str:
 
 
 def served_by(tracking_uri: str) -> str:
-    """What a person starts to see that page, in words; empty where a server is there already.
+    """Return in words what to start to see that page; empty if the store is a server.
 
     >>> served_by("sqlite:///mlflow.db"), served_by("https://mlflow.example")
     ('make ui or mlflow ui', '')
@@ -136,5 +136,5 @@ def served_by(tracking_uri: str) -> str:
 
 
 def link_within_mlflow(experiment_id: str, run_id: str) -> str:
-    """The page of a run, from any of MLflow's pages."""
+    """Return the link to a run's page, from any of MLflow's pages."""
     return f"#/experiments/{experiment_id}/runs/{run_id}?{TRAINING}"

@@ -1,4 +1,4 @@
-"""Where a run was computed, and from which code: host, processor, commit, plugins, versions."""
+"""The origin of a run: host, processor, commit, plugins, versions."""
 
 from __future__ import annotations
 
@@ -20,32 +20,32 @@ RECORDED_PACKAGES = ("tensorflow", "keras", "coremltools", "mlflow", "optuna", "
 PYTHON_ENV = "python_env.yaml"  # of the folder of an MLflow model
 EQUIVALENTS = {"tensorflow": "tensorflow-cpu"}  # the same release as a smaller wheel, without CUDA
 PLUGIN_GROUPS = ("architectures", "datasets", "optimizers", "losses")  # entry points whose packages are recorded, too
-TRAINING_CODE = ("architectures", "experiments")  # floors that decide what a training computes
-# Variables that change the bits that TensorFlow computes, recorded where they are set.
+TRAINING_CODE = ("architectures", "experiments")  # packages that determine the result of a training
+# Variables that change the bits that TensorFlow computes, recorded if they are set.
 SETTINGS = (
     *("TF_ENABLE_ONEDNN_OPTS", "ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA", "TF_XLA_FLAGS", "TF_DETERMINISTIC_OPS"),
     *("TF_SET_ONEDNN_FPMATH_MODE", "ONEDNN_DEFAULT_FPMATH_MODE", "DNNL_DEFAULT_FPMATH_MODE", "NVIDIA_TF32_OVERRIDE"),
-    *RELIED_ON,  # where a library had read it before it could be set
+    *RELIED_ON,  # if a library had read it before it could be set
 )
 
 
 @cache
 def git_commit() -> str:
-    """Commit of the checkout that holds this code, or `unknown` where it is installed outside of one."""
+    """Return the commit of this code's checkout, or `unknown` if it is installed outside of one."""
     here = Path(__file__)
     commit = ""
     try:
         for command in (["ls-files", "--error-unmatch", here.name], ["rev-parse", "HEAD"]):
             done = subprocess.run(["git", *command], cwd=here.parent, capture_output=True, text=True, check=True)
             commit = done.stdout.strip()
-    except (OSError, subprocess.CalledProcessError):  # no git, no repository, or somebody else's
+    except (OSError, subprocess.CalledProcessError):  # no git, no repository, or another project's
         return "unknown"
     return commit
 
 
 @cache
 def source_sha256() -> str:
-    """SHA-256 of the code that trains: of what lies on the disk, committed or not, so two checkouts can be compared."""
+    """Return the SHA-256 of the training code on disk, committed or not, so that two checkouts can be compared."""
     root = Path(__file__).parents[2]
     digest = hashlib.sha256()
     for file in sorted(file for floor in TRAINING_CODE for file in (root / floor).rglob("*.py")):
@@ -56,7 +56,7 @@ def source_sha256() -> str:
 
 @cache
 def is_dirty() -> bool:
-    """Whether the code that trains differs from the commit; False outside of a checkout."""
+    """Return whether the training code differs from the commit; False outside of a checkout."""
     if git_commit() == "unknown":
         return False
     command = ["git", "status", "--porcelain", "--", *TRAINING_CODE]
@@ -65,7 +65,7 @@ def is_dirty() -> bool:
 
 
 def environment(threads: int, gpu: Gpu | None = None, plugins: tuple[str, ...] = ()) -> Environment:
-    """Where a run computes, for its record."""
+    """Return the environment of a run, for its record."""
     processor = platform.processor() or platform.machine()
     try:
         for line in Path("/proc/cpuinfo").read_text().splitlines():
@@ -86,13 +86,13 @@ def environment(threads: int, gpu: Gpu | None = None, plugins: tuple[str, ...] =
 
 
 def _settings() -> tuple[tuple[str, str], ...]:
-    """The variables that change the bits of a result here, those that are as they are set anyway left out."""
+    """Return the variables that change the bits of a result here, without those at this project's own values."""
     found = {name: os.environ[name] for name in SETTINGS if name in os.environ}
     return tuple((name, value) for name, value in found.items() if value != RELIED_ON.get(name, ("", None))[1])
 
 
 def versions(packages: tuple[str, ...] = RECORDED_PACKAGES) -> dict[str, str]:
-    """Versions of Python and of packages, by default of those that decide a result."""
+    """Return versions of Python and of packages, by default of those that determine a result."""
     found = {"python": platform.python_version()}
     for package in packages:
         for name in (package, EQUIVALENTS.get(package, package)):
@@ -105,7 +105,7 @@ def versions(packages: tuple[str, ...] = RECORDED_PACKAGES) -> dict[str, str]:
 
 
 def write_environment(folder: Path, packages: tuple[str, ...]) -> dict[str, str]:
-    """Write the files from which MLflow makes the environment of a model; returns the versions in them."""
+    """Write the files from which MLflow creates the environment of a model; return the versions in them."""
     found = versions(packages)
     requirements = "".join(f"{package}=={found[package]}\n" for package in packages if package in found)
     (folder / "requirements.txt").write_text(requirements, encoding="utf-8")
@@ -116,7 +116,7 @@ def write_environment(folder: Path, packages: tuple[str, ...]) -> dict[str, str]
 
 @cache
 def installed_plugins() -> dict[str, str]:
-    """The packages that bring architectures, data sets, optimizers or losses, with the SHA-256 of their code."""
+    """Return the packages with architectures, data sets, optimizers or losses, and the SHA-256 of their code."""
     points = [point for group in PLUGIN_GROUPS for point in entry_points(group=group)]
     modules = sorted({(point.dist.name, point.module.partition(".")[0]) for point in points if point.dist})
     found: dict[str, str] = {}
@@ -129,7 +129,7 @@ def installed_plugins() -> dict[str, str]:
 
 
 def source_tags() -> dict[str, str]:
-    """Tags of every run: who, with which code and packages."""
+    """Return the tags of every run: user, code and packages."""
     import getpass
 
     try:
@@ -141,7 +141,7 @@ def source_tags() -> dict[str, str]:
 
 
 def code_tags() -> dict[str, str]:
-    """The tags that say with which code and packages a run computes."""
+    """Return the tags for the code and packages of a run."""
     tags = code_identity()
     if (commit := git_commit()) != "unknown":
         tags |= {"mlflow.source.git.commit": commit, "source_dirty": str(is_dirty())}
@@ -149,7 +149,7 @@ def code_tags() -> dict[str, str]:
 
 
 def code_identity() -> dict[str, str]:
-    """Those of the tags that decide what a run computes: a commit that changes no code leaves them as they are."""
+    """Return the tags that determine what a run computes: a commit that changes no code does not change them."""
     tags = {"source_sha256": source_sha256()}
     tags |= {f"plugin.{package}": digest for package, digest in installed_plugins().items()}
     packages = (*RECORDED_PACKAGES, *installed_plugins())

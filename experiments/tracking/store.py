@@ -30,16 +30,16 @@ if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
-PAGE = 1_000  # runs or versions that are read at once where all are wanted
-AT_ONCE = 50  # ids in one search, whose text a server takes in its URL
-CONNECT_SECONDS = 5  # after which a server that cannot be reached is reported
-ANSWER_SECONDS = 30  # after which one that is reached and does not answer is
-AWAY = {407, 502, 503, 504}  # what a proxy or a gateway answers in place of the server
+PAGE = 1_000  # runs or versions that are read at once if all are needed
+AT_ONCE = 50  # ids in one search, which must fit into a server's URL
+CONNECT_SECONDS = 5  # after which an unreachable server is reported
+ANSWER_SECONDS = 30  # after which a server that does not answer is reported
+AWAY = {407, 502, 503, 504}  # status codes of a proxy or a gateway, not of the server
 MLFLOW_TIMEOUT = "PRAGMA busy_timeout = 20000"
-BUSY_SECONDS = 3  # for which a sweep lets SQLite wait for another process' write
+BUSY_SECONDS = 3  # that a sweep lets SQLite wait for another process's write
 SHORTENED = "before_cursor_execute"  # SQLAlchemy's event
-GROWTH = 4  # of the number of runs since SQLite last counted them, after which it counts again
-ANALYZED_ROWS = 400  # of each index: an estimate of what it holds in milliseconds, as SQLite's manual recommends
+GROWTH = 4  # factor by which the number of runs grows before ANALYZE runs again
+ANALYZED_ROWS = 400  # of each index: an estimate within milliseconds, as SQLite's manual recommends
 
 
 class Store:
@@ -50,8 +50,8 @@ class Store:
 
         Args:
             uri: a database or a server.
-            create: whether a SQLite file that does not exist is made; a command that needs what is in it refuses it.
-            write: whether it will be written to; False takes a SQLite file that is read-only.
+            create: whether to create a missing SQLite file; commands that only read raise instead.
+            write: whether it will be written to; False accepts a read-only SQLite file.
 
         Raises:
             TrackingError: if the store cannot be reached or opened.
@@ -66,7 +66,7 @@ class Store:
         _check_reachable(uri, write=write)
         uri = absolute(uri)
         path = sqlite_path(uri)
-        if path and (not path.exists() or not path.stat().st_size):  # an empty file may have been left by a look at it
+        if path and (not path.exists() or not path.stat().st_size):  # a reader may have left an empty file
             if not create:
                 missing = "is empty" if path.exists() else "does not exist"
                 raise TrackingError(f"The tracking store {self.uri} {missing}. Run python -m search.sweep first.")
@@ -76,16 +76,16 @@ class Store:
         with store_errors(uri):
             from mlflow import MlflowClient
 
-            # MLflow makes the tables of a new PostgreSQL database here, and fails where two do.
+            # MLflow creates the tables of a new PostgreSQL database here, and fails if two processes do.
             with exclusive(uri, "mlflow") if uri.startswith("postgresql") else nullcontext():
                 self._unguarded = MlflowClient(tracking_uri=uri, registry_uri=uri)
                 self._unguarded.search_experiments(max_results=1)
         self.client = cast("MlflowClient", Guarded(self._unguarded, self.uri))
 
-    def hear_interruptions(self) -> None:
-        """Give up a SQLite that another process has locked after seconds, in which Ctrl-C is not heard.
+    def limit_lock_timeout(self) -> None:
+        """Shorten SQLite's lock timeout to BUSY_SECONDS; Ctrl-C has no effect during it.
 
-        MLflow 3 sets 20 s in each session. To be called by who waits and tries again.
+        MLflow 3 sets 20 s in each session. For callers that retry.
         """
         from sqlalchemy import event
 
@@ -98,17 +98,17 @@ class Store:
                 event.listen(engine, SHORTENED, shortened, retval=True)
 
     def check_reachable(self) -> None:
-        """Raise TrackingUnavailable at once where the store's server cannot be reached."""
+        """Raise TrackingUnavailable at once if the store's server cannot be reached."""
         try:
             _check_reachable(self.uri)
         except TrackingError as error:
             raise TrackingUnavailable(str(error)) from None
 
     def update_statistics(self) -> None:
-        """Let a SQLite store that has grown since know how much it holds: MLflow never does.
+        """Run ANALYZE on a SQLite store that has grown since: MLflow never does.
 
-        Without that SQLite takes seconds to order 10,000 runs by a metric, with it a tenth of one. It is a help only:
-        where another process writes or the file may not be written, it waits for the next time.
+        Without it SQLite takes seconds to order 10,000 runs by a metric, with it a tenth of a second. If another
+        process writes, or the file may not be written, this is left for the next time.
         """
         if not (path := sqlite_path(absolute(self.uri))):
             return
@@ -124,9 +124,9 @@ class Store:
             database.commit()
 
     def experiment(self, name: str, about: str = "") -> str:
-        """Id of the experiment `name`, made where there is none.
+        """Return the id of the experiment `name`, and create it if there is none.
 
-        Its description is `about`, or that of training runs, unless it has one.
+        Its description is set to `about`, or to that of training runs, unless it has one.
         """
         tags = experiment_tags(about or OF_TRAINING, training=not about)
         found = self.client.get_experiment_by_name(name)
@@ -145,7 +145,7 @@ class Store:
         return made
 
     def _explain_default(self) -> None:
-        """Say that MLflow's own experiment holds nothing of this project, where it holds nothing else either."""
+        """Set a description on MLflow's default experiment, which this project does not use, if it is empty."""
         found = self.client.get_experiment_by_name("Default")
         if not found or found.lifecycle_stage != "active" or NOTE in found.tags:
             return
@@ -174,19 +174,19 @@ class Store:
 
     @property
     def database(self) -> SqlAlchemyStore | None:
-        """MLflow's access to the database of this store; None where a server stands before it."""
+        """MLflow's access to the database of this store; None if the store is a server."""
         store = self.client._tracking_client.store
         return store if hasattr(store, "engine") else None
 
     def records(self, experiment_id: str, terms: list[str]) -> list[RunRecord]:
-        """All runs that meet all terms, the latest first."""
+        """Return all runs that meet all terms, the latest first."""
         if self.database is None:
             return [run_record(run) for run in self.pages(experiment_id, terms, page=PAGE)]
         with store_errors(self.uri):
             return read_runs(self.database, experiment_id, " and ".join(terms))
 
     def pages(self, experiment_id: str, terms: list[str], *, page: int, order: str | None = None) -> Iterator[Run]:
-        """Runs that meet all terms, page after page."""
+        """Yield the runs that meet all terms, page by page."""
         token = None
         while True:
             found = self.client.search_runs(
@@ -202,7 +202,7 @@ class Store:
                 return
 
     def experiment_id(self, name: str) -> str:
-        """Id of an experiment that is there; raises UsageError for an unknown name, ExperimentDeleted."""
+        """Return the id of an existing experiment; raise UsageError for an unknown name, or ExperimentDeleted."""
         found = self.client.get_experiment_by_name(name)
         if found is None:
             known = ", ".join(e.name for e in self.client.search_experiments()) or "none"
@@ -211,17 +211,17 @@ class Store:
         return found.experiment_id
 
     def live_experiment(self, run_id: str) -> str:
-        """Id of the experiment of a run; raises ExperimentDeleted."""
+        """Return the id of a run's experiment; raise ExperimentDeleted."""
         experiment_id = self.client.get_run(run_id).info.experiment_id
         check_not_deleted(self.client.get_experiment(experiment_id))
         return experiment_id
 
     def versions(self, name: str | None = None) -> list[ModelVersion]:
-        """All versions of a registered model, or of all."""
+        """Return all versions of a registered model, or of all models."""
         return self.search_versions(f"name = {quoted(name)}" if name else None)
 
     def search_versions(self, text: str | None) -> list[ModelVersion]:
-        """All versions that meet a condition in MLflow's search language."""
+        """Return all versions that meet a condition in MLflow's search language."""
         found: list[ModelVersion] = []
         token = None
         while True:
@@ -232,7 +232,7 @@ class Store:
                 return found
 
     def logged_models(self, experiment_ids: list[str]) -> Iterator[LoggedModel]:
-        """All LoggedModels of experiments, page after page."""
+        """Yield all LoggedModels of experiments, page by page."""
         token = None
         while True:
             page = self.client.search_logged_models(experiment_ids, page_token=token)
@@ -243,7 +243,7 @@ class Store:
 
     @contextmanager
     def promotion_lock(self, purpose: str) -> Iterator[StillHeld]:
-        """Hold the lock of whoever writes aliases, files or the history of promotions, or removes models.
+        """Hold the lock for writing aliases, files or the history of promotions, and for removing models.
 
         Yields:
             A function to call just before a write; it raises LockLost once another process holds the lock.
@@ -255,7 +255,7 @@ class Store:
 
 
 def check_not_deleted(experiment: Experiment) -> None:
-    """Raise ExperimentDeleted for an experiment that was deleted."""
+    """Raise ExperimentDeleted for a deleted experiment."""
     if experiment.lifecycle_stage == "deleted":
         raise ExperimentDeleted(
             f"MLflow experiment {experiment.name!r} is deleted. Restore it: mlflow experiments restore "
@@ -264,7 +264,7 @@ def check_not_deleted(experiment: Experiment) -> None:
 
 
 def shown_place(location: str, name: str) -> str:
-    """A file in a place of artifacts, as a person opens it.
+    """Return the place of a file among artifacts, as a person opens it.
 
     >>> shown_place("file:///home/me/mlruns/1/a%20b", "study/report.html")
     '/home/me/mlruns/1/a b/study/report.html'
@@ -277,7 +277,7 @@ def shown_place(location: str, name: str) -> str:
 
 
 def quoted(text: str) -> str:
-    """A string literal of MLflow's search language, which has no escapes: a name with both quotes cannot be asked for.
+    """Return a string literal of MLflow's search language; it has no escapes, so a text with both quotes is refused.
 
     >>> quoted("it's")
     '"it\\'s"'
@@ -290,20 +290,20 @@ def quoted(text: str) -> str:
 
 
 def absolute(uri: str) -> str:
-    """A SQLite URI with its path made absolute: MLflow keeps one engine per URI, whatever folder is current later."""
+    """Return a SQLite URI with an absolute path: MLflow keeps one engine per URI, even if the folder changes later."""
     path = sqlite_path(uri)
     return f"sqlite:///{path.absolute()}{uri[uri.index('?') :] if '?' in uri else ''}" if path else uri
 
 
 def _make_store(uri: str) -> None:
-    """Make MLflow's tables: some forty migrations, which no signal or crash may leave half done."""
+    """Create MLflow's tables: some forty migrations, which a signal or crash must not interrupt."""
     from mlflow import MlflowClient
 
     MlflowClient(tracking_uri=uri, registry_uri=uri).search_experiments(max_results=1)
 
 
 def _check_reachable(uri: str, *, write: bool = True) -> None:
-    """Fail at once where MLflow would retry for minutes: a server that does not answer, a database without a folder."""
+    """Fail at once if MLflow would retry for minutes: a server that does not answer, a database without a folder."""
     scheme = uri.partition(":")[0].lower() if "://" in uri else ""
     if scheme in {"http", "https"}:
         _check_server(uri)
@@ -324,7 +324,7 @@ def _check_reachable(uri: str, *, write: bool = True) -> None:
 
 
 def _check_server(uri: str) -> None:
-    """Ask a server whether it is there, once, as MLflow asks: by the same proxies, certificates and login."""
+    """Send the server one request as MLflow does: with the same proxies, certificates and login."""
     from mlflow.exceptions import InvalidUrlException
     from mlflow.utils.credentials import get_default_host_creds
     from mlflow.utils.rest_utils import http_request
@@ -347,7 +347,7 @@ def _check_server(uri: str) -> None:
 
 
 def _reason(error: BaseException) -> str:
-    """What went wrong at the bottom of requests' and urllib3's errors."""
+    """Return the root cause of an error of requests or urllib3."""
     while below := error.__cause__ or error.__context__:
         error = below
     text = " ".join(str(getattr(error, "strerror", None) or error).split()).rstrip(".")

@@ -37,21 +37,21 @@ class Tracker:
         self.test_access = TestAccess(store)
 
     def experiment(self, name: str) -> str:
-        """Id of the experiment `name`, made where there is none; raises ExperimentDeleted."""
+        """Return the id of the experiment `name`, and create it if there is none; raise ExperimentDeleted."""
         return self._store.experiment(name)
 
     def runs_pages(self, server: str) -> dict[str, str]:
-        """The page of each experiment of training runs, by its name, where a server shows this store."""
+        """Return the page of each experiment of training runs, by name, on a server of this store."""
         held = self._store.client.search_experiments()
         return {each.name: runs_page(server, each.experiment_id) for each in held if VIEWS + VIEW in each.tags}
 
     def check_reachable(self) -> None:
-        """Raise TrackingUnavailable at once where the store's server cannot be reached."""
+        """Raise TrackingUnavailable at once if the store's server cannot be reached."""
         self._store.check_reachable()
 
-    def hear_interruptions(self) -> None:
-        """As `Store.hear_interruptions`: to be called by who waits for a locked store and tries again."""
-        self._store.hear_interruptions()
+    def limit_lock_timeout(self) -> None:
+        """As `Store.limit_lock_timeout`, for callers that retry while the store is locked."""
+        self._store.limit_lock_timeout()
 
     @contextmanager
     def promotion_lock(self, purpose: str) -> Iterator[StillHeld]:

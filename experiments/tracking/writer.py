@@ -1,4 +1,4 @@
-"""Writes the runs of a sweep and its trials while they go on."""
+"""Write the runs of a sweep and its trials while they are running."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from experiments.tracking.source import source_tags
 from experiments.tracking.store import Store, quoted
 
 NOT_DRAWN = "not_drawn"  # tag of a run: which parts of its report are missing, and why
-NOT_DRAWN_FILE = "not_drawn.txt"  # beside the parts that there are: tracebacks
+NOT_DRAWN_FILE = "not_drawn.txt"  # tracebacks, next to the parts that could be made
 LONGEST_TAG = 5_000  # characters: what every MLflow store takes
 BEST = "best_val_accuracy"
-LATENCY_TAG = "host_latency"  # tag of a run: what its metric host_latency_ms is
-MAX_BATCH = 1_000  # metrics that MLflow takes at once
+LATENCY_TAG = "host_latency"  # tag of a run that explains its metric host_latency_ms
+MAX_BATCH = 1_000  # metrics that MLflow accepts at once
 
 
 class Writer:
@@ -38,7 +38,7 @@ class Writer:
         """Start a run and write its parameters, tags and data."""
         original = start.tags.get("replicate_of")
         if original and (found := self._runs.of_trial(start.tags["mlflow.parentRunId"], int(original))):
-            self._client.set_tag(found[0].run_id, "replicated", "True")  # so that a reader need not look for them
+            self._client.set_tag(found[0].run_id, "replicated", "True")  # so that readers need not search
         run_id = self._client.create_run(start.experiment_id, run_name=start.name, tags=dict(start.tags)).info.run_id
         self._log_configuration(run_id, start)
         return run_id
@@ -47,9 +47,9 @@ class Writer:
         """Set a run that was interrupted back to RUNNING.
 
         Returns:
-            The last epoch that it has recorded. None where it was computed on another kind of processor, with other
-            code or on other threads: its epochs would not go on bit for bit, so the run is deleted and another is to
-            be started. So is one that was ended as pruned: it says what its epochs came to.
+            The last epoch that it has recorded. None if it was computed on another kind of processor, with other code
+            or with another number of threads: its epochs would not continue bit for bit, so the run is deleted and a
+            new one must be started. A run that ended as pruned is deleted, too: its final metrics are already written.
         """
         held = self._client.get_run(run_id).data
         tags, was_pruned = held.tags, BEST in held.metrics and "best_epoch" not in held.metrics
@@ -64,9 +64,9 @@ class Writer:
         return self._runs.last_epoch(run_id)
 
     def discard_run(self, run_id: str) -> None:
-        """Delete the run of an attempt that was given up, with its models: MLflow takes no further writes to it.
+        """Delete the run of an attempt that was given up, with its models: MLflow accepts no further writes to it.
 
-        To be done again changes nothing; its owner, who may be writing to it still, does the same once it notices.
+        Repeating this changes nothing; its owner, which may still be writing to it, does the same once it notices.
         """
         experiment_id = self._client.get_run(run_id).info.experiment_id
         self._client.delete_run(run_id)
@@ -89,10 +89,10 @@ class Writer:
             self._client.delete_tag(run_id, "outcome")
 
     def answer_run(self, run_id: str, original_id: str) -> str:
-        """End a run with the results of another one of the same configuration, which its tag `duplicate_of` names.
+        """End a run with the results of another one with the same configuration, named in its tag `duplicate_of`.
 
         Returns:
-            The status, which is the other one's.
+            The status of the other run.
         """
         from mlflow.entities import Metric
 
@@ -116,7 +116,7 @@ class Writer:
         return str(original.info.status)
 
     def log_epoch(self, run_id: str, metrics: EpochMetrics, *, at: float | None = None) -> None:
-        """Write an epoch's metrics at its step; `at` is when it ended (seconds since 1970) where that is not now."""
+        """Write an epoch's metrics at its step; `at` is when it ended (seconds since 1970), by default now."""
         values = asdict(metrics)
         step = values.pop("epoch")
         if values["val_balanced_accuracy"] is None:  # kept on disk before it was measured
@@ -124,25 +124,25 @@ class Writer:
         self._store.log(run_id, metrics=values, step=step, at=at)
 
     def log_size(self, run_id: str, size: ModelSize, *, again: bool = False) -> None:
-        """Write what is known once a network is built; `again` looks first whether an earlier attempt has."""
+        """Write the sizes of a network; with `again`, only if an earlier attempt has not."""
         if not (again and "coreml_bytes" in self._client.get_run(run_id).data.metrics):
             self._store.log(run_id, metrics=asdict(size))
 
     def log_oversize(self, run_id: str, parameters: int, coreml_bytes_at_least: int, *, again: bool = False) -> None:
-        """Write what is known of a network that is too large; `again` looks first whether an earlier attempt has."""
+        """Write what is known of a network that is too large; with `again`, only if an earlier attempt has not."""
         if not (again and "coreml_bytes_at_least" in self._client.get_run(run_id).data.metrics):
             self._store.log(run_id, metrics={"parameters": parameters, "coreml_bytes_at_least": coreml_bytes_at_least})
 
     def finish(
         self, run_id: str, result: RunResult, *, keep: bool, again: bool = False, at: float | None = None
     ) -> ModelRecord | None:
-        """End a run as FINISHED with its final metrics, and with its model if that is to be kept.
+        """End a run as FINISHED with its final metrics, and with its model if `keep` is set.
 
         Args:
-            result: what it ended with; its Keras file is read if the model is kept.
-            keep: whether the model is kept.
-            again: look first what an earlier attempt has written, and do not write it a second time.
-            at: when it ended (seconds since 1970) where that is not now.
+            result: of the training; its Keras file is read if the model is kept.
+            keep: whether to keep the model.
+            again: skip what an earlier attempt has already written.
+            at: when it ended (seconds since 1970), by default now.
         """
         from mlflow.entities import Metric, RunTag
 
@@ -171,7 +171,7 @@ class Writer:
     def end(self, run_id: str, status: str, *, outcome: str | None = None) -> None:
         """End a run as FINISHED, FAILED or KILLED, with the reason in the tag `outcome`.
 
-        One that was pruned says how accurate it was at the best of its epochs.
+        A pruned run gets the accuracy of its best epoch.
         """
         if outcome == "pruned":
             run = run_record(self._client.get_run(run_id))
@@ -201,10 +201,10 @@ class Writer:
             self._store.log(run_id, metrics=metrics)
 
     def tag_not_drawn(self, run_id: str, reasons: str, place: str) -> None:
-        """Say on a run what of its report is missing and why.
+        """Record on a run which parts of its report are missing, and why.
 
         Args:
-            reasons: empty where nothing is missing: what an earlier attempt said is taken back, its tracebacks too.
+            reasons: empty if nothing is missing: then the tag and the tracebacks of an earlier attempt are removed.
             place: the report's folder among the run's artifacts.
         """
         if reasons:
@@ -216,7 +216,7 @@ class Writer:
         files, note = self._models.artifacts(str(run.info.artifact_uri)), f"{place}/{NOT_DRAWN_FILE}"
         if any(entry.path == note for entry in files.list_artifacts(place)):
             files.delete_artifacts(note)
-        self._client.delete_tag(run_id, NOT_DRAWN)  # last: until then it is taken back again
+        self._client.delete_tag(run_id, NOT_DRAWN)  # last, so that an interrupted removal is repeated
 
 
 def _final_metrics(result: RunResult) -> dict[str, float]:
@@ -233,7 +233,7 @@ def _final_metrics(result: RunResult) -> dict[str, float]:
 
 
 def _about_latency(result: RunResult) -> str:
-    """What the time of an image is, and what else its host was doing."""
+    """Return a text on how the time of an image was measured, and on the load of its host."""
     load = "not known" if result.host_load is None else f"{result.host_load:.2f}"
     return (
         f"Median time of one image through the Keras model on this run's host, whose load average was {load} then. "
@@ -254,10 +254,11 @@ def run_start(
     replicate_of: int | None = None,
     warm_start: str | None = None,
 ) -> RunStart:
-    """What the run of one configuration starts with.
+    """Return the start of a run for one configuration.
 
-    A trial that repeats another one of the study with a further seed says which: `replicate_of`; one that starts from
-    an earlier study's says from which: `warm_start`.
+    Args:
+        replicate_of: the number of the trial that this one repeats with another seed.
+        warm_start: the trial of an earlier study that this one starts from.
     """
     tags = source_tags() | {
         "dataset_digest": dataset.digest,

@@ -22,17 +22,17 @@ def augmented(images: tf.Tensor, *, seed: tf.Tensor) -> tf.Tensor:
 
     Args:
         images: float images (N, height, width, channels).
-        seed: two int64 numbers (2,) that decide the randomness: the same ones give the same images.
+        seed: two int64 numbers (2,); the same seed gives the same images.
 
     Returns:
-        Images of the same shape, interpolated bilinearly; what comes in from outside repeats the edge.
+        Images of the same shape, interpolated bilinearly; pixels from outside repeat the edge.
     """
     import tensorflow as tf
 
     count, (height, width) = tf.shape(images)[0], images.shape[1:3]
     draws = tf.random.stateless_uniform((4, count), seed, -1, 1)
     angle, scale = MAX_ROTATION * draws[0], 1 + MAX_SCALE * draws[1]
-    # The operation asks where a pixel of the result comes from: the inverse of the transform that is drawn.
+    # The operation maps pixels of the result to the image: the inverse of the drawn transform.
     cosine, sine = tf.cos(angle) / scale, tf.sin(angle) / scale
     middle_x, middle_y = (width - 1) / 2, (height - 1) / 2
     to_x = middle_x + MAX_SHIFT * width / SHIFT_SIDE * draws[2]
@@ -57,5 +57,5 @@ def augmented(images: tf.Tensor, *, seed: tf.Tensor) -> tf.Tensor:
     return tf.ensure_shape(moved, images.shape)
 
 
-# What a run's `augment` does to a batch of training images; None: nothing.
+# Functions for a batch of training images, by a run's `augment`; None: no augmentation.
 AUGMENT: Mapping[str, Callable[..., tf.Tensor] | None] = {"off": None, "digits": augmented, "photo": photographed}

@@ -1,9 +1,9 @@
 """Recompute batch normalisation's averages from training images if an epoch has too few steps for them.
 
-Keras' moving averages forget 1 % a step by default. Where an epoch has five steps, they are for tens of epochs still
-near the 0 and 1 that they began with, or made of weights that training has left: the network learns, and what is
-validated and kept answers at random. 320 digits of mnist5k, fifteen epochs at batch 64: 0.31 of the validation images
-are read, 0.87 with renewed averages (experiments/LOG.md).
+Keras' moving averages forget 1 % a step by default. With five steps an epoch they stay near their initial 0 and 1 for
+tens of epochs, or reflect outdated weights: the network learns, but answers at random where it is validated and kept.
+320 digits of mnist5k, fifteen epochs at batch 64: validation accuracy 0.31, and 0.87 with recomputed averages
+(experiments/LOG.md).
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     import keras
     import tensorflow as tf
 
-MOST_BATCHES = 20  # of an epoch that averages are renewed from
+MOST_BATCHES = 20  # of an epoch, from which averages are recomputed
 
 
 def lags(momentum: float, steps: int) -> bool:
-    """Whether averages with this momentum reach back further than an epoch of so many steps.
+    """Return whether averages with this momentum reach back further than an epoch of this many steps.
 
     >>> lags(0.99, 5), lags(0.99, 400), lags(0.9, 31)
     (True, False, False)
@@ -31,10 +31,10 @@ def lags(momentum: float, steps: int) -> bool:
 
 
 class Averages:
-    """The averages of a classifier's layers that lag behind; if there are none, nothing is done."""
+    """The averages of a classifier's layers that are too slow; without any, `renew` does nothing."""
 
     def __init__(self, classifier: keras.Model, split: Split, size: int) -> None:
-        """Batches are of `size` training images of the split."""
+        """Prepare for batches of `size` training images of the split."""
         import keras
 
         steps = len(split) // size
@@ -50,7 +50,7 @@ class Averages:
         self._graph = self._traced() if self._layers else None
 
     def _traced(self) -> tf.types.experimental.PolymorphicFunction:
-        """A training pass after which each average is that of its batch only."""
+        """Return a training pass after which each average is that of its batch only."""
         import tensorflow as tf
 
         shape = (self._size, *self._classifier.input_shape[1:])
@@ -69,7 +69,7 @@ class Averages:
         return graph
 
     def renew(self, order: np.ndarray) -> None:
-        """Replace averages that lag behind by the means over the first batches of an epoch."""
+        """Replace averages that are too slow by the means over the first batches of an epoch."""
         if self._graph is None:
             return
         before = [variable.numpy() for variable in self._others]

@@ -1,7 +1,7 @@
-"""Arrays that are slow to compute and the same for every trial: computed once, kept on disk, mapped.
+"""Cache arrays that are slow to compute and the same for every trial: computed once, kept on disk, memory-mapped.
 
-A file's name is a digest of all that decides its bits. It appears whole or not at all, is computed by one process while
-others wait for it, and can be deleted at any time.
+A file's name is a digest of everything that determines its bits. It is written completely or not at all, is computed by
+one process while others wait for it, and can be deleted at any time.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from architectures.scratch import scratch_beside
 from experiments.datasets import cache
 from experiments.locks import file_lock
 
-SETTINGS = ("TF_", "ONEDNN_", "DNNL_", "OMP_")  # begin names of environment variables that may change bits
+SETTINGS = ("TF_", "ONEDNN_", "DNNL_", "OMP_")  # prefixes of environment variables that may change bits
 
 
 def once(kind: str, decisive: str, shape: tuple[int, ...], compute: Callable[[], np.ndarray]) -> np.ndarray:
-    """A mapped float32 array; computed if it is not there yet.
+    """Return a memory-mapped float32 array, computing it if it is not cached.
 
     Args:
-        kind: what it holds, the name of its folder in the cache.
-        decisive: all that decides its bits.
+        kind: of its contents; the name of its folder in the cache.
+        decisive: everything that determines its bits.
     """
     place = cache.root() / kind / f"{hashlib.sha256(decisive.encode()).hexdigest()[:32]}.npy"
     if (found := _opened(place, shape)) is not None:
@@ -45,13 +45,13 @@ def once(kind: str, decisive: str, shape: tuple[int, ...], compute: Callable[[],
 def _opened(place: Path, shape: tuple[int, ...]) -> np.ndarray | None:
     try:
         found = np.load(place, mmap_mode="r")
-    except (OSError, ValueError):  # not there, or damaged
+    except (OSError, ValueError):  # missing or damaged
         return None
     return found if found.shape == shape and found.dtype == np.float32 else None
 
 
 def surroundings() -> list[object]:
-    """What decides the bits of a network's answers, besides itself and its images: TensorFlow, threads, the machine."""
+    """Return what else determines the bits of a network's outputs on given images: TensorFlow, threads, the machine."""
     import tensorflow as tf
 
     settings = sorted((name, value) for name, value in os.environ.items() if name.startswith(SETTINGS))

@@ -1,4 +1,4 @@
-"""What every registered optimizer and loss must do, as checks that any package can run on its own.
+"""The contracts of every registered optimizer and loss, as checks that any package can run on its own.
 
 from experiments.training.contract import check_loss, check_optimizer
 
@@ -24,9 +24,9 @@ from experiments.training.registered import Registered
 if TYPE_CHECKING:
     import keras
 
-CLASSES, SIDE, IMAGES, BATCH = 3, 6, 48, 16  # of the problem that is learned: dark, gray and light images
-EPOCHS = 40  # of three steps, at the constant rate that a run has unless told otherwise
-LEARNED = 0.9  # of the first epoch's loss, which the last one's must be below
+CLASSES, SIDE, IMAGES, BATCH = 3, 6, 48, 16  # of the learning problem: dark, gray and light images
+EPOCHS = 40  # of three steps, at a run's default constant rate
+LEARNED = 0.9  # share of the first epoch's loss that the last one's must be below
 SEED = 0
 DECAY = 0.5
 ROUNDING = 1e-5
@@ -44,7 +44,7 @@ def check_optimizer(name: str) -> None:
 
 
 def check_loss(name: str) -> None:
-    """Check that a registered loss keeps the contract; raises as `check_optimizer` does."""
+    """Check that a registered loss keeps the contract; raise as `check_optimizer` does."""
     checks: tuple[Callable[[Registered], None], ...] = (each_image, certainty, order, label_smoothing, learning)
     hold(f"Loss {name!r}", _named(checks), losses.get(name))
 
@@ -54,7 +54,7 @@ def _named(checks: tuple[Callable[[Registered], None], ...]) -> dict[str, Callab
 
 
 def rate(optimizer: Registered) -> None:
-    """The rate that it is given, a number or a schedule, is that of its steps."""
+    """Check that its steps have the given rate, a number or a schedule."""
     import keras
 
     config = _config(optimizer)
@@ -66,7 +66,7 @@ def rate(optimizer: Registered) -> None:
 
 
 def weight_decay(optimizer: Registered) -> None:
-    """Where it takes a weight decay, that is a share of kernels, times the rate, and of nothing else."""
+    """Check that weight decay, if it takes one, shrinks only kernels, by the decay times the rate."""
     if "weight_decay" not in dict(optimizer.takes.own):
         return
     config = replace(_config(optimizer), weight_decay=DECAY)
@@ -77,7 +77,7 @@ def weight_decay(optimizer: Registered) -> None:
 
 
 def momentum(optimizer: Registered) -> None:
-    """Where it takes a momentum, that changes its steps."""
+    """Check that momentum, if it takes one, changes its steps."""
     if "momentum" not in dict(optimizer.takes.own):
         return
     config = _config(optimizer)
@@ -86,7 +86,7 @@ def momentum(optimizer: Registered) -> None:
 
 
 def state(optimizer: Registered) -> None:
-    """All that its next step depends on is in its variables."""
+    """Check that its next step depends only on its variables."""
     config = _config(optimizer)
     once = _stepped(config, config.learning_rate, steps=4)
     moved = _stepped(config, config.learning_rate, steps=4, handed_on_after=2)
@@ -94,7 +94,7 @@ def state(optimizer: Registered) -> None:
 
 
 def learning(part: Registered) -> None:
-    """A small network learns by it in either precision, twice to the same bits."""
+    """Check that a small network learns with it in both precisions, with the same bits a second time."""
     for precision in PRECISIONS:
         config = replace(_config(part), precision=precision)
         course, weights = trained(config)
@@ -109,18 +109,18 @@ def learning(part: Registered) -> None:
 
 
 def each_image(loss: Registered) -> None:
-    """It gives each image a loss of its own, whatever it is batched with, of mixed labels too."""
+    """Check that each image gets its own loss, independent of its batch, also with mixed labels."""
     labels, probabilities = _answers()
     for mixed in (labels, 0.6 * labels + 0.4 * np.roll(labels, 1, axis=1)):
         found = _losses(loss, mixed, probabilities)
         require(found.shape == (len(labels),), f"gives {found.shape} for {len(labels)} images")
         require(bool(np.isfinite(found).all()), "is not finite")
         alone = np.concatenate([_losses(loss, mixed[[i]], probabilities[[i]]) for i in range(len(labels))])
-        require(np.allclose(found, alone, atol=ROUNDING), "is another one for an image that is batched with others")
+        require(np.allclose(found, alone, atol=ROUNDING), "changes when an image is batched with others")
 
 
 def certainty(loss: Registered) -> None:
-    """It is finite, and so is its gradient, where a network is certain and wrong."""
+    """Check that the loss and its gradient are finite if a network is certain and wrong."""
     import tensorflow as tf
 
     labels = np.eye(CLASSES, dtype=np.float32)
@@ -134,14 +134,14 @@ def certainty(loss: Registered) -> None:
 
 
 def order(loss: Registered) -> None:
-    """A right answer costs less than a wrong one."""
+    """Check that a correct prediction has a lower loss than a wrong one."""
     labels, right = _answers()
     wrong = np.roll(right, 1, axis=1)
     require(bool((_losses(loss, labels, right) < _losses(loss, labels, wrong)).all()), "a wrong answer costs less")
 
 
 def label_smoothing(loss: Registered) -> None:
-    """Where it takes label smoothing, that changes it."""
+    """Check that label smoothing, if it takes it, changes the loss."""
     if "label_smoothing" not in dict(loss.takes.own):
         return
     none, some = (_losses(loss, *_answers(), label_smoothing=value) for value in (0.0, 0.2))
@@ -149,7 +149,7 @@ def label_smoothing(loss: Registered) -> None:
 
 
 def _config(part: Registered) -> RunConfig:
-    """A run that trains by an optimizer or a loss, with what it has of its own."""
+    """Return a run's configuration with an optimizer or a loss, and its own hyperparameters."""
     takes = part.takes
     names = {"optimizer": "adam", "loss": CROSS_ENTROPY, takes.kind: takes.name}
     rate = usual_learning_rate("constant", (), takes.learning_rate_factor)
@@ -168,7 +168,7 @@ def _config(part: Registered) -> RunConfig:
 
 
 def _answers() -> tuple[np.ndarray, np.ndarray]:
-    """One-hot labels, and probabilities of which the label's is the highest, each otherwise."""
+    """Return one-hot labels, and different probabilities, of which the label's is the highest."""
     labels = np.eye(CLASSES, dtype=np.float32)
     others = np.linspace(0.2, 0.5, CLASSES, dtype=np.float32)[:, None]
     return labels, (1 - others) * labels + others / CLASSES
@@ -182,7 +182,7 @@ def _losses(loss: Registered, labels: np.ndarray, probabilities: np.ndarray, **c
 
 
 def _start() -> tuple[np.ndarray, np.ndarray]:
-    """A kernel and a bias to step from."""
+    """Return a kernel and a bias to step from."""
     random = np.random.default_rng(SEED)
     return random.normal(size=(4, 3)).astype(np.float32), random.normal(size=3).astype(np.float32)
 
@@ -195,7 +195,7 @@ def _stepped(
     steps: int = 3,
     handed_on_after: int | None = None,
 ) -> list[np.ndarray]:
-    """Kernel and bias after some steps, `handed_on_after` some of them to another optimizer of the same kind."""
+    """Return kernel and bias after some steps, `handed_on_after` some of them to another optimizer of the same kind."""
     import keras
     import tensorflow as tf
 
@@ -220,7 +220,7 @@ def _stepped(
 
 
 def trained(config: RunConfig) -> tuple[list[float], list[np.ndarray]]:
-    """The loss of each epoch, and the weights, of a network of two dense layers."""
+    """Return the loss of each epoch, and the weights, of a network of two dense layers."""
     import keras
 
     random = np.random.default_rng(SEED)

@@ -1,8 +1,8 @@
-"""Learning from a teacher: its softened answers to the training images, computed once, are part of the loss.
+"""Distillation: a teacher's softened probabilities of the training images, computed once, are part of the loss.
 
-Hinton and others, 2015. Keras' own `keras.distillation.Distiller` asks the teacher anew in every step of a `Model.fit`
-and takes logits, which the networks here do not give: their last layer is a softmax. Of an image that is augmented the
-teacher's answer is the one to the image as it is; MixUp and CutMix mix answers as they mix labels.
+Hinton and others, 2015. Keras' own `keras.distillation.Distiller` runs the teacher in every step of a `Model.fit` and
+takes logits, which the networks here do not give: their last layer is a softmax. For an augmented image, the teacher's
+probabilities are those of the original image; MixUp and CutMix mix them as they mix labels.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ if TYPE_CHECKING:
 
     Loss = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 
-VERSION = 1  # of how answers are computed
+VERSION = 1  # of the teacher's probabilities
 DIGEST = re.compile(r"[0-9a-f]{64}")
 SMALLEST_PROBABILITY = 1e-7  # keras.config.epsilon(): keeps the logarithm finite
 
 
 def resolved(teacher: str, asked: Mapping[str, Any]) -> dict[str, float]:
-    """Fill in the defaults of what was not given (None); 0 without a teacher.
+    """Return the defaults for values that were not given (None); 0 without a teacher.
 
     Raises:
-        UsageError: for what was asked for without a teacher.
+        UsageError: for a value that was given without a teacher.
 
     >>> resolved("chollet", {"temperature": None, "distillation_weight": 0.9})
     {'temperature': 3.0}
@@ -49,10 +49,10 @@ def resolved(teacher: str, asked: Mapping[str, Any]) -> dict[str, float]:
 
 
 def file_of(teacher: str) -> Path:
-    """The cached model file of a teacher, which a run names as ID#sha256=DIGEST.
+    """Return the cached model file of a teacher, recorded as ID#sha256=DIGEST.
 
     Raises:
-        UsageError: for a teacher that is named otherwise.
+        UsageError: for a teacher without a digest.
     """
     _, _, digest = teacher.partition(PIN)
     if not DIGEST.fullmatch(digest):
@@ -61,11 +61,11 @@ def file_of(teacher: str) -> Path:
 
 
 def answers(config: RunConfig, dataset: Dataset) -> np.ndarray | None:
-    """The teacher's softened answers (N, num_classes) to the training images as they are; None without a teacher.
+    """Return the teacher's softened probabilities (N, num_classes) of the training images; None without a teacher.
 
     Raises:
-        UsageError: for a teacher of other images or classes, or a recipe with but a part of distillation.
-        ProjectError: where its file is not in the cache, or not the one that its digest names.
+        UsageError: for a teacher of other images or classes, or an incomplete recipe of distillation.
+        ProjectError: if its file is not in the cache, or does not have the recorded digest.
     """
     values = {name: getattr(config, name) for name in taken_by(TEACHER)}
     if not config.teacher:
@@ -96,7 +96,7 @@ def answers(config: RunConfig, dataset: Dataset) -> np.ndarray | None:
 
 
 def softened(probabilities: np.ndarray, temperature: float) -> np.ndarray:
-    """The probabilities that result if the logits are divided by a temperature.
+    """Return the probabilities that result if the logits are divided by a temperature.
 
     >>> softened(np.array([[0.8, 0.2]], np.float32), 2).round(3)
     array([[0.667, 0.333]], dtype=float32)
@@ -106,9 +106,9 @@ def softened(probabilities: np.ndarray, temperature: float) -> np.ndarray:
 
 
 def taught(of_label: Loss, config: RunConfig) -> Loss:
-    """The loss of each image (N,), of shares of classes beside the teacher's softened answers (N, 2 num_classes).
+    """Return a loss for each image (N,), given label shares joined with the teacher's softened ones (N, 2 num_classes).
 
-    The distance from the answers counts by the square of the temperature: its gradients shrink by that.
+    The distance from the teacher is multiplied by the square of the temperature, because its gradients shrink by that.
     """
     import tensorflow as tf
 

@@ -1,8 +1,8 @@
 """One epoch of training as a TensorFlow graph.
 
-The whole epoch runs inside one graph, on images that stay uint8 in memory: without a Python step per batch small
-networks train faster than under `Model.fit` (benchmarks/sweep_against_plain_loop.py --precision float32). Images that
-memory does not hold stream into the same graph from disk, with the same result (streaming.py).
+The whole epoch runs inside one graph, on images that stay uint8 in memory: without a Python step per batch, small
+networks train faster than with `Model.fit` (benchmarks/sweep_against_plain_loop.py --precision float32). Images that
+exceed memory are streamed into the same graph from disk, with the same result (streaming.py).
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 
 
 def built_optimizer(classifier: keras.Model, config: RunConfig, steps: int) -> keras.optimizers.Optimizer:
-    """A run's optimizer with its variables for a classifier's weights; an epoch has so many steps."""
+    """Return a run's optimizer with its variables for a classifier's weights; `steps` per epoch."""
     optimizer = optimizers.build(config, _learning_rate(config, steps))
-    # Keras sums gradients over replicas, of which there is one here, by a function that TensorFlow keeps for good, and
-    # with it the graph that calls it: 10 MB a training (tensorflow/tensorflow#97697).
+    # Keras sums gradients over replicas, of which there is only one here, with a function that TensorFlow never frees,
+    # nor the graph that calls it: 10 MB per training (tensorflow/tensorflow#97697).
     optimizer._all_reduce_sum_gradients = list
     variables = classifier.trainable_variables
-    optimizer.exclude_from_weight_decay(var_list=[each for each in variables if len(each.shape) < 2])  # but kernels
+    optimizer.exclude_from_weight_decay(var_list=[each for each in variables if len(each.shape) < 2])  # not kernels
     optimizer.build(variables)
     return optimizer
 
@@ -42,12 +42,13 @@ def epoch_function(
     optimizer: keras.optimizers.Optimizer | None = None,
     answers: np.ndarray | None = None,
 ) -> Callable[[np.ndarray, int], tuple[SupportsFloat, SupportsFloat]]:
-    """A graph that takes images of a split, all or so many, in an order through an epoch: mean loss and accuracy.
+    """Return a graph that trains one epoch on a split's images in a given order, and returns mean loss and accuracy.
 
-    With a teacher, its softened answers (N, num_classes) to these images, or to those that they are views of.
+    With a teacher, `answers` are its softened probabilities (N, num_classes) of these images, or of their originals if
+    they are views.
 
-    The images left over after the last whole batch sit out; the next permutation leaves out others. One fixed batch
-    shape means one trace.
+    The images left over after the last full batch are not used; the next permutation leaves out others. One fixed
+    batch shape means one trace.
     """
     import tensorflow as tf
 
@@ -61,7 +62,7 @@ def epoch_function(
     seed = tf.constant(config.seed, tf.int64)
     classes = classifier.output_shape[-1]
     weights = tf.constant(class_weights(split.labels, classes)) if config.class_weight == "balanced" else None
-    augment = None if config.views else AUGMENT[config.augment]  # features are of augmented images already
+    augment = None if config.views else AUGMENT[config.augment]  # cached features are already of augmented images
     mixes = bool(config.mixup or config.cutmix)
     loss_of_each = losses.build(config, classes)
     if answers is not None:
@@ -74,7 +75,7 @@ def epoch_function(
             found *= tf.linalg.matvec(target[:, :classes], weights) if in_shares else tf.gather(weights, target)
         return tf.reduce_mean(found)
 
-    # A loop of TensorFlow's own: translating one of Python takes a process half a second.
+    # TensorFlow's own loop, because converting a Python loop takes half a second in each process.
     @tf.function(input_signature=[tf.TensorSpec((count,), tf.int64), tf.TensorSpec((), tf.int32)], autograph=False)
     def run_epoch(permutation, epoch):  # type: ignore[no-untyped-def]
         stream = iter(streaming.batches(split, permutation, size=size)) if streamed else None
@@ -97,14 +98,14 @@ def epoch_function(
                 batch, shares = mixed(batch, shares, mixup=config.mixup, cutmix=config.cutmix, seed=draw)
             probabilities = classifier(batch, training=True)
             loss = mean_loss(shares, probabilities)
-            for penalty in classifier.losses:  # of regularisation that a plugin's layers ask for
+            for penalty in classifier.losses:  # regularisation in a plugin's layers
                 loss += tf.cast(penalty, tf.float32)
             gradients = tf.gradients(loss, variables, aggregation_method=tf.AggregationMethod.EXPERIMENTAL_TREE)
             optimizer.apply(gradients, variables)
             right = tf.math.count_nonzero(tf.argmax(probabilities, axis=-1) == target, dtype=tf.int32)
             return step + 1, total_loss + loss, correct + right
 
-        # Not over the batches themselves: `tf.data` would compute on threads of its own.
+        # Not over the batches themselves, because `tf.data` would use additional threads.
         start = tf.constant(0), tf.constant(0.0), tf.constant(0)
         _, total_loss, correct = tf.while_loop(lambda step, *_: step < steps, take_step, start)
         return total_loss / steps, correct / (steps * size)
@@ -113,7 +114,7 @@ def epoch_function(
 
 
 def _learning_rate(config: RunConfig, steps: int) -> float | keras.optimizers.schedules.LearningRateSchedule:
-    """The learning rate, or its schedule, given the number of steps per epoch."""
+    """Return the learning rate, or its schedule, given the number of steps per epoch."""
     import keras
 
     if config.schedule == "constant":
@@ -122,7 +123,7 @@ def _learning_rate(config: RunConfig, steps: int) -> float | keras.optimizers.sc
 
 
 def class_weights(labels: np.ndarray, num_classes: int) -> np.ndarray:
-    """The weight of each class's images in the loss, `balanced` as in scikit-learn's `compute_class_weight`.
+    """Return the weight of each class's images in the loss, `balanced` as in scikit-learn's `compute_class_weight`.
 
     >>> class_weights(np.array([0, 0, 0, 1]), 2)
     array([0.6666667, 2.       ], dtype=float32)

@@ -1,7 +1,7 @@
-"""The features of images from a frozen backbone: computed once, kept on disk, mapped by all trials that train a head.
+"""Features of images from a frozen backbone: computed once, cached on disk, memory-mapped by all trials.
 
-A file holds the features of one split, or of one augmented view of it (computed.py). What decides their bits: the
-images, the backbone's weights and code, TensorFlow's version and threads, the machine.
+A file has the features of one split, or of one augmented view of it (computed.py). Their bits are determined by the
+images, the backbone's weights and code, TensorFlow's version and threads, and the machine.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from experiments.training.computed import once, surroundings
 if TYPE_CHECKING:
     import keras
 
-VERSION = 1  # of how features are computed
+VERSION = 1  # of the computation of features
 BATCH = 16  # images: the largest layer of EfficientNet-Lite0 at 224x224 holds 5 MB for each
 
 _Graph = Callable[[np.ndarray, int, int, int], np.ndarray]
@@ -34,33 +34,33 @@ _Graph = Callable[[np.ndarray, int, int, int], np.ndarray]
 
 @dataclass(frozen=True)
 class Frozen:
-    """A classifier taken apart: its frozen backbone and the rest, which share their weights with it."""
+    """A classifier split into its frozen backbone and the rest, which share their weights with it."""
 
     classifier: keras.Model
     forward: Callable[[np.ndarray], np.ndarray]  # of the classifier
     trunk: keras.Model  # from pixels of 0..255 to features
     head: keras.Model  # from features to probabilities
-    digest: str  # of what decides the bits of the features, but for the images
-    graphs: dict[str, _Graph] = field(default_factory=dict, repr=False)  # of each augmentation: tracing takes seconds
+    digest: str  # of everything that determines the bits of the features, except the images
+    graphs: dict[str, _Graph] = field(default_factory=dict, repr=False)  # by augmentation: tracing takes seconds
 
     def computes(self, augment: str) -> _Graph:
-        """What makes features of uint8 images, given the place of the first in its split, the seed and the view."""
+        """Return the graph that computes features of uint8 images, given the first one's row, the seed and the view."""
         if augment not in self.graphs:
             self.graphs[augment] = _graph(self.trunk, augment)
         return self.graphs[augment]
 
 
-_last: dict[object, Frozen] = {}  # what this process trained last: building it again would take longer than a head does
+_last: dict[object, Frozen] = {}  # the last one in this process: rebuilding it takes longer than training a head
 
 
 def taken_apart(
     config: RunConfig, architecture: Architecture, dataset: Dataset, build: Callable[[], keras.Model]
 ) -> Frozen | keras.Model:
-    """The classifier of a run, taken apart if it has a frozen part, with a fresh head whose bits the seed decides.
+    """Return the classifier of a run, split if it has a frozen part, with a new head initialized from the seed.
 
     Args:
         dataset: that it trains on.
-        build: makes the classifier, where this process does not still have it from a run with the same knobs.
+        build: builds the classifier, unless this process still has it from a run with the same knobs.
     """
     import keras
 
@@ -73,20 +73,20 @@ def taken_apart(
         if found is None or found.trunk.trainable_weights or not found.trunk.weights:
             return built
     dropouts = [layer for layer in found.head.layers if isinstance(layer, keras.layers.Dropout)]
-    pinned = any(isinstance(value, str) and PIN in value for _, value in config.knobs)  # the weights cannot be others
-    known = key in _last or all(layer.rate == config.dropout for layer in dropouts)  # what a rate decides in the head
+    pinned = any(isinstance(value, str) and PIN in value for _, value in config.knobs)  # the weights are the same
+    known = key in _last or all(layer.rate == config.dropout for layer in dropouts)  # the effect of a rate on the head
     _last.clear()
     if pinned and known:
         _last[key] = found
         for layer in dropouts:
             layer.rate = config.dropout
-    keras.utils.set_random_seed(config.seed)  # the same for one that is built and one that is there
+    keras.utils.set_random_seed(config.seed)  # again, so that a new and a cached classifier get the same head
     found.head.set_weights(keras.models.clone_model(found.head).get_weights())
     return found
 
 
 def apart(classifier: keras.Model, architecture: Architecture) -> Frozen | None:
-    """A classifier taken apart where its backbone ends; None if it has no backbone."""
+    """Split a classifier at the end of its backbone; return None if it has no backbone."""
     import keras
 
     network = network_of(classifier)
@@ -101,7 +101,7 @@ def apart(classifier: keras.Model, architecture: Architecture) -> Frozen | None:
 
 
 def of_split(frozen: Frozen, split: Split, *, augment: str = "off", seed: int = 0, view: int = 0) -> np.ndarray:
-    """The features (N, F) of a split's images in float32, mapped; of a view of them that is augmented by the seed."""
+    """Return the features (N, F) of a split's images, or of an augmented view of them, in float32 and memory-mapped."""
     compute = frozen.computes(augment)
 
     def features() -> np.ndarray:

@@ -1,4 +1,4 @@
-"""The cost of a network for one image, counted on its traced graph: nothing is computed, no weights are needed."""
+"""Count the cost of a network for one image on its traced graph: nothing is computed, no weights are needed."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ CUBIC = {"Cholesky", "Lu", "MatrixDeterminant", "MatrixInverse", "MatrixSolve", 
 LOOPS = {"While", "StatelessWhile"}
 CALLS = {"PartitionedCall", "StatefulPartitionedCall", "If", "StatelessIf", "Case", "StatelessCase"}
 
-PASS_COST = 32  # multiplications of a matrix product in the time in which another operation makes one value
-START_COST = 1_000  # values that an operation makes in the time that starting it takes
+PASS_COST = 32  # multiplications of a matrix product in the time in which another operation computes one value
+START_COST = 1_000  # values that an operation computes in the time that it takes to start
 
 
 @dataclass(frozen=True)
@@ -27,12 +27,12 @@ class Work:
     """The cost of one operation."""
 
     name: str
-    multiplications: float  # and what takes as much time as so many
-    values: int  # that are held at once: its outputs, or what it needs to compute them
+    multiplications: float  # plus other work, in equivalent multiplications
+    values: int  # in memory at once: its outputs, or what it needs to compute them
 
 
 def trace(network: keras.Model) -> Any:
-    """The graph of a network for one image; its weights are inputs."""
+    """Return the graph of a network for one image; its weights are inputs."""
     import tensorflow as tf
 
     def specs(variables: list[Any]) -> list[tf.TensorSpec]:
@@ -45,7 +45,7 @@ def trace(network: keras.Model) -> Any:
 
 
 def work(graph: Any, times: int = 1) -> Iterator[Work]:
-    """The work of each operation; those in a loop count for each possible iteration."""
+    """Yield the work of each operation; those in a loop count once for each possible iteration."""
     for operation in graph.get_operations():
         kind = operation.type
         if kind in ("Placeholder", "Const"):
@@ -58,7 +58,7 @@ def work(graph: Any, times: int = 1) -> Iterator[Work]:
 
 
 def macs(operation: Any) -> int:
-    """Multiply-accumulates of a convolution or a matrix product, 0 of any other operation."""
+    """Return the multiply-accumulates of a convolution or a matrix product; 0 for any other operation."""
     kind = operation.type
     if kind in CONVOLUTIONS:
         *taps, entering, _ = operation.inputs[1].shape.as_list()
@@ -83,7 +83,7 @@ def macs(operation: Any) -> int:
 
 
 def _passes(operation: Any) -> int:
-    """How often an operation goes over its outputs."""
+    """Return how many passes over its outputs an operation makes."""
     if operation.type in POOLINGS:
         window = operation.inputs[1] if operation.type == "MaxPoolV2" else None
         return math.prod(_constant(window) or (1,)) if window is not None else math.prod(operation.get_attr("ksize"))
@@ -91,7 +91,7 @@ def _passes(operation: Any) -> int:
 
 
 def _scratch(operation: Any) -> int:
-    """Values that an operation needs besides inputs and outputs: TensorFlow pads images for a dilated kernel."""
+    """Return the number of temporary values of an operation: TensorFlow pads images for a dilated kernel."""
     if operation.type not in {"Conv2D", "Conv3D"}:
         return 0
     first, *sides, channels = operation.inputs[0].shape.as_list()
@@ -104,7 +104,7 @@ def _scratch(operation: Any) -> int:
 
 
 def _turns(operation: Any) -> int:
-    """The maximum number of iterations of a loop: one of the numbers in its condition."""
+    """Return the maximum number of iterations of a loop: one of the numbers in its condition."""
     condition = _function(operation, "cond")
     known = [_constant(given) for given in operation.inputs]
     known += [_constant(each.outputs[0]) for each in condition.get_operations() if each.type == "Const"]
@@ -112,7 +112,7 @@ def _turns(operation: Any) -> int:
 
 
 def _constant(tensor: Any) -> tuple[int, ...] | None:
-    """The integers that a tensor holds, if the graph states them."""
+    """Return the integers in a tensor, if they are constants of the graph."""
     import tensorflow as tf
 
     if not tensor.dtype.is_integer or (tensor.shape.num_elements() or 0) > 8:
@@ -122,7 +122,7 @@ def _constant(tensor: Any) -> tuple[int, ...] | None:
 
 
 def _functions(operation: Any) -> Iterator[Any]:
-    """The graphs that an operation calls."""
+    """Yield the graphs that an operation calls."""
     for key in ("body", "cond", "f", "then_branch", "else_branch"):
         if any(key == attribute for attribute in operation.node_def.attr):
             yield _function(operation, key)
@@ -135,6 +135,6 @@ def _function(operation: Any, key: str) -> Any:
 
 
 def _size(tensor: Any) -> int:
-    """Number of elements of a tensor; an unknown dimension counts as 1."""
+    """Return the number of elements of a tensor; an unknown dimension counts as 1."""
     sides = tensor.shape.as_list() if tensor.shape.rank is not None else []
     return math.prod(side or 1 for side in sides)

@@ -1,7 +1,7 @@
-"""Train the new head of a pretrained backbone before the backbone learns on.
+"""Train the new head of a pretrained backbone before the backbone is fine-tuned.
 
 Until the head has learned, its random weights would distort the features of the layers below (Kumar et al. 2022,
-arXiv:2202.10054). While they do not change, they are computed once.
+arXiv:2202.10054). Features that do not change are computed once.
 """
 
 from __future__ import annotations
@@ -30,20 +30,20 @@ def learn_head(
     dataset: Dataset,
     answers: np.ndarray | None = None,
 ) -> None:
-    """Train what follows a classifier's backbone, by Adam, on training images as they are.
+    """Train the head of a classifier with Adam, on training images without augmentation.
 
     Args:
-        classifier: whose backbone has its pretrained weights; those of its head are changed.
-        config: what it is trained with afterwards.
-        answers: a teacher's (N, num_classes), if there is one.
+        classifier: its backbone has its pretrained weights; those of its head are changed.
+        config: of the training afterwards.
+        answers: a teacher's probabilities (N, num_classes), if there is one.
     """
     parts = features.apart(classifier, architecture)
-    if parts is None:  # an architecture of a plugin that does not say where its backbone ends
+    if parts is None:  # a plugin's architecture that does not mark the end of its backbone
         return
     of_head = replace(
         config,
         epochs=EPOCHS,
-        optimizer=RunConfig.optimizer,  # the rates of others suit what follows
+        optimizer=RunConfig.optimizer,  # other optimizers' rates are for the training afterwards
         learning_rate=LEARNING_RATES["cosine"],
         schedule="cosine",
         augment="off",
@@ -52,6 +52,6 @@ def learn_head(
     )
     train = Split(features.of_split(parts, dataset.train), dataset.train.labels)
     run_epoch = epoch_function(parts.head, of_head, train, answers=answers)
-    shuffle = np.random.default_rng([config.seed, 1])  # not the order of the epochs that follow
+    shuffle = np.random.default_rng([config.seed, 1])  # another order than in the epochs afterwards
     for epoch in range(1, EPOCHS + 1):
         run_epoch(shuffle.permutation(len(train)), epoch)

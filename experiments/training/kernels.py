@@ -1,11 +1,11 @@
-"""A training step with fewer kernels than Keras uses: Adam's update, dropout and batch normalisation.
+"""A training step with fewer kernels than Keras: Adam's update, dropout and batch normalisation.
 
-They give what Keras' give, dropout from other random numbers. Keras' Adam is some twenty operations for each variable,
-which TensorFlow traces and optimises before a first step; here it is one kernel. Keras' dropout draws 32 bits an
-element, makes floats of them and selects, forward and backward; here a step multiplies by a mask of 16 bits. Keras'
-batch normalisation passes over a batch some ten times, in float32 at any precision; here it is one kernel each way,
-between two casts where bfloat16 is slow. Figures stand in experiments/LOG.md. What is kept, validated and shipped holds
-Keras' own layers.
+The results are those of Keras, except that dropout uses other random numbers. Keras' Adam has some twenty operations
+for each variable, which TensorFlow traces and optimises before the first step; here it is one kernel. Keras' dropout
+draws 32 bits per element, converts them to floats and selects, forward and backward; here a step multiplies by a mask
+from 16 bits. Keras' batch normalisation makes some ten passes over a batch, in float32 at any precision; here it is one
+kernel each way, between two casts if bfloat16 is slow. Figures are in experiments/LOG.md. Models that are validated,
+kept and shipped have Keras' own layers.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ import keras
 import tensorflow as tf
 
 LEVELS = 2**16  # a rate of dropout is rounded to this fraction
-FLOAT32_CHANNELS = 4  # the fused normalisation is slow for other than multiples of it
-BFLOAT16_CHANNELS = 16  # the same, where values stay bfloat16
+FLOAT32_CHANNELS = 4  # the fused normalisation is slow unless the channels are a multiple of this
+BFLOAT16_CHANNELS = 16  # the same for values in bfloat16
 
 
 class FusedAdam(keras.optimizers.Adam):
@@ -43,10 +43,10 @@ class FusedAdam(keras.optimizers.Adam):
 
 
 class MaskedDropout(keras.layers.Dropout):  # never saved, hence not registered
-    """`keras.layers.Dropout` without `noise_shape`, for rates that leave something."""
+    """`keras.layers.Dropout` without `noise_shape`, for rates below 1."""
 
     def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
-        """Values of the same shape and type, in training about `rate` of them 0 and the others larger for it."""
+        """Return values of the same shape and type; in training, zero about `rate` of them and scale up the others."""
         dropped = round(self.rate * LEVELS)
         if not training or not dropped:
             return inputs
@@ -59,7 +59,7 @@ class MaskedDropout(keras.layers.Dropout):  # never saved, hence not registered
 
 
 class FusedNormalization(keras.layers.Layer):  # never saved, hence not registered
-    """Batch normalisation of images (N, H, W, C) by the weights of a `keras.layers.BatchNormalization`."""
+    """Batch normalisation of images (N, H, W, C) with the weights of a `keras.layers.BatchNormalization`."""
 
     def __init__(self, normalization: keras.layers.BatchNormalization) -> None:
         super().__init__(dtype=normalization.dtype_policy, name=normalization.name)
@@ -67,7 +67,7 @@ class FusedNormalization(keras.layers.Layer):  # never saved, hence not register
         self.supports_masking = True
 
     def call(self, inputs: tf.Tensor, training: bool = False, mask: tf.Tensor | None = None) -> tf.Tensor:
-        """Normalised values of the same shape; in training, the averages move."""
+        """Return normalised values of the same shape; in training, update the averages."""
         layer = self.normalization
         if not training or not layer.trainable or mask is not None:
             return layer(inputs, training=training, mask=mask)
@@ -83,23 +83,23 @@ class FusedNormalization(keras.layers.Layer):  # never saved, hence not register
         )
         count = tf.cast(tf.size(inputs) // channels, tf.float32)
         layer.moving_mean.assign(layer.momentum * layer.moving_mean + (1 - layer.momentum) * mean)
-        variance *= (count - 1) / count  # Keras' average is of the batch's own variance, this an estimate for all
+        variance *= (count - 1) / count  # Keras averages the batch's own variance, not the unbiased estimate
         layer.moving_variance.assign(layer.momentum * layer.moving_variance + (1 - layer.momentum) * variance)
         return tf.cast(outputs, self.compute_dtype)
 
 
 def _fusible(layer: keras.layers.BatchNormalization) -> bool:
-    """Whether the fused kernel does what the built layer does, for a number of channels that it is fast at."""
+    """Return whether the fused kernel can replace the built layer, and is fast for its number of channels."""
     if layer.renorm or layer.synchronized or layer.activity_regularizer or layer.variable_dtype != "float32":
         return False
     return layer.input_spec.ndim == 4 and layer.axis in (-1, 3) and layer.moving_mean.shape[0] % FLOAT32_CHANNELS == 0
 
 
 def with_fast_kernels(model: keras.Model) -> keras.Model:
-    """The built model with its dropout and batch normalisation in fast kernels where these do as Keras' do.
+    """Return the built model with dropout and batch normalisation replaced by fast kernels that compute the same.
 
-    All other layers, and all weights, are shared with it. Models of a class of their own, whose `call` a copy would
-    lose, are left as they are.
+    All other layers, and all weights, are shared with it. Subclassed models, whose `call` a copy would lose, are
+    returned unchanged.
 
     >>> from architectures import build
     >>> network = build("pocket", (28, 28, 1), 10)

@@ -4,7 +4,7 @@
     def squared(num_classes) -> keras.losses.Loss:
         return keras.losses.MeanSquaredError()
 
-Whatever a run is trained by, `val_loss` is its cross-entropy on the validation images, so that runs compare.
+With any loss, `val_loss` is the cross-entropy on the validation images, so that runs are comparable.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ get, names, left_out = _losses.get, _losses.names, _losses.left_out
 
 
 def register_loss(*, name: str | None = None) -> Callable[[Builder], Builder]:
-    """Register a builder `(num_classes[, *, label_smoothing]) -> keras.losses.Loss`, by its name or another one.
+    """Register a builder `(num_classes[, *, label_smoothing]) -> keras.losses.Loss` under its own or another name.
 
-    The loss's `call` gets shares of the classes (N, num_classes), which are one-hot where images are not mixed, and
-    probabilities of the same shape, and returns the loss of each image (N,). Without the keyword `label_smoothing`,
-    runs with this loss refuse that option. `experiments.training.contract.check_loss` is its test.
+    The loss's `call` gets label shares (N, num_classes), one-hot unless images are mixed, and probabilities of the same
+    shape, and returns the loss of each image (N,). Without the keyword `label_smoothing`, runs with this loss refuse
+    that option. `experiments.training.contract.check_loss` tests it.
 
     Raises:
         PluginError: if the name is taken, or the builder's signature differs.
@@ -56,9 +56,9 @@ def cross_entropy(num_classes: int, *, label_smoothing: float) -> keras.losses.L
 
 @register_loss()
 def focal(num_classes: int, *, label_smoothing: float) -> keras.losses.Loss:
-    """Focal loss: cross-entropy in which images that are classified well count less.
+    """Focal loss: cross-entropy in which well-classified images count less.
 
-    Without the paper's weight of a class, which would only scale it here; `--class-weight balanced` weighs classes.
+    It omits the paper's class weight, which would only scale it here; `--class-weight balanced` weights classes.
 
     Paper: Lin and others, 2017
     """
@@ -68,10 +68,10 @@ def focal(num_classes: int, *, label_smoothing: float) -> keras.losses.Loss:
 
 
 def build(config: RunConfig, num_classes: int) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
-    """The loss of each image (N,) of a run, from labels (N,) or shares of classes (N, num_classes) and probabilities.
+    """Return a run's loss: from labels (N,) or label shares (N, num_classes), and probabilities, to the losses (N,).
 
     Raises:
-        UsageError: for an unknown name, or where it does not take what the run asks for.
+        UsageError: for an unknown name, or an option of the run that the loss does not take.
         PluginError: if it cannot be built, or does not give one loss for each image.
     """
     import keras
@@ -83,7 +83,7 @@ def build(config: RunConfig, num_classes: int) -> Callable[[tf.Tensor, tf.Tensor
 
     def of_each(target: tf.Tensor, probabilities: tf.Tensor) -> tf.Tensor:
         if len(target.shape) == 1:
-            if config.loss == CROSS_ENTROPY:  # of whole labels, TensorFlow has a kernel for it
+            if config.loss == CROSS_ENTROPY:  # TensorFlow has a kernel for integer labels
                 return keras.losses.sparse_categorical_crossentropy(target, probabilities)
             target = tf.one_hot(target, num_classes)
         return loss.call(target, probabilities)
@@ -92,16 +92,16 @@ def build(config: RunConfig, num_classes: int) -> Callable[[tf.Tensor, tf.Tensor
 
 
 def _try_out(loss: keras.losses.Loss, registered: Registered, num_classes: int) -> None:
-    """Try the loss on some images, in a graph as in training: an error that is raised there is many lines long."""
+    """Try the loss on some images in a graph, as in training, to report errors in one line."""
     import tensorflow as tf
 
-    images = num_classes + 1  # unlike the number of classes
+    images = num_classes + 1  # different from the number of classes
     labels, probabilities = tf.one_hot(tf.range(images) % num_classes, num_classes), tf.ones((images, num_classes))
     fault = f"Loss {registered.takes.name!r} ({registered.source})"
     try:
         found = tf.function(loss.call, autograph=False)(labels, probabilities / num_classes)
         found = tf.convert_to_tensor(found)
-    except Exception as error:  # a plugin's, or a library's
+    except Exception as error:  # of a plugin or a library
         raise PluginError(f"{fault} failed: {type(error).__name__}: {error}") from error
     if found.shape != (images,):
         raise PluginError(

@@ -1,4 +1,4 @@
-"""How much memory training takes for each image of a batch, from a network's shapes."""
+"""Estimate the memory of training for each image of a batch, from a network's shapes."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import keras
 
-BATCH_BYTES = 2**30  # that the values of a batch may take in a process, beside weights and libraries
+BATCH_BYTES = 2**30  # limit for the values of a batch in a process, in addition to weights and libraries
 VALUE_BYTES = 4  # of a float32
-WORKING_COPIES = 3  # of the largest output: its gradient, that of the layer behind it, what a kernel needs
+WORKING_COPIES = 3  # of the largest output: its gradient, that of the next layer, temporary memory of a kernel
 
 
 def image_bytes(network: keras.Model) -> int:
-    """About the most that a training step holds for one image: each layer's output, and copies of the largest.
+    """Estimate the peak memory of a training step for one image: each layer's output, and copies of the largest.
 
-    Measured at 224x224 it was 0.55 to 0.95 of this (experiments/LOG.md).
+    Measurements at 224x224 were 0.55 to 0.95 of this (experiments/LOG.md).
 
     >>> from architectures import registry
     >>> image_bytes(registry.build("malireddi", (28, 28, 1), 10))
@@ -29,5 +29,5 @@ def image_bytes(network: keras.Model) -> int:
 
 
 def _output_shapes(layer: keras.layers.Layer) -> list[tuple[int | None, ...]]:
-    """Shapes of what a layer gives at each place in the network where it is used."""
+    """Return the output shapes of a layer for each of its uses in the network."""
     return [output.shape for node in layer._inbound_nodes for output in node.outputs]

@@ -1,4 +1,4 @@
-"""Messages of a process that trains, and the request to train a recorded run again."""
+"""Messages of a training process, and the request to train a recorded run again."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from experiments.training.precision import Gpu
 
 @dataclass(frozen=True)
 class Failed:
-    """A training, or a worker's start where `number` is None, raised."""
+    """An error of a training, or of a worker's start if `number` is None."""
 
     number: int | None
     message: str
@@ -22,21 +22,21 @@ class Failed:
 
 
 def failed(number: int | None, error: BaseException) -> Failed:
-    """The message for an error of a training, or of a worker's start where `number` is None."""
+    """Return the message for an error of a training, or of a worker's start if `number` is None."""
     code = error.exit_code if isinstance(error, ProjectError) else 1
     return Failed(number, one_line(error), traceback_text(error), code, isinstance(error, NotConvertible))
 
 
 @dataclass(frozen=True)
 class Request:
-    """What to train, and under which conditions."""
+    """A configuration to train, and under which conditions."""
 
     config: RunConfig
-    dataset_digest: str  # of the data that are to be used; others are not
+    dataset_digest: str  # of the required data
     threads: int  # TensorFlow's
     plugins: tuple[str, ...]
     settings: tuple[tuple[str, str], ...]  # environment variables
-    epochs: int | None  # after which to end, where the recorded run was ended by somebody
+    epochs: int | None  # after which to stop, if the recorded run was stopped
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,6 @@ class Retrained:
 
     dataset_digest: str
     gpu: Gpu | None  # that TensorFlow sees
-    epochs: tuple[EpochMetrics, ...] = ()  # none where the data are others
+    epochs: tuple[EpochMetrics, ...] = ()  # none if the data differ
     size: ModelSize | None = None  # its coreml_bytes are not measured
-    weights_sha256: str | None = None  # of the kept weights, where training ended by itself
+    weights_sha256: str | None = None  # of the kept weights, if training was not stopped

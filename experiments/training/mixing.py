@@ -1,6 +1,6 @@
-"""MixUp and CutMix: a training image takes a part of another one in its batch, and the same share of its label.
+"""MixUp and CutMix: combine a training image with a part of another one in its batch, and their labels likewise.
 
-Keras' own layers mix all images of a batch in one proportion, from stateful randomness.
+Keras' own layers mix all images of a batch in the same proportion, with stateful randomness.
 """
 
 from __future__ import annotations
@@ -14,31 +14,32 @@ if TYPE_CHECKING:
 def mixed(
     images: tf.Tensor, labels: tf.Tensor, *, mixup: float, cutmix: float, seed: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Mix each image with the one before it; with both methods, each image is mixed by one of them.
+    """Mix each image with the previous one; with both methods, each image is mixed by one of them.
 
     Args:
         images: float images (N, height, width, channels).
         labels: one-hot labels (N, classes).
-        mixup: alpha of the Beta distribution of the shares in which two images are blended; 0: not by MixUp.
-        cutmix: the same for the area of the rectangle that comes from the other image; 0: not by CutMix.
-        seed: two int64 numbers (2,) that decide the randomness.
+        mixup: alpha of the Beta distribution of the shares of two blended images; 0: no MixUp.
+        cutmix: the same for the area of the rectangle from the other image; 0: no CutMix.
+        seed: two int64 numbers (2,).
 
     Returns:
-        Mixed images, and their labels, in which an image's own has at least half: accuracy goes on counting by it.
+        Mixed images, and their labels, in which an image's own class has at least half, so that accuracy still counts
+        by it.
     """
     import tensorflow as tf
 
     count, (height, width) = tf.shape(images)[0], images.shape[1:3]
-    places, shares = tf.unstack(tf.random.split(seed, 2))  # other numbers than those that augment the images
+    places, shares = tf.unstack(tf.random.split(seed, 2))  # independent of the numbers for augmentation
     way, x, y = tf.unstack(tf.random.stateless_uniform((3, count), places), axis=0)
     by_cutmix = way < (cutmix > 0) / ((mixup > 0) + (cutmix > 0))
     alpha = tf.where(by_cutmix, float(cutmix), float(mixup))
     pair = tf.random.stateless_gamma((2, count), shares, alpha)
     whole = tf.reduce_sum(pair, axis=0)
-    uneven = whole < 1e-30  # of a very small alpha, which float32 does not hold
+    uneven = whole < 1e-30  # underflow with a very small alpha
     other = tf.where(uneven, 0.0, tf.reduce_min(pair, axis=0) / whole)  # the smaller share of the two
     side = tf.sqrt(other)
-    from_x, from_y = x * (1 - side) * width, y * (1 - side) * height  # the whole rectangle lies inside
+    from_x, from_y = x * (1 - side) * width, y * (1 - side) * height  # the rectangle is completely inside
     columns, rows = tf.range(width, dtype=tf.float32) + 0.5, tf.range(height, dtype=tf.float32) + 0.5
     inside_x = (columns > from_x[:, None]) & (columns < (from_x + side * width)[:, None])
     inside_y = (rows > from_y[:, None]) & (rows < (from_y + side * height)[:, None])

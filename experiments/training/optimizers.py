@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 ADAMW_DECAY = 0.004  # keras.optimizers.AdamW's own
 SGD_MOMENTUM = 0.9  # Sutskever and others, 2013, and nearly every published recipe since
 SGD_FACTOR = 10.0  # a constant rate of 0.01, keras.optimizers.SGD's own, for Adam's 0.001
-FACTORS = Number(1e-3, 100)  # keeps the usual rates among those that a run may have
+FACTORS = Number(1e-3, 100)  # keeps the default rates within the allowed range
 
 _optimizers = BuilderRegistry("optimizer", group="optimizers", argument="learning_rate")
 get, names, left_out = _optimizers.get, _optimizers.names, _optimizers.left_out
@@ -34,16 +34,15 @@ def register_optimizer(*, learning_rate_factor: float = 1.0, name: str | None = 
     """Register a builder `(learning_rate[, *, momentum, weight_decay]) -> keras.optimizers.Optimizer`.
 
     Args:
-        learning_rate_factor: its usual learning rate, as a multiple of Adam's: what a run trains with that asks for no
-            rate.
+        learning_rate_factor: its default learning rate as a multiple of Adam's.
         name: instead of the function's name.
 
-    The builder gets a number or a schedule for `learning_rate`. Runs with it refuse an option
-    that is not one of its keywords; a keyword's default is what they train with where it is not given.
-    `experiments.training.contract.check_optimizer` is its test.
+    The builder gets a number or a schedule for `learning_rate`. Runs with it refuse options that are not among its
+    keywords; the default of a keyword applies if the option is not given.
+    `experiments.training.contract.check_optimizer` tests it.
 
     Raises:
-        PluginError: if the name is taken, the builder's signature differs, or the factor is no sensible number.
+        PluginError: if the name is taken, the builder's signature differs, or the factor is invalid.
 
     >>> @register_optimizer()
     ... def adam(learning_rate): ...
@@ -76,7 +75,7 @@ def adam(learning_rate: Rate, *, weight_decay: float) -> keras.optimizers.Optimi
 
 @register_optimizer()
 def adamw(learning_rate: Rate, *, weight_decay: float = ADAMW_DECAY) -> keras.optimizers.Optimizer:
-    """Adam with a weight decay that is not part of the gradient, of 0.004 unless another one is asked for.
+    """Adam with a weight decay that is not part of the gradient, 0.004 by default.
 
     Paper: Loshchilov and Hutter, 2019
     """
@@ -95,7 +94,7 @@ def sgd(learning_rate: Rate, *, momentum: float = SGD_MOMENTUM, weight_decay: fl
 
 
 def build(config: RunConfig, learning_rate: Rate) -> keras.optimizers.Optimizer:
-    """The optimizer of a run; raises UsageError and PluginError as `Registered.build`."""
+    """Build the optimizer of a run; raise UsageError and PluginError as `Registered.build`."""
     import keras
 
     return get(config.optimizer).build(learning_rate, config, keras.optimizers.Optimizer)

@@ -1,8 +1,8 @@
 """Augmentation for photographs: random flips, crops, light and colour, and two operations of RandAugment.
 
-Keras' own layers draw from a state, and its RandAugment alone takes more than ten times the time (experiments/LOG.md).
-Here all that moves an image's pixels is one projective transform, and all that changes its colours one matrix; the seed
-that is given decides the randomness.
+Keras' own layers use stateful randomness, and its RandAugment alone takes more than ten times as long
+(experiments/LOG.md). Here all geometric changes of an image are one projective transform, and all changes of its
+colours one matrix; the randomness depends only on the given seed.
 """
 
 from __future__ import annotations
@@ -14,30 +14,30 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import tensorflow as tf
 
-LEAST_AREA = 0.6  # of the image that a crop keeps
+LEAST_AREA = 0.6  # share of the image that a crop keeps
 MAX_STRETCH = 4 / 3  # of a crop, which is resized to the image's size
 JITTER = 0.15  # of brightness, contrast and saturation, up or down
 MAX_HUE = math.radians(6)  # of a turn about the gray axis
 ROUNDS = 2  # operations of RandAugment on an image
-STRENGTH = 1 / 3  # of RandAugment: this share of the greatest values below
+STRENGTH = 1 / 3  # of RandAugment: share of the maximum values below
 MAX_ROTATION, MAX_SHEAR, MAX_TRANSLATION, MAX_COLOUR = math.radians(30), 0.3, 0.3, 0.9
 OPERATIONS = (
     *("identity", "rotate", "shear_x", "shear_y", "translate_x", "translate_y"),
     *("brightness", "contrast", "saturation"),
-)  # RandAugment's that a camera could have made: not solarised, posterised or equalised (experiments/LOG.md)
+)  # operations of RandAugment that look like photographs: no solarise, posterise or equalise (experiments/LOG.md)
 LUMINANCE = (0.299, 0.587, 0.114)
 DRAWS = 9 + 2 * ROUNDS  # random numbers for an image
 
 
 def photographed(images: tf.Tensor, *, seed: tf.Tensor) -> tf.Tensor:
-    """Flip, crop, recolour each image of a batch, and two random operations of RandAugment's, each at its own strength.
+    """Flip, crop and recolour each image of a batch, and apply two operations of RandAugment, all at random.
 
     Args:
         images: float images (N, height, width, channels) of 0 to 255, gray or RGB.
-        seed: two int64 numbers (2,) that decide the randomness: the same ones give the same images.
+        seed: two int64 numbers (2,); the same seed gives the same images.
 
     Returns:
-        Images of the same shape and range; what comes in from outside mirrors the image.
+        Images of the same shape and range; pixels from outside mirror the image.
     """
     import tensorflow as tf
 
@@ -55,7 +55,7 @@ class _Round:
         self._place, self._strength = draw * len(OPERATIONS), strength
 
     def of(self, operation: str) -> tf.Tensor:
-        """How strongly each image is to undergo an operation, negative the other way; 0: not at all, as most are."""
+        """Return the strength of an operation for each image, negative in the other direction; 0 for most images."""
         import tensorflow as tf
 
         place = OPERATIONS.index(operation)
@@ -64,7 +64,7 @@ class _Round:
 
 
 def _moved(images: tf.Tensor, draws: list[tf.Tensor], signed: list[tf.Tensor], rounds: list[_Round]) -> tf.Tensor:
-    """Crop, flip, rotate, shear and translate: one transform from a pixel's place to where it comes from."""
+    """Crop, flip, rotate, shear and translate, as one transform from a pixel of the result to its source."""
     import tensorflow as tf
 
     height, width = images.shape[1:3]
@@ -98,7 +98,7 @@ def _moved(images: tf.Tensor, draws: list[tf.Tensor], signed: list[tf.Tensor], r
 
 
 def _recoloured(images: tf.Tensor, signed: list[tf.Tensor], rounds: list[_Round]) -> tf.Tensor:
-    """Brightness, contrast, saturation and hue: one matrix for the channels of each image, and what is added."""
+    """Change brightness, contrast, saturation and hue, as one matrix for the channels of each image and an offset."""
     import tensorflow as tf
 
     channels = images.shape[3]
@@ -122,7 +122,7 @@ def _recoloured(images: tf.Tensor, signed: list[tf.Tensor], rounds: list[_Round]
 
 
 def _hue(angle: tf.Tensor) -> tf.Tensor:
-    """Matrices (N, 3, 3) that turn colours about the gray axis."""
+    """Return matrices (N, 3, 3) that rotate colours about the gray axis."""
     import tensorflow as tf
 
     cosine, sine = tf.cos(angle)[:, None, None], tf.sin(angle)[:, None, None]
@@ -131,12 +131,12 @@ def _hue(angle: tf.Tensor) -> tf.Tensor:
 
 
 def _matrices(rows: list[list[tf.Tensor]]) -> tf.Tensor:
-    """Matrices (N, 3, 3) from their elements (N)."""
+    """Return matrices (N, 3, 3) from their elements (N)."""
     import tensorflow as tf
 
     return tf.stack([tf.stack(row, axis=-1) for row in rows], axis=1)
 
 
 def _broad(values: tf.Tensor) -> tf.Tensor:
-    """One value for each image, as (N, 1, 1, 1)."""
+    """Reshape one value for each image to (N, 1, 1, 1)."""
     return values[:, None, None, None]

@@ -1,4 +1,4 @@
-"""Which precision `auto` stands for: bfloat16 where the processor, or the GPU that TensorFlow sees, multiplies it."""
+"""Resolve the precision `auto`: bfloat16 if the processor, or the GPU that TensorFlow sees, multiplies it natively."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 PROCESSOR_FLAGS = ("amx_bf16", "avx512_bf16")  # of /proc/cpuinfo
-FIRST_CAPABILITY = (8, 0)  # of NVIDIA's GPUs that multiply bfloat16: Ampere
+FIRST_CAPABILITY = (8, 0)  # of NVIDIA's GPUs with bfloat16: Ampere
 
 
 @dataclass(frozen=True)
 class Gpu:
-    """The first GPU that TensorFlow sees, which is the one it computes on."""
+    """The first GPU that TensorFlow sees, which it uses."""
 
     name: str
     compute_capability: tuple[int, int] | None  # None: not one of NVIDIA's
 
 
 def visible_gpu() -> Gpu | None:
-    """The first GPU that TensorFlow sees, if there is one."""
+    """Return the first GPU that TensorFlow sees, if there is one."""
     import tensorflow as tf
 
     gpus = tf.config.list_physical_devices("GPU")
@@ -29,7 +29,7 @@ def visible_gpu() -> Gpu | None:
 
 
 def native_bfloat16(gpu: Gpu | None = None) -> str:
-    """The hardware that multiplies bfloat16 natively here, in words for a run's record; `none` if there is none."""
+    """Return the hardware that multiplies bfloat16 natively, in words for a run's record, or `none`."""
     if gpu is not None:
         able = gpu.compute_capability is not None and gpu.compute_capability >= FIRST_CAPABILITY
         return "gpu" if able else "none"
@@ -41,10 +41,10 @@ def native_bfloat16(gpu: Gpu | None = None) -> str:
 
 
 def resolve_precision(precision: str, gpu: Gpu | None = None) -> str:
-    """The policy that `auto` stands for; weights, validation and the kept model are float32 either way.
+    """Return the policy that `auto` stands for; weights, validation and the kept model are always float32.
 
-    Under `mixed_bfloat16` the last layer and depthwise convolutions compute in float32, too:
-    `classifier.build_classifier` says why.
+    With `mixed_bfloat16`, the last layer and depthwise convolutions compute in float32, too: see
+    `classifier.build_classifier`.
     """
     if precision != "auto":
         return precision

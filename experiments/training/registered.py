@@ -1,8 +1,8 @@
 """The registry of builders that optimizers and losses share.
 
-A builder is found in its registry's own module, in installed packages through an entry-point group, and in modules or
-files handed to `--plugin`. Of the hyperparameters in `experiments/recipe.py` it takes those that it names as keywords,
-and their defaults there are its own; a run that asks for another one is refused, as nothing would come of it.
+Builders are found in the registry's own module, in installed packages through an entry-point group, and in modules or
+files given to `--plugin`. A builder takes those hyperparameters of `experiments/recipe.py` that are among its keywords,
+with the keywords' defaults; a run that asks for another one is refused, because it would have no effect.
 """
 
 from __future__ import annotations
@@ -24,22 +24,22 @@ class Takes:
 
     kind: str  # optimizer or loss
     name: str
-    own: tuple[tuple[str, float], ...]  # the hyperparameters that it takes, with its own values for them
-    learning_rate_factor: float = 1.0  # of an optimizer: its usual rate in Adam's
+    own: tuple[tuple[str, float], ...]  # the hyperparameters that it takes, with its defaults
+    learning_rate_factor: float = 1.0  # of an optimizer: its default rate as a multiple of Adam's
 
     def resolved(self, asked: Mapping[str, Any]) -> dict[str, float]:
-        """Fill in its defaults for what was not given (None); 0 stands for what it does not take.
+        """Return its defaults for hyperparameters that were not given (None); 0 for those that it does not take.
 
         Args:
             asked: values by name, of all hyperparameters of its kind.
 
         Raises:
-            UsageError: for one that was asked for and that it does not take.
+            UsageError: if one was given that it does not take.
         """
         own = dict(self.own)
         for name, value in asked.items():
             if value is not None and name not in own:
-                known = ", ".join(map(_option, own)) or "nothing of the kind"
+                known = ", ".join(map(_option, own)) or "no such options"
                 raise UsageError(f"The {self.kind} {self.name!r} takes no {_option(name)}; it takes {known}.")
         return {name: own.get(name, 0.0) for name, value in asked.items() if value is None}
 
@@ -53,7 +53,7 @@ class Registered:
     """A builder with its name."""
 
     builder: Callable[..., Any]
-    source: str  # file that defines the builder: names both sides of a clash
+    source: str  # file that defines the builder, for messages about name clashes
     takes: Takes
 
     def check(self, recipe: Recipe) -> None:
@@ -61,11 +61,11 @@ class Registered:
         self.takes.resolved({name: getattr(recipe, name) or None for name in taken_by(self.takes.kind)})
 
     def build(self, argument: object, recipe: Recipe, made: type) -> Any:
-        """Call the builder with its argument and its part of a recipe; returns an instance of `made`.
+        """Call the builder with its argument and its part of a recipe; return an instance of `made`.
 
         Raises:
-            UsageError: where the recipe asks for what it does not take.
-            PluginError: if it raises, or returns something else.
+            UsageError: if the recipe has a hyperparameter that it does not take.
+            PluginError: if it raises, or returns anything else.
         """
         self.check(recipe)
         values = {name: getattr(recipe, name) for name, _ in self.takes.own}
@@ -82,7 +82,7 @@ class Registered:
 
 
 def taken_by(kind: str) -> tuple[str, ...]:
-    """The hyperparameters that a builder of this kind may take.
+    """Return the hyperparameters that a builder of this kind may take.
 
     >>> taken_by("optimizer"), taken_by("loss")
     (('weight_decay', 'momentum'), ('label_smoothing',))
@@ -104,12 +104,12 @@ class BuilderRegistry(PluginRegistry[Registered]):
     """
 
     def __init__(self, kind: str, *, group: str, argument: str) -> None:
-        """Prepare a registry; `argument` is the positional one of its builders."""
+        """Prepare a registry; `argument` is the positional argument of its builders."""
         super().__init__(kind, group)
         self.argument = argument
 
     def register(self, builder: Callable[..., Any], name: str, learning_rate_factor: float = 1.0) -> None:
-        """Register a builder; raises PluginError if the name is taken or invalid, or the signature is wrong."""
+        """Register a builder; raise PluginError if the name is taken or invalid, or the signature is wrong."""
         source = source_of(builder)
         try:
             Name().check(name)

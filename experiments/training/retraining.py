@@ -20,14 +20,14 @@ if TYPE_CHECKING:
     import keras
 
 
-ONLY = 0  # the number of the one training of this process
+ONLY = 0  # the number of this process's only training
 
 
 def serve_request(connection: Connection, request: Request) -> None:
-    """Train what is requested, and send the metrics of each epoch, then what was found.
+    """Train as requested, and send the metrics of each epoch, then the result.
 
     Raises:
-        Exception: for a plugin or data set that cannot be loaded: nothing could be trained then.
+        Exception: if a plugin or data set cannot be loaded.
     """
     gpu = start_tensorflow(request.threads, request.plugins)
     registry.get(request.config.architecture)
@@ -61,5 +61,5 @@ def _train_again(connection: Connection, request: Request, dataset: Dataset, gpu
             result = train(request.config, dataset, keras_file=keras_file, size=measure, on_epoch=on_epoch)
             weights = result.weights_sha256
         except TrainingStopped:
-            pass  # as the recorded run was
+            pass  # stopped like the recorded run
     return Retrained(dataset.digest, gpu, tuple(epochs), sizes[0], weights)

@@ -1,4 +1,4 @@
-"""How a process that trains starts TensorFlow."""
+"""Start TensorFlow in a training process."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from experiments.training.precision import Gpu, visible_gpu
 
 
 def start_tensorflow(threads: int, plugins: Sequence[str]) -> Gpu | None:
-    """Import TensorFlow, set its threads and load plugins; returns the GPU that it sees."""
+    """Import TensorFlow, set its threads and load plugins; return the GPU that it sees."""
     import_tensorflow()
     import tensorflow as tf
 

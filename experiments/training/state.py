@@ -1,9 +1,9 @@
 """The state of a training after an epoch, from which another process continues with the same bits.
 
-It is the variables that an epoch reads and writes (weights, averages, the optimizer's, the random state of layers), the
-random state of shuffling, the best epoch with its weights and answers, and what each epoch measured. Augmentation draws
-from the seed and the step alone, and the schedule follows from the optimizer's count of steps. A training whose graph
-holds anything else, such as TensorFlow's own random numbers, is not kept.
+It consists of the variables that an epoch reads and writes (weights, averages, the optimizer's, the random state of
+layers), the random state of shuffling, the best epoch with its weights and probabilities, and the metrics of each
+epoch. Augmentation depends only on the seed and the step, and the schedule on the optimizer's count of steps. A
+training whose graph has other state, such as TensorFlow's own random numbers, is not saved.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from experiments.config import EpochMetrics
 if TYPE_CHECKING:
     import keras
 
-NAME = b"pocketnets training state 2"  # and the number of the format: begins the file, before its SHA-256
-SHARE = 0.02  # of the time of a training, at most, that keeping its state takes
-FIRST_SECONDS = 0.02  # that the first writing is taken to last, or longer: a second for BYTES_A_SECOND
+NAME = b"pocketnets training state 2"  # with the number of the format; first in the file, before its SHA-256
+SHARE = 0.02  # of a training's time that saving its state may take
+FIRST_SECONDS = 0.02  # assumed minimum duration of the first write; a large state: its size / BYTES_A_SECOND
 BYTES_A_SECOND = 1e8
 
 
@@ -41,13 +41,13 @@ class Unusable(ProjectError):
 class Keeping:
     """How the state of a training is saved, and the state to continue from."""
 
-    key: str  # digest of everything that decides the training's bits
-    write: Callable[[bytes], None]  # raises OSError where it cannot
-    found: bytes | None = None  # what an earlier attempt has kept
-    on_resumed: Callable[[Sequence[EpochMetrics]], None] = lambda _: None  # told the epochs that are not trained again
-    on_refused: Callable[[str], None] = lambda _: None  # told why `found` cannot be gone on with
-    on_not_kept: Callable[[str], None] = lambda _: None  # told why nothing is kept from here on
-    always: tuple[int, ...] = ()  # epochs after which it is kept, whatever that costs
+    key: str  # digest of everything that determines the training's bits
+    write: Callable[[bytes], None]  # raises OSError if it fails
+    found: bytes | None = None  # the state of an earlier attempt
+    on_resumed: Callable[[Sequence[EpochMetrics]], None] = lambda _: None  # called with the epochs not trained again
+    on_refused: Callable[[str], None] = lambda _: None  # called with the reason why `found` cannot be resumed
+    on_not_kept: Callable[[str], None] = lambda _: None  # called with the reason why nothing is saved from here on
+    always: tuple[int, ...] = ()  # epochs after which it is saved at any cost
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class State:
     """The state of a training."""
 
     epochs: tuple[EpochMetrics, ...]
-    began: tuple[int, ...]  # epochs that were the first of a process: their seconds hold TensorFlow's tracing
+    began: tuple[int, ...]  # epochs that were the first of a process: their seconds include TensorFlow's tracing
     best_epoch: int
     shuffle: dict[str, Any]  # of NumPy's generator
     variables: list[np.ndarray]
@@ -68,7 +68,7 @@ class State:
         return self.epochs[self.best_epoch - 1]
 
     def packed(self, key: str) -> bytes:
-        """A line with the format and the SHA-256 of the rest, a line of JSON, and the arrays as `np.save` writes."""
+        """Return a line with format and SHA-256 of the rest, a line of JSON, and the arrays in NumPy's format."""
         header = {
             "key": key,
             "epochs": [asdict(each) for each in self.epochs],
@@ -87,10 +87,10 @@ class State:
 
 
 def check_whole(content: bytes) -> bytes:
-    """Return what follows the first line of a saved state, if that is intact.
+    """Return a saved state without its first line, if it is intact.
 
     Raises:
-        Unusable: for what is not whole, or of another format.
+        Unusable: if it is damaged, or of another format.
     """
     first, _, rest = content.partition(b"\n")
     name, _, digest = first.rpartition(b" ")
@@ -127,7 +127,7 @@ def unpacked(content: bytes, key: str) -> State:
 def write_whole(path: Path, content: bytes) -> None:
     """Write a saved state to its place, completely or not at all."""
     path.parent.parent.mkdir(parents=True, exist_ok=True)
-    with scratch_beside(path.parent) as folder:  # the next writing of the study clears up behind a killed process
+    with scratch_beside(path.parent) as folder:  # the study's next write removes the files of a killed process
         with (folder / path.name).open("wb") as file:
             file.write(content)
             file.flush()
@@ -142,15 +142,15 @@ class Keeper:
     def __init__(
         self, keeping: Keeping | None, variables: Sequence[keras.Variable], shuffle: np.random.Generator
     ) -> None:
-        """Prepare to keep the `variables` of an epoch's graph and the state of `shuffle`; None: nothing is kept."""
+        """Prepare to save the `variables` of an epoch's graph and the state of `shuffle`; None: save nothing."""
         self.began: tuple[int, ...] = (1,)
         self._keeping, self._variables, self._shuffle = keeping, variables, shuffle
-        self._complete: bool | None = None  # whether the variables are all that the graph holds; None: not known yet
+        self._complete: bool | None = None  # whether the variables are the graph's only state; None: not known yet
         size = sum(4 * int(np.prod(variable.shape)) for variable in variables)
         self._since, self._took = time.perf_counter(), max(FIRST_SECONDS, size / BYTES_A_SECOND)
 
     def resume(self) -> State | None:
-        """Set variables and shuffling to what an earlier attempt has kept, and return it; None: nothing is changed."""
+        """Restore variables and shuffling from an earlier attempt's state, and return it; None: nothing is changed."""
         if self._keeping is None or self._keeping.found is None:
             return None
         try:
@@ -162,7 +162,7 @@ class Keeper:
             self._keeping.on_refused(str(error))
             return None
         for variable, before, value in zip(self._variables, now, state.variables, strict=True):
-            variable.assign(value.view(before.dtype))  # NumPy reads bfloat16 as two bytes without a meaning
+            variable.assign(value.view(before.dtype))  # NumPy reads bfloat16 as two raw bytes
         self._shuffle.bit_generator.state = state.shuffle
         self.began = (*state.began, len(state.epochs) + 1)
         self._keeping.on_resumed(state.epochs)
@@ -201,8 +201,8 @@ class Keeper:
             )
             self._keeping.write(state.packed(self._keeping.key))
         except ConnectionError:
-            raise  # nobody is listening
-        except (OSError, Unusable) as error:  # a full disk, say: training goes on without
+            raise  # the receiver is gone
+        except (OSError, Unusable) as error:  # such as a full disk: training continues without saving
             self._keeping.on_not_kept(str(error))
             self._keeping = None
         self._since, self._took = started, time.perf_counter() - started
@@ -213,7 +213,7 @@ def _form(array: np.ndarray) -> tuple[tuple[int, ...], int]:
 
 
 def holds_nothing_else(graph: Any, variables: Sequence[keras.Variable]) -> bool:
-    """Whether a traced function has no state except these variables: no other resource, no random numbers."""
+    """Return whether a traced function has no state except these variables: no other resource, no random numbers."""
     import tensorflow as tf
 
     known = {id(variable.value.handle) for variable in variables}
@@ -221,4 +221,4 @@ def holds_nothing_else(graph: Any, variables: Sequence[keras.Variable]) -> bool:
         return False
     definition = graph.graph.as_graph_def()
     nodes = [definition.node, *(function.node_def for function in definition.library.function)]
-    return not any("seed2" in node.attr for several in nodes for node in several)  # as all stateful random operations
+    return not any("seed2" in node.attr for several in nodes for node in several)  # of stateful random operations

@@ -13,16 +13,16 @@ if TYPE_CHECKING:
     import numpy as np
     import tensorflow as tf
 
-PREFETCHED = 2  # batches that are ready before they are wanted
+PREFETCHED = 2  # batches that are read ahead
 
 
 def streams(split: Split) -> bool:
-    """Whether a split's images stay on disk; fewer are held as a constant of the epoch's graph, which is faster."""
+    """Return whether a split's images stay on disk; smaller ones are a constant of the epoch's graph, for speed."""
     return split.images.nbytes > cache.IN_MEMORY_BYTES
 
 
 def batches(split: Split, permutation: tf.Tensor, *, size: int) -> tf.data.Dataset:
-    """Batches (images uint8, labels) of `size` in the order of a permutation; what is left over at its end sits out."""
+    """Return batches (images uint8, labels) of `size` in the order of a permutation, without an incomplete last one."""
     import tensorflow as tf
 
     steps = permutation.shape[0] // size

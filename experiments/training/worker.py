@@ -19,7 +19,7 @@ STOP_SECONDS = 5  # for a worker to end by itself before it is killed
 
 
 class WorkerEnded(Exception):
-    """The process of a worker has ended without sending anything more."""
+    """The process of a worker has ended, and there are no more messages."""
 
 
 class Worker:

@@ -1,4 +1,4 @@
-"""Charts, described once: drawn with Plotly for pages and as PNGs, in a palette for colour-blind readers, too."""
+"""Charts, described once: drawn with Plotly for pages and as PNGs, in a palette suitable for colour blindness."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from plotly.graph_objects import Figure
 
-# Told apart with normal, red-blind and green-blind sight, on white and on dark: tests/experiments/test_charts.py.
+# Distinct with normal, red-blind and green-blind vision, on white and on dark: tests/experiments/test_charts.py.
 PALETTE = ("#546cd8", "#d87818", "#0ca878", "#b4540c", "#5490b4", "#24846c", "#6090fc", "#246c90")
-# The first places of the palette: these architectures look alike in all pictures.
+# The first places of the palette: these architectures look the same in all pictures.
 KNOWN = ("pocket", "malireddi", "chollet", "allconv", "resnet", "mobilenet", "mobilenet_v3", "convmixer")
-GREY = "#7b8494"  # of what is beside the point
+GREY = "#7b8494"  # for context
 SYMBOLS = (("circle", "o"), ("square", "s"), ("diamond", "D"), ("triangle-up", "^"), ("cross", "P"), ("x", "X"))
-HATCHES = ("", "/", "x", ".")  # of bars, so that their kinds differ without colour, too
+HATCHES = ("", "/", "x", ".")  # of bars, so that their kinds differ also without colour
 SIZE = (10.0, 5.0)  # inches of a PNG
 HEIGHT = 440  # pixels on a page
 DOTS_PER_INCH = 110
-OPACITY = 0.8  # of points: where many lie on each other, all show
+OPACITY = 0.8  # of points, so that overlapping ones are visible
 
 
 def places(architectures: Iterable[str]) -> dict[str, int]:
-    """The place of each architecture in the palette and among the symbols; unknown ones take those that are free.
+    """Return the place of each architecture in the palette and among the symbols; unknown ones take free places.
 
     >>> places({"pocket", "mine", "allconv"})
     {'pocket': 0, 'allconv': 3, 'mine': 1}
@@ -47,47 +47,47 @@ class Series:
     name: str
     x: Sequence[Any]  # None interrupts a line
     y: Sequence[Any]
-    kind: Literal["points", "lines", "steps", "bars"] = "points"  # bars lie: from `start` on they are x long
-    hover: Sequence[str] = ()  # what the pointer shows of each
+    kind: Literal["points", "lines", "steps", "bars"] = "points"  # bars are horizontal, of length x from `start`
+    hover: Sequence[str] = ()  # text of each point, shown on hover
     labels: Sequence[str] = ()  # written into each bar
     start: Sequence[float] = ()  # of each bar
-    colour: str | None = None  # None: of the palette
-    place: int | None = None  # there; None: the next
+    colour: str | None = None  # None: from the palette
+    place: int | None = None  # in the palette; None: the next
 
 
 @dataclass(frozen=True)
 class Chart:
-    """What is drawn; the title is the page's."""
+    """A chart without its title, which the page has."""
 
     series: tuple[Series, ...]
     x_title: str = ""
     y_title: str = ""
     x_log: bool = False
     x_whole: bool = False  # an axis of whole numbers
-    x_names: Sequence[str] = ()  # at 0, 1, 2, ...: then x is not a scale
-    y_is_scale: bool = True  # else it has no numbers of its own
-    marks: tuple[tuple[float, float, str], ...] = ()  # texts beside points
+    x_names: Sequence[str] = ()  # at 0, 1, 2, ...; then x is not a scale
+    y_is_scale: bool = True  # False: it has no numbers
+    marks: tuple[tuple[float, float, str], ...] = ()  # texts next to points
 
     def colours(self) -> Iterable[tuple[int, str, Series]]:
-        """Each series with its place in the palette and its colour."""
+        """Yield each series with its place in the palette and its colour."""
         for number, one in enumerate(self.series):
             place = number if one.place is None else one.place
             yield place, one.colour or PALETTE[place % len(PALETTE)], one
 
     @property
     def has_legend(self) -> bool:
-        """Whether there is something to tell apart or to name: bars of one kind stand beside their names."""
+        """Return whether a legend is needed: bars of one kind are already labelled on the axis."""
         return len(self.series) > 1 or self.series[0].kind != "bars"
 
     @property
     def whole_step(self) -> int:
-        """Between ticks of whole numbers: some ten of them."""
+        """The distance between ticks of whole numbers, for about ten of them."""
         values = [value for one in self.series for value in one.x if value is not None]
         return max(1, round((max(values) - min(values)) / 10)) if values else 1
 
     @property
     def ticks(self) -> list[int]:
-        """1, 2 and 5 times the powers of ten along a logarithmic axis."""
+        """The ticks of a logarithmic axis: 1, 2 and 5 times the powers of ten."""
         values = [value for one in self.series for value in one.x if value]
         powers = range(len(str(int(min(values)))) - 1, len(str(int(2 * max(values)))))
         steps = (digit * 10**power for power in powers for digit in (1, 2, 5))
@@ -95,7 +95,7 @@ class Chart:
 
 
 def page_figure(chart: Chart) -> Figure:
-    """A figure of Plotly; its page gives it the colours of light or dark around the data."""
+    """Return a Plotly figure; its page sets the colours of the light or dark theme."""
     import plotly.graph_objects as go
 
     figure = go.Figure()
@@ -158,7 +158,7 @@ def page_figure(chart: Chart) -> Figure:
 
 
 def png(chart: Chart, title: str) -> bytes:
-    """The chart below its title as a PNG."""
+    """Return the chart with a title as a PNG."""
     import matplotlib
     from matplotlib.figure import Figure as Picture
 

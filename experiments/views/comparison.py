@@ -22,18 +22,18 @@ CURVES = {
     "loss": "training loss",
 }
 PER_EPOCH = {"loss", "accuracy", "val_loss", "val_accuracy", "val_balanced_accuracy", "epoch_seconds"}  # curves
-# Tags beside the parameters that decide what a run computes, shown where the runs differ.
+# Tags that determine, with the parameters, what a run computes; shown if the runs differ.
 ORIGIN = ("dataset_digest", "threads", "processor", "mlflow.source.git.commit", "source_sha256", "plugins")
 EVALUATION = "evaluation/evaluation.json"  # of a run whose model was kept
 BARS = "▁▂▃▄▅▆▇█"
-CURVE_WIDTHS = range(40, 7, -1)  # columns at most, and fewer until the table fits into the terminal
-TEXT_LENGTH = 40  # characters of a value that are shown whole
+CURVE_WIDTHS = range(40, 7, -1)  # columns: the largest width for which the table fits into the terminal
+TEXT_LENGTH = 40  # longest value that is shown completely, in characters
 DIFFERS = "≠"
 
 
 @dataclass(frozen=True)
 class Compared:
-    """What is compared of a run."""
+    """The values of a run that are compared."""
 
     run_id: str
     run: str
@@ -44,7 +44,7 @@ class Compared:
     origin: Mapping[str, str]  # data, code, versions, machine
     metrics: Mapping[str, float]  # final ones
     epochs: tuple[EpochMetrics, ...]
-    mistakes: tuple[Mapping[str, object], ...] | None = None  # the surest first; None: it was not evaluated
+    mistakes: tuple[Mapping[str, object], ...] | None = None  # the most confident first; None: it was not evaluated
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Line:
     """A value of each run."""
 
     name: str
-    values: tuple[str | float | None, ...]  # None where a run has none
+    values: tuple[str | float | None, ...]  # None if a run has none
 
     @property
     def differs(self) -> bool:
@@ -71,7 +71,7 @@ class RunComparison:
 
     @property
     def same_data(self) -> bool:
-        """Whether the accuracies may be compared at all."""
+        """Whether the data are the same, so that accuracies can be compared."""
         return len({run.origin.get("dataset_digest") for run in self.runs}) == 1
 
     def as_json(self) -> dict[str, object]:
@@ -124,7 +124,7 @@ def _compared(record: RunRecord, epochs: tuple[EpochMetrics, ...], evaluation: s
 
 
 def _mistakes(evaluation: Mapping[str, Any]) -> Iterator[Mapping[str, object]]:
-    """The most confident mistakes of an evaluation, with the names of classes and files."""
+    """Yield the most confident mistakes of an evaluation, with the names of classes and files."""
     names = [each["name"] for each in evaluation["classes"]]
     for one in evaluation["mistakes"]:
         place = {"split": "val", "row": one["index"], "class": names[one["true_label"]], "file": one.get("file", "")}
@@ -134,25 +134,25 @@ def _mistakes(evaluation: Mapping[str, Any]) -> Iterator[Mapping[str, object]]:
 def _lines(
     runs: Sequence[Compared], values_of: Callable[[Compared], Mapping[str, str | float]], *, sort: bool = True
 ) -> tuple[Line, ...]:
-    """A line for each name that a run has, by name, those that differ first where `sort`."""
+    """Return a line for each name that any run has, by name; with `sort`, those that differ first."""
     names = sorted({name for run in runs for name in values_of(run)})
     lines = [Line(name, tuple(values_of(run).get(name) for run in runs)) for name in names]
     return tuple(sorted(lines, key=lambda line: not line.differs) if sort else lines)
 
 
 def headings(runs: Sequence[Compared]) -> list[str]:
-    """A name for each run that tells it from the others."""
+    """Return a unique name for each run."""
     names = [run.run for run in runs]
     return [run.run if names.count(run.run) == 1 else f"{run.run} {run.run_id[:8]}" for run in runs]
 
 
 def cells(lines: Sequence[Line]) -> list[list[str]]:
-    """Lines as texts; the first column marks those that differ."""
+    """Return lines as texts; the first column marks those that differ."""
     return [[DIFFERS if line.differs else "", line.name, *map(text, line.values)] for line in lines]
 
 
 def text(value: str | float | None) -> str:
-    """A value as text for people.
+    """Return a value as text for people.
 
     >>> text(0.98), text(4954.0), text("adam"), text(None), text("0f" * 32)
     ('0.9800', '4,954', 'adam', '-', '0f0f0f0f0f0f...')
@@ -167,9 +167,9 @@ def text(value: str | float | None) -> str:
 
 
 def sparklines(curves: Sequence[Sequence[float]], low: float, high: float, *, width: int) -> list[str]:
-    """Curves as lines of text on one scale from `low` to `high`, and one of epochs: the longest is `width` at most.
+    """Return curves as lines of text with common scales, values from `low` to `high`, and at most `width` characters.
 
-    Where there are more epochs, the last of each stretch is shown.
+    If there are more epochs, the last one of each group is shown.
 
     >>> sparklines([[0.0, 0.5, 1.0, 1.0], [0.0, 1.0], [0.5]], 0.0, 1.0, width=4)
     ['▁▅██', '▁█', '▅']
@@ -183,7 +183,7 @@ def sparklines(curves: Sequence[Sequence[float]], low: float, high: float, *, wi
 
     def bar(value: float) -> str:
         share = (value - low) / reach
-        return BARS[round(share * (len(BARS) - 1))] if 0 <= share <= 1 else " "  # NaN is nowhere
+        return BARS[round(share * (len(BARS) - 1))] if 0 <= share <= 1 else " "  # NaN is blank
 
     return [
         "".join(bar(curve[min(end, len(curve)) - 1]) for start, end in pairwise(starts) if start < len(curve))
@@ -220,5 +220,5 @@ def show(comparison: RunComparison) -> None:
 
 
 def compare_runs(tracking_uri: str, run_ids: Sequence[str]) -> RunComparison:
-    """As `compare`, in the store of this address, which is not changed."""
+    """As `compare`, for the store at a URI, which is not changed."""
     return compare(Tracker(tracking_uri, create=False, write=False), run_ids)

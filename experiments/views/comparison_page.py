@@ -1,4 +1,4 @@
-"""The comparison of runs as one page that needs no network."""
+"""Write a comparison of runs as a self-contained page."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from experiments.views.page import render, run_link, save
 
 
 def write_page(comparison: RunComparison, path: Path) -> None:
-    """Write the page, whole or not at all.
+    """Write the page, completely or not at all.
 
     Raises:
         OSError: if it cannot be written.
@@ -56,7 +56,7 @@ def _page(comparison: RunComparison) -> str:
 
 
 def _leader(comparison: RunComparison, key: str) -> str:
-    """Who has reached the most, or the least loss, for a title."""
+    """Return for a title which run has the highest value, or the lowest loss."""
     choose = min if "loss" in key else max
     curves = zip(headings(comparison.runs), comparison.runs, strict=True)
     reached = [(choose(getattr(metrics, key) for metrics in run.epochs), head) for head, run in curves if run.epochs]

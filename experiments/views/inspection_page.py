@@ -1,4 +1,4 @@
-"""A data set as one page that needs no network: figures, pictures of every class, what is wrong."""
+"""Write the inspection of a data set as a self-contained page: figures, pictures of every class, problems."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from experiments.datasets.places import ImagePlace
 from experiments.views.charts import Chart, Series, page_figure
 from experiments.views.page import render, save
 
-PICTURES = 12  # of a class on the sheet
-POINTS = 2_000  # training images in the picture of principal components
-SEED = 0  # of which these are
-DOUBTED = 60  # pictures of labels in doubt
-PLACES = 200  # lines of a table of findings
+PICTURES = 12  # of each class
+POINTS = 2_000  # training images in the plot of principal components
+SEED = 0  # selects these images
+DOUBTED = 60  # most pictures with doubtful labels
+PLACES = 200  # most lines of a table of findings
 
 
 def write_page(inspection: Inspection, path: Path, *, before_training: bool) -> None:
-    """Write the page, whole or not at all.
+    """Write the page, completely or not at all.
 
     Args:
         before_training: whether to say what to do next.
@@ -77,7 +77,7 @@ def _sizes(inspection: Inspection) -> str:
 
 
 def _sheet(dataset: Dataset, label: int) -> tuple[str, np.ndarray, list[np.ndarray]]:
-    """A class, the mean of its training images, and the first of them."""
+    """Return the name of a class, the mean of its training images, and the first of them."""
     rows = np.flatnonzero(dataset.train.labels == label)
     mean = np.zeros(dataset.input_shape)
     for row in rows:
@@ -87,7 +87,7 @@ def _sheet(dataset: Dataset, label: int) -> tuple[str, np.ndarray, list[np.ndarr
 
 
 def _components(dataset: Dataset) -> Chart:
-    """Training images by their first two principal components."""
+    """Plot training images by their first two principal components."""
     rows = np.sort(np.random.default_rng(SEED).permutation(len(dataset.train))[:POINTS])
     images = np.stack([dataset.train.images[row].reshape(-1) for row in rows]).astype(np.float32) / 255
     points = PCA(2, random_state=SEED).fit_transform(images)
@@ -100,7 +100,7 @@ def _components(dataset: Dataset) -> Chart:
 
 
 def _suspects(inspection: Inspection) -> list[tuple[np.ndarray, str, str]]:
-    """The images whose labels are in doubt, each with its place, its label and the class that it looks like."""
+    """Return the images with doubtful labels, each with its place, its label, and the class that it looks like."""
     names = inspection.dataset.class_names
     splits = {"train": inspection.dataset.train, "val": inspection.dataset.val}
     return [
@@ -114,6 +114,6 @@ def _suspects(inspection: Inspection) -> list[tuple[np.ndarray, str, str]]:
 
 
 def _findings(title: str, groups: Iterable[Sequence[ImagePlace]]) -> list[tuple[str, list[list[str]], int]]:
-    """A title, a line for each group of images that belong together, and how many more there are; none of nothing."""
+    """Return a table of findings, if any: its title, a line for each group of images, and how many more there are."""
     lines = [[", ".join(f"{place} ({place.split})" for place in group)] for group in groups]
     return [(title, lines[:PLACES], max(0, len(lines) - PLACES))] if lines else []

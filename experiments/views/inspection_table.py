@@ -46,7 +46,7 @@ def show(inspection: Inspection) -> None:
     for problem in inspection.problems:
         say(f"wrong: {problem}")
     if not inspection.problems:
-        say("nothing wrong was found" + (", but for labels in doubt" if inspection.suspects else ""))
+        say("nothing wrong was found" + (", except for labels in doubt" if inspection.suspects else ""))
 
 
 def _list(what: str, lines: Sequence[str]) -> None:

@@ -1,4 +1,4 @@
-"""The best runs of an experiment or a study, or the versions of a registered model, as rows."""
+"""Rows of the leaderboard: the best runs of an experiment or a study, or the versions of a registered model."""
 
 from __future__ import annotations
 
@@ -28,42 +28,42 @@ class Row:
     run: str
     run_id: str
     study: str | None
-    dataset: str  # as a run records it: what loads the data again
+    dataset: str  # as recorded by the run, for loading the data again
     architecture: str
-    filters: int | None  # None: of fixed widths
+    filters: int | None  # None: fixed widths
     dropout: float
     batch_size: int
     learning_rate: float
     schedule: str  # of the learning rate
     optimizer: str
-    loss: str  # that training lowered; `val_loss` is the cross-entropy whatever it is
-    teacher: str  # run and SHA-256 of the model whose answers it learned from; empty: none
+    loss: str  # of training; `val_loss` is always the cross-entropy
+    teacher: str  # run and SHA-256 of the model that it was distilled from; empty: none
     recipe: Recipe
     augment: str
-    objective: str  # by which its best epoch was chosen
+    objective: str  # that selected its best epoch
     knobs: dict[str, Knob]  # the architecture's own
     val_accuracy: float | None  # None as `best_epoch`
-    val_balanced_accuracy: float | None  # None, too, where it was recorded before this was measured
+    val_balanced_accuracy: float | None  # None also for older records
     val_loss: float | None
-    val_accuracy_low: float | None  # 95 % Wilson interval; None where the run does not say of how many images
+    val_accuracy_low: float | None  # 95 % Wilson interval; None if the run did not record the number of images
     val_accuracy_high: float | None
-    seeds: int  # further ones that this configuration was trained with
-    mean_val_accuracy: float | None  # over those seeds, the first left out: the configuration was chosen for it
-    mean_low: float | None  # 95 % interval of the mean, from two seeds on
+    seeds: int  # number of further seeds that this configuration was trained with
+    mean_val_accuracy: float | None  # over those seeds, without the first, for which the configuration was chosen
+    mean_low: float | None  # 95 % interval of the mean, if there are two seeds or more
     mean_high: float | None
-    mean_objective: float | None  # over the same seeds, of the run's objective: what ranks it within its study
-    best_epoch: int | None  # None here and below: of a run that was made anew after it was lost
+    mean_objective: float | None  # of the run's objective over the same seeds, which ranks it within its study
+    best_epoch: int | None  # None here and below: the run was lost and restored
     parameters: int | None
     coreml_bytes: int
     latency_ms: float | None  # of the Keras model, one image, on the host that trained it
-    pareto: bool  # no other run is at least as good in all figures of the front, and better in one
+    pareto: bool  # on the front: no other run is at least as good in all its figures, and better in one
     version: int | None  # in the registry
     aliases: tuple[str, ...]  # of that version
     test_accuracy: float | None  # of its Core ML file, once it was promoted
     promoted_bytes: int | None  # of that file
     compression: str | None  # of that file
     device_latency_ms: float | None = None  # of that file, one image, on all processors of a phone
-    device: str | None = None  # that phone, with its system
+    device: str | None = None  # the phone and its system
     macs: int | None = None  # multiply-accumulates for one image
     keras_bytes: int | None = None
     images_per_second: float | None = None  # in training
@@ -72,26 +72,25 @@ class Row:
 
 @dataclass(frozen=True)
 class Board:
-    """What a leaderboard shows."""
+    """The contents of a leaderboard."""
 
     name: str  # of the registered model, the study or the experiment
     experiment: str | None  # None for versions of a registered model
     rows: tuple[Row, ...]
-    more: bool  # whether there are others
+    more: bool  # whether there are more rows
 
 
 def rows(tracker: Tracker, selection: Selection, *, limit: int | None = None) -> list[Row]:
-    """Finished runs, the best by the selection's objective first, then the smallest.
+    """Return finished runs, the best by the selection's objective first, then the smallest.
 
-    Within a study replicated runs come first, by their mean. Across studies that would put a configuration that was
-    weak in a good study before a strong one that nobody replicated: there the runs' own accuracy ranks.
+    Within a study, replicated runs come first, by their mean. Across studies, this would rank a weak configuration that
+    was replicated above a strong one that was not, so runs are ranked by their own value.
 
-    A run that repeats another one of its study with a further seed counts in that one's mean; one that was answered
-    from another is left out. The Pareto marks hold among all runs of the selection, also where only the first `limit`
-    are given.
+    A replicate counts in the mean of the run that it repeats, and duplicates are left out. The Pareto marks apply to
+    all runs of the selection, even if only the first `limit` are returned.
 
     Raises:
-        UsageError: for an unknown experiment, or a study, architecture or data set that it does not hold.
+        UsageError: for an unknown experiment, or a study, architecture or data set that is not in it.
     """
     if limit is None:
         finished = tracker.selections.finished(selection)
@@ -99,8 +98,8 @@ def rows(tracker: Tracker, selection: Selection, *, limit: int | None = None) ->
         best.sort(key=lambda run: merit(run, selection.objective))
     else:
         best = tracker.selections.best(selection, limit)
-    # All before a run in this order are as accurate: what is on the front among the first is so among all, but for
-    # those that are exactly as accurate and not read.
+    # All runs before a run in this order are at least as good: the front among the first ones is that among all, except
+    # for equally good runs that are not read.
     front = _front((record.run_id, selection.place(record)) for record in best)
     if limit is not None and selection.costs != Selection.costs:
         known_runs = {record.run_id: record for record in best}
@@ -134,7 +133,7 @@ def rows(tracker: Tracker, selection: Selection, *, limit: int | None = None) ->
 
 
 def _replicates(tracker: Tracker, selection: Selection, best: Sequence[RunRecord]) -> list[RunRecord]:
-    """The replicates of a study, which decide its order; across studies those of the best runs only."""
+    """Return the replicates of a study, which determine its order; across studies, only those of the best runs."""
     if selection.study:
         return tracker.selections.finished(selection, replicate_of="")
     return [
@@ -148,7 +147,7 @@ def _replicates(tracker: Tracker, selection: Selection, best: Sequence[RunRecord
 
 
 def version_rows(tracker: Tracker, name: str, selection: Selection, *, limit: int | None = None) -> list[Row]:
-    """The versions of a registered model, the best first (`Registry.best`); Pareto marks as for `rows`.
+    """Return the versions of a registered model, the best first (`Registry.best`); Pareto marks as for `rows`.
 
     Raises:
         UsageError: for an unknown registered model, or a study, architecture or data set that no version has.
@@ -166,7 +165,7 @@ def version_rows(tracker: Tracker, name: str, selection: Selection, *, limit: in
     chosen = [version for version in chosen if _ranks(version)]
     objective = ranked_by(versions)
     chosen.sort(key=lambda version: version_merit(version.tags, version.version, objective))
-    # In this order the place stands for the objective.
+    # In this order, the place represents the objective.
     front = _front((one.run_id, (place, one.expected_coreml_bytes)) for place, one in enumerate(chosen))
     return _rows(
         tracker,
@@ -178,7 +177,7 @@ def version_rows(tracker: Tracker, name: str, selection: Selection, *, limit: in
 
 
 def _ranks(version: VersionFacts) -> bool:
-    """Whether a version's tags say what it is ranked by; one whose tags do not is named."""
+    """Return whether a version's tags have the figures that rank it; report one whose tags do not."""
     if is_ranked(version.tags):
         return True
     place = f"version {version.version} of {version.registered_name}"
@@ -194,7 +193,7 @@ def _rows(
     front_of: tuple[str, ...],
     limit: int | None = None,
 ) -> list[Row]:
-    """The first rows of runs with their versions and replicates; a run whose record cannot be read is named."""
+    """Return the first rows of runs with their versions and replicates; report runs with unreadable records."""
     board: list[Row] = []
     for record, version, replicates in found:
         if limit is not None and len(board) == limit:
@@ -221,7 +220,7 @@ def _check_exists(versions: Sequence[VersionFacts], name: str, selection: Select
 
 
 def _front(best: Iterable[tuple[str, tuple[float, ...]]]) -> set[str]:
-    """The ids on the front, among ids with figures of which lower is better; of equal ones the first.
+    """Return the ids on the front, given ids with figures, lower is better; of equal ones, the first.
 
     >>> sorted(_front([("a", (1, 9)), ("b", (2, 9)), ("c", (3, 4)), ("d", (1, 9))]))
     ['a', 'c']
@@ -315,16 +314,16 @@ def board(
     model: str | None = None,
     limit: int | None = None,
 ) -> Board:
-    """The best runs, or with `model` versions, in the store of this address, which is not changed.
+    """Return the best runs, or with `model` versions, in the store at a URI, which is not changed.
 
     Args:
-        usual: the experiment where none is given and the others do not name one.
+        usual: the default experiment, if the other arguments do not determine one.
         experiment: MLflow experiment.
-        study: only runs of it.
+        study: only runs of this study.
         architectures: only these; none: all.
-        dataset: only runs on it.
+        dataset: only runs on this data set.
         model: a registered model.
-        limit: rows at most; None: all.
+        limit: maximum number of rows; None: all.
 
     Raises:
         UsageError: for a name that the store does not know.
@@ -333,7 +332,7 @@ def board(
     experiment = experiment or (title(dataset) if dataset else tracker.runs.usual_experiment(usual, study))
     objective, costs = tracker.runs.objectives_of(experiment, study)
     selection = Selection(experiment, study, architectures, dataset, objective, costs)
-    asked = limit + 1 if limit else None  # one more tells whether there are more
+    asked = limit + 1 if limit else None  # one more row shows whether there are more
     found = version_rows(tracker, model, selection, limit=asked) if model else rows(tracker, selection, limit=asked)
     shown = tuple(found[:limit])
     return Board(model or study or experiment, None if model else experiment, shown, len(found) > len(shown))

@@ -21,7 +21,7 @@ from experiments.views.tables import fits, fits_narrowed, print_cells
 class _Column:
     title: str
     text: Callable[[Row], str]
-    only_if_used: bool = False  # left out where no row has a text
+    only_if_used: bool = False  # left out if no row has a text
 
 
 _COLUMNS = (
@@ -54,14 +54,14 @@ _ORIGIN_COLUMNS = (
     _Column("study", lambda row: row.study or "", only_if_used=True),
     _Column("run id", lambda row: row.run_id),
 )
-# What a narrow terminal leaves out, beside settings in which no two rows differ, in this order until the rest fits;
-# --json, --csv and --markdown have all.
+# Columns that a narrow terminal leaves out, besides settings that are equal in all rows, in this order until the rest
+# fits; --json, --csv and --markdown have all columns.
 _SPARE = ("run id", "study", "Keras, host", "parameters", "on device")
 _SPARE_OF_RUNS = (*_SPARE, "95 % interval", "ver", "batch", "filters", "dropout")
 _SPARE_OF_VERSIONS = (*_SPARE, "dropout", "batch", "filters", "other", "run")
-_SETTINGS = ("filters", "dropout", "batch")  # columns that stand under the table where no two rows differ in them
+_SETTINGS = ("filters", "dropout", "batch")  # columns that are moved below the table if they are equal in all rows
 _NAMES = [name for field in fields(Row) for name in (RECIPE if field.name == "recipe" else (field.name,))]
-SHOWN_OF_ID = 8  # signs of a run's id
+SHOWN_OF_ID = 8  # characters of a run's id
 AUGMENTED = {"digits": "augmented", "photo": "augmented as photos"}
 _FOLDING = frozenset({"other", "mean of seeds", "aliases", "on device"})
 
@@ -71,7 +71,7 @@ def _figure(value: float | None) -> str:
 
 
 def _counts(row: Row, name: str) -> bool:
-    """Whether a figure is an objective of a run or of its study."""
+    """Return whether a figure is an objective of a run or of its study."""
     return name in (row.objective, *row.front_of)
 
 
@@ -81,7 +81,7 @@ def _if_asked(row: Row, name: str, form: str) -> str:
 
 
 def _is_balanced(row: Row) -> bool:
-    """Whether a run was to treat small classes as large ones."""
+    """Return whether a run weights classes equally or is ranked by balanced accuracy."""
     return _counts(row, "val_balanced_accuracy") or row.recipe.class_weight == "balanced"
 
 
@@ -96,7 +96,7 @@ def _on_device(row: Row) -> str:
 
 
 def _mean(row: Row) -> str:
-    """The mean over further seeds with its interval."""
+    """Return the mean over further seeds with its interval."""
     if row.objective != "val_accuracy" and row.mean_objective is not None:
         return f"{SHORT[row.objective]} {row.mean_objective:.4f} ({row.seeds})"
     if row.mean_val_accuracy is None:
@@ -107,7 +107,7 @@ def _mean(row: Row) -> str:
 
 
 def _others(row: Row) -> dict[str, str]:
-    """The settings of a run besides filters, dropout and batch size that are not the default: in words, by name."""
+    """Return a run's settings that are not the default, except filters, dropout and batch size: in words, by name."""
     values: dict[str, object] = {name: shown(value) for name, value in row.knobs.items()}
     if row.learning_rate != LEARNING_RATES.get(row.schedule):
         values["learning rate"] = f"{row.learning_rate:.2g}"
@@ -127,13 +127,13 @@ def _others(row: Row) -> dict[str, str]:
 
 
 def _settings(row: Row) -> dict[str, str]:
-    """What a run was asked to do, in words, by the column or the name in the column `other`."""
+    """Return a run's settings in words, by the column or the name in the column `other`."""
     columns = {column.title: column.text(row) for column in _COLUMNS if column.title in _SETTINGS}
     return {title: f"{title} {text}" for title, text in columns.items() if text} | _others(row)
 
 
 def _shared(board: Sequence[Row]) -> dict[str, str]:
-    """The settings in which no two rows differ."""
+    """Return the settings that are equal in all rows."""
     first, *others = map(_settings, board)
     return {name: text for name, text in first.items() if all(other.get(name) == text for other in others)}
 
@@ -141,11 +141,11 @@ def _shared(board: Sequence[Row]) -> dict[str, str]:
 def cells(
     board: Sequence[Row], *, without: Collection[str] = (), versions: bool = False
 ) -> tuple[list[str], list[list[str]]]:
-    """Titles of the columns, and the rows as texts.
+    """Return the titles of the columns, and the rows as texts.
 
     Args:
         without: titles of columns to leave out, and names of values in the column `other`.
-        versions: also what the registry says of a version.
+        versions: whether to add the registry's columns for versions.
     """
 
     def others(row: Row) -> str:
@@ -163,9 +163,9 @@ def cells(
 def print_table(
     board: Sequence[Row], heading: str, *, one_study: bool = False, more: bool = False, versions: bool = False
 ) -> None:
-    """Print rows as a table on stdout, and whether there are more; `one_study`: the heading names theirs.
+    """Print rows as a table on stdout, and whether there are more; `one_study`: the heading names their study.
 
-    What a terminal is too narrow for stands under the table, as far as it is the same in all rows.
+    In a narrow terminal, settings that are equal in all rows are printed below the table.
     """
     spare = _SPARE_OF_VERSIONS if versions else _SPARE_OF_RUNS
     said = ["study"] if one_study else []
@@ -188,7 +188,7 @@ def print_table(
 
 
 def _widest_interval(board: Sequence[Row]) -> float | None:
-    """How far an end of an interval is from its accuracy at most."""
+    """Return the largest distance of an interval's end from its accuracy."""
     ends = [
         abs(row.val_accuracy - end)
         for row in board
@@ -199,13 +199,13 @@ def _widest_interval(board: Sequence[Row]) -> float | None:
 
 
 def note(board: Sequence[Row], titles: Sequence[str], more: bool) -> str:
-    """What the mark says, and where the rest is."""
+    """Return an explanation of the mark, and how to show the rest."""
     rest = ["run ids: --json"] * ("run id" not in titles) + ["more runs: --limit"] * more
     return "; ".join([f"on the Pareto front of {front_of(board)}", *rest])
 
 
 def front_of(board: Sequence[Row]) -> str:
-    """The figures of the front in words.
+    """Return the figures of the front in words.
 
     >>> front_of([])
     'accuracy and bytes'
@@ -215,12 +215,12 @@ def front_of(board: Sequence[Row]) -> str:
 
 
 def as_json(board: Sequence[Row]) -> list[dict[str, object]]:
-    """The rows as JSON objects."""
+    """Return the rows as JSON objects."""
     return [_flat(row) for row in board]
 
 
 def _flat(row: Row) -> dict[str, object]:
-    """A row's fields, those of its recipe in their place."""
+    """Return a row's fields, with the recipe's fields in place of the recipe."""
     found: dict[str, object] = {}
     for name, value in vars(row).items():
         found.update(asdict(value) if name == "recipe" else {name: value})
@@ -228,7 +228,7 @@ def _flat(row: Row) -> dict[str, object]:
 
 
 def write_csv(board: Sequence[Row], file: TextIO) -> None:
-    """The rows with all their fields; knobs as JSON, aliases separated by spaces, what is not known empty."""
+    """Write the rows with all their fields; knobs as JSON, aliases separated by spaces, unknown values empty."""
     written = (
         _flat(row)
         | {"knobs": json.dumps(row.knobs), "aliases": " ".join(row.aliases), "front_of": " ".join(row.front_of)}

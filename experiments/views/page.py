@@ -1,4 +1,4 @@
-"""Render self-contained pages from the templates: MLflow shows each file by itself, without an origin."""
+"""Render self-contained pages from templates: MLflow shows each file by itself, without an origin."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
     import numpy as np
 
 TEMPLATES = Path(__file__).parent / "templates"
-MOST_CONFUSED = 3  # pairs of classes that stand above a confusion matrix
+MOST_CONFUSED = 3  # pairs of classes listed above a confusion matrix
 
 
 def _shown(value: object) -> object:
-    """A value for a template: control characters in a text are written out, and the engine escapes the rest."""
+    """Prepare a value for a template: escape control characters in a text; the engine escapes the rest."""
     return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
@@ -51,30 +51,30 @@ def _engine() -> Environment:
 
 
 def render(template: str, **values: Any) -> str:
-    """A whole page, of 2 MB where it holds a figure; `template` is a file's name in `templates/` before `.html.j2`."""
+    """Render a page (2 MB if it contains a figure); `template` is a file name in `templates/`, without suffix."""
     return ENGINE.get_template(f"{template}.html.j2").render(values)
 
 
 def save(page: str, path: Path) -> None:
-    """Write a page, whole or not at all.
+    """Write a page, completely or not at all.
 
     Raises:
         OSError: if it cannot be written.
     """
     try:
-        if path.exists() and not path.is_file():  # a device or a pipe is written to, never replaced
+        if path.exists() and not path.is_file():  # devices and pipes are written to, not replaced
             path.write_text(page, encoding="utf-8")
             return
         with scratch_beside(path) as folder:
             (folder / path.name).write_text(page, encoding="utf-8")
             (folder / path.name).replace(path)
     except OSError as error:
-        error.filename2 = path  # what the user named, not the file beside it
+        error.filename2 = path  # the user's file, not the temporary one
         raise
 
 
 def run_link(run_id: str | None, tracking_uri: str | None) -> str | None:
-    """Address of a run in the MLflow UI.
+    """Return the address of a run in the MLflow UI.
 
     >>> run_link("3f" * 16, "http://mlflow.example:8080/")
     'http://mlflow.example:8080/#/runs/3f3f3f3f3f3f3f3f3f3f3f3f3f3f3f3f'
@@ -89,16 +89,17 @@ def run_link(run_id: str | None, tracking_uri: str | None) -> str | None:
 
 
 def picture(image: np.ndarray, side: int, text: str = "") -> Markup:
-    """An image (height, width, channels) of uint8 within a page, at most so many pixels high and wide.
+    """Return an image (height, width, channels) of uint8 as HTML, at most `side` pixels high and wide.
 
-    The text stands for it where it cannot be seen; without one it is beside a caption that says all.
+    Args:
+        text: the alt text; empty if a caption next to the image says it all.
     """
     drawn = viewed(image)
     if max(drawn.size) > side:
         drawn.thumbnail((side, side))
     stream = io.BytesIO()
     drawn.save(stream, "PNG")
-    scale = max(1, side // max(drawn.size))  # small ones larger, each pixel a square
+    scale = max(1, side // max(drawn.size))  # enlarges small images, each pixel to a square
     tag = '<img class="pixels" alt="{}" width="{}" height="{}" src="{}">'
     return Markup(tag).format(visible(text), scale * drawn.width, scale * drawn.height, data_uri(stream.getvalue()))
 
@@ -108,7 +109,7 @@ def data_uri(png: bytes) -> str:
 
 
 def confusions(names: Sequence[str], matrix: Sequence[Sequence[int]]) -> list[tuple[str, str, int]]:
-    """The most frequent mistakes of a confusion matrix: a true class, the answer, images.
+    """Return the most frequent mistakes of a confusion matrix: true class, answer, number of images.
 
     >>> confusions(("4", "7", "9"), ((8, 0, 2), (0, 9, 1), (0, 0, 10)))
     [('4', '9', 2), ('7', '9', 1)]
@@ -128,7 +129,7 @@ def _json_of(figure: Any) -> Markup:
 
 @cache
 def _plotly() -> str:
-    """plotly.js as base64 of gzip, two fifths of its size."""
+    """Return plotly.js as base64 of gzip, two fifths of its size."""
     from plotly.offline import get_plotlyjs
 
     return base64.b64encode(gzip.compress(get_plotlyjs().encode(), mtime=0)).decode()

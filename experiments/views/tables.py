@@ -1,4 +1,4 @@
-"""Tables as texts: in the terminal, as CSV and Markdown, each with the one writer that makes names safe there."""
+"""Tables as text: in the terminal, as CSV and Markdown; each writer escapes names for its format."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from typing import Literal, TextIO
 from architectures.command import console
 from architectures.display import visible
 
-# Columns that do not hold figures.
+# Columns without figures.
 TEXT_COLUMNS = frozenset(
     {"run", "other", "comparison", "verdict", "aliases", "id", "study", "status", "parameter", "result", "environment"}
     | {"figure", "not the same", "of the run", "here", "curve", "model", "reason", "run id"}
 )
-# Columns that say what a line is about: in a narrow terminal they fold after all others.
+# Columns that identify a line: in a narrow terminal, they fold last.
 NAMES = frozenset({"", "run", "experiment", "parameter", "result", "figure", "not the same"})
-NARROWEST = 8  # characters: no column folds to less
-FOLDED = 12  # characters: what a column of words needs to be read with ease
+NARROWEST = 8  # characters: minimum width of a folded column
+FOLDED = 12  # characters: width at which a folded column of words is still easy to read
 FIGURE = re.compile(r"[-+]?[\d.,]{1,21}(e[-+]\d+)?")
 NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
-FORMULAS = ("=", "+", "-", "@", "\t", "\r", "\uff1d", "\uff0b", "\uff0d", "\uff20")  # also as wide characters
+FORMULAS = ("=", "+", "-", "@", "\t", "\r", "\uff1d", "\uff0b", "\uff0d", "\uff20")  # including full-width characters
 
 Cells = Sequence[Sequence[str]]
 
@@ -35,9 +35,9 @@ def print_cells(
     title: str = "",
     caption: Sequence[str] = (),
 ) -> None:
-    """Print texts as a table on stdout; columns of words stand left, of figures right.
+    """Print texts as a table on stdout, with words aligned left and figures right.
 
-    A table too wide for the terminal loses its outer frame, and its long texts fold; figures stay whole.
+    If a table is too wide for the terminal, its outer frame is omitted and long texts fold; figures never do.
 
     Args:
         words: the titles of columns of words.
@@ -54,7 +54,7 @@ def print_cells(
     widths = _widths(titles, lines)
     if not framed:
         _fold(widths, titles, lines, screen.width - 3 * (len(widths) - 1))
-        screen.width = max(screen.width, sum(widths) + 3 * (len(widths) - 1))  # what cannot fold is not cut either
+        screen.width = max(screen.width, sum(widths) + 3 * (len(widths) - 1))  # do not cut columns that cannot fold
     table = Table(
         title=escape(title),
         caption=Text("\n".join(map(visible, caption)), style="table.caption") if caption else None,
@@ -72,13 +72,13 @@ def print_cells(
 
 
 def fits(titles: Sequence[str], lines: Cells) -> bool:
-    """Whether the terminal is wide enough for a table."""
+    """Return whether the terminal is wide enough for a table."""
     widths = _widths([*map(visible, titles)], [[*map(visible, line)] for line in lines])
     return sum(widths) + 3 * len(widths) + 1 <= console().width
 
 
 def fits_narrowed(titles: Sequence[str], lines: Cells, *, folding: Collection[str] = ()) -> bool:
-    """Whether it is wide enough for one without a frame, whose titles fold, as do the columns of those in `folding`."""
+    """Return whether it is wide enough for a table without a frame, with folded titles and folded columns `folding`."""
     widths = _widths([*map(_longest_word, titles)], [[*map(visible, line)] for line in lines])
     widths = [min(width, FOLDED) if title in folding else width for title, width in zip(titles, widths, strict=True)]
     return sum(widths) + 3 * (len(widths) - 1) <= console().width
@@ -89,7 +89,7 @@ def _longest_word(text: str) -> str:
 
 
 def _widths(titles: Sequence[str], lines: Cells) -> list[int]:
-    """The characters of each column's longest text."""
+    """Return the length of each column's longest text."""
     return [max(map(len, column)) for column in zip(titles, *lines, strict=True)]
 
 
@@ -118,11 +118,11 @@ def markdown(
     *,
     links: Mapping[str, Sequence[str]] | None = None,
 ) -> str:
-    """A table in Markdown.
+    """Return a table in Markdown.
 
     Args:
         lines: a text for each column.
-        links: where the texts of a column lead to, by its title.
+        links: link targets of a column's texts, by its title.
 
     >>> print(markdown(["run", "bytes"], [["a|b", "12"]], links={"run": ["#/runs/1"]}))
     | run | bytes |
@@ -141,7 +141,7 @@ def markdown(
 
 
 def markdown_text(text: str) -> str:
-    """A text for a cell or a line of Markdown, in which it is no link, picture, emphasis, HTML or end of a cell.
+    """Escape a text for a cell or a line of Markdown: no links, pictures, emphasis, HTML or end of a cell.
 
     >>> print(markdown_text("val_acc _a_ *b* |<i>|"))
     val_acc \\_a\\_ \\*b\\* \\|&lt;i&gt;\\|
@@ -151,7 +151,7 @@ def markdown_text(text: str) -> str:
 
 
 def write_csv(rows: Iterable[Iterable[object]], file: TextIO) -> None:
-    """Write rows as CSV; a text that a spreadsheet would compute gets an apostrophe before it.
+    """Write rows as CSV; texts that a spreadsheet would evaluate are prefixed with an apostrophe.
 
     >>> import sys
     >>> write_csv([["=1+1", "-0.5", -0.5, "a,b", None]], sys.stdout)
@@ -168,7 +168,7 @@ def _csv_cell(value: object) -> object:
 
 
 def html_text(text: str) -> str:
-    """A text for a figure of Plotly, which reads some HTML; pages are escaped by their engine.
+    """Escape a text for a Plotly figure, which interprets some HTML; pages are escaped by their engine.
 
     >>> html_text("a\\x1b <b>")
     'a\\\\x1b &lt;b&gt;'

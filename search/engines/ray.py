@@ -1,7 +1,7 @@
 """The Ray engine: each trial is a Ray task, on whichever node of the cluster has room for it.
 
-It lives in the sweep's broker (search/broker.py), to which the tasks talk. What a task writes stays on its node, but
-for the model, whose bytes come with the result.
+It lives in the sweep's broker (search/broker.py), to which the tasks report. Files of a task stay on its node, except
+the model, whose bytes are sent with the result.
 """
 
 from __future__ import annotations
@@ -39,17 +39,17 @@ from search.engines.messages import (
 from search.engines.shared_data import PackedDataset, pack_dataset
 from search.engines.trainer import Trainer
 
-MAX_CALLS = 80  # trials that a process trains before Ray replaces it: 2 to 3 MB are lost with each
+MAX_CALLS = 80  # trials that a process trains before Ray replaces it: each leaks 2 to 3 MB
 
 
 @dataclass
 class _Task:
     job: Job
-    place: int  # from 1, the lowest that was free
+    place: int  # from 1: the lowest free one
     reference: ray.ObjectRef | None = None
-    begun: bool = False  # before, it waits for room in the cluster
+    begun: bool = False  # False: it waits for room in the cluster
     answer: Future[bool] | None = None  # that it waits for
-    kept: bool = True  # the state of its training, as far as that could be written
+    kept: bool = True  # whether the state of its training could be written so far
 
 
 class RayEngine:
@@ -59,18 +59,18 @@ class RayEngine:
         """Prepare to run trials.
 
         Args:
-            broker: handle of the actor that passes what tasks say to `hear`.
-            share: what a trial takes of the cluster.
-            workers: trials at a time at most; None: as many as there is room for.
+            broker: handle of the actor that passes the tasks' events to `hear`.
+            share: resources of the cluster for one trial.
+            workers: maximum number of trials at a time; None: as many as there is room for.
         """
         self._setup, self._broker, self._share, self._workers = setup, broker, share, workers
-        # A trial whose task dies is given back to the study, which counts its attempts: Ray itself tries none again.
+        # Ray does not retry: a trial whose task dies is requeued in the study, which counts its attempts.
         options: dict[str, Any] = {"num_cpus": share.cpus, "num_gpus": share.gpus, "max_retries": 0}
         self._describe: Any = ray.remote(**options)(_describe)  # with a GPU, Ray's own max_calls is 1
-        # TensorFlow holds on to a GPU until its process ends, and the next task there may have been given another.
+        # TensorFlow keeps a GPU until its process ends, and the next task there may have been given another one.
         self._train: Any = ray.remote(**options, max_calls=1 if share.gpus else MAX_CALLS)(_train)
         self._tickets = itertools.count()
-        self._tasks: dict[int, _Task] = {}  # by ticket: a trial that is tried again has another one
+        self._tasks: dict[int, _Task] = {}  # by ticket: each attempt at a trial has a new one
         self._heard: queue.SimpleQueue[tuple[int, Event | None, bytes | None]] = queue.SimpleQueue()
 
     def __enter__(self) -> RayEngine:
@@ -88,7 +88,7 @@ class RayEngine:
         self._dataset = ray.put(pack_dataset(dataset_folder))
 
     def wait_until_ready(self) -> Ready:
-        """Wait for a first task, which has the import of TensorFlow in it and stays for the first trial.
+        """Wait for a first task, which imports TensorFlow; its process is reused by the first trial.
 
         Raises:
             WorkerFailed: if it cannot start: a plugin fails or is not on its node, memory is short.
@@ -103,10 +103,10 @@ class RayEngine:
         return found
 
     def free_worker(self) -> str | None:
-        """Name of a place for one more trial.
+        """Return the name of a place for one more trial, or None.
 
-        One trial may wait in Ray's queue: it takes the room that another one leaves at once, and lets a cluster that
-        grows on demand see that there is some.
+        One trial may wait in Ray's queue: it starts as soon as another one ends, and shows an autoscaling cluster that
+        there is demand.
         """
         if self._workers is not None and len(self._tasks) >= self._workers:
             return None
@@ -127,22 +127,22 @@ class RayEngine:
         return next(place for place in itertools.count(1) if place not in taken)
 
     def reply(self, number: int, go_on: bool) -> None:
-        """Answer a Built or EpochEnded: whether the trial goes on."""
+        """Answer a Built or EpochEnded event: whether the trial continues."""
         for task in self._tasks.values():
             if task.job.number == number and task.answer:
-                answer, task.answer = task.answer, None  # first: once it is answered, the task says the next thing
+                answer, task.answer = task.answer, None  # first: once answered, the task sends the next event
                 answer.set_result(go_on)
 
     def hear(self, ticket: int, event: Event | None, content: bytes | None) -> Future[bool]:
-        """Take what a task says, in any thread; the future is what it is answered.
+        """Handle an event of a task, in any thread; return the future of the answer.
 
         Args:
-            event: None where it begins, and where it hands over the state of its training.
-            content: of the model where it has finished, or that state.
+            event: None when the task begins, and when it sends the state of its training.
+            content: bytes of the model of a finished trial, or that state.
         """
         answer: Future[bool] = Future()
         task = self._tasks.get(ticket)
-        if task is None:  # was taken for dead: its trial is somebody else's now
+        if task is None:  # considered dead: its trial has another owner now
             answer.set_result(False)
             return answer
         task.begun = True
@@ -155,14 +155,14 @@ class RayEngine:
         return answer
 
     def next_event(self, timeout: float | None = None) -> Event | None:
-        """The next thing that a task says, or None once `timeout` seconds have passed."""
+        """Return the next event of a task, or None after `timeout` seconds."""
         try:
             ticket, event, content = self._heard.get(timeout=timeout)
         except queue.Empty:
             return None
         task = self._tasks.get(ticket)
         if task is None:
-            return None  # a task has ended that said how before
+            return None  # the end of a task that has already sent its last event
         if event is None:
             return self._keep(task, content)
         if not isinstance(event, OnTheWay):
@@ -174,20 +174,20 @@ class RayEngine:
         return event
 
     def _keep(self, task: _Task, state: bytes | None) -> Event | None:
-        """Write the state of a task's training, which its node may not survive, to this one's disk."""
+        """Write the state of a task's training to this node's disk, because the task's node may die."""
         if task.kept and task.job.state_file and state:
             try:
                 write_whole(task.job.state_file, state)
             except OSError as error:
-                task.kept = False  # said once
+                task.kept = False  # report this once
                 return StateNotKept(task.job.number, str(error))
         return None
 
 
 def _end(job: Job, ended: Future[None]) -> Event:
-    """What the end of a task says where the task itself did not."""
+    """Return the event for a task that ended without sending one."""
     error = ended.exception()
-    if isinstance(error, RayTaskError):  # it could not even begin
+    if isinstance(error, RayTaskError):  # it could not start
         return Failed(None, f"A Ray task failed: {_reason(error)}", str(error), 1)
     return Died(job.number, f"its Ray task ended ({_reason(error) if error else 'without a result'})")
 
@@ -199,9 +199,9 @@ def _reason(error: BaseException) -> str:
     return f"{type(error).__name__}: {first[:200]}"
 
 
-# What follows runs in the processes of the cluster.
+# The code below runs in the processes of the cluster.
 
-_trainer: tuple[Trainer, Ready] | None = None  # of this process, which serves one sweep
+_trainer: tuple[Trainer, Ready] | None = None  # of this process, which belongs to one sweep
 
 
 def _prepared(setup: WorkerSetup, dataset: PackedDataset) -> tuple[Trainer, Ready]:
@@ -209,14 +209,14 @@ def _prepared(setup: WorkerSetup, dataset: PackedDataset) -> tuple[Trainer, Read
     if _trainer is None:
         check_this_node(setup.facts)
         if not ray.get_gpu_ids():
-            os.environ["CUDA_VISIBLE_DEVICES"] = ""  # all trials of a node would compute on its first one
+            os.environ["CUDA_VISIBLE_DEVICES"] = ""  # otherwise all trials of a node would use its first GPU
         made = Trainer(setup)
         _trainer = made, made.hold(dataset.open())
     return _trainer
 
 
 def _describe(setup: WorkerSetup, dataset: PackedDataset) -> Ready | Failed:
-    """Say which architectures there are."""
+    """Return the known architectures."""
     try:
         return _prepared(setup, dataset)[1]
     except Exception as error:
@@ -224,11 +224,11 @@ def _describe(setup: WorkerSetup, dataset: PackedDataset) -> Ready | Failed:
 
 
 def _train(broker: Any, ticket: int, setup: WorkerSetup, dataset: PackedDataset, job: Job) -> None:
-    """Train one job, and tell the broker."""
+    """Train one job, and report to the broker."""
 
     def ask(event: Event | None, content: bytes | None = None) -> bool:
         try:
-            # Not ray.get: while a task waits in that, Ray gives its processors to another one.
+            # Not ray.get: while a task waits in it, Ray gives its processors to another task.
             return broker.say.remote(ticket, event, content).future().result()
         except RayError as error:
             raise ConnectionError("The broker is gone.") from error

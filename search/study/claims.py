@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Claim:
-    """A trial owned by this process until it is told, requeued or taken over."""
+    """A trial owned by this process until it has ended, or is requeued or taken over."""
 
     trial_id: int
     owner: str  # as stored

@@ -1,19 +1,18 @@
-"""Successive halving with pauses: which trials wait at a rung, and which of them go on.
+"""Successive halving with pauses: which trials wait at a rung, and which are promoted from it.
 
-At each rung a trial is compared with all that have come as far. The best third of them goes on, and at least as many as
-are to be kept; at the first rung also the best of each architecture, so that one that learns slowly at first is not
-judged by one that does not, unless another trial of that architecture was better at no more computation; with several
-objectives also all that are on the front. The others wait, with the state of their training on disk. As more trials
-come to a rung, more of them go on: so one that waits may go on later, to the same bits as if it had never stopped. What
-still waits when a study has nothing else to train is pruned.
+At each rung a trial is compared with all that have reached it. The best third of them is promoted, and at least as many
+as are to be kept; at the first rung also the best of each architecture, so that architectures that learn slowly at
+first are not compared with faster ones, unless another trial of that architecture was better at no more computation;
+with several objectives also all trials on the front. The others wait, with the state of their training on disk. As more
+trials reach a rung, more of them are promoted, so a waiting trial may resume later, with the same bits as if it had
+never stopped. Trials that still wait when a study has nothing else to train are pruned.
 
-None goes on from the first rung before eight have started, and none from the second while one that leads at the first
-waits: so the first ones have others to be compared with. With a limit of time neither holds, so that some are trained
-to their end before it.
+No trial leaves the first rung until eight have started, nor the second while a leader waits at the first: so the first
+trials have others to be compared with. With a time limit neither rule holds, so that some trials finish before it.
 
-The rule is ASHA's (Li et al. 2020, https://arxiv.org/abs/1810.05934, algorithm 2) but for what is kept, architectures,
-fronts, the order and rounding: there a third is rounded down, here up. What it saves and loses against the median
-pruner stands in experiments/LOG.md (2026-11-30).
+The rule is ASHA's (Li et al. 2020, https://arxiv.org/abs/1810.05934, algorithm 2) except for kept models,
+architectures, fronts, the order, and rounding: ASHA rounds a third down, this rounds it up. What it saves and loses
+against the median pruner is in experiments/LOG.md (2026-11-30).
 """
 
 from __future__ import annotations
@@ -39,13 +38,13 @@ def leading(
     architectures: Mapping[int, str] | None = None,
     front_first: bool = False,
 ) -> list[int]:
-    """Numbers of the trials that go on from a rung, the best first.
+    """Return the numbers of the trials that are promoted from a rung, the best first.
 
     Args:
-        scored: all trials that have come to the rung, by their values there.
-        at_least: how many go on, where as many have come.
-        architectures: by number, of those among them that go on as the best of theirs.
-        front_first: whether the front of several objectives does, and stands before the rest.
+        scored: all trials that have reached the rung, with their values there.
+        at_least: how many are promoted, if that many have reached it.
+        architectures: by number, of trials that are promoted as the best of their architecture.
+        front_first: whether the front of several objectives is promoted, and comes before the rest.
 
     >>> at_rung = [Scored(0, 0.9, 500), Scored(1, 0.8, 500), Scored(2, 0.5, 500), Scored(3, 0.4, 500)]
     >>> leading(at_rung), leading(at_rung, architectures={0: "pocket", 1: "pocket", 2: "pocket", 3: "resnet"})
@@ -72,7 +71,7 @@ class Reached:
 
 
 def worth_their_cost(there: Mapping[int, Reached], rung: int, *, minimized: bool = False) -> dict[int, str]:
-    """The architectures, by number, of the trials at a rung that none of theirs has outdone for the same cost.
+    """Return the architectures, by number, of trials at a rung that no trial of the same one beats at equal cost.
 
     >>> small, large = Reached("resnet", 1, (0.4, 0.6, 0.8, 0.9)), Reached("resnet", 2, (0.5, 0.7))
     >>> worth_their_cost({0: small, 1: large}, 2)
@@ -86,7 +85,7 @@ def worth_their_cost(there: Mapping[int, Reached], rung: int, *, minimized: bool
         epochs = int(rung * one.cost / other.cost) if other.cost else 0
         return epochs > 0 and best(other.values[:epochs]) > best(one.values[:rung])
 
-    rivals: dict[str, list[Reached]] = {}  # by architecture, the best first: most trials are soon outdone
+    rivals: dict[str, list[Reached]] = {}  # by architecture, the best first, so that most comparisons end early
     for one in sorted(there.values(), key=lambda one: best(one.values), reverse=True):
         rivals.setdefault(one.architecture, []).append(one)
     return {
@@ -99,7 +98,7 @@ def worth_their_cost(there: Mapping[int, Reached], rung: int, *, minimized: bool
 class Halving:
     """Decides which trials wait and which one resumes, from the values of all trials of a study.
 
-    Each decision takes an object of its own, which reads the trials once.
+    An instance reads the trials once, and serves one decision.
     """
 
     def __init__(self, results: Results) -> None:
@@ -107,7 +106,7 @@ class Halving:
         self._trials = results.searched()
 
     def pauses(self, trial: FrozenTrial, values: tuple[float, ...]) -> bool:
-        """Whether a trial that has reached these values after its epochs is to wait."""
+        """Return whether a trial must wait after the epochs with these values."""
         rung = len(values)
         if rung not in self._rungs:
             return False
@@ -117,14 +116,14 @@ class Halving:
         return first is not None and self._rung_of(first) < rung
 
     def gathers(self) -> bool:
-        """Whether more trials are to start before any goes on from the first rung."""
+        """Return whether more trials must start before any leaves the first rung."""
         config = self._results.config
         queued = [one for one in self._trials if one.state == TrialState.WAITING and not is_paused(one)]
         begun = len(self._trials) - len(queued)
         return config.timeout is None and begun < min(GATHERED, config.trials)
 
     def to_resume(self) -> FrozenTrial | None:
-        """Of the waiting trials the one that goes on next: the least trained, then the best; None where none leads."""
+        """Return the waiting trial to resume next: the least trained, then the best; None if no leader waits."""
         waiting = {trial.number: trial for trial in self._trials if is_paused(trial)}
         for rung in self._rungs:
             for number in self._leading(rung) if waiting else ():
@@ -133,15 +132,15 @@ class Halving:
         return None
 
     def _rung_of(self, trial: FrozenTrial) -> int:
-        """The rung at which a trial waits, also where an earlier version had others."""
+        """Return the rung at which a trial waits, also if an earlier version had other rungs."""
         return max((rung for rung in self._rungs if rung <= len(values_by_epoch(trial))), default=self._rungs[0])
 
     def _leading(self, rung: int, *more: tuple[FrozenTrial, tuple[float, ...]]) -> list[int]:
-        """Those that go on from a rung; `more` are trials with values that the study does not hold yet."""
+        """Return the trials promoted from a rung; `more` are trials with values that the study does not hold yet."""
         found = {trial.number: (trial, values_by_epoch(trial)) for trial in self._trials}
         found |= {trial.number: (trial, values) for trial, values in more}
         come = [one for one in found.values() if len(one[1]) >= rung and not _is_out(one[0])]
-        # Of one configuration the first trial stands for all.
+        # Trials with the same configuration are represented by the first of them.
         there = {tuple(sorted(trial.params.items())): (trial, values) for trial, values in reversed(come)}.values()
         several_objectives = len(self._results.config.objectives) > 1
         reached = {
@@ -164,13 +163,13 @@ class Halving:
 
 
 def _is_out(trial: FrozenTrial) -> bool:
-    """Whether a trial has failed, or was interrupted: with fewer trials than before it may never be taken up again."""
+    """Return whether a trial has failed or was interrupted: with a lower --trials it may never be resumed."""
     return trial.state == TrialState.FAIL or (trial.state == TrialState.WAITING and not is_paused(trial))
 
 
 @dataclass(frozen=True)
 class PausedAsPruned:
-    """A study's storage in which paused trials are pruned ones: samplers learn from them, and none is asked again."""
+    """A study's storage that shows paused trials as pruned: samplers learn from them and do not ask for them again."""
 
     storage: BaseStorage
 

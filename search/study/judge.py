@@ -38,7 +38,7 @@ class Judge:
         Epochs reported by an earlier attempt have already been judged. After the last epoch there is nothing to save.
 
         Args:
-            may_pause: False where the end of an attempt could not be recorded, which the next one waits for.
+            may_pause: False if the end of an attempt could not be recorded, which the next attempt waits for.
 
         Raises:
             OwnershipLost: if another sweep has taken over the trial.

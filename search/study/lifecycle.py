@@ -118,10 +118,10 @@ class Lifecycle(Queue):
     def ask(self, architectures: tuple[KnownArchitecture, ...], worker: str) -> AskedTrial | None:
         """Return the next trial: a queued one, else a paused one that may resume, else a new one.
 
-        Queued are interrupted trials and configurations to try first. Before enough trials have started, halving
+        Interrupted trials and configurations to try first are queued. Before enough trials have started, halving
         resumes none.
 
-        New trials are first each architecture as published, then what the sampler suggests.
+        New trials are first each architecture as published, then the sampler's suggestions.
 
         A suggestion depends only on the seed, the trial's number and the trials before it. So an interrupted study
         continues as if it had not been interrupted, and sweeps that share a study get different suggestions.

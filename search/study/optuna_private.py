@@ -51,7 +51,7 @@ class LeanStorage(RDBStorage):
         super().__init__(url, engine, heartbeat_interval=heartbeat_interval, grace_period=grace_period)
 
     def state_and_attribute(self, trial_id: int, key: str) -> tuple[TrialState, Any]:
-        """A trial's state, and a user attribute or None: one statement where `get_trial` takes six."""
+        """Return a trial's state and a user attribute, or None: one statement, where `get_trial` takes six."""
         attribute = TrialUserAttributeModel
         of_trial = (attribute.trial_id == TrialModel.trial_id) & (attribute.key == key)
         query = sqlalchemy.select(TrialModel.state, attribute.value_json).outerjoin(attribute, of_trial)

@@ -1,8 +1,8 @@
-"""When a trial is hopeless: what Optuna's pruners lack.
+"""Decide when a trial is hopeless, where Optuna's pruners cannot.
 
-They compare one figure, and raise for two: with two objectives a trial is hopeless when it cannot enter the front at
-the size that it has. That is known before the first epoch, so only the other objective is left to judge: the trial must
-end better in it than every finished one whose file is no larger; or with three, that is no larger in both sizes.
+They compare one figure, and raise for several objectives. With two, a trial is hopeless when it cannot enter the front
+at its size, which is known before the first epoch. So only the other objective is judged: the trial must end better in
+it than every finished one whose file is no larger; with three, than every one that is no larger in both sizes.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 WARMUP_EPOCHS = 2  # before which no trial is pruned
 RANDOM_TRIALS = 4  # drawn at random before TPE models the space, and finished before any trial is pruned
-PAUSED_AT = "paused_at"  # user attribute of a trial that waits at a rung of successive halving: the epoch; 0: no more
-SHARE = 3  # one trial in so many goes on from a rung of successive halving
-GATHERED = 8  # trials that start before any goes on from the first rung
+PAUSED_AT = "paused_at"  # user attribute of a trial that waits at a rung of successive halving: the epoch; 0: no longer
+SHARE = 3  # one trial in three is promoted from a rung of successive halving
+GATHERED = 8  # trials that start before any leaves the first rung
 
 
 def rungs(epochs: int) -> tuple[int, ...]:
-    """Epochs of successive halving after which a trial may be paused: two, and a quarter of all.
+    """Return the epochs of successive halving after which a trial may be paused: two, and a quarter of all.
 
     >>> rungs(15), rungs(50), rungs(8), rungs(4)
     ((2, 4), (2, 12), (2,), ())
@@ -36,10 +36,10 @@ def rungs(epochs: int) -> tuple[int, ...]:
 
 @dataclass
 class LateMarks:
-    """A study's storage that keeps the marks which Hyperband makes on trials, to be written after its verdict.
+    """A study's storage that holds back the marks which Hyperband makes on trials until its verdict is written.
 
-    A trial that has the mark of a rung is not judged on that rung again: were the mark there when a sweep is killed
-    before the verdict is, the trial would escape.
+    A trial with the mark of a rung is not judged at that rung again: otherwise a kill in between would leave it
+    unpruned.
     """
 
     storage: BaseStorage
@@ -54,24 +54,24 @@ class LateMarks:
 
 @dataclass(frozen=True)
 class Course:
-    """How a trial went, or goes."""
+    """The values of a trial so far."""
 
     costs: tuple[float, ...]  # in the other objectives, all known before the first epoch; lower is better
     values: tuple[float, ...]  # of the first objective, of each epoch from the first
     minimized: bool = False  # whether a lower value is better
 
     def error(self, epochs: int | None = None) -> float:
-        """The lowest loss, or share of wrong answers, within the first so many epochs, or all."""
+        """Return the lowest loss, or share of wrong answers, within the first `epochs`, or within all."""
         values = self.values[:epochs]
         return min(values) if self.minimized else 1 - max(values)
 
 
 def cannot_enter_front(course: Course, finished: Sequence[Course]) -> bool:
-    """Whether a trial would stay behind a finished one that is no larger, even if it went on as well as any has.
+    """Return whether a trial would stay behind a finished one that is no larger, even with the best improvement so far.
 
-    From this epoch on, finished trials have kept some share of the error that they had by then. The smallest share
-    among them makes the trial's hopeful end; where that is worse than the best finished trial of at most its costs,
-    the trial is hopeless.
+    After this epoch, finished trials kept some share of the error that they had by then. The smallest share among them
+    gives the trial's optimistic final error; if that is worse than the best finished trial at no higher costs, the
+    trial is hopeless.
     """
     epochs = len(course.values)
     if epochs <= WARMUP_EPOCHS or len(finished) < RANDOM_TRIALS:

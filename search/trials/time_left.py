@@ -2,9 +2,9 @@
 
 A running trial is assumed to keep its pace. A trial that has not started takes the mean time of the completed ones at
 full length, times the share of epochs that trials run before they are pruned. That share is taken from the trials that
-ended since pruning began, together with a few assumed ones. Successive halving lets a known share of the trials go on
-from each rung: what these have not been trained yet is left, and each time that one starts or resumes, it is built and
-compiled anew, which takes longer than the epochs of a small data set.
+ended since pruning began, together with a few assumed ones. Successive halving promotes a known share of the trials
+from each rung: the epochs that these still need are left, and a trial is built and compiled anew each time that it
+starts or resumes, which takes longer than the epochs of a small data set.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from statistics import mean
 from search.study.pruning import RANDOM_TRIALS, rungs
 
 FORESEEN = (0.3, 0.3, 1.0)  # assumed shares of epochs, counted like those of ended trials
-SHARE_ON, MORE_ON, LEAST_ON = 0.4, 1.5, 3  # of n trials at a rung of successive halving, 0.4 n + 1.5 go on, or three
+SHARE_ON, MORE_ON, LEAST_ON = 0.4, 1.5, 3  # of n trials at a rung of successive halving, 0.4 n + 1.5 are promoted, or 3
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Pace:
     asked: int  # requested
     trained_seconds: float  # from its start to the end of its last epoch
     epoch_seconds: float | None = None  # of an epoch after the first since it started or resumed; None: not known
-    start_seconds: float = 0.0  # before its first epoch, each time that it starts or resumes, where that is known
+    start_seconds: float = 0.0  # before its first epoch, each time that it starts or resumes; 0: not known
 
     @property
     def share(self) -> float:
@@ -89,13 +89,13 @@ def seconds_left(
 def seconds_left_halving(
     ended: Sequence[Pace], running: Sequence[Pace], *, to_come: int, workers: int, starts_for: float = inf
 ) -> float | None:
-    """Return the seconds until a sweep by successive halving has ended; None while no trial was trained.
+    """Return the estimated seconds until a sweep by successive halving ends; None while no trial was trained.
 
     Args:
-        ended: trials that do not run now: those that wait at a rung, too.
-        running: trials that do.
+        ended: trials that are not running, including those that wait at a rung.
+        running: trials that are.
         to_come: trials that have not started.
-        workers: trials at a time.
+        workers: trials that run at the same time.
         starts_for: seconds after which no trial is started or resumed.
     """
     trained = [course for course in (*ended, *running) if course.epochs]
@@ -106,7 +106,7 @@ def seconds_left_halving(
     asked = trained[0].asked
     steps = [*(rung / asked for rung in rungs(asked)), 1.0]
     searched = len(running) + sum(bool(course.epochs) for course in ended) * (1 + to_come / max(len(ended), 1))
-    expected, left = searched, 0.0  # trials that go on from the rung before; seconds of those to be trained
+    expected, left = searched, 0.0  # trials promoted from the rung before; seconds of those to be trained
     for begin, end in pairwise([0.0, *steps]):
         gone_on = sum(course.share > begin for course in ended) + sum(course.share >= begin for course in running)
         left += max(expected - gone_on, 0.0) * (start + (end - begin) * whole)
@@ -125,7 +125,7 @@ def _to_next(course: Pace, start: float, whole: float, steps: Sequence[float]) -
 
 
 def _left(course: Pace, whole: float, shares: Sequence[float]) -> float:
-    """Return the seconds that a running trial still takes, judging by those that got at least as far."""
+    """Return the seconds that a running trial still takes, judging by trials that got at least as far."""
     expected = mean([share for share in shares if share > course.share] or [1.0])
     if not course.epochs:
         return max(expected * whole - course.seconds, 0.0)

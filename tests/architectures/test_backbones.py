@@ -88,7 +88,7 @@ def test_gray_images_are_read_as_colours(monkeypatch: pytest.MonkeyPatch) -> Non
         ({"alpha": 0.5}, "'efficientnet_lite0' has no knob 'alpha'. Its knobs: weights, train, hidden"),
         ({"weights": "imagenette"}, "is one of none, imagenet, a .pth file, not imagenette"),
         ({"weights": "missing.pth"}, "There is no file missing.pth with weights"),
-        ({"weights": f"imagenet#sha256={'0' * 64}"}, "has SHA-256 579344248a93..., not 000000000000...: these are"),
+        ({"weights": f"imagenet#sha256={'0' * 64}"}, "has SHA-256 579344248a93..., not 000000000000...: the weights"),
     ],
 )
 def test_what_cannot_be_is_one_line(knobs: dict[str, str], message: str) -> None:

@@ -116,12 +116,12 @@ def test_pictures_are_refused_in_one_line(command: Command, tmp_path: Path) -> N
     picture.parent.mkdir()
     picture.write_bytes(b"")
     expected = (
-        "The file takes an array of 1x20x24x4 numbers, which no picture is: give it a data set of such, npz:FILE."
+        "The file takes an array of 1x20x24x4 numbers, not pictures: give it a data set of such arrays, npz:FILE."
     )
     for source in (picture, picture.parent, f"folder:{picture.parent}"):
         done = command("conversion.predict", path, source)
         assert (done.code, done.error) == (2, f"error: {expected}")
-    with pytest.raises(UsageError, match="which no picture is"):
+    with pytest.raises(UsageError, match="not pictures: give it"):
         load(path).predict(picture)
     with pytest.raises(
         NotCheckable, match=r"takes an array of 1x20x24x4 numbers instead of an image: docs/own-app.md shows"

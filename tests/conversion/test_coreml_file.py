@@ -79,7 +79,7 @@ def test_a_file_is_read_back_as_it_was_written(file: CoreMLFile, tmp_path: Path)
 def test_what_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(CorruptModel, match="cannot be read"):
         read(tmp_path / "missing.mlmodel")
-    with pytest.raises(CorruptModel, match="no model package"):
+    with pytest.raises(CorruptModel, match="not a model package"):
         read(tmp_path)
     write(package(), tmp_path / "X.mlpackage")
     (tmp_path / "X.mlpackage" / "link").symlink_to("/etc/hostname")

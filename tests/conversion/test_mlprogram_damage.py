@@ -226,7 +226,7 @@ UNKNOWN: dict[str, tuple[Callable[[Any], Any], str]] = {
     "data_type": (
         lambda s: setattr(op(s, "relu").outputs[0].type.tensorType, "dataType", 77), "'relu'.*data type 77"),
     "huge": (lambda s: parameter(s, "pad", "pad").ints.values.__setitem__(3, 2**30), "'pad'.*blob of shape"),
-    "huge_image": (lambda s: setattr(image_of(s), "width", 2**40), "beyond all measure"),
+    "huge_image": (lambda s: setattr(image_of(s), "width", 2**40), "too large"),
     "flexible_image": (lambda s: image_of(s).imageSizeRange.SetInParent(), "no fixed size"),
     "colour": (lambda s: setattr(image_of(s), "colorSpace", 40), "GRAYSCALE_FLOAT16"),
     "array": (lambda s: s.description.input[0].type.multiArrayType.shape.append(3), "multiArrayType"),

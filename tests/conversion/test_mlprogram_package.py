@@ -60,8 +60,8 @@ HEADERS: dict[str, tuple[Callable[[Any], int], slice, int, str]] = {
     "size": (odd_offset, slice(8, 16), 6, "stores 6 bytes of weights where its shape needs 5"),
     "huge": (odd_offset, slice(8, 16), 2**63, "bytes of weights where its shape needs 5"),
     "place": (odd_offset, slice(16, 24), 2**62, "should reach to byte"),
-    "place_before": (odd_offset, slice(16, 24), 64, "no place for them"),
-    "place_between": (odd_offset, slice(16, 24), 2**20 + 1, "no place for them"),
+    "place_before": (odd_offset, slice(16, 24), 64, "not a valid offset"),
+    "place_between": (odd_offset, slice(16, 24), 2**20 + 1, "not a valid offset"),
     "unused_bits": (odd_offset, slice(24, 32), 3, "leave 3 bits unused where its shape leaves 7"),
 }
 

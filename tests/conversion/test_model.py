@@ -494,7 +494,7 @@ def feature_beyond(p: Any) -> None:
 
 
 DAMAGED: dict[str, tuple[str, Callable[[Any], None], str]] = {
-    "loop": ("treeEnsembleRegressor", tree_with_a_loop, "no tree"),
+    "loop": ("treeEnsembleRegressor", tree_with_a_loop, "do not form a tree"),
     "leaf": ("treeEnsembleRegressor", leaf_beyond, "more than its 1 dimensions"),
     "feature": ("treeEnsembleRegressor", feature_beyond, "the feature 9 of 3"),
     "weights": ("glmRegressor", lambda p: p.weights.add(value=[1, 2]), "3 features, not 2|offsets"),

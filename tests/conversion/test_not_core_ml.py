@@ -68,7 +68,7 @@ OTHERS: dict[str, tuple[Callable[[Path], Path], type[CorruptModel], str]] = {
     "compiled": (made("x.mlmodelc/coremldata.bin", b"content"), NotCoreML, "compiled; give the .mlmodel or"),
     "file of a compiled one": (made("x.mlmodelc", b"content"), NotCoreML, "compiled; give the .mlmodel or"),
     "SavedModel": (made("x/saved_model.pb", b"content"), NotCoreML, "a TensorFlow SavedModel"),
-    "folder": (made("x/y.txt", b"content"), CorruptModel, "a folder without Manifest.json, which is no model package"),
+    "folder": (made("x/y.txt", b"content"), CorruptModel, "folder without Manifest.json, which is not a model package"),
     "archive": (
         lambda folder: zipped(folder / "x.zip", {"a.txt": b""}),
         NotCoreML,

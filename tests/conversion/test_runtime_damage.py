@@ -194,7 +194,7 @@ UNKNOWN: dict[str, tuple[Callable[[Any], Any], str]] = {
     "bits": (lambda s: quantize(layer(s, "dense").innerProduct.weights, bits=9, table=[0.0]), "9 bits"),
     "pad_mode": (lambda s: setattr(layer(s, "pad").constantPad, "padToGivenOutputSizeMode", True), "'pad'"),
     "huge": (lambda s: layer(s, "pad").constantPad.padAmounts.__setitem__(7, 2**40), "'pad'.*blob of shape"),
-    "huge_image": (lambda s: setattr(s.description.input[0].type.imageType, "width", 2**40), "beyond all measure"),
+    "huge_image": (lambda s: setattr(s.description.input[0].type.imageType, "width", 2**40), "too large"),
     "mean_image": (
         lambda s: s.neuralNetworkClassifier.preprocessing[0].meanImage.meanImage.append(1), "meanImage"),
     "two_preprocessings": (lambda s: s.neuralNetworkClassifier.preprocessing.add(), "more than once"),

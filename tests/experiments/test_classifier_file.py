@@ -102,7 +102,7 @@ def test_members_of_one_name(members: dict[str, bytes], tmp_path: Path) -> None:
     with zipfile.ZipFile(path, "a") as archive, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         archive.writestr(CONFIG, "{}")
-    assert "two members of one name" in refusal(path)
+    assert "two members with the same name" in refusal(path)
 
 
 def test_linked_members(members: dict[str, bytes], tmp_path: Path) -> None:
@@ -242,7 +242,7 @@ HOSTILE_WEIGHTS: dict[str, tuple[Callable[[Any, Any, str], Any], str]] = {
     "empty_bomb": (empty_bomb, r"of shape \(1048576, 1048576\) are not stored as they are"),
     "packed_bomb": (packed_bomb, "are not stored as they are"),
     "objects": (objects, "are of the type object"),
-    "cycle": (cycle, "objects, or groups that hold themselves"),
+    "cycle": (cycle, "objects, or groups that contain themselves"),
     "aliases": (aliases, "overlap"),
     "missing": (lambda file, group, name: group.__delitem__(name), "weights, and it stores"),
 }

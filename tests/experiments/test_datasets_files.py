@@ -276,7 +276,7 @@ FOLDER_FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
     "broken link": (lambda path: (path / "cat" / "x.png").symlink_to("gone"), "cat/x.png is a broken link"),
     "broken class": (lambda path: (path / "emu").symlink_to("gone"), "my animals/emu is a broken link"),
     "pipe": (lambda path: os.mkfifo(path / "cat" / "x.png"), "cat/x.png is not a file but a folder, a pipe"),
-    "unprintable": (lambda path: renamed(path, cat="ca\nt"), r"a folder 'ca\\nt': a class is named by printable"),
+    "unprintable": (lambda path: renamed(path, cat="ca\nt"), r"a folder 'ca\\nt': class names must be printable"),
     "16 bits": (
         lambda path: Image.fromarray(np.zeros(SIDES, np.uint16)).save(path / "cat" / "000.png"),
         "000.png has pixels of more than 8 bits a component .*: mogrify -auto-level -depth 8 '.*/cat/\\*.png'",

@@ -180,7 +180,7 @@ WRONG = {
         "load_ms is -1, not milliseconds",
     ),
     "a missing figure": ({"timings": [{"processors": "all", "load_ms": 1}]}, "KeyError('first_ms')"),
-    "a name of two lines": ({"device": "iPhone\n16"}, "is no name"),
+    "a name of two lines": ({"device": "iPhone\n16"}, "is not a name"),
     "no run": ({"metadata": {}}, "the metadata name no run_id"),
     "no time": ({"measured_at": "yesterday"}, "measured_at is 'yesterday'"),
 }

@@ -90,7 +90,7 @@ def test_what_is_wrong_is_told_with_names(pets: Path, command: Command) -> None:
     assert [place["file"] for place in told["constant"]] == ["cat/flat.png"]
     assert told["files"]["unread"] == {".txt": 1}
     problems = "\n".join(told["problems"])
-    for problem in ("files that were not read: 1", "one colour alone: 1", "images with copies in other classes: 1"):
+    for problem in ("files that were not read: 1", "single colour: 1", "images with copies in other classes: 1"):
         assert problem in problems
     shown = command(*given)
     assert shown.code == 0

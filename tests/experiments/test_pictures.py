@@ -344,7 +344,7 @@ def test_animations_are_read_by_their_first_frame(tmp_path: Path) -> None:
 def test_images_of_one_colour_are_told(tmp_path: Path) -> None:
     write(tmp_path)
     Image.new("RGB", (SIDE, SIDE), "red").save(tmp_path / "top" / "red.png")
-    assert load(tmp_path).notes == ("top/red.png is of one colour alone",)
+    assert load(tmp_path).notes == ("top/red.png is of a single colour",)
 
 
 def test_mistakes_have_the_names_of_their_files(tmp_path: Path) -> None:

@@ -163,7 +163,7 @@ def rough(num_classes, *, label_smoothing):
             r"gives values of shape \(\) for 4 images, not one for each: let its `call` reduce nothing but the classes",
         ),
         (stumbling, r"each image: Loss 'stumbling' \(.*\) failed: ZeroDivisionError: division by zero"),
-        (of_the_batch, "each image: is another one for an image that is batched with others"),
+        (of_the_batch, "each image: changes when an image is batched with others"),
         (without_bounds, "certainty: is not finite where a network is certain"),
         (upside_down, "order: a wrong answer costs less"),
         (rough, "label smoothing: is the same whatever its label smoothing is"),
@@ -321,7 +321,7 @@ def test_a_loss_without_label_smoothing_is_not_asked_for_it() -> None:
 
     check_loss("squared")
     trial = TrialConfig("sqlite:///mlflow.db", "pocket", label_smoothing=0.1)
-    with pytest.raises(UsageError, match="'squared' takes no --label-smoothing; it takes nothing of the kind"):
+    with pytest.raises(UsageError, match="'squared' takes no --label-smoothing; it takes no such options"):
         of_builders(trial, ready("adam", "squared"))
 
 

@@ -309,7 +309,7 @@ def test_what_cannot_be_mended_remains(own_store: Path, client: MlflowClient, co
     for _ in range(2):
         found = command(DOCTOR)
         assert found.code == 1
-        assert "remains  small, trial 0: val_accuracy of epochs 3; best_val_accuracy recorded twice" in found.out
+        assert "unrepaired small, trial 0: val_accuracy of epochs 3; best_val_accuracy recorded twice" in found.out
         assert "best_val_accuracy differ between study and run" in found.out
 
 
@@ -371,9 +371,9 @@ def test_a_deleted_experiment_hides_its_own_study_alone(
     found = command(DOCTOR)
     assert (found.code, found.err) == (1, "")
     hidden, mended, total = found.out.splitlines()
-    assert hidden.startswith(f"  remains  small: its runs are hidden (run {parent.info.run_id}): MLflow experiment ")
+    assert hidden.startswith(f"  unrepaired small: its runs are hidden (run {parent.info.run_id}): MLflow experiment ")
     assert f"Restore it: mlflow experiments restore --experiment-id {parent.info.experiment_id}" in hidden
-    assert mended.startswith("  repaired other, trial 0: ended as COMPLETE, its run is RUNNING")
+    assert mended.startswith("  repaired   other, trial 0: ended as COMPLETE, its run is RUNNING")
     assert total == "2 disagreements, 1 repaired."
     client.restore_experiment(parent.info.experiment_id)
     assert command(DOCTOR).code == 0

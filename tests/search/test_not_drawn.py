@@ -179,7 +179,7 @@ def test_an_evaluation_that_fails_as_a_whole(
         assert "not drawn: " in capfd.readouterr().err
         assert doctor.main(["--study", "small"]) == 1
         told = capfd.readouterr().out
-        assert "remains  small, trial 0: its evaluation lacks evaluation: TypeError" in told
+        assert "unrepaired small, trial 0: its evaluation lacks evaluation: TypeError" in told
         assert "files: OSError: [Errno 28] No space left on device" in told
     trials, parent = runs()
     assert all(run.info.status == "FINISHED" and EVALUATED not in run.data.metrics for run in trials)

@@ -229,7 +229,7 @@ def test_server_and_sweep_are_killed_and_what_was_kept_on_disk_is_delivered(
     process.kill()
     process.communicate()
     mlflow_server.start()
-    assert "its end was kept on disk and is in MLflow now" in finished(start(0.0, **options))
+    assert "result delivered from disk to MLflow" in finished(start(0.0, **options))
     assert_nothing_lost(tmp_path, "shared", 6, EPOCHS, storage=storage, tracking_uri=mlflow_server.uri)
     client = MlflowClient(mlflow_server.uri)
     for trial in trials_of(storage):  # with the times at which they were measured

@@ -191,7 +191,7 @@ def test_cmaes_says_what_it_does_not_draw() -> None:
     ("text", "message"),
     [
         ("0:0.5:0", "0 is too small a step from 0 to 0.5"),
-        ("0:0.5:1e-9", "1e-09 is too small a step from 0 to 0.5: 1,000 steps are the most"),
+        ("0:0.5:1e-9", "1e-09 is too small a step from 0 to 0.5: at most 1,000 steps"),
         ("0:0.5:1e-320", "too small a step"),
         ("0:0.5:0.1:2", "is not a pair of numbers, the lowest and the highest, with or without a step"),
         ("0:0.5:x", "'x' is not a number"),

@@ -90,7 +90,7 @@ def test_a_sweep_searches_how_much_is_taught_and_is_continued(swept: Swept, own_
         (["--teacher", "nobody"], "No such teacher. Unknown run 'nobody' in sqlite:///mlflow.db: give an id"),
         (["--teacher", "small"], "The teacher small (run "),  # the parent run of the sweep
         (["--teacher", "{best}#sha256=" + "0" * 64], "not 000000000000..."),
-        (["--teacher", "{best}", "--dataset", "digits"], "has learned from mnist5k (digest "),
+        (["--teacher", "{best}", "--dataset", "digits"], "was trained on mnist5k (digest "),
         (["--temperature", "2"], "--temperature needs a --teacher."),
         (["--teacher", "{best}", "--temperature", "0.5"], "at least 1 and at most 100"),
         (["--teacher", "{best}", "--distillation-weight", "0"], "at least 0.01 and at most 1"),
