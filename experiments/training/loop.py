@@ -83,9 +83,10 @@ def fit(
     on_epoch: Callable[[EpochMetrics], bool] = lambda _: True,
     keeping: Keeping | None = None,
 ) -> RunResult:
-    """Train what was prepared. If its training has begun, it goes on from the state that `keeping` has found.
+    """Train what was prepared, from the state that `keeping` has found if there is one.
 
-    Arguments and errors are those of `train`.
+    Without a usable state, a training that has begun before is prepared again. The other arguments, and the errors
+    while training, are those of `train`.
     """
     config, dataset = prepared.config, prepared.dataset
     kept, learning, trained = prepared.kept, prepared.learning, prepared.trained
@@ -98,7 +99,7 @@ def fit(
     best_weights: list[np.ndarray] = []
     best_probabilities = np.empty((0, dataset.num_classes), np.float32)
     found = keeper.resume()
-    if prepared.begun and not found:  # its weights are not the initial ones any more
+    if prepared.begun and not found:  # its weights are not the initial ones; rare, so memory may hold it twice
         anew = prepare(config, dataset, size=prepared.size)
         return fit(anew, keras_file=keras_file, on_epoch=on_epoch, keeping=keeping and replace(keeping, found=None))
     prepared.begun = True

@@ -1,4 +1,4 @@
-"""The networks and graphs of a training: built and traced once, also where the training pauses and goes on."""
+"""Build the networks and graphs of a training, which are used again when a paused training resumes."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class TrainingStopped(ProjectError):
 
 @dataclass
 class Prepared:
-    """A training that can begin, or go on from a saved state: its weights are the initial ones until it has begun."""
+    """What a training computes with. Its weights are the initial ones until it has begun."""
 
     config: RunConfig
     dataset: Dataset
@@ -42,9 +42,9 @@ class Prepared:
     variables: list[keras.Variable]  # that an epoch reads and writes
     run_epoch: Callable[[np.ndarray, int], tuple[SupportsFloat, SupportsFloat]]
     averages: Averages
-    train: Split  # with a frozen backbone, features in place of images
-    val: Split
+    val: Split  # with a frozen backbone, features in place of images
     answers: np.ndarray | None  # of a teacher (N, num_classes)
+    shared: bool  # whether it has layers of a frozen backbone's classifier, which the next training changes
     begun: bool = False
 
 
@@ -96,20 +96,20 @@ def prepare(
     fast = with_fast_kernels(trained)
     optimizer = built_optimizer(fast, config, images // config.batch_size)
     return Prepared(
-        config,
-        dataset,
-        model_size,
-        kept,
-        forward,
-        learning,
-        validated,
-        trained,
-        [*fast.variables, *optimizer.variables],
-        epoch_function(fast, config, train_split, images, optimizer, answers),
-        Averages(learning, train_split, config.batch_size),
-        train_split,
-        val_split,
-        answers,
+        config=config,
+        dataset=dataset,
+        size=model_size,
+        kept=kept,
+        forward=forward,
+        learning=learning,
+        validated=validated,
+        trained=trained,
+        variables=[*fast.variables, *optimizer.variables],
+        run_epoch=epoch_function(fast, config, train_split, images, optimizer, answers),
+        averages=Averages(learning, train_split, config.batch_size),
+        val=val_split,
+        answers=answers,
+        shared=isinstance(built, features.Frozen),
     )
 
 

@@ -1,4 +1,4 @@
-"""How many workers `--workers auto` takes on a GPU: more while it has time and memory to spare, and while more help.
+"""How many workers `--workers auto` takes on a GPU: more while it has time and memory to spare and more workers help.
 
 What nvidia-smi measures is read while trials train; `choose` is the rule.
 """
@@ -51,8 +51,8 @@ class Load:
 
     workers: int
     busy: float  # percent of the time
-    used: int  # bytes of its memory, at most
-    free: int  # bytes, at least
+    used: int  # bytes of its memory, the largest reading
+    free: int  # bytes, the smallest reading
 
 
 def choose(loads: Sequence[Load], most: int) -> WorkersChosen:
@@ -96,7 +96,7 @@ class GpuWorkers:
 
     def __init__(self, gpu: Gpu) -> None:
         self._name = gpu.name
-        self._told = False
+        self._told = self._trained = False
         self._loads: list[Load] = []
         self._readings: list[Reading] = []  # with the present number of workers
         self._read: queue.SimpleQueue[Reading | Unreadable] = queue.SimpleQueue()
@@ -113,8 +113,10 @@ class GpuWorkers:
         With a reason, the number is final. At first it is the one with which the workers began.
 
         Args:
-            training: whether all of the workers train now; what is read at other times does not count.
+            training: whether all of the workers have a trial that has trained an epoch. A reading counts if they have,
+                now and at the last call.
         """
+        counts, self._trained = training and self._trained, training
         if not self._told:
             self._told = True
             return WorkersChosen(workers)
@@ -122,7 +124,7 @@ class GpuWorkers:
             found = self._read.get()
             if isinstance(found, Unreadable):
                 return WorkersChosen(workers, str(found))
-            if training:
+            if counts:
                 self._readings.append(found)
         if len(self._readings) < READINGS:
             return None

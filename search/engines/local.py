@@ -19,10 +19,21 @@ from experiments.training.precision import Gpu
 from experiments.training.worker import Worker, WorkerEnded
 from search.engines import WorkerFailed
 from search.engines.gpu_workers import FIRST, GpuWorkers, may_have_gpu
-from search.engines.messages import Died, EpochEnded, Event, Job, OnTheWay, Ready, WorkersChosen, WorkerSetup
+from search.engines.messages import (
+    PAUSED_BYTES,
+    Died,
+    EpochEnded,
+    Event,
+    Job,
+    OnTheWay,
+    Ready,
+    WorkersChosen,
+    WorkerSetup,
+)
 
-MAX_GROWTH_BYTES = 500 * 2**20  # the families take 300 MB, then each trial leaks 2 to 3: about 80 trials a worker
-WORKER_BYTES = 1_000 * 2**20  # largest memory of a worker before it is replaced
+# The families take 300 MB, then each trial leaks 2 to 3: about 80 trials a worker, beside those that it holds paused.
+MAX_GROWTH_BYTES = 500 * 2**20 + PAUSED_BYTES
+WORKER_BYTES = 1_100 * 2**20  # largest memory of a worker before it is replaced
 READY_BYTES = 400 * 2**20  # private memory of a worker that is ready, mostly TensorFlow's
 MAX_EARLY_DEATHS = 3  # of replacement workers, in one sweep
 
@@ -159,7 +170,7 @@ class LocalEngine:
             self._on_gpu = GpuWorkers(gpu)
 
     def _choose(self, on_gpu: GpuWorkers) -> WorkersChosen | None:
-        """Start more workers if the GPU has room for them; return the number if it is another one, or final."""
+        """Start more workers if the GPU has room for them; return the number if it changed or is final."""
         running = len(self._workers)
         chosen = on_gpu.next(
             running,

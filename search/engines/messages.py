@@ -15,6 +15,7 @@ from experiments.training.registered import Takes
 # Parameters of the largest network that is trained without --max-coreml-bytes: 64 MiB of weights, of which coremltools
 # holds twenty copies while it converts (experiments/LOG.md, 2026-11-29).
 LARGEST_UNASKED = 2**24
+PAUSED_BYTES = 150 * 2**20  # of the networks of paused trials that a worker holds
 
 
 @dataclass(frozen=True)

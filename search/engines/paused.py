@@ -1,13 +1,12 @@
-"""Paused trainings that a worker still holds, so that it need not build and trace their networks again."""
+"""The networks of paused trials that a worker still holds, so that resuming one neither builds nor traces it again."""
 
 from __future__ import annotations
 
 from experiments.datasets import Dataset
 from experiments.training.preparation import Prepared
 from experiments.training.streaming import streams
-from search.engines.messages import Job
+from search.engines.messages import PAUSED_BYTES, Job
 
-MOST_BYTES = 200 * 2**20  # of all that are held
 TRACED_BYTES = 10 * 2**20  # of the graphs of one
 COPIES = 4  # of the weights of one: in two precisions, and the optimizer's two moments
 
@@ -20,17 +19,18 @@ class Paused:
         self._held: dict[int, Prepared] = {}  # by the trial's number, the last one last
 
     def pop(self, job: Job) -> Prepared | None:
-        """Return the training of a job that goes on from a saved state, if it is held."""
+        """Return the training of a job that resumes from a saved state, if it is held."""
         prepared = self._held.pop(job.number, None)
         return prepared if prepared and job.state and prepared.config == job.config else None
 
     def add(self, job: Job, prepared: Prepared) -> None:
-        """Hold a training, and let go of those that were paused first where they do not fit."""
-        if prepared.learning is not prepared.kept:
-            return  # the head of a frozen backbone, which trainings share
+        """Hold a training, and drop those that were paused first if memory is full."""
+        if prepared.shared:
+            return
         self._held[job.number] = prepared
-        while sum(map(self._bytes, self._held.values())) > MOST_BYTES:
+        while sum(map(self._bytes, self._held.values())) > PAUSED_BYTES:
             del self._held[next(iter(self._held))]
 
     def _bytes(self, prepared: Prepared) -> int:
-        return self._images + TRACED_BYTES + COPIES * 4 * prepared.size.parameters
+        answers = 0 if prepared.answers is None else prepared.answers.nbytes
+        return self._images + answers + TRACED_BYTES + COPIES * 4 * prepared.size.parameters

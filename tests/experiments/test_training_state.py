@@ -111,6 +111,13 @@ def test_what_is_still_prepared_goes_on_to_the_same_bits(case: str, few: Dataset
     assert len(refused) == 1
 
 
+@pytest.mark.slow
+def test_a_frozen_backbone_is_shared_with_the_next_training_even_if_it_sees_augmented_images() -> None:
+    data = Dataset("bars", tuple("abcd"), split(48, 0), split(16, 1), split(8, 2))
+    assert prepare(replace(CASES["a head"], augment="photo"), data, size=ModelSize(1, 1, 1)).shared
+    assert not prepare(replace(NORMALISED, dataset="bars", batch_size=16), data, size=ModelSize(1, 1, 1)).shared
+
+
 def a_state(variables: Sequence[np.ndarray] = (np.arange(3, dtype=np.float32),)) -> State:
     shuffle = dict(np.random.default_rng(5).bit_generator.state)
     return State(

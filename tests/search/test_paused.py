@@ -55,8 +55,14 @@ def test_nothing_is_held_for_a_job_that_begins_anew_or_is_another(dataset: Datas
 def test_the_first_is_let_go_when_memory_is_full(
     dataset: Dataset, prepared: Prepared, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(paused, "MOST_BYTES", 2 * paused.TRACED_BYTES + 100_000)
+    monkeypatch.setattr(paused, "PAUSED_BYTES", 2 * paused.TRACED_BYTES + 100_000)
     held = Paused(dataset)
     for number in range(3):
         held.add(job(number, dataset), prepared)
     assert [held.pop(job(number, dataset)) for number in range(3)] == [None, prepared, prepared]
+
+
+def test_what_the_next_training_changes_is_not_held(dataset: Dataset, prepared: Prepared) -> None:
+    held = Paused(dataset)
+    held.add(job(0, dataset), replace(prepared, shared=True))
+    assert held.pop(job(0, dataset)) is None
