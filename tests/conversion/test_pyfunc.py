@@ -6,7 +6,6 @@ import json
 import math
 import os
 import re
-import socket
 import subprocess
 import sys
 import time
@@ -25,6 +24,7 @@ from conversion.promotion.place import DEFAULT_OUTPUT
 from conversion.promotion.pyfunc_model import as_images
 from experiments import datasets
 from tests.support.promotions import artifacts
+from tests.support.servers import free_port
 from tests.support.stores import Promoted
 
 MODEL = "models:/mnist5k-classifier-coreml@champion"
@@ -103,9 +103,7 @@ def test_the_model_holds_no_pickle_and_no_path_of_this_machine(promoted: Promote
 @pytest.fixture
 def served(promoted: Promoted) -> Iterator[str]:
     """`mlflow models serve` on a free port of loopback."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = str(probe.getsockname()[1])
+    port = str(free_port())
     process = subprocess.Popen(
         [
             *(sys.executable, "-m", "mlflow", "models", "serve", "--model-uri", MODEL),

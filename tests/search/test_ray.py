@@ -7,7 +7,6 @@ import pickle
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -33,7 +32,7 @@ from search.engines.messages import EpochEnded, Job, StateNotKept, Stopped, Work
 from search.engines.shared_data import pack_dataset, save_dataset
 from tests.support.commands import Outcome, invoke
 from tests.support.components import require
-from tests.support.servers import wait_until
+from tests.support.servers import free_port, wait_until
 from tests.support.sweeps import (
     DIGITS,
     NO_FIGURES,
@@ -111,10 +110,8 @@ class Cluster:
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     require(find_spec("ray"), install="pip install 'pocketnets[ray]'")
-    with socket.socket() as free, pytest.MonkeyPatch.context() as patch:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-        free.close()
+    port = free_port()
+    with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_AUTH_MODE", "token")
         patch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(32))
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")

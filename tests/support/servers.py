@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import secrets
 import shutil
 import signal
 import socket
@@ -11,6 +12,7 @@ import subprocess
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
@@ -24,9 +26,12 @@ AnyProcess = Program | subprocess.Popen[str] | subprocess.Popen[bytes]
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """Return a port that nothing listens on, between those of Ray and those that the kernel gives to connections."""
+    while True:
+        port = 20_000 + secrets.randbelow(12_000)  # no seed: other processes choose, too
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 class Server(ABC):
@@ -52,6 +57,10 @@ class Server(ABC):
         assert self.process is not None
         os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait(30)
+        with suppress(ProcessLookupError):  # once none is left: PostgreSQL does not start while an old child lives
+            for _ in range(100):  # of five seconds: one that nobody reaps stays for good
+                os.killpg(self.process.pid, 0)
+                time.sleep(0.05)
 
     def __enter__(self) -> Self:
         self.start()
