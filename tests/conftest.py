@@ -19,6 +19,8 @@ for _library in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "TF_NUM_INTRAOP_THRE
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 
+pytest.register_assert_rewrite("tests.support")  # before any of it is imported: failures there show values, too
+
 from tests.support.warm import start_server, use_server  # noqa: E402  # which takes the environment along
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job ignores it, and so would its children

@@ -47,7 +47,10 @@ def shown(notebook: NotebookNode) -> list[set[tuple[str, ...]]]:
 def held() -> dict[Path, bytes]:
     """What a notebook must not touch: the app's model, and the notebooks themselves."""
     return {
-        path: path.read_bytes() for place in ("ios/Digits/Model", "notebooks") for path in (ROOT / place).rglob("*.*")
+        path: path.read_bytes()
+        for place in ("ios/Digits/Model", "notebooks")
+        for path in (ROOT / place).rglob("*.*")
+        if path.is_file()
     }
 
 

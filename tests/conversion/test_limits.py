@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,16 +11,14 @@ import pytest
 
 from conversion.runtime import CorruptModel, NotCheckable, limits, load
 from tests.support.layers import build_network, loaded
-
-MEBIBYTE = 2**10  # as the system counts a process's memory, in KiB
+from tests.support.memory import at_most
 
 
 @pytest.fixture(autouse=True)
 def little_memory() -> Iterator[None]:
     """No test here may need more than the limits allow."""
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    yield
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 1200 * MEBIBYTE
+    with at_most(1200):
+        yield
 
 
 def field(number: int, content: bytes) -> bytes:

@@ -170,6 +170,7 @@ def test_reports_of_refused_promotions_stay_with_the_run(local: Store, command: 
 
 def test_a_removal_that_fails_is_gone_on_with(local: Store, command: Command) -> None:
     """A file that cannot be removed: the model is no kept one any more, and the next removal ends what was begun."""
+    require(shutil.which("chattr"), install="apt-get install e2fsprogs")
     model_id, other = local.run(), local.run()
     model = local.models()[model_id]
     data = Path(model.artifact_location.removeprefix("file://")) / "data"

@@ -198,9 +198,8 @@ def test_a_broken_app_is_caught(tmp_path: Path, names: list[str]) -> None:
     part = faults[0].part
     if part in SAID:
         require(SWIFT.is_dir() and os.geteuid() == 0, install="ios/check, as root on Debian or Ubuntu")
-    ios = shutil.copytree(
-        ROOT / "ios", tmp_path / "ios", ignore=shutil.ignore_patterns("DigitClassifier.*", "Classifier.*")
-    )
+    ignored = shutil.ignore_patterns(".build", "DigitClassifier.*", "Classifier.*")
+    ios = shutil.copytree(ROOT / "ios", tmp_path / "ios", ignore=ignored)
     for fault in faults:
         held = [file for file in ios.rglob(fault.file) if fault.old in file.read_text()]
         assert held, fault

@@ -43,7 +43,7 @@ def edit(path: Path, old: str, new: str) -> None:
 
 @pytest.fixture
 def ios(tmp_path: Path) -> Path:
-    return shutil.copytree(IOS, tmp_path / "ios", ignore=shutil.ignore_patterns("DigitClassifier.*"))
+    return shutil.copytree(IOS, tmp_path / "ios", ignore=shutil.ignore_patterns(".build", "DigitClassifier.*"))
 
 
 def test_the_promoted_model_is_held_to_the_app(ios: Path, promoted: Promoted) -> None:

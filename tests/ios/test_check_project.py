@@ -31,7 +31,7 @@ def faults(ios: Path) -> list[str]:
 
 @pytest.fixture
 def ios(tmp_path: Path) -> Path:
-    return shutil.copytree(IOS, tmp_path / "ios", ignore=shutil.ignore_patterns("DigitClassifier.*"))
+    return shutil.copytree(IOS, tmp_path / "ios", ignore=shutil.ignore_patterns(".build", "DigitClassifier.*"))
 
 
 def edit(path: Path, old: str, new: str) -> None:

@@ -16,7 +16,7 @@ from search.engines.messages import KnownArchitecture
 from search.study.lifecycle import TRANSITIONS, AskedTrial, Lifecycle
 from search.study.pruning import PAUSED_AT
 from search.study.study import Study
-from tests.search.test_stopped import silence
+from tests.support.stopped_at import silence
 
 CONFIG = SweepConfig(
     "sqlite:///mlflow.db", "shared", trials=3, epochs=2, architectures=("pocket",), filters=(4,), batch_sizes=(64,)
@@ -40,7 +40,7 @@ def taken(first: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tupl
         elsewhere.setattr(platform, "node", lambda: "elsewhere")
         asked = first.trials.ask(KNOWN, "worker")
     assert asked
-    silence(tmp_path)
+    assert silence(tmp_path)
     second = Study(CONFIG)
     second._open.patient.answered_since -= 3600
     assert [trial.number for trial in second.trials.take_over()] == [asked.trial.number]

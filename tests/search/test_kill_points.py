@@ -77,7 +77,7 @@ def run_sweep(
 
     if isinstance(kill_at, tuple):
         arm(*kill_at)
-    statements = 0
+    statements, landed = 0, False
     engine: list[object] = []
 
     def place(setup: WorkerSetup) -> object:
@@ -85,16 +85,17 @@ def run_sweep(
         return engine[0]
 
     def count(*_: object, **__: object) -> None:
-        nonlocal statements
+        nonlocal statements, landed
         statements += 1
-        if statements != kill_at:
+        if landed or not isinstance(kill_at, int) or statements < kill_at:
             return
         if struck == BY_KILL:
             os._exit(KILLED)
         if struck == BY_TERM:
+            landed = True
             os.kill(os.getpid(), signal.SIGTERM)
-        elif engine:
-            workers = cast(local.LocalEngine, engine[0])._workers
+        elif engine and (workers := cast(local.LocalEngine, engine[0])._workers):  # else as soon as there are some
+            landed = True
             os.kill(cast(int, workers[statements % len(workers)].worker.process.pid), signal.SIGKILL)
 
     event.listen(Engine, "after_cursor_execute" if after else "before_cursor_execute", count)
@@ -114,7 +115,7 @@ def run_sweep(
         sweep(config, engine=place)
     except WorkerFailed:  # it had not started yet
         assert struck == A_WORKER
-    if isinstance(kill_at, int) and statements >= kill_at:
+    if landed:
         sys.exit(STRUCK)
     if counted:
         counted.write_text(str(statements))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -12,16 +11,6 @@ import pytest
 from search.engines import local
 from tests.support.servers import wait_until
 from tests.support.sweeps import TINY, assert_whole, children_of, start
-
-
-@pytest.fixture
-def cores() -> Iterator[list[int]]:
-    """Two cores, or one where there are no more, on which this process and those that it starts then run."""
-    before = os.sched_getaffinity(0)
-    chosen = sorted(before)[:2]
-    os.sched_setaffinity(0, chosen)
-    yield chosen
-    os.sched_setaffinity(0, before)
 
 
 def test_auto_is_a_worker_a_core_as_far_as_the_memory_goes(cores: list[int], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -33,13 +35,16 @@ class Block:
 @cache
 def documents() -> tuple[str, ...]:
     """Every Markdown file of the repository, committed or about to be, by its path from the root."""
-    listed = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "*.md"]
-    done = subprocess.run(listed, cwd=ROOT, capture_output=True, text=True, check=False)
-    if done.returncode == 0:
-        return tuple(sorted(name for name in set(done.stdout.split("\n")) if name and (ROOT / name).exists()))
-    hidden = (".venv", "build", "node_modules")  # an archive without git
-    found = (file.relative_to(ROOT) for file in ROOT.rglob("*.md"))
-    return tuple(sorted(str(file) for file in found if not set(file.parts) & set(hidden)))
+    if shutil.which("git") and (ROOT / ".git").exists():
+        listed = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "*.md"]
+        done = subprocess.run(listed, cwd=ROOT, capture_output=True, text=True, check=False)
+        if done.returncode == 0:
+            return tuple(sorted(name for name in set(done.stdout.split("\n")) if name and (ROOT / name).exists()))
+    found = []
+    for folder, inner, files in os.walk(ROOT):  # an archive, or no git
+        inner[:] = [name for name in inner if not name.startswith(".") and name not in ("build", "node_modules")]
+        found += [str(Path(folder, name).relative_to(ROOT)) for name in files if name.endswith(".md")]
+    return tuple(sorted(found))
 
 
 @cache

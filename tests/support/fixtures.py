@@ -221,3 +221,13 @@ def promoted_digits(made_once: MadeOnce) -> Iterator[Path]:
     before, content = rows(folder), file.read_bytes()
     yield file
     assert (rows(folder), file.read_bytes()) == (before, content), "a test has changed what all of them share"
+
+
+@pytest.fixture
+def cores() -> Iterator[list[int]]:
+    """Two cores, or one where there are no more, on which this process and those that it starts cold then run."""
+    before = os.sched_getaffinity(0)
+    chosen = sorted(before)[:2]
+    os.sched_setaffinity(0, chosen)
+    yield chosen
+    os.sched_setaffinity(0, before)
