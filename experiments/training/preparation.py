@@ -70,7 +70,7 @@ def prepare(
     optimizers.get(config.optimizer).check(config)
     losses.get(config.loss).check(config)
     keras.backend.clear_session()
-    _compute_alike()
+    _make_deterministic()
 
     def build(precision: str) -> keras.Model:
         return build_classifier(architecture, config, dataset.input_shape, dataset.num_classes, precision)
@@ -113,7 +113,7 @@ def prepare(
     )
 
 
-def _compute_alike() -> None:
+def _make_deterministic() -> None:
     """Set TensorFlow so that the same record gives the same bits; before the first graph is traced."""
     import tensorflow as tf
 

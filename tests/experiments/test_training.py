@@ -29,7 +29,7 @@ from experiments.classifier import (
 )
 from experiments.config import EpochMetrics, ModelSize, RunConfig, RunResult
 from experiments.datasets import Dataset, Split
-from experiments.training import epoch_graph, loop
+from experiments.training import epoch_graph, loop, preparation
 from experiments.training.loop import TrainingDiverged, count_macs, train
 from experiments.training.precision import Gpu, native_bfloat16, resolve_precision
 from experiments.training.preparation import TrainingStopped
@@ -123,7 +123,7 @@ def test_threads_do_not_decide_the_order_in_which_gradients_are_added(few: Datas
     x = keras.layers.Add()([keras.layers.Dense(4)(x) for _ in range(4)])
     network = keras.Model(inputs, keras.layers.Dense(10, activation="softmax")(x))
     tf.config.optimizer.set_experimental_options({"arithmetic_optimization": True})  # whatever was trained before
-    loop._compute_alike()
+    preparation._make_deterministic()
     epoch = epoch_graph.epoch_function(as_classifier(network), CONFIG, few.train).get_concrete_function()
     graph = epoch.graph.as_graph_def()
     nodes = [*graph.node, *(node for function in graph.library.function for node in function.node_def)]

@@ -43,7 +43,7 @@ def made() -> Trainer:
 def test_a_network_that_is_too_large_is_neither_built_nor_converted(
     made: Trainer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(trainer, "train", lambda *_, **__: pytest.fail("it was trained"))
+    monkeypatch.setattr(trainer, "prepare", lambda *_, **__: pytest.fail("it was trained"))
     told: list[Event] = []
     for limit in (10_000_000, None):
         made.train(job(limit), told.append, lambda _: pytest.fail("it was built"))
