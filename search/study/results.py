@@ -197,9 +197,13 @@ def counted(counts: Mapping[str, int]) -> str:
 
 def is_paused(trial: FrozenTrial) -> bool:
     """Return whether a trial is paused at a rung. One that died while it was being paused is queued instead."""
+    return trial.state == TrialState.WAITING and bool(trial.user_attrs.get("run_id")) and is_at_pause(trial)
+
+
+def is_at_pause(trial: FrozenTrial) -> bool:
+    """Return whether the study has decided to pause a trial after its last epoch, which MLflow may not have yet."""
     values = values_by_epoch(trial)
-    waits = trial.state == TrialState.WAITING and bool(trial.user_attrs.get("run_id"))
-    return waits and bool(values) and trial.user_attrs.get(PAUSED_AT) == len(values)
+    return bool(values) and trial.user_attrs.get(PAUSED_AT) == len(values)
 
 
 def values_by_epoch(trial: FrozenTrial) -> tuple[float, ...]:

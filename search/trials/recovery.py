@@ -25,6 +25,7 @@ from experiments.tracking import (
 )
 from search.study.claims import FENCED
 from search.study.owner import attempt_of
+from search.study.results import is_at_pause
 from search.study.study import Study
 
 T = TypeVar("T")
@@ -40,11 +41,12 @@ def state_of(ended: Ended) -> TrialState:
 def recover(study: Study, tracker: Tracker) -> list[FrozenTrial]:
     """Requeue trials whose owner is gone; their runs are KILLED until the next attempt.
 
-    If the owner may still be alive, its run is abandoned, and the next attempt starts a new one.
+    If the owner may still be alive, its run is abandoned, and the next attempt starts a new one. A trial that was being
+    paused is queued, not paused: MLflow may lack its last epoch, which the next attempt reports again.
     """
     dead = study.trials.take_over()
     for trial in dead:
-        given_up = False
+        given_up = is_at_pause(trial)
         with suppress(TrackingUnavailable, OwnershipLost):  # the next attempt checks its runs too
             for run in tracker.runs.of_trial(study.parent_run_id, trial.number):
                 if run.attempt <= trial.user_attrs.get(FENCED, 0):

@@ -267,6 +267,8 @@ AROUND_A_PAUSE = (  # with one objective and with two in turn: what is written t
     (OBJECTIVES[0], ("search.trials.loop:end_pruned", 1, "before")),
     (OBJECTIVES[1], ("search.study.lifecycle:Lifecycle.adopt_paused", 1, "after")),
     (OBJECTIVES[0], ("experiments.tracking.writer:Writer.end", 12, "after")),  # the second prune, after ten pauses
+    (OBJECTIVES[0], (REPORTED, 6, "after")),  # a trial that is pruned without going on
+    (OBJECTIVES[1], (REPORTED, 6, "after")),
 )
 QUICK = AROUND_A_PAUSE[2]  # the one in `make test`
 

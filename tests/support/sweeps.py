@@ -21,7 +21,7 @@ from optuna.trial import TrialState
 
 from experiments.databases import sqlite_path
 from search.study.ranking import Scored, front
-from search.study.results import DUPLICATE_OF, RESAMPLED, outcome
+from search.study.results import DUPLICATE_OF, RESAMPLED, outcome, values_by_epoch
 from tests.support.commands import environment
 from tests.support.servers import AnyProcess
 from tests.support.warm import Program
@@ -166,8 +166,8 @@ def assert_nothing_lost(
             steps = [step for step, _ in points[run.info.run_id, metric]]
             assert steps == list(range(1, len(steps) + 1)), (trial.number, metric)
         course = [value for _, value in points[run.info.run_id, "val_accuracy"]]
-        if trial.intermediate_values:
-            assert course == [value for _, value in sorted(trial.intermediate_values.items())]
+        if values := values_by_epoch(trial):
+            assert course == [*values]
         once = ["coreml_bytes", "parameters", "macs"]
         if trial.state == TrialState.COMPLETE:
             assert len(course) == epochs
