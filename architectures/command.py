@@ -6,9 +6,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 3 refused or not checkable, 130 int
 
 from __future__ import annotations
 
-import _thread
 import argparse
-import contextlib
 import errno
 import gc
 import json
@@ -16,14 +14,14 @@ import math
 import os
 import select
 import sys
-import threading
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from architectures.display import say, visible
 from architectures.errors import ProjectError
 from architectures.fields import allowed
+from architectures.interrupts import interrupts_noticed
 from architectures.redaction import redact
 
 if TYPE_CHECKING:
@@ -35,7 +33,6 @@ READER_LEFT = 141  # 128 + SIGPIPE, which ends other programs when the reader of
 # Allocations between garbage collections. Python 3.11's 700 cost a quarter of the time that reading 2,000 runs takes.
 COLLECT_AFTER = 50_000
 CONSOLE = "pocketnets"  # the command that calls all others
-REINTERRUPT_AFTER = 0.05  # seconds, by when the finaliser has returned
 
 
 class Parser(argparse.ArgumentParser):
@@ -83,7 +80,7 @@ def run(parser: Parser, body: Callable[[argparse.Namespace], int], argv: Sequenc
 def _code(parser: Parser, body: Callable[[argparse.Namespace], int], argv: Sequence[str] | None) -> int:
     arguments = parser.parse_args(argv)
     try:
-        with _interrupts_that_python_drops():
+        with interrupts_noticed():
             code = body(arguments)
         sys.stdout.flush()  # here, so that a full disk is reported in one line
         return code
@@ -108,24 +105,6 @@ def _reader_has_left() -> bool:
     except ValueError:  # a caller's own stdout, without a descriptor
         return False
     return any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))
-
-
-@contextlib.contextmanager
-def _interrupts_that_python_drops() -> Iterator[None]:
-    """Interrupt again if Python swallowed Ctrl-C in a finaliser or in a weak reference's callback."""
-    before = sys.unraisablehook
-
-    def again(ignored: sys.UnraisableHookArgs) -> None:
-        if issubclass(ignored.exc_type, KeyboardInterrupt):
-            threading.Timer(REINTERRUPT_AFTER, _thread.interrupt_main).start()
-        else:
-            before(ignored)
-
-    sys.unraisablehook = again
-    try:
-        yield
-    finally:
-        sys.unraisablehook = before
 
 
 def one_line(error: BaseException) -> str:

@@ -17,6 +17,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from architectures.display import say
 from architectures.errors import PluginError, UsageError
+from architectures.interrupts import raise_if_interrupted
 from architectures.quiet import set_keras
 
 
@@ -37,6 +38,7 @@ def guarded_import(plugin: str, load: Callable[[], object]) -> None:
     except (PluginError, KeyboardInterrupt):
         raise
     except BaseException as error:  # a plugin may even call sys.exit
+        raise_if_interrupted(error)
         raise PluginError(f"Plugin {plugin} failed on import: {type(error).__name__}: {error}") from error
 
 

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from architectures.errors import ProjectError
+from architectures.interrupts import raise_if_interrupted
 from architectures.redaction import redact, redact_chain
 from experiments.databases import raise_if_full
 
@@ -100,6 +101,7 @@ def store_errors(uri: str) -> Iterator[None]:
     except (ProjectError, KeyboardInterrupt, GeneratorExit):
         raise
     except Exception as error:
+        raise_if_interrupted(error)
         if _is_refused_login(error):
             raise TrackingError(
                 f"The tracking server {uri} refuses the login: 401 Unauthorized. MLFLOW_TRACKING_USERNAME and "

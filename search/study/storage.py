@@ -16,6 +16,7 @@ import sqlalchemy
 
 from architectures.display import say
 from architectures.errors import ProjectError, UsageError
+from architectures.interrupts import raise_if_interrupted
 from architectures.redaction import learn, redact, redact_chain
 from experiments.databases import exclusive, keepalive, make_database, raise_if_full, sqlite_path
 from experiments.interruption import pause
@@ -219,6 +220,7 @@ def storage_errors(url: str) -> Iterator[None]:
     except ImportError:
         raise
     except Exception as error:
+        raise_if_interrupted(error)
         raise_if_full(url, error)
         redact_chain(error)  # it is part of the traceback
         cause = error.__cause__ if isinstance(error, optuna.exceptions.StorageInternalError) else None

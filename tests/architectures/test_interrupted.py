@@ -1,15 +1,23 @@
-"""A Ctrl-C that strikes where Python ignores exceptions still ends a command."""
+"""A Ctrl-C still ends a command where Python ignores exceptions, or where a library makes another error of it."""
 
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import time
 import weakref
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 
 import pytest
 
 from architectures.command import INTERRUPTED, Parser, run
+from architectures.errors import ProjectError
+from architectures.plugins import guarded_import
+from experiments.tracking.guard import store_errors
+from search.study.storage import storage_errors
 
 
 def test_an_interrupt_in_a_callback_is_not_lost(capsys: pytest.CaptureFixture[str]) -> None:
@@ -28,3 +36,54 @@ def test_an_interrupt_in_a_callback_is_not_lost(capsys: pytest.CaptureFixture[st
     assert run(Parser("test", "A test."), body, []) == INTERRUPTED
     assert sys.unraisablehook is before
     assert capsys.readouterr().err == "interrupted\n"
+
+
+def strike() -> None:
+    """Press Ctrl-C in a library that turns all exceptions into its own, as pydantic does during an import."""
+    struck = False
+    try:
+        signal.raise_signal(signal.SIGINT)
+    except KeyboardInterrupt:
+        struck = True
+    assert struck
+    raise ValueError("Error building validator")
+
+
+def test_an_interrupt_that_a_library_turns_into_an_error(capsys: pytest.CaptureFixture[str]) -> None:
+    def body(_: argparse.Namespace) -> int:
+        strike()
+        return 0
+
+    assert run(Parser("test", "A test."), body, []) == INTERRUPTED
+    assert capsys.readouterr().err == "interrupted\n"
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+@contextmanager
+def plugin_import() -> Iterator[None]:
+    guarded_import("a_plugin", strike)
+    yield
+
+
+@pytest.mark.parametrize(
+    "guard", [partial(store_errors, "sqlite:///a.db"), partial(storage_errors, "sqlite:///a.db"), plugin_import]
+)
+def test_what_stands_between_sees_an_interrupt(guard: Callable[[], AbstractContextManager[None]]) -> None:
+    def body(_: argparse.Namespace) -> int:
+        with pytest.raises(KeyboardInterrupt), guard():
+            strike()
+        return 0
+
+    assert run(Parser("test", "A test."), body, []) == 0
+
+
+def test_an_error_after_an_interrupt_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    def body(_: argparse.Namespace) -> int:
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt:
+            raise ProjectError("The trial could not be requeued.") from None
+        return 0
+
+    assert run(Parser("test", "A test."), body, []) == 1
+    assert capsys.readouterr().err == "error: The trial could not be requeued.\n"
