@@ -89,11 +89,11 @@ class Sourced(Protocol):
     def source(self) -> str: ...
 
 
-Entry = TypeVar("Entry")
-Built = TypeVar("Built", bound=Sourced)
+Plugin = TypeVar("Plugin")
+SourcedPlugin = TypeVar("SourcedPlugin", bound=Sourced)
 
 
-class PluginRegistry(Generic[Entry]):
+class PluginRegistry(Generic[Plugin]):
     """A registry for one kind of plugin: this project's, those of installed packages, and those of `--plugin`."""
 
     def __init__(self, kind: str, group: str, load_own: Callable[[], object] = lambda: None) -> None:
@@ -105,7 +105,7 @@ class PluginRegistry(Generic[Entry]):
             load_own: imports this project's modules that register.
         """
         self.kind, self.group, self._load_own = kind, group, load_own
-        self.entries: dict[str, Entry] = {}
+        self.entries: dict[str, Plugin] = {}
         self.broken: dict[str, PluginError] = {}  # by the name of the entry point
         self.loaded = False
 
@@ -136,7 +136,7 @@ class PluginRegistry(Generic[Entry]):
         if name in self.broken:
             raise self.broken[name]
 
-    def get(self, name: str) -> Entry:
+    def get(self, name: str) -> Plugin:
         """Return the entry that is registered under a name.
 
         Raises:
@@ -155,7 +155,7 @@ def source_of(builder: Callable[..., Any]) -> str:
     return inspect.getsourcefile(builder) or builder.__module__
 
 
-def check_free(registry: PluginRegistry[Built], name: str, builder: Callable[..., Any]) -> None:
+def check_free(registry: PluginRegistry[SourcedPlugin], name: str, builder: Callable[..., Any]) -> None:
     """Raise PluginError if a name is taken by another builder."""
     taken = registry.entries.get(name)
     if taken is None:

@@ -167,6 +167,34 @@ def test_no_module_and_no_class_is_long() -> None:
                 assert (node.end_lineno or 0) - node.lineno < MOST_LINES_OF_A_CLASS, f"{file}: {node.name}"
 
 
+def names_defined(file: Path) -> set[str]:
+    """Public names that a module defines itself: functions, classes, constants and types."""
+    found = set()
+    for top in tree(file).body:
+        for node in [*top.body, *top.orelse] if isinstance(top, ast.If) else [top]:
+            if isinstance(node, ast.ClassDef | ast.FunctionDef):
+                found.add(node.name)
+            elif isinstance(node, ast.Assign | ast.AnnAssign):
+                targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+                found |= {each.id for target in targets for each in ast.walk(target) if isinstance(each, ast.Name)}
+    return {name for name in found if not name.startswith("_")}
+
+
+def modules_that_define() -> dict[str, list[str]]:
+    """The modules that define each name."""
+    found: dict[str, list[str]] = {}
+    for file in SOURCES:
+        for name in names_defined(file):
+            found.setdefault(name, []).append(module_of(file))
+    return found
+
+
+def test_a_class_or_a_type_has_a_name_of_its_own() -> None:
+    capitalized = re.compile(r"[A-Z][A-Za-z0-9]*[a-z][A-Za-z0-9]*")
+    twice = {name: places for name, places in modules_that_define().items() if len(places) > 1}
+    assert not {name: places for name, places in twice.items() if capitalized.fullmatch(name)}
+
+
 MOST_LINES_OF_A_COMMAND = 100  # with blank lines and docstring, without `parser`, which declares the options
 
 

@@ -7,21 +7,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from architectures.errors import ProjectError
 from architectures.scratch import scratch_folder
 from conversion import runtime
 from conversion.coreml.file import CoreMLFile, read
 from conversion.runtime import Executable, Interface
+from conversion.runtime.interface import Indices
 from experiments.tracking import Current, PromotionRecord, Tracker, VersionRecord
 
 # Level of each one-sided test. A candidate as good as the champion is refused in at most one of twenty cases, which
 # --force can override, and one of twenty guesses passes. If two files disagree on 16 images, a candidate that is right
 # on 4 of them and wrong on 12 is refused; a stricter level would accept it.
 SIGNIFICANCE = 0.05
-
-Indices = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-import numpy.typing as npt
-
 from conversion.promotion.champion import SIGNIFICANCE, AccuracyTest, compare
+from conversion.runtime.interface import Indices, Probabilities
 from experiments.datasets import Dataset
 from experiments.tracking import Tracker, VersionFacts
 
-Probabilities = npt.NDArray[np.float32]
 TEST = "exact one-sided McNemar test"
 
 
@@ -110,7 +107,7 @@ def smallest(tracker: Tracker, name: str, dataset: Dataset) -> Preference:
 
 
 def _held_against(
-    reference: Probabilities | None, one: VersionFacts, answers: Probabilities | None, labels: npt.NDArray[np.int64]
+    reference: Probabilities | None, one: VersionFacts, answers: Probabilities | None, labels: Indices
 ) -> Smaller:
     if reference is None or answers is None:
         whose = "the best one's" if reference is None else "its"

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
-Matrix = np.ndarray  # float64
-
 
 def suppressed(
-    confidence: Matrix, boxes: Matrix, *, iou: float, least: float, per_class: bool
-) -> tuple[Matrix, Matrix]:
+    confidence: np.ndarray, boxes: np.ndarray, *, iou: float, least: float, per_class: bool
+) -> tuple[np.ndarray, np.ndarray]:
     """Remove boxes that overlap a more confident one, greedily.
 
     Args:
-        confidence: (boxes, classes).
-        boxes: (boxes, 4): centre x, centre y, width, height.
+        confidence: float64 (boxes, classes).
+        boxes: float64 (boxes, 4): centre x, centre y, width, height.
         iou: intersection over union above which the less confident box is removed.
         least: minimum confidence of a box in its most confident class.
         per_class: whether boxes with different most confident classes are independent.
@@ -35,7 +33,7 @@ def suppressed(
     return confidence[kept], boxes[kept]
 
 
-def _overlaps(box: Matrix, others: Matrix) -> Matrix:
+def _overlaps(box: np.ndarray, others: np.ndarray) -> np.ndarray:
     """Return the intersection over union of a box with each of the others."""
     low, high = np.maximum(box[:2] - box[2:] / 2, others[:, :2] - others[:, 2:] / 2), box[:2] + box[2:] / 2
     high = np.minimum(high, others[:, :2] + others[:, 2:] / 2)

@@ -17,7 +17,7 @@ from conversion.runtime.convolution import Epilogue
 from conversion.runtime.interface import Array
 
 AnyNode = TypeVar("AnyNode", bound="Linked")
-Shape = tuple[int, ...]  # of a blob, without the batch axis
+BlobShape = tuple[int, ...]  # without the batch axis
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def ordered(nodes: Sequence[AnyNode], readers: Mapping[str, int]) -> list[AnyNod
     return found
 
 
-def run_length(nodes: Sequence[Linked], shapes: Mapping[str, Shape], readers: Mapping[str, int]) -> int:
+def run_length(nodes: Sequence[Linked], shapes: Mapping[str, BlobShape], readers: Mapping[str, int]) -> int:
     """Return how many nodes, from the first on, can be computed as one run.
 
     Args:
@@ -107,7 +107,7 @@ def run_length(nodes: Sequence[Linked], shapes: Mapping[str, Shape], readers: Ma
     return longest
 
 
-def _fits(node: Linked, shapes: Mapping[str, Shape], shape: Shape) -> bool:
+def _fits(node: Linked, shapes: Mapping[str, BlobShape], shape: BlobShape) -> bool:
     """Return whether a node can be computed for some rows only."""
     if not isinstance(node.operation, Pointwise) or shapes[node.outputs[0]] != shape:
         return False
@@ -135,7 +135,7 @@ class FusedRun:
         nodes: as many as `run_length` returned.
     """
 
-    def __init__(self, nodes: Sequence[Linked], shape: Shape) -> None:
+    def __init__(self, nodes: Sequence[Linked], shape: BlobShape) -> None:
         first = nodes[0].operation
         self._shape = shape
         own = {name for node in nodes for name in node.outputs}

@@ -17,9 +17,11 @@ if TYPE_CHECKING:
 
     Array = npt.NDArray[np.float32]
     Images = npt.NDArray[np.uint8]
+    Probabilities = npt.NDArray[np.float32]
+    Indices = npt.NDArray[np.int64]
     Pictures = Images | str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | Sequence[Images]
 else:  # type names are enough at run time; --help of a command should not import NumPy
-    Array = Images = Pictures = Any
+    Array = Images = Probabilities = Indices = Pictures = Any
 
 
 MAX_ERROR = 1000  # characters; layer names in a file can be arbitrarily long

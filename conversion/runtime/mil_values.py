@@ -12,7 +12,6 @@ import numpy as np
 from conversion.runtime.limits import MAX_BLOB_ELEMENTS, Unsupported
 
 FLEXIBLE = -1  # a size that the file leaves open
-Shape = tuple[int, ...]
 Blob = Callable[[str, int, str, int, int], bytes]  # file name, offset, type, bytes, unused bits
 
 
@@ -54,7 +53,7 @@ class TensorType:
     """The declared type of a tensor."""
 
     name: str  # of its values: "FLOAT32", "INT4", "STRING", ...
-    shape: Shape
+    shape: tuple[int, ...]
 
     @property
     def is_float(self) -> bool:
@@ -66,7 +65,7 @@ class TensorType:
         """Whether its values are integers."""
         return "INT" in self.name
 
-    def sized(self, shape: Shape) -> TensorType:
+    def sized(self, shape: tuple[int, ...]) -> TensorType:
         """Return the type with its open sizes filled in from a shape.
 
         Raises:

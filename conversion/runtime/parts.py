@@ -19,7 +19,7 @@ from conversion.runtime.mil_values import STORAGE
 from conversion.runtime.package import Package
 from conversion.runtime.weight_file import HEADER_BYTES, WeightFile
 from conversion.runtime.weight_references import MODEL_FOLDER, values_of
-from conversion.runtime.wire import Span, delimited_fields
+from conversion.runtime.wire import FieldRange, delimited_fields
 
 NAMES = "CoreML.Specification."  # prefix of every message's name
 MODEL, LAYER, OPERATION = f"{NAMES}Model", f"{NAMES}NeuralNetworkLayer", f"{NAMES}MILSpec.Operation"
@@ -53,12 +53,12 @@ def parts_of(content: bytes, message_type: Any, package: Package | None, size_by
         package: the package of the file, for its weights.
         size_bytes: of the file, or of all files in the package.
     """
-    found = list(_parts(content, Span(0, 0, 0, len(content)), message_type, _Blobs(package)))
+    found = list(_parts(content, FieldRange(0, 0, 0, len(content)), message_type, _Blobs(package)))
     found.append(Part(REST, "format", size_bytes - sum(part.bytes for part in found)))
     return tuple(sorted(found, key=lambda part: -part.bytes))
 
 
-def _parts(content: bytes, model: Span, message_type: Any, blobs: _Blobs) -> Iterator[Part]:
+def _parts(content: bytes, model: FieldRange, message_type: Any, blobs: _Blobs) -> Iterator[Part]:
     operations = []
     inner = 0
     for name, kind, span in _found(content, model, message_type):
@@ -75,7 +75,7 @@ def _parts(content: bytes, model: Span, message_type: Any, blobs: _Blobs) -> Ite
     yield from _with_their_constants(operations)
 
 
-def _found(content: bytes, within: Span, message_type: Any) -> Iterator[tuple[str, Any, Span]]:
+def _found(content: bytes, within: FieldRange, message_type: Any) -> Iterator[tuple[str, Any, FieldRange]]:
     """Find the messages that are parts, each with its field's name and its type, in order."""
     for span in delimited_fields(content, within):
         stored = message_type.fields_by_number.get(span.number)
@@ -88,7 +88,7 @@ def _found(content: bytes, within: Span, message_type: Any) -> Iterator[tuple[st
             yield stored.name, kind, span
 
 
-def _layer(content: bytes, span: Span, kind: Any) -> Part:
+def _layer(content: bytes, span: FieldRange, kind: Any) -> Part:
     stored = content[span.content : span.end]
     layer = GetMessageClass(kind).FromString(stored)
     found = list(_stored_weights(layer))
@@ -162,7 +162,7 @@ class _Operation:
     writes: tuple[str, ...]
 
 
-def _operation(content: bytes, span: Span, kind: Any, blobs: _Blobs) -> _Operation:
+def _operation(content: bytes, span: FieldRange, kind: Any, blobs: _Blobs) -> _Operation:
     operation = GetMessageClass(kind).FromString(content[span.content : span.end])
     data_bytes = weights = 0
     expands = operation.type.startswith(EXPANDING)

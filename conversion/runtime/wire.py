@@ -85,7 +85,7 @@ def first_unknown(content: bytes, message_type: Any, source: str) -> str | None:
     return unknown
 
 
-class Span(NamedTuple):
+class FieldRange(NamedTuple):
     """The range of a message's field in a file."""
 
     number: int
@@ -94,7 +94,7 @@ class Span(NamedTuple):
     end: int
 
 
-def delimited_fields(content: bytes, span: Span) -> Iterator[Span]:
+def delimited_fields(content: bytes, span: FieldRange) -> Iterator[FieldRange]:
     """Yield the fields with a length in the message within a span: messages, strings, packed numbers.
 
     Args:
@@ -108,7 +108,7 @@ def delimited_fields(content: bytes, span: Span) -> Iterator[Span]:
         kind = tag & 7
         if kind == DELIMITED:
             size, place = _varint(content, place)
-            yield Span(tag >> 3, start, place, place + size)
+            yield FieldRange(tag >> 3, start, place, place + size)
             place += size
         elif kind == VARINT:
             _, place = _varint(content, place)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-Array = npt.NDArray[np.float32]
+from conversion.runtime.interface import Array
 
 ROUNDING = 2.0**-22  # relative difference of two orders of summation in float32
 HALFWAY = 1e-3  # of a step: how far past the middle between two codes a weight may be, due to rounding

@@ -16,15 +16,13 @@ from itertools import permutations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
 from conversion.coreml.compress import SMALLEST_KERNEL
+from conversion.runtime.interface import Array
 from conversion.verification.compression_bounds import obeyed, violations
 
 if TYPE_CHECKING:
     import keras
-
-Array = npt.NDArray[np.float32]
 
 FOLDING = 2.0**-21  # relative to the terms of a sum: a few roundings in float32
 

@@ -16,13 +16,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from conversion.runtime.interface import Indices, Probabilities
+
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
     Confidences = npt.NDArray[np.float32]
-    Probabilities = npt.NDArray[np.float32]
-    Indices = npt.NDArray[np.int64]
 
 REFUSED_SHARE = (
     0.05  # of the images read right; 2 % would let twice as many clothes pass for digits (experiments/LOG.md)

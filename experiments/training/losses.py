@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import keras
     import tensorflow as tf
 
-    Builder: TypeAlias = Callable[..., keras.losses.Loss]
+    LossBuilder: TypeAlias = Callable[..., keras.losses.Loss]
 
 FOCAL_GAMMA = 2.0  # the paper's best
 
@@ -28,7 +28,7 @@ _losses = BuilderRegistry("loss", group="losses", argument="num_classes")
 get, names, left_out = _losses.get, _losses.names, _losses.left_out
 
 
-def register_loss(*, name: str | None = None) -> Callable[[Builder], Builder]:
+def register_loss(*, name: str | None = None) -> Callable[[LossBuilder], LossBuilder]:
     """Register a builder `(num_classes[, *, label_smoothing]) -> keras.losses.Loss` under its own or another name.
 
     The loss's `call` gets label shares (N, num_classes), one-hot unless images are mixed, and probabilities of the same
@@ -39,7 +39,7 @@ def register_loss(*, name: str | None = None) -> Callable[[Builder], Builder]:
         PluginError: if the name is taken, or the builder's signature differs.
     """
 
-    def decorate(builder: Builder) -> Builder:
+    def decorate(builder: LossBuilder) -> LossBuilder:
         _losses.register(builder, name or builder.__name__)
         return builder
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import keras
 
     Rate: TypeAlias = float | keras.optimizers.schedules.LearningRateSchedule
-    Builder: TypeAlias = Callable[..., keras.optimizers.Optimizer]
+    OptimizerBuilder: TypeAlias = Callable[..., keras.optimizers.Optimizer]
 
 ADAMW_DECAY = 0.004  # keras.optimizers.AdamW's own
 SGD_MOMENTUM = 0.9  # Sutskever and others, 2013, and nearly every published recipe since
@@ -30,7 +30,9 @@ _optimizers = BuilderRegistry("optimizer", group="optimizers", argument="learnin
 get, names, left_out = _optimizers.get, _optimizers.names, _optimizers.left_out
 
 
-def register_optimizer(*, learning_rate_factor: float = 1.0, name: str | None = None) -> Callable[[Builder], Builder]:
+def register_optimizer(
+    *, learning_rate_factor: float = 1.0, name: str | None = None
+) -> Callable[[OptimizerBuilder], OptimizerBuilder]:
     """Register a builder `(learning_rate[, *, momentum, weight_decay]) -> keras.optimizers.Optimizer`.
 
     Args:
@@ -50,7 +52,7 @@ def register_optimizer(*, learning_rate_factor: float = 1.0, name: str | None = 
     architectures.errors.PluginError: Optimizer 'adam' of ... is already registered by ...
     """
 
-    def decorate(builder: Builder) -> Builder:
+    def decorate(builder: OptimizerBuilder) -> OptimizerBuilder:
         chosen = name or builder.__name__
         try:
             factor = FACTORS.check(learning_rate_factor)

@@ -2,9 +2,9 @@
 
 from conversion.runtime.mil_ops import arrangement, dense, elementwise, normalization, reduction, spatial
 from conversion.runtime.mil_ops.compression import CONSTANT_EXPRESSIONS
-from conversion.runtime.mil_ops.op import Builder, Op, Operand, Variable
+from conversion.runtime.mil_ops.op import Op, OpBuilder, Operand, Variable
 
-OPS: dict[str, Builder] = {
+OPS: dict[str, OpBuilder] = {
     **spatial.OPS,
     **dense.OPS,
     **elementwise.OPS,
@@ -16,4 +16,4 @@ OPS: dict[str, Builder] = {
 # Kinds that only rearrange values: they keep a preceding softmax a softmax.
 REARRANGING = frozenset({"cast", "expand_dims", "flatten2d", "identity", "reshape", "squeeze", "transpose"})
 
-__all__ = ["CONSTANT_EXPRESSIONS", "OPS", "REARRANGING", "Builder", "Op", "Operand", "Variable"]
+__all__ = ["CONSTANT_EXPRESSIONS", "OPS", "REARRANGING", "Op", "OpBuilder", "Operand", "Variable"]

@@ -22,7 +22,7 @@ from conversion.runtime.arrays import (
 )
 from conversion.runtime.interface import Array
 from conversion.runtime.limits import Unsupported, bounded
-from conversion.runtime.mil_ops.op import Builder, Op
+from conversion.runtime.mil_ops.op import Op, OpBuilder
 from conversion.runtime.network import Operation
 
 
@@ -190,7 +190,7 @@ def _shape(op: Op) -> Operation:
     return lambda: shape
 
 
-def _fill(shape: Callable[[Op], tuple[int, ...]]) -> Builder:
+def _fill(shape: Callable[[Op], tuple[int, ...]]) -> OpBuilder:
     def build(op: Op) -> Operation:
         value = op.number("value", 0)
         filled = np.full((1, *bounded(shape(op))), value, np.float32)
@@ -199,7 +199,7 @@ def _fill(shape: Callable[[Op], tuple[int, ...]]) -> Builder:
     return build
 
 
-OPS: dict[str, Builder] = {
+OPS: dict[str, OpBuilder] = {
     "concat": _concat,
     "cumsum": _cumsum,
     "expand_dims": _expand_dims,

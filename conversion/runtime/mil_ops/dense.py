@@ -10,7 +10,7 @@ from conversion.runtime.arrays import product, rank
 from conversion.runtime.functions import softmax
 from conversion.runtime.interface import Array
 from conversion.runtime.limits import Unsupported, bounded, bounded_work
-from conversion.runtime.mil_ops.op import Builder, Op
+from conversion.runtime.mil_ops.op import Op, OpBuilder
 from conversion.runtime.network import Operation
 from conversion.runtime.precision import matmul
 
@@ -79,7 +79,7 @@ def _attention(op: Op) -> Operation:
     return run
 
 
-OPS: dict[str, Builder] = {
+OPS: dict[str, OpBuilder] = {
     "einsum": _einsum,
     "linear": _linear,
     "matmul": _matmul,

@@ -13,11 +13,11 @@ from conversion.runtime.functions import ZERO
 from conversion.runtime.fusion import Pointwise
 from conversion.runtime.interface import Array
 from conversion.runtime.limits import Unsupported
-from conversion.runtime.mil_ops.op import Builder, Constant, Op
+from conversion.runtime.mil_ops.op import Constant, Op, OpBuilder
 from conversion.runtime.network import Operation
 
 
-def _function(compute: Callable[..., Array], *, takes_out: bool = False) -> Builder:
+def _function(compute: Callable[..., Array], *, takes_out: bool = False) -> OpBuilder:
     """Build an operation with one input and no parameters."""
 
     def build(op: Op) -> Operation:
@@ -27,7 +27,7 @@ def _function(compute: Callable[..., Array], *, takes_out: bool = False) -> Buil
     return build
 
 
-def _with_numbers(compute: Callable[..., Array], *names: str, takes_out: bool = False) -> Builder:
+def _with_numbers(compute: Callable[..., Array], *names: str, takes_out: bool = False) -> OpBuilder:
     """Build an operation with one input and constant numbers."""
 
     def build(op: Op) -> Operation:
@@ -38,7 +38,7 @@ def _with_numbers(compute: Callable[..., Array], *names: str, takes_out: bool = 
     return build
 
 
-def _with_epsilon(compute: Callable[[Array, np.float32], Array], default: float) -> Builder:
+def _with_epsilon(compute: Callable[[Array, np.float32], Array], default: float) -> OpBuilder:
     def build(op: Op) -> Operation:
         op.read("x")
         epsilon = op.number("epsilon", default)
@@ -47,7 +47,7 @@ def _with_epsilon(compute: Callable[[Array, np.float32], Array], default: float)
     return build
 
 
-def _per_channel(compute: Callable[..., Array], *names: str) -> Builder:
+def _per_channel(compute: Callable[..., Array], *names: str) -> OpBuilder:
     """Build an operation with one constant per channel."""
 
     def build(op: Op) -> Operation:
@@ -65,7 +65,7 @@ def _per_channel(compute: Callable[..., Array], *names: str) -> Builder:
     return build
 
 
-def _binary(compute: Callable[..., Any]) -> Builder:
+def _binary(compute: Callable[..., Any]) -> OpBuilder:
     """Build an operation with two inputs that broadcast; a comparison returns 1 or 0."""
 
     def build(op: Op) -> Operation:
@@ -75,7 +75,7 @@ def _binary(compute: Callable[..., Any]) -> Builder:
     return build
 
 
-def _logical(compute: Callable[[Any, Any], Any]) -> Builder:
+def _logical(compute: Callable[[Any, Any], Any]) -> OpBuilder:
     return _binary(lambda x, y: compute(x != 0, y != 0))
 
 
@@ -104,7 +104,7 @@ def _cast(op: Op) -> Operation:
     return np.trunc
 
 
-OPS: dict[str, Builder] = {
+OPS: dict[str, OpBuilder] = {
     # activations
     "clamped_relu": _with_numbers(functions.clamped_relu, "alpha", "beta"),
     "elu": _with_numbers(functions.elu, "alpha"),

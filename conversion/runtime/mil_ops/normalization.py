@@ -8,7 +8,7 @@ from conversion.runtime.arrays import axes_of, axis_of, rank
 from conversion.runtime.functions import batch_normalization, l2_normalize, local_response, normalize, softmax
 from conversion.runtime.fusion import Pointwise
 from conversion.runtime.interface import Array
-from conversion.runtime.mil_ops.op import Builder, Op
+from conversion.runtime.mil_ops.op import Op, OpBuilder
 from conversion.runtime.network import Operation
 
 
@@ -89,7 +89,7 @@ def _local_response(op: Op) -> Operation:
     return lambda x: local_response(x, 2, size=size, alpha=alpha, beta=beta, k=k)
 
 
-OPS: dict[str, Builder] = {
+OPS: dict[str, OpBuilder] = {
     "batch_norm": _batch_norm,
     "instance_norm": _instance_norm,
     "l2_norm": _l2_norm,

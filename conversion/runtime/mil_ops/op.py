@@ -166,4 +166,4 @@ class Op:
             raise Unsupported(f"it has the unknown parameter {name!r}")
 
 
-Builder = Callable[[Op], Operation]
+OpBuilder = Callable[[Op], Operation]

@@ -9,11 +9,11 @@ import numpy as np
 from conversion.runtime.arrays import axes_of, axis_of
 from conversion.runtime.functions import REDUCTIONS, Reduction
 from conversion.runtime.interface import Array
-from conversion.runtime.mil_ops.op import Builder, Op
+from conversion.runtime.mil_ops.op import Op, OpBuilder
 from conversion.runtime.network import Operation
 
 
-def _reduce(compute: Reduction) -> Builder:
+def _reduce(compute: Reduction) -> OpBuilder:
     def build(op: Op) -> Operation:
         op.read("x")
         axes = axes_of(op.integers("axes", range(op.rank())), op.rank())
@@ -23,7 +23,7 @@ def _reduce(compute: Reduction) -> Builder:
     return build
 
 
-def _argument(find: Callable[[Array, int], Array]) -> Builder:
+def _argument(find: Callable[[Array, int], Array]) -> OpBuilder:
     def build(op: Op) -> Operation:
         op.read("x")
         axis, keep = axis_of(op.integer("axis", -1), op.rank()), op.flag("keep_dims", False)
@@ -37,7 +37,7 @@ def _kept(x: Array, axes: tuple[int, ...], *, keep: bool) -> Array:
     return x if keep else x.reshape([size for axis, size in enumerate(x.shape) if axis not in axes])
 
 
-OPS: dict[str, Builder] = {
+OPS: dict[str, OpBuilder] = {
     "reduce_argmax": _argument(lambda x, axis: x.argmax(axis=axis)),
     "reduce_argmin": _argument(lambda x, axis: x.argmin(axis=axis)),
     "reduce_l1_norm": _reduce(REDUCTIONS["L1"]),

@@ -23,7 +23,7 @@ from conversion.runtime.fusion import Finishing
 from conversion.runtime.interface import Array
 from conversion.runtime.kernels import NO_PADS, Pads, Pair, deconv2d, pool2d, same_pads
 from conversion.runtime.limits import MAX_BLOB_ELEMENTS, Unsupported, bounded
-from conversion.runtime.mil_ops.op import Builder, Op
+from conversion.runtime.mil_ops.op import Op, OpBuilder
 from conversion.runtime.network import Operation
 
 PAD_TYPES = ("valid", "custom", "same", "same_lower")
@@ -144,7 +144,7 @@ def _dilated(taps: Array, dilation: Pair) -> Array:
     return spread
 
 
-def _pool(mode: str) -> Builder:
+def _pool(mode: str) -> OpBuilder:
     def build(op: Op) -> Operation:
         op.read("x")
         window, stride = op.pair("kernel_sizes"), op.pair("strides", (1, 1))
@@ -251,7 +251,7 @@ def _last_two(compute: Callable[[Array], Array]) -> Operation:
     return run
 
 
-def _blocks(compute: Callable[[Array, int], Array], parameter: str) -> Builder:
+def _blocks(compute: Callable[[Array, int], Array], parameter: str) -> OpBuilder:
     """Build an operation that moves values between channels and planes, in blocks of a given size."""
 
     def build(op: Op) -> Operation:
@@ -264,7 +264,7 @@ def _blocks(compute: Callable[[Array, int], Array], parameter: str) -> Builder:
     return build
 
 
-OPS: dict[str, Builder] = {
+OPS: dict[str, OpBuilder] = {
     "avg_pool": _pool("AVERAGE"),
     "conv": _conv,
     "conv_transpose": _conv_transpose,

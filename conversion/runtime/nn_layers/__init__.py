@@ -1,9 +1,9 @@
 """The layers of Core ML's neuralnetwork format: one builder per kind, from the stored parameters to a function."""
 
 from conversion.runtime.nn_layers import arrangement, dense, elementwise, normalization, reduction, spatial
-from conversion.runtime.nn_layers.layer import Builder, Layer
+from conversion.runtime.nn_layers.layer import Layer, LayerBuilder
 
-LAYERS: dict[str, Builder] = {
+LAYERS: dict[str, LayerBuilder] = {
     **spatial.LAYERS,
     **dense.LAYERS,
     **elementwise.LAYERS,
@@ -18,4 +18,4 @@ REARRANGING = frozenset(
     | {"reshapeStatic", "squeeze", "transpose"}
 )
 
-__all__ = ["LAYERS", "REARRANGING", "Builder", "Layer"]
+__all__ = ["LAYERS", "REARRANGING", "Layer", "LayerBuilder"]

@@ -24,7 +24,7 @@ from conversion.runtime.arrays import (
 from conversion.runtime.interface import Array
 from conversion.runtime.limits import Unsupported, bounded
 from conversion.runtime.network import Operation
-from conversion.runtime.nn_layers.layer import Builder, Layer, channel_axis
+from conversion.runtime.nn_layers.layer import Layer, LayerBuilder, channel_axis
 
 
 def _copy(layer: Layer) -> Operation:
@@ -282,7 +282,7 @@ def _fill(layer: Layer) -> Operation:
     return lambda: constant
 
 
-LAYERS: dict[str, Builder] = {
+LAYERS: dict[str, LayerBuilder] = {
     "broadcastToStatic": _broadcast_to,
     "concat": _concat,
     "concatND": _concat_nd,

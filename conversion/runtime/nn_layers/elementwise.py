@@ -15,7 +15,7 @@ from conversion.runtime.fusion import Pointwise
 from conversion.runtime.interface import Array
 from conversion.runtime.limits import Unsupported
 from conversion.runtime.network import Operation
-from conversion.runtime.nn_layers.layer import Builder, Layer, channel_axis
+from conversion.runtime.nn_layers.layer import Layer, LayerBuilder, channel_axis
 
 
 def _activation(layer: Layer) -> Operation:
@@ -87,7 +87,7 @@ def _unary(layer: Layer) -> Operation:
     return Pointwise(chosen if scale == 1 and shift == 0 else in_double(lambda x: chosen(scale * x + shift)))
 
 
-def _function(compute: Callable[[Array], Array]) -> Builder:
+def _function(compute: Callable[[Array], Array]) -> LayerBuilder:
     """Build a layer with one input and no parameters."""
 
     def build(layer: Layer) -> Operation:
@@ -97,7 +97,7 @@ def _function(compute: Callable[[Array], Array]) -> Builder:
     return build
 
 
-def _binary(compute: Callable[..., Array]) -> Builder:
+def _binary(compute: Callable[..., Array]) -> LayerBuilder:
     """Build a layer with two inputs that broadcast."""
 
     def build(layer: Layer) -> Operation:
@@ -111,7 +111,7 @@ def _two(compute: Callable[..., Array]) -> Pointwise:
     return Pointwise(lambda a, b, **out: compute(*broadcast(a, b), **out), isinstance(compute, np.ufunc))
 
 
-def _comparison(compute: Callable[[Array, Any], Any]) -> Builder:
+def _comparison(compute: Callable[[Array, Any], Any]) -> LayerBuilder:
     """Build a comparison of two inputs, or of one with a number; it returns 1 or 0."""
 
     def build(layer: Layer) -> Operation:
@@ -124,7 +124,7 @@ def _comparison(compute: Callable[[Array, Any], Any]) -> Builder:
     return build
 
 
-def _several(compute: Callable[..., Array]) -> Builder:
+def _several(compute: Callable[..., Array]) -> LayerBuilder:
     """Build a layer with several inputs; a single one is combined with the parameter alpha, if there is one."""
 
     def build(layer: Layer) -> Operation:
@@ -208,7 +208,7 @@ def _check_planes(x: Array, parameter: Array) -> None:
         raise ValueError(f"its parameter of shape {parameter.shape} does not fit planes of {x.shape[-3:]}")
 
 
-LAYERS: dict[str, Builder] = {
+LAYERS: dict[str, LayerBuilder] = {
     "activation": _activation,
     "add": _several(np.add),
     "addBroadcastable": _binary(np.add),

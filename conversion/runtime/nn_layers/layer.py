@@ -63,7 +63,7 @@ class Layer:
                 raise Unsupported(f"it sets {name}")
 
 
-Builder = Callable[[Layer], Operation]
+LayerBuilder = Callable[[Layer], Operation]
 
 
 def channel_axis(x: Array) -> int:

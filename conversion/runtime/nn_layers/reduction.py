@@ -11,7 +11,7 @@ from conversion.runtime.functions import REDUCTIONS, Reduction, in_double
 from conversion.runtime.interface import Array
 from conversion.runtime.limits import Unsupported
 from conversion.runtime.network import Operation
-from conversion.runtime.nn_layers.layer import Builder, Layer
+from conversion.runtime.nn_layers.layer import Layer, LayerBuilder
 
 PLANE_AXES = {"CHW": (-3, -2, -1), "HW": (-2, -1), "C": (-3,), "H": (-2,), "W": (-1,)}
 
@@ -32,7 +32,7 @@ def _reduce(layer: Layer) -> Operation:
     return lambda x: compute(x, axes_of(axes, rank(x)))
 
 
-def _reduce_nd(compute: Reduction) -> Builder:
+def _reduce_nd(compute: Reduction) -> LayerBuilder:
     """The newer layers: numbered axes, which may be dropped."""
 
     def build(layer: Layer) -> Operation:
@@ -51,7 +51,7 @@ def _reduce_nd(compute: Reduction) -> Builder:
     return build
 
 
-def _argument(find: Callable[[Array, int], Array]) -> Builder:
+def _argument(find: Callable[[Array, int], Array]) -> LayerBuilder:
     def build(layer: Layer) -> Operation:
         layer.expect()
 
@@ -65,7 +65,7 @@ def _argument(find: Callable[[Array, int], Array]) -> Builder:
     return build
 
 
-LAYERS: dict[str, Builder] = {
+LAYERS: dict[str, LayerBuilder] = {
     "argMax": _argument(lambda x, axis: x.argmax(axis=axis)),
     "argMin": _argument(lambda x, axis: x.argmin(axis=axis)),
     "reduce": _reduce,
