@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 CLASSES = 7  # different from all sizes inside a network
 IMAGES = 8
 SMALL_SIDE = 8  # pixels: smaller images need not work; larger ones must, or the error must name the smallest size
-LEARNING_RATES = (1e-3, 1e-4, 1e-5)  # of the single training step: the first is too large for some deep networks
+STEP_LEARNING_RATES = (1e-3, 1e-4, 1e-5)  # of the single training step: the first is too large for some deep networks
 RATES = (0.2, 0.4)  # of dropout
 SEED = 0
 LONGEST_REASON = 1_000  # characters: Keras and TensorFlow print whole configurations
@@ -202,7 +202,7 @@ def training_step(architecture: Architecture, input_shape: Shape, filters: int |
     require(not unused, f"weights without a gradient: {', '.join(unused)}")
     start = [variable.numpy() for variable in model.trainable_variables]
     signs = [tf.sign(tf.convert_to_tensor(gradient)) for gradient in gradients]
-    for rate in LEARNING_RATES:
+    for rate in STEP_LEARNING_RATES:
         for variable, value, sign in zip(model.trainable_variables, start, signs, strict=True):
             variable.assign(value - rate * sign)  # Adam's first step
         after = float(loss())

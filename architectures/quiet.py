@@ -23,7 +23,7 @@ RELIED_ON = {
     "KERAS_NNX_ENABLED": ("keras", "false"),
     "TF_USE_LEGACY_KERAS": ("tensorflow", "0"),  # coremltools uses tf.keras
 }
-DEFAULTS = {
+ENVIRONMENT_DEFAULTS = {
     "TF_CPP_MIN_LOG_LEVEL": "3",
     "TF_FORCE_GPU_ALLOW_GROWTH": "true",  # allocate on demand, because workers share a GPU
     "TQDM_DISABLE": "1",  # coremltools' six progress bars per conversion
@@ -46,7 +46,7 @@ def set_defaults() -> None:
     for name, (library, value) in RELIED_ON.items():
         if not any(module == library or module.startswith(f"{library}.") for module in tuple(sys.modules)):
             os.environ[name] = value
-    for name, value in DEFAULTS.items():
+    for name, value in ENVIRONMENT_DEFAULTS.items():
         os.environ.setdefault(name, value)
     _do_without_home()
     warnings.filterwarnings("ignore", message="IProgress not found")  # tqdm's, whose bars are off anyway

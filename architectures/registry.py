@@ -23,7 +23,7 @@ from architectures.errors import PluginError, ProjectError, UsageError
 from architectures.knobs import Knob, Setting, allows, check_knob, described
 from architectures.plugins import PluginRegistry, check_free, guarded_import, source_of
 from architectures.quiet import import_tensorflow, set_keras
-from architectures.weights import WEIGHTS, Find, located, pinned
+from architectures.weights import WEIGHTS, Find, pinned, weights_file
 
 if TYPE_CHECKING:
     import keras
@@ -108,7 +108,7 @@ class Architecture:
         if min(height, width) < self.smallest_side:
             raise self._too_small(input_shape, (self.smallest_side, self.smallest_side, channels))
         if self.find_weights:
-            values[WEIGHTS] = located(str(values[WEIGHTS]), functools.partial(self._weights_found, values))
+            values[WEIGHTS] = weights_file(str(values[WEIGHTS]), functools.partial(self._weights_found, values))
         shape = (height, width, channels)  # a plain tuple, whatever sequence was given
         set_keras()  # a plugin may have changed the settings
         try:

@@ -24,7 +24,7 @@ from architectures.errors import ProjectError
 MAGIC = pickle.dumps(0x1950A86A20F9469CFC6C, 2)
 VERSION = 1001
 ZIP = b"PK"  # first bytes of the newer format
-MAX_FILE_BYTES = 2**29  # 134 million float32 weights: EfficientNet-Lite4 has 13
+MAX_CHECKPOINT_BYTES = 2**29  # 134 million float32 weights: EfficientNet-Lite4 has 13
 MAX_OPCODES = 200_000  # of a pickle; EfficientNet-Lite0's has 11,000
 MAX_VALUES = 2**27  # of all tensors together, which may share their storages
 COUNT_BYTES = 8
@@ -83,8 +83,8 @@ def read(path: Path) -> dict[str, np.ndarray]:
     try:
         with path.open("rb") as file:
             size = file.seek(0, io.SEEK_END)
-            if size > MAX_FILE_BYTES:
-                raise _Fault(f"its {size:,} bytes are beyond the limit of {MAX_FILE_BYTES:,}")
+            if size > MAX_CHECKPOINT_BYTES:
+                raise _Fault(f"its {size:,} bytes are beyond the limit of {MAX_CHECKPOINT_BYTES:,}")
             file.seek(0)
             return _read(io.BytesIO(file.read()))
     except _Fault as fault:

@@ -21,7 +21,7 @@ FEATURES = "features"  # the layer of a backbone whose output the head takes
 Find = Callable[..., Path]  # the file of `imagenet`; keywords are the architecture's other knobs
 
 
-def located(value: str, find: Callable[[], Path]) -> Path | None:
+def weights_file(value: str, find: Callable[[], Path]) -> Path | None:
     """Return the file of a value; None for no weights.
 
     Raises:
@@ -45,17 +45,17 @@ def pinned(value: str, find: Callable[[], Path]) -> str:
     >>> pinned("none", lambda: Path())
     'none'
     """
-    path = located(value, find)
+    path = weights_file(value, find)
     if path is None:
         return NONE
     name = value.partition(PIN)[0]
     return f"{name if name == IMAGENET else path.resolve()}{PIN}{_sha256(path)}"
 
 
-def shown(value: object) -> str:
+def knob_text(value: object) -> str:
     """Return a knob's value, shortened for a table.
 
-    >>> shown("/home/me/cats.pth#sha256=579344248a93e23026e6"), shown(5)
+    >>> knob_text("/home/me/cats.pth#sha256=579344248a93e23026e6"), knob_text(5)
     ('cats.pth 57934424', '5')
     """
     name, pin, digest = str(value).partition(PIN)

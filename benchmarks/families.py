@@ -34,7 +34,7 @@ from conversion import runtime
 from conversion.coreml.convert import Converter
 from conversion.coreml.facts import FileFacts
 from conversion.coreml.writing import write
-from conversion.promotion.compression_search import choose
+from conversion.promotion.compression_search import choose_compression
 from experiments import datasets
 from experiments.classifier import forward_function, load_classifier, predict
 from experiments.config import AUGMENTATIONS, LEARNING_RATES, ModelSize, RunConfig, default_tracking_uri
@@ -98,7 +98,7 @@ def measure(config: RunConfig, dataset: datasets.Dataset, folder: Path, tracker:
     result = train(config, dataset, keras_file=folder / "model.keras", size=lambda _: ModelSize(0, 0, 0))
     classifier = load_classifier(result.keras_file, result.keras_sha256)
     facts = FileFacts(dataset.class_names, dataset.name, dataset.digest, name, "0" * 32, "", "0" * 40, 0.0)
-    choice = choose(Converter(classifier, facts), dataset.val, formats=["mlmodel"])
+    choice = choose_compression(Converter(classifier, facts), dataset.val, formats=["mlmodel"])
     file = folder / "model.mlmodel"
     write(choice.file, file)
     test, _ = tracker.test_access.look(dataset, command="benchmarks/families.py")

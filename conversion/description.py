@@ -12,16 +12,16 @@ from conversion.runtime import CorruptModel, Metadata, NotCheckable, mlprogram
 from conversion.runtime.limits import Unsupported
 from conversion.runtime.mil_ops import CONSTANT_EXPRESSIONS, OPS
 from conversion.runtime.mil_values import constant
-from conversion.runtime.model_file import content_of, metadata, parsed
+from conversion.runtime.model_file import content_of, metadata, parse_model
 from conversion.runtime.nn_layers import LAYERS
-from conversion.runtime.opening import opened
+from conversion.runtime.opening import extracted
 from conversion.runtime.package import Package, is_package
 from conversion.runtime.parts import Part, parts_of
 from conversion.runtime.stages import EXECUTED
 from conversion.runtime.weight_references import check_weights, operations
 
 LARGEST = 2**31  # bytes of a protobuf message: the format's own limit
-MINIMUM_IOS = {1: "11", 2: "11.2", 3: "12", 4: "13", 5: "14", 6: "15", 7: "16", 8: "17", 9: "18", 10: "26"}
+IOS_OF_ANY_SPECIFICATION = {1: "11", 2: "11.2", 3: "12", 4: "13", 5: "14", 6: "15", 7: "16", 8: "17", 9: "18", 10: "26"}
 NETWORKS = ("neuralNetworkClassifier", "neuralNetwork", "neuralNetworkRegressor")
 PROGRAM = ("const", "classify")  # operations of a program that do not compute
 APPLES = {"visionFeaturePrint", "audioFeaturePrint", "soundAnalysisPreprocessing", "textClassifier", "wordTagger"}
@@ -104,10 +104,10 @@ def describe(path: Path) -> Description:
         NotCheckable: if it is too large.
     """
     source = str(path)
-    with opened(path) as place:
+    with extracted(path) as place:
         package = Package(place, source=source) if is_package(place) else None
         content = package.model if package else content_of(place, source=source, most=LARGEST)
-        model, unknown = parsed(content, source)
+        model, unknown = parse_model(content, source)
         size_bytes = package.size_bytes if package else len(content)
         parts = parts_of(content, model.DESCRIPTOR, package, size_bytes)
         reasons = [f"{unknown} has a field that this version does not know"] if unknown else []
@@ -117,7 +117,7 @@ def describe(path: Path) -> Description:
         file=source,
         kind=model.WhichOneof("Type"),
         specification_version=model.specificationVersion,
-        minimum_ios=MINIMUM_IOS.get(model.specificationVersion),
+        minimum_ios=IOS_OF_ANY_SPECIFICATION.get(model.specificationVersion),
         size_bytes=size_bytes,
         inputs=tuple(map(_feature, described.input)),
         outputs=tuple(map(_feature, described.output)),

@@ -21,8 +21,6 @@ from experiments.datasets.layout import is_system, refuse, split_named
 from experiments.datasets.pixels import Form
 from experiments.datasets.source import COLOR_MODES, RESIZABLE, Options, Source, parse
 
-SPLITS = ("train", "val")  # only promotions use the test images, and count each use
-
 
 @dataclass(frozen=True)
 class Picture:
@@ -57,7 +55,7 @@ def pictures_of(
                 raise UsageError(f"There is no file, folder or data set {source!r}.")
             found += _of_dataset(name, interface, form, split, notes)
     if not found:
-        raise UsageError(f"{', '.join(sources)}: no images were found ({', '.join(sorted(pixels.SUFFIXES))}).")
+        raise UsageError(f"{', '.join(sources)}: no images were found ({', '.join(sorted(pixels.IMAGE_SUFFIXES))}).")
     return found, notes
 
 
@@ -81,7 +79,7 @@ def _of_folder(root: Path, interface: Interface, form: Form, notes: list[str]) -
         truth = indices.get(label) if label is not None else None
         for name in sorted(name for name in files if not is_system(name)):
             file = Path(place, name)
-            if file.suffix.lower() not in pixels.SUFFIXES:
+            if file.suffix.lower() not in pixels.IMAGE_SUFFIXES:
                 unread[file.suffix or "without an ending"] += 1
                 continue
             if label is not None and truth is None:

@@ -18,7 +18,7 @@ from conversion.runtime.reading import form_of
 from conversion.verification.threshold import threshold_in
 
 VISION_OPTIONS = {"crop": "centerCrop", "squash": "scaleFill", "pad": "scaleFill"}  # padded before
-FITS = {
+FIT_TEXTS = {
     "crop": "its centre is cut out in the model's proportions",
     "squash": "it is stretched to the model's proportions",
     "pad": "it is kept whole, and the background fills the rest",
@@ -240,7 +240,7 @@ def swift_code(path: Path) -> SwiftCode:
         threshold_text='Below this confidence the answer is "I do not know": measured by the promotion.'
         if threshold
         else "Every guess is an answer: the file names no threshold.",
-        fit=FITS[form.fit],
+        fit=FIT_TEXTS[form.fit],
         option=VISION_OPTIONS[form.fit],
         input=literal(image.name),
         output=literal(interface.probabilities_name),

@@ -28,14 +28,14 @@ Compression = Literal["none", "float16", "int8", "palette6", "palette4", "palett
 COMPRESSIONS: tuple[Compression, ...] = get_args(Compression)
 
 # The allowed values of runs, of sweeps' ranges and choices, and of their options.
-BATCH_SIZE = FILTERS = EPOCHS = Whole(1)
-DROPOUT = Number(0, 1, open_above=True)
-LEARNING_RATE = Number(1e-7, 1)
-VIEWS = Whole(0, 1_000)
-SCHEDULE = Choice(tuple(LEARNING_RATES))
+ALLOWED_BATCH_SIZE = ALLOWED_FILTERS = ALLOWED_EPOCHS = Whole(1)
+ALLOWED_DROPOUT = Number(0, 1, open_above=True)
+ALLOWED_LEARNING_RATE = Number(1e-7, 1)
+ALLOWED_VIEWS = Whole(0, 1_000)
+ALLOWED_SCHEDULE = Choice(tuple(LEARNING_RATES))
 REGISTERED = Name()  # of an optimizer or a loss; checked in the training process
-TEACHER = Name(empty=True)  # a run; recorded as its id and the SHA-256 of its model; empty: none
-SEED = Whole(0, 2**32 - 1)  # NumPy's
+ALLOWED_TEACHER = Name(empty=True)  # a run; recorded as its id and the SHA-256 of its model; empty: none
+ALLOWED_SEED = Whole(0, 2**32 - 1)  # NumPy's
 
 
 def default_tracking_uri() -> str:
@@ -77,19 +77,20 @@ class RunConfig(Recipe):
 
     architecture: str
     dataset: str
-    filters: Annotated[int, FILTERS] | None  # width of the first stage; None: the architecture has fixed widths
-    dropout: Annotated[float, DROPOUT]  # rate in [0, 1)
-    batch_size: Annotated[int, BATCH_SIZE] = 128
-    learning_rate: Annotated[float, LEARNING_RATE] = LEARNING_RATES["cosine"]  # the schedule's maximum
-    schedule: Annotated[str, SCHEDULE] = "cosine"  # of the learning rate: falls to 0 over all epochs; or constant
-    epochs: Annotated[int, EPOCHS] = 10  # at a constant rate, early stopping may end sooner
-    seed: Annotated[int, SEED] = 0
+    filters: Annotated[int, ALLOWED_FILTERS] | None  # width of the first stage; None: the architecture has fixed widths
+    dropout: Annotated[float, ALLOWED_DROPOUT]  # rate in [0, 1)
+    batch_size: Annotated[int, ALLOWED_BATCH_SIZE] = 128
+    learning_rate: Annotated[float, ALLOWED_LEARNING_RATE] = LEARNING_RATES["cosine"]  # the schedule's maximum
+    schedule: Annotated[str, ALLOWED_SCHEDULE] = "cosine"  # the learning rate falls to 0 over all epochs; or constant
+    epochs: Annotated[int, ALLOWED_EPOCHS] = 10  # at a constant rate, early stopping may end sooner
+    seed: Annotated[int, ALLOWED_SEED] = 0
     precision: Annotated[str, Choice(PRECISIONS)] = "float32"  # never `auto`, which is resolved earlier
     optimizer: Annotated[str, REGISTERED] = "adam"
     loss: Annotated[str, REGISTERED] = CROSS_ENTROPY
-    teacher: Annotated[str, TEACHER] = ""  # ID#sha256=DIGEST of the run to distill from
+    teacher: Annotated[str, ALLOWED_TEACHER] = ""  # ID#sha256=DIGEST of the run to distill from
     augment: Annotated[str, Choice(AUGMENTATIONS)] = "off"
-    views: Annotated[int, VIEWS] = 0  # augmented views of each image for a frozen backbone; 0: a new one each epoch
+    # augmented views of each image for a frozen backbone; 0: a new view in every epoch
+    views: Annotated[int, ALLOWED_VIEWS] = 0
     knobs: tuple[tuple[str, Knob], ...] = ()  # the architecture's own by name, sorted
     objective: Objective = "val_accuracy"  # selects the best epoch, whose weights are kept
 

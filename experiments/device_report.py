@@ -22,10 +22,10 @@ VERSION = 1  # of the report's keys
 LONGEST = 10**6  # bytes of a report; one has 2,000
 Processors = Literal["cpu", "cpu_and_neural_engine", "all"]
 PROCESSORS: tuple[Processors, ...] = get_args(Processors)
-FIGURES = {"load_ms": "load_ms", "first_ms": "first_ms", "median_ms": "latency_ms"}  # of a report, and in MLflow
+METRIC_NAMES = {"load_ms": "load_ms", "first_ms": "first_ms", "median_ms": "latency_ms"}  # of a report, and in MLflow
 DEVICE_TAG = "device"
 FOLDER = "device"  # of a run's artifacts
-FORMATS = ("neuralnetwork", "mlprogram")
+MODEL_TYPES = ("neuralnetwork", "mlprogram")
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ def read_report(path: Path) -> DeviceReport:
             device=_line(stored["device"]),
             system=_line(stored["system"]),
             measured_at=_time(stored["measured_at"]),
-            format=None if stored.get("format") is None else _one_of(stored["format"], FORMATS),
+            format=None if stored.get("format") is None else _one_of(stored["format"], MODEL_TYPES),
             metadata=_texts(stored["metadata"]),
             figures=_figures(stored["timings"]),
             text=content.decode(),
@@ -202,7 +202,7 @@ def _figures(timings: Any) -> dict[str, float]:
     found = {}
     for timing in timings:
         processors = _one_of(timing["processors"], PROCESSORS)
-        for key, name in FIGURES.items():
+        for key, name in METRIC_NAMES.items():
             value = timing[key]
             if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
                 raise ValueError(f"{key} is {value!r}, not milliseconds")

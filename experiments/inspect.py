@@ -11,7 +11,7 @@ from architectures import load_plugin
 from architectures.command import Parser, print_json, run
 from architectures.display import say
 from architectures.fields import PluginName
-from experiments.datasets.arguments import NAMES, add_image_options, dataset_given
+from experiments.datasets.arguments import DATASET_HELP, add_image_options, dataset_given
 
 
 def parser() -> Parser:
@@ -19,7 +19,7 @@ def parser() -> Parser:
         "experiments.inspect",
         "Show what a data set contains, what was not read, copies and leaks.",
     )
-    made.add_argument("dataset", metavar="DATASET", help=NAMES)
+    made.add_argument("dataset", metavar="DATASET", help=DATASET_HELP)
     add_image_options(made)
     made.add_argument("--html", type=Path, metavar="FILE", help="also write a page with pictures of every class")
     made.add_argument("--strict", action="store_true", help="exit with 1 if something is wrong")

@@ -23,14 +23,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from architectures.errors import ProjectError
-from experiments.training.graph_work import trace, work
+from experiments.training.graph_work import trace_network, work
 
 if TYPE_CHECKING:
     import keras
 
-CONFIG = "config.json"
-WEIGHTS = "model.weights.h5"
-MEMBERS = frozenset({"metadata.json", CONFIG, WEIGHTS})  # everything that Keras writes for layers without own files
+CONFIG_MEMBER = "config.json"
+WEIGHTS_MEMBER = "model.weights.h5"
+# everything that Keras writes for layers without own files
+MEMBERS = frozenset({"metadata.json", CONFIG_MEMBER, WEIGHTS_MEMBER})
 
 MAX_ARCHIVE_BYTES = 2**28  # 67 million float32 weights; chollet at its published width has 1.2 million
 MAX_DIRECTORY_BYTES = 4096  # of the list of members at the archive's end; a real one has 171
@@ -108,15 +109,15 @@ def _members(file: Any) -> tuple[dict[str, Any], bytes]:
                 raise _Fault(f"it has no {missing[0]}")
             if sum(member.file_size for member in found) > size:
                 raise _Fault("its members overlap")
-            text, weights = archive.read(CONFIG), archive.read(WEIGHTS)
+            text, weights = archive.read(CONFIG_MEMBER), archive.read(WEIGHTS_MEMBER)
     except (zipfile.BadZipFile, EOFError, ValueError, NotImplementedError) as error:
         raise _Fault(f"the archive is damaged: {_line(error)}") from error
     try:
         config = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise _Fault(f"{CONFIG} is damaged, or not JSON") from error
+        raise _Fault(f"{CONFIG_MEMBER} is damaged, or not JSON") from error
     if not isinstance(config, dict):
-        raise _Fault(f"{CONFIG} does not describe a model")
+        raise _Fault(f"{CONFIG_MEMBER} does not describe a model")
     return config, weights
 
 
@@ -146,7 +147,7 @@ def _check_member(member: zipfile.ZipInfo) -> None:
             f"its member {name} is compressed, {member.compress_size:,} bytes for {member.file_size:,}: "
             f"Keras stores them as they are"
         )
-    if name != WEIGHTS and member.file_size > MAX_CONFIG_BYTES:
+    if name != WEIGHTS_MEMBER and member.file_size > MAX_CONFIG_BYTES:
         raise _Fault(f"its member {name} has {member.file_size:,} bytes; the limit is {MAX_CONFIG_BYTES:,}")
 
 
@@ -160,7 +161,7 @@ def _check_classes(config: dict[str, Any]) -> None:
             if "class_name" in node:
                 classes += 1
                 if classes > MAX_CLASSES:
-                    raise _Fault(f"{CONFIG} holds more than {MAX_CLASSES:,} classes")
+                    raise _Fault(f"{CONFIG_MEMBER} holds more than {MAX_CLASSES:,} classes")
                 _check_class(node)
             todo.extend(node.values())
         elif isinstance(node, list):
@@ -231,7 +232,7 @@ def _stored_weights(content: bytes) -> int:
     except _Fault:
         raise
     except Exception as error:  # h5py maps HDF5's errors to many Python types
-        raise _Fault(f"{WEIGHTS} is damaged: {_line(error)}") from error
+        raise _Fault(f"{WEIGHTS_MEMBER} is damaged: {_line(error)}") from error
     if total_bytes > len(content):
         raise _Fault("its weights overlap")
     return total
@@ -248,7 +249,7 @@ def _datasets(file: Any) -> Iterator[tuple[str, Any]]:
             seen += 1
             if seen > MAX_HDF5_OBJECTS:
                 raise _Fault(
-                    f"{WEIGHTS} holds more than {MAX_HDF5_OBJECTS:,} objects, or groups that contain themselves"
+                    f"{WEIGHTS_MEMBER} holds more than {MAX_HDF5_OBJECTS:,} objects, or groups that contain themselves"
                 )
             link = group.get(name, getlink=True)
             if not isinstance(link, h5py.HardLink):
@@ -278,7 +279,7 @@ def _count_weights(config: dict[str, Any]) -> int:
         except Exception as error:  # layers raise all kinds of errors
             raise _Fault(f"Keras cannot build it: {_line(error)}") from error
         if not isinstance(model, keras.Model):
-            raise _Fault(f"{CONFIG} describes a {type(model).__name__}, not a model")
+            raise _Fault(f"{CONFIG_MEMBER} describes a {type(model).__name__}, not a model")
         weights = sum(math.prod(weight.shape) for weight in model.weights)
         for operation in _operations(model):
             _check_operation(operation)
@@ -307,7 +308,7 @@ def _check_work(model: keras.Model, weights: int) -> None:
     if any(None in each.shape[1:] for each in model.inputs):
         raise _Fault("its input has no fixed size")
     try:
-        done = list(work(trace(model)))
+        done = list(work(trace_network(model)))
     except Exception as error:
         raise _Fault(f"Keras cannot build it: {_line(error)}") from error
     largest = max(done, key=lambda each: each.values)

@@ -21,7 +21,7 @@ from architectures.errors import ProjectError
 from architectures.redaction import redact
 from experiments.databases import LOCK_CLASS, keepalive
 
-POLL_SECONDS = 0.1
+LOCK_POLL_SECONDS = 0.1
 TOLD_AFTER = 5.0  # seconds of waiting, after which the holder of a lock is reported
 LONGEST_NAME = 63  # bytes that PostgreSQL keeps of a connection's name
 
@@ -49,7 +49,7 @@ def wait_until(acquired: Callable[[], bool], holder: Callable[[], str], what: st
             by = holder() or "another process"
             say(redact(f"waiting for the {what}, held by {by}"), file=sys.stderr, flush=True)
             told = True
-        time.sleep(POLL_SECONDS)
+        time.sleep(LOCK_POLL_SECONDS)
 
 
 @contextlib.contextmanager

@@ -7,7 +7,7 @@ import os
 import re
 
 MAX_FILE_NAME = 255  # bytes, on all usual file systems
-PREFIX = 60  # bytes of a name that are kept readable
+READABLE_BYTES = 60  # bytes of a name that are kept readable
 
 
 def folder_name(name: str) -> str:
@@ -18,7 +18,7 @@ def folder_name(name: str) -> str:
     >>> folder_name("..")
     '@5ec1f7e700f3'
     """
-    readable = shortened(re.sub(r"[^\w.-]+", "-", name), PREFIX).strip("-.")
+    readable = shortened(re.sub(r"[^\w.-]+", "-", name), READABLE_BYTES).strip("-.")
     return f"{readable}@{hashlib.sha256(name.encode()).hexdigest()[:12]}"
 
 
@@ -31,10 +31,10 @@ def shortened(text: str, size: int) -> str:
     return text.encode()[:size].decode(errors="ignore")
 
 
-def fits(name: str) -> bool:
+def is_file_name(name: str) -> bool:
     """Return whether a name can be used for a file unchanged.
 
-    >>> fits("photos"), fits(".."), fits("数" * 100)
+    >>> is_file_name("photos"), is_file_name(".."), is_file_name("数" * 100)
     (True, False, False)
     """
     return bool(name.strip(".")) and "/" not in name and len(os.fsencode(name)) <= MAX_FILE_NAME

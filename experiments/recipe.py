@@ -10,13 +10,13 @@ from typing import Annotated, get_args, get_type_hints
 from architectures.fields import Choice, Number, NumberRange, Several
 from architectures.ranges import Range
 
-CLASS_WEIGHT = Choice(("none", "balanced"))
-LABEL_SMOOTHING = Number(0, 1, open_above=True)
-WEIGHT_DECAY = Number(0, 1)
-MOMENTUM = Number(0, 1, open_above=True)
-ALPHA = Number(0, 10)
-TEMPERATURE = Number(1, 100)
-DISTILLATION_WEIGHT = Number(0.01, 1)
+ALLOWED_CLASS_WEIGHT = Choice(("none", "balanced"))
+ALLOWED_LABEL_SMOOTHING = Number(0, 1, open_above=True)
+ALLOWED_WEIGHT_DECAY = Number(0, 1)
+ALLOWED_MOMENTUM = Number(0, 1, open_above=True)
+ALLOWED_ALPHA = Number(0, 10)
+ALLOWED_TEMPERATURE = Number(1, 100)
+ALLOWED_DISTILLATION_WEIGHT = Number(0.01, 1)
 TEACHER = "teacher"  # takes the hyperparameters of distillation
 
 
@@ -42,7 +42,7 @@ class Recipe:
 
     class_weight: Annotated[
         str,
-        CLASS_WEIGHT,
+        ALLOWED_CLASS_WEIGHT,
         RecipeOption(
             "weights of the images in the loss: with balanced, all classes count the same, whatever their size",
             "weights",
@@ -50,12 +50,12 @@ class Recipe:
     ] = "none"
     label_smoothing: Annotated[
         float,
-        LABEL_SMOOTHING,
+        ALLOWED_LABEL_SMOOTHING,
         RecipeOption("share of each training label that is spread over all classes", "smoothing", "loss"),
     ] = 0.0
     weight_decay: Annotated[
         float,
-        WEIGHT_DECAY,
+        ALLOWED_WEIGHT_DECAY,
         RecipeOption(
             "decoupled weight decay, as in AdamW: each step shrinks kernels by this times the learning rate",
             "decay",
@@ -64,19 +64,19 @@ class Recipe:
     ] = 0.0
     momentum: Annotated[
         float,
-        MOMENTUM,
+        ALLOWED_MOMENTUM,
         RecipeOption(
             "momentum of sgd: the share of the previous step that is added to the next", "momentum", "optimizer"
         ),
     ] = 0.0
     mixup: Annotated[
         float,
-        ALPHA,
+        ALLOWED_ALPHA,
         RecipeOption("alpha of MixUp, which blends two training images and their labels: higher is more even", "MixUp"),
     ] = 0.0
     cutmix: Annotated[
         float,
-        ALPHA,
+        ALLOWED_ALPHA,
         RecipeOption(
             "alpha of CutMix, which pastes a part of one training image into another: higher is closer to half",
             "CutMix",
@@ -84,14 +84,14 @@ class Recipe:
     ] = 0.0
     temperature: Annotated[
         float,
-        Number(0, TEMPERATURE.maximum),
+        Number(0, ALLOWED_TEMPERATURE.maximum),
         RecipeOption(
             "softens the answers of teacher and network: their logarithms are divided by it", "T", TEACHER, 3.0
         ),
     ] = 0.0
     distillation_weight: Annotated[
         float,
-        Number(0, DISTILLATION_WEIGHT.maximum),
+        Number(0, ALLOWED_DISTILLATION_WEIGHT.maximum),
         RecipeOption("share of the loss that compares with the teacher's answers", "taught", TEACHER, 0.5),
     ] = 0.0
 
@@ -103,18 +103,18 @@ class RecipeRanges:
     None: it stays off.
     """
 
-    class_weight: Annotated[tuple[str, ...], Several(CLASS_WEIGHT, minimum=1, distinct=True)] | None = None
-    label_smoothing: Annotated[Range, NumberRange(LABEL_SMOOTHING)] | None = None
-    weight_decay: Annotated[Range, NumberRange(WEIGHT_DECAY)] | None = None
-    momentum: Annotated[Range, NumberRange(MOMENTUM)] | None = None
-    mixup: Annotated[Range, NumberRange(ALPHA)] | None = None
-    cutmix: Annotated[Range, NumberRange(ALPHA)] | None = None
-    temperature: Annotated[Range, NumberRange(TEMPERATURE)] | None = None
-    distillation_weight: Annotated[Range, NumberRange(DISTILLATION_WEIGHT)] | None = None
+    class_weight: Annotated[tuple[str, ...], Several(ALLOWED_CLASS_WEIGHT, minimum=1, distinct=True)] | None = None
+    label_smoothing: Annotated[Range, NumberRange(ALLOWED_LABEL_SMOOTHING)] | None = None
+    weight_decay: Annotated[Range, NumberRange(ALLOWED_WEIGHT_DECAY)] | None = None
+    momentum: Annotated[Range, NumberRange(ALLOWED_MOMENTUM)] | None = None
+    mixup: Annotated[Range, NumberRange(ALLOWED_ALPHA)] | None = None
+    cutmix: Annotated[Range, NumberRange(ALLOWED_ALPHA)] | None = None
+    temperature: Annotated[Range, NumberRange(ALLOWED_TEMPERATURE)] | None = None
+    distillation_weight: Annotated[Range, NumberRange(ALLOWED_DISTILLATION_WEIGHT)] | None = None
 
 
 RECIPE = tuple(field.name for field in fields(Recipe))
-OFF: Mapping[str, float | str] = {name: getattr(Recipe, name) for name in RECIPE}
+OFF_VALUES: Mapping[str, float | str] = {name: getattr(Recipe, name) for name in RECIPE}
 _MARKS = {name: hint.__metadata__ for name, hint in get_type_hints(Recipe, include_extras=True).items()}
 RECIPE_OPTIONS: Mapping[str, RecipeOption] = {
     name: next(mark for mark in marks if isinstance(mark, RecipeOption)) for name, marks in _MARKS.items()
@@ -142,4 +142,4 @@ def asked_of(config: Recipe) -> dict[str, float | str]:
     >>> asked_of(Recipe(class_weight="balanced"))
     {'class_weight': 'balanced'}
     """
-    return {name: value for name, value in recipe_of(config).items() if value != OFF[name]}
+    return {name: value for name, value in recipe_of(config).items() if value != OFF_VALUES[name]}

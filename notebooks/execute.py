@@ -28,7 +28,7 @@ from nbformat import NotebookNode
 from PIL import Image
 from traitlets.config import Config
 
-from architectures.quiet import DEFAULTS
+from architectures.quiet import ENVIRONMENT_DEFAULTS
 
 FOLDER = Path(__file__).parent
 CELL_SECONDS = 900
@@ -66,7 +66,7 @@ def execute(path: Path, folder: Path) -> NotebookNode:
         CellExecutionError: with the cell and its traceback.
     """
     notebook = nbformat.read(path, as_version=4)
-    ours = {*DEFAULTS, "MLFLOW_TRACKING_URI", "MPLBACKEND"}
+    ours = {*ENVIRONMENT_DEFAULTS, "MLFLOW_TRACKING_URI", "MPLBACKEND"}
     with tempfile.TemporaryDirectory(prefix="pocketnets-") as profile:
         environment = {key: value for key, value in os.environ.items() if key not in ours}
         environment |= {"LOGNAME": NOBODY, "USER": NOBODY, "IPYTHONDIR": profile}

@@ -27,18 +27,18 @@ from architectures.fields import (
 from architectures.knobs import Knob
 from architectures.ranges import Range
 from experiments.config import (
+    ALLOWED_BATCH_SIZE,
+    ALLOWED_DROPOUT,
+    ALLOWED_EPOCHS,
+    ALLOWED_FILTERS,
+    ALLOWED_LEARNING_RATE,
+    ALLOWED_SCHEDULE,
+    ALLOWED_SEED,
+    ALLOWED_TEACHER,
+    ALLOWED_VIEWS,
     AUGMENTATIONS,
-    BATCH_SIZE,
-    DROPOUT,
-    EPOCHS,
-    FILTERS,
-    LEARNING_RATE,
     PRECISIONS,
     REGISTERED,
-    SCHEDULE,
-    SEED,
-    TEACHER,
-    VIEWS,
     Compression,
     RunResult,
 )
@@ -93,7 +93,7 @@ SAMPLERS = ("tpe", "gp", "cmaes", "random", "grid", "bruteforce")
 EXHAUSTIVE = ("grid", "bruteforce")  # which try each combination once
 OFF = "off"
 ON = "on"  # the augmentation that suits the data, which a study and a run record
-AUGMENT = (ON, *AUGMENTATIONS, SEARCH)
+AUGMENT_OPTIONS = (ON, *AUGMENTATIONS, SEARCH)
 ENGINES = ("local", "ray")
 ARCHITECTURES = Several(Instance(str, "a text"), distinct=True)
 CHANGEABLE = ("trials", "keep", "register_as", "replicates")  # recorded, too: the defaults of a continuation
@@ -177,28 +177,29 @@ class SweepConfig(RecipeRanges):
     storage: str = "sqlite:///optuna.db"
     dataset: str = "mnist5k"  # a name, or files: folder:DIR, idx:DIR, npz:FILE
     architectures: Annotated[tuple[str, ...], ARCHITECTURES] = ()  # empty: all that fit the data
-    batch_sizes: Annotated[tuple[int, ...], Wholes(BATCH_SIZE, minimum=1)] = SearchSpace.batch_sizes
-    dropout: Annotated[Range, NumberRange(DROPOUT)] = SearchSpace.dropout
-    filters: Annotated[tuple[int, ...], Wholes(FILTERS, minimum=1)] = SearchSpace.filters
+    batch_sizes: Annotated[tuple[int, ...], Wholes(ALLOWED_BATCH_SIZE, minimum=1)] = SearchSpace.batch_sizes
+    dropout: Annotated[Range, NumberRange(ALLOWED_DROPOUT)] = SearchSpace.dropout
+    filters: Annotated[tuple[int, ...], Wholes(ALLOWED_FILTERS, minimum=1)] = SearchSpace.filters
     # values of architectures' own hyperparameters, instead of all their choices
     knobs: tuple[tuple[str, tuple[Knob, ...]], ...] = ()
     # highest rate; None: the optimizer's default for this schedule
-    learning_rate: Annotated[Range, NumberRange(LEARNING_RATE, logarithmic=True)] | None = None
+    learning_rate: Annotated[Range, NumberRange(ALLOWED_LEARNING_RATE, logarithmic=True)] | None = None
     learning_rate_factor: Annotated[float, Number(0, 1_000)] = 1.0  # the optimizer's, recorded by the study
-    schedule: Annotated[str, SCHEDULE] = SearchSpace.schedule
+    schedule: Annotated[str, ALLOWED_SCHEDULE] = SearchSpace.schedule
     optimizer: Annotated[str, REGISTERED] = SearchSpace.optimizer
     loss: Annotated[str, REGISTERED] = SearchSpace.loss
-    teacher: Annotated[str, TEACHER] = SearchSpace.teacher  # a run: id, prefix or name; recorded with id and digest
-    augment: Annotated[str, Choice((*AUGMENT, SEARCH_BEFORE))] = ON  # search: each trial draws one
+    # a run: id, prefix or name; recorded with id and digest
+    teacher: Annotated[str, ALLOWED_TEACHER] = SearchSpace.teacher
+    augment: Annotated[str, Choice((*AUGMENT_OPTIONS, SEARCH_BEFORE))] = ON  # search: each trial draws one
     # augmented views of each image for a frozen backbone; 0: a new view in every epoch
-    views: Annotated[int, VIEWS] = 0
+    views: Annotated[int, ALLOWED_VIEWS] = 0
     objectives: Annotated[tuple[str, ...], Objectives()] = ("val_accuracy",)
     # a trial whose file would be larger is infeasible and not trained
     max_coreml_bytes: Annotated[int, Whole(1)] | None = None
     compress: Compression = "none"  # of the file whose bytes are the objective and the limit
     trials: Annotated[int, Whole(1)] = 12  # in the study, those of earlier sweeps included
     timeout: Annotated[float, Number(1, 1e9)] | None = None  # seconds after which no new trial starts
-    epochs: Annotated[int, EPOCHS] = 15  # maximum of a trial
+    epochs: Annotated[int, ALLOWED_EPOCHS] = 15  # maximum of a trial
     pruner: Annotated[str, Choice((AUTO, *PRUNERS))] = AUTO  # see `resolved_pruner`
     sampler: Annotated[str, Choice(SAMPLERS)] = "tpe"  # Optuna's
     # auto, or the name of an earlier study: the first trials are the best configurations of earlier studies
@@ -210,7 +211,7 @@ class SweepConfig(RecipeRanges):
     gpus_per_trial: Annotated[float, Gpus(0, 1_000)] = 0.0
     # seconds without a heartbeat after which another host's trial is taken over
     takeover_after: Annotated[int, Whole(2)] = 60
-    seed: Annotated[int, SEED] = 0
+    seed: Annotated[int, ALLOWED_SEED] = 0
     precision: Annotated[str, Choice((AUTO, *PRECISIONS))] = AUTO
     experiment: Annotated[str, Name(empty=True)] = ""  # empty: the data set's name
     register_as: Annotated[str, Name(empty=True)] = ""  # empty: <dataset>-classifier

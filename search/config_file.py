@@ -25,7 +25,7 @@ from architectures.fields import is_range
 from architectures.redaction import redact
 from search.config import SweepConfig
 
-OPTIONS = {  # where a field has another name
+OPTION_NAMES = {  # where a field has another name
     "architectures": "architecture",
     "batch_sizes": "batch-size",
     "knobs": "knob",
@@ -142,7 +142,7 @@ def as_toml(config: SweepConfig, *, but: Sequence[str] = ()) -> str:
         text = _toml(value)
         secret = isinstance(value, str) and "://" in value and redact(value) != value
         comment = "# " if secret or value == field.default else ""
-        lines.append(f"{comment}{OPTIONS.get(field.name, field.name.replace('_', '-'))} = {text}")
+        lines.append(f"{comment}{OPTION_NAMES.get(field.name, field.name.replace('_', '-'))} = {text}")
     return "\n".join(lines) + "\n"
 
 

@@ -24,7 +24,7 @@ from search.report.page import REPORT, compared_architectures, replicated, selec
 from search.report.significance import ArchitectureComparison
 from search.report.summary import description, figures
 from search.study.study import Study
-from search.trials.patience import patiently
+from search.trials.patience import wait_for_mlflow
 from search.trials.progress import TrialProgress
 from search.trials.recovery import drop_superseded, end_parent, evaluate_leftover_models
 
@@ -63,9 +63,9 @@ class Ending:
                 end_parent(self.study, self.tracker, "KILLED")
             return
         for step in (self._register, self._rank, self._draw, self._look_at_images):
-            patiently(step, self.progress)
+            wait_for_mlflow(step, self.progress)
         self._say_what_is_missing()
-        patiently(lambda: end_parent(self.study, self.tracker, "FINISHED"), self.progress)
+        wait_for_mlflow(lambda: end_parent(self.study, self.tracker, "FINISHED"), self.progress)
 
     def _register(self) -> None:
         self.progress.waiting("registering the best models")

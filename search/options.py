@@ -13,7 +13,7 @@ from architectures.fields import PluginName
 from architectures.knobs import Knob, knob_from_text
 from architectures.redaction import MARK, redact
 from experiments.config import CROSS_ENTROPY
-from experiments.recipe import CHOICES, OFF, RECIPE_OPTIONS, Recipe, RecipeRanges
+from experiments.recipe import CHOICES, OFF_VALUES, RECIPE_OPTIONS, Recipe, RecipeRanges
 from search.config import RAY_OPTIONS
 
 SCHEDULE_HELP = (
@@ -49,7 +49,7 @@ def add_recipe(made: Parser, config: type[Recipe]) -> None:
     """Add options for the optimizer, the loss and each hyperparameter of the recipe, for one trial."""
     _add_registered(made, config)
     for name, asked in RECIPE_OPTIONS.items():
-        usual = f": the {asked.taken_by}'s own" if asked.taken_by else f" {OFF[name] or 0}"
+        usual = f": the {asked.taken_by}'s own" if asked.taken_by else f" {OFF_VALUES[name] or 0}"
         usual = f" {asked.usual:g} with --teacher" if asked.usual else usual
         metavar = "|".join(CHOICES[name]) if name in CHOICES else "X"
         made.add_field(config, name, metavar=metavar, help=f"{asked.help} (default{usual})")
@@ -59,7 +59,7 @@ def add_recipe_ranges(made: Parser, config: type[RecipeRanges]) -> None:
     """As `add_recipe`, for a sweep: each trial draws its value from a range; a single value is the same for all."""
     _add_registered(made, config)
     for name, asked in RECIPE_OPTIONS.items():
-        usual = f"the {asked.taken_by}'s own" if asked.taken_by else OFF[name] or "none"
+        usual = f"the {asked.taken_by}'s own" if asked.taken_by else OFF_VALUES[name] or "none"
         usual = f"{asked.usual:g} with --teacher" if asked.usual else usual
         metavar = ",".join(CHOICES[name]) if name in CHOICES else "LOW:HIGH"
         several = "several values are" if name in CHOICES else "a range is"

@@ -51,7 +51,7 @@ from search.study.sampling import check_sampler, sampler_note
 from search.study.storage import is_missing
 from search.study.study import Study
 from search.trials.loop import Runner
-from search.trials.patience import patiently
+from search.trials.patience import wait_for_mlflow
 from search.trials.progress import TrialProgress
 from search.trials.recovery import deliver_leftover_writes, end_parent, evaluate_leftover_models, recover
 from search.trials.states import States
@@ -200,7 +200,7 @@ def sweep(
         contextlib.ExitStack() as stack,
     ):
         progress.waiting("starting TensorFlow")
-        tracker = patiently(lambda: Tracker(config.tracking_uri), progress)
+        tracker = wait_for_mlflow(lambda: Tracker(config.tracking_uri), progress)
         tracker.limit_lock_timeout()
 
         def say(text: str) -> None:
@@ -231,7 +231,7 @@ def sweep(
                     raise ProjectError(f"Study {study.name!r} was just created with other options. Run this again.")
                 return _open_study(study, tracker, dataset, architectures, ready.gpu, say)
 
-        parent = patiently(opened, progress)
+        parent = wait_for_mlflow(opened, progress)
         config = study.config
         architectures = tuple(known for known in architectures if known.name in config.architectures)
 
@@ -243,13 +243,13 @@ def sweep(
         outbox = Outbox(tracker, study.name, parent, owns=study.trials.owns, say=say)
         states = States(study.name)
         try:
-            patiently(lambda: _take_up(study, tracker, outbox, dataset, progress), progress)
+            wait_for_mlflow(lambda: _take_up(study, tracker, outbox, dataset, progress), progress)
             states.remove_ended(study.trials.unfinished())
             progress.done(study.started(), study.results.best_value())
             if study.trials.is_exhausted():
                 say(f"study {study.name} holds all combinations: there is nothing left to try")
             ready_at = time.perf_counter()
-            experiment_id = patiently(lambda: tracker.experiment(config.experiment_name), progress)
+            experiment_id = wait_for_mlflow(lambda: tracker.experiment(config.experiment_name), progress)
             where = environment(setup.threads, ready.gpu, config.plugins)
             runner = Runner(
                 study,

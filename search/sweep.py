@@ -15,7 +15,7 @@ from experiments.config import COMPRESSIONS, LEARNING_RATES, PRECISIONS, default
 from experiments.datasets.arguments import add_arguments, dataset_given
 from experiments.objective import FIGURES, MOST_OBJECTIVES
 from search.config import (
-    AUGMENT,
+    AUGMENT_OPTIONS,
     AUTO,
     ENGINES,
     ON,
@@ -89,7 +89,7 @@ def parser() -> Parser:
     add(
         "--augment",
         nargs="?",
-        choices=AUGMENT,
+        choices=AUGMENT_OPTIONS,
         const=ON,
         help="change training images at random: digits (shift, scale, rotate), photo (flip, crop, recolour, "
         "RandAugment), off, search (each trial chooses), or on (the default): photo if they are in colour, else digits",

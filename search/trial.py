@@ -11,7 +11,7 @@ from architectures.command import Parser, print_json, run
 from architectures.display import say
 from architectures.knobs import Knob, knob_from_text
 from experiments.config import AUGMENTATIONS, COMPRESSIONS, LEARNING_RATES, PRECISIONS, default_tracking_uri
-from experiments.datasets.arguments import OPTIONS, add_arguments, dataset_given
+from experiments.datasets.arguments import IMAGE_OPTIONS, add_arguments, dataset_given
 from experiments.objective import OBJECTIVES
 from search.config import AUTO, ON
 from search.options import SCHEDULE_HELP, add_common, add_recipe, add_views
@@ -87,7 +87,7 @@ def _knob(text: str) -> tuple[str, Knob]:
 def _body(arguments: argparse.Namespace) -> int:
     options = vars(arguments) | {"dataset": dataset_given(arguments, TrialConfig.dataset)}
     options = {key: value for key, value in options.items() if value is not None}
-    for common in ("json", "debug", *OPTIONS):
+    for common in ("json", "debug", *IMAGE_OPTIONS):
         options.pop(common, None)
     for several in ("plugins", "knobs"):
         options[several] = tuple(options.get(several, ()))

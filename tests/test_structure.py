@@ -195,6 +195,23 @@ def test_a_class_or_a_type_has_a_name_of_its_own() -> None:
     assert not {name: places for name, places in twice.items() if capitalized.fullmatch(name)}
 
 
+GATHERED = {"OPS", "LAYERS"}  # of the modules of a package, and of all of them in the package
+
+
+def test_a_constant_that_others_import_has_a_name_of_its_own() -> None:
+    constant = re.compile(r"[A-Z][A-Z0-9_]*[A-Z0-9]")
+    imported = {
+        alias.name
+        for file in SOURCES
+        for node, _ in own_imports(tree(file))
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+        if constant.fullmatch(alias.name)
+    }
+    twice = {name: places for name, places in modules_that_define().items() if len(places) > 1}
+    assert not {name: twice[name] for name in imported & twice.keys() - GATHERED}
+
+
 MOST_LINES_OF_A_COMMAND = 100  # with blank lines and docstring, without `parser`, which declares the options
 
 

@@ -9,7 +9,7 @@ from architectures.errors import NotConvertible, ProjectError
 from conversion.coreml.convert import convert, coremltools
 from conversion.coreml.facts import FileFacts
 from experiments.classifier import as_classifier
-from experiments.training.graph_work import trace
+from experiments.training.graph_work import trace_network
 
 if TYPE_CHECKING:
     import keras
@@ -42,7 +42,7 @@ def check_convertible(network: keras.Model, name: str, *, tested: bool = False) 
 
 def _operations(network: keras.Model) -> set[str]:
     """Return the kinds of TensorFlow operations in a network, including those in called functions."""
-    graph = trace(network).as_graph_def()
+    graph = trace_network(network).as_graph_def()
     nodes = [*graph.node, *(node for function in graph.library.function for node in function.node_def)]
     return {node.op for node in nodes}
 

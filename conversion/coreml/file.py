@@ -11,11 +11,10 @@ from pathlib import Path
 from types import MappingProxyType
 
 from conversion.coreml.formats import Format
-from conversion.runtime.model_file import content_of, parsed
-from conversion.runtime.opening import opened
-from conversion.runtime.package import Package
+from conversion.runtime.model_file import content_of, parse_model
+from conversion.runtime.opening import extracted
+from conversion.runtime.package import MANIFEST, Package
 
-MANIFEST = "Manifest.json"
 MODEL_MEMBER = "Data/com.apple.CoreML/model.mlmodel"  # of a package: the program
 WEIGHTS_FOLDER = "Data/com.apple.CoreML/weights"  # of a package: the program's weights
 ONLY_MEMBER = "model.mlmodel"  # of an mlmodel, which is one file
@@ -74,7 +73,7 @@ class CoreMLFile:
             CorruptModel: if the member that should hold the message does not.
         """
         name = self._message_member()
-        model, _ = parsed(self.members[name], source=name)
+        model, _ = parse_model(self.members[name], source=name)
         model.description.metadata.userDefined.pop(DATE_KEY, None)
         content = model.SerializeToString(deterministic=True)
         return replace(self, members={**self.members, name: content}).sha256
@@ -146,7 +145,7 @@ def read(path: Path) -> CoreMLFile:
         CorruptModel: if it is missing or not a Core ML file, or anything points outside of a package.
         NotCheckable: if it is too large.
     """
-    with opened(path) as place:
+    with extracted(path) as place:
         if not place.is_dir():
             return mlmodel(content_of(place, source=str(path)))
         Package(place, source=str(path))  # refuses links and names that leave the folder

@@ -13,7 +13,7 @@ from architectures.errors import UsageError
 from architectures.scratch import scratch_beside
 from conversion.draw.request import Correction
 from experiments.evaluation.strokes import render
-from experiments.names import fits
+from experiments.names import is_file_name
 
 STROKES_KEY = "strokes"  # of the PNG's text: drawings can be rendered again if the preprocessing changes
 NAME_LENGTH = 16  # hexadecimal characters of the drawing's SHA-256
@@ -70,7 +70,12 @@ def collection_in(folder: Path, labels: Sequence[str]) -> Collection:
         OSError: if the folder cannot be created.
     """
     for label in labels:
-        if not fits(label) or not label.strip(". ") or set(label) & set('/\\:*?"<>|') or not label.isprintable():
+        if (
+            not is_file_name(label)
+            or not label.strip(". ")
+            or set(label) & set('/\\:*?"<>|')
+            or not label.isprintable()
+        ):
             raise UsageError(f"Drawings of the label {label!r} cannot be kept: it is not a folder's name.")
     if folder.is_file():
         raise UsageError(f"{folder} is a file, not a folder for drawings.")

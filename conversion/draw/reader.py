@@ -13,7 +13,7 @@ from conversion.draw.request import Drawing
 from conversion.runtime import Executable
 from conversion.verification.threshold import threshold_in
 from experiments.classifier import PREPROCESSING_VERSION
-from experiments.evaluation.strokes import SIDE, render
+from experiments.evaluation.strokes import DRAWING_SIDE, render
 
 if TYPE_CHECKING:
     import numpy as np
@@ -89,8 +89,10 @@ def open_reader(path: Path) -> Reader:
     """
     executable = runtime.load(path)
     image = executable.interface.input
-    if (image.width, image.height, image.color) != (SIDE, SIDE, "GRAYSCALE"):
-        raise UnreadableFile(f"{path} takes {image.text}; drawings become images of {SIDE}x{SIDE} GRAYSCALE.")
+    if (image.width, image.height, image.color) != (DRAWING_SIDE, DRAWING_SIDE, "GRAYSCALE"):
+        raise UnreadableFile(
+            f"{path} takes {image.text}; drawings become images of {DRAWING_SIDE}x{DRAWING_SIDE} GRAYSCALE."
+        )
     version = executable.interface.metadata.user_defined.get("preprocessing_version")
     if version != str(PREPROCESSING_VERSION):
         raise UnreadableFile(

@@ -32,7 +32,7 @@ from conversion.draw.reader import Reader
 from conversion.draw.request import MAX_BODY_BYTES, BadRequest, TooLarge, parse_correction, parse_drawing
 from experiments.views.page import render
 
-HOST = "127.0.0.1"
+LOOPBACK = "127.0.0.1"
 REQUEST_SECONDS = 10  # from its first byte, or from the connection, until a request is complete
 DESCRIPTORS = 8_192  # most open connections and files, if the system allows this many
 HEADERS = {
@@ -54,7 +54,7 @@ def bind(port: int) -> socket.socket:
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        listener.bind((HOST, port))
+        listener.bind((LOOPBACK, port))
         listener.listen()  # now, because clients may connect as soon as they know the address
     except OSError:
         listener.close()
@@ -104,7 +104,7 @@ def server(app: ASGIApp) -> uvicorn.Server:
     )
 
 
-def serve(app: ASGIApp, listener: socket.socket) -> None:
+def serve_until_interrupted(app: ASGIApp, listener: socket.socket) -> None:
     """Serve until Ctrl-C."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     with contextlib.suppress(ValueError, OSError):
@@ -198,7 +198,7 @@ class Guard:
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
         headers = Headers(scope=scope)
-        hosts = {f"{name}:{self.port}" for name in (HOST, "localhost")}
+        hosts = {f"{name}:{self.port}" for name in (LOOPBACK, "localhost")}
         if headers.get("host") not in hosts:  # a name that an attacker points at 127.0.0.1
             return await _refuse(403, "Foreign Host.")(scope, receive, send)
         if "origin" in headers and headers["origin"] not in {f"http://{host}" for host in hosts}:

@@ -11,7 +11,7 @@ from architectures.errors import ProjectError
 from conversion.coreml.writing import files_in_place
 from conversion.draw.collection import Collection, collection_in
 from conversion.draw.reader import Reader, open_reader
-from conversion.draw.server import HOST, application, bind, serve
+from conversion.draw.server import LOOPBACK, application, bind, serve_until_interrupted
 from conversion.promotion.place import DEFAULT_OUTPUT
 from experiments.views.page import run_link
 
@@ -32,12 +32,12 @@ class Session:
 
     @property
     def address(self) -> str:
-        return f"http://{HOST}:{self.port}/"
+        return f"http://{LOOPBACK}:{self.port}/"
 
     def serve(self) -> None:
         """Serve until Ctrl-C."""
         page = application(self.reader, port=self.port, run_link=self.run_link, collection=self.collection)
-        serve(page, self.listener)
+        serve_until_interrupted(page, self.listener)
 
 
 def open_session(file: Path | None, *, port: int, collect: Path | None, tracking_uri: str | None) -> Session:

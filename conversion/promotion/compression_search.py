@@ -72,7 +72,7 @@ class CompressionChoice:
         }
 
 
-def choose(
+def choose_compression(
     converter: Converter,
     split: Split,
     *,
@@ -159,7 +159,7 @@ def _execute(file: CoreMLFile, folder: Path, split: Split) -> tuple[npt.NDArray[
     return executable.probabilities(split.images), IOS_OF_SPECIFICATION[version]
 
 
-def draw(choice: CompressionChoice) -> bytes:
+def draw_choice(choice: CompressionChoice) -> bytes:
     """Draw file size, on a logarithmic axis, against validation accuracy, as a PNG."""
     from matplotlib.figure import Figure  # not pyplot, which keeps figures and picks a display
     from matplotlib.ticker import LogLocator
@@ -216,4 +216,4 @@ def draw(choice: CompressionChoice) -> bytes:
 def write_choice(choice: CompressionChoice, folder: Path) -> None:
     """Write the table as `compression.json` and the figure as `compression.png`."""
     (folder / "compression.json").write_text(json.dumps(choice.as_json(), indent=2), encoding="utf-8")
-    (folder / "compression.png").write_bytes(draw(choice))
+    (folder / "compression.png").write_bytes(draw_choice(choice))

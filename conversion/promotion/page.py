@@ -10,7 +10,7 @@ from typing import Any
 
 from architectures.command import finite
 from architectures.scratch import scratch_folder
-from conversion.promotion.compression_search import draw, write_choice
+from conversion.promotion.compression_search import draw_choice, write_choice
 from conversion.promotion.gallery import draw_flips
 from conversion.promotion.report import Examination, summary
 from conversion.verification.parity import LEAST_ALLOWANCE, ROUNDINGS
@@ -58,7 +58,7 @@ def page(examination: Examination, facts: Mapping[str, Any], tracking_uri: str) 
         run_link=run_link(facts["run_id"], tracking_uri),
         choice=choice,
         variants=sorted(choice.variants, key=lambda each: each.size_bytes or 0) if choice else (),
-        compression_chart=data_uri(draw(choice)) if choice else "",
+        compression_chart=data_uri(draw_choice(choice)) if choice else "",
         names=told_apart(facts["class_names"]),
         matrix=facts["confusion_matrix"],
         test=test,

@@ -18,7 +18,7 @@ from conversion.coreml.formats import FORMATS, check_available
 from conversion.coreml.writing import clear, write
 from conversion.promotion.candidate import Candidate, load_candidate
 from conversion.promotion.champion import Champion, load_champion
-from conversion.promotion.compression_search import choose, measured_on
+from conversion.promotion.compression_search import choose_compression, measured_on
 from conversion.promotion.config import DEFAULT_MODEL, PromoteConfig
 from conversion.promotion.gate import Decision, judge
 from conversion.promotion.in_place import InPlace, check_in_place, taken
@@ -101,7 +101,9 @@ def promote(config: PromoteConfig) -> Promotion:
     converter, choice = candidate.converter, None
     if config.compress == "auto":
         formats = (config.format,) if config.format else FORMATS
-        choice = choose(converter, candidate.dataset.val, formats=formats, max_accuracy_loss=config.max_accuracy_loss)
+        choice = choose_compression(
+            converter, candidate.dataset.val, formats=formats, max_accuracy_loss=config.max_accuracy_loss
+        )
         file, compression, measured = choice.file, choice.chosen.compression, choice.measured
     else:
         compression = config.compress

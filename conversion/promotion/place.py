@@ -9,12 +9,12 @@ from pathlib import Path
 from architectures.errors import UsageError
 from architectures.fields import Allowed, InvalidValue
 from conversion.coreml.formats import Format
-from experiments.names import fits, folder_name
+from experiments.datasets.registry import DIGITS
+from experiments.names import folder_name, is_file_name
 
 DEFAULT_OUTPUT = Path("ios/Digits/Model/DigitClassifier.mlmodel")  # of digits, read by the app
 OTHER_MODELS = Path("ios/Models")  # one folder per registered model
 OTHER_NAME = "Classifier.mlmodel"
-DIGITS = tuple("0123456789")
 SUFFIXES = (".mlmodel", ".mlpackage")
 ENDING = re.compile(r"\.[A-Za-z]\w*")  # of a file type; the .2 of v1.2 is not one
 
@@ -59,7 +59,7 @@ def default_output(name: str, *, image: tuple[int, int, int], labels: Sequence[s
     """
     if image == (28, 28, 1) and tuple(labels) == DIGITS:
         return DEFAULT_OUTPUT
-    folder = name if fits(name) else folder_name(name)  # excludes `..` and names that are too long
+    folder = name if is_file_name(name) else folder_name(name)  # excludes `..` and names that are too long
     return OTHER_MODELS / folder / OTHER_NAME
 
 

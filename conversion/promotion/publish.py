@@ -12,12 +12,11 @@ from conversion.promotion.page import write_evidence
 from conversion.promotion.place import default_output
 from conversion.promotion.report import Examination, summary
 from conversion.promotion.switch import FACTS, crown, settle, switching
-from experiments.tracking import PLACE_TAG, Current, PromotionRecord, ServedFile, Tracker, VersionRecord
+from experiments.tracking import LONGEST_TAG, PLACE_TAG, Current, PromotionRecord, ServedFile, Tracker, VersionRecord
 
 SCRIPT = Path(__file__).with_name("pyfunc_model.py")
 SCRIPT_NEEDS = ("pocketnets", "mlflow", "coremltools", "numpy", "scipy", "pandas")
-LONGEST_TAG = 5000  # characters: what every MLflow store takes
-NONE = "none"
+NO_REASON = "none"
 
 
 def tags_of(examination: Examination) -> dict[str, str]:
@@ -30,8 +29,8 @@ def tags_of(examination: Examination) -> dict[str, str]:
     return {key: str(facts.get(key, "not measured")) for key in FACTS} | {
         "parity": parity,
         "promotion": decision.outcome,
-        "promotion_reasons": ("; ".join(decision.reasons) or NONE)[:LONGEST_TAG],
-        "forced_reason": (decision.forced_reason or NONE)[:LONGEST_TAG],
+        "promotion_reasons": ("; ".join(decision.reasons) or NO_REASON)[:LONGEST_TAG],
+        "forced_reason": (decision.forced_reason or NO_REASON)[:LONGEST_TAG],
     }
 
 

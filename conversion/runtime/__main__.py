@@ -37,7 +37,7 @@ def parser() -> Parser:
 
 def _body(arguments: argparse.Namespace) -> int:
     from conversion.runtime import load_model
-    from conversion.runtime.texts import examples, shown
+    from conversion.runtime.texts import examples, output_text
 
     model = load_model(arguments.file)
     answers = [(title, model.predict(values)) for title, values in examples(model, arguments.inputs)]
@@ -59,7 +59,7 @@ def _body(arguments: argparse.Namespace) -> int:
                 say(f"  {what} {each}")
     for title, found in answers:
         for name, value in found.items():
-            say(f"{title}  {name}: {shown(value, top=arguments.top)}")
+            say(f"{title}  {name}: {output_text(value, top=arguments.top)}")
     return 0
 
 

@@ -18,7 +18,7 @@ from conversion.runtime.interface import CorruptModel, NotCheckable
 from conversion.runtime.limits import MAX_BLOB_ELEMENTS
 
 COLORS = {"GRAYSCALE": 1, "RGB": 3, "BGR": 3}
-KINDS = {
+FEATURE_KINDS = {
     "doubleType": "double",
     "int64Type": "int64",
     "stringType": "string",
@@ -66,7 +66,7 @@ def feature(stored: Any, source: str) -> Feature:
         NotCheckable: if its kind is unknown, or its size exceeds the limits.
     """
     kind = stored.type.WhichOneof("Type")
-    if kind not in KINDS:
+    if kind not in FEATURE_KINDS:
         raise NotCheckable(f"{source}: its feature {stored.name!r} is of the type {kind}.")
     shape: tuple[int, ...] = ()
     color = ""
@@ -83,7 +83,7 @@ def feature(stored: Any, source: str) -> Feature:
         raise CorruptModel(f"{source}: its feature {stored.name!r} has the shape {shape}.")
     if math.prod(shape) > MAX_BLOB_ELEMENTS:
         raise NotCheckable(f"{source}: its feature {stored.name!r} has the shape {shape}, which is too large.")
-    return Feature(stored.name, KINDS[kind], shape, color, bool(stored.type.isOptional))
+    return Feature(stored.name, FEATURE_KINDS[kind], shape, color, bool(stored.type.isOptional))
 
 
 def _array_shape(array: Any) -> tuple[int, ...]:

@@ -16,7 +16,7 @@ MARKS = {  # first bytes of a kind of file
     b"\x1f\x8b": "a gzip archive; unpack it and give the .mlmodel or .mlpackage in it",
     b"\x80\x02": f"a PyTorch file or another pickle, {CORE_ML}",
 }
-NAMES = {  # by suffix, if the contents do not tell
+FORMAT_NAMES = {  # by suffix, if the contents do not tell
     ".h5": "a Keras model in HDF5",
     ".hdf5": "a Keras model in HDF5",
     ".keras": "a Keras model",
@@ -45,11 +45,11 @@ def refuse_foreign(path: Path, head: bytes, source: str) -> None:
         if head.startswith(mark):
             raise NotCoreML(f"{source}: {kind}.")
     if head[4:8] == b"TFL3":
-        raise NotCoreML(f"{source}: {NAMES['.tflite']}, {CORE_ML}.")
+        raise NotCoreML(f"{source}: {FORMAT_NAMES['.tflite']}, {CORE_ML}.")
     if head.lstrip().lower().startswith((b"<!doctype html", b"<html")):
         raise NotCoreML(f"{source}: a web page, not the file that it shows: download the file itself.")
     suffix = path.suffix.lower()
     if suffix == ".mlmodelc":
         raise NotCoreML(f"{source}: {COMPILED}.")
-    if suffix in NAMES:
-        raise NotCoreML(f"{source}: {NAMES[suffix]}, {CORE_ML}.")
+    if suffix in FORMAT_NAMES:
+        raise NotCoreML(f"{source}: {FORMAT_NAMES[suffix]}, {CORE_ML}.")

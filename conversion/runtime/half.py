@@ -22,7 +22,7 @@ from conversion.runtime.network import Node
 CHUNK_BYTES = 2**24  # activations at a time
 MOST_BLAMED = 20  # images whose changed label is traced to a layer, each in about log2(layers) executions
 ACCUMULATIONS = ("float32", "float16")
-WEIGHTS, TIE = ("rounding of the weights", -2), ("rounding at a tie", -3)
+WEIGHT_ROUNDING, TIE = ("rounding of the weights", -2), ("rounding at a tie", -3)
 
 
 @dataclass(frozen=True)
@@ -162,11 +162,13 @@ class HalfExecutable:
         """
 
         def moved(layers: int) -> bool:
-            answer = self._computed(image, lambda place, _, blob: precision.half(blob) if place < layers else blob)
+            answer = self._computed(
+                image, lambda place, _, blob: precision.round_to_half(blob) if place < layers else blob
+            )
             return int(answer.argmax()) != label
 
         if moved(0):
-            return WEIGHTS
+            return WEIGHT_ROUNDING
         low, high = 0, self._halved.operations
         if not moved(high):  # in another chunk, products round differently
             return TIE
@@ -184,7 +186,7 @@ class _Events:
         self.vanished: dict[tuple[int, str], int] = {}
 
     def rounded(self, place: int, node: Node, blob: Array) -> Array:
-        result = precision.half(blob)
+        result = precision.round_to_half(blob)
         axes = tuple(range(1, blob.ndim))
         finite = np.isfinite(blob)
         overflow = (np.isinf(result) & finite).any(axis=axes)

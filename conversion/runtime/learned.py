@@ -101,7 +101,7 @@ def picked(p: Any) -> Callable[[Matrix], Matrix]:
     return run
 
 
-def linear(p: Any) -> Callable[[Matrix], Matrix]:
+def linear_scores(p: Any) -> Callable[[Matrix], Matrix]:
     """Return the scores (N, rows of weights) of a `GLMClassifier` or `GLMRegressor`."""
     rows = [numbers(row.value) for row in p.weights]
     offset = numbers(p.offset) if len(p.offset) else np.zeros(len(rows))
@@ -117,7 +117,7 @@ def linear(p: Any) -> Callable[[Matrix], Matrix]:
 
 
 def glm_regressor(p: Any) -> Callable[[Matrix], Matrix]:
-    scores = linear(p)
+    scores = linear_scores(p)
     transforms = {0: lambda x: x, 1: _sigmoid, 2: lambda x: scipy.special.ndtr(x)}
     if p.postEvaluationTransform not in transforms:
         raise Unsupported(f"its transform is {p.postEvaluationTransform}")
@@ -126,7 +126,7 @@ def glm_regressor(p: Any) -> Callable[[Matrix], Matrix]:
 
 def glm_classifier(p: Any, count: int) -> Callable[[Matrix], Matrix]:
     """Return probabilities (N, count)."""
-    scores = linear(p)
+    scores = linear_scores(p)
     if p.postEvaluationTransform not in (0, 1) or p.classEncoding not in (0, 1):
         raise Unsupported(f"its transform is {p.postEvaluationTransform}, its encoding {p.classEncoding}")
     probit = p.postEvaluationTransform == 1

@@ -10,25 +10,25 @@ import conversion.runtime.neuralnetwork as neuralnetwork
 from conversion.runtime.executable import BatchedExecutable
 from conversion.runtime.interface import NotCheckable
 from conversion.runtime.limits import one_network
-from conversion.runtime.model_file import content_of, parsed
-from conversion.runtime.opening import opened
+from conversion.runtime.model_file import content_of, parse_model
+from conversion.runtime.opening import extracted
 from conversion.runtime.package import Package, is_package
 from conversion.runtime.stages import unknown
 from conversion.runtime.weight_references import check_weights
 
-EXECUTED = (neuralnetwork.KIND, mlprogram.KIND)
+CLASSIFIER_KINDS = (neuralnetwork.KIND, mlprogram.KIND)
 
 
 def load(path: Path) -> BatchedExecutable:
     """Load a file or a package; see `conversion.runtime.load`."""
-    with opened(path) as found:
+    with extracted(path) as found:
         return _load(found, str(path))
 
 
 def _load(path: Path, source: str) -> BatchedExecutable:
     package = Package(path, source=source) if is_package(path) else None
     content = package.model if package else content_of(path, source=source)
-    model, unknown_field = parsed(content, source)
+    model, unknown_field = parse_model(content, source)
     check_kind(model, source)
     if unknown_field:
         raise NotCheckable(f"{source}: {unknown_field} has a field that this version does not know.")
@@ -43,10 +43,10 @@ def _load(path: Path, source: str) -> BatchedExecutable:
 def check_kind(model: Any, source: str) -> None:
     """Raise NotCheckable if there is no executor for this kind of model."""
     kind = model.WhichOneof("Type")
-    if kind not in EXECUTED:
+    if kind not in CLASSIFIER_KINDS:
         if reason := unknown(model):
             raise NotCheckable(f"{source}: {reason}")
-        known = " and ".join(EXECUTED)
+        known = " and ".join(CLASSIFIER_KINDS)
         raise NotCheckable(
             f"{source}: holds a model of the type {kind}; only {known} are classifiers of images. "
             "Of other kinds many are executed by python -m conversion.runtime."

@@ -12,10 +12,10 @@ import numpy as np
 
 from conversion.runtime.interface import Array, CorruptModel, NotCheckable
 from conversion.runtime.limits import MAX_OPERATIONS, Unsupported, bounded_total
-from conversion.runtime.mil_ops import CONSTANT_EXPRESSIONS, OPS, REARRANGING, Op, Operand, Variable
+from conversion.runtime.mil_ops import CONSTANT_EXPRESSIONS, OPS, REARRANGING_OPS, Op, Operand, Variable
 from conversion.runtime.mil_values import FLEXIBLE, Blob, Constant, TensorType, constant, tensor_type
 from conversion.runtime.network import Network, Node, Operation, blaming
-from conversion.runtime.precision import half
+from conversion.runtime.precision import round_to_half
 from conversion.runtime.precision import stored as as_stored
 
 MAKES_OWN_MEMORY = frozenset({"conv", "linear", "matmul"})  # a ReLU may overwrite their output if it is the only reader
@@ -141,7 +141,7 @@ class Program:
                 tuple(names),
                 op.outputs,
                 operation,
-                rearranges=op.kind in REARRANGING,
+                rearranges=op.kind in REARRANGING_OPS,
                 makes_own_memory=op.kind in MAKES_OWN_MEMORY,
                 shapes=tuple(declared.shape for declared in op.types),
             )
@@ -263,7 +263,7 @@ def _typed(value: np.ndarray, declared: TensorType, *, compressed: bool) -> np.n
         raise Unsupported(f"it computes values of the type {declared.name}")
     # Weights that are decompressed to float16 are rounded before they are used.
     rounded = compressed and declared.name == "FLOAT16"
-    return half(value) if rounded else value.astype(np.float32)
+    return round_to_half(value) if rounded else value.astype(np.float32)
 
 
 def image_scaling(ops: Sequence[Op], image: Variable, *, axis: int) -> tuple[float, tuple[float, ...]]:

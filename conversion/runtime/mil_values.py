@@ -162,16 +162,16 @@ def decoded(content: bytes, declared: TensorType) -> np.ndarray:
     if storage.numpy:
         values = np.frombuffer(content, storage.numpy)
     else:
-        values = unpacked(np.frombuffer(content, np.uint8), count=count, bits=storage.bits)
+        values = unpack_codes(np.frombuffer(content, np.uint8), count=count, bits=storage.bits)
         if storage.signed:
             values = (values.astype(np.int8) ^ (1 << storage.bits - 1)) - (1 << storage.bits - 1)
     return (values.astype(np.float32) if declared.is_float else values).reshape(declared.shape)
 
 
-def unpacked(packed: np.ndarray, *, count: int, bits: int) -> np.ndarray:
+def unpack_codes(packed: np.ndarray, *, count: int, bits: int) -> np.ndarray:
     """Unpack codes of 1 to 8 bits, stored with the least significant bit first, across byte boundaries.
 
-    >>> unpacked(np.array([0b11_10_01_00], np.uint8), count=4, bits=2)
+    >>> unpack_codes(np.array([0b11_10_01_00], np.uint8), count=4, bits=2)
     array([0, 1, 2, 3], dtype=uint8)
     """
     if bits == 8:

@@ -9,9 +9,9 @@ from typing import Any
 from conversion.runtime.features import Feature, batched, single
 from conversion.runtime.interface import Metadata, NotCheckable
 from conversion.runtime.limits import one_network
-from conversion.runtime.model_file import content_of, metadata, parsed
+from conversion.runtime.model_file import content_of, metadata, parse_model
 from conversion.runtime.network import blaming
-from conversion.runtime.opening import opened
+from conversion.runtime.opening import extracted
 from conversion.runtime.package import Package, is_package
 from conversion.runtime.stages import Stage, stage
 from conversion.runtime.weight_references import check_weights
@@ -61,10 +61,10 @@ class Model:
 def load_model(path: Path) -> Model:
     """Load a file or a package; see `conversion.runtime.load_model`."""
     source = str(path)
-    with opened(path) as found:
+    with extracted(path) as found:
         package = Package(found, source=source) if is_package(found) else None
         content = package.model if package else content_of(found, source=source)
-        model, unknown = parsed(content, source)
+        model, unknown = parse_model(content, source)
         if unknown:
             raise NotCheckable(f"{source}: {unknown} has a field that this version does not know.")
         check_weights(model, package, source)

@@ -54,7 +54,7 @@ def content_of(path: Path, *, source: str | None = None, most: int = MAX_FILE_BY
     return content
 
 
-def parsed(content: bytes, source: str) -> tuple[Any, str | None]:
+def parse_model(content: bytes, source: str) -> tuple[Any, str | None]:
     """Parse a file's content; return the `Model` message, and the name of a field unknown to this version, if any.
 
     Raises:

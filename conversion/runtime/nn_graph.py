@@ -10,7 +10,7 @@ import numpy as np
 from conversion.runtime.interface import Array, CorruptModel, NotCheckable
 from conversion.runtime.limits import MAX_OPERATIONS
 from conversion.runtime.network import Network, Node, blaming
-from conversion.runtime.nn_layers import LAYERS, REARRANGING, Layer
+from conversion.runtime.nn_layers import LAYERS, REARRANGING_LAYERS, Layer
 
 # Kinds whose output is newly allocated: a ReLU that is its only reader may overwrite it, which saves a tenth of time.
 MAKES_OWN_MEMORY = frozenset({"batchedMatmul", "convolution", "innerProduct"})
@@ -94,6 +94,6 @@ def _node(layer: Layer, source: str) -> Node:
         layer.inputs,
         layer.outputs,
         operation,
-        rearranges=layer.kind in REARRANGING,
+        rearranges=layer.kind in REARRANGING_LAYERS,
         makes_own_memory=layer.kind in MAKES_OWN_MEMORY,
     )

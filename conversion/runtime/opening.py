@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 from architectures.scratch import scratch_folder
-from conversion.runtime.foreign import COMPILED, CORE_ML, HEAD_BYTES, NAMES, refuse_foreign
+from conversion.runtime.foreign import COMPILED, CORE_ML, FORMAT_NAMES, HEAD_BYTES, refuse_foreign
 from conversion.runtime.interface import CorruptModel, NotCheckable, NotCoreML
 from conversion.runtime.limits import MAX_FILE_BYTES
 from conversion.runtime.package import MANIFEST, MAX_MEMBERS, is_package
@@ -23,7 +23,7 @@ DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, ValueE
 
 
 @contextlib.contextmanager
-def opened(path: Path) -> Iterator[Path]:
+def extracted(path: Path) -> Iterator[Path]:
     """Yield the file or package at a path: itself, or the only one in an archive, unpacked during the context.
 
     Raises:
@@ -115,9 +115,9 @@ def _root(names: Sequence[str], source: str) -> PurePosixPath:
         listed = " and ".join(sorted(map(str, found)))
         raise NotCoreML(f"{source}: an archive that holds {listed}: unpack it and give one of them.")
     if {"config.json", "model.weights.h5"} <= set(names):
-        raise NotCoreML(f"{source}: {NAMES['.keras']}, {CORE_ML}.")
+        raise NotCoreML(f"{source}: {FORMAT_NAMES['.keras']}, {CORE_ML}.")
     if any(path.name == "data.pkl" for path in paths):
-        raise NotCoreML(f"{source}: {NAMES['.pt']}, {CORE_ML}.")
+        raise NotCoreML(f"{source}: {FORMAT_NAMES['.pt']}, {CORE_ML}.")
     if any(part.endswith(".mlmodelc") for path in paths for part in path.parts):
         raise NotCoreML(f"{source}: {COMPILED}.")
     raise NotCoreML(f"{source}: an archive without a Core ML file (.mlmodel or .mlpackage).")

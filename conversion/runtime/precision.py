@@ -28,10 +28,10 @@ def halved(*, sums: bool = False) -> Iterator[None]:
         _mode.reset(token)
 
 
-def half(x: Any) -> Array:
+def round_to_half(x: Any) -> Array:
     """Round to float16, and return float32; values beyond its range become infinite.
 
-    >>> float(half(0.1))
+    >>> float(round_to_half(0.1))
     0.0999755859375
     """
     with np.errstate(over="ignore"):
@@ -40,7 +40,7 @@ def half(x: Any) -> Array:
 
 def stored(weights: Any) -> Any:
     """Return weights as they are stored."""
-    return half(weights) if _mode.get()[0] and weights.dtype == np.float32 else weights
+    return round_to_half(weights) if _mode.get()[0] and weights.dtype == np.float32 else weights
 
 
 def sums_in_half() -> bool:

@@ -50,7 +50,7 @@ def _value(text: str, wanted: Feature, model: Model) -> Any:
     return numbers if wanted.kind == "array" else numbers[0] if len(numbers) == 1 else numbers
 
 
-def shown(value: Any, *, top: int) -> str:
+def output_text(value: Any, *, top: int) -> str:
     """An output as one line: of probabilities the `top` labels, of an array its shape and its first numbers."""
     if isinstance(value, dict):
         best = sorted(value.items(), key=lambda pair: -pair[1])[:top]

@@ -26,7 +26,7 @@ class Check:
     found: str
 
 
-def check(name: str, expected: str, found: str) -> Check:
+def check_equal(name: str, expected: str, found: str) -> Check:
     return Check(name, expected == found, expected, found)
 
 
@@ -35,19 +35,19 @@ def structural_checks(interface: Interface, candidate: Candidate) -> list[Check]
     height, width, channels = candidate.dataset.input_shape
     image, user = interface.input, interface.metadata.user_defined
     return [
-        check("input name", INPUT_NAME, image.name),
-        check("probabilities output", OUTPUT_NAME, interface.probabilities_name),
-        check("label output", LABEL_NAME, interface.label_name),
-        check("image size", f"{width}x{height}", f"{image.width}x{image.height}"),
-        check("image colour", COLOR_OF_CHANNELS.get(channels, ARRAY), image.color),
-        check("image scale", str(np.float32(PIXEL_SCALE)), str(np.float32(image.scale))),
-        check("image bias", str((0.0,) * channels), str(tuple(image.bias))),
-        check("label count", str(len(candidate.dataset.class_names)), str(len(interface.labels))),
-        check("label order", str(candidate.dataset.class_names), str(interface.labels)),
-        check("last layer", str(head_of(network_of(candidate.classifier))), interface.head),
-        check("run id", candidate.run.run_id, user.get("run_id", "none")),
-        check("dataset digest", candidate.dataset.digest, user.get("dataset_digest", "none")),
-        check("preprocessing version", str(PREPROCESSING_VERSION), user.get("preprocessing_version", "none")),
-        check("fit", candidate.facts.fit or "none", user.get("fit", "none")),
-        check("background", candidate.facts.background or "none", user.get("background", "none")),
+        check_equal("input name", INPUT_NAME, image.name),
+        check_equal("probabilities output", OUTPUT_NAME, interface.probabilities_name),
+        check_equal("label output", LABEL_NAME, interface.label_name),
+        check_equal("image size", f"{width}x{height}", f"{image.width}x{image.height}"),
+        check_equal("image colour", COLOR_OF_CHANNELS.get(channels, ARRAY), image.color),
+        check_equal("image scale", str(np.float32(PIXEL_SCALE)), str(np.float32(image.scale))),
+        check_equal("image bias", str((0.0,) * channels), str(tuple(image.bias))),
+        check_equal("label count", str(len(candidate.dataset.class_names)), str(len(interface.labels))),
+        check_equal("label order", str(candidate.dataset.class_names), str(interface.labels)),
+        check_equal("last layer", str(head_of(network_of(candidate.classifier))), interface.head),
+        check_equal("run id", candidate.run.run_id, user.get("run_id", "none")),
+        check_equal("dataset digest", candidate.dataset.digest, user.get("dataset_digest", "none")),
+        check_equal("preprocessing version", str(PREPROCESSING_VERSION), user.get("preprocessing_version", "none")),
+        check_equal("fit", candidate.facts.fit or "none", user.get("fit", "none")),
+        check_equal("background", candidate.facts.background or "none", user.get("background", "none")),
     ]

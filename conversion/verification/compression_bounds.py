@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from conversion.runtime.interface import Array
+from conversion.runtime.precision import round_to_half
 
 ROUNDING = 2.0**-22  # relative difference of two orders of summation in float32
 HALFWAY = 1e-3  # of a step: how far past the middle between two codes a weight may be, due to rounding
@@ -19,11 +20,6 @@ CENTROID = 1e-3  # of the weights' standard deviation: how far an entry may be f
 SMALLEST_HALF = 2.0**-24  # coremltools rounds smaller values up to this instead of to zero
 
 Rule = Callable[["Array", "Array", "Array"], "npt.NDArray[np.bool_]"]
-
-
-def half(values: Array) -> Array:
-    """Round to float16, and return float32."""
-    return values.astype(np.float16).astype(np.float32)
 
 
 def _half_spacing(values: Array) -> Array:
@@ -39,7 +35,7 @@ def _unrounded(stored: Array, expected: Array, slack: Array) -> npt.NDArray[np.b
 def _rounded(stored: Array, expected: Array, slack: Array) -> npt.NDArray[np.bool_]:
     near = np.abs(stored - expected) <= _half_spacing(expected) + slack
     tiny = (np.abs(expected) <= SMALLEST_HALF) & (np.abs(stored) <= SMALLEST_HALF)
-    return (near | tiny) & (stored == half(stored))
+    return (near | tiny) & (stored == round_to_half(stored))
 
 
 def _linear(stored: Array, expected: Array, slack: Array) -> npt.NDArray[np.bool_]:
@@ -54,7 +50,7 @@ def _linear(stored: Array, expected: Array, slack: Array) -> npt.NDArray[np.bool
         low, high = expected.min(axis=others, keepdims=True), expected.max(axis=others, keepdims=True)
         largest = np.maximum(np.abs(low), np.abs(high))
         for origin, step, codes in ((0, largest / 127, (-127, 127)), (low, (high - low) / 255, (0, 255))):
-            step = half(step) if is_half else step
+            step = round_to_half(step) if is_half else step
             step = np.where(step > 0, step, np.float32(1))
             level = origin + np.clip(np.round((stored - origin) / step), *codes) * step
             on_grid = np.abs(stored - level) <= _decoding(stored, is_half) + ROUNDING * largest
@@ -106,8 +102,8 @@ def _pruned(percent: int) -> Rule:
 
 def _base(stored: Array, expected: Array) -> tuple[bool, Array]:
     """Return whether a tensor decodes to float16, and the weights that were compressed (in that case rounded first)."""
-    is_half = bool((stored == half(stored)).all())
-    return is_half, half(expected) if is_half else expected
+    is_half = bool((stored == round_to_half(stored)).all())
+    return is_half, round_to_half(expected) if is_half else expected
 
 
 def _decoding(values: Array, is_half: bool) -> Array:

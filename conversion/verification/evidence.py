@@ -24,7 +24,7 @@ from conversion.promotion.candidate import Candidate, load_candidate
 from conversion.runtime import half
 from conversion.runtime.half import Half
 from conversion.verification import native
-from conversion.verification.checks import COMPRESSION_KEY, Check, check, structural_checks
+from conversion.verification.checks import COMPRESSION_KEY, Check, check_equal, structural_checks
 from conversion.verification.comparison import Executed, ModelComparison, Route, compare_with_model
 from conversion.verification.compression_bounds import RULES
 from conversion.verification.native import Native
@@ -216,7 +216,7 @@ def _compression_checks(claimed: str, asked: str | None, weights: tuple[Weight, 
         return [Check("compression", False, asked or f"one of {', '.join(COMPRESSIONS)}", claimed)]
     compressed = claimed == "none" or claimed in found or "" in found or not found
     return [
-        check("compression", asked or claimed, claimed),
+        check_equal("compression", asked or claimed, claimed),
         Check("stored compression", compressed, claimed, claimed if compressed else ", ".join(sorted(found))),
     ]
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from conversion.coreml.convert import coremltools
 from conversion.runtime import Executable
-from conversion.runtime.opening import opened
+from conversion.runtime.opening import extracted
 from experiments.datasets.viewed import viewed
 
 SAMPLE = 64  # images; Apple's runtime takes one at a time
@@ -47,7 +47,7 @@ def compare(path: Path, executable: Executable, images: npt.NDArray[np.uint8]) -
     if platform.system() != "Darwin":
         return Native("not run: needs macOS")
     ct = coremltools()
-    with opened(path) as found:
+    with extracted(path) as found:
         model = ct.models.MLModel(str(found), compute_units=ct.ComputeUnit.CPU_ONLY)
     interface = executable.interface
     sample = images[:SAMPLE]

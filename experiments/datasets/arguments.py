@@ -10,15 +10,15 @@ from architectures.command import Parser
 from architectures.errors import UsageError
 from experiments.datasets.source import COLOR_MODES, FITS, Options, background, image_size, located
 
-NAMES = (
+DATASET_HELP = (
     "mnist5k (bundled), digits, mnist, fashion_mnist, cifar10, a data set of a plugin, or your own files: "
     "folder:DIR (a folder per class), idx:DIR (MNIST's format), npz:FILE"
 )
-OPTIONS = tuple(vars(Options()))
+IMAGE_OPTIONS = tuple(vars(Options()))
 Value = TypeVar("Value")
 
 
-def add_arguments(parser: Parser, help: str = f"{NAMES} (default mnist5k)") -> None:
+def add_arguments(parser: Parser, help: str = f"{DATASET_HELP} (default mnist5k)") -> None:
     """Add `--dataset` with its help, and the options of images in files."""
     parser.add_argument("--dataset", metavar="NAME", help=help)
     add_image_options(parser)
@@ -44,7 +44,7 @@ def add_image_options(parser: Parser) -> None:
 
 def dataset_given(arguments: argparse.Namespace, default: str) -> str | None:
     """Return the requested data set as recorded, with its options and an absolute path; None if none was given."""
-    options = Options(**{name: getattr(arguments, name) for name in OPTIONS})
+    options = Options(**{name: getattr(arguments, name) for name in IMAGE_OPTIONS})
     return located(arguments.dataset or default, options) if arguments.dataset or options.any else None
 
 

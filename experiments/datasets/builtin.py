@@ -10,12 +10,10 @@ import socket
 from architectures.errors import ProjectError
 from architectures.quiet import import_tensorflow
 from experiments.datasets.parts import StoredSplit
-from experiments.datasets.registry import Dataset, register_dataset
+from experiments.datasets.registry import DIGITS, Dataset, register_dataset
 from experiments.datasets.splits import assemble, freeze, stratified
 
 DOWNLOAD_TIMEOUT = 30.0  # seconds without an answer
-
-DIGITS = tuple(str(digit) for digit in range(10))
 
 
 @register_dataset("mnist5k")

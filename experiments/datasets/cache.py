@@ -35,7 +35,7 @@ IN_MEMORY_BYTES = 2**28  # of pixels: more is streamed from disk. A machine that
 BLOCK_BYTES = 2**24  # of pixels that are decoded, written or hashed at a time
 VERSION = 2  # of decoding and splitting: a new version decodes again
 READABLE = 100  # bytes of a data set's title in the name of its folder
-FACTS = "dataset.json"
+FACTS_FILE = "dataset.json"
 
 
 def folder_of(source: Source, files: Iterable[Path]) -> Path:
@@ -62,10 +62,10 @@ def root() -> Path:
     return (Path(home) if home and Path(home).is_absolute() else Path.home() / ".cache") / "pocketnets"
 
 
-def opened(folder: Path) -> Dataset | None:
+def open_cached(folder: Path) -> Dataset | None:
     """Return the data set of a cache; None if there is no cache, or its files have changed since they were written."""
     try:
-        facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
+        facts = json.loads((folder / FACTS_FILE).read_text(encoding="utf-8"))
         if facts["files"] != _files(folder):
             return None
         splits = _mapped(folder, facts["file_names"])
@@ -119,14 +119,14 @@ def write(
                 "file_names": {split: part.files for split, part in parts.items()},
                 "notes": None,
             }
-            (staging / FACTS).write_text(json.dumps(facts), encoding="utf-8")
+            (staging / FACTS_FILE).write_text(json.dumps(facts), encoding="utf-8")
             _move(staging, folder)
     except OSError as error:
         if error.errno != errno.ENOSPC:
             raise
         raise _too_small(name, folder, needed, shutil.disk_usage(folder.parent).free) from error
     progress.say(f"{name}: {needed / 2**20:,.0f} MiB of decoded images cached in {folder}")
-    dataset = opened(folder)
+    dataset = open_cached(folder)
     if dataset is None:
         raise ProjectError(f"The cache of {name} in {folder} changed while it was written. Try again.")
     return dataset
@@ -135,7 +135,7 @@ def write(
 def notes(folder: Path) -> list[str] | None:
     """Return a cache's notes on its images; None if there are none, or if a kill prevented writing them."""
     try:
-        found: list[str] | None = json.loads((folder / FACTS).read_text(encoding="utf-8"))["notes"]
+        found: list[str] | None = json.loads((folder / FACTS_FILE).read_text(encoding="utf-8"))["notes"]
     except (OSError, ValueError, KeyError):
         return None
     return found
@@ -144,10 +144,10 @@ def notes(folder: Path) -> list[str] | None:
 def write_notes(folder: Path, notes: Sequence[str]) -> None:
     """Write notes on a cache's images, if there is a cache."""
     with contextlib.suppress(FileNotFoundError):
-        facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
-        with scratch_beside(folder / FACTS) as staging:
-            (staging / FACTS).write_text(json.dumps(facts | {"notes": list(notes)}), encoding="utf-8")
-            (staging / FACTS).replace(folder / FACTS)
+        facts = json.loads((folder / FACTS_FILE).read_text(encoding="utf-8"))
+        with scratch_beside(folder / FACTS_FILE) as staging:
+            (staging / FACTS_FILE).write_text(json.dumps(facts | {"notes": list(notes)}), encoding="utf-8")
+            (staging / FACTS_FILE).replace(folder / FACTS_FILE)
 
 
 def with_notes(dataset: Dataset, notes: Sequence[str], copies: Copies | None) -> Dataset:
@@ -159,7 +159,9 @@ def with_notes(dataset: Dataset, notes: Sequence[str], copies: Copies | None) ->
 
 
 @contextlib.contextmanager
-def staged(folder: Path, name: str, shape: tuple[int, ...], blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+def staged_images(
+    folder: Path, name: str, shape: tuple[int, ...], blocks: Iterable[np.ndarray]
+) -> Iterator[np.ndarray]:
     """Yield images (N, height, width[, channels]) staged on disk next to the future cache; remove them at the end.
 
     Raises:
@@ -208,12 +210,12 @@ def _files(folder: Path) -> dict[str, list[int]]:
 
 def _move(staging: Path, folder: Path) -> None:
     """Move a complete cache to its place; an existing one is either the same, from another process, or damaged."""
-    if opened(folder) is None:
+    if open_cached(folder) is None:
         shutil.rmtree(folder, ignore_errors=True)
         try:
             staging.rename(folder)
         except OSError:
-            if opened(folder) is None:  # not written by another process
+            if open_cached(folder) is None:  # not written by another process
                 raise
 
 

@@ -52,7 +52,7 @@ def folder(source: Source) -> Dataset:
     everything = [file for part in files.values() for file in part]
     place = cache.folder_of(source, everything)
     copies: Copies | None = None
-    dataset, notes = cache.opened(place), cache.notes(place)  # notes on the images only: other files may change
+    dataset, notes = cache.open_cached(place), cache.notes(place)  # notes on the images only: other files may change
     if dataset is None or notes is None:
         with ThreadPoolExecutor(cores()) as pool:
             headers = dict(zip(everything, pixels.of_each(pixels.header, everything, pool), strict=True))

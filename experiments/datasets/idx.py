@@ -44,7 +44,7 @@ def idx(source: Source) -> Dataset:
         for part, prefix in (("train", "train"), ("test", "t10k"))
     }
     place = cache.folder_of(source, [file for pair in files.values() for file in pair])
-    if known := cache.opened(place):
+    if known := cache.open_cached(place):
         return known
     parts = {}
     for part, (image_file, label_file) in files.items():

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from architectures.errors import ProjectError
-from experiments.datasets.pixels import SUFFIXES
+from experiments.datasets.pixels import IMAGE_SUFFIXES
 from experiments.datasets.registry import SPLITS
 
 SPELLINGS = {
@@ -164,7 +164,9 @@ def _classes(folder: Path, found: Layout) -> dict[str, list[Path]]:
     for name, path in sorted(folders.items()):
         classes.setdefault(unicodedata.normalize("NFC", name), []).extend(_images(path, found))
     if empty := sorted(name for name, files in classes.items() if not files):
-        raise ProjectError(f"{folder}: class {empty[0]!r} is empty: no {', '.join(sorted(SUFFIXES))} in its folder.")
+        raise ProjectError(
+            f"{folder}: class {empty[0]!r} is empty: no {', '.join(sorted(IMAGE_SUFFIXES))} in its folder."
+        )
     return classes
 
 
@@ -189,7 +191,7 @@ def _images(folder: Path, found: Layout) -> list[Path]:
         for name in files:
             if is_system(name):
                 found.skipped += 1
-            elif Path(name).suffix.lower() in SUFFIXES:
+            elif Path(name).suffix.lower() in IMAGE_SUFFIXES:
                 images.append(Path(place, name))
                 found.nested += place != str(folder)
             else:
@@ -223,7 +225,7 @@ def _subfolders(path: Path, found: Layout | None = None) -> dict[str, Path]:
 
 
 def _images_in(folder: Path) -> bool:
-    return any(entry.suffix.lower() in SUFFIXES for entry in folder.iterdir() if not is_system(entry.name))
+    return any(entry.suffix.lower() in IMAGE_SUFFIXES for entry in folder.iterdir() if not is_system(entry.name))
 
 
 def _count(folder: Path) -> int:
@@ -234,7 +236,7 @@ def _count(folder: Path) -> int:
 def _ending(name: str) -> str:
     """Return the key for counting unread files: the suffix, or two if the first is an image's (.tif.part)."""
     suffixes = Path(name).suffixes
-    told = suffixes[-2:] if len(suffixes) > 1 and suffixes[-2].lower() in SUFFIXES else suffixes[-1:]
+    told = suffixes[-2:] if len(suffixes) > 1 and suffixes[-2].lower() in IMAGE_SUFFIXES else suffixes[-1:]
     return "".join(told) or "without an ending"
 
 

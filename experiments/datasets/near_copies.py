@@ -15,7 +15,7 @@ from imagehash import phash
 
 from experiments.datasets.viewed import viewed
 
-BITS = 4  # of 64 that may differ
+MAX_DIFFERING_BITS = 4  # of 64 that may differ
 CORRELATION = 0.985  # of pixels; pure noise as a JPEG of quality 90 reaches 0.995, no two digits of mnist5k do
 ROWS = 512  # hashes that are compared with a bucket's at a time
 
@@ -33,7 +33,7 @@ def _close(rows: np.ndarray, hashes: np.ndarray) -> Iterator[tuple[int, int]]:
     for first in range(0, len(rows), ROWS):
         some = rows[first : first + ROWS]
         differing = np.bitwise_count(hashes[some, np.newaxis] ^ hashes[rows])
-        for one, other in np.argwhere(differing <= BITS).tolist():
+        for one, other in np.argwhere(differing <= MAX_DIFFERING_BITS).tolist():
             if first + one < other:
                 yield int(some[one]), int(rows[other])
 
@@ -43,9 +43,9 @@ def _hash(image: np.ndarray) -> int:
 
 
 def _buckets(hashes: np.ndarray) -> list[Sequence[int]]:
-    """Return rows whose hashes agree in one of BITS + 1 parts: two that differ in BITS bits agree in at least one."""
+    """Return rows whose hashes agree in one of MAX_DIFFERING_BITS + 1 parts: two that are alike do in at least one."""
     found: dict[tuple[int, int], list[int]] = defaultdict(list)
-    parts = np.array_split(np.arange(64, dtype=np.uint64), BITS + 1)
+    parts = np.array_split(np.arange(64, dtype=np.uint64), MAX_DIFFERING_BITS + 1)
     for place, bits in enumerate(parts):
         mask = np.bitwise_or.reduce(np.uint64(1) << bits)
         for row, key in enumerate((hashes & mask).tolist()):

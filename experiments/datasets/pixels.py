@@ -27,7 +27,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 from architectures.errors import ProjectError
 from experiments.datasets.source import WHITE, Fit
 
-SUFFIXES = {  # of the files that are read, whatever their content: those of phones, cameras, scanners, the web
+IMAGE_SUFFIXES = {  # of the files that are read, whatever their content: those of phones, cameras, scanners, the web
     *(".apng", ".avif", ".bmp", ".dib", ".gif", ".heic", ".heif", ".hif", ".jfif", ".jpe", ".jpeg", ".jpg", ".png"),
     *(".tif", ".tiff", ".webp"),
 }

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     import numpy as np
 
 SPLITS = ("train", "val", "test")
+NON_TEST_SPLITS = ("train", "val")  # only promotions use the test images, and count each use
+DIGITS = tuple("0123456789")  # the class names of digits
 OWN = ("builtin", "folder", "idx", "npz")  # modules that register; imported on demand, because they import NumPy
 DIGEST_BYTES = 2**24  # of pixels that are hashed at a time, because mapped images may exceed memory
 

@@ -139,7 +139,7 @@ def _read(
         return images
     told = Pixels(images.shape, lambda: progress.told(name, images.shape[0], images.blocks()))
     if place:
-        return stack.enter_context(cache.staged(place, name, told.shape, told.blocks())) if again else told
+        return stack.enter_context(cache.staged_images(place, name, told.shape, told.blocks())) if again else told
     return np.concatenate(list(told.blocks()))
 
 

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from experiments.classifier import predict
 from experiments.datasets import Dataset
-from experiments.evaluation.strokes import PEN, SIDE, paint, render
+from experiments.evaluation.strokes import DRAWING_SIDE, PEN, paint, render
 
 PAD = 300.0  # points: side of a pad on a phone
 SMALLEST_INK, LARGEST_INK = 0.2, 0.9  # of the pad: longer side of a digit's strokes
@@ -38,18 +38,18 @@ def drawn_accuracy(forward: Callable[[np.ndarray], np.ndarray], dataset: Dataset
         dataset: None is returned unless it has single digits in grayscale of 28 by 28 pixels.
     """
     digits = all(len(name) == 1 and name.isdecimal() for name in dataset.class_names)
-    if not digits or dataset.input_shape != (SIDE, SIDE, 1):
+    if not digits or dataset.input_shape != (DRAWING_SIDE, DRAWING_SIDE, 1):
         return None
     chosen = np.linspace(0, len(dataset.val) - 1, min(len(dataset.val), MOST_DRAWN)).astype(int)
     if dataset.digest not in _drawn:
-        drawings = on_pad(trace(dataset.val.images[chosen, ..., 0]))
+        drawings = on_pad(trace_strokes(dataset.val.images[chosen, ..., 0]))
         _drawn[dataset.digest] = np.stack([mass_centred(lines) for lines in drawings])[..., None]
     return float((predict(forward, _drawn[dataset.digest]).argmax(axis=1) == dataset.val.labels[chosen]).mean())
 
 
 def whole_pad(lines: Lines) -> npt.NDArray[np.uint8]:
     """Shrink the whole pad to (28, 28), as a naive app does: the ink has any size and place."""
-    return paint((lines / PAD * SIDE - 0.5).reshape(-1, 4))
+    return paint((lines / PAD * DRAWING_SIDE - 0.5).reshape(-1, 4))
 
 
 def box_centred(lines: Lines) -> npt.NDArray[np.uint8]:
@@ -58,7 +58,7 @@ def box_centred(lines: Lines) -> npt.NDArray[np.uint8]:
     if not image.any():
         return image
     middle = [(indices.min() + indices.max()) / 2 for indices in np.nonzero(image)]
-    return np.roll(image, [round((SIDE - 1) / 2 - index) for index in middle], axis=(0, 1))
+    return np.roll(image, [round((DRAWING_SIDE - 1) / 2 - index) for index in middle], axis=(0, 1))
 
 
 def mass_centred(lines: Lines) -> npt.NDArray[np.uint8]:
@@ -71,7 +71,7 @@ def on_pad(drawings: list[Lines]) -> list[Lines]:
     random = np.random.default_rng(SEED)
     placed = []
     for lines in drawings:
-        low = lines.min(axis=(0, 1), initial=SIDE)
+        low = lines.min(axis=(0, 1), initial=DRAWING_SIDE)
         extent = lines.max(axis=(0, 1), initial=0) - low
         size = random.uniform(SMALLEST_INK, LARGEST_INK) * PAD / max(float(extent.max()), 1.0)
         corner = random.uniform(0, 1, 2) * (PAD - extent * size)
@@ -79,7 +79,7 @@ def on_pad(drawings: list[Lines]) -> list[Lines]:
     return placed
 
 
-def trace(images: npt.NDArray[np.uint8]) -> list[Lines]:
+def trace_strokes(images: npt.NDArray[np.uint8]) -> list[Lines]:
     """Return strokes, in pixels, of a pen that leaves the ink of images (N, height, width)."""
     from scipy.ndimage import binary_erosion, zoom
 

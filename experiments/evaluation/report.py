@@ -20,7 +20,7 @@ from experiments.evaluation.pictures import draw_confusion_matrix, draw_images, 
 from experiments.tracking import Tracker
 from experiments.views.tables import write_csv
 
-FOLDER = "evaluation"  # among a run's artifacts
+EVALUATION_FOLDER = "evaluation"  # among a run's artifacts
 CAPTION = 18  # characters of a file's name below its picture
 
 
@@ -54,9 +54,9 @@ def write_evaluation(
             metrics = found.metrics()
             write_report(found, dataset.val.images, folder, what="validation", attempts=attempts, figures=figures)
         attempts.write(folder)
-        tracker.writer.log_files(run_id, folder, FOLDER)
+        tracker.writer.log_files(run_id, folder, EVALUATION_FOLDER)
     tracker.writer.log_evaluation(run_id, metrics)
-    tracker.writer.tag_not_drawn(run_id, str(attempts), FOLDER)
+    tracker.writer.tag_not_drawn(run_id, str(attempts), EVALUATION_FOLDER)
     return str(attempts)
 
 

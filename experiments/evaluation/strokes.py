@@ -16,7 +16,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import numpy.typing as npt
 
-SIDE = 28  # pixels; pixel (row, column) has its centre at y = row, x = column
+DRAWING_SIDE = 28  # pixels; pixel (row, column) has its centre at y = row, x = column
 BOX = 20.0  # pixels: longer side of the ink, pen included
 CENTER = 14.0  # pixel index of the centre of mass
 PEN = 2.2  # pixels: width of a line; its edge fades over one more pixel
@@ -62,7 +62,7 @@ def render(strokes: Iterable[Sequence[Point]], *, pad: float) -> npt.NDArray[np.
         raise ValueError(f"The side of the pad must be a number from {PADS[0]:g} to {PADS[1]:g}, not {pad!r}.")
     points, line = _on_pad(strokes, pad)
     if not len(points):
-        return np.zeros((SIDE, SIDE), np.uint8)
+        return np.zeros((DRAWING_SIDE, DRAWING_SIDE), np.uint8)
     low, high = points.min(axis=0), points.max(axis=0)
     scale = (BOX - PEN) / max(float((high - low).max()), pad * SMALLEST)
     middle = (low + high) / 2
@@ -77,8 +77,8 @@ def paint(segments: Segments) -> npt.NDArray[np.uint8]:
     Ink is full up to half a pen minus half a pixel, and zero from half a pen plus half a pixel on, rounded half up to
     0..255. Only pixels near a segment that are not full yet are measured: others cannot change.
     """
-    index = np.arange(SIDE, dtype=np.float64)[:, None]
-    nearest = np.full(SIDE * SIDE, np.inf)  # squared distance
+    index = np.arange(DRAWING_SIDE, dtype=np.float64)[:, None]
+    nearest = np.full(DRAWING_SIDE * DRAWING_SIDE, np.inf)  # squared distance
     start = 0
     while start < len(segments):
         stop = min(max(_FIRST, 2 * start), start + _MOST)
@@ -88,7 +88,7 @@ def paint(segments: Segments) -> npt.NDArray[np.uint8]:
         near_x, near_y = ((low[axis] <= index) & (index <= high[axis]) for axis in (0, 1))  # (SIDE, segments)
         near = (near_y.any(axis=1)[:, None] & near_x.any(axis=1)).ravel()
         measured = np.flatnonzero(near & (nearest > FULL))
-        y, x = np.divmod(measured, SIDE)
+        y, x = np.divmod(measured, DRAWING_SIDE)
         pairs = np.flatnonzero(near_y[y] & near_x[x])  # np.nonzero takes five times as long
         pixel, segment = np.divmod(pairs, len(from_x))
         along_x, along_y = (to_x - from_x)[segment], (to_y - from_y)[segment]
@@ -99,14 +99,14 @@ def paint(segments: Segments) -> npt.NDArray[np.uint8]:
         off_x, off_y = away_x - share * along_x, away_y - share * along_y
         np.minimum.at(nearest, measured[pixel], off_x * off_x + off_y * off_y)
     ink = np.clip(REACH - np.sqrt(nearest), 0.0, 1.0)
-    return np.floor(ink * 255.0 + 0.5).astype(np.uint8).reshape(SIDE, SIDE)
+    return np.floor(ink * 255.0 + 0.5).astype(np.uint8).reshape(DRAWING_SIDE, DRAWING_SIDE)
 
 
 def center_of_mass(image: npt.NDArray[np.uint8]) -> tuple[float, float]:
     """Return mean column and row of an image's ink, which must not be empty; exact sums, one division each."""
     ink = image.astype(np.int64)
     total = int(ink.sum())
-    index = np.arange(SIDE)
+    index = np.arange(DRAWING_SIDE)
     return int((ink.sum(axis=0) * index).sum()) / total, int((ink.sum(axis=1) * index).sum()) / total
 
 

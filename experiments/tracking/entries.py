@@ -204,7 +204,7 @@ class Fail(Entry):
         return Ended(run.number, run.known, "FAILED", None)
 
 
-KINDS: Mapping[str, type[Entry]] = {
+ENTRY_TYPES: Mapping[str, type[Entry]] = {
     kind.__name__.lower(): kind for kind in (Start, Known, Size, Oversize, Epoch, Finish, Answer, End, Fail)
 }
 PARSED: Mapping[str, Callable[[Any], object]] = {
@@ -230,10 +230,10 @@ class Write:
         return json.dumps(line, default=_as_json)
 
 
-def parsed(line: str) -> Write:
+def parse_write(line: str) -> Write:
     """Parse a line of a journal; raises ValueError, TypeError, KeyError or AttributeError if it is invalid."""
     found = json.loads(line)
-    kind = KINDS[found["do"]]
+    kind = ENTRY_TYPES[found["do"]]
     names = [field.name for field in fields(kind)]  # type: ignore[arg-type]
     if missing := [key for key in ("at", "parent", *names) if key not in found]:
         raise ValueError(f"a line lacks {', '.join(missing)}")

@@ -7,10 +7,10 @@ from contextlib import suppress
 from pathlib import Path
 from urllib.parse import quote
 
-from experiments.names import fits, folder_name
-from experiments.tracking.entries import Known, Start, Write, parsed
+from experiments.names import folder_name, is_file_name
+from experiments.tracking.entries import Known, Start, Write, parse_write
 
-FOLDER = Path("mlflow-outbox")  # in the working directory, as the databases are by default
+OUTBOX_FOLDER = Path("mlflow-outbox")  # in the working directory, as the databases are by default
 SET_ASIDE = ".unreadable"  # ends the name of a file that cannot be read
 
 
@@ -24,7 +24,7 @@ class Journal:
     def __init__(self, folder: Path, study: str) -> None:
         self.folder = folder.absolute() / folder_name(study)
         before = quote(study, safe="")  # as earlier versions named it
-        self._folders = [self.folder] + ([folder.absolute() / before] if fits(before) else [])
+        self._folders = [self.folder] + ([folder.absolute() / before] if is_file_name(before) else [])
 
     def path(self, number: int) -> Path:
         """Return the path of a trial's writes, whether it exists or not."""
@@ -57,12 +57,12 @@ class Journal:
         """
         try:
             *lines, last = self.path(number).read_text(encoding="utf-8").split("\n")
-            writes = [parsed(line) for line in lines]
+            writes = [parse_write(line) for line in lines]
         except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
             raise UnreadableJournal(f"{type(error).__name__}: {error}") from error
         if last:
             with suppress(ValueError, TypeError, KeyError, AttributeError):
-                writes.append(parsed(last))
+                writes.append(parse_write(last))
         if writes and not isinstance(writes[0].entry, Start | Known):
             raise UnreadableJournal("it does not say which run it continues")
         for write in writes:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 COREML_SUFFIX = "-coreml"  # of the registered model whose versions are the promotions of another
 REPORTS = "refused"  # folder next to a model's files with reports of refused promotions, which are kept
 PRUNED_TAG = "pruned_at"  # of a LoggedModel whose files are being removed
-MODEL_ID = re.compile(r"m-[0-9a-f]{32}")
+MODEL_ID_PATTERN = re.compile(r"m-[0-9a-f]{32}")
 UNFINISHED = {"RUNNING", "SCHEDULED"}
 
 
@@ -296,7 +296,7 @@ class Models:
 def model_ids(version: ModelVersion) -> set[str]:
     """Return the ids of the LoggedModels that a version refers to, in any of MLflow's ways."""
     texts = (version.model_id, version.tags.get("model_id"), version.source)
-    return {found for text in texts if text for found in MODEL_ID.findall(str(text))}
+    return {found for text in texts if text for found in MODEL_ID_PATTERN.findall(str(text))}
 
 
 def _remove_empty_folder(location: str, model_id: str) -> None:

@@ -18,7 +18,7 @@ from pathlib import Path
 from architectures.redaction import redact
 from experiments.tracking.entries import Ended, Entry, Finish, Known, OwnershipLost, Start, TrialRun, Write
 from experiments.tracking.guard import TrackingError, TrackingUnavailable
-from experiments.tracking.journal import FOLDER, Journal, UnreadableJournal
+from experiments.tracking.journal import OUTBOX_FOLDER, Journal, UnreadableJournal
 from experiments.tracking.records import RunStart
 from experiments.tracking.tracker import Tracker
 
@@ -43,7 +43,7 @@ class Outbox:
         parent_run_id: str,
         *,
         owns: Callable[[int], bool],
-        folder: Path = FOLDER,
+        folder: Path = OUTBOX_FOLDER,
         say: Callable[[str], None] = lambda _: None,
     ) -> None:
         """Prepare to write the runs of a study's trials.

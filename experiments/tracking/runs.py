@@ -21,7 +21,7 @@ from experiments.tracking.store import AT_ONCE, PAGE, Store, quoted, shown_place
 if TYPE_CHECKING:
     from mlflow.entities import Run
 
-PREFIX = re.compile(r"[0-9a-f]{1,31}")  # of a run's id
+RUN_ID_PREFIX = re.compile(r"[0-9a-f]{1,31}")  # of a run's id
 LISTED = 5  # runs that are listed if a name is ambiguous
 AHEAD = 200  # runs whose metrics are read at once
 
@@ -91,7 +91,7 @@ class Runs:
 
         view, kind = (ViewType.ALL, ViewType.DELETED_ONLY) if in_deleted else (ViewType.ACTIVE_ONLY,) * 2
         terms = [f"attributes.run_name = {quoted(name)}"]
-        if PREFIX.fullmatch(name):
+        if RUN_ID_PREFIX.fullmatch(name):
             terms.append(f"attributes.run_id LIKE '{name}%'")
         experiments = [each.experiment_id for each in self._client.search_experiments(view_type=kind)]
         found = {

@@ -58,4 +58,8 @@ def augmented(images: tf.Tensor, *, seed: tf.Tensor) -> tf.Tensor:
 
 
 # Functions for a batch of training images, by a run's `augment`; None: no augmentation.
-AUGMENT: Mapping[str, Callable[..., tf.Tensor] | None] = {"off": None, "digits": augmented, "photo": photographed}
+AUGMENTATION_FUNCTIONS: Mapping[str, Callable[..., tf.Tensor] | None] = {
+    "off": None,
+    "digits": augmented,
+    "photo": photographed,
+}

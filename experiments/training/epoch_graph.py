@@ -15,7 +15,7 @@ import numpy as np
 from experiments.config import RunConfig
 from experiments.datasets import Split
 from experiments.training import distillation, losses, optimizers, streaming
-from experiments.training.augmentation import AUGMENT
+from experiments.training.augmentation import AUGMENTATION_FUNCTIONS
 from experiments.training.mixing import mixed
 
 if TYPE_CHECKING:
@@ -62,7 +62,8 @@ def epoch_function(
     seed = tf.constant(config.seed, tf.int64)
     classes = classifier.output_shape[-1]
     weights = tf.constant(class_weights(split.labels, classes)) if config.class_weight == "balanced" else None
-    augment = None if config.views else AUGMENT[config.augment]  # cached features are already of augmented images
+    # cached features are already of augmented images
+    augment = None if config.views else AUGMENTATION_FUNCTIONS[config.augment]
     mixes = bool(config.mixup or config.cutmix)
     loss_of_each = losses.build(config, classes)
     if answers is not None:

@@ -20,7 +20,7 @@ from architectures.weights import FEATURES
 from experiments.classifier import forward_function, network_of, weights_sha256
 from experiments.config import RunConfig
 from experiments.datasets import Dataset, Split
-from experiments.training.augmentation import AUGMENT
+from experiments.training.augmentation import AUGMENTATION_FUNCTIONS
 from experiments.training.computed import once, surroundings
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ def of_split(frozen: Frozen, split: Split, *, augment: str = "off", seed: int = 
 def _graph(trunk: keras.Model, augment: str) -> _Graph:
     import tensorflow as tf
 
-    augmented = AUGMENT[augment]
+    augmented = AUGMENTATION_FUNCTIONS[augment]
     number = tf.TensorSpec((), tf.int64)
 
     @tf.function(input_signature=[tf.TensorSpec((None, *trunk.input_shape[1:]), tf.uint8), number, number, number])

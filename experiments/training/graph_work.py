@@ -18,7 +18,7 @@ CUBIC = {"Cholesky", "Lu", "MatrixDeterminant", "MatrixInverse", "MatrixSolve", 
 LOOPS = {"While", "StatelessWhile"}
 CALLS = {"PartitionedCall", "StatefulPartitionedCall", "If", "StatelessIf", "Case", "StatelessCase"}
 
-PASS_COST = 32  # multiplications of a matrix product in the time in which another operation computes one value
+VALUE_COST = 32  # multiplications of a matrix product in the time in which another operation computes one value
 START_COST = 1_000  # values that an operation computes in the time that it takes to start
 
 
@@ -31,7 +31,7 @@ class Work:
     values: int  # in memory at once: its outputs, or what it needs to compute them
 
 
-def trace(network: keras.Model) -> Any:
+def trace_network(network: keras.Model) -> Any:
     """Return the graph of a network for one image; its weights are inputs."""
     import tensorflow as tf
 
@@ -53,7 +53,7 @@ def work(graph: Any, times: int = 1) -> Iterator[Work]:
         for function in _functions(operation) if kind in LOOPS | CALLS else ():
             yield from work(function, times * (_turns(operation) if kind in LOOPS else 1))
         made = sum(map(_size, operation.outputs))
-        other = PASS_COST * (START_COST + _passes(operation) * made)
+        other = VALUE_COST * (START_COST + _passes(operation) * made)
         yield Work(operation.name, times * (macs(operation) + other), max(made, _scratch(operation)))
 
 

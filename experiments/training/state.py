@@ -101,7 +101,7 @@ def check_whole(content: bytes) -> bytes:
     return rest
 
 
-def unpacked(content: bytes, key: str) -> State:
+def unpack_state(content: bytes, key: str) -> State:
     """Read what `State.packed` has written.
 
     Raises:
@@ -154,7 +154,7 @@ class Keeper:
         if self._keeping is None or self._keeping.found is None:
             return None
         try:
-            state = unpacked(self._keeping.found, self._keeping.key)
+            state = unpack_state(self._keeping.found, self._keeping.key)
             now = [variable.numpy() for variable in self._variables]
             if [_form(each) for each in now] != [_form(each) for each in state.variables]:
                 raise Unusable("its variables are different")

@@ -13,7 +13,7 @@ from architectures.display import say
 from architectures.errors import UsageError
 from experiments.config import EpochMetrics
 from experiments.tracking import RunRecord, Tracker
-from experiments.views.tables import fits, print_cells
+from experiments.views.tables import fits_terminal, print_cells
 
 CURVES = {
     "val_accuracy": "validation accuracy",
@@ -212,7 +212,7 @@ def show(comparison: RunComparison) -> None:
                 for head, line, curve in zip(heads, sparklines(curves, low, high, width=width), curves, strict=True)
                 if curve
             ]
-            if fits(titles, lines):
+            if fits_terminal(titles, lines):
                 break
         print_cells(titles, lines, title=f"{title}, scale {low:.4f} to {high:.4f}")
     if not comparison.same_data:

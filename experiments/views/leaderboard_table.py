@@ -8,13 +8,13 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import TextIO
 
 from architectures.display import visible
-from architectures.weights import shown
+from architectures.weights import knob_text
 from experiments.config import LEARNING_RATES, RunConfig
 from experiments.objective import SHORT, SPELLED_OUT
 from experiments.recipe import RECIPE, RECIPE_OPTIONS, asked_of
 from experiments.views import tables
 from experiments.views.leaderboard import Row
-from experiments.views.tables import fits, fits_narrowed, print_cells
+from experiments.views.tables import fits_narrowed, fits_terminal, print_cells
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ def _mean(row: Row) -> str:
 
 def _others(row: Row) -> dict[str, str]:
     """Return a run's settings that are not the default, except filters, dropout and batch size: in words, by name."""
-    values: dict[str, object] = {name: shown(value) for name, value in row.knobs.items()}
+    values: dict[str, object] = {name: knob_text(value) for name, value in row.knobs.items()}
     if row.learning_rate != LEARNING_RATES.get(row.schedule):
         values["learning rate"] = f"{row.learning_rate:.2g}"
     if row.schedule != RunConfig.schedule:
@@ -171,7 +171,7 @@ def print_table(
     said = ["study"] if one_study else []
     shared: dict[str, str] = {}
     titles, lines = cells(board, without=said, versions=versions)
-    if not fits(titles, lines) and board:
+    if not fits_terminal(titles, lines) and board:
         shared = _shared(board)
         for leaving in range(len(spare) + 1):
             titles, lines = cells(board, without=[*said, *shared, *spare[:leaving]], versions=versions)

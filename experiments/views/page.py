@@ -18,7 +18,7 @@ from architectures.display import visible
 from architectures.scratch import scratch_beside
 from experiments.datasets.viewed import viewed
 from experiments.views.links import pages_of
-from experiments.views.tables import TEXT_COLUMNS
+from experiments.views.tables import DEFAULT_TEXT_COLUMNS
 
 if TYPE_CHECKING:
     import numpy as np
@@ -42,7 +42,12 @@ def _engine() -> Environment:
         lstrip_blocks=True,
     )
     made.globals.update(
-        picture=picture, json_of=_json_of, plotly=_plotly, zip=zip, TEXT_COLUMNS=TEXT_COLUMNS, confusions=confusions
+        picture=picture,
+        json_of=_json_of,
+        plotly=_plotly,
+        zip=zip,
+        DEFAULT_TEXT_COLUMNS=DEFAULT_TEXT_COLUMNS,
+        confusions=confusions,
     )
     made.filters.update(
         whole=lambda number: f"{number:,}", share=lambda number: f"{number:.4f}", tiny=lambda number: f"{number:.1e}"

@@ -12,7 +12,7 @@ from architectures.command import console
 from architectures.display import visible
 
 # Columns without figures.
-TEXT_COLUMNS = frozenset(
+DEFAULT_TEXT_COLUMNS = frozenset(
     {"run", "other", "comparison", "verdict", "aliases", "id", "study", "status", "parameter", "result", "environment"}
     | {"figure", "not the same", "of the run", "here", "curve", "model", "reason", "run id"}
 )
@@ -31,7 +31,7 @@ def print_cells(
     titles: Sequence[str],
     lines: Cells,
     *,
-    words: Collection[str] = TEXT_COLUMNS,
+    words: Collection[str] = DEFAULT_TEXT_COLUMNS,
     title: str = "",
     caption: Sequence[str] = (),
 ) -> None:
@@ -50,7 +50,7 @@ def print_cells(
 
     titles, lines = [*map(visible, titles)], [[*map(visible, line)] for line in lines]
     screen = console()
-    framed = fits(titles, lines)
+    framed = fits_terminal(titles, lines)
     widths = _widths(titles, lines)
     if not framed:
         _fold(widths, titles, lines, screen.width - 3 * (len(widths) - 1))
@@ -71,7 +71,7 @@ def print_cells(
     screen.print(table, crop=False)
 
 
-def fits(titles: Sequence[str], lines: Cells) -> bool:
+def fits_terminal(titles: Sequence[str], lines: Cells) -> bool:
     """Return whether the terminal is wide enough for a table."""
     widths = _widths([*map(visible, titles)], [[*map(visible, line)] for line in lines])
     return sum(widths) + 3 * len(widths) + 1 <= console().width
@@ -129,7 +129,7 @@ def markdown(
     |---|---:|
     | [a\\|b](#/runs/1) | 12 |
     """
-    rule = "|".join("---" if title in TEXT_COLUMNS else "---:" for title in titles)
+    rule = "|".join("---" if title in DEFAULT_TEXT_COLUMNS else "---:" for title in titles)
     cells = [[*map(markdown_text, line)] for line in (titles, *lines)]
     for title, targets in (links or {}).items():
         column = titles.index(title)

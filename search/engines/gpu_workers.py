@@ -1,6 +1,6 @@
 """How many workers `--workers auto` takes on a GPU: more while it has time and memory to spare and more workers help.
 
-What nvidia-smi measures is read while trials train; `choose` is the rule.
+What nvidia-smi measures is read while trials train; `choose_workers` is the rule.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Load:
     free: int  # bytes, the smallest reading
 
 
-def choose(loads: Sequence[Load], most: int) -> WorkersChosen:
+def choose_workers(loads: Sequence[Load], most: int) -> WorkersChosen:
     """Return the number of workers after these loads, each with more workers than the one before.
 
     The number grows to what would keep the GPU busy, but at most doubles. What other programs do on the GPU counts as
@@ -65,11 +65,11 @@ def choose(loads: Sequence[Load], most: int) -> WorkersChosen:
         most: as the machine's cores and memory allow.
 
     >>> few, many = Load(2, 20, used=2**30, free=2**36), Load(4, 39, used=2**31, free=2**36)
-    >>> choose([few], 16)
+    >>> choose_workers([few], 16)
     WorkersChosen(workers=4, reason='')
-    >>> choose([few, many], 16)
+    >>> choose_workers([few, many], 16)
     WorkersChosen(workers=8, reason='')
-    >>> choose([few, many, Load(8, 81, used=2**32, free=2**35)], 16)
+    >>> choose_workers([few, many, Load(8, 81, used=2**32, free=2**35)], 16)
     WorkersChosen(workers=8, reason='the GPU is busy 81 % of the time')
     """
     last = loads[-1]
@@ -137,7 +137,7 @@ class GpuWorkers:
             )
         )
         self._readings = []
-        return choose(self._loads, most())
+        return choose_workers(self._loads, most())
 
     def _watch(self) -> None:
         while not self._closed.wait(READ_SECONDS):

@@ -11,7 +11,7 @@ from search.engines.shared_data import open_dataset
 from search.engines.trainer import Trainer
 
 
-def serve(connection: Connection, setup: WorkerSetup) -> None:
+def run_worker(connection: Connection, setup: WorkerSetup) -> None:
     """Send the known architectures, then train jobs one at a time."""
     trainer = Trainer(setup)
     connection.send(trainer.hold(open_dataset(connection.recv())))

@@ -10,13 +10,12 @@ import numpy as np
 
 from architectures.errors import ProjectError
 from experiments.datasets import Dataset, Split
-
-SPLITS = ("train", "val")  # the search never uses the test images
+from experiments.datasets.registry import NON_TEST_SPLITS
 
 
 def save_dataset(dataset: Dataset, folder: Path) -> None:
     """Write the splits that a search uses."""
-    for part, split in zip(SPLITS, (dataset.train, dataset.val), strict=True):
+    for part, split in zip(NON_TEST_SPLITS, (dataset.train, dataset.val), strict=True):
         images = folder / f"{part}_images.npy"
         if (file := _file_of(split.images)) is None:
             np.save(images, split.images)
@@ -44,7 +43,7 @@ def open_dataset(folder: Path) -> Dataset:
     facts = json.loads((folder / "dataset.json").read_text(encoding="utf-8"))
     train, val = (
         Split(*(np.load(folder / f"{part}_{array}.npy", mmap_mode="r") for array in ("images", "labels")))
-        for part in SPLITS
+        for part in NON_TEST_SPLITS
     )
     return Dataset(facts["name"], tuple(facts["class_names"]), train, val, Split(val.images[:0], val.labels[:0]))
 
@@ -79,7 +78,7 @@ class PackedDataset:
 def pack_dataset(folder: Path) -> PackedDataset:
     """Pack what `save_dataset` wrote, to send it to another host."""
     dataset = open_dataset(folder)
-    files = [folder / f"{part}_images.npy" for part in SPLITS]
+    files = [folder / f"{part}_images.npy" for part in NON_TEST_SPLITS]
     return PackedDataset(
         dataset.name,
         dataset.class_names,

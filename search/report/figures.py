@@ -94,7 +94,7 @@ class _Searched:
         return f"{self.all[one.number].params['architecture']}-{one.number}"
 
 
-def draw(study: optuna.Study) -> list[Figure]:
+def draw_figures(study: optuna.Study) -> list[Figure]:
     """Draw all figures of a study."""
     trials = study.get_trials(deepcopy=False)
     objective = objective_named((study.metric_names or [""])[0])

@@ -18,7 +18,7 @@ from experiments.views.leaderboard import Row
 from experiments.views.page import render, run_link
 from search.config import SweepConfig
 from search.report import significance
-from search.report.figures import Figure, draw
+from search.report.figures import Figure, draw_figures
 from search.report.significance import ArchitectureComparison, Replicated, compare_architectures
 from search.study.results import counted
 from search.study.study import Study
@@ -63,7 +63,7 @@ def write_report(
         with attempts.part("leaderboard"):
             _write_leaderboard(folder, board)
         with attempts.part("figures"):
-            figures = draw(study.optuna_study) if study.config.figures else []
+            figures = draw_figures(study.optuna_study) if study.config.figures else []
         for figure in figures:
             if figure.failed:
                 attempts.reasons[figure.name] = figure.reason

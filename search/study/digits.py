@@ -14,7 +14,7 @@ from optuna.distributions import BaseDistribution, FloatDistribution
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState
 
-DIGITS = 4  # significant
+SIGNIFICANT_DIGITS = 4
 
 
 class FewDigits(BaseSampler):
@@ -56,4 +56,4 @@ def rounded(value: Any, distribution: BaseDistribution) -> Any:
     """
     if not isinstance(distribution, FloatDistribution) or distribution.step is not None:
         return value
-    return min(max(float(f"{value:.{DIGITS}g}"), distribution.low), distribution.high)
+    return min(max(float(f"{value:.{SIGNIFICANT_DIGITS}g}"), distribution.low), distribution.high)

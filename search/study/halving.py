@@ -26,7 +26,7 @@ from typing import Any
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
-from search.study.pruning import GATHERED, SHARE, rungs
+from search.study.pruning import GATHERED, REDUCTION_FACTOR, rungs
 from search.study.ranking import Scored, front_of_objectives, ranked
 from search.study.results import Results, is_paused, values_by_epoch
 
@@ -52,7 +52,7 @@ def leading(
     """
     scored = list(scored)
     order = [one.number for one in ranked(scored, front_first=front_first)]
-    going = set(order[: max(math.ceil(len(order) / SHARE), at_least)])
+    going = set(order[: max(math.ceil(len(order) / REDUCTION_FACTOR), at_least)])
     if front_first:
         going |= {one.number for one in front_of_objectives(scored)}
     if architectures:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 WARMUP_EPOCHS = 2  # before which no trial is pruned
 RANDOM_TRIALS = 4  # drawn at random before TPE models the space, and finished before any trial is pruned
 PAUSED_AT = "paused_at"  # user attribute of a trial that waits at a rung of successive halving: the epoch; 0: no longer
-SHARE = 3  # one trial in three is promoted from a rung of successive halving
+REDUCTION_FACTOR = 3  # one trial in three is promoted from a rung of successive halving
 GATHERED = 8  # trials that start before any leaves the first rung
 
 

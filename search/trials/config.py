@@ -8,18 +8,18 @@ from typing import Annotated
 from architectures.fields import PLUGINS, Choice, Name, validate
 from architectures.knobs import Knob
 from experiments.config import (
+    ALLOWED_BATCH_SIZE,
+    ALLOWED_DROPOUT,
+    ALLOWED_EPOCHS,
+    ALLOWED_FILTERS,
+    ALLOWED_LEARNING_RATE,
+    ALLOWED_SCHEDULE,
+    ALLOWED_SEED,
+    ALLOWED_TEACHER,
+    ALLOWED_VIEWS,
     AUGMENTATIONS,
-    BATCH_SIZE,
-    DROPOUT,
-    EPOCHS,
-    FILTERS,
-    LEARNING_RATE,
     PRECISIONS,
     REGISTERED,
-    SCHEDULE,
-    SEED,
-    TEACHER,
-    VIEWS,
     Compression,
     RunConfig,
 )
@@ -49,20 +49,21 @@ class TrialConfig(Recipe):
     tracking_uri: str
     architecture: str
     dataset: str = "mnist5k"
-    filters: Annotated[int, FILTERS] | None = None
-    dropout: Annotated[float, DROPOUT] | None = None
-    batch_size: Annotated[int, BATCH_SIZE] | None = None  # None: 128, or less if there are few images
-    learning_rate: Annotated[float, LEARNING_RATE] | None = None  # None: the optimizer's default for this schedule
-    schedule: Annotated[str, SCHEDULE] = RunConfig.schedule
+    filters: Annotated[int, ALLOWED_FILTERS] | None = None
+    dropout: Annotated[float, ALLOWED_DROPOUT] | None = None
+    batch_size: Annotated[int, ALLOWED_BATCH_SIZE] | None = None  # None: 128, or less if there are few images
+    # None: the optimizer's default for this schedule
+    learning_rate: Annotated[float, ALLOWED_LEARNING_RATE] | None = None
+    schedule: Annotated[str, ALLOWED_SCHEDULE] = RunConfig.schedule
     optimizer: Annotated[str, REGISTERED] = RunConfig.optimizer
     loss: Annotated[str, REGISTERED] = RunConfig.loss
-    teacher: Annotated[str, TEACHER] = RunConfig.teacher  # a run: id, unique prefix, or name
+    teacher: Annotated[str, ALLOWED_TEACHER] = RunConfig.teacher  # a run: id, unique prefix, or name
     augment: Annotated[str, Choice((ON, *AUGMENTATIONS))] = RunConfig.augment
-    views: Annotated[int, VIEWS] = 0
+    views: Annotated[int, ALLOWED_VIEWS] = 0
     knobs: tuple[tuple[str, Knob], ...] = ()  # knobs of the architecture; those not given have their first choice
     objective: Objective = RunConfig.objective  # decides which epoch is kept
-    epochs: Annotated[int, EPOCHS] = RunConfig.epochs
-    seed: Annotated[int, SEED] = 0
+    epochs: Annotated[int, ALLOWED_EPOCHS] = RunConfig.epochs
+    seed: Annotated[int, ALLOWED_SEED] = 0
     precision: Annotated[str, Choice((AUTO, *PRECISIONS))] = AUTO
     compress: Compression = "none"  # of the file whose size is measured
     experiment: Annotated[str, Name(empty=True)] = ""  # empty: the data set's name

@@ -44,7 +44,7 @@ from search.study.study import Study
 from search.trials.evaluator import Evaluator
 from search.trials.flight import ActiveTrial, Flight
 from search.trials.follower import Follower
-from search.trials.patience import patiently
+from search.trials.patience import MLFLOW_OUTAGE_SECONDS, wait_for_mlflow
 from search.trials.progress import TrialProgress
 from search.trials.recovery import end_pruned, recover
 from search.trials.run import file_facts, run_config
@@ -53,7 +53,6 @@ from search.trials.states import States
 
 POLL_SECONDS = 0.5  # between checks for Ctrl-C
 OTHERS_SECONDS = 3.0  # before an exhausted study, or MLflow when it is unavailable, is asked again
-OUTAGE_SECONDS = 600  # how long to wait for MLflow once all trials have ended
 NO_RUN = "0" * 32  # placeholder with the length of a run id, for measuring the size of a file
 
 
@@ -145,7 +144,7 @@ class Runner:
         """
         if self.outbox.waiting or self.evaluator.waiting:
             self._waits_since = self._waits_since or time.monotonic()
-            if time.monotonic() - self._waits_since > OUTAGE_SECONDS:
+            if time.monotonic() - self._waits_since > MLFLOW_OUTAGE_SECONDS:
                 raise TrackingUnavailable(
                     f"MLflow at {self.tracker.uri} does not answer. The writes of {self.outbox.waiting} trials are "
                     f"kept in {self.outbox.folder}: continue the study with python -m search.sweep --study "
@@ -178,7 +177,7 @@ class Runner:
         while trial := self.study.trials.adopt_paused():
             found = True
             with contextlib.suppress(OwnershipLost):
-                if patiently(partial(end_pruned, self.study, self.tracker, trial), progress):
+                if wait_for_mlflow(partial(end_pruned, self.study, self.tracker, trial), progress):
                     self.states.remove(trial.number)
                     pruned += 1
         if pruned:

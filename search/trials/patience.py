@@ -12,13 +12,13 @@ from experiments.interruption import pause
 from experiments.tracking import TrackingUnavailable
 from search.trials.progress import TrialProgress
 
-OUTAGE_SECONDS = 600  # how long to wait
-RETRY_SECONDS = 2.0
+MLFLOW_OUTAGE_SECONDS = 600  # how long to wait for MLflow
+MLFLOW_RETRY_SECONDS = 2.0
 
 T = TypeVar("T")
 
 
-def patiently(act: Callable[[], T], progress: TrialProgress) -> T:
+def wait_for_mlflow(act: Callable[[], T], progress: TrialProgress) -> T:
     """Call `act`, and repeat it until MLflow accepts it. Call this outside of all locks.
 
     Raises:
@@ -33,10 +33,10 @@ def patiently(act: Callable[[], T], progress: TrialProgress) -> T:
             if away_since is None:
                 away_since = time.monotonic()
                 progress.say(escape(f"MLflow is unavailable; waiting for it: {error}"))
-            if time.monotonic() - away_since > OUTAGE_SECONDS:
+            if time.monotonic() - away_since > MLFLOW_OUTAGE_SECONDS:
                 raise
             progress.waiting("waiting for MLflow")
-            pause(RETRY_SECONDS)
+            pause(MLFLOW_RETRY_SECONDS)
             continue
         if away_since is not None:
             progress.say(f"MLflow is back after {time.monotonic() - away_since:.0f} s")

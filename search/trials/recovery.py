@@ -12,7 +12,7 @@ from optuna.trial import FrozenTrial, TrialState
 from experiments.attempts import Attempts
 from experiments.datasets import Dataset
 from experiments.evaluation.metrics import EVALUATED
-from experiments.evaluation.report import FOLDER, write_evaluation
+from experiments.evaluation.report import EVALUATION_FOLDER, write_evaluation
 from experiments.tracking import (
     NOT_DRAWN,
     Ended,
@@ -53,7 +53,7 @@ def recover(study: Study, tracker: Tracker) -> list[FrozenTrial]:
                     tracker.writer.discard_run(run.run_id)
                     given_up |= run.run_id == trial.user_attrs.get("run_id")
                 else:
-                    as_owner(
+                    write_if_owned(
                         study, trial.number, partial(tracker.writer.end, run.run_id, "KILLED", outcome="interrupted")
                     )
         study.trials.requeue(trial.number, run_id="" if given_up else None)
@@ -75,12 +75,12 @@ def end_pruned(study: Study, tracker: Tracker, trial: FrozenTrial) -> bool:
     if run_id not in found:
         study.trials.requeue(trial.number, run_id="")
         return False
-    as_owner(study, trial.number, partial(tracker.writer.end, run_id, "KILLED", outcome="pruned"))
+    write_if_owned(study, trial.number, partial(tracker.writer.end, run_id, "KILLED", outcome="pruned"))
     study.trials.tell(trial.number, TrialState.PRUNED, run_id=run_id)
     return True
 
 
-def as_owner(study: Study, number: int, write: Callable[[], T]) -> T:
+def write_if_owned(study: Study, number: int, write: Callable[[], T]) -> T:
     """Write to the run of a trial of this process.
 
     Raises:
@@ -173,7 +173,7 @@ def evaluate_again(run: RunRecord, tracker: Tracker, dataset: Dataset, *, figure
         if probabilities is not None:
             return write_evaluation(tracker, run.run_id, probabilities, dataset, figures=figures)
         attempts.reasons["evaluation"] = PREDICTIONS_LOST
-    tracker.writer.tag_not_drawn(run.run_id, str(attempts), FOLDER)
+    tracker.writer.tag_not_drawn(run.run_id, str(attempts), EVALUATION_FOLDER)
     return str(attempts)
 
 

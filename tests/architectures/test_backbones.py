@@ -18,7 +18,7 @@ from architectures import torch_file
 from architectures.errors import ProjectError, UsageError
 from architectures.families.efficientnet_lite0 import imagenet
 from architectures.knobs import Setting
-from architectures.weights import FEATURES, shown
+from architectures.weights import FEATURES, knob_text
 from search.engines.asked import check_asked, searched
 from search.engines.messages import KnownArchitecture
 from search.space import SearchSpace
@@ -164,7 +164,7 @@ def test_a_sweep_searches_what_was_asked_for_and_pins_the_weights(tmp_path: Path
     own.write_bytes(imagenet().read_bytes())
     ((pinned,),) = [values for name, values in searched(LITE0, [("weights", (str(own),))]) if name == "weights"]
     assert pinned == f"{own}#sha256={DIGEST}"
-    assert shown(pinned) == "own.pth 57934424"
+    assert knob_text(pinned) == "own.pth 57934424"
     with pytest.raises(UsageError, match="Knob 'train' of 'efficientnet_lite0' is one of all, top, head, not tail"):
         searched(LITE0, [("train", ("tail",))])
     with pytest.raises(UsageError, match="None of the architectures has a knob 'train'. Their knobs: none"):

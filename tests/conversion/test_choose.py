@@ -18,7 +18,7 @@ from conversion.coreml.convert import Converter
 from conversion.coreml.formats import MINIMUM_IOS
 from conversion.coreml.writing import write
 from conversion.promotion.candidate import Candidate
-from conversion.promotion.compression_search import CompressionChoice, Variant, choose, draw
+from conversion.promotion.compression_search import CompressionChoice, Variant, choose_compression, draw_choice
 from conversion.promotion.show import show_choice
 from conversion.runtime import NotCheckable
 from experiments.classifier import as_classifier
@@ -29,7 +29,7 @@ from tests.conversion.test_convert import FACTS
 
 @pytest.fixture(scope="module")
 def choice(candidate: Candidate) -> CompressionChoice:  # noqa: F811
-    return choose(Converter(candidate.classifier, candidate.facts), candidate.dataset.val)
+    return choose_compression(Converter(candidate.classifier, candidate.facts), candidate.dataset.val)
 
 
 def test_the_smallest_file_that_is_accurate_enough(choice: CompressionChoice) -> None:
@@ -63,10 +63,10 @@ def test_figures_are_those_of_the_executed_file(
 
 def test_the_allowed_loss_and_the_format_decide(candidate: Candidate) -> None:  # noqa: F811
     converter = Converter(candidate.classifier, candidate.facts)
-    anything = choose(converter, candidate.dataset.val, formats=["mlmodel"], max_accuracy_loss=100)
+    anything = choose_compression(converter, candidate.dataset.val, formats=["mlmodel"], max_accuracy_loss=100)
     assert {variant.format for variant in anything.variants} == {"mlmodel"}
     assert anything.chosen.size_bytes == min(variant.size_bytes for variant in anything.variants)
-    strict = choose(converter, candidate.dataset.val, formats=["mlmodel"], max_accuracy_loss=0)
+    strict = choose_compression(converter, candidate.dataset.val, formats=["mlmodel"], max_accuracy_loss=0)
     assert strict.chosen.val_accuracy >= strict.variants[0].val_accuracy
     assert strict.variants[0].compression == "none"
 
@@ -82,10 +82,10 @@ def test_table_json_and_picture(choice: CompressionChoice, capfd: pytest.Capture
     told = json.loads(json.dumps(choice.as_json()))
     assert told["max_accuracy_loss_points"] == 0.2
     assert [Variant(**variant) for variant in told["variants"]] == list(choice.variants)
-    picture = Image.open(io.BytesIO(draw(choice)))
+    picture = Image.open(io.BytesIO(draw_choice(choice)))
     assert (picture.format, picture.size) == ("PNG", (960, 600))
     worse = [replace(v, val_accuracy=0.1) if v.compression == "palette2" else v for v in choice.variants]
-    assert draw(replace(choice, variants=tuple(worse))) != draw(choice)
+    assert draw_choice(replace(choice, variants=tuple(worse))) != draw_choice(choice)
 
 
 def test_the_legend_of_the_picture_is_not_on_its_title(
@@ -93,7 +93,7 @@ def test_the_legend_of_the_picture_is_not_on_its_title(
 ) -> None:
     drawn: list[Figure] = []
     monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: drawn.append(figure))
-    draw(choice)
+    draw_choice(choice)
     (figure,) = drawn
     figure.draw_without_rendering()
     title = next(text for text in figure.texts if "is taken" in text.get_text())
@@ -122,7 +122,7 @@ def pixels() -> Split:
 
 def test_what_cannot_be_executed_is_listed_and_never_chosen(capfd: pytest.CaptureFixture[str]) -> None:
     """A sum along an axis: the executor of ML Programs knows it, that of neuralnetworks does not."""
-    found = choose(
+    found = choose_compression(
         Converter(odd_network(lambda x: keras.ops.cumsum(x, axis=-1)), FACTS), pixels(), max_accuracy_loss=100
     )
     unchecked = {variant.compression for variant in found.variants if variant.not_checkable}
@@ -132,9 +132,9 @@ def test_what_cannot_be_executed_is_listed_and_never_chosen(capfd: pytest.Captur
     assert found.variants[0].not_checkable == "model.mlmodel: layer 'cumSum_3' is of the unknown kind cumSum."
     show_choice(found)
     assert "not checkable" in capfd.readouterr().out
-    assert draw(found).startswith(b"\x89PNG")
+    assert draw_choice(found).startswith(b"\x89PNG")
 
 
 def test_a_model_that_nothing_can_execute() -> None:
     with pytest.raises(NotCheckable, match="No file of this model can be executed here: mlmodel: .*; mlpackage: "):
-        choose(Converter(odd_network(lambda x: keras.ops.sort(x, axis=-1)), FACTS), pixels())
+        choose_compression(Converter(odd_network(lambda x: keras.ops.sort(x, axis=-1)), FACTS), pixels())

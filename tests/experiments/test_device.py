@@ -12,7 +12,7 @@ import pytest
 
 from conversion import runtime
 from conversion.promotion.place import DEFAULT_OUTPUT
-from experiments.device_report import FORMATS, PROCESSORS, read_report
+from experiments.device_report import MODEL_TYPES, PROCESSORS, read_report
 from tests.support.commands import Command
 from tests.support.promotions import artifacts, client_of
 from tests.support.stores import Promoted
@@ -220,6 +220,6 @@ def test_swift_and_python_know_the_same() -> None:
     assert f"static let version = {json.loads(GOLDEN.read_text())['version']}\n" in source
     assert tuple(timing["processors"] for timing in json.loads(GOLDEN.read_text())["timings"]) == PROCESSORS
     app = (SWIFT.parents[2] / "Digits/Reading/BundledModel.swift").read_text()
-    assert all(f'"{name}": "model.' in app for name in FORMATS)
+    assert all(f'"{name}": "model.' in app for name in MODEL_TYPES)
     report = read_report(GOLDEN)
     assert (report.title, report.format) == ("iPhone16,1, iOS 18.1", "neuralnetwork")

@@ -10,8 +10,16 @@ import pytest
 
 from experiments import datasets
 from experiments.evaluation import drawn
-from experiments.evaluation.drawn import PAD, box_centred, drawn_accuracy, mass_centred, on_pad, trace, whole_pad
-from experiments.evaluation.strokes import CENTER, SIDE, center_of_mass, render
+from experiments.evaluation.drawn import (
+    PAD,
+    box_centred,
+    drawn_accuracy,
+    mass_centred,
+    on_pad,
+    trace_strokes,
+    whole_pad,
+)
+from experiments.evaluation.strokes import CENTER, DRAWING_SIDE, center_of_mass, render
 from experiments.tracking import Tracker
 from tests.support.drawings import drawings as drawings_by_hand
 from tests.support.stores import Swept
@@ -24,7 +32,7 @@ def dataset() -> datasets.Dataset:
 
 @pytest.fixture(scope="module")
 def drawings(dataset: datasets.Dataset) -> list[np.ndarray]:
-    return on_pad(trace(dataset.val.images[..., 0]))
+    return on_pad(trace_strokes(dataset.val.images[..., 0]))
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +109,7 @@ def test_kept_models_have_the_figure(swept: Swept) -> None:
 
 def test_traces_are_the_digits_again(dataset: datasets.Dataset) -> None:
     images = dataset.val.images[:100, ..., 0]
-    again = [render(lines, pad=SIDE) for lines in trace(images)]
+    again = [render(lines, pad=DRAWING_SIDE) for lines in trace_strokes(images)]
     assert all(center_of_mass(image) == pytest.approx((CENTER, CENTER), abs=0.1) for image in again)
     alike = [np.corrcoef(one.ravel(), other.ravel())[0, 1] for one, other in zip(images, again, strict=True)]
     assert np.median(alike) > 0.9, alike
@@ -117,7 +125,7 @@ def test_drawings_are_anywhere_and_always_the_same(dataset: datasets.Dataset, dr
     assert sizes.min() < 0.25 < 0.85 < sizes.max()
     middles = corners.mean(axis=1) / PAD
     assert (middles.std(axis=0) > 0.1).all()
-    for lines, again in zip(drawings, on_pad(trace(dataset.val.images[..., 0])), strict=True):
+    for lines, again in zip(drawings, on_pad(trace_strokes(dataset.val.images[..., 0])), strict=True):
         np.testing.assert_array_equal(lines, again)
 
 
@@ -135,7 +143,7 @@ def test_thin_and_broad_ink() -> None:
     images = np.zeros((3, 28, 28), np.uint8)
     images[1, 4:24, 14] = 255  # a line of one pixel
     images[2, 4:24, 8:20] = 255  # a block
-    nothing, line, block = trace(images)
+    nothing, line, block = trace_strokes(images)
     assert len(nothing) == 0
     assert np.ptp(line[..., 0]) <= 0.5
     assert np.ptp(line[..., 1]) == pytest.approx(19, abs=1)

@@ -14,7 +14,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric, Run
 
 from experiments.config import EpochMetrics
-from experiments.device_report import FIGURES, PROCESSORS
+from experiments.device_report import METRIC_NAMES, PROCESSORS
 from experiments.evaluation.intervals import ExpectedAccuracy
 from experiments.tracking import LONGEST_TAG, Selection, Tracker
 from experiments.tracking.parents import EXPECTED
@@ -66,7 +66,7 @@ def test_the_charts_of_an_experiment_are_the_curves_of_its_epochs(
     recorded = set[str]().union(*(run.data.metrics for run in runs))
     assert {"val_accuracy", "coreml_bytes", "trials"} < recorded
     assert recorded - deleted == curves
-    assert {f"device_{processors}_{name}" for processors in PROCESSORS for name in FIGURES.values()} < deleted
+    assert {f"device_{processors}_{name}" for processors in PROCESSORS for name in METRIC_NAMES.values()} < deleted
 
 
 def test_a_description_that_a_person_wrote_stays(tmp_path: Path) -> None:

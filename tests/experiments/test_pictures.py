@@ -16,7 +16,7 @@ from PIL import Image, ImageCms, ImageOps
 from architectures.errors import ProjectError, UsageError
 from experiments import datasets
 from experiments.datasets import pixels
-from experiments.datasets.pixels import SUFFIXES, Form
+from experiments.datasets.pixels import IMAGE_SUFFIXES, Form
 from experiments.evaluation.metrics import evaluate
 from tests.support import profiles
 from tests.support.photographs import RNG, SIDE, images_of, load, picture, write
@@ -47,7 +47,7 @@ WRITERS: dict[str, str] = {
 
 
 def test_every_format_is_read(tmp_path: Path) -> None:
-    assert set(WRITERS) == SUFFIXES
+    assert set(WRITERS) == IMAGE_SUFFIXES
     pillow_heif.register_heif_opener()
     write(tmp_path, 3)
     smooth = Image.fromarray(np.linspace(0, 255, SIDE * SIDE * 3).reshape(SIDE, SIDE, 3).astype(np.uint8))

@@ -39,8 +39,8 @@ def test_the_golden_drawings_are_those_of_their_module() -> None:
 
 def test_swift_holds_the_same_constants() -> None:
     held = dict(re.findall(r"static let (\w+)(?:: Double)? = ([\d.]+)", SWIFT.read_text()))
-    expected = {"version": PREPROCESSING_VERSION} | {
-        name: getattr(strokes, name.upper()) for name in ("side", "box", "center", "pen", "spacing", "smallest")
+    expected = {"version": PREPROCESSING_VERSION, "side": strokes.DRAWING_SIDE} | {
+        name: getattr(strokes, name.upper()) for name in ("box", "center", "pen", "spacing", "smallest")
     }
     assert {name: float(held[name]) for name in expected} == expected
     pads = re.search(r"static let pads = (.+)\.\.\.(.+)", SWIFT.read_text())

@@ -342,7 +342,7 @@ def test_augmentation_and_smoothing_change_training_and_the_same_seed_gives_the_
 
 
 def test_validation_never_sees_augmented_images(few: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(epoch_graph, "AUGMENT", {"digits": lambda images, *, seed: images[:, ::-1]})
+    monkeypatch.setattr(epoch_graph, "AUGMENTATION_FUNCTIONS", {"digits": lambda images, *, seed: images[:, ::-1]})
     result = trained(replace(CONFIG, epochs=6, augment="digits"), few, tmp_path)
     kept = load_classifier(result.keras_file, result.keras_sha256)
 

@@ -20,7 +20,7 @@ from experiments.datasets import Dataset, Split, cache
 from experiments.training import epoch_graph, loop, state
 from experiments.training.kernels import with_fast_kernels
 from experiments.training.preparation import TrainingStopped, prepare
-from experiments.training.state import Keeper, Keeping, State, Unusable, check_whole, unpacked, write_whole
+from experiments.training.state import Keeper, Keeping, State, Unusable, check_whole, unpack_state, write_whole
 from tests.experiments.test_features import PINNED, split
 
 EPOCHS = 3
@@ -87,7 +87,7 @@ def test_it_goes_on_to_the_same_bits(case: str, few: Dataset, tmp_path: Path, mo
     assert [list(each) for each in resumed] == [list(whole.epochs[:2])]
     assert told == list(again.epochs)  # those before, too: whoever listens may lack them
     assert told[:2] == list(whole.epochs[:2])  # with the seconds that they took
-    assert unpacked(kept[-1], "key").began == (1, 3)
+    assert unpack_state(kept[-1], "key").began == (1, 3)
 
 
 @pytest.mark.parametrize(
@@ -133,7 +133,7 @@ def a_state(variables: Sequence[np.ndarray] = (np.arange(3, dtype=np.float32),))
 
 
 def test_what_is_kept_is_read_back_whole() -> None:
-    found = unpacked(a_state().packed("key"), "key")
+    found = unpack_state(a_state().packed("key"), "key")
     assert (found.epochs, found.began, found.best, found.shuffle) == ((METRICS,), (1,), METRICS, a_state().shuffle)
     for read, made in (
         (found.variables, a_state().variables),
@@ -163,7 +163,7 @@ def test_nothing_else_is_gone_on_with(damage, reason: str | None) -> None:
             damage(b"")
         return
     with pytest.raises(Unusable, match=reason):
-        unpacked(damage(a_state().packed("key")), "key")
+        unpack_state(damage(a_state().packed("key")), "key")
 
 
 def signed(rest: bytes) -> bytes:

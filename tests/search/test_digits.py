@@ -8,7 +8,7 @@ import optuna
 import pytest
 from optuna.samplers import RandomSampler, TPESampler
 
-from search.study.digits import DIGITS, FewDigits
+from search.study.digits import SIGNIFICANT_DIGITS, FewDigits
 from tests.support.stores import Swept
 from tests.support.sweeps import children_of, study_of
 
@@ -27,7 +27,7 @@ def test_what_is_drawn_has_few_digits_and_what_is_given_stays(inner: optuna.samp
         assert trial.suggest_int("filters", 1, 1_000_000) >= 1
         assert trial.suggest_categorical("name", ["a", "b"]) in "ab"
         assert trial.params["dropout"] == drawn[0]
-        assert max(map(digits, drawn[number == 0 :])) <= DIGITS
+        assert max(map(digits, drawn[number == 0 :])) <= SIGNIFICANT_DIGITS
         assert 0 <= drawn[0] <= 0.5
         study.tell(trial, drawn[0])
     assert study.trials[0].params["dropout"] == 0.123456789
@@ -37,7 +37,7 @@ def test_the_run_of_a_trial_records_what_was_drawn(swept: Swept) -> None:
     trials, runs = study_of(swept.folder, "small").trials, children_of(swept.folder, "small")
     for trial, run in zip(trials, runs, strict=True):
         assert run.data.params["dropout"] == repr(trial.params["dropout"])
-        assert digits(trial.params["dropout"]) <= DIGITS
+        assert digits(trial.params["dropout"]) <= SIGNIFICANT_DIGITS
 
 
 def test_optunas_own_pages_name_the_objective_and_the_sizes(swept: Swept) -> None:

@@ -17,7 +17,7 @@ from experiments.views.leaderboard_table import cells, note
 from search.config import SweepConfig
 from search.engines.messages import Event, Finished
 from search.orchestrate import SweepResult, sweep
-from search.report.figures import draw
+from search.report.figures import draw_figures
 from search.study.pruning import Course, cannot_enter_front
 from search.study.ranking import Scored, front_of_objectives
 from tests.support.commands import Command
@@ -93,7 +93,7 @@ def test_tables_and_figures_name_the_objectives(tmp_path: Path, monkeypatch: pyt
     assert "Keras bytes" not in titles
     told = note(result.leaderboard, titles, more=False)
     assert told.startswith("on the Pareto front of accuracy, multiply-accumulates and training images a second")
-    figures = {figure.name: figure for figure in draw(study_of(tmp_path, "named"))}
+    figures = {figure.name: figure for figure in draw_figures(study_of(tmp_path, "named"))}
     fronts = [name for name in figures if name.startswith("pareto_front")]
     assert fronts == ["pareto_front", "pareto_front_macs", "pareto_front_images_per_second"]
     assert not any(figures[name].reason for name in fronts)

@@ -14,7 +14,7 @@ from experiments.training.precision import Gpu
 from search.broker import _most_workers
 from search.config import SweepConfig
 from search.engines import gpu_workers, local
-from search.engines.gpu_workers import FIRST, Load, Reading, Unreadable, choose, may_have_gpu, read_gpu
+from search.engines.gpu_workers import FIRST, Load, Reading, Unreadable, choose_workers, may_have_gpu, read_gpu
 from search.engines.messages import WorkerSetup
 from search.orchestrate import sweep
 from search.trials.progress import TrialProgress
@@ -35,7 +35,7 @@ def simulate(
         workers = numbers[-1]
         used = int(others + workers * each)
         loads.append(Load(workers, min(busy(workers), 100), used, total - used))
-        chosen = choose(loads, most)
+        chosen = choose_workers(loads, most)
         if chosen.workers > workers:
             numbers.append(chosen.workers)
         if chosen.reason:
@@ -64,7 +64,8 @@ def test_workers_are_added_while_the_gpu_has_time_and_they_help(
 
 def test_never_more_than_cores_and_memory_allow() -> None:
     assert simulate(lambda workers: 5 * workers, most=3) == ([2, 3], CORES)
-    assert choose([Load(2, 10, GIB, 99 * GIB)], 1).workers == 2  # those that run stay, even if memory is short now
+    short = choose_workers([Load(2, 10, GIB, 99 * GIB)], 1)
+    assert short.workers == 2  # those that run stay, even if memory is short now
 
 
 def test_never_more_than_the_memory_of_the_gpu_holds() -> None:
@@ -75,7 +76,7 @@ def test_never_more_than_the_memory_of_the_gpu_holds() -> None:
     numbers, reason = simulate(lambda workers: 4 * workers, others=60 * GIB, total=80 * GIB)
     assert (numbers, reason) == ([2], "the GPU has 18.0 GiB of memory left")  # it belongs to somebody else
     assert (
-        choose([Load(2, 10, 2**20, GIB - 1)], 16).reason == "the GPU has 1.0 GiB of memory left"
+        choose_workers([Load(2, 10, 2**20, GIB - 1)], 16).reason == "the GPU has 1.0 GiB of memory left"
     )  # kernels are to come
 
 

@@ -170,7 +170,7 @@ def test_an_evaluation_that_fails_as_a_whole(
         broken.setattr(report_page, "compare_architectures", fails)
         broken.setattr(ending.leaderboard, "rows", fails)
         broken.setattr(report_page, "_page", fails)
-        broken.setattr(report_page, "draw", fails)
+        broken.setattr(report_page, "draw_figures", fails)
         assert swept().report
         broken.setattr(Path, "write_text", full)
         result = swept()  # continued: nobody tries for ever

@@ -21,7 +21,7 @@ from PIL import Image
 from benchmarks.no_training import NoTraining
 from search.config import SweepConfig
 from search.orchestrate import sweep
-from search.report.figures import Figure, draw
+from search.report.figures import Figure, draw_figures
 from tests.support.browser import chromium, requested
 from tests.support.servers import MlflowServer, wait_until
 from tests.support.stores import Swept
@@ -158,7 +158,7 @@ def test_a_figure_that_cannot_be_drawn_says_why() -> None:
         user_attrs={"coreml_bytes": 1_000, "val_accuracies": [0.8, 0.9]},
     )
     study.add_trial(trial)
-    figures = {figure.name: figure for figure in draw(study)}
+    figures = {figure.name: figure for figure in draw_figures(study)}
     assert figures.keys() == FIGURES | {"param_importances"}
     missing = {name: figure.reason for name, figure in figures.items() if figure.page is None}
     assert missing.keys() == {"param_importances", "timeline"}
@@ -196,7 +196,7 @@ def test_what_repeats_a_trial_is_on_the_timeline_alone() -> None:
     add(0.90, 0.1, duplicate_of=0)
     add(0.92, 0.2)
     add(0.99, 0.2, replicate_of=2, seed=1)
-    pages = {figure.name: figure.page for figure in draw(study)}
+    pages = {figure.name: figure.page for figure in draw_figures(study)}
     assert list(pages["pareto_front"].data[0].y) == [0.90, 0.92]
     assert list(pages["pareto_front"].data[1].y) == [0.92]
     best, points = pages["optimization_history"].data
@@ -225,7 +225,7 @@ def searched(trials: int) -> optuna.Study:
 
 
 def test_importances_are_drawn_where_the_trials_bear_them() -> None:
-    few, enough = (next(f for f in draw(searched(n)) if f.name == "param_importances") for n in (9, 10))
+    few, enough = (next(f for f in draw_figures(searched(n)) if f.name == "param_importances") for n in (9, 10))
     assert (few.page, few.failed) == (None, False)
     assert few.reason == "9 complete trials are too few: the importance of 2 parameters needs 10."
     assert enough.title.startswith("dropout goes with ")
@@ -234,7 +234,7 @@ def test_importances_are_drawn_where_the_trials_bear_them() -> None:
 
 
 def test_an_architecture_has_one_colour_in_all_figures() -> None:
-    pages = {figure.name: figure.page for figure in draw(searched(4))}
+    pages = {figure.name: figure.page for figure in draw_figures(searched(4))}
     colours = {
         (line.name, line.marker.color)
         for name in ("optimization_history", "pareto_front", "intermediate_values", "parallel_coordinate")
@@ -256,7 +256,7 @@ def front_of(*points: tuple[int, float]) -> Figure:
             user_attrs={"coreml_bytes": coreml_bytes},
         )
         study.add_trial(trial)
-    (front,) = (figure for figure in draw(study) if figure.name == "pareto_front")
+    (front,) = (figure for figure in draw_figures(study) if figure.name == "pareto_front")
     return front
 
 
@@ -293,7 +293,7 @@ def test_the_timeline_names_the_host_that_computed(tmp_path: Path, monkeypatch: 
     monkeypatch.chdir(tmp_path)
     config = SweepConfig("sqlite:///mlflow.db", "elsewhere", trials=2, epochs=1, figures=False)
     sweep(config, engine=lambda _: NoTraining())  # which says that it computes nowhere
-    (page,) = (figure.page for figure in draw(study_of(tmp_path, "elsewhere")) if figure.name == "timeline")
+    (page,) = (figure.page for figure in draw_figures(study_of(tmp_path, "elsewhere")) if figure.name == "timeline")
     assert set(page.data[0].y) == {"nowhere worker 1"}
 
 

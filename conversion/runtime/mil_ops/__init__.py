@@ -14,6 +14,6 @@ OPS: dict[str, OpBuilder] = {
 }
 
 # Kinds that only rearrange values: they keep a preceding softmax a softmax.
-REARRANGING = frozenset({"cast", "expand_dims", "flatten2d", "identity", "reshape", "squeeze", "transpose"})
+REARRANGING_OPS = frozenset({"cast", "expand_dims", "flatten2d", "identity", "reshape", "squeeze", "transpose"})
 
-__all__ = ["CONSTANT_EXPRESSIONS", "OPS", "REARRANGING", "Op", "OpBuilder", "Operand", "Variable"]
+__all__ = ["CONSTANT_EXPRESSIONS", "OPS", "REARRANGING_OPS", "Op", "OpBuilder", "Operand", "Variable"]

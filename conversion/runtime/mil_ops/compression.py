@@ -13,7 +13,7 @@ import numpy as np
 
 from conversion.runtime.limits import bounded
 from conversion.runtime.mil_ops.op import Op
-from conversion.runtime.mil_values import STORAGE, unpacked
+from conversion.runtime.mil_values import STORAGE, unpack_codes
 
 Decompression = Callable[[Op], list[np.ndarray]]
 
@@ -56,7 +56,7 @@ def _codes(op: Op, name: str, shape: tuple[int, ...], bits: int) -> np.ndarray:
     packed, count = op.constant(name), math.prod(shape)
     if packed.dtype != np.uint8 or packed.shape != (-(-count * bits // 8),):
         raise ValueError(f"its {name} hold {packed.size:,} bytes where {shape} needs {-(-count * bits // 8):,}")
-    return unpacked(packed, count=count, bits=bits).reshape(shape)
+    return unpack_codes(packed, count=count, bits=bits).reshape(shape)
 
 
 def _index_bits(op: Op, name: str) -> int:

@@ -13,9 +13,9 @@ LAYERS: dict[str, LayerBuilder] = {
 }
 
 # Kinds that only rearrange values: they keep a preceding softmax a softmax.
-REARRANGING = frozenset(
+REARRANGING_LAYERS = frozenset(
     {"copy", "expandDims", "flatten", "flattenTo2D", "permute", "rankPreservingReshape", "reshape"}
     | {"reshapeStatic", "squeeze", "transpose"}
 )
 
-__all__ = ["LAYERS", "REARRANGING", "Layer", "LayerBuilder"]
+__all__ = ["LAYERS", "REARRANGING_LAYERS", "Layer", "LayerBuilder"]
