@@ -128,8 +128,8 @@ MUTANTS = (
     Mutant(
         "evidence is written after the alias",
         "conversion/promotion/publish.py",
-        f"{ATTACH}{PUT}                crown(tracker, record)\n",
-        f"{PUT}                crown(tracker, record)\n{ATTACH}",
+        f"{ATTACH}{PUT}                make_champion(tracker, record)\n",
+        f"{PUT}                make_champion(tracker, record)\n{ATTACH}",
         ("tests/conversion/test_turns.py", "tests/conversion/test_rollback.py"),
     ),
     Mutant(
@@ -162,7 +162,7 @@ MUTANTS = (
     ),
     Mutant(
         "the study is told before MLflow",
-        "search/trials/follower.py",
+        "search/trials/event_handler.py",
         "        self._outbox.write(running.trial.number, Finish(result, keep))\n",
         "        self._study.trials.tell(scored.number, TrialState.COMPLETE, scored.value, run_id='')\n"
         "        self._outbox.write(running.trial.number, Finish(result, keep))\n",

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from conversion.runtime import CorruptModel, Metadata, NotCheckable, mlprogram
+from conversion.runtime.archives import extracted
 from conversion.runtime.limits import Unsupported
 from conversion.runtime.mil_ops import CONSTANT_EXPRESSIONS, OPS
 from conversion.runtime.mil_values import constant
 from conversion.runtime.model_file import content_of, metadata, parse_model
 from conversion.runtime.nn_layers import LAYERS
-from conversion.runtime.opening import extracted
 from conversion.runtime.package import Package, is_package
 from conversion.runtime.parts import Part, parts_of
 from conversion.runtime.stages import EXECUTED

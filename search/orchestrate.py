@@ -54,7 +54,7 @@ from search.trials.loop import Runner
 from search.trials.patience import wait_for_mlflow
 from search.trials.progress import TrialProgress
 from search.trials.recovery import deliver_leftover_writes, end_parent, evaluate_leftover_models, recover
-from search.trials.states import States
+from search.trials.training_states import TrainingStates
 
 ROWS = 10  # of the leaderboard that are shown
 CONFIG_FILE = "sweep.toml"  # an artifact of the parent run: its options, without secrets
@@ -241,7 +241,7 @@ def sweep(
         if text := sampler_note(config, architectures):
             say(text)
         outbox = Outbox(tracker, study.name, parent, owns=study.trials.owns, say=say)
-        states = States(study.name)
+        states = TrainingStates(study.name)
         try:
             wait_for_mlflow(lambda: _take_up(study, tracker, outbox, dataset, progress), progress)
             states.remove_ended(study.trials.unfinished())

@@ -296,7 +296,7 @@ def test_pages_are_written_by_their_templates_alone() -> None:
 
 
 # Who may take a data set's test images: looks, which count it, the data sets themselves, and the record of their sizes.
-TEST_IMAGES = ("experiments/datasets/", "experiments/tracking/access.py", "experiments/tracking/inputs.py")
+TEST_IMAGES = ("experiments/datasets/", "experiments/tracking/counted_looks.py", "experiments/tracking/inputs.py")
 
 
 def test_split_uses(source: str) -> list[str]:

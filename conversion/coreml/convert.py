@@ -18,8 +18,8 @@ from architectures.registry import Architecture
 from architectures.scratch import scratch_folder
 from conversion import runtime
 from conversion.coreml.compress import compress_network, compress_program
-from conversion.coreml.culprit import layer_behind
 from conversion.coreml.facts import FileFacts
+from conversion.coreml.failing_layer import layer_behind
 from conversion.coreml.file import CoreMLFile, mlmodel, mlpackage
 from conversion.coreml.formats import Compression, Format, check_available
 from conversion.coreml.naming import INPUT_NAME, OUTPUT_NAME, name_features

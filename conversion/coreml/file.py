@@ -11,8 +11,8 @@ from pathlib import Path
 from types import MappingProxyType
 
 from conversion.coreml.formats import Format
+from conversion.runtime.archives import extracted
 from conversion.runtime.model_file import content_of, parse_model
-from conversion.runtime.opening import extracted
 from conversion.runtime.package import MANIFEST, Package
 
 MODEL_MEMBER = "Data/com.apple.CoreML/model.mlmodel"  # of a package: the program

@@ -59,7 +59,7 @@ def check_in_place(tracker: Tracker, name: str, output: str | Path | None = None
         raise
     except ProjectError as error:
         return InPlace(name, None, None, (*problems, str(error)))
-    if not tracker.promotions.is_crowned(promotion):
+    if not tracker.promotions.is_champion(promotion):
         problems.append(f"the aliases champion of {name} and of {promotion.name} are on different promotions")
     usual = DEFAULT_OUTPUT if promotion.file_name.startswith(DEFAULT_OUTPUT.stem) else OTHER_MODELS / name / OTHER_NAME
     form: Format = "mlmodel" if promotion.file_name.endswith(".mlmodel") else "mlpackage"

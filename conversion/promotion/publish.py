@@ -11,7 +11,7 @@ from conversion.promotion.in_place import taken as place_taken
 from conversion.promotion.page import write_evidence
 from conversion.promotion.place import default_output
 from conversion.promotion.report import Examination, summary
-from conversion.promotion.switch import FACTS, crown, settle, switching
+from conversion.promotion.switch import FACTS, make_champion, settle, switching
 from experiments.tracking import LONGEST_TAG, PLACE_TAG, Current, PromotionRecord, ServedFile, Tracker, VersionRecord
 
 SCRIPT = Path(__file__).with_name("pyfunc_model.py")
@@ -111,7 +111,7 @@ def publish(
                 check()
                 put()
                 check()
-                crown(tracker, record)
+                make_champion(tracker, record)
     return version, record
 
 

@@ -16,7 +16,7 @@ from conversion.promotion.champion import fetch
 from conversion.promotion.config import DEFAULT_MODEL
 from conversion.promotion.in_place import taken
 from conversion.promotion.place import checked_place, default_output, output_path
-from conversion.promotion.switch import TAGS, crown, note_return, settle, switching
+from conversion.promotion.switch import TAGS, make_champion, note_return, settle, switching
 from conversion.runtime import load
 from experiments.tracking import PLACE_TAG, PromotionRecord, Tracker, TrackingError, VersionRecord
 
@@ -103,6 +103,6 @@ def rollback(
                 check()
                 put()
                 check()
-                crown(tracker, restored)
+                make_champion(tracker, restored)
                 note_return(tracker, left, restored)
     return result

@@ -37,7 +37,7 @@ def settle_left_over(tracker: Tracker, name: str) -> None:
 def switching(tracker: Tracker, name: str, path: Path, *, target: int | None = None) -> Iterator[None]:
     """Record that a switch has begun, with its place, target and what was found; undo it if the block raises.
 
-    The block ends with `crown`. Call this under the promotion lock, after `settle`.
+    The block ends with `make_champion`. Call this under the promotion lock, after `settle`.
     """
     made = tracker.promotions.all(name)
     stood = next(map(_digest, files_in_place(path)), None)
@@ -63,11 +63,11 @@ def _digest(form: Path) -> str:
         return "unreadable"
 
 
-def crown(tracker: Tracker, promotion: PromotionRecord) -> None:
+def make_champion(tracker: Tracker, promotion: PromotionRecord) -> None:
     """Make a promotion the current one: set the tags of its version, and move the aliases, the champion's last."""
     name = promotion.source_name
     version = tracker.registry.version(name, promotion.source)
-    tracker.promotions.crown(promotion, version, {key: promotion.tags[key] for key in TAGS})
+    tracker.promotions.make_champion(promotion, version, {key: promotion.tags[key] for key in TAGS})
 
 
 def settle(tracker: Tracker, name: str) -> None:
@@ -85,7 +85,7 @@ def settle(tracker: Tracker, name: str) -> None:
     own = [promotion for number, promotion in made.items() if number > begun.last]
     target = made.get(begun.target) if begun.target is not None else next(iter(own), None)
     found = made.get(begun.found) if begun.found is not None else None
-    if target and tracker.promotions.is_crowned(target):
+    if target and tracker.promotions.is_champion(target):
         _end(tracker, begun, target, found)
     else:
         _undo(tracker, name, begun, target, found)
@@ -93,7 +93,7 @@ def settle(tracker: Tracker, name: str) -> None:
 
 
 def _end(tracker: Tracker, begun: Begun, target: PromotionRecord, found: PromotionRecord | None) -> None:
-    crown(tracker, target)  # its tags may be incomplete
+    make_champion(tracker, target)  # its tags may be incomplete
     if begun.target is not None and found:
         note_return(tracker, found, target)
 
@@ -127,7 +127,7 @@ def _undo(
             say(f"warning: the evidence of promotion {found.number} cannot be put back: {error}", file=sys.stderr)
         else:
             tracker.models.attach(tracker.registry.version(name, found.source), folder)
-    crown(tracker, found)
+    make_champion(tracker, found)
 
 
 def _put_back(tracker: Tracker, name: str, begun: Begun, target: PromotionRecord) -> None:

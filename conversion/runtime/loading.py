@@ -7,11 +7,11 @@ from typing import Any
 
 import conversion.runtime.mlprogram as mlprogram
 import conversion.runtime.neuralnetwork as neuralnetwork
+from conversion.runtime.archives import extracted
 from conversion.runtime.executable import BatchedExecutable
 from conversion.runtime.interface import NotCheckable
 from conversion.runtime.limits import one_network
 from conversion.runtime.model_file import content_of, parse_model
-from conversion.runtime.opening import extracted
 from conversion.runtime.package import Package, is_package
 from conversion.runtime.stages import unknown
 from conversion.runtime.weight_references import check_weights

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from conversion.runtime.archives import extracted
 from conversion.runtime.features import Feature, batched, single
 from conversion.runtime.interface import Metadata, NotCheckable
 from conversion.runtime.limits import one_network
 from conversion.runtime.model_file import content_of, metadata, parse_model
 from conversion.runtime.network import blaming
-from conversion.runtime.opening import extracted
 from conversion.runtime.package import Package, is_package
 from conversion.runtime.stages import Stage, stage
 from conversion.runtime.weight_references import check_weights

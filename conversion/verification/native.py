@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from conversion.coreml.convert import coremltools
 from conversion.runtime import Executable
-from conversion.runtime.opening import extracted
+from conversion.runtime.archives import extracted
 from experiments.datasets.viewed import viewed
 
 SAMPLE = 64  # images; Apple's runtime takes one at a time

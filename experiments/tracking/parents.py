@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from experiments.evaluation.intervals import ExpectedAccuracy
 from experiments.tracking.guard import unless_missing
 from experiments.tracking.inputs import as_dataset_input, log_input
-from experiments.tracking.shown import NOTE
+from experiments.tracking.mlflow_pages import NOTE
 from experiments.tracking.source import source_tags
 from experiments.tracking.store import Store, quoted
 from experiments.tracking.writer import LONGEST_TAG, Writer

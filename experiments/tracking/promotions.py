@@ -18,10 +18,10 @@ from architectures.errors import ProjectError
 from architectures.scratch import scratch_folder
 from experiments.tracking.coreml_flavor import ServedFile, write_coreml_flavor
 from experiments.tracking.guard import MISSING, TrackingError, unless_missing
+from experiments.tracking.mlflow_pages import of_promotion, of_promotions
 from experiments.tracking.models import COREML_SUFFIX, Models
 from experiments.tracking.records import VersionRecord
 from experiments.tracking.registry import CHAMPION, Registry
-from experiments.tracking.shown import of_promotion, of_promotions
 from experiments.tracking.store import Store, quoted
 
 if TYPE_CHECKING:
@@ -160,8 +160,8 @@ class Promotions:
                 f"version {champion.version} of {champion.registered_name} has the alias {CHAMPION}, but {name} "
                 f"holds no promotion of it{digest}"
             )
-        crowned = int(self._client.get_registered_model(name).aliases.get(CHAMPION, 0))
-        return max(made, key=lambda each: (each.number == crowned, each.number))
+        current = int(self._client.get_registered_model(name).aliases.get(CHAMPION, 0))
+        return max(made, key=lambda each: (each.number == current, each.number))
 
     def promoted_as(self, sha256: str, path: Path) -> tuple[str, ...]:
         """Return the registered models that a file with this SHA-256 was promoted for.
@@ -183,7 +183,7 @@ class Promotions:
     ) -> PromotionRecord:
         """Store a promotion of a version: its file as an MLflow model, and its evidence from a folder.
 
-        Nothing points to it yet: see `crown`.
+        Nothing points to it yet: see `make_champion`.
         """
         from mlflow.entities import LoggedModelStatus
 
@@ -219,21 +219,21 @@ class Promotions:
             )
         return _promotion_record(made)
 
-    def crown(self, promotion: PromotionRecord, version: VersionRecord, tags: Mapping[str, str]) -> None:
+    def make_champion(self, promotion: PromotionRecord, version: VersionRecord, tags: Mapping[str, str]) -> None:
         """Make a promotion of a version the current one: the champion's alias moves last."""
         self._registry.set_alias_of(promotion.name, CHAMPION, promotion.number)
         self._registry.tag_version(version, tags)
         self._registry.set_alias(version, CHAMPION)
 
-    def is_crowned(self, promotion: PromotionRecord) -> bool:
-        """Return whether `crown` has moved both aliases to a promotion and its version, and tagged the version."""
+    def is_champion(self, promotion: PromotionRecord) -> bool:
+        """Return whether both aliases point to a promotion and its version, and the version has its tags."""
         name = promotion.source_name
         champion = self._registry.champion(name)
         if champion is None or champion.version != promotion.source:
             return False
-        crowned = self._client.get_registered_model(promotion.name).aliases.get(CHAMPION)
+        current = self._client.get_registered_model(promotion.name).aliases.get(CHAMPION)
         version = self._client.get_model_version(name, str(promotion.source))
-        return (str(crowned), version.tags.get(SHA256_TAG)) == (str(promotion.number), promotion.sha256)
+        return (str(current), version.tags.get(SHA256_TAG)) == (str(promotion.number), promotion.sha256)
 
     def crown_none(self, name: str) -> None:
         """Remove the alias of a first promotion that was not completed."""

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 from architectures.errors import ProjectError, UsageError
 from experiments.objective import OBJECTIVES, final, score
 from experiments.tracking.guard import EXISTS, MISSING, TrackingError, store_errors
+from experiments.tracking.mlflow_pages import of_kept_models, of_run
 from experiments.tracking.models import Models
 from experiments.tracking.promotion_lock import TICKETS
 from experiments.tracking.records import ModelRecord, VersionFacts, VersionRecord, run_record
-from experiments.tracking.shown import of_kept_models, of_run
 from experiments.tracking.store import AT_ONCE, Store, quoted
 
 if TYPE_CHECKING:

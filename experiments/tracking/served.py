@@ -1,4 +1,7 @@
-"""MLflow's side of a model made "from code": nothing is pickled, and loading the model runs its script."""
+"""MLflow's side of a model made "from code": nothing is pickled, and loading the model runs its script.
+
+Scripts in MLflow stores import `Predict` and `serve` from here: the names stay.
+"""
 
 # No `from __future__ import annotations`: MLflow reads the type of `predict`'s input, and warns if there is none.
 

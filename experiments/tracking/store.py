@@ -19,10 +19,10 @@ from experiments.config import DEFAULT_TRACKING_URI
 from experiments.databases import exclusive, make_database, sqlite_path
 from experiments.locks import StillHeld
 from experiments.tracking.guard import ExperimentDeleted, Guarded, TrackingError, TrackingUnavailable, store_errors
+from experiments.tracking.mlflow_pages import DEFAULT, NOTE, OF_TRAINING, experiment_tags, missing_tags
 from experiments.tracking.promotion_lock import promotion_lock
 from experiments.tracking.records import RunRecord, run_record
 from experiments.tracking.rows import read_runs
-from experiments.tracking.shown import DEFAULT, NOTE, OF_TRAINING, experiment_tags, missing_tags
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from experiments.locks import StillHeld
-from experiments.tracking.access import TestAccess
+from experiments.tracking.counted_looks import TestAccess
+from experiments.tracking.mlflow_pages import VIEW, VIEWS, runs_page
 from experiments.tracking.models import Models
 from experiments.tracking.parents import Parents
 from experiments.tracking.promotions import Promotions
@@ -14,7 +15,6 @@ from experiments.tracking.registry import Registry
 from experiments.tracking.repair import Repair
 from experiments.tracking.runs import Runs
 from experiments.tracking.selections import Selections
-from experiments.tracking.shown import VIEW, VIEWS, runs_page
 from experiments.tracking.store import Store
 from experiments.tracking.writer import Writer
 

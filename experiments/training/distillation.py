@@ -20,7 +20,7 @@ from experiments.classifier import forward_function, load_classifier, predict
 from experiments.config import RunConfig
 from experiments.datasets import Dataset, cache
 from experiments.recipe import RECIPE_OPTIONS, TEACHER
-from experiments.training.computed import once, surroundings
+from experiments.training.array_cache import cached_array, surroundings
 from experiments.training.registered import taken_by
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def answers(config: RunConfig, dataset: Dataset) -> np.ndarray | None:
         return predict(forward_function(teacher), split.images)
 
     decisive = repr([VERSION, file.stem, split.images_digest, *surroundings()])
-    return softened(once("answers", decisive, (len(split), dataset.num_classes), answered), config.temperature)
+    return softened(cached_array("answers", decisive, (len(split), dataset.num_classes), answered), config.temperature)
 
 
 def softened(probabilities: np.ndarray, temperature: float) -> np.ndarray:

@@ -1,6 +1,6 @@
 """Features of images from a frozen backbone: computed once, cached on disk, memory-mapped by all trials.
 
-A file has the features of one split, or of one augmented view of it (computed.py). Their bits are determined by the
+A file has the features of one split, or of one augmented view of it (array_cache.py). Their bits are determined by the
 images, the backbone's weights and code, TensorFlow's version and threads, and the machine.
 """
 
@@ -20,8 +20,8 @@ from architectures.weights import FEATURES
 from experiments.classifier import forward_function, network_of, weights_sha256
 from experiments.config import RunConfig
 from experiments.datasets import Dataset, Split
+from experiments.training.array_cache import cached_array, surroundings
 from experiments.training.augmentation import AUGMENTATION_FUNCTIONS
-from experiments.training.computed import once, surroundings
 
 if TYPE_CHECKING:
     import keras
@@ -110,7 +110,7 @@ def of_split(frozen: Frozen, split: Split, *, augment: str = "off", seed: int = 
         )
 
     decisive = f"{frozen.digest} {split.images_digest} {augment} {seed} {view}"
-    return once("features", decisive, (len(split), frozen.trunk.output_shape[1]), features)
+    return cached_array("features", decisive, (len(split), frozen.trunk.output_shape[1]), features)
 
 
 def _graph(trunk: keras.Model, augment: str) -> _Graph:

@@ -189,7 +189,7 @@ class LocalEngine:
 
     def _start(self, number: int) -> _Held:
         cores = self._shares[number] if self._shares else ()
-        worker = Worker("search.engines.serving:run_worker", self._setup, cores=cores)
+        worker = Worker("search.engines.local_worker:run_worker", self._setup, cores=cores)
         if self._dataset_folder:
             worker.send(self._dataset_folder)
         return _Held(number, worker)

@@ -17,7 +17,7 @@ from search.report.page import report_again
 from search.setup import load_dataset
 from search.study.study import Study, sweep_studies
 from search.trials.recovery import deliver_leftover_writes, evaluate_again, recover, unevaluated, why_not_evaluable
-from search.trials.states import States
+from search.trials.training_states import TrainingStates
 
 
 class StudyRepair:
@@ -86,7 +86,7 @@ class StudyRepair:
                 deliver_leftover_writes(self.study, outbox, lambda _: None)
 
     def _states(self) -> None:
-        states = States(self.study.name)
+        states = TrainingStates(self.study.name)
         for number in sorted(states.numbers() - self.study.trials.unfinished()):
             problem = f"a leftover training state in {states.folder}"
             if self.findings.found(problem, "removed", trial=number):

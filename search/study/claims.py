@@ -14,7 +14,7 @@ from typing import TypeVar
 from optuna.trial import FrozenTrial, TrialState
 
 from experiments.tracking import OwnershipLost
-from search.study.opened import Opened
+from search.study.open_study import OpenStudy
 from search.study.owner import as_owner, attempt_of
 
 FENCED = "fenced"  # user attribute of a trial: owners up to this attempt may still write; their runs are abandoned
@@ -35,7 +35,7 @@ class Claim:
 class Claims:
     """The trials of one study that this process owns."""
 
-    def __init__(self, opened: Opened) -> None:
+    def __init__(self, opened: OpenStudy) -> None:
         self._open = opened
         self._held: dict[int, Claim] = {}  # by trial number
 

@@ -9,7 +9,7 @@ from optuna.trial import FrozenTrial
 
 from search.engines.messages import LARGEST_UNASKED
 from search.study.lifecycle import Lifecycle
-from search.study.opened import Opened
+from search.study.open_study import OpenStudy
 from search.study.results import RESAMPLED
 
 
@@ -19,7 +19,7 @@ class Facts:
     Each method raises OwnershipLost if another sweep has taken over the trial.
     """
 
-    def __init__(self, opened: Opened, lifecycle: Lifecycle) -> None:
+    def __init__(self, opened: OpenStudy, lifecycle: Lifecycle) -> None:
         self._open, self._lifecycle = opened, lifecycle
 
     def record_size(self, trial: optuna.Trial, sizes: Mapping[str, int], **more: object) -> None:

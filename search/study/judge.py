@@ -11,7 +11,7 @@ from optuna.trial import FrozenTrial
 from search.config import SweepConfig
 from search.study.halving import Halving
 from search.study.lifecycle import Lifecycle
-from search.study.opened import Opened
+from search.study.open_study import OpenStudy
 from search.study.pruning import PAUSED_AT, RANDOM_TRIALS, WARMUP_EPOCHS, LateMarks, cannot_enter_front
 from search.study.results import COURSE, REPLICATE_OF, values_by_epoch
 
@@ -29,7 +29,7 @@ class PruningVerdict(Enum):
 class Judge:
     """Records the objective after each epoch, and decides which trials to pause or prune."""
 
-    def __init__(self, opened: Opened, lifecycle: Lifecycle) -> None:
+    def __init__(self, opened: OpenStudy, lifecycle: Lifecycle) -> None:
         self._open, self._lifecycle = opened, lifecycle
 
     def report(self, trial: optuna.Trial, value: float, epoch: int, *, may_pause: bool = True) -> PruningVerdict:

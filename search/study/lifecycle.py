@@ -2,8 +2,9 @@
 
 If a worker dies in epoch 3, the sweep's loop counts the attempt (`lost_attempt`), marks the run KILLED and requeues the
 trial (`requeue`). `ask` then returns it again, to this sweep or another one, which continues the run and resumes
-training after the last epoch whose state was saved (search/trials/states.py). If the whole sweep dies, the trial stays
-RUNNING until another sweep or the doctor finds that its owner is gone or silent (`take_over`), and requeues it.
+training after the last epoch whose state was saved (search/trials/training_states.py). If the whole sweep dies, the
+trial stays RUNNING until another sweep or the doctor finds that its owner is gone or silent (`take_over`), and requeues
+it.
 
 See "Who owns a trial" in docs/architecture.md.
 """

@@ -9,14 +9,14 @@ from optuna.trial import FrozenTrial, TrialState
 from search.grid import Grid
 from search.study.claims import Claims
 from search.study.halving import Halving
-from search.study.opened import Opened
+from search.study.open_study import OpenStudy
 from search.study.results import REPLICATE_OF, is_paused
 
 
 class Queue:
     """The trials of a study by state, read anew by each method."""
 
-    def __init__(self, opened: Opened) -> None:
+    def __init__(self, opened: OpenStudy) -> None:
         self._open = opened
         self.grid: Grid | None = None  # all combinations, if each is tried once
         self.claims = Claims(opened)

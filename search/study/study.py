@@ -22,10 +22,10 @@ from search.engines.messages import KnownArchitecture
 from search.study.facts import Facts
 from search.study.judge import Judge, pruner_of
 from search.study.lifecycle import OWN_FIRST, WARM_STARTED, Lifecycle
-from search.study.opened import Opened
-from search.study.past import WarmStart, starts
+from search.study.open_study import OpenStudy
 from search.study.results import REPLICATE_OF, WARM_START, Results
 from search.study.storage import open_storage, storage_errors
+from search.study.warm_starts import WarmStart, starts
 
 LONGEST_NAME = 100  # of an architecture in a user attribute's name, which should be short
 
@@ -47,7 +47,7 @@ class Study:
         self.settled: set[str] = set()  # ids of superseded models that were dropped, or are registered
         self.exists = False
         with storage_errors(config.storage):
-            self._open = Opened(config, open_storage(config.storage, config.takeover_after))
+            self._open = OpenStudy(config, open_storage(config.storage, config.takeover_after))
             self.trials = Lifecycle(self._open)
             self.judge = Judge(self._open, self.trials)
             self.facts = Facts(self._open, self.trials)
@@ -121,7 +121,7 @@ class Study:
             self._open.study.pruner = pruner_of(config)
 
     def starts(self, config: SweepConfig, digest: str, architectures: Sequence[KnownArchitecture]) -> list[WarmStart]:
-        """Return the warm starts from earlier studies of the same storage: see `search.study.past`."""
+        """Return the warm starts from earlier studies of the same storage: see `search.study.warm_starts`."""
         with self._open.errors():
             return starts(self._open.storage, config, digest, architectures)
 

@@ -41,15 +41,15 @@ from search.engines.messages import (
 )
 from search.study.pruning import rungs
 from search.study.study import Study
+from search.trials.active_trials import ActiveTrial, ActiveTrials
 from search.trials.evaluator import Evaluator
-from search.trials.flight import ActiveTrial, Flight
-from search.trials.follower import Follower
+from search.trials.event_handler import EventHandler
 from search.trials.patience import MLFLOW_OUTAGE_SECONDS, wait_for_mlflow
 from search.trials.progress import TrialProgress
 from search.trials.recovery import end_pruned, recover
 from search.trials.run import file_facts, run_config
 from search.trials.sizes import Sizes
-from search.trials.states import States
+from search.trials.training_states import TrainingStates
 
 POLL_SECONDS = 0.5  # between checks for Ctrl-C
 OTHERS_SECONDS = 3.0  # before an exhausted study, or MLflow when it is unavailable, is asked again
@@ -64,7 +64,7 @@ class Runner:
         study: Study,
         tracker: Tracker,
         outbox: Outbox,
-        states: States,
+        states: TrainingStates,
         dataset: Dataset,
         environment: Environment,
         *,
@@ -82,9 +82,9 @@ class Runner:
         self.environment, self.experiment_id, self.folder = environment, experiment_id, folder
         self.states = states
         self.architectures = architectures
-        self.flight = Flight(study, tracker, outbox, states)
+        self.active = ActiveTrials(study, tracker, outbox, states)
         self.sizes = Sizes(study, environment)
-        self.follower = Follower(study, outbox, dataset, environment, experiment_id, self.flight, self.sizes, states)
+        self.handler = EventHandler(study, outbox, dataset, environment, experiment_id, self.active, self.sizes, states)
         self.evaluator = Evaluator(study, tracker, dataset)
         self._waits_since = 0.0  # since when only MLflow has been waited for
         self._evaluate_at = 0.0  # when to try again, on the monotonic clock
@@ -102,14 +102,14 @@ class Runner:
         progress.no_start_after(seconds)
         try:
             with self.study.trials.claims.signs_of_life():
-                while not interrupted() and not self.follower.not_convertible:
+                while not interrupted() and not self.handler.not_convertible:
                     in_time = time.monotonic() < deadline
-                    worker = engine.free_worker() if in_time and time.monotonic() >= self.flight.ask_at else None
+                    worker = engine.free_worker() if in_time and time.monotonic() >= self.active.ask_at else None
                     if worker and self._start(engine, worker, progress):
                         continue
                     self._tell(progress)
-                    asked_for_all = not in_time or time.monotonic() < self.flight.ask_at
-                    if not self.flight.running and asked_for_all:
+                    asked_for_all = not in_time or time.monotonic() < self.active.ask_at
+                    if not self.active.running and asked_for_all:
                         self._evaluate(progress)
                         if not self._waits(in_time, progress):
                             break
@@ -123,15 +123,15 @@ class Runner:
                     self._tell(progress)
                 self._tell(progress)
                 self.outbox.deliver(at_once=True)  # while this process still owns them
-                self.flight.requeue_all()
+                self.active.requeue_all()
                 self._tell(progress)
                 self._evaluate(progress)
         except BaseException:
             with contextlib.suppress(Exception):  # such as a full disk or a lost server: report the first error
-                self.flight.requeue_all()
+                self.active.requeue_all()
             raise
-        if self.follower.not_convertible:
-            raise self.follower.not_convertible
+        if self.handler.not_convertible:
+            raise self.handler.not_convertible
         if paused := len(self.study.trials.paused()):
             progress.say(f"paused trials: {paused}; a continuation of the study resumes the most promising")
         return interrupted()
@@ -156,9 +156,9 @@ class Runner:
         if not in_time:
             return False
         if self.study.trials.has_more():  # requeued in the meantime, or replicates enqueued by another sweep
-            self.flight.ask_at = 0.0
+            self.active.ask_at = 0.0
             return True
-        if self.flight.duplicates:
+        if self.active.duplicates:
             progress.waiting("waiting for a trial with the same configuration")
             return True
         if self.study.trials.others_run():
@@ -168,7 +168,7 @@ class Runner:
             return True
         if replicates := self.study.enqueue_replicates():
             progress.expect_more(replicates)
-            self.flight.ask_at = 0.0
+            self.active.ask_at = 0.0
         return bool(replicates)
 
     def _prune_paused(self, progress: TrialProgress) -> bool:
@@ -183,7 +183,7 @@ class Runner:
         if pruned:
             progress.pruned_paused(pruned)
         if found:
-            self.flight.ask_at = 0.0
+            self.active.ask_at = 0.0
         return found
 
     def _take_over(self, progress: TrialProgress) -> bool:
@@ -192,52 +192,52 @@ class Runner:
         for trial in dead:
             progress.say(f"trial {trial.number}: owner is gone; requeued")
         if dead:
-            self.flight.ask_at = 0.0
+            self.active.ask_at = 0.0
         return bool(dead)
 
     def _start(self, engine: Engine, worker: str, progress: TrialProgress) -> bool:
         """Start a trial whose duplicate has ended, or the study's next one; return whether there was one."""
-        released = self.flight.next_unblocked_duplicate(progress)
+        released = self.active.next_unblocked_duplicate(progress)
         if released:
             running, same = released
         else:
             asked = self.study.trials.ask(self.architectures, worker)
             if asked is None:
-                self.flight.ask_at = time.monotonic() + OTHERS_SECONDS
+                self.active.ask_at = time.monotonic() + OTHERS_SECONDS
                 return self._take_over(progress)
             trial = asked.trial
-            if self.flight.holds(trial.number):  # lost to another sweep, but its worker here has not noticed
+            if self.active.holds(trial.number):  # lost to another sweep, but its worker here has not noticed
                 self.study.trials.requeue(trial.number)
-                self.flight.ask_at = time.monotonic() + OTHERS_SECONDS
+                self.active.ask_at = time.monotonic() + OTHERS_SECONDS
                 return False
             config = run_config(self.study.config, trial, asked.values)
             running = ActiveTrial(trial, config, asked.attempt, asked.fenced)
-            self.flight.running[trial.number] = running
+            self.active.running[trial.number] = running
             self._all_started = not self.study.trials.has_more()
-            same = self.flight.same(trial)
+            same = self.active.same(trial)
             if same and not same.state.is_finished():
-                self.flight.duplicates[trial.number] = self.flight.running.pop(trial.number)
+                self.active.duplicates[trial.number] = self.active.running.pop(trial.number)
                 return True
         progress.started(running.trial.number, running.config)
         try:
             self._begin(running, same, engine, progress)
         except OwnershipLost:
-            self.flight.lose(running, progress)
-            self.flight.running.pop(running.trial.number, None)
+            self.active.lose(running, progress)
+            self.active.running.pop(running.trial.number, None)
         return True
 
     def _begin(self, running: ActiveTrial, same: FrozenTrial | None, engine: Engine, progress: TrialProgress) -> None:
         """End a trial with the results of `same`, end it because its file would be too large, or submit it."""
         trial, config = running.trial, running.config
         if same:
-            self.follower.answer(running, same, progress)
+            self.handler.answer(running, same, progress)
             return
         # All other texts in the file have a fixed length, so equal networks have files of equal size.
         size = self.sizes.of(config.network)
         if size and not self.study.fits(size.coreml_bytes):
-            self.follower.place(running, self.environment)
-            self.follower.record_size(running, size)
-            self.follower.end_infeasible(running, progress)
+            self.handler.start_run(running, self.environment)
+            self.handler.record_size(running, size)
+            self.handler.end_infeasible(running, progress)
             return
         text = file_facts(self.dataset, config, NO_RUN, self.study.name)
         state = self.states.newest(
@@ -271,29 +271,29 @@ class Runner:
         if isinstance(event, Died) and event.number is None:
             return  # an idle worker died; another one has been started
         assert event.number is not None
-        running = self.flight.running[event.number]
-        running.asks = isinstance(event, Built | EpochEnded)
+        running = self.active.running[event.number]
+        running.awaits_verdict = isinstance(event, Built | EpochEnded)
         try:
-            if not running.lost:
+            if not running.taken_over:
                 if not isinstance(event, EpochEnded) and not self.study.trials.owns(event.number):
                     raise OwnershipLost(f"Trial {event.number} was taken over by another sweep.")
-                self.follower.follow(event, running, engine, progress)
+                self.handler.handle(event, running, engine, progress)
                 return
         except OwnershipLost:
-            self.flight.lose(running, progress)
-        if running.asks:
+            self.active.lose(running, progress)
+        if running.awaits_verdict:
             running.reply(engine, False)
         if isinstance(event, Finished | Failed | Died | Stopped | Oversized):
-            self.flight.running.pop(event.number, None)
+            self.active.running.pop(event.number, None)
 
     def _tell(self, progress: TrialProgress) -> None:
         """Report ended trials to the study, and queue their kept models for evaluation."""
-        if kept := self.flight.tell(progress):
+        if kept := self.active.tell(progress):
             self.evaluator.add(kept)
 
     def _may_evaluate(self, asked_for_all: bool) -> bool:
         """Return whether to evaluate a kept model while the last trials run, if no worker asks anything."""
-        last_run = bool(self.flight.running) and (asked_for_all or self._all_started)
+        last_run = bool(self.active.running) and (asked_for_all or self._all_started)
         return last_run and bool(self.evaluator.waiting) and time.monotonic() >= self._evaluate_at
 
     def _evaluate(self, progress: TrialProgress) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from conversion.coreml.file import read
-from conversion.runtime import CorruptModel, NotCheckable, NotCoreML, load, opening
+from conversion.runtime import CorruptModel, NotCheckable, NotCoreML, archives, load
 from tests.conversion.fuzz import sample
 from tests.support.commands import Command
 
@@ -187,7 +187,7 @@ def test_an_archive_that_would_fill_the_disk_is_not_unpacked(
     network: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     archive = zipped(tmp_path / "x.zip", {"a.mlmodel": network.read_bytes()})
-    monkeypatch.setattr(opening, "MAX_UNPACKED_BYTES", 100)
+    monkeypatch.setattr(archives, "MAX_UNPACKED_BYTES", 100)
     with pytest.raises(NotCheckable, match="would unpack to"):
         load(archive)
 

@@ -101,7 +101,7 @@ class Killed(BaseException):
     ("step", "after"),
     [
         ("log_promotion", True),
-        pytest.param("crown", False, marks=pytest.mark.slow),
+        pytest.param("make_champion", False, marks=pytest.mark.slow),
         pytest.param("tag_version", False, marks=pytest.mark.slow),
         pytest.param("set_alias", False, marks=pytest.mark.slow),
     ],
@@ -144,7 +144,7 @@ def test_a_killed_rollback_is_ended_by_the_next(
     def die(*_: object) -> None:
         raise Killed
 
-    for step in ("crown", "tag_version", "set_alias"):
+    for step in ("make_champion", "tag_version", "set_alias"):
         with monkeypatch.context() as patched:
             patched.setattr(part_with(step), step, die)
             with pytest.raises(Killed):

@@ -140,7 +140,7 @@ class Killed(BaseException):
     """Stands for the end of the process: nothing catches it."""
 
 
-WRITES = ("begin", "log_promotion", "attach", "crown", "tag_version", "set_alias", "ended")
+WRITES = ("begin", "log_promotion", "attach", "make_champion", "tag_version", "set_alias", "ended")
 
 
 @pytest.mark.slow
@@ -169,7 +169,7 @@ def test_what_a_killed_promotion_left_is_undone_or_ended(
                     ours.publish(uri_of(own_promoted))
             settle_left_over(tracker, NAME)
             now = current(own_promoted)
-            made = (write, after) in {("crown", True), ("set_alias", True), ("ended", False), ("ended", True)}
+            made = (write, after) in {("make_champion", True), ("set_alias", True), ("ended", False), ("ended", True)}
             if options[0] == "--author":  # the champion's alias stands there already
                 made = made or (write, after) in {("tag_version", True), ("set_alias", False)}
             assert (now != before) == made, (write, after)
@@ -211,16 +211,16 @@ def assert_whole(folder: Path) -> None:
     assert tracker.promotions.current(NAME) == now
     assert tracker.promotions.begun(NAME) is None
     made = {promotion.number: promotion for promotion in tracker.promotions.all(NAME)}
-    crowned = made[now.promotion]
-    assert crowned.source == now.version
-    assert not crowned.abandoned
+    champion = made[now.promotion]
+    assert champion.source == now.version
+    assert not champion.abandoned
     tags = client.get_model_version(NAME, str(now.version)).tags
-    assert {key: tags[key] for key in TAGS} == {key: crowned.tags[key] for key in TAGS}
+    assert {key: tags[key] for key in TAGS} == {key: champion.tags[key] for key in TAGS}
     for number, name in ((now.promotion, PROMOTIONS), (now.version, NAME)):
         found = artifacts(folder, number, name)
         digests = {sha256(file).hexdigest() for file in ((found / DEFAULT_OUTPUT.name).read_bytes(), shipped(folder))}
-        assert digests == {crowned.sha256}, (name, number)
-        assert json.loads((found / "promotion.json").read_text())["coreml_sha256"] == crowned.sha256
+        assert digests == {champion.sha256}, (name, number)
+        assert json.loads((found / "promotion.json").read_text())["coreml_sha256"] == champion.sha256
     assert (artifacts(folder, now.version, NAME) / "data" / "model.keras").is_file()
     assert [path.name for path in (folder / DEFAULT_OUTPUT).parent.iterdir()] == [DEFAULT_OUTPUT.name]
     chain = [now.promotion]
@@ -312,7 +312,7 @@ def test_check_tells_of_a_promotion_that_has_not_ended(
         raise Killed
 
     with monkeypatch.context() as patched:
-        patched.setattr(Promotions, "crown", die)
+        patched.setattr(Promotions, "make_champion", die)
         with pytest.raises(Killed):
             ours.publish(uri_of(own_promoted))
     found = command("conversion.promote", "--check", "--output", DEFAULT_OUTPUT)

@@ -13,7 +13,7 @@ from mlflow import MlflowClient
 from experiments import datasets
 from experiments.datasets import Split
 from experiments.tracking import Tracker, TrackingError
-from experiments.tracking.access import EARLIER_SHOWN, EXPERIMENT
+from experiments.tracking.counted_looks import EARLIER_SHOWN, EXPERIMENT
 from tests.support.warm import Program
 
 LOOK = """

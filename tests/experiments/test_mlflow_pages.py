@@ -17,8 +17,8 @@ from experiments.config import EpochMetrics
 from experiments.device_report import METRIC_NAMES, PROCESSORS
 from experiments.evaluation.intervals import ExpectedAccuracy
 from experiments.tracking import LONGEST_TAG, Selection, Tracker
+from experiments.tracking.mlflow_pages import KIND, NOTE, ORDER, TRAINING, VIEW, VIEWS
 from experiments.tracking.parents import EXPECTED
-from experiments.tracking.shown import KIND, NOTE, ORDER, TRAINING, VIEW, VIEWS
 from experiments.views import leaderboard, ui_links
 from search.report.summary import description
 from search.study.study import Study

@@ -22,7 +22,7 @@ from search.study.pruning import PAUSED_AT, rungs
 from search.study.ranking import Scored
 from search.study.results import is_paused
 from search.study.storage import open_storage
-from search.trials.states import FOLDER
+from search.trials.training_states import FOLDER
 from tests.support.commands import invoke
 from tests.support.sweeps import NO_FIGURES, assert_nothing_lost, children_of, study_of
 from tests.support.warm import Program

@@ -11,7 +11,7 @@ import pytest
 from mlflow import MlflowClient
 
 from experiments.training.state import write_whole
-from search.trials.states import FOLDER, States
+from search.trials.training_states import FOLDER, TrainingStates
 from tests.experiments.test_training_state import a_state
 from tests.support.commands import Command, Outcome, invoke
 from tests.support.servers import PostgresServer
@@ -135,7 +135,7 @@ def test_what_cannot_be_gone_on_with_is_set_aside_and_the_training_begins_anew(
 
 
 def test_an_attempt_reads_the_newest_that_is_whole_of_those_before_it(tmp_path: Path) -> None:
-    states, said = States("night", tmp_path / FOLDER), list[str]()
+    states, said = TrainingStates("night", tmp_path / FOLDER), list[str]()
     for number, attempt in ((3, 1), (3, 2), (3, 10), (3, 11), (13, 1)):
         write_whole(states.path(number, attempt), a_state().packed(f"{number} {attempt}"))
     assert states.newest(3, before=1, say=said.append) is None
@@ -160,7 +160,7 @@ def test_an_attempt_reads_the_newest_that_is_whole_of_those_before_it(tmp_path: 
 
 
 def test_what_a_killed_process_was_writing_is_cleared_up(tmp_path: Path) -> None:
-    states = States("night", tmp_path / FOLDER)
+    states = TrainingStates("night", tmp_path / FOLDER)
     left = tmp_path / FOLDER / f".{states.folder.name}.abcd1234" / "files"
     left.mkdir(parents=True)
     (left.parent / "lock").touch()
@@ -170,7 +170,7 @@ def test_what_a_killed_process_was_writing_is_cleared_up(tmp_path: Path) -> None
 
 
 def test_the_doctor_and_the_next_sweep_remove_what_nobody_goes_on_from(own_store: Path, command: Command) -> None:
-    states = States("small", own_store / FOLDER)
+    states = TrainingStates("small", own_store / FOLDER)
     for number in (1, 99):  # one that has ended, one that the study does not hold
         write_whole(states.path(number, 1), b"late")
     found = command("search.doctor", "--dry-run", "--json")

@@ -16,7 +16,7 @@ from benchmarks.no_training import ARCHITECTURES, NoTraining
 from search.config import SweepConfig
 from search.engines.messages import KnownArchitecture
 from search.orchestrate import SweepResult, sweep
-from search.study.past import fitting, starts
+from search.study.warm_starts import fitting, starts
 from tests.support.sweeps import children_of, parents_of, study_of
 
 THREE = (

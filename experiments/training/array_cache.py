@@ -21,7 +21,7 @@ from experiments.locks import file_lock
 SETTINGS = ("TF_", "ONEDNN_", "DNNL_", "OMP_")  # prefixes of environment variables that may change bits
 
 
-def once(kind: str, decisive: str, shape: tuple[int, ...], compute: Callable[[], np.ndarray]) -> np.ndarray:
+def cached_array(kind: str, decisive: str, shape: tuple[int, ...], compute: Callable[[], np.ndarray]) -> np.ndarray:
     """Return a memory-mapped float32 array, computing it if it is not cached.
 
     Args:

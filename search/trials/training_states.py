@@ -20,7 +20,7 @@ FOLDER = Path("training-state")  # in the working directory
 NAMED = re.compile(r"([0-9]+)\.([0-9]+)")  # trial and attempt
 
 
-class States:
+class TrainingStates:
     """The training states of one study's trials."""
 
     def __init__(self, study: str, folder: Path = FOLDER) -> None:

@@ -33,13 +33,13 @@ from search.study.lifecycle import MAX_ATTEMPTS
 from search.study.results import DUPLICATE_OF, REPLICATE_OF, WARM_START
 from search.study.spans import HOST
 from search.study.study import Study
-from search.trials.flight import ActiveTrial, Flight
+from search.trials.active_trials import ActiveTrial, ActiveTrials
 from search.trials.progress import TrialProgress
 from search.trials.sizes import Sizes
-from search.trials.states import States
+from search.trials.training_states import TrainingStates
 
 
-class Follower:
+class EventHandler:
     """Handles the events of this process's trials."""
 
     def __init__(
@@ -49,20 +49,20 @@ class Follower:
         dataset: Dataset,
         environment: Environment,
         experiment_id: str,
-        flight: Flight,
+        active: ActiveTrials,
         sizes: Sizes,
-        states: States,
+        states: TrainingStates,
     ) -> None:
         self._study, self._outbox, self._dataset = study, outbox, dataset
         self._environment, self._experiment_id = environment, experiment_id
-        self._flight, self._sizes, self._states = flight, sizes, states
+        self._active, self._sizes, self._states = active, sizes, states
         self.not_convertible: WorkerFailed | None = None  # ends the sweep: its trials would all fail
 
-    def follow(self, event: Event, running: ActiveTrial, engine: Engine, progress: TrialProgress) -> None:
+    def handle(self, event: Event, running: ActiveTrial, engine: Engine, progress: TrialProgress) -> None:
         """Handle an event of a trial that this process owns."""
         match event:
             case Placed(_, environment):
-                self.place(running, environment)
+                self.start_run(running, environment)
             case Built(number, size):
                 running.reply(engine, self._study.fits(size.coreml_bytes))
                 self.record_size(running, size)
@@ -76,7 +76,7 @@ class Follower:
                 progress.say(escape(f"warning: trial {number}: its training state is not saved: {reason}"))
             case Oversized(number, parameters, least):
                 self._study.facts.record_oversize(running.trial, parameters, least)
-                self._flight.end(running, None)
+                self._active.end(running, None)
                 self._outbox.write(number, Oversize(parameters, least))
                 self._outbox.write(number, End("KILLED", "infeasible"))
                 limited = self._study.config.max_coreml_bytes is not None
@@ -86,7 +86,7 @@ class Follower:
                 reachable = not self._outbox.away_seconds  # MLflow
                 verdict = self._study.judge.report(running.trial, value, metrics.epoch, may_pause=reachable)
                 running.reply(engine, verdict == PruningVerdict.GO_ON)  # first, so that the worker can continue
-                running.paused = verdict == PruningVerdict.PAUSE
+                running.stopped_to_pause = verdict == PruningVerdict.PAUSE
                 self._outbox.write(number, Epoch(metrics))
                 running.last_metrics = metrics
                 progress.epoch(number, metrics)
@@ -94,9 +94,9 @@ class Follower:
                 if running.last_metrics is None:
                     self.end_infeasible(running, progress)
                     return
-                self._flight.end(running, None)
-                self._outbox.write(number, End("KILLED", "paused" if running.paused else "pruned"))
-                (progress.paused if running.paused else progress.pruned)(number, running.last_metrics)
+                self._active.end(running, None)
+                self._outbox.write(number, End("KILLED", "paused" if running.stopped_to_pause else "pruned"))
+                (progress.paused if running.stopped_to_pause else progress.pruned)(number, running.last_metrics)
             case Finished(number, result):
                 self.finish(running, result)
                 progress.finished(number, result, REPLICATE_OF in running.trial.user_attrs)
@@ -109,12 +109,12 @@ class Follower:
                 if self._study.trials.lost_attempt(running.trial) < MAX_ATTEMPTS:
                     progress.lost(number, f"trial {number}: {reason}; requeued")
                     self._outbox.forget_waiting(number)  # the next attempt, here or elsewhere, writes everything
-                    self._flight.give_back(running)
+                    self._active.give_back(running)
                 else:
                     self.fail(running, f"Given up after {MAX_ATTEMPTS} attempts: {reason}.\n")
                     progress.failed(number, f"given up after {MAX_ATTEMPTS} attempts: {reason}")
 
-    def place(self, running: ActiveTrial, environment: Environment) -> None:
+    def start_run(self, running: ActiveTrial, environment: Environment) -> None:
         """Start a trial's run, with the environment it runs in, or continue the run of an earlier attempt."""
         number = running.trial.number
         start = run_start(
@@ -130,7 +130,7 @@ class Follower:
             warm_start=running.trial.user_attrs.get(WARM_START),
         )
         self._outbox.start(number, start, attempt=running.attempt, fenced=running.fenced)
-        running.placed = True
+        running.has_run = True
         run_id = self._outbox.run_id(number)
 
         def note(_: FrozenTrial) -> None:
@@ -144,14 +144,14 @@ class Follower:
     def answer(self, running: ActiveTrial, answer: FrozenTrial, progress: TrialProgress) -> None:
         """End a trial with the results of an identical one that has ended."""
         number = running.trial.number
-        self.place(running, self._environment)
+        self.start_run(running, self._environment)
         sizes = {name: answer.user_attrs[name] for name in OF_THE_NETWORK if name in answer.user_attrs}
         self._study.facts.record_size(running.trial, sizes, **{DUPLICATE_OF: answer.number})
         scored = None
         if answer.state == TrialState.COMPLETE:
             running.values = tuple(answer.values)
             scored = self._study.results.scored(number, running.values, sizes["coreml_bytes"])
-        self._flight.end(running, scored)
+        self._active.end(running, scored)
         self._outbox.write(number, Answer(answer.user_attrs["run_id"]))
         progress.answered(number, answer.number)
 
@@ -165,7 +165,7 @@ class Follower:
     def end_infeasible(self, running: ActiveTrial, progress: TrialProgress) -> None:
         """End a trial before its first epoch because its file would be too large."""
         assert running.size is not None
-        self._flight.end(running, None)
+        self._active.end(running, None)
         self._outbox.write(running.trial.number, End("KILLED", "infeasible"))
         progress.infeasible(running.trial.number, running.size.coreml_bytes)
 
@@ -176,15 +176,15 @@ class Follower:
             self._study.facts.record_resampled(running.trial, result.resampled)
         scored = self._study.results.scored(running.trial.number, running.values, result.size.coreml_bytes)
         replicate = REPLICATE_OF in running.trial.user_attrs
-        unreported = [one for _, one in self._flight.unreported.values() if one]
+        unreported = [one for _, one in self._active.unreported.values() if one]
         keep = not replicate and scored.number in self._study.results.keepers(scored, *unreported)
-        self._flight.end(running, scored)
+        self._active.end(running, scored)
         result = replace(result, resampled=())  # the study has them
         self._outbox.write(running.trial.number, Finish(result, keep))
 
     def fail(self, running: ActiveTrial, text: str) -> None:
         """End a failed trial, and write the text to its run."""
-        if not running.placed:
-            self.place(running, self._environment)
-        self._flight.end(running, None)
+        if not running.has_run:
+            self.start_run(running, self._environment)
+        self._active.end(running, None)
         self._outbox.write(running.trial.number, Fail(redact(text)))

@@ -15,7 +15,7 @@ from search.study.results import Results
 from search.study.storage import PatientStorage, storage_errors
 
 
-class Opened:
+class OpenStudy:
     """What the parts of a study share."""
 
     study: optuna.Study  # once it exists

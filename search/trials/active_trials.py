@@ -16,7 +16,7 @@ from search.study.ranking import Scored
 from search.study.study import Study
 from search.trials.progress import TrialProgress
 from search.trials.recovery import state_of
-from search.trials.states import States
+from search.trials.training_states import TrainingStates
 
 
 @dataclass
@@ -27,24 +27,24 @@ class ActiveTrial:
     config: RunConfig
     attempt: int  # from 1
     fenced: int = 0  # the last attempt whose run must not be continued
-    asks: bool = False  # whether its worker waits to hear if it should continue
-    placed: bool = False  # whether it has a run, or will have one when MLflow is back
-    lost: bool = False  # whether another sweep has taken it over
-    paused: bool = False  # whether its worker was stopped to pause it
+    awaits_verdict: bool = False  # its worker waits to hear whether to continue
+    has_run: bool = False  # or will have one when MLflow is back
+    taken_over: bool = False  # by another sweep
+    stopped_to_pause: bool = False  # its worker was stopped so that the trial pauses
     size: ModelSize | None = None
     values: tuple[float, ...] = ()  # of the objectives, once it is complete
     last_metrics: EpochMetrics | None = None
 
     def reply(self, engine: Engine, go_on: bool) -> None:
         """Answer its worker."""
-        self.asks = False
+        self.awaits_verdict = False
         engine.reply(self.trial.number, go_on)
 
 
-class Flight:
+class ActiveTrials:
     """The trials of a study that this process owns."""
 
-    def __init__(self, study: Study, tracker: Tracker, outbox: Outbox, states: States) -> None:
+    def __init__(self, study: Study, tracker: Tracker, outbox: Outbox, states: TrainingStates) -> None:
         self._study, self._tracker, self._outbox, self._states = study, tracker, outbox, states
         self.running: dict[int, ActiveTrial] = {}
         self.duplicates: dict[int, ActiveTrial] = {}  # those waiting for a trial with the same configuration
@@ -129,7 +129,7 @@ class Flight:
     def lose(self, running: ActiveTrial, progress: TrialProgress) -> None:
         """Leave a trial to the sweep that has taken it over."""
         number = running.trial.number
-        running.lost = True
+        running.taken_over = True
         self.unreported.pop(number, None)
         self._outbox.abandon(number)
         progress.lost(number, f"trial {number}: taken over by another sweep")
@@ -142,10 +142,10 @@ class Flight:
         number = running.trial.number
         ran = self.running.pop(number, None) is not None
         self.duplicates.pop(number, None)
-        if running.lost:
+        if running.taken_over:
             return
         try:
-            if running.placed and self._outbox.run_id(number):
+            if running.has_run and self._outbox.run_id(number):
                 self._outbox.write(number, End("KILLED", "interrupted"))  # until the next attempt
         except OwnershipLost:
             self._outbox.abandon(number)
