@@ -42,7 +42,7 @@ from experiments.evaluation.intervals import accuracy_interval
 from experiments.tracking import Tracker
 from experiments.training.loop import train
 from experiments.training.precision import resolve_precision
-from experiments.views.charts import GREY, PALETTE, SYMBOLS, places
+from experiments.views.charts import GREY, PALETTE, SYMBOLS, palette_places
 
 
 @dataclass(frozen=True)
@@ -160,7 +160,7 @@ def draw(points: list[Point], path: Path, what: str) -> None:
     axes = figure.add_subplot()
     label = {"textcoords": "offset points", "fontsize": 10, "fontweight": "bold", "zorder": 10}
     label["bbox"] = {"facecolor": "white", "edgecolor": "none", "pad": 1}  # above the others' bars
-    at = places(one.name for one in points)
+    at = palette_places(one.name for one in points)
     for one in points:
         place = at[one.name]
         colour, (_, marker) = PALETTE[place % len(PALETTE)], SYMBOLS[place % len(SYMBOLS)]

@@ -30,7 +30,7 @@ from experiments.config import ModelSize, RunConfig, default_tracking_uri  # noq
 from experiments.datasets import Split  # noqa: E402
 from experiments.evaluation.drawn import PAD, on_pad, trace_strokes  # noqa: E402
 from experiments.evaluation.metrics import accuracy_interval  # noqa: E402
-from experiments.evaluation.strokes import render  # noqa: E402
+from experiments.evaluation.strokes import render_strokes  # noqa: E402
 from experiments.tracking import Tracker  # noqa: E402
 from experiments.training.loop import train  # noqa: E402
 from experiments.training.precision import resolve_precision  # noqa: E402
@@ -61,7 +61,7 @@ def main() -> None:
     test, _ = Tracker(default_tracking_uri()).test_access.look(mnist, command="benchmarks/recall.py")
     images = np.concatenate([split.images for split in (mnist.train, mnist.val, test)])
     labels = np.concatenate([split.labels for split in (mnist.train, mnist.val, test)])
-    drawn = np.stack([render(lines, pad=PAD) for lines in on_pad(trace_strokes(images[..., 0]))])[..., None]
+    drawn = np.stack([render_strokes(lines, pad=PAD) for lines in on_pad(trace_strokes(images[..., 0]))])[..., None]
     folds = [held for _, held in StratifiedKFold(FOLDS, shuffle=True, random_state=0).split(images, labels)]
     right = np.zeros((2, len(labels)), bool)  # untouched, drawn
     for number, held in enumerate(folds):

@@ -10,7 +10,7 @@ import time
 
 import numpy as np
 
-from experiments.evaluation.strokes import render
+from experiments.evaluation.strokes import render_strokes
 
 PAD = 300.0
 POINTS = 2_000
@@ -31,7 +31,7 @@ def main() -> None:
         passed, worked = [], []
         for _ in range(REPEATS):
             started = time.perf_counter(), time.thread_time()
-            render(strokes, pad=PAD)
+            render_strokes(strokes, pad=PAD)
             passed.append((time.perf_counter() - started[0]) * 1e3)
             worked.append((time.thread_time() - started[1]) * 1e3)
         print(

@@ -20,7 +20,7 @@ from conversion.promotion.place import DEFAULT_OUTPUT
 from experiments import datasets
 from experiments.config import default_tracking_uri
 from experiments.evaluation.drawn import PAD, on_pad, trace_strokes
-from experiments.evaluation.strokes import render
+from experiments.evaluation.strokes import render_strokes
 from experiments.tracking import Tracker
 
 
@@ -33,7 +33,8 @@ def main() -> None:
     test, _ = Tracker(default_tracking_uri()).test_access.look(
         datasets.load(arguments.dataset), command="benchmarks/round_trip.py"
     )
-    drawn = np.stack([render(lines, pad=PAD) for lines in on_pad(trace_strokes(test.images[..., 0]))])[..., None]
+    drawings = on_pad(trace_strokes(test.images[..., 0]))
+    drawn = np.stack([render_strokes(lines, pad=PAD) for lines in drawings])[..., None]
     print(f"{'':>9}  accuracy  " + "  ".join(f"{digit:>4}" for digit in range(10)))
     for name, images in (("untouched", test.images), ("drawn", drawn)):
         right = file.probabilities(images).argmax(axis=1) == test.labels

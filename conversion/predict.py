@@ -60,14 +60,14 @@ def parser() -> Parser:
 
 
 def _body(arguments: argparse.Namespace) -> int:
-    from conversion.predictions import predict
+    from conversion.predictions import predict_pictures
     from conversion.predictions_table import show
 
     if arguments.accumulate and arguments.compute != "float16":
         raise UsageError("--accumulate needs --compute float16.")
     for plugin in arguments.plugins:
         load_plugin(plugin)
-    found = predict(
+    found = predict_pictures(
         arguments.file,
         arguments.sources,
         fit=arguments.fit,

@@ -119,7 +119,7 @@ class Predictions:
         }
 
 
-def predict(
+def predict_pictures(
     path: Path,
     sources: Sequence[str],
     *,

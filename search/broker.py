@@ -25,7 +25,7 @@ from architectures.redaction import redact
 from experiments.interruption import interruptible
 from search.config import SweepConfig
 from search.engines import WorkerFailed
-from search.engines.cluster import Share, check_nodes, connected, facts, places
+from search.engines.cluster import Share, check_nodes, connected, facts, trials_at_a_time
 from search.engines.messages import Event, WorkerSetup
 from search.orchestrate import SweepResult, sweep
 from search.trials.progress import TrialProgress
@@ -149,7 +149,7 @@ def sweep_on_ray(config: SweepConfig) -> SweepResult:
     ):
         from ray.exceptions import RayActorError
 
-        at_a_time = min(places(share), _most_workers(config) or sys.maxsize)
+        at_a_time = min(trials_at_a_time(share), _most_workers(config) or sys.maxsize)
         check_nodes(facts())
         for _ in range(MAX_BROKERS):
             try:

@@ -22,7 +22,7 @@ from experiments.views.leaderboard import Row
 from search.report.data_page import Doubtful, Found, mistakes, write_data_page
 from search.report.page import REPORT, compared_architectures, replicated, selection_of, write_report
 from search.report.significance import ArchitectureComparison
-from search.report.summary import description, figures
+from search.report.summary import description, sweep_metrics
 from search.study.study import Study
 from search.trials.patience import wait_for_mlflow
 from search.trials.progress import TrialProgress
@@ -88,7 +88,7 @@ class Ending:
             expected_of = ""
             with self._attempts.part("expected accuracy"):
                 expected_of, self.expected = self._expected()
-            found = figures(self.study, self.board, self.expected)
+            found = sweep_metrics(self.study, self.board, self.expected)
             self.tracker.parents.describe(self.parent, told, found, expected_of=expected_of)
 
     def _expected(self) -> tuple[str, ExpectedAccuracy | None]:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from architectures import load_plugin
 from architectures.errors import UsageError
 from experiments import datasets, teacher
-from experiments.datasets.summary import summary
+from experiments.datasets.summary import dataset_summary
 from experiments.recipe import TEACHER
 from experiments.tracking import Tracker
 from experiments.training import distillation
@@ -45,7 +45,7 @@ def prepare_dataset(
     if config.teacher:
         teacher.check(tracker, config.teacher, dataset)
         teacher.provide(tracker, config.teacher)
-    for line in summary(dataset):
+    for line in dataset_summary(dataset):
         say(line)
     return dataset
 

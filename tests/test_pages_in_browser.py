@@ -10,7 +10,7 @@ import pytest
 from mlflow import MlflowClient
 
 from conversion import predictions_page
-from conversion.predictions import predict
+from conversion.predictions import predict_pictures
 from experiments.datasets.inspection import inspect
 from experiments.tracking import Selection, Tracker
 from experiments.views import comparison, comparison_page, inspection_page, leaderboard
@@ -37,7 +37,7 @@ def pages(swept: Swept, promoted: Promoted, tmp_path_factory: pytest.TempPathFac
     runs = [row.run_id for row in leaderboard.rows(tracker, Selection("mnist5k", "small"))][:2]
     comparison_page.write_page(comparison.compare(tracker, runs), folder / "comparison.html")
     inspection_page.write_page(inspect("digits"), folder / "inspection.html", before_training=True)
-    found = predict(promoted.folder / DEFAULT_OUTPUT, ["digits"])  # a third of mnist5k's pictures to look at
+    found = predict_pictures(promoted.folder / DEFAULT_OUTPUT, ["digits"])  # a third of mnist5k's pictures to look at
     predictions_page.write_page(found, folder / "predictions.html")
     page = render("not_drawn", title="Study", not_drawn={"report.html": "OSError: no space"})
     (folder / "not_drawn.html").write_text(page)

@@ -196,20 +196,31 @@ def test_a_class_or_a_type_has_a_name_of_its_own() -> None:
 
 
 GATHERED = {"OPS", "LAYERS"}  # of the modules of a package, and of all of them in the package
+SAME_FOR_EACH = {"add_common", "load", "names", "show", "write_page"}  # the same for each kind of thing
+
+
+def imported_names() -> dict[str, set[str]]:
+    """Names that modules import, with the modules that they import each from."""
+    found: dict[str, set[str]] = {}
+    for file in SOURCES:
+        for node, _ in own_imports(tree(file)):
+            if isinstance(node, ast.ImportFrom) and node.module:
+                for alias in node.names:
+                    found.setdefault(alias.name, set()).add(node.module)
+    return found
 
 
 def test_a_constant_that_others_import_has_a_name_of_its_own() -> None:
     constant = re.compile(r"[A-Z][A-Z0-9_]*[A-Z0-9]")
-    imported = {
-        alias.name
-        for file in SOURCES
-        for node, _ in own_imports(tree(file))
-        if isinstance(node, ast.ImportFrom)
-        for alias in node.names
-        if constant.fullmatch(alias.name)
-    }
     twice = {name: places for name, places in modules_that_define().items() if len(places) > 1}
+    imported = {name for name in imported_names() if constant.fullmatch(name)}
     assert not {name: twice[name] for name in imported & twice.keys() - GATHERED}
+
+
+def test_an_imported_function_has_one_meaning() -> None:
+    defined = modules_that_define()
+    several = {name: places.intersection(defined.get(name, ())) for name, places in imported_names().items()}
+    assert {name for name, places in several.items() if len(places) > 1} == SAME_FOR_EACH
 
 
 MOST_LINES_OF_A_COMMAND = 100  # with blank lines and docstring, without `parser`, which declares the options

@@ -12,7 +12,7 @@ from pathlib import Path
 from architectures.errors import UsageError
 from architectures.scratch import scratch_beside
 from conversion.draw.request import Correction
-from experiments.evaluation.strokes import render
+from experiments.evaluation.strokes import render_strokes
 from experiments.names import is_file_name
 
 STROKES_KEY = "strokes"  # of the PNG's text: drawings can be rendered again if the preprocessing changes
@@ -45,7 +45,7 @@ class Collection:
         text = PngInfo()
         text.add_text(STROKES_KEY, strokes)
         content = io.BytesIO()
-        Image.fromarray(render(drawing.strokes, pad=drawing.pad)).save(content, "PNG", pnginfo=text)
+        Image.fromarray(render_strokes(drawing.strokes, pad=drawing.pad)).save(content, "PNG", pnginfo=text)
         name = f"{hashlib.sha256(strokes.encode()).hexdigest()[:NAME_LENGTH]}.png"
         path = self.folder / correction.label / name
         with self._adding:  # otherwise concurrent labels for one drawing could remove each other

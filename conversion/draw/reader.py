@@ -13,7 +13,7 @@ from conversion.draw.request import Drawing
 from conversion.runtime import Executable
 from conversion.verification.threshold import threshold_in
 from experiments.classifier import PREPROCESSING_VERSION
-from experiments.evaluation.strokes import DRAWING_SIDE, render
+from experiments.evaluation.strokes import DRAWING_SIDE, render_strokes
 
 if TYPE_CHECKING:
     import numpy as np
@@ -66,7 +66,7 @@ class Reader:
     def read(self, drawing: Drawing) -> Recognition:
         """Render a drawing and run the file on it."""
         started = time.perf_counter()
-        image = render(drawing.strokes, pad=drawing.pad)
+        image = render_strokes(drawing.strokes, pad=drawing.pad)
         rendered = time.perf_counter()
         guesses: tuple[Guess, ...] = ()
         if image.any():

@@ -98,7 +98,7 @@ def app_contract(interface: Interface) -> Mapping[str, str]:
     }
 
 
-def compare(candidate: Indices, champion: Indices, labels: Indices) -> AccuracyTest:
+def mcnemar_test(candidate: Indices, champion: Indices, labels: Indices) -> AccuracyTest:
     """Run McNemar's exact test on the images that only one of two files gets right.
 
     Equally good files are each right on about half of those images. The test is one-sided, because a better candidate
@@ -111,7 +111,7 @@ def compare(candidate: Indices, champion: Indices, labels: Indices) -> AccuracyT
 
     >>> truth = np.zeros(500, np.int64)
     >>> worse = np.repeat([1, 0], [9, 491])
-    >>> round(compare(worse, truth, truth).p_value, 4)
+    >>> round(mcnemar_test(worse, truth, truth).p_value, 4)
     0.002
     """
     from scipy.stats import binomtest  # takes half a second, which a sweep without a registered model can save

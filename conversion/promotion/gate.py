@@ -9,7 +9,7 @@ from typing import Literal
 
 from architectures.errors import ProjectError
 from conversion.promotion.candidate import Candidate
-from conversion.promotion.champion import SIGNIFICANCE, Champion, app_contract, compare
+from conversion.promotion.champion import SIGNIFICANCE, Champion, app_contract, mcnemar_test
 from conversion.promotion.config import PromoteConfig
 from conversion.runtime import Interface
 from conversion.verification.evidence import Evidence
@@ -250,7 +250,7 @@ def _champion(
         return _not_judged(name)
     test = candidate.split("test")
     theirs = champion.executable.probabilities(test.images).argmax(axis=1)
-    found = compare(np.array(evidence.test_predictions), theirs, test.labels)
+    found = mcnemar_test(np.array(evidence.test_predictions), theirs, test.labels)
     passed = found.p_value > SIGNIFICANCE
     digest = champion.executable.interface.metadata.user_defined.get("dataset_digest", "none")
     other = digest != candidate.dataset.digest

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from conversion.promotion.champion import SIGNIFICANCE, AccuracyTest, compare
+from conversion.promotion.champion import SIGNIFICANCE, AccuracyTest, mcnemar_test
 from conversion.runtime.interface import Indices, Probabilities
 from experiments.datasets import Dataset
 from experiments.tracking import Tracker, VersionFacts
@@ -117,7 +117,7 @@ def _held_against(
         few = f"cannot be compared: {len(labels)} validation images are too few to show that any model is worse"
         return Smaller(one.version, one.expected_coreml_bytes, None, few)
     return Smaller(
-        one.version, one.expected_coreml_bytes, compare(answers.argmax(axis=1), reference.argmax(axis=1), labels)
+        one.version, one.expected_coreml_bytes, mcnemar_test(answers.argmax(axis=1), reference.argmax(axis=1), labels)
     )
 
 

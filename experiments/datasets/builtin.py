@@ -11,7 +11,7 @@ from architectures.errors import ProjectError
 from architectures.quiet import import_tensorflow
 from experiments.datasets.parts import StoredSplit
 from experiments.datasets.registry import DIGITS, Dataset, register_dataset
-from experiments.datasets.splits import assemble, freeze, stratified
+from experiments.datasets.splits import assemble, frozen_split, stratified
 
 DOWNLOAD_TIMEOUT = 30.0  # seconds without an answer
 
@@ -86,4 +86,4 @@ def _from_keras(name: str, class_names: tuple[str, ...]) -> Dataset:
     finally:
         socket.setdefaulttimeout(timeout)
     train, val = stratified(images, labels, held_out=5_000)
-    return Dataset(name, class_names, train, val, freeze(test_images, test_labels))
+    return Dataset(name, class_names, train, val, frozen_split(test_images, test_labels))

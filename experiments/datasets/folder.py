@@ -21,7 +21,7 @@ from experiments.datasets import cache, pixels
 from experiments.datasets.copies import copies_in
 from experiments.datasets.layout import layout
 from experiments.datasets.parts import Pixels, StoredSplit
-from experiments.datasets.pixels import Form, Header, constant
+from experiments.datasets.pixels import Form, Header, single_coloured
 from experiments.datasets.places import Copies
 from experiments.datasets.registry import SPLITS, Dataset, register_source
 from experiments.datasets.source import DEFAULTS, Fit, Source
@@ -118,7 +118,7 @@ def _notes_of_pixels(dataset: Dataset, copies: Copies) -> list[str]:
 
 def _constant(images: np.ndarray) -> Iterator[bool]:
     for block in cache.in_blocks(images):
-        yield from constant(block)
+        yield from single_coloured(block)
 
 
 def _listed(files: Sequence[Path | str], root: Path | None = None) -> str:

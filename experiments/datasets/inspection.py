@@ -14,7 +14,7 @@ from experiments.datasets import cache, pixels
 from experiments.datasets.copies import copies_in, place
 from experiments.datasets.layout import layout
 from experiments.datasets.near_copies import near_copies
-from experiments.datasets.pixels import constant
+from experiments.datasets.pixels import single_coloured
 from experiments.datasets.places import Copies, ImagePlace
 from experiments.datasets.registry import SPLITS, Dataset, load
 from experiments.datasets.source import DEFAULTS, Options, parse
@@ -174,7 +174,7 @@ def _constant(dataset: Dataset) -> tuple[ImagePlace, ...]:
     for split in SPLITS:
         first = 0
         for block in cache.in_blocks(getattr(dataset, split).images):
-            found += [place(dataset, split, first + int(row)) for row in np.flatnonzero(constant(block))]
+            found += [place(dataset, split, first + int(row)) for row in np.flatnonzero(single_coloured(block))]
             first += len(block)
     return tuple(found)
 

@@ -316,7 +316,7 @@ def _check_depth(file: Path, image: Image.Image) -> None:
         )
 
 
-def constant(images: np.ndarray) -> np.ndarray:
+def single_coloured(images: np.ndarray) -> np.ndarray:
     """Return which images (N, height, width[, channels]) have a single colour, as bool (N,)."""
     first = images[:, :1, :1]
     return (images == first).all(axis=tuple(range(1, images.ndim)))

@@ -22,7 +22,7 @@ BOTH_SHARE = 1 / 10  # of a class's images, for val and for test, if the data ha
 ONE_SHARE = 1 / 12  # if they lack one of them: 5,000 of MNIST's 60,000
 
 
-def freeze(images: np.ndarray, labels: np.ndarray, files: Sequence[str] | None = None) -> Split:
+def frozen_split(images: np.ndarray, labels: np.ndarray, files: Sequence[str] | None = None) -> Split:
     """Return images and labels in their canonical form, read-only."""
     images = np.ascontiguousarray(images.reshape(*images.shape[:3], -1), dtype=np.uint8)
     labels = np.ascontiguousarray(labels.reshape(-1), dtype=np.int64)
@@ -36,7 +36,7 @@ def stratified(images: np.ndarray, labels: np.ndarray, *, held_out: int) -> tupl
     kept_x, held_x, kept_y, held_y = train_test_split(
         images, labels, test_size=held_out, stratify=labels, random_state=SPLIT_SEED
     )
-    return freeze(kept_x, kept_y), freeze(held_x, held_y)
+    return frozen_split(kept_x, kept_y), frozen_split(held_x, held_y)
 
 
 def numbered(name: str, parts: Mapping[str, StoredSplit], place: Path | None = None) -> Dataset:
@@ -106,7 +106,7 @@ def assemble(
         for split, block in blocks:
             filled[split][done[split] : done[split] + len(block)] = block
             done[split] += len(block)
-    train, val, test = (freeze(filled[split], chosen[split].labels, chosen[split].files) for split in SPLITS)
+    train, val, test = (frozen_split(filled[split], chosen[split].labels, chosen[split].files) for split in SPLITS)
     return Dataset(name, tuple(class_names), train, val, test)
 
 

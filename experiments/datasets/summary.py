@@ -9,7 +9,7 @@ from experiments.datasets.registry import Dataset
 CLASSES = 8  # most classes that are listed with their counts
 
 
-def summary(dataset: Dataset) -> list[str]:
+def dataset_summary(dataset: Dataset) -> list[str]:
     """Return the classes with their counts, and notes; nothing for data that are not the user's own files."""
     if dataset.train.files is None:
         return []

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from experiments.classifier import predict
 from experiments.datasets import Dataset
-from experiments.evaluation.strokes import DRAWING_SIDE, PEN, paint, render
+from experiments.evaluation.strokes import DRAWING_SIDE, PEN, paint, render_strokes
 
 PAD = 300.0  # points: side of a pad on a phone
 SMALLEST_INK, LARGEST_INK = 0.2, 0.9  # of the pad: longer side of a digit's strokes
@@ -54,7 +54,7 @@ def whole_pad(lines: Lines) -> npt.NDArray[np.uint8]:
 
 def box_centred(lines: Lines) -> npt.NDArray[np.uint8]:
     """Render at MNIST's size, but with the bounding box of the ink centred in the image (28, 28), to a pixel."""
-    image = render(lines, pad=PAD)
+    image = render_strokes(lines, pad=PAD)
     if not image.any():
         return image
     middle = [(indices.min() + indices.max()) / 2 for indices in np.nonzero(image)]
@@ -63,7 +63,7 @@ def box_centred(lines: Lines) -> npt.NDArray[np.uint8]:
 
 def mass_centred(lines: Lines) -> npt.NDArray[np.uint8]:
     """Render as our app does: at MNIST's size, with the ink's centre of mass where MNIST has it (28, 28)."""
-    return render(lines, pad=PAD)
+    return render_strokes(lines, pad=PAD)
 
 
 def on_pad(drawings: list[Lines]) -> list[Lines]:

@@ -35,7 +35,7 @@ Point = Sequence[float]  # x to the right, y down
 Segments = npt.NDArray[np.float64]  # (S, 4): x and y of both ends in pixels; a dot has both ends in one place
 
 
-def render(strokes: Iterable[Sequence[Point]], *, pad: float) -> npt.NDArray[np.uint8]:
+def render_strokes(strokes: Iterable[Sequence[Point]], *, pad: float) -> npt.NDArray[np.uint8]:
     """Draw strokes white on black, the longer side 20 pixels, the centre of mass at index 14.
 
     Points outside the pad are moved to its edge, where the page and the app draw them too; points that are not finite
@@ -52,10 +52,10 @@ def render(strokes: Iterable[Sequence[Point]], *, pad: float) -> npt.NDArray[np.
         ValueError: if `pad` is not a number from 1e-300 to 1e+300.
 
     >>> seven = [[(60, 50), (200, 50), (110, 250)]]
-    >>> image = render(seven, pad=300)
+    >>> image = render_strokes(seven, pad=300)
     >>> int(image.max()), image.shape
     (255, (28, 28))
-    >>> bool((render([], pad=300) == 0).all())
+    >>> bool((render_strokes([], pad=300) == 0).all())
     True
     """
     if not PADS[0] <= pad <= PADS[1]:  # true for NaN too

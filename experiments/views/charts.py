@@ -28,10 +28,10 @@ DOTS_PER_INCH = 110
 OPACITY = 0.8  # of points, so that overlapping ones are visible
 
 
-def places(architectures: Iterable[str]) -> dict[str, int]:
+def palette_places(architectures: Iterable[str]) -> dict[str, int]:
     """Return the place of each architecture in the palette and among the symbols; unknown ones take free places.
 
-    >>> places({"pocket", "mine", "allconv"})
+    >>> palette_places({"pocket", "mine", "allconv"})
     {'pocket': 0, 'allconv': 3, 'mine': 1}
     """
     own = set(architectures)

@@ -98,7 +98,7 @@ def _check_answers(address: str) -> None:
         raise ProjectError(f"No Ray cluster at {address}: {reason}. Its head is started by: ray start --head") from None
 
 
-def places(share: Share) -> int:
+def trials_at_a_time(share: Share) -> int:
     """Return how many trials the whole cluster can run at a time.
 
     Raises:

@@ -85,7 +85,7 @@ def compare_metrics(
     """
     objective = objectives[0]
     course = dict(enumerate(values_by_epoch(source), 1))
-    known = figures(source, objectives, dict(points[tie_breaker(objective)]))
+    known = final_metrics(source, objectives, dict(points[tie_breaker(objective)]))
     steps = {key: Counter(step for step, _ in points[key]) for key in EPOCH_METRICS}
     again = [key for key in ONCE if len(points.get(key, ())) > 1]
     held = steps[objective]
@@ -135,7 +135,7 @@ def _config(sweep: SweepConfig, trial: FrozenTrial) -> RunConfig:
     return run_config(sweep, trial, sweep.space.suggest(FixedTrial(trial.params), [known]))
 
 
-def figures(trial: FrozenTrial, objectives: Sequence[str], tie_breakers: Mapping[int, float]) -> dict[str, float]:
+def final_metrics(trial: FrozenTrial, objectives: Sequence[str], tie_breakers: Mapping[int, float]) -> dict[str, float]:
     """Return the known final metrics of a trial.
 
     The study does not record what decides between epochs with the same objective.

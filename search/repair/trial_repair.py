@@ -10,7 +10,7 @@ from architectures.errors import UsageError
 from experiments.tracking import RunRecord, Tracker
 from experiments.tracking.runs import Courses
 from search.repair.findings import Findings
-from search.repair.run_diff import EPOCH_METRICS, ONCE, compare_metrics, compare_parameters, figures, parameters
+from search.repair.run_diff import EPOCH_METRICS, ONCE, compare_metrics, compare_parameters, final_metrics, parameters
 from search.study.results import DUPLICATE_OF, REPLICATE_OF, WARM_START, outcome, values_by_epoch
 from search.study.study import Study
 
@@ -90,7 +90,7 @@ class TrialRepair:
             params=parameters(self._study.config, trial),
             tags=tags,
             course={objective: dict(enumerate(values_by_epoch(source), 1))},
-            figures=figures(source, self._study.config.objectives, {}),
+            figures=final_metrics(source, self._study.config.objectives, {}),
         )
         self._tracker.writer.end(run_id, status, outcome=reason)
 

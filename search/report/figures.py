@@ -16,7 +16,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from experiments.objective import OBJECTIVES, OF_THE_NETWORK, SPELLED_OUT, objective_named, score, shown_name
-from experiments.views.charts import GREY, PALETTE, Chart, Series, page_figure, places, png
+from experiments.views.charts import GREY, PALETTE, Chart, Series, page_figure, palette_places, png
 from search.study.ranking import Scored, front_of_objectives, ranked
 from search.study.results import DUPLICATE_OF, REPLICATE_OF, in_words, is_paused, outcome, values_by_epoch
 from search.study.spans import spans
@@ -132,7 +132,7 @@ def _drawn(name: str, title: str, make: Callable[[], _Explained]) -> Figure:
 
 def _place(found: _Searched, name: str) -> int:
     """Return the place of an architecture in the palette, the same in all figures."""
-    return places(trial.params["architecture"] for trial in found.all if "architecture" in trial.params)[name]
+    return palette_places(trial.params["architecture"] for trial in found.all if "architecture" in trial.params)[name]
 
 
 def _by_architecture(trials: Iterable[FrozenTrial]) -> dict[str, list[FrozenTrial]]:

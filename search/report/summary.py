@@ -19,7 +19,7 @@ from search.study.study import Study
 ROWS = 10  # of the leaderboard in the description, if a tag is long enough for them
 
 
-def figures(study: Study, board: Sequence[Row], expected: ExpectedAccuracy | None) -> dict[str, float]:
+def sweep_metrics(study: Study, board: Sequence[Row], expected: ExpectedAccuracy | None) -> dict[str, float]:
     """Return the metrics of the sweep's run; the best network is the first row of the board."""
     counts = study.results.counts()
     found: dict[str, float] = {

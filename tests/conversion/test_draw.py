@@ -36,7 +36,7 @@ from conversion.draw.request import MAX_POINTS, Drawing, parse_drawing
 from conversion.draw.server import application, bind
 from experiments import datasets
 from experiments.classifier import as_classifier
-from experiments.evaluation.strokes import render
+from experiments.evaluation.strokes import render_strokes
 from tests.support.drafts import Draft
 from tests.support.drawing_page import answering, half_a_request, serving
 
@@ -85,7 +85,7 @@ def served(digits_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
 def test_the_file_itself_answers(served: Served, digits_file: Path) -> None:
     status, answer = served.post("/read", SEVEN)
     assert status == 200
-    image = render(SEVEN["strokes"], pad=300)
+    image = render_strokes(SEVEN["strokes"], pad=300)
     assert base64.b64decode(answer["pixels"]) == image.tobytes()
     executable = runtime.load(digits_file)
     confidences = executable.probabilities(image[None, :, :, None])[0]
@@ -160,8 +160,8 @@ def test_corrected_drawings_are_a_data_set(served: Served) -> None:
     )
     assert data.class_names == ["1", "7"]
     images = np.stack([image.numpy()[..., 0] for image, _ in data])
-    np.testing.assert_array_equal(images[0], render(ONE["strokes"], pad=300))
-    np.testing.assert_array_equal(images[1], render(SEVEN["strokes"], pad=300))
+    np.testing.assert_array_equal(images[0], render_strokes(ONE["strokes"], pad=300))
+    np.testing.assert_array_equal(images[1], render_strokes(SEVEN["strokes"], pad=300))
     (kept,) = (served.collection / "7").iterdir()
     with Image.open(kept) as picture:
         assert json.loads(picture.text["strokes"]) == SEVEN
@@ -185,7 +185,9 @@ def test_a_sweep_trains_on_corrected_drawings(served: Served, command: Callable,
         for split in (data.train, data.val, data.test)
         for image, label in zip(split.images, split.labels, strict=True)
     ]
-    stored = [(label, render(one["strokes"], pad=300).tobytes()) for label, ones in drawn.items() for one in ones]
+    stored = [
+        (label, render_strokes(one["strokes"], pad=300).tobytes()) for label, ones in drawn.items() for one in ones
+    ]
     assert len(set(stored)) == 6
     assert sorted(found) == sorted(stored)
     one = ["--trials", "1", "--epochs", "1", "--batch-size", "2", "--architecture", "malireddi", "--filters", "4"]

@@ -15,7 +15,7 @@ from scipy.stats import binom
 
 from architectures.errors import ProjectError
 from conversion import runtime
-from conversion.promotion.champion import SIGNIFICANCE, compare, load_champion
+from conversion.promotion.champion import SIGNIFICANCE, load_champion, mcnemar_test
 from conversion.promotion.gate import Decision, _contract, _guessing
 from conversion.promotion.place import DEFAULT_OUTPUT
 from conversion.verification.evidence import Evidence
@@ -54,7 +54,7 @@ def test_the_test_of_paired_answers(gained: int, lost: int, worse: bool) -> None
     ours[:lost] = 1
     theirs[lost : lost + gained] = 1
     ours[400:410] = theirs[400:410] = 2  # both wrong: says nothing
-    found = compare(ours, theirs, labels)
+    found = mcnemar_test(ours, theirs, labels)
     assert (found.only_candidate_right, found.only_champion_right) == (gained, lost)
     assert found.p_value == pytest.approx(binom.sf(lost - 1, gained + lost, 0.5))
     assert (found.p_value <= SIGNIFICANCE) == worse
@@ -62,7 +62,7 @@ def test_the_test_of_paired_answers(gained: int, lost: int, worse: bool) -> None
 
 def test_files_that_agree_are_not_worse() -> None:
     labels = np.zeros(9, np.int64)
-    assert compare(labels, labels, labels).p_value == 1
+    assert mcnemar_test(labels, labels, labels).p_value == 1
 
 
 def test_a_refused_promotion_changes_nothing(own_promoted: Path, command: Command) -> None:

@@ -15,7 +15,7 @@ from PIL import Image
 from architectures.errors import ProjectError, UsageError
 from conversion.coreml.file import mlmodel
 from conversion.coreml.writing import write
-from conversion.predictions import predict
+from conversion.predictions import predict_pictures
 from conversion.runtime import load
 from conversion.runtime.reading import form_of
 from conversion.runtime.schema import model_class
@@ -66,14 +66,15 @@ def test_one_picture(command: Command, digits: Path, tmp_path: Path) -> None:
 
 def test_pictures_are_fitted_as_the_metadata_say(digits: Path, tmp_path: Path) -> None:
     path = photograph(tmp_path / "x.png")
-    found = {fit: predict(digits, [str(path)], fit=fit).answers[0].top for fit in ("crop", "pad", "squash")}
+    found = {fit: predict_pictures(digits, [str(path)], fit=fit).answers[0].top for fit in ("crop", "pad", "squash")}
     assert len(set(found.values())) == 3
-    assert predict(digits, [str(path)]).answers[0].top == found["crop"]
+    assert predict_pictures(digits, [str(path)]).answers[0].top == found["crop"]
     told = with_metadata(digits, fit="pad", background="black")
-    assert predict(told, [str(path)]).form.background == "black"
-    assert predict(told, [str(path)], background="white").answers[0].top == found["pad"]
-    assert predict(told, [str(path)], fit="squash").answers[0].top == found["squash"]
-    assert predict(with_metadata(digits, fit="none", background="none"), [str(path)]).answers[0].top == found["crop"]
+    assert predict_pictures(told, [str(path)]).form.background == "black"
+    assert predict_pictures(told, [str(path)], background="white").answers[0].top == found["pad"]
+    assert predict_pictures(told, [str(path)], fit="squash").answers[0].top == found["squash"]
+    untold = with_metadata(digits, fit="none", background="none")
+    assert predict_pictures(untold, [str(path)]).answers[0].top == found["crop"]
 
 
 def test_a_data_set_is_judged_on_its_validation_images(command: Command, digits: Path) -> None:
@@ -88,7 +89,7 @@ def test_a_data_set_is_judged_on_its_validation_images(command: Command, digits:
     assert len(done.json["mistakes"]) == 500 - right
     sure = [mistake["top"][0]["probability"] for mistake in done.json["mistakes"]]
     assert sure == sorted(sure, reverse=True)
-    assert len(predict(digits, ["mnist5k"], split="train").answers) == 4000
+    assert len(predict_pictures(digits, ["mnist5k"], split="train").answers) == 4000
     shown = command("conversion.predict", digits, "mnist5k").out
     assert f"{right:,} of 500 right: accuracy {right / 500:.4f}, 95 % interval" in shown
 
@@ -112,7 +113,7 @@ def test_a_folder_of_splits_is_a_data_set(digits: Path, tmp_path: Path, outer: s
     root = tmp_path / "photos"
     for number, (split, label) in enumerate(itertools.product(("train", "val", "test"), "0123456789")):
         photograph(root / outer / split / label / "x.png", number)
-    found = predict(digits, [str(root)])
+    found = predict_pictures(digits, [str(root)])
     assert {Path(answer.picture.name).parts[-3] for answer in found.answers} == {"val"}
     assert len(found.answers) == 10
     assert found.form.size == (28, 28)
@@ -148,7 +149,7 @@ def test_labels_of_the_data_must_be_the_files(digits: Path) -> None:
     model.neuralNetworkClassifier.stringClassLabels.vector[3] = "three"
     digits.write_bytes(model.SerializeToString())
     with pytest.raises(UsageError, match=r"has classes that are not labels of the file: 3\."):
-        predict(digits, ["mnist5k"])
+        predict_pictures(digits, ["mnist5k"])
 
 
 def test_tables_and_the_page(command: Command, digits: Path, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from experiments.evaluation.drawn import (
     trace_strokes,
     whole_pad,
 )
-from experiments.evaluation.strokes import CENTER, DRAWING_SIDE, center_of_mass, render
+from experiments.evaluation.strokes import CENTER, DRAWING_SIDE, center_of_mass, render_strokes
 from experiments.tracking import Tracker
 from tests.support.drawings import drawings as drawings_by_hand
 from tests.support.stores import Swept
@@ -88,7 +88,7 @@ def test_what_centring_is_worth(dataset: datasets.Dataset, drawings: list[np.nda
 
 def test_golden_digits_are_read(forward: Callable[[np.ndarray], np.ndarray]) -> None:
     drawn_by_hand = [drawing for drawing in drawings_by_hand() if "in hand" in drawing.name]
-    images = np.stack([render(drawing.strokes, pad=drawing.pad) for drawing in drawn_by_hand])[..., None]
+    images = np.stack([render_strokes(drawing.strokes, pad=drawing.pad) for drawing in drawn_by_hand])[..., None]
     read = forward(images).argmax(axis=1).tolist()
     wrong = [
         f"{drawing.name} as {label}"
@@ -109,7 +109,7 @@ def test_kept_models_have_the_figure(swept: Swept) -> None:
 
 def test_traces_are_the_digits_again(dataset: datasets.Dataset) -> None:
     images = dataset.val.images[:100, ..., 0]
-    again = [render(lines, pad=DRAWING_SIDE) for lines in trace_strokes(images)]
+    again = [render_strokes(lines, pad=DRAWING_SIDE) for lines in trace_strokes(images)]
     assert all(center_of_mass(image) == pytest.approx((CENTER, CENTER), abs=0.1) for image in again)
     alike = [np.corrcoef(one.ravel(), other.ravel())[0, 1] for one, other in zip(images, again, strict=True)]
     assert np.median(alike) > 0.9, alike

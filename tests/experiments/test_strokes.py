@@ -13,7 +13,7 @@ import pytest
 
 from experiments.classifier import PREPROCESSING_VERSION
 from experiments.evaluation import strokes
-from experiments.evaluation.strokes import BOX, CENTER, center_of_mass, render
+from experiments.evaluation.strokes import BOX, CENTER, center_of_mass, render_strokes
 from tests.support.drawings import FILE, drawings
 
 SWIFT = Path(__file__).parents[2] / "ios/DigitKit/Sources/DigitKit/Preprocessing.swift"
@@ -24,7 +24,7 @@ DIGITS = [entry for entry in GOLDEN["drawings"] if re.fullmatch(r"\d in hand \d"
 @pytest.mark.parametrize("entry", GOLDEN["drawings"], ids=lambda entry: entry["name"])
 def test_every_pixel_of_the_golden_drawings(entry: dict) -> None:
     expected = np.frombuffer(base64.b64decode(entry["pixels"]), np.uint8).reshape(28, 28)
-    np.testing.assert_array_equal(render(entry["strokes"], pad=entry["pad"]), expected)
+    np.testing.assert_array_equal(render_strokes(entry["strokes"], pad=entry["pad"]), expected)
 
 
 def test_the_golden_drawings_are_those_of_their_module() -> None:
@@ -50,7 +50,7 @@ def test_swift_holds_the_same_constants() -> None:
 
 @pytest.mark.parametrize("entry", DIGITS, ids=lambda entry: entry["name"])
 def test_digits_get_mnists_size_and_place(entry: dict) -> None:
-    image = render(entry["strokes"], pad=entry["pad"])
+    image = render_strokes(entry["strokes"], pad=entry["pad"])
     assert center_of_mass(image) == pytest.approx((CENTER, CENTER), abs=0.05)
     inked = np.argwhere(image >= 128)
     assert max(np.ptp(inked, axis=0) + 1) == pytest.approx(BOX, abs=1)
@@ -58,28 +58,29 @@ def test_digits_get_mnists_size_and_place(entry: dict) -> None:
 
 def test_size_and_place_on_the_pad_make_no_difference() -> None:
     seven = [(60.0, 40.0), (220.0, 40.0), (110.0, 250.0)]
-    image = render([seven], pad=300)
-    np.testing.assert_array_equal(render([[(x / 4, y / 4) for x, y in seven]], pad=75), image)  # exact: a power of 2
-    moved = render([[(0.3 * x + 31, 0.3 * y + 177) for x, y in seven]], pad=300)
+    image = render_strokes([seven], pad=300)
+    smaller = [(x / 4, y / 4) for x, y in seven]  # exact: a power of 2
+    np.testing.assert_array_equal(render_strokes([smaller], pad=75), image)
+    moved = render_strokes([[(0.3 * x + 31, 0.3 * y + 177) for x, y in seven]], pad=300)
     assert np.abs(moved.astype(int) - image).max() <= 1
 
 
 def test_points_outside_count_where_the_pad_shows_them() -> None:
-    outside = render([[(-40, 20), (340, 20), (120, 390)]], pad=300)
-    np.testing.assert_array_equal(outside, render([[(0, 20), (300, 20), (120, 300)]], pad=300))
-    assert not np.array_equal(outside, render([[(-40, 20), (340, 20), (120, 390)]], pad=1000))
+    outside = render_strokes([[(-40, 20), (340, 20), (120, 390)]], pad=300)
+    np.testing.assert_array_equal(outside, render_strokes([[(0, 20), (300, 20), (120, 300)]], pad=300))
+    assert not np.array_equal(outside, render_strokes([[(-40, 20), (340, 20), (120, 390)]], pad=1000))
 
 
 def test_points_that_are_not_finite_are_left_out() -> None:
     line = [(10.0, 10.0), (math.nan, 50.0), (200.0, math.inf), (20.0, 200.0)]
-    np.testing.assert_array_equal(render([line], pad=300), render([[line[0], line[3]]], pad=300))
-    assert not render([[(math.nan, 1.0)]], pad=300).any()
+    np.testing.assert_array_equal(render_strokes([line], pad=300), render_strokes([[line[0], line[3]]], pad=300))
+    assert not render_strokes([[(math.nan, 1.0)]], pad=300).any()
 
 
 def test_a_longer_record_of_the_same_line_says_nothing_new() -> None:
     line = [(150.0, 30.0 + 0.25 * k) for k in range(1000)]
-    coarse = render([[*line[::100], line[-1]]], pad=300)
-    assert np.abs(render([line], pad=300).astype(int) - coarse).max() <= 1
+    coarse = render_strokes([[*line[::100], line[-1]]], pad=300)
+    assert np.abs(render_strokes([line], pad=300).astype(int) - coarse).max() <= 1
 
 
 @pytest.mark.parametrize(
@@ -88,14 +89,14 @@ def test_a_longer_record_of_the_same_line_says_nothing_new() -> None:
 )
 def test_a_pad_without_a_side_is_refused(pad: float) -> None:
     with pytest.raises(ValueError, match=r"from 1e-300 to 1e\+300, not "):
-        render([[(0, 0)]], pad=pad)
+        render_strokes([[(0, 0)]], pad=pad)
 
 
 @pytest.mark.parametrize("pad", strokes.PADS)
 @pytest.mark.parametrize("line", [[(0.5, 0.5)], [(0.2, 0.9), (0.9, 1.0)], [(0.0, 0.5), (1.0, 0.5 + 1e-9)]], ids=len)
 def test_the_smallest_and_the_largest_pad_hold_any_drawing(pad: float, line: list[tuple[float, float]]) -> None:
     on_pad = [(x * pad, y * pad) for x, y in line]
-    np.testing.assert_array_equal(render([on_pad], pad=pad), render([line], pad=1))
+    np.testing.assert_array_equal(render_strokes([on_pad], pad=pad), render_strokes([line], pad=1))
 
 
 def plain_paint(segments: np.ndarray) -> np.ndarray:

@@ -23,7 +23,7 @@ from experiments.views.leaderboard import board
 from search.config import SweepConfig
 from search.engines.messages import Job
 from search.orchestrate import SweepResult, sweep
-from search.repair.run_diff import figures
+from search.repair.run_diff import final_metrics
 from search.study.pruning import Course, cannot_enter_front
 from search.study.ranking import Scored, front, ranked
 from tests.support.commands import Command
@@ -167,6 +167,6 @@ def test_the_doctor_judges_by_the_objective(tmp_path: Path, monkeypatch: pytest.
     assert (found.code, found.out) == (0, "0 disagreements, 0 repaired.\n")
     trial = study_of(tmp_path, "lost").best_trial
     run = next(run for run in children_of(tmp_path, "lost") if run.data.tags["trial_number"] == str(trial.number))
-    known = figures(trial, ("val_loss",), {1: 0.1, 2: 0.2})  # the accuracies
+    known = final_metrics(trial, ("val_loss",), {1: 0.1, 2: 0.2})  # the accuracies
     assert known == {"coreml_bytes": 2_000, "best_val_loss": trial.value, "best_epoch": 2, "best_val_accuracy": 0.2}
     assert known["best_val_loss"] == run.data.metrics["best_val_loss"]

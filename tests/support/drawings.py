@@ -244,7 +244,7 @@ def drawings() -> list[Drawing]:
 
 def main() -> None:
     from experiments.classifier import PREPROCESSING_VERSION
-    from experiments.evaluation.strokes import render
+    from experiments.evaluation.strokes import render_strokes
 
     entries: list[dict[str, Any]] = [
         {
@@ -256,7 +256,7 @@ def main() -> None:
         for drawing in drawings()
     ]
     for entry in entries:
-        image = render(entry["strokes"], pad=entry["pad"])
+        image = render_strokes(entry["strokes"], pad=entry["pad"])
         entry["pixels"] = base64.b64encode(image.tobytes()).decode()
     lines = ",\n".join(json.dumps(entry, separators=(",", ":")) for entry in entries)
     FILE.write_text(f'{{"preprocessing_version":{PREPROCESSING_VERSION},"drawings":[\n{lines}\n]}}\n')
