@@ -85,13 +85,14 @@ FIXED = (
     "experiment",
     "plugins",
 )
-BEFORE = {"schedule": "constant", "augment": "off"}  # values of studies that are older than the option
+BEFORE = {"schedule": "constant", "augment": "off", "warm_start": "off"}  # values of older studies
 AUTO = "auto"  # precision and pruner: studies record the resolved value
 FROM_COMPLETE = ("gp", "cmaes")  # samplers that learn from complete trials only, which halving completes late
 PRUNERS = ("halving", "median", "hyperband", "front", "none")
 SAMPLERS = ("tpe", "gp", "cmaes", "random", "grid", "bruteforce")
 EXHAUSTIVE = ("grid", "bruteforce")  # which try each combination once
 OFF = "off"
+PORTFOLIO = "portfolio"
 ON = "on"  # the augmentation that suits the data, which a study and a run record
 AUGMENT_OPTIONS = (ON, *AUGMENTATIONS, SEARCH)
 ENGINES = ("local", "ray")
@@ -202,8 +203,8 @@ class SweepConfig(RecipeRanges):
     epochs: Annotated[int, ALLOWED_EPOCHS] = 15  # maximum of a trial
     pruner: Annotated[str, Choice((AUTO, *PRUNERS))] = AUTO  # see `resolved_pruner`
     sampler: Annotated[str, Choice(SAMPLERS)] = "tpe"  # Optuna's
-    # auto, or the name of an earlier study: the first trials are the best configurations of earlier studies
-    warm_start: Annotated[str, Name()] = OFF
+    # the first trials are the best configurations of earlier studies (auto, or the name of one) or the portfolio's
+    warm_start: Annotated[str, Name()] = PORTFOLIO
     workers: Annotated[int | Literal["auto"], Workers()] = 1
     engine: Annotated[str, Choice(ENGINES)] = "local"
     ray_address: str = ""  # empty: a cluster on this machine for this sweep only
@@ -246,6 +247,16 @@ class SweepConfig(RecipeRanges):
             for field in fields(self)
             if field.name in CHANGEABLE or getattr(self, field.name) != field.default
         )
+
+    @property
+    def suits_portfolio(self) -> bool:
+        """Whether the search may start from the portfolio, which was learned for accuracy alone.
+
+        A limit of bytes or a further objective needs smaller networks. Exhaustive samplers have an order of their own,
+        and --enqueue replaces the first configurations.
+        """
+        for_accuracy = self.max_coreml_bytes is None and len(self.objectives) == 1
+        return for_accuracy and self.sampler not in EXHAUSTIVE and not self.enqueue
 
     def values_of(self, result: RunResult) -> tuple[float, ...]:
         """Return the objectives of a run."""

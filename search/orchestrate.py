@@ -345,9 +345,9 @@ def _open_study(
         first = _first(config, architectures)
         study.check_room(first)
         starts = study.starts(config, dataset.digest, architectures)[: config.trials - len(first)]
-        if config.warm_start != OFF:
+        if "warm_start" in config.asked and config.warm_start != OFF:
             named = [f"{start.values['architecture']} from {start.source}" for start in starts]
-            say(f"warm start: {', '.join(named) or 'no earlier study fits'}")
+            say(f"warm start: {', '.join(named) or 'nothing fits'}")
         experiment_id = tracker.experiment(config.experiment_name)
         params = as_typed(config, FIXED) | {"dataset_digest": dataset.digest}
         facts = dataset_facts(dataset, config.dataset)

@@ -128,9 +128,10 @@ def parser() -> Parser:
     )
     field(
         "warm_start",
-        metavar="off|auto|STUDY",
-        help="start each architecture with its best configuration in an earlier study: the one named, or with auto "
-        "those on other data in the storage (default off: as published)",
+        metavar="off|auto|portfolio|STUDY",
+        help="start each architecture with its best configuration in an earlier study (the one named, or with auto "
+        "those on other data in the storage) or in the portfolio that was learned on public data (default; not with "
+        "limits or objectives of size); off: as published",
     )
     field(
         "workers",
@@ -181,7 +182,7 @@ def parser() -> Parser:
         "--enqueue",
         type=configurations,
         metavar="FILE",
-        help="configurations to try first, as a JSON list or a file with one (default: each architecture as published)",
+        help="configurations to try first, as a JSON list or a file with one (default: see --warm-start)",
     )
     add("--figures", choices=("on", "off"), help="off: only numbers and tables (default on)")
     add_common(made)

@@ -116,7 +116,7 @@ def _undo(
     if champion and champion.version not in sources:
         return  # the alias was set by hand
     if found is None:
-        tracker.promotions.crown_none(name)
+        tracker.promotions.remove_champion(name)
         return
     with scratch_folder() as folder:
         try:

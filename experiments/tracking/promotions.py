@@ -235,7 +235,7 @@ class Promotions:
         version = self._client.get_model_version(name, str(promotion.source))
         return (str(current), version.tags.get(SHA256_TAG)) == (str(promotion.number), promotion.sha256)
 
-    def crown_none(self, name: str) -> None:
+    def remove_champion(self, name: str) -> None:
         """Remove the alias of a first promotion that was not completed."""
         with unless_missing():  # it was not set yet
             self._client.delete_registered_model_alias(name + COREML_SUFFIX, CHAMPION)

@@ -1,16 +1,17 @@
-"""Warm starts: the best configuration of each architecture in earlier studies.
+"""Warm starts: the best configuration of each architecture in earlier studies, or in the portfolio.
 
-Architectures whose best results differ by less than the noise of validation count as equally good, and the fastest one
-comes first. The others follow in the order of their results. So the first trials of a new study soon reach a result
-close to the best.
+In earlier studies, architectures whose best results differ by less than the noise of validation count as equally good,
+and the fastest one comes first. The others follow in the order of their results. So the first trials of a new study
+soon reach a result close to the best.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, median
+from typing import Any
 
 import optuna
 from optuna.storages import BaseStorage
@@ -18,10 +19,11 @@ from optuna.trial import FrozenTrial, TrialState
 
 from architectures.errors import UsageError
 from experiments.objective import score
-from search.config import AUTO, OFF, SweepConfig
+from search.config import AUTO, PORTFOLIO, SweepConfig
 from search.engines.messages import KnownArchitecture
 from search.space import SearchSpace
 from search.study.owner import attempt_of
+from search.study.portfolio import CONFIGURATIONS
 from search.study.results import DUPLICATE_OF, REPLICATE_OF
 from search.study.spans import spans
 
@@ -34,7 +36,7 @@ class WarmStart:
     """A configuration to start with."""
 
     values: dict[str, object]  # by name in the study
-    source: str  # STUDY/TRIAL
+    source: str  # STUDY/TRIAL, or portfolio/PLACE
 
 
 @dataclass(frozen=True)
@@ -58,8 +60,25 @@ def starts(
     Raises:
         UsageError: if the study does not exist, or had another objective.
     """
-    if config.warm_start == OFF:
-        return []
+    searched = {known.name: known for known in architectures}
+    match config.warm_start:
+        case "off":
+            known: list[tuple[Mapping[str, Any], str]] = []
+        case "portfolio":
+            suitable = CONFIGURATIONS if config.suits_portfolio else ()
+            known = [(values, f"{PORTFOLIO}/{place}") for place, values in enumerate(suitable, 1)]
+        case _:
+            best = _best(storage, config, digest)
+            known = [(one.trial.params, f"{one.study}/{one.trial.number}") for one in best]
+    return [
+        WarmStart(fitting(config.space, searched[name], values), source)
+        for values, source in known
+        if (name := str(values["architecture"])) in searched
+    ]
+
+
+def _best(storage: BaseStorage, config: SweepConfig, digest: str) -> list[_Best]:
+    """Return the best trial of each architecture in the latest study that has one, the most promising first."""
     found: dict[str, list[_Best]] = {}
     for name in _studies(storage, config, digest):
         for architecture, known in _best_of_each(optuna.load_study(study_name=name, storage=storage), config).items():
@@ -68,20 +87,15 @@ def starts(
     def promise(known: list[_Best]) -> tuple[int, float]:
         return int(fmean(one.lack for one in known) / AS_GOOD), fmean(one.slowness for one in known)
 
-    searched = {known.name: known for known in architectures}
-    return [
-        WarmStart(fitting(config.space, searched[name], known[0].trial), f"{known[0].study}/{known[0].trial.number}")
-        for name, known in sorted(found.items(), key=lambda one: (promise(one[1]), one[0]))
-        if name in searched
-    ]
+    return [known[0] for _, known in sorted(found.items(), key=lambda one: (promise(one[1]), one[0]))]
 
 
-def fitting(space: SearchSpace, architecture: KnownArchitecture, trial: FrozenTrial) -> dict[str, object]:
-    """Return an architecture as published, with the values of an earlier trial that the space allows."""
+def fitting(space: SearchSpace, architecture: KnownArchitecture, values: Mapping[str, object]) -> dict[str, object]:
+    """Return an architecture as published, with the values of an earlier configuration that the space allows."""
     choices, ranges = space.choices(architecture), space.continuous
     kept = {
         name: value
-        for name, value in trial.params.items()
+        for name, value in values.items()
         if any(value == choice and type(value) is type(choice) for choice in choices.get(name, ()))
         or (name in ranges and isinstance(value, float) and ranges[name][0] <= value <= ranges[name][1])
     }

@@ -28,7 +28,7 @@ from tests.support.warm import warm_context
 
 TRIALS, EPOCHS = 2, 2
 BLOCKED_SECONDS = 6.0  # after which a sweep that has not ended waits for what the stopped one has locked
-QUICK = 20  # the strike that `make test` makes: in the middle of a trial
+QUICK = 22  # the strike that `make test` makes: in the middle of a trial
 STRIKES = 30  # spread evenly over all writes of a sweep
 
 

@@ -41,9 +41,10 @@ def test_the_same_seed_gives_the_same_sweep(swept: Swept, tmp_path: Path) -> Non
     assert digests[0] == digests[1]
 
 
-def test_every_architecture_starts_as_published_as_far_as_the_space_allows(swept: Swept) -> None:
+def test_every_architecture_starts_from_the_portfolio_or_as_published_as_far_as_the_space_allows(swept: Swept) -> None:
     first, second, _ = study_of(swept.folder, "small").trials
-    assert (first.params["architecture"], first.params["dropout"]) == ("chollet", 0.25)
+    assert (first.params["architecture"], first.params["dropout"]) == ("chollet", 0.1)
+    assert first.params["filters"] in (4, 8)
     assert (second.params["architecture"], second.params["dropout"]) == ("malireddi", 0.2)
 
 

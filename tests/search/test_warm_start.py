@@ -9,13 +9,14 @@ from pathlib import Path
 import optuna
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution
-from optuna.trial import TrialState
 
+from architectures import registry
 from architectures.errors import UsageError
 from benchmarks.no_training import ARCHITECTURES, NoTraining
 from search.config import SweepConfig
 from search.engines.messages import KnownArchitecture
 from search.orchestrate import SweepResult, sweep
+from search.study.portfolio import CONFIGURATIONS
 from search.study.warm_starts import fitting, starts
 from tests.support.sweeps import children_of, parents_of, study_of
 
@@ -87,12 +88,61 @@ def test_a_storage_without_a_past_suggests_nothing(storage: str) -> None:
 
 
 def test_only_what_the_space_allows_is_taken_over() -> None:
-    params = {"architecture": "a", "a.size": 5, "batch_size": 512, "dropout": 0.6, "filters": 16, "momentum": 0.9}
-    trial = optuna.trial.FrozenTrial(0, TrialState.COMPLETE, 0.9, None, None, params, {}, {}, {}, {}, trial_id=0)
+    earlier = {"architecture": "a", "a.size": 5, "batch_size": 512, "dropout": 0.6, "filters": 16, "momentum": 0.9}
     space = config_of("s", architectures=("a",)).space
-    assert fitting(space, THREE[0], trial) == {"architecture": "a", "a.size": 5, "dropout": 0.2, "filters": 16}
+    assert fitting(space, THREE[0], earlier) == {"architecture": "a", "a.size": 5, "dropout": 0.2, "filters": 16}
     stepped = replace(space, dropout=(0.0, 0.6, 0.3))
-    assert fitting(stepped, THREE[0], trial)["dropout"] == 0.6
+    assert fitting(stepped, THREE[0], earlier)["dropout"] == 0.6
+
+
+def test_the_portfolio_has_one_configuration_of_an_architecture_all_of_the_default_space() -> None:
+    names = [str(values["architecture"]) for values in CONFIGURATIONS]
+    assert len({*names}) == len(names)
+    known = [KnownArchitecture(name, registry.get(name).default_filters, 0.2, None) for name in names]
+    space = config_of("new", architectures=tuple(names)).space
+    for values in CONFIGURATIONS:
+        assert space.configuration(values, known) == values
+        assert values.keys() == {"architecture", "batch_size", "dropout", "filters"}
+
+
+@pytest.mark.parametrize("options", [{}, {"warm_start": "portfolio"}])
+def test_a_sweep_starts_from_the_portfolio_whatever_the_storage_holds(
+    options: dict[str, object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By default as well, which it does not say."""
+    monkeypatch.chdir(tmp_path)
+    past("sqlite:///optuna.db", "old", "other", {"malireddi": (0.95, 10)})
+    run("night", trials=3, **options)
+    place, chollet = next(one for one in enumerate(CONFIGURATIONS, 1) if one[1]["architecture"] == "chollet")
+    first, second, third = study_of(tmp_path, "night").trials
+    assert (first.params, first.user_attrs["warm_start"]) == (chollet, f"portfolio/{place}")
+    assert (second.params["architecture"], second.params["dropout"]) == ("malireddi", 0.2)
+    assert not any("warm_start" in trial.user_attrs for trial in (second, third))
+    (parent,) = parents_of(tmp_path, "night")
+    assert parent.data.params["warm_start"] == "portfolio"
+    assert parent.data.tags["warm_started_from"] == f"portfolio/{place}"
+    said = f"warm start: chollet from portfolio/{place}" in capsys.readouterr().err
+    assert said == bool(options)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"max_coreml_bytes": 100_000},
+        {"objectives": ("val_accuracy", "coreml_bytes")},
+        {"sampler": "bruteforce"},
+        {"enqueue": ({"architecture": "a"},)},
+        {"warm_start": "off"},
+    ],
+)
+def test_a_search_that_it_does_not_suit_starts_as_published(
+    options: dict[str, object], storage: str
+) -> None:
+    named = [KnownArchitecture(str(values["architecture"]), 8, 0.2, None) for values in CONFIGURATIONS]
+    config = config_of("new", architectures=tuple(known.name for known in named))
+    held = optuna.storages.RDBStorage(storage)
+    assert len(starts(held, config, "new", named)) == len(CONFIGURATIONS)
+    assert not starts(held, replace(config, **options), "new", named)
 
 
 def run(study: str, **options: object) -> SweepResult:
