@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import _thread
 import contextlib
+import math
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from types import FrameType
 
 REINTERRUPT_AFTER = 0.05  # seconds, by when the finaliser has returned
+CONVERTED_WITHIN = 5.0  # seconds: a library that turns Ctrl-C into an error of its own raises that at once
 
-_noticed = False  # whether Ctrl-C was pressed during the current command
+_noticed_at = -math.inf  # when Ctrl-C was last pressed, on the monotonic clock
 
 
 @contextlib.contextmanager
@@ -22,7 +25,7 @@ def interrupts_noticed() -> Iterator[None]:
     Raises:
         KeyboardInterrupt: also where a library turned it into an error of its own.
     """
-    global _noticed
+    global _noticed_at
     before = sys.unraisablehook
 
     def again(ignored: sys.UnraisableHookArgs) -> None:
@@ -42,8 +45,8 @@ def interrupts_noticed() -> Iterator[None]:
         raise_if_interrupted(error)
         raise
     finally:
-        _noticed = False
         if usual:
+            _noticed_at = -math.inf
             signal.signal(signal.SIGINT, signal.default_int_handler)
         sys.unraisablehook = before
 
@@ -51,20 +54,22 @@ def interrupts_noticed() -> Iterator[None]:
 def raise_if_interrupted(error: BaseException) -> None:
     """Raise KeyboardInterrupt if an error is what a library made of Ctrl-C.
 
-    Pydantic, for example, which MLflow imports, makes a SchemaError of any exception in the middle of an import.
-    An error during the handling of KeyboardInterrupt is left alone.
+    Pydantic, for example, which MLflow imports, makes a SchemaError of any exception in the middle of an import. Errors
+    that were raised while KeyboardInterrupt was handled are left alone.
     """
-    if not _noticed:
+    if threading.current_thread() is not threading.main_thread() or time.monotonic() > _noticed_at + CONVERTED_WITHIN:
         return
-    seen: BaseException | None = error
-    while seen is not None:
+    causes, known = [error], set[int]()
+    while causes:
+        seen = causes.pop()
         if isinstance(seen, KeyboardInterrupt):
             return
-        seen = seen.__cause__ or seen.__context__
+        known.add(id(seen))
+        causes += [one for one in (seen.__cause__, seen.__context__) if one is not None and id(one) not in known]
     raise KeyboardInterrupt from error
 
 
 def _notice(number: int, frame: FrameType | None) -> None:
-    global _noticed
-    _noticed = True
+    global _noticed_at
+    _noticed_at = time.monotonic()
     signal.default_int_handler(number, frame)

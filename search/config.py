@@ -219,7 +219,9 @@ class SweepConfig(RecipeRanges):
     keep: Annotated[int, Whole(1)] = 3  # models kept and registered
     plugins: Annotated[tuple[str, ...], PLUGINS] = ()
     replicates: Annotated[int, Whole(0)] = 0  # further seeds for each of the best configurations
-    enqueue: tuple[Mapping[str, object], ...] = ()  # configurations to try first, instead of the published ones
+    enqueue: tuple[
+        Mapping[str, object], ...
+    ] = ()  # configurations to try first, instead of the portfolio and the published ones
     figures: bool = True  # draw figures of the study and of the kept models
     # fields that were given: when a study is continued, they replace CHANGEABLE options and must agree with FIXED ones;
     # None: see `asked`

@@ -27,7 +27,7 @@ from experiments.training.precision import Gpu, resolve_precision
 from experiments.views import leaderboard_table
 from experiments.views.leaderboard import Row
 from experiments.views.tables import print_cells
-from search.config import AUTO, EXHAUSTIVE, FIXED, OFF, SweepConfig
+from search.config import AUTO, EXHAUSTIVE, FIXED, OFF, PORTFOLIO, SweepConfig
 from search.config_file import as_toml, as_typed
 from search.ending import Ending
 from search.engines import Engine
@@ -58,6 +58,7 @@ from search.trials.training_states import TrainingStates
 
 ROWS = 10  # of the leaderboard that are shown
 CONFIG_FILE = "sweep.toml"  # an artifact of the parent run: its options, without secrets
+NOT_FOR_THIS = "none, the portfolio is for accuracy alone: no limit, second objective, exhaustive sampler or --enqueue"
 
 
 @dataclass(frozen=True)
@@ -347,7 +348,8 @@ def _open_study(
         starts = study.starts(config, dataset.digest, architectures)[: config.trials - len(first)]
         if "warm_start" in config.asked and config.warm_start != OFF:
             named = [f"{start.values['architecture']} from {start.source}" for start in starts]
-            say(f"warm start: {', '.join(named) or 'nothing fits'}")
+            unsuited = config.warm_start == PORTFOLIO and not config.suits_portfolio
+            say(f"warm start: {', '.join(named) or (NOT_FOR_THIS if unsuited else 'nothing fits')}")
         experiment_id = tracker.experiment(config.experiment_name)
         params = as_typed(config, FIXED) | {"dataset_digest": dataset.digest}
         facts = dataset_facts(dataset, config.dataset)

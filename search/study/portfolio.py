@@ -1,4 +1,4 @@
-"""Configurations that did well on two public data sets: what a study without a past of its own can start with.
+"""Configurations that did well on two public data sets: a new study starts with them.
 
 Learned by `benchmarks/portfolio.py learn`, which trained every combination of architecture, width (8, 16, 32), batch
 size (64, 128) and dropout (0.1, 0.3) on 5,000 images of Fashion-MNIST and on scikit-learn's digits. Of each

@@ -8,13 +8,16 @@ import sys
 import time
 import weakref
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 
 import pytest
 
+from architectures import interrupts
 from architectures.command import INTERRUPTED, Parser, run
 from architectures.errors import ProjectError
+from architectures.interrupts import raise_if_interrupted
 from architectures.plugins import guarded_import
 from experiments.tracking.guard import store_errors
 from search.study.storage import storage_errors
@@ -77,13 +80,45 @@ def test_what_stands_between_sees_an_interrupt(guard: Callable[[], AbstractConte
     assert run(Parser("test", "A test."), body, []) == 0
 
 
-def test_an_error_after_an_interrupt_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("cause", [None, OSError("the reason")])
+def test_an_error_during_the_handling_of_an_interrupt_is_shown(
+    cause: OSError | None, capsys: pytest.CaptureFixture[str]
+) -> None:
     def body(_: argparse.Namespace) -> int:
         try:
             signal.raise_signal(signal.SIGINT)
         except KeyboardInterrupt:
-            raise ProjectError("The trial could not be requeued.") from None
+            raise ProjectError("The trial could not be requeued.") from cause
         return 0
 
     assert run(Parser("test", "A test."), body, []) == 1
     assert capsys.readouterr().err == "error: The trial could not be requeued.\n"
+
+
+def test_an_error_long_after_an_interrupt_is_shown(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(interrupts, "CONVERTED_WITHIN", 0.0)
+
+    def body(_: argparse.Namespace) -> int:
+        strike()
+        return 0
+
+    assert run(Parser("test", "A test."), body, []) == 1
+    assert capsys.readouterr().err == "error: ValueError: Error building validator (--debug shows where)\n"
+
+
+def test_other_threads_and_circles_of_causes() -> None:
+    first, second = ValueError("first"), ValueError("second")
+    first.__cause__, second.__cause__ = second, first
+
+    def body(_: argparse.Namespace) -> int:
+        with pytest.raises(ValueError, match="validator"):
+            strike()
+        with ThreadPoolExecutor(1) as pool:
+            assert pool.submit(raise_if_interrupted, first).result() is None
+        with pytest.raises(KeyboardInterrupt):
+            raise_if_interrupted(first)
+        return 0
+
+    assert run(Parser("test", "A test."), body, []) == 0

@@ -135,9 +135,7 @@ def test_a_sweep_starts_from_the_portfolio_whatever_the_storage_holds(
         {"warm_start": "off"},
     ],
 )
-def test_a_search_that_it_does_not_suit_starts_as_published(
-    options: dict[str, object], storage: str
-) -> None:
+def test_a_search_that_it_does_not_suit_starts_as_published(options: dict[str, object], storage: str) -> None:
     named = [KnownArchitecture(str(values["architecture"]), 8, 0.2, None) for values in CONFIGURATIONS]
     config = config_of("new", architectures=tuple(known.name for known in named))
     held = optuna.storages.RDBStorage(storage)
