@@ -12,6 +12,9 @@ leaves out imports, data and databases, `CPU` counts the processor's seconds of 
 that a script found is first in MLflow, from the start of each command on; 0 is never. The script is the usual one here,
 with Adam as Keras has it; `--part all` does both parts and asks the same of the script with our rate. Which search
 finds the better network by a digit or two is luck, so ask for several `--seeds`: what is printed last are medians.
+
+`--part first` asks the same of whole searches of 24 trials, of which TPE draws 16: the script with our rate and our
+augmentation, and our sweep as it is by default with one worker. Give it `--epochs 15`, as a sweep has.
 """
 
 from __future__ import annotations
@@ -35,6 +38,7 @@ from architectures.fields import Whole
 
 HERE = Path(__file__).parent
 DRAWN = 4  # trials that ours draws beside the given ones, as a default sweep does
+WHOLE = 24  # trials of a whole search
 ROUNDING = 1e-6  # Keras' accuracies are float32
 
 
@@ -108,14 +112,19 @@ def measured(folder: Path, arguments: argparse.Namespace, precision: str, seed: 
         if precision != "float32":
             commands[f"ours, {what}, float32"] = [*sweep, "--precision", "float32"]
 
-    if arguments.part != "pruning":
+    if arguments.part in ("speed", "all"):
         commands["script"] = script
         commands["KerasTuner"] = [str(HERE / "keras_tuner_search.py"), *common]
         for workers in ("auto", "1"):
             ours(f"workers {workers}", len(trials), "--pruner", "none", "--workers", workers)
-    if arguments.part != "speed":
+    if arguments.part in ("pruning", "all"):
         commands["script, usual rate"] = [*script, "--usual"]
         ours("pruned", len(trials) + DRAWN, "--workers", "auto")
+    if arguments.part == "first":
+        own = ["--epochs", str(arguments.epochs), "--seed", str(seed)]
+        drawn = WHOLE - len(same_work.TRIALS)
+        commands["script, our recipe"] = [script[0], *own, "--drawn", str(drawn), "--augment"]
+        commands["ours, pruned, default"] = ["-m", "search.sweep", "--json", "--trials", str(WHOLE), *own]
 
     found = {}
     for what, command in commands.items():
@@ -151,7 +160,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--cores", type=int, default=2)
     parser.add_argument("--seeds", type=Whole(1), default=1)
-    parser.add_argument("--part", choices=("speed", "pruning", "all"), default="speed")
+    parser.add_argument("--part", choices=("speed", "pruning", "first", "all"), default="speed")
     arguments = parser.parse_args()
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: arguments.cores])  # children inherit it
 

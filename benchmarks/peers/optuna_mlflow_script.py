@@ -2,9 +2,9 @@
 
 Run: python benchmarks/peers/optuna_mlflow_script.py --epochs 5
 
-The trials of same_work.py, enqueued. Each is a nested run with its parameters, a callback that logs each epoch, and
-the trained model with the defaults of `log_model`. It writes optuna.db, mlflow.db and mlruns/ into the working folder.
-The last line printed is a JSON object.
+The trials of same_work.py, enqueued, and those that TPE draws. Each is a nested run with its parameters, a callback
+that logs each epoch, and the trained model with the defaults of `log_model`. It writes optuna.db, mlflow.db and mlruns/
+into the working folder. The last line printed is a JSON object.
 """
 
 from __future__ import annotations
@@ -25,11 +25,10 @@ def main() -> None:
     import mlflow
     import optuna
 
-    from architectures import registry
     from experiments import datasets
 
     data = datasets.load("mnist5k")
-    names = registry.names()
+    names = [each["architecture"] for each in same_work.TRIALS]
     mlflow.set_tracking_uri("sqlite:///mlflow.db")
     mlflow.set_experiment("mnist5k")
 
@@ -49,10 +48,10 @@ def main() -> None:
         with mlflow.start_run(run_name=f"trial-{trial.number}", nested=True):
             mlflow.log_params(chosen | {"epochs": arguments.epochs})
             model = same_work.compiled(data, epochs=arguments.epochs, usual=arguments.usual, **chosen)
+            size = chosen["batch_size"]
+            plain = {"x": data.train.images, "y": data.train.labels, "batch_size": size}
             history = model.fit(
-                data.train.images,
-                data.train.labels,
-                batch_size=chosen["batch_size"],
+                **({"x": same_work.augmented_batches(data, size)} if arguments.augment else plain),
                 epochs=arguments.epochs,
                 validation_data=(data.val.images, data.val.labels),
                 callbacks=[LogEpochs()],
@@ -61,13 +60,16 @@ def main() -> None:
             mlflow.keras.log_model(model, name="model")
             return max(history.history["val_accuracy"])
 
-    study = optuna.create_study(study_name="mnist5k", storage="sqlite:///optuna.db", direction="maximize")
+    sampler = optuna.samplers.TPESampler(seed=arguments.seed)
+    study = optuna.create_study(
+        sampler=sampler, study_name="mnist5k", storage="sqlite:///optuna.db", direction="maximize"
+    )
     trials = same_work.configurations(arguments.enqueue)
     for trial in trials:
         study.enqueue_trial(trial)
     ready = time.perf_counter()
     with mlflow.start_run(run_name="study"):
-        study.optimize(objective, n_trials=len(trials))
+        study.optimize(objective, n_trials=len(trials) + arguments.drawn)
     ended = time.perf_counter()
     figures = {"startup_seconds": ready - started, "search_seconds": ended - ready}
     print(json.dumps(figures | {"trials": len(study.trials), "best_val_accuracy": study.best_value}))

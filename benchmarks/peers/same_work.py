@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import keras
+    import tensorflow as tf
 
     from experiments.datasets import Dataset
 
@@ -35,6 +36,8 @@ def options(description: str | None) -> argparse.Namespace:
     parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--usual", action="store_true", help="Adam at Keras' rate, not at search.sweep's")
+    parser.add_argument("--augment", action="store_true", help="as search.sweep does with drawings")
+    parser.add_argument("--drawn", type=int, default=0, help="further trials that the search draws")
     parser.add_argument("--enqueue", type=Path, help="JSON list of configurations, as for search.sweep (default: all)")
     return parser.parse_args()
 
@@ -58,3 +61,18 @@ def compiled(
     rate = USUAL_RATE if usual else keras.optimizers.schedules.CosineDecay(PEAK_RATE, decay_steps=steps)
     model.compile(keras.optimizers.Adam(rate), "sparse_categorical_crossentropy", metrics=["accuracy"])
     return model
+
+
+def augmented_batches(data: Dataset, batch_size: int) -> tf.data.Dataset:
+    """Shuffled batches of augmented training images."""
+    import tensorflow as tf
+
+    from experiments.training.augmentation import augmented
+
+    def augment(images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        seed = tf.random.uniform((2,), maxval=2**31, dtype=tf.int64)
+        return augmented(tf.cast(images, tf.float32), seed=seed), labels
+
+    images = tf.data.Dataset.from_tensor_slices((data.train.images, data.train.labels))
+    batches = images.shuffle(len(data.train)).batch(batch_size)
+    return batches.map(augment, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
