@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -141,6 +142,12 @@ def test_a_search_that_it_does_not_suit_starts_as_published(options: dict[str, o
     held = optuna.storages.RDBStorage(storage)
     assert len(starts(held, config, "new", named)) == len(CONFIGURATIONS)
     assert not starts(held, replace(config, **options), "new", named)
+
+
+def test_a_study_that_is_older_than_the_option_goes_on_as_published() -> None:
+    config = config_of("old")
+    older = {key: value for key, value in json.loads(config.recorded()).items() if key != "warm_start"}
+    assert config.continuing(json.dumps(older)).warm_start == "off"
 
 
 def run(study: str, **options: object) -> SweepResult:
