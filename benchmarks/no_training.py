@@ -83,7 +83,6 @@ class NoTraining:
             keras_file=job.keras_file,
             input_shape=self._shape,
             num_classes=10,
-            drawn_accuracy=None,
             val_probabilities=self._probabilities,
             resampled=((correct + 1,) * RESAMPLES, (correct,) * RESAMPLES),
         )

@@ -27,39 +27,32 @@ def parser() -> Parser:
     return made
 
 
-def _swift(arguments: argparse.Namespace) -> int:
-    from conversion.swift_code import swift_code
-
-    if arguments.diff:
-        raise UsageError("--swift takes one file: leave out --diff.")
-    made = swift_code(arguments.file)
-    if arguments.json:
-        print_json(made.as_json())
-    else:
-        for line in made.swift.splitlines():
-            say(line)
-    return 0
-
-
 def _body(arguments: argparse.Namespace) -> int:
-    from conversion.description import describe, differences
-    from conversion.description_table import show, show_differences
+    from conversion import description, description_table, swift_code
 
     if arguments.swift:
-        return _swift(arguments)
-    described = describe(arguments.file)
+        if arguments.diff:
+            raise UsageError("--swift takes one file: leave out --diff.")
+        made = swift_code.swift_code(arguments.file)
+        if arguments.json:
+            print_json(made.as_json())
+        else:
+            for line in made.swift.splitlines():
+                say(line)
+        return 0
+    described = description.describe(arguments.file)
     if not arguments.diff:
         if arguments.json:
             print_json(described.as_json())
         else:
-            show(described)
+            description_table.show(described)
         return 0
-    found = differences(described, describe(arguments.diff))
+    found = description.differences(described, description.describe(arguments.diff))
     if arguments.json:
         rows = [{"what": what, "file": ours, "other": theirs} for what, ours, theirs in found]
         print_json({"file": str(arguments.file), "other": str(arguments.diff), "differences": rows})
     else:
-        show_differences(found)
+        description_table.show_differences(found)
     return int(bool(found))
 
 

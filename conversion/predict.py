@@ -60,14 +60,13 @@ def parser() -> Parser:
 
 
 def _body(arguments: argparse.Namespace) -> int:
-    from conversion.predictions import predict_pictures
-    from conversion.predictions_table import show
+    from conversion import predictions, predictions_page, predictions_table
 
     if arguments.accumulate and arguments.compute != "float16":
         raise UsageError("--accumulate needs --compute float16.")
     for plugin in arguments.plugins:
         load_plugin(plugin)
-    found = predict_pictures(
+    found = predictions.predict_pictures(
         arguments.file,
         arguments.sources,
         fit=arguments.fit,
@@ -80,9 +79,7 @@ def _body(arguments: argparse.Namespace) -> int:
     if arguments.csv:
         found.write_csv(arguments.csv)
     if arguments.html:
-        from conversion.predictions_page import write_page
-
-        write_page(found, arguments.html)
+        predictions_page.write_page(found, arguments.html)
     for path in filter(None, (arguments.csv, arguments.html)):
         say(f"wrote {path}", file=sys.stderr)
     for note in found.notes:
@@ -90,7 +87,7 @@ def _body(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print_json(found.as_json())
     else:
-        show(found)
+        predictions_table.show(found)
     for reason in found.unread:
         say(f"error: {reason}", file=sys.stderr)
     return int(bool(found.unread))

@@ -101,24 +101,23 @@ def _config(arguments: argparse.Namespace) -> PromoteConfig:
 
 
 def _body(arguments: argparse.Namespace) -> int:
-    from conversion.promotion import pipeline
-    from conversion.promotion.show import show_check, show_promotion
+    from conversion.promotion import pipeline, show
 
     config = _config(arguments)
     if arguments.check:
-        return show_check(pipeline.check(config), as_json=arguments.json)
+        return show.show_check(pipeline.check(config), as_json=arguments.json)
     try:
         promotion = pipeline.promote(config)
     except pipeline.PromotionRefused as refused:
         if arguments.json:
             print_json(dict(refused.report))
         else:
-            show_promotion(refused.promotion, verbose=arguments.verbose)
+            show.show_promotion(refused.promotion, verbose=arguments.verbose)
         raise
     if arguments.json:
         print_json(promotion.as_json())
     else:
-        show_promotion(promotion, verbose=arguments.verbose)
+        show.show_promotion(promotion, verbose=arguments.verbose)
     if promotion.examination.decision.outcome != "refused":
         return 0
     for reason in promotion.examination.decision.reasons:

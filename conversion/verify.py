@@ -45,15 +45,14 @@ def parser() -> Parser:
 
 def _body(arguments: argparse.Namespace) -> int:
     runtime.load(arguments.file)  # reports a damaged file before TensorFlow is imported
-    from conversion.verification.evidence import HALF_IMAGES, verify_run
-    from conversion.verification.show import show
+    from conversion.verification import evidence, show
 
-    candidate, evidence = verify_run(
+    candidate, found = evidence.verify_run(
         arguments.file,
         arguments.run,
         tracking_uri=arguments.tracking_uri or default_tracking_uri(),
         plugins=tuple(arguments.plugins),
-        half_images=None if arguments.compute == "float16" else HALF_IMAGES,
+        half_images=None if arguments.compute == "float16" else evidence.HALF_IMAGES,
         accumulation=arguments.accumulate,
     )
     if arguments.json:
@@ -61,17 +60,17 @@ def _body(arguments: argparse.Namespace) -> int:
             {
                 "run_id": candidate.run.run_id,
                 "file": str(arguments.file),
-                "verified": evidence.verified,
-                "faults": evidence.faults,
-                **asdict(evidence),
+                "verified": found.verified,
+                "faults": found.faults,
+                **asdict(found),
             }
         )
     else:
-        say(f"{arguments.file}: {'verified' if evidence.verified else 'DIFFERS'} against run {candidate.run.run_id}")
-        show(evidence)
-    for fault in evidence.faults:
+        say(f"{arguments.file}: {'verified' if found.verified else 'DIFFERS'} against run {candidate.run.run_id}")
+        show.show(found)
+    for fault in found.faults:
         say(f"error: {fault}", file=sys.stderr)
-    return 0 if evidence.verified else 1
+    return 0 if found.verified else 1
 
 
 def main(argv: Sequence[str] | None = None) -> int:

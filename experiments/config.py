@@ -170,8 +170,8 @@ class RunResult:
     keras_file: Path
     input_shape: tuple[int, int, int]  # height, width, channels
     num_classes: int
-    drawn_accuracy: float | None  # on validation digits drawn on a pad; None if the data are not digits of its size
     val_probabilities: npt.NDArray[np.float32] = field(compare=False, repr=False)  # (validation images, num_classes)
+    drawn_accuracy: float | None = None  # on validation digits drawn on a pad; None if the data are not such digits
     not_measured: str = ""  # which of these figures could not be measured, and why
     best_val_balanced_accuracy: float | None = None  # None as in EpochMetrics
     host_load: float | None = None  # average of the last minute, when latency_ms was measured; None: not known

@@ -37,20 +37,18 @@ def parser() -> Parser:
 def _body(arguments: argparse.Namespace) -> int:
     name = dataset_given(arguments, "")
     from experiments.datasets.inspection import inspect
-    from experiments.views.inspection_table import show
+    from experiments.views import inspection_page, inspection_table
 
     for plugin in arguments.plugins or ():
         load_plugin(plugin)
     inspection = inspect(name or arguments.dataset)
     if arguments.html:
-        from experiments.views.inspection_page import write_page
-
-        write_page(inspection, arguments.html, before_training=True)
+        inspection_page.write_page(inspection, arguments.html, before_training=True)
         say(f"wrote {arguments.html}", file=sys.stderr)
     if arguments.json:
         print_json(inspection.as_json())
     else:
-        show(inspection)
+        inspection_table.show(inspection)
     return int(arguments.strict and bool(inspection.problems))
 
 

@@ -208,14 +208,9 @@ def _body(arguments: argparse.Namespace) -> int:
         for line in as_toml(config, but=() if arguments.study else ("study",)).splitlines():
             say(line)
         return 0
-    if config.engine == "ray":
-        from search.broker import sweep_on_ray
+    from search import broker, orchestrate
 
-        result = sweep_on_ray(config)
-    else:
-        from search.orchestrate import sweep
-
-        result = sweep(config)
+    result = (broker.sweep_on_ray if config.engine == "ray" else orchestrate.sweep)(config)
     if arguments.json:
         print_json(result.as_json() | {"seconds": time.perf_counter() - started})
     else:

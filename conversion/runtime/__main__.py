@@ -17,6 +17,7 @@ from typing import Any
 from architectures.command import Parser, print_json, run
 from architectures.display import say
 from architectures.fields import Whole
+from conversion.runtime import load_model
 
 TOP = 3  # labels per answer
 
@@ -36,7 +37,6 @@ def parser() -> Parser:
 
 
 def _body(arguments: argparse.Namespace) -> int:
-    from conversion.runtime import load_model
     from conversion.runtime.texts import examples, output_text
 
     model = load_model(arguments.file)

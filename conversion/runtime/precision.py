@@ -14,7 +14,6 @@ import numpy as np
 
 from conversion.runtime.interface import Array
 
-LARGEST_HALF = float(np.finfo(np.float16).max)  # 65,504
 _mode: ContextVar[tuple[bool, bool]] = ContextVar("mode", default=(False, False))  # stored, summed in float16
 
 

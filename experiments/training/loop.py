@@ -16,11 +16,9 @@ import numpy as np
 
 from architectures import registry
 from architectures.errors import ProjectError
-from experiments.attempts import Attempts
 from experiments.classifier import as_classifier, network_of, predict, weights_sha256
 from experiments.config import EpochMetrics, ModelSize, RunConfig, RunResult, learns_on
 from experiments.datasets import Dataset, Split
-from experiments.evaluation.drawn import drawn_accuracy
 from experiments.evaluation.expected import ResampledEpochs
 from experiments.training.distillation import SMALLEST_PROBABILITY
 from experiments.training.graph_work import macs
@@ -99,9 +97,9 @@ def fit(
     best_weights: list[np.ndarray] = []
     best_probabilities = np.empty((0, dataset.num_classes), np.float32)
     found = keeper.resume()
-    if prepared.begun and not found:  # its weights are not the initial ones; rare, so memory may hold it twice
-        anew = prepare(config, dataset, size=prepared.size)
-        return fit(anew, keras_file=keras_file, on_epoch=on_epoch, keeping=keeping and replace(keeping, found=None))
+    if prepared.begun and not found:
+        prepared.renew()  # its weights are not the initial ones; rare, so memory may hold it twice
+        return fit(prepared, keras_file=keras_file, on_epoch=on_epoch, keeping=keeping and replace(keeping, found=None))
     prepared.begun = True
     if learns_on(config.knobs) and not found:
         learn_head(kept, registry.get(config.architecture), config, dataset, prepared.answers)
@@ -149,10 +147,6 @@ def fit(
     assert best is not None  # config.epochs is at least 1
     learning.set_weights(best_weights)
     kept.save(keras_file)
-    drawn: float | None = None
-    attempts = Attempts()
-    with attempts.part("drawn_accuracy"):
-        drawn = drawn_accuracy(prepared.forward, dataset)
     steady = [each for each in epochs if each.epoch not in keeper.began] or epochs
     steps = len(dataset.train) // config.batch_size
     return RunResult(
@@ -171,9 +165,7 @@ def fit(
         keras_file=keras_file,
         input_shape=dataset.input_shape,
         num_classes=dataset.num_classes,
-        drawn_accuracy=drawn,
         val_probabilities=best_probabilities,
-        not_measured=str(attempts),
         resampled=tuple(tuple(row) for row in expecting.resampled.tolist()),
     )
 

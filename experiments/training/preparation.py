@@ -47,6 +47,10 @@ class Prepared:
     shared: bool  # whether it has layers of a frozen backbone's classifier, which the next training changes
     begun: bool = False
 
+    def renew(self) -> None:
+        """Build and trace all of it again, with the initial weights."""
+        vars(self).update(vars(prepare(self.config, self.dataset, size=self.size)))
+
 
 def prepare(
     config: RunConfig,

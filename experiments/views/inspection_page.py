@@ -6,7 +6,6 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
-from sklearn.decomposition import PCA
 
 from experiments.datasets import Dataset
 from experiments.datasets.inspection import Inspection
@@ -88,6 +87,8 @@ def _sheet(dataset: Dataset, label: int) -> tuple[str, np.ndarray, list[np.ndarr
 
 def _components(dataset: Dataset) -> Chart:
     """Plot training images by their first two principal components."""
+    from sklearn.decomposition import PCA  # takes a second to import
+
     rows = np.sort(np.random.default_rng(SEED).permutation(len(dataset.train))[:POINTS])
     images = np.stack([dataset.train.images[row].reshape(-1) for row in rows]).astype(np.float32) / 255
     points = PCA(2, random_state=SEED).fit_transform(images)

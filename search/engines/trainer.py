@@ -22,14 +22,16 @@ from architectures.weights import HEAD, TRAIN
 from conversion.coreml.convert import coreml_bytes, coremltools
 from conversion.coreml.convertible import check_convertible
 from conversion.coreml.least_size import least_coreml_bytes, without_weights
-from experiments.config import EpochMetrics, ModelSize
+from experiments.attempts import Attempts
+from experiments.config import EpochMetrics, ModelSize, RunResult
 from experiments.datasets import Dataset
+from experiments.evaluation.drawn import drawn_accuracy
 from experiments.tracking import code_identity, environment
 from experiments.training import losses, optimizers
 from experiments.training.loop import count_macs, fit
 from experiments.training.memory import image_bytes
 from experiments.training.messages import failed
-from experiments.training.preparation import TrainingStopped, prepare
+from experiments.training.preparation import Prepared, TrainingStopped, prepare
 from experiments.training.starting import start_tensorflow
 from experiments.training.state import Keeping
 from search.engines.asked import check_asked, searched
@@ -191,7 +193,7 @@ class Trainer:
                 raise TrainingStopped("Ended before it went on.")
             keeping = self._keeping(job, send, write) if write else None
             result = fit(prepared, keras_file=job.keras_file, on_epoch=on_epoch, keeping=keeping)
-            send(Finished(job.number, result))
+            send(Finished(job.number, with_drawn_accuracy(result, prepared)))
         except TrainingStopped:
             if prepared and job.rungs:
                 self._paused.add(job, prepared)
@@ -229,6 +231,14 @@ class Trainer:
             )
             return _too_large(job, network)
         return None
+
+
+def with_drawn_accuracy(result: RunResult, prepared: Prepared) -> RunResult:
+    """Add the accuracy on drawn digits, or why it could not be measured."""
+    drawn, attempts = None, Attempts()
+    with attempts.part("drawn_accuracy"):
+        drawn = drawn_accuracy(prepared.forward, prepared.dataset)
+    return replace(result, drawn_accuracy=drawn, not_measured=str(attempts))
 
 
 def _too_large(job: Job, network) -> Oversized | None:  # type: ignore[no-untyped-def]  # keras.Model

@@ -58,7 +58,6 @@ class Store:
             keras_file=file,
             input_shape=(28, 28, 1),
             num_classes=10,
-            drawn_accuracy=None,
             val_probabilities=np.zeros((1, 10), np.float32),
         )
         model = self.tracker.writer.finish(run_id, result, keep=True)

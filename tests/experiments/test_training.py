@@ -92,18 +92,6 @@ def test_a_training_leaves_no_graph_behind(few: Dataset, tmp_path: Path) -> None
     assert graphs() == before
 
 
-def test_a_digit_that_cannot_be_drawn_costs_no_model(
-    few: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def fails(*_: object) -> float:
-        raise TypeError("no pen")
-
-    monkeypatch.setattr(loop, "drawn_accuracy", fails)
-    result = trained(replace(DENSE, epochs=1), few, tmp_path)
-    assert (result.drawn_accuracy, result.not_measured) == (None, "drawn_accuracy: TypeError: no pen")
-    assert result.keras_file.exists()
-
-
 @pytest.mark.parametrize("precision", ["float32", BFLOAT16])
 def test_the_same_seed_gives_the_same_bits_whatever_ran_before(precision: str, few: Dataset, tmp_path: Path) -> None:
     config = replace(CONFIG, precision=precision)

@@ -14,7 +14,7 @@ import pytest
 import tensorflow as tf
 
 from experiments import datasets
-from experiments.classifier import as_classifier
+from experiments.classifier import as_classifier, predict
 from experiments.config import EpochMetrics, ModelSize, RunConfig, RunResult
 from experiments.datasets import Dataset, Split, cache
 from experiments.training import epoch_graph, loop, state
@@ -108,6 +108,8 @@ def test_what_is_still_prepared_goes_on_to_the_same_bits(case: str, few: Dataset
     keeping = replace(keeping, found=b"damaged", on_refused=refused.append)
     anew = loop.fit(prepared, keras_file=tmp_path / "model.keras", keeping=keeping)
     assert bits(anew) == bits(whole)  # from the start, not from the weights that are there
+    images = prepared.val.images
+    np.testing.assert_array_equal(predict(prepared.forward, images), anew.val_probabilities)  # those that are kept
     assert len(refused) == 1
 
 

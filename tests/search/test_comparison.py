@@ -208,7 +208,6 @@ def result(accuracy: float) -> RunResult:
         keras_file=Path(),
         input_shape=(28, 28, 1),
         num_classes=10,
-        drawn_accuracy=None,
         val_probabilities=np.empty((0, 10), np.float32),
     )
 

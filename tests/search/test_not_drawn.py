@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import MISSING, fields, replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,12 +15,14 @@ from mlflow import MlflowClient
 from benchmarks.no_training import NoTraining
 from experiments import datasets
 from experiments.attempts import Attempts
+from experiments.config import RunResult
 from experiments.evaluation import report as evaluation_report
 from experiments.evaluation.metrics import EVALUATED, evaluate
 from experiments.evaluation.report import write_report
 from experiments.tracking import Tracker
 from search import doctor, ending
 from search.config import SweepConfig
+from search.engines import trainer
 from search.engines.messages import Event, Finished
 from search.orchestrate import SweepResult, sweep
 from search.report import figures
@@ -89,6 +92,13 @@ def test_no_right_answer_is_an_evaluation_like_any_other(tmp_path: Path) -> None
     write_report(found, np.zeros((12, 8, 8, 1), np.uint8), tmp_path, what="validation", attempts=attempts)
     assert not attempts.reasons
     assert "0.0000       4\n" in (tmp_path / "classification_report.txt").read_text()
+
+
+def test_a_digit_that_cannot_be_drawn_costs_no_trial(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trainer, "drawn_accuracy", fails)
+    measured = RunResult(**dict.fromkeys(field.name for field in fields(RunResult) if field.default is MISSING))
+    found = trainer.with_drawn_accuracy(measured, SimpleNamespace(forward=None, dataset=None))
+    assert (found.drawn_accuracy, found.not_measured) == (None, "drawn_accuracy: TypeError: the pen is broken")
 
 
 @pytest.mark.slow
