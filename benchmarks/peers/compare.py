@@ -13,17 +13,21 @@ that a script found is first in MLflow, from the start of each command on; 0 is 
 with Adam as Keras has it; `--part all` does both parts and asks the same of the script with our rate. Which search
 finds the better network by a digit or two is luck, so ask for several `--seeds`: what is printed last are medians.
 
-`--part first` asks the same of whole searches of 24 trials, of which TPE draws 16: the script with our rate and our
-augmentation, and our sweep as it is by default with one worker. Give it `--epochs 15`, as a sweep has.
+`--part first` asks the same of whole searches: the script with our rate and our augmentation, 24 trials of which TPE
+draws 16, and our sweep as it is by default with one worker, which ends once it has the script's best, or has taken as
+long as the script did for all. Give it `--epochs 15`, as a sweep has.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import math
 import os
 import resource
+import signal
+import sqlite3
 import statistics
 import subprocess
 import sys
@@ -34,11 +38,14 @@ from pathlib import Path
 
 import same_work
 
+from architectures.command import INTERRUPTED
 from architectures.fields import Whole
 
 HERE = Path(__file__).parent
 DRAWN = 4  # trials that ours draws beside the given ones, as a default sweep does
-WHOLE = 24  # trials of a whole search
+WHOLE = 24  # trials of the script's whole search
+ENDLESS = 1_000  # trials of ours
+LOOK = 2.0  # seconds between two looks at what was logged
 ROUNDING = 1e-6  # Keras' accuracies are float32
 
 
@@ -54,21 +61,43 @@ class Timed:
     folder: Path
 
 
-def timed(command: list[str], folder: Path) -> Timed:
-    """Run a command in a new folder; its last line on stdout is a JSON object."""
+def timed(command: list[str], folder: Path, than: Timed | None = None) -> Timed:
+    """Run a command in a new folder; its last line on stdout is a JSON object.
+
+    Args:
+        than: interrupt it once it is as good as this one, or has taken as long.
+    """
     folder.mkdir()
     started, before, cpu = time.time(), time.perf_counter(), cpu_seconds()
-    done = subprocess.run([sys.executable, *command], cwd=folder, capture_output=True, text=True, check=False)
-    seconds = time.perf_counter() - before
-    if done.returncode:
-        sys.exit(f"{' '.join(command)} ended with {done.returncode}:\n{done.stderr}{done.stdout}")
-    printed = json.loads(done.stdout.strip().splitlines()[-1])
+    with (folder / "out").open("w+") as out, (folder / "err").open("w+") as err:
+        process = subprocess.Popen([sys.executable, *command], cwd=folder, stdout=out, stderr=err)
+        while than and process.poll() is None:
+            time.sleep(LOOK)
+            if time.perf_counter() - before > than.seconds or logged(folder) >= than.best_val_accuracy - ROUNDING:
+                process.send_signal(signal.SIGINT)
+                break
+        code = process.wait()
+        seconds = time.perf_counter() - before
+    stdout = (folder / "out").read_text()
+    if code not in (0, INTERRUPTED if than else 0):
+        sys.exit(f"{' '.join(command)} ended with {code}:\n{(folder / 'err').read_text()}{stdout}")
+    printed = json.loads(stdout.strip().splitlines()[-1])
     if "leaderboard" in printed:  # ours
         search = printed["seconds"] - printed["startup_seconds"]
         best = printed["leaderboard"][0]["val_accuracy"]
     else:
         search, best = printed["search_seconds"], printed["best_val_accuracy"]
     return Timed(seconds, search, cpu_seconds() - cpu, best, started, folder)
+
+
+def logged(folder: Path) -> float:
+    """Return the best validation accuracy that was logged to MLflow."""
+    with contextlib.suppress(sqlite3.OperationalError):  # there is no database yet
+        store = sqlite3.connect(f"file:{folder / 'mlflow.db'}?mode=ro", uri=True)
+        with contextlib.closing(store):
+            found = store.execute("select max(value) from metrics where key = 'val_accuracy'").fetchone()[0]
+            return found or 0.0
+    return 0.0
 
 
 def cpu_seconds() -> float:
@@ -124,11 +153,13 @@ def measured(folder: Path, arguments: argparse.Namespace, precision: str, seed: 
         own = ["--epochs", str(arguments.epochs), "--seed", str(seed)]
         drawn = WHOLE - len(same_work.TRIALS)
         commands["script, our recipe"] = [script[0], *own, "--drawn", str(drawn), "--augment"]
-        commands["ours, pruned, default"] = ["-m", "search.sweep", "--json", "--trials", str(WHOLE), *own]
+        sweep = ["-m", "search.sweep", "--json", "--workers", "1", "--trials", str(ENDLESS)]
+        commands["ours, pruned, default"] = [*sweep, *own]
 
     found = {}
     for what, command in commands.items():
-        found[what] = one = timed(command, folder / what.replace(" ", "-"))
+        than = found["script, our recipe"] if what == "ours, pruned, default" else None
+        found[what] = one = timed(command, folder / what.replace(" ", "-"), than)
         print(
             f"{what:28} {one.seconds:6.1f} s, search {one.search_seconds:6.1f} s, CPU {one.cpu_seconds:6.1f} s, "
             f"best val_accuracy {one.best_val_accuracy:.4f}, {load()}",

@@ -9,6 +9,7 @@ never stopped. Trials that still wait when a study has nothing else to train are
 
 No trial leaves the first rung until eight have started, nor the second while a leader waits at the first: so the first
 trials have others to be compared with. With a time limit neither rule holds, so that some trials finish before it.
+The first warm start never waits: it did well elsewhere, and so a sweep soon has one good network.
 
 The rule is ASHA's (Li et al. 2020, https://arxiv.org/abs/1810.05934, algorithm 2) except for kept models,
 architectures, fronts, the order, and rounding: ASHA rounds a third down, this rounds it up. What it saves and loses
@@ -28,7 +29,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from search.study.pruning import GATHERED, REDUCTION_FACTOR, rungs
 from search.study.ranking import Scored, front_of_objectives, ranked
-from search.study.results import Results, is_paused, values_by_epoch
+from search.study.results import WARM_START, Results, is_paused, values_by_epoch
 
 
 def leading(
@@ -108,7 +109,7 @@ class Halving:
     def pauses(self, trial: FrozenTrial, values: tuple[float, ...]) -> bool:
         """Return whether a trial must wait after the epochs with these values."""
         rung = len(values)
-        if rung not in self._rungs:
+        if rung not in self._rungs or (trial.number == 0 and WARM_START in trial.user_attrs):
             return False
         if (rung == self._rungs[0] and self.gathers()) or trial.number not in self._leading(rung, (trial, values)):
             return True

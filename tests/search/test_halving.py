@@ -96,13 +96,27 @@ def test_eight_start_before_one_goes_on_unless_time_is_limited(
     config = SweepConfig(
         "sqlite:///mlflow.db", "first", trials=20, epochs=6, filters=(4,), keep=1, pruner="halving", figures=False
     )
-    config = replace(config, timeout=timeout)
+    config = replace(config, timeout=timeout, warm_start="off")
 
     def one_went_on() -> bool:
         return any(len(trial.intermediate_values) > 2 for trial in study_of(tmp_path, "first").trials)
 
     assert sweep(config, engine=lambda _: NoTraining(), interrupted=one_went_on).interrupted
     assert len(study_of(tmp_path, "first").trials) == begun
+
+
+def test_the_first_warm_start_never_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It did well elsewhere, and so a sweep soon has one good network."""
+    monkeypatch.chdir(tmp_path)
+    config = SweepConfig("sqlite:///mlflow.db", "warm", trials=20, epochs=6, filters=(4,), keep=1, figures=False)
+
+    def one_ended() -> bool:
+        return any(trial.state.is_finished() for trial in study_of(tmp_path, "warm").trials)
+
+    assert sweep(config, engine=lambda _: NoTraining(), interrupted=one_ended).interrupted
+    (first,) = study_of(tmp_path, "warm").trials
+    assert first.user_attrs["warm_start"].startswith("portfolio/")
+    assert len(first.intermediate_values) == 6
 
 
 @pytest.mark.slow
@@ -113,6 +127,7 @@ def test_what_leads_at_the_first_rung_goes_on_before_what_has_come_to_the_second
     config = SweepConfig(
         "sqlite:///mlflow.db", "deep", trials=9, epochs=15, filters=(4, 8), keep=2, pruner="halving", figures=False
     )
+    config = replace(config, warm_start="off")
 
     def epochs() -> list[int]:
         return [len(trial.intermediate_values) for trial in study_of(tmp_path, "deep").trials]
