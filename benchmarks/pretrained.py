@@ -4,12 +4,13 @@ FOLDER is the unpacked package `emoji-datasource-google` of npm (`npm pack emoji
 pictures of 64x64 in nine categories, here on white at 224x224; or Fashion-MNIST's files, of whose training images 3,000
 are taken; or a folder with a folder of pictures for each class, such as benchmarks/tiles.py makes.
 
-For each seed and each number of training pictures, it trains heads on EfficientNet-Lite0's features, selects the best
-of six on 106 others, and prints the accuracy of the kept network on a further 500, with a 95 % interval. Other variants
-are compared with it on the same 500: McNemar's exact test for each seed, and Student's t over their differences.
-`--views K`: the same six heads on K views of each picture, augmented as photographs. `--learn top EPOCHS`, `--learn all
-EPOCHS`: fine-tune the last stage or all of the backbone. `--scratch NAME:FILTERS ...`: networks of this project without
-weights, two trials of each, the best of all.
+For each seed and each number of training pictures, it trains heads on EfficientNet-Lite0's last features, selects the
+best of six on 106 others, and prints the accuracy of the kept network on a further 500, with a 95 % interval. Other
+variants are compared with it on the same 500: McNemar's exact test for each seed, and Student's t over their
+differences: first, the same six heads on the features of all stages. `--views K`: heads on K views of each picture,
+augmented as photographs. `--learn top EPOCHS`, `--learn all EPOCHS`: fine-tune the last stage or all of the backbone,
+with the features of all stages. `--scratch NAME:FILTERS ...`: networks of this project without weights, two trials of
+each, the best of all.
 
 `--sweep` instead writes 320 of the pictures as a folder, sweeps 12 heads with the command itself, and prints its
 seconds and the memory of its process tree.
@@ -98,16 +99,23 @@ def ways(arguments: argparse.Namespace) -> list[Way]:
 
     lite0 = get("efficientnet_lite0")
 
-    def backbone(train: str, hidden: int, **values: object) -> dict[str, Any]:
-        knobs = tuple(sorted(lite0.pinned({"weights": "imagenet", "train": train, "hidden": hidden}).items()))
-        return {"architecture": lite0.name, "filters": None, "knobs": knobs, **values}
+    def backbone(train: str, features: str, hidden: int = 0, **values: object) -> dict[str, Any]:
+        given = {"weights": "imagenet", "train": train, "features": features, "hidden": hidden}
+        return {
+            "architecture": lite0.name,
+            "filters": None,
+            "knobs": tuple(sorted(lite0.pinned(given).items())),
+        } | values
 
-    found = [Way("head", SIDE, [backbone("head", hidden, dropout=rate) for hidden in (0, 128) for rate in HEADS])]
+    found = [
+        Way(way, SIDE, [backbone("head", features, hidden, dropout=rate) for hidden in (0, 128) for rate in HEADS])
+        for way, features in (("head", "last"), ("stages", "stages"))
+    ]
     if arguments.views:
         views = {"augment": "photo", "views": arguments.views}
         found.append(Way("views", SIDE, [trial | views for trial in found[0].trials]))
     for train, epochs in arguments.learn:
-        found.append(Way(train, SIDE, [backbone(train, 0, dropout=0.3, epochs=int(epochs))]))
+        found.append(Way(train, SIDE, [backbone(train, "stages", dropout=0.3, epochs=int(epochs))]))
     if arguments.scratch:
         networks = [text.partition(":")[::2] for text in arguments.scratch]
         trials = [

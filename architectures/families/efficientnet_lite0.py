@@ -51,7 +51,14 @@ def imagenet() -> Path:
     default_dropout=0.2, knobs=backbones.knobs(".pth"), smallest_side=backbones.SMALLEST_SIDE, find_weights=imagenet
 )
 def efficientnet_lite0(
-    input_shape: Shape, num_classes: int, *, dropout: float, weights: Path | None, train: str, hidden: int
+    input_shape: Shape,
+    num_classes: int,
+    *,
+    dropout: float,
+    weights: Path | None,
+    train: str,
+    hidden: int,
+    features: str,
 ) -> keras.Model:
     """Made for phones: inverted residuals of plain operations; 3.4 million parameters below the head.
 
@@ -67,7 +74,8 @@ def efficientnet_lite0(
             x = _block(x, filters, kernel_size, expansion, f"blocks.{block}", strides=1 if repeat else strides)
             block += 1
     x = _normalized(_convolution(x, 1280, 1, "conv_head"), "bn1")
-    outputs = backbones.with_head(x, num_classes, dropout=dropout, hidden=hidden)
+    backbone = keras.Model(inputs, x)
+    outputs = backbones.with_head(backbone, num_classes, dropout=dropout, hidden=hidden, features=features)
     model = keras.Model(inputs, outputs, name="efficientnet_lite0")
     if weights:
         _load(model, weights)

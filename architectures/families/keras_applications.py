@@ -67,6 +67,7 @@ def keras_mobilenet_v2(
     weights: Path | None,
     train: str,
     hidden: int,
+    features: str,
     alpha: float,
 ) -> keras.Model:
     """Inverted residuals with linear bottlenecks; 2.3 million parameters below the head, 0.4 at a width of 0.35.
@@ -77,7 +78,7 @@ def keras_mobilenet_v2(
     inputs = keras.Input(input_shape)
     x = layers.Rescaling(2.0, -1.0)(backbones.in_colour(inputs))
     backbone = keras.applications.MobileNetV2(input_tensor=x, alpha=alpha, include_top=False, weights=None)
-    head = backbones.with_head(backbone.output, num_classes, dropout=dropout, hidden=hidden)
+    head = backbones.with_head(backbone, num_classes, dropout=dropout, hidden=hidden, features=features)
     return _finished(keras.Model(inputs, head, name="keras_mobilenet_v2"), backbone, weights, train)
 
 
@@ -95,6 +96,7 @@ def keras_mobilenet_v3_small(
     weights: Path | None,
     train: str,
     hidden: int,
+    features: str,
     alpha: float,
 ) -> keras.Model:
     """The quickest of them on a phone: hard swish, squeeze-and-excitation; 0.9 million parameters below the head.
@@ -105,7 +107,7 @@ def keras_mobilenet_v3_small(
     inputs = keras.Input(input_shape)
     x = layers.Rescaling(255.0)(backbones.in_colour(inputs))  # its own preprocessing begins with bytes
     backbone = keras.applications.MobileNetV3Small(input_tensor=x, alpha=alpha, include_top=False, weights=None)
-    head = backbones.with_head(backbone.output, num_classes, dropout=dropout, hidden=hidden)
+    head = backbones.with_head(backbone, num_classes, dropout=dropout, hidden=hidden, features=features)
     return _finished(keras.Model(inputs, head, name="keras_mobilenet_v3_small"), backbone, weights, train)
 
 
@@ -113,7 +115,14 @@ def keras_mobilenet_v3_small(
     default_dropout=DROPOUT, knobs=KNOBS, smallest_side=backbones.SMALLEST_SIDE, find_weights=efficientnet_v2_imagenet
 )
 def keras_efficientnet_v2_b0(
-    input_shape: Shape, num_classes: int, *, dropout: float, weights: Path | None, train: str, hidden: int
+    input_shape: Shape,
+    num_classes: int,
+    *,
+    dropout: float,
+    weights: Path | None,
+    train: str,
+    hidden: int,
+    features: str,
 ) -> keras.Model:
     """The most accurate of them, and the largest: 5.9 million parameters below the head.
 
@@ -128,7 +137,7 @@ def keras_efficientnet_v2_b0(
     for layer in backbone.layers:
         if isinstance(layer, layers.Dropout):  # of whole branches; published with the rate of the head's
             layer.rate *= dropout / DROPOUT
-    head = backbones.with_head(backbone.output, num_classes, dropout=dropout, hidden=hidden)
+    head = backbones.with_head(backbone, num_classes, dropout=dropout, hidden=hidden, features=features)
     return _finished(keras.Model(inputs, head, name="keras_efficientnet_v2_b0"), backbone, weights, train)
 
 

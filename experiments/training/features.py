@@ -136,6 +136,7 @@ def _digest(trunk: keras.Model, architecture: Architecture) -> str:
         plugin_sha256(architecture.source),
         weights_sha256(trunk),
         trunk.input_shape,
+        trunk.output_shape,
         *surroundings(),
     ]
     return hashlib.sha256(repr(decisive).encode()).hexdigest()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from architectures.errors import ProjectError, UsageError
 from architectures.families.efficientnet_lite0 import imagenet
 from architectures.knobs import Setting
 from architectures.weights import FEATURES, knob_text
+from conversion.coreml.architecture_check import check_conversion
 from search.engines.asked import check_asked, searched
 from search.engines.messages import KnownArchitecture
 from search.space import SearchSpace
@@ -34,6 +36,7 @@ EXPECTED = {
 }
 CLASSES = [0, 1, 698, 985]
 ROUNDING = 1e-4
+SLOW = pytest.mark.slow
 
 
 def features_of(network: keras.Model) -> keras.Model:
@@ -69,6 +72,48 @@ def test_top_leaves_all_but_the_last_resolution_as_it_is(network: keras.Model) -
     network(np.random.default_rng(0).random((2, 224, 224, 3), np.float32), training=True)
     for layer, mean in zip(normalizations, before, strict=True):
         np.testing.assert_array_equal(layer.moving_mean, mean)
+
+
+@pytest.mark.parametrize(
+    ("name", "widths"),
+    [
+        ("efficientnet_lite0", [32, 96, 144, 144, 240, 240, 480, 672, 672, 1152, 1280]),
+        pytest.param("keras_mobilenet_v2", [32, 96, 144, 144, 192, 192, 384, 576, 576, 960, 1280], marks=SLOW),
+        pytest.param("keras_mobilenet_v3_small", [16, 72, 88, 96, 240, 120, 144, 288, 576, 576], marks=SLOW),
+        pytest.param("keras_efficientnet_v2_b0", [192, 384, 576, 672, 672, 1152, 1280], marks=SLOW),
+    ],
+)
+def test_the_features_of_all_stages_are_means_of_activated_maps(name: str, widths: list[int]) -> None:
+    keras.utils.set_random_seed(0)
+    built = architectures.get(name).build((64, 64, 3), 2, knobs={"features": "stages"})
+    concatenated = built.get_layer(FEATURES)
+    pooled = [one._keras_history.operation for one in concatenated.input]
+    assert [one.output.shape[-1] for one in pooled] == widths
+    maps = [one.input for one in pooled]
+    for each in maps[:-1]:
+        assert isinstance(each._keras_history.operation, keras.layers.Activation | keras.layers.ReLU)
+    *means, features = keras.Model(built.input, [*maps, concatenated.output])(np.full((1, 64, 64, 3), 0.3, np.float32))
+    expected = np.concatenate([np.mean(one, axis=(1, 2)) for one in means], axis=-1)
+    np.testing.assert_allclose(features, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in architectures.names() if architectures.get(name).find_weights])
+def test_files_with_the_features_of_all_stages_predict_what_the_model_does(name: str) -> None:
+    backbone = architectures.get(name)
+    check_conversion(replace(backbone, knobs={**backbone.knobs, FEATURES: ("stages",)}), (64, 64, 3), None)
+
+
+def test_top_with_the_features_of_all_stages_trains_the_same_layers_of_the_backbone() -> None:
+    built = [
+        LITE0.build((64, 64, 3), 2, knobs={"weights": "imagenet", "train": "top", "features": features})
+        for features in ("last", "stages")
+    ]
+    last, stages = ([layer.name for layer in one.layers if layer.trainable_weights][:-1] for one in built)
+    assert last == stages
+    assert last[0] == "blocks.11.depthwise_conv"
+    only_head = LITE0.build((64, 64, 3), 2, knobs={"weights": "imagenet", "train": "head", "features": "stages"})
+    assert [weight.shape for weight in only_head.trainable_weights] == [(5152, 2), (2,)]
 
 
 @pytest.mark.slow
@@ -158,8 +203,9 @@ def test_weights_of_keras_applications_come_from_a_file(tmp_path: Path, monkeypa
 
 def test_a_sweep_searches_what_was_asked_for_and_pins_the_weights(tmp_path: Path) -> None:
     found = dict(searched(LITE0, [("weights", ("imagenet",)), ("train", ("head", "top"))]))
-    assert found == {"hidden": (0, 128), "train": ("head", "top"), "weights": (f"imagenet#sha256={DIGEST}",)}
-    assert dict(searched(LITE0, [])) == {"hidden": (0, 128), "train": ("all",), "weights": ("none",)}
+    searches = {"features": ("last", "stages"), "hidden": (0, 128)}
+    assert found == {**searches, "train": ("head", "top"), "weights": (f"imagenet#sha256={DIGEST}",)}
+    assert dict(searched(LITE0, [])) == {**searches, "train": ("all",), "weights": ("none",)}
     own = tmp_path / "own.pth"
     own.write_bytes(imagenet().read_bytes())
     ((pinned,),) = [values for name, values in searched(LITE0, [("weights", (str(own),))]) if name == "weights"]

@@ -50,10 +50,11 @@ def run(
     *,
     how: str = "head",
     weights: str = PINNED,
+    taken: str = "last",
     keeping: Keeping | None = None,
     **values: object,
 ) -> RunResult:
-    knobs = (("hidden", 0), ("train", how), ("weights", weights))
+    knobs = (("features", taken), ("hidden", 0), ("train", how), ("weights", weights))
     usual = {"filters": None, "dropout": 0.2, "batch_size": 16, "epochs": 3, "knobs": knobs}
     config = RunConfig("efficientnet_lite0", "bars", **(usual | values))
     return train(config, dataset, keras_file=folder / "model.keras", size=ModelSize(1, 1, 1), keeping=keeping)
@@ -86,6 +87,15 @@ def test_a_second_trial_computes_no_features_and_gives_the_same_bits(
     assert cached(folder) == before
     assert bits(built_anew) == bits(first)
     assert other.weights_sha256 != first.weights_sha256
+
+
+def test_features_of_all_stages_are_cached_apart(dataset: Dataset, first: RunResult, tmp_path: Path) -> None:
+    folder = cache.root() / "features"
+    before = cached(folder).keys()
+    found = run(dataset, tmp_path, taken="stages")
+    assert len(cached(folder).keys() - before) == 2
+    kept = load_classifier(found.keras_file, found.keras_sha256)
+    np.testing.assert_allclose(forward_function(kept)(dataset.val.images), found.val_probabilities, atol=1e-5)
 
 
 @pytest.mark.slow

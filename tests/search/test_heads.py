@@ -88,7 +88,7 @@ def test_a_study_is_not_continued_with_other_weights(tmp_path: Path, monkeypatch
         (
             "search.trial",
             ["--knob", "alpha=0.5"],
-            "None of the architectures has a knob 'alpha'. Their knobs: hidden, ",
+            "None of the architectures has a knob 'alpha'. Their knobs: features, hidden, ",
         ),
         ("search.trial", ["--knob", "train=head"], "train=head without weights would keep random ones"),
         ("search.trial", ["--knob", "weights=photos/none.pth"], "There is no file photos/none.pth with weights."),
