@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from keras import layers
 
+from architectures.blocks import normalization
 from architectures.errors import ProjectError, UsageError
 from architectures.knobs import Knob, Setting
 from architectures.weights import FEATURES, HEAD, IMAGENET, NONE, TRAIN, WEIGHTS
@@ -51,6 +52,8 @@ def with_head(
     if features == STAGES:
         maps = [*_stages(backbone), backbone.output]
         x = layers.Concatenate(name=FEATURES)([layers.GlobalAveragePooling2D()(each) for each in maps])
+        # Their scales differ, and with a hidden layer and dropout some heads would learn nothing at the usual rate.
+        x = normalization()(x)
     else:
         x = layers.GlobalAveragePooling2D(name=FEATURES)(backbone.output)
     if hidden:

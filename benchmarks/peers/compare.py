@@ -84,7 +84,7 @@ def timed(command: list[str], folder: Path, than: Timed | None = None) -> Timed:
     printed = json.loads(stdout.strip().splitlines()[-1])
     if "leaderboard" in printed:  # ours
         search = printed["seconds"] - printed["startup_seconds"]
-        best = printed["leaderboard"][0]["val_accuracy"]
+        best = logged(folder) if than else printed["leaderboard"][0]["val_accuracy"]  # no trial may have ended
     else:
         search, best = printed["search_seconds"], printed["best_val_accuracy"]
     return Timed(seconds, search, cpu_seconds() - cpu, best, started, folder)

@@ -56,7 +56,7 @@ class Averages:
         shape = (self._size, *self._classifier.input_shape[1:])
         graph = tf.function(
             lambda batch: self._classifier(tf.cast(batch, tf.float32), training=True),
-            input_signature=[tf.TensorSpec(shape, tf.uint8)],
+            input_signature=[tf.TensorSpec(shape, self._split.images.dtype)],  # pixels, or a backbone's features
         )
         momenta = [layer.momentum for layer in self._layers]
         try:

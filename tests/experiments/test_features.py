@@ -92,7 +92,7 @@ def test_a_second_trial_computes_no_features_and_gives_the_same_bits(
 def test_features_of_all_stages_are_cached_apart(dataset: Dataset, first: RunResult, tmp_path: Path) -> None:
     folder = cache.root() / "features"
     before = cached(folder).keys()
-    found = run(dataset, tmp_path, taken="stages")
+    found = run(dataset, tmp_path, taken="stages")  # three steps an epoch: its averages are renewed
     assert len(cached(folder).keys() - before) == 2
     kept = load_classifier(found.keras_file, found.keras_sha256)
     np.testing.assert_allclose(forward_function(kept)(dataset.val.images), found.val_probabilities, atol=1e-5)
