@@ -30,7 +30,7 @@ def knobs(*files: str) -> dict[str, tuple[Knob, ...]]:
         WEIGHTS: Setting((NONE, IMAGENET), files=files),
         TRAIN: Setting((ALL, TOP, HEAD)),
         "hidden": HIDDEN,
-        FEATURES: (LAST, STAGES),
+        "features": (LAST, STAGES),
     }
 
 

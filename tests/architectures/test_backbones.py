@@ -101,7 +101,7 @@ def test_the_features_of_all_stages_are_means_of_activated_maps(name: str, width
 @pytest.mark.parametrize("name", [name for name in architectures.names() if architectures.get(name).find_weights])
 def test_files_with_the_features_of_all_stages_predict_what_the_model_does(name: str) -> None:
     backbone = architectures.get(name)
-    check_conversion(replace(backbone, knobs={**backbone.knobs, FEATURES: ("stages",)}), (64, 64, 3), None)
+    check_conversion(replace(backbone, knobs={**backbone.knobs, "features": ("stages",)}), (64, 64, 3), None)
 
 
 def test_top_with_the_features_of_all_stages_trains_the_same_layers_of_the_backbone() -> None:
