@@ -52,13 +52,14 @@ def _linear(stored: Array, expected: Array, slack: Array) -> npt.NDArray[np.bool
         for origin, step, codes in ((0, largest / 127, (-127, 127)), (low, (high - low) / 255, (0, 255))):
             step = round_to_half(step) if is_half else step
             step = np.where(step > 0, step, np.float32(1))
-            level = origin + np.clip(np.round((stored - origin) / step), *codes) * step
+            code = np.clip(np.round((stored - origin) / step), *codes)
+            level = origin + code * step
             on_grid = np.abs(stored - level) <= _decoding(stored, is_half) + ROUNDING * largest
             # coremltools divides float16 by float16, so the quotient is rounded before the code is.
             quotient = np.abs(level) * np.float32(2.0**-11) if is_half else 0
             nearest = np.abs(level - expected) <= step * np.float32(0.5 + HALFWAY) + quotient + slack
-            # The largest weight has the last code at most, although rounding the step may make it end earlier.
-            ends = (np.abs(expected) >= largest * np.float32(1 - 2.0**-10)) & (np.abs(level - expected) <= step)
+            # Rounding the step may make the codes end before the largest weights, much earlier if these are subnormal.
+            ends = ((code == codes[1]) & (expected >= level)) | ((code == codes[0]) & (expected <= level))
             fits = on_grid & (nearest | ends if is_half else nearest)
             best = fits if np.count_nonzero(fits) > np.count_nonzero(best) else best
     return best

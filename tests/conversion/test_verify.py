@@ -16,7 +16,7 @@ from conversion.coreml.convert import Converter, convert
 from conversion.promotion.candidate import Candidate, load_candidate
 from conversion.promotion.gallery import draw_flips
 from conversion.runtime import CorruptModel, NotCheckable, load
-from conversion.verification.compression_bounds import RULES
+from conversion.verification.compression_bounds import RULES, violations
 from conversion.verification.evidence import verify
 from conversion.verification.parity import FILE
 from conversion.verification.reference_model import ReferenceModel
@@ -312,3 +312,14 @@ def test_the_table(on_few: tuple[Candidate, Converter], tmp_path: Path, capsys: 
     part = evidence.on("val")
     assert row.split()[-3:] == [f"{part.max_difference:.1e}", f"{part.allowance:.1e}", "0"]
     assert "Apple's runtime" in table
+
+
+@pytest.mark.parametrize(("changed", "violated"), [(0, 0), (1, 1)])
+def test_the_codes_of_subnormal_weights_may_end_before_the_largest(changed: int, violated: int) -> None:
+    """Their step is rounded to a multiple of 2^-24, as in a channel of a backbone that is always 0."""
+    step = np.float32(2.0**-24)
+    weights = np.linspace(-148, 148, 297, dtype=np.float32) * step  # 148 / 127 of a step is rounded to one
+    stored = np.clip(weights, -127 * step, 127 * step)
+    stored[0] += changed * step  # not the last code any more
+    found = violations("int8", stored, weights, np.zeros_like(weights))
+    assert found.sum() == violated
